@@ -1,0 +1,34 @@
+// What the compiler knows of a device: plain facts, so that a plan can be made without a GPU.
+
+export interface DeviceProfile {
+  readonly name: string;
+  /** A software device: its cost is loads, not arithmetic, and barriers are dear. */
+  readonly software: boolean;
+  /** Lanes of a subgroup when every subgroup has the same number; undefined when unknown or varying. */
+  readonly subgroupSize: number | undefined;
+  readonly f16: boolean;
+  readonly maxBindings: number;
+  readonly maxBindingBytes: number;
+  readonly maxBufferBytes: number;
+  readonly maxWorkgroupBytes: number;
+  readonly maxWorkgroupThreads: number;
+  readonly maxGrid: number;
+  readonly offsetAlignment: number;
+  /** For roofline estimates. */
+  readonly flopsPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
+/** Mesa lavapipe on two cores: the device of the tests. */
+export const lavapipe: DeviceProfile = {
+  name: 'lavapipe', software: true, subgroupSize: 8, f16: true,
+  maxBindings: 16, maxBindingBytes: 134217728, maxBufferBytes: 1073741824, maxWorkgroupBytes: 32768, maxWorkgroupThreads: 1024, maxGrid: 65535, offsetAlignment: 256,
+  flopsPerSecond: 90e9, bytesPerSecond: 17e9,
+};
+
+/** A desktop GPU with the limits that every WebGPU adapter of that class has. */
+export const desktopGpu: DeviceProfile = {
+  name: 'desktop GPU', software: false, subgroupSize: undefined, f16: true,
+  maxBindings: 10, maxBindingBytes: 2147483644, maxBufferBytes: 2147483648, maxWorkgroupBytes: 32768, maxWorkgroupThreads: 256, maxGrid: 65535, offsetAlignment: 256,
+  flopsPerSecond: 10e12, bytesPerSecond: 400e9,
+};

@@ -1,0 +1,53 @@
+// The one error class: what went wrong, in which op, at which model path and source line, and what to do about it.
+
+export interface Where {
+  /** Name of the op or function that refused, e.g. `einsum`. */
+  readonly op?: string | undefined;
+  /** Path in the model, e.g. `vision_sampler_0.layers.1.cross_attn`. */
+  readonly path?: string | undefined;
+  /** The user's own file and line, e.g. `models/vit.ts:31`. */
+  readonly place?: string | undefined;
+  /** What to try. */
+  readonly advice?: string | undefined;
+  readonly cause?: unknown;
+}
+
+export class OpabiniaError extends Error {
+  readonly op: string | undefined;
+  readonly path: string | undefined;
+  readonly place: string | undefined;
+  readonly advice: string | undefined;
+
+  constructor(what: string, where: Where = {}) {
+    const lines = [where.op === undefined ? what : `${where.op}: ${what}`];
+    if (where.path) lines.push(`  in  ${where.path}`);
+    if (where.place) lines.push(`  at  ${where.place}`);
+    if (where.advice) lines.push(`  try ${where.advice}`);
+    super(lines.join('\n'), where.cause === undefined ? undefined : { cause: where.cause });
+    this.name = 'OpabiniaError';
+    this.op = where.op;
+    this.path = where.path;
+    this.place = where.place;
+    this.advice = where.advice;
+  }
+}
+
+/** The `count` names nearest to `wanted` by edit distance, nearest first: for «did you mean». */
+export function nearestNames(wanted: string, known: Iterable<string>, count = 3): readonly string[] {
+  const scored = [...known].map((name) => ({ name, distance: editDistance(wanted, name) }));
+  scored.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1));
+  return scored.slice(0, count).map((entry) => entry.name);
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

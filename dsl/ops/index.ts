@@ -1,0 +1,17 @@
+// Every op record, by name.
+import type { Op } from '../op.ts';
+import { contract } from './contract.ts';
+import { folds } from './fold.ts';
+import { gather } from './gather.ts';
+import { concat } from './join.ts';
+import { maps } from './map.ts';
+import { sources } from './source.ts';
+import { views } from './view.ts';
+
+export const ops: readonly Op[] = [...sources, ...maps, ...folds, ...views, concat, gather, contract];
+
+const byName = new Map<string, Op>(ops.map((op) => [op.name, op]));
+
+export function opByName(name: string): Op | undefined {
+  return byName.get(name);
+}

@@ -1,0 +1,201 @@
+// Index maps: which input element each output element is. The interpreter and the compiler both ask `source`.
+import { addSizes, axisOf, divideSize, multiplySizes, printAxes, printSize, sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../axis.ts';
+import { Refusal, type Attrs, type IndexMath, type TensorType, type ViewOp } from '../op.ts';
+import { axesOf } from './source.ts';
+
+/** One output axis of a rearrange: its name, and the elementary axes merged into it, outermost first. */
+export interface Merged {
+  readonly name: string;
+  readonly parts: readonly string[];
+}
+
+/**
+ * Splits, permutes, renames and merges axes; one to one.
+ * Attr `split`: for each input axis its elementary axes; `merge`: the output axes; `sizes`: the size of each elementary axis.
+ */
+export interface RearrangeAttrs {
+  readonly split: readonly (readonly string[])[];
+  readonly merge: readonly Merged[];
+  readonly sizes: { readonly [part: string]: Size };
+}
+
+const rearrangeAttrs = (attrs: Attrs): RearrangeAttrs => attrs as unknown as RearrangeAttrs;
+
+function partSize(attrs: RearrangeAttrs, part: string): Size {
+  const size = attrs.sizes[part];
+  if (size === undefined) throw new TypeError(`rearrange knows no size of '${part}'`);
+  return size;
+}
+
+function product(attrs: RearrangeAttrs, parts: readonly string[]): Size {
+  return parts.reduce<Size>((size, part) => multiplySizes(size, partSize(attrs, part)), 1);
+}
+
+/** The indices of the parts of one merged index. */
+function takeApart<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: readonly string[], index: I, into: Map<string, I>): void {
+  parts.forEach((part, i) => {
+    const inner = product(attrs, parts.slice(i + 1));
+    const scaled = inner === 1 ? index : math.divide(index, inner);
+    into.set(part, i === 0 ? scaled : math.remainder(scaled, partSize(attrs, part)));
+  });
+}
+
+function putTogether<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: readonly string[], of: ReadonlyMap<string, I>): I {
+  return parts.reduce<I>((sum, part, i) => {
+    const index = of.get(part);
+    if (index === undefined) throw new TypeError(`rearrange knows no index of '${part}'`);
+    return math.add(sum, math.multiply(index, product(attrs, parts.slice(i + 1))));
+  }, math.of(0));
+}
+
+export const rearrange: ViewOp = {
+  kind: 'view', name: 'rearrange', doc: 'split, permute, rename and merge axes, one to one',
+  infer(x, raw) {
+    const attrs = rearrangeAttrs(raw);
+    if (attrs.split.length !== x.axes.length) return new Refusal(`the pattern has ${attrs.split.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`);
+    for (const [i, axis] of x.axes.entries()) {
+      const parts = attrs.split[i] ?? [];
+      if (!sizesEqual(product(attrs, parts), axis.size)) {
+        return new Refusal(`axis '${axis.name}' has size ${printSize(axis.size)}, its parts ${parts.map((p) => `${p}:${printSize(partSize(attrs, p))}`).join(' ')} make ${printSize(product(attrs, parts))}`);
+      }
+    }
+    return { axes: attrs.merge.map((m) => ({ name: m.name, size: product(attrs, m.parts) })), dtype: x.dtype };
+  },
+  source(math, out, raw, x) {
+    const attrs = rearrangeAttrs(raw);
+    const parts = new Map<string, Parameters<typeof math.add>[0]>();
+    for (const merged of attrs.merge) takeApart(math, attrs, merged.parts, indexOf(out, merged.name), parts);
+    const index = new Map(x.axes.map((axis, i) => [axis.name, putTogether(math, attrs, attrs.split[i] ?? [], parts)]));
+    return { index, guards: [], otherwise: 0 };
+  },
+  target(math, index, raw, x) {
+    const attrs = rearrangeAttrs(raw);
+    const parts = new Map<string, Parameters<typeof math.add>[0]>();
+    x.axes.forEach((axis, i) => takeApart(math, attrs, attrs.split[i] ?? [], indexOf(index, axis.name), parts));
+    return new Map(attrs.merge.map((m) => [m.name, putTogether(math, attrs, m.parts, parts)]));
+  },
+};
+
+function indexOf<I>(index: ReadonlyMap<string, I>, name: string): I {
+  const found = index.get(name);
+  if (found === undefined) throw new TypeError(`no index for axis '${name}'`);
+  return found;
+}
+
+/** Attr `axes`: the output axes in order, among them every input axis. */
+export const broadcast: ViewOp = {
+  kind: 'view', name: 'broadcast', doc: 'new axes along which the value is the same',
+  infer(x, attrs) {
+    const axes = axesOf(attrs['axes']);
+    for (const axis of x.axes) {
+      const wide = axisOf(axes, axis.name);
+      if (wide === undefined) return new Refusal(`axis '${axis.name}' is lost`);
+      if (!sizesEqual(wide.size, axis.size)) return new Refusal(`axis '${axis.name}' is ${printSize(axis.size)}, not ${printSize(wide.size)}`);
+    }
+    return { axes, dtype: x.dtype };
+  },
+  source(_math, out, _attrs, x) {
+    return { index: new Map(x.axes.map((axis) => [axis.name, indexOf(out, axis.name)])), guards: [], otherwise: 0 };
+  },
+};
+
+function withSize(x: TensorType, name: string, size: Size): TensorType {
+  return { axes: x.axes.map((axis): Axis => (axis.name === name ? { name, size } : axis)), dtype: x.dtype };
+}
+
+function along(x: TensorType, attrs: Attrs): Axis | Refusal {
+  const name = String(attrs['axis']);
+  return axisOf(x.axes, name) ?? new Refusal(`${printAxes(x.axes)} has no axis '${name}'`);
+}
+
+const size = (attrs: Attrs, key: string): Size => attrs[key] as Size;
+
+function only<I>(x: TensorType, out: ReadonlyMap<string, I>, name: string, index: I): ReadonlyMap<string, I> {
+  return new Map(x.axes.map((axis) => [axis.name, axis.name === name ? index : indexOf(out, axis.name)]));
+}
+
+/** Attrs `axis`, `start`, `size`, `step` (a positive number). */
+export const slice: ViewOp = {
+  kind: 'view', name: 'slice', doc: 'a range of one axis, every step-th element',
+  infer(x, attrs) {
+    const axis = along(x, attrs);
+    if (axis instanceof Refusal) return axis;
+    const step = Number(attrs['step'] ?? 1);
+    const start = size(attrs, 'start');
+    const taken = size(attrs, 'size');
+    if (!Number.isInteger(step) || step < 1) return new Refusal(`step must be a positive whole number, got ${step}`);
+    const end = step === 1 ? addSizes(start, taken) : addSizes(addSizes(start, multiplySizes(step, taken)), 1 - step);
+    const room = subtractSizes(axis.size, end);
+    if (sizeLeast(taken) < 0 || sizeLeast(start) < 0 || (sizeLeast(room) < 0 && sizeBound(taken) > 0)) {
+      return new Refusal(`the range ${printSize(start)}..${printSize(end)} does not fit axis '${axis.name}' of size ${printSize(axis.size)}`);
+    }
+    return withSize(x, axis.name, taken);
+  },
+  source(math, out, attrs, x) {
+    const name = String(attrs['axis']);
+    const index = math.add(math.multiply(indexOf(out, name), Number(attrs['step'] ?? 1)), math.of(size(attrs, 'start')));
+    return { index: only(x, out, name, index), guards: [], otherwise: 0 };
+  },
+};
+
+/** Attrs `axis`, `before`, `after`, `value`. */
+export const pad: ViewOp = {
+  kind: 'view', name: 'pad', doc: 'a constant before and after one axis',
+  infer(x, attrs) {
+    const axis = along(x, attrs);
+    if (axis instanceof Refusal) return axis;
+    const before = size(attrs, 'before');
+    const after = size(attrs, 'after');
+    if (sizeLeast(before) < 0 || sizeLeast(after) < 0) return new Refusal(`padding must not be negative, got ${printSize(before)} and ${printSize(after)}`, 'use slice to take elements away');
+    return withSize(x, axis.name, addSizes(addSizes(before, axis.size), after));
+  },
+  source(math, out, attrs, x) {
+    const name = String(attrs['axis']);
+    const axis = axisOf(x.axes, name);
+    const index = math.add(indexOf(out, name), math.of(multiplySizes(-1, size(attrs, 'before'))));
+    return { index: only(x, out, name, index), guards: [math.within(index, 0, axis?.size ?? 0)], otherwise: Number(attrs['value'] ?? 0) };
+  },
+};
+
+/** Attr `axis`. */
+export const flip: ViewOp = {
+  kind: 'view', name: 'flip', doc: 'one axis in reverse order',
+  infer(x, attrs) {
+    const axis = along(x, attrs);
+    return axis instanceof Refusal ? axis : x;
+  },
+  source(math, out, attrs, x) {
+    const name = String(attrs['axis']);
+    const last = subtractSizes(axisOf(x.axes, name)?.size ?? 1, 1);
+    return { index: only(x, out, name, math.add(math.of(last), math.multiply(indexOf(out, name), -1))), guards: [], otherwise: 0 };
+  },
+};
+
+/** Attrs `axis`, `into` (name of the position axis, name of the axis inside the window), `size`, `stride`, `dilation`. */
+export const window: ViewOp = {
+  kind: 'view', name: 'window', doc: 'overlapping windows along one axis',
+  infer(x, attrs) {
+    const axis = along(x, attrs);
+    if (axis instanceof Refusal) return axis;
+    const [outer, inner] = attrs['into'] as readonly [string, string];
+    const [width, stride, dilation] = [Number(attrs['size']), Number(attrs['stride'] ?? 1), Number(attrs['dilation'] ?? 1)];
+    if (![width, stride, dilation].every((n) => Number.isInteger(n) && n > 0)) return new Refusal(`size, stride and dilation must be positive whole numbers, got ${width}, ${stride}, ${dilation}`);
+    const span = dilation * (width - 1) + 1;
+    const spare = subtractSizes(axis.size, span);
+    if (sizeLeast(spare) < 0) return new Refusal(`a window of ${span} does not fit axis '${axis.name}' of size ${printSize(axis.size)}`, 'pad the axis first');
+    const steps = typeof spare === 'number' ? Math.floor(spare / stride) : divideSize(spare, stride);
+    if (steps === undefined) return new Refusal(`a stride of ${stride} over the symbolic size ${printSize(axis.size)} does not come out`);
+    const others = x.axes.filter((a) => a.name !== axis.name);
+    const clash = others.find((a) => a.name === outer || a.name === inner);
+    if (clash !== undefined || outer === inner) return new Refusal(`axis '${clash?.name ?? outer}' stands twice`);
+    const axes = x.axes.flatMap((a): readonly Axis[] => (a.name === axis.name ? [{ name: outer, size: addSizes(steps, 1) }, { name: inner, size: width }] : [a]));
+    return { axes, dtype: x.dtype };
+  },
+  source(math, out, attrs, x) {
+    const [outer, inner] = attrs['into'] as readonly [string, string];
+    const index = math.add(math.multiply(indexOf(out, outer), Number(attrs['stride'] ?? 1)), math.multiply(indexOf(out, inner), Number(attrs['dilation'] ?? 1)));
+    return { index: only(x, out, String(attrs['axis']), index), guards: [], otherwise: 0 };
+  },
+};
+
+export const views: readonly ViewOp[] = [rearrange, broadcast, slice, pad, flip, window];
