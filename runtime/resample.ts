@@ -1,0 +1,119 @@
+// Pillow's 8-bit image resampler: the same fixed-point arithmetic in the same order, so that every byte agrees.
+//
+// A port of the algorithm in Pillow's src/libImaging/Resample.c, whose notice is kept here as its licence asks:
+//
+//   The Python Imaging Library (PIL) is Copyright © 1997-2011 by Secret Labs AB, Copyright © 1995-2011 by Fredrik Lundh and
+//   contributors. Pillow is the friendly PIL fork. It is Copyright © 2010 by Jeffrey A. Clark and contributors.
+//   Like PIL, Pillow is licensed under the open source MIT-CMU (HPND) licence:
+//
+//   By obtaining, using, and/or copying this software and/or its associated documentation, you agree that you have read, understood,
+//   and will comply with the following terms and conditions: Permission to use, copy, modify and distribute this software and its
+//   documentation for any purpose and without fee is hereby granted, provided that the above copyright notice appears in all copies,
+//   and that both that copyright notice and this permission notice appear in supporting documentation, and that the name of Secret
+//   Labs AB or the author not be used in advertising or publicity pertaining to distribution of the software without specific,
+//   written prior permission.
+//
+//   SECRET LABS AB AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE, INCLUDING ALL IMPLIED WARRANTIES OF
+//   MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL SECRET LABS AB OR THE AUTHOR BE LIABLE FOR ANY SPECIAL, INDIRECT OR CONSEQUENTIAL
+//   DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR
+//   OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
+
+/** `bicubic` is Pillow's default for RGB, with a = −0.5; all three antialias when they shrink. */
+export type Filter = 'bilinear' | 'bicubic' | 'lanczos';
+
+interface Kernel {
+  /** Half width, in source pixels at scale 1. */
+  readonly support: number;
+  weight(x: number): number;
+}
+
+const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI));
+
+// The polynomials are bracketed as Pillow brackets them: another order rounds differently.
+const kernels: { readonly [F in Filter]: Kernel } = {
+  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  bicubic: {
+    support: 2,
+    weight(x) {
+      const a = -0.5;
+      const t = Math.abs(x);
+      if (t < 1) return ((a + 2) * t - (a + 3)) * t * t + 1;
+      return t < 2 ? (((t - 5) * t + 8) * t - 4) * a : 0;
+    },
+  },
+  lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
+};
+
+// 8 bits of the result and 2 for overshoot leave 22 bits of a signed 32-bit sum for the fraction.
+const fractionBits = 32 - 8 - 2;
+const half = 2 ** (fractionBits - 1);
+
+interface Taps {
+  /** First source element of each output element. */
+  readonly first: Int32Array;
+  /** How many source elements it reads. */
+  readonly count: Int32Array;
+  /** `stride` fixed-point weights an output element. */
+  readonly weights: Int32Array;
+  readonly stride: number;
+}
+
+function tapsOf(from: number, to: number, kernel: Kernel): Taps {
+  const scale = from / to;
+  const stretch = Math.max(scale, 1);
+  const support = kernel.support * stretch;
+  const stride = Math.ceil(support) * 2 + 1;
+  const taps: Taps = { first: new Int32Array(to), count: new Int32Array(to), weights: new Int32Array(to * stride), stride };
+  const shrink = 1 / stretch;
+  const exact = new Float64Array(stride);
+  for (let i = 0; i < to; i++) {
+    const center = (i + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(center - support + 0.5));
+    const count = Math.min(from, Math.trunc(center + support + 0.5)) - first;
+    let total = 0;
+    for (let j = 0; j < count; j++) {
+      const weight = kernel.weight((j + first - center + 0.5) * shrink);
+      exact[j] = weight;
+      total += weight;
+    }
+    taps.first[i] = first;
+    taps.count[i] = count;
+    for (let j = 0; j < count; j++) {
+      const weight = total === 0 ? (exact[j] ?? 0) : (exact[j] ?? 0) / total;
+      taps.weights[i * stride + j] = Math.trunc(weight * 2 ** fractionBits + (weight < 0 ? -0.5 : 0.5));
+    }
+  }
+  return taps;
+}
+
+/**
+ * One pass along one axis of a dense byte array seen as [outer, from, inner] → [outer, to, inner].
+ * Between the two passes the values are rounded to bytes, as Pillow does.
+ */
+function pass(bytes: Uint8Array, outer: number, from: number, to: number, inner: number, kernel: Kernel): Uint8Array {
+  const { first, count, weights, stride } = tapsOf(from, to, kernel);
+  const out = new Uint8ClampedArray(outer * to * inner);
+  for (let o = 0; o < outer; o++) {
+    for (let i = 0; i < to; i++) {
+      const base = (o * from + (first[i] ?? 0)) * inner;
+      const taps = count[i] ?? 0;
+      for (let e = 0; e < inner; e++) {
+        let sum = half;
+        for (let j = 0; j < taps; j++) sum += (bytes[base + j * inner + e] ?? 0) * (weights[i * stride + j] ?? 0);
+        out[(o * to + i) * inner + e] = sum >> fractionBits;
+      }
+    }
+  }
+  return new Uint8Array(out.buffer);
+}
+
+/**
+ * `[height, width, channels]` bytes resized to `[toHeight, toWidth, channels]`: horizontal pass, then vertical; a pass that would
+ * change nothing is skipped. All sizes are positive integers; the caller has checked them.
+ */
+export function resample(bytes: Uint8Array, size: { readonly width: number; readonly height: number }, to: { readonly width: number; readonly height: number }, channels: number, filter: Filter): Uint8Array {
+  const kernel = kernels[filter];
+  const wide = size.width === to.width ? bytes : pass(bytes, size.height, size.width, to.width, channels, kernel);
+  const out = size.height === to.height ? wide : pass(wide, 1, size.height, to.height, to.width * channels, kernel);
+  return out === bytes ? bytes.slice() : out;
+}
