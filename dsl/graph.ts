@@ -140,10 +140,15 @@ function isSize(attr: object): attr is Exclude<Size, number> {
 
 export function printAttr(attr: Attr | undefined): string {
   if (attr === undefined) return '';
-  if (attr instanceof Float64Array) return `{${attr.join(' ')}}`;
+  // Array.from: the array's own join writes -0 as 0, and the two are different constants.
+  if (attr instanceof Float64Array) return `{${Array.from(attr, printNumber).join(' ')}}`;
   if (Array.isArray(attr)) return `[${attr.map((item: Attr) => printAttr(item)).join(' ')}]`;
   if (typeof attr === 'object') return isSize(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
-  return typeof attr === 'number' && Object.is(attr, -0) ? '-0' : String(attr);
+  return typeof attr === 'number' ? printNumber(attr) : typeof attr === 'string' ? JSON.stringify(attr) : String(attr);
+}
+
+function printNumber(x: number): string {
+  return Object.is(x, -0) ? '-0' : String(x);
 }
 
 /** Every node that the outputs and updates need, operands before users. */
