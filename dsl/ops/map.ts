@@ -171,6 +171,12 @@ export const maps: readonly MapOp[] = [
   compare('ge', 'x ≥ y', (x, y) => x >= y, (x, y) => wgslTest`(${x} >= ${y})`),
   compare('eq', 'x = y', (x, y) => x === y, (x, y) => wgslTest`(${x} == ${y})`),
   compare('ne', 'x ≠ y', (x, y) => x !== y, (x, y) => wgslTest`(${x} != ${y})`),
+  map({
+    name: 'isNaN', doc: 'true where x is not a number', arity: 1, flops: 1, sample: [-4, 4], accuracy: within(0),
+    dtype: (operands) => { const dtype = floats(operands, {}); return dtype instanceof Refusal ? dtype : 'bool'; },
+    eval: ([x = NaN]) => Number(Number.isNaN(x)),
+    wgsl: ([x]) => { const value = x as Code; return code(isNaNBits(value.text, value.type), like(value.type, 'bool'), value.needs); },
+  }),
   binary({ name: 'and', doc: 'logical and', rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 && y !== 0), w: (x, y) => wgsl`(${x} & ${y})`, accuracy: within(0) }),
   binary({ name: 'or', doc: 'logical or', rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 || y !== 0), w: (x, y) => wgsl`(${x} | ${y})`, accuracy: within(0) }),
   map({

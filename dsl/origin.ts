@@ -1,0 +1,96 @@
+// Where a node comes from: the model path of its parameters, and the line of the user's code that asked for it.
+import type { Node, Origin } from './graph.ts';
+
+const folder = new URL('.', import.meta.url).href;
+const framesKept = 24;
+
+let scope: string | undefined;
+
+/** Runs `build` with every node it makes at the model path `path`: a module's statistics belong to the module, not to its input. */
+export function at<T>(path: string, build: () => T): T {
+  const outer = scope;
+  scope = path;
+  try {
+    return build();
+  } finally {
+    scope = outer;
+  }
+}
+
+/** The origin of a node with these operands, asked for by the code that is running now. */
+export function originOf(operands: readonly Node[]): Origin {
+  return new Lazy(scope ?? pathOf(operands));
+}
+
+/** The origin of a call without operands. */
+export function here(path = scope ?? ''): Origin {
+  return new Lazy(path);
+}
+
+/** An origin whose place is found only when somebody asks: V8 keeps the frames cheaply and formats them on first reading. */
+class Lazy implements Origin {
+  readonly path: string;
+  #stack: Error | undefined;
+  #place: string | undefined;
+
+  constructor(path: string) {
+    this.path = path;
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = framesKept;
+    this.#stack = new Error();
+    Error.stackTraceLimit = limit;
+  }
+
+  get place(): string | undefined {
+    if (this.#stack !== undefined) {
+      this.#place = placeIn(this.#stack.stack ?? '');
+      this.#stack = undefined;
+    }
+    return this.#place;
+  }
+}
+
+/** The first frame outside this folder, as `models/vit.ts:31`. */
+function placeIn(stack: string): string | undefined {
+  for (const line of stack.split('\n').slice(1)) {
+    const frame = /(?:\(|at )((?:file:\/\/)?[^()\s][^()]*):(\d+):\d+\)?$/.exec(line.trim());
+    const [, file, row] = frame ?? [];
+    if (file === undefined || row === undefined || file.startsWith('node:')) continue;
+    const url = file.startsWith('/') ? `file://${file}` : file;
+    if (!url.startsWith(folder)) return `${shorten(url)}:${row}`;
+  }
+  return undefined;
+}
+
+/** Relative to the working directory where there is one and it holds the file. */
+function shorten(url: string): string {
+  const path = url.replace(/^file:\/\//, '').replace(/^async /, '').replace(/\?.*$/, '');
+  const directory = typeof process === 'undefined' ? '' : `${process.cwd()}/`;
+  return directory !== '' && path.startsWith(directory) ? path.slice(directory.length) : path;
+}
+
+/** The parent path of a parameter operand; else the common prefix of the operands' paths; else the last operand's. */
+function pathOf(operands: readonly Node[]): string {
+  const parameters = operands.flatMap((node) => parameterPath(node) ?? []);
+  const paths = parameters.length > 0 ? parameters : operands.map((node) => node.origin.path).filter((path) => path !== '');
+  const common = paths.reduce<string | undefined>((prefix, path) => (prefix === undefined ? path : commonPath(prefix, path)), undefined);
+  return common === undefined || common === '' ? paths.at(-1) ?? '' : common;
+}
+
+/** The path of the module whose parameter this is, possibly seen through views. */
+function parameterPath(node: Node): string | undefined {
+  let source = node;
+  while (source.op.kind === 'view') {
+    const [inner] = source.inputs;
+    if (inner === undefined) return undefined;
+    source = inner;
+  }
+  if (source.op.name !== 'param') return undefined;
+  return source.origin.path.split('.').slice(0, -1).join('.');
+}
+
+function commonPath(a: string, b: string): string {
+  const [left, right] = [a.split('.'), b.split('.')];
+  const end = left.findIndex((part, i) => part !== right[i]);
+  return (end === -1 ? left : left.slice(0, end)).join('.');
+}
