@@ -1,0 +1,62 @@
+// Arithmetic and memory traffic of nodes, from their op records, at the largest sizes that the symbols allow.
+import { sizeBound, type Axis } from '../dsl/axis.ts';
+import { order, type Graph, type Node } from '../dsl/graph.ts';
+import type { DType, TensorType } from '../dsl/op.ts';
+import { roles } from '../dsl/ops/contract.ts';
+
+export interface Cost {
+  /** Floating-point operations; a multiply-add counts two. */
+  readonly flops: number;
+  /** Bytes read and written if the node were a kernel of its own. */
+  readonly bytes: number;
+}
+
+const widths = { f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, bool: 4 } as const satisfies Record<DType, number>;
+
+export function dtypeBytes(dtype: DType): number {
+  return widths[dtype];
+}
+
+export function elementsOf(axes: readonly Axis[]): number {
+  return axes.reduce((product, axis) => product * sizeBound(axis.size), 1);
+}
+
+export function bytesOf(type: TensorType): number {
+  return elementsOf(type.axes) * dtypeBytes(type.dtype);
+}
+
+/** Contraction 2·M·N·K, fold one per element read, map its record's flops per element; views, joins and gathers only move. */
+export function flopsOf(node: Node): number {
+  const [a, b] = node.inputs;
+  switch (node.op.kind) {
+    case 'map': return node.op.flops * elementsOf(node.type.axes);
+    case 'fold': return a === undefined ? 0 : elementsOf(a.type.axes);
+    case 'contract': return a === undefined || b === undefined ? 0 : 2 * elementsOf(node.type.axes) * elementsOf(roles(a.type, b.type, node.type).sum);
+    case 'source': case 'view': case 'join': case 'gather': return 0;
+    default: return node.op satisfies never;
+  }
+}
+
+/** A view and a source move nothing by themselves; a gather reads only the rows it takes. */
+export function trafficOf(node: Node): number {
+  const out = bytesOf(node.type);
+  switch (node.op.kind) {
+    case 'source': case 'view': return 0;
+    case 'gather': return 2 * out + bytesOf(node.inputs[1]?.type ?? node.type);
+    default: return node.inputs.reduce((sum, input) => sum + bytesOf(readFrom(input).type), out);
+  }
+}
+
+/** What is really read through a view: a broadcast reads its operand. */
+function readFrom(node: Node): Node {
+  return node.op.name === 'broadcast' && node.inputs[0] !== undefined ? readFrom(node.inputs[0]) : node;
+}
+
+export function costOf(node: Node): Cost {
+  return { flops: flopsOf(node), bytes: trafficOf(node) };
+}
+
+/** The sum over all nodes of the graph, each as a kernel of its own: an upper bound that fusion improves on. */
+export function graphCost(graph: Graph): Cost {
+  return order(graph).reduce<Cost>((sum, node) => ({ flops: sum.flops + flopsOf(node), bytes: sum.bytes + trafficOf(node) }), { flops: 0, bytes: 0 });
+}

@@ -1,0 +1,20 @@
+// The passes in order. Each runs once.
+import type { Pass, RulePass } from '../pass.ts';
+import { algebra } from './algebra.ts';
+import { broadcastRules } from './broadcasts.ts';
+import { constantRules } from './constants.ts';
+import { joins } from './joins.ts';
+import { siblings } from './siblings.ts';
+import { slices } from './slices.ts';
+import { viewRules } from './views.ts';
+
+export const canonical: RulePass = {
+  name: 'canonical', why: 'one form for what can be written in several ways; what is the same along an axis is computed once',
+  rules: [...constantRules, ...viewRules, ...broadcastRules],
+};
+
+/**
+ * Slices are pushed down before siblings are merged, so that a product needed for fewer rows is not merged with one that
+ * needs them all; siblings leave slices behind, which the joins put after the joins of keys and values.
+ */
+export const passes: readonly Pass[] = [canonical, slices, algebra, siblings, joins];

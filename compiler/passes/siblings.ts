@@ -1,0 +1,148 @@
+// Siblings: products that share their activations become one product with the weights side by side, and slices of it.
+import { addSizes, type Axis, type Size } from '../../dsl/axis.ts';
+import { order, roots, type Builder, type Graph, type Node, type Origin } from '../../dsl/graph.ts';
+import { isFixed } from '../fixed.ts';
+import { mapGraph, must, readersOf, type GraphPass } from '../pass.ts';
+import { asProduct, type Product } from '../product.ts';
+import { namesOf, Rewriter, sameAxes } from '../rewriter.ts';
+import { scalarValue } from '../rules.ts';
+
+interface Sibling {
+  readonly product: Product;
+  readonly column: Axis;
+  /** The fixed bias added to nothing but this product, along its column. */
+  readonly bias: Node | undefined;
+  /** The product, or the sum with its bias: what is replaced. */
+  readonly end: Node;
+}
+
+/** The part of a model path up to the last numbered layer: K and V of one layer are siblings, those of two layers are not. */
+export function layerOf(path: string): string {
+  const names = path.split('.');
+  const last = names.findLastIndex((name, i) => /^\d+$/.test(name) && i + 1 < names.length && !/^\d+$/.test(names[i + 1] ?? ''));
+  return names.slice(0, last + 1).join('.');
+}
+
+type Readers = ReadonlyMap<Node, readonly Node[]>;
+
+function asSibling(node: Node, readers: Readers, leaves: ReadonlySet<Node>): Sibling | undefined {
+  const product = asProduct(node);
+  const [column, ...more] = product?.roles.columns ?? [];
+  if (product === undefined || column === undefined || more.length > 0 || product.roles.batch.length > 0 || leaves.has(node)) return undefined;
+  const [reader, ...others] = readers.get(node) ?? [];
+  const bias = reader?.op.name === 'add' && others.length === 0 ? reader.inputs.find((input) => input !== node) : undefined;
+  const along = bias !== undefined && isFixed(bias) && bias.type.axes.length === 1 && bias.type.axes[0]?.name === column.name;
+  if (reader === undefined || !along) return { product, column, bias: undefined, end: node };
+  return leaves.has(reader) || !sameAxes(reader.type.axes, node.type.axes) ? { product, column, bias: undefined, end: node } : { product, column, bias, end: reader };
+}
+
+/** The maps that a tensor goes through before it meets anything else than a map. */
+function mapsAfter(node: Node, readers: Readers): ReadonlySet<Node> {
+  const maps = new Set<Node>();
+  const open = [node];
+  for (let next = open.pop(); next !== undefined && maps.size < 32; next = open.pop()) {
+    for (const reader of readers.get(next) ?? []) {
+      if (reader.op.kind !== 'map' || maps.has(reader)) continue;
+      maps.add(reader);
+      open.push(reader);
+    }
+  }
+  return maps;
+}
+
+/** A factor or a cast costs the next reader nothing. */
+function isLight(map: Node): boolean {
+  return map.op.name === 'cast' || ((map.op.name === 'mul' || map.op.name === 'add') && map.inputs.some((input) => scalarValue(input) !== undefined));
+}
+
+/**
+ * A product followed by a map of its own (the GELU of an MLP beside an attention) keeps its epilogue, which a slice would cut
+ * off. Products that views, joins and contractions read, or whose maps meet (gate and up), lose nothing.
+ */
+function mergeable(siblings: readonly Sibling[], readers: Readers): readonly Sibling[] {
+  const after = siblings.map((sibling) => mapsAfter(sibling.end, readers));
+  return siblings.filter((_, i) => {
+    const own = [...(after[i] ?? [])];
+    return own.every(isLight) || after.some((other, k) => k !== i && own.some((map) => other.has(map)));
+  });
+}
+
+export const siblings: GraphPass = {
+  name: 'siblings', why: 'one large product uses the device better than several that read the same activations',
+  run(graph, builder, fire) {
+    const nodes = order(graph);
+    const readers = readersOf(nodes);
+    const groups = new Map<Node, readonly Sibling[]>();
+    for (const group of groupsOf(graph, nodes, readers)) for (const sibling of group) groups.set(sibling.end, group);
+    if (groups.size === 0) return graph;
+    const made = new Map<Node, Node>();
+    // Weights first: a group is built where its first member stands, and needs the weights of all.
+    for (const node of [...nodes.filter(isFixed), ...nodes.filter((node) => !isFixed(node))]) {
+      const group = groups.get(node);
+      const [first] = group ?? [];
+      if (group !== undefined && first !== undefined && !made.has(node)) {
+        fire('products of one tensor');
+        for (const [sibling, next] of merge(group, made, builder)) made.set(sibling.end, next);
+      }
+      if (!made.has(node)) made.set(node, rebuilt(node, made, builder));
+    }
+    return mapGraph(graph, (node) => must(made, node));
+  },
+};
+
+function rebuilt(node: Node, made: ReadonlyMap<Node, Node>, builder: Builder): Node {
+  const inputs = node.inputs.map((input) => must(made, input));
+  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+}
+
+function groupsOf(graph: Graph, nodes: readonly Node[], readers: Readers): readonly (readonly Sibling[])[] {
+  const leaves = new Set(roots(graph));
+  const candidates = new Map<string, Sibling[]>();
+  for (const node of nodes) {
+    const sibling = asSibling(node, readers, leaves);
+    if (sibling === undefined || leaves.has(sibling.end)) continue;
+    const { product } = sibling;
+    const key = `${product.x.id} ${product.weights.type.dtype} ${namesOf(product.roles.sum).toSorted().join()} ${layerOf(node.origin.path)}`;
+    candidates.set(key, [...(candidates.get(key) ?? []), sibling]);
+  }
+  return [...candidates.values()].map((group) => mergeable(group, readers)).filter((group) => group.length > 1);
+}
+
+/** The path that all origins share. */
+function sharedOrigin(group: readonly Sibling[]): Origin {
+  const [first, ...rest] = group.map((sibling) => sibling.product.node.origin);
+  const names = first?.path.split('.') ?? [];
+  const shared = names.findIndex((name, i) => rest.some((origin) => origin.path.split('.')[i] !== name));
+  return { path: (shared < 0 ? names : names.slice(0, shared)).join('.'), place: first?.place };
+}
+
+/** One product for the group, and for each sibling its slice of it. */
+function merge(group: readonly Sibling[], made: ReadonlyMap<Node, Node>, builder: Builder): ReadonlyMap<Sibling, Node> {
+  const [first] = group;
+  const slices = new Map<Sibling, Node>();
+  if (first === undefined) return slices;
+  const r = new Rewriter(builder, sharedOrigin(group));
+  const column = first.column.name;
+  const layout = namesOf(first.product.weights.type.axes);
+  const weights = group.map((sibling) => {
+    const from = layout.map((name) => (name === column ? sibling.column.name : name));
+    return r.relabel(must(made, sibling.product.weights), from, layout);
+  });
+  const axes = namesOf(first.product.node.type.axes);
+  let all = r.contract(must(made, first.product.x), r.concat(weights, column), axes);
+  if (group.some((sibling) => sibling.bias !== undefined)) {
+    const biases = group.map((sibling) => (sibling.bias === undefined
+      ? r.broadcast(r.scalar(0, all.type.dtype), [{ name: column, size: sibling.column.size }])
+      : r.relabel(must(made, sibling.bias), [sibling.column.name], [column])));
+    all = r.map('add', all, r.concat(biases, column));
+  }
+  let offset: Size = 0;
+  for (const sibling of group) {
+    const own = new Rewriter(builder, sibling.product.node.origin);
+    const taken = own.slice(all, column, offset, sibling.column.size);
+    const wanted = namesOf(sibling.end.type.axes);
+    slices.set(sibling, own.relabel(taken, wanted.map((name) => (name === sibling.column.name ? column : name)), wanted));
+    offset = addSizes(offset, sibling.column.size);
+  }
+  return slices;
+}
