@@ -1,0 +1,15 @@
+// What a kind of golden file is: a way to build the model it describes from the public `models/`.
+import type { Graph } from '../../dsl/graph.ts';
+import type { Numbers } from '../../runtime/values.ts';
+import type { GoldenFile } from './golden-file.ts';
+
+export interface GoldenModel {
+  /** Absent when everything is computed on the host: masks, preprocessing. Outputs are named as in the file, without `output.`. */
+  readonly graph?: Graph | undefined;
+  /** Values of the graph's inputs, row-major; bool as 0 and 1. */
+  readonly inputs: ReadonlyMap<string, Numbers>;
+  /** Outputs computed on the host. */
+  readonly host: ReadonlyMap<string, Numbers>;
+}
+
+export type Kind = (file: GoldenFile) => GoldenModel;

@@ -1,0 +1,19 @@
+// The kinds of golden files that `verify` knows. A new kind is one file in `kinds/` and one row here.
+import type { Kind } from './kind.ts';
+import { baselineProjector } from './kinds/baseline.ts';
+import { bilinear } from './kinds/bilinear.ts';
+import { masks } from './kinds/masks.ts';
+import { pipeline } from './kinds/pipeline.ts';
+import { preprocess } from './kinds/preprocess.ts';
+import { aggregationLayer, crossAttentionLayer, tokenSampler } from './kinds/sva-layers.ts';
+
+export const kinds: ReadonlyMap<string, Kind> = new Map([
+  ['VisionCrossAttentionLayer', crossAttentionLayer],
+  ['VisionAggregationLayer', aggregationLayer],
+  ['VisionTokenSampler', tokenSampler],
+  ['pipeline', pipeline],
+  ['masks', masks],
+  ['bilinear_align_corners_false', bilinear],
+  ['baseline_projector', baselineProjector],
+  ['preprocess', preprocess],
+]);
