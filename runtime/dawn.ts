@@ -40,15 +40,15 @@ async function instance(options: OpenOptions): Promise<GPU> {
   globalThis.opabiniaDawn ??= new Map();
   const known = globalThis.opabiniaDawn.get(key);
   if (known !== undefined) return known;
-  let dawn: typeof import('webgpu');
+  let create: (flags: string[]) => GPU;
   try {
-    dawn = await import('webgpu');
+    ({ create } = await import('webgpu'));
   } catch (error) {
     throw new NoAdapterError(`the package webgpu has no build that loads on ${process.platform}-${process.arch}`, {
       cause: error, advice: 'use a glibc Linux (x64, arm64), macOS or Windows; the reference interpreter runs everywhere',
     });
   }
-  const gpu = dawn.create(flags);
+  const gpu = create(flags);
   globalThis.opabiniaDawn.set(key, gpu);
   return gpu;
 }

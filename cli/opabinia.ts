@@ -1,0 +1,17 @@
+// The command line: `npm run -s opabinia -- COMMAND`. Each command is a file beside this one that registers itself.
+// Exit codes: 0 done, 1 the user can mend it, 2 our fault, 3 the device.
+import { Command } from 'commander';
+import { OpabiniaError } from '../dsl/error.ts';
+import { DeviceError } from '../runtime/failure.ts';
+import { register as doctor } from './doctor.ts';
+
+const program = new Command('opabinia').description('typed connectors between vision encoders and a language model, compiled to fused WGSL').showHelpAfterError();
+for (const register of [doctor]) register(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(error instanceof OpabiniaError ? `opabinia: ${error.message}` : error);
+  // A hung device keeps the process alive: leave at once.
+  process.exit(error instanceof DeviceError ? 3 : error instanceof OpabiniaError ? 1 : 2);
+}

@@ -1,0 +1,20 @@
+// How tests run: two processes with one GPU device each, patience for the driver's compiler, the shader cache left on.
+import { defineConfig } from 'vitest/config';
+
+// The continuous integration's script counts passes and failures from this file.
+const report = process.env['OPABINIA_TEST_REPORT'];
+
+export default defineConfig({
+  root: new URL('..', import.meta.url).pathname,
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: ['test/global-setup.ts'],
+    pool: 'forks',
+    isolate: false,
+    maxWorkers: 2,
+    // A software driver compiles a kernel at its first dispatch, for up to seconds.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
+  },
+});
