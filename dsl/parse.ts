@@ -89,8 +89,9 @@ function makeNode(op: Op, inputs: readonly Node[], attrs: Attrs, line: NodeSynta
     return builder.make(op, inputs, attrs, { path: line.path === undefined ? '' : nameIn(line.path), place: undefined });
   } catch (error) {
     // A shape rule that meets an attribute missing or of another form throws a TypeError: here that is a mistake in the text.
-    const what = error instanceof Error ? error.message : String(error);
-    return reading.fail(error instanceof OpabiniaError ? what : `expected other attributes: one that '${op.name}' needs is missing or of another form (${what})`, line.op, undefined, error);
+    if (error instanceof OpabiniaError) return reading.fail(error.message, line.op, undefined, error);
+    const why = error instanceof TypeError && !error.message.startsWith('Cannot ') ? `: ${error.message}` : '';
+    return reading.fail(`expected other attributes: one that '${op.name}' needs is missing or of another form${why}`, line.op, undefined, error);
   }
 }
 
