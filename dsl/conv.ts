@@ -70,11 +70,11 @@ export function conv2d<D extends DType, const O extends string>(p: Params, x: Te
   const groups = options.groups ?? 1;
   if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) throw refusal('conv2d', `${channels} channels do not divide into ${groups} groups`, [x], 'the division must come out');
   return at(p.path, () => {
+    const seen = windows('conv2d', x, options, 0) as Tensor<string, Float>;
     const weight = p.get('weight', 'o i kh kw', { i: channels / groups, kh, kw, ...(options.size === undefined ? {} : { o: options.size }) });
     checkDType('conv2d', x, weight);
     const outputs = weight.size('o');
     if (outputs % groups !== 0) throw refusal('conv2d', `${outputs} output channels do not divide into ${groups} groups`, [x, weight], 'the division must come out');
-    const seen = windows('conv2d', x, options, 0) as Tensor<string, Float>;
     const summed = groups === 1 ? dense(seen, weight, options.out) : groups === channels && outputs === channels ? depthwise(seen, weight, options.out) : grouped(seen, weight, options.out, groups);
     if (options.bias === false) return summed as Tensor as Tensor<`b h w ${O}`, D>;
     return elementwise('add', summed, renamed<string, DType>('conv2d', p.get('bias', 'o', { o: outputs }), new Map([['o', options.out]])));

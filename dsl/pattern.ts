@@ -1,5 +1,5 @@
 // The pattern grammar at run time: `b (h w) c -> b q=(h w) c`, `b n i, o i -> b n o`. `pattern-types.ts` is the same grammar in types.
-import { createToken, EmbeddedActionsParser, Lexer, tokenMatcher, type ILexingError, type IRecognitionException, type IToken } from 'chevrotain';
+import { createToken, EmbeddedActionsParser, EOF, Lexer, tokenMatcher, type ILexingError, type IRecognitionException, type IToken } from 'chevrotain';
 import { OpabiniaError } from './error.ts';
 import { here } from './origin.ts';
 
@@ -128,8 +128,9 @@ function checkSpaces(text: string, op: string, tokens: readonly IToken[]): void 
 }
 
 function grammarError(text: string, op: string, error: IRecognitionException, tokens: readonly IToken[]): OpabiniaError {
-  const at = Number.isNaN(error.token.startOffset) ? text.length : error.token.startOffset;
-  const length = Number.isNaN(error.token.startOffset) ? 1 : error.token.image.length;
+  const ended = tokenMatcher(error.token, EOF);
+  const at = ended ? text.length : error.token.startOffset;
+  const length = ended ? 1 : error.token.image.length;
   const open = openGroup(tokens, at);
   if (open !== undefined) {
     if (error.token.image === '(' || error.token.image.endsWith('=(')) return patternError(op, text, at, length, 'a group stands in a group', 'rearrange in two steps');

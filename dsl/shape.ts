@@ -54,9 +54,9 @@ export function repeat<const P extends string, S extends string, D extends DType
  * Folds away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
  * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
  */
-export function reduce<const P extends string, S extends string, D extends DType>(x: Tensor<S, D>, pattern: P & Types.Reduce<P, S>, by: 'sum' | 'mean' | 'max' | 'min'): Tensor<Types.Right<P>, D> {
+export function reduce<const P extends string, S extends string, D extends DType>(x: Tensor<S, D>, pattern: P & Types.Reduce<P, S>, by: 'sum' | 'mean' | 'max' | 'min', sizes: Sizes = {}): Tensor<Types.Right<P>, D> {
   const parsed = oneSided('reduce', pattern, x);
-  const known = bind('reduce', parsed, x, {});
+  const known = bind('reduce', parsed, x, sizes);
   checkNew('reduce', parsed);
   const kept = parsed.output.flatMap((item) => item.parts);
   const flat = toParts('reduce', x, parsed, known);

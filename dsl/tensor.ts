@@ -1,8 +1,8 @@
 // A tensor while a model is traced: a node of the graph, its axis names in the type. Sizes are known to the trace only.
 import { addSizes, axisOf, printAxes, printSize, type Axis, type Size } from './axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
-import { describe, type Builder, type Node } from './graph.ts';
-import { isInteger, type Attrs, type DType, type Op } from './op.ts';
+import { describe, inferType, type Builder, type Node } from './graph.ts';
+import { isInteger, Refusal, type Attrs, type DType, type Op } from './op.ts';
 import { mapOp } from './ops/map.ts';
 import { constant, extent, typeAttrs } from './ops/source.ts';
 import { broadcast, rearrange, slice } from './ops/view.ts';
@@ -119,7 +119,13 @@ export function apply<S extends string, D extends DType>(name: string, op: Op, o
   const stranger = operands.find((x) => x.builder !== first.builder);
   if (stranger !== undefined) throw refusal(name, 'the tensors belong to two traces', [first, stranger], 'build the whole model inside one trace; hand numbers from one to the other as an input');
   const nodes = operands.map((x) => x.node);
-  return new Tensor<S, D>(first.builder, first.builder.make(op, nodes, attrs, originOf(nodes)));
+  try {
+    return new Tensor<S, D>(first.builder, first.builder.make(op, nodes, attrs, originOf(nodes)));
+  } catch (error) {
+    // The user called `name`, and the record that refused may have another.
+    const refused = error instanceof OpabiniaError && op.name !== name ? inferType(op, nodes.map((node) => node.type), attrs) : undefined;
+    throw refused instanceof Refusal ? refusal(name, refused.what, operands, refused.advice) : error;
+  }
 }
 
 /** An error of the function `name` that lists its operands with their axes, paths and lines. */
