@@ -61,13 +61,16 @@ class Parser {
       return c === '{' ? this.#object(depth + 1) : this.#array(depth + 1);
     }
     if (c === '"') return this.#string();
-    for (const [word, value] of [['true', true], ['false', false], ['null', null]] as const) {
-      if (this.#text.startsWith(word, this.#at)) {
-        this.#at += word.length;
-        return value;
-      }
-    }
+    if (c === 't') return this.#word('true', true);
+    if (c === 'f') return this.#word('false', false);
+    if (c === 'n') return this.#word('null', null);
     return this.#number();
+  }
+
+  #word<T extends Json>(word: string, value: T): T {
+    if (!this.#text.startsWith(word, this.#at)) throw this.#refuse('expected a value');
+    this.#at += word.length;
+    return value;
   }
 
   #number(): number {

@@ -116,8 +116,8 @@ function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map
   if (file.config.flag('connector_only', false) && ![...hidden, 'last_hidden_state'].some((name) => recorder.wants(name))) return;
   const vision = file.config.flag('connector_only', false) ? undefined : llmVision(t, setting, result, masks(side), integers, inputs);
   const last = decodeWithVision(root, embeds, toyDecoder(root, file.config.number('llm_layers')), vision, (path, value) => {
-    recorder.take(path, value);
-    recorder.inspect(path, value);
+    if (hidden.includes(path)) recorder.take(path, value);
+    else recorder.inspect(path, value);
   });
   recorder.take('last_hidden_state', last);
 }
