@@ -1,0 +1,144 @@
+// The main job, `npm run demo`: a photograph through two encoders and the Spatial Vision Aggregator, compiled, run through Dawn,
+// compared with the reference interpreter, explained, and drawn. Progress on stderr, results on stdout.
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { compile, type Stage } from '../compiler/compile.ts';
+import { OpabiniaError, order } from '../dsl/index.ts';
+import { padding } from '../models/connectors/masks.ts';
+import { deviceProfile, openDevice } from '../runtime/dawn.ts';
+import type { Device } from '../runtime/device.ts';
+import { DeviceError, NoAdapterError } from '../runtime/failure.ts';
+import { backgroundOf, decodeImage, expandToSquare, normalize, resizePillow, type Image, type Rgb } from '../runtime/image.ts';
+import type { ProfileRow } from '../runtime/profile.ts';
+import { load, type Output } from '../runtime/program.ts';
+import { evaluate, type Values } from '../runtime/reference.ts';
+import { chainTable, cutTable } from './demo/chain.ts';
+import { demoMasks, demoParams, encoders, sva, traceDemo } from './demo/model.ts';
+import { writePicture } from './demo/picture.ts';
+import { formatCount, formatError, formatTable } from './table.ts';
+import { compare } from './verify/compare.ts';
+
+// CLIP's, as two of Cambrian-1's four towers use them.
+const mean: Rgb = [0.48145466, 0.4578275, 0.40821073];
+const std: Rgb = [0.26862954, 0.26130258, 0.27577711];
+
+const began = performance.now();
+const seconds = (): string => ((performance.now() - began) / 1000).toFixed(1);
+const progress = (text: string): void => console.error(`[${seconds().padStart(5)} s] ${text}`);
+const heading = (text: string): void => console.log(`\n${text}`);
+
+type DemoInputs = ReadonlyMap<string, Float32Array | Uint8Array>;
+type Graph = ReturnType<typeof traceDemo>;
+type Params = ReturnType<typeof demoParams>;
+
+/** The device, or undefined with one line that says why. */
+async function findDevice(wanted: boolean): Promise<Device | undefined> {
+  if (!wanted) return undefined;
+  try {
+    return await openDevice();
+  } catch (error) {
+    if (!(error instanceof NoAdapterError)) throw error;
+    console.log(`No adapter: the reference interpreter computes everything, and there is nothing to compare it with. For a GPU or lavapipe, try ${error.advice ?? '`npm run doctor`'}`);
+    return undefined;
+  }
+}
+
+/** Compiles, loads, runs once and profiles a second run. */
+async function runOnDevice(graph: Graph, params: Params, inputs: DemoInputs, device: Device): Promise<Record<string, Output>> {
+  const stages: Stage[] = [];
+  progress(`compiling for ${device.facts.name}`);
+  const start = performance.now();
+  const plan = compile(graph, deviceProfile(device), { report: (stage) => stages.push(stage) });
+  heading(`The walk from function to plan, ${(performance.now() - start).toFixed(0)} ms for ${device.facts.name}`);
+  console.log(chainTable(graph, stages));
+  heading('Why kernels end where they do');
+  console.log(cutTable(stages));
+
+  progress(`loading ${plan.kernels.length} kernels and ${formatCount(plan.memory.parameters)}B of parameters`);
+  const program = await load(plan, device, params);
+  try {
+    const given = Object.fromEntries(inputs);
+    progress('first run: the driver compiles each kernel');
+    const outputs = await program.run(given);
+    progress('second run, timed');
+    const rows = await program.profile(given);
+    heading('Kernels of one run, in order');
+    console.log(kernelTable(rows));
+    return outputs;
+  } finally {
+    program.dispose();
+  }
+}
+
+function kernelTable(rows: readonly ProfileRow[]): string {
+  const sum = (of: (row: ProfileRow) => number): number => rows.reduce((total, row) => total + of(row), 0);
+  const line = (name: string, label: string, ms: number, flops: number, bytes: number): readonly string[] => [
+    name, ms.toFixed(3), formatCount(flops), formatCount(bytes), ms > 0 ? (flops / ms / 1e6).toFixed(2) : '-', ms > 0 ? (bytes / ms / 1e6).toFixed(2) : '-', label,
+  ];
+  const numbers = ['ms', 'FLOP', 'bytes', 'GFLOP/s', 'GB/s'].map((title) => ({ title, align: 'right' as const }));
+  return formatTable([{ title: 'model path' }, ...numbers, { title: 'computes' }], [
+    ...rows.map((row) => line(row.path === '' ? '-' : row.path, row.label, row.milliseconds, row.flops, row.bytes)),
+    line(`all ${rows.length}`, '', sum((row) => row.milliseconds), sum((row) => row.flops), sum((row) => row.bytes)),
+  ]);
+}
+
+/** True when every output is within its bound of the interpreter's. */
+function printComparison(computed: Record<string, Output>, expected: ReadonlyMap<string, Values>): boolean {
+  const rows = [...expected].map(([name, values]) => compare(name, values.axes.map((axis) => axis.size), computed[name]?.data, values.data, 'f32'));
+  heading('Every output against the reference interpreter in double precision');
+  console.log(formatTable([{ title: 'output' }, { title: 'shape' }, { title: 'max |Δ|', align: 'right' }, { title: 'bound', align: 'right' }, { title: 'verdict' }],
+    rows.map((row) => [row.tensor, row.shape.join(' × '), formatError(row.largest), formatError(row.bound), row.verdict])));
+  return rows.every((row) => row.verdict === 'ok');
+}
+
+function draw(path: string, photo: Image, square: Image, attention: ArrayLike<number>, who: string): Promise<void> {
+  const side = sva.groups[0];
+  const { lines, along } = padding(photo, side);
+  const padded = Array.from({ length: side * side }, (_, q) => {
+    const at = along === 'rows' ? Math.floor(q / side) : q % side;
+    return at < lines || at >= side - lines;
+  });
+  const panels = encoders.map(({ name, side: own }, k) => ({ name, side: own, mass: Float64Array.from({ length: side * side }, (_, q) => attention[q * encoders.length + k] ?? NaN) }));
+  return writePicture(path, {
+    image: square, side, padded, panels, title: 'Spatial vision aggregator: where each query looks',
+    subtitle: `group 0, layer ${sva.depth} of ${sva.depth}: ${side} × ${side} queries, one softmax over the keys of both encoders, mean of ${sva.heads} heads; computed by ${who}`,
+  });
+}
+
+async function main(): Promise<number> {
+  const { values: options } = parseArgs({ options: {
+    image: { type: 'string', default: fileURLToPath(new URL('../examples/photos/chelsea.png', import.meta.url)) },
+    out: { type: 'string', default: 'out/demo.png' },
+    reference: { type: 'boolean', default: process.env['OPABINIA_NO_GPU'] === '1' },
+  } });
+  progress('decoding and resizing the photograph');
+  const photo = await decodeImage(options.image, { note: progress });
+  const square = expandToSquare(photo, backgroundOf(mean));
+  const inputs = new Map<string, Float32Array | Uint8Array>(demoMasks(photo));
+  encoders.forEach(({ pixels }, k) => inputs.set(`picture_${k}`, normalize(resizePillow(square, pixels, pixels), mean, std, 'hwc')));
+  console.log(`${options.image}: ${photo.width} × ${photo.height}, padded to ${square.width} × ${square.height}, resized to ${encoders.map(({ pixels, side }) => `${pixels} × ${pixels} (${side} × ${side} tokens)`).join(' and ')}`);
+
+  const params = demoParams(7);
+  const graph = traceDemo(params);
+  console.log(`two patch encoders and SVA with D = ${sva.depth} layers in G = ${sva.groups.length} query groups of ${sva.groups.map((side) => `${side} × ${side}`).join(' and ')}: ${order(graph).length} nodes`);
+  const device = await findDevice(!options.reference);
+  const computed = device === undefined ? undefined : await runOnDevice(graph, params, inputs, device);
+  progress('the reference interpreter computes the same');
+  const expected = evaluate(graph, { inputs, params: (path, shape) => params.read(path, shape) }, { precision: 'f64' }).outputs;
+  const agrees = computed === undefined || printComparison(computed, expected);
+
+  progress('drawing');
+  const attention = computed?.['attention']?.data ?? expected.get('attention')?.data ?? [];
+  await draw(options.out, photo, square, Array.from(attention, Number), device?.facts.name ?? 'the reference interpreter');
+  heading(`${options.out}: the regions, and the attention each encoder receives`);
+  device?.close();
+  progress('done');
+  return agrees ? 0 : 2;
+}
+
+try {
+  process.exit(await main());
+} catch (error) {
+  console.error(error instanceof OpabiniaError ? `opabinia: ${error.message}` : error);
+  process.exit(error instanceof DeviceError ? 3 : error instanceof OpabiniaError ? 1 : 2);
+}
