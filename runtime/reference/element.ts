@@ -1,4 +1,5 @@
 // Maps, folds, joins and gathers on the CPU: strided loops around the scalar semantics in the op records.
+import { OpabiniaError } from '../../dsl/error.ts';
 import type { Attrs, DType, FoldOp, MapOp } from '../../dsl/op.ts';
 import { elementCount, stridesOf, type KnownAxis, type Values } from './values.ts';
 import { forEachOuter, mergeTrailing, type AxisTable } from './view.ts';
@@ -128,6 +129,7 @@ export function evaluateGather(x: Values, index: Values, name: string, out: read
   if (data.length === 0) return data;
   const strides = stridesOf(x.axes);
   const length = x.axes.find((axis) => axis.name === name)?.size ?? 0;
+  if (length === 0) throw new OpabiniaError(`axis '${name}' is empty in this run: there is nothing to gather`, { op: 'gather' });
   const stride = strides.get(name) ?? 0;
   const rest = mergeTrailing(out.slice(index.axes.length).map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)));
   const inner = rest.at(-1)?.offset ?? new Float64Array(1);
