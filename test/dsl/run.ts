@@ -62,6 +62,7 @@ export function distance(a: readonly number[], b: readonly number[]): number {
   if (a.length !== b.length) return Infinity;
   return a.reduce((most, x, i) => {
     const y = b[i] ?? NaN;
+    if (x === y) return most;
     if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) === Number.isNaN(y) ? most : Infinity;
     return Math.max(most, Math.abs(x - y));
   }, 0);
