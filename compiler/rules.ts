@@ -48,6 +48,11 @@ export function lit(value: number): Pattern<unknown> {
   return { heads: [], match: (node) => scalarValue(node) === value };
 }
 
+/** Any number that is the same everywhere, remembered under a name. */
+export function number<const Name extends string>(name: Name): Pattern<Record<Name, Node>> {
+  return { heads: [], match: (node, found) => scalarValue(node) !== undefined && any(name).match(node, found) };
+}
+
 /** A node of this op (its name); operands of a commutative op match in either order. */
 export function op<const P extends readonly Pattern<unknown>[]>(name: string, ...inputs: P): Pattern<MergeCaptures<P>> {
   const inOrder = (nodes: readonly Node[], found: Map<string, Node>) => inputs.every((pattern, i) => {

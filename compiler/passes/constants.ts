@@ -5,7 +5,7 @@ import { isFloat, isInteger, type DType, type IndexMath, type MapOp, type Tensor
 import { mapOp } from '../../dsl/ops/map.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
 import { sameAxes, sameType, type Rewriter } from '../rewriter.ts';
-import { any, as, lit, op, rule, scalarValue, type Rule } from '../rules.ts';
+import { any, as, lit, number, op, rule, scalarValue, type Rule } from '../rules.ts';
 
 /** Constants larger than this stay expressions: they would only make the plan bigger. */
 const largestConstant = 65536;
@@ -157,13 +157,13 @@ export const constantRules: readonly Rule[] = [
     to: ({ x, y }, r, node) => r.makeTyped(node.type, mapOp('sub'), [x, y]),
   }),
   rule({
-    name: '(x·c)·d', why: 'multiplication is associative up to rounding; c·d is known', from: op('mul', op('mul', any('x'), any('c')), any('d')),
-    when: ({ c, d, x }) => scalarValue(c) !== undefined && scalarValue(d) !== undefined && scalarValue(x) === undefined && isFloat(x.type.dtype),
+    name: '(x·c)·d', why: 'multiplication is associative up to rounding; c·d is known', from: op('mul', op('mul', any('x'), number('c')), number('d')),
+    when: ({ x }) => scalarValue(x) === undefined && isFloat(x.type.dtype),
     to: ({ x, c, d }, r, node) => regroup(node, r, x, (scalarValue(c) ?? 1) * (scalarValue(d) ?? 1)),
   }),
   rule({
-    name: '(x+c)+d', why: 'addition is associative up to rounding; c+d is known', from: op('add', op('add', any('x'), any('c')), any('d')),
-    when: ({ c, d, x }) => scalarValue(c) !== undefined && scalarValue(d) !== undefined && scalarValue(x) === undefined && isFloat(x.type.dtype),
+    name: '(x+c)+d', why: 'addition is associative up to rounding; c+d is known', from: op('add', op('add', any('x'), number('c')), number('d')),
+    when: ({ x }) => scalarValue(x) === undefined && isFloat(x.type.dtype),
     to: ({ x, c, d }, r, node) => regroup(node, r, x, (scalarValue(c) ?? 0) + (scalarValue(d) ?? 0)),
   }),
   rule({

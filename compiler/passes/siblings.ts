@@ -113,7 +113,8 @@ function sharedOrigin(group: readonly Sibling[]): Origin {
   const [first, ...rest] = group.map((sibling) => sibling.product.node.origin);
   const names = first?.path.split('.') ?? [];
   const shared = names.findIndex((name, i) => rest.some((origin) => origin.path.split('.')[i] !== name));
-  return { path: (shared < 0 ? names : names.slice(0, shared)).join('.'), place: first?.place };
+  // The place is read from a stack, which takes time: only when asked.
+  return { path: (shared < 0 ? names : names.slice(0, shared)).join('.'), get place() { return first?.place; } };
 }
 
 /** One product for the group, and for each sibling its slice of it. */

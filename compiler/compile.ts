@@ -1,0 +1,93 @@
+// The walk, one line a stage: passes → load time → layout → group → schedule → memory → emit → Plan.
+import { printAxes, sizeSymbols, type Size, type SizeSymbol } from '../dsl/axis.ts';
+import { OpabiniaError } from '../dsl/error.ts';
+import { Builder, order, type Graph, type Node } from '../dsl/graph.ts';
+import { assemble, type Assembly } from './assemble.ts';
+import { group, type Grouping } from './group.ts';
+import { packWeights } from './layout.ts';
+import { splitLoadTime, type SplitGraph } from './load-time.ts';
+import { runPasses, type Pass, type PassReport } from './pass.ts';
+import { passes as standardPasses } from './passes/index.ts';
+import { makePlan } from './make-plan.ts';
+import type { Plan } from './plan.ts';
+import type { DeviceProfile } from './profile.ts';
+import { isTiled } from './schedule/index.ts';
+import { verifyAssembly, verifyPlan } from './verify.ts';
+
+export interface CompileOptions {
+  /** Graph passes, in order; the standard ones when left out. */
+  readonly passes?: readonly Pass[];
+  /** Weights packed into the layout of their kernels; on by default. */
+  readonly packing?: boolean;
+  /** Check every invariant after every stage; on in tests. */
+  readonly verify?: boolean;
+  readonly report?: (stage: Stage) => void;
+}
+
+/** What each stage of the walk made, for `explain` and for tests. */
+export type Stage =
+  | { readonly name: 'pass'; readonly report: PassReport }
+  | { readonly name: 'split'; readonly split: SplitGraph }
+  | { readonly name: 'group'; readonly which: 'load' | 'main'; readonly grouping: Grouping }
+  | { readonly name: 'schedule'; readonly which: 'load' | 'main'; readonly assembly: Assembly }
+  | { readonly name: 'plan'; readonly plan: Plan };
+
+/** A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` where the device's limits do not suffice. */
+export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
+  const { passes = standardPasses, packing = true, verify = false, report } = options;
+  const symbols = symbolsIn(graph);
+  refuseUnsupported(graph, profile);
+  const builder = new Builder();
+  const ideal = runPasses(graph, passes, (done) => report?.({ name: 'pass', report: done }), { verify, builder });
+  const apart = splitLoadTime(ideal, builder);
+  const split = packing ? packWeights(apart, builder, (contract) => isTiled(contract, profile)) : apart;
+  report?.({ name: 'split', split });
+  const [load, main] = (['load', 'main'] as const).map((which) => {
+    const grouping = group(split[which]);
+    report?.({ name: 'group', which, grouping });
+    const assembly = assemble(split[which], grouping, profile);
+    if (verify) verifyAssembly(assembly, profile);
+    report?.({ name: 'schedule', which, assembly });
+    return assembly;
+  });
+  if (load === undefined || main === undefined) throw new TypeError('two graphs make two assemblies');
+  const plan = makePlan(split.main, load, main, symbols, inputsOf(graph), profile);
+  if (verify) verifyPlan(plan, profile);
+  report?.({ name: 'plan', plan });
+  return plan;
+}
+
+/** The inputs that a run is given, also those that no output needs any more. */
+function inputsOf(graph: Graph): readonly Node[] {
+  return order(graph).filter((n) => n.op.name === 'input');
+}
+
+/** Every symbol of a graph; two of one name must be the same symbol. */
+function symbolsIn(graph: Graph): readonly SizeSymbol[] {
+  const found = new Map<string, SizeSymbol>();
+  const note = (size: Size): void => {
+    for (const symbol of sizeSymbols(size)) {
+      const known = found.get(symbol.name);
+      if (known !== undefined && (known.bound !== symbol.bound || known.least !== symbol.least)) throw new OpabiniaError(`two symbols are called '${symbol.name}', with different bounds`);
+      found.set(symbol.name, symbol);
+    }
+  };
+  for (const node of order(graph)) {
+    node.type.axes.forEach((axis) => note(axis.size));
+    const { size } = node.attrs;
+    if (typeof size === 'object' && 'terms' in size) note(size as Size);
+  }
+  for (const update of graph.updates) update.at.forEach(note);
+  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function refuseUnsupported(graph: Graph, profile: DeviceProfile): void {
+  const refuse = (node: Node, what: string, advice: string): never => {
+    throw new OpabiniaError(`${what} ${printAxes(node.type.axes)}`, { op: node.op.name, path: node.origin.path, place: node.origin.place, advice });
+  };
+  for (const node of order(graph)) {
+    if (node.type.dtype === 'f16' && !profile.f16) refuse(node, `the device '${profile.name}' has no f16`, "trace with dtype 'f32'");
+    if (node.type.dtype === 'bf16') refuse(node, 'bf16 is a format of checkpoints, not of computation:', "cast to 'f32' or 'f16' when loading");
+  }
+}
+

@@ -1,0 +1,91 @@
+// A kernel as WGSL text.
+import type { DType } from '../dsl/op.ts';
+import { writeHelpers, type Helper } from '../dsl/wgsl.ts';
+import { indexText, symbolName } from './index-math.ts';
+import type { Kernel, Slot, Stmt } from './kernel.ts';
+import type { PlanKernel } from './plan.ts';
+
+const builtins = {
+  wg: ['workgroup_id', 'vec3u'],
+  nw: ['num_workgroups', 'vec3u'],
+  t: ['local_invocation_index', 'u32'],
+  lane: ['subgroup_invocation_id', 'u32'],
+} as const;
+
+/** Access of each slot, in the kernel's order: a buffer that is written must be bound as read_write everywhere in the dispatch. */
+export type Access = readonly ('read' | 'read_write')[];
+
+/** The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read. */
+export function emit(kernel: Kernel, access: Access, symbols: readonly string[], name: string): PlanKernel {
+  const body = print(kernel.body, '  ');
+  const helpers = writeHelpers(needsOf(kernel.body));
+  const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
+  const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
+  const slots = kernel.slots.map((slot, i) => `@group(0) @binding(${i}) var<storage, ${access[i] ?? 'read'}> ${slot.name}: array<${elementType(slot)}>; // ${axesText(slot)}`);
+  if (used.length > 0) slots.push(`@group(0) @binding(${kernel.slots.length}) var<storage, read> sizes: array<u32>;`);
+  const parameters = Object.entries(builtins).filter(([id]) => new RegExp(`(?<![.\\w])${id}\\b`).test(body)).map(([id, [builtin, type]]) => `@builtin(${builtin}) ${id}: ${type}`);
+  const text = [
+    ...(f16 ? ['enable f16;'] : []),
+    ...(kernel.subgroups ? ['enable subgroups;'] : []),
+    `// ${kernel.template}`,
+    ...slots,
+    ...kernel.shared.map((m) => `var<workgroup> ${m.name}: array<${m.type}, ${m.length}>;`),
+    ...(helpers === '' ? [] : [helpers]),
+    `@compute @workgroup_size(${kernel.threads})`,
+    `fn main(${parameters.join(', ')}) {`,
+    ...used.map((s) => `  let ${symbolName(s)} = sizes[${symbols.indexOf(s)}];`),
+    body,
+    '}',
+    '',
+  ].join('\n');
+  return {
+    name, wgsl: text,
+    access: [...access, ...(used.length > 0 ? (['read'] as const) : [])],
+    features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
+  };
+}
+
+// Axis names only: with the names of storages in it, the text of equal kernels would differ, and each would be compiled.
+function axesText(slot: Slot): string {
+  return slot.storage.axes.map((a) => a.name).join(' ').replace(/[^\x20-\x7e]/g, '?');
+}
+
+/** The WGSL type of one element of a stored tensor: bool is a word. */
+export function storedType(dtype: DType, width: 1 | 4): string {
+  const scalar = dtype === 'bool' ? 'u32' : dtype;
+  return width === 1 ? scalar : `vec4<${scalar}>`;
+}
+
+function elementType(slot: Slot): string {
+  return storedType(slot.storage.dtype, slot.width);
+}
+
+function print(stmts: readonly Stmt[], indent: string): string {
+  return stmts.map((s) => `${indent}${printStmt(s, indent)}`).join('\n');
+}
+
+function printStmt(stmt: Stmt, indent: string): string {
+  switch (stmt.kind) {
+    case 'let': return `let ${stmt.name} = ${stmt.value.text};`;
+    case 'var': return `var ${stmt.name} = ${stmt.value.text};`;
+    case 'array': return `var ${stmt.name}: array<${stmt.type}, ${stmt.length}>;`;
+    case 'assign': return `${stmt.target} = ${stmt.value.text};`;
+    case 'store': return `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};`;
+    case 'loop': return `for (var ${stmt.name} = ${stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+    case 'when': return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+    case 'barrier': return 'workgroupBarrier();';
+    default: return stmt satisfies never;
+  }
+}
+
+function needsOf(stmts: readonly Stmt[]): readonly Helper[] {
+  return stmts.flatMap((s): readonly Helper[] => {
+    switch (s.kind) {
+      case 'let': case 'var': case 'assign': case 'store': return s.value.needs;
+      case 'loop': case 'when': return needsOf(s.body);
+      case 'array': case 'barrier': return [];
+      default: return s satisfies never;
+    }
+  });
+}
+

@@ -1,0 +1,95 @@
+// Contraction for devices bound by loads: one subgroup per tile, its lanes each load another element of the row operand and share it by
+// shuffles, while vectors of the column operand stay in registers. Measured on lavapipe: two to four times any form without shuffles.
+import { code, splat, wgsl, literal } from '../../dsl/wgsl.ts';
+import type { Group } from '../group.ts';
+import { add, clamp, constantIndex, divide, indexText, scale, type Index } from '../index-math.ts';
+import { ceilDivide, type Kernel } from '../kernel.ts';
+import { quad, typeOf } from '../lower.ts';
+import { indexOf, productOf, storeResult, type Product } from './contract.ts';
+import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
+
+interface Tile {
+  readonly rows: number;
+  /** Vectors (or elements) of columns per lane. */
+  readonly vectors: number;
+}
+
+/** Small tiles compile fast; large ones load less. The compile time of a tile is paid once per shape. */
+function chooseTile(product: Product): Tile {
+  const m = product.m.most;
+  const work = 2 * m * product.n.most * product.k.most;
+  const rows = m >= 64 && work > 64e6 ? 16 : m >= 5 ? 8 : m >= 2 ? 4 : 1;
+  const lanes = product.width * 8;
+  return { rows, vectors: product.n.most > lanes ? 2 : 1 };
+}
+
+export function scheduleContractSubgroup(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
+  const lanes = context.profile.subgroupSize ?? 8;
+  const product = productOf(group.contract);
+  const { a, b, m, n, k, width } = product;
+  const tile = chooseTile(product);
+  const frame = new Frame(context, group);
+  const { lowering, body } = frame;
+  const columnsPerTile = lanes * tile.vectors * width;
+  const rowTiles = ceilDivide(m, tile.rows);
+  const columnTiles = ceilDivide(n, columnsPerTile);
+  const batches = count(product.batch);
+  // Rows fastest: neighbouring workgroups read the same columns.
+  const grid: Kernel['grid'] = [rowTiles, columnTiles, batches];
+  const batch = takeApart(indexVariable('wg.z', batches), product.batch);
+  const firstRow = body.let('r0', code(`wg.x * ${tile.rows}u`, 'u32'));
+  const r0 = scale(indexVariable('wg.x', rowTiles), tile.rows);
+  const lane = indexVariable('lane', constantIndex(lanes));
+  const column = (v: number): Index => {
+    const unit = add(scale(indexVariable('wg.y', columnTiles), lanes * tile.vectors), constantIndex(v * lanes), lane);
+    return width === 4 ? add(scale(unit, 4), quad) : unit;
+  };
+  const safeColumn = (v: number): Index => inRange(column(v), n, width);
+  const type = typeOf('f32', width);
+  const zero = frame.zero(body);
+  const acc = Array.from({ length: tile.rows }, () => Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))));
+
+  body.loop('k0', k, (outer, k0) => {
+    const mine = clamp(add(k0, lane), k);
+    const loads = acc.map((_, i) => lowering.value(outer, a, indexOf(product, batch, clamp(add(r0, constantIndex(i)), m), undefined, mine), 1));
+    // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
+    const steps = outer.let('steps', code(`min(${lanes}u, ${indexText(k)} - ${indexText(k0)}) + ${zero.text}`, 'u32'));
+    outer.loop('kk', constantIndex(lanes), (inside, kk) => {
+      const at = clamp(add(k0, kk), k);
+      const columns = acc[0]?.map((_, v) => splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), safeColumn(v), at), width), type)) ?? [];
+      acc.forEach((row, i) => {
+        const own = loads[i];
+        if (own === undefined) return;
+        const shared = splat(inside.let('s', code(`subgroupShuffle(${own.text}, ${indexText(kk)})`, 'f32', own.needs)), type);
+        row.forEach((c, v) => inside.assign(c.text, wgsl`fma(${shared}, ${columns[v] ?? c}, ${c})`));
+      });
+    }, { endText: steps.text });
+  }, { step: lanes });
+
+  // The epilogue as a loop over a private array: unrolled, it would compile ten times as long.
+  const kept = body.array('tile', type, tile.rows * tile.vectors);
+  acc.forEach((row, i) => row.forEach((c, v) => body.assign(`${kept}[${i * tile.vectors + v}]`, c)));
+  const rowsLeft = body.let('rows', code(`min(${tile.rows}u, ${indexText(m)} - ${firstRow.text}) + ${zero.text}`, 'u32'));
+  const vectorsLeft = body.let('vectors', code(`min(${tile.vectors}u, (${indexText(n)} - wg.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${zero.text}`, 'u32'));
+  body.loop('i', constantIndex(tile.rows), (outer, i) => {
+    const row = indexVariable(outer.let('row', code(`${firstRow.text} + ${indexText(i)}`, 'u32')).text, m);
+    outer.loop('v', constantIndex(tile.vectors), (inside, v) => {
+      const units = divide(n, constantIndex(width));
+      const unit = indexVariable(inside.let('unit', code(indexText(add(scale(indexVariable('wg.y', columnTiles), lanes * tile.vectors), scale(v, lanes), lane)), 'u32')).text, units);
+      const full = n.terms.length === 0 && n.constant % columnsPerTile === 0;
+      inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
+        const value = code(`${kept}[${indexText(add(scale(i, tile.vectors), v))}]`, type);
+        const index = indexOf(product, batch, row, width === 4 ? add(scale(unit, 4), quad) : unit, undefined);
+        storeResult(frame, store, group, product, index, store.let('sum', value), context);
+      });
+    }, { endText: vectorsLeft.text });
+  }, { endText: rowsLeft.text });
+  return frame.finish(`contraction ${tile.rows}×${columnsPerTile} by shuffles`, lanes, grid, { subgroups: true });
+}
+
+/** A column index brought into range; vectors stay whole. */
+export function inRange(column: Index, n: Index, width: 1 | 4): Index {
+  if (width === 1) return clamp(column, n);
+  const unit = divide(add(column, scale(quad, -1)), constantIndex(4));
+  return add(scale(clamp(unit, divide(n, constantIndex(4))), 4), quad);
+}

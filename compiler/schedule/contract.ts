@@ -1,0 +1,60 @@
+// What both contraction templates share: which operand gives rows, which columns, how the three axes are walked, and the epilogue.
+import { axisOf, type Axis } from '../../dsl/axis.ts';
+import type { Node } from '../../dsl/graph.ts';
+import { roles } from '../../dsl/ops/contract.ts';
+import type { Code } from '../../dsl/wgsl.ts';
+import type { Group } from '../group.ts';
+import { constantIndex, type Index } from '../index-math.ts';
+import type { Block } from '../kernel.ts';
+import type { Width } from '../lower.ts';
+import type { IndexMap } from '../storage.ts';
+import { component, count, Frame, isQuartered, takeApart, throughChain, type Context } from './frame.ts';
+
+export interface Product {
+  readonly node: Node;
+  /** Gives the rows. */
+  readonly a: Node;
+  /** Gives the columns; its columns are contiguous where possible. */
+  readonly b: Node;
+  readonly batch: readonly Axis[];
+  readonly rows: readonly Axis[];
+  readonly columns: readonly Axis[];
+  readonly sum: readonly Axis[];
+  readonly m: Index;
+  readonly n: Index;
+  readonly k: Index;
+  /** 4 when four neighbouring columns are computed as one vector. */
+  readonly width: Width;
+}
+
+/** The contraction as batch × rows × columns × sum: the result's last axis is among the columns. */
+export function productOf(contract: Node): Product {
+  const [first, second] = contract.inputs;
+  if (first === undefined || second === undefined) throw new TypeError('a contraction without operands');
+  const last = contract.type.axes.at(-1);
+  const forward = roles(first.type, second.type, contract.type);
+  const swap = last !== undefined && forward.rows.some((x) => x.name === last.name);
+  const [a, b] = swap ? [second, first] : [first, second];
+  const { batch, rows, columns } = swap ? { ...forward, rows: forward.columns, columns: forward.rows } : forward;
+  // The summed axes in the order of the row operand, so that its loads run along memory.
+  const sum = a.type.axes.filter((x) => forward.sum.some((s) => s.name === x.name)).map((x) => axisOf(forward.sum, x.name) ?? x);
+  const width: Width = isQuartered(columns.at(-1)) ? 4 : 1;
+  return { node: contract, a, b, batch, rows, columns, sum, m: count(rows), n: count(columns), k: count(sum), width };
+}
+
+export function indexOf(product: Product, batch: IndexMap, m: Index, n: Index | undefined, k: Index | undefined): IndexMap {
+  return new Map([
+    ...batch,
+    ...takeApart(m, product.rows),
+    ...(n === undefined ? [] : takeApart(n, product.columns)),
+    ...(k === undefined ? [] : takeApart(k, product.sum)),
+  ]);
+}
+
+/** Writes one element (or one vector) of the result: the accumulator through the maps that follow the contraction. */
+export function storeResult(frame: Frame, body: Block, group: Extract<Group, { template: 'contract' }>, product: Product, index: IndexMap, acc: Code, context: Context): void {
+  const lastColumn = product.columns.at(-1)?.name ?? '';
+  frame.lowering.held.set(product.node, (_block, at, width) => (width === product.width ? acc : component(acc, at.get(lastColumn) ?? constantIndex(0))));
+  const rootIndex = throughChain(group.chain, index);
+  for (const root of group.roots) frame.lowering.store(body, context.target(root), rootIndex, frame.lowering.value(body, root, rootIndex, product.width), product.width);
+}

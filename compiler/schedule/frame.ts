@@ -1,0 +1,133 @@
+// What every template needs: the threads' indices, flat indices taken apart into axes, grids of any length, and where roots are written.
+import type { Axis } from '../../dsl/axis.ts';
+import type { Node } from '../../dsl/graph.ts';
+import type { FoldOp } from '../../dsl/op.ts';
+import { code, isVector, scalarType, type Code } from '../../dsl/wgsl.ts';
+import type { Group } from '../group.ts';
+import { atomIndex, constantIndex, divide, indexMath, indexText, multiply, remainder, sizeIndex, type Index } from '../index-math.ts';
+import { Block, ceilDivide, loopVariable, Names, type Kernel, type Shared } from '../kernel.ts';
+import { Lowering } from '../lower.ts';
+import type { DeviceProfile } from '../profile.ts';
+import type { IndexMap, Placement } from '../storage.ts';
+
+export interface Context {
+  readonly profile: DeviceProfile;
+  /** Where a stored node can be read. */
+  readonly place: (node: Node) => Placement | undefined;
+  /** Where a root of the group is written. */
+  readonly target: (node: Node) => Placement;
+}
+
+/** A kernel being written. */
+export class Frame {
+  readonly names = new Names();
+  readonly body = new Block(this.names);
+  readonly lowering: Lowering;
+  readonly shared: Shared[] = [];
+  readonly context: Context;
+  constructor(context: Context, group: Group) {
+    this.context = context;
+    this.lowering = new Lowering(context.place, group.nodes);
+  }
+
+  share(stem: string, type: Shared['type'], length: number): string {
+    const name = this.names.fresh(stem);
+    this.shared.push({ name, type, length });
+    return name;
+  }
+
+  /** 0 at run time, unknown to the driver: a loop bounded by it is not unrolled, which on a software device compiles for seconds. */
+  zero(body: Block): Code {
+    return body.let('zero', code('nw.y / (nw.y + 1u)', 'u32'), 'zero');
+  }
+
+  finish(template: string, threads: number, grid: Kernel['grid'], options: { readonly subgroups?: boolean } = {}): Kernel {
+    return { template, threads, grid, slots: this.lowering.slots, shared: this.shared, body: this.body.stmts, subgroups: options.subgroups ?? false, accesses: this.lowering.accesses };
+  }
+}
+
+export function count(axes: readonly Axis[]): Index {
+  return axes.map((a) => sizeIndex(a.size)).reduce(multiply, constantIndex(1));
+}
+
+/** A flat row-major index as one index per axis. */
+export function takeApart(flat: Index, axes: readonly Axis[]): Map<string, Index> {
+  const result = new Map<string, Index>();
+  let rest = flat;
+  [...axes].reverse().forEach((axis, i) => {
+    const size = sizeIndex(axis.size);
+    const isOutermost = i === axes.length - 1;
+    result.set(axis.name, isOutermost ? rest : remainder(rest, size));
+    if (!isOutermost) rest = divide(rest, size);
+  });
+  return result;
+}
+
+export function indexVariable(name: string, end: Index): Index {
+  return atomIndex(loopVariable(name, end));
+}
+
+const widest = 65535;
+
+/** Workgroups for `n` items along x, folded over y where one dimension is too short; `item` counts through both. */
+export function lineGrid(n: Index): { readonly grid: readonly [Index, Index, Index]; readonly item: string; readonly exact: boolean } {
+  const one = constantIndex(1);
+  if (n.most <= widest) return { grid: [n, one, one], item: 'wg.x', exact: true };
+  if (n.terms.length === 0) {
+    const y = Math.ceil(n.constant / widest);
+    const x = Math.ceil(n.constant / y);
+    return { grid: [constantIndex(x), constantIndex(y), one], item: '(wg.y * nw.x + wg.x)', exact: x * y === n.constant };
+  }
+  return { grid: [constantIndex(32768), ceilDivide(n, 32768), one], item: '(wg.y * nw.x + wg.x)', exact: false };
+}
+
+/** One thread per item: the flat index and, where the last workgroup is not full, the test that guards it. */
+export function threadItems(body: Block, items: Index, threads: number): { readonly grid: Kernel['grid']; readonly item: Index; readonly test: string } {
+  const groups = ceilDivide(items, threads);
+  const line = lineGrid(groups);
+  const flat = body.let('item', code(`${line.item} * ${threads}u + t`, 'u32'));
+  const full = items.terms.length === 0 && items.constant % threads === 0 && line.exact;
+  return { grid: line.grid, item: indexVariable(flat.text, items), test: full ? 'true' : `${flat.text} < ${indexText(items)}` };
+}
+
+/** The vector axis: its index runs over quarters, `quad` within. */
+export function isQuartered(axis: Axis | undefined): boolean {
+  return axis !== undefined && typeof axis.size === 'number' && axis.size % 4 === 0 && axis.size > 0;
+}
+
+/** The index of the last node of an epilogue, from the index of its anchor. */
+export function throughChain(chain: readonly Node[], index: IndexMap): IndexMap {
+  return chain.reduce<IndexMap>((current, node) => {
+    const [x] = node.inputs;
+    if (node.op.kind !== 'view' || node.op.target === undefined || x === undefined) return current;
+    return node.op.target(indexMath, current, node.attrs, x.type);
+  }, index);
+}
+
+/** One component of a vector that the template holds, by the position along the vector axis. */
+export function component(vector: Code, position: Index): Code {
+  if (!isVector(vector.type)) return vector;
+  const lane = remainder(position, constantIndex(4));
+  const type = scalarType(vector.type);
+  return lane.terms.length === 0
+    ? code(`${vector.text}.${'xyzw'[lane.constant] ?? 'x'}`, type)
+    : code(`${vector.text}[${indexText(lane)}]`, type);
+}
+
+/** Folds the four components of a vector accumulator. */
+export function foldComponents(body: Block, op: FoldOp, acc: Code): Code {
+  if (!isVector(acc.type)) return acc;
+  const part = (name: string) => code(`${acc.text}.${name}`, scalarType(acc.type));
+  return body.let('folded', op.wgsl(op.wgsl(part('x'), part('y')), op.wgsl(part('z'), part('w'))));
+}
+
+/** Folds over the lanes of a subgroup by a butterfly: every lane ends with the same bits. */
+export function foldLanes(body: Block, op: FoldOp, acc: Code, lanes: number): Code {
+  let result = acc;
+  for (let step = lanes / 2; step >= 1; step /= 2) {
+    const other = body.let('other', code(`subgroupShuffleXor(${result.text}, ${step}u)`, result.type));
+    result = body.let('folded', op.wgsl(result, other));
+  }
+  return result;
+}
+

@@ -1,0 +1,88 @@
+// Which template makes the kernel of a group: a table of named rows, the first that fits.
+import { axisNames, type Node } from '../../dsl/graph.ts';
+import { sizeBound } from '../../dsl/axis.ts';
+import type { Group } from '../group.ts';
+import type { Kernel } from '../kernel.ts';
+import type { DeviceProfile } from '../profile.ts';
+import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
+import { scheduleAttentionThread } from './attention-thread.ts';
+import { productOf } from './contract.ts';
+import { scheduleContractSubgroup } from './contract-subgroup.ts';
+import { scheduleContractTile } from './contract-tile.ts';
+import { count, type Context } from './frame.ts';
+import { scheduleMap } from './map.ts';
+import { scheduleRows } from './rows.ts';
+import { scheduleSerialContract, scheduleSerialRows } from './serial.ts';
+
+type GroupOf<T extends Group['template']> = Extract<Group, { template: T }>;
+
+interface Template<T extends Group['template']> {
+  readonly name: string;
+  readonly when: string;
+  fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
+  schedule(group: GroupOf<T>, context: Context): Kernel;
+}
+
+type Templates = { readonly [T in Group['template']]: readonly Template<T>[] };
+
+/** Lanes exchange values by shuffles where every subgroup has the same number of lanes and loads are what costs. */
+const byShuffles = (profile: DeviceProfile): boolean => profile.software && profile.subgroupSize !== undefined;
+
+/** A fold of fewer elements than this is walked by one thread. */
+const shortFold = 16;
+
+export const templates: Templates = {
+  attention: [
+    { name: 'attention by shuffles', when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleAttentionSubgroup },
+    { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
+  ],
+  contract: [
+    { name: 'serial contraction', when: 'no tile to speak of: few rows and columns to a batch, or a short sum', fits: (group, profile) => isThin(group, profile), schedule: scheduleSerialContract },
+    { name: 'contraction by shuffles', when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleContractSubgroup },
+    { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
+  ],
+  rows: [
+    { name: 'serial rows', when: 'short folds, or the contiguous axis is not folded', fits: isShortOrStrided, schedule: scheduleSerialRows },
+    { name: 'rows', when: 'otherwise', fits: () => true, schedule: scheduleRows },
+  ],
+  map: [{ name: 'map', when: 'always', fits: () => true, schedule: scheduleMap }],
+};
+
+function isThin(group: GroupOf<'contract'>, profile: DeviceProfile): boolean {
+  const p = productOf(group.contract);
+  const batches = count(p.batch).most;
+  if (batches > profile.maxGrid) return true;
+  if (p.k.most < 4) return true;
+  return p.n.most < 4 || (p.m.most * p.n.most < 32 && batches > 8);
+}
+
+function isShortOrStrided(group: GroupOf<'rows'>): boolean {
+  const x = group.folds[0]?.inputs[0];
+  const folded = axisNames(group.folds[0]?.attrs['axes']);
+  if (x === undefined) return true;
+  const length = x.type.axes.filter((a) => folded.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
+  const last = x.type.axes.at(-1);
+  const rows = x.type.axes.filter((a) => !folded.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
+  return (length < shortFold && rows > 1) || (last !== undefined && !folded.includes(last.name) && rows > 1);
+}
+
+/** True when a contraction will be made by a tiled template, so that a layout of its weights pays. */
+export function isTiled(contract: Node, profile: DeviceProfile): boolean {
+  return !isThin({ template: 'contract', contract, chain: [], nodes: new Set([contract]), roots: [contract] }, profile);
+}
+
+export function schedule(group: Group, context: Context): { readonly kernel: Kernel; readonly template: string } {
+  switch (group.template) {
+    case 'attention': return pick(templates.attention, group, context);
+    case 'contract': return pick(templates.contract, group, context);
+    case 'rows': return pick(templates.rows, group, context);
+    case 'map': return pick(templates.map, group, context);
+    default: return group satisfies never;
+  }
+}
+
+function pick<T extends Group['template']>(rows: readonly Template<T>[], group: GroupOf<T>, context: Context): { readonly kernel: Kernel; readonly template: string } {
+  const row = rows.find((r) => r.fits(group, context.profile));
+  if (row === undefined) throw new TypeError(`no template fits a group of ${group.template}`);
+  return { kernel: row.schedule(group, context), template: row.name };
+}

@@ -1,0 +1,90 @@
+// One workgroup per row: its lanes walk the folded axes together, fold their partial results, and walk the row again for the next level.
+import { axisNames } from '../../dsl/graph.ts';
+import type { FoldOp } from '../../dsl/op.ts';
+import { computeType } from '../../dsl/ops/map.ts';
+import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
+import type { Group } from '../group.ts';
+import { add, divide, constantIndex, indexText, scale, type Index } from '../index-math.ts';
+import type { Block, Kernel } from '../kernel.ts';
+import { quad, typeOf, type Width } from '../lower.ts';
+import { count, foldComponents, foldLanes, Frame, indexVariable, isQuartered, lineGrid, takeApart, type Context } from './frame.ts';
+import { foldLevels } from './levels.ts';
+
+export function scheduleRows(group: Extract<Group, { template: 'rows' }>, context: Context): Kernel {
+  const [first] = group.folds;
+  const x = first?.inputs[0];
+  if (first === undefined || x === undefined) throw new TypeError('a group of rows without a fold');
+  const { profile } = context;
+  const folded = axisNames(first.attrs['axes']);
+  const outer = x.type.axes.filter((a) => !folded.includes(a.name));
+  const inner = x.type.axes.filter((a) => folded.includes(a.name));
+  const frame = new Frame(context, group);
+  const { lowering } = frame;
+  const length = count(inner);
+  const wide = isQuartered(inner.at(-1)) && x.type.axes.at(-1)?.name === inner.at(-1)?.name;
+  const width: Width = wide ? 4 : 1;
+  const steps = wide ? divide(length, constantIndex(4)) : length;
+  const lanes = profile.software && profile.subgroupSize !== undefined ? profile.subgroupSize : workgroupFor(steps.most, profile.maxWorkgroupThreads);
+  const bySubgroup = profile.software && profile.subgroupSize !== undefined;
+  const rows = count(outer);
+  const line = lineGrid(rows);
+  const laneName = bySubgroup ? 'lane' : 't';
+
+  const row = frame.body.let('row', code(line.item, 'u32'));
+  frame.body.when(line.exact ? 'true' : `${row.text} < ${indexText(rows)}`, (body) => {
+    const at = takeApart(indexVariable(row.text, rows), outer);
+    const walk = (block: Block, write: (body: Block, index: ReadonlyMap<string, Index>) => void) => {
+      block.loop('i', steps, (inside, i) => write(inside, new Map([...at, ...takeApart(wide ? add(scale(i, 4), quad) : i, inner)])), { from: indexVariable(laneName, constantIndex(lanes)), step: lanes });
+    };
+    for (const level of foldLevels(group.folds, group.nodes)) {
+      const partial = level.map((fold) => {
+        const op = fold.op as FoldOp;
+        return { fold, op, acc: body.var('acc', splat(literal(op.identityOf(fold.type.dtype), computeType(fold.type.dtype)), typeOf(fold.type.dtype, width))) };
+      });
+      walk(body, (inside, index) => {
+        for (const { fold, op, acc } of partial) {
+          const operand = fold.inputs[0];
+          if (operand !== undefined) inside.assign(acc.text, op.wgsl(acc, splat(lowering.value(inside, operand, index, width), acc.type)));
+        }
+      });
+      for (const { fold, op, acc } of partial) {
+        const one = foldComponents(body, op, acc);
+        const whole = bySubgroup ? foldLanes(body, op, one, lanes) : foldWorkgroup(frame, body, op, one, lanes);
+        lowering.held.set(fold, () => whole);
+      }
+    }
+    const overRow = group.roots.filter((root) => root.type.axes.length !== outer.length);
+    if (overRow.length > 0) {
+      walk(body, (inside, index) => {
+        for (const root of overRow) lowering.store(inside, context.target(root), index, lowering.value(inside, root, index, width), width);
+      });
+    }
+    const perRow = group.roots.filter((root) => root.type.axes.length === outer.length);
+    if (perRow.length > 0) {
+      body.when(`${laneName} == 0u`, (inside) => {
+        for (const root of perRow) lowering.store(inside, context.target(root), at, lowering.value(inside, root, at, 1), 1);
+      });
+    }
+  });
+  return frame.finish('rows', lanes, line.grid, { subgroups: bySubgroup });
+}
+
+/** Enough threads for the row, a power of two. */
+function workgroupFor(steps: number, most: number): number {
+  let threads = 32;
+  while (threads < steps && threads < 256 && threads * 2 <= most) threads *= 2;
+  return threads;
+}
+
+/** Folds over a workgroup by a tree in workgroup memory: no subgroups needed, the same bits every time. */
+function foldWorkgroup(frame: Frame, body: Block, op: FoldOp, acc: Code, threads: number): Code {
+  const memory = frame.share('partial', acc.type, threads);
+  const at = (i: string) => code(`${memory}[${i}]`, acc.type, acc.needs);
+  body.assign(`${memory}[t]`, acc);
+  body.barrier();
+  for (let half = threads / 2; half >= 1; half /= 2) {
+    body.when(`t < ${half}u`, (inside) => inside.assign(`${memory}[t]`, op.wgsl(at('t'), at(`t + ${half}u`))));
+    body.barrier();
+  }
+  return body.let('folded', at('0'));
+}
