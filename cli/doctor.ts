@@ -7,7 +7,7 @@ import { probe } from './adapter.ts';
 import { advice } from './setup.ts';
 import { formatTable } from './table.ts';
 
-export function register(program: Command): void {
+export function addDoctor(program: Command): void {
   program.command('doctor')
     .description('adapter, driver, features, limits, what is missing and its cure')
     .option('--json', 'print the facts as JSON')

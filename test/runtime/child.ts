@@ -10,19 +10,35 @@ export interface Ended {
   readonly killed: boolean;
 }
 
+export interface ChildOptions {
+  /** Milliseconds until it is killed. */
+  readonly deadline: number;
+  /** Once it has said this, it has `grace` milliseconds left: how long it takes to come so far depends on the machine's load. */
+  readonly after?: { readonly text: string; readonly grace: number };
+  readonly nodeFlags?: readonly string[];
+}
+
 /** @param script body of an ES module; it may import by paths relative to this folder. */
-export async function inChild(script: string, deadline: number, command: readonly string[] = [process.execPath]): Promise<Ended> {
+export async function inChild(script: string, { deadline, after, nodeFlags = [] }: ChildOptions): Promise<Ended> {
   const started = performance.now();
-  const [program = process.execPath, ...before] = command;
-  const child = spawn(program, [...before, '--input-type=module-typescript', '--eval', script], { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [...nodeFlags, '--input-type=module-typescript', '--eval', script], { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
-  child.stdout.on('data', (text: Buffer) => (said += text.toString()));
-  child.stderr.on('data', (text: Buffer) => (said += text.toString()));
   let killed = false;
-  const timer = setTimeout(() => {
+  const kill = (): void => {
     killed = true;
     child.kill('SIGKILL');
-  }, deadline);
+  };
+  let timer = setTimeout(kill, deadline);
+  let came = false;
+  const hear = (text: Buffer): void => {
+    said += text.toString();
+    if (came || after === undefined || !said.includes(after.text)) return;
+    came = true;
+    clearTimeout(timer);
+    timer = setTimeout(kill, after.grace);
+  };
+  child.stdout.on('data', hear);
+  child.stderr.on('data', hear);
   const { code, signal } = await new Promise<{ code: number | null; signal: string | null }>((resolve) => {
     child.on('close', (exit, by) => resolve({ code: exit, signal: by }));
   });

@@ -186,7 +186,7 @@ gpu('in a child process', () => {
       const again = await program.run({}).catch((error) => error);
       console.log('again', again.kind);
       device.close();
-      process.exit(3);`, 20_000);
+      process.exit(3);`, { deadline: 40_000 });
     expect(ended.said).toMatch(/HungError hung hung\nagain hung/);
     expect(ended).toMatchObject({ code: 3, killed: false });
   });
@@ -199,7 +199,7 @@ gpu('in a child process', () => {
       const endless = ${JSON.stringify(onePlan('@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { loop { if (y[0] == 7.0) { break; } y[1] = y[1] + 1.0; } }'))};
       const program = await load(endless, device, { read: () => new Float32Array(0) }, { deadline: Infinity });
       console.log('started');
-      await program.run({});`, 3000);
+      await program.run({});`, { deadline: 40_000, after: { text: 'started', grace: 1500 } });
     expect(ended.said).toContain('started');
     expect(ended).toMatchObject({ signal: 'SIGKILL', killed: true });
     const device = await openDevice();
@@ -217,7 +217,7 @@ gpu('in a child process', () => {
       device.write(from, 0, Float16Array.of(1, 2, 3));
       device.write(from, 8, new DataView(Float16Array.of(9, 4, 5).buffer, 2));
       const [bytes] = await device.run([], [{ from, offset: 0, bytes: 12, through }], 5000);
-      console.log(new Float16Array(bytes).join());`, 20_000);
+      console.log(new Float16Array(bytes).join());`, { deadline: 40_000 });
     expect(ended.said).toContain('1,2,3,0,4,5');
     expect(ended).toMatchObject({ code: 0, killed: false });
   });
@@ -231,7 +231,7 @@ gpu('in a child process', () => {
         await program.run({ x: [1, 1, 1, 1] });
         if (i % 100 === 0) globalThis.gc();
       }
-      console.log((await program.run({ x: [1, 1, 1, 1] })).y.data[0]);`, 50_000, [process.execPath, '--expose-gc']);
+      console.log((await program.run({ x: [1, 1, 1, 1] })).y.data[0]);`, { deadline: 50_000, nodeFlags: ['--expose-gc'] });
     expect(ended.said).toContain('2001');
     expect(ended).toMatchObject({ code: 0, killed: false });
   });
