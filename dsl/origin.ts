@@ -72,7 +72,8 @@ function shorten(url: string): string {
 /** The parent path of a parameter operand; else the common prefix of the operands' paths; else the last operand's. */
 function pathOf(operands: readonly Node[]): string {
   const parameters = operands.flatMap((node) => parameterPath(node) ?? []);
-  const paths = parameters.length > 0 ? parameters : operands.map((node) => node.origin.path).filter((path) => path !== '');
+  // A number is one node wherever it is used: its path is that of the first use, and says nothing of the others.
+  const paths = parameters.length > 0 ? parameters : operands.filter((node) => node.op.name !== 'const').map((node) => node.origin.path).filter((path) => path !== '');
   const common = paths.reduce<string | undefined>((prefix, path) => (prefix === undefined ? path : commonPath(prefix, path)), undefined);
   return common === undefined || common === '' ? paths.at(-1) ?? '' : common;
 }
