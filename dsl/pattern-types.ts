@@ -106,7 +106,6 @@ export type Right<P extends string> = string extends P ? string : P extends `${s
 
 // ---- whole patterns ------------------------------------------------------------------------------------------------
 
-type Arrow = AxisError<"write 'axes -> axes'">;
 type LeftOf<L extends string, S extends string> = Left<`${L} `, string extends S ? '' : S extends '' ? '' : `${S} `, S>;
 type Dropped<L, R, Use extends string> = [Exclude<L, R>] extends [never] ? unknown : AxisError<`axis '${Exclude<L, R> & string}' is dropped: use ${Use}`>;
 type New<L, R, Use extends string> = [Exclude<R, L>] extends [never] ? unknown : AxisError<`axis '${Exclude<R, L> & string}' is new: ${Use}`>;
@@ -117,7 +116,7 @@ export type Rearrange<P extends string, S extends string> =
     ? LeftOf<L, S> extends infer A ? [A] extends [string]
       ? RightNames<`${R} `> extends infer B ? [B] extends [string] ? unknown extends New<A, B, 'use repeat'> ? Dropped<A, B, 'reduce'> : New<A, B, 'use repeat'> : B : never
       : A : never
-    : Arrow;
+    : AxisError<"write 'axes -> axes'">;
 
 /** As `Rearrange`, for `repeat`: the right side may have new names. */
 export type Repeat<P extends string, S extends string> =
@@ -125,7 +124,7 @@ export type Repeat<P extends string, S extends string> =
     ? LeftOf<L, S> extends infer A ? [A] extends [string]
       ? RightNames<`${R} `> extends infer B ? [B] extends [string] ? Dropped<A, B, 'reduce'> : B : never
       : A : never
-    : Arrow;
+    : AxisError<"write 'axes -> axes'">;
 
 /** As `Rearrange`, for `reduce`: names that the right side leaves out are folded away. */
 export type Reduce<P extends string, S extends string> =
@@ -133,7 +132,7 @@ export type Reduce<P extends string, S extends string> =
     ? LeftOf<L, S> extends infer A ? [A] extends [string]
       ? RightNames<`${R} `> extends infer B ? [B] extends [string] ? New<A, B, 'use repeat'> : B : never
       : A : never
-    : Arrow;
+    : AxisError<"write 'axes -> axes'">;
 
 /** `unknown` when `einsum` may take this pattern for operands of axes A and B, else the error. */
 export type Einsum<P extends string, A extends string, B extends string> =

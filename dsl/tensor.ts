@@ -165,10 +165,10 @@ export function elementwise<S extends string, D extends DType>(name: string, lef
   return apply(name, mapOp(name), [left, y]);
 }
 
-/** A constant without axes, of the dtype of `like`. */
+/** A constant without axes, of the dtype of `like`. Interned, it serves many modules, so it has the path of none of them. */
 export function scalar<D extends DType>(name: string, like: Tensor<string, D>, value: number): Tensor<'', D> {
   checkNumber(name, value, like.dtype, [like]);
-  return new Tensor(like.builder, like.builder.make(constant, [], { ...typeAttrs([], like.dtype), values: Float64Array.of(value) }, originOf([like.node])));
+  return new Tensor(like.builder, like.builder.make(constant, [], { ...typeAttrs([], like.dtype), values: Float64Array.of(value) }, here('')));
 }
 
 /** Throws `OpabiniaError` when a constant is NaN, or not a number of this dtype. */

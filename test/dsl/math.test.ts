@@ -74,7 +74,8 @@ function ranked(row: readonly number[]): readonly number[] {
 
 const element = fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constantFrom(NaN, Infinity, -Infinity));
 
-describe('ranking', () => {
+// Each property traces and runs many small graphs.
+describe('ranking', { timeout: 60_000 }, () => {
   test('argmax is the first of the largest, NaN above all', () => {
     fc.assert(fc.property(fc.array(element, { minLength: 1, maxLength: 7 }), (row) => {
       const y = run((t) => argmax(t.input('x', 'n d', { n: row.length, d: 1 }), 'n'), { inputs: { x: row } });

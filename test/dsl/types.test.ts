@@ -1,0 +1,72 @@
+// Type errors are what an editor shows, so their text is golden: test/types/NAME.ts has its messages in NAME.txt. UPDATE=1 rewrites them.
+// And the cost of the types: models/ stays under a budget of instantiations.
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const root = resolve(import.meta.dirname, '../..');
+const folder = resolve(root, 'test/types');
+const budget = 300_000;
+
+/** What `tsc` prints, whether it finds errors or not. */
+async function tsc(...args: readonly string[]): Promise<string> {
+  try {
+    return (await promisify(execFile)(process.execPath, [resolve(root, 'node_modules/typescript/bin/tsc'), ...args], { cwd: root, maxBuffer: 1 << 24 })).stdout;
+  } catch (error) {
+    if (error instanceof Error && 'stdout' in error && typeof error.stdout === 'string' && error.stdout !== '') return error.stdout;
+    throw error;
+  }
+}
+
+/** Errors by file, each as `line: source`, then its messages. */
+function byFile(output: string): ReadonlyMap<string, string> {
+  const texts = new Map<string, string>();
+  let file = '';
+  for (const line of output.split('\n')) {
+    const head = /^(?:.*\/)?([\w-]+)\.ts\((\d+),\d+\): error (TS\d+): (.*)$/.exec(line);
+    if (head !== null) {
+      file = head[1] ?? '';
+      const source = readFileSync(resolve(folder, `${file}.ts`), 'utf8').split('\n')[Number(head[2]) - 1] ?? '';
+      texts.set(file, `${texts.get(file) ?? ''}${source}\n    ${head[4]}\n`);
+    } else if (line.startsWith(' ') && file !== '') {
+      texts.set(file, `${texts.get(file) ?? ''}    ${line}\n`);
+    }
+  }
+  return texts;
+}
+
+const errors = tsc('-p', folder, '--pretty', 'false').then(byFile);
+
+test('the messages of type errors', { timeout: 60_000 }, async () => {
+  const found = await errors;
+  const names = readdirSync(folder).filter((name) => name.endsWith('.ts')).map((name) => basename(name, '.ts'));
+  expect(found.has('right')).toBe(false);
+  for (const name of names) {
+    const golden = resolve(folder, `${name}.txt`);
+    if (process.env['UPDATE'] === '1') {
+      if (found.has(name)) writeFileSync(golden, found.get(name) ?? '');
+      else rmSync(golden, { force: true });
+    }
+    expect(found.get(name) ?? '', name).toBe(existsSync(golden) ? readFileSync(golden, 'utf8') : '');
+  }
+});
+
+test('every mistake is found on its own line', { timeout: 60_000 }, async () => {
+  // A call, or a result with an annotation, is a mistake in these files, up to the line that says otherwise.
+  const found = await errors;
+  for (const name of ['axes', 'patterns', 'dtypes']) {
+    const lines = readFileSync(resolve(folder, `${name}.ts`), 'utf8').split('\n// These are right')[0]?.split('\n') ?? [];
+    const mistakes = lines.filter((line) => /^(export const|[a-z][\w.]*\()/.test(line));
+    expect(mistakes.length).toBeGreaterThan(8);
+    for (const line of mistakes) expect(found.get(name), line).toContain(`${line}\n    `);
+  }
+});
+
+test(`models/ costs less than ${budget} type instantiations`, { timeout: 60_000 }, async () => {
+  const report = await tsc('-p', 'test/dsl/models.tsconfig.json', '--extendedDiagnostics', '--pretty', 'false');
+  const count = Number(/Instantiations:\s+(\d+)/.exec(report)?.[1]);
+  expect(count).toBeGreaterThan(1000);
+  expect(count).toBeLessThan(budget);
+});
