@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   argmax, attention, concat, conv2d, einsum, fixedParams, gather, groupNorm, layerNorm, linear, OpabiniaError, pad, randomParams, rearrange, reduce, repeat,
-  resize, slice, softmax, stack, Tensor, topK, trace, window, type Trace,
+  resize, slice, softmax, stack, topK, trace, window, type Tensor, type Trace,
 } from '../../dsl/index.ts';
 import { run } from './run.ts';
 
