@@ -89,6 +89,20 @@ describe('maps', () => {
     expect(run(text, { x: [1, 2, 3, 4, 5, 6], z: [10, 40, 20, 50, 30, 60], w: [1, 10, 100] })).toEqual([-9, -180, -2700, -36, -450, -5400]);
   });
 
+  test('any operand axes in any order', () => {
+    const size = { a: 2, b: 3, c: 2, d: 5 } as const;
+    const all = ['a', 'b', 'c', 'd'] as const;
+    fc.assert(fc.property(fc.shuffledSubarray([...all], { minLength: 4 }), fc.shuffledSubarray([...all]), (left, right) => {
+      const axes = (names: readonly (keyof typeof size)[]) => Object.fromEntries(names.map((name) => [name, size[name]]));
+      const builder = new Builder();
+      const y = builder.make(record('sub'), [input(builder, 'x', axes(left)), input(builder, 'z', axes(right))]);
+      const count = (names: readonly (keyof typeof size)[]) => Float64Array.from({ length: names.reduce((n, name) => n * size[name], 1) }, (_, i) => i * names.length);
+      const inputs = new Map([['x', count(left)], ['z', count(right)]]);
+      const feeds = { inputs, params: noParams, states: new Map<string, Float64Array>(), symbols: new Map<string, number>() };
+      expect(evaluateNodes([y], feeds, { precision: 'f64' }).get(y)?.data).toEqual(naiveValues(y, feeds));
+    }), { numRuns: 100, seed: 11 });
+  });
+
   test('whole numbers wrap and are cut off as on the device', () => {
     const binary = (op: string, dtype: DType, x: number, z: number) => run(`%x = input name=x : ${dtype} []\n%z = input name=z : ${dtype} []\n%y = ${op} %x %z : ${dtype} []\nreturn y=%y`, { x: [x], z: [z] })[0];
     expect(binary('add', 'i32', 2147483647, 1)).toBe(-2147483648);
@@ -123,6 +137,39 @@ describe('folds', () => {
     expect(fold('foldMax', 'c', numbers.with(4, NaN))).toEqual([3, NaN, 9, 12]);
     expect(fold('foldMax', 'a b c', numbers.map(() => -Infinity))).toEqual([-Infinity]);
     expect(fold('sum', 'a b c', numbers.map(() => 2 ** 29), 'i32')).toEqual([-(2 ** 31)]);
+  });
+});
+
+describe('tensors longer than one inner loop', () => {
+  const size = { a: 3, b: 47, c: 65 } as const;
+  const data = Float64Array.from({ length: 3 * 47 * 65 }, (_, i) => (i * 37) % 1009);
+  const at = (a: number, b: number, c: number): number => data[(a * 47 + b) * 65 + c] ?? NaN;
+  const check = (op: string, type: string, expected: (i: readonly number[]) => number, sizes: readonly number[], more = '') => {
+    const got = run(`%x = input name=x : f32 [a:3 b:47 c:65]\n${more}%y = ${op} : f32 ${type}\nreturn y=%y`, { x: Array.from(data), i: [2, 0] });
+    const wanted = Float64Array.from({ length: sizes.reduce((n, s) => n * s, 1) }, (_, flat) => {
+      const index: number[] = [];
+      for (const s of sizes.toReversed()) { index.unshift(flat % s); flat = Math.floor(flat / s); }
+      return expected(index);
+    });
+    expect(Float64Array.from(got)).toEqual(wanted);
+  };
+  test('views', () => {
+    check('pad %x axis=a before=1 after=1 value=7', '[a:5 b:47 c:65]', ([a = 0, b = 0, c = 0]) => (a === 0 || a === 4 ? 7 : at(a - 1, b, c)), [5, 47, 65]);
+    check('pad %x axis=b before=1 after=1 value=7', '[a:3 b:49 c:65]', ([a = 0, b = 0, c = 0]) => (b === 0 || b === 48 ? 7 : at(a, b - 1, c)), [3, 49, 65]);
+    check('rearrange %x pattern="a b c -> c a b"', '[c:65 a:3 b:47]', ([c = 0, a = 0, b = 0]) => at(a, b, c), [65, 3, 47]);
+    check('flip %x axis=a', '[a:3 b:47 c:65]', ([a = 0, b = 0, c = 0]) => at(2 - a, b, c), [3, 47, 65]);
+  });
+  test('folds', () => {
+    const total = (f: (i: number) => number, n: number) => Array.from({ length: n }, (_, i) => f(i)).reduce((x, y) => x + y, 0);
+    check('sum %x axes=[a]', '[b:47 c:65]', ([b = 0, c = 0]) => total((a) => at(a, b, c), 3), [47, 65]);
+    check('sum %x axes=[b]', '[a:3 c:65]', ([a = 0, c = 0]) => total((b) => at(a, b, c), 47), [3, 65]);
+    check('sum %x axes=[c]', '[a:3 b:47]', ([a = 0, b = 0]) => total((c) => at(a, b, c), 65), [3, 47]);
+    check('sum %x axes=[b c]', '[a:3]', ([a = 0]) => total((b) => total((c) => at(a, b, c), 65), 47), [3]);
+    check('foldMax %x axes=[a c]', '[b:47]', ([b = 0]) => Math.max(...[0, 1, 2].flatMap((a) => Array.from({ length: size.c }, (_, c) => at(a, b, c)))), [47]);
+  });
+  test('gathers and joins', () => {
+    check('gather %x %i axis=a', '[k:2 b:47 c:65]', ([k = 0, b = 0, c = 0]) => at(k === 0 ? 2 : 0, b, c), [2, 47, 65], '%i = input name=i : i32 [k:2]\n');
+    check('concat %x %x axis=a', '[a:6 b:47 c:65]', ([a = 0, b = 0, c = 0]) => at(a % 3, b, c), [6, 47, 65]);
   });
 });
 
