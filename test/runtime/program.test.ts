@@ -171,6 +171,32 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     expect(device.ledger.now).toBe(before);
   });
 
+  test('a profile of more dispatches than a query set holds', async () => {
+    const made = totalPlan();
+    const [only] = made.dispatches;
+    const many = plan({ ...made, dispatches: Array.from({ length: 2100 }, (_, i) => dispatch(0, only?.bindings.map((b) => [b.buffer, b.bytes] as const) ?? [], [1, 1, 1], `layer.${i}`)) });
+    await using(many, {}, async (program) => {
+      const rows = await program.profile({ x: [1, 1, 1, 1] });
+      expect([rows.length, rows[2099]?.path]).toEqual([2100, 'layer.2099']);
+      expect([...(await program.readState('total')).data]).toEqual([2100, 2100, 2100, 2100]);
+      expect(profileTable(rows).split('\n')).toHaveLength(1 + 40 + 1 + 1);
+    });
+  });
+
+  test('waits asleep: the thread is free while the device works', async () => {
+    const slow = totalPlan();
+    const [add] = slow.kernels;
+    const work = kernel('slow', add?.access ?? [], add?.wgsl.replace('total[i] += x[i];', 'for (var k = 0u; k < 30000000u; k++) { total[i] = fract(total[i] * 1.5 + x[i]); }') ?? '');
+    await using(plan({ ...slow, kernels: [work] }), {}, async (program) => {
+      await program.run({ x: [0.1, 0.2, 0.3, 0.4] });
+      const [started, busy] = [performance.now(), process.threadCpuUsage()];
+      await program.run({ x: [0.1, 0.2, 0.3, 0.4] });
+      const [wall, used] = [performance.now() - started, process.threadCpuUsage(busy)];
+      // dawn.node alone spins: all of the time
+      expect((used.user + used.system) / 1000 / wall).toBeLessThan(0.5);
+    });
+  });
+
   test.each([[true], [false]])('profile gives a row a dispatch (timestamps: %s)', async (timestamps) => {
     const other = timestamps ? device : await openDevice({ without: ['timestamp-query'] });
     const program = await load(scalePlan(), other, values({ scale }));
