@@ -179,7 +179,9 @@ export const constantRules: readonly Rule[] = [
 
 /** `x op value` where the node had two constants; the axes stay as they were. */
 function regroup(node: Node, r: Rewriter, x: Node, value: number): Node | undefined {
-  if (!isNumber(x) || !Number.isFinite(value)) return undefined;
+  // Beyond this range the two steps in f32 could give what one step does not.
+  const size = Math.abs(value);
+  if (!isNumber(x) || !(size === 0 || (size > 1e-30 && size < 1e30))) return undefined;
   const next = r.make(node.op, [x, r.scalar(value, x.type.dtype)]);
   return sameAxes(next.type.axes, node.type.axes) ? next : r.standIn(next, node.type);
 }
