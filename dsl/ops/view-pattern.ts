@@ -3,7 +3,7 @@ import { printSize, sizesEqual, type Axis, type Size } from '../axis.ts';
 import type { Attr, Attrs } from '../op.ts';
 import type { Merged, RearrangeAttrs } from './view.ts';
 
-const plain = /^[A-Za-z][A-Za-z0-9]*$/;
+const plain = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
  * Attributes `pattern` and, where an axis is split, `sizes` of its parts; the operand's axes say the rest.
@@ -70,7 +70,7 @@ interface Item {
 
 function readSide(text: string): readonly Item[] | undefined {
   const items: Item[] = [];
-  const rest = text.replaceAll(/(?:([A-Za-z][A-Za-z0-9]*)=)?\(([A-Za-z0-9 ]*)\)|[A-Za-z][A-Za-z0-9]*/g, (whole: string, name: string | undefined, inside: string | undefined) => {
+  const rest = text.replaceAll(/(?:([A-Za-z_]\w*)=)?\(([\w ]*)\)|[A-Za-z_]\w*/g, (whole: string, name: string | undefined, inside: string | undefined) => {
     const parts = inside === undefined ? [whole] : inside.split(' ').filter((part) => part !== '');
     items.push({ name: name ?? parts[0] ?? '', parts, named: name !== undefined });
     return '';
