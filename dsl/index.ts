@@ -6,6 +6,8 @@ export type { Where } from './error.ts';
 export { Builder, describe, order, orderFrom, roots } from './graph.ts';
 export type { Graph, Node, Origin, Update } from './graph.ts';
 export type { Attr, Attrs, DType, Kind, Op, TensorType } from './op.ts';
+export { parse } from './parse.ts';
+export { print } from './print.ts';
 export { ops, opByName } from './ops/index.ts';
 export { Tensor } from './tensor.ts';
 export type { Float, Operand } from './tensor.ts';

@@ -51,11 +51,11 @@ export function positions<A extends string>(like: Tensor, axis: Axis, name: A): 
 /** The position of the largest element, the first of equals; NaN is larger than every number, as in PyTorch. */
 export function argmax<S extends string, D extends DType, A extends string>(x: Tensor<S, D>, axis: A & Has<S, A>): Tensor<Without<S, A>, 'i32'> {
   const along = requireAxis('argmax', x, axis);
-  const largest = fold<string, D>('max', x, [axis]);
+  const largest = fold<string, D>('max', x, [axis], 'argmax');
   const equal: Tensor<string, 'bool'> = elementwise('eq', x, largest);
   const hit: Tensor<string, 'bool'> = isFloat(x.dtype) ? equal.or(isNaN(x)) : equal;
   const index = widened<string, 'i32'>('argmax', positions(x, along, axis), x.axes);
-  return fold('min', index.where(hit, sizeBound(along.size)), [axis]);
+  return fold('min', index.where(hit, sizeBound(along.size)), [axis], 'argmax');
 }
 
 const mostRanked = 4096;

@@ -35,8 +35,8 @@ export function relu<S extends string, D extends DType>(x: Tensor<S, D>): Tensor
 export function softmax<S extends string, D extends DType, A extends string>(x: Tensor<S, D>, axis: A & Has<S, A>): Tensor<S, D> {
   requireAxis('softmax', x, axis);
   return inF32('softmax', x, (wide) => {
-    const e = exp(elementwise<S, DType>('sub', wide, fold('max', wide, [axis])));
-    return elementwise('div', e, fold('sum', e, [axis]));
+    const e = exp(elementwise<S, DType>('sub', wide, fold('max', wide, [axis], 'softmax')));
+    return elementwise('div', e, fold('sum', e, [axis], 'softmax'));
   });
 }
 
@@ -44,8 +44,8 @@ export function softmax<S extends string, D extends DType, A extends string>(x: 
 export function logSoftmax<S extends string, D extends DType, A extends string>(x: Tensor<S, D>, axis: A & Has<S, A>): Tensor<S, D> {
   requireAxis('logSoftmax', x, axis);
   return inF32('logSoftmax', x, (wide) => {
-    const shifted = elementwise<S, DType>('sub', wide, fold('max', wide, [axis]));
-    return elementwise('sub', shifted, log(fold<string, DType>('sum', exp(shifted), [axis])));
+    const shifted = elementwise<S, DType>('sub', wide, fold('max', wide, [axis], 'logSoftmax'));
+    return elementwise('sub', shifted, log(fold<string, DType>('sum', exp(shifted), [axis], 'logSoftmax')));
   });
 }
 
@@ -60,12 +60,12 @@ function inF32<S extends string, D extends DType>(name: string, x: Tensor<S, D>,
 /** (x − mean) / √(variance + eps) over axes; the variance is the biased one. */
 export function standardize<S extends string, D extends DType>(x: Tensor<S, D>, options: { readonly axes: readonly string[]; readonly eps: number }): Tensor<S, D> {
   for (const axis of options.axes) requireAxis('standardize', x, axis);
-  return inF32('standardize', x, (wide) => standardized(wide, options.axes, options.eps));
+  return inF32('standardize', x, (wide) => standardized('standardize', wide, options.axes, options.eps));
 }
 
-function standardized<S extends string>(x: Tensor<S>, axes: readonly string[], eps: number): Tensor<S> {
-  const centred = elementwise<S, DType>('sub', x, fold('mean', x, axes));
-  const variance = fold<string, DType>('mean', elementwise('mul', centred, centred), axes);
+function standardized<S extends string>(name: string, x: Tensor<S>, axes: readonly string[], eps: number): Tensor<S> {
+  const centred = elementwise<S, DType>('sub', x, fold('mean', x, axes, name));
+  const variance = fold<string, DType>('mean', elementwise('mul', centred, centred), axes, name);
   return elementwise('mul', centred, rsqrt(variance.add(eps)));
 }
 
@@ -73,7 +73,7 @@ function standardized<S extends string>(x: Tensor<S>, axes: readonly string[], e
 export function layerNorm<S extends string, D extends DType, A extends string = Last<S>>(p: Params, x: Tensor<S, D>, options: { readonly eps?: number | undefined; readonly axis?: A & Has<S, A> | undefined; readonly bias?: boolean | undefined } = {}): Tensor<S, D> {
   const axis = axisOrLast('layerNorm', x, options.axis);
   return at(p.path, () => inF32('layerNorm', x, (wide) => {
-    const y = standardized(wide, [axis.name], options.eps ?? 1e-5);
+    const y = standardized('layerNorm', wide, [axis.name], options.eps ?? 1e-5);
     return affine(p, y, axis, options.bias ?? true);
   }));
 }
@@ -82,7 +82,7 @@ export function layerNorm<S extends string, D extends DType, A extends string = 
 export function rmsNorm<S extends string, D extends DType, A extends string = Last<S>>(p: Params, x: Tensor<S, D>, options: { readonly eps?: number | undefined; readonly axis?: A & Has<S, A> | undefined } = {}): Tensor<S, D> {
   const axis = axisOrLast('rmsNorm', x, options.axis);
   return at(p.path, () => inF32('rmsNorm', x, (wide) => {
-    const square = fold<string, DType>('mean', elementwise('mul', wide, wide), [axis.name]);
+    const square = fold<string, DType>('mean', elementwise('mul', wide, wide), [axis.name], 'rmsNorm');
     return affine(p, elementwise('mul', wide, rsqrt(square.add(options.eps ?? 1e-6))), axis, false);
   }));
 }
@@ -102,7 +102,7 @@ export function groupNorm<S extends string, D extends DType, A extends string>(p
     const split = x.axes.map((axis) => (axis.name === options.axis ? [outer, inner] : [axis.name]));
     const grouped = apply<string, DType>('groupNorm', rearrangeOp, [wide], { split, merge: split.flat().map((name) => ({ name, parts: [name] })), sizes });
     const over = grouped.axes.map((axis) => axis.name).filter((name) => name !== outer && !batch.includes(name));
-    const y = standardized(grouped, over, options.eps ?? 1e-5);
+    const y = standardized('groupNorm', grouped, over, options.eps ?? 1e-5);
     const joined = apply<S, DType>('groupNorm', rearrangeOp, [y], { split: split.flat().map((name) => [name]), merge: x.axes.map((axis, i) => ({ name: axis.name, parts: split[i] ?? [] })), sizes });
     return affine(p, joined, { name: options.axis, size: channels }, true);
   }));
@@ -191,6 +191,8 @@ export function attention<S extends string, K extends string, V extends string, 
 function applyMasks(scores: Tensor<string, 'f32'>, query: Tensor, key: Tensor, options: AttentionOptions): Tensor<string, 'f32'> {
   const { mask, causal } = options;
   let result = scores;
+  const stray = mask?.axes.find((axis) => axisOf(scores.axes, axis.name) === undefined);
+  if (mask !== undefined && stray !== undefined) throw refusal('attention', `the mask has the axis '${stray.name}', and the scores ${printAxes(scores.axes)} have not`, [query, key, mask], 'name its axes as the query and the key do');
   if (mask !== undefined) result = mask.dtype === 'bool' ? result.where(mask as Tensor<string, 'bool'>, masked) : result.add(mask.cast('f32'));
   if (causal === undefined || causal === false) return result;
   const keys = requireAxis('attention', key, options.key);

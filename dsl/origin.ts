@@ -17,6 +17,11 @@ export function at<T>(path: string, build: () => T): T {
   }
 }
 
+/** As `at`, with the path that a node of these operands would have; inside a module, the module's. */
+export function atOperands<T>(operands: readonly Node[], build: () => T): T {
+  return at(scope ?? pathOf(operands), build);
+}
+
 /** The origin of a node with these operands, asked for by the code that is running now. */
 export function originOf(operands: readonly Node[]): Origin {
   return new Lazy(scope ?? pathOf(operands));

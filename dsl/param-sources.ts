@@ -44,7 +44,7 @@ export function fixedParams(tensors: Readonly<Record<string, { readonly shape: r
       if (tensor?.values.length !== count) {
         throw new OpabiniaError(`${tensor === undefined ? 'no tensor' : `${tensor.values.length} numbers`} for shape [${shape.join(' ')}]`, { op: 'read', path, place: here().place });
       }
-      return Float32Array.from(tensor.values);
+      return options.dtype === 'f16' ? Float32Array.from(tensor.values, (value) => Math.f16round(value)) : Float32Array.from(tensor.values);
     },
   };
 }

@@ -7,7 +7,7 @@ import { foldMax, foldMin, sum } from './ops/fold.ts';
 import { gather as gatherOp } from './ops/gather.ts';
 import { concat as concatOp } from './ops/join.ts';
 import { flip as flipOp, pad as padOp, rearrange as rearrangeOp, slice as sliceOp, window as windowOp } from './ops/view.ts';
-import { here } from './origin.ts';
+import { atOperands, here } from './origin.ts';
 import { parsePattern, patternError, type Item, type Pattern } from './pattern.ts';
 import type * as Types from './pattern-types.ts';
 import type { Gathered, Has } from './pattern-types.ts';
@@ -22,32 +22,36 @@ export type Sizes = Readonly<Record<string, Size>>;
  * Throws `OpabiniaError` for a pattern that does not fit, or a division that does not come out.
  */
 export function rearrange<const P extends string, S extends string, D extends DType>(x: Tensor<S, D>, pattern: P & Types.Rearrange<P, S>, sizes: Sizes = {}): Tensor<Types.Right<P>, D> {
-  const parsed = oneSided('rearrange', pattern, x);
-  const known = bind('rearrange', parsed, x, sizes);
-  checkKept('rearrange', parsed, 'use reduce');
-  checkNew('rearrange', parsed);
-  return view('rearrange', x, parsed, known);
+  return atOperands([x.node], () => {
+    const parsed = oneSided('rearrange', pattern, x);
+    const known = bind('rearrange', parsed, x, sizes);
+    checkKept('rearrange', parsed, 'use reduce');
+    checkNew('rearrange', parsed);
+    return view('rearrange', x, parsed, known);
+  });
 }
 
 /** New axes along which the value is the same: `repeat(x, 'c -> b q c', { b: 2, q: 576 })`. Costs nothing: it is a view. */
 export function repeat<const P extends string, S extends string, D extends DType>(x: Tensor<S, D>, pattern: P & Types.Repeat<P, S>, sizes: Sizes = {}): Tensor<Types.Right<P>, D> {
-  const parsed = oneSided('repeat', pattern, x);
-  const known = bind('repeat', parsed, x, sizes);
-  checkKept('repeat', parsed, 'use reduce');
-  const left = new Set(parsed.inputs[0]?.flatMap((item) => item.parts));
-  for (const item of parsed.output) {
-    for (const part of item.parts) {
-      const size = sizes[part];
-      if (left.has(part)) continue;
-      if (size === undefined) throw patternError('repeat', pattern, item.offset, item.length, `the new axis '${part}' has no size`, `give it: { ${part}: 2 }`);
-      known.set(part, size);
+  return atOperands([x.node], () => {
+    const parsed = oneSided('repeat', pattern, x);
+    const known = bind('repeat', parsed, x, sizes);
+    checkKept('repeat', parsed, 'use reduce');
+    const left = new Set(parsed.inputs[0]?.flatMap((item) => item.parts));
+    for (const item of parsed.output) {
+      for (const part of item.parts) {
+        const size = sizes[part];
+        if (left.has(part)) continue;
+        if (size === undefined) throw patternError('repeat', pattern, item.offset, item.length, `the new axis '${part}' has no size`, `give it: { ${part}: 2 }`);
+        known.set(part, size);
+      }
     }
-  }
-  // Elementary axes first, then the broadcast, then the merge: interning makes the parts that change nothing disappear.
-  const flat = toParts('repeat', x, parsed, known);
-  const parts = parsed.output.flatMap((item) => item.parts);
-  const wide = widened<string, D>('repeat', ordered(flat, parts.map((name) => ({ name, size: 0 }))) as Tensor<string, D>, parts.map((name) => ({ name, size: sizeIn(known, name) })));
-  return merged('repeat', wide, parsed.output, known);
+    // Elementary axes first, then the broadcast, then the merge; a step that changes nothing makes no node.
+    const flat = toParts('repeat', x, parsed, known);
+    const parts = parsed.output.flatMap((item) => item.parts);
+    const wide = widened<string, D>('repeat', ordered(flat, parts), parts.map((name) => ({ name, size: sizeIn(known, name) })));
+    return merged('repeat', wide, parsed.output, known);
+  });
 }
 
 /**
@@ -55,23 +59,25 @@ export function repeat<const P extends string, S extends string, D extends DType
  * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
  */
 export function reduce<const P extends string, S extends string, D extends DType>(x: Tensor<S, D>, pattern: P & Types.Reduce<P, S>, by: 'sum' | 'mean' | 'max' | 'min', sizes: Sizes = {}): Tensor<Types.Right<P>, D> {
-  const parsed = oneSided('reduce', pattern, x);
-  const known = bind('reduce', parsed, x, sizes);
-  checkNew('reduce', parsed);
-  const kept = parsed.output.flatMap((item) => item.parts);
-  const flat = toParts('reduce', x, parsed, known);
-  const folded = fold(by, flat, flat.axes.map((axis) => axis.name).filter((name) => !kept.includes(name)));
-  return merged('reduce', ordered(folded, kept.map((name) => ({ name, size: 0 }))) as Tensor<string, D>, parsed.output, known);
+  return atOperands([x.node], () => {
+    const parsed = oneSided('reduce', pattern, x);
+    const known = bind('reduce', parsed, x, sizes);
+    checkNew('reduce', parsed);
+    const kept = parsed.output.flatMap((item) => item.parts);
+    const flat = toParts('reduce', x, parsed, known);
+    const folded = fold(by, flat, flat.axes.map((axis) => axis.name).filter((name) => !kept.includes(name)));
+    return merged('reduce', ordered(folded, kept), parsed.output, known);
+  });
 }
 
-/** Folds the named axes away. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
-export function fold<S extends string, D extends DType>(by: 'sum' | 'mean' | 'max' | 'min', x: Tensor<string, D>, axes: readonly string[]): Tensor<S, D> {
+/** Folds the named axes away, for the function `name`. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
+export function fold<S extends string, D extends DType>(by: 'sum' | 'mean' | 'max' | 'min', x: Tensor<string, D>, axes: readonly string[], name = 'reduce'): Tensor<S, D> {
   if (axes.length === 0) return x as unknown as Tensor<S, D>;
-  if (by !== 'mean') return apply('reduce', by === 'sum' ? sum : by === 'max' ? foldMax : foldMin, [x], { axes });
-  if (!isFloat(x.dtype)) throw refusal('reduce', `a mean of ${x.dtype} is not ${x.dtype}`, [x], "cast it to 'f32' first");
-  if (x.dtype === 'f16') return fold<S, 'f32'>('mean', x.cast('f32'), axes).cast(x.dtype);
-  const total = apply<S, D>('reduce', sum, [x], { axes });
-  return divideByCount('reduce', total, axes.map((name) => requireAxis('reduce', x, name)));
+  if (by !== 'mean') return apply(name, by === 'sum' ? sum : by === 'max' ? foldMax : foldMin, [x], { axes });
+  if (!isFloat(x.dtype)) throw refusal(name, `a mean of ${x.dtype} is not ${x.dtype}`, [x], "cast it to 'f32' first");
+  if (x.dtype === 'f16') return fold<S, 'f32'>('mean', x.cast('f32'), axes, name).cast(x.dtype);
+  const total = apply<S, D>(name, sum, [x], { axes });
+  return divideByCount(name, total, axes.map((axis) => requireAxis(name, x, axis)));
 }
 
 /** `total` over the number of elements along the axes: times 1/n, or divided by the extent of a symbolic axis. */
@@ -89,17 +95,19 @@ function divideByCount<S extends string, D extends DType>(name: string, total: T
  * Sums accumulate in f32. Throws `OpabiniaError` for sizes or dtypes that differ.
  */
 export function einsum<const P extends string, A extends string, B extends string, D extends DType, E extends DType>(a: Tensor<A, D>, b: Tensor<B, E> & Agree<D, E>, pattern: P & Types.Einsum<P, A, B>): Tensor<Types.Right<P>, D> {
-  const parsed = parsePattern(pattern, 'einsum');
-  const name = `einsum '${pattern}'`;
-  const [left, right, third] = parsed.inputs;
-  if (left === undefined || right === undefined || third !== undefined) throw patternError('einsum', pattern, 0, pattern.length, "einsum takes two operands: 'axes, axes -> axes'");
-  const group = [...left, ...right, ...parsed.output].find((item) => item.group);
-  if (group !== undefined) throw patternError('einsum', pattern, group.offset, group.length, 'einsum takes no groups', 'rearrange first');
-  bindSide('einsum', parsed, left, a, {});
-  bindSide('einsum', parsed, right, b, {});
-  const stray = parsed.output.find((item) => item.parts.some((part) => axisOf(a.axes, part) === undefined && axisOf(b.axes, part) === undefined));
-  if (stray !== undefined) throw patternError('einsum', pattern, stray.offset, stray.length, `axis '${stray.parts.join(' ')}' is new: no operand has it`);
-  return product<Types.Right<P>, D>(name, a, b as Tensor<string, DType> as Tensor<string, D>, parsed.output.map((item) => item.parts[0] ?? ''));
+  return atOperands([a.node, b.node], () => {
+    const parsed = parsePattern(pattern, 'einsum');
+    const name = `einsum '${pattern}'`;
+    const [left, right, third] = parsed.inputs;
+    if (left === undefined || right === undefined || third !== undefined) throw patternError('einsum', pattern, 0, pattern.length, "einsum takes two operands: 'axes, axes -> axes'");
+    const group = [...left, ...right, ...parsed.output].find((item) => item.group);
+    if (group !== undefined) throw patternError('einsum', pattern, group.offset, group.length, 'einsum takes no groups', 'rearrange first');
+    bindSide('einsum', parsed, left, a, {});
+    bindSide('einsum', parsed, right, b, {});
+    const stray = parsed.output.find((item) => item.parts.some((part) => axisOf(a.axes, part) === undefined && axisOf(b.axes, part) === undefined));
+    if (stray !== undefined) throw patternError('einsum', pattern, stray.offset, stray.length, `axis '${stray.parts.join(' ')}' is new: no operand has it`);
+    return product<Types.Right<P>, D>(name, a, b as Tensor<string, DType> as Tensor<string, D>, parsed.output.map((item) => item.parts[0] ?? ''));
+  });
 }
 
 /** Σ a·b over all axes that are not in `out`. */
@@ -117,7 +125,7 @@ export function product<S extends string, D extends DType>(name: string, a: Tens
   if (summed) return apply(name, contract, [left, right], { axes: out });
   // Nothing is summed: an outer product is a map, and fuses like one.
   const axes = out.map((axis) => axisOf(left.axes, axis) ?? requireAxis(name, right, axis));
-  const wide = widened<string, D>(name, ordered(left, axes) as Tensor<string, D>, axes);
+  const wide = widened<string, D>(name, ordered(left, out), axes);
   return elementwise('mul', wide, right);
 }
 

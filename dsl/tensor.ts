@@ -88,7 +88,7 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
     requireAmong('where', this, mask);
     requireAmong('where', this, no);
     // The record takes the order of axes from its first operand that has them all, which may be the mask.
-    return apply('where', mapOp('where'), [ordered(mask, this.axes), this, no]);
+    return apply('where', mapOp('where'), [ordered(mask, this.axes.map((axis) => axis.name)), this, no]);
   }
 
   /** The elements at one position of an axis; the axis is gone. A negative number counts from the end. */
@@ -161,6 +161,7 @@ function requireAmong(name: string, left: Tensor, right: Tensor): void {
 /** A map of two operands; the right one's axes must be among the left's. */
 export function elementwise<S extends string, D extends DType>(name: string, left: Tensor, right: Tensor | number): Tensor<S, D> {
   const y = typeof right === 'number' ? scalar(name, left, right) : right;
+  if (!(y instanceof Tensor)) throw refusal(name, `the right operand is ${String(y)}`, [left], 'give a number or a tensor');
   requireAmong(name, left, y);
   return apply(name, mapOp(name), [left, y]);
 }
@@ -185,10 +186,10 @@ export function sizeValue<D extends DType>(name: string, like: Tensor<string, D>
   return new Tensor<'', 'i32'>(like.builder, node).cast(like.dtype);
 }
 
-/** Axes of `x` in the order they have in `axes`, by a view where it differs. */
-export function ordered(x: Tensor, axes: readonly Axis[]): Tensor {
-  const names = axes.filter((axis) => axisOf(x.axes, axis.name) !== undefined).map((axis) => axis.name);
-  return names.length === x.axes.length ? renamed('rearrange', x, new Map(), names) : x;
+/** `x` with its axes in the order that they have in `names`, by a view where it differs. */
+export function ordered<S extends string, D extends DType>(x: Tensor<S, D>, names: readonly string[]): Tensor<string, D> {
+  const own = names.filter((name) => axisOf(x.axes, name) !== undefined);
+  return own.length === x.axes.length ? renamed('rearrange', x, new Map(), own) : x;
 }
 
 /** `x` with axes renamed, and put in the order of `order` (new names) where it is given; no node when nothing changes. */

@@ -1,7 +1,8 @@
 // Modules of neural networks against plain loops written from their definitions.
 import { describe, expect, test } from 'vitest';
 import {
-  attention, fixedParams, gelu, groupNorm, layerNorm, linear, logSoftmax, order, randomParams, relu, rmsNorm, silu, softmax, standardize, trace, type Tensor, type Trace,
+  attention, concat, fixedParams, gelu, groupNorm, layerNorm, linear, logSoftmax, order, pad, randomParams, rearrange, reduce, relu, rmsNorm, silu, slice, softmax,
+  standardize, trace, type Tensor, type Trace,
 } from '../../dsl/index.ts';
 import { at, distance, numbers, run, table } from './run.ts';
 
@@ -204,4 +205,27 @@ test('paths: a module belongs to its parameters, what stands between to what the
   });
   const path = (name: string) => graph.outputs.get(name)?.origin.path;
   expect(['act', 'sum', 'scaled', 'y'].map(path)).toEqual(['block.fc1', 'block', 'block', 'block.fc2']);
+});
+
+test('a block over a symbolic length gives what it gives at each length', () => {
+  const block = (t: Trace, n: ReturnType<Trace['symbol']>) => {
+    const p = t.params;
+    const x = t.input('x', 'b n c', { b: 2, n, c: 8 });
+    const h = layerNorm(p.at('norm'), x);
+    const part = (name: string) => linear(p.at(name), h, 'c', { size: 8 });
+    const read = attention(
+      rearrange(part('q'), 'b n (h d) -> b h n d', { h: 2 }),
+      rearrange(part('k'), 'b n (h d) -> b h t=(n) d', { h: 2 }),
+      rearrange(part('v'), 'b n (h d) -> b h t=(n) d', { h: 2 }),
+      { key: 't', along: 'd', causal: true });
+    const y = x.add(linear(p.at('o'), rearrange(read, 'b h n d -> b n c=(h d)'), 'c', { size: 8 }));
+    const grouped = groupNorm(p.at('group'), y, { groups: 2, axis: 'c' });
+    const doubled = concat([grouped, pad(slice(y, 'n', { start: -1 }), 'n', { before: 1 })], 'n');
+    return reduce(rearrange(doubled, 'b n c -> c m=(n b)'), 'c m -> c', 'mean').add(softmax(y, 'n').at('n', -1).at('b', 0));
+  };
+  for (const n of [1, 2, 7]) {
+    const inputs = { x: numbers(2 * n * 8, n) };
+    const symbolic = run((t) => block(t, t.symbol('n', { upTo: 9 })), { inputs, symbols: { n } });
+    expect(distance(symbolic.data, run((t) => block(t, n), { inputs }).data)).toBeLessThan(1e-12);
+  }
 });
