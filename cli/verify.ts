@@ -1,6 +1,7 @@
 // `opabinia verify FILE…`: golden files against the public models, on the GPU or on the reference interpreter.
 import type { Command } from 'commander';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
+import { DeviceError } from '../runtime/failure.ts';
 import { formatError, formatTable } from './table.ts';
 import { openBackend, type Backend } from './verify/backends.ts';
 import { compare, type Comparison } from './verify/compare.ts';
@@ -64,8 +65,8 @@ async function verifyOne(path: string, backend: Backend, dtype: ComputeDType, pr
     if (rows.length === 0) print('the file expects no outputs: nothing was verified\n');
     return wrong === 0 && rows.length > 0;
   } catch (error) {
-    // One bad file does not keep the others from being checked.
-    if (!(error instanceof OpabiniaError)) throw error;
+    // One bad file does not keep the others from being checked; a lost device does.
+    if (!(error instanceof OpabiniaError) || error instanceof DeviceError) throw error;
     print(`${error.message}\n`);
     return false;
   }
