@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compile, type Stage } from '../compiler/compile.ts';
 import { OpabiniaError, order } from '../dsl/index.ts';
-import { padding } from '../models/connectors/masks.ts';
+import { crop } from '../models/connectors/masks.ts';
 import { deviceProfile, openDevice } from '../runtime/dawn.ts';
 import type { Device } from '../runtime/device.ts';
 import { DeviceError, NoAdapterError } from '../runtime/failure.ts';
@@ -104,10 +104,10 @@ function printComparison(computed: Record<string, Output>, expected: ReadonlyMap
 
 function draw(path: string, photo: Image, square: Image, attention: ArrayLike<number>, who: string): Promise<void> {
   const side = sva.groups[0];
-  const { lines, along } = padding(photo, side);
+  const { top, left, height, width } = crop(photo, side);
   const padded = Array.from({ length: side * side }, (_, q) => {
-    const at = along === 'rows' ? Math.floor(q / side) : q % side;
-    return at < lines || at >= side - lines;
+    const [row, column] = [Math.floor(q / side) - top, (q % side) - left];
+    return row < 0 || row >= height || column < 0 || column >= width;
   });
   const panels = encoders.map(({ name, side: own }, k) => ({ name, side: own, mass: Float64Array.from({ length: side * side }, (_, q) => attention[q * encoders.length + k] ?? NaN) }));
   return writePicture(path, {
@@ -137,6 +137,10 @@ function readOptions(): Options {
 async function main(options: Options): Promise<number> {
   progress('decoding and resizing the photograph');
   const photo = await decodeImage(options.image, { note: progress });
+  const shown = crop(photo, sva.side);
+  if (shown.width * shown.height === 0) {
+    throw new OpabiniaError(`${options.image} is ${photo.width} × ${photo.height}: padded to a square, no token of a ${sva.side} × ${sva.side} grid shows it`, { op: 'demo', advice: `a picture less than ${sva.side} times as long as it is wide` });
+  }
   const square = expandToSquare(photo, backgroundOf(mean));
   const inputs = new Map<string, Float32Array | Uint8Array>(demoMasks(photo));
   encoders.forEach(({ pixels }, k) => inputs.set(`picture_${k}`, normalize(resizePillow(square, pixels, pixels), mean, std, 'hwc')));

@@ -51,13 +51,21 @@ describe('npm run demo', () => {
     expect((await sharp(out).metadata()).width).toBe(pictureSize(2).width);
   });
 
-  it('refuses what is no photograph with exit code 1', async () => {
+  it('refuses what is no photograph with exit code 1', { timeout: 60_000 }, async () => {
     const { code, stderr } = await demo(['--image', script]);
     expect(code).toBe(1);
     expect(stderr).toMatch(/opabinia: decodeImage: .*demo\.ts is no JPEG, PNG or WebP image/);
   });
 
-  it('says which options there are', async () => {
+  it('refuses a picture so long that no token would show it', { timeout: 60_000 }, async () => {
+    const path = join(folder, 'line.png');
+    await sharp({ create: { width: 900, height: 9, channels: 3, background: 'red' } }).png().toFile(path);
+    const { code, stderr } = await demo(['--image', path]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/line\.png is 900 × 9: padded to a square, no token of a 24 × 24 grid shows it/);
+  });
+
+  it('says which options there are', { timeout: 60_000 }, async () => {
     const { code, stderr } = await demo(['--picture', 'cat.png']);
     expect(code).toBe(1);
     expect(stderr).toMatch(/--picture[\s\S]*--image/);
