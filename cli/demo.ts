@@ -112,7 +112,8 @@ function draw(path: string, photo: Image, square: Image, attention: ArrayLike<nu
   const panels = encoders.map(({ name, side: own }, k) => ({ name, side: own, mass: Float64Array.from({ length: side * side }, (_, q) => attention[q * encoders.length + k] ?? NaN) }));
   return writePicture(path, {
     image: square, side, padded, panels, title: 'Spatial vision aggregator: where each query looks',
-    subtitle: `group 0, layer ${sva.depth} of ${sva.depth}: ${side} × ${side} queries, one softmax over the keys of both encoders, mean of ${sva.heads} heads; weights from a seed, computed by ${who}`,
+    subtitle: `group 0, layer ${sva.depth} of ${sva.depth}: ${side} × ${side} queries, one softmax over the keys of both encoders, mean of ${sva.heads} heads; weights from a seed`,
+    by: `computed by ${who}`,
   });
 }
 

@@ -24,6 +24,8 @@ export interface AttentionPicture {
   readonly panels: readonly EncoderPanel[];
   readonly title: string;
   readonly subtitle: string;
+  /** In the corner: who computed it. */
+  readonly by: string;
 }
 
 const panelSide = 576;
@@ -61,6 +63,7 @@ export function drawOverlay(picture: AttentionPicture): string {
   const panels = picture.panels.map((panel, i) => drawPanel(picture, panel, margin + i * (panelSide + gap)));
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`
     + text(picture.title, margin, 44, { size: 16, colour: ink, bold: true })
+    + text(picture.by, width - margin, 44, { size: 9.5, colour: faint, anchor: 'end' })
     + text(picture.subtitle, margin, 72, { size: 9.5, colour: faint })
     + `${panels.join('')}</svg>`;
 }

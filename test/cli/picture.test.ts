@@ -16,7 +16,7 @@ const picture: AttentionPicture = {
     { name: 'coarse', side: 4, mass: Array.from({ length: 16 }, (_, q) => (q % 4) / 10) },
     { name: 'fine', side: 8, mass: Array.from({ length: 16 }, (_, q) => 1 - (q % 4) / 10) },
   ],
-  title: 'title', subtitle: 'subtitle',
+  title: 'title', subtitle: 'subtitle', by: 'by',
 };
 
 describe('colourOf', () => {
