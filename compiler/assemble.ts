@@ -43,7 +43,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     places.set(node, { storage });
     if (isStoredSource(node)) sources.set(node, storage);
   }
-  const copies: { readonly group: Group; readonly target: Placement; readonly afterReaders: boolean }[] = [];
+  const copies: { readonly group: Group; readonly target: Placement; readonly afterReaders: boolean; readonly from?: Placement }[] = [];
   for (const { join, parts } of grouping.joins) {
     const name = String(join.attrs['axis']);
     const storage = places.get(join)?.storage;
@@ -57,7 +57,11 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   for (const { state, value, at } of graph.updates) {
     const storage = places.get(state)?.storage;
     if (storage === undefined) continue;
-    copies.push({ group: copyOf(value, true), target: { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) }, afterReaders: true });
+    // A value that is a state itself is set aside first: two states may trade places, and none may be read while it is written.
+    const aside = value.op.name === 'state' ? storageOf(value) : undefined;
+    if (aside !== undefined) copies.push({ group: copyOf(value, true), target: { storage: aside }, afterReaders: false });
+    const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
+    copies.push({ group: copyOf(value, true), target, afterReaders: true, ...(aside === undefined ? {} : { from: { storage: aside } }) });
   }
   const outputs = new Map<string, Storage>();
   for (const [name, node] of graph.outputs) {
@@ -73,8 +77,8 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   }
   const place = (node: Node) => places.get(node);
   const steps: (Step & { readonly last: boolean })[] = [];
-  const add = (group: Group, target: (node: Node) => Placement, last: boolean): void => {
-    const { kernel, template } = schedule(group, { profile, place, target });
+  const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
+    const { kernel, template } = schedule(group, { profile, place: from === undefined ? place : () => from, target });
     steps.push({ kernel, template, group, label: labelOf(group), path: pathOf(group), flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0), last });
   };
   for (const group of grouping.groups) {
@@ -84,7 +88,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
       return target;
     }, false);
   }
-  for (const { group, target, afterReaders } of copies) add(group, () => target, afterReaders);
+  for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
   return { steps: inOrder(steps), places, outputs, sources };
 }
 

@@ -42,7 +42,7 @@ export function group(graph: Graph): Grouping {
   const readers = new Map<Node, Node[]>(nodes.map((n) => [n, []]));
   for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
   const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
-  const work: Work = { readers, kept, owner: new Map(), cuts: [] };
+  const work: Work = { readers, kept, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
     groups.push(made);
@@ -80,6 +80,8 @@ interface Work {
   readonly readers: ReadonlyMap<Node, readonly Node[]>;
   /** Outputs and updates: their values must be stored. */
   readonly kept: ReadonlySet<Node>;
+  /** A source that is an output itself is copied. */
+  readonly outputs: ReadonlySet<Node>;
   readonly owner: Map<Node, Group>;
   readonly cuts: Cut[];
 }
@@ -228,7 +230,7 @@ function materialised(nodes: readonly Node[], work: Work, stored: ReadonlySet<No
   const cost = new Map<Node, Cost>();
   for (const n of nodes) {
     const isStored = stored.has(n) && !parts.has(n);
-    if (isStored || parts.has(n)) { cost.set(n, { loads: 1, flops: 0 }); if (isStored && work.kept.has(n) && n.op.kind === 'source') result.add(n); continue; }
+    if (isStored || parts.has(n)) { cost.set(n, { loads: 1, flops: 0 }); if (isStored && work.outputs.has(n) && n.op.kind === 'source') result.add(n); continue; }
     const own = inPlaceCost(n, cost);
     const inside = work.owner.has(n);
     const isCheap = n.op.kind === 'view' || n.op.kind === 'source';

@@ -10,6 +10,8 @@ export interface Variable {
   readonly least: number;
   readonly most: number;
   readonly key: string;
+  /** The exclusive end where it depends on symbols. */
+  readonly end?: Index;
 }
 interface SymbolAtom {
   readonly kind: 'symbol';
@@ -68,7 +70,7 @@ function build(base: number, unordered: readonly Term[]): Index {
     // d·(x/d) + x%d is x.
     const { quotient, rest, of } = pair;
     constant += of.constant * rest.times;
-    terms = collect([...terms.filter((t) => t !== quotient && t !== rest), ...of.terms.map((t) => ({ atom: t.atom, times: t.times * rest.times }))]);
+    terms = collect([...terms.filter((t) => !quotient.includes(t) && t !== rest), ...of.terms.map((t) => ({ atom: t.atom, times: t.times * rest.times }))]);
   }
   terms.sort((a, b) => b.times - a.times || (a.atom.key < b.atom.key ? -1 : 1));
   let least = constant;
@@ -90,14 +92,30 @@ function collect(terms: readonly Term[]): Term[] {
   return [...merged.values()].filter((t) => t.times !== 0);
 }
 
-function quotientAndRest(terms: readonly Term[]): { readonly quotient: Term; readonly rest: Term; readonly of: Index } | undefined {
+interface Whole {
+  readonly rest: Term;
+  readonly of: Index;
+  /** The terms that together are by·(of / by). */
+  readonly quotient: readonly Term[];
+}
+
+function quotientAndRest(terms: readonly Term[]): Whole | undefined {
+  if (terms.length < 2) return undefined;
   for (const rest of terms) {
-    if (rest.atom.kind !== 'remainder' || rest.atom.by.terms.length > 0) continue;
+    if (rest.atom.kind !== 'remainder') continue;
     const { of, by } = rest.atom;
-    const quotient = terms.find((t) => t.atom.kind === 'divide' && t.atom.of.key === of.key && t.atom.by.key === by.key && t.times === rest.times * by.constant);
-    if (quotient !== undefined) return { quotient, rest, of };
+    const key = `(${of.key}/${by.key})`;
+    const wanted = by.terms.length === 0
+      ? [{ key, times: rest.times * by.constant }]
+      : [...by.terms.map((t) => ({ key: productKey([t.atom.key, key]), times: rest.times * t.times })), ...(by.constant === 0 ? [] : [{ key, times: rest.times * by.constant }])];
+    const quotient = wanted.flatMap((w) => terms.filter((t) => t.atom.key === w.key && t.times === w.times));
+    if (quotient.length === wanted.length) return { rest, of, quotient };
   }
   return undefined;
+}
+
+function productKey(keys: readonly string[]): string {
+  return [...keys].sort().join('*');
 }
 
 export function constantIndex(value: number): Index {
@@ -138,7 +156,7 @@ function productAtom(a: Atom, b: Atom): Atom {
   const factors = [a, b].flatMap((x) => (x.kind === 'product' ? x.factors : [x]));
   factors.sort((x, y) => (x.key < y.key ? -1 : 1));
   const corners = factors.reduce<readonly number[]>((ends, f) => ends.flatMap((e) => [e * f.least, e * f.most]), [1]);
-  return { kind: 'product', factors, least: Math.min(...corners), most: Math.max(...corners), key: factors.map((f) => f.key).join('*') };
+  return { kind: 'product', factors, least: Math.min(...corners), most: Math.max(...corners), key: productKey(factors.map((f) => f.key)) };
 }
 
 function gcd(a: number, b: number): number {
@@ -337,12 +355,18 @@ function atomText(atom: Atom): string {
   switch (atom.kind) {
     case 'variable': return atom.name;
     case 'symbol': return symbolName(atom.name);
-    case 'divide': return `(${indexText(atom.of)} / ${indexText(atom.by)})`;
-    case 'remainder': return `(${indexText(atom.of)} % ${indexText(atom.by)})`;
+    case 'divide': return `(${operandText(atom.of)} / ${operandText(atom.by)})`;
+    case 'remainder': return `(${operandText(atom.of)} % ${operandText(atom.by)})`;
     case 'clamp': return atom.of.least >= 0 ? `min(${indexText(atom.of)}, ${indexText(add(atom.end, constantIndex(-1)))})` : `u32(clamp(i32(${indexText(atom.of)}), 0i, i32(${indexText(atom.end)}) - 1i))`;
     case 'product': return atom.factors.map(atomText).join(' * ');
     default: return atom satisfies never;
   }
+}
+
+/** In parentheses unless it is one word. */
+function operandText(x: Index): string {
+  const text = indexText(x);
+  return /^\w+$/.test(text) || text.startsWith('(') ? text : `(${text})`;
 }
 
 /** The identifier that holds a symbol's value in a kernel. */
@@ -350,12 +374,12 @@ export function symbolName(name: string): string {
   return `size_${name.replace(/\W/g, '_')}`;
 }
 
-/** Every symbol that an expression reads. */
-export function symbolsOf(x: Index, into: Set<string> = new Set()): Set<string> {
+/** Every symbol that an expression reads, with its range. */
+export function symbolsOf(x: Index, into: Map<string, SymbolAtom> = new Map()): Map<string, SymbolAtom> {
   const visit = (atom: Atom): void => {
     switch (atom.kind) {
-      case 'variable': return;
-      case 'symbol': into.add(atom.name); return;
+      case 'variable': if (atom.end !== undefined) symbolsOf(atom.end, into); return;
+      case 'symbol': into.set(atom.name, atom); return;
       case 'divide': case 'remainder': symbolsOf(atom.of, into); symbolsOf(atom.by, into); return;
       case 'clamp': symbolsOf(atom.of, into); symbolsOf(atom.end, into); return;
       case 'product': atom.factors.forEach(visit); return;
@@ -364,4 +388,21 @@ export function symbolsOf(x: Index, into: Set<string> = new Set()): Set<string> 
   };
   x.terms.forEach((t) => visit(t.atom));
   return into;
+}
+
+/** The expression with symbols given values, its interval as narrow as that allows: for `verify`. */
+export function withSymbols(x: Index, values: ReadonlyMap<string, number>): Index {
+  return add(constantIndex(x.constant), ...x.terms.map((t) => scale(atomWithSymbols(t.atom, values), t.times)));
+}
+
+function atomWithSymbols(atom: Atom, values: ReadonlyMap<string, number>): Index {
+  switch (atom.kind) {
+    case 'symbol': return constantIndex(values.get(atom.name) ?? atom.most);
+    case 'variable': return atom.end === undefined ? atomIndex(atom) : atomIndex(variable(atom.name, Math.max(atom.least, Math.min(atom.most, withSymbols(atom.end, values).most - 1)), atom.least));
+    case 'divide': return divide(withSymbols(atom.of, values), withSymbols(atom.by, values));
+    case 'remainder': return remainder(withSymbols(atom.of, values), withSymbols(atom.by, values));
+    case 'clamp': return clamp(withSymbols(atom.of, values), withSymbols(atom.end, values));
+    case 'product': return atom.factors.map((f) => atomWithSymbols(f, values)).reduce(multiply);
+    default: return atom satisfies never;
+  }
 }

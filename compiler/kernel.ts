@@ -135,7 +135,7 @@ export class Block {
 /** A loop variable below a symbolic end carries the end in its key, so that `v % end` is `v`. */
 export function loopVariable(name: string, end: Index, least = 0): Variable {
   const plain = variable(name, Math.max(0, end.most - 1), least);
-  return end.terms.length === 0 ? plain : { ...plain, key: `${name}<${end.key}` };
+  return end.terms.length === 0 ? plain : { ...plain, key: `${name}<${end.key}`, end };
 }
 
 /** ceil(a / by) */

@@ -80,10 +80,12 @@ export class Lowering {
     const type = computeType(node.type.dtype);
     const { values, size } = node.attrs;
     if (values instanceof Float64Array && values.length === 1) return splat(literal(values[0] ?? 0, type), typeOf(node.type.dtype, width));
-    if (size !== undefined) return code(`i32(${indexText(sizeIndex(size as Size))})`, 'i32');
+    if (size !== undefined) return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), typeOf(node.type.dtype, width));
     const [only] = index.values();
     if (only === undefined) throw new OpabiniaError(`the source '${node.op.name}' is not stored`, { path: node.origin.path });
-    return this.position(only, width);
+    const position = this.position(only, width);
+    const wanted = typeOf(node.type.dtype, width);
+    return position.type === wanted ? position : code(`${wanted}(${position.text})`, wanted);
   }
 
   /** An index as an i32 value. */

@@ -2,8 +2,16 @@
 // live buffers, every result written before it is read.
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Assembly } from './assemble.ts';
+import { symbolsOf, withSymbols } from './index-math.ts';
 import type { Plan, PlanBinding, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
+
+/** Symbols at the ends of their ranges, all combinations. */
+function corners(symbols: ReadonlyMap<string, { readonly least: number; readonly most: number }>): readonly ReadonlyMap<string, number>[] {
+  let result: ReadonlyMap<string, number>[] = [new Map()];
+  for (const [name, { least, most }] of symbols) result = result.flatMap((values) => [new Map(values).set(name, most), new Map(values).set(name, least)]);
+  return result;
+}
 
 function broken(stage: string, what: string): never {
   throw new OpabiniaError(what, { op: `verify ${stage}`, advice: 'this is a bug of the compiler: please report it with the printed graph' });
@@ -13,8 +21,11 @@ export function verifyAssembly(assembly: Assembly, profile: DeviceProfile): void
   const written = new Set(assembly.sources.values());
   for (const { kernel, label } of assembly.steps) {
     for (const { slot, at, width } of kernel.accesses) {
-      const end = slot.storage.elements.most;
-      if (at.least < 0 || at.most + width > end) broken('schedule', `${label}: ${slot.write ? 'store' : 'load'} at ${at.key}, which may reach ${at.least} … ${at.most + width - 1}, outside ${slot.storage.node.op.name} of ${end} elements`);
+      for (const values of corners(symbolsOf(at, symbolsOf(slot.storage.elements)))) {
+        const end = withSymbols(slot.storage.elements, values).most;
+        const { least, most } = withSymbols(at, values);
+        if (end > 0 && (least < 0 || most + width > end)) broken('schedule', `${label}: ${slot.write ? 'store' : 'load'} at ${at.key}, which may reach ${least} … ${most + width - 1}, outside ${slot.storage.node.op.name} of ${end} elements`);
+      }
     }
     if (kernel.threads > profile.maxWorkgroupThreads) broken('schedule', `${label}: ${kernel.threads} threads in a workgroup, ${profile.maxWorkgroupThreads} allowed`);
     const bytes = kernel.shared.reduce((sum, m) => sum + m.length * (m.type.startsWith('vec4') ? 16 : 4), 0);

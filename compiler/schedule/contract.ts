@@ -8,7 +8,7 @@ import { constantIndex, type Index } from '../index-math.ts';
 import type { Block } from '../kernel.ts';
 import type { Width } from '../lower.ts';
 import type { IndexMap } from '../storage.ts';
-import { component, count, Frame, isQuartered, takeApart, throughChain, type Context } from './frame.ts';
+import { component, count, isQuartered, takeApart, throughChain, type Context, type Frame } from './frame.ts';
 
 export interface Product {
   readonly node: Node;

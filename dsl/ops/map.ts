@@ -112,7 +112,7 @@ const power: HelperRecipe = {
   let odd = whole & (floor(y * 0.5f) * 2.0f != y);
   let size = select(pow(abs(x), y), ${type}(1.0f), y == ${type}(0.0f));
   let negative = x < ${type}(0.0f);
-  let nan = bitcast<${type}>(${like(type, 'u32')}(0x7fc00000u));
+  let nan = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7fc00000u));
   return select(select(size, select(size, -size, odd), negative), nan, negative & !whole);
 }`,
 };
