@@ -41,7 +41,7 @@ export function evaluate(graph: Graph, feeds: Feeds, options: Options): Result {
   const stateNodes = nodes.filter((node) => node.op.kind === 'source' && node.op.name === 'state');
   const kept = new Set([...graph.outputs.values(), ...stateNodes, ...graph.updates.map((update) => update.value)]);
   const values = run(nodes, kept, feeds, options);
-  const states = new Map(stateNodes.map((node): [string, Float64Array] => [nameOf(node), Float64Array.from(valueOf(values, node).data)]));
+  const states = new Map(stateNodes.map((node): [string, Float64Array] => [nameOf(node), new Float64Array(valueOf(values, node).data)]));
   for (const update of graph.updates) write(states.get(nameOf(update.state)), update, valueOf(values, update.value), symbols);
   return { outputs: new Map([...graph.outputs].map(([name, node]) => [name, valueOf(values, node)])), states };
 }
@@ -62,7 +62,7 @@ function run(nodes: readonly Node[], kept: ReadonlySet<Node>, feeds: Feeds, opti
   nodes.forEach((node, at) => {
     const axes = knownAxes(node.type.axes, symbols);
     const fed = node.op.name === 'input' || node.op.name === 'state' || node.op.name === 'param';
-    const data = fed ? roundAll(Float64Array.from(read(node, nodes, feeds)), node.type.dtype, options.precision) : compute(node, axes, values, symbols, options);
+    const data = fed ? roundAll(new Float64Array(read(node, nodes, feeds)), node.type.dtype, options.precision) : compute(node, axes, values, symbols, options);
     values.set(node, { axes, dtype: node.type.dtype, data });
     for (const operand of node.inputs) if (lastUse.get(operand) === at && !kept.has(operand)) values.delete(operand);
   });
@@ -126,7 +126,7 @@ function sourceValues(node: Node, axes: readonly KnownAxis[], symbols: SymbolVal
   const { values, size } = node.attrs;
   if (values instanceof Float64Array) {
     if (values.length !== count) return refuse(node, `holds ${values.length} numbers for ${count} elements`);
-    return Float64Array.from(values);
+    return new Float64Array(values);
   }
   if (size !== undefined && count === 1) return Float64Array.of(evaluateSize(size as Size, symbols));
   if (node.op.name === 'iota') return Float64Array.from({ length: count }, (_, i) => i);
@@ -176,7 +176,7 @@ function write(state: Float64Array | undefined, update: Update, value: Values, s
   const strides = stridesOf(knownAxes(update.state.type.axes, symbols));
   const stride = (name: string) => strides.get(name) ?? 0;
   const base = [...update.at].reduce((sum, [name, size]) => sum + evaluateSize(size, symbols) * stride(name), 0);
-  const tables = value.axes.map((axis) => ({ offset: Float64Array.from({ length: axis.size }, (_, i) => i * stride(axis.name)), inside: undefined }));
+  const tables = value.axes.map((axis) => ({ offset: Int32Array.from({ length: axis.size }, (_, i) => i * stride(axis.name)), inside: undefined }));
   let from = 0;
   forEachOuter(tables, base, (to) => { state[to] = value.data[from++] ?? NaN; });
 }

@@ -9,7 +9,7 @@ export function permute(x: Values, names: readonly string[]): Float64Array {
   const axes = names.map((name): KnownAxis => ({ name, size: x.axes.find((axis) => axis.name === name)?.size ?? 1 }));
   const moving = (list: readonly KnownAxis[]) => list.filter((axis) => axis.size !== 1).map((axis) => axis.name).join('\n');
   if (moving(axes) === moving(x.axes)) return x.data;
-  const tables = axes.map((axis): AxisTable => ({ offset: Float64Array.from({ length: axis.size }, (_, i) => i * (strides.get(axis.name) ?? 0)), inside: undefined }));
+  const tables = axes.map((axis): AxisTable => ({ offset: Int32Array.from({ length: axis.size }, (_, i) => i * (strides.get(axis.name) ?? 0)), inside: undefined }));
   return copyByTables(x.data, { base: 0, tables, otherwise: 0 }, axes);
 }
 

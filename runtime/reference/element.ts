@@ -2,7 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Attrs, DType, FoldOp, MapOp } from '../../dsl/op.ts';
 import { elementCount, stridesOf, type KnownAxis, type Values } from './values.ts';
-import { forEachOuter, mergeTrailing, type AxisTable } from './view.ts';
+import { copyRun, forEachOuter, mergeTrailing, type AxisTable } from './view.ts';
 
 // ---- maps -------------------------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ function innerLoop(op: MapOp, operands: readonly Values[], attrs: Attrs, dtype: 
 
 // ---- folds ------------------------------------------------------------------------------------------------------
 
-const tableOf = (size: number, stride: number): AxisTable => ({ offset: Float64Array.from({ length: size }, (_, i) => i * stride), inside: undefined });
+const tableOf = (size: number, stride: number): AxisTable => ({ offset: Int32Array.from({ length: size }, (_, i) => i * stride), inside: undefined });
 
 /** Folds the axes that `out` lacks; elements are combined in row-major order, in doubles. */
 export function evaluateFold(op: FoldOp, x: Values, out: readonly KnownAxis[]): Float64Array {
@@ -86,7 +86,7 @@ export function evaluateFold(op: FoldOp, x: Values, out: readonly KnownAxis[]): 
   const strides = stridesOf(out);
   const tables = mergeTrailing(x.axes.map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)));
   if (x.data.length === 0) return data;
-  const inner = tables.at(-1)?.offset ?? new Float64Array(1);
+  const inner = tables.at(-1)?.offset ?? new Int32Array(1);
   const still = inner.every((offset) => offset === inner[0]);
   let from = 0;
   forEachOuter(tables.slice(0, -1), 0, (base) => {
@@ -117,7 +117,7 @@ export function evaluateJoin(parts: readonly Values[], name: string, out: readon
   let start = 0;
   for (const part of parts) {
     const width = (part.axes[place]?.size ?? 0) * inner;
-    for (let i = 0; i < outer; i++) data.set(part.data.subarray(i * width, (i + 1) * width), i * step + start);
+    for (let i = 0; i < outer; i++) copyRun(data, i * step + start, part.data, i * width, width);
     start += width;
   }
   return data;
@@ -132,7 +132,7 @@ export function evaluateGather(x: Values, index: Values, name: string, out: read
   if (length === 0) throw new OpabiniaError(`axis '${name}' is empty in this run: there is nothing to gather`, { op: 'gather' });
   const stride = strides.get(name) ?? 0;
   const rest = mergeTrailing(out.slice(index.axes.length).map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)));
-  const inner = rest.at(-1)?.offset ?? new Float64Array(1);
+  const inner = rest.at(-1)?.offset ?? new Int32Array(1);
   let row = 0;
   let at = 0;
   forEachOuter(index.axes.map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)), 0, (batch) => {

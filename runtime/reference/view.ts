@@ -6,7 +6,7 @@ import { elementCount, knownAxes, stridesOf, type KnownAxis, type Values } from 
 
 /** Where each index of one output axis reads: `offset` is added up over the axes; `inside` is 0 where a guard fails. */
 export interface AxisTable {
-  readonly offset: Float64Array;
+  readonly offset: Int32Array;
   readonly inside: Uint8Array | undefined;
 }
 
@@ -95,7 +95,7 @@ export function viewTables({ op, attrs, of, out, symbols, round }: View, x: Valu
   const strides = stridesOf(x.axes);
   const otherwise = round(source.otherwise);
   let base = 0;
-  const offsets = new Map(out.map((axis) => [axis.name, new Float64Array(axis.size)]));
+  const offsets = new Map(out.map((axis) => [axis.name, new Int32Array(axis.size)]));
   for (const axis of x.axes) {
     const stride = strides.get(axis.name) ?? 0;
     const index = source.index.get(axis.name);
@@ -109,11 +109,11 @@ export function viewTables({ op, attrs, of, out, symbols, round }: View, x: Valu
   const masks = new Map<string, Uint8Array>();
   for (const guard of source.guards) {
     if (guard === true) continue;
-    if (guard === false) return { base: 0, tables: out.map((axis) => ({ offset: new Float64Array(axis.size), inside: new Uint8Array(axis.size) })), otherwise };
+    if (guard === false) return { base: 0, tables: out.map((axis) => ({ offset: new Int32Array(axis.size), inside: new Uint8Array(axis.size) })), otherwise };
     const known = masks.get(guard.axis);
     masks.set(guard.axis, known === undefined ? guard.inside : guard.inside.map((inside, i) => inside & (known[i] ?? 0)));
   }
-  return { base, tables: out.map((axis) => ({ offset: offsets.get(axis.name) ?? new Float64Array(axis.size), inside: masks.get(axis.name) })), otherwise };
+  return { base, tables: out.map((axis) => ({ offset: offsets.get(axis.name) ?? new Int32Array(axis.size), inside: masks.get(axis.name) })), otherwise };
 }
 
 function isIdentity(map: TableMap, out: readonly KnownAxis[]): boolean {
@@ -134,7 +134,7 @@ const mergedLength = 2048;
 /** Two neighbouring axes as one. */
 function mergeTables(outer: AxisTable, inner: AxisTable): AxisTable {
   const width = inner.offset.length;
-  const offset = new Float64Array(outer.offset.length * width);
+  const offset = new Int32Array(outer.offset.length * width);
   const inside = outer.inside === undefined && inner.inside === undefined ? undefined : new Uint8Array(offset.length);
   for (let i = 0; i < outer.offset.length; i++) {
     for (let j = 0; j < width; j++) {
@@ -150,7 +150,7 @@ export function mergeTrailing(tables: readonly AxisTable[]): readonly AxisTable[
   const merged = tables.filter((table) => table.offset.length !== 1 || table.inside !== undefined || table.offset[0] !== 0);
   for (let inner = merged.pop(); ; ) {
     const outer = merged.at(-1);
-    if (inner === undefined) return [{ offset: new Float64Array(1), inside: undefined }];
+    if (inner === undefined) return [{ offset: new Int32Array(1), inside: undefined }];
     if (outer === undefined || outer.offset.length * inner.offset.length > mergedLength) return [...merged, inner];
     merged.pop();
     inner = mergeTables(outer, inner);
@@ -161,18 +161,24 @@ export function copyByTables(data: Float64Array, map: TableMap, axes: readonly K
   const out = new Float64Array(elementCount(axes));
   if (out.length === 0) return out;
   const tables = mergeTrailing(map.tables);
-  const inner = tables[tables.length - 1]?.offset ?? new Float64Array(1);
+  const inner = tables[tables.length - 1]?.offset ?? new Int32Array(1);
   const inside = tables[tables.length - 1]?.inside;
   const contiguous = inside === undefined && inner.every((offset, i) => offset === i + (inner[0] ?? 0));
   let at = 0;
   forEachOuter(tables.slice(0, -1), map.base, (base, kept) => {
     if (!kept) out.fill(map.otherwise, at, at + inner.length);
-    else if (contiguous) out.set(data.subarray(base + (inner[0] ?? 0), base + (inner[0] ?? 0) + inner.length), at);
+    else if (contiguous) copyRun(out, at, data, base + (inner[0] ?? 0), inner.length);
     else if (inside === undefined) for (let i = 0; i < inner.length; i++) out[at + i] = data[base + (inner[i] ?? 0)] ?? NaN;
     else for (let i = 0; i < inner.length; i++) out[at + i] = inside[i] === 1 ? data[base + (inner[i] ?? 0)] ?? NaN : map.otherwise;
     at += inner.length;
   });
   return out;
+}
+
+/** `length` neighbours; short runs in a loop, which is cheaper than the view that `set` needs. */
+export function copyRun(out: Float64Array, at: number, data: Float64Array, from: number, length: number): void {
+  if (length > 64) out.set(data.subarray(from, from + length), at);
+  else for (let i = 0; i < length; i++) out[at + i] = data[from + i] ?? NaN;
 }
 
 /** Calls `visit` with the summed offset of every index of the tables, last table fastest. */
