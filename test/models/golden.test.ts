@@ -48,7 +48,7 @@ describe('golden files', () => {
     const rows = await verifyFile(join(folder, name), referenceBackend());
     expect(rows.length).toBeGreaterThan(0);
     expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
-  });
+  }, 60_000);
 
   test('the whole path covers intermediates: connector, final features, hidden states of every layer', async () => {
     const names = [...(await verdicts(join(folder, 'inllm_inference.safetensors'))).keys()];

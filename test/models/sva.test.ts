@@ -51,7 +51,7 @@ describe('parameters of the released models', () => {
     expect(read.get('model.vision_sampler_layers.0.layers.0.proj_in.weight')).toEqual([1024, llmWidth + 1024]);
     expect(read.get('model.mm_projector_aux_3.0.weight')).toEqual([1024, 5760]);
     expect([...read.keys()].filter((name) => /pos_embed_[012]$/.test(name))).toEqual([]);
-  });
+  }, 60_000);
 });
 
 describe('what a query sees', () => {
@@ -77,7 +77,7 @@ describe('what a query sees', () => {
       const shown = [1, 2].includes(Math.floor(token / 4));
       expect(moved).toEqual(shown ? [Math.floor(regions.indexOf(token) / 4)] : []);
     }
-  });
+  }, 60_000);
 
   test('encoder 0 reaches every query, through the global context', () => {
     const before = tokensOf(inputs.tower_1);

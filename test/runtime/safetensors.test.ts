@@ -33,9 +33,9 @@ function bytesOf(path: string, name: string): { readonly dtype: StoredDType; rea
   }
 }
 
-function refusalOf(bytes: Uint8Array): unknown {
+function refusalOf(path: string): unknown {
   try {
-    openSafetensors(saved(bytes)).close();
+    openSafetensors(path).close();
     return undefined;
   } catch (error) {
     return error;
@@ -127,7 +127,7 @@ describe('good files', () => {
         expect([...decodeAsF32(dtype, bytesOf(path, name).bytes)]).toEqual(values);
       }
     }), { numRuns: 100 });
-  });
+  }, 60_000);
 });
 
 describe('malformed files', () => {
@@ -138,17 +138,20 @@ describe('malformed files', () => {
   });
 
   test.each(malformedFiles.map((file) => [file.name, file.bytes] as const))('%s is refused', (_name, bytes) => {
-    const started = performance.now();
-    const error = refusalOf(bytes);
+    const path = saved(bytes);
+    // Time of this process, not of the clock: other programs may be running.
+    const started = process.cpuUsage();
+    const error = refusalOf(path);
+    const { user, system } = process.cpuUsage(started);
     expect(error).toBeInstanceOf(SafetensorsError);
     expect((error as OpabiniaError).message.length).toBeLessThan(1000);
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect((user + system) / 1e6).toBeLessThan(1);
   });
 
   test('more tensors than the limit are refused', () => {
     const entries = Array.from({ length: 200_001 }, (_, i) => `"${i}":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`);
-    expect(refusalOf(rawFile(`{${entries.join(',')}}`, 0))).toBeInstanceOf(SafetensorsError);
-  });
+    expect(refusalOf(saved(rawFile(`{${entries.join(',')}}`, 0)))).toBeInstanceOf(SafetensorsError);
+  }, 60_000);
 
   test('a header over 25 MB needs a higher limit, and 100 MB is the end', () => {
     const padded = `${goodHeader}${' '.repeat(25_000_001)}`;
@@ -158,7 +161,7 @@ describe('malformed files', () => {
     expect(file.tensors.size).toBe(2);
     file.close();
     expect(() => openSafetensors(saved(rawFile(goodHeader, 16, 100_000_001n)), { headerLimit: 1e9 })).toThrow(/at most 100000000/);
-  });
+  }, 60_000);
 
   test('no mutation of a good file does anything but open or be refused', () => {
     const good = encodeSafetensors([{ name: 'w.0', dtype: 'F32', shape: [2, 2], values: [1, 2, 3, 4] }, { name: 'b', dtype: 'F16', shape: [2], values: [5, 6] }], { kind: 'x' });
@@ -166,11 +169,11 @@ describe('malformed files', () => {
       const bytes = Uint8Array.from(good);
       for (const [at, value] of changes) bytes[at] = value;
       for (const candidate of [bytes, bytes.subarray(0, size)]) {
-        const error = refusalOf(candidate);
+        const error = refusalOf(saved(candidate));
         if (error !== undefined) expect(error).toBeInstanceOf(SafetensorsError);
       }
     }), { numRuns: 300 });
-  });
+  }, 60_000);
 
   test('paths that are no files', () => {
     expect(() => openSafetensors(join(directory, 'absent'))).toThrow(SafetensorsError);
