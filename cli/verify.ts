@@ -31,7 +31,7 @@ export async function verifyFile(path: string, backend: Backend, dtype: ComputeD
       const shape = file.shape(`output.${name}`);
       // Integers and masks made on the host are exact in either dtype.
       const onHost = model.host.get(name);
-      return compare(name, shape, onHost ?? computed.get(name), expected, onHost === undefined ? dtype : 'f32');
+      return compare(name, shape, onHost ?? computed.get(name), expected, onHost === undefined ? dtype : 'f32', model.tolerance?.(name));
     });
   } finally {
     file.checkpoint.close();

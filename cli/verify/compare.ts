@@ -22,12 +22,31 @@ export function boundF32(expected: ArrayLike<number>): number {
 /** Allowed relative error norm where weights and activations are stored in f16. */
 export const boundF16 = 5e-3;
 
-export function compare(tensor: string, shape: readonly number[], computed: ArrayLike<number> | undefined, expected: ArrayLike<number>, dtype: ComputeDType): Comparison {
-  const bound = dtype === 'f32' ? boundF32(expected) : boundF16;
+/** What f32 may differ by, element by element: |a − b| ≤ absolute + relative · |b|. */
+export interface Tolerance {
+  readonly absolute: number;
+  readonly relative: number;
+}
+
+/** For single models, after the noise of their reference implementations. */
+export const modelTolerance: Tolerance = { absolute: 1e-4, relative: 1e-4 };
+
+/** Without a tolerance, `boundF32` of the whole tensor holds in f32; in f16 it is `boundF16` either way. */
+export function compare(tensor: string, shape: readonly number[], computed: ArrayLike<number> | undefined, expected: ArrayLike<number>, dtype: ComputeDType, tolerance?: Tolerance): Comparison {
+  const bound = dtype === 'f16' ? boundF16 : tolerance === undefined ? boundF32(expected) : tolerance.absolute;
   if (computed === undefined) return { tensor, shape, largest: Infinity, relative: Infinity, bound, verdict: 'MISSING' };
   const { largest, relative } = difference(computed, expected);
-  const ok = dtype === 'f32' ? largest <= bound : relative <= bound;
+  const ok = dtype === 'f16' ? relative <= bound : tolerance === undefined ? largest <= bound : within(computed, expected, tolerance);
   return { tensor, shape, largest, relative, bound, verdict: ok ? 'ok' : 'WRONG' };
+}
+
+function within(computed: ArrayLike<number>, expected: ArrayLike<number>, { absolute, relative }: Tolerance): boolean {
+  if (computed.length !== expected.length) return false;
+  for (let i = 0; i < expected.length; i++) {
+    const [a, b] = [computed[i] ?? NaN, expected[i] ?? NaN];
+    if (!Object.is(a, b) && a !== b && !(Math.abs(a - b) <= absolute + relative * Math.abs(b))) return false;
+  }
+  return true;
 }
 
 function difference(computed: ArrayLike<number>, expected: ArrayLike<number>): { readonly largest: number; readonly relative: number } {

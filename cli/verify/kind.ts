@@ -1,6 +1,7 @@
 // What a kind of golden file is: a way to build the model it describes from the public `models/`.
 import type { Graph } from '../../dsl/graph.ts';
 import type { Numbers } from '../../runtime/values.ts';
+import type { Tolerance } from './compare.ts';
 import type { GoldenFile } from './golden-file.ts';
 
 export interface GoldenModel {
@@ -10,6 +11,8 @@ export interface GoldenModel {
   readonly inputs: ReadonlyMap<string, Numbers>;
   /** Outputs computed on the host. */
   readonly host: ReadonlyMap<string, Numbers>;
+  /** What an output may differ by in f32; absent: the bound of Cambrian's own files. */
+  readonly tolerance?: ((output: string) => Tolerance) | undefined;
 }
 
 export type Kind = (file: GoldenFile) => GoldenModel;
