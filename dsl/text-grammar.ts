@@ -269,10 +269,25 @@ export interface Mistake {
   readonly column: number;
 }
 
+// The parser recurses: a text of brackets alone must not exhaust its stack.
+const deepest = 64;
+
+function tooDeep(read: readonly IToken[]): IToken | undefined {
+  let depth = 0;
+  for (const token of read) {
+    if (token.tokenType === OpenList || token.tokenType === OpenRecord) depth++;
+    else if (token.tokenType === CloseList || token.tokenType === CloseRecord) depth--;
+    if (depth > deepest) return token;
+  }
+  return undefined;
+}
+
 /** The syntax tree, or the first mistake. */
 export function readGraphSyntax(text: string): GraphSyntax | Mistake {
   shared ??= { lexer: new Lexer(tokens, { positionTracking: 'full' }), parser: new GraphParser() };
   const { tokens: read, errors } = shared.lexer.tokenize(text);
+  const deep = tooDeep(read);
+  if (deep !== undefined) return { what: `expected at most ${deepest} levels of brackets`, line: deep.startLine ?? 1, column: deep.startColumn ?? 1 };
   shared.parser.input = read;
   const tree = shared.parser.graph();
   const [lexed] = errors;

@@ -137,8 +137,9 @@ describe('refusals name line and column', () => {
     ['graph\nreturn y=%x', /line 2, column 10: %x is not defined above/],
     ['graph\nreturn\nreturn', /line 3, column 1: expected the end of the text, found 'return'/],
     ['graph\n%x = input name="a\nb" : f32 []\nreturn', /line 2, column 17: expected a name, a number or a mark, found '"'/],
+    [`graph\n%x = neg a=${'['.repeat(50_000)}`, /line 2, column 76: expected at most 64 levels of brackets/],
     ['graph\n%x = const values=<0*99999999999> : f32 [n:2]\nreturn', /more than/],
-  ])('%j', (text, message) => {
+  ])('%#', (text, message) => {
     expect(refusal(text)).toMatch(message);
   });
 
