@@ -2,6 +2,8 @@
 import type { Kind } from './kind.ts';
 import { baselineProjector } from './kinds/baseline.ts';
 import { bilinear } from './kinds/bilinear.ts';
+import { llamaModel, phi3Model } from './kinds/language-model.ts';
+import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
@@ -16,4 +18,10 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['bilinear_align_corners_false', bilinear],
   ['baseline_projector', baselineProjector],
   ['preprocess', preprocess],
+  ['clip-vit', clip],
+  ['siglip-vit', siglip],
+  ['dinov2', dinov2],
+  ['convnext', convNextKind],
+  ['llama', llamaModel],
+  ['phi3', phi3Model],
 ]);
