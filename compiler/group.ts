@@ -1,6 +1,6 @@
 // What becomes one kernel. Anchors (attention, contraction, fold) take in the nodes around them that cost no memory traffic;
 // what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
-import { axisOf, sizeBound } from '../dsl/axis.ts';
+import { axisOf, sizeBound, sizesEqual, type Axis } from '../dsl/axis.ts';
 import { axisNames, order, type Graph, type Node } from '../dsl/graph.ts';
 import { findAttention, type Attention } from './attention.ts';
 
@@ -156,11 +156,12 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
 function rows(first: Node, work: Work): Group {
   const [x] = first.inputs;
   if (x === undefined) throw new TypeError('a fold without an operand');
-  const full = new Set(x.type.axes.map((a) => a.name));
+  const full = x.type.axes;
   const folded = axisNames(first.attrs['axes']);
-  const outer = new Set([...full].filter((name) => !folded.includes(name)));
+  const outer = full.filter((axis) => !folded.includes(axis.name));
   const members = new Set<Node>([first]);
-  const isOver = (n: Node, names: ReadonlySet<string>) => n.type.axes.length === names.size && n.type.axes.every((a) => names.has(a.name));
+  // An axis that came in by another operand may have the name of a folded one, and another size.
+  const isOver = (n: Node, axes: readonly Axis[]) => n.type.axes.length === axes.length && n.type.axes.every((a) => { const own = axisOf(axes, a.name); return own !== undefined && sizesEqual(own.size, a.size); });
   const joins = (n: Node): boolean => {
     if (n.op.kind === 'fold') {
       const input = n.inputs[0];

@@ -6,7 +6,7 @@ import { computeType } from '../dsl/ops/map.ts';
 import { code, like, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, divide, indexMath, indexText, isMultiple, mentions, scale, sizeIndex, substitute, variable, type Guard, type Index } from './index-math.ts';
-import type { Block, Slot } from './kernel.ts';
+import { loopVariable, type Block, type Slot } from './kernel.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
 
 /** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
@@ -154,7 +154,7 @@ export class Lowering {
     const end = sizeIndex(axisSize(x.type.axes, name));
     const position = this.value(block, positions, index, 1);
     const clamped = block.let('row', code(`u32(clamp(i32(${position.text}), 0i, i32(${indexText(end)}) - 1i))`, 'u32', position.needs), `row/${position.text}/${end.key}`);
-    const row = atomIndex({ ...variable(clamped.text, Math.max(0, end.most - 1)), key: `${clamped.text}<${end.key}` });
+    const row = atomIndex(loopVariable(clamped.text, end));
     return this.value(block, x, new Map(index).set(name, row), width);
   }
 

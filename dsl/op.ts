@@ -93,8 +93,6 @@ export interface FoldOp extends Common {
   /** The identity in the element's own type: integers have other limits than floats. */
   identityOf(dtype: DType): number;
   wgsl(a: Code, b: Code): Code;
-  /** The WGSL built-in that folds over a subgroup. */
-  readonly subgroup: 'subgroupAdd' | 'subgroupMax' | 'subgroupMin';
   /** Largest relative error per step, in units of rounding: 1 for a sum, 0 for a selection. */
   readonly rounding: 0 | 1;
   grad?(math: GradientMath, dy: Node, y: Node, x: Node): Node;

@@ -51,18 +51,30 @@ export function code(text: string, type: WgslType, needs: readonly Helper[] = []
   return { text, type, needs };
 }
 
-/** A WGSL literal of a number in the given scalar type. Infinities become the largest finite value: WGSL has no literal for them. */
+/** A WGSL literal of a number in the given scalar type. WGSL has none for infinities and NaN: those are made from their bits at run time. */
 export function literal(value: number, type: WgslScalar): Code {
   if (type === 'bool') return code(value === 0 ? 'false' : 'true', 'bool');
   if (type === 'u32') return code(`${value >>> 0}u`, 'u32');
   if (type === 'i32') return code(value === -2147483648 ? 'i32(-2147483647 - 1)' : `${Math.trunc(value)}i`, 'i32');
-  return code(floatLiteral(value), 'f32');
+  return Number.isFinite(value) ? code(floatLiteral(value), 'f32') : fromBits(value);
+}
+
+// A call of a function is no constant expression, so the compiler does not refuse what it evaluates to.
+const bitsRecipe: HelperRecipe = {
+  name: 'float_of_bits',
+  write: (name) => `fn ${name}(bits: u32) -> f32 { return bitcast<f32>(bits); }`,
+};
+
+function fromBits(value: number): Code {
+  const bits = Number.isNaN(value) ? '0x7fc00000u' : value > 0 ? '0x7f800000u' : '0xff800000u';
+  const made = call(bitsRecipe, code(bits, 'u32'));
+  return code(made.text, 'f32', made.needs);
 }
 
 const largest = 3.4028234663852886e38;
 
 function floatLiteral(value: number): string {
-  const rounded = Math.fround(Number.isFinite(value) ? Math.max(-largest, Math.min(largest, value)) : value > 0 ? largest : -largest);
+  const rounded = Math.fround(Math.max(-largest, Math.min(largest, value)));
   const text = String(rounded);
   const full = /[.e]/.test(text) ? text : `${text}.0`;
   return rounded < 0 || Object.is(rounded, -0) ? `(${full === '0.0' ? '-0.0' : full}f)` : `${full}f`;

@@ -207,6 +207,9 @@ function castCode(x: Code, result: WgslType): Code {
   if (to === from) return x;
   const wide = like(x.type, to);
   if (to === 'bool') return code(`(${x.text} != ${splat(literal(0, from), x.type).text})`, wide, x.needs);
+  // Whole numbers are brought into range, as in the reference; a WGSL conversion would keep the bits.
+  if (from === 'i32' && to === 'u32') return code(`${wide}(max(${x.text}, ${splat(literal(0, 'i32'), x.type).text}))`, wide, x.needs);
+  if (from === 'u32' && to === 'i32') return code(`${wide}(min(${x.text}, ${splat(literal(2147483647, 'u32'), x.type).text}))`, wide, x.needs);
   return code(`${wide}(${x.text})`, wide, x.needs);
 }
 
