@@ -11,8 +11,13 @@ export interface Backend {
   /** What it is, for the table's title. */
   readonly name: string;
   run(graph: Graph, source: ParamSource, inputs: ReadonlyMap<string, Numbers>): Promise<Outputs>;
+  /** The same graph again and again; its states live from run to run, and `close` ends them. */
+  open(graph: Graph, source: ParamSource): Promise<{ readonly step: Step; readonly close: () => void }>;
   close(): void;
 }
+
+/** One run of an opened graph. */
+export type Step = (inputs: ReadonlyMap<string, Numbers>, symbols: ReadonlyMap<string, number>) => Promise<Outputs>;
 
 /** The interpreter, rounding to the graph's dtypes after each op. */
 export function referenceBackend(): Backend {
@@ -21,6 +26,17 @@ export function referenceBackend(): Backend {
     run: async (graph, source, inputs) => {
       const result = evaluate(graph, { inputs, params: (path, shape) => source.read(path, shape) }, { precision: 'f32' });
       return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
+    },
+    open: async (graph, source) => {
+      let states: ReadonlyMap<string, ArrayLike<number>> = new Map();
+      return {
+        step: async (inputs, symbols) => {
+          const result = evaluate(graph, { inputs, states, symbols, params: (path, shape) => source.read(path, shape) }, { precision: 'f32' });
+          ({ states } = result);
+          return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
+        },
+        close: () => undefined,
+      };
     },
     close: () => undefined,
   };
@@ -48,6 +64,16 @@ export async function gpuBackend(): Promise<Backend> {
     run: async (graph, source, inputs) => {
       const [plain, inner] = split(graph, (name) => name.startsWith('inter.'));
       return new Map([...await once(plain, source, inputs), ...await once(inner, source, inputs)]);
+    },
+    open: async (graph, source) => {
+      const program = await load(compile(graph, profile), device, source);
+      return {
+        step: async (inputs, symbols) => {
+          const outputs = await program.run(Object.fromEntries(inputs), { symbols: Object.fromEntries(symbols) });
+          return new Map(Object.entries(outputs).map(([name, output]) => [name, Float64Array.from(output.data)]));
+        },
+        close: () => program.dispose(),
+      };
     },
     close: () => device.close(),
   };

@@ -1,6 +1,7 @@
 // What a kind of golden file is: a way to build the model it describes from the public `models/`.
 import type { Graph } from '../../dsl/graph.ts';
 import type { Numbers } from '../../runtime/values.ts';
+import type { Outputs, Step } from './backends.ts';
 import type { Tolerance } from './compare.ts';
 import type { GoldenFile } from './golden-file.ts';
 
@@ -13,6 +14,16 @@ export interface GoldenModel {
   readonly host: ReadonlyMap<string, Numbers>;
   /** What an output may differ by in f32; absent: the bound of Cambrian's own files. */
   readonly tolerance?: ((output: string) => Tolerance) | undefined;
+  /** Outputs that hold to `tolerance` in every dtype: tokens. */
+  readonly exact?: ((output: string) => boolean) | undefined;
+  /** Outputs that take several runs, each reading what the one before left in the states. */
+  readonly conversations?: readonly Conversation[] | undefined;
+}
+
+export interface Conversation {
+  readonly graph: Graph;
+  /** Runs the graph as often as it needs, from states of zeros; gives outputs named as in the file. */
+  readonly hold: (step: Step) => Promise<Outputs>;
 }
 
 export type Kind = (file: GoldenFile) => GoldenModel;
