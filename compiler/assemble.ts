@@ -36,7 +36,13 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   let next = 0;
   const storageOf = (node: Node): Storage => makeStorage(`v${next++}`, node);
   const inPart = new Set(grouping.joins.flatMap((j) => [...j.parts]));
-  for (const { join } of grouping.joins) places.set(join, { storage: storageOf(join) });
+  for (const { join, cache } of grouping.joins) {
+    if (cache === undefined) { places.set(join, { storage: storageOf(join) }); continue; }
+    const storage = sources.get(cache.state) ?? storageOf(cache.state);
+    sources.set(cache.state, storage);
+    places.set(cache.state, { storage });
+    places.set(join, { storage });
+  }
   for (const node of grouping.stored) {
     if (places.has(node) || inPart.has(node)) continue;
     const storage = storageOf(node);
@@ -44,17 +50,22 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     if (isStoredSource(node)) sources.set(node, storage);
   }
   const copies: { readonly group: Group; readonly target: Placement; readonly afterReaders: boolean; readonly from?: Placement }[] = [];
-  for (const { join, parts } of grouping.joins) {
+  for (const { join, parts, cache } of grouping.joins) {
     const name = String(join.attrs['axis']);
     const storage = places.get(join)?.storage;
     if (storage === undefined) continue;
-    for (const part of partsOf(join, name)) {
+    for (const [i, part] of partsOf(join, name).entries()) {
+      // The old part of a cache is where it is.
+      if (cache !== undefined && i === 0) continue;
       const target: Placement = { storage, starts: new Map([[name, part.start]]) };
       if (parts.has(part.node)) { places.set(part.node, target); targets.set(part.node, target); }
       else copies.push({ group: copyOf(part.node, places.has(part.node)), target, afterReaders: false });
     }
   }
-  for (const { state, value, at } of graph.updates) {
+  const inPlace = new Set(grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])));
+  for (const update of graph.updates) {
+    if (inPlace.has(update)) continue;
+    const { state, value, at } = update;
     const storage = places.get(state)?.storage;
     if (storage === undefined) continue;
     // A value that is a state itself is set aside first: two states may trade places, and none may be read while it is written.

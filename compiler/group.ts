@@ -1,8 +1,9 @@
 // What becomes one kernel. Anchors (attention, contraction, fold) take in the nodes around them that cost no memory traffic;
 // what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
 import { axisOf, sizeBound, sizesEqual, type Axis } from '../dsl/axis.ts';
-import { axisNames, order, type Graph, type Node } from '../dsl/graph.ts';
+import { axisNames, order, type Graph, type Node, type Update } from '../dsl/graph.ts';
 import { findAttention, type Attention } from './attention.ts';
+import { findCacheJoins, type CacheJoin } from './cache-join.ts';
 
 export type Group =
   | { readonly template: 'attention'; readonly attention: Attention; readonly chain: readonly Node[]; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] }
@@ -21,6 +22,8 @@ export interface Cut {
 export interface PlacedJoin {
   readonly join: Node;
   readonly parts: ReadonlySet<Node>;
+  /** The join is the first part of a state, which its second operand is written into. */
+  readonly cache?: Update;
 }
 
 export interface Grouping {
@@ -41,7 +44,9 @@ export function group(graph: Graph): Grouping {
   const nodes = order(graph);
   const readers = new Map<Node, Node[]>(nodes.map((n) => [n, []]));
   for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
-  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
+  const caches = findCacheJoins(graph, nodes, readers);
+  const cached = new Set(caches.map((c) => c.update));
+  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value)]);
   const work: Work = { readers, kept, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
@@ -66,7 +71,10 @@ export function group(graph: Graph): Grouping {
     }
   }
 
-  const joins = placeJoins(nodes, work);
+  for (const { part } of caches) {
+    if (!work.owner.has(part) && !isStoredSource(part)) claim({ template: 'map', nodes: new Set([part]), roots: [part] });
+  }
+  const joins = placeJoins(nodes, work, caches);
   const stored = new Set<Node>([...groups.flatMap((g) => g.roots), ...joins.map((j) => j.join), ...nodes.filter(isStoredSource)]);
   const parts = new Set(joins.flatMap((j) => [...j.parts]));
   for (const n of materialised(nodes, work, stored, parts)) {
@@ -211,14 +219,24 @@ function dependsOn(node: Node, members: ReadonlySet<Node>, oldest: number, seen:
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */
-function placeJoins(nodes: readonly Node[], work: Work): readonly PlacedJoin[] {
+function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJoin[]): readonly PlacedJoin[] {
   const placed: PlacedJoin[] = [];
   const taken = new Set<Node>();
+  const cacheOf = new Map(caches.map((c) => [c.join, c]));
   for (const n of nodes) {
     if (n.op.kind !== 'join') continue;
     const makes = (x: Node) => { const o = work.owner.get(x); return o !== undefined && o.roots.includes(x) && !work.kept.has(x) && !taken.has(x); };
+    const cache = cacheOf.get(n);
+    if (cache !== undefined) {
+      const made = makes(cache.part) ? [cache.part] : [];
+      made.forEach((p) => taken.add(p));
+      placed.push({ join: n, parts: new Set(made), cache: cache.update });
+      continue;
+    }
     if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
-    const parts = new Set(n.inputs.filter(makes));
+    // A part that another part is computed from stays apart: no kernel may read the buffer it writes.
+    const parts = new Set(n.inputs.filter((x) => makes(x) && !n.inputs.some((y) => y !== x && dependsOn(y, new Set([x]), x.id))));
+    if (parts.size === 0) continue;
     parts.forEach((p) => taken.add(p));
     placed.push({ join: n, parts });
   }
