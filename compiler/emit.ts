@@ -2,7 +2,7 @@
 import type { DType } from '../dsl/op.ts';
 import { writeHelpers, type Helper } from '../dsl/wgsl.ts';
 import { indexText, symbolName } from './index-math.ts';
-import type { Kernel, Slot, Stmt } from './kernel.ts';
+import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from './plan.ts';
 
 const builtins = {
@@ -21,8 +21,10 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
   const helpers = writeHelpers(needsOf(kernel.body));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
   const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
-  const slots = kernel.slots.map((slot, i) => `@group(0) @binding(${i}) var<storage, ${access[i] ?? 'read'}> ${slot.name}: array<${elementType(slot)}>; // ${axesText(slot)}`);
-  if (used.length > 0) slots.push(`@group(0) @binding(${kernel.slots.length}) var<storage, read> sizes: array<u32>;`);
+  const slots = kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, (_, piece) => ({ slot, name: pieceName(slot, piece), access: access[i] ?? 'read' })))
+    .map(({ slot, name: id, access: mode }, i) => `@group(0) @binding(${i}) var<storage, ${mode}> ${id}: array<${elementType(slot)}>; // ${axesText(slot)}`);
+  const accesses = kernel.slots.filter((slot) => slot.piece !== undefined).map(pieceAccess);
+  if (used.length > 0) slots.push(`@group(0) @binding(${slots.length}) var<storage, read> sizes: array<u32>;`);
   const parameters = Object.entries(builtins).filter(([id]) => new RegExp(`(?<![.\\w])${id}\\b`).test(body)).map(([id, [builtin, type]]) => `@builtin(${builtin}) ${id}: ${type}`);
   const text = [
     ...(f16 ? ['enable f16;'] : []),
@@ -30,6 +32,7 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
     `// ${kernel.template}`,
     ...slots,
     ...kernel.shared.map((m) => `var<workgroup> ${m.name}: array<${m.type}, ${m.length}>;`),
+    ...accesses,
     ...(helpers === '' ? [] : [helpers]),
     `@compute @workgroup_size(${kernel.threads})`,
     `fn main(${parameters.join(', ')}) {`,
@@ -40,12 +43,30 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
   ].join('\n');
   return {
     name, wgsl: text,
-    access: [...access, ...(used.length > 0 ? (['read'] as const) : [])],
+    access: [...kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, () => access[i] ?? 'read')), ...(used.length > 0 ? (['read'] as const) : [])],
     features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
   };
 }
 
 // Axis names only: with the names of storages in it, the text of equal kernels would differ, and each would be compiled.
+function pieceName(slot: Slot, piece: number): string {
+  return slot.piece === undefined ? slot.name : `${slot.name}_${piece}`;
+}
+
+/** Reads or writes a tensor that is bound in several pieces. */
+function pieceAccess(slot: Slot): string {
+  const size = slot.piece ?? 0;
+  const last = bindingsOf(slot) - 1;
+  const type = elementType(slot);
+  const each = (write: (name: string, at: string) => string) => Array.from({ length: last + 1 }, (_, i) => {
+    const at = i === 0 ? 'i' : `i - ${i * size}u`;
+    return i === last ? `  ${write(pieceName(slot, i), at)}` : `  if (i < ${(i + 1) * size}u) { ${write(pieceName(slot, i), at)} }`;
+  }).join('\n');
+  return slot.write
+    ? `fn store_${slot.name}(i: u32, value: ${type}) {\n${each((name, at) => `${name}[${at}] = value; return;`)}\n}`
+    : `fn load_${slot.name}(i: u32) -> ${type} {\n${each((name, at) => `return ${name}[${at}];`)}\n}`;
+}
+
 function axesText(slot: Slot): string {
   return slot.storage.axes.map((a) => a.name).join(' ').replace(/[^\x20-\x7e]/g, '?');
 }
@@ -70,7 +91,7 @@ function printStmt(stmt: Stmt, indent: string): string {
     case 'var': return `var ${stmt.name} = ${stmt.value.text};`;
     case 'array': return `var ${stmt.name}: array<${stmt.type}, ${stmt.length}>;`;
     case 'assign': return `${stmt.target} = ${stmt.value.text};`;
-    case 'store': return `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};`;
+    case 'store': return stmt.slot.piece === undefined ? `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};` : `store_${stmt.slot.name}(${indexText(stmt.at)}, ${stmt.value.text});`;
     case 'loop': return `for (var ${stmt.name} = ${stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
     case 'when': return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
     case 'barrier': return 'workgroupBarrier();';

@@ -21,6 +21,18 @@ export interface Slot {
   /** 1, or 4 for vec4 elements. */
   readonly width: 1 | 4;
   readonly write: boolean;
+  /** Elements (of `width`) in each binding, for a tensor over the device's limit for one binding; undefined when one holds it all. */
+  readonly piece: number | undefined;
+}
+
+/** Bindings that a slot takes. */
+export function bindingsOf(slot: Slot): number {
+  return slot.piece === undefined ? 1 : Math.ceil(slot.storage.elements.most / slot.width / slot.piece);
+}
+
+/** The element at an index, as text. */
+export function elementText(slot: Slot, at: string): string {
+  return slot.piece === undefined ? `${slot.name}[${at}]` : `load_${slot.name}(${at})`;
 }
 
 /** Workgroup memory. */

@@ -6,7 +6,8 @@ import { computeType } from '../dsl/ops/map.ts';
 import { code, like, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, divide, indexMath, indexText, isMultiple, mentions, scale, sizeIndex, substitute, variable, type Guard, type Index } from './index-math.ts';
-import { loopVariable, type Block, type Slot } from './kernel.ts';
+import { dtypeBytes } from './cost.ts';
+import { elementText, loopVariable, type Block, type Slot } from './kernel.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
 
 /** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
@@ -23,6 +24,9 @@ export interface Touch {
   readonly width: Width;
 }
 
+/** Offsets of bindings are multiples of this on every device. */
+export const pieceAlignment = 256;
+
 /** Values that the template itself holds: an accumulator, a folded row. */
 export type Held = (block: Block, index: IndexMap, width: Width) => Code;
 
@@ -33,11 +37,13 @@ export class Lowering {
   readonly held = new Map<Node, Held>();
   readonly #place: (node: Node) => Placement | undefined;
   readonly #computed: ReadonlySet<Node>;
+  readonly #maxBindingBytes: number;
 
   /** `computed`: nodes that this kernel computes itself, even if they are stored too. */
-  constructor(place: (node: Node) => Placement | undefined, computed: ReadonlySet<Node>) {
+  constructor(place: (node: Node) => Placement | undefined, computed: ReadonlySet<Node>, maxBindingBytes: number) {
     this.#place = place;
     this.#computed = computed;
+    this.#maxBindingBytes = maxBindingBytes;
   }
 
   /** The value of `node` at `index` (one entry per axis of the node; more are ignored). */
@@ -192,9 +198,16 @@ export class Lowering {
   slot(placement: Placement, width: Width, write: boolean): Slot {
     const known = this.slots.find((s) => s.storage === placement.storage && s.width === width && s.write === write);
     if (known !== undefined) return known;
-    const slot: Slot = { name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`, storage: placement.storage, width, write };
+    const slot: Slot = { name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`, storage: placement.storage, width, write, piece: this.#piece(placement, width) };
     this.slots.push(slot);
     return slot;
+  }
+
+  /** Elements in one binding of a tensor that is over the limit; pieces start at aligned offsets. */
+  #piece({ storage }: Placement, width: Width): number | undefined {
+    const bytes = dtypeBytes(storage.dtype);
+    if (storage.elements.most * bytes <= this.#maxBindingBytes) return undefined;
+    return (Math.floor(this.#maxBindingBytes / pieceAlignment) * pieceAlignment) / (bytes * width);
   }
 
   /** Writes the value of a root; in vectors when four neighbours in memory are four neighbours along the quad. */
@@ -241,7 +254,7 @@ function compose(lanes: readonly Code[]): Code {
 
 /** From the stored format to the format of arithmetic: 16-bit floats widen, bool is a word that is not 0. */
 function loaded(at: Code, slot: Slot, dtype: DType): Code {
-  const raw = `${slot.name}[${at.text}]`;
+  const raw = elementText(slot, at.text);
   const type = typeOf(dtype, slot.width);
   if (dtype === 'f16') return code(`${type}(${raw})`, type);
   if (dtype === 'bool') return code(`(${raw} != ${slot.width === 4 ? 'vec4u(0u)' : '0u'})`, type);

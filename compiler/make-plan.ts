@@ -8,6 +8,7 @@ import { dtypeBytes } from './cost.ts';
 import { emit, type Access } from './emit.ts';
 import { formulaOf } from './formula.ts';
 import { sizeIndex } from './index-math.ts';
+import { bindingsOf } from './kernel.ts';
 import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
@@ -93,11 +94,13 @@ export function makePlan(graph: Graph, load: Assembly, main: Assembly, symbols: 
       kernel = kernels.push(made) - 1;
       kernelIndex.set(key, kernel);
     }
-    const bindings: PlanBinding[] = slots.map((s) => {
+    const bindings: PlanBinding[] = slots.flatMap((s) => {
       const place = must(places.get(s.storage));
-      return { buffer: place.buffer, offset: place.offset, bytes: bytesOf(s.storage) };
+      const whole = bytesOf(s.storage);
+      const piece = s.piece === undefined ? whole : s.piece * s.width * dtypeBytes(s.storage.dtype);
+      return Array.from({ length: bindingsOf(s) }, (_, i) => ({ buffer: place.buffer, offset: place.offset + i * piece, bytes: Math.min(piece, whole - i * piece) }));
     });
-    if (made.access.length > slots.length && symbolBuffer !== undefined) bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });
+    if (made.access.length > bindings.length && symbolBuffer !== undefined) bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });
     refuseOverLimit(step, made, bindings, profile);
     const [x, y, z] = step.kernel.grid;
     const moved = new Map(slots.map((s) => [s.storage, bytesOf(s.storage)]));

@@ -27,7 +27,7 @@ export class Frame {
   readonly context: Context;
   constructor(context: Context, group: Group) {
     this.context = context;
-    this.lowering = new Lowering(context.place, group.nodes);
+    this.lowering = new Lowering(context.place, group.nodes, context.profile.maxBindingBytes);
   }
 
   share(stem: string, type: Shared['type'], length: number): string {
