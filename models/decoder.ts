@@ -1,5 +1,5 @@
 // What the language models share: pre-norm layers with rotary, grouped-query attention over a key-value cache, and a gated MLP.
-import { addSizes, argmax, attention, concat, gather, linear, OpabiniaError, rearrange, repeat, rmsNorm, silu, slice, subtractSizes, type Float, type Params, type Size, type Tensor, type Trace } from '../dsl/index.ts';
+import { addSizes, argmax, attention, concat, gather, linear, OpabiniaError, rearrange, repeat, rmsNorm, silu, sizeBound, slice, subtractSizes, type Float, type Params, type Size, type Tensor, type Trace } from '../dsl/index.ts';
 import type { Decoder, Hidden } from './cambrian.ts';
 import type { Inspect } from './connectors/regions.ts';
 import { ropeInputs, rotate, type Angles, type Rope } from './rope.ts';
@@ -106,7 +106,7 @@ export function openTurn(t: Trace, config: DecoderConfig, options: TurnOptions):
 function windowMask(t: Trace, config: DecoderConfig, queries: Size, keys: Size): Tensor<'s t', 'bool'> | undefined {
   const { window } = config;
   // A context that never outgrows the window needs no mask for it.
-  if (window === undefined || (typeof keys === 'number' && keys <= window)) return undefined;
+  if (window === undefined || sizeBound(keys) <= window) return undefined;
   const last = repeat(t.iota('s', queries), 's -> s t', { t: keys }).add(t.extent(subtractSizes(keys, queries)));
   return last.sub(t.iota('t', keys)).lt(window);
 }

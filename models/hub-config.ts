@@ -57,8 +57,9 @@ export class HubConfig implements ConfigReader {
 
   /** An error about one field. */
   wrong(key: string, what: string, advice?: string): OpabiniaError {
-    const near = this.#fields.has(key) ? [] : nearestNames(key, this.#fields.keys());
-    return new OpabiniaError(`'${key}' in the config of ${this.#name} ${what}`, { op: 'config', advice: advice ?? (near.length === 0 ? undefined : `it is absent; the nearest fields are ${near.join(', ')}`) });
+    if (this.has(key) || advice !== undefined) return new OpabiniaError(`'${key}' in the config of ${this.#name} ${what}`, { op: 'config', advice });
+    const present = [...this.#fields.keys()].filter((name) => name !== key);
+    return new OpabiniaError(`the config of ${this.#name} has no '${key}'`, { op: 'config', advice: present.length === 0 ? 'it is empty' : `the nearest fields are ${nearestNames(key, present).join(', ')}` });
   }
 
   #field(key: string): unknown {

@@ -28,6 +28,7 @@ export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
 export function decoderSizes(config: HubConfig, eps: number, maxPositions: number): Omit<DecoderConfig, 'attentionBias' | 'mlpBias'> {
   const heads = config.count('num_attention_heads', 32);
   const hidden = config.count('hidden_size');
+  if (!config.has('head_dim') && hidden % heads !== 0) throw config.wrong('hidden_size', `is ${hidden}, which ${heads} heads do not divide`, "give 'head_dim' where heads have another width");
   const headSize = config.count('head_dim', hidden / heads);
   return {
     hidden, heads, headSize,
