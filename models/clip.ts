@@ -27,6 +27,9 @@ export function clipConfig(read: ConfigReader): ClipConfig {
 export const clipRoots = ['vision_model', ''] as const;
 const witness = 'embeddings.class_embedding';
 
+/** Prefixes of what a full checkpoint holds besides the features that a connector reads. */
+export const clipUnread = [...clipRoots.flatMap((root) => ['post_layernorm', 'embeddings.position_ids'].map((name) => (root === '' ? name : `${root}.${name}`))), 'text_model', 'visual_projection', 'text_projection', 'logit_scale'];
+
 export interface ClipEncoded extends Encoded {
   /** The class token of the last hidden state, normalised. */
   readonly pooled: () => Tensor<'b c', Float>;

@@ -39,6 +39,9 @@ export function convNextConfig(read: ConfigReader): ConvNextConfig {
 const roots = ['visual.trunk', 'trunk', ''] as const;
 const witness = 'stem.0.weight';
 
+/** Prefixes of what a full open_clip checkpoint holds besides the features that a connector reads: heads, and the text's tower. */
+export const convNextUnread = ['visual.trunk.head', 'trunk.head', 'head', 'visual.head', 'text', 'transformer', 'token_embedding', 'positional_embedding', 'ln_final', 'text_projection', 'logit_scale', 'attn_mask'];
+
 export interface ConvNextEncoded {
   readonly stem: FeatureMap;
   /** After each block, by stage; a stage without blocks gives what it was given. */

@@ -41,6 +41,9 @@ export function dinov2Config(read: ConfigReader, positions?: PositionResize): Di
 const roots = ['', 'dinov2'] as const;
 const witness = 'embeddings.cls_token';
 
+/** Prefixes of what a checkpoint holds besides the features that a connector reads: `mask_token` serves training only. */
+export const dinov2Unread = ['embeddings.mask_token', 'dinov2.embeddings.mask_token', 'classifier'];
+
 export interface Dinov2Encoded extends Encoded {
   /** The class token of `last`. */
   readonly pooled: () => Tensor<'b c', Float>;
@@ -90,7 +93,7 @@ export function dinov2Features(p: Params, pixels: Pixels, config: Dinov2Config, 
   return patchMap(norm ? layerNorm(rootOf(p, roots, witness).at('layernorm'), state, { eps: config.eps }) : state, encoded, grid);
 }
 
-/** Shapes by path, as the released checkpoints have them; `mask_token` serves training only. */
+/** Shapes by path, as the released checkpoints have them. */
 export function dinov2Shapes(config: Dinov2Config, root: string = roots[0]): Shapes {
   const { width: c, hidden, patch, activation, qkvBias } = config;
   return new Map(under(root, [

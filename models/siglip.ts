@@ -57,6 +57,9 @@ type Weights = Readonly<Record<'query' | 'key' | 'value', Projection>>;
 const timmRoots = ['visual.trunk', 'trunk', ''] as const;
 const hubRoots = ['vision_model', ''] as const;
 
+/** Prefixes of what a full checkpoint holds besides the features that a connector reads: the pooling head, and the text's tower. */
+export const siglipUnread = ['visual.trunk.attn_pool', 'trunk.attn_pool', 'attn_pool', 'text', 'vision_model.head', 'head', 'vision_model.embeddings.position_ids', 'embeddings.position_ids', 'text_model', 'logit_scale', 'logit_bias'];
+
 function namesOf(p: Params): Names {
   const timm = rootOf(p, timmRoots, 'pos_embed');
   return timm.has('pos_embed') ? timmNames(timm) : hubNames(rootOf(p, hubRoots, 'embeddings.position_embedding.weight'));

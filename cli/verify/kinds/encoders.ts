@@ -1,9 +1,9 @@
 // Golden kinds of vision encoders: every picture size in a file, in every variant, against one checkpoint.
 import { rearrange, trace, type Tensor, type Trace } from '../../../dsl/index.ts';
-import { clipConfig, clipFeatures, clipVision } from '../../../models/clip.ts';
-import { convNext, convNextConfig, convNextFeatures } from '../../../models/convnext.ts';
-import { dinov2Config, dinov2Features, dinov2Vision } from '../../../models/dinov2.ts';
-import { siglipConfig, siglipFeatures, siglipVision } from '../../../models/siglip.ts';
+import { clipConfig, clipFeatures, clipUnread, clipVision } from '../../../models/clip.ts';
+import { convNext, convNextConfig, convNextFeatures, convNextUnread } from '../../../models/convnext.ts';
+import { dinov2Config, dinov2Features, dinov2Unread, dinov2Vision } from '../../../models/dinov2.ts';
+import { siglipConfig, siglipFeatures, siglipUnread, siglipVision } from '../../../models/siglip.ts';
 import { channelsLast, type Grid, type Pixels } from '../../../models/tower.ts';
 import { patchMap, type Encoded } from '../../../models/vit.ts';
 import { modelTolerance } from '../compare.ts';
@@ -60,7 +60,7 @@ function takeStates(take: Take, encoded: Encoded & { readonly pooled: () => Tens
   take('pooler_output', encoded.pooled);
 }
 
-export const clip = kind([], ['vision_model.post_layernorm', 'post_layernorm', 'text_model', 'visual_projection', 'text_projection', 'logit_scale'], (file) => {
+export const clip = kind([], clipUnread, (file) => {
   const config = clipConfig(file.config);
   return (t, pixels, _variant, take, grid) => {
     const encoded = clipVision(t.params, pixels, config);
@@ -71,7 +71,7 @@ export const clip = kind([], ['vision_model.post_layernorm', 'post_layernorm', '
   };
 });
 
-export const siglip = kind(['erf'], ['vision_model.head', 'head', 'text_model', 'logit_scale', 'logit_bias'], (file) => {
+export const siglip = kind(['erf'], siglipUnread, (file) => {
   const stated = siglipConfig(file.config);
   return (t, pixels, variant, take, grid) => {
     const config = variant === 'erf' ? { ...stated, activation: 'exact' as const } : stated;
@@ -82,7 +82,7 @@ export const siglip = kind(['erf'], ['vision_model.head', 'head', 'text_model', 
   };
 });
 
-export const dinov2 = kind(['offset01'], ['embeddings.mask_token', 'dinov2.embeddings.mask_token', 'classifier'], (file) => {
+export const dinov2 = kind(['offset01'], dinov2Unread, (file) => {
   const [bySizes, byOffset] = [dinov2Config(file.config, 'sizes'), dinov2Config(file.config, { offset: 0.1 })];
   return (t, pixels, variant, take, grid) => {
     const config = variant === 'offset01' ? byOffset : bySizes;
@@ -93,7 +93,7 @@ export const dinov2 = kind(['offset01'], ['embeddings.mask_token', 'dinov2.embed
   };
 });
 
-export const convNextKind = kind([], ['visual.head', 'head', 'visual.trunk.head', 'trunk.head'], (file) => {
+export const convNextKind = kind([], convNextUnread, (file) => {
   const config = convNextConfig(file.config);
   return (t, pixels, _variant, take, grid) => {
     const encoded = convNext(t.params, pixels, config);
