@@ -182,16 +182,22 @@ function rows(first: Node, work: Work): Group {
   for (let n = queue.pop(); n !== undefined; n = queue.pop()) {
     for (const reader of work.readers.get(n) ?? []) {
       if (members.has(reader)) continue;
-      if (work.owner.has(reader) || !joins(reader)) { work.cuts.push({ from: n, to: reader, reason: work.owner.has(reader) ? 'the reader belongs to another kernel' : `${reader.op.kind} on other axes than the fold` }); continue; }
+      if (work.owner.has(reader) || !joins(reader)) continue;
       // A reader that also needs something computed from this group's results, outside of it, must wait for a later kernel.
       const others = reader.inputs.filter((i) => !members.has(i));
-      if (others.some((o) => dependsOn(o, members, first.id))) { work.cuts.push({ from: n, to: reader, reason: 'it also reads a later result' }); continue; }
+      if (others.some((o) => dependsOn(o, members, first.id))) continue;
       members.add(reader);
       queue.push(reader);
     }
   }
   closeOver(members, first.id);
   const roots = [...members].filter((n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)));
+  for (const from of roots) {
+    for (const to of work.readers.get(from) ?? []) {
+      if (members.has(to)) continue;
+      work.cuts.push({ from, to, reason: work.owner.has(to) ? 'the reader belongs to another kernel' : joins(to) ? 'it also reads a later result' : `${to.op.kind} on other axes than the fold` });
+    }
+  }
   const folds = [...members].filter((n) => n.op.kind === 'fold').sort((a, b) => a.id - b.id);
   return { template: 'rows', folds, nodes: members, roots };
 }

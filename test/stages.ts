@@ -3,6 +3,9 @@ import type { Graph } from '../dsl/graph.ts';
 import { print } from '../dsl/print.ts';
 import { runPasses, type Pass } from '../compiler/pass.ts';
 import { passes } from '../compiler/passes/index.ts';
+import { explain } from '../compiler/explain.ts';
+import { lavapipe } from '../compiler/profile.ts';
+import { compile } from '../compiler/compile.ts';
 
 export type Stage = (graph: Graph) => string;
 
@@ -12,4 +15,6 @@ export const stages: ReadonlyMap<string, Stage> = new Map<string, Stage>([
   ['print', print],
   ...passes.map((pass): [string, Stage] => [pass.name, after([pass])]),
   ['passes', after(passes)],
+  ['explain', (graph) => explain(graph, lavapipe)],
+  ['wgsl', (graph) => { const plan = compile(graph, lavapipe, { verify: true }); return plan.dispatches.map((d) => plan.kernels[d.kernel]?.wgsl ?? '').join('\n'); }],
 ]);

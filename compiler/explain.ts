@@ -1,0 +1,84 @@
+// The whole walk as text: each stage that changed something, the rules that fired, every cut with its reason, every kernel with its
+// path, work and roofline time, and the memory plan.
+import { order, type Graph } from '../dsl/graph.ts';
+import { print } from '../dsl/print.ts';
+import type { Step } from './assemble.ts';
+import { compile, type Stage } from './compile.ts';
+import type { Cut } from './group.ts';
+import type { Plan, PlanDispatch } from './plan.ts';
+import type { DeviceProfile } from './profile.ts';
+
+export interface ExplainOptions {
+  /** The graph after every pass, not only what the pass did. */
+  readonly graphs?: boolean;
+  /** The WGSL of every kernel. */
+  readonly shaders?: boolean;
+}
+
+/** What the compiler does with a graph on a device of this profile, stage by stage. */
+export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOptions = {}): string {
+  const stages: Stage[] = [];
+  const plan = compile(graph, profile, { report: (stage) => stages.push(stage) });
+  const lines = [`== trace      ${order(graph).length} nodes, ${graph.outputs.size} outputs, ${graph.updates.length} updates`];
+  if (options.graphs === true) lines.push(print(graph));
+  let nodes = order(graph).length;
+  let steps: readonly Step[] = [];
+  for (const stage of stages) {
+    switch (stage.name) {
+      case 'pass': {
+        const after = order(stage.report.graph).length;
+        const fired = [...stage.report.fired].sort(([, a], [, b]) => b - a).map(([rule, times]) => `${rule} ×${times}`).join(', ');
+        // Not «changed» by the count of nodes alone: a pass may replace as many as it makes.
+        lines.push(fired === '' ? `== ${stage.report.pass.name.padEnd(10)} (unchanged)` : `== ${stage.report.pass.name.padEnd(10)} ${nodes} → ${after} nodes: ${fired}`);
+        if (options.graphs === true && fired !== '') lines.push(print(stage.report.graph));
+        nodes = after;
+        break;
+      }
+      case 'split': lines.push(`== load time  ${stage.split.load.outputs.size} tensors depend on parameters alone, ${order(stage.split.main).length} nodes remain in a run`); break;
+      case 'group': if (stage.which === 'main') lines.push(...cutLines(stage.grouping.groups.length, stage.grouping.cuts)); break;
+      case 'schedule': if (stage.which === 'main') steps = stage.assembly.steps; break;
+      case 'plan': lines.push(...planLines(stage.plan, steps, profile)); break;
+      default: stage satisfies never;
+    }
+  }
+  if (options.shaders === true) lines.push(...plan.kernels.map((k) => `== ${k.name}\n${k.wgsl}`));
+  return lines.join('\n');
+}
+
+function cutLines(groups: number, cuts: readonly Cut[]): readonly string[] {
+  const byReason = Map.groupBy(cuts, (cut) => cut.reason);
+  const reasons = [...byReason].sort(([, a], [, b]) => b.length - a.length).map(([reason, all]) => `'${reason}' ×${all.length}`);
+  return [`== group      ${groups} kernels${reasons.length === 0 ? '' : `; cut: ${reasons.join(', ')}`}`, ...cuts.slice(0, mostCuts).map((cut) => `   ${cut.from.op.name} → ${cut.to.op.name}${where(cut)}: ${cut.reason}`), ...(cuts.length > mostCuts ? [`   … ${cuts.length - mostCuts} more`] : [])];
+}
+
+const mostCuts = 24;
+
+function where(cut: Cut): string {
+  const path = cut.from.origin.path || cut.to.origin.path;
+  return path === '' ? '' : ` in ${path}`;
+}
+
+function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): readonly string[] {
+  const total = plan.dispatches.reduce((sum, d) => sum + roofline(d, profile), 0);
+  const kernels = plan.dispatches.map((d, i) => {
+    const step = steps[i];
+    const slots = step === undefined ? '' : `reads ${step.kernel.slots.filter((s) => !s.write).length} writes ${step.kernel.slots.filter((s) => s.write).length}`;
+    return `kernel ${String(i).padStart(3)}  ${d.label.padEnd(40)} ${(step?.kernel.template ?? '').padEnd(38)} ${slots}  ${quantity(d.bytes, 'B').padStart(9)} ${quantity(d.flops, 'FLOP').padStart(12)} ${(1000 * roofline(d, profile)).toFixed(3).padStart(8)} ms  ${d.path}`;
+  });
+  const { memory } = plan;
+  return [
+    `== plan       ${plan.dispatches.length} dispatches a run, ${plan.load.length} at load, ${plan.kernels.length} different kernels; roofline of ${profile.name}: ${(1000 * total).toFixed(2)} ms`,
+    ...kernels,
+    `== memory     activations ${quantity(memory.activations, 'B')} (${quantity(memory.liveBound, 'B')} live at once), parameters ${quantity(memory.parameters, 'B')}, computed at load ${quantity(memory.loaded, 'B')}, states ${quantity(memory.states, 'B')}, inputs and outputs ${quantity(memory.inputsAndOutputs, 'B')}`,
+  ];
+}
+
+/** Seconds that a kernel takes at least: its arithmetic or its memory traffic at the device's full rate. */
+function roofline(d: PlanDispatch, profile: DeviceProfile): number {
+  return Math.max(d.flops / profile.flopsPerSecond, d.bytes / profile.bytesPerSecond);
+}
+
+function quantity(value: number, unit: string): string {
+  const power = value < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(value) / 3));
+  return `${power === 0 ? value : (value / 1000 ** power).toPrecision(3)} ${['', 'k', 'M', 'G', 'T'][power] ?? ''}${unit}`;
+}
