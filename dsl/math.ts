@@ -7,7 +7,7 @@ import { iota, typeAttrs } from './ops/source.ts';
 import { originOf } from './origin.ts';
 import type { Has, Renamed, Wider, Without } from './pattern-types.ts';
 import { fold, gather } from './shape.ts';
-import { apply, elementwise, refusal, renamed, requireAxis, scalar, Tensor, widened, type Agree } from './tensor.ts';
+import { apply, elementwise, refusal, renamed, requireAxis, scalar, Tensor, widened, type Agree, type Operand } from './tensor.ts';
 
 function unary<S extends string, D extends DType>(name: string, x: Tensor<S, D>): Tensor<S, D> {
   return apply(name, mapOp(name), [x]);
@@ -26,6 +26,16 @@ export function cos<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<
 export function floor<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> { return unary('floor', x); }
 export function abs<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> { return unary('abs', x); }
 export function neg<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> { return unary('neg', x); }
+
+/** The bits in which two whole numbers differ. */
+export function xor<S extends string, D extends DType, T extends string, E extends DType>(x: Tensor<S, D>, y: Operand<S, D, T, E>): Tensor<S, D> {
+  return elementwise('xor', x, y);
+}
+
+/** The bits of x moved down by y places, modulo 32; the sign of an i32 is kept. */
+export function shiftRight<S extends string, D extends DType, T extends string, E extends DType>(x: Tensor<S, D>, y: Operand<S, D, T, E>): Tensor<S, D> {
+  return elementwise('shiftRight', x, y);
+}
 
 /** True where an element is not a number. */
 export function isNaN<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, 'bool'> {

@@ -54,7 +54,9 @@ function into(m: Making, x: Made, low: number, high: number): Made | undefined {
 
 const jumps: ReadonlySet<string> = new Set(['floor', 'mod', 'lt', 'le', 'gt', 'ge', 'eq', 'ne']);
 const unaries = maps.filter((map) => map.arity === 1 && map.name !== 'cast' && map.name !== 'not');
-const floatBinaries = maps.filter((map) => map.arity === 2 && !['and', 'or', 'lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name));
+const bits: ReadonlySet<string> = new Set(['xor', 'shiftRight']);
+const floatBinaries = maps.filter((map) => map.arity === 2 && !bits.has(map.name) && !['and', 'or', 'lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name));
+const bitwiseMaps = maps.filter((map) => bits.has(map.name));
 const comparisons = maps.filter((map) => ['lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name));
 const takesIntegers = (map: MapOp): boolean => typeof map.dtype(map.arity === 1 ? ['i32'] : ['i32', 'i32'], {}) === 'string';
 
@@ -81,6 +83,11 @@ const binary: Step = (m, draw) => {
     return op(m, 'div', [x, apart]);
   }
   return op(m, map.name, draw.chance(3) ? [y, x] : [x, y]);
+};
+
+const bitwise: Step = (m, draw) => {
+  const x = m.pick(draw, (y) => isInteger(dtypeOf(y)), () => m.fresh(draw, 'i32', m.axes(draw)));
+  return x === undefined ? undefined : op(m, draw.of(bitwiseMaps).name, [x, partner(m, draw, x, dtypeOf(x))]);
 };
 
 const compare: Step = (m, draw) => {
@@ -310,6 +317,6 @@ const update: Step = (m, draw) => {
 };
 
 export const steps: readonly Step[] = [
-  unary, binary, fold, rearrange, contract, broadcast, slice, pad, flip, window, concat, gather, where, compare, logic, cast,
+  unary, binary, fold, rearrange, contract, broadcast, slice, pad, flip, window, concat, gather, where, compare, logic, bitwise, cast,
   softmax, layerNorm, attention, leaf, iota, extent, update, unary, binary, contract, fold, binary, unary,
 ];

@@ -37,6 +37,8 @@ export const scalar: { readonly [name: string]: (x: readonly number[], dtype: DT
   lt: ([x = 0, y = 0]) => (x < y ? 1 : 0), le: ([x = 0, y = 0]) => (x > y ? 0 : 1), gt: ([x = 0, y = 0]) => (x > y ? 1 : 0),
   ge: ([x = 0, y = 0]) => (x < y ? 0 : 1), eq: ([x = 0, y = 0]) => (x - y === 0 ? 1 : 0), ne: ([x = 0, y = 0]) => (x - y === 0 ? 0 : 1),
   and: ([x = 0, y = 0]) => x * y, or: ([x = 0, y = 0]) => x + y - x * y, where: ([test = 0, yes = 0, no = 0]) => (test ? yes : no),
+  xor: ([x = 0, y = 0]) => (Number.isInteger(x) && Number.isInteger(y) ? Number(BigInt(x) ^ BigInt(y)) : NaN),
+  shiftRight: ([x = 0, y = 0]) => (Number.isInteger(x) && Number.isInteger(y) ? Number(BigInt(x) >> BigInt(((y % 32) + 32) % 32)) : NaN),
   cast: ([x = 0], dtype) => (dtype === 'bool' ? (x ? 1 : 0) : dtype === 'u32' && x < 0 ? 0 : dtype === 'i32' || dtype === 'u32' ? x - (x % 1) : x),
 };
 

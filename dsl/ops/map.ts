@@ -30,6 +30,10 @@ const numbers: Rule = (operands) => {
   const dtype = agree(operands);
   return dtype instanceof Refusal || dtype !== 'bool' ? dtype : new Refusal('takes numbers, not bool', "cast(x, 'f32'), or use and, or, not");
 };
+const integers: Rule = (operands) => {
+  const dtype = agree(operands);
+  return dtype instanceof Refusal || isInteger(dtype) ? dtype : new Refusal(`takes whole numbers, not ${dtype}`, "cast(x, 'u32')");
+};
 const comparison: Rule = (operands) => {
   const dtype = numbers(operands, {});
   return dtype instanceof Refusal ? dtype : 'bool';
@@ -179,6 +183,8 @@ export const maps: readonly MapOp[] = [
   }),
   binary({ name: 'and', doc: 'logical and', rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 && y !== 0), w: (x, y) => wgsl`(${x} & ${y})`, accuracy: within(0) }),
   binary({ name: 'or', doc: 'logical or', rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 || y !== 0), w: (x, y) => wgsl`(${x} | ${y})`, accuracy: within(0) }),
+  binary({ name: 'xor', doc: 'bits in which x and y differ', rule: integers, sample: [0, 100], f: (x, y) => x ^ y, w: (x, y) => wgsl`(${x} ^ ${y})`, accuracy: within(0) }),
+  binary({ name: 'shiftRight', doc: 'bits of x moved down by y (modulo 32) places; the sign of i32 is kept', rule: integers, sample: [0, 31], f: (x, y, dtype) => (dtype === 'u32' ? x >>> y : x >> y), w: (x, y) => code(`(${x.text} >> (${like(x.type, 'u32')}(${y.text}) & ${splat(literal(31, 'u32'), x.type).text}))`, x.type, [...x.needs, ...y.needs]), accuracy: within(0) }),
   map({
     name: 'where', doc: 'the second operand where the first is true, else the third', arity: 3, flops: 1, sample: [-4, 4], accuracy: within(0),
     dtype: ([test, ...values]) => (test === 'bool' ? agree(values) : new Refusal(`the mask must be bool, not ${test ?? 'missing'}`, 'compare first, e.g. x.gt(0)')),

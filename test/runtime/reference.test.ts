@@ -108,6 +108,11 @@ describe('maps', () => {
     expect(binary('add', 'i32', 2147483647, 1)).toBe(-2147483648);
     expect(binary('mul', 'i32', 123456789, 987654321)).toBe(-67153019);
     expect(binary('sub', 'u32', 1, 2)).toBe(4294967295);
+    expect(binary('xor', 'u32', 0xf0f0f0f0, 0xffff0000)).toBe(0x0f0ff0f0);
+    expect(binary('xor', 'i32', -1, 5)).toBe(-6);
+    expect(binary('shiftRight', 'u32', 0x80000001, 4)).toBe(0x08000000);
+    expect(binary('shiftRight', 'i32', -16, 2)).toBe(-4);
+    expect(binary('shiftRight', 'u32', 8, 33)).toBe(4);
     expect(binary('mul', 'u32', 65537, 65537)).toBe(131073);
     expect(binary('div', 'i32', -7, 2)).toBe(-3);
     expect(binary('mod', 'i32', -7, 2)).toBe(-1);
