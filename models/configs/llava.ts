@@ -1,0 +1,52 @@
+// Configs of LLaVA-1.5 (`llava`) and LLaVA-NeXT (`llava_next`), as transformers writes them.
+import { z } from 'zod';
+import { OpabiniaError } from '../../dsl/index.ts';
+import type { ClipConfig } from '../clip.ts';
+import type { LanguageModel } from '../decoder.ts';
+import { readDecoder } from './decoders.ts';
+import { asObject, checkConfig, dtypes, name, type ConfigJson } from './fields.ts';
+import { readTowerOf } from './towers.ts';
+
+export interface LlavaConfig {
+  readonly type: 'llava' | 'llava_next';
+  readonly language: LanguageModel;
+  readonly vision: ClipConfig;
+  /** Which hidden state of the tower, and whether the class token goes. */
+  readonly layer: number;
+  readonly dropClass: boolean;
+  /** Id that stands for an image in the tokenizer. */
+  readonly imageToken: number;
+  /** LLaVA-NeXT: heights and widths of the canvases that a picture may be put on. */
+  readonly canvases: readonly (readonly [height: number, width: number])[];
+}
+
+const schema = z.looseObject({
+  text_config: z.looseObject({}), vision_config: z.looseObject({}), projector_hidden_act: name.nullish(),
+  vision_feature_layer: z.int().min(-1_000).max(1_000).nullish(), vision_feature_select_strategy: z.enum(['default', 'full']).nullish(),
+  image_token_index: z.int().min(0).max(4_194_304).nullish(), image_token_id: z.int().min(0).max(4_194_304).nullish(),
+  image_grid_pinpoints: z.array(z.tuple([z.int().min(1).max(16_384), z.int().min(1).max(16_384)])).max(64).nullish(), ...dtypes,
+});
+
+const defaultCanvases = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]] as const;
+
+/** What a sparse `text_config` leaves out is that of Vicuna 7B, which is what `LlamaConfig` is by default. */
+const vicuna7b = { hidden_size: 4096, intermediate_size: 11008, num_hidden_layers: 32, num_attention_heads: 32, vocab_size: 32000 };
+/** What a sparse `vision_config` leaves out is CLIP ViT-L/14 at 336. */
+const clipLarge = { hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 };
+
+/** Throws `OpabiniaError`; of language models, the Llama family is known here. */
+export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: string): LlavaConfig {
+  const fields = checkConfig(schema, json, where);
+  const text = asObject(fields.text_config, `${where}, field 'text_config'`);
+  const family = text['model_type'] ?? 'llama';
+  if (family !== 'llama') throw new OpabiniaError(`${where} has a language model of type '${String(family)}'`, { op: 'config', advice: "known is 'llama'" });
+  if ((fields.projector_hidden_act ?? 'gelu') !== 'gelu') throw new OpabiniaError(`${where} wants the projector activation '${String(fields.projector_hidden_act)}'`, { op: 'config', advice: "known is 'gelu'" });
+  const tower = readTowerOf({ ...clipLarge, ...fields.vision_config }, 'clip', `${where}, field 'vision_config'`);
+  if (tower.tower !== 'clip') throw new OpabiniaError(`${where} has a vision tower of kind '${tower.tower}'`, { op: 'config', advice: "known is 'clip'" });
+  return {
+    type, vision: tower.config, language: readDecoder({ ...vicuna7b, ...text }, 'llama', `${where}, field 'text_config'`),
+    layer: fields.vision_feature_layer ?? -2, dropClass: (fields.vision_feature_select_strategy ?? 'default') === 'default',
+    imageToken: fields.image_token_id ?? fields.image_token_index ?? 32000,
+    canvases: type === 'llava_next' ? fields.image_grid_pinpoints ?? defaultCanvases : [],
+  };
+}
