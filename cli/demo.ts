@@ -1,5 +1,6 @@
 // The main job, `npm run demo`: a photograph through two encoders and the Spatial Vision Aggregator, compiled, run through Dawn,
 // compared with the reference interpreter, explained, and drawn. Progress on stderr, results on stdout.
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compile, type Stage } from '../compiler/compile.ts';
@@ -126,7 +127,7 @@ interface Options {
 function readOptions(): Options {
   try {
     return parseArgs({ options: {
-      image: { type: 'string', default: fileURLToPath(new URL('../examples/photos/chelsea.png', import.meta.url)) },
+      image: { type: 'string', default: relative(process.cwd(), fileURLToPath(new URL('../examples/photos/chelsea.png', import.meta.url))) },
       out: { type: 'string', default: 'out/demo.png' },
       reference: { type: 'boolean', default: process.env['OPABINIA_NO_GPU'] === '1' },
     } }).values;
