@@ -1,5 +1,5 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
-import type { Graph, Node } from '../dsl/graph.ts';
+import type { Graph, Node, Update } from '../dsl/graph.ts';
 import { sizeIndex } from './index-math.ts';
 import type { Group, Grouping } from './group.ts';
 import { isStoredSource } from './group.ts';
@@ -43,6 +43,14 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     places.set(cache.state, { storage });
     places.set(join, { storage });
   }
+  for (const { state, value, at } of grouping.direct) {
+    const storage = sources.get(state) ?? storageOf(state);
+    sources.set(state, storage);
+    places.set(state, { storage });
+    const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
+    places.set(value, target);
+    targets.set(value, target);
+  }
   for (const node of grouping.stored) {
     if (places.has(node) || inPart.has(node)) continue;
     const storage = storageOf(node);
@@ -62,7 +70,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
       else copies.push({ group: copyOf(part.node, places.has(part.node)), target, afterReaders: false });
     }
   }
-  const inPlace = new Set(grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])));
+  const inPlace = new Set<Update>([...grouping.direct, ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache]))]);
   for (const update of graph.updates) {
     if (inPlace.has(update)) continue;
     const { state, value, at } = update;
@@ -154,5 +162,8 @@ export function labelOf(group: Group): string {
 }
 
 function pathOf(group: Group): string {
+  // The anchor knows its layer; a residual's path is what two layers have in common.
+  const anchor = group.template === 'contract' ? group.contract : group.template === 'attention' ? group.attention.product : undefined;
+  if (anchor !== undefined && anchor.origin.path !== '') return anchor.origin.path;
   return group.roots.map((r) => r.origin.path).find((p) => p !== '') ?? '';
 }

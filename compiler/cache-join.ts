@@ -35,3 +35,17 @@ export function findCacheJoins(graph: Graph, nodes: readonly Node[], readers: Re
 function isStart(node: Node, axis: string): boolean {
   return node.op.name === 'slice' && String(node.attrs['axis']) === axis && node.attrs['start'] === 0 && Number(node.attrs['step'] ?? 1) === 1;
 }
+
+/**
+ * Updates whose value can be computed where it belongs: nothing reads the state in this run, so that its old value is not missed and
+ * readers of the new value read it there.
+ */
+export function findDirectUpdates(graph: Graph, readers: ReadonlyMap<Node, readonly Node[]>): readonly Update[] {
+  const outputs = new Set(graph.outputs.values());
+  return graph.updates.filter((update) => {
+    const { state, value } = update;
+    const alone = graph.updates.every((u) => u === update || (u.state !== state && u.value !== value));
+    const sameAxes = state.type.axes.every((a, i) => a.name === value.type.axes[i]?.name);
+    return alone && sameAxes && (readers.get(state) ?? []).length === 0 && !outputs.has(state) && !outputs.has(value) && value.op.kind !== 'source';
+  });
+}

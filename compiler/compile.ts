@@ -51,7 +51,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     return assembly;
   });
   if (load === undefined || main === undefined) throw new TypeError('two graphs make two assemblies');
-  const plan = makePlan(split.main, load, main, symbols, inputsOf(graph), profile);
+  const plan = makePlan(split, load, main, symbols, inputsOf(graph), profile);
   if (verify) verifyPlan(plan, profile);
   report?.({ name: 'plan', plan });
   return plan;

@@ -3,7 +3,7 @@
 import { axisOf, sizeBound, sizesEqual, type Axis } from '../dsl/axis.ts';
 import { axisNames, order, type Graph, type Node, type Update } from '../dsl/graph.ts';
 import { findAttention, type Attention } from './attention.ts';
-import { findCacheJoins, type CacheJoin } from './cache-join.ts';
+import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 
 export type Group =
   | { readonly template: 'attention'; readonly attention: Attention; readonly chain: readonly Node[]; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] }
@@ -29,6 +29,8 @@ export interface PlacedJoin {
 export interface Grouping {
   readonly groups: readonly Group[];
   readonly joins: readonly PlacedJoin[];
+  /** Updates whose value is computed straight into the state. */
+  readonly direct: readonly Update[];
   readonly cuts: readonly Cut[];
   /** Nodes whose values are in memory: group roots, joins and sources. */
   readonly stored: ReadonlySet<Node>;
@@ -45,9 +47,11 @@ export function group(graph: Graph): Grouping {
   const readers = new Map<Node, Node[]>(nodes.map((n) => [n, []]));
   for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
   const caches = findCacheJoins(graph, nodes, readers);
-  const cached = new Set(caches.map((c) => c.update));
-  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value)]);
-  const work: Work = { readers, kept, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
+  const direct = findDirectUpdates(graph, readers);
+  const cached = new Set([...caches.map((c) => c.update), ...direct]);
+  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
+  const copied = new Set<Node>([...graph.outputs.values(), ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value)]);
+  const work: Work = { readers, kept, copied, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
     groups.push(made);
@@ -71,7 +75,7 @@ export function group(graph: Graph): Grouping {
     }
   }
 
-  for (const { part } of caches) {
+  for (const part of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) {
     if (!work.owner.has(part) && !isStoredSource(part)) claim({ template: 'map', nodes: new Set([part]), roots: [part] });
   }
   const joins = placeJoins(nodes, work, caches);
@@ -81,13 +85,15 @@ export function group(graph: Graph): Grouping {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }
-  return { groups, joins, cuts: work.cuts, stored };
+  return { groups, joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
 }
 
 interface Work {
   readonly readers: ReadonlyMap<Node, readonly Node[]>;
   /** Outputs and updates: their values must be stored. */
   readonly kept: ReadonlySet<Node>;
+  /** Outputs, and values that are copied into a state: they have a place of their own. */
+  readonly copied: ReadonlySet<Node>;
   /** A source that is an output itself is copied. */
   readonly outputs: ReadonlySet<Node>;
   readonly owner: Map<Node, Group>;
@@ -231,7 +237,7 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
   const cacheOf = new Map(caches.map((c) => [c.join, c]));
   for (const n of nodes) {
     if (n.op.kind !== 'join') continue;
-    const makes = (x: Node) => { const o = work.owner.get(x); return o !== undefined && o.roots.includes(x) && !work.kept.has(x) && !taken.has(x); };
+    const makes = (x: Node) => { const o = work.owner.get(x); return o !== undefined && o.roots.includes(x) && !work.copied.has(x) && !taken.has(x); };
     const cache = cacheOf.get(n);
     if (cache !== undefined) {
       const made = makes(cache.part) ? [cache.part] : [];
@@ -249,27 +255,43 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
   return placed;
 }
 
-/** Values that no anchor stores but that must be stored, or are cheaper to store than to compute again. */
+/**
+ * Values that no anchor stores but that must be stored, or are cheaper to store than to compute again. Operands first, a value with too
+ * many operands of its own is stored; then, readers first, one that would be computed too often: where the end of a chain is stored,
+ * its beginning need not be.
+ */
 function materialised(nodes: readonly Node[], work: Work, stored: ReadonlySet<Node>, parts: ReadonlySet<Node>): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
+  const isOpen = (n: Node): boolean => n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n);
   for (const n of nodes) {
-    const isStored = stored.has(n) && !parts.has(n);
-    if (isStored || parts.has(n)) { cost.set(n, { loads: 1, flops: 0 }); if (isStored && work.outputs.has(n) && n.op.kind === 'source') result.add(n); continue; }
-    const own = inPlaceCost(n, cost);
-    const inside = work.owner.has(n);
-    const isCheap = n.op.kind === 'view' || n.op.kind === 'source';
-    const reads = isCheap || inside ? [] : uses(n, work);
-    const reason = work.kept.has(n) ? 'output' : isCheap || inside ? undefined : reasonToStore(own, reads);
-    if (reason === undefined || (inside && !work.kept.has(n))) { cost.set(n, own); continue; }
-    if (!inside) {
-      result.add(n);
-      reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
+    if (stored.has(n) || parts.has(n)) {
+      cost.set(n, { loads: 1, flops: 0 });
+      if (work.outputs.has(n) && n.op.kind === 'source') result.add(n);
+      continue;
     }
-    cost.set(n, { loads: 1, flops: 0 });
+    const own = inPlaceCost(n, cost);
+    const isKept = work.kept.has(n) && !work.owner.has(n);
+    const isWide = isOpen(n) && own.loads > mostOperands && uses(n, work, result).length > 0;
+    if (isKept || isWide) {
+      result.add(n);
+      if (isWide && !isKept) uses(n, work, result).forEach((use) => work.cuts.push({ from: n, to: use.reader, reason: 'too many operands for one kernel' }));
+    }
+    cost.set(n, result.has(n) ? { loads: 1, flops: 0 } : own);
   }
-  return [...result];
+  for (const n of [...nodes].reverse()) {
+    if (!isOpen(n) || stored.has(n) || parts.has(n) || result.has(n)) continue;
+    const reads = uses(n, work, result);
+    const reason = reasonToStore(cost.get(n) ?? { loads: 1, flops: 0 }, reads);
+    if (reason === undefined) continue;
+    result.add(n);
+    reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
+  }
+  return nodes.filter((n) => result.has(n));
 }
+
+/** Loads of one element beyond which a value is stored: kernels have few bindings. */
+const mostOperands = 6;
 
 function inPlaceCost(n: Node, cost: ReadonlyMap<Node, Cost>): Cost {
   const inputs = n.inputs.map((x) => cost.get(x) ?? { loads: 1, flops: 0 });
@@ -285,7 +307,7 @@ interface Use {
 }
 
 /** The kernels that read a value, through views and other values that are computed in place. */
-function uses(n: Node, work: Work): readonly Use[] {
+function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
   const found: Use[] = [];
   const seen = new Set<Node>();
   const visit = (x: Node): void => {
@@ -293,7 +315,7 @@ function uses(n: Node, work: Work): readonly Use[] {
       if (seen.has(reader)) continue;
       seen.add(reader);
       const owner = work.owner.get(reader);
-      if (owner === undefined && reader.op.kind !== 'join') { if (work.kept.has(reader)) found.push({ reader, times: 1 }); else visit(reader); continue; }
+      if (owner === undefined && reader.op.kind !== 'join') { if (work.kept.has(reader) || stored.has(reader)) found.push({ reader, times: 1 }); else visit(reader); continue; }
       if (owner === undefined) { found.push({ reader, times: 1 }); continue; }
       found.push({ reader, times: repeats(owner, reader) });
     }
@@ -318,9 +340,10 @@ function largestSide(contract: Node): number {
 }
 
 function reasonToStore(cost: Cost, reads: readonly Use[]): string | undefined {
+  // Arithmetic on indices alone is cheaper than a load.
+  if (cost.loads === 0 && cost.flops <= 16) return undefined;
   const weight = cost.flops + 2 * (cost.loads - 1);
   const times = reads.reduce((sum, use) => sum + use.times, 0);
-  if (cost.loads > 6) return 'too many operands for one kernel';
   if (weight <= 2 || times <= 1) return undefined;
   return weight * (times - 1) > 8 ? `would be computed ×${Math.round(times)}` : undefined;
 }

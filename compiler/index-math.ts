@@ -213,7 +213,7 @@ function symbolicSplit(x: Index, by: Index): { readonly quotient: Index; readonl
 /** floor(x / by), for x ≥ 0. */
 export function divide(x: Index, by: Index): Index {
   if (by.key === '1') return x;
-  if (fits(x, by)) return constantIndex(0);
+  if (by.key === '0' || fits(x, by)) return constantIndex(0); // along an empty axis there is no index
   if (by.terms.length === 0) {
     const d = by.constant;
     if (x.terms.length === 0) return constantIndex(Math.floor(x.constant / d));
@@ -238,7 +238,7 @@ export function divide(x: Index, by: Index): Index {
 
 /** x mod by, for x ≥ 0. */
 export function remainder(x: Index, by: Index): Index {
-  if (by.key === '1') return constantIndex(0);
+  if (by.key === '1' || by.key === '0') return constantIndex(0);
   if (fits(x, by)) return x;
   if (by.terms.length === 0) {
     const d = by.constant;

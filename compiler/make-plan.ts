@@ -2,6 +2,7 @@
 import { sizeBound, type SizeSymbol } from '../dsl/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Graph, Node } from '../dsl/graph.ts';
+import { print } from '../dsl/print.ts';
 import type { DType, TensorType } from '../dsl/op.ts';
 import type { Assembly, Step } from './assemble.ts';
 import { dtypeBytes } from './cost.ts';
@@ -9,6 +10,7 @@ import { emit, type Access } from './emit.ts';
 import { formulaOf } from './formula.ts';
 import { sizeIndex } from './index-math.ts';
 import { bindingsOf } from './kernel.ts';
+import type { SplitGraph } from './load-time.ts';
 import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
@@ -19,7 +21,7 @@ interface Place {
   readonly offset: number;
 }
 
-export function makePlan(graph: Graph, load: Assembly, main: Assembly, symbols: readonly SizeSymbol[], inputNodes: readonly Node[], profile: DeviceProfile): Plan {
+export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Assembly, main: Assembly, symbols: readonly SizeSymbol[], inputNodes: readonly Node[], profile: DeviceProfile): Plan {
   const buffers: PlanBuffer[] = [];
   const places = new Map<Storage, Place>();
   const byName = new Map<string, number>();
@@ -61,7 +63,7 @@ export function makePlan(graph: Graph, load: Assembly, main: Assembly, symbols: 
     }
   }
   for (const [name, storage] of load.outputs) {
-    places.set(storage, { buffer: named(`loaded ${name}`, () => ({ name, role: 'loaded', bytes: bytesOf(storage) })), offset: 0 });
+    places.set(storage, { buffer: named(`loaded ${name}`, () => ({ name, role: 'loaded', bytes: bytesOf(storage), origin: originText(loadGraph, name) })), offset: 0 });
   }
   const outputs: PlanTensor[] = [];
   for (const [name, storage] of main.outputs) {
@@ -119,6 +121,11 @@ export function makePlan(graph: Graph, load: Assembly, main: Assembly, symbols: 
       activations: bytesIn('arena'), liveBound: mainMemory.liveBound,
     },
   };
+}
+
+/** Equal text is equal content: nodes are printed with all their attributes. */
+function originText(load: Graph, name: string): string {
+  return print({ outputs: new Map([['it', must(load.outputs.get(name))]]), updates: [] });
 }
 
 function must<T>(value: T | undefined): T {

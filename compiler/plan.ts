@@ -42,6 +42,11 @@ export interface PlanBuffer {
   readonly role: 'input' | 'output' | 'parameter' | 'constant' | 'loaded' | 'state' | 'arena' | 'symbols';
   readonly transient?: boolean;
   readonly contents?: string;
+  /**
+   * Of a loaded buffer: the graph that computes it, as text. Plans compiled apart that are loaded from one checkpoint can share
+   * buffers of equal text.
+   */
+  readonly origin?: string;
 }
 
 export interface PlanKernel {

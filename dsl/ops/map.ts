@@ -108,16 +108,17 @@ const tanhRecipe: HelperRecipe = {
 }`,
 };
 
-// pow(x, y) is undefined for x < 0 in WGSL; whole exponents keep their sign as in PyTorch.
+// pow(x, y) is undefined for x < 0 in WGSL; whole exponents keep their sign as in PyTorch. Drivers give 0 for 0 to a negative or NaN power.
 const power: HelperRecipe = {
   name: 'power',
   write: (fn, type) => `fn ${fn}(x: ${type}, y: ${type}) -> ${type} {
   let whole = y == floor(y);
   let odd = whole & (floor(y * 0.5f) * 2.0f != y);
-  let size = select(pow(abs(x), y), ${type}(1.0f), y == ${type}(0.0f));
+  let infinite = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7f800000u));
+  let size = select(select(pow(abs(x), y), abs(infinite), (x == ${type}(0.0f)) & (y < ${type}(0.0f))), ${type}(1.0f), y == ${type}(0.0f));
   let negative = x < ${type}(0.0f);
   let nan = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7fc00000u));
-  return select(select(size, select(size, -size, odd), negative), nan, negative & !whole);
+  return select(select(size, select(size, -size, odd), negative), nan, (negative & !whole) | ${isNaNBits('y', type)});
 }`,
 };
 
@@ -156,7 +157,7 @@ export const maps: readonly MapOp[] = [
   unary({ name: 'rsqrt', doc: '1/√x', sample: [0.05, 8], f: (x) => 1 / Math.sqrt(x), w: (x) => wgsl`inverseSqrt(${x})`, accuracy: within(2), grad: (m, dy, y) => [m.op('mul', m.op('mul', dy, -0.5), m.op('mul', y, m.op('mul', y, y)))] }),
   unary({ name: 'tanh', doc: 'hyperbolic tangent', sample: [-12, 12], flops: 12, f: Math.tanh, w: (x) => call(tanhRecipe, x), accuracy: (y) => 16 * ulp(y), grad: (m, dy, y) => [m.op('mul', dy, m.op('sub', 1, m.op('mul', y, y)))] }),
   unary({ name: 'erf', doc: 'error function', sample: [-5, 5], flops: 16, f: erf, w: (x) => call(erfRecipe, x), accuracy: (y) => 12 * ulp(y), grad: (m, dy, _y, [x]) => [m.op('mul', dy, m.op('mul', m.op('exp', m.op('neg', m.op('mul', x, x))), 2 / Math.sqrt(Math.PI)))] }),
-  unary({ name: 'sigmoid', doc: '1/(1+e^-x)', sample: [-12, 12], flops: 4, f: (x) => 1 / (1 + Math.exp(-x)), w: (x) => wgsl`(1.0f / (1.0f + exp(-max(${x}, ${splat(literal(-87, 'f32'), x.type)}))))`, accuracy: (y, [x = 0]) => (6 + 2 * Math.abs(x)) * ulp(y), grad: (m, dy, y) => [m.op('mul', dy, m.op('mul', y, m.op('sub', 1, y)))] }),
+  unary({ name: 'sigmoid', doc: '1/(1+e^-x)', sample: [-12, 12], flops: 4, f: (x) => 1 / (1 + Math.exp(-x)), w: (x) => wgsl`(1.0f / (1.0f + exp(-${call(largest, x, splat(literal(-87, 'f32'), x.type))})))`, accuracy: (y, [x = 0]) => (6 + 2 * Math.abs(x)) * ulp(y), grad: (m, dy, y) => [m.op('mul', dy, m.op('mul', y, m.op('sub', 1, y)))] }),
   unary({ name: 'sin', doc: 'sine', sample: [-100, 100], flops: 14, f: Math.sin, w: (x) => call(sine, x), accuracy: (_y, [x = 0]) => 2 ** -22 + Math.abs(x) * 2 ** -30, grad: (m, dy, _y, [x]) => [m.op('mul', dy, m.op('cos', x))] }),
   unary({ name: 'cos', doc: 'cosine', sample: [-100, 100], flops: 14, f: Math.cos, w: (x) => call(cosine, x), accuracy: (_y, [x = 0]) => 2 ** -22 + Math.abs(x) * 2 ** -30, grad: (m, dy, _y, [x]) => [m.op('neg', m.op('mul', dy, m.op('sin', x)))] }),
   unary({ name: 'floor', doc: 'largest whole number not above x', sample: [-4, 4], f: Math.floor, w: (x) => wgsl`floor(${x})`, accuracy: within(0), grad: () => [undefined] }),
