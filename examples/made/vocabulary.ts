@@ -1,0 +1,104 @@
+// A byte-level BPE tokenizer made from a few sentences, in the files of Hugging Face: 256 bytes, merges learned here, control tokens.
+import { systemText } from '../../models/conversation.ts';
+
+/** Llama 3's control tokens, in the order of its own ids. */
+export const controlTokens = [
+  '<|begin_of_text|>', '<|end_of_text|>', '<|reserved_special_token_0|>', '<|reserved_special_token_1|>', '<|reserved_special_token_2|>', '<|reserved_special_token_3|>',
+  '<|start_header_id|>', '<|end_header_id|>', '<|reserved_special_token_4|>', '<|eot_id|>',
+  ...Array.from({ length: 6 }, (_, i) => `<|reserved_special_token_${i + 5}|>`),
+] as const;
+
+const corpus = [
+  systemText('llama_3'), systemText('vicuna_v1'), 'system user assistant',
+  'What is in this picture? What do you see in the image? Describe the photograph in one sentence. How many are there? Where is the cat? What color is it?',
+  'There is a cat sitting on the table and looking at the camera. The picture shows a person with a red cup of coffee. A dog runs over the green grass in front of a white house.',
+  'On the left there are two trees, on the right a street with cars and people. The sky is blue and the light is warm. It was taken in the morning, near the water.',
+  'The text on the sign says open. I can not tell from this image. Yes. No. Answer the question using a single word or phrase.',
+].join('\n');
+
+/** GPT-2's letters for bytes: printable ones stand for themselves, the others for code points from 256 on. */
+const letters: readonly string[] = (() => {
+  const printable = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  let next = 256;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
+})();
+
+/** The words that GPT-2 splits a text into, as the library's `ByteLevel` does. */
+const words = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+
+type Pair = readonly [left: string, right: string];
+
+/** The most frequent pair becomes a token, again and again; of equals the first in the order of code points, so that the result is one. */
+function learnMerges(text: string, count: number): readonly Pair[] {
+  const seen = new Map<string, number>();
+  for (const [word] of text.matchAll(words)) seen.set(word, (seen.get(word) ?? 0) + 1);
+  const pieces = [...seen].map(([word, times]) => ({ times, parts: [...Buffer.from(word)].map((byte) => letters[byte] ?? '') }));
+  const merges: Pair[] = [];
+  while (merges.length < count) {
+    const pairs = new Map<string, { pair: Pair; times: number }>();
+    for (const { times, parts } of pieces) {
+      for (let i = 0; i + 1 < parts.length; i++) {
+        const pair: Pair = [parts[i] ?? '', parts[i + 1] ?? ''];
+        const key = pair.join(' ');
+        pairs.set(key, { pair, times: (pairs.get(key)?.times ?? 0) + times });
+      }
+    }
+    const [best] = [...pairs].sort(([a, x], [b, y]) => y.times - x.times || (a < b ? -1 : 1));
+    if (best === undefined) break;
+    const { pair } = best[1];
+    merges.push(pair);
+    for (const piece of pieces) piece.parts = joined(piece.parts, pair);
+  }
+  return merges;
+}
+
+function joined(parts: readonly string[], [left, right]: Pair): string[] {
+  const out: string[] = [];
+  for (let i = 0; i < parts.length; i++) {
+    const found = parts[i] === left && parts[i + 1] === right;
+    out.push(found ? left + right : parts[i] ?? '');
+    if (found) i++;
+  }
+  return out;
+}
+
+export interface MadeTokenizer {
+  /** Contents of tokenizer.json. */
+  readonly json: object;
+  readonly config: object;
+  readonly idOf: (token: string) => number;
+}
+
+const chatTemplate = [
+  '{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>',
+  "{% for part in message.content %}{% if part.type == 'image' %}<image>\n{% else %}{{ part.text | trim }}{% endif %}{% endfor %}<|eot_id|>{% endfor %}",
+  '{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>{% endif %}',
+].join('');
+
+/** `size` tokens, control tokens last. */
+export function makeTokenizer(size: number): MadeTokenizer {
+  const merges = learnMerges(corpus, size - 256 - controlTokens.length);
+  const tokens = [...letters, ...merges.map(([left, right]) => left + right)];
+  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+  const firstControl = size - controlTokens.length;
+  const added = controlTokens.map((content, i) => ({ id: firstControl + i, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
+  const ids = new Map<string, number>([...Object.entries(vocab), ...added.map((token) => [token.content, token.id] as const)]);
+  const [begin] = controlTokens;
+  return {
+    json: {
+      version: '1.0', truncation: null, padding: null, added_tokens: added, normalizer: null,
+      pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+      post_processor: {
+        type: 'TemplateProcessing', single: [{ SpecialToken: { id: begin, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+        pair: [{ SpecialToken: { id: begin, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+        special_tokens: { [begin]: { id: begin, ids: [firstControl], tokens: [begin] } },
+      },
+      decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+      model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab, merges: merges.map((pair) => pair.join(' ')) },
+    },
+    config: {
+      tokenizer_class: 'PreTrainedTokenizerFast', bos_token: begin, eos_token: '<|eot_id|>', clean_up_tokenization_spaces: false, model_max_length: 4096, chat_template: chatTemplate,
+    },
+    idOf: (token) => ids.get(token) ?? -1,
+  };
+}
