@@ -1,7 +1,7 @@
 // A kernel as WGSL text.
 import type { DType } from '../dsl/op.ts';
 import { writeHelpers, type Helper } from '../dsl/wgsl.ts';
-import { indexText, symbolName } from './index-math.ts';
+import { indexText, symbolName } from './index-text.ts';
 import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from './plan.ts';
 

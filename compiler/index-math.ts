@@ -13,7 +13,7 @@ export interface Variable {
   /** The exclusive end where it depends on symbols. */
   readonly end?: Index;
 }
-interface SymbolAtom {
+export interface SymbolAtom {
   readonly kind: 'symbol';
   readonly name: string;
   readonly least: number;
@@ -335,74 +335,4 @@ export const indexMath: IndexMath<Index, Guard> = {
 export function alwaysHolds(guard: Guard): boolean {
   const low = guard.of.least >= guard.least.most;
   return low && (guard.of.most < guard.end.least || fits(guard.of, guard.end));
-}
-
-/** WGSL text in u32 arithmetic; negative intermediate values wrap and come back. */
-export function indexText(x: Index): string {
-  if (x.terms.length === 0) return `${x.constant >>> 0}u`;
-  const parts: string[] = [];
-  for (const [i, t] of x.terms.entries()) {
-    const size = Math.abs(t.times);
-    const text = size === 1 ? atomText(t.atom) : `${atomText(t.atom)} * ${size}u`;
-    parts.push(i === 0 ? (t.times < 0 ? `0u - ${text}` : text) : `${t.times < 0 ? '-' : '+'} ${text}`);
-  }
-  if (x.constant !== 0) parts.push(`${x.constant < 0 ? '-' : '+'} ${Math.abs(x.constant)}u`);
-  const [first = '0u'] = parts;
-  return parts.length === 1 && !first.startsWith('0u -') ? first : `(${parts.join(' ')})`;
-}
-
-function atomText(atom: Atom): string {
-  switch (atom.kind) {
-    case 'variable': return atom.name;
-    case 'symbol': return symbolName(atom.name);
-    case 'divide': return `(${operandText(atom.of)} / ${operandText(atom.by)})`;
-    case 'remainder': return `(${operandText(atom.of)} % ${operandText(atom.by)})`;
-    case 'clamp': return atom.of.least >= 0 ? `min(${indexText(atom.of)}, ${indexText(add(atom.end, constantIndex(-1)))})` : `u32(clamp(i32(${indexText(atom.of)}), 0i, i32(${indexText(atom.end)}) - 1i))`;
-    case 'product': return atom.factors.map(atomText).join(' * ');
-    default: return atom satisfies never;
-  }
-}
-
-/** In parentheses unless it is one word. */
-function operandText(x: Index): string {
-  const text = indexText(x);
-  return /^\w+$/.test(text) || text.startsWith('(') ? text : `(${text})`;
-}
-
-/** The identifier that holds a symbol's value in a kernel. */
-export function symbolName(name: string): string {
-  return `size_${name.replace(/\W/g, '_')}`;
-}
-
-/** Every symbol that an expression reads, with its range. */
-export function symbolsOf(x: Index, into: Map<string, SymbolAtom> = new Map()): Map<string, SymbolAtom> {
-  const visit = (atom: Atom): void => {
-    switch (atom.kind) {
-      case 'variable': if (atom.end !== undefined) symbolsOf(atom.end, into); return;
-      case 'symbol': into.set(atom.name, atom); return;
-      case 'divide': case 'remainder': symbolsOf(atom.of, into); symbolsOf(atom.by, into); return;
-      case 'clamp': symbolsOf(atom.of, into); symbolsOf(atom.end, into); return;
-      case 'product': atom.factors.forEach(visit); return;
-      default: return atom satisfies never;
-    }
-  };
-  x.terms.forEach((t) => visit(t.atom));
-  return into;
-}
-
-/** The expression with symbols given values, its interval as narrow as that allows: for `verify`. */
-export function withSymbols(x: Index, values: ReadonlyMap<string, number>): Index {
-  return add(constantIndex(x.constant), ...x.terms.map((t) => scale(atomWithSymbols(t.atom, values), t.times)));
-}
-
-function atomWithSymbols(atom: Atom, values: ReadonlyMap<string, number>): Index {
-  switch (atom.kind) {
-    case 'symbol': return constantIndex(values.get(atom.name) ?? atom.most);
-    case 'variable': return atom.end === undefined ? atomIndex(atom) : atomIndex(variable(atom.name, Math.max(atom.least, Math.min(atom.most, withSymbols(atom.end, values).most - 1)), atom.least));
-    case 'divide': return divide(withSymbols(atom.of, values), withSymbols(atom.by, values));
-    case 'remainder': return remainder(withSymbols(atom.of, values), withSymbols(atom.by, values));
-    case 'clamp': return clamp(withSymbols(atom.of, values), withSymbols(atom.end, values));
-    case 'product': return atom.factors.map((f) => atomWithSymbols(f, values)).reduce(multiply);
-    default: return atom satisfies never;
-  }
 }

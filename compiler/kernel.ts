@@ -1,7 +1,8 @@
 // The loop IR of one kernel: the whole grammar on one screen, and the block that statements are written into.
 import type { Code, WgslType } from '../dsl/wgsl.ts';
 import { code } from '../dsl/wgsl.ts';
-import { add, atomIndex, constantIndex, indexText, variable, type Index, type Variable } from './index-math.ts';
+import { add, atomIndex, constantIndex, variable, type Index, type Variable } from './index-math.ts';
+import { indexText } from './index-text.ts';
 import type { Storage } from './storage.ts';
 
 export type Stmt =
@@ -125,6 +126,8 @@ export class Block {
 
   /** `for (name = from; name < end; name += step)`; the body gets the loop variable with its interval. */
   loop(stem: string, end: Index, write: (body: Block, index: Index) => void, options: { readonly from?: Index; readonly step?: number; readonly endText?: string } = {}): void {
+    // Nothing is written for a loop that never turns: its body would touch elements that are not there.
+    if (end.most <= 0) return;
     const name = this.names.fresh(stem);
     const body = new Block(this.names, this);
     const from = options.from ?? constantIndex(0);

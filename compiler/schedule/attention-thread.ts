@@ -2,7 +2,8 @@
 // keys at the same time, which a cache serves once.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../group.ts';
-import { add, constantIndex, divide, indexText, scale, type Index } from '../index-math.ts';
+import { add, constantIndex, divide, scale, type Index } from '../index-math.ts';
+import { indexText } from '../index-text.ts';
 import type { Kernel } from '../kernel.ts';
 import { quad, typeOf, type Width } from '../lower.ts';
 import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';

@@ -2,7 +2,8 @@
 // shuffles, while vectors of the column operand stay in registers. Measured on lavapipe: two to four times any form without shuffles.
 import { code, splat, wgsl, literal } from '../../dsl/wgsl.ts';
 import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, indexText, scale, type Index } from '../index-math.ts';
+import { add, clamp, constantIndex, divide, scale, type Index } from '../index-math.ts';
+import { indexText } from '../index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel.ts';
 import { quad, typeOf } from '../lower.ts';
 import { indexOf, productOf, storeResult, type Product } from './contract.ts';

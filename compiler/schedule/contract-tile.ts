@@ -2,7 +2,8 @@
 // Needs no subgroups; edges are clamped on the way in and guarded on the way out.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, indexText, remainder, scale, type Index } from '../index-math.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index-math.ts';
+import { indexText } from '../index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel.ts';
 import { quad, typeOf } from '../lower.ts';
 import { inRange } from './contract-subgroup.ts';
