@@ -3,7 +3,8 @@ import { printAxes, sizeSymbols, type Size, type SizeSymbol } from '../dsl/axis.
 import { OpabiniaError } from '../dsl/error.ts';
 import { Builder, order, type Graph, type Node } from '../dsl/graph.ts';
 import { assemble, type Assembly } from './assemble.ts';
-import { group, type Grouping } from './group.ts';
+import type { Grouping } from './group.ts';
+import { group } from './grouping.ts';
 import { packWeights } from './layout.ts';
 import { splitLoadTime, type SplitGraph } from './load-time.ts';
 import { runPasses, type Pass, type PassReport } from './pass.ts';

@@ -1,0 +1,79 @@
+// What becomes one kernel. Anchors (attention, contraction, fold) take in the nodes around them that cost no memory traffic;
+// what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
+import { order, type Graph, type Node } from '../dsl/graph.ts';
+import { findAttention } from './attention.ts';
+import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
+import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
+import { dependsOn, epilogue, rows, type Work } from './grow.ts';
+import { materialised } from './materialise.ts';
+
+export function group(graph: Graph): Grouping {
+  const nodes = order(graph);
+  const readers = new Map<Node, Node[]>(nodes.map((n) => [n, []]));
+  for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
+  const caches = findCacheJoins(graph, nodes, readers);
+  const direct = findDirectUpdates(graph, readers);
+  const cached = new Set([...caches.map((c) => c.update), ...direct]);
+  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
+  const copied = new Set<Node>([...graph.outputs.values(), ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value)]);
+  const work: Work = { readers, kept, copied, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
+  const groups: Group[] = [];
+  const claim = (made: Group): void => {
+    groups.push(made);
+    for (const n of made.nodes) work.owner.set(n, made);
+  };
+
+  for (const n of nodes) {
+    if (n.op.kind !== 'contract' || work.owner.has(n)) continue;
+    const attention = findAttention(n, (x) => readers.get(x) ?? [], (x) => kept.has(x) || work.owner.has(x));
+    if (attention === undefined) continue;
+    const { chain, roots } = epilogue(n, work);
+    claim({ template: 'attention', attention, chain, nodes: new Set([...attention.nodes, ...chain]), roots });
+  }
+  for (const n of nodes) {
+    if (work.owner.has(n)) continue;
+    if (n.op.kind === 'contract') {
+      const { chain, roots } = epilogue(n, work);
+      claim({ template: 'contract', contract: n, chain, nodes: new Set([n, ...chain]), roots });
+    } else if (n.op.kind === 'fold') {
+      claim(rows(n, work));
+    }
+  }
+
+  for (const part of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) {
+    if (!work.owner.has(part) && !isStoredSource(part)) claim({ template: 'map', nodes: new Set([part]), roots: [part] });
+  }
+  const joins = placeJoins(nodes, work, caches);
+  const stored = new Set<Node>([...groups.flatMap((g) => g.roots), ...joins.map((j) => j.join), ...nodes.filter(isStoredSource)]);
+  const parts = new Set(joins.flatMap((j) => [...j.parts]));
+  for (const n of materialised(nodes, work, stored, parts)) {
+    if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
+    stored.add(n);
+  }
+  return { groups, joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
+}
+
+/** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */
+function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJoin[]): readonly PlacedJoin[] {
+  const placed: PlacedJoin[] = [];
+  const taken = new Set<Node>();
+  const cacheOf = new Map(caches.map((c) => [c.join, c]));
+  for (const n of nodes) {
+    if (n.op.kind !== 'join') continue;
+    const makes = (x: Node) => { const o = work.owner.get(x); return o !== undefined && o.roots.includes(x) && !work.copied.has(x) && !taken.has(x); };
+    const cache = cacheOf.get(n);
+    if (cache !== undefined) {
+      const made = makes(cache.part) ? [cache.part] : [];
+      made.forEach((p) => taken.add(p));
+      placed.push({ join: n, parts: new Set(made), cache: cache.update });
+      continue;
+    }
+    if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
+    // A part that another part is computed from stays apart: no kernel may read the buffer it writes.
+    const parts = new Set(n.inputs.filter((x) => makes(x) && !n.inputs.some((y) => y !== x && dependsOn(y, new Set([x]), x.id))));
+    if (parts.size === 0) continue;
+    parts.forEach((p) => taken.add(p));
+    placed.push({ join: n, parts });
+  }
+  return placed;
+}
