@@ -103,7 +103,7 @@ export function openTurn(t: Trace, config: DecoderConfig, options: TurnOptions):
 }
 
 /** True where key j is among the last `window` up to query i: j > i + past − window. */
-function windowMask(t: Trace, config: DecoderConfig, queries: Size, keys: Size): Tensor<'s t', 'bool'> | undefined {
+export function windowMask(t: Trace, config: DecoderConfig, queries: Size, keys: Size): Tensor<'s t', 'bool'> | undefined {
   const { window } = config;
   // A context that never outgrows the window needs no mask for it.
   if (window === undefined || sizeBound(keys) <= window) return undefined;

@@ -1,5 +1,7 @@
 // Names and shapes of a model's parameters, as its checkpoint has them: to count them, and to make a checkpoint of any size.
 
+import type { ParamSource } from '../dsl/index.ts';
+
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 export type ShapeEntry = readonly [path: string, shape: readonly number[]];
 
@@ -25,4 +27,9 @@ export function under(path: string, entries: Iterable<ShapeEntry>): readonly Sha
 /** The number of parameters. */
 export function countParameters(shapes: Shapes): number {
   return [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((product, size) => product * size, 1), 0);
+}
+
+/** Parameters of these names and shapes, with values from another source, e.g. `randomParams`. */
+export function shapedParams(shapes: Shapes, values: ParamSource): ParamSource {
+  return { dtype: values.dtype, shape: (path) => shapes.get(path), names: () => shapes.keys(), read: (path, shape) => values.read(path, shape) };
 }

@@ -1,12 +1,12 @@
 // Loads a plan into a device and runs it. Everything is made once, by `load`: a run in steady state creates no object on the device.
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import type { DType } from '../dsl/op.ts';
-import type { Formula, Plan, PlanDispatch, PlanTensor } from '../compiler/plan.ts';
-import type { Device, DeviceBuffer, DeviceGroup, DeviceKernel, Read, Step } from './device.ts';
-import { checkPlan, shrinkAdvice } from './fit.ts';
+import type { Formula, Plan, PlanTensor } from '../compiler/plan.ts';
+import type { Device, DeviceBuffer, Read, Step } from './device.ts';
 import { elementCount, evaluateFormula, printPlanAxes, resolveSymbols, type GivenSizes, type Symbols } from './formula.ts';
+import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from './profile.ts';
-import { uploadConstants, uploadParameters, type ParameterValues, type Progress } from './upload.ts';
+import type { ParameterValues } from './upload.ts';
 import { bytesOf, checkCount, fromBytes, isNumbers, refusal, toBytes, type Numbers } from './values.ts';
 
 /** Row-major values; with `sizes` by axis where symbols are to be read off them. */
@@ -27,17 +27,6 @@ export interface Output {
   readonly dtype: DType;
 }
 
-export interface LoadOptions {
-  readonly progress?: Progress;
-  /** Milliseconds a run may take before the device counts as hung. Default: 20 times the plan's estimate, at least 10 s. */
-  readonly deadline?: number;
-}
-
-interface Prepared {
-  readonly dispatch: PlanDispatch;
-  readonly group: DeviceGroup;
-}
-
 /** A run whose inputs were found good; nothing was written yet. */
 interface Call {
   readonly symbols: Symbols;
@@ -50,46 +39,22 @@ interface Call {
  * When any of it fails nothing stays allocated. Throws `OverLimitError`, `OutOfMemoryError`, `ValidationError`, `OpabiniaError`.
  */
 export async function load(plan: Plan, device: Device, source: ParameterValues, options: LoadOptions = {}): Promise<Program> {
-  checkPlan(plan, device.facts);
-  const staged = plan.outputs.map((output) => ({ label: `readback of ${output.name}`, bytes: roomOf(output, plan), use: 'readback' as const }));
-  const stored = plan.buffers.map(({ name, bytes }) => ({ label: name, bytes: Math.max(4, bytes), use: 'storage' as const }));
-  const all = await device.allocate([...stored, ...staged], shrinkAdvice(plan));
-  try {
-    const buffers = all.slice(0, stored.length);
-    const deadline = options.deadline ?? deadlineOf(plan, device);
-    const kernels = await device.compile(plan.kernels);
-    await uploadConstants(plan, device, buffers);
-    await uploadParameters(plan, device, buffers, source, options.progress);
-    const once = await prepare(plan.load, kernels, buffers, device);
-    await device.run(stepsOf(once, new Map()), [], deadline);
-    const steps = await prepare(plan.dispatches, kernels, buffers, device);
-    device.free(buffers.filter((_, i) => plan.buffers[i]?.role === 'parameter' && plan.buffers[i]?.transient === true));
-    return new Program(plan, device, buffers, all.slice(stored.length), steps, deadline);
-  } catch (error) {
-    device.free(all);
-    throw error;
-  }
+  return new Program(plan, device, await place(plan, device, source, options));
 }
 
 /** A loaded plan. Runs are taken one after the other, in the order of the calls. */
 export class Program {
   readonly plan: Plan;
   readonly device: Device;
-  readonly #buffers: readonly DeviceBuffer[];
-  readonly #staging: readonly DeviceBuffer[];
-  readonly #steps: readonly Prepared[];
-  readonly #deadline: number;
+  readonly #placed: Placed;
   #last: Promise<unknown> = Promise.resolve();
   #inFlight = 0;
   #disposed = false;
 
-  constructor(plan: Plan, device: Device, buffers: readonly DeviceBuffer[], staging: readonly DeviceBuffer[], steps: readonly Prepared[], deadline: number) {
+  constructor(plan: Plan, device: Device, placed: Placed) {
     this.plan = plan;
     this.device = device;
-    this.#buffers = buffers;
-    this.#staging = staging;
-    this.#steps = steps;
-    this.#deadline = deadline;
+    this.#placed = placed;
   }
 
   /**
@@ -101,7 +66,7 @@ export class Program {
     return this.#queued(async () => {
       this.#write(call);
       const reads = call.outputs.map((output) => this.#read(output, call.symbols)).filter((read) => read.bytes > 0);
-      const bytes = await this.device.run(stepsOf(this.#steps, call.symbols), reads, this.#deadline);
+      const bytes = await this.device.run(stepsOf(this.#placed.steps, call.symbols), reads, this.#placed.deadline);
       let next = 0;
       return Object.fromEntries(call.outputs.map((output) => {
         const elements = elementCount(output.axes, call.symbols);
@@ -120,8 +85,8 @@ export class Program {
     const call = this.#check(inputs, options);
     return this.#queued(async () => {
       this.#write(call);
-      const times = await this.device.time(stepsOf(this.#steps, call.symbols), this.#deadline);
-      return this.#steps.map(({ dispatch: { path, label, flops, bytes }, group }, i) => ({ path, label, kernel: group.kernel.name, milliseconds: times[i] ?? 0, flops, bytes }));
+      const times = await this.device.time(stepsOf(this.#placed.steps, call.symbols), this.#placed.deadline);
+      return this.#placed.steps.map(({ dispatch: { path, label, flops, bytes }, group }, i) => ({ path, label, kernel: group.kernel.name, milliseconds: times[i] ?? 0, flops, bytes }));
     });
   }
 
@@ -134,7 +99,7 @@ export class Program {
       const staging = await this.device.allocate([{ label: `readback of ${name}`, bytes, use: 'readback' }]);
       try {
         const reads = staging.map((through) => ({ from: this.#buffer(state.buffer), offset: state.offset, bytes, through }));
-        const [read] = await this.device.run([], reads, this.#deadline);
+        const [read] = await this.device.run([], reads, this.#placed.deadline);
         const axes = state.axes.map((axis) => ({ name: axis.name, size: evaluateFormula(axis.size, bound) }));
         return { data: fromBytes(read ?? new ArrayBuffer(bytes), state.dtype, elementCount(state.axes, bound)), axes, dtype: state.dtype };
       } finally {
@@ -145,14 +110,14 @@ export class Program {
 
   /** Sets every state back to zeros. */
   async reset(): Promise<void> {
-    await this.#queued(async () => this.device.clear(this.#buffers.filter((_, i) => this.plan.buffers[i]?.role === 'state')));
+    await this.#queued(async () => this.device.clear([...this.#placed.buffers].flatMap(([i, buffer]) => (this.plan.buffers[i]?.role === 'state' ? [buffer] : []))));
   }
 
   /** Gives every byte back. A run still in flight is refused. A second call does nothing. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.device.free([...this.#buffers, ...this.#staging]);
+    this.#placed.release();
   }
 
   [Symbol.dispose](): void {
@@ -207,42 +172,17 @@ export class Program {
   }
 
   #read(output: PlanTensor, symbols: Symbols): Read {
-    const through = this.#staging[this.plan.outputs.indexOf(output)];
+    const through = this.#placed.staging[this.plan.outputs.indexOf(output)];
     if (through === undefined) throw new OpabiniaError(`output '${output.name}' has no readback buffer`, { op: 'run' });
     const bytes = Math.ceil((elementCount(output.axes, symbols) * bytesOf[output.dtype]) / 4) * 4;
     return { from: this.#buffer(output.buffer), offset: output.offset, bytes, through };
   }
 
   #buffer(index: number): DeviceBuffer {
-    const buffer = this.#buffers[index];
+    const buffer = this.#placed.buffers.get(index);
     if (buffer === undefined) throw new OpabiniaError(`the plan has no buffer ${index}`, { op: 'run' });
     return buffer;
   }
-}
-
-/** Bytes of a tensor at the bound of every symbol, whole words, at least one. */
-function roomOf(tensor: PlanTensor, plan: Plan): number {
-  const bound: Symbols = new Map(plan.symbols.map((symbol) => [symbol.name, symbol.bound]));
-  return Math.max(4, Math.ceil((elementCount(tensor.axes, bound) * bytesOf[tensor.dtype]) / 4) * 4);
-}
-
-async function prepare(dispatches: readonly PlanDispatch[], kernels: readonly DeviceKernel[], buffers: readonly DeviceBuffer[], device: Device): Promise<readonly Prepared[]> {
-  const requests = dispatches.map((dispatch) => {
-    const kernel = kernels[dispatch.kernel];
-    if (kernel === undefined) throw new OpabiniaError(`the plan has no kernel ${dispatch.kernel}`, { op: 'load', path: dispatch.path });
-    const ranges = dispatch.bindings.map(({ buffer: index, offset, bytes }) => {
-      const buffer = buffers[index];
-      if (buffer === undefined) throw new OpabiniaError(`the plan has no buffer ${index}`, { op: 'load', path: dispatch.path });
-      return { buffer, offset, bytes };
-    });
-    return { kernel, ranges };
-  });
-  const groups = await device.bind(requests);
-  return groups.map((group, i) => {
-    const dispatch = dispatches[i];
-    if (dispatch === undefined) throw new OpabiniaError('the device bound more groups than it was asked for', { op: 'load' });
-    return { dispatch, group };
-  });
 }
 
 function stepsOf(prepared: readonly Prepared[], symbols: Symbols): readonly Step[] {
@@ -270,14 +210,4 @@ function named(name: string, tensors: readonly PlanTensor[], what: string): Plan
   if (found !== undefined) return found;
   const near = nearestNames(name, tensors.map((tensor) => tensor.name)).map((other) => `'${other}'`);
   throw new OpabiniaError(`there is no ${what} '${name}'`, { op: 'run', advice: near.length === 0 ? `this program has no ${what}s` : near.join(', ') });
-}
-
-/**
- * Twenty times what the plan should take on a slow device of its class. A software driver compiles each kernel at its first
- * dispatch, for seconds, so kernels count too.
- */
-function deadlineOf(plan: Plan, device: Device): number {
-  const [flopsPerSecond, bytesPerSecond, compileSeconds] = device.facts.software ? [1e9, 1e9, 10] : [1e11, 1e10, 0.5];
-  const work = [...plan.load, ...plan.dispatches].reduce((seconds, { flops, bytes }) => seconds + flops / flopsPerSecond + bytes / bytesPerSecond, 0);
-  return 1000 * Math.min(3600, Math.max(10, 20 * work) + compileSeconds * plan.kernels.length);
 }
