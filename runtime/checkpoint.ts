@@ -2,9 +2,9 @@
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
-import type { ParamSource } from '../dsl/index.ts';
+import type { DType, ParamSource } from '../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
-import { openSafetensors, type SafetensorsFile, type SafetensorsOptions, type StoredTensor } from './safetensors.ts';
+import { openSafetensors, storedBytes, type SafetensorsFile, type SafetensorsOptions, type StoredDType, type StoredTensor } from './safetensors.ts';
 import { decodeAsF32, decodeStored, type StoredArray } from './stored-values.ts';
 
 export interface CheckpointOptions extends SafetensorsOptions {
@@ -21,6 +21,10 @@ export interface Checkpoint extends ParamSource {
   readonly stored: ReadonlyMap<string, StoredTensor>;
   /** The values of one tensor, in the narrowest array that holds them exactly. */
   tensor(name: string): StoredArray;
+  /** `count` values of a tensor from element `start` on: for tensors that are too large to be held twice. */
+  part(path: string, shape: readonly number[], start: number, count: number): Float32Array;
+  /** The same as they are stored; undefined when the tensor has another dtype. */
+  storedPart(path: string, shape: readonly number[], dtype: DType, start: number, count: number): Uint8Array | undefined;
   /** Raw bytes of one tensor, from byte `offset` of it: for weights that are streamed. */
   readInto(name: string, target: Uint8Array, offset?: number): void;
   close(): void;
@@ -144,6 +148,16 @@ function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf:
     file.readInto(name, bytes);
     return { bytes, tensor };
   };
+  const checkShape = (name: string, shape: readonly number[]): StoredTensor => {
+    const { tensor } = find(prefix + name);
+    if (tensor.shape.join() === shape.join()) return tensor;
+    throw new OpabiniaError(`'${prefix + name}' is ${tensor.shape.join('×') || 'a scalar'} in ${path}, but ${shape.join('×') || 'a scalar'} was asked for`, { op: 'checkpoint', path: name, advice: 'the checkpoint and the config may belong to different models' });
+  };
+  const rangeOf = (name: string, dtype: StoredDType, start: number, count: number): Uint8Array => {
+    const bytes = new Uint8Array(count * storedBytes[dtype]);
+    find(name).file.readInto(name, bytes, start * storedBytes[dtype]);
+    return bytes;
+  };
   return {
     dtype: options.dtype ?? 'f32',
     metadata,
@@ -151,11 +165,17 @@ function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf:
     shape: (name) => stored.get(prefix + name)?.shape,
     names: () => [...stored.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
     read(name, shape) {
+      checkShape(name, shape);
       const { bytes, tensor } = bytesOf(prefix + name);
-      if (tensor.shape.join() !== shape.join()) {
-        throw new OpabiniaError(`'${prefix + name}' is ${tensor.shape.join('×') || 'a scalar'} in ${path}, but ${shape.join('×') || 'a scalar'} was asked for`, { op: 'checkpoint', path: name, advice: 'the checkpoint and the config may belong to different models' });
-      }
       return decodeAsF32(tensor.dtype, bytes);
+    },
+    part(name, shape, start, count) {
+      const { dtype } = checkShape(name, shape);
+      return decodeAsF32(dtype, rangeOf(prefix + name, dtype, start, count));
+    },
+    storedPart(name, shape, wanted, start, count) {
+      const { dtype } = checkShape(name, shape);
+      return (wanted === 'f32' && dtype === 'F32') || (wanted === 'f16' && dtype === 'F16') ? rangeOf(prefix + name, dtype, start, count) : undefined;
     },
     tensor(name) {
       const { bytes, tensor } = bytesOf(name);

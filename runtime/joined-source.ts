@@ -1,37 +1,37 @@
-// Several checkpoints as one source of parameters, each below a path of its own: a language model and its vision towers.
-import { nearestNames, OpabiniaError } from '../dsl/error.ts';
-import type { ParamSource } from '../dsl/index.ts';
+// Several checkpoints as one source of parameters: a language model's, and below a path of its own that of each vision tower.
+import { OpabiniaError } from '../dsl/error.ts';
+import type { DType, ParamSource } from '../dsl/index.ts';
+import type { ParameterValues } from './upload.ts';
 
-export interface SourcePart {
-  /** Path that the part's names stand below; '' for none. */
+export type Source = ParamSource & ParameterValues;
+
+export interface PlacedSource {
+  /** Before every path of the source; empty for one that has the root. */
   readonly root: string;
-  readonly source: ParamSource;
+  readonly source: Source;
 }
 
-/** Paths are looked up in the part with the longest root that fits. All parts must have the dtype of the first. Throws `OpabiniaError`. */
-export function joinSources(parts: readonly SourcePart[]): ParamSource {
-  const [first] = parts;
-  if (first === undefined) throw new OpabiniaError('there is no source to join', { op: 'joinSources', advice: 'give at least one' });
-  const other = parts.find((part) => part.source.dtype !== first.source.dtype);
-  if (other !== undefined) throw new OpabiniaError(`'${first.root}' is ${first.source.dtype} and '${other.root}' ${other.source.dtype}`, { op: 'joinSources', advice: 'open all of them with one dtype' });
+/** Throws `OpabiniaError` when dtypes differ; reading a path that nobody has, too. */
+export function joinSources(parts: readonly [PlacedSource, ...PlacedSource[]]): Source {
+  const { dtype } = parts[0].source;
+  const other = parts.find((part) => part.source.dtype !== dtype);
+  if (other !== undefined) throw new OpabiniaError(`'${other.root}' is opened as ${other.source.dtype}, and '${parts[0].root}' as ${dtype}`, { op: 'joinSources', advice: 'open all checkpoints with one dtype' });
+  // The longest root first: a checkpoint at the root has every path that no other has.
   const sorted = [...parts].sort((a, b) => b.root.length - a.root.length);
-  const find = (path: string) => {
-    for (const { root, source } of sorted) {
-      const local = root === '' ? path : path.startsWith(`${root}.`) ? path.slice(root.length + 1) : undefined;
-      if (local !== undefined && source.shape(local) !== undefined) return { source, local };
-    }
-    return undefined;
+  const find = (path: string): { readonly source: Source; readonly path: string } => {
+    const part = sorted.find(({ root }) => root === '' || path.startsWith(`${root}.`));
+    if (part === undefined) throw new OpabiniaError(`no checkpoint has the path '${path}'`, { op: 'joinSources', path, advice: `the roots are ${parts.map(({ root }) => `'${root}'`).join(', ')}` });
+    return { source: part.source, path: part.root === '' ? path : path.slice(part.root.length + 1) };
   };
-  const named = parts.map(({ root, source }) => ({ root, names: source.names() }));
-  const names = named.some((part) => part.names === undefined) ? undefined : named.flatMap(({ root, names: own }) => [...own ?? []].map((name) => (root === '' ? name : `${root}.${name}`)));
   return {
-    dtype: first.source.dtype,
-    shape: (path) => find(path)?.source.shape(find(path)?.local ?? ''),
-    names: () => names,
-    read(path, shape) {
-      const found = find(path);
-      if (found === undefined) throw new OpabiniaError(`there is no tensor '${path}'`, { op: 'joinSources', path, advice: `the nearest names are ${nearestNames(path, names ?? []).join(', ')}` });
-      return found.source.read(found.local, shape);
+    dtype,
+    shape: (path) => { const own = find(path); return own.source.shape(own.path); },
+    names: () => parts.flatMap(({ root, source }) => Array.from(source.names() ?? [], (name) => (root === '' ? name : `${root}.${name}`))),
+    read: (path, shape) => { const own = find(path); return own.source.read(own.path, shape); },
+    part: (path, shape, start, count) => {
+      const own = find(path);
+      return own.source.part?.(own.path, shape, start, count) ?? own.source.read(own.path, shape).subarray(start, start + count);
     },
+    storedPart: (path: string, shape: readonly number[], wanted: DType, start: number, count: number) => { const own = find(path); return own.source.storedPart?.(own.path, shape, wanted, start, count); },
   };
 }
