@@ -2,6 +2,7 @@
 import type { Axis } from '../dsl/axis.ts';
 import { axisNames, type Node } from '../dsl/graph.ts';
 import { roles } from '../dsl/ops/contract.ts';
+import { matchSoftmax } from './composites.ts';
 
 export interface Attention {
   /** query · key: the first contraction, its operands ordered so that the first has the query axes. */
@@ -65,24 +66,6 @@ function match(product: Node, side: 0 | 1, readers: (n: Node) => readonly Node[]
   const batch = [...first.batch, ...first.rows.filter((x) => second.batch.some((y) => y.name === x.name))];
   const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
   return { scores, query, key, logits, value, product, batch, rows, keys, depth: first.sum, width: second.columns, nodes: new Set([...inner, product]), operands: [query, key, value] };
-}
-
-/** div(exp(s - max s), Σ exp(s - max s)) along one axis; casts around it belong to it. */
-function matchSoftmax(node: Node): { readonly logits: Node; readonly axis: string; readonly nodes: readonly Node[] } | undefined {
-  const casts: Node[] = [];
-  let quotient = node;
-  while (quotient.op.name === 'cast' && quotient.inputs[0] !== undefined) { casts.push(quotient); quotient = quotient.inputs[0]; }
-  if (quotient.op.name !== 'div') return undefined;
-  const [powers, total] = quotient.inputs;
-  if (powers?.op.name !== 'exp' || total?.op.name !== 'sum' || total.inputs[0] !== powers) return undefined;
-  const difference = powers.inputs[0];
-  if (difference?.op.name !== 'sub') return undefined;
-  const [logits, top] = difference.inputs;
-  if (logits === undefined || top?.op.name !== 'foldMax' || top.inputs[0] !== logits) return undefined;
-  const axes = axisNames(total.attrs['axes']);
-  const [axis] = axes;
-  if (axis === undefined || axes.length !== 1 || axisNames(top.attrs['axes']).join() !== axis) return undefined;
-  return { logits, axis, nodes: [...casts, quotient, powers, total, difference, top] };
 }
 
 /** From the logits back to the contraction, through maps that each have one operand depending on a contraction of the key axis. */

@@ -160,7 +160,8 @@ export class Lowering {
     if (width === 4 && positions.type.axes.some((axis) => mentions(at(index, axis.name), quadName))) return this.#byLane(block, node, index);
     const end = sizeIndex(axisSize(x.type.axes, name));
     const position = this.value(block, positions, index, 1);
-    const clamped = block.let('row', code(`u32(clamp(i32(${position.text}), 0i, i32(${indexText(end)}) - 1i))`, 'u32', position.needs), `row/${position.text}/${end.key}`);
+    const inside = position.type === 'u32' ? `min(${position.text}, ${indexText(end)} - 1u)` : `u32(clamp(${position.text}, 0i, i32(${indexText(end)}) - 1i))`;
+    const clamped = block.let('row', code(inside, 'u32', position.needs), `row/${position.text}/${end.key}`);
     const row = atomIndex(loopVariable(clamped.text, end));
     return this.value(block, x, new Map(index).set(name, row), width);
   }

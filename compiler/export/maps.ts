@@ -42,7 +42,7 @@ export function roundBf16(writer: Writer, x: string): string {
 const number = ({ writer, to }: MapCall, value: number, dtype: DType = to): string => writer.constant(elementOf[dtype], [], [value]);
 
 /** Division of whole numbers, safe for 0 and for −2³¹ / −1, which end the process in ONNX Runtime. */
-const whole = (op: 'Div' | 'Mod', byZero: 'first' | 'zero'): Row => (call) => {
+const whole = (op: 'Div' | 'Mod'): Row => (call) => {
   const { writer, x: [a = '', b = ''], to } = call;
   const attrs = op === 'Mod' ? { fmod: 1n } : {};
   const divisor = call.known(1);
@@ -52,7 +52,6 @@ const whole = (op: 'Div' | 'Mod', byZero: 'first' | 'zero'): Row => (call) => {
   const isZero = writer.emit('Equal', [by, writer.int(0)]);
   const quotient = writer.emit(op, [dividend, writer.emit('Where', [isZero, writer.int(1), by])], attrs);
   // x / 1 is x and x mod 1 is 0: what the reference gives for a divisor of 0.
-  void byZero;
   return to === 'i32' ? castTo(writer, quotient, Element.INT32) : quotient;
 };
 
@@ -62,8 +61,8 @@ const rows: Readonly<Record<string, Row>> = {
   sin: plain('Sin'), cos: plain('Cos'), floor: plain('Floor'), not: plain('Not'), isNaN: plain('IsNaN'),
   rsqrt: ({ writer, x }) => writer.emit('Reciprocal', [writer.emit('Sqrt', x)]),
   add: wrapping('Add'), sub: wrapping('Sub'), mul: wrapping('Mul'),
-  div: (call) => (isFloat(call.to) ? call.writer.emit('Div', call.x) : whole('Div', 'first')(call)),
-  mod: (call) => (isFloat(call.to) ? call.writer.emit('Mod', call.x, { fmod: 1n }) : whole('Mod', 'zero')(call)),
+  div: (call) => (isFloat(call.to) ? call.writer.emit('Div', call.x) : whole('Div')(call)),
+  mod: (call) => (isFloat(call.to) ? call.writer.emit('Mod', call.x, { fmod: 1n }) : whole('Mod')(call)),
   min: plain('Min'), max: plain('Max'), pow: plain('Pow'),
   lt: plain('Less'), le: plain('LessOrEqual'), gt: plain('Greater'), ge: plain('GreaterOrEqual'), eq: plain('Equal'),
   ne: ({ writer, x }) => writer.emit('Not', [writer.emit('Equal', x)]),

@@ -43,12 +43,11 @@ export class Writer {
   /** This name, or with a number behind it when it is taken; an empty one would mean «absent». */
   unique(wanted: string): string {
     const base = wanted === '' ? '_' : wanted.toWellFormed();
+    let name = base;
     let count = this.#names.get(base) ?? 0;
-    let name = count === 0 ? base : `${base}_${count}`;
-    while (this.#names.has(name) && name !== base) name = `${base}_${++count}`;
-    if (count === 0 && this.#names.has(base)) return this.unique(`${base}_`);
-    this.#names.set(base, count + 1);
-    if (name !== base) this.#names.set(name, 1);
+    while (this.#names.has(name)) name = `${base}_${++count}`;
+    this.#names.set(base, count);
+    if (name !== base) this.#names.set(name, 0);
     return name;
   }
 
@@ -94,7 +93,7 @@ export class Writer {
   /** Numbers as an initializer; equal ones are written once. */
   constant(type: Element, shape: readonly number[], values: ArrayLike<number>): string {
     const bytes = bytesOf(type, values);
-    const key = `${type}|${shape.join()}|${bytes.length > 256 ? '' : Buffer.from(bytes).toString('latin1')}`;
+    const key = `${type}|${shape.join()}|${bytes.length > 256 ? '' : bytes.join()}`;
     const known = bytes.length > 256 ? undefined : this.#shared.get(key);
     if (known !== undefined) return known;
     const text = values.length === 1 ? String(values[0]) : values.length <= 6 ? `[${Array.from(values).join(' ')}]` : `of ${values.length}`;

@@ -6,7 +6,7 @@ import { add, clamp, constantIndex, divide, scale, type Index } from '../index-m
 import { indexText } from '../index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel.ts';
 import { quad, typeOf } from '../lower.ts';
-import { indexOf, productOf, storeResult, type Product } from './contract.ts';
+import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
 
 interface Tile {
@@ -86,11 +86,4 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
     }, { endText: vectorsLeft.text });
   }, { endText: rowsLeft.text });
   return frame.finish(`contraction ${tile.rows}×${columnsPerTile} by shuffles`, lanes, grid, { subgroups: true });
-}
-
-/** A column index brought into range; vectors stay whole. */
-export function inRange(column: Index, n: Index, width: 1 | 4): Index {
-  if (width === 1) return clamp(column, n);
-  const unit = divide(add(column, scale(quad, -1)), constantIndex(4));
-  return add(scale(clamp(unit, divide(n, constantIndex(4))), 4), quad);
 }

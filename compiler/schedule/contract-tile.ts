@@ -6,8 +6,7 @@ import { add, clamp, constantIndex, divide, remainder, scale, type Index } from 
 import { indexText } from '../index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel.ts';
 import { quad, typeOf } from '../lower.ts';
-import { inRange } from './contract-subgroup.ts';
-import { indexOf, productOf, storeResult, type Product } from './contract.ts';
+import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
 
 interface Tile {

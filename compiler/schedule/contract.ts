@@ -4,9 +4,9 @@ import type { Node } from '../../dsl/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import type { Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../group.ts';
-import { constantIndex, type Index } from '../index-math.ts';
+import { add, clamp, constantIndex, divide, scale, type Index } from '../index-math.ts';
 import type { Block } from '../kernel.ts';
-import type { Width } from '../lower.ts';
+import { quad, type Width } from '../lower.ts';
 import type { IndexMap } from '../storage.ts';
 import { component, count, isQuartered, takeApart, throughChain, type Context, type Frame } from './frame.ts';
 
@@ -57,4 +57,11 @@ export function storeResult(frame: Frame, body: Block, group: Extract<Group, { t
   frame.lowering.held.set(product.node, (_block, at, width) => (width === product.width ? acc : component(acc, at.get(lastColumn) ?? constantIndex(0))));
   const rootIndex = throughChain(group.chain, index);
   for (const root of group.roots) frame.lowering.store(body, context.target(root), rootIndex, frame.lowering.value(body, root, rootIndex, product.width), product.width);
+}
+
+/** A column index brought into range; vectors stay whole. */
+export function inRange(column: Index, n: Index, width: 1 | 4): Index {
+  if (width === 1) return clamp(column, n);
+  const unit = divide(add(column, scale(quad, -1)), constantIndex(4));
+  return add(scale(clamp(unit, divide(n, constantIndex(4))), 4), quad);
 }

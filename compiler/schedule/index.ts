@@ -6,6 +6,8 @@ import type { Kernel } from '../kernel.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
+import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
+import { mostRows, scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
 import { scheduleContractSubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile } from './contract-tile.ts';
@@ -34,11 +36,13 @@ const shortFold = 16;
 export const templates: Templates = {
   attention: [
     { name: 'attention by shuffles', when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleAttentionSubgroup },
+    { name: 'attention by workgroups', when: 'few rows to fill the device with, many keys to each', fits: (group) => isDecode(group), schedule: scheduleAttentionWorkgroup },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],
   contract: [
     { name: 'serial contraction', when: 'no tile to speak of: few rows and columns to a batch, or a short sum', fits: (group, profile) => isThin(group, profile), schedule: scheduleSerialContract },
     { name: 'contraction by shuffles', when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleContractSubgroup },
+    { name: 'contraction of few rows', when: 'the weights are read once, and that is all', fits: (group) => productOf(group.contract).m.most <= mostRows && productOf(group.contract).n.most >= 16, schedule: scheduleContractFewRows },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
   ],
   rows: [
@@ -47,6 +51,12 @@ export const templates: Templates = {
   ],
   map: [{ name: 'map', when: 'always', fits: () => true, schedule: scheduleMap }],
 };
+
+/** So few rows that one thread a row would leave most of a GPU idle. */
+function isDecode(group: GroupOf<'attention'>): boolean {
+  const { attention } = group;
+  return count([...attention.batch, ...attention.rows]).most <= 1024 && count(attention.keys).most >= 128;
+}
 
 function isThin(group: GroupOf<'contract'>, profile: DeviceProfile): boolean {
   const p = productOf(group.contract);

@@ -1,0 +1,66 @@
+// Contraction of a few rows (a decode step) on GPUs: bound by reading the weights once. Neighbouring threads read neighbouring columns, the
+// sum is split over the rest of the workgroup and folded in workgroup memory.
+import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
+import type { Group } from '../group.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index-math.ts';
+import { indexText } from '../index-text.ts';
+import { ceilDivide, type Kernel } from '../kernel.ts';
+import { quad, typeOf } from '../lower.ts';
+import { indexOf, inRange, productOf, storeResult } from './contract.ts';
+import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
+
+/** Vectors (or elements) of columns side by side, and parts of the sum. */
+const across = 16;
+const parts = 16;
+
+export const mostRows = 4;
+
+export function scheduleContractFewRows(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
+  const product = productOf(group.contract);
+  const { a, b, m, n, k, width } = product;
+  const rows = Math.min(mostRows, m.most);
+  const threads = across * parts;
+  const frame = new Frame(context, group);
+  const { lowering, body } = frame;
+  const type = typeOf('f32', width);
+  const units = divide(n, constantIndex(width));
+  const rowTiles = ceilDivide(m, rows);
+  const columnTiles = ceilDivide(units, across);
+  const batches = count(product.batch);
+  const batch = takeApart(indexVariable('wg.z', batches), product.batch);
+  const thread = indexVariable('t', constantIndex(threads));
+  const part = divide(thread, constantIndex(across));
+  const unit = add(scale(indexVariable('wg.x', columnTiles), across), remainder(thread, constantIndex(across)));
+  const columnOf = (u: Index): Index => (width === 4 ? add(scale(u, 4), quad) : u);
+  const firstRow = scale(indexVariable('wg.y', rowTiles), rows);
+  const partial = frame.share('partial', type, rows * threads);
+  const acc = Array.from({ length: rows }, () => body.var('c', splat(literal(0, 'f32'), type)));
+
+  body.loop('kk', k, (inside, kk) => {
+    const weights = splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), inRange(columnOf(unit), n, width), kk), width), type);
+    acc.forEach((c, i) => {
+      const row = clamp(add(firstRow, constantIndex(i)), m);
+      const factor = splat(lowering.value(inside, a, indexOf(product, batch, row, undefined, kk), 1), type);
+      inside.assign(c.text, wgsl`fma(${factor}, ${weights}, ${c})`);
+    });
+  }, { from: part, step: parts });
+
+  const at = (i: number, beyond = 0) => `${partial}[${indexText(add(constantIndex(i * threads + beyond * across), thread))}]`;
+  acc.forEach((c, i) => body.assign(at(i), c));
+  body.barrier();
+  for (let half = parts / 2; half >= 1; half /= 2) {
+    body.when(`${indexText(part)} < ${half}u`, (inside) => acc.forEach((_, i) => inside.assign(at(i), code(`${at(i)} + ${at(i, half)}`, type))));
+    body.barrier();
+  }
+  body.when(`${indexText(part)} == 0u && ${indexText(unit)} < ${indexText(units)}`, (inside) => {
+    const own = indexVariable(inside.let('unit', code(indexText(unit), 'u32')).text, units);
+    acc.forEach((_, i) => {
+      const row = inside.let('row', code(indexText(add(firstRow, constantIndex(i))), 'u32'));
+      inside.when(rows === 1 ? 'true' : `${row.text} < ${indexText(m)}`, (store) => {
+        const value = store.let('sum', code(at(i), type));
+        storeResult(frame, store, group, product, indexOf(product, batch, indexVariable(row.text, m), columnOf(own), undefined), value, context);
+      });
+    });
+  });
+  return frame.finish(`contraction of ${rows} rows`, threads, [columnTiles, rowTiles, batches]);
+}
