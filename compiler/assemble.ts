@@ -1,4 +1,5 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
+import { sizeBound } from '../dsl/axis.ts';
 import type { Graph, Node, Update } from '../dsl/graph.ts';
 import { sizeIndex } from './index-math.ts';
 import type { Group, Grouping } from './group.ts';
@@ -97,6 +98,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   const place = (node: Node) => places.get(node);
   const steps: (Step & { readonly last: boolean })[] = [];
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
+    if (group.roots.every(isEmpty)) return;
     const { kernel, template } = schedule(group, { profile, place: from === undefined ? place : () => from, target });
     steps.push({ kernel, template, group, label: labelOf(group), path: pathOf(group), flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0), last });
   };
@@ -109,6 +111,11 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
   return { steps: inOrder(steps), places, outputs, sources };
+}
+
+/** A tensor without elements needs no kernel. */
+function isEmpty(node: Node): boolean {
+  return node.type.axes.some((axis) => sizeBound(axis.size) <= 0);
 }
 
 function copyOf(node: Node, isStored: boolean): Group {

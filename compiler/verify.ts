@@ -35,7 +35,7 @@ export function verifyAssembly(assembly: Assembly, profile: DeviceProfile): void
     if (kernel.grid.some((n) => n.most > profile.maxGrid)) broken('schedule', `${label}: a grid of ${kernel.grid.map((n) => n.most).join('×')} workgroups`);
     const twice = kernel.slots.filter((s) => s.write).find((s, i, all) => all.findIndex((o) => o.storage === s.storage) !== i);
     if (twice !== undefined) broken('schedule', `${label}: writes one tensor through two bindings`);
-    for (const slot of kernel.slots) if (!slot.write && !written.has(slot.storage)) broken('schedule', `${label}: reads ${slot.storage.node.op.name} before it is written`);
+    for (const slot of kernel.slots) if (!slot.write && !written.has(slot.storage) && slot.storage.elements.most > 0) broken('schedule', `${label}: reads ${slot.storage.node.op.name} before it is written`);
     for (const slot of kernel.slots) if (slot.write) written.add(slot.storage);
   }
 }
@@ -49,7 +49,7 @@ export function verifyPlan(plan: Plan, profile: DeviceProfile): void {
   }
   for (const output of plan.outputs) {
     const role = plan.buffers[output.buffer]?.role;
-    if (role === 'output' && !written.has(output.buffer)) broken('plan', `the output '${output.name}' is never written`);
+    if (role === 'output' && !written.has(output.buffer) && output.axes.every((axis) => axis.size !== 0)) broken('plan', `the output '${output.name}' is never written`);
   }
 }
 

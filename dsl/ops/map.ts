@@ -175,7 +175,8 @@ export const maps: readonly MapOp[] = [
   compare('gt', 'x > y', (x, y) => x > y, (x, y) => wgslTest`(${x} > ${y})`),
   compare('ge', 'x ≥ y', (x, y) => x >= y, (x, y) => wgslTest`(${x} >= ${y})`),
   compare('eq', 'x = y', (x, y) => x === y, (x, y) => wgslTest`(${x} == ${y})`),
-  compare('ne', 'x ≠ y', (x, y) => x !== y, (x, y) => wgslTest`(${x} != ${y})`),
+  // WGSL's != is false where an operand is NaN.
+  compare('ne', 'x ≠ y', (x, y) => x !== y, (x, y) => wgslTest`(!(${x} == ${y}))`),
   map({
     name: 'isNaN', doc: 'true where x is not a number', arity: 1, flops: 1, sample: [-4, 4], accuracy: within(0),
     dtype: (operands) => { const dtype = floats(operands, {}); return dtype instanceof Refusal ? dtype : 'bool'; },
