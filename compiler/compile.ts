@@ -88,7 +88,7 @@ function refuseUnsupported(graph: Graph, profile: DeviceProfile): void {
   };
   for (const node of order(graph)) {
     if (node.type.dtype === 'f16' && !profile.f16) refuse(node, `the device '${profile.name}' has no f16`, "trace with dtype 'f32'");
-    if (node.type.dtype === 'bf16') refuse(node, 'bf16 is a format of checkpoints, not of computation:', "cast to 'f32' or 'f16' when loading");
+    if (node.type.dtype === 'bf16' && node.op.kind !== 'source' && node.op.kind !== 'view' && node.op.kind !== 'join') refuse(node, 'bf16 is a format of checkpoints, not of computation:', "cast to 'f32' or 'f16' when loading");
   }
 }
 

@@ -1,9 +1,9 @@
 // A kernel as WGSL text.
-import type { DType } from '../dsl/op.ts';
 import { writeHelpers, type Helper } from '../dsl/wgsl.ts';
 import { indexText, symbolName } from './index-text.ts';
 import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from './plan.ts';
+import { storedType } from './stored.ts';
 
 const builtins = {
   wg: ['workgroup_id', 'vec3u'],
@@ -69,12 +69,6 @@ function pieceAccess(slot: Slot): string {
 
 function axesText(slot: Slot): string {
   return slot.storage.axes.map((a) => a.name).join(' ').replace(/[^\x20-\x7e]/g, '?');
-}
-
-/** The WGSL type of one element of a stored tensor: bool is a word. */
-export function storedType(dtype: DType, width: 1 | 4): string {
-  const scalar = dtype === 'bool' ? 'u32' : dtype;
-  return width === 1 ? scalar : `vec4<${scalar}>`;
 }
 
 function elementType(slot: Slot): string {

@@ -3,6 +3,7 @@ import type { Code, WgslType } from '../dsl/wgsl.ts';
 import { code } from '../dsl/wgsl.ts';
 import { add, atomIndex, constantIndex, variable, type Index, type Variable } from './index-math.ts';
 import { indexText } from './index-text.ts';
+import { dtypeBytes } from './cost.ts';
 import type { Storage } from './storage.ts';
 
 export type Stmt =
@@ -22,16 +23,22 @@ export interface Slot {
   /** 1, or 4 for vec4 elements. */
   readonly width: 1 | 4;
   readonly write: boolean;
-  /** Elements (of `width`) in each binding, for a tensor over the device's limit for one binding; undefined when one holds it all. */
+  /** Array elements in each binding, for a tensor over the device's limit for one binding; undefined when one holds it all. */
   readonly piece: number | undefined;
+}
+
+/** Bytes of one element of the slot's array. Two bf16 make a word: WGSL has no smaller integer. */
+export function unitBytes({ storage, width }: Pick<Slot, 'storage' | 'width'>): number {
+  return storage.dtype === 'bf16' && width === 1 ? 4 : dtypeBytes(storage.dtype) * width;
 }
 
 /** Bindings that a slot takes. */
 export function bindingsOf(slot: Slot): number {
-  return slot.piece === undefined ? 1 : Math.ceil(slot.storage.elements.most / slot.width / slot.piece);
+  if (slot.piece === undefined) return 1;
+  return Math.ceil((slot.storage.elements.most * dtypeBytes(slot.storage.dtype)) / unitBytes(slot) / slot.piece);
 }
 
-/** The element at an index, as text. */
+/** The array element at an index, as text. */
 export function elementText(slot: Slot, at: string): string {
   return slot.piece === undefined ? `${slot.name}[${at}]` : `load_${slot.name}(${at})`;
 }

@@ -4,10 +4,11 @@ import type { Axis, Size } from '../dsl/axis.ts';
 import { multiplySizes } from '../dsl/axis.ts';
 import { order, type Builder, type Node } from '../dsl/graph.ts';
 import type { Attrs } from '../dsl/op.ts';
+import { mapOp } from '../dsl/ops/map.ts';
 import { typeAttrs } from '../dsl/ops/source.ts';
 import { pad, rearrange, slice } from '../dsl/ops/view.ts';
 import { isFixed } from './fixed.ts';
-import { loaded, type SplitGraph } from './load-time.ts';
+import { isWidening, loaded, type SplitGraph } from './load-time.ts';
 import { mapGraph, must } from './pass.ts';
 import { productOf, type Product } from './schedule/contract.ts';
 
@@ -37,10 +38,26 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
     if (!isFixed(b) || typeof columns !== 'number' || columns < fewestColumns) return contract;
     const known = packed.get(b);
     const packing = packingOf(product, columns);
-    const view = known ?? unpack(store(pack(fromParameters(b), packing), contract), packing);
+    const view = known ?? packedView(fromParameters(b), packing, contract);
     packed.set(b, view);
     const inputs = contract.inputs.map((input) => (input === b ? view : input));
     return builder.make(contract.op, inputs, contract.attrs, contract.origin);
+  }
+
+  /** Weights that are widened from 16 bits are packed as they are, and widened where they are read. */
+  function packedView(weights: Node, packing: Packing, contract: Node): Node {
+    const narrow = narrowed(weights);
+    const view = unpack(store(pack(narrow ?? weights, packing), contract), packing);
+    return narrow === undefined ? view : builder.make(mapOp('cast'), [view], { to: weights.type.dtype }, weights.origin);
+  }
+
+  /** The same weights without the cast that widens them; undefined when there is none, or arithmetic after it. */
+  function narrowed(node: Node): Node | undefined {
+    if (isWidening(node)) return node.inputs[0];
+    if (node.op.kind !== 'view' && node.op.kind !== 'join') return undefined;
+    const inputs = node.inputs.flatMap((input) => narrowed(input) ?? []);
+    const same = inputs.length === node.inputs.length && inputs.every((input) => input.type.dtype === inputs[0]?.type.dtype);
+    return same ? builder.make(node.op, inputs, node.attrs, node.origin) : undefined;
   }
 
   /** The weights in terms of the load graph: its own leaves are parameters. */

@@ -49,7 +49,8 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
   const place = (node: Node): Node => {
     if (node.op.kind === 'source' || (cheap.get(node) ?? Infinity) <= cheapFlops) return node;
     const [x] = node.inputs;
-    if (node.op.kind !== 'view' || x === undefined) return leaf(node);
+    // A 16-bit parameter is widened where it is read, and stays narrow in memory.
+    if ((node.op.kind !== 'view' && !isWidening(node)) || x === undefined) return leaf(node);
     const below = place(x);
     return below === x ? node : builder.make(node.op, [below], node.attrs, node.origin);
   };
@@ -60,6 +61,12 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
   }
   const main = mapGraph(graph, (node) => (isFixed(node) ? place(node) : must(made, node)));
   return { load: { outputs, updates: [] }, main };
+}
+
+/** A cast from a 16-bit float. */
+export function isWidening(node: Node): boolean {
+  const dtype = node.inputs[0]?.type.dtype;
+  return node.op.name === 'cast' && node.type.dtype === 'f32' && (dtype === 'f16' || dtype === 'bf16');
 }
 
 /** Operations per element where a node depends on indices and single numbers only; otherwise infinite. */

@@ -3,12 +3,13 @@ import { addSizes, type Axis, type Size } from '../dsl/axis.ts';
 import type { Node } from '../dsl/graph.ts';
 import type { DType, JoinOp, ViewOp } from '../dsl/op.ts';
 import { computeType } from '../dsl/ops/map.ts';
-import { code, like, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
+import { code, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, divide, indexMath, isMultiple, mentions, scale, sizeIndex, substitute, variable, type Guard, type Index } from './index-math.ts';
 import { indexText } from './index-text.ts';
 import { dtypeBytes } from './cost.ts';
-import { elementText, loopVariable, type Block, type Slot } from './kernel.ts';
+import { loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { loaded, stored } from './stored.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
 
 /** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
@@ -207,9 +208,8 @@ export class Lowering {
 
   /** Elements in one binding of a tensor that is over the limit; pieces start at aligned offsets. */
   #piece({ storage }: Placement, width: Width): number | undefined {
-    const bytes = dtypeBytes(storage.dtype);
-    if (storage.elements.most * bytes <= this.#maxBindingBytes) return undefined;
-    return (Math.floor(this.#maxBindingBytes / pieceAlignment) * pieceAlignment) / (bytes * width);
+    if (storage.elements.most * dtypeBytes(storage.dtype) <= this.#maxBindingBytes) return undefined;
+    return (Math.floor(this.#maxBindingBytes / pieceAlignment) * pieceAlignment) / unitBytes({ storage, width });
   }
 
   /** Writes the value of a root; in vectors when four neighbours in memory are four neighbours along the quad. */
@@ -252,21 +252,6 @@ function compose(lanes: readonly Code[]): Code {
   if (first === undefined) throw new TypeError('no lanes');
   const type = vectorType(first.type);
   return code(`${type}(${lanes.map((l) => l.text).join(', ')})`, type, lanes.flatMap((l) => l.needs));
-}
-
-/** From the stored format to the format of arithmetic: 16-bit floats widen, bool is a word that is not 0. */
-function loaded(at: Code, slot: Slot, dtype: DType): Code {
-  const raw = elementText(slot, at.text);
-  const type = typeOf(dtype, slot.width);
-  if (dtype === 'f16') return code(`${type}(${raw})`, type);
-  if (dtype === 'bool') return code(`(${raw} != ${slot.width === 4 ? 'vec4u(0u)' : '0u'})`, type);
-  return code(raw, type);
-}
-
-function stored(value: Code, dtype: DType): Code {
-  if (dtype === 'f16') return code(value.type === 'f32' ? `f16(${value.text})` : `vec4<f16>(${value.text})`, value.type, value.needs);
-  if (dtype === 'bool') return code(value.type === 'bool' ? `select(0u, 1u, ${value.text})` : `select(vec4u(0u), vec4u(1u), ${value.text})`, like(value.type, 'u32'), value.needs);
-  return value;
 }
 
 function at(index: IndexMap, name: string): Index {

@@ -9,7 +9,7 @@ import { dtypeBytes } from './cost.ts';
 import { emit, type Access } from './emit.ts';
 import { formulaOf } from './formula.ts';
 import { sizeIndex } from './index-math.ts';
-import { bindingsOf } from './kernel.ts';
+import { bindingsOf, unitBytes } from './kernel.ts';
 import type { SplitGraph } from './load-time.ts';
 import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from './plan.ts';
@@ -99,7 +99,7 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
     const bindings: PlanBinding[] = slots.flatMap((s) => {
       const place = must(places.get(s.storage));
       const whole = bytesOf(s.storage);
-      const piece = s.piece === undefined ? whole : s.piece * s.width * dtypeBytes(s.storage.dtype);
+      const piece = s.piece === undefined ? whole : s.piece * unitBytes(s);
       return Array.from({ length: bindingsOf(s) }, (_, i) => ({ buffer: place.buffer, offset: place.offset + i * piece, bytes: Math.min(piece, whole - i * piece) }));
     });
     if (made.access.length > bindings.length && symbolBuffer !== undefined) bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });

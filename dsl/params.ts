@@ -2,6 +2,8 @@
 import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
 import type { Builder, Node } from './graph.ts';
+import type { DType } from './op.ts';
+import { mapOp } from './ops/map.ts';
 import { param, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
 import type { Distinct } from './pattern-types.ts';
@@ -17,6 +19,8 @@ export interface ParamSource {
   names(): Iterable<string> | undefined;
   /** Row-major values. */
   read(path: string, shape: readonly number[]): Float32Array;
+  /** The dtype that a tensor is stored in. Where `dtype` is f32, a 16-bit tensor stays 16 bits wide on the device and is widened as it is read. */
+  readonly storedAs?: ((path: string) => DType | undefined) | undefined;
 }
 
 /** A place in the tree of parameters. Modules take one and read below it. */
@@ -70,7 +74,11 @@ export class ParamReader {
       const first = new Tensor<string, Float>(this.#builder, known);
       return renamed('get', first, new Map(first.axes.map((axis, i) => [axis.name, names[i] ?? axis.name])));
     }
-    const node = this.#builder.make(param, [], { ...typeAttrs(axes, this.#source.dtype), name: path }, here(path));
+    const { dtype } = this.#source;
+    const stored = this.#source.storedAs?.(path);
+    const isNarrow = dtype === 'f32' && (stored === 'f16' || stored === 'bf16');
+    const raw = this.#builder.make(param, [], { ...typeAttrs(axes, isNarrow ? stored : dtype), name: path }, here(path));
+    const node = isNarrow ? this.#builder.make(mapOp('cast'), [raw], { to: dtype }, here(path)) : raw;
     this.#nodes.set(path, node);
     return new Tensor<S, Float>(this.#builder, node);
   }

@@ -130,6 +130,11 @@ function shardPath(index: string, shard: string): string {
   return path;
 }
 
+/** The dtype of the graph with the same bits. */
+function graphDType(dtype: StoredDType | undefined): DType | undefined {
+  return dtype === 'F16' ? 'f16' : dtype === 'BF16' ? 'bf16' : dtype === 'F32' ? 'f32' : undefined;
+}
+
 function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf: ReadonlyMap<string, SafetensorsFile>, files: readonly SafetensorsFile[], options: CheckpointOptions): Checkpoint {
   const prefix = options.prefix ?? '';
   const stored = new Map<string, StoredTensor>();
@@ -163,6 +168,7 @@ function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf:
     metadata,
     stored,
     shape: (name) => stored.get(prefix + name)?.shape,
+    storedAs: (name) => graphDType(stored.get(prefix + name)?.dtype),
     names: () => [...stored.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
     read(name, shape) {
       checkShape(name, shape);

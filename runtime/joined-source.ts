@@ -27,6 +27,7 @@ export function joinSources(parts: readonly [PlacedSource, ...PlacedSource[]]): 
     dtype,
     shape: (path) => { const own = find(path); return own.source.shape(own.path); },
     names: () => parts.flatMap(({ root, source }) => Array.from(source.names() ?? [], (name) => (root === '' ? name : `${root}.${name}`))),
+    storedAs: (path) => { const own = find(path); return own.source.storedAs?.(own.path); },
     read: (path, shape) => { const own = find(path); return own.source.read(own.path, shape); },
     part: (path, shape, start, count) => {
       const own = find(path);

@@ -5,6 +5,7 @@ import { isFloat } from '../../dsl/op.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { broadcast } from '../../dsl/ops/view.ts';
 import { isFixed } from '../fixed.ts';
+import { isWidening } from '../load-time.ts';
 import type { RulePass } from '../pass.ts';
 import { asProduct, peel, productOf, type Product } from '../product.ts';
 import { axesWithin, namesOf, sameAxes, type Rewriter } from '../rewriter.ts';
@@ -62,6 +63,11 @@ function readByProducts(node: Node, axes: readonly string[], r: Rewriter, depth 
   });
 }
 
+/** Weights whose product with anything would need more room than they have: 16-bit parameters, widened as they are read. */
+function isNarrow(weights: Node): boolean {
+  return isWidening(weights) || ((weights.op.kind === 'view' || weights.op.kind === 'join') && weights.inputs.some(isNarrow));
+}
+
 /** A parameter that something else reads too would be stored twice, once as it is and once folded. */
 function isShared(weights: Node, r: Rewriter): boolean {
   const [x] = weights.inputs;
@@ -93,7 +99,7 @@ function affineOperand(node: Node, name: 'mul' | 'add', r: Rewriter): Affine | u
 /** (x·γ) W = x (γ·W) */
 function scaleIntoWeights(node: Node, r: Rewriter): Node | undefined {
   const affine = affineOperand(node, 'mul', r);
-  if (affine === undefined || isShared(affine.product.weights, r)) return undefined;
+  if (affine === undefined || isNarrow(affine.product.weights) || isShared(affine.product.weights, r)) return undefined;
   const { product, x, step } = affine;
   return productOf(product, x, r.map('mul', product.weights, step), r);
 }
@@ -123,7 +129,7 @@ function associateWeights(node: Node, r: Rewriter): Node | undefined {
   const columns = namesOf(first.roles.columns);
   if (sum.length !== columns.length || !columns.every((name) => sum.includes(outer(name))) || !first.roles.rows.every((row) => outer(row.name) === row.name)) return undefined;
   const [k, m, n] = [count(first.roles.sum), count(first.roles.columns), count(second.roles.columns)];
-  if (k * n > k * m + m * n || isShared(first.weights, r) || isShared(second.weights, r)) return undefined;
+  if (k * n > k * m + m * n || isNarrow(first.weights) || isNarrow(second.weights) || isShared(first.weights, r) || isShared(second.weights, r)) return undefined;
   if (!readOnce(inner, r)) return undefined;
   // The axes summed by the first product get names that nothing here has.
   const taken = new Set([...namesOf(node.type.axes), ...sum, ...namesOf(first.node.type.axes)]);
