@@ -97,7 +97,7 @@ export function addVerify(program: Command): void {
   program.command('verify')
     .description('check golden files against the models')
     .argument('<files...>', 'golden files (.safetensors)')
-    .option('--backend <name>', 'gpu or reference', 'gpu')
+    .option('--backend <name>', 'gpu, reference or onnx', 'gpu')
     .option('--dtype <dtype>', 'f32 or f16', 'f32')
     .action(async (files: readonly string[], options: VerifyOptions) => {
       if (!await verify(files, options, (text) => process.stdout.write(`${text}\n`))) process.exitCode = 1;

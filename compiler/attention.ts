@@ -1,6 +1,6 @@
 // Recognises attention by what it is made of: a contraction, maps over its scores, softmax along the keys, and a contraction with the values.
 import type { Axis } from '../dsl/axis.ts';
-import { axisNames, type Node } from '../dsl/graph.ts';
+import type { Node } from '../dsl/graph.ts';
 import { roles } from '../dsl/ops/contract.ts';
 import { matchSoftmax } from './composites.ts';
 

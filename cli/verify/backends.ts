@@ -101,5 +101,7 @@ function inputsRead(graph: Graph): ReadonlySet<string> {
 export async function openBackend(name: string): Promise<Backend> {
   if (name === 'reference') return referenceBackend();
   if (name === 'gpu') return gpuBackend();
-  throw new OpabiniaError(`there is no backend '${name}'`, { op: 'verify', advice: 'gpu or reference' });
+  // Imported only when asked for: ONNX Runtime is a development dependency.
+  if (name === 'onnx') return (await import('./onnx-runtime.ts')).onnxBackend();
+  throw new OpabiniaError(`there is no backend '${name}'`, { op: 'verify', advice: 'gpu, reference or onnx' });
 }

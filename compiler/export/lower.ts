@@ -2,10 +2,10 @@
 import { addSizes, axisOf, multiplySizes, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { axisNames, describe, type Node } from '../../dsl/graph.ts';
-import type { FoldOp, JoinOp, MapOp, ViewOp } from '../../dsl/op.ts';
+import type { FoldOp, MapOp, ViewOp } from '../../dsl/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import { axesOf } from '../../dsl/ops/source.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
+import { scalar } from '../composites.ts';
 import { castTo, elementOf, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { namesOf, Values, type Value } from './values.ts';
 import { Element, type Writer } from './writer.ts';
@@ -19,13 +19,17 @@ export class Lowering {
   readonly writer: Writer;
   readonly values: Values;
   readonly #known = new Map<Node, Value>();
+  readonly #produce: (node: Node) => void;
 
-  constructor(writer: Writer) {
+  /** `produce` is asked for a node that a reader needs and that was not lowered yet; it must `set` it. */
+  constructor(writer: Writer, produce: (node: Node) => void) {
     this.writer = writer;
     this.values = new Values(writer);
+    this.#produce = produce;
   }
 
   value(node: Node): Value {
+    if (!this.#known.has(node)) this.#produce(node);
     const known = this.#known.get(node);
     if (known === undefined) throw new TypeError(`${describe(node)} was used before it was exported`);
     return known;
@@ -52,7 +56,7 @@ export class Lowering {
       case 'map': return this.#map(node, op);
       case 'fold': return this.#fold(node, op);
       case 'view': return this.#view(node, op);
-      case 'join': return this.#join(node, op);
+      case 'join': return this.#join(node);
       case 'gather': return this.#gather(node);
       case 'contract': return this.#rounded(node, this.#contract(node));
       default: return op satisfies never;
@@ -78,32 +82,26 @@ export class Lowering {
     const widest = seen.map((input) => this.value(input)).reduce((a, b) => (b.axes.length > a.axes.length ? b : a));
     const order = [...widest.axes, ...node.type.axes.filter((axis) => axisOf(widest.axes, axis.name) === undefined)];
     const x = seen.map((input) => this.values.aligned(this.value(input), namesOf(order)));
-    const tensor = row({ writer: this.writer, x, from: node.inputs.map((input) => input.type.dtype), to: node.type.dtype, attrs: node.attrs, known: (i) => scalarOf(seen[i]) });
+    const tensor = row({ writer: this.writer, x, from: node.inputs.map((input) => input.type.dtype), to: node.type.dtype, attrs: node.attrs, known: (i) => (seen[i] === undefined ? undefined : scalar(seen[i])) });
     const value = { tensor, axes: order };
     return exactMaps.has(op.name) ? value : this.#rounded(node, value);
   }
 
-  /** The operands of a map without broadcasts that the operator does by itself. */
+  /** The operands of a map without the broadcasts that the operator does by itself. */
   #seenThrough(node: Node): readonly Node[] {
     const inner = node.inputs.map((input) => {
       let seen = input;
-      while (seen.op.name === 'broadcast' && seen.inputs[0] !== undefined && this.has(seen.inputs[0])) seen = seen.inputs[0];
+      while (seen.op.name === 'broadcast' && seen.inputs[0] !== undefined) seen = seen.inputs[0];
       return seen;
     });
     for (const axis of node.type.axes) {
-      // The shape comes from somewhere: one operand is broadcast after all.
       if (inner.some((seen) => axisOf(seen.type.axes, axis.name) !== undefined)) continue;
+      // The result has the shape of its operands together: an axis that is only broadcast must be written out once.
       const place = node.inputs.findIndex((input) => axisOf(input.type.axes, axis.name) !== undefined);
       const whole = node.inputs[place];
       if (whole !== undefined) inner[place] = whole;
     }
-    // The operator's result has the shape of its operands together.
-    return inner.map((seen, i) => this.#materialised(seen, node.inputs[i]));
-  }
-
-  /** A broadcast is written when somebody reads it as a tensor of its own. */
-  #materialised(node: Node, _asked: Node | undefined): Node {
-    return node;
+    return inner;
   }
 
   #fold(node: Node, op: FoldOp): Value {
@@ -213,7 +211,7 @@ export class Lowering {
 
   // ---- joins and gathers -----------------------------------------------------------------------------------------
 
-  #join(node: Node, _op: JoinOp): Value {
+  #join(node: Node): Value {
     const name = String(node.attrs['axis']);
     const order = namesOf(this.value(this.#operand(node, 0)).axes);
     const parts = node.inputs.map((input) => this.values.inOrder(this.value(input), order).tensor);
@@ -270,15 +268,4 @@ export class Lowering {
     const flat = rowGroups.length + batchAxes.length + 1 === axes.length && rowGroups.every((group) => group.length === 1) && columnAxes.length === 1;
     return { tensor: flat ? product : writer.reshape(product, axes.map((axis) => [axis.size])), axes };
   }
-}
-
-/** The number that a node is everywhere, if it is a constant without axes. */
-function scalarOf(node: Node | undefined): number | undefined {
-  const values = node?.attrs['values'];
-  return node?.op.name === 'const' && values instanceof Float64Array && node.type.axes.length === 0 ? values[0] : undefined;
-}
-
-/** The sizes of a source's stated axes. */
-export function statedAxes(node: Node): readonly Axis[] {
-  return axesOf(node.attrs['axes']);
 }

@@ -35,8 +35,8 @@ export class Writer {
   readonly #names = new Map<string, number>();
   readonly #shared = new Map<string, string>();
   readonly #symbols = new Map<string, string>();
+  readonly #renamed = new Map<string, string>();
   #source: Source = { path: '', doc: '', properties: [] };
-  #first = 0;
 
   // ---- names -----------------------------------------------------------------------------------------------------
 
@@ -53,15 +53,14 @@ export class Writer {
 
   // ---- nodes -----------------------------------------------------------------------------------------------------
 
-  /** Nodes emitted from here on belong to this node of our graph. */
-  begin(source: Source): void {
+  /** Nodes emitted by `build` belong to this node of our graph; `total` is what is counted once: FLOPs and bytes, at the last of them. */
+  within(source: Source, total: Source['properties'], build: () => void): void {
+    const outer = this.#source;
+    const first = this.nodes.length;
     this.#source = source;
-    this.#first = this.nodes.length;
-  }
-
-  /** Gives the last node emitted since `begin` what is counted once: FLOPs and bytes. */
-  end(properties: readonly (readonly [key: string, value: string])[]): void {
-    if (this.nodes.length > this.#first) this.nodes.at(-1)?.metadataProps.push(...properties.map(([key, value]) => property(key, value)));
+    build();
+    this.#source = outer;
+    if (this.nodes.length > first) this.nodes.at(-1)?.metadataProps.push(...total.map(([key, value]) => property(key, value)));
   }
 
   emit(opType: string, inputs: readonly string[], attrs: { readonly [name: string]: AttrValue } = {}, domain = ''): string {
@@ -80,6 +79,23 @@ export class Writer {
       docString: doc.toWellFormed(), metadataProps: properties.map(([key, value]) => property(key, value)),
     }));
     return names;
+  }
+
+  /** Makes `tensor` an output of the graph under this name: its own where a node makes it and no other output has renamed it, else by Identity. */
+  nameOutput(tensor: string, name: string): void {
+    const made = this.nodes.some((node) => node.output.includes(tensor));
+    if (made && !this.#renamed.has(tensor)) this.#renamed.set(tensor, name);
+    else this.nodes.push(create(NodeProtoSchema, { name: this.unique(`${name}/Identity`), opType: 'Identity', input: [tensor], output: [name] }));
+  }
+
+  /** The nodes with all names final. */
+  finished(): readonly NodeProto[] {
+    const final = (tensor: string): string => this.#renamed.get(tensor) ?? tensor;
+    for (const node of this.nodes) {
+      node.input = node.input.map(final);
+      node.output = node.output.map((tensor) => final(tensor));
+    }
+    return this.nodes;
   }
 
   // ---- constants -------------------------------------------------------------------------------------------------

@@ -1,0 +1,226 @@
+// Composites as the operators that ONNX Runtime has fused kernels for.
+import { axisOf, type Axis, type Size } from '../../dsl/axis.ts';
+import { isFloat } from '../../dsl/op.ts';
+import type { Node } from '../../dsl/graph.ts';
+import { findAttention } from '../attention.ts';
+import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../composites.ts';
+import type { Lowering } from './lower.ts';
+import { elementOf } from './maps.ts';
+import { namesOf, type Value } from './values.ts';
+import { contrib } from './writer.ts';
+
+export interface Fused {
+  /** What it reads. */
+  readonly operands: readonly Node[];
+  /** What it stands for, itself included. */
+  readonly nodes: readonly Node[];
+  /** Sets the value of the node, and of others that the operator gives besides. */
+  readonly lower: (lowering: Lowering, node: Node) => void;
+}
+
+/** Who reads a node, and whether its value is asked for outside of the graph. */
+export interface Surroundings {
+  readonly readers: (node: Node) => readonly Node[];
+  readonly leaves: (node: Node) => boolean;
+}
+
+/** The composite that ends in this node. */
+export function fusedAt(node: Node, around: Surroundings): Fused | undefined {
+  if (node.type.dtype === 'bf16') return undefined;
+  switch (node.op.kind) {
+    case 'contract': return attentionAt(node, around);
+    case 'map': return normAt(node) ?? activationAt(node) ?? softmaxAt(node);
+    default: return undefined;
+  }
+}
+
+// ---- norms, activations, softmax -----------------------------------------------------------------------------------
+
+/** `x` of a cast from f16 to f32: the fused kernels compute in f32 inside. */
+function narrow(node: Node | undefined): Node | undefined {
+  const inner = node?.op.name === 'cast' && node.type.dtype === 'f32' ? node.inputs[0] : undefined;
+  return inner?.type.dtype === 'f16' ? inner : undefined;
+}
+
+function normAt(node: Node): Fused | undefined {
+  const inside = node.op.name === 'cast' && node.type.dtype === 'f16' ? node.inputs[0] : undefined;
+  if (inside === undefined) {
+    const norm = matchNorm(node);
+    return norm === undefined ? undefined : fusedNorm(norm, norm.nodes);
+  }
+  const norm = matchNorm(inside);
+  if (norm === undefined) return undefined;
+  const [x, weight, bias] = [narrow(norm.x), narrow(norm.weight), narrow(norm.bias)];
+  if (x === undefined || (norm.weight !== undefined && weight === undefined) || (norm.bias !== undefined && bias === undefined)) return undefined;
+  return fusedNorm({ ...norm, x, weight, bias }, [node, ...norm.nodes]);
+}
+
+function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
+  const { x, weight, bias } = norm;
+  const sum = residual(norm);
+  return {
+    operands: [...(sum?.inputs ?? [x]), ...(weight === undefined ? [] : [weight]), ...(bias === undefined ? [] : [bias])],
+    nodes,
+    lower: (lowering, node) => {
+      const { writer } = lowering;
+      const last = (value: Value): Value => lowering.values.inOrder(value, [...namesOf(value.axes).filter((name) => name !== norm.axis.name), norm.axis.name]);
+      const width = Number(norm.axis.size);
+      const scale = weight === undefined ? writer.constant(elementOf[x.type.dtype], [width], new Float32Array(width).fill(1)) : lowering.value(weight).tensor;
+      const offset = bias === undefined ? [] : [lowering.value(bias).tensor];
+      if (sum === undefined || lowering.has(sum)) {
+        const value = last(lowering.value(x));
+        const attrs = { axis: -1n, epsilon: norm.eps };
+        const tensor = norm.kind === 'layer' ? writer.emit('LayerNormalization', [value.tensor, scale, ...offset], attrs) : writer.emit('SimplifiedLayerNormalization', [value.tensor, scale, ...offset], attrs);
+        lowering.set(node, { tensor, axes: value.axes });
+        return;
+      }
+      const [a, b] = sum.inputs.map((input) => lowering.value(input));
+      if (a === undefined || b === undefined) throw new TypeError('a sum has two operands');
+      const left = last(a);
+      const right = lowering.values.inOrder(b, namesOf(left.axes));
+      const skip = norm.kind === 'layer' ? 'SkipLayerNormalization' : 'SkipSimplifiedLayerNormalization';
+      const [normed = '', , , added = ''] = writer.emitSeveral(skip, [left.tensor, right.tensor, scale, ...offset], 4, { epsilon: norm.eps }, contrib, (output) => output === 0 || output === 3);
+      lowering.set(sum, { tensor: added, axes: left.axes });
+      lowering.set(node, { tensor: normed, axes: left.axes });
+    },
+  };
+}
+
+/** The sum in front of a norm, when the operator for both takes it: three axes, two operands of the same shape. */
+function residual({ x, weight }: Norm): Node | undefined {
+  const [a, b] = x.inputs;
+  if (x.op.name !== 'add' || x.type.axes.length !== 3 || weight === undefined || a === undefined || b === undefined) return undefined;
+  return [a, b].every((input) => input.op.name !== 'broadcast' && input.type.axes.length === 3) ? x : undefined;
+}
+
+function activationAt(node: Node): Fused | undefined {
+  const found = matchActivation(node);
+  if (found === undefined) return undefined;
+  const { kind, alpha, x } = found;
+  return {
+    operands: [x], nodes: found.nodes,
+    lower: (lowering) => {
+      const value = lowering.value(x);
+      const { writer } = lowering;
+      const tensor = kind === 'sigmoid' ? writer.emit('QuickGelu', [value.tensor], { alpha }, contrib) : writer.emit('Gelu', [value.tensor], kind === 'geluTanh' ? { approximate: 'tanh' } : {});
+      lowering.set(node, { ...value, tensor });
+    },
+  };
+}
+
+function softmaxAt(node: Node): Fused | undefined {
+  const found = matchSoftmax(node);
+  if (found === undefined || (found.nodes[0]?.op.name === 'cast' && node.type.dtype !== 'f16')) return undefined;
+  const casts = found.nodes.filter((inner) => inner.op.name === 'cast');
+  const logits = casts.length === 0 ? found.logits : narrow(found.logits);
+  if (logits === undefined || casts.length > 1) return undefined;
+  return {
+    operands: [logits], nodes: found.nodes,
+    lower: (lowering) => {
+      const value = lowering.value(logits);
+      const axis = value.axes.findIndex((other) => other.name === found.axis);
+      lowering.set(node, { ...value, tensor: lowering.writer.emit('Softmax', [value.tensor], { axis: BigInt(axis) }) });
+    },
+  };
+}
+
+// ---- attention -----------------------------------------------------------------------------------------------------
+
+/** What happens to the scores before the softmax: multiplied by `scale`, then masked and shifted. */
+interface Logits {
+  readonly scale: number;
+  readonly steps: readonly Step[];
+}
+
+type Step = { readonly kind: 'add'; readonly bias: Node } | { readonly kind: 'where'; readonly mask: Node; readonly low: number };
+
+function readLogits(logits: Node, scores: Node): Logits | undefined {
+  let scale = 1;
+  const steps: Step[] = [];
+  for (let node = logits; node !== scores;) {
+    const [a, b, c] = node.inputs;
+    if (a === undefined) return undefined;
+    if (node.op.name === 'cast') node = a;
+    else if (node.op.name === 'where' && b !== undefined && c !== undefined) {
+      const low = scalar(c);
+      if (low === undefined || low > -1e30) return undefined;
+      steps.push({ kind: 'where', mask: a, low });
+      node = b;
+    } else if (node.op.name === 'mul' && b !== undefined) {
+      const factor = scalar(b) ?? scalar(a);
+      if (factor === undefined) return undefined;
+      if (steps.length > 0 && steps.some((step) => step.kind === 'add')) return undefined;
+      // The scores are multiplied first: what was added before a multiplication would be multiplied too.
+      scale *= factor;
+      node = scalar(b) === undefined ? b : a;
+    } else if (node.op.name === 'add' && b !== undefined) {
+      const isScores = (x: Node): boolean => x.type.axes.length === logits.type.axes.length && dependsOn(x, scores);
+      if (isScores(a) === isScores(b)) return undefined;
+      steps.push({ kind: 'add', bias: isScores(a) ? b : a });
+      node = isScores(a) ? a : b;
+    } else return undefined;
+  }
+  return { scale, steps: steps.toReversed() };
+}
+
+function dependsOn(node: Node, wanted: Node): boolean {
+  return node === wanted || (node.op.kind === 'map' && node.inputs.some((input) => dependsOn(input, wanted)));
+}
+
+function attentionAt(product: Node, around: Surroundings): Fused | undefined {
+  const found = findAttention(product, around.readers, around.leaves);
+  if (found === undefined || !isFloat(product.type.dtype)) return undefined;
+  const { query, key, value, batch, rows, keys, depth, width } = found;
+  const logits = readLogits(found.logits, found.scores);
+  const everywhere = batch.every((axis) => [query, key, value].every((x) => axisOf(x.type.axes, axis.name) !== undefined));
+  const complete = query.type.axes.length === batch.length + rows.length + depth.length;
+  // A mask of f16 cannot hold a number that wipes out any score.
+  if (logits === undefined || !everywhere || !complete || rows.length === 0 || (product.type.dtype === 'f16' && logits.steps.length > 0)) return undefined;
+  const heads = batch.findLast((axis) => typeof axis.size === 'number');
+  const outer = batch.filter((axis) => axis !== heads);
+  const inner = heads === undefined ? [] : [heads];
+  return {
+    operands: [query, key, value, ...logits.steps.map((step) => (step.kind === 'add' ? step.bias : step.mask))],
+    nodes: [...found.nodes],
+    lower: (lowering, node) => {
+      const { writer, values } = lowering;
+      const q = values.grouped(lowering.value(query), [outer, rows, [...inner, ...depth]]);
+      const k = values.grouped(lowering.value(key), [outer, keys, [...inner, ...depth]]);
+      const v = values.grouped(lowering.value(value), [outer, keys, [...inner, ...width]]);
+      const bias = attentionBias(lowering, logits, { outer, inner, rows, keys });
+      const tensor = writer.emit('MultiHeadAttention', bias === undefined ? [q, k, v] : [q, k, v, '', '', bias], { num_heads: BigInt(Number(heads?.size ?? 1)), scale: logits.scale }, contrib);
+      const axes = [...outer, ...rows, ...inner, ...width];
+      const flat = outer.length === 1 && rows.length === 1 && inner.length === 0;
+      lowering.set(node, { tensor: flat ? tensor : writer.reshape(tensor, axes.map((axis) => [axis.size])), axes });
+    },
+  };
+}
+
+interface Grid {
+  readonly outer: readonly Axis[];
+  readonly inner: readonly Axis[];
+  readonly rows: readonly Axis[];
+  readonly keys: readonly Axis[];
+}
+
+/** What is added to the scores, of four axes: batch, heads, rows, keys; the first two are 1 where nothing depends on them. */
+function attentionBias(lowering: Lowering, { steps }: Logits, { outer, inner, rows, keys }: Grid): string | undefined {
+  if (steps.length === 0) return undefined;
+  const { writer, values } = lowering;
+  const sources = steps.map((step) => lowering.value(step.kind === 'add' ? step.bias : step.mask));
+  const used = (axes: readonly Axis[]): readonly Axis[] => (axes.some((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? axes : []);
+  const axes = [...used(outer), ...used(inner), ...rows, ...keys];
+  const thin = (value: Value): string => values.aligned(value, namesOf(axes), true);
+  let sum: string | undefined;
+  for (const [i, step] of steps.entries()) {
+    const source = sources[i];
+    if (source === undefined) continue;
+    if (step.kind === 'add') sum = sum === undefined ? thin(source) : writer.emit('Add', [sum, thin(source)]);
+    else sum = writer.emit('Where', [thin(source), sum ?? writer.constant(elementOf.f32, [], [0]), writer.constant(elementOf.f32, [], [step.low])]);
+  }
+  if (sum === undefined) return undefined;
+  const full = axes.every((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? sum : writer.emit('Expand', [sum, writer.sizes(axes.map((axis) => axis.size))]);
+  const group = (part: readonly Axis[]): readonly Size[] => used(part).map((axis) => axis.size);
+  const shape = [group(outer), group(inner), rows.map((axis) => axis.size), keys.map((axis) => axis.size)];
+  return shape.every((part) => part.length === 1) ? full : writer.reshape(full, shape);
+}

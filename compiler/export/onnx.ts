@@ -1,0 +1,300 @@
+// A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
+import { create, toBinary } from '@bufbuild/protobuf';
+import { printSize, sizeSymbols, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { describe, order, type Graph, type Node, type Update } from '../../dsl/graph.ts';
+import type { Attr, Attrs, DType } from '../../dsl/op.ts';
+import { costOf, dtypeBytes, elementsOf } from '../cost.ts';
+import { readersOf } from '../pass.ts';
+import { fusedAt, type Fused } from './fused.ts';
+import {
+  GraphProtoSchema, ModelProtoSchema, OperatorSetIdProtoSchema, TensorProto_DataLocation, TensorProtoSchema, TensorShapeProto_DimensionSchema, TensorShapeProtoSchema,
+  TypeProto_TensorSchema, TypeProtoSchema, ValueInfoProtoSchema, type ValueInfoProto,
+} from './gen/onnx_pb.js';
+import { cannotExport, Lowering } from './lower.ts';
+import { castTo, elementOf, roundBf16 } from './maps.ts';
+import { namesOf, type Value } from './values.ts';
+import { bytesOf, contrib, Element, opset, property, Writer, type Source } from './writer.ts';
+
+/** Where a parameter stands in a file, as it is. */
+export interface StoredWeight {
+  readonly dtype: 'F64' | 'F32' | 'F16' | 'BF16';
+  /** The file, relative to the model's. */
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Where the model finds its parameters. */
+export interface Weights {
+  /** A place in a file that the model will refer to; undefined where the values go into the model. */
+  placeOf?(path: string, shape: readonly number[]): StoredWeight | undefined;
+  /** Row-major values. */
+  read(path: string, shape: readonly number[]): ArrayLike<number>;
+}
+
+export interface ExportOptions {
+  readonly weights: Weights;
+  /** Only operators that ONNX itself defines by elementary ones; by default composites are single operators. */
+  readonly plain?: boolean;
+  readonly name?: string;
+}
+
+/** One input or output of the model, and what it is in our graph. */
+export interface Port {
+  readonly kind: 'input' | 'state' | 'symbol' | 'output';
+  /** Its name in our graph. */
+  readonly name: string;
+  /** Its name in the model. */
+  readonly tensor: string;
+  readonly dtype: DType | 'i64';
+  readonly axes: readonly Axis[];
+}
+
+export interface OnnxModel {
+  readonly bytes: Uint8Array;
+  readonly inputs: readonly Port[];
+  /** Outputs, then the states that the graph writes, as they are after the run. */
+  readonly outputs: readonly Port[];
+  /** How many operators of each name. */
+  readonly operators: ReadonlyMap<string, number>;
+}
+
+const embeddedLimit = 1.5e9;
+
+/**
+ * The model. A symbol that no input's shape shows is an input of its own (int64, no axes). Throws `OpabiniaError` for a node that
+ * ONNX has no operators for, and when the embedded parameters are more than a model file can hold.
+ */
+export function exportOnnx(graph: Graph, options: ExportOptions): OnnxModel {
+  return new Exporter(graph, options).run();
+}
+
+const nameOf = (node: Node): string => String(node.attrs['name']);
+
+class Exporter {
+  readonly #graph: Graph;
+  readonly #options: ExportOptions;
+  readonly #writer = new Writer();
+  readonly #lowering: Lowering;
+  readonly #nodes: readonly Node[];
+  readonly #fused = new Map<Node, Fused>();
+  readonly #inputs: Port[] = [];
+  readonly #outputs: Port[] = [];
+  #embedded = 0;
+
+  constructor(graph: Graph, options: ExportOptions) {
+    this.#graph = graph;
+    this.#options = options;
+    this.#nodes = order(graph);
+    this.#lowering = new Lowering(this.#writer, (node) => this.#produce(node));
+  }
+
+  run(): OnnxModel {
+    for (const name of ['input', 'state']) for (const node of this.#nodes) if (node.op.name === name) this.#input(node);
+    this.#bindSymbols();
+    // Names that the user gave come before those that we make.
+    const outputs = [...this.#graph.outputs].map(([name, node]) => ({ name, node, tensor: this.#writer.unique(name) }));
+    const states = [...Map.groupBy(this.#graph.updates, (update) => update.state)].map(([state, updates]) => ({ state, updates, tensor: this.#writer.unique(`${nameOf(state)}.next`) }));
+    for (const node of this.#nodes) if (node.op.kind === 'source' && !this.#lowering.has(node)) this.#produce(node);
+    if (this.#options.plain !== true) this.#findComposites();
+    for (const node of this.#needed()) if (!this.#lowering.has(node) && node.op.name !== 'broadcast') this.#produce(node);
+    for (const { name, node, tensor } of outputs) this.#output('output', name, node.type.dtype, node.type.axes, this.#lowering.declared(node), tensor);
+    for (const { state, updates, tensor } of states) this.#output('state', nameOf(state), state.type.dtype, state.type.axes, this.#updated(state, updates), tensor);
+    return this.#finish();
+  }
+
+  // ---- inputs ----------------------------------------------------------------------------------------------------
+
+  #input(node: Node): void {
+    const { dtype, axes } = node.type;
+    const tensor = this.#writer.unique(nameOf(node));
+    this.#inputs.push({ kind: node.op.name === 'state' ? 'state' : 'input', name: nameOf(node), tensor, dtype, axes });
+    this.#writer.within(sourceOf(node), [], () => {
+      const inner = dtype === 'u32' ? castTo(this.#writer, tensor, Element.INT64) : dtype === 'bf16' ? roundBf16(this.#writer, tensor) : tensor;
+      this.#lowering.set(node, { tensor: inner, axes });
+    });
+  }
+
+  /** A symbol's value is read off the shape of an input where one shows it. */
+  #bindSymbols(): void {
+    const symbols = new Map<string, SizeSymbol>();
+    for (const node of this.#nodes) for (const symbol of [...node.type.axes.flatMap((axis) => sizeSymbols(axis.size)), ...Object.values(node.attrs).flatMap(symbolsIn)]) symbols.set(symbol.name, symbol);
+    for (const update of this.#graph.updates) for (const size of update.at.values()) for (const symbol of sizeSymbols(size)) symbols.set(symbol.name, symbol);
+    for (const symbol of symbols.values()) this.#writer.within({ path: symbol.name, doc: `the symbol ${symbol.name}, ${symbol.least} to ${symbol.bound}`, properties: [] }, [], () => this.#bindSymbol(symbol));
+  }
+
+  #bindSymbol(symbol: SizeSymbol): void {
+    const writer = this.#writer;
+    for (const { axes, tensor } of this.#inputs) {
+      for (const [place, { size }] of axes.entries()) {
+        const [term, ...more] = typeof size === 'number' ? [] : size.terms;
+        if (typeof size === 'number' || term === undefined || more.length > 0 || term.symbol.name !== symbol.name) continue;
+        let value = writer.emit('Shape', [tensor], { start: BigInt(place), end: BigInt(place + 1) });
+        if (size.constant !== 0) value = writer.emit('Sub', [value, writer.ints([size.constant])]);
+        if (term.times !== 1) value = writer.emit('Div', [value, writer.ints([term.times])]);
+        writer.bindSymbol(symbol, value);
+        return;
+      }
+    }
+    const tensor = writer.unique(symbol.name);
+    this.#inputs.push({ kind: 'symbol', name: symbol.name, tensor, dtype: 'i64', axes: [] });
+    writer.bindSymbol(symbol, writer.emit('Unsqueeze', [tensor, writer.ints([0])]));
+  }
+
+  // ---- nodes -----------------------------------------------------------------------------------------------------
+
+  #findComposites(): void {
+    const readers = readersOf(this.#nodes);
+    const leaving = new Set<Node>([...this.#graph.outputs.values(), ...this.#graph.updates.map((update) => update.value)]);
+    const around = { readers: (node: Node) => readers.get(node) ?? [], leaves: (node: Node) => leaving.has(node) };
+    for (const node of this.#nodes) {
+      const fused = fusedAt(node, around);
+      if (fused !== undefined) this.#fused.set(node, fused);
+    }
+  }
+
+  /** Nodes that something reads, once composites read their operands and not their insides. */
+  #needed(): readonly Node[] {
+    const needed = new Set<Node>();
+    const stack = [...this.#graph.outputs.values(), ...this.#graph.updates.map((update) => update.value)];
+    for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+      if (needed.has(node)) continue;
+      needed.add(node);
+      stack.push(...this.#fused.get(node)?.operands ?? node.inputs);
+    }
+    return this.#nodes.filter((node) => needed.has(node));
+  }
+
+  #produce(node: Node): void {
+    const fused = this.#fused.get(node);
+    const costs = (fused?.nodes ?? [node]).map(costOf);
+    const total = (key: 'flops' | 'bytes'): string => String(costs.reduce((sum, cost) => sum + cost[key], 0));
+    this.#writer.within(sourceOf(node), [['flops', total('flops')], ['bytes', fused === undefined ? total('bytes') : String(moved(fused, node))]], () => {
+      if (fused !== undefined) fused.lower(this.#lowering, node);
+      else this.#lowering.set(node, node.op.kind === 'source' ? this.#source(node) : this.#lowering.lower(node));
+    });
+  }
+
+  #source(node: Node): Value {
+    const { dtype, axes } = node.type;
+    const { values, size } = node.attrs;
+    const writer = this.#writer;
+    switch (node.op.name) {
+      case 'param': return { tensor: this.#parameter(node), axes };
+      case 'const': return { tensor: writer.constant(elementOf[dtype], fixedSizes(node), values instanceof Float64Array ? values : []), axes };
+      case 'extent': return { tensor: castTo(writer, writer.scalarSize(size as Size), elementOf[dtype]), axes };
+      case 'iota': {
+        const length = axes[0]?.size ?? 0;
+        if (typeof length === 'number') return { tensor: writer.constant(elementOf[dtype], [length], Array.from({ length }, (_, i) => i)), axes };
+        return { tensor: castTo(writer, writer.emit('Range', [writer.int(0), writer.scalarSize(length), writer.int(1)]), elementOf[dtype]), axes };
+      }
+      default: throw cannotExport(node, 'this source is not known');
+    }
+  }
+
+  /** An initializer in the file that holds it, or in the model; a cast where the file has another dtype. */
+  #parameter(node: Node): string {
+    const { dtype } = node.type;
+    const [path, shape] = [nameOf(node), fixedSizes(node)];
+    const stored = this.#options.weights.placeOf?.(path, shape);
+    if (stored === undefined) {
+      const bytes = bytesOf(elementOf[dtype], this.#options.weights.read(path, shape));
+      this.#embedded += bytes.length;
+      if (this.#embedded > embeddedLimit) throw new OpabiniaError(`the parameters are more than ${embeddedLimit} bytes, which no single model file holds`, { op: 'export', path, advice: 'keep them in files beside the model: export from a checkpoint directory' });
+      return this.#writer.initializer(path, elementOf[dtype], shape, bytes);
+    }
+    const type = ({ F64: Element.DOUBLE, F32: Element.FLOAT, F16: Element.FLOAT16, BF16: Element.BFLOAT16 } as const)[stored.dtype];
+    const name = this.#writer.unique(path);
+    this.#writer.initializers.push(create(TensorProtoSchema, {
+      name, dataType: type, dims: shape.map(BigInt), dataLocation: TensorProto_DataLocation.EXTERNAL,
+      externalData: [['location', stored.location], ['offset', String(stored.offset)], ['length', String(stored.length)]].map(([key = '', value = '']) => property(key, value)),
+    }));
+    return type === elementOf[dtype] ? name : castTo(this.#writer, name, elementOf[dtype]);
+  }
+
+  // ---- outputs ---------------------------------------------------------------------------------------------------
+
+  #output(kind: Port['kind'], name: string, dtype: DType, axes: readonly Axis[], from: string, tensor: string): void {
+    const outer = dtype === 'u32' ? castTo(this.#writer, from, Element.UINT32) : from;
+    this.#outputs.push({ kind, name, tensor, dtype, axes });
+    this.#writer.nameOutput(outer, tensor);
+  }
+
+  /** The state after its updates, one after the other. */
+  #updated(state: Node, updates: readonly Update[]): string {
+    let current = this.#lowering.declared(state);
+    for (const update of updates) {
+      this.#writer.within(sourceOf(update.value), [], () => { current = this.#written({ tensor: current, axes: state.type.axes }, update, 0); });
+    }
+    return current;
+  }
+
+  /** `old` with the update's value in its range of the axes from `place` on: what stands before, the new part, what stands behind. */
+  #written(old: Value, update: Update, place: number): string {
+    const axis = old.axes[place];
+    const value = this.#lowering.declared(update.value);
+    if (axis === undefined) return value;
+    const count = update.value.type.axes[place]?.size ?? 0;
+    const start = update.at.get(axis.name) ?? 0;
+    if (start === 0 && sizesEqual(count, axis.size)) return this.#written(old, update, place + 1);
+    const writer = this.#writer;
+    const later = old.axes.slice(place + 1).some((other, i) => (update.at.get(other.name) ?? 0) !== 0 || !sizesEqual(update.value.type.axes[place + 1 + i]?.size ?? 0, other.size));
+    const part = (from: string, to: string): string => writer.emit('Slice', [old.tensor, from, to, writer.ints([place])]);
+    const end = writer.emit('Add', [writer.size(start), writer.size(count)]);
+    const middle = later ? this.#written({ tensor: part(writer.size(start), end), axes: old.axes.map((other, i) => (i === place ? { name: other.name, size: count } : other)) }, update, place + 1) : value;
+    return writer.emit('Concat', [part(writer.ints([0]), writer.size(start)), middle, part(end, writer.ints([2 ** 31 - 1]))], { axis: BigInt(place) });
+  }
+
+  // ---- the model -------------------------------------------------------------------------------------------------
+
+  #finish(): OnnxModel {
+    const writer = this.#writer;
+    const nodes = writer.finished();
+    const graph = create(GraphProtoSchema, {
+      name: this.#options.name ?? 'graph', node: [...nodes], initializer: writer.initializers,
+      input: this.#inputs.map(valueInfo), output: this.#outputs.map(valueInfo),
+    });
+    const model = create(ModelProtoSchema, {
+      irVersion: 10n, producerName: 'opabinia', graph,
+      opsetImport: [['', opset], ...(writer.domains.has(contrib) ? [[contrib, 1]] as const : [])].map(([domain, version]) => create(OperatorSetIdProtoSchema, { domain: String(domain), version: BigInt(version ?? 0) })),
+      metadataProps: this.#outputs.filter((port) => port.kind === 'state').map((port) => property(`state ${port.name}`, `${this.#inputs.find((input) => input.kind === 'state' && input.name === port.name)?.tensor ?? ''} -> ${port.tensor}`)),
+    });
+    const operators = new Map<string, number>();
+    for (const node of nodes) operators.set(node.opType, (operators.get(node.opType) ?? 0) + 1);
+    return { bytes: toBinary(ModelProtoSchema, model), inputs: this.#inputs, outputs: this.#outputs, operators };
+  }
+}
+
+function sourceOf(node: Node): Source {
+  const { path, place } = node.origin;
+  return { path, doc: describe(node), properties: place === undefined ? [] : [['source', place]] };
+}
+
+/** Bytes that one operator reads and writes. */
+function moved(fused: Fused, node: Node): number {
+  return [node, ...fused.operands].reduce((sum, { type }) => sum + elementsOf(type.axes) * dtypeBytes(type.dtype), 0);
+}
+
+function fixedSizes(node: Node): readonly number[] {
+  return node.type.axes.map((axis) => {
+    if (typeof axis.size !== 'number') throw cannotExport(node, `axis '${axis.name}' of stored numbers has the symbolic size ${printSize(axis.size)}`);
+    return axis.size;
+  });
+}
+
+function valueInfo({ tensor, dtype, axes }: Port): ValueInfoProto {
+  const elemType = dtype === 'i64' ? Element.INT64 : dtype === 'u32' ? Element.UINT32 : elementOf[dtype];
+  const dim = axes.map((axis) => create(TensorShapeProto_DimensionSchema, {
+    denotation: axis.name, value: typeof axis.size === 'number' ? { case: 'dimValue', value: BigInt(axis.size) } : { case: 'dimParam', value: printSize(axis.size).toWellFormed() },
+  }));
+  const tensorType = create(TypeProto_TensorSchema, { elemType, shape: create(TensorShapeProtoSchema, { dim }) });
+  return create(ValueInfoProtoSchema, { name: tensor, type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensorType } }), docString: namesOf(axes).join(' ') });
+}
+
+function symbolsIn(attr: Attr): readonly SizeSymbol[] {
+  if (typeof attr !== 'object' || attr instanceof Float64Array) return [];
+  if (Array.isArray(attr)) return attr.flatMap((item: Attr) => symbolsIn(item));
+  if ('terms' in attr && 'constant' in attr) return sizeSymbols(attr as Size);
+  return Object.values(attr as Attrs).flatMap((item) => symbolsIn(item));
+}
