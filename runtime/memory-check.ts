@@ -1,7 +1,9 @@
 // The memory plan of several programs together, checked against a device before anything is allocated.
-import type { Plan, PlanBuffer } from '../compiler/plan.ts';
+import type { Plan } from '../compiler/plan.ts';
 import { OutOfMemoryError } from './failure.ts';
 import { printBytes } from './ledger.ts';
+import { loadStages, stagePeak } from './load-stages.ts';
+import { shareKeys } from './shared-buffers.ts';
 
 export interface MemoryItem {
   /** E.g. `weights of model.layers`, `activations of prefill`. */
@@ -27,7 +29,7 @@ export interface MemoryPlan {
 export interface MemoryOptions {
   /** The part that a parameter is counted under; by default what stands before the first number in its path. */
   readonly partOf?: ((parameter: string) => string) | undefined;
-  /** Programs hold one copy of parameters and states of one name; by default yes. */
+  /** Programs hold one copy of what is the same in them (`SharedBuffers`); by default yes. */
   readonly shared?: boolean | undefined;
 }
 
@@ -48,33 +50,39 @@ export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOption
     if (bytes > 0) sums.set(`${kind} ${name}`, { kind, name, bytes: (sums.get(`${kind} ${name}`)?.bytes ?? 0) + bytes });
   };
   for (const { name, plan } of programs) {
-    for (const [buffer, names] of namedBuffers(plan)) {
-      const own = buffer.role === 'parameter' || buffer.role === 'state';
-      const identity = `${buffer.role} ${names[0] ?? buffer.name} ${buffer.bytes}`;
-      if (shared && own && seen.has(identity)) continue;
-      seen.add(identity);
+    const keys = shareKeys(plan);
+    const names = storedNames(plan);
+    const fresh = plan.buffers.map((_, i) => {
+      const key = shared ? keys[i] : undefined;
+      if (key === undefined) return true;
+      const first = !seen.has(key);
+      seen.add(key);
+      return first;
+    });
+    plan.buffers.forEach((buffer, i) => {
+      if (fresh[i] !== true || buffer.transient === true) return;
       switch (buffer.role) {
-        case 'parameter':
-          if (buffer.transient === true) transient += buffer.bytes;
-          else count('weights', `weights of ${partOf(names[0] ?? buffer.name)}`, buffer.bytes);
-          break;
-        case 'loaded': case 'constant': count('weights', `weights of ${name}, made at load time`, buffer.bytes); break;
-        case 'state': count('cache', 'key-value cache', buffer.bytes); break;
+        case 'parameter': case 'loaded': case 'constant': count('weights', `weights of ${partOf(names[i] ?? buffer.name)}`, buffer.bytes); break;
+        case 'state': count('cache', 'key-value cache and images', buffer.bytes); break;
         case 'arena': count('activations', `activations of ${name}`, buffer.bytes); break;
         case 'input': case 'output': case 'symbols': count('exchange', `inputs and outputs of ${name}`, buffer.bytes); break;
         default: buffer.role satisfies never;
       }
-    }
+    });
+    // Programs are loaded one after the other: only one stage of one of them holds raw weights at a time.
+    const made = plan.buffers.flatMap((buffer, i) => (buffer.role === 'loaded' && fresh[i] === true ? [i] : []));
+    transient = Math.max(transient, stagePeak(plan, loadStages(plan, new Set(made))));
   }
   const items = [...sums.values()].sort((a, b) => b.bytes - a.bytes);
   const running = items.reduce((sum, item) => sum + item.bytes, 0);
   return { items, running, peak: running + transient };
 }
 
-function namedBuffers(plan: Plan): ReadonlyMap<PlanBuffer, readonly string[]> {
-  const names = plan.buffers.map((): string[] => []);
-  for (const tensor of [...plan.parameters, ...plan.states]) names[tensor.buffer]?.push(tensor.name);
-  return new Map(plan.buffers.map((buffer, i) => [buffer, names[i] ?? []]));
+/** By buffer: the path of what is stored there. */
+function storedNames(plan: Plan): readonly (string | undefined)[] {
+  const names = new Array<string | undefined>(plan.buffers.length);
+  for (const tensor of [...plan.parameters, ...plan.states]) names[tensor.buffer] ??= tensor.name;
+  return names;
 }
 
 export interface MemoryLimit {

@@ -15,6 +15,7 @@ import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower, type Mo
 import { joinSources, type Source } from '../../runtime/joined-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/match.ts';
 import { openTokenizer, type Tokenizer } from '../../runtime/tokenizer.ts';
+import { checkTower } from '../tower-match.ts';
 
 export interface OpenedModel {
   readonly directory: string;
@@ -65,8 +66,13 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
   };
   try {
     const main = open(needFile(files.weights, 'model.safetensors', files));
+    const openTower = (tower: TowerFiles): Checkpoint => {
+      const checkpoint = open(tower.weights);
+      checkTower(tower.config, storedShapes(checkpoint), tower.directory);
+      return checkpoint;
+    };
     checkMatch(matchTensors(shapes, storedShapes(main)), directory);
-    const source = joinSources([{ root: '', source: main }, ...towers.map((tower, k) => ({ root: towerRoot(k), source: open(tower.weights) }))]);
+    const source = joinSources([{ root: '', source: main }, ...towers.map((tower, k) => ({ root: towerRoot(k), source: openTower(tower) }))]);
     return {
       directory, language, cambrian, tokenizer, template, source, close,
       begin: single(config.json['bos_token_id']),
@@ -79,10 +85,16 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
   }
 }
 
-function towerFiles(directory: string): { readonly config: TowerConfig; readonly weights: string } {
+interface TowerFiles {
+  readonly directory: string;
+  readonly config: TowerConfig;
+  readonly weights: string;
+}
+
+function towerFiles(directory: string): TowerFiles {
   const files: ModelFiles = modelFiles(directory);
   const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
-  return { config: readTower(readJsonFile(path), path), weights: needFile(files.weights, 'model.safetensors', files) };
+  return { directory, config: readTower(readJsonFile(path), path), weights: needFile(files.weights, 'model.safetensors', files) };
 }
 
 /** What a model reads is matched against what is stored, but for frequencies that older files store as buffers. */
