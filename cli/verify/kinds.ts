@@ -2,6 +2,7 @@
 import type { Kind } from './kind.ts';
 import { baselineProjector } from './kinds/baseline.ts';
 import { bilinear } from './kinds/bilinear.ts';
+import { connector } from './kinds/connector.ts';
 import { llamaModel, phi3Model } from './kinds/language-model.ts';
 import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { masks } from './kinds/masks.ts';
@@ -18,6 +19,7 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['bilinear_align_corners_false', bilinear],
   ['baseline_projector', baselineProjector],
   ['preprocess', preprocess],
+  ['connector', connector],
   ['clip-vit', clip],
   ['siglip-vit', siglip],
   ['dinov2', dinov2],
