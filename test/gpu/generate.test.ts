@@ -1,0 +1,203 @@
+// Generation on the made checkpoint: equal to the interpreter token by token, batch equal to one by one, nothing created in steady state.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openModel, type OpenedModel } from '../../cli/answer/open-model.ts';
+import { layOut, pictureInputs, toPrompts, type Question } from '../../cli/answer/prompts.ts';
+import { Session, type Answer, type AnswerOptions } from '../../cli/answer/session.ts';
+import { compile } from '../../compiler/compile.ts';
+import type { Graph } from '../../dsl/index.ts';
+import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
+import { cambrianPrefillGraph, visionGraph } from '../../models/cambrian-model.ts';
+import { decodeGraph, prefillGraph } from '../../models/generation-graphs.ts';
+import type { Device } from '../../runtime/device.ts';
+import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
+import { ContextOverflowError, generateTokens, knownSymbols } from '../../runtime/generate.ts';
+import { decodeImage, type Image } from '../../runtime/image.ts';
+import { load, type Inputs } from '../../runtime/program.ts';
+import { evaluate } from '../../runtime/reference.ts';
+import { SharedBuffers } from '../../runtime/shared-buffers.ts';
+
+const steps = 6;
+
+/** Every state of a graph, from one run of the interpreter to the next. */
+class Interpreter {
+  readonly #model: OpenedModel;
+  readonly #states = new Map<string, Float64Array>();
+  constructor(model: OpenedModel) {
+    this.#model = model;
+  }
+  run(graph: Graph, inputs: Inputs, symbols: Readonly<Record<string, number>>): ReadonlyMap<string, { readonly data: Float64Array }> {
+    const values = new Map(Object.entries(inputs).map(([name, value]) => [name, value as ArrayLike<number>]));
+    const result = evaluate(graph, { inputs: values, params: (path, shape) => this.#model.source.read(path, shape), states: this.#states, symbols: new Map(Object.entries(symbols)) }, { precision: 'f64' });
+    for (const [name, state] of result.states) this.#states.set(name, state as Float64Array);
+    return result.outputs;
+  }
+}
+
+async function finished(answers: AsyncGenerator<unknown, readonly Answer[]>): Promise<readonly Answer[]> {
+  for (;;) {
+    const next = await answers.next();
+    if (next.done === true) return next.value;
+  }
+}
+
+describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'opabinia-'));
+  let model: OpenedModel;
+  let device: Device;
+  let photo: Image;
+  let tall: Image;
+
+  beforeAll(async () => {
+    model = openModel(makeCheckpoint(join(folder, 'made')).directory);
+    device = await openDevice();
+    photo = await decodeImage(join(import.meta.dirname, '../../examples/photos/chelsea.png'));
+    // Another shape: its image block has other tokens.
+    tall = { width: 40, height: 70, rgb: Uint8Array.from({ length: 40 * 70 * 3 }, (_, i) => (i * 37) % 251) };
+  }, 120_000);
+  afterAll(() => {
+    model.close();
+    expect(device.ledger.now).toBe(0);
+    device.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  async function using<T>(options: { readonly batch?: number; readonly images?: number; readonly context?: number }, sampling: AnswerOptions, use: (session: Session) => Promise<T>): Promise<T> {
+    const session = await Session.open(model, device, { context: 320, ...options }, sampling);
+    try {
+      return await use(session);
+    } finally {
+      session.dispose();
+    }
+  }
+
+  test('logits and tokens are those of the interpreter, image tokens and all', async () => {
+    const { cambrian } = model;
+    if (cambrian === undefined) throw new Error('the made checkpoint is a Cambrian');
+    const sizes = { batch: 1, capacity: 320, promptLimit: 300, imageLimit: 2, draw: 'greedy' } as const;
+    const graphs = { vision: visionGraph(model.source, cambrian, sizes), prefill: cambrianPrefillGraph(model.source, cambrian, sizes), decode: decodeGraph(model.source, cambrian.config.language, sizes) };
+    const question: Question = { text: 'What is this?', images: [photo] };
+    const prompts = toPrompts(model, layOut(model, [question], {}), 1, 'greedy', {});
+    const seen = pictureInputs(cambrian, photo);
+
+    const judge = new Interpreter(model);
+    judge.run(graphs.vision, seen, { image: 0 });
+    const expected = [judge.run(graphs.prefill, prompts.inputs, prompts.symbols)];
+    for (let step = 1; step < steps; step++) expected.push(judge.run(graphs.decode, {}, { past: prompts.width + step - 1 }));
+
+    const shared = new SharedBuffers();
+    const profile = deviceProfile(device);
+    const [vision, prefill, decode] = [
+      await load(compile(graphs.vision, profile), device, model.source, { shared }),
+      await load(compile(graphs.prefill, profile), device, model.source, { shared }),
+      await load(compile(graphs.decode, profile), device, model.source, { shared }),
+    ];
+    try {
+      await vision.run(seen, { symbols: { image: 0 } });
+      for (const [step, wanted] of expected.entries()) {
+        const got = step === 0 ? await prefill.run(prompts.inputs, { symbols: knownSymbols(prefill, prompts.symbols) }) : await decode.run({}, { symbols: { past: prompts.width + step - 1 } });
+        const [logits, exact] = [got['logits']?.data ?? [], wanted.get('logits')?.data ?? new Float64Array(0)];
+        expect(logits.length).toBe(model.language.config.vocabulary);
+        const excess = exact.reduce((most, y, i) => Math.max(most, Math.abs(y - (logits[i] ?? NaN)) / (1e-4 + 1e-4 * Math.abs(y))), 0);
+        expect(excess).toBeLessThanOrEqual(1);
+        expect([...got['token']?.data ?? []]).toEqual([...wanted.get('token')?.data ?? []]);
+      }
+    } finally {
+      for (const program of [vision, prefill, decode]) program.dispose();
+    }
+  }, 600_000);
+
+  test('a batch of different lengths and pictures answers as each alone; a step of decode creates nothing', async () => {
+    const questions: readonly Question[] = [{ text: 'What is this?', images: [photo] }, { text: 'Tell me more about it, please.', images: [tall] }];
+    const alone = await using({}, {}, async (session) => {
+      const answers = [];
+      for (const question of questions) answers.push((await finished(session.answerAll([question], { maxNewTokens: steps })))[0]);
+      return answers;
+    });
+    await using({ batch: 3, images: 3 }, {}, async (session) => {
+      expect(await finished(session.answerAll(questions, { maxNewTokens: steps }))).toEqual(alone);
+      expect(await finished(session.answerAll([...questions].reverse(), { maxNewTokens: steps }))).toEqual([...alone].reverse());
+      const before = device.created;
+      await finished(session.answerAll(questions, { maxNewTokens: steps }));
+      expect(device.created).toEqual(before);
+    });
+  }, 600_000);
+
+  test('random draws: by the seed alone; penalty and top-k as told', async () => {
+    const question: Question = { text: 'What is this?', images: [photo] };
+    const hot: AnswerOptions = { temperature: 1.5, topK: 50, topP: 0.95, maxNewTokens: 12 };
+    await using({}, hot, async (session) => {
+      const [greedy, one, same, other, narrow, varied] = [
+        await finished(session.answerAll([question], { maxNewTokens: 12 })), await finished(session.answerAll([question], { ...hot, seed: 1 })), await finished(session.answerAll([question], { ...hot, seed: 1 })),
+        await finished(session.answerAll([question], { ...hot, seed: 2 })), await finished(session.answerAll([question], { ...hot, topK: 1, seed: 3 })), await finished(session.answerAll([question], { repetitionPenalty: 1e6, maxNewTokens: 12 })),
+      ];
+      expect(same).toEqual(one);
+      expect(other).not.toEqual(one);
+      expect(narrow).toEqual(greedy);
+      const [tokens = []] = varied.map((answer) => answer.tokens);
+      expect(new Set(tokens).size).toBe(tokens.length);
+    });
+  }, 600_000);
+
+  test('what cannot be asked is refused before anything runs; abort ends an answer, and the next one is whole', async () => {
+    const question: Question = { text: 'What is this?', images: [photo] };
+    await using({ context: 200 }, {}, async (session) => {
+      const [whole] = await finished(session.answerAll([question], { maxNewTokens: 10 }));
+      await expect(finished(session.answerAll([{ ...question, text: 'why '.repeat(300) }]))).rejects.toThrow(ContextOverflowError);
+      await expect(finished(session.answerAll([{ text: 'What?' }]))).rejects.toThrow(/has no image/);
+      await expect(finished(session.answerAll([question, question]))).rejects.toThrow(/from 1 to 1/);
+      await expect(finished(session.answerAll([{ ...question, images: [{ width: 700, height: 7, rgb: new Uint8Array(700 * 7 * 3) }] }]))).rejects.toThrow(/100\.0 times/);
+
+      const stopper = new AbortController();
+      const pieces: string[] = [];
+      await expect((async () => {
+        for await (const piece of session.answer(question, { signal: stopper.signal })) {
+          pieces.push(piece);
+          stopper.abort(new Error('enough'));
+        }
+      })()).rejects.toThrow('enough');
+      expect(pieces).toHaveLength(1);
+      expect((await finished(session.answerAll([question], { maxNewTokens: 10 })))[0]).toEqual(whole);
+
+      const stop = whole?.text.slice(3, 9) ?? '';
+      const [cut] = await finished(session.answerAll([question], { maxNewTokens: 10, stop: [stop] }));
+      expect(cut).toMatchObject({ reason: 'stop', text: whole?.text.slice(0, whole.text.indexOf(stop)) });
+    });
+  }, 600_000);
+
+  test('the context bounds an answer: it ends where no token fits', async () => {
+    const question: Question = { text: 'What?', images: [photo] };
+    const { batch } = layOut(model, [question], {});
+    await using({ context: batch.length + 4 }, {}, async (session) => {
+      const [answer] = await finished(session.answerAll([question]));
+      expect(answer?.tokens.length).toBe(4);
+      expect(answer?.reason).toBe('length');
+    });
+  }, 600_000);
+
+  test('a decode step needs no input: its token comes from the step before', async () => {
+    const shared = new SharedBuffers();
+    const sizes = { batch: 1, capacity: 64, promptLimit: 32, draw: 'greedy' } as const;
+    const profile = deviceProfile(device);
+    const prefill = await load(compile(prefillGraph(model.source, model.language, sizes), profile), device, model.source, { shared });
+    const decode = await load(compile(decodeGraph(model.source, model.language, sizes), profile), device, model.source, { shared });
+    try {
+      expect(decode.plan.inputs).toEqual([]);
+      const ids = Int32Array.of(5, 17, 300, 41);
+      const prompts = { inputs: { ids, length: Int32Array.of(4) }, width: 4, symbols: { s: 4 } };
+      const tokens: number[] = [];
+      for await (const [token = -1] of generateTokens({ prefill, decode, ...sizes }, prompts, { maxNewTokens: 8 })) tokens.push(token);
+      // Prefill of prompt and answer so far gives the next token, without any cache.
+      for (let n = 1; n < tokens.length; n++) {
+        const all = Int32Array.of(...ids, ...tokens.slice(0, n));
+        const { token } = await prefill.run({ ids: all, length: Int32Array.of(all.length) }, { symbols: { s: all.length }, outputs: ['token'] });
+        expect(token?.data[0]).toBe(tokens[n]);
+      }
+    } finally {
+      prefill.dispose();
+      decode.dispose();
+    }
+  }, 300_000);
+});
