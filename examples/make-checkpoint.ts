@@ -1,5 +1,5 @@
 // A complete small Cambrian in the layout of Hugging Face: language model and connector in shards, four vision towers of their own,
-// a tokenizer, all with weights from a seed. `npm run -s make-checkpoint -- DIR`; it answers nonsense, the same on every machine.
+// a tokenizer, all with weights from a seed. `npx node examples/make-checkpoint.ts DIR`; it answers nonsense, the same on every machine.
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';

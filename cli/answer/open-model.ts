@@ -2,7 +2,7 @@
 import { OpabiniaError } from '../../dsl/index.ts';
 import { cambrianShapes } from '../../models/configs/cambrian.ts';
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
-import { asObject, type ConfigJson } from '../../models/configs/fields.ts';
+import type { ConfigJson } from '../../models/configs/fields.ts';
 import { readConfig, readTower } from '../../models/configs/read.ts';
 import type { TowerConfig } from '../../models/configs/towers.ts';
 import { towerRoot, type CambrianModel } from '../../models/cambrian-model.ts';
@@ -11,6 +11,7 @@ import { isLegacyBuffer } from '../../models/decoder-graphs.ts';
 import type { LanguageModel } from '../../models/decoder.ts';
 import type { Shapes } from '../../models/param-shapes.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint.ts';
+import { readGenerationConfig } from '../../runtime/generation-config.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower, type ModelFiles } from '../../runtime/hub.ts';
 import { joinSources, type Source } from '../../runtime/joined-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/match.ts';
@@ -53,7 +54,8 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
   const towers = config.kind === 'cambrian' ? config.cambrian.towers.map((named, k) => towerFiles(resolveTower(directory, named.name, named.repos, options.towers?.[k]))) : [];
   const tokenizer = openTokenizer(files);
   const template = templateFor((token) => tokenizer.idOf(token) !== undefined);
-  const generation = files.generationConfig === undefined ? {} : asObject(readJsonFile(files.generationConfig), files.generationConfig);
+  const generation = files.generationConfig === undefined ? undefined : readGenerationConfig(readJsonFile(files.generationConfig), files.generationConfig);
+  if (tokenizer.size > language.config.vocabulary) throw new OpabiniaError(`${files.tokenizer ?? directory} has ids up to ${tokenizer.size - 1}, and ${path} a vocabulary of ${language.config.vocabulary}`, { op: 'openModel', advice: 'take both files from one revision of one model' });
   const cambrian = config.kind === 'cambrian' ? { config: config.cambrian, towers: towers.map((tower) => tower.config) } : undefined;
   const shapes = cambrian === undefined ? decoderShapes(language, config.kind === 'language' && config.family === 'phi3') : cambrianShapes(cambrian.config, cambrian.towers);
 
@@ -76,8 +78,8 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
     return {
       directory, language, cambrian, tokenizer, template, source, close,
       begin: single(config.json['bos_token_id']),
-      endTokens: new Set([...ids(generation['eos_token_id'] ?? config.json['eos_token_id']), ...stopTokens[template].flatMap((token) => tokenizer.idOf(token) ?? [])]),
-      maxNewTokens: single(generation['max_new_tokens']),
+      endTokens: new Set([...generation !== undefined && generation.ends.length > 0 ? generation.ends : ids(config.json['eos_token_id']), ...stopTokens[template].flatMap((token) => tokenizer.idOf(token) ?? [])]),
+      maxNewTokens: generation?.maxNewTokens,
     };
   } catch (error) {
     close();
