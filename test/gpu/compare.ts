@@ -7,7 +7,8 @@ import type { Graph } from '../../dsl/graph.ts';
 import type { DType } from '../../dsl/op.ts';
 import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
 import type { DeviceBuffer } from '../../runtime/device.ts';
-import { load } from '../../runtime/program.ts';
+import { place } from '../../runtime/place.ts';
+import { Program } from '../../runtime/program.ts';
 import type { Feeds } from '../../runtime/reference.ts';
 import { bytesOf, toBytes, type Numbers } from '../../runtime/values.ts';
 import { evaluateWithError, isWithin, larger, type Bounded, type BoundedFeeds } from '../forward-error.ts';
@@ -58,16 +59,16 @@ export async function judge(gpu: Gpu, graph: Graph, feeds: Feeds, { profile, run
     if (stage.name === 'schedule') templates.push(...stage.assembly.steps.map((step) => step.template));
   };
   const plan = compile(graph, profile, { ...options, verify: true, report });
-  const program = await load(plan, gpu.device, { read: (path, shape) => Float32Array.from(feeds.params(path, [...shape])) });
+  const placed = await place(plan, gpu.device, { read: (path, shape) => Float32Array.from(feeds.params(path, [...shape])) }, {});
+  const program = new Program(plan, gpu.device, placed);
   const counts = { compared: 0, vacuous: 0 };
   const compare = (what: string, got: ArrayLike<number>, want: Bounded): void => expectWithin(`${what}, for the ${profile.name}`, got, want, counts);
   try {
-    const buffers = gpu.device.buffers;
+    const bufferOf = (index: number): DeviceBuffer => must(placed.buffers.get(index));
     for (const state of plan.states) {
       const values = feeds.states?.get(state.name);
-      const buffer = must(buffers[state.buffer]);
       const elements = state.axes.reduce((count, axis) => count * (typeof axis.size === 'number' ? axis.size : NaN), 1);
-      gpu.device.write(buffer, 0, toBytes(Array.from(values ?? new Float64Array(elements)), state.dtype));
+      gpu.device.write(bufferOf(state.buffer), 0, toBytes(Array.from(values ?? new Float64Array(elements)), state.dtype));
     }
     const symbols = Object.fromEntries([...feeds.symbols ?? []].filter(([name]) => plan.symbols.some((symbol) => symbol.name === name)));
     const inputs = Object.fromEntries(plan.inputs.map(({ name, dtype }) => [name, asInput(must(feeds.inputs.get(name)), dtype)]));
@@ -79,8 +80,8 @@ export async function judge(gpu: Gpu, graph: Graph, feeds: Feeds, { profile, run
       for (const [name, values] of want.outputs) compare(`output '${name}'${when}`, must(got[name]).data, values);
       for (const { name } of plan.states) compare(`state '${name}'${when}`, (await program.readState(name)).data, must(want.states.get(name)));
       now = { ...feeds, states: new Map([...want.states].map(([name, state]) => [name, state.data])), stateErrors: new Map([...want.states].map(([name, state]) => [name, state.error])) };
-      const ends = new Map<DeviceBuffer, number>();
-      for (const output of plan.outputs) ends.set(must(buffers[output.buffer]), must(got[output.name]).data.length * bytesOf[output.dtype]);
+      const ends = new Map<DeviceBuffer, number | undefined>([...placed.buffers.values()].map((buffer) => [buffer, undefined]));
+      for (const output of plan.outputs) ends.set(bufferOf(output.buffer), must(got[output.name]).data.length * bytesOf[output.dtype]);
       await gpu.device.expectUntouched(ends);
     }
   } finally {

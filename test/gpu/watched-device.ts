@@ -9,7 +9,6 @@ const patience = 120_000;
 
 export class WatchedDevice implements Device {
   readonly #device: Device;
-  #last: readonly DeviceBuffer[] = [];
 
   constructor(device: Device) {
     this.#device = device;
@@ -20,17 +19,10 @@ export class WatchedDevice implements Device {
   get created() { return this.#device.created; }
   get state() { return this.#device.state; }
 
-  /** The storage buffers of the latest request that had any: after `load`, those of the plan in its order. */
-  get buffers(): readonly DeviceBuffer[] {
-    return this.#last;
-  }
-
   async allocate(requests: readonly BufferRequest[], advice?: string): Promise<readonly DeviceBuffer[]> {
     const wider = requests.map((request) => (request.use === 'storage' ? { ...request, bytes: request.bytes + guard } : request));
     const made = await this.#device.allocate(wider, advice);
-    const storage = made.filter((buffer) => buffer.use === 'storage');
-    for (const buffer of storage) this.#device.write(buffer, 0, new Uint32Array(buffer.bytes / 4).fill(rubbish));
-    if (storage.length > 0) this.#last = storage;
+    for (const buffer of made) if (buffer.use === 'storage') this.#device.write(buffer, 0, new Uint32Array(buffer.bytes / 4).fill(rubbish));
     return made;
   }
 
@@ -56,20 +48,19 @@ export class WatchedDevice implements Device {
   flush(deadline: number): Promise<void> { return this.#device.flush(deadline); }
   close(): void { this.#device.close(); }
 
-  /** Throws where anything was written from the given byte of a buffer on; the guard is always among what is looked at. */
-  async expectUntouched(from: ReadonlyMap<DeviceBuffer, number>): Promise<void> {
-    const watched = this.#last.filter((buffer) => !buffer.freed);
-    const starts = watched.map((buffer) => Math.min(buffer.bytes - guard, Math.ceil((from.get(buffer) ?? Infinity) / 4) * 4));
-    const staging = await this.#device.allocate(watched.map((buffer, i) => ({ label: 'watch', bytes: buffer.bytes - (starts[i] ?? 0), use: 'readback' })));
+  /** Throws where anything was written from the given byte of a buffer on (undefined: behind its end). */
+  async expectUntouched(buffers: ReadonlyMap<DeviceBuffer, number | undefined>): Promise<void> {
+    const watched = [...buffers].map(([buffer, from]) => ({ buffer, end: from ?? buffer.bytes - guard, start: Math.min(buffer.bytes - guard, Math.ceil((from ?? Infinity) / 4) * 4) }));
+    const staging = await this.#device.allocate(watched.map(({ buffer, start }) => ({ label: 'watch', bytes: buffer.bytes - start, use: 'readback' })));
     try {
-      const reads = watched.flatMap((buffer, i): readonly Read[] => {
+      const reads = watched.flatMap(({ buffer, start }, i): readonly Read[] => {
         const through = staging[i];
-        return through === undefined ? [] : [{ from: buffer, offset: starts[i] ?? 0, bytes: through.bytes, through }];
+        return through === undefined ? [] : [{ from: buffer, offset: start, bytes: through.bytes, through }];
       });
       const found = await this.#device.run([], reads, patience);
-      for (const [i, buffer] of watched.entries()) {
+      for (const [i, { buffer, start, end }] of watched.entries()) {
         const at = new Uint32Array(found[i] ?? new ArrayBuffer(0)).findIndex((word) => word !== rubbish);
-        if (at >= 0) throw new Error(`a kernel wrote at byte ${(starts[i] ?? 0) + 4 * at} of '${buffer.label}', which ends at ${from.get(buffer) ?? buffer.bytes - guard}`);
+        if (at >= 0) throw new Error(`a kernel wrote at byte ${start + 4 * at} of '${buffer.label}', which ends at ${end}`);
       }
     } finally {
       this.#device.free(staging);
