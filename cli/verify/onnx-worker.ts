@@ -1,24 +1,29 @@
 // A process of its own for ONNX Runtime: its native threads may end it at exit, and must not take ours along.
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Reply, Request, WireTensor } from './onnx-runtime.ts';
+
+// ONNX Runtime 1.30 sees no elements in a Float16Array. Where there is none, it takes and gives halves as Uint16Array.
+const Half = Float16Array;
+Reflect.deleteProperty(globalThis, 'Float16Array');
+const ort = await import('onnxruntime-node');
 
 const sessions = new Map<number, InferenceSession>();
 
 function toTensor({ type, dims, data }: WireTensor): Tensor {
   switch (type) {
-    case 'float32': return new Tensor('float32', Float32Array.from(data), dims);
-    case 'float16': return new Tensor('float16', new Uint16Array(Float16Array.from(data).buffer), dims);
-    case 'int32': return new Tensor('int32', Int32Array.from(data), dims);
-    case 'uint32': return new Tensor('uint32', Uint32Array.from(data), dims);
-    case 'int64': return new Tensor('int64', BigInt64Array.from(data, (x) => BigInt(x)), dims);
-    case 'bool': return new Tensor('bool', Uint8Array.from(data), dims);
+    case 'float32': return new ort.Tensor('float32', Float32Array.from(data), dims);
+    case 'float16': return new ort.Tensor('float16', new Uint16Array(Half.from(data).buffer), dims);
+    case 'int32': return new ort.Tensor('int32', Int32Array.from(data), dims);
+    case 'uint32': return new ort.Tensor('uint32', Uint32Array.from(data), dims);
+    case 'int64': return new ort.Tensor('int64', BigInt64Array.from(data, (x) => BigInt(x)), dims);
+    case 'bool': return new ort.Tensor('bool', Uint8Array.from(data), dims);
     default: return type satisfies never;
   }
 }
 
 function fromTensor(tensor: Tensor): Float64Array {
   const { data } = tensor;
-  if (data instanceof Uint16Array && tensor.type === 'float16') return Float64Array.from(new Float16Array(data.buffer, data.byteOffset, data.length));
+  if (data instanceof Uint16Array && tensor.type === 'float16') return Float64Array.from(new Half(data.buffer, data.byteOffset, data.length));
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data, Number);
   if (Array.isArray(data)) throw new TypeError('a tensor of strings');
   return Float64Array.from(data);
@@ -29,7 +34,7 @@ async function answer(request: Request): Promise<Reply['result']> {
     case 'open': {
       // One thread: the machine has other work, and sums come out in one order.
       const options = { executionProviders: ['cpu'], intraOpNumThreads: 1, interOpNumThreads: 1, logSeverityLevel: 3 } satisfies InferenceSession.SessionOptions;
-      const session = typeof request.model === 'string' ? await InferenceSession.create(request.model, options) : await InferenceSession.create(request.model, options);
+      const session = typeof request.model === 'string' ? await ort.InferenceSession.create(request.model, options) : await ort.InferenceSession.create(request.model, options);
       sessions.set(request.session, session);
       return new Map();
     }

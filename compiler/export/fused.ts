@@ -1,9 +1,11 @@
 // Composites as the operators that ONNX Runtime has fused kernels for.
-import { axisOf, type Axis, type Size } from '../../dsl/axis.ts';
+import { axisOf, printSize, type Axis, type Size } from '../../dsl/axis.ts';
 import { isFloat } from '../../dsl/op.ts';
 import type { Node } from '../../dsl/graph.ts';
 import { findAttention } from '../attention.ts';
 import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../composites.ts';
+import { isFixed } from '../fixed.ts';
+import { convAt } from './fused-conv.ts';
 import type { Lowering } from './lower.ts';
 import { elementOf } from './maps.ts';
 import { namesOf, type Value } from './values.ts';
@@ -14,6 +16,8 @@ export interface Fused {
   readonly operands: readonly Node[];
   /** What it stands for, itself included. */
   readonly nodes: readonly Node[];
+  /** A sum in front that it gives as well, when it is the first to need it. */
+  readonly sum?: Node | undefined;
   /** Sets the value of the node, and of others that the operator gives besides. */
   readonly lower: (lowering: Lowering, node: Node) => void;
 }
@@ -28,7 +32,8 @@ export interface Surroundings {
 export function fusedAt(node: Node, around: Surroundings): Fused | undefined {
   if (node.type.dtype === 'bf16') return undefined;
   switch (node.op.kind) {
-    case 'contract': return attentionAt(node, around);
+    case 'contract': return attentionAt(node, around) ?? convAt(node);
+    case 'fold': return convAt(node);
     case 'map': return normAt(node) ?? activationAt(node) ?? softmaxAt(node);
     default: return undefined;
   }
@@ -60,7 +65,7 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
   const sum = residual(norm);
   return {
     operands: [...(sum?.inputs ?? [x]), ...(weight === undefined ? [] : [weight]), ...(bias === undefined ? [] : [bias])],
-    nodes,
+    nodes, sum,
     lower: (lowering, node) => {
       const { writer } = lowering;
       const last = (value: Value): Value => lowering.values.inOrder(value, [...namesOf(value.axes).filter((name) => name !== norm.axis.name), norm.axis.name]);
@@ -87,9 +92,9 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
 }
 
 /** The sum in front of a norm, when the operator for both takes it: three axes, two operands of the same shape. */
-function residual({ x, weight }: Norm): Node | undefined {
+function residual({ x, weight, bias }: Norm): Node | undefined {
   const [a, b] = x.inputs;
-  if (x.op.name !== 'add' || x.type.axes.length !== 3 || weight === undefined || a === undefined || b === undefined) return undefined;
+  if (x.op.name !== 'add' || x.type.axes.length !== 3 || weight === undefined || !isFixed(weight) || a === undefined || b === undefined || (bias !== undefined && !isFixed(bias))) return undefined;
   return [a, b].every((input) => input.op.name !== 'broadcast' && input.type.axes.length === 3) ? x : undefined;
 }
 
@@ -206,8 +211,13 @@ interface Grid {
 /** What is added to the scores, of four axes: batch, heads, rows, keys; the first two are 1 where nothing depends on them. */
 function attentionBias(lowering: Lowering, { steps }: Logits, { outer, inner, rows, keys }: Grid): string | undefined {
   if (steps.length === 0) return undefined;
-  const { writer, values } = lowering;
   const sources = steps.map((step) => lowering.value(step.kind === 'add' ? step.bias : step.mask));
+  // Layers share their mask, and so what is added to their scores.
+  const key = `bias ${sources.map((source) => source.tensor).join()} ${steps.map((step) => (step.kind === 'add' ? '' : step.low)).join()} ${[outer, inner, rows, keys].map((axes) => axes.map((axis) => `${axis.name}:${printSize(axis.size)}`).join()).join(';')}`;
+  return lowering.once(key, () => writeBias(lowering, steps, sources, { outer, inner, rows, keys }));
+}
+
+function writeBias({ writer, values }: Lowering, steps: readonly Step[], sources: readonly Value[], { outer, inner, rows, keys }: Grid): string {
   const used = (axes: readonly Axis[]): readonly Axis[] => (axes.some((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? axes : []);
   const axes = [...used(outer), ...used(inner), ...rows, ...keys];
   const thin = (value: Value): string => values.aligned(value, namesOf(axes), true);
@@ -218,7 +228,7 @@ function attentionBias(lowering: Lowering, { steps }: Logits, { outer, inner, ro
     if (step.kind === 'add') sum = sum === undefined ? thin(source) : writer.emit('Add', [sum, thin(source)]);
     else sum = writer.emit('Where', [thin(source), sum ?? writer.constant(elementOf.f32, [], [0]), writer.constant(elementOf.f32, [], [step.low])]);
   }
-  if (sum === undefined) return undefined;
+  if (sum === undefined) throw new TypeError('a bias of no steps');
   const full = axes.every((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? sum : writer.emit('Expand', [sum, writer.sizes(axes.map((axis) => axis.size))]);
   const group = (part: readonly Axis[]): readonly Size[] => used(part).map((axis) => axis.size);
   const shape = [group(outer), group(inner), rows.map((axis) => axis.size), keys.map((axis) => axis.size)];

@@ -1,12 +1,12 @@
 // One node of our graph as ONNX operators, by kind.
-import { addSizes, axisOf, multiplySizes, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis.ts';
+import { addSizes, axisOf, multiplySizes, sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { axisNames, describe, type Node } from '../../dsl/graph.ts';
 import type { FoldOp, MapOp, ViewOp } from '../../dsl/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
 import { scalar } from '../composites.ts';
-import { castTo, elementOf, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
+import { castTo, choose, elementOf, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { namesOf, Values, type Value } from './values.ts';
 import { Element, type Writer } from './writer.ts';
 
@@ -19,6 +19,7 @@ export class Lowering {
   readonly writer: Writer;
   readonly values: Values;
   readonly #known = new Map<Node, Value>();
+  readonly #made = new Map<string, string>();
   readonly #produce: (node: Node) => void;
 
   /** `produce` is asked for a node that a reader needs and that was not lowered yet; it must `set` it. */
@@ -33,6 +34,15 @@ export class Lowering {
     const known = this.#known.get(node);
     if (known === undefined) throw new TypeError(`${describe(node)} was used before it was exported`);
     return known;
+  }
+
+  /** A tensor that several readers share, made by the first. */
+  once(key: string, make: () => string): string {
+    const known = this.#made.get(key);
+    if (known !== undefined) return known;
+    const made = make();
+    this.#made.set(key, made);
+    return made;
   }
 
   has(node: Node): boolean {
@@ -225,8 +235,7 @@ export class Lowering {
     const x = this.value(table);
     const position = this.value(index);
     const last = subtractSizes(axisOf(table.type.axes, name)?.size ?? 0, 1);
-    const wide = index.type.dtype === 'u32' ? position.tensor : castTo(writer, position.tensor, Element.INT64);
-    const clamped = writer.emit('Clip', [wide, writer.int(0), writer.scalarSize(last)]);
+    const clamped = this.#clamped(index, position.tensor, last);
     const batch = x.axes.filter((axis) => axisOf(position.axes, axis.name) !== undefined);
     if (batch.length === 0) {
       const place = x.axes.findIndex((axis) => axis.name === name);
@@ -239,6 +248,18 @@ export class Lowering {
     const places = values.inOrder({ tensor: clamped, axes: position.axes }, [...shared, ...namesOf(own)]).tensor;
     const tuples = writer.emit('Unsqueeze', [places, writer.ints([position.axes.length])]);
     return { tensor: writer.emit('GatherND', [rows, tuples], { batch_dims: BigInt(batch.length) }), axes: [...batch, ...own, ...rest] };
+  }
+
+  /** Positions brought into 0 … last, as int64. */
+  #clamped(index: Node, positions: string, last: Size): string {
+    const { writer } = this;
+    const { values } = index.attrs;
+    const wide = (x: string): string => (index.type.dtype === 'u32' ? x : castTo(writer, x, Element.INT64));
+    const most = typeof last === 'number' ? last : sizeLeast(last);
+    const inside = values instanceof Float64Array ? values.every((value) => value >= 0 && value <= most) : index.op.name === 'iota' && sizeBound(index.type.axes[0]?.size ?? 0) <= most + 1;
+    if (inside) return wide(positions);
+    const bounded = choose(writer, 'Less', [wide(positions), writer.scalarSize(last)]);
+    return index.type.dtype === 'u32' ? bounded : choose(writer, 'Greater', [bounded, writer.int(0)]);
   }
 
   // ---- contractions ----------------------------------------------------------------------------------------------

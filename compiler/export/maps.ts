@@ -55,6 +55,11 @@ const whole = (op: 'Div' | 'Mod'): Row => (call) => {
   return to === 'i32' ? castTo(writer, quotient, Element.INT32) : quotient;
 };
 
+/** The first where the comparison holds, else the second: Min, Max and Clip of int64 compare low halves as i32 (microsoft/onnxruntime#25280). */
+export function choose(writer: Writer, comparison: 'Less' | 'Greater', [a = '', b = '']: readonly string[]): string {
+  return writer.emit('Where', [writer.emit(comparison, [a, b]), a, b]);
+}
+
 const rows: Readonly<Record<string, Row>> = {
   neg: ({ writer, x, to }) => wrap(writer, writer.emit('Neg', x), to),
   abs: plain('Abs'), exp: plain('Exp'), log: plain('Log'), sqrt: plain('Sqrt'), tanh: plain('Tanh'), erf: plain('Erf'), sigmoid: plain('Sigmoid'),
@@ -63,7 +68,9 @@ const rows: Readonly<Record<string, Row>> = {
   add: wrapping('Add'), sub: wrapping('Sub'), mul: wrapping('Mul'),
   div: (call) => (isFloat(call.to) ? call.writer.emit('Div', call.x) : whole('Div')(call)),
   mod: (call) => (isFloat(call.to) ? call.writer.emit('Mod', call.x, { fmod: 1n }) : whole('Mod')(call)),
-  min: plain('Min'), max: plain('Max'), pow: plain('Pow'),
+  min: (call) => (call.to === 'u32' ? choose(call.writer, 'Less', call.x) : call.writer.emit('Min', call.x)),
+  max: (call) => (call.to === 'u32' ? choose(call.writer, 'Greater', call.x) : call.writer.emit('Max', call.x)),
+  pow: plain('Pow'),
   lt: plain('Less'), le: plain('LessOrEqual'), gt: plain('Greater'), ge: plain('GreaterOrEqual'), eq: plain('Equal'),
   ne: ({ writer, x }) => writer.emit('Not', [writer.emit('Equal', x)]),
   and: plain('And'), or: plain('Or'), xor: plain('BitwiseXor'),
@@ -96,12 +103,14 @@ function cast(call: MapCall): string {
   if (isFloat(to) || to === 'bool') return castTo(writer, x, elementOf[to]);
   if (from === 'bool') return castTo(writer, x, elementOf[to]);
   const [least, most] = to === 'i32' ? [-2147483648, 2147483647] : [0, 4294967295];
-  const clip = (v: string): string => writer.emit('Clip', [v, writer.int(least), writer.int(most)]);
-  if (!isFloat(from)) return to === 'i32' ? castTo(writer, clip(x), Element.INT32) : clip(castTo(writer, x, Element.INT64));
+  const above = (v: string): string => choose(writer, 'Greater', [v, writer.int(least)]);
+  const below = (v: string): string => choose(writer, 'Less', [v, writer.int(most)]);
+  if (from === 'i32') return above(castTo(writer, x, Element.INT64));
+  if (from === 'u32') return castTo(writer, below(x), Element.INT32);
   const float = from === 'f16' ? castTo(writer, x, Element.FLOAT) : x;
-  // Far outside of int64 a conversion has no defined result; the bound itself may round up, and is cut again as a whole number.
+  // Far outside of int64 a conversion has no defined result; the bound itself rounds up, and is cut again as a whole number.
   const near = writer.emit('Clip', [float, writer.constant(Element.FLOAT, [], [least]), writer.constant(Element.FLOAT, [], [most])]);
-  const cut = clip(castTo(writer, near, Element.INT64));
+  const cut = below(castTo(writer, near, Element.INT64));
   return to === 'i32' ? castTo(writer, cut, Element.INT32) : cut;
 }
 

@@ -98,7 +98,14 @@ class Exporter {
     const states = [...Map.groupBy(this.#graph.updates, (update) => update.state)].map(([state, updates]) => ({ state, updates, tensor: this.#writer.unique(`${nameOf(state)}.next`) }));
     for (const node of this.#nodes) if (node.op.kind === 'source' && !this.#lowering.has(node)) this.#produce(node);
     if (this.#options.plain !== true) this.#findComposites();
-    for (const node of this.#needed()) if (!this.#lowering.has(node) && node.op.name !== 'broadcast') this.#produce(node);
+    const needed = this.#needed();
+    const normed = new Map<Node, Node>();
+    for (const node of needed.toReversed()) {
+      const sum = this.#fused.get(node)?.sum;
+      if (sum !== undefined) normed.set(sum, node);
+    }
+    // A broadcast is written when somebody reads it as a tensor; a sum together with the first norm of it.
+    for (const node of needed) if (!this.#lowering.has(node) && node.op.name !== 'broadcast') this.#produce(normed.get(node) ?? node);
     for (const { name, node, tensor } of outputs) this.#output('output', name, node.type.dtype, node.type.axes, this.#lowering.declared(node), tensor);
     for (const { state, updates, tensor } of states) this.#output('state', nameOf(state), state.type.dtype, state.type.axes, this.#updated(state, updates), tensor);
     return this.#finish();
