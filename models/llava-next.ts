@@ -49,7 +49,7 @@ function checkPicture({ width, height }: PictureSize): void {
 
 function extreme({ width, height }: PictureSize, limit: number): OpabiniaError {
   const ratio = Math.max(width, height) / Math.min(width, height);
-  return new OpabiniaError(`a picture of ${width} × ${height} is ${ratio.toFixed(1)} times as long as it is ${width > height ? 'high' : 'wide'}: no token of its tiles would show it`, { op: 'anyres', advice: `crop it to less than ${limit} times` });
+  return new OpabiniaError(`a picture of ${width} × ${height} is ${ratio.toFixed(1)} times as long as it is ${width > height ? 'high' : 'wide'}: no token of its tiles would show it`, { op: 'anyres', advice: `crop it to at most ${limit} times` });
 }
 
 /**

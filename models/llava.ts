@@ -129,8 +129,14 @@ export function viewSlots(config: LlavaConfig, view: number): readonly number[] 
   return Array.from({ length: count }, (_, i) => view * count + i);
 }
 
-/** Throws `OpabiniaError` for an empty prompt, and where placeholders and pictures differ in number. */
-export function layOutPrompts(prompts: readonly LlavaPrompt[], config: LlavaConfig): LlavaBatch {
+/**
+ * Throws `OpabiniaError` for an empty prompt, where placeholders and pictures differ in number, and for a picture beyond `viewLimit`:
+ * the device would read another one's tokens.
+ */
+export function layOutPrompts(prompts: readonly LlavaPrompt[], config: LlavaConfig, { viewLimit }: Pick<LlavaSizes, 'viewLimit'>): LlavaBatch {
+  const count = viewTokens(config);
+  const views = 1 + prompts.flatMap(({ images }) => images).reduce((most, slots) => slots.reduce((last, slot) => Math.max(last, Math.floor(slot / count)), most), -1);
+  if (views > viewLimit) throw new OpabiniaError(`the pictures have ${views} views, and there is room for ${viewLimit}`, { op: 'layOutPrompts', advice: 'raise viewLimit, or give fewer pictures' });
   const rows = prompts.map((prompt, index) => slotsOf(prompt, index, config.imageToken));
   const length = Math.max(0, ...rows.map((row) => row.length));
   const batch: LlavaBatch = {
