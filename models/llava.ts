@@ -164,14 +164,13 @@ function slotsOf({ ids, images }: LlavaPrompt, index: number, imageToken: number
   return tokens.flatMap((id): readonly Place[] => (id === imageToken ? (images[used++] ?? []).map((slot) => [0, slot]) : [[id, textSlot]]));
 }
 
-/** Embeddings of text, image tokens and newlines in their places; zeros where nothing stands. */
+/** Embeddings of text, image tokens and newlines in their places; padding has those of token 0, and nobody attends to it. */
 function embedPrompts(root: Params, names: LlavaNames, config: LlavaConfig, tokens: Tensor<'i n e', Float>, ids: Tensor<'b s', 'i32'>, slots: Tensor<'b s', 'i32'>): Hidden {
   const text = embedTokens(languageParams(root, names), config.language.config, ids);
   const image = gather(rearrange(tokens, 'i n e -> r=(i n) e'), slots, 'r');
   const seen = where(slots.ge(0), image, text);
   const newline = config.type === 'llava_next' ? bodyOf(root, names).get('image_newline', 'e', { e: config.language.config.hidden }) : undefined;
-  const all = newline === undefined ? seen : where(slots.eq(newlineSlot), newline, seen);
-  return all.where(slots.ne(emptySlot), 0);
+  return newline === undefined ? seen : where(slots.eq(newlineSlot), newline, seen);
 }
 
 // ---- the language model ------------------------------------------------------------------------------------------------

@@ -117,6 +117,8 @@ describe('any resolution', () => {
     const area = { top: 0, left: 0, height: 162, width: 108 };
     expect(shrunk(area, 9 * 27 * 27)).toEqual([Math.floor(162 / Math.sqrt(24 / 9)), Math.floor(108 / Math.sqrt(24 / 9))]);
     expect(shrunk(area, 20 * 27 * 27)).toBeUndefined();
+    // Python's `//`, which floors the exact quotient: the rounded one would be 45 of 50 rows, and 162 of 180 columns.
+    expect([[100, 90, 3000], [50, 162, 6561], [45, 180, 6561]].map(([height = 0, width = 0, tokens = 0]) => shrunk({ ...area, height, width }, tokens))).toEqual([[57, 51], [44, 145], [40, 161]]);
     // 6 rows by 4 against 6 tokens: a ratio of exactly 2, and rows whose places fall midway between two.
     const layout = { tiles: [2, 2] as const, area: { top: 0, left: 1, height: 6, width: 4 } };
     const graph = trace(fixedParams({}), (t) => ({ y: packViews(t.input('x', 'v h w e', { v: 5, h: 3, w: 3, e: 1 }), t.input('newline', 'e', { e: 1 }), { layout, limit: 6 / 9 }) }));
