@@ -46,7 +46,7 @@ const upTo6 = Array.from({ length: 36 }, (_, i): Canvas => [384 * (Math.floor(i 
 const models: ReadonlyMap<string, AnyresOptions> = new Map([['next', next], ['onevision', { canvases: upTo6, tile: 384, side: 27 }]]);
 
 /**
- * Lines made once with transformers' own functions (`select_best_resolution`, `unpad_image` on a grid of numbered tokens, and the
+ * Lines made once in Python with the arithmetic of transformers' functions, copied from its sources (`select_best_resolution`, `unpad_image` on a grid of numbered tokens, and the
  * processor's count): model, height, width, canvas, rows and columns that stay, number of the first token that stays (-1: none), tokens
  * in all. Many sizes were sought out because rounding decides them.
  */
