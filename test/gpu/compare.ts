@@ -17,6 +17,9 @@ import { WatchedDevice } from './watched-device.ts';
 /** `OPABINIA_NO_GPU=1` leaves out what needs an adapter; without it, a missing adapter fails. */
 export const withoutGpu = process.env['OPABINIA_NO_GPU'] === '1';
 
+/** Milliseconds: a software driver compiles the largest kernels for half a minute, longer on a busy machine. */
+const deadline = 400_000;
+
 /** The seed of generated tests: the same in every run unless `OPABINIA_SEED` names another. */
 export const seed = Number(process.env['OPABINIA_SEED'] ?? 20261);
 
@@ -59,7 +62,7 @@ export async function judge(gpu: Gpu, graph: Graph, feeds: Feeds, { profile, run
     if (stage.name === 'schedule') templates.push(...stage.assembly.steps.map((step) => step.template));
   };
   const plan = compile(graph, profile, { ...options, verify: true, report });
-  const placed = await place(plan, gpu.device, { read: (path, shape) => Float32Array.from(feeds.params(path, [...shape])) }, {});
+  const placed = await place(plan, gpu.device, { read: (path, shape) => Float32Array.from(feeds.params(path, [...shape])) }, { deadline });
   const program = new Program(plan, gpu.device, placed);
   const counts = { compared: 0, vacuous: 0 };
   const compare = (what: string, got: ArrayLike<number>, want: Bounded): void => expectWithin(`${what}, for the ${profile.name}`, got, want, counts);
