@@ -20,6 +20,10 @@ export interface GraphOptions {
   readonly maxNodes?: number;
   /** The most elements of any tensor, at the bounds of the symbols. */
   readonly maxElements?: number;
+  /** Sizes of axes; the default has no multiples of four. */
+  readonly sizes?: readonly number[];
+  /** Tensors without elements (default false). */
+  readonly empty?: boolean;
   /** Names of inputs, parameters, outputs and paths: plain words, or quotes, newlines, keywords, emoji. */
   readonly names?: 'plain' | 'hostile';
 }
@@ -107,7 +111,7 @@ export class Making {
     this.#setting = setting;
     this.#random = randomNumbers(setting.below(1e6));
     const symbolic = options.symbols !== false && setting.chance(3) ? [this.#symbol('n', setting), this.#symbol('m', setting)] : [];
-    this.pool = ['a', 'b', 'c', 'd', 'e'].map((name, i): Axis => ({ name, size: symbolic[i] ?? setting.of(sizes) }));
+    this.pool = ['a', 'b', 'c', 'd', 'e'].map((name, i): Axis => ({ name, size: symbolic[i] ?? setting.of(options.sizes ?? sizes) }));
   }
 
   #symbol(name: string, draw: Draw): Size {
@@ -173,7 +177,7 @@ export class Making {
     const known = this.made.find((value) => value.node === node);
     if (known !== undefined) return known;
     const axes = node.type.axes;
-    if (axes.reduce((product, axis) => product * sizeBound(axis.size), 1) > this.maxElements || axes.some((axis) => sizeLeast(axis.size) < 1)) return undefined;
+    if (axes.reduce((product, axis) => product * sizeBound(axis.size), 1) > this.maxElements || axes.some((axis) => sizeLeast(axis.size) < (this.options.empty === true ? 0 : 1))) return undefined;
     const feeds = { inputs: this.#inputs, params: (path: string) => this.#params.get(path) ?? new Float64Array(0), states: this.#states, symbols: this.symbols };
     const values = evaluateNodes([node], feeds, { precision: 'f64' }).get(node);
     if (values === undefined || values.data.some((x) => !(Math.abs(x) <= limits[node.type.dtype]))) return undefined;

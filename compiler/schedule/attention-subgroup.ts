@@ -39,7 +39,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
   const batches = count(batchAxes);
   // With one tile of rows (a region of its own for each query) the batch is as long as a grid may be, and longer.
   const single = rowTiles.key === '1';
-  const line = lineGrid(batches);
+  const line = lineGrid(batches, context.profile.maxGrid);
   const grid: Kernel['grid'] = single ? line.grid : [rowTiles, batches, constantIndex(1)];
   const batchItem = single ? frame.body.let('item', code(line.item, 'u32')).text : 'wg.y';
   const batch = takeApart(indexVariable(batchItem, batches), batchAxes);

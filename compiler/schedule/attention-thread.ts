@@ -25,7 +25,7 @@ export function scheduleAttentionThread(group: Extract<Group, { template: 'atten
   const depthType = typeOf('f32', dw);
   const widthType = typeOf('f32', ow);
   const place = (unit: Index, width: Width): Index => (width === 4 ? add(scale(unit, 4), quad) : unit);
-  const { grid, item, test } = threadItems(frame.body, count(rowAxes), threads);
+  const { grid, item, test } = threadItems(frame.body, count(rowAxes), threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
     const index = takeApart(item, rowAxes);
     const query = body.array('query', depthType, depthUnits.most);

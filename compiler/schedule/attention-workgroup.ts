@@ -19,7 +19,7 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
   const { lowering } = frame;
   const rowAxes = [...attention.batch, ...attention.rows];
   const rows = count(rowAxes);
-  const line = lineGrid(rows);
+  const line = lineGrid(rows, context.profile.maxGrid);
   const dw: Width = isQuartered(depthAxis) ? 4 : 1;
   const ow: Width = isQuartered(widthAxis) ? 4 : 1;
   const depthUnits = divide(count([depthAxis]), constantIndex(dw));

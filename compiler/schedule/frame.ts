@@ -68,10 +68,8 @@ export function indexVariable(name: string, end: Index): Index {
   return atomIndex(loopVariable(name, end));
 }
 
-const widest = 65535;
-
-/** Workgroups for `n` items along x, folded over y where one dimension is too short; `item` counts through both. */
-export function lineGrid(n: Index): { readonly grid: readonly [Index, Index, Index]; readonly item: string; readonly exact: boolean } {
+/** Workgroups for `n` items along x, folded over y where one dimension, `widest` at most, is too short; `item` counts through both. */
+export function lineGrid(n: Index, widest: number): { readonly grid: readonly [Index, Index, Index]; readonly item: string; readonly exact: boolean } {
   const one = constantIndex(1);
   if (n.most <= widest) return { grid: [n, one, one], item: 'wg.x', exact: true };
   if (n.terms.length === 0) {
@@ -79,13 +77,14 @@ export function lineGrid(n: Index): { readonly grid: readonly [Index, Index, Ind
     const x = Math.ceil(n.constant / y);
     return { grid: [constantIndex(x), constantIndex(y), one], item: '(wg.y * nw.x + wg.x)', exact: x * y === n.constant };
   }
-  return { grid: [constantIndex(32768), ceilDivide(n, 32768), one], item: '(wg.y * nw.x + wg.x)', exact: false };
+  const x = Math.ceil(widest / 2);
+  return { grid: [constantIndex(x), ceilDivide(n, x), one], item: '(wg.y * nw.x + wg.x)', exact: false };
 }
 
 /** One thread per item: the flat index and, where the last workgroup is not full, the test that guards it. */
-export function threadItems(body: Block, items: Index, threads: number): { readonly grid: Kernel['grid']; readonly item: Index; readonly test: string } {
+export function threadItems(body: Block, items: Index, threads: number, widest: number): { readonly grid: Kernel['grid']; readonly item: Index; readonly test: string } {
   const groups = ceilDivide(items, threads);
-  const line = lineGrid(groups);
+  const line = lineGrid(groups, widest);
   const flat = body.let('item', code(`${line.item} * ${threads}u + t`, 'u32'));
   const full = items.terms.length === 0 && items.constant % threads === 0 && line.exact;
   return { grid: line.grid, item: indexVariable(flat.text, items), test: full ? 'true' : `${flat.text} < ${indexText(items)}` };

@@ -1,6 +1,7 @@
 // Which template makes the kernel of a group: a table of named rows, the first that fits.
 import { axisNames, type Node } from '../../dsl/graph.ts';
 import { sizeBound } from '../../dsl/axis.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../group.ts';
 import type { Kernel } from '../kernel.ts';
 import type { DeviceProfile } from '../profile.ts';
@@ -21,6 +22,7 @@ type GroupOf<T extends Group['template']> = Extract<Group, { template: T }>;
 interface Template<T extends Group['template']> {
   readonly name: string;
   readonly when: string;
+  readonly needsShuffles?: true;
   fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
   schedule(group: GroupOf<T>, context: Context): Kernel;
 }
@@ -35,13 +37,13 @@ const shortFold = 16;
 
 export const templates: Templates = {
   attention: [
-    { name: 'attention by shuffles', when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleAttentionSubgroup },
+    { name: 'attention by shuffles', needsShuffles: true, when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleAttentionSubgroup },
     { name: 'attention by workgroups', when: 'few rows to fill the device with, many keys to each', fits: (group) => isDecode(group), schedule: scheduleAttentionWorkgroup },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],
   contract: [
     { name: 'serial contraction', when: 'no tile to speak of: few rows and columns to a batch, or a short sum', fits: (group, profile) => isThin(group, profile), schedule: scheduleSerialContract },
-    { name: 'contraction by shuffles', when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleContractSubgroup },
+    { name: 'contraction by shuffles', needsShuffles: true, when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleContractSubgroup },
     { name: 'contraction of few rows', when: 'the weights are read once, and that is all', fits: (group) => productOf(group.contract).m.most <= mostRows && productOf(group.contract).n.most >= 16, schedule: scheduleContractFewRows },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
   ],
@@ -91,8 +93,24 @@ export function schedule(group: Group, context: Context): { readonly kernel: Ker
   }
 }
 
+/** The first template that fits the group and whose kernel fits the device; when none does, any whose kernel does. */
 function pick<T extends Group['template']>(rows: readonly Template<T>[], group: GroupOf<T>, context: Context): { readonly kernel: Kernel; readonly template: string } {
-  const row = rows.find((r) => r.fits(group, context.profile));
-  if (row === undefined) throw new TypeError(`no template fits a group of ${group.template}`);
-  return { kernel: row.schedule(group, context), template: row.name };
+  const fitting = rows.filter((row) => row.fits(group, context.profile));
+  let tight: string | undefined;
+  for (const row of new Set([...fitting, ...rows])) {
+    if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
+    const kernel = row.schedule(group, context);
+    const over = overLimit(kernel, context.profile);
+    if (over === undefined) return { kernel, template: row.name };
+    tight ??= over;
+  }
+  const [root] = group.roots;
+  throw new OpabiniaError(`a kernel needs ${tight ?? 'a template'}`, { op: root?.op.name, path: root?.origin.path, place: root?.origin.place, advice: 'shrink the batch or the largest axis' });
+}
+
+function overLimit({ grid, threads, shared }: Kernel, profile: DeviceProfile): string | undefined {
+  if (grid.some((n) => n.most > profile.maxGrid)) return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
+  if (threads > profile.maxWorkgroupThreads) return `${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`;
+  const bytes = shared.reduce((sum, m) => sum + m.length * (m.type.startsWith('vec4') ? 16 : 4), 0);
+  return bytes > profile.maxWorkgroupBytes ? `${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}` : undefined;
 }

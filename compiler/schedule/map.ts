@@ -16,7 +16,7 @@ export function scheduleMap(group: Group, context: Context): Kernel {
   const last = axes.at(-1);
   const wide = isQuartered(last) && canStoreVector(target, takeApart(quad, axes));
   const items: Index = wide ? divide(count(axes), constantIndex(4)) : count(axes);
-  const { grid, item, test } = threadItems(frame.body, items, threads);
+  const { grid, item, test } = threadItems(frame.body, items, threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
     const flat = wide ? add(scale(item, 4), quad) : item;
     const index = takeApart(flat, axes);

@@ -28,7 +28,7 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
   const lanes = profile.software && profile.subgroupSize !== undefined ? profile.subgroupSize : workgroupFor(steps.most, profile.maxWorkgroupThreads);
   const bySubgroup = profile.software && profile.subgroupSize !== undefined;
   const rows = count(outer);
-  const line = lineGrid(rows);
+  const line = lineGrid(rows, context.profile.maxGrid);
   const laneName = bySubgroup ? 'lane' : 't';
 
   const row = frame.body.let('row', code(line.item, 'u32'));

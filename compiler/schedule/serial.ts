@@ -26,7 +26,7 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
   const { lowering } = frame;
   const wide = isQuartered(outer.at(-1)) && x.type.axes.at(-1)?.name === outer.at(-1)?.name;
   const width: Width = wide ? 4 : 1;
-  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(outer), constantIndex(4)) : count(outer), threads);
+  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(outer), constantIndex(4)) : count(outer), threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
     const row = takeApart(wide ? add(scale(item, 4), quad) : item, outer);
     for (const level of foldLevels(group.folds, group.nodes)) {
@@ -70,7 +70,7 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
   const { axes } = contract.type;
   const wide = isQuartered(axes.at(-1));
   const width: Width = wide ? 4 : 1;
-  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(axes), constantIndex(4)) : count(axes), threads);
+  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(axes), constantIndex(4)) : count(axes), threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
     const index = takeApart(wide ? add(scale(item, 4), quad) : item, axes);
     const acc = body.var('acc', splat(literal(0, 'f32'), typeOf('f32', width)));
