@@ -13,6 +13,7 @@ import { backgroundOf, decodeImage, expandToSquare, normalize, resizePillow, typ
 import type { ProfileRow } from '../runtime/profile.ts';
 import { load, type Output } from '../runtime/program.ts';
 import type { Values } from '../runtime/reference.ts';
+import { answerDemo } from './demo/answer.ts';
 import { chainTable, cutTable } from './demo/chain.ts';
 import { judge, type DemoInputs } from './demo/judge.ts';
 import { demoMasks, demoParams, encoders, sva, traceDemo } from './demo/model.ts';
@@ -164,6 +165,10 @@ async function main(options: Options): Promise<number> {
   const attention = computed?.['attention']?.data ?? expected.get('attention')?.data ?? [];
   await draw(options.out, photo, square, Array.from(attention, Number), device?.facts.name ?? 'the reference interpreter');
   heading(`${options.out}: the regions, and the attention each encoder receives`);
+  if (device !== undefined) {
+    heading('A whole small Cambrian answers');
+    for (const line of await answerDemo({ device, photo, progress })) console.log(line);
+  }
   device?.close();
   progress('done');
   return agrees ? 0 : 2;

@@ -4,11 +4,14 @@ import { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { DeviceError } from '../runtime/failure.ts';
 import { addDoctor } from './doctor.ts';
+import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';
+import { addPlan } from './plan.ts';
+import { addRun } from './run.ts';
 import { addVerify } from './verify.ts';
 
 const program = new Command('opabinia').description('typed connectors between vision encoders and a language model, compiled to fused WGSL').showHelpAfterError();
-for (const add of [addDoctor, addFetch, addVerify]) add(program);
+for (const add of [addDoctor, addExport, addFetch, addPlan, addRun, addVerify]) add(program);
 
 try {
   await program.parseAsync();

@@ -1,6 +1,6 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
 import { sizeBound } from '../dsl/axis.ts';
-import type { Graph, Node, Update } from '../dsl/graph.ts';
+import { orderFrom, type Graph, type Node, type Update } from '../dsl/graph.ts';
 import { sizeIndex } from './index-math.ts';
 import type { Group, Grouping } from './group.ts';
 import { isStoredSource } from './group.ts';
@@ -30,7 +30,8 @@ export interface Assembly {
   readonly sources: ReadonlyMap<Node, Storage>;
 }
 
-export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfile): Assembly {
+/** `byOutput`: what one output needs stands together, as is best for work of load time, whose operands are let go one by one. */
+export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfile, options: { readonly byOutput?: boolean } = {}): Assembly {
   const places = new Map<Node, Placement>();
   const targets = new Map<Node, Placement>();
   const sources = new Map<Node, Storage>();
@@ -110,7 +111,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     }, false);
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
-  return { steps: inOrder(steps), places, outputs, sources };
+  return { steps: inOrder(steps, options.byOutput === true ? firstOutputs(graph) : new Map()), places, outputs, sources };
 }
 
 /** A tensor without elements needs no kernel. */
@@ -122,8 +123,21 @@ function copyOf(node: Node, isStored: boolean): Group {
   return { template: 'map', nodes: new Set(isStored ? [] : [node]), roots: [node] };
 }
 
+/** For each node the first output that needs it, outputs being in the order of the parameters that they read, which is the model's. */
+function firstOutputs(graph: Graph): ReadonlyMap<Node, number> {
+  const below = [...graph.outputs.values()].map((output) => {
+    const nodes = orderFrom([output]);
+    return { nodes, parameter: nodes.find((node) => node.op.name === 'param')?.id ?? -1 };
+  });
+  const first = new Map<Node, number>();
+  below.sort((a, b) => a.parameter - b.parameter).forEach(({ nodes }, number) => {
+    for (const node of nodes) if (!first.has(node)) first.set(node, number);
+  });
+  return first;
+}
+
 /** A kernel after all that write what it reads; a state is overwritten after all that read it. Otherwise the order of the graph. */
-function inOrder(steps: readonly (Step & { readonly last: boolean })[]): readonly Step[] {
+function inOrder(steps: readonly (Step & { readonly last: boolean })[], first: ReadonlyMap<Node, number>): readonly Step[] {
   const writers = new Map<Storage, number[]>();
   const readers = new Map<Storage, number[]>();
   steps.forEach((step, i) => {
@@ -138,9 +152,10 @@ function inOrder(steps: readonly (Step & { readonly last: boolean })[]): readonl
     return needs;
   });
   const rank = steps.map((s) => Math.max(...s.group.roots.map((r) => r.id), 0));
+  const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
   const done = new Set<number>();
   const result: Step[] = [];
-  const waiting = steps.map((_, i) => i).sort((a, b) => (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
+  const waiting = steps.map((_, i) => i).sort((a, b) => (cluster[a] ?? 0) - (cluster[b] ?? 0) || (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
   while (waiting.length > 0) {
     const at = waiting.findIndex((i) => [...(before[i] ?? [])].every((b) => done.has(b)));
     const chosen = waiting[at];

@@ -46,7 +46,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
   const [load, main] = (['load', 'main'] as const).map((which) => {
     const grouping = group(split[which]);
     report?.({ name: 'group', which, grouping });
-    const assembly = assemble(split[which], grouping, profile);
+    const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });
     if (verify) verifyAssembly(assembly, profile);
     report?.({ name: 'schedule', which, assembly });
     return assembly;

@@ -56,7 +56,7 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
       const bytes = bytesOf(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
-      const buffer = named(key, () => ({ name, role, bytes, ...(transient ? { transient } : {}), ...(role === 'constant' ? { contents: contentsOf(node) } : {}) }));
+      const buffer = named(key, () => ({ name, role, bytes, ...(transient ? { transient } : {}), ...(role === 'constant' ? { contents: contentsOf(node) } : {}), ...(role === 'loaded' ? { origin: originText(loadGraph, name) } : {}) }));
       places.set(storage, { buffer, offset: 0 });
       if (role === 'parameter') parameters.set(name, tensor(name, node.type, buffer));
       if (role === 'state') states.set(name, tensor(name, node.type, buffer));

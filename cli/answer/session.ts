@@ -26,11 +26,15 @@ export interface SessionOptions {
   /** Told of each parameter that is loaded, and of each stage before. */
   readonly progress?: Progress | undefined;
   readonly note?: ((what: string) => void) | undefined;
+  /** Told when compiling, which holds the thread, is over. */
+  readonly compiled?: (() => void) | undefined;
 }
 
 export interface AnswerOptions extends PromptOptions {
   readonly maxNewTokens?: number | undefined;
   readonly stop?: readonly string[] | undefined;
+  /** Told after each step of the token loop, the first of which is prefill. */
+  readonly onToken?: (() => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -79,6 +83,7 @@ export class Session {
   static async open(model: OpenedModel, device: Device, options: SessionOptions = {}, sampling: SamplingOptions = {}): Promise<Session> {
     const draw: Draw = isGreedy(sampling) ? 'greedy' : 'random';
     const prepared = prepare(model, device, options, draw);
+    options.compiled?.();
     const shared = new SharedBuffers();
     const loaded: Program[] = [];
     const put = async (name: string, plan: Plan): Promise<Program> => {
@@ -131,6 +136,7 @@ export class Session {
       const prompts = toPrompts(this.model, laid, batch, draw, options);
       const answers = questions.map(() => new AnswerText(this.model.tokenizer, { endTokens: this.model.endTokens, stop: options.stop }));
       for await (const tokens of generateTokens(pair, prompts, { signal: options.signal, maxNewTokens: options.maxNewTokens })) {
+        options.onToken?.();
         for (const [row, answer] of answers.entries()) {
           const text = answer.push(tokens[row] ?? 0);
           if (text !== '') yield { row, text };
