@@ -1,0 +1,43 @@
+// The judge's process: the interpreter's results in f64, and the exported model for the peers that run one.
+import { writeFileSync } from 'node:fs';
+import { exportOnnx, type Port as OnnxPort } from '../../compiler/export/onnx.ts';
+import { evaluate } from '../../runtime/reference.ts';
+import { costOfWork, corner, outputFacts, type Work } from '../case.ts';
+import { runnableCase } from '../cases/index.ts';
+import type { Judgement, Port } from './protocol.ts';
+import { serve, type Served } from './serve.ts';
+
+const judge: Served = {
+  open: async () => ({ version: 'this commit' }),
+  prepare: () => Promise.reject(new Error('the judge runs no races')),
+  run: () => Promise.reject(new Error('the judge runs no races')),
+  outputs: () => Promise.reject(new Error('the judge runs no races')),
+  drop: async () => undefined,
+  judge: async ({ name, scale }) => {
+    const work = runnableCase(name).build(scale);
+    return { ...costOfWork(work), dtype: work.source.dtype, outputs: truth(work) };
+  },
+  export: async ({ name, scale }, path, plain) => {
+    const { graph, source } = runnableCase(name).build(scale);
+    const model = exportOnnx(graph, { weights: { read: (parameter, shape) => source.read(parameter, shape) }, plain });
+    writeFileSync(path, model.bytes);
+    return { path, inputs: model.inputs.map(portOf), outputs: model.outputs.map(portOf) };
+  },
+};
+
+function portOf({ tensor, dtype, kind, axes }: OnnxPort): Port {
+  return { name: tensor, dtype, state: kind === 'state', sizes: axes.map(({ size }) => (typeof size === 'number' ? size : 0)) };
+}
+
+function truth(work: Work): Judgement['outputs'] {
+  const { graph, inputs, within } = work.judged ?? { graph: work.graph, inputs: work.inputs, within: undefined };
+  const { outputs } = evaluate(graph, { inputs: new Map(Object.entries(inputs)), params: (path, shape) => work.source.read(path, shape) }, { precision: 'f64' });
+  return outputFacts(work.graph).map(({ name, axes }) => {
+    const judged = outputs.get(name);
+    if (judged === undefined) throw new TypeError(`the judged graph has no output '${name}'`);
+    const part = judged.axes.map((axis) => Math.min(axis.size, within?.[axis.name] ?? Infinity));
+    return { name, sizes: axes.map((axis) => axis.size), part, values: corner(judged.data, judged.axes.map((axis) => axis.size), part) };
+  });
+}
+
+serve(judge);

@@ -1,0 +1,5 @@
+// ONNX Runtime's CPU provider: for orientation, it is no WebGPU.
+import { Ort } from './ort.ts';
+import { serve } from './serve.ts';
+
+serve(new Ort('cpu'));
