@@ -1,0 +1,154 @@
+// One case of the fuzzer: a graph, its feeds, and how it is compiled. Drawn at random, sent to a child process, written to a file and read back.
+import fc from 'fast-check';
+import { evaluateSize } from '../../dsl/axis.ts';
+import { order, type Graph, type Node } from '../../dsl/graph.ts';
+import { parse } from '../../dsl/parse.ts';
+import { print } from '../../dsl/print.ts';
+import { passes } from '../../compiler/passes/index.ts';
+import type { DeviceProfile } from '../../compiler/profile.ts';
+import type { Feeds } from '../../runtime/reference.ts';
+import { graphArbitrary, type Generated, type GraphOptions } from '../generate.ts';
+
+export type Limits = Partial<Pick<DeviceProfile, 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>>;
+
+export interface Setting {
+  /** The class of shapes and values that it was drawn from. */
+  readonly kind: Kind;
+  /** The device as it is, or as a desktop GPU. */
+  readonly profile: 0 | 1;
+  /** Smaller limits than the device has. */
+  readonly limits: Limits;
+  /** Names of passes in order; undefined: the standard list. */
+  readonly passes: readonly string[] | undefined;
+  readonly packing: boolean;
+}
+
+export interface FuzzCase extends Setting {
+  readonly graph: Graph;
+  readonly feeds: CaseFeeds;
+}
+
+export interface CaseFeeds {
+  readonly inputs: ReadonlyMap<string, Float64Array>;
+  readonly params: ReadonlyMap<string, Float64Array>;
+  readonly states: ReadonlyMap<string, Float64Array>;
+  readonly symbols: ReadonlyMap<string, number>;
+}
+
+/** What crosses to the child process: structured clones carry maps and arrays, not graphs. */
+export interface Wire extends Setting {
+  readonly text: string;
+  readonly feeds: CaseFeeds;
+}
+
+/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. empty: sizes of 0. limits: of the device. nan: some inputs are NaN. wide: over 65,535 workgroups. */
+export type Kind = 'plain' | 'quads' | 'limits' | 'empty' | 'nan' | 'wide';
+
+interface Class extends GraphOptions {
+  readonly weight: number;
+}
+
+const quads = [4, 8, 3, 16, 12, 1, 20, 64, 5, 32, 2, 128] as const;
+const classes: Record<Kind, Class> = {
+  plain: { weight: 36 },
+  quads: { weight: 30, sizes: quads },
+  limits: { weight: 20, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
+  empty: { weight: 5, sizes: [0, 3, 4, 1, 5, 0, 8], empty: true },
+  nan: { weight: 8, sizes: [3, 4, 17, 8, 5, 33, 64, 1], dtypes: ['f32', 'bool', 'f32'] },
+  wide: { weight: 0, sizes: [3, 1, 2, 4, 65537, 4194305, 21845], maxElements: 4_300_000, maxNodes: 4, symbols: false },
+};
+
+export interface CaseOptions {
+  /** One in so many graphs has more elements than 65,535 workgroups take; 0: none. */
+  readonly wide?: number;
+}
+
+export function caseArbitrary(options: CaseOptions = {}): fc.Arbitrary<FuzzCase> {
+  const kinds = Object.entries(classes).map(([kind, shape]) => ({ weight: kind === 'wide' ? 0 : shape.weight * 20, arbitrary: ofKind(kind as Kind, shape) }));
+  const last = kinds.at(-1);
+  if (last !== undefined && options.wide !== undefined && options.wide > 0) last.weight = Math.max(1, Math.round(2000 / options.wide));
+  return fc.noBias(fc.oneof(...kinds.filter(({ weight }) => weight > 0)));
+}
+
+function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
+  const number = <T>(...choices: readonly T[]) => fc.constantFrom(...choices);
+  const limits: fc.Arbitrary<Limits> = kind === 'limits'
+    ? fc.record({ maxBindingBytes: number(256, 512, 1024, 2 ** 20), maxGrid: number(65535, 64, 17, 5), maxWorkgroupThreads: number(256, 128, 64) })
+    : fc.constant({});
+  const some = fc.option(fc.shuffledSubarray(passes.map((pass) => pass.name)), { nil: undefined, freq: 3 });
+  const graph = graphArbitrary(shape);
+  return fc.record({ generated: graph, profile: number<0 | 1>(0, 1), limits, passes: some, packing: number(true, true, false), nan: fc.nat({ max: 999 }) }).map(({ generated, nan, ...setting }) => {
+    const made = { ...setting, kind, graph: generated.graph, feeds: feedsOf(generated, kind === 'nan' ? nan : undefined) };
+    Object.defineProperty(made, fc.toStringMethod, { value: () => writeCase(made, []), enumerable: false });
+    return made;
+  });
+}
+
+/** The feeds by name; with `nan`, up to three elements of each f32 input are not numbers. */
+function feedsOf({ graph, feeds }: Generated, nan: number | undefined): CaseFeeds {
+  const nodes = order(graph);
+  const params = new Map(nodes.filter((node) => node.op.name === 'param').map((node) => [nameOf(node), feeds.params(nameOf(node))]));
+  if (nan === undefined) return { inputs: feeds.inputs, params, states: feeds.states, symbols: feeds.symbols };
+  const floats = new Set(nodes.filter((node) => node.op.name === 'input' && node.type.dtype === 'f32').map(nameOf));
+  const inputs = new Map([...feeds.inputs].map(([name, values]): [string, Float64Array] => {
+    const some = values.slice();
+    if (floats.has(name)) for (let i = 0; i < 1 + (nan % 3); i++) some[(nan * (i + 1)) % Math.max(1, some.length)] = NaN;
+    return [name, some];
+  }));
+  return { inputs, params, states: feeds.states, symbols: feeds.symbols };
+}
+
+const nameOf = (node: Node): string => String(node.attrs['name']);
+
+export function toWire({ graph, ...rest }: FuzzCase): Wire {
+  return { ...rest, text: print(graph) };
+}
+
+export function fromWire({ text, ...rest }: Wire): FuzzCase {
+  return { ...rest, graph: parse(text) };
+}
+
+/** The feeds as the interpreter wants them. */
+export function asFeeds({ inputs, params, states, symbols }: CaseFeeds): Feeds {
+  return { inputs, states, symbols, params: (path) => params.get(path) ?? new Float64Array(0) };
+}
+
+/** The case as a text file: comments that say what was found, the setting and the feeds as JSON in comments, the printed graph. */
+export function writeCase({ graph, feeds, ...setting }: FuzzCase, comments: readonly string[]): string {
+  const json = (x: unknown): string => JSON.stringify(x, (_key, value: unknown) => (typeof value === 'number' && !Number.isFinite(value) ? String(value) : value));
+  const lists = (kind: string, of: ReadonlyMap<string, Float64Array>) => [...of].map(([name, values]) => `#! ${json({ [kind]: name, values: [...values] })}`);
+  return [
+    ...comments.flatMap((comment) => comment.split('\n')).map((line) => `# ${line}`),
+    `#! ${json({ setting })}`, `#! ${json({ symbols: Object.fromEntries(feeds.symbols) })}`,
+    ...lists('input', feeds.inputs), ...lists('param', feeds.params), ...lists('state', feeds.states),
+    print(graph),
+  ].join('\n');
+}
+
+interface Line {
+  readonly setting?: Setting;
+  readonly symbols?: Readonly<Record<string, number>>;
+  readonly input?: string;
+  readonly param?: string;
+  readonly state?: string;
+  readonly values?: readonly (number | string)[];
+}
+
+/** Reads what `writeCase` wrote. Throws `OpabiniaError` for a graph that does not parse, `TypeError` for a file without a setting. */
+export function readCase(text: string): FuzzCase {
+  const lines = text.split('\n').filter((line) => line.startsWith('#! ')).map((line) => JSON.parse(line.slice(3)) as Line);
+  const setting = lines.find((line) => line.setting !== undefined)?.setting;
+  if (setting === undefined) throw new TypeError('the case has no line with its setting');
+  const named = (kind: 'input' | 'param' | 'state') => new Map(lines.flatMap((line): [string, Float64Array][] => {
+    const name = line[kind];
+    return name === undefined ? [] : [[name, Float64Array.from(line.values ?? [], Number)]];
+  }));
+  const symbols = new Map(lines.flatMap((line) => Object.entries(line.symbols ?? {})));
+  // JSON leaves out what is undefined.
+  return { ...setting, passes: setting.passes, graph: parse(text), feeds: { inputs: named('input'), params: named('param'), states: named('state'), symbols } };
+}
+
+/** Elements of all tensors of a case, for choosing what ONNX Runtime gets and what a report says. */
+export function elementsOf({ graph, feeds }: Pick<FuzzCase, 'graph' | 'feeds'>): number {
+  return order(graph).reduce((sum, node) => sum + node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, feeds.symbols), 1), 0);
+}
