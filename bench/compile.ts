@@ -30,4 +30,5 @@ const rows = Object.entries(fullSize).reverse().flatMap(([name, build]) => [lava
   return [name, profile.name, show(first?.trace), show(first?.compile), show(median(samples.map((s) => s.trace))), show(median(samples.map((s) => s.compile))), String(first === undefined ? 0 : order(first.graph).length), String(plan?.dispatches.length ?? 0), String(plan?.kernels.length ?? 0)];
 }));
 
-console.log(formatTable(['graph', 'profile', 'trace, ms', 'compile, ms', 'trace again', 'compile again', 'nodes', 'dispatches', 'kernels'], rows));
+const numbers = ['trace, ms', 'compile, ms', 'trace again', 'compile again', 'nodes', 'dispatches', 'kernels'].map((title) => ({ title, align: 'right' as const }));
+console.log(formatTable([{ title: 'graph' }, { title: 'profile' }, ...numbers], rows));
