@@ -2,12 +2,13 @@
 import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/index.ts';
 import { openDevice } from '../runtime/dawn.ts';
+import { roomFor } from '../runtime/generate.ts';
 import { decodeImage } from '../runtime/image.ts';
 import { printBytes } from '../runtime/ledger.ts';
 import type { Progress } from '../runtime/upload.ts';
 import { openModel } from './answer/open-model.ts';
-import type { BlockPosition } from './answer/prompts.ts';
-import { Session, type Answer, type AnswerOptions } from './answer/session.ts';
+import { layOut, type BlockPosition, type Question } from './answer/prompts.ts';
+import { contextOf, Session, type Answer, type AnswerOptions } from './answer/session.ts';
 import { whole } from './plan.ts';
 
 export interface RunFlags {
@@ -78,15 +79,19 @@ export async function runModel(directory: string, flags: RunFlags, { signal, com
   const note = (text: string): void => console.error(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
   const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note })));
   const model = openModel(directory, { dtype: flags.dtype, towers: flags.tower.length === 0 ? undefined : flags.tower });
+  const question: Question = { text: flags.prompt, images, system: flags.system };
+  const context = flags.context === undefined ? undefined : whole('--context', flags.context);
   try {
+    // What cannot be asked is refused before the device is opened, not after a model was loaded.
+    roomFor(layOut(model, [question], options).batch.length, contextOf(model, context));
     const device = await openDevice();
-    const session = await Session.open(model, device, { context: flags.context === undefined ? undefined : whole('--context', flags.context), images: images.length, note, progress: progressBar(), compiled }, options);
+    const session = await Session.open(model, device, { context, images: images.length, note, progress: progressBar(), compiled }, options);
     try {
       const loadSeconds = seconds(began);
       note(`${printBytes(device.ledger.now)} on ${device.facts.name}; first the driver compiles each kernel`);
       const asked = performance.now();
       let first: number | undefined;
-      const answers = session.answer({ text: flags.prompt, images, system: flags.system }, { ...options, maxNewTokens: options.maxNewTokens ?? model.maxNewTokens, onToken: () => { first ??= performance.now(); } });
+      const answers = session.answer(question, { ...options, maxNewTokens: options.maxNewTokens ?? model.maxNewTokens, onToken: () => { first ??= performance.now(); } });
       let answer: Answer | undefined;
       for (;;) {
         const next = await answers.next();

@@ -187,6 +187,12 @@ export class Session {
   }
 }
 
+/** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
+export function contextOf(model: OpenedModel, context = 2048): { readonly capacity: number; readonly promptLimit: number } {
+  const capacity = Math.min(context, model.language.config.maxPositions);
+  return { capacity, promptLimit: capacity - 1 };
+}
+
 interface Prepared {
   readonly vision: Plan | undefined;
   readonly prefill: Plan;
@@ -199,8 +205,8 @@ interface Prepared {
 function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): Prepared {
   const profile = deviceProfile(device);
   const { cambrian, language, source } = model;
-  const capacity = Math.min(options.context ?? 2048, language.config.maxPositions);
-  const sizes = { batch: options.batch ?? 1, capacity, promptLimit: capacity - 1, imageLimit: Math.max(1, options.images ?? 1) };
+  const { capacity, promptLimit } = contextOf(model, options.context);
+  const sizes = { batch: options.batch ?? 1, capacity, promptLimit, imageLimit: Math.max(1, options.images ?? 1) };
   const make = (name: string, graph: () => Graph): NamedPlan => {
     options.note?.(`compiling ${name} for ${profile.name}`);
     return { name, plan: compile(graph(), profile) };

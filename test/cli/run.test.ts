@@ -1,0 +1,84 @@
+// `opabinia run` as a person runs it: in a process of its own, with its exit codes and what goes to which stream.
+import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RunReport } from '../../cli/run.ts';
+import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
+
+const root = join(import.meta.dirname, '../..');
+const photo = join(root, 'examples/photos/chelsea.png');
+const folder = mkdtempSync(join(tmpdir(), 'opabinia-'));
+let made = '';
+
+beforeAll(() => {
+  made = makeCheckpoint(join(folder, 'made')).directory;
+}, 60_000);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function run(...args: readonly string[]): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, [join(root, 'cli/opabinia.ts'), 'run', ...args], { encoding: 'utf8', timeout: 240_000 });
+}
+
+test.each<[string, (made: string) => readonly string[], RegExp]>([
+  ['no directory', () => [join(folder, 'nothing'), '--prompt', 'a'], /no directory/],
+  ['a file that is no image', (dir) => [dir, '--prompt', 'a', '--image', join(dir, 'config.json')], /config\.json/],
+  ['no such image', (dir) => [dir, '--prompt', 'a', '--image', join(folder, 'no.png')], /no\.png/],
+  ['a temperature that is none', (dir) => [dir, '--prompt', 'a', '--temperature', 'hot'], /--temperature is 'hot'/],
+  ['no prompt', (dir) => [dir], /--prompt/],
+])('%s: exit code 1, nothing on stdout', (_name, args, message) => {
+  const { status, stdout, stderr } = run(...args(made));
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(message);
+  expect(stderr).not.toMatch(/\n\s+at .*\.ts:\d+:\d+/);
+});
+
+test('a config that is damaged is named', () => {
+  const broken = join(folder, 'broken');
+  makeCheckpoint(broken);
+  writeFileSync(join(broken, 'config.json'), '{"model_type": "cambrian_lama"}');
+  const { status, stderr } = run(broken, '--prompt', 'a');
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/cambrian_lama[^]*cambrian_llama/);
+});
+
+test.each<[string, (made: string) => readonly string[], RegExp]>([
+  ['no image', (dir) => [dir, '--prompt', 'What?'], /no image[^]*--image/],
+  ['`<image>` typed by hand', (dir) => [dir, '--prompt', 'What <image>?', '--image', photo], /<image> at character 5/],
+  ['a prompt over the context', (dir) => [dir, '--prompt', 'why '.repeat(600), '--image', photo, '--context', '300'], /prompt has \d+ tokens[^]*at most 299 fit/],
+])('%s: refused before a device is opened', (_name, args, message) => {
+  const { status, stdout, stderr } = run(...args(made));
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(message);
+  expect(stderr).not.toMatch(/compiling/);
+});
+
+describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
+  test('words on stdout, figures in the report, the same words both ways', () => {
+    const args = [made, '--image', photo, '--prompt', 'What is this?', '--max-new-tokens', '8'] as const;
+    const [plain, json] = [run(...args), run(...args, '--json')];
+    expect([plain.status, json.status]).toEqual([0, 0]);
+    const report = JSON.parse(json.stdout) as RunReport;
+    expect(plain.stdout).toBe(`${report.answer}\n`);
+    expect(report.tokens).toHaveLength(8);
+    expect(report.reason).toBe('length');
+    expect(report.peakBytes).toBeGreaterThan(20e6);
+    expect(report.firstTokenSeconds).toBeGreaterThan(0);
+    expect(plain.stderr).toMatch(/8 tokens .*the first after .* s, then .* tokens\/s; at most .* on the device/);
+  }, 300_000);
+
+  test('Ctrl-C while it answers: exit code 130 within a second', async () => {
+    const child = spawn(process.execPath, [join(root, 'cli/opabinia.ts'), 'run', made, '--image', photo, '--prompt', 'What is this?'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    await new Promise<void>((resolve, reject) => {
+      let said = '';
+      child.stderr.on('data', (text: Buffer) => { if ((said += text.toString()).includes('the driver compiles')) resolve(); });
+      child.once('exit', () => reject(new Error(said)));
+    });
+    const asked = performance.now();
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    expect(performance.now() - asked).toBeLessThan(1000);
+  }, 120_000);
+});
