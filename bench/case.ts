@@ -50,6 +50,15 @@ export interface AbsentCase {
   readonly absent: string;
 }
 
+/** A whole answer, which only our own runtime gives: no graph for the peers. */
+export interface GenerationCase {
+  readonly name: string;
+  readonly about: string;
+  readonly generation: true;
+}
+
+export type AnyCase = BenchCase | AbsentCase | GenerationCase;
+
 /** Cost of the graph as written: its FLOPs, and the bytes of inputs, parameters, states and outputs, which every implementation moves. */
 export function costOfWork({ graph }: Work): { readonly flops: number; readonly bytes: number } {
   const sources = order(graph).filter((node) => ['input', 'param', 'state'].includes(node.op.name));

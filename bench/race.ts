@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { corner, type AbsentCase, type BenchCase, type Scale } from './case.ts';
+import { corner, type AnyCase, type Scale } from './case.ts';
 import { PeerProcess } from './peers/client.ts';
 import type { Judgement, Model, PeerFacts, PeerName, Prepared } from './peers/protocol.ts';
 import type { CaseResult, Measured, PeerResult } from './results.ts';
@@ -84,9 +84,10 @@ export class Race {
     return ours.roofline(this.#options.scale === 'quick');
   }
 
-  async run(one: BenchCase | AbsentCase): Promise<CaseResult> {
+  async run(one: AnyCase): Promise<CaseResult> {
     const { name, about } = one;
     if ('absent' in one) return { name, about, flops: 0, bytes: 0, absent: one.absent, peers: {} };
+    if ('generation' in one) return { name, about, flops: 0, bytes: 0, peers: await this.#generation() };
     const { scale, peers } = this.#options;
     let judgement: Judgement;
     try {
@@ -107,6 +108,29 @@ export class Race {
     for (const { path } of await Promise.all([...this.#models.values()].map((model) => model.catch(() => ({ path: '' }))))) if (path !== '') rmSync(path, { force: true });
     this.#models.clear();
     return { name, about, flops: judgement.flops, bytes: judgement.bytes, peers: Object.fromEntries(peers.flatMap((peer) => (results.get(peer) === undefined ? [] : [[peer, results.get(peer)]]))) as CaseResult['peers'] };
+  }
+
+  /** Whole answers of our own runtime; that their tokens are the interpreter's is what test/gpu/generate.test.ts holds. */
+  async #generation(): Promise<CaseResult['peers']> {
+    const { scale, peers, patience, report } = this.#options;
+    const ours = this.#peers.get('ours');
+    const others = peers.filter((peer) => peer !== 'ours').map((peer) => [peer, { status: 'left', message: 'it has no loop over tokens and towers' }] as const);
+    if (ours === undefined) return Object.fromEntries(others);
+    try {
+      if (!ours.running) await ours.open();
+      const settled = await ours.settle();
+      const { cold, whole, toFirst, perSecond, tokens, deviceBytes } = await ours.generate(scale === 'quick' ? 1 : 5, scale === 'quick' ? 4 : 32, 2 * patience);
+      const peak = settled ? await ours.peak() : undefined;
+      report(`  ours: first answer ${cold.toFixed(0)} ms`);
+      const result: Measured = {
+        status: 'measured', time: spreadOf(whole), first: cold, deviceBytes, ...(peak === undefined ? {} : { processPeak: peak }),
+        rates: { 'ms to the first token': spreadOf(toFirst).median, 'tokens/s after it': spreadOf(perSecond).median },
+        notes: [`${tokens} tokens`, 'inputs from the host', "tokens against the interpreter's: test/gpu/generate.test.ts"],
+      };
+      return Object.fromEntries([['ours', result], ...others]);
+    } catch (error) {
+      return Object.fromEntries([['ours', { status: 'failed', message: messageOf(error) }], ...others]);
+    }
   }
 
   close(): void {

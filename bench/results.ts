@@ -21,7 +21,8 @@ const measured = z.object({
   processPeak: z.int().optional(),
   /** Bytes on the device, where the peer can tell. */
   deviceBytes: z.int().optional(),
-  error: deviation,
+  /** Absent where the judge was not asked. */
+  error: deviation.optional(),
   /** Figures of a run besides its time, e.g. tokens per second. */
   rates: z.record(z.string(), z.number()).optional(),
   notes: z.array(z.string()),

@@ -110,7 +110,7 @@ const program = new Command('bench').description('the race against other WebGPU 
   .option('--list', 'print cases and peers')
   .option('--quick', 'small sizes and two runs: does everything work? Measures nothing')
   .option('--budget <seconds>', 'time of timed runs for a case and a peer', '20')
-  .option('--patience <seconds>', 'how long loading and a first run may take before a peer is given up', '300')
+  .option('--patience <seconds>', 'how long loading and a first run may take before a peer is given up', '600')
   .action(main);
 
 try {

@@ -51,8 +51,8 @@ function cellsOf(one: CaseResult, peer: string, result: PeerResult, roofline: Re
       const more = Object.entries(rates ?? {}).map(([name, value]) => `${value.toPrecision(3)} ${name}`);
       return [
         printMilliseconds(time.median), printMilliseconds(time.least), `${printMilliseconds(time.lower)}–${printMilliseconds(time.upper)}`, String(time.count), printMilliseconds(first),
-        peer === 'ours' ? '' : printRatio(ratioTo(one, peer)), gigaflops.toFixed(1), gigabytes.toFixed(1), `${(100 * share).toFixed(0)} %`,
-        dispatches === undefined ? '–' : String(dispatches), mebibytes(deviceBytes), mebibytes(processPeak), error.relative.toExponential(1), [...more, ...notes].join('; '),
+        peer === 'ours' ? '' : printRatio(ratioTo(one, peer)), ...(one.flops > 0 ? [gigaflops.toFixed(1), gigabytes.toFixed(1), `${(100 * share).toFixed(0)} %`] : ['–', '–', '–']),
+        dispatches === undefined ? '–' : String(dispatches), mebibytes(deviceBytes), mebibytes(processPeak), error === undefined ? '–' : error.relative.toExponential(1), [...more, ...notes].join('; '),
       ];
     }
     case 'failed': case 'wrong': return [...blank, `${result.status}: ${oneLine(result.message)}`];

@@ -1,18 +1,19 @@
 // All cases, in the order of the table.
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
-import type { AbsentCase, BenchCase } from '../case.ts';
+import type { AnyCase, BenchCase } from '../case.ts';
 import { absentCases } from './absent.ts';
 import { attentionCases } from './attention.ts';
 import { blockCases } from './block.ts';
 import { contractionCases } from './contraction.ts';
 import { convolutionCases } from './convolution.ts';
+import { generationCases } from './generation.ts';
 import { rowCases } from './rows.ts';
 import { svaCases } from './sva.ts';
 
-export const cases: readonly (BenchCase | AbsentCase)[] = [...contractionCases, ...attentionCases, ...rowCases, ...convolutionCases, ...blockCases, ...svaCases, ...absentCases];
+export const cases: readonly AnyCase[] = [...contractionCases, ...attentionCases, ...rowCases, ...convolutionCases, ...blockCases, ...svaCases, ...generationCases, ...absentCases];
 
 /** The cases of these names, or that have such a word at their beginning; all without names. Throws `OpabiniaError` for a name that selects nothing. */
-export function selectCases(names: readonly string[]): readonly (BenchCase | AbsentCase)[] {
+export function selectCases(names: readonly string[]): readonly AnyCase[] {
   if (names.length === 0) return cases;
   const chosen = new Set(names.flatMap((name) => {
     const exact = cases.filter((one) => one.name === name);
@@ -26,6 +27,6 @@ export function selectCases(names: readonly string[]): readonly (BenchCase | Abs
 /** A case that can run. Throws `OpabiniaError`. */
 export function runnableCase(name: string): BenchCase {
   const found = selectCases([name])[0];
-  if (found === undefined || 'absent' in found) throw new OpabiniaError(`the case '${name}' cannot run`, { op: 'bench', advice: 'npm run bench -- --list' });
+  if (found === undefined || !('build' in found)) throw new OpabiniaError(`the case '${name}' cannot run`, { op: 'bench', advice: 'npm run bench -- --list' });
   return found;
 }

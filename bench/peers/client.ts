@@ -1,7 +1,7 @@
 // The race's end of a child process: commands as promises, a child that crashed or hangs ends as an error and is started anew.
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import type { Command, Job, Judgement, Model, PeerFacts, PeerName, Prepared, Reply } from './protocol.ts';
+import type { Command, Generated, Job, Judgement, Model, PeerFacts, PeerName, Prepared, Reply } from './protocol.ts';
 
 interface Waiting {
   readonly resolve: (value: unknown) => void;
@@ -55,6 +55,10 @@ export class PeerProcess {
 
   roofline(quick: boolean): Promise<{ readonly flopsPerSecond: number; readonly bytesPerSecond: number }> {
     return this.ask({ kind: 'roofline', quick }, 300) as Promise<{ readonly flopsPerSecond: number; readonly bytesPerSecond: number }>;
+  }
+
+  generate(answers: number, tokens: number, seconds: number): Promise<Generated> {
+    return this.ask({ kind: 'generate', answers, tokens }, seconds) as Promise<Generated>;
   }
 
   judge(job: Job): Promise<Judgement> {

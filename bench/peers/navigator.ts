@@ -1,16 +1,32 @@
-// A browser's `navigator.gpu` for libraries that expect one. They bring their own use of WebGPU, so this is the one place besides
-// runtime/dawn.ts that loads the package `webgpu`: in the process of a peer, where nothing of ours runs.
+// A browser's `navigator.gpu` for libraries that expect one, in a process of their own: the object that runtime/dawn.ts made, with
+// the settings that our own side races with.
 import { availableParallelism } from 'node:os';
+import { adapterFacts } from '../../runtime/dawn.ts';
+import { wait } from '../../runtime/wait.ts';
 
-declare global {
-  /** Once collected, the process crashes: see runtime/dawn.ts. */
-  var benchDawn: GPU | undefined;
+/** The constants of the standard (WebGPU §5, §6, §9), which browsers have as globals. */
+const constants = {
+  GPUBufferUsage: { MAP_READ: 1, MAP_WRITE: 2, COPY_SRC: 4, COPY_DST: 8, INDEX: 16, VERTEX: 32, UNIFORM: 64, STORAGE: 128, INDIRECT: 256, QUERY_RESOLVE: 512 },
+  GPUMapMode: { READ: 1, WRITE: 2 },
+  GPUShaderStage: { VERTEX: 1, FRAGMENT: 2, COMPUTE: 4 },
+  GPUTextureUsage: { COPY_SRC: 1, COPY_DST: 2, TEXTURE_BINDING: 4, STORAGE_BINDING: 8, RENDER_ATTACHMENT: 16 },
+};
+
+/** tfjs asks whether a value is a GPUBuffer: the class, from a buffer. */
+async function bufferClass(gpu: GPU): Promise<unknown> {
+  const adapter = await wait(gpu.requestAdapter());
+  if (adapter === null) throw new Error('there is no adapter');
+  const device = await wait(adapter.requestDevice());
+  const made: unknown = device.createBuffer({ size: 4, usage: constants.GPUBufferUsage.STORAGE }).constructor;
+  device.destroy();
+  return made;
 }
 
+/** Throws `Error` without an adapter. */
 export async function provideNavigator(): Promise<void> {
-  const { create, globals } = await import('webgpu');
-  Object.assign(globalThis, globals);
-  globalThis.benchDawn ??= create(['enable-dawn-features=skip_validation,disable_robustness']);
-  const value = { gpu: globalThis.benchDawn, userAgent: 'Node', hardwareConcurrency: availableParallelism() };
-  Object.defineProperty(globalThis, 'navigator', { value, configurable: true, writable: true });
+  const facts = await adapterFacts({ validation: false });
+  const gpu = [...globalThis.opabiniaDawn?.values() ?? []][0];
+  if (facts === undefined || gpu === undefined) throw new Error('there is no adapter');
+  Object.assign(globalThis, constants, { GPUBuffer: await bufferClass(gpu) });
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu, userAgent: 'Node', hardwareConcurrency: availableParallelism() }, configurable: true, writable: true });
 }

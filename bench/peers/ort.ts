@@ -74,7 +74,6 @@ export class Ort implements Peer {
     try {
       this.#session = await this.#create(model.path, { ...this.#options, enableGraphCapture: true, preferredOutputLocation: 'gpu-buffer' });
       await this.run();
-      await this.run();
       notes.push('graph captured');
     } catch (error) {
       notes.push(`graph not captured: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]?.slice(0, 160) ?? ''}`);

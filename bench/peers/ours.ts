@@ -5,6 +5,7 @@ import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { load, type Program } from '../../runtime/program.ts';
 import { runnableCase } from '../cases/index.ts';
+import { measureGeneration } from '../generation.ts';
 import { measureRoofline } from '../roofline.ts';
 import { serve, type Served } from './serve.ts';
 
@@ -51,6 +52,11 @@ class Ours implements Served {
     this.#program?.dispose();
     this.#program = undefined;
     await this.#device?.flush(10_000);
+  }
+
+  async generate(answers: number, tokens: number) {
+    if (this.#device === undefined) throw new Error('the device is not open');
+    return measureGeneration(this.#device, answers, tokens);
   }
 
   async roofline(quick: boolean) {

@@ -56,6 +56,7 @@ export interface Peer {
   drop(): Promise<void>;
   /** Speeds of the device itself; only ours measures them. */
   roofline?(quick: boolean): Promise<{ readonly flopsPerSecond: number; readonly bytesPerSecond: number }>;
+  generate?(answers: number, tokens: number): Promise<Generated>;
 }
 
 export type Command =
@@ -68,11 +69,22 @@ export type Command =
   | { readonly kind: 'peak' }
   | { readonly kind: 'drop' }
   | { readonly kind: 'roofline'; readonly quick: boolean }
+  | { readonly kind: 'generate'; readonly answers: number; readonly tokens: number }
   | { readonly kind: 'judge'; readonly job: Job }
   | { readonly kind: 'export'; readonly job: Job; readonly path: string; readonly plain: boolean };
 
 export type Request = Command & { readonly id: number };
 export type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly message: string };
+
+/** Several answers to one question. Milliseconds, but for tokens per second after the first token. */
+export interface Generated {
+  readonly cold: number;
+  readonly tokens: number;
+  readonly deviceBytes: number;
+  readonly whole: readonly number[];
+  readonly toFirst: readonly number[];
+  readonly perSecond: readonly number[];
+}
 
 /** What the judge says of a case: the truth, in f64, of the leading corner of each output. */
 export interface Judgement {

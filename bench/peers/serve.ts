@@ -47,6 +47,7 @@ async function answer(peer: Served, command: Command): Promise<unknown> {
     case 'peak': return peak();
     case 'drop': await peer.drop(); return settle();
     case 'roofline': return peer.roofline?.(command.quick);
+    case 'generate': return peer.generate?.(command.answers, command.tokens);
     case 'judge': return peer.judge?.(command.job);
     case 'export': return peer.export?.(command.job, command.path, command.plain);
     default: return command satisfies never;
