@@ -320,3 +320,9 @@ export const steps: readonly Step[] = [
   unary, binary, fold, rearrange, contract, broadcast, slice, pad, flip, window, concat, gather, where, compare, logic, bitwise, cast,
   softmax, layerNorm, attention, leaf, iota, extent, update, unary, binary, contract, fold, binary, unary,
 ];
+
+/** Mostly contractions and what surrounds them. */
+export const productSteps: readonly Step[] = [contract, attention, contract, attention, binary, unary, contract, softmax, layerNorm, concat, fold, leaf, rearrange, update, cast, where, binary];
+
+/** Mostly what moves elements. */
+export const movingSteps: readonly Step[] = [slice, pad, window, flip, concat, gather, rearrange, broadcast, concat, slice, binary, update, fold, leaf, unary, where];

@@ -8,7 +8,7 @@ import { opByName } from '../dsl/ops/index.ts';
 import { typeAttrs } from '../dsl/ops/source.ts';
 import { print } from '../dsl/print.ts';
 import { evaluateNodes, type Values } from '../runtime/reference.ts';
-import { steps } from './generate-steps.ts';
+import { steps as allSteps, type Step } from './generate-steps.ts';
 
 export interface GraphOptions {
   /** Dtypes of leaves; the default is all that kernels store: f32 f16 i32 u32 bool. */
@@ -22,6 +22,8 @@ export interface GraphOptions {
   readonly maxElements?: number;
   /** Sizes of axes; the default has no multiples of four. */
   readonly sizes?: readonly number[];
+  /** What graphs are made of; the default is everything. */
+  readonly steps?: readonly Step[];
   /** Tensors without elements (default false). */
   readonly empty?: boolean;
   /** Names of inputs, parameters, outputs and paths: plain words, or quotes, newlines, keywords, emoji. */
@@ -128,6 +130,7 @@ export class Making {
   /** One step; undone when it makes too many nodes or numbers that are not finite. */
   step(draw: Draw): void {
     const before = { made: this.made.length, count: this.#count, updates: this.#updates.length };
+    const steps = this.options.steps ?? allSteps;
     const first = draw.below(steps.length);
     for (const step of [0, 7, 13].map((further) => steps[(first + further) % steps.length])) {
       if (step?.(this, draw) !== undefined && this.#count <= (this.options.maxNodes ?? 12)) return;
@@ -179,7 +182,7 @@ export class Making {
     const axes = node.type.axes;
     if (axes.reduce((product, axis) => product * sizeBound(axis.size), 1) > this.maxElements || axes.some((axis) => sizeLeast(axis.size) < (this.options.empty === true ? 0 : 1))) return undefined;
     const feeds = { inputs: this.#inputs, params: (path: string) => this.#params.get(path) ?? new Float64Array(0), states: this.#states, symbols: this.symbols };
-    const values = evaluateNodes([node], feeds, { precision: 'f64' }).get(node);
+    const values = this.#evaluate(node, feeds);
     if (values === undefined || values.data.some((x) => !(Math.abs(x) <= limits[node.type.dtype]))) return undefined;
     const moves = node.op.kind === 'source' || node.op.kind === 'view' || node.op.kind === 'join' || node.op.kind === 'gather' || selections.has(node.op.name);
     const small = node.op.name === 'cast' && operands.every((operand) => !isFloat(operand.node.type.dtype)) && values.data.every((x) => Math.abs(x) <= 256);
@@ -188,6 +191,16 @@ export class Making {
     this.made.push(value);
     this.#count++;
     return value;
+  }
+
+  /** Undefined where the interpreter refuses: nothing can be gathered from an axis that is empty in this run. */
+  #evaluate(node: Node, feeds: Parameters<typeof evaluateNodes>[1]): Values | undefined {
+    try {
+      return evaluateNodes([node], feeds, { precision: 'f64' }).get(node);
+    } catch (error) {
+      if (error instanceof OpabiniaError) return undefined;
+      throw error;
+    }
   }
 
   #path(operands: readonly Made[]): string {

@@ -214,7 +214,8 @@ function castCode(x: Code, result: WgslType): Code {
   const from = scalarType(x.type);
   if (to === from) return x;
   const wide = like(x.type, to);
-  if (to === 'bool') return code(`(${x.text} != ${splat(literal(0, from), x.type).text})`, wide, x.needs);
+  // WGSL's != is false for NaN, which is true as a bool.
+  if (to === 'bool') return code(`(!(${x.text} == ${splat(literal(0, from), x.type).text}))`, wide, x.needs);
   // Whole numbers are brought into range, as in the reference; a WGSL conversion would keep the bits.
   if (from === 'i32' && to === 'u32') return code(`${wide}(max(${x.text}, ${splat(literal(0, 'i32'), x.type).text}))`, wide, x.needs);
   if (from === 'u32' && to === 'i32') return code(`${wide}(min(${x.text}, ${splat(literal(2147483647, 'u32'), x.type).text}))`, wide, x.needs);

@@ -8,6 +8,7 @@ import { passes } from '../../compiler/passes/index.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Feeds } from '../../runtime/reference.ts';
 import { graphArbitrary, type Generated, type GraphOptions } from '../generate.ts';
+import { movingSteps, productSteps } from '../generate-steps.ts';
 
 export type Limits = Partial<Pick<DeviceProfile, 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>>;
 
@@ -41,8 +42,8 @@ export interface Wire extends Setting {
   readonly feeds: CaseFeeds;
 }
 
-/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. empty: sizes of 0. limits: of the device. nan: some inputs are NaN. wide: over 65,535 workgroups. */
-export type Kind = 'plain' | 'quads' | 'limits' | 'empty' | 'nan' | 'wide';
+/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions, attention, norms. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. nan: some inputs are NaN. wide: over 65,535 workgroups. */
+export type Kind = 'plain' | 'quads' | 'products' | 'moves' | 'limits' | 'empty' | 'nan' | 'wide';
 
 interface Class extends GraphOptions {
   readonly weight: number;
@@ -50,11 +51,13 @@ interface Class extends GraphOptions {
 
 const quads = [4, 8, 3, 16, 12, 1, 20, 64, 5, 32, 2, 128] as const;
 const classes: Record<Kind, Class> = {
-  plain: { weight: 36 },
-  quads: { weight: 30, sizes: quads },
-  limits: { weight: 20, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
+  plain: { weight: 22 },
+  quads: { weight: 16, sizes: quads },
+  products: { weight: 22, sizes: [4, 8, 17, 5, 33, 12, 64, 16, 9, 36], steps: productSteps, maxElements: 8192 },
+  moves: { weight: 12, sizes: [3, 4, 8, 5, 12, 7, 16, 1], steps: movingSteps },
+  limits: { weight: 15, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
   empty: { weight: 5, sizes: [0, 3, 4, 1, 5, 0, 8], empty: true },
-  nan: { weight: 8, sizes: [3, 4, 17, 8, 5, 33, 64, 1], dtypes: ['f32', 'bool', 'f32'] },
+  nan: { weight: 9, sizes: [3, 4, 17, 8, 5, 33, 64, 1], dtypes: ['f32', 'bool', 'f32'] },
   wide: { weight: 0, sizes: [3, 1, 2, 4, 65537, 4194305, 21845], maxElements: 4_300_000, maxNodes: 4, symbols: false },
 };
 
@@ -115,7 +118,7 @@ export function asFeeds({ inputs, params, states, symbols }: CaseFeeds): Feeds {
 
 /** The case as a text file: comments that say what was found, the setting and the feeds as JSON in comments, the printed graph. */
 export function writeCase({ graph, feeds, ...setting }: FuzzCase, comments: readonly string[]): string {
-  const json = (x: unknown): string => JSON.stringify(x, (_key, value: unknown) => (typeof value === 'number' && !Number.isFinite(value) ? String(value) : value));
+  const json = (x: unknown): string => JSON.stringify(x, (_key, value: unknown) => (typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0)) ? (value === 0 ? '-0' : String(value)) : value));
   const lists = (kind: string, of: ReadonlyMap<string, Float64Array>) => [...of].map(([name, values]) => `#! ${json({ [kind]: name, values: [...values] })}`);
   return [
     ...comments.flatMap((comment) => comment.split('\n')).map((line) => `# ${line}`),

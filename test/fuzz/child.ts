@@ -10,6 +10,12 @@ const deadline = 90_000;
 /** Orders after which the process is replaced: drivers keep what they have compiled. */
 const orders = 1500;
 
+export interface RunOptions {
+  readonly mutant?: string;
+  /** Only whether the mutant changes the plan. */
+  readonly dry?: boolean;
+}
+
 export class GpuChild {
   #child: ChildProcess | undefined;
   #orders = 0;
@@ -17,8 +23,17 @@ export class GpuChild {
   /** Processes that ended by themselves or were killed. */
   lost = 0;
 
-  /** Compiles and runs; `crash` and `hang` are outcomes, never exceptions. */
-  async run(given: FuzzCase, options: { readonly mutant?: string; readonly dry?: boolean } = {}): Promise<Outcome> {
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Compiles and runs, one case after the other; `crash` and `hang` are outcomes, never exceptions. */
+  run(given: FuzzCase, options: RunOptions = {}): Promise<Outcome> {
+    // A shrinking that was cut off has left a run under way.
+    const next = this.#last.then(() => this.#run(given, options));
+    this.#last = next;
+    return next;
+  }
+
+  async #run(given: FuzzCase, options: RunOptions): Promise<Outcome> {
     if (this.#orders >= orders) this.close();
     if (this.#given !== given || this.#child === undefined) {
       const opened = await this.#ask({ kind: 'case', wire: toWire(given) });
