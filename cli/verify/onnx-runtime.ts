@@ -143,7 +143,8 @@ export function onnxBackend(options: { readonly plain?: boolean } = {}): Backend
           ({ states } = result);
           return result.outputs;
         },
-        close: () => { void session.close(); },
+        // The process may be ended before it answers.
+        close: () => { session.close().catch(() => undefined); },
       };
     },
     close: () => {

@@ -106,7 +106,7 @@ function matchWindows(node: Node): Windows | undefined {
   const behind = (name: string): string => [...names].find(([, now]) => now === name)?.[0] ?? name;
   const windows: Window[] = [];
   while (current.op.name === 'window' && windows.length < 2) {
-    const [outer = '', inner = ''] = current.attrs['into'] as readonly [string, string];
+    const [outer, inner] = current.attrs['into'] as readonly [string, string];
     const axis = String(current.attrs['axis']);
     const padded = current.inputs[0];
     if (padded === undefined || axis !== outer) return undefined;

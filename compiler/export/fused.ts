@@ -141,23 +141,25 @@ type Step = { readonly kind: 'add'; readonly bias: Node } | { readonly kind: 'wh
 
 function readLogits(logits: Node, scores: Node): Logits | undefined {
   let scale = 1;
+  let scaled = false;
   const steps: Step[] = [];
   for (let node = logits; node !== scores;) {
     const [a, b, c] = node.inputs;
     if (a === undefined) return undefined;
     if (node.op.name === 'cast') node = a;
+    else if (node.op.name === 'mul' && b !== undefined) {
+      const factor = scalar(b) ?? scalar(a);
+      if (factor === undefined) return undefined;
+      scale *= factor;
+      scaled = true;
+      node = scalar(b) === undefined ? b : a;
+    // The operator multiplies first: what is added before a multiplication has no place in it.
+    } else if (scaled) return undefined;
     else if (node.op.name === 'where' && b !== undefined && c !== undefined) {
       const low = scalar(c);
       if (low === undefined || low > -1e30) return undefined;
       steps.push({ kind: 'where', mask: a, low });
       node = b;
-    } else if (node.op.name === 'mul' && b !== undefined) {
-      const factor = scalar(b) ?? scalar(a);
-      if (factor === undefined) return undefined;
-      if (steps.length > 0 && steps.some((step) => step.kind === 'add')) return undefined;
-      // The scores are multiplied first: what was added before a multiplication would be multiplied too.
-      scale *= factor;
-      node = scalar(b) === undefined ? b : a;
     } else if (node.op.name === 'add' && b !== undefined) {
       const isScores = (x: Node): boolean => x.type.axes.length === logits.type.axes.length && dependsOn(x, scores);
       if (isScores(a) === isScores(b)) return undefined;

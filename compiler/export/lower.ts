@@ -128,10 +128,18 @@ export class Lowering {
         // Sums accumulate in f32, whatever the storage.
         return { tensor: castTo(this.writer, reduce('ReduceSum', castTo(this.writer, x.tensor, Element.FLOAT)), Element.FLOAT16), axes };
       }
-      case 'foldMax': return { tensor: reduce('ReduceMax', x.tensor), axes };
-      case 'foldMin': return { tensor: reduce('ReduceMin', x.tensor), axes };
+      case 'foldMax': return { tensor: this.#extreme(node, (from) => reduce('ReduceMax', from), x.tensor), axes };
+      case 'foldMin': return { tensor: this.#extreme(node, (from) => reduce('ReduceMin', from), x.tensor), axes };
       default: throw cannotExport(node, 'this fold has no ONNX operator');
     }
+  }
+
+  /** The largest or smallest of u32, moved into i32 and back: as with Min, int64 would be compared by low halves. */
+  #extreme(node: Node, reduce: (x: string) => string, x: string): string {
+    if (node.type.dtype !== 'u32') return reduce(x);
+    const half = this.writer.int(2 ** 31);
+    const low = castTo(this.writer, this.writer.emit('Sub', [x, half]), Element.INT32);
+    return this.writer.emit('Add', [castTo(this.writer, reduce(low), Element.INT64), half]);
   }
 
   // ---- views -----------------------------------------------------------------------------------------------------
@@ -186,7 +194,9 @@ export class Lowering {
       case 'pad': {
         const [before, after] = [attr('before', 0), attr('after', 0)];
         const value = this.writer.constant(elementOf[node.type.dtype], [], [Number(node.attrs['value'] ?? 0)]);
-        const tensor = this.writer.emit('Pad', [x.tensor, this.writer.sizes([before, after]), value, this.writer.ints([place])]);
+        // Of all axes: the input that names some of them is read wrongly once ONNX Runtime moves a Transpose past the Pad.
+        const pads = [before, after].flatMap((width) => x.axes.map((axis) => (axis.name === name ? width : 0)));
+        const tensor = this.writer.emit('Pad', [x.tensor, this.writer.sizes(pads), value]);
         return { tensor, axes: resized(addSizes(addSizes(before, size), after)) };
       }
       default: return this.#window(node, x, place, size);
@@ -201,7 +211,7 @@ export class Lowering {
   }
 
   #window(node: Node, x: Value, place: number, size: Size): Value {
-    const [outer = '', inner = ''] = node.attrs['into'] as readonly [string, string];
+    const [outer, inner] = node.attrs['into'] as readonly [string, string];
     const [width, stride, dilation] = [Number(node.attrs['size']), Number(node.attrs['stride'] ?? 1), Number(node.attrs['dilation'] ?? 1)];
     const steps = axisOf(node.type.axes, outer)?.size ?? 0;
     const axes = x.axes.flatMap((axis, i): readonly Axis[] => (i === place ? [{ name: outer, size: steps }, { name: inner, size: width }] : [axis]));
@@ -281,7 +291,9 @@ export class Lowering {
     const [batchAxes, rowAxes, columnAxes, summed] = [inOwn(first, batch), inOwn(first, m), inOwn(second, n), inOwn(second, sum)];
     const each = (axes: readonly Axis[]): readonly (readonly Axis[])[] => axes.map((axis) => [axis]);
     // Without batch axes, rows of several axes need no merging: the second operand is a matrix for all of them.
-    const rowGroups = batchAxes.length === 0 && rowAxes.length > 0 ? each(rowAxes) : [rowAxes];
+    // In f16, ONNX Runtime 1.30 crashes on a Transpose of three axes and more in front of a MatMul with a constant: merged rows keep the two apart.
+    const moved = [...rowAxes, ...summed].some((axis, i) => axis !== first.axes[i]);
+    const rowGroups = batchAxes.length === 0 && rowAxes.length > 0 && !(node.type.dtype === 'f16' && moved) ? each(rowAxes) : [rowAxes];
     const x = values.grouped(first, [...each(batchAxes), ...rowGroups, summed]);
     const y = values.grouped(second, [...each(batchAxes), summed, columnAxes]);
     const product = writer.emit('MatMul', [x, y]);
