@@ -1,11 +1,10 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
-import { sizeBound } from '../dsl/axis.ts';
 import { orderFrom, type Graph, type Node, type Update } from '../dsl/graph.ts';
 import { sizeIndex } from './index-math.ts';
 import type { Group, Grouping } from './group.ts';
 import { isStoredSource } from './group.ts';
 import type { Kernel } from './kernel.ts';
-import { partsOf } from './lower.ts';
+import { isEmpty, partsOf } from './lower.ts';
 import { flopsOf } from './cost.ts';
 import type { DeviceProfile } from './profile.ts';
 import { schedule } from './schedule/index.ts';
@@ -99,7 +98,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   const place = (node: Node) => places.get(node);
   const steps: (Step & { readonly last: boolean })[] = [];
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
-    if (group.roots.every(isEmpty)) return;
+    if (group.roots.every(isEmpty)) return; // nothing to compute
     const { kernel, template } = schedule(group, { profile, place: from === undefined ? place : () => from, target });
     steps.push({ kernel, template, group, label: labelOf(group), path: pathOf(group), flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0), last });
   };
@@ -112,11 +111,6 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
   return { steps: inOrder(steps, options.byOutput === true ? firstOutputs(graph) : new Map()), places, outputs, sources };
-}
-
-/** A tensor without elements needs no kernel. */
-function isEmpty(node: Node): boolean {
-  return node.type.axes.some((axis) => sizeBound(axis.size) <= 0);
 }
 
 function copyOf(node: Node, isStored: boolean): Group {

@@ -1,5 +1,5 @@
 // From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
-import { addSizes, type Axis, type Size } from '../dsl/axis.ts';
+import { addSizes, sizeBound, type Axis, type Size } from '../dsl/axis.ts';
 import type { Node } from '../dsl/graph.ts';
 import type { DType, JoinOp, ViewOp } from '../dsl/op.ts';
 import { computeType } from '../dsl/ops/map.ts';
@@ -110,6 +110,7 @@ export class Lowering {
     const source = op.source(indexMath, index, node.attrs, x.type);
     const open = source.guards.filter((guard) => !alwaysHolds(guard));
     if (open.length === 0) return this.value(block, x, source.index, width);
+    if (isEmpty(x)) return splat(literal(source.otherwise, computeType(node.type.dtype)), typeOf(node.type.dtype, width));
     // The load happens all the same, so its index is brought into range; the guard then voids the value.
     const inside = new Map([...source.index].map(([name, i]) => [name, clamp(i, sizeIndex(axisSize(x.type.axes, name)))]));
     const value = this.value(block, x, inside, width);
@@ -133,7 +134,7 @@ export class Lowering {
   #join(block: Block, _op: JoinOp, node: Node, index: IndexMap, width: Width): Code {
     const name = String(node.attrs['axis']);
     const along = at(index, name);
-    const parts = partsOf(node, name);
+    const parts = partsOf(node, name).filter((part) => !isEmpty(part.node));
     const certain = parts.find((p) => along.least >= p.start.most && (along.most < p.end.least));
     const moved = (i: Index): IndexMap => new Map(index).set(name, i);
     if (certain !== undefined) return this.value(block, certain.node, moved(add(along, scale(certain.start, -1))), width);
@@ -262,6 +263,11 @@ function at(index: IndexMap, name: string): Index {
 
 function axisSize(axes: readonly Axis[], name: string): Size {
   return axes.find((a) => a.name === name)?.size ?? 1;
+}
+
+/** True for a tensor without elements: there is nothing to load. */
+export function isEmpty(node: Node): boolean {
+  return node.type.axes.some((axis) => sizeBound(axis.size) <= 0);
 }
 
 export interface Part {
