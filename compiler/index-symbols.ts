@@ -33,3 +33,19 @@ function atomWithSymbols(atom: Atom, values: ReadonlyMap<string, number>): Index
     default: return atom satisfies never;
   }
 }
+
+/** True when, at these values, the expression runs over a range or is brought into a range that is empty: nothing is read there that counts. */
+export function isOverNothing(x: Index, values: ReadonlyMap<string, number>): boolean {
+  const empty = (end: Index): boolean => withSymbols(end, values).most <= 0;
+  const over = (atom: Atom): boolean => {
+    switch (atom.kind) {
+      case 'variable': return atom.end !== undefined && empty(atom.end);
+      case 'symbol': return false;
+      case 'divide': case 'remainder': return isOverNothing(atom.of, values);
+      case 'clamp': return empty(atom.end) || isOverNothing(atom.of, values);
+      case 'product': return atom.factors.some(over);
+      default: return atom satisfies never;
+    }
+  };
+  return x.terms.some((term) => over(term.atom));
+}

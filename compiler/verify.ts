@@ -2,7 +2,7 @@
 // live buffers, every result written before it is read.
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Assembly } from './assemble.ts';
-import { symbolsOf, withSymbols } from './index-symbols.ts';
+import { isOverNothing, symbolsOf, withSymbols } from './index-symbols.ts';
 import type { Plan, PlanBinding, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
 
@@ -26,7 +26,7 @@ export function verifyAssembly(assembly: Assembly, profile: DeviceProfile): void
       for (const values of corners(symbolsOf(at, symbolsOf(slot.storage.elements)))) {
         const end = withSymbols(slot.storage.elements, values).most;
         const { least, most } = withSymbols(at, values);
-        if (end > 0 && (least < 0 || most + width > end)) broken('schedule', `${label}: ${slot.write ? 'store' : 'load'} at ${at.key}, which may reach ${least} … ${most + width - 1}, outside ${slot.storage.node.op.name} of ${end} elements`);
+        if (end > 0 && !isOverNothing(at, values) && (least < 0 || most + width > end)) broken('schedule', `${label}: ${slot.write ? 'store' : 'load'} at ${at.key}, which may reach ${least} … ${most + width - 1}, outside ${slot.storage.node.op.name} of ${end} elements`);
       }
     }
     if (kernel.threads > profile.maxWorkgroupThreads) broken('schedule', `${label}: ${kernel.threads} threads in a workgroup, ${profile.maxWorkgroupThreads} allowed`);
