@@ -16,8 +16,7 @@ function kernels(name: string, what: string, edit: Edit, of?: RegExp): Mutant {
         const wgsl = edit(kernel.wgsl, plan);
         if (wgsl === kernel.wgsl) return kernel;
         changed = true;
-        const half = /^enable f16;/m.test(wgsl) && !kernel.features.includes('shader-f16');
-        return { ...kernel, wgsl, ...(half ? { features: [...kernel.features, 'shader-f16'] } : {}) };
+        return { ...kernel, wgsl };
       });
       return changed ? { ...plan, kernels: edited } : undefined;
     },
@@ -27,15 +26,12 @@ function kernels(name: string, what: string, edit: Edit, of?: RegExp): Mutant {
 const swap = (pattern: RegExp, by: string | ((match: string, ...groups: string[]) => string)): Edit => (text) => (typeof by === 'string' ? text.replace(pattern, by) : text.replace(pattern, by));
 const less = (n: string): string => String(Math.max(0, Number(n) - 1));
 
-/** Rounds what is accumulated to 16 bits at every step. */
-const halved = (variable: RegExp): Edit => (text) => {
-  const edited = text.replace(variable, (_line, target: string, value: string) => {
-    const [, wide] = new RegExp(`var ${target} = (vec4f)?[(0-9.]*0\\.0f`).exec(text) ?? [_line, 'other'];
-    if (wide === 'other') return _line;
-    return `${target} = ${wide === 'vec4f' ? 'vec4f(vec4h' : 'f32(f16'}(${value}));`;
-  });
-  return edited === text || /^enable f16;/m.test(text) ? edited : `enable f16;\n${edited}`;
-};
+/** Keeps the ten bits of fraction of an f16 at every step. By its bits: Mesa leaves out f32(f16(x)). */
+const halved = (variable: RegExp): Edit => (text) => text.replace(variable, (line, target: string, value: string) => {
+  const found = new RegExp(`var ${target} = (vec4f)?[(0-9.]*0\\.0f`).exec(text);
+  if (found === null) return line;
+  return found[1] === undefined ? `${target} = bitcast<f32>(bitcast<u32>(${value}) & 0xffffe000u);` : `${target} = bitcast<vec4f>(bitcast<vec4u>(${value}) & vec4u(0xffffe000u));`;
+});
 
 /** A barrier left out, or all of them. */
 const withoutBarrier = (which: 'all' | 'first' | 'last'): Edit => (text) => {
@@ -56,7 +52,7 @@ export const kernelMutants: readonly Mutant[] = [
   kernels('tail of the sum lost', 'elements after the last whole tile of a sum are left out', swap(/for \(var (k0_\d+) = 0u; k0_\d+ < (\d+)u; k0_\d+ \+= (\d+)u\)/, (_m, k: string, n: string, step: string) => `for (var ${k} = 0u; ${k} < ${Math.floor(Number(n) / Number(step)) * Number(step)}u; ${k} += ${step}u)`)),
   kernels('no zeros behind the sum', 'what is staged beyond the end of the sum is added', swap(/(staged_[ab]_\d+\[[^;]*?\] = )select\((?:vec4f\(0\.0f\)|0\.0f), (.*), [^;]*? < [^;]*\);/g, '$1$2;')),
   kernels('no guard of rows', 'rows behind the last are written', swap(/if \(row_\d+ < .*\) \{/g, 'if (true) {'), /^contraction/),
-  kernels('lanes crossed', 'the fourth element of a vector is written as the third', swap(/value_(\d+)\.w\b/g, 'value_$1.z')),
+  kernels('lanes crossed', 'the fourth element of a vector is written as the third', swap(/(\by\d+\[[^;\n]*\] = [^;\n]*\w)\.w\b/g, '$1.z')),
   kernels('no barriers', 'no barrier in workgroup memory', withoutBarrier('all'), /^(contraction|rows)/),
   kernels('no barrier before staging', 'a tile is overwritten while others still read it', withoutBarrier('last'), /in workgroup memory/),
   kernels('no barrier after writing', 'partial results are read before all are there', withoutBarrier('first'), /^(rows|contraction of)/),

@@ -24,30 +24,27 @@ function stateWrite(plan: Plan): { readonly at: number; readonly reader: number 
   return { at, reader: plan.dispatches.findIndex((d, i) => i < at && d.bindings.some((b) => b.buffer === target.buffer)) };
 }
 
-/** A value in an arena is put where another lies that is still to be read. */
+/** A value in an arena is put where a kernel writes another value before the first is read for the last time. */
 function overlap(plan: Plan): Plan | undefined {
-  interface Range { readonly at: PlanBinding; readonly from: number; to: number }
-  const ranges: Range[] = [];
+  const ranges: { readonly at: PlanBinding; readonly from: number; to: number }[] = [];
   plan.dispatches.forEach((dispatch, i) => {
-    for (const binding of written(plan, dispatch)) {
+    for (const binding of dispatch.bindings) {
       if (role(plan, binding) !== 'arena') continue;
-      const known = ranges.findLast((r) => same(r.at, binding));
-      if (known === undefined || !dispatch.bindings.some((b) => b === binding) || known.to < i) ranges.push({ at: binding, from: i, to: i });
-    }
-    for (const binding of read(plan, dispatch)) {
-      const known = ranges.findLast((r) => same(r.at, binding));
-      if (known !== undefined) known.to = i;
+      const known = ranges.find((range) => same(range.at, binding));
+      if (known === undefined) ranges.push({ at: binding, from: i, to: i });
+      else known.to = i;
     }
   });
   for (const x of ranges) {
-    for (const y of ranges) {
-      const late = x.from < y.from && y.from < x.to;
-      const bytes = plan.buffers[x.at.buffer]?.bytes ?? 0;
-      if (!late || same(x.at, y.at) || x.at.offset + y.at.bytes > bytes) continue;
-      const touched = plan.dispatches.map((d, i) => ({ d, i })).filter(({ d, i }) => i >= y.from && i <= y.to && d.bindings.some((b) => same(b, y.at)));
-      if (touched.some(({ d }) => d.bindings.some((b) => b.buffer === x.at.buffer && !same(b, y.at)))) continue;
-      const dispatches = plan.dispatches.map((d, i) => (i >= y.from && i <= y.to ? { ...d, bindings: d.bindings.map((b) => (same(b, y.at) ? { ...b, buffer: x.at.buffer, offset: x.at.offset } : b)) } : d));
-      return { ...plan, dispatches };
+    for (let at = x.from + 1; at < x.to; at++) {
+      const writer = plan.dispatches[at];
+      if (writer === undefined || writer.bindings.some((b) => b.buffer === x.at.buffer)) continue;
+      const y = written(plan, writer).find((b) => role(plan, b) === 'output' || role(plan, b) === 'arena');
+      // WebGPU itself would refuse a buffer that one kernel reads and writes.
+      if (y === undefined || plan.dispatches.some((d) => d.bindings.some((b) => same(b, x.at)) && d.bindings.some((b) => b.buffer === y.buffer))) continue;
+      const dispatches = plan.dispatches.map((d) => ({ ...d, bindings: d.bindings.map((b) => (same(b, x.at) ? { ...b, buffer: y.buffer, offset: y.offset } : b)) }));
+      const buffers = plan.buffers.map((buffer, i) => (i === y.buffer ? { ...buffer, bytes: Math.max(buffer.bytes, y.offset + x.at.bytes) } : buffer));
+      return { ...plan, buffers, dispatches };
     }
   }
   return undefined;
