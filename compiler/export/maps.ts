@@ -41,7 +41,7 @@ export function roundBf16(writer: Writer, x: string): string {
 
 const number = ({ writer, to }: MapCall, value: number, dtype: DType = to): string => writer.constant(elementOf[dtype], [], [value]);
 
-/** Division of whole numbers, safe for 0 and for −2³¹ / −1, which end the process in ONNX Runtime. */
+/** Division of whole numbers: by 0 it is an error in ONNX Runtime; −2³¹ / −1 has a result in int64 only. */
 const whole = (op: 'Div' | 'Mod'): Row => (call) => {
   const { writer, x: [a = '', b = ''], to } = call;
   const attrs = op === 'Mod' ? { fmod: 1n } : {};
