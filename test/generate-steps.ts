@@ -326,3 +326,6 @@ export const productSteps: readonly Step[] = [contract, attention, contract, att
 
 /** Mostly what moves elements. */
 export const movingSteps: readonly Step[] = [slice, pad, window, flip, concat, gather, rearrange, broadcast, concat, slice, binary, update, fold, leaf, unary, where];
+
+/** Attention and what surrounds it. */
+export const attentionSteps: readonly Step[] = [attention, attention, attention, binary, unary, leaf, attention, where, rearrange, contract];

@@ -8,7 +8,7 @@ import { passes } from '../../compiler/passes/index.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Feeds } from '../../runtime/reference.ts';
 import { graphArbitrary, type Generated, type GraphOptions } from '../generate.ts';
-import { movingSteps, productSteps } from '../generate-steps.ts';
+import { attentionSteps, movingSteps, productSteps } from '../generate-steps.ts';
 
 export type Limits = Partial<Pick<DeviceProfile, 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>>;
 
@@ -42,8 +42,8 @@ export interface Wire extends Setting {
   readonly feeds: CaseFeeds;
 }
 
-/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions, attention, norms. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. nan: some inputs are NaN. wide: over 65,535 workgroups. */
-export type Kind = 'plain' | 'quads' | 'products' | 'moves' | 'limits' | 'empty' | 'nan' | 'wide';
+/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions and norms. attention: that, of up to 33 keys. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. nan: some inputs are NaN. wide: over 65,535 workgroups. */
+export type Kind = 'plain' | 'quads' | 'products' | 'attention' | 'moves' | 'limits' | 'empty' | 'nan' | 'wide';
 
 interface Class extends GraphOptions {
   readonly weight: number;
@@ -54,6 +54,7 @@ const classes: Record<Kind, Class> = {
   plain: { weight: 22 },
   quads: { weight: 16, sizes: quads },
   products: { weight: 22, sizes: [4, 8, 17, 5, 33, 12, 64, 16, 9, 36], steps: productSteps, maxElements: 8192, maxNodes: 20 },
+  attention: { weight: 6, sizes: [17, 33, 4, 8, 20, 32, 5, 24], steps: attentionSteps, maxElements: 8192, maxNodes: 20 },
   moves: { weight: 12, sizes: [3, 4, 8, 5, 12, 7, 16, 1], steps: movingSteps },
   limits: { weight: 15, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
   empty: { weight: 5, sizes: [0, 3, 4, 1, 5, 0, 8], empty: true },

@@ -1,5 +1,5 @@
 // Bad passes: rewrites of the graph that do not hold.
-import { sizeBound } from '../../dsl/axis.ts';
+import { printSize } from '../../dsl/axis.ts';
 import { order, type Builder, type Graph, type Node } from '../../dsl/graph.ts';
 import { isFloat, type Attrs, type Op } from '../../dsl/op.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
@@ -16,9 +16,11 @@ function pass(name: string, what: string, rewrite: Rewrite): Mutant {
   const run = (graph: Graph, builder: Builder): Graph => {
     const made = new Map<Node, Node>();
     const of = (node: Node): Node => made.get(node) ?? node;
+    let origin = order(graph)[0]?.origin ?? { path: '', place: undefined };
+    const make: Make = (op, operands, attrs = {}) => builder.make(op, operands, attrs, origin);
     for (const node of order(graph)) {
       const inputs = node.inputs.map(of);
-      const make: Make = (op, operands, attrs = {}) => builder.make(op, operands, attrs, node.origin);
+      ({ origin } = node);
       const rebuilt = inputs.every((input, i) => input === node.inputs[i]) ? node : make(node.op, inputs, node.attrs);
       made.set(node, rewrite(rebuilt, make) ?? rebuilt);
     }
@@ -37,18 +39,22 @@ const sameAxes = (a: Node, b: Node): boolean => a.type.axes.map((axis) => axis.n
 const exchanged = (name: string): Rewrite => (node, make) => (node.op.name === name ? make(node.op, [...node.inputs].reverse(), node.attrs) : undefined);
 const renamed = (from: string, to: string): Rewrite => (node, make) => (node.op.name === from ? make(mapOp(to), node.inputs, node.attrs) : undefined);
 
-/** One of two nodes of the same op, operands and type stands for both, whatever their attributes. */
+/** One of two constants of a type, or of two views of one operand, stands for both. */
 function mergedTwins(): Mutant {
-  const twins = new WeakMap<Node, Map<string, Node>>();
-  return pass('twins merged', 'nodes that differ in an attribute are taken for equal', (node) => {
+  const constants = new WeakMap<Make, Map<string, Node>>();
+  const views = new WeakMap<Node, Map<string, Node>>();
+  const twins = <K extends object>(map: WeakMap<K, Map<string, Node>>, key: K): Map<string, Node> => {
+    const known = map.get(key) ?? new Map<string, Node>();
+    map.set(key, known);
+    return known;
+  };
+  return pass('twins merged', 'nodes that differ in an attribute alone are taken for equal', (node, make) => {
     const [x] = node.inputs;
-    if (x === undefined || node.op.kind !== 'view') return undefined;
-    const known = twins.get(x) ?? new Map<string, Node>();
-    twins.set(x, known);
-    const key = `${node.op.name} ${node.type.axes.map((axis) => `${axis.name}:${sizeBound(axis.size)}`).join()}`;
-    const twin = known.get(key);
-    if (twin === undefined) known.set(key, node);
-    return twin !== undefined && twin.type.axes.every((axis, i) => axis.size === node.type.axes[i]?.size) ? twin : undefined;
+    const known = node.op.name === 'const' ? twins(constants, make) : node.op.kind === 'view' && x !== undefined ? twins(views, x) : undefined;
+    const key = `${node.op.name} ${node.type.dtype} ${node.type.axes.map((axis) => `${axis.name}:${printSize(axis.size)}`).join()}`;
+    const twin = known?.get(key);
+    if (twin === undefined) known?.set(key, node);
+    return twin;
   });
 }
 

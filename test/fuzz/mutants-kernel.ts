@@ -52,7 +52,7 @@ export const kernelMutants: readonly Mutant[] = [
   kernels('tail of the sum lost', 'elements after the last whole tile of a sum are left out', swap(/for \(var (k0_\d+) = 0u; k0_\d+ < (\d+)u; k0_\d+ \+= (\d+)u\)/, (_m, k: string, n: string, step: string) => `for (var ${k} = 0u; ${k} < ${Math.floor(Number(n) / Number(step)) * Number(step)}u; ${k} += ${step}u)`)),
   kernels('no zeros behind the sum', 'what is staged beyond the end of the sum is added', swap(/(staged_[ab]_\d+\[[^;]*?\] = )select\((?:vec4f\(0\.0f\)|0\.0f), (.*), [^;]*? < [^;]*\);/g, '$1$2;')),
   kernels('no guard of rows', 'rows behind the last are written', swap(/if \(row_\d+ < .*\) \{/g, 'if (true) {'), /^contraction/),
-  kernels('lanes crossed', 'the fourth element of a vector is written as the third', swap(/(\by\d+\[[^;\n]*\] = [^;\n]*\w)\.w\b/g, '$1.z')),
+  kernels('lanes crossed', 'the third and fourth of four elements change places', swap(/vec4f\(([^(),]*\[[^(),]*), ([^(),]*), ([^(),]*), ([^(),]*)\)/g, 'vec4f($1, $2, $4, $3)')),
   kernels('no barriers', 'no barrier in workgroup memory', withoutBarrier('all'), /^(contraction|rows)/),
   kernels('no barrier before staging', 'a tile is overwritten while others still read it', withoutBarrier('last'), /in workgroup memory/),
   kernels('no barrier after writing', 'partial results are read before all are there', withoutBarrier('first'), /^(rows|contraction of)/),
@@ -68,7 +68,7 @@ export const kernelMutants: readonly Mutant[] = [
   kernels('gather short of the end', 'positions are clamped one before the last', swap(/(let row_\d+ = (?:u32\(clamp\(.*|min\(.*)) - 1(i|u)\)/g, '$1 - 2$2)')),
   kernels('concat boundary', 'the first element of a part is not taken from it', swap(/(if \([^\n{]*? >= )(\d+)(u[^\n{]*\) \{\n(?: +let [^\n]*\n)* +concat_)/g, (_m, head: string, n: string, tail: string) => `${head}${Number(n) + 1}${tail}`)),
   kernels('no rescaling', 'the running sum of attention is not rescaled when the maximum grows', swap(/(let decay_\d+ = )exp\(.*\);/g, '$11.0f;'), /^attention/),
-  kernels('absent keys count', 'keys behind the last weigh in', swap(/select\(0\.0f, (exp\([^;]*\)), [^;]*\);/g, '$1;'), /^attention/),
+  kernels('absent keys count', 'keys behind the last weigh in', (text) => text.replace(/select\(0\.0f, (exp\([^;]*\)), [^;]*\);/g, '$1;').replace(/(score_\d+ = )select\(\(?-3[^,]*, ([^;]*), [^;,]*\);/g, '$1$2;'), /^attention/),
   kernels('boundary of pieces', 'the first element of the second binding is read from the first', swap(/if \(i < (\d+)u\)/g, (_m, n: string) => `if (i < ${Number(n) + 1}u)`)),
   kernels('offset of pieces', 'the second binding is indexed from one element on', swap(/\[i - (\d+)u\]/g, (_m, n: string) => `[i - ${less(n)}u]`)),
 ];
