@@ -39,10 +39,10 @@ interface Choice extends Shape {
 /** Cases of these sizes; everything else is drawn. */
 export function contractArbitrary(m: readonly number[], n: readonly number[], k: readonly number[]): fc.Arbitrary<TemplateCase> {
   const one = <T>(list: readonly T[]) => fc.constantFrom(...list);
-  return fc.record({
+  return fc.noBias(fc.record({
     m: one(m), n: one(n), k: one(k), prologue: one(prologues), weight: one(weights), epilogue: one(epilogues), batch: one(batches),
     symbolic: one(['none', 'none', 'm', 'k'] as const), dtype: one(['f32', 'f32', 'f16'] as const),
-  }).map((choice) => {
+  })).map((choice) => {
     const made = contractCase(choice);
     Object.defineProperty(made, fc.toStringMethod, { value: () => `${JSON.stringify(choice)}\n${print(made.graph)}`, enumerable: false });
     return made;
