@@ -110,7 +110,7 @@ describe('what is wrong is found', () => {
   });
 
   test('unknown backends and dtypes', async () => {
-    await expect(verify([], { backend: 'cuda' }, () => undefined)).rejects.toThrow(/gpu or reference/);
+    await expect(verify([], { backend: 'cuda' }, () => undefined)).rejects.toThrow(/gpu, reference or onnx/);
     await expect(verify([], { backend: 'reference', dtype: 'f64' }, () => undefined)).rejects.toThrow(/f32 or f16/);
   });
 
