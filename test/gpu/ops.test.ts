@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { order } from '../../dsl/graph.ts';
+import { Refusal, type DType } from '../../dsl/op.ts';
 import { ops } from '../../dsl/ops/index.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 import { caseArbitrary } from './op-cases.ts';
@@ -25,7 +26,14 @@ describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
     }), { numRuns: 24, seed: seed + 1 });
   }, 120_000);
 
-  test('all of them were exercised', () => {
+  test('all of them were exercised, in every dtype that they take', () => {
     expect([...exercised.keys()].sort()).toEqual(ops.map((op) => op.name).sort());
+    const dtypes: readonly DType[] = ['f32', 'f16', 'i32', 'u32', 'bool'];
+    for (const op of ops) {
+      if (op.kind !== 'map' || op.name === 'cast' || op.name === 'where') continue;
+      const taken = dtypes.filter((dtype) => !(op.dtype(Array.from({ length: op.arity }, () => dtype), {}) instanceof Refusal));
+      expect([...exercised.get(op.name) ?? []], op.name).toEqual(expect.arrayContaining(taken));
+    }
+    for (const name of ['where', 'cast', 'pad', 'concat', 'gather', 'rearrange']) expect(exercised.get(name)?.size, name).toBe(dtypes.length);
   });
 });
