@@ -4,10 +4,12 @@ import type { Node } from '../dsl/graph.ts';
 import type { Group } from './group.ts';
 import type { Work } from './grow.ts';
 
-/** Cost of computing one element in place, in loads and operations. */
+/** What computing one element in place takes: a kernel loads a value once and computes a node once, however often they are used. */
 interface Cost {
-  readonly loads: number;
-  readonly flops: number;
+  /** What is loaded: a stored value, seen through the views on the way. */
+  readonly loads: ReadonlySet<string>;
+  /** What is computed. */
+  readonly work: ReadonlySet<Node>;
 }
 
 /**
@@ -21,23 +23,23 @@ export function materialised(nodes: readonly Node[], work: Work, stored: Readonl
   const isOpen = (n: Node): boolean => n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n);
   for (const n of nodes) {
     if (stored.has(n) || parts.has(n)) {
-      cost.set(n, { loads: 1, flops: 0 });
+      cost.set(n, loadOf(n));
       if (work.outputs.has(n) && n.op.kind === 'source') result.add(n);
       continue;
     }
     const own = inPlaceCost(n, cost);
     const isKept = work.kept.has(n) && !work.owner.has(n);
-    const isWide = isOpen(n) && own.loads > mostOperands && uses(n, work, result).length > 0;
+    const isWide = isOpen(n) && own.loads.size > mostOperands && uses(n, work, result).length > 0;
     if (isKept || isWide) {
       result.add(n);
       if (isWide && !isKept) uses(n, work, result).forEach((use) => work.cuts.push({ from: n, to: use.reader, reason: 'too many operands for one kernel' }));
     }
-    cost.set(n, result.has(n) ? { loads: 1, flops: 0 } : own);
+    cost.set(n, result.has(n) ? loadOf(n) : own);
   }
   for (const n of [...nodes].reverse()) {
     if (!isOpen(n) || stored.has(n) || parts.has(n) || result.has(n)) continue;
     const reads = uses(n, work, result);
-    const reason = reasonToStore(cost.get(n) ?? { loads: 1, flops: 0 }, reads);
+    const reason = reasonToStore(cost.get(n) ?? loadOf(n), reads);
     if (reason === undefined) continue;
     result.add(n);
     reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
@@ -48,11 +50,21 @@ export function materialised(nodes: readonly Node[], work: Work, stored: Readonl
 /** Loads of one element beyond which a value is stored: kernels have few bindings. */
 const mostOperands = 6;
 
+function loadOf(n: Node): Cost {
+  return { loads: new Set([String(n.id)]), work: new Set() };
+}
+
 function inPlaceCost(n: Node, cost: ReadonlyMap<Node, Cost>): Cost {
-  const inputs = n.inputs.map((x) => cost.get(x) ?? { loads: 1, flops: 0 });
-  const loads = inputs.reduce((s, c) => s + c.loads, n.op.kind === 'gather' ? 1 : 0);
-  const flops = inputs.reduce((s, c) => s + c.flops, n.op.kind === 'map' ? n.op.flops : 1);
-  return { loads, flops };
+  const inputs = n.inputs.map((x) => cost.get(x) ?? loadOf(x));
+  const loads = new Set(inputs.flatMap((c) => [...c.loads]));
+  const work = new Set(inputs.flatMap((c) => [...c.work]));
+  // Another view reads other elements of the same value, and computes what is between for them anew.
+  if (n.op.kind === 'view') return { loads: new Set([...loads].map((load) => `${n.id}.${load}`)), work };
+  return { loads: n.op.kind === 'gather' ? loads.add(`${n.id}`) : loads, work: work.add(n) };
+}
+
+function flopsOf({ work }: Cost): number {
+  return [...work].reduce((sum, n) => sum + (n.op.kind === 'map' ? n.op.flops : 1), 0);
 }
 
 interface Use {
@@ -96,8 +108,9 @@ function largestSide(contract: Node): number {
 
 function reasonToStore(cost: Cost, reads: readonly Use[]): string | undefined {
   // Arithmetic on indices alone is cheaper than a load.
-  if (cost.loads === 0 && cost.flops <= 16) return undefined;
-  const weight = cost.flops + 2 * (cost.loads - 1);
+  const [loads, flops] = [cost.loads.size, flopsOf(cost)];
+  if (loads === 0 && flops <= 16) return undefined;
+  const weight = flops + 2 * (loads - 1);
   const times = reads.reduce((sum, use) => sum + use.times, 0);
   if (weight <= 2 || times <= 1) return undefined;
   return weight * (times - 1) > 8 ? `would be computed ×${Math.round(times)}` : undefined;

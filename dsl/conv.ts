@@ -85,11 +85,10 @@ function dense(seen: Tensor<string, Float>, weight: Tensor<string, Float>, out: 
   return product('conv2d', renamed('conv2d', seen, new Map([['c', 'c_in']])), renamed('conv2d', weight, new Map([['i', 'c_in'], ['o', out]])), ['b', 'h', 'w', out]);
 }
 
-/** One filter a channel: a fold over each window, not a product of matrices. */
+/** One filter a channel: a fold over each window, not a product of matrices. The operands are renamed, so that the sum has its last name and maps after it fuse. */
 function depthwise(seen: Tensor<string, Float>, weight: Tensor<'o i kh kw', Float>, out: string): Tensor<string, Float> {
-  const filter = renamed<string, Float>('conv2d', weight.at('i', 0), new Map([['o', 'c']]));
-  const summed = fold<string, Float>('sum', elementwise('mul', seen, filter), ['kh', 'kw']);
-  return renamed('conv2d', summed, new Map([['c', out]]));
+  const filter = renamed<string, Float>('conv2d', weight.at('i', 0), new Map([['o', out]]));
+  return fold<string, Float>('sum', elementwise('mul', renamed<string, Float>('conv2d', seen, new Map([['c', out]])), filter), ['kh', 'kw']);
 }
 
 function grouped(seen: Tensor<string, Float>, weight: Tensor<'o i kh kw', Float>, out: string, groups: number): Tensor<string, Float> {

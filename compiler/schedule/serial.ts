@@ -1,17 +1,18 @@
 // One thread per row (or per four neighbouring rows): it walks the folded axes in loops. For short folds, for folds over an axis that is
 // not the contiguous one, and for contractions with no tile to speak of.
 import type { Axis } from '../../dsl/axis.ts';
-import { axisNames } from '../../dsl/graph.ts';
+import { axisNames, type Node } from '../../dsl/graph.ts';
 import type { FoldOp } from '../../dsl/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { computeType } from '../../dsl/ops/map.ts';
-import { literal, splat, wgsl } from '../../dsl/wgsl.ts';
+import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../group.ts';
 import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index-math.ts';
 import type { Block, Kernel } from '../kernel.ts';
 import { quad, typeOf, type Width } from '../lower.ts';
 import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
 import { foldLevels } from './levels.ts';
+import { findNeighbours, type Neighbours } from './neighbours.ts';
 
 const threads = 64;
 
@@ -26,29 +27,68 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
   const { lowering } = frame;
   const wide = isQuartered(outer.at(-1)) && x.type.axes.at(-1)?.name === outer.at(-1)?.name;
   const width: Width = wide ? 4 : 1;
-  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(outer), constantIndex(4)) : count(outer), threads, context.profile.maxGrid);
+  const levels = foldLevels(group.folds, group.nodes);
+  // Where folds follow folds, or whole rows are written, every row is walked again: nothing is gained by walking several.
+  const isPlain = levels.length === 1 && group.roots.every((root) => root.type.axes.length === outer.length);
+  const run = isPlain ? findNeighbours(outer, inner, wide, group.folds.flatMap((fold) => fold.inputs), context) : undefined;
+  const items = blocked(outer, run);
+  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(items), constantIndex(4)) : count(items), threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
-    const row = takeApart(wide ? add(scale(item, 4), quad) : item, outer);
-    for (const level of foldLevels(group.folds, group.nodes)) {
-      const accumulators = level.map((fold) => ({ fold, op: fold.op as FoldOp, acc: body.var('acc', splat(literal((fold.op as FoldOp).identityOf(fold.type.dtype), computeType(fold.type.dtype)), typeOf(fold.type.dtype, width))) }));
-      nest(body, inner, row, (deep, index) => {
-        for (const { fold, op, acc } of accumulators) {
-          const operand = fold.inputs[0];
-          if (operand !== undefined) deep.assign(acc.text, op.wgsl(acc, splat(lowering.value(deep, operand, index, width), acc.type)));
+    const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
+    for (const level of levels) {
+      const accumulators = elements.map(() => level.map((fold) => ({ fold, op: fold.op as FoldOp, acc: body.var('acc', splat(literal((fold.op as FoldOp).identityOf(fold.type.dtype), computeType(fold.type.dtype)), typeOf(fold.type.dtype, width))) })));
+      nest(body, unrolled(inner, run), new Map(), (deep, folded) => {
+        for (const last of lastIndices(run)) {
+          elements.forEach((row, r) => {
+            for (const { fold, op, acc } of accumulators[r] ?? []) {
+              const operand = fold.inputs[0];
+              if (operand !== undefined) deep.assign(acc.text, op.wgsl(acc, splat(lowering.value(deep, operand, new Map([...row, ...folded, ...last]), width), acc.type)));
+            }
+          });
         }
       });
-      for (const { fold, acc } of accumulators) {
-        const lastAxis = outer.at(-1)?.name ?? '';
-        lowering.held.set(fold, (_b, index, w) => (w === width ? acc : component(acc, index.get(lastAxis) ?? constantIndex(0))));
-      }
+      elements.forEach((row, r) => {
+        hold(accumulators[r] ?? []);
+        if (run !== undefined) store(body, row);
+      });
     }
+    if (run === undefined) for (const row of elements) store(body, row);
+  });
+  return frame.finish('serial rows', threads, grid);
+
+  function hold(accumulators: readonly { readonly fold: Node; readonly acc: Code }[]): void {
+    const lastAxis = outer.at(-1)?.name ?? '';
+    for (const { fold, acc } of accumulators) lowering.held.set(fold, (_b, index, w) => (w === width ? acc : component(acc, index.get(lastAxis) ?? constantIndex(0))));
+  }
+
+  function store(body: Block, row: ReadonlyMap<string, Index>): void {
     for (const root of group.roots) {
       const write = (at: Block, index: ReadonlyMap<string, Index>) => lowering.store(at, context.target(root), index, lowering.value(at, root, index, width), width);
       if (root.type.axes.length === outer.length) write(body, row);
       else nest(body, inner, row, write);
     }
-  });
-  return frame.finish('serial rows', threads, grid);
+  }
+}
+
+/** The axes that threads count through: neighbours are one. */
+function blocked(axes: readonly Axis[], run: Neighbours | undefined): readonly Axis[] {
+  return run === undefined ? axes : axes.map((axis) => (axis.name === run.axis.name ? { ...axis, size: run.blocks } : axis));
+}
+
+/** The elements of a thread. */
+function elementsOf(index: ReadonlyMap<string, Index>, run: Neighbours | undefined): readonly ReadonlyMap<string, Index>[] {
+  if (run === undefined) return [index];
+  const start = scale(index.get(run.axis.name) ?? constantIndex(0), run.length);
+  return Array.from({ length: run.length }, (_, r) => new Map(index).set(run.axis.name, add(start, constantIndex(r))));
+}
+
+/** The summed axes that stay loops. */
+function unrolled(inner: readonly Axis[], run: Neighbours | undefined): readonly Axis[] {
+  return run === undefined ? inner : inner.slice(0, -1);
+}
+
+function lastIndices(run: Neighbours | undefined): readonly ReadonlyMap<string, Index>[] {
+  return run === undefined ? [new Map()] : Array.from({ length: run.summed.length }, (_, k) => new Map([[run.summed.name, constantIndex(k)]]));
 }
 
 /** Loops over the axes, outermost first. */
@@ -58,7 +98,7 @@ function nest(body: Block, axes: readonly Axis[], index: ReadonlyMap<string, Ind
   body.loop('i', sizeIndex(first.size), (inside, i) => nest(inside, rest, new Map(index).set(first.name, i), write));
 }
 
-/** A contraction without tiles: every thread sums its own products. */
+/** A contraction without tiles: every thread sums its own products, or those of neighbours whose windows overlap. */
 export function scheduleSerialContract(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const { contract, chain } = group;
   const [a, b] = contract.inputs;
@@ -70,18 +110,27 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
   const { axes } = contract.type;
   const wide = isQuartered(axes.at(-1));
   const width: Width = wide ? 4 : 1;
-  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(axes), constantIndex(4)) : count(axes), threads, context.profile.maxGrid);
+  const run = findNeighbours(axes, ordered, wide, [a, b], context);
+  const items = blocked(axes, run);
+  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(items), constantIndex(4)) : count(items), threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
-    const index = takeApart(wide ? add(scale(item, 4), quad) : item, axes);
-    const acc = body.var('acc', splat(literal(0, 'f32'), typeOf('f32', width)));
-    nest(body, ordered, index, (deep, at) => {
-      const x = splat(lowering.value(deep, a, at, width), acc.type);
-      const y = splat(lowering.value(deep, b, at, width), acc.type);
-      deep.assign(acc.text, wgsl`fma(${x}, ${y}, ${acc})`);
+    const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
+    const accumulators = elements.map((element) => ({ element, acc: body.var('acc', splat(literal(0, 'f32'), typeOf('f32', width))) }));
+    nest(body, unrolled(ordered, run), new Map(), (deep, summed) => {
+      for (const last of lastIndices(run)) {
+        for (const { element, acc } of accumulators) {
+          const at = new Map([...element, ...summed, ...last]);
+          const x = splat(lowering.value(deep, a, at, width), acc.type);
+          const y = splat(lowering.value(deep, b, at, width), acc.type);
+          deep.assign(acc.text, wgsl`fma(${x}, ${y}, ${acc})`);
+        }
+      }
     });
-    lowering.held.set(contract, (_b, at, w) => (w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0))));
-    const rootIndex = throughChain(chain, index);
-    for (const root of group.roots) lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, width), width);
+    for (const { element, acc } of accumulators) {
+      lowering.held.set(contract, (_b, at, w) => (w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0))));
+      const rootIndex = throughChain(chain, element);
+      for (const root of group.roots) lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, width), width);
+    }
   });
   return frame.finish('serial contraction', threads, grid);
 }
