@@ -15,6 +15,8 @@ export interface Work {
   readonly judged?: Judged;
   /** The same in the words of libraries that run no graphs of ours. */
   readonly plain?: Plain;
+  /** Names of passes that our own side leaves out, to show what they bring. */
+  readonly without?: readonly string[];
 }
 
 export interface Judged {

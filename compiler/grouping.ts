@@ -6,6 +6,7 @@ import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { dependsOn, epilogue, rows, type Work } from './grow.ts';
 import { materialised } from './materialise.ts';
+import { sideBySide } from './side-by-side.ts';
 
 export function group(graph: Graph): Grouping {
   const nodes = order(graph);
@@ -50,7 +51,8 @@ export function group(graph: Graph): Grouping {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }
-  return { groups, joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
+  const states = new Set(graph.updates.map((update) => update.state));
+  return { groups: sideBySide(groups, stored, states), joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */

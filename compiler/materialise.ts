@@ -73,22 +73,22 @@ interface Use {
   readonly times: number;
 }
 
-/** The kernels that read a value, through views and other values that are computed in place. */
+/** The kernels that read a value, through views and other values that are computed in place; each once, by its most frequent reader. */
 function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
-  const found: Use[] = [];
+  const found = new Map<Group | Node, Use>();
+  const add = (kernel: Group | Node, use: Use): void => { if ((found.get(kernel)?.times ?? 0) < use.times) found.set(kernel, use); };
   const seen = new Set<Node>();
   const visit = (x: Node): void => {
     for (const reader of work.readers.get(x) ?? []) {
       if (seen.has(reader)) continue;
       seen.add(reader);
       const owner = work.owner.get(reader);
-      if (owner === undefined && reader.op.kind !== 'join') { if (work.kept.has(reader) || stored.has(reader)) found.push({ reader, times: 1 }); else visit(reader); continue; }
-      if (owner === undefined) { found.push({ reader, times: 1 }); continue; }
-      found.push({ reader, times: repeats(owner, reader) });
+      if (owner === undefined && reader.op.kind !== 'join') { if (work.kept.has(reader) || stored.has(reader)) add(reader, { reader, times: 1 }); else visit(reader); continue; }
+      add(owner ?? reader, { reader, times: owner === undefined ? 1 : repeats(owner, reader) });
     }
   };
   visit(n);
-  return found;
+  return [...found.values()];
 }
 
 const tileGuess = 64;

@@ -1,4 +1,5 @@
-// One layer of the Spatial Vision Aggregator with Cambrian-8B's encoders, as released: keys and values projected for every token.
+// One layer of the Spatial Vision Aggregator with Cambrian-8B's encoders: as released, with keys and values projected for every token, and as
+// our passes re-associate it. Peers run the same graph in both.
 import { trace } from '../../dsl/index.ts';
 import { regionsOf } from '../../models/connectors/regions.ts';
 import { visionCrossAttentionLayer } from '../../models/connectors/sva-layer.ts';
@@ -18,6 +19,9 @@ function layer(scale: Scale): Work {
   return { graph, source, inputs: { query: uniform(side * side * c, 1, 1.7), context: uniform(c, 2, 1.7), ...maps } };
 }
 
+const sizes = '576 queries over encoders of 576, 576, 576 and 9216 tokens, width 1024, 16 heads';
+
 export const svaCases: readonly BenchCase[] = [
-  { name: 'sva-layer', about: 'one SVA layer, direct: 576 queries over encoders of 576, 576, 576 and 9216 tokens, width 1024, 16 heads', build: layer },
+  { name: 'sva-layer-direct', about: `one SVA layer as released: ${sizes}; our side without the pass 'absorption'`, build: (scale) => ({ ...layer(scale), without: ['absorption'] }) },
+  { name: 'sva-layer', about: `one SVA layer, re-associated by our passes: ${sizes}`, build: layer },
 ];

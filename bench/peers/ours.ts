@@ -1,5 +1,6 @@
 // Our own side of the race: compile, load, run; outputs stay on the device.
 import { compile } from '../../compiler/compile.ts';
+import { passes } from '../../compiler/passes/index.ts';
 import type { Device } from '../../runtime/device.ts';
 import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
 import type { Plan } from '../../compiler/plan.ts';
@@ -30,7 +31,7 @@ class Ours implements Served {
     if (device === undefined) throw new Error('the device is not open');
     const work = runnableCase(name).build(scale);
     const before = device.ledger.now;
-    const plan = compile(work.graph, deviceProfile(device));
+    const plan = compile(work.graph, deviceProfile(device), { passes: passes.filter((pass) => work.without?.includes(pass.name) !== true) });
     const read = (path: string, shape: readonly number[]): Float32Array => {
       const input = path.startsWith(inputPrefix) ? work.inputs[path.slice(inputPrefix.length)] : undefined;
       return input === undefined ? work.source.read(path, shape) : Float32Array.from(input);

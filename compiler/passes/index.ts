@@ -1,5 +1,6 @@
 // The passes in order. Each runs once.
 import type { Pass, RulePass } from '../pass.ts';
+import { absorption } from './absorption.ts';
 import { algebra } from './algebra.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
@@ -17,4 +18,4 @@ export const canonical: RulePass = {
  * Slices are pushed down before siblings are merged, so that a product needed for fewer rows is not merged with one that
  * needs them all; siblings leave slices behind, which the joins put after the joins of keys and values.
  */
-export const passes: readonly Pass[] = [canonical, slices, algebra, siblings, joins];
+export const passes: readonly Pass[] = [canonical, slices, algebra, absorption, siblings, joins];

@@ -2,6 +2,7 @@
 import { addSizes, type Axis, type Size } from '../../dsl/axis.ts';
 import { order, roots, type Builder, type Graph, type Node, type Origin } from '../../dsl/graph.ts';
 import { isFixed } from '../fixed.ts';
+import { layerOf } from '../layer.ts';
 import { mapGraph, must, readersOf, type GraphPass } from '../pass.ts';
 import { asProduct, type Product } from '../product.ts';
 import { namesOf, Rewriter, sameAxes } from '../rewriter.ts';
@@ -14,13 +15,6 @@ interface Sibling {
   readonly bias: Node | undefined;
   /** The product, or the sum with its bias: what is replaced. */
   readonly end: Node;
-}
-
-/** The part of a model path up to the last numbered layer: K and V of one layer are siblings, those of two layers are not. */
-export function layerOf(path: string): string {
-  const names = path.split('.');
-  const last = names.findLastIndex((name, i) => /^\d+$/.test(name) && i + 1 < names.length && !/^\d+$/.test(names[i + 1] ?? ''));
-  return names.slice(0, last + 1).join('.');
 }
 
 type Readers = ReadonlyMap<Node, readonly Node[]>;

@@ -124,8 +124,8 @@ const power: HelperRecipe = {
 
 // ---- rows -------------------------------------------------------------------------------------------------------
 
-/** exp costs 3 + 2|x| ULP. */
-const expError = (y: number, x: readonly number[]): number => (3 + 2 * Math.abs(x[0] ?? 0)) * ulp(y);
+/** WGSL gives exp 3 + 2|x| ULP; Mesa's llvmpipe takes up to 0.37 more, just below 0 (of 4 million numbers in [-0.1, 0] 1,576 are over, the worst at -0.044). */
+const expError = (y: number, x: readonly number[]): number => (4 + 2 * Math.abs(x[0] ?? 0)) * ulp(y);
 
 const integer = (value: number, dtype: DType): number => (dtype === 'i32' ? value | 0 : dtype === 'u32' ? value >>> 0 : value);
 

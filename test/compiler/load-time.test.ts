@@ -49,8 +49,8 @@ test('an optimised SVA runs in two steps', () => {
   verifyGraph(split.main, 'main', graph);
   expectSameGraph(sampler(2), graph, feedsFor(graph, 5));
   expectSameInTwoSteps(graph, split);
-  // Keys and values of four encoders in two layers: weights and biases side by side.
-  expect(names(split.main, 'loaded').filter((name) => name.includes('cross_attn.concat'))).toHaveLength(16);
+  // Keys and values of the three encoders of one token a region, in two layers: weights and biases side by side.
+  expect(names(split.main, 'loaded').filter((name) => name.includes('cross_attn.concat'))).toHaveLength(12);
   expect(names(split.main, 'loaded')).toEqual([...split.load.outputs.keys()].sort());
 });
 

@@ -37,7 +37,8 @@ test("Cambrian-8B's connector stays small", () => {
   const graph = connector();
   expect(order(graph).length).toBeLessThan(1000);
   const plan = compile(graph, desktopGpu, { verify: true });
-  expect(plan.dispatches.length).toBeLessThanOrEqual(66);
+  // Three layers of at most 20, and before and after them what the aggregator does once.
+  expect(plan.dispatches.length).toBeLessThanOrEqual(72);
   // Three layers share their kernels' text, and so do the encoders of one size.
   expect(plan.kernels.length).toBeLessThan((plan.dispatches.length + plan.load.length) / 2);
 });

@@ -9,6 +9,7 @@ import { concat } from '../../dsl/ops/join.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { constant, input, param, typeAttrs } from '../../dsl/ops/source.ts';
 import { broadcast, flip, pad, rearrange, slice, window } from '../../dsl/ops/view.ts';
+import { absorbedAttention } from './absorption-cases.ts';
 import { numbersFor } from './judge.ts';
 
 /** Makes small nodes with random sizes; the same axis name has the same size throughout. */
@@ -100,6 +101,9 @@ const axes3 = (s: Sketch): string => s.of('', 'a', 'a b', 'a b c');
 
 /** Rule name → left side. */
 export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>> = {
+  // ---- absorption
+  'projection through attention': absorbedAttention,
+
   // ---- constants
   'map of constants': (s) => s.of(
     () => s.map(s.of('add', 'sub', 'mul', 'max', 'lt'), s.constant('a b'), s.constant(s.of('', 'a', 'b', 'b a'))),

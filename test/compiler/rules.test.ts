@@ -6,6 +6,7 @@ import { print } from '../../dsl/print.ts';
 import { readersOf } from '../../compiler/pass.ts';
 import { Rewriter, sameType } from '../../compiler/rewriter.ts';
 import { any, as, lit, op, rule, type Rule } from '../../compiler/rules.ts';
+import { absorptionRules } from '../../compiler/passes/absorption.ts';
 import { algebraRules } from '../../compiler/passes/algebra.ts';
 import { broadcastRules } from '../../compiler/passes/broadcasts.ts';
 import { constantRules } from '../../compiler/passes/constants.ts';
@@ -14,7 +15,7 @@ import { viewRules } from '../../compiler/passes/views.ts';
 import { expectSameGraph, feedsFor, graphOf } from './judge.ts';
 import { ruleCases, Sketch, type RuleCase } from './rule-cases.ts';
 
-const rules: readonly Rule[] = [...constantRules, ...viewRules, ...broadcastRules, ...algebraRules, ...joinRules];
+const rules: readonly Rule[] = [...constantRules, ...viewRules, ...broadcastRules, ...algebraRules, ...absorptionRules, ...joinRules];
 
 function rewriterFor(sketch: Sketch, left: Node, others: readonly Node[]): Rewriter {
   const nodes = orderFrom([left, ...others]);

@@ -1,0 +1,105 @@
+// Keys or values as attention reads them: along the key axis a concatenation of parts, each perhaps a product with fixed weights.
+import { sizeBound, type Axis, type Size } from '../../dsl/axis.ts';
+import type { Node } from '../../dsl/graph.ts';
+import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
+import { isFixed } from '../fixed.ts';
+import { asProduct } from '../product.ts';
+import { axesWithin, namesOf, type Rewriter } from '../rewriter.ts';
+
+export interface Parts {
+  readonly parts: readonly Part[];
+  /** The key axis by the name that it has in the parts. */
+  readonly along: string;
+  /** A part, or parts joined, as attention reads them: heads split off. */
+  shown(part: Node): Node;
+}
+
+export interface Part {
+  readonly node: Node;
+  /** Tokens along the key axis. */
+  readonly size: number;
+  readonly projection: Projection | undefined;
+}
+
+/** x·W, or x·W + b. Axes have the names that attention sees; those summed have names that nothing else has. */
+export interface Projection {
+  /** The product in the part, without its bias. */
+  readonly product: Node;
+  readonly x: Node;
+  readonly weights: Node;
+  /** As it stands in the part. */
+  readonly bias: Node | undefined;
+  readonly rows: readonly Axis[];
+  readonly columns: readonly Axis[];
+  readonly sum: readonly Axis[];
+  /** Something along the product's columns, as attention sees them. */
+  shownColumns(x: Node): Node;
+}
+
+/** How one rearrange shows the axes of its operand: each split into these elementary axes, all of which stand alone in the result. */
+type Shown = (axis: Axis) => readonly { readonly part: string; readonly name: string; readonly size: Size }[] | undefined;
+
+/** `taken`: names that summed axes must not have; those given are added. */
+export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts {
+  const [under] = node.inputs;
+  const view = node.op === rearrange && under !== undefined ? { x: under, attrs: node.attrs as unknown as RearrangeAttrs } : undefined;
+  const inner = view === undefined ? node : view.x;
+  const shown: Shown = view === undefined ? (axis) => [{ part: axis.name, name: axis.name, size: axis.size }] : (axis) => shownBy(view.attrs, view.x, axis);
+  const key = inner.type.axes.find((axis) => { const [only, ...more] = shown(axis) ?? []; return only?.name === keyAxis && more.length === 0; });
+  if (key === undefined) return { parts: [{ node, size: tokens(node, keyAxis), projection: undefined }], along: keyAxis, shown: (x) => x };
+  const keyPart = shown(key)?.[0]?.part ?? keyAxis;
+  const nodes = inner.op.kind === 'join' && inner.attrs['axis'] === key.name ? inner.inputs : [inner];
+  const again = (x: Node): Node => {
+    if (view === undefined) return x;
+    const own = x.type.axes.find((axis) => axis.name === key.name);
+    return r.make(rearrange, [x], { ...node.attrs, sizes: { ...view.attrs.sizes, ...(own === undefined ? {} : { [keyPart]: own.size }) } });
+  };
+  return { parts: nodes.map((part) => ({ node: part, size: tokens(part, key.name), projection: projectionOf(part, shown, taken, r) })), along: key.name, shown: again };
+}
+
+const tokens = (node: Node, name: string): number => node.type.axes.filter((axis) => axis.name === name).reduce((_, axis) => sizeBound(axis.size), 1);
+
+function shownBy({ split, merge, sizes }: RearrangeAttrs, x: Node, axis: Axis): ReturnType<Shown> {
+  const parts = split[x.type.axes.findIndex((own) => own.name === axis.name)] ?? [];
+  const names = parts.flatMap((part) => {
+    const alone = merge.find((merged) => merged.parts.length === 1 && merged.parts[0] === part);
+    const size = sizes[part];
+    return alone === undefined || size === undefined ? [] : [{ part, name: alone.name, size }];
+  });
+  return names.length === parts.length ? names : undefined;
+}
+
+function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter): Projection | undefined {
+  const [a, b] = part.inputs;
+  const bias = part.op.name !== 'add' ? undefined : b !== undefined && isFixed(b) ? b : a;
+  const node = bias === undefined ? part : part.inputs.find((input) => input !== bias);
+  const product = node === undefined ? undefined : asProduct(node);
+  // Read by something else too, the product is worked out all the same.
+  if (node === undefined || product === undefined || [node, part].some((n) => r.leaves(n) || r.readers(n).length > 1)) return undefined;
+  const { roles: { batch, rows, columns, sum }, x, weights } = product;
+  if (batch.length > 0 || (bias !== undefined && (!isFixed(bias) || !axesWithin(bias.type.axes, columns)))) return undefined;
+  // A part's rows may differ in size from the joined axis, so only names are taken from how the whole is shown.
+  const rowNames = rows.map((row) => shown(row) ?? []);
+  const columnNames = columns.map((column) => shown(column));
+  if (!rowNames.every((names) => names.length === 1) || !columnNames.every((names) => names !== undefined)) return undefined;
+  const fresh = sum.map((axis) => {
+    let name = axis.name;
+    while (taken.has(name)) name = `${name}_in`;
+    taken.add(name);
+    return { name, size: axis.size };
+  });
+  const nameOf = new Map([...rows.map((row, i): [string, string] => [row.name, rowNames[i]?.[0]?.name ?? row.name]), ...sum.map((axis, i): [string, string] => [axis.name, fresh[i]?.name ?? axis.name])]);
+  const split = (y: Node): Node => {
+    const pieces = y.type.axes.map((axis) => shown(axis) ?? []);
+    const ofSum = (axis: Axis) => { const i = sum.findIndex((s) => s.name === axis.name); return i < 0 ? undefined : fresh[i]; };
+    const parts = y.type.axes.map((axis, i) => { const own = ofSum(axis); return own === undefined ? (pieces[i] ?? []) : [{ part: own.name, name: own.name, size: own.size }]; });
+    if (parts.every((list, i) => list.length === 1 && list[0]?.name === y.type.axes[i]?.name)) return y;
+    return r.make(rearrange, [y], { split: parts.map((list) => list.map((p) => p.part)), merge: parts.flat().map((p) => ({ name: p.name, parts: [p.part] })), sizes: Object.fromEntries(parts.flat().map((p) => [p.part, p.size])) });
+  };
+  const names = namesOf(x.type.axes);
+  return {
+    product: node, x: r.relabel(x, names, names.map((name) => nameOf.get(name) ?? name)), weights: split(weights), bias, shownColumns: split,
+    rows: rows.map((row) => ({ name: nameOf.get(row.name) ?? row.name, size: row.size })),
+    columns: columnNames.flatMap((list) => (list ?? []).map(({ name, size }) => ({ name, size }))), sum: fresh,
+  };
+}
