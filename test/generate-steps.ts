@@ -277,14 +277,22 @@ const attention: Step = (m, draw) => {
   const dtype = m.floatDType(draw);
   const fixed = m.pool.filter((axis) => typeof axis.size === 'number' && axis.size > 1 && axis.size <= 33);
   const [d, h] = fixed;
-  const [q, t] = m.pool.filter((axis) => axis !== d && axis !== h && sizeBound(axis.size) <= 33);
+  // Few queries and many keys, mostly: then passes may take the weights of keys and values to the other side.
+  const others = m.pool.filter((axis) => axis !== d && axis !== h && sizeBound(axis.size) <= 33);
+  const [q, t] = draw.chance(4) ? others : others.toSorted((a, b) => sizeBound(a.size) - sizeBound(b.size)).filter((_, i, all) => i === 0 || i === all.length - 1);
   if (d === undefined || h === undefined || q === undefined || t === undefined) return undefined;
   const batch = draw.chance(2) ? [h] : [];
   // Keys without the batch axis: grouped queries.
   const shared = draw.chance(3) ? [] : batch;
   const query = m.leaf('input', draw, dtype, [...batch, q, d], m.numbers(bound([...batch, q, d], m), dtype));
-  const key = m.leaf('input', draw, dtype, [...shared, t, d], m.numbers(bound([...shared, t, d], m), dtype));
-  const value = m.leaf('input', draw, dtype, [...shared, t, d], m.numbers(bound([...shared, t, d], m), dtype));
+  const c = m.pool.find((axis) => ![d, q, t, ...batch].includes(axis) && typeof axis.size === 'number' && axis.size <= 33);
+  const tokens = c === undefined || !draw.chance(2) ? undefined : m.leaf('input', draw, dtype, [...shared, t, c], m.numbers(bound([...shared, t, c], m), dtype));
+  const read = (): Made | undefined => {
+    if (tokens === undefined || c === undefined) return m.leaf('input', draw, dtype, [...shared, t, d], m.numbers(bound([...shared, t, d], m), dtype));
+    const product = op(m, 'contract', [tokens, m.leaf('param', draw, dtype, [d, c], m.numbers(bound([d, c], m), dtype))], { axes: names([...shared, t, d]) });
+    return draw.chance(2) ? product : op(m, 'add', [product, m.leaf('param', draw, dtype, [d], m.numbers(bound([d], m), dtype))]);
+  };
+  const [key, value] = [read(), read()];
   const scores = op(m, 'contract', [query, key], { axes: names([...batch, q, t]) });
   return op(m, 'contract', [softmaxOf(m, scores, t.name), value], { axes: names([...batch, q, d]) });
 };

@@ -54,7 +54,7 @@ const classes: Record<Kind, Class> = {
   plain: { weight: 22 },
   quads: { weight: 16, sizes: quads },
   products: { weight: 22, sizes: [4, 8, 17, 5, 33, 12, 64, 16, 9, 36], steps: productSteps, maxElements: 8192, maxNodes: 20 },
-  attention: { weight: 6, sizes: [17, 33, 4, 8, 20, 32, 5, 24], steps: attentionSteps, maxElements: 8192, maxNodes: 20 },
+  attention: { weight: 10, sizes: [17, 33, 4, 8, 20, 32, 5, 24], steps: attentionSteps, maxElements: 8192, maxNodes: 20 },
   moves: { weight: 12, sizes: [3, 4, 8, 5, 12, 7, 16, 1], steps: movingSteps },
   limits: { weight: 15, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
   empty: { weight: 5, sizes: [0, 3, 4, 1, 5, 0, 8], empty: true },
