@@ -1,7 +1,7 @@
 // The walk, one line a stage: passes → load time → layout → group → schedule → memory → emit → Plan.
 import { printAxes, sizeSymbols, type Size, type SizeSymbol } from '../dsl/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import { Builder, order, type Graph, type Node } from '../dsl/graph.ts';
+import { Builder, order, roleOf, type Graph, type Node } from '../dsl/graph.ts';
 import { assemble, type Assembly } from './assemble.ts';
 import type { Grouping } from './group.ts';
 import { group } from './grouping.ts';
@@ -60,7 +60,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
 
 /** The inputs that a run is given, also those that no output needs any more. */
 function inputsOf(graph: Graph): readonly Node[] {
-  return order(graph).filter((n) => n.op.name === 'input');
+  return order(graph).filter((n) => roleOf(n) === 'input');
 }
 
 /** Every symbol of a graph; two of one name must be the same symbol. */

@@ -47,9 +47,9 @@ export function trafficOf(node: Node): number {
   }
 }
 
-/** What is really read through a view: a broadcast reads its operand. */
+/** What is really read through a view: one that repeats reads its operand. */
 function readFrom(node: Node): Node {
-  return node.op.name === 'broadcast' && node.inputs[0] !== undefined ? readFrom(node.inputs[0]) : node;
+  return node.op.kind === 'view' && node.op.shows === 'repeated' && node.inputs[0] !== undefined ? readFrom(node.inputs[0]) : node;
 }
 
 export function costOf(node: Node): Cost {

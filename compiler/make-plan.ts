@@ -1,7 +1,7 @@
 // Kernels and memory to a Plan: buffers with their roles, lifetimes placed in arenas, access modes, WGSL of each distinct kernel once.
 import { sizeBound, type SizeSymbol } from '../dsl/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import type { Graph, Node } from '../dsl/graph.ts';
+import { describe, roleOf, type Graph, type Node } from '../dsl/graph.ts';
 import { print } from '../dsl/print.ts';
 import type { DType, TensorType } from '../dsl/op.ts';
 import type { Assembly, Step } from './assemble.ts';
@@ -40,7 +40,7 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
   };
 
   // Sources, outputs: a buffer each.
-  const readByMain = new Set([...main.sources.keys()].filter((n) => n.op.name === 'param').map((n) => String(n.attrs['name'])));
+  const readByMain = new Set([...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => String(n.attrs['name'])));
   const inputs: PlanTensor[] = [];
   const parameters = new Map<string, PlanTensor>();
   const states = new Map<string, PlanTensor>();
@@ -52,7 +52,7 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
   for (const assembly of [load, main]) {
     for (const [node, storage] of assembly.sources) {
       const name = String(node.attrs['name'] ?? storage.name);
-      const role = roleOf(node);
+      const role = bufferRole(node);
       const bytes = bytesOf(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
@@ -133,13 +133,13 @@ function must<T>(value: T | undefined): T {
   return value;
 }
 
-function roleOf(node: Node): PlanBuffer['role'] {
-  switch (node.op.name) {
-    case 'input': return 'input';
+function bufferRole(node: Node): PlanBuffer['role'] {
+  const role = roleOf(node);
+  switch (role) {
+    case 'input': case 'state': case 'loaded': case 'constant': return role;
     case 'param': return 'parameter';
-    case 'state': return 'state';
-    case 'loaded': return 'loaded';
-    default: return 'constant';
+    case 'index': case 'extent': case undefined: throw new TypeError(`${describe(node)} has no buffer: it is computed where it is read`);
+    default: return role satisfies never;
   }
 }
 

@@ -1,7 +1,7 @@
 // A graph is a set of immutable, interned nodes: equal nodes are the same object, so a common subexpression never exists twice.
 import { axisOf, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from './axis.ts';
 import { OpabiniaError } from './error.ts';
-import { Refusal, type Attr, type Attrs, type FoldOp, type Op, type TensorType } from './op.ts';
+import { Refusal, type Attr, type Attrs, type FoldOp, type Op, type SourceRole, type TensorType } from './op.ts';
 
 /** Where a node comes from: the model path of its parameters, and the user's file and line. */
 export interface Origin {
@@ -64,6 +64,11 @@ export class Builder {
 
 function ordinal(i: number, count: number): string {
   return count === 1 ? 'operand' : `operand ${i + 1}`;
+}
+
+/** What a leaf stands for; undefined for what is computed. */
+export function roleOf(node: Node): SourceRole | undefined {
+  return node.op.kind === 'source' ? node.op.role : undefined;
 }
 
 /** `gelu(fc1) [b:1 n:577 d:1024] f32  models/vit.ts:31` */

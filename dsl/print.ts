@@ -4,7 +4,6 @@ import { OpabiniaError } from './error.ts';
 import { order, type Graph, type Node, type Update } from './graph.ts';
 import type { Attr, Attrs, Op, TensorType } from './op.ts';
 import { ops } from './ops/index.ts';
-import { writePattern } from './ops/view-pattern.ts';
 
 /**
  * ```
@@ -45,7 +44,7 @@ export function printType(type: TensorType): string {
   return `${type.dtype} [${type.axes.map(printPair).join(' ')}]`;
 }
 
-/** Attributes without what the line says anyway: a source's type, a rearrange as its pattern. */
+/** Attributes without what the line says anyway: a source's type, a view's in the form of its record. */
 function shortAttrs(node: Node): Attrs {
   const { attrs, op, type } = node;
   if (op.kind === 'source' && attrs['dtype'] === type.dtype && printValue(attrs['axes']) === `[${type.axes.map(printPair).join(' ')}]`) {
@@ -53,7 +52,7 @@ function shortAttrs(node: Node): Attrs {
     return rest;
   }
   const operand = node.inputs[0]?.type.axes;
-  return op.name === 'rearrange' && operand !== undefined ? writePattern(attrs, operand) ?? attrs : attrs;
+  return op.kind === 'view' && operand !== undefined ? op.text?.write(attrs, operand) ?? attrs : attrs;
 }
 
 // ---- values -----------------------------------------------------------------------------------------------------
@@ -215,9 +214,20 @@ export function sameAttr(a: unknown, b: unknown): boolean {
 
 // ---- op table ---------------------------------------------------------------------------------------------------
 
-/** Every op, one a line: name, kind, whether its record has a gradient, and what it is. */
+/** Every op, one a line: name, kind, what else structural code asks of it, whether its record has a gradient, and what it is. */
 export function printOpTable(records: readonly Op[] = ops): string {
-  const rows = [['op', 'kind', 'gradient', 'what'], ...records.map((op) => [op.name, op.kind, 'grad' in op && op.grad !== undefined ? 'yes' : '-', op.doc])];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const rows = [['op', 'kind', 'facts', 'gradient', 'what'], ...records.map((op) => [op.name, op.kind, factsOf(op), 'grad' in op && op.grad !== undefined ? 'yes' : '-', op.doc])];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return `${rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()).join('\n')}\n`;
+}
+
+function factsOf(op: Op): string {
+  switch (op.kind) {
+    case 'source': return op.fixed ? `${op.role}, fixed` : op.role;
+    case 'map': return op.converts ? 'converts' : op.commutes ? 'commutes' : '-';
+    case 'view': return op.shows;
+    case 'fold': return op.rounding === 1 ? 'rounds' : 'selects';
+    case 'join': case 'gather': case 'contract': return '-';
+    default: return op satisfies never;
+  }
 }
