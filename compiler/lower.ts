@@ -1,5 +1,6 @@
 // From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
 import { addSizes, sizeBound, type Axis, type Size } from '../dsl/axis.ts';
+import { dtypeBytes } from '../dsl/elements.ts';
 import type { Node } from '../dsl/graph.ts';
 import type { DType, JoinOp, SourceOp, ViewOp } from '../dsl/op.ts';
 import { computeType } from '../dsl/ops/map.ts';
@@ -7,7 +8,6 @@ import { code, literal, splat, vectorType, type Code, type WgslType } from '../d
 import { OpabiniaError } from '../dsl/error.ts';
 import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, divide, indexMath, isMultiple, mentions, scale, sizeIndex, substitute, variable, type Guard, type Index } from './index-math.ts';
 import { indexText } from './index-text.ts';
-import { dtypeBytes } from './cost.ts';
 import { loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { loaded, stored } from './stored.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';

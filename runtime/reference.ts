@@ -1,9 +1,10 @@
 // The judge: runs any graph on the CPU from the op records alone. It imports only dsl, so it shares no bug with the compiler it judges.
-import { evaluateSize, printSize, sizeSymbols, type Axis, type Size, type SizeSymbol, type SymbolValues } from '../dsl/axis.ts';
+import { evaluateSize, printSize, type Size, type SymbolValues } from '../dsl/axis.ts';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import { describe, order, orderFrom, roleOf, type Graph, type Node, type Update } from '../dsl/graph.ts';
-import type { Attr, Attrs, SourceOp } from '../dsl/op.ts';
+import type { SourceOp } from '../dsl/op.ts';
 import { roles } from '../dsl/ops/contract.ts';
+import { symbolsOfNode } from '../dsl/symbols.ts';
 import { evaluateContract } from './reference/contract.ts';
 import { evaluateFold, evaluateGather, evaluateJoin, evaluateMap } from './reference/element.ts';
 import { elementCount, knownAxes, roundAll, roundNumber, stridesOf, type KnownAxis, type Precision, type Values } from './reference/values.ts';
@@ -141,17 +142,8 @@ function sourceValues(op: SourceOp, node: Node, axes: readonly KnownAxis[], symb
 
 // ---- symbols ----------------------------------------------------------------------------------------------------
 
-/** The symbols in the sizes of an attribute. */
-function symbolsIn(attr: Attr | undefined): readonly SizeSymbol[] {
-  if (typeof attr !== 'object' || attr instanceof Float64Array) return [];
-  if (Array.isArray(attr)) return attr.flatMap((item: Attr) => symbolsIn(item));
-  if ('terms' in attr && 'constant' in attr) return sizeSymbols(attr as Size);
-  return Object.values(attr as Attrs).flatMap((item) => symbolsIn(item));
-}
-
 function checkSymbols(node: Node, symbols: SymbolValues): void {
-  const used = [...node.type.axes.flatMap((axis: Axis) => sizeSymbols(axis.size)), ...symbolsIn(node.attrs)];
-  for (const symbol of used) {
+  for (const symbol of symbolsOfNode(node)) {
     const value = symbols.get(symbol.name);
     const range = `${symbol.least} ≤ ${symbol.name} ≤ ${symbol.bound}`;
     if (value === undefined) refuse(node, `no value was given for the symbol '${symbol.name}'`, `give a whole number with ${range} in symbols`);
