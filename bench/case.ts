@@ -1,6 +1,6 @@
 // What a case of the race is: a graph with parameters and inputs from a seed, the same in every process that builds it.
 import { bytesOf, graphCost } from '../compiler/cost.ts';
-import { evaluateSize, order, type DType, type Graph, type Node, type ParamSource } from '../dsl/index.ts';
+import { evaluateSize, order, roleOf, type DType, type Graph, type Node, type ParamSource } from '../dsl/index.ts';
 
 /** quick: sizes that run in milliseconds on a software driver, to see that everything works. */
 export type Scale = 'full' | 'quick';
@@ -63,7 +63,7 @@ export type AnyCase = BenchCase | AbsentCase | GenerationCase;
 
 /** Cost of the graph as written: its FLOPs, and the bytes of inputs, parameters, states and outputs, which every implementation moves. */
 export function costOfWork({ graph }: Work): { readonly flops: number; readonly bytes: number } {
-  const sources = order(graph).filter((node) => ['input', 'param', 'state'].includes(node.op.name));
+  const sources = order(graph).filter((node) => ['input', 'param', 'state'].some((role) => role === roleOf(node)));
   const bytes = [...sources, ...graph.outputs.values()].reduce((sum, node) => sum + bytesOf(node.type), 0);
   return { flops: graphCost(graph).flops, bytes };
 }
@@ -76,7 +76,7 @@ export interface TensorFacts {
 
 /** The inputs of a graph of fixed sizes, in the order of its nodes. */
 export function inputFacts(graph: Graph): readonly TensorFacts[] {
-  return order(graph).filter((node) => node.op.name === 'input').map((node) => facts(String(node.attrs['name']), node));
+  return order(graph).filter((node) => roleOf(node) === 'input').map((node) => facts(String(node.attrs['name']), node));
 }
 
 export function outputFacts(graph: Graph): readonly TensorFacts[] {

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import { exportOnnx, type OnnxModel, type StoredWeight, type Weights } from '../compiler/export/onnx.ts';
 import { nearestNames, OpabiniaError, printAxes, randomParams, trace, type Graph, type ParamSource } from '../dsl/index.ts';
-import { order } from '../dsl/graph.ts';
+import { order, roleOf } from '../dsl/graph.ts';
 import { cambrianPrefillGraph, towerRoot, visionGraph } from '../models/cambrian-model.ts';
 import { clipFeatures } from '../models/clip.ts';
 import { readConfig } from '../models/configs/read.ts';
@@ -100,7 +100,7 @@ async function openSource(file: string): Promise<Exportable> {
 
 /** Into the model while they are few, else into one file beside it. */
 function ownWeights(graph: Graph, source: ParamSource, path: string): Weights {
-  const parameters = order(graph).filter((node) => node.op.name === 'param');
+  const parameters = order(graph).filter((node) => roleOf(node) === 'param');
   const bytes = parameters.reduce((sum, node) => sum + 4 * node.type.axes.reduce((count, axis) => count * Number(axis.size), 1), 0);
   if (bytes <= embedded) return source;
   const file = `${path.slice(0, path.length - extname(path).length)}.bin`;

@@ -1,5 +1,5 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
-import { orderFrom, type Graph, type Node, type Update } from '../dsl/graph.ts';
+import { orderFrom, roleOf, type Graph, type Node, type Update } from '../dsl/graph.ts';
 import { sizeIndex } from './index-math.ts';
 import type { Group, Grouping } from './group.ts';
 import { isStoredSource } from './group.ts';
@@ -78,7 +78,7 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     const storage = places.get(state)?.storage;
     if (storage === undefined) continue;
     // A value that is a state itself is set aside first: two states may trade places, and none may be read while it is written.
-    const aside = value.op.name === 'state' ? storageOf(value) : undefined;
+    const aside = roleOf(value) === 'state' ? storageOf(value) : undefined;
     if (aside !== undefined) copies.push({ group: copyOf(value, true), target: { storage: aside }, afterReaders: false });
     const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
     copies.push({ group: copyOf(value, true), target, afterReaders: true, ...(aside === undefined ? {} : { from: { storage: aside } }) });
@@ -121,7 +121,7 @@ function copyOf(node: Node, isStored: boolean): Group {
 function firstOutputs(graph: Graph): ReadonlyMap<Node, number> {
   const below = [...graph.outputs.values()].map((output) => {
     const nodes = orderFrom([output]);
-    return { nodes, parameter: nodes.find((node) => node.op.name === 'param')?.id ?? -1 };
+    return { nodes, parameter: nodes.find((node) => roleOf(node) === 'param')?.id ?? -1 };
   });
   const first = new Map<Node, number>();
   below.sort((a, b) => a.parameter - b.parameter).forEach(({ nodes }, number) => {

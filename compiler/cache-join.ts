@@ -33,7 +33,7 @@ export function findCacheJoins(graph: Graph, nodes: readonly Node[], readers: Re
 
 /** A slice from the start of the axis. */
 function isStart(node: Node, axis: string): boolean {
-  return node.op.name === 'slice' && String(node.attrs['axis']) === axis && node.attrs['start'] === 0 && Number(node.attrs['step'] ?? 1) === 1;
+  return node.op.kind === 'view' && node.op.shows === 'range' && String(node.attrs['axis']) === axis && node.attrs['start'] === 0 && Number(node.attrs['step'] ?? 1) === 1;
 }
 
 /**

@@ -1,7 +1,8 @@
 // The walk, one line a stage: passes → load time → layout → group → schedule → memory → emit → Plan.
-import { printAxes, sizeSymbols, type Size, type SizeSymbol } from '../dsl/axis.ts';
+import { printAxes } from '../dsl/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import { Builder, order, type Graph, type Node } from '../dsl/graph.ts';
+import { Builder, order, roleOf, type Graph, type Node } from '../dsl/graph.ts';
+import { sortedSymbols } from '../dsl/symbols.ts';
 import { assemble, type Assembly } from './assemble.ts';
 import type { Grouping } from './group.ts';
 import { group } from './grouping.ts';
@@ -36,7 +37,7 @@ export type Stage =
 /** A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` where the device's limits do not suffice. */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
   const { passes = standardPasses, packing = true, verify = false, report } = options;
-  const symbols = symbolsIn(graph);
+  const symbols = sortedSymbols(graph, 'compile');
   refuseUnsupported(graph, profile);
   const builder = new Builder();
   const ideal = runPasses(graph, passes, (done) => report?.({ name: 'pass', report: done }), { verify, builder });
@@ -60,26 +61,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
 
 /** The inputs that a run is given, also those that no output needs any more. */
 function inputsOf(graph: Graph): readonly Node[] {
-  return order(graph).filter((n) => n.op.name === 'input');
-}
-
-/** Every symbol of a graph; two of one name must be the same symbol. */
-function symbolsIn(graph: Graph): readonly SizeSymbol[] {
-  const found = new Map<string, SizeSymbol>();
-  const note = (size: Size): void => {
-    for (const symbol of sizeSymbols(size)) {
-      const known = found.get(symbol.name);
-      if (known !== undefined && (known.bound !== symbol.bound || known.least !== symbol.least)) throw new OpabiniaError(`two symbols are called '${symbol.name}', with different bounds`);
-      found.set(symbol.name, symbol);
-    }
-  };
-  for (const node of order(graph)) {
-    node.type.axes.forEach((axis) => note(axis.size));
-    const { size } = node.attrs;
-    if (typeof size === 'object' && 'terms' in size) note(size as Size);
-  }
-  for (const update of graph.updates) update.at.forEach(note);
-  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return order(graph).filter((n) => roleOf(n) === 'input');
 }
 
 function refuseUnsupported(graph: Graph, profile: DeviceProfile): void {

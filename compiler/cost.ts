@@ -1,7 +1,8 @@
 // Arithmetic and memory traffic of nodes, from their op records, at the largest sizes that the symbols allow.
 import { sizeBound, type Axis } from '../dsl/axis.ts';
+import { dtypeBytes } from '../dsl/elements.ts';
 import { order, type Graph, type Node } from '../dsl/graph.ts';
-import type { DType, TensorType } from '../dsl/op.ts';
+import type { TensorType } from '../dsl/op.ts';
 import { roles } from '../dsl/ops/contract.ts';
 
 export interface Cost {
@@ -9,12 +10,6 @@ export interface Cost {
   readonly flops: number;
   /** Bytes read and written if the node were a kernel of its own. */
   readonly bytes: number;
-}
-
-const widths = { f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, bool: 4 } as const satisfies Record<DType, number>;
-
-export function dtypeBytes(dtype: DType): number {
-  return widths[dtype];
 }
 
 export function elementsOf(axes: readonly Axis[]): number {
@@ -47,9 +42,9 @@ export function trafficOf(node: Node): number {
   }
 }
 
-/** What is really read through a view: a broadcast reads its operand. */
+/** What is really read through a view: one that repeats reads its operand. */
 function readFrom(node: Node): Node {
-  return node.op.name === 'broadcast' && node.inputs[0] !== undefined ? readFrom(node.inputs[0]) : node;
+  return node.op.kind === 'view' && node.op.shows === 'repeated' && node.inputs[0] !== undefined ? readFrom(node.inputs[0]) : node;
 }
 
 export function costOf(node: Node): Cost {

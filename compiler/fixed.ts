@@ -1,4 +1,5 @@
 // Which nodes depend on parameters and constants only: their value is the same in every run.
+import { isAffine } from '../dsl/axis.ts';
 import type { Node } from '../dsl/graph.ts';
 import type { Attr } from '../dsl/op.ts';
 
@@ -36,5 +37,5 @@ function isFixedHere(node: Node): boolean {
 function isNumeric(attr: Attr): boolean {
   if (typeof attr !== 'object' || attr instanceof Float64Array) return true;
   if (Array.isArray(attr)) return attr.every((item: Attr) => isNumeric(item));
-  return !('terms' in attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
+  return !isAffine(attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
 }

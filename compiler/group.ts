@@ -36,8 +36,10 @@ export interface Grouping {
 /** Sources that occupy memory; single numbers and indices are computed where they are read. */
 export function isStoredSource(n: Node): boolean {
   if (n.op.kind !== 'source') return false;
-  const { values, size } = n.attrs;
-  if (values instanceof Float64Array) return values.length !== 1;
-  if (size !== undefined) return false;
-  return n.attrs['name'] !== undefined;
+  switch (n.op.role) {
+    case 'input': case 'param': case 'state': case 'loaded': return true;
+    case 'constant': return !(n.attrs['values'] instanceof Float64Array) || n.attrs['values'].length !== 1;
+    case 'index': case 'extent': return false;
+    default: return n.op.role satisfies never;
+  }
 }

@@ -1,9 +1,9 @@
 // The loop IR of one kernel: the whole grammar on one screen, and the block that statements are written into.
+import { dtypeBytes } from '../dsl/elements.ts';
 import type { Code, WgslType } from '../dsl/wgsl.ts';
 import { code } from '../dsl/wgsl.ts';
 import { add, atomIndex, constantIndex, variable, type Index, type Variable } from './index-math.ts';
 import { indexText } from './index-text.ts';
-import { dtypeBytes } from './cost.ts';
 import type { Storage } from './storage.ts';
 
 export type Stmt =

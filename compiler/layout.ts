@@ -2,7 +2,7 @@
 // one load. The packing itself is views, stored once when the parameters are loaded.
 import type { Axis, Size } from '../dsl/axis.ts';
 import { multiplySizes } from '../dsl/axis.ts';
-import { order, type Builder, type Node } from '../dsl/graph.ts';
+import { order, roleOf, type Builder, type Node } from '../dsl/graph.ts';
 import type { Attrs } from '../dsl/op.ts';
 import { mapOp } from '../dsl/ops/map.ts';
 import { typeAttrs } from '../dsl/ops/source.ts';
@@ -27,7 +27,7 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
     made.set(node, next.op.kind === 'contract' && isTiled(next) ? withPackedWeights(next) : next);
   }
   const main = mapGraph(split.main, (node) => must(made, node));
-  const read = new Set(order(main).filter((n) => n.op === loaded).map((n) => String(n.attrs['name'])));
+  const read = new Set(order(main).filter((n) => roleOf(n) === 'loaded').map((n) => String(n.attrs['name'])));
   const needed = new Map([...outputs].filter(([name]) => read.has(name)));
   return { load: { outputs: needed, updates: [] }, main };
 
@@ -62,7 +62,7 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
 
   /** The weights in terms of the load graph: its own leaves are parameters. */
   function fromParameters(node: Node): Node {
-    if (node.op === loaded) return must(split.load.outputs, String(node.attrs['name']));
+    if (roleOf(node) === 'loaded') return must(split.load.outputs, String(node.attrs['name']));
     const inputs = node.inputs.map(fromParameters);
     return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.make(node.op, inputs, node.attrs, node.origin);
   }

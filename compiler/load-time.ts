@@ -7,7 +7,7 @@ import { mapGraph, must } from './pass.ts';
 
 /** A leaf of the main graph: an output of the load graph. Attr `name`: which; `axes` and `dtype`: its type. */
 export const loaded: SourceOp = {
-  kind: 'source', name: 'loaded', fixed: true, doc: 'a tensor computed when the parameters are loaded (attr name)',
+  kind: 'source', name: 'loaded', role: 'loaded', fixed: true, doc: 'a tensor computed when the parameters are loaded (attr name)',
   infer: (inputs, attrs) => param.infer(inputs, attrs),
 };
 
@@ -63,17 +63,17 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
   return { load: { outputs, updates: [] }, main };
 }
 
-/** A cast from a 16-bit float. */
+/** A 16-bit float as f32. */
 export function isWidening(node: Node): boolean {
   const dtype = node.inputs[0]?.type.dtype;
-  return node.op.name === 'cast' && node.type.dtype === 'f32' && (dtype === 'f16' || dtype === 'bf16');
+  return node.op.kind === 'map' && node.op.converts && node.type.dtype === 'f32' && (dtype === 'f16' || dtype === 'bf16');
 }
 
 /** Operations per element where a node depends on indices and single numbers only; otherwise infinite. */
 function indexFlops(node: Node, known: ReadonlyMap<Node, number>): number {
   const below = node.inputs.reduce((sum, input) => sum + (known.get(input) ?? Infinity), 0);
   switch (node.op.kind) {
-    case 'source': return node.op.name === 'iota' || (node.op.name === 'const' && node.type.axes.length === 0) ? 0 : Infinity;
+    case 'source': return node.op.role === 'index' || (node.op.role === 'constant' && node.type.axes.length === 0) ? 0 : Infinity;
     case 'view': return below;
     case 'map': return below + node.op.flops;
     default: return Infinity;

@@ -1,13 +1,13 @@
 // From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
 import { addSizes, sizeBound, type Axis, type Size } from '../dsl/axis.ts';
+import { dtypeBytes } from '../dsl/elements.ts';
 import type { Node } from '../dsl/graph.ts';
-import type { DType, JoinOp, ViewOp } from '../dsl/op.ts';
+import type { DType, JoinOp, SourceOp, ViewOp } from '../dsl/op.ts';
 import { computeType } from '../dsl/ops/map.ts';
 import { code, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, divide, indexMath, isMultiple, mentions, scale, sizeIndex, substitute, variable, type Guard, type Index } from './index-math.ts';
 import { indexText } from './index-text.ts';
-import { dtypeBytes } from './cost.ts';
 import { loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { loaded, stored } from './stored.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
@@ -68,7 +68,7 @@ export class Lowering {
     if (placement !== undefined) return this.#load(block, placement, index, width);
     const { op } = node;
     switch (op.kind) {
-      case 'source': return this.#source(node, index, width);
+      case 'source': return this.#source(op, node, index, width);
       case 'map': {
         const type = typeOf(node.type.dtype, width);
         const operands = node.inputs.map((x) => this.value(block, x, index, width));
@@ -84,16 +84,25 @@ export class Lowering {
     }
   }
 
-  #source(node: Node, index: IndexMap, width: Width): Code {
+  #source(op: SourceOp, node: Node, index: IndexMap, width: Width): Code {
     const type = computeType(node.type.dtype);
-    const { values, size } = node.attrs;
-    if (values instanceof Float64Array && values.length === 1) return splat(literal(values[0] ?? 0, type), typeOf(node.type.dtype, width));
-    if (size !== undefined) return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), typeOf(node.type.dtype, width));
-    const [only] = index.values();
-    if (only === undefined) throw new OpabiniaError(`the source '${node.op.name}' is not stored`, { path: node.origin.path });
-    const position = this.position(only, width);
     const wanted = typeOf(node.type.dtype, width);
-    return position.type === wanted ? position : code(`${wanted}(${position.text})`, wanted);
+    const { values, size } = node.attrs;
+    switch (op.role) {
+      case 'constant':
+        if (values instanceof Float64Array && values.length === 1) return splat(literal(values[0] ?? 0, type), wanted);
+        break;
+      case 'extent': return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), wanted);
+      case 'index': {
+        const [only] = index.values();
+        if (only === undefined) break;
+        const position = this.position(only, width);
+        return position.type === wanted ? position : code(`${wanted}(${position.text})`, wanted);
+      }
+      case 'input': case 'param': case 'state': case 'loaded': break;
+      default: return op.role satisfies never;
+    }
+    throw new OpabiniaError(`the ${op.role} is not stored`, { op: op.name, path: node.origin.path });
   }
 
   /** An index as an i32 value. */

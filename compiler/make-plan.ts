@@ -1,11 +1,12 @@
 // Kernels and memory to a Plan: buffers with their roles, lifetimes placed in arenas, access modes, WGSL of each distinct kernel once.
-import { sizeBound, type SizeSymbol } from '../dsl/axis.ts';
+import type { SizeSymbol } from '../dsl/axis.ts';
+import { dtypeBytes, toBytes } from '../dsl/elements.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import type { Graph, Node } from '../dsl/graph.ts';
+import { describe, roleOf, type Graph, type Node } from '../dsl/graph.ts';
 import { print } from '../dsl/print.ts';
-import type { DType, TensorType } from '../dsl/op.ts';
+import type { TensorType } from '../dsl/op.ts';
 import type { Assembly, Step } from './assemble.ts';
-import { dtypeBytes } from './cost.ts';
+import { elementsOf } from './cost.ts';
 import { emit, type Access } from './emit.ts';
 import { formulaOf } from './formula.ts';
 import { sizeIndex } from './index-math.ts';
@@ -40,7 +41,7 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
   };
 
   // Sources, outputs: a buffer each.
-  const readByMain = new Set([...main.sources.keys()].filter((n) => n.op.name === 'param').map((n) => String(n.attrs['name'])));
+  const readByMain = new Set([...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => String(n.attrs['name'])));
   const inputs: PlanTensor[] = [];
   const parameters = new Map<string, PlanTensor>();
   const states = new Map<string, PlanTensor>();
@@ -52,7 +53,7 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
   for (const assembly of [load, main]) {
     for (const [node, storage] of assembly.sources) {
       const name = String(node.attrs['name'] ?? storage.name);
-      const role = roleOf(node);
+      const role = bufferRole(node);
       const bytes = bytesOf(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
@@ -133,20 +134,19 @@ function must<T>(value: T | undefined): T {
   return value;
 }
 
-function roleOf(node: Node): PlanBuffer['role'] {
-  switch (node.op.name) {
-    case 'input': return 'input';
+function bufferRole(node: Node): PlanBuffer['role'] {
+  const role = roleOf(node);
+  switch (role) {
+    case 'input': case 'state': case 'loaded': case 'constant': return role;
     case 'param': return 'parameter';
-    case 'state': return 'state';
-    case 'loaded': return 'loaded';
-    default: return 'constant';
+    case 'index': case 'extent': case undefined: throw new TypeError(`${describe(node)} has no buffer: it is computed where it is read`);
+    default: return role satisfies never;
   }
 }
 
 /** Bytes of a tensor at the bound of its symbols, in whole vectors. */
 function bytesOf(type: Pick<TensorType, 'axes' | 'dtype'>): number {
-  const elements = type.axes.reduce((n, a) => n * sizeBound(a.size), 1);
-  return Math.max(16, Math.ceil((elements * dtypeBytes(type.dtype)) / 16) * 16);
+  return Math.max(16, Math.ceil((elementsOf(type.axes) * dtypeBytes(type.dtype)) / 16) * 16);
 }
 
 function tensor(name: string, type: Pick<TensorType, 'axes' | 'dtype'>, buffer: number): PlanTensor {
@@ -154,26 +154,15 @@ function tensor(name: string, type: Pick<TensorType, 'axes' | 'dtype'>, buffer: 
   return { name, dtype: type.dtype, axes, buffer, offset: 0 };
 }
 
-/** The bytes of an array constant, as its dtype is stored. */
+/** The bytes of an array constant, in base64. */
 function contentsOf(node: Node): string {
   const { values } = node.attrs;
   if (!(values instanceof Float64Array)) throw new TypeError(`the source '${node.op.name}' has no values`);
-  const stored = storedArray(values, node.type.dtype);
+  const stored = toBytes(values, node.type.dtype);
   let text = '';
   const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
   for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text);
-}
-
-function storedArray(values: Float64Array, dtype: DType): Float32Array | Float16Array | Int32Array | Uint32Array {
-  switch (dtype) {
-    case 'f32': case 'bf16': return Float32Array.from(values);
-    case 'f16': return Float16Array.from(values);
-    case 'i32': return Int32Array.from(values);
-    case 'u32': return Uint32Array.from(values);
-    case 'bool': return Uint32Array.from(values, (x) => Number(x !== 0));
-    default: return dtype satisfies never;
-  }
 }
 
 function placeInArenas(steps: readonly Step[], places: Map<Storage, Place>, add: (buffer: PlanBuffer) => number, profile: DeviceProfile, name: string, transient: boolean): MemoryPlan {

@@ -56,7 +56,7 @@ export function peel(node: Node, r: Rewriter, casts: boolean): Peeled {
       },
     };
   }
-  if (casts && x !== undefined && node.op.name === 'cast' && isFloat(x.type.dtype) && isFloat(node.type.dtype)) {
+  if (casts && x !== undefined && node.op.kind === 'map' && node.op.converts && isFloat(x.type.dtype) && isFloat(node.type.dtype)) {
     const below = peel(x, r, casts);
     return {
       inner: below.inner, outer: below.outer,

@@ -1,5 +1,5 @@
 // Rewrite rules as rows: a pattern with typed captures, a condition, a replacement, and why the two sides are equal.
-import type { Node } from '../dsl/graph.ts';
+import { roleOf, type Node } from '../dsl/graph.ts';
 import type { Rewriter } from './rewriter.ts';
 
 /** A rewrite of one node. */
@@ -65,7 +65,7 @@ export function op<const P extends readonly Pattern<unknown>[]>(name: string, ..
       if (node.op.name !== name || node.inputs.length !== inputs.length) return false;
       const before = [...found];
       if (inOrder(node.inputs, found)) return true;
-      if (!commutative.has(name)) return false;
+      if (node.op.kind !== 'map' || !node.op.commutes) return false;
       found.clear();
       for (const [key, value] of before) found.set(key, value);
       return inOrder(node.inputs.toReversed(), found);
@@ -73,12 +73,10 @@ export function op<const P extends readonly Pattern<unknown>[]>(name: string, ..
   };
 }
 
-const commutative: ReadonlySet<string> = new Set(['add', 'mul', 'min', 'max', 'and', 'or', 'eq', 'ne']);
-
 /** The value of a node that is the same number everywhere, if it is one. */
 export function scalarValue(node: Node): number | undefined {
-  const inner = node.op.name === 'broadcast' ? node.inputs[0] : node;
-  if (inner === undefined || inner.op.name !== 'const' || inner.type.axes.length > 0) return undefined;
+  const inner = node.op.kind === 'view' && node.op.shows === 'repeated' ? node.inputs[0] : node;
+  if (inner === undefined || roleOf(inner) !== 'constant' || inner.type.axes.length > 0) return undefined;
   const values = inner.attrs['values'];
   return values instanceof Float64Array ? values[0] : undefined;
 }

@@ -1,7 +1,7 @@
 // What must hold of a graph after every pass: each type is what its op infers, operands come first, nothing asked for is lost.
 import { printAxes } from '../dsl/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import { describe, inferType, order, printAttrs, type Graph, type Node } from '../dsl/graph.ts';
+import { describe, inferType, order, printAttrs, roleOf, type Graph, type Node } from '../dsl/graph.ts';
 import { Refusal } from '../dsl/op.ts';
 import { sameType } from './rewriter.ts';
 
@@ -23,7 +23,7 @@ export function verifyGraph(graph: Graph, stage: string, before?: Graph): void {
     seen.set(key, node);
   }
   for (const update of graph.updates) {
-    if (update.state.op.name !== 'state') throw broken(stage, update.state, 'an update writes to what is no state');
+    if (roleOf(update.state) !== 'state') throw broken(stage, update.state, 'an update writes to what is no state');
   }
   if (before !== undefined) sameInterface(graph, stage, before);
 }

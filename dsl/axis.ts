@@ -102,6 +102,11 @@ function symbolValue(symbol: SizeSymbol, values: SymbolValues): number {
   return value;
 }
 
+/** True for a size in symbols, among the objects that an attribute may hold. */
+export function isAffine(value: object): value is AffineSize {
+  return 'terms' in value && 'constant' in value;
+}
+
 export function sizeSymbols(size: Size): readonly SizeSymbol[] {
   return terms(size).map((t) => t.symbol);
 }

@@ -1,7 +1,7 @@
 // A graph is a set of immutable, interned nodes: equal nodes are the same object, so a common subexpression never exists twice.
-import { axisOf, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from './axis.ts';
+import { axisOf, isAffine, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from './axis.ts';
 import { OpabiniaError } from './error.ts';
-import { Refusal, type Attr, type Attrs, type FoldOp, type Op, type TensorType } from './op.ts';
+import { Refusal, type Attr, type Attrs, type FoldOp, type Op, type SourceRole, type TensorType } from './op.ts';
 
 /** Where a node comes from: the model path of its parameters, and the user's file and line. */
 export interface Origin {
@@ -64,6 +64,11 @@ export class Builder {
 
 function ordinal(i: number, count: number): string {
   return count === 1 ? 'operand' : `operand ${i + 1}`;
+}
+
+/** What a leaf stands for; undefined for what is computed. */
+export function roleOf(node: Node): SourceRole | undefined {
+  return node.op.kind === 'source' ? node.op.role : undefined;
 }
 
 /** `gelu(fc1) [b:1 n:577 d:1024] f32  models/vit.ts:31` */
@@ -134,20 +139,17 @@ export function printAttrs(attrs: Attrs): string {
   return Object.keys(attrs).sort().map((key) => `${key}=${printAttr(attrs[key])}`).join(' ');
 }
 
-function isSize(attr: object): attr is Exclude<Size, number> {
-  return 'terms' in attr && 'constant' in attr;
-}
-
 export function printAttr(attr: Attr | undefined): string {
   if (attr === undefined) return '';
   // Array.from: the array's own join writes -0 as 0, and the two are different constants.
   if (attr instanceof Float64Array) return `{${Array.from(attr, printNumber).join(' ')}}`;
   if (Array.isArray(attr)) return `[${attr.map((item: Attr) => printAttr(item)).join(' ')}]`;
-  if (typeof attr === 'object') return isSize(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
+  if (typeof attr === 'object') return isAffine(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
   return typeof attr === 'number' ? printNumber(attr) : typeof attr === 'string' ? JSON.stringify(attr) : String(attr);
 }
 
-function printNumber(x: number): string {
+/** A number as `String` has it, but for the sign of zero. */
+export function printNumber(x: number): string {
   return Object.is(x, -0) ? '-0' : String(x);
 }
 

@@ -3,9 +3,9 @@ export { addSizes, axisOf, divideSize, evaluateSize, multiplySizes, printAxes, p
 export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis.ts';
 export { OpabiniaError, nearestNames } from './error.ts';
 export type { Where } from './error.ts';
-export { Builder, describe, order, orderFrom, roots } from './graph.ts';
+export { Builder, describe, order, orderFrom, roleOf, roots } from './graph.ts';
 export type { Graph, Node, Origin, Update } from './graph.ts';
-export type { Attr, Attrs, DType, Kind, Op, TensorType } from './op.ts';
+export type { Attr, Attrs, DType, Kind, Op, Shows, SourceRole, TensorType } from './op.ts';
 export { parse } from './parse.ts';
 export { print } from './print.ts';
 export { ops, opByName } from './ops/index.ts';

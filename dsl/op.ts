@@ -1,4 +1,5 @@
-// The record of an op: everything the project knows of it stands in one literal. Structural code asks `kind`, never `name`.
+// The record of an op: everything the project knows of it stands in one literal. Structural code asks `kind`, and what else a record
+// says of its op (`role`, `shows`, `converts` …), never `name`.
 import type { Axis, Size } from './axis.ts';
 import type { Node } from './graph.ts';
 import type { Code, WgslType } from './wgsl.ts';
@@ -57,9 +58,17 @@ export interface GradientMath {
   op(name: string, ...operands: readonly (Node | number | undefined)[]): Node;
 }
 
-/** A leaf of the graph: input, parameter, constant, index along an axis, state. */
+/**
+ * What a leaf stands for. Given from outside, under its attr `name`: `input` at each run, `param` from the checkpoint, `state` as the
+ * run before left it, `loaded` computed from parameters by another graph. Known where it is read: `constant` (attr `values`, row-major),
+ * `index` (element i of the only axis is i), `extent` (attr `size`: the value of a size in this run).
+ */
+export type SourceRole = 'input' | 'param' | 'state' | 'loaded' | 'constant' | 'index' | 'extent';
+
+/** A leaf of the graph. */
 export interface SourceOp extends Common {
   readonly kind: 'source';
+  readonly role: SourceRole;
   infer(inputs: readonly TensorType[], attrs: Attrs): TensorType;
   /** True when the value is the same in every run once the parameters are known. */
   readonly fixed: boolean;
@@ -69,6 +78,10 @@ export interface SourceOp extends Common {
 export interface MapOp extends Common {
   readonly kind: 'map';
   readonly arity: number;
+  /** True when the result is the operand itself in another dtype (attr `to`), as near as that dtype holds it. */
+  readonly converts: boolean;
+  /** True when two operands may change places. */
+  readonly commutes: boolean;
   /** Result dtype, or a refusal. */
   dtype(operands: readonly DType[], attrs: Attrs): DType | Refusal;
   /** Reference semantics in double precision. */
@@ -98,9 +111,28 @@ export interface FoldOp extends Common {
   grad?(math: GradientMath, dy: Node, y: Node, x: Node): Node;
 }
 
+/**
+ * Which elements of its operand a view shows.
+ * `each`: every one once, at other places. `range`: each at most once, those of a range of one axis (attrs `axis`, `start`, `size`, `step`).
+ * `repeated`: every one, the same along new axes; the operand's axes keep their names. `windows`: some several times, some not at all.
+ * `padded`: every one once, and a constant around them (attr `value`).
+ */
+export type Shows = 'each' | 'range' | 'repeated' | 'windows' | 'padded';
+
+/** Attributes as the text of a graph has them: shorter, without what the axes of the operand say. */
+export interface TextForm {
+  /** Undefined when the attributes cannot be said in this form, and stand as they are. */
+  write(attrs: Attrs, operand: readonly Axis[]): Attrs | undefined;
+  /** What `write` wrote, and attributes that stand as they are; a string says what is wrong. */
+  read(written: Attrs, operand: readonly Axis[]): Attrs | string;
+}
+
 /** An index map: no arithmetic on elements, never a copy by itself. */
 export interface ViewOp extends Common {
   readonly kind: 'view';
+  readonly shows: Shows;
+  /** Undefined when attributes stand in a text as they are. */
+  readonly text?: TextForm;
   infer(x: TensorType, attrs: Attrs): TensorType | Refusal;
   source<I, C>(math: IndexMath<I, C>, out: ReadonlyMap<string, I>, attrs: Attrs, x: TensorType): ViewSource<I, C>;
   /** For a one-to-one view: the output index of an input index. */

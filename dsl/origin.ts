@@ -1,5 +1,5 @@
 // Where a node comes from: the model path of its parameters, and the line of the user's code that asked for it.
-import type { Node, Origin } from './graph.ts';
+import { roleOf, type Node, type Origin } from './graph.ts';
 
 const folder = new URL('.', import.meta.url).href;
 const framesKept = 24;
@@ -78,7 +78,7 @@ function shorten(url: string): string {
 function pathOf(operands: readonly Node[]): string {
   const parameters = operands.flatMap((node) => parameterPath(node) ?? []);
   // A number is one node wherever it is used: its path is that of the first use, and says nothing of the others.
-  const paths = parameters.length > 0 ? parameters : operands.filter((node) => node.op.name !== 'const').map((node) => node.origin.path).filter((path) => path !== '');
+  const paths = parameters.length > 0 ? parameters : operands.filter((node) => roleOf(node) !== 'constant').map((node) => node.origin.path).filter((path) => path !== '');
   const common = paths.reduce<string | undefined>((prefix, path) => (prefix === undefined ? path : commonPath(prefix, path)), undefined);
   return common === undefined || common === '' ? paths.at(-1) ?? '' : common;
 }
@@ -91,7 +91,7 @@ function parameterPath(node: Node): string | undefined {
     if (inner === undefined) return undefined;
     source = inner;
   }
-  if (source.op.name !== 'param') return undefined;
+  if (roleOf(source) !== 'param') return undefined;
   return source.origin.path.split('.').slice(0, -1).join('.');
 }
 

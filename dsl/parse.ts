@@ -2,11 +2,10 @@
 import type { IToken } from 'chevrotain';
 import { addSizes, multiplySizes, sizesEqual, symbolSize, type Axis, type Size, type SizeSymbol } from './axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
-import { Builder, type Graph, type Node, type Update } from './graph.ts';
+import { Builder, roleOf, type Graph, type Node, type Update } from './graph.ts';
 import type { Attr, Attrs, Op, TensorType } from './op.ts';
 import { opByName, ops } from './ops/index.ts';
 import { isDType, typeAttrs } from './ops/source.ts';
-import { readPattern } from './ops/view-pattern.ts';
 import { printType } from './print.ts';
 import { nameIn, readGraphSyntax, type AxisSyntax, type FieldSyntax, type Mistake, type NodeSyntax, type SizeSyntax, type ValueSyntax } from './text-grammar.ts';
 
@@ -48,7 +47,7 @@ export function parse(text: string, builder: Builder = new Builder()): Graph {
   }
   const updates = tree.updates.map((line): Update => {
     const state = valueAt(line.state);
-    if (state.op.name !== 'state') fail(`expected a state, ${line.state.image} is made by '${state.op.name}'`, line.state);
+    if (roleOf(state) !== 'state') fail(`expected a state, ${line.state.image} is made by '${state.op.name}'`, line.state);
     return { state, value: valueAt(line.value), at: new Map(readAxes(line.at, reading).map((axis) => [axis.name, axis.size])) };
   });
   return { outputs, updates };
@@ -81,7 +80,7 @@ function fullAttrs(op: Op, attrs: Attrs, type: TensorType, inputs: readonly Node
     return { ...typeAttrs(type.axes, type.dtype), ...attrs };
   }
   const [operand] = inputs;
-  return op.name === 'rearrange' && 'pattern' in attrs && operand !== undefined ? readPattern(attrs, operand.type.axes) : attrs;
+  return op.kind === 'view' && op.text !== undefined && operand !== undefined ? op.text.read(attrs, operand.type.axes) : attrs;
 }
 
 function makeNode(op: Op, inputs: readonly Node[], attrs: Attrs, line: NodeSyntax, builder: Builder, reading: Reading): Node {

@@ -1,10 +1,9 @@
 // The text form of a graph: one line a node, stable and readable; parse.ts reads it back to the same graph.
-import { printAxes, sizeSymbols, sizesEqual, type Axis, type Size, type SizeSymbol } from './axis.ts';
-import { OpabiniaError } from './error.ts';
-import { order, type Graph, type Node, type Update } from './graph.ts';
+import { isAffine, printAxes, sizesEqual, type Axis, type Size } from './axis.ts';
+import { order, printNumber, type Graph, type Node, type Update } from './graph.ts';
 import type { Attr, Attrs, Op, TensorType } from './op.ts';
 import { ops } from './ops/index.ts';
-import { writePattern } from './ops/view-pattern.ts';
+import { printSymbol, sortedSymbols } from './symbols.ts';
 
 /**
  * ```
@@ -20,7 +19,7 @@ export function print(graph: Graph): string {
   const nodes = order(graph);
   const numbers = new Map(nodes.map((node, i) => [node, `%${i}`]));
   const reference = (node: Node): string => numbers.get(node) ?? '%?';
-  const symbols = declaredSymbols(nodes, graph.updates).map(printSymbol);
+  const symbols = sortedSymbols(graph, 'print').map((symbol) => printSymbol(symbol, printWord(symbol.name)));
   const lines = [symbols.length === 0 ? 'graph' : `graph (${symbols.join(', ')})`];
   for (const node of nodes) lines.push(`${reference(node)} = ${printNode(node, node.inputs.map(reference))}`);
   lines.push(['return', ...[...graph.outputs].map(([name, node]) => `${printWord(name)}=${reference(node)}`)].join(' '));
@@ -45,7 +44,7 @@ export function printType(type: TensorType): string {
   return `${type.dtype} [${type.axes.map(printPair).join(' ')}]`;
 }
 
-/** Attributes without what the line says anyway: a source's type, a rearrange as its pattern. */
+/** Attributes without what the line says anyway: a source's type, a view's in the form of its record. */
 function shortAttrs(node: Node): Attrs {
   const { attrs, op, type } = node;
   if (op.kind === 'source' && attrs['dtype'] === type.dtype && printValue(attrs['axes']) === `[${type.axes.map(printPair).join(' ')}]`) {
@@ -53,7 +52,7 @@ function shortAttrs(node: Node): Attrs {
     return rest;
   }
   const operand = node.inputs[0]?.type.axes;
-  return op.name === 'rearrange' && operand !== undefined ? writePattern(attrs, operand) ?? attrs : attrs;
+  return op.kind === 'view' && operand !== undefined ? op.text?.write(attrs, operand) ?? attrs : attrs;
 }
 
 // ---- values -----------------------------------------------------------------------------------------------------
@@ -70,10 +69,6 @@ export function printWord(text: string): string {
   return JSON.stringify(text).replaceAll(/[\u007f-\u00a0\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-export function printNumber(x: number): string {
-  return Object.is(x, -0) ? '-0' : String(x);
-}
-
 /** `2n+1`; a symbol that could be read as an exponent or a keyword is quoted. */
 function printSizeText(size: Size): string {
   if (typeof size === 'number') return printNumber(size);
@@ -83,10 +78,6 @@ function printSizeText(size: Size): string {
   });
   const all = size.constant === 0 ? parts : [...parts, String(size.constant)];
   return all.map((part, i) => (i === 0 || part.startsWith('-') ? part : `+${part}`)).join('');
-}
-
-function isAffine(attr: object): attr is Exclude<Size, number> {
-  return 'terms' in attr && 'constant' in attr;
 }
 
 function isSizeAttr(attr: Attr | undefined): attr is Size {
@@ -132,36 +123,6 @@ function printConstants(values: Float64Array): string {
     from = to;
   }
   return parts.join(' ');
-}
-
-// ---- symbols ----------------------------------------------------------------------------------------------------
-
-function printSymbol(symbol: SizeSymbol): string {
-  const name = printWord(symbol.name);
-  return symbol.least === 0 ? `${name} <= ${symbol.bound}` : `${symbol.least} <= ${name} <= ${symbol.bound}`;
-}
-
-function symbolsIn(attr: Attr | undefined): readonly SizeSymbol[] {
-  if (typeof attr !== 'object' || attr instanceof Float64Array) return [];
-  if (Array.isArray(attr)) return attr.flatMap((item: Attr) => symbolsIn(item));
-  return isAffine(attr) ? sizeSymbols(attr) : Object.values(attr as Attrs).flatMap(symbolsIn);
-}
-
-/** Every symbol of the graph, sorted by name. */
-export function declaredSymbols(nodes: readonly Node[], updates: readonly Update[]): readonly SizeSymbol[] {
-  const found = new Map<string, SizeSymbol>();
-  const used = [
-    ...nodes.flatMap((node) => [...node.type.axes.flatMap((axis) => sizeSymbols(axis.size)), ...symbolsIn(node.attrs)]),
-    ...updates.flatMap((update) => [...update.at.values()].flatMap(sizeSymbols)),
-  ];
-  for (const symbol of used) {
-    const known = found.get(symbol.name) ?? symbol;
-    if (known.bound !== symbol.bound || known.least !== symbol.least) {
-      throw new OpabiniaError(`the symbol '${symbol.name}' stands for two ranges, ${printSymbol(known)} and ${printSymbol(symbol)}`, { op: 'print', advice: 'make each symbol once and share it' });
-    }
-    found.set(symbol.name, known);
-  }
-  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 // ---- equality ---------------------------------------------------------------------------------------------------
@@ -215,9 +176,20 @@ export function sameAttr(a: unknown, b: unknown): boolean {
 
 // ---- op table ---------------------------------------------------------------------------------------------------
 
-/** Every op, one a line: name, kind, whether its record has a gradient, and what it is. */
+/** Every op, one a line: name, kind, what else structural code asks of it, whether its record has a gradient, and what it is. */
 export function printOpTable(records: readonly Op[] = ops): string {
-  const rows = [['op', 'kind', 'gradient', 'what'], ...records.map((op) => [op.name, op.kind, 'grad' in op && op.grad !== undefined ? 'yes' : '-', op.doc])];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const rows = [['op', 'kind', 'facts', 'gradient', 'what'], ...records.map((op) => [op.name, op.kind, factsOf(op), 'grad' in op && op.grad !== undefined ? 'yes' : '-', op.doc])];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return `${rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()).join('\n')}\n`;
+}
+
+function factsOf(op: Op): string {
+  switch (op.kind) {
+    case 'source': return op.fixed ? `${op.role}, fixed` : op.role;
+    case 'map': return op.converts ? 'converts' : op.commutes ? 'commutes' : '-';
+    case 'view': return op.shows;
+    case 'fold': return op.rounding === 1 ? 'rounds' : 'selects';
+    case 'join': case 'gather': case 'contract': return '-';
+    default: return op satisfies never;
+  }
 }

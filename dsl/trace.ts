@@ -1,7 +1,7 @@
 // Running a model once on symbolic tensors: the graph of what it computed.
 import { addSizes, axisOf, printAxes, printSize, sizeLeast, sizesEqual, subtractSizes, symbolSize, type Axis, type Size, type SizeSymbol } from './axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
-import { Builder, type Graph, type Node, type Update } from './graph.ts';
+import { Builder, roleOf, type Graph, type Node, type Update } from './graph.ts';
 import { isInteger, type DType, type SourceOp } from './op.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
@@ -111,7 +111,7 @@ class Run implements Trace {
   update(target: Tensor, value: Tensor, start: Readonly<Record<string, Size>> = {}): void {
     const pair = [target, value];
     if (target.builder !== this.#builder || value.builder !== this.#builder) throw refusal('update', 'the tensors belong to another trace', pair);
-    if (target.node.op !== state) throw refusal('update', 'the first tensor is no state', pair, 'make it with t.state');
+    if (roleOf(target.node) !== 'state') throw refusal('update', 'the first tensor is no state', pair, 'make it with t.state');
     if (target.dtype !== value.dtype) throw refusal('update', `dtypes differ: ${target.dtype} and ${value.dtype}`, pair, 'cast the value');
     const stray = Object.keys(start).find((name) => axisOf(target.axes, name) === undefined);
     if (stray !== undefined) throw refusal('update', `the state ${printAxes(target.axes)} has no axis '${stray}'`, pair, `nearest is '${nearestNames(stray, target.axes.map((a) => a.name))[0] ?? ''}'`);

@@ -2,9 +2,10 @@
 import { layerNorm, type Float, type Params, type Tensor } from '../dsl/index.ts';
 import { geluOf, type ConfigReader, type Gelu } from './config-reader.ts';
 import type { FeatureMap } from './connectors/regions.ts';
+import { hubBlock, hubBlockShapes } from './hub-block.ts';
 import { affineShapes, normShapes, repeated, under, type Shapes } from './param-shapes.ts';
 import { clipMean, clipStd, gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';
-import { embed, geluMlp, hiddenState, patchMap, positionRows, positionsFor, throughBlocks, vitBlock, type BlockParts, type Encoded, type TapOptions, type VitConfig } from './vit.ts';
+import { embed, geluMlp, hiddenState, patchMap, positionRows, positionsFor, throughBlocks, vitBlock, type Encoded, type TapOptions, type VitConfig } from './vit.ts';
 
 export interface ClipConfig extends VitConfig {
   readonly activation: Gelu;
@@ -47,20 +48,12 @@ export function clipVision(p: Params, pixels: Pixels, config: ClipConfig): ClipE
   const embeddings = embed(patches, positions, at.get('class_embedding', 'c', { c: width }));
   // The checkpoint's own spelling.
   const start = layerNorm(root.at('pre_layrnorm'), embeddings, { eps });
-  const hidden = throughBlocks(start, config.layers, (x, i) => vitBlock(parts(root.at('encoder', 'layers', i), config), x, config));
+  const hidden = throughBlocks(start, config.layers, (x, i) => {
+    const { up, down, ...parts } = hubBlock(root.at('encoder', 'layers', i));
+    return vitBlock({ ...parts, mlp: (y) => geluMlp({ up, down }, y, config.hidden, config.activation) }, x, config);
+  });
   const last = hidden.at(-1) ?? start;
   return { grid, classTokens: 1, positions, embeddings, hidden, last, pooled: () => layerNorm(root.at('post_layernorm'), last.at('n', 0), { eps }) };
-}
-
-function parts(p: Params, { hidden, activation }: ClipConfig): BlockParts {
-  const attention = p.at('self_attn');
-  return {
-    norm1: p.at('layer_norm1'),
-    qkv: { query: attention.at('q_proj'), key: attention.at('k_proj'), value: attention.at('v_proj') },
-    out: attention.at('out_proj'),
-    norm2: p.at('layer_norm2'),
-    mlp: (x) => geluMlp({ up: p.at('mlp', 'fc1'), down: p.at('mlp', 'fc2') }, x, hidden, activation),
-  };
 }
 
 /** The map that a connector reads. Cambrian-1 and LLaVA take the hidden state before the last block, without a norm. */
@@ -77,10 +70,6 @@ export function clipShapes(config: ClipConfig, root: string = clipRoots[0]): Sha
   return new Map(under(root, [
     ['embeddings.class_embedding', [c]], ['embeddings.position_embedding.weight', [positionRows(config, 1), c]],
     ...affineShapes('embeddings.patch_embedding', [c, 3, patch, patch], false), ...normShapes('pre_layrnorm', c), ...normShapes('post_layernorm', c),
-    ...repeated(config.layers, (i) => under(`encoder.layers.${i}`, [
-      ...normShapes('layer_norm1', c), ...normShapes('layer_norm2', c),
-      ...['q', 'k', 'v', 'out'].flatMap((name) => affineShapes(`self_attn.${name}_proj`, [c, c])),
-      ...affineShapes('mlp.fc1', [hidden, c]), ...affineShapes('mlp.fc2', [c, hidden]),
-    ])),
+    ...repeated(config.layers, (i) => under(`encoder.layers.${i}`, hubBlockShapes(c, hidden))),
   ]));
 }

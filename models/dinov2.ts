@@ -2,7 +2,7 @@
 import { layerNorm, linear, rearrange, silu, type Float, type Params, type Tensor } from '../dsl/index.ts';
 import { geluOf, type ConfigReader, type Gelu } from './config-reader.ts';
 import type { FeatureMap } from './connectors/regions.ts';
-import { affineShapes, normShapes, repeated, under, type Shapes } from './param-shapes.ts';
+import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from './param-shapes.ts';
 import { gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';
 import { embed, geluMlp, hiddenState, patchMap, positionRows, positionsFor, throughBlocks, vitBlock, type BlockParts, type Encoded, type PositionResize, type TapOptions, type Tokens, type VitConfig } from './vit.ts';
 
@@ -104,7 +104,7 @@ export function dinov2Shapes(config: Dinov2Config, root: string = roots[0]): Sha
       ...['query', 'key', 'value'].flatMap((name) => affineShapes(`attention.attention.${name}`, [c, c], qkvBias)), ...affineShapes('attention.output.dense', [c, c]),
       ...activation === 'swiglu'
         ? [...affineShapes('mlp.weights_in', [2 * hidden, c]), ...affineShapes('mlp.weights_out', [c, hidden])]
-        : [...affineShapes('mlp.fc1', [hidden, c]), ...affineShapes('mlp.fc2', [c, hidden])],
+        : mlpShapes('mlp', c, hidden),
     ])),
   ]));
 }

@@ -14,6 +14,11 @@ export function normShapes(path: string, width: number): readonly ShapeEntry[] {
   return [[`${path}.weight`, [width]], [`${path}.bias`, [width]]];
 }
 
+/** The two maps of an MLP of `c` channels, `hidden` inside: `fc1` and `fc2`. */
+export function mlpShapes(path: string, c: number, hidden: number): readonly ShapeEntry[] {
+  return [...affineShapes(`${path}.fc1`, [hidden, c]), ...affineShapes(`${path}.fc2`, [c, hidden])];
+}
+
 /** The entries that `each` gives for 0 … count − 1. */
 export function repeated(count: number, each: (index: number) => readonly ShapeEntry[]): readonly ShapeEntry[] {
   return Array.from({ length: count }, (_, index) => each(index)).flat();

@@ -2,9 +2,10 @@
 import { attention, einsum, gelu, layerNorm, linear, rearrange, repeat, slice, type Float, type Params, type Tensor } from '../dsl/index.ts';
 import { geluOf, type ConfigReader, type Gelu } from './config-reader.ts';
 import type { FeatureMap } from './connectors/regions.ts';
-import { affineShapes, normShapes, repeated, under, type Shapes } from './param-shapes.ts';
+import { hubBlock, hubBlockShapes, type BlockPlaces } from './hub-block.ts';
+import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from './param-shapes.ts';
 import { clipMean, gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';
-import { embed, geluMlp, hiddenState, patchMap, positionRows, positionsFor, throughBlocks, vitBlock, type BlockParts, type Encoded, type TapOptions, type Tokens, type VitConfig } from './vit.ts';
+import { embed, geluMlp, hiddenState, patchMap, positionRows, positionsFor, throughBlocks, vitBlock, type Encoded, type TapOptions, type Tokens, type VitConfig } from './vit.ts';
 
 export interface SiglipConfig extends VitConfig {
   /** timm, and so Cambrian-1, runs the exact form (the default); Hugging Face's config says tanh. */
@@ -31,7 +32,7 @@ export function siglipConfig(read: ConfigReader): SiglipConfig {
 interface Names {
   readonly patches: Params;
   readonly positions: (sizes: { readonly n: number; readonly c: number }) => Tensor<'n c', Float>;
-  readonly block: (index: number) => Omit<BlockParts, 'mlp'> & { readonly up: Params; readonly down: Params };
+  readonly block: (index: number) => BlockPlaces;
   readonly norm: Params;
   readonly head: Head;
 }
@@ -93,14 +94,7 @@ function hubNames(p: Params): Names {
   return {
     patches: at.at('patch_embedding'),
     positions: (sizes) => at.get('position_embedding.weight', 'n c', sizes),
-    block: (i) => {
-      const layer = p.at('encoder', 'layers', i);
-      const attend = layer.at('self_attn');
-      return {
-        norm1: layer.at('layer_norm1'), qkv: { query: attend.at('q_proj'), key: attend.at('k_proj'), value: attend.at('v_proj') }, out: attend.at('out_proj'),
-        norm2: layer.at('layer_norm2'), up: layer.at('mlp', 'fc1'), down: layer.at('mlp', 'fc2'),
-      };
-    },
+    block: (i) => hubBlock(p.at('encoder', 'layers', i)),
     norm: p.at('post_layernorm'),
     head: {
       probe: (c) => vector(head, 'probe', c),
@@ -174,29 +168,25 @@ export function siglipShapes(config: SiglipConfig, names: 'timm' | 'hub' = 'timm
 
 function timmShapes(config: SiglipConfig): ReturnType<typeof under> {
   const { width: c, hidden, patch } = config;
-  const mlp = (path: string) => [...affineShapes(`${path}.fc1`, [hidden, c]), ...affineShapes(`${path}.fc2`, [c, hidden])];
   return [
     ['pos_embed', [1, positionRows(config, 0), c]], ...affineShapes('patch_embed.proj', [c, 3, patch, patch]), ...normShapes('norm', c),
     ...repeated(config.layers, (i) => under(`blocks.${i}`, [
-      ...normShapes('norm1', c), ...normShapes('norm2', c), ...affineShapes('attn.qkv', [3 * c, c]), ...affineShapes('attn.proj', [c, c]), ...mlp('mlp'),
+      ...normShapes('norm1', c), ...normShapes('norm2', c), ...affineShapes('attn.qkv', [3 * c, c]), ...affineShapes('attn.proj', [c, c]), ...mlpShapes('mlp', c, hidden),
     ])),
     ...under('attn_pool', [
-      ['latent', [1, 1, c]], ...affineShapes('q', [c, c]), ...affineShapes('kv', [2 * c, c]), ...affineShapes('proj', [c, c]), ...normShapes('norm', c), ...mlp('mlp'),
+      ['latent', [1, 1, c]], ...affineShapes('q', [c, c]), ...affineShapes('kv', [2 * c, c]), ...affineShapes('proj', [c, c]), ...normShapes('norm', c), ...mlpShapes('mlp', c, hidden),
     ]),
   ];
 }
 
 function hubShapes(config: SiglipConfig): ReturnType<typeof under> {
   const { width: c, hidden, patch } = config;
-  const mlp = (path: string) => [...affineShapes(`${path}.fc1`, [hidden, c]), ...affineShapes(`${path}.fc2`, [c, hidden])];
   return [
     ['embeddings.position_embedding.weight', [positionRows(config, 0), c]], ...affineShapes('embeddings.patch_embedding', [c, 3, patch, patch]), ...normShapes('post_layernorm', c),
-    ...repeated(config.layers, (i) => under(`encoder.layers.${i}`, [
-      ...normShapes('layer_norm1', c), ...normShapes('layer_norm2', c), ...['q', 'k', 'v', 'out'].flatMap((name) => affineShapes(`self_attn.${name}_proj`, [c, c])), ...mlp('mlp'),
-    ])),
+    ...repeated(config.layers, (i) => under(`encoder.layers.${i}`, hubBlockShapes(c, hidden))),
     ...under('head', [
       ['probe', [1, 1, c]], ['attention.in_proj_weight', [3 * c, c]], ['attention.in_proj_bias', [3 * c]],
-      ...affineShapes('attention.out_proj', [c, c]), ...normShapes('layernorm', c), ...mlp('mlp'),
+      ...affineShapes('attention.out_proj', [c, c]), ...normShapes('layernorm', c), ...mlpShapes('mlp', c, hidden),
     ]),
   ];
 }

@@ -1,9 +1,10 @@
 // A checkpoint on disk as a source of parameters: one safetensors file, a sharded one with its index, or the directory that holds either.
-import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
-import { dirname, join, sep } from 'node:path';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import type { DType, ParamSource } from '../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
+import { leadsOut } from './links.ts';
 import { openSafetensors, storedBytes, type SafetensorsFile, type SafetensorsOptions, type StoredDType, type StoredTensor } from './safetensors.ts';
 import { decodeAsF32, decodeStored, type StoredArray } from './stored-values.ts';
 
@@ -119,14 +120,12 @@ function readIndex(path: string): { readonly shardOf: ReadonlyMap<string, string
   return { shardOf, totalBytes: total };
 }
 
-/** A shard stays in its directory; a symbolic link may lead only into the `blobs` of the Hugging Face cache it is in. */
+/** A shard stays in its directory, or in the cache that this is in. */
 function shardPath(index: string, shard: string): string {
   const directory = dirname(index);
   const path = join(directory, shard);
   if (!existsSync(path)) throw refuseIndex(index, `names the shard ${shard}, which is missing`);
-  const real = realpathSync(path);
-  const allowed = [directory, join(directory, '..', '..', 'blobs')].filter((place) => existsSync(place)).map((place) => realpathSync(place) + sep);
-  if (!allowed.some((place) => real.startsWith(place))) throw refuseIndex(index, `names the shard ${shard}, a link that leads out of its directory`);
+  if (leadsOut(directory, path)) throw refuseIndex(index, `names the shard ${shard}, a link that leads out of its directory`);
   return path;
 }
 

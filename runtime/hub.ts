@@ -1,8 +1,9 @@
 // Where a model is: a directory, or a repository in the standard Hugging Face cache; and which files of it there are.
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join } from 'node:path';
 import { OpabiniaError } from '../dsl/error.ts';
+import { leadsOut } from './links.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -107,12 +108,9 @@ export function needFile(path: string | undefined, name: string, files: ModelFil
   throw new OpabiniaError(`${files.directory} has no ${name}`, { op: 'modelFiles', advice: `a Hugging Face model directory has one; this has ${names.length === 0 ? 'no files' : names.join(', ')}` });
 }
 
-/** A link may lead only into the `blobs` of the cache that the directory is in. */
 function inside(directory: string, name: string): string {
   const path = join(directory, name);
-  const real = realpathSync(path);
-  const allowed = [directory, join(directory, '..', '..', 'blobs')].filter((place) => existsSync(place)).map((place) => realpathSync(place) + sep);
-  if (!allowed.some((place) => real.startsWith(place))) throw new OpabiniaError(`${path} is a link that leads out of its directory`, { op: 'modelFiles', advice: 'copy the file there' });
+  if (leadsOut(directory, path)) throw new OpabiniaError(`${path} is a link that leads out of its directory`, { op: 'modelFiles', advice: 'copy the file there' });
   return path;
 }
 

@@ -1,4 +1,5 @@
 // Puts a plan on a device: buffers, of which some may be there already, kernels, values, the work of load time.
+import { dtypeBytes } from '../dsl/elements.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Plan, PlanDispatch, PlanTensor } from '../compiler/plan.ts';
 import type { BufferRequest, Device, DeviceBuffer, DeviceGroup, DeviceKernel } from './device.ts';
@@ -7,7 +8,6 @@ import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
 import { SharedBuffers, shareKeys } from './shared-buffers.ts';
 import { uploadConstants, uploadParameters, type ParameterValues, type Progress } from './upload.ts';
-import { bytesOf } from './values.ts';
 
 export interface LoadOptions {
   /** Told after each parameter. */
@@ -124,7 +124,7 @@ function constantSize(size: PlanDispatch['grid'][number]): number {
 /** Bytes of a tensor at the bound of every symbol, whole words, at least one. */
 export function roomOf(tensor: PlanTensor, plan: Plan): number {
   const bound: Symbols = new Map(plan.symbols.map((symbol) => [symbol.name, symbol.bound]));
-  return Math.max(4, Math.ceil((elementCount(tensor.axes, bound) * bytesOf[tensor.dtype]) / 4) * 4);
+  return Math.max(4, Math.ceil((elementCount(tensor.axes, bound) * dtypeBytes(tensor.dtype)) / 4) * 4);
 }
 
 async function prepare(dispatches: readonly PlanDispatch[], kernels: readonly DeviceKernel[], bufferOf: (index: number) => DeviceBuffer, device: Device): Promise<readonly Prepared[]> {

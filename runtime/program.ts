@@ -1,4 +1,5 @@
 // Loads a plan into a device and runs it. Everything is made once, by `load`: a run in steady state creates no object on the device.
+import { dtypeBytes, fromBytes, toBytes } from '../dsl/elements.ts';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import type { DType } from '../dsl/op.ts';
 import type { Formula, Plan, PlanTensor } from '../compiler/plan.ts';
@@ -7,7 +8,7 @@ import { elementCount, evaluateFormula, printPlanAxes, resolveSymbols, type Give
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from './profile.ts';
 import type { ParameterValues } from './upload.ts';
-import { bytesOf, checkCount, fromBytes, isNumbers, refusal, toBytes, type Numbers } from './values.ts';
+import { checkCount, isNumbers, refusal, type Numbers } from './values.ts';
 
 /** Row-major values; with `sizes` by axis where symbols are to be read off them. */
 export type Input = Numbers | { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> };
@@ -174,7 +175,7 @@ export class Program {
   #read(output: PlanTensor, symbols: Symbols): Read {
     const through = this.#placed.staging[this.plan.outputs.indexOf(output)];
     if (through === undefined) throw new OpabiniaError(`output '${output.name}' has no readback buffer`, { op: 'run' });
-    const bytes = Math.ceil((elementCount(output.axes, symbols) * bytesOf[output.dtype]) / 4) * 4;
+    const bytes = Math.ceil((elementCount(output.axes, symbols) * dtypeBytes(output.dtype)) / 4) * 4;
     return { from: this.#buffer(output.buffer), offset: output.offset, bytes, through };
   }
 

@@ -1,9 +1,10 @@
 // The judge: runs any graph on the CPU from the op records alone. It imports only dsl, so it shares no bug with the compiler it judges.
-import { evaluateSize, printSize, sizeSymbols, type Axis, type Size, type SizeSymbol, type SymbolValues } from '../dsl/axis.ts';
+import { evaluateSize, printSize, type Size, type SymbolValues } from '../dsl/axis.ts';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
-import { describe, order, orderFrom, type Graph, type Node, type Update } from '../dsl/graph.ts';
-import type { Attr, Attrs } from '../dsl/op.ts';
+import { describe, order, orderFrom, roleOf, type Graph, type Node, type Update } from '../dsl/graph.ts';
+import type { SourceOp } from '../dsl/op.ts';
 import { roles } from '../dsl/ops/contract.ts';
+import { symbolsOfNode } from '../dsl/symbols.ts';
 import { evaluateContract } from './reference/contract.ts';
 import { evaluateFold, evaluateGather, evaluateJoin, evaluateMap } from './reference/element.ts';
 import { elementCount, knownAxes, roundAll, roundNumber, stridesOf, type KnownAxis, type Precision, type Values } from './reference/values.ts';
@@ -38,7 +39,7 @@ export function evaluate(graph: Graph, feeds: Feeds, options: Options): Result {
   const symbols = feeds.symbols ?? new Map<string, number>();
   const nodes = order(graph);
   for (const update of graph.updates) checkUpdate(update, symbols);
-  const stateNodes = nodes.filter((node) => node.op.kind === 'source' && node.op.name === 'state');
+  const stateNodes = nodes.filter((node) => roleOf(node) === 'state');
   const kept = new Set([...graph.outputs.values(), ...stateNodes, ...graph.updates.map((update) => update.value)]);
   const values = run(nodes, kept, feeds, options);
   const states = new Map(stateNodes.map((node): [string, Float64Array] => [nameOf(node), new Float64Array(valueOf(values, node).data)]));
@@ -55,14 +56,15 @@ export function evaluateNodes(nodes: readonly Node[], feeds: Feeds, options: Opt
 function run(nodes: readonly Node[], kept: ReadonlySet<Node>, feeds: Feeds, options: Options): Map<Node, Values> {
   const symbols = feeds.symbols ?? new Map<string, number>();
   for (const node of nodes) checkSymbols(node, symbols);
-  for (const node of nodes) if (node.op.name === 'input' || node.op.name === 'state') read(node, nodes, feeds);
+  // What is missing is refused before anything is computed; a parameter may be large, and is asked for when its turn comes.
+  for (const node of nodes) if (roleOf(node) === 'input' || roleOf(node) === 'state') given(node, nodes, feeds);
   const lastUse = new Map<Node, number>();
   nodes.forEach((node, at) => { for (const operand of node.inputs) lastUse.set(operand, at); });
   const values = new Map<Node, Values>();
   nodes.forEach((node, at) => {
     const axes = knownAxes(node.type.axes, symbols);
-    const fed = node.op.name === 'input' || node.op.name === 'state' || node.op.name === 'param';
-    const data = fed ? roundAll(new Float64Array(read(node, nodes, feeds)), node.type.dtype, options.precision) : compute(node, axes, values, symbols, options);
+    const fed = given(node, nodes, feeds);
+    const data = fed === undefined ? compute(node, axes, values, symbols, options) : roundAll(new Float64Array(fed), node.type.dtype, options.precision);
     values.set(node, { axes, dtype: node.type.dtype, data });
     for (const operand of node.inputs) if (lastUse.get(operand) === at && !kept.has(operand)) values.delete(operand);
   });
@@ -81,7 +83,7 @@ function compute(node: Node, axes: readonly KnownAxis[], values: ReadonlyMap<Nod
   const operand = (i: number): Values => operands[i] ?? refuse(node, `operand ${i + 1} is missing`);
   const rounded = (data: Float64Array) => roundAll(data, type.dtype, options.precision);
   switch (op.kind) {
-    case 'source': return rounded(sourceValues(node, axes, symbols));
+    case 'source': return rounded(sourceValues(op, node, axes, symbols));
     case 'map': return rounded(evaluateMap(op, operands, attrs, axes, type.dtype));
     case 'fold': return rounded(evaluateFold(op, operand(0), axes));
     case 'view': {
@@ -107,45 +109,41 @@ function refuse(node: Node, what: string, advice?: string): never {
 
 const nameOf = (node: Node): string => String(node.attrs['name']);
 
-/** What is given from outside: an input, a parameter or a state. */
-function read(node: Node, nodes: readonly Node[], feeds: Feeds): ArrayLike<number> {
+/** What is given from outside, an input, a parameter or a state; undefined for what is computed. */
+function given(node: Node, nodes: readonly Node[], feeds: Feeds): ArrayLike<number> | undefined {
+  const role = roleOf(node);
+  if (role !== 'input' && role !== 'param' && role !== 'state') return undefined;
   const axes = knownAxes(node.type.axes, feeds.symbols ?? new Map());
   const count = elementCount(axes);
   const name = nameOf(node);
-  const numbers = node.op.name === 'param' ? feeds.params(name, axes.map((axis) => axis.size)) : node.op.name === 'state' ? feeds.states?.get(name) ?? new Float64Array(count) : feeds.inputs.get(name);
+  const numbers = role === 'param' ? feeds.params(name, axes.map((axis) => axis.size)) : role === 'state' ? feeds.states?.get(name) ?? new Float64Array(count) : feeds.inputs.get(name);
   if (numbers === undefined) {
-    const wanted = nodes.filter((other) => other.op.name === 'input').map(nameOf);
+    const wanted = nodes.filter((other) => roleOf(other) === 'input').map(nameOf);
     return refuse(node, `no values were given for the input '${name}'`, `give all of ${wanted.join(', ')}${feeds.inputs.size === 0 ? '' : `; given: ${nearestNames(name, feeds.inputs.keys()).join(', ')}`}`);
   }
-  if (numbers.length !== count) return refuse(node, `${node.op.name} '${name}' needs ${count} values (${axes.map((axis) => `${axis.name}:${axis.size}`).join(' ')}), got ${numbers.length}`);
+  if (numbers.length !== count) return refuse(node, `${role} '${name}' needs ${count} values (${axes.map((axis) => `${axis.name}:${axis.size}`).join(' ')}), got ${numbers.length}`);
   return numbers;
 }
 
-function sourceValues(node: Node, axes: readonly KnownAxis[], symbols: SymbolValues): Float64Array {
+function sourceValues(op: SourceOp, node: Node, axes: readonly KnownAxis[], symbols: SymbolValues): Float64Array {
   const count = elementCount(axes);
   const { values, size } = node.attrs;
-  if (values instanceof Float64Array) {
-    if (values.length !== count) return refuse(node, `holds ${values.length} numbers for ${count} elements`);
-    return new Float64Array(values);
+  switch (op.role) {
+    case 'constant':
+      if (!(values instanceof Float64Array)) return refuse(node, 'holds no numbers');
+      if (values.length !== count) return refuse(node, `holds ${values.length} numbers for ${count} elements`);
+      return new Float64Array(values);
+    case 'extent': return new Float64Array(count).fill(evaluateSize(size as Size, symbols));
+    case 'index': return Float64Array.from({ length: count }, (_, i) => i);
+    case 'input': case 'param': case 'state': case 'loaded': return refuse(node, `the interpreter has no values of a source that is ${op.role}`);
+    default: return op.role satisfies never;
   }
-  if (size !== undefined && count === 1) return Float64Array.of(evaluateSize(size as Size, symbols));
-  if (node.op.name === 'iota') return Float64Array.from({ length: count }, (_, i) => i);
-  return refuse(node, 'this source has no values the interpreter knows of');
 }
 
 // ---- symbols ----------------------------------------------------------------------------------------------------
 
-/** The symbols in the sizes of an attribute. */
-function symbolsIn(attr: Attr | undefined): readonly SizeSymbol[] {
-  if (typeof attr !== 'object' || attr instanceof Float64Array) return [];
-  if (Array.isArray(attr)) return attr.flatMap((item: Attr) => symbolsIn(item));
-  if ('terms' in attr && 'constant' in attr) return sizeSymbols(attr as Size);
-  return Object.values(attr as Attrs).flatMap((item) => symbolsIn(item));
-}
-
 function checkSymbols(node: Node, symbols: SymbolValues): void {
-  const used = [...node.type.axes.flatMap((axis: Axis) => sizeSymbols(axis.size)), ...symbolsIn(node.attrs)];
-  for (const symbol of used) {
+  for (const symbol of symbolsOfNode(node)) {
     const value = symbols.get(symbol.name);
     const range = `${symbol.least} ≤ ${symbol.name} ≤ ${symbol.bound}`;
     if (value === undefined) refuse(node, `no value was given for the symbol '${symbol.name}'`, `give a whole number with ${range} in symbols`);

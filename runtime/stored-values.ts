@@ -1,4 +1,5 @@
 // Between stored bytes and numbers: the element types of safetensors, little-endian, decoded exactly.
+import { narrowBf16, widenBf16 } from '../dsl/elements.ts';
 import type { StoredDType } from './safetensors.ts';
 
 export type StoredArray = Float64Array | Float32Array | Int32Array | BigInt64Array | Uint8Array;
@@ -29,11 +30,6 @@ function aligned(bytes: Uint8Array): ArrayBuffer {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
 }
 
-/** bf16 is the upper half of an f32. */
-function widenBf16(halves: Uint16Array): Float32Array {
-  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
-}
-
 /** Numbers to stored bytes; f16 and bf16 round to nearest even. */
 export function encodeStored(dtype: StoredDType, values: ArrayLike<number>): Uint8Array {
   const list = Array.from(values);
@@ -48,11 +44,4 @@ export function encodeStored(dtype: StoredDType, values: ArrayLike<number>): Uin
     case 'BOOL': return Uint8Array.from(list, (value) => (value === 0 ? 0 : 1));
     default: return dtype satisfies never;
   }
-}
-
-function narrowBf16(values: Float32Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
-  return Uint16Array.from(new Uint32Array(values.buffer), (bits) => {
-    if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // NaN stays NaN
-    return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
-  });
 }

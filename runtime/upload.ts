@@ -1,10 +1,10 @@
 // Fills the buffers of a plan: constants from the plan, parameters from where they are stored, in pieces, so that host memory stays bounded.
+import { dtypeBytes, toBytes } from '../dsl/elements.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import type { DType } from '../dsl/op.ts';
 import type { Plan, PlanTensor } from '../compiler/plan.ts';
 import type { Device, DeviceBuffer } from './device.ts';
 import { elementCount, evaluateFormula, printPlanAxes } from './formula.ts';
-import { bytesOf, toBytes } from './values.ts';
 
 /** Where parameter values come from: a `ParamSource` is one. */
 export interface ParameterValues {
@@ -44,7 +44,7 @@ export async function uploadParameters(parameters: readonly PlanTensor[], device
   for (const parameter of parameters) {
     const shape = parameter.axes.map((axis) => evaluateFormula(axis.size, new Map()));
     const wanted = elementCount(parameter.axes, new Map());
-    const width = bytesOf[parameter.dtype];
+    const width = dtypeBytes(parameter.dtype);
     // A whole number of words: writes begin at multiples of 4 bytes.
     const step = source.part === undefined ? Math.max(1, wanted) : pieceBytes / 4;
     for (let start = 0; start < wanted || start === 0; start += step) {
@@ -67,7 +67,7 @@ interface Piece {
 
 function piece(source: ParameterValues, { name, dtype }: PlanTensor, shape: readonly number[], start: number, count: number, whole: boolean): Piece {
   const stored = source.storedPart?.(name, shape, dtype, start, count);
-  if (stored !== undefined) return { count: stored.byteLength / bytesOf[dtype], view: stored };
+  if (stored !== undefined) return { count: stored.byteLength / dtypeBytes(dtype), view: stored };
   const values = whole || source.part === undefined ? source.read(name, shape) : source.part(name, shape, start, count);
   return { count: values.length, view: toBytes(values, dtype) };
 }

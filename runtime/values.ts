@@ -1,4 +1,4 @@
-// Between the user's arrays and the bytes of a buffer, per dtype: f16 and bf16 rounded to nearest even, bool as u32 0 or 1.
+// What a user may give as values of a dtype: typed arrays that hold them, and plain arrays, whose numbers are checked.
 import { OpabiniaError } from '../dsl/error.ts';
 import type { DType } from '../dsl/op.ts';
 
@@ -6,9 +6,6 @@ export type TypedArray =
   | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array | Float16Array | Float32Array | Float64Array;
 
 export type Numbers = TypedArray | readonly number[];
-
-/** Bytes of one element in a buffer. */
-export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, i32: 4, u32: 4, bool: 4, f16: 2, bf16: 2 };
 
 /** Arrays that hold a dtype's values as they are; numbers of a plain array are converted and checked. */
 const accepted: Readonly<Record<DType, readonly string[]>> = {
@@ -39,47 +36,6 @@ function fits(value: number, dtype: DType): boolean {
     case 'bool': return value === 0 || value === 1;
     default: return dtype satisfies never;
   }
-}
-
-/** The values as a buffer holds them: the same memory where nothing has to change, a new array otherwise. */
-export function toBytes(values: Numbers, dtype: DType): ArrayBufferView<ArrayBufferLike> {
-  switch (dtype) {
-    case 'f32': return values instanceof Float32Array ? values : Float32Array.from(values);
-    case 'f16': return values instanceof Float16Array ? values : Float16Array.from(values);
-    case 'bf16': return toBfloat(values instanceof Float32Array ? values : Float32Array.from(values));
-    case 'i32': return values instanceof Int32Array ? values : Int32Array.from(values);
-    case 'u32': return values instanceof Uint32Array ? values : Uint32Array.from(values);
-    case 'bool': return Uint32Array.from(values, (value) => (value === 0 ? 0 : 1));
-    default: return dtype satisfies never;
-  }
-}
-
-/** A result as a typed array of its own dtype: bf16 comes as Float32Array, bool as Uint8Array. */
-export function fromBytes(bytes: ArrayBuffer, dtype: DType, elements: number): Float32Array | Float16Array | Int32Array | Uint32Array | Uint8Array {
-  switch (dtype) {
-    case 'f32': return new Float32Array(bytes, 0, elements);
-    case 'f16': return new Float16Array(bytes, 0, elements);
-    case 'bf16': return Float32Array.from(new Uint16Array(bytes, 0, elements), (bits) => {
-      wide.u[0] = bits * 65536;
-      return wide.f[0] ?? 0;
-    });
-    case 'i32': return new Int32Array(bytes, 0, elements);
-    case 'u32': return new Uint32Array(bytes, 0, elements);
-    case 'bool': return Uint8Array.from(new Uint32Array(bytes, 0, elements), (bit) => (bit === 0 ? 0 : 1));
-    default: return dtype satisfies never;
-  }
-}
-
-const pair = new ArrayBuffer(4);
-const wide = { f: new Float32Array(pair), u: new Uint32Array(pair) };
-
-function toBfloat(values: Float32Array): Uint16Array {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  return Uint16Array.from(bits, (u) => {
-    // A NaN whose payload is in the low half would round to infinity.
-    if ((u & 0x7fffffff) > 0x7f800000) return (u >>> 16) | 0x40;
-    return (u + 0x7fff + ((u >>> 16) & 1)) >>> 16;
-  });
 }
 
 /** Values themselves, rather than { data, sizes }; whether they are of a dtype is for `refusal` to say. */

@@ -1,6 +1,6 @@
 // Where a golden model runs: on the reference interpreter, or compiled on the GPU.
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Graph, Node } from '../../dsl/graph.ts';
+import { roleOf, type Graph, type Node } from '../../dsl/graph.ts';
 import type { ParamSource } from '../../dsl/index.ts';
 import { evaluate } from '../../runtime/reference.ts';
 import type { Numbers } from '../../runtime/values.ts';
@@ -92,7 +92,7 @@ function inputsRead(graph: Graph): ReadonlySet<string> {
   for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
     if (seen.has(node)) continue;
     seen.add(node);
-    if (node.op.name === 'input') names.add(String(node.attrs['name']));
+    if (roleOf(node) === 'input') names.add(String(node.attrs['name']));
     stack.push(...node.inputs);
   }
   return names;

@@ -1,10 +1,12 @@
 // A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
 import { create, toBinary } from '@bufbuild/protobuf';
-import { printSize, sizeSymbols, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis.ts';
+import { printSize, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis.ts';
+import { dtypeBytes } from '../../dsl/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { describe, order, type Graph, type Node, type Update } from '../../dsl/graph.ts';
-import type { Attr, Attrs, DType } from '../../dsl/op.ts';
-import { costOf, dtypeBytes, elementsOf } from '../cost.ts';
+import type { DType } from '../../dsl/op.ts';
+import { symbolsOf } from '../../dsl/symbols.ts';
+import { costOf, elementsOf } from '../cost.ts';
 import { readersOf } from '../pass.ts';
 import { fusedAt, type Fused } from './fused.ts';
 import {
@@ -125,10 +127,7 @@ class Exporter {
 
   /** A symbol's value is read off the shape of an input where one shows it. */
   #bindSymbols(): void {
-    const symbols = new Map<string, SizeSymbol>();
-    for (const node of this.#nodes) for (const symbol of [...node.type.axes.flatMap((axis) => sizeSymbols(axis.size)), ...Object.values(node.attrs).flatMap(symbolsIn)]) symbols.set(symbol.name, symbol);
-    for (const update of this.#graph.updates) for (const size of update.at.values()) for (const symbol of sizeSymbols(size)) symbols.set(symbol.name, symbol);
-    for (const symbol of symbols.values()) this.#writer.within({ path: symbol.name, doc: `the symbol ${symbol.name}, ${symbol.least} to ${symbol.bound}`, properties: [] }, [], () => this.#bindSymbol(symbol));
+    for (const symbol of symbolsOf(this.#graph, 'export')) this.#writer.within({ path: symbol.name, doc: `the symbol ${symbol.name}, ${symbol.least} to ${symbol.bound}`, properties: [] }, [], () => this.#bindSymbol(symbol));
   }
 
   #bindSymbol(symbol: SizeSymbol): void {
@@ -297,11 +296,4 @@ function valueInfo({ tensor, dtype, axes }: Port): ValueInfoProto {
   }));
   const tensorType = create(TypeProto_TensorSchema, { elemType, shape: create(TensorShapeProtoSchema, { dim }) });
   return create(ValueInfoProtoSchema, { name: tensor, type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensorType } }), docString: namesOf(axes).join(' ') });
-}
-
-function symbolsIn(attr: Attr): readonly SizeSymbol[] {
-  if (typeof attr !== 'object' || attr instanceof Float64Array) return [];
-  if (Array.isArray(attr)) return attr.flatMap((item: Attr) => symbolsIn(item));
-  if ('terms' in attr && 'constant' in attr) return sizeSymbols(attr as Size);
-  return Object.values(attr as Attrs).flatMap((item) => symbolsIn(item));
 }

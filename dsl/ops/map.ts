@@ -129,24 +129,26 @@ const expError = (y: number, x: readonly number[]): number => (4 + 2 * Math.abs(
 
 const integer = (value: number, dtype: DType): number => (dtype === 'i32' ? value | 0 : dtype === 'u32' ? value >>> 0 : value);
 
-interface Row extends Omit<MapOp, 'kind' | 'eval' | 'wgsl' | 'accuracy'> {
+interface Row extends Omit<MapOp, 'kind' | 'converts' | 'commutes' | 'eval' | 'wgsl' | 'accuracy'> {
+  readonly converts?: boolean;
+  readonly commutes?: boolean;
   readonly eval: MapOp['eval'];
   readonly wgsl: MapOp['wgsl'];
   readonly accuracy?: MapOp['accuracy'];
 }
 
-const map = (row: Row): MapOp => ({ kind: 'map', accuracy: within(1), ...row });
+const map = (row: Row): MapOp => ({ kind: 'map', converts: false, commutes: false, accuracy: within(1), ...row });
 
 type Unary = Pick<MapOp, 'name' | 'doc' | 'sample'> & { readonly f: (x: number) => number; readonly w: (x: Code) => Code; readonly grad?: NonNullable<MapOp['grad']>; readonly accuracy?: MapOp['accuracy']; readonly flops?: number; readonly rule?: Rule };
 const unary = ({ f, w, flops = 1, rule = floats, ...row }: Unary): MapOp =>
   map({ ...row, arity: 1, flops, dtype: rule, eval: ([x = NaN], dtype) => integer(f(x), dtype), wgsl: ([x]) => w(x as Code) });
 
-type Binary = Pick<MapOp, 'name' | 'doc'> & { readonly f: (x: number, y: number, dtype: DType) => number; readonly w: (x: Code, y: Code) => Code; readonly grad?: NonNullable<MapOp['grad']>; readonly accuracy?: MapOp['accuracy']; readonly rule?: Rule; readonly sample?: readonly [number, number]; readonly flops?: number };
+type Binary = Pick<MapOp, 'name' | 'doc'> & Pick<Row, 'commutes'> & { readonly f: (x: number, y: number, dtype: DType) => number; readonly w: (x: Code, y: Code) => Code; readonly grad?: NonNullable<MapOp['grad']>; readonly accuracy?: MapOp['accuracy']; readonly rule?: Rule; readonly sample?: readonly [number, number]; readonly flops?: number };
 const binary = ({ f, w, rule = numbers, sample = [-4, 4], flops = 1, ...row }: Binary): MapOp =>
   map({ ...row, arity: 2, flops, sample, dtype: rule, eval: ([x = NaN, y = NaN], dtype) => integer(f(x, y, dtype), dtype), wgsl: ([x, y]) => w(x as Code, y as Code) });
 
-const compare = (name: string, doc: string, f: (x: number, y: number) => boolean, w: (x: Code, y: Code) => Code): MapOp =>
-  binary({ name, doc, rule: comparison, f: (x, y) => Number(f(x, y)), w });
+const compare = (name: string, doc: string, f: (x: number, y: number) => boolean, w: (x: Code, y: Code) => Code, commutes = false): MapOp =>
+  binary({ name, doc, commutes, rule: comparison, f: (x, y) => Number(f(x, y)), w });
 
 export const maps: readonly MapOp[] = [
   unary({ name: 'neg', doc: '-x', sample: [-4, 4], rule: numbers, f: (x) => -x, w: (x) => (scalarType(x.type) === 'u32' ? wgsl`(~${x} + ${splat(literal(1, 'u32'), x.type)})` : wgsl`(-${x})`), accuracy: within(0), grad: (m, dy) => [m.op('neg', dy)] }),
@@ -162,30 +164,30 @@ export const maps: readonly MapOp[] = [
   unary({ name: 'cos', doc: 'cosine', sample: [-100, 100], flops: 14, f: Math.cos, w: (x) => call(cosine, x), accuracy: (_y, [x = 0]) => 2 ** -22 + Math.abs(x) * 2 ** -30, grad: (m, dy, _y, [x]) => [m.op('neg', m.op('mul', dy, m.op('sin', x)))] }),
   unary({ name: 'floor', doc: 'largest whole number not above x', sample: [-4, 4], f: Math.floor, w: (x) => wgsl`floor(${x})`, accuracy: within(0), grad: () => [undefined] }),
   unary({ name: 'not', doc: 'logical not', sample: [0, 1], rule: logic, f: (x) => Number(x === 0), w: (x) => wgsl`(!${x})`, accuracy: within(0) }),
-  binary({ name: 'add', doc: 'x + y', f: (x, y) => x + y, w: (x, y) => wgsl`(${x} + ${y})`, grad: (_m, dy) => [dy, dy] }),
+  binary({ name: 'add', doc: 'x + y', commutes: true, f: (x, y) => x + y, w: (x, y) => wgsl`(${x} + ${y})`, grad: (_m, dy) => [dy, dy] }),
   binary({ name: 'sub', doc: 'x - y', f: (x, y) => x - y, w: (x, y) => wgsl`(${x} - ${y})`, grad: (m, dy) => [dy, m.op('neg', dy)] }),
-  binary({ name: 'mul', doc: 'x · y', f: (x, y, dtype) => (isInteger(dtype) ? Math.imul(x, y) : x * y), w: (x, y) => wgsl`(${x} * ${y})`, grad: (m, dy, _y, [a, b]) => [m.op('mul', dy, b), m.op('mul', dy, a)] }),
+  binary({ name: 'mul', doc: 'x · y', commutes: true, f: (x, y, dtype) => (isInteger(dtype) ? Math.imul(x, y) : x * y), w: (x, y) => wgsl`(${x} * ${y})`, grad: (m, dy, _y, [a, b]) => [m.op('mul', dy, b), m.op('mul', dy, a)] }),
   binary({ name: 'div', doc: 'x / y; whole numbers are cut off', f: (x, y, dtype) => (isInteger(dtype) ? (y === 0 ? x : Math.trunc(x / y)) : x / y), w: (x, y) => wgsl`(${x} / ${y})`, accuracy: within(2.5), grad: (m, dy, y, [, b]) => [m.op('div', dy, b), m.op('neg', m.op('div', m.op('mul', dy, y), b))] }),
   binary({ name: 'mod', doc: 'remainder with the sign of x', f: (x, y, dtype) => (isInteger(dtype) && y === 0 ? 0 : x % y), w: (x, y) => wgsl`(${x} % ${y})`, sample: [0.5, 8], accuracy: (_y, [a = 0, b = 1]) => 4 * ulp(a) + (Math.abs(a % b) < 4 * ulp(a) || Math.abs(b) - Math.abs(a % b) < 4 * ulp(a) ? Math.abs(b) : 0), grad: (m, dy, _y, [a, b]) => [dy, m.op('neg', m.op('mul', dy, m.op('floor', m.op('div', a, b))))] }),
-  binary({ name: 'min', doc: 'the smaller; NaN wins', f: (x, y) => Math.min(x, y), w: (x, y) => call(smallest, x, y), accuracy: within(0), grad: (m, dy, _y, [a, b]) => [m.op('where', m.op('le', a, b), dy, 0), m.op('where', m.op('le', a, b), 0, dy)] }),
-  binary({ name: 'max', doc: 'the larger; NaN wins', f: (x, y) => Math.max(x, y), w: (x, y) => call(largest, x, y), accuracy: within(0), grad: (m, dy, _y, [a, b]) => [m.op('where', m.op('ge', a, b), dy, 0), m.op('where', m.op('ge', a, b), 0, dy)] }),
+  binary({ name: 'min', doc: 'the smaller; NaN wins', commutes: true, f: (x, y) => Math.min(x, y), w: (x, y) => call(smallest, x, y), accuracy: within(0), grad: (m, dy, _y, [a, b]) => [m.op('where', m.op('le', a, b), dy, 0), m.op('where', m.op('le', a, b), 0, dy)] }),
+  binary({ name: 'max', doc: 'the larger; NaN wins', commutes: true, f: (x, y) => Math.max(x, y), w: (x, y) => call(largest, x, y), accuracy: within(0), grad: (m, dy, _y, [a, b]) => [m.op('where', m.op('ge', a, b), dy, 0), m.op('where', m.op('ge', a, b), 0, dy)] }),
   binary({ name: 'pow', doc: 'x to the power y', rule: floats, sample: [0.25, 3], flops: 8, f: (x, y) => x ** y, w: (x, y) => call(power, x, y), accuracy: (y, [a = 1, b = 1]) => (8 + 4 * Math.abs(b) * (1 + Math.abs(Math.log2(Math.abs(a) + 1e-30)))) * ulp(y) + Math.abs(b) * Math.abs(y) * 2 ** -20, grad: (m, dy, y, [a, b]) => [m.op('mul', dy, m.op('mul', b, m.op('pow', a, m.op('sub', b, 1)))), m.op('mul', dy, m.op('mul', y, m.op('log', a)))] }),
   compare('lt', 'x < y', (x, y) => x < y, (x, y) => wgslTest`(${x} < ${y})`),
   compare('le', 'x ≤ y', (x, y) => x <= y, (x, y) => wgslTest`(${x} <= ${y})`),
   compare('gt', 'x > y', (x, y) => x > y, (x, y) => wgslTest`(${x} > ${y})`),
   compare('ge', 'x ≥ y', (x, y) => x >= y, (x, y) => wgslTest`(${x} >= ${y})`),
-  compare('eq', 'x = y', (x, y) => x === y, (x, y) => wgslTest`(${x} == ${y})`),
+  compare('eq', 'x = y', (x, y) => x === y, (x, y) => wgslTest`(${x} == ${y})`, true),
   // WGSL's != is false where an operand is NaN.
-  compare('ne', 'x ≠ y', (x, y) => x !== y, (x, y) => wgslTest`(!(${x} == ${y}))`),
+  compare('ne', 'x ≠ y', (x, y) => x !== y, (x, y) => wgslTest`(!(${x} == ${y}))`, true),
   map({
     name: 'isNaN', doc: 'true where x is not a number', arity: 1, flops: 1, sample: [-4, 4], accuracy: within(0),
     dtype: (operands) => { const dtype = floats(operands, {}); return dtype instanceof Refusal ? dtype : 'bool'; },
     eval: ([x = NaN]) => Number(Number.isNaN(x)),
     wgsl: ([x]) => { const value = x as Code; return code(isNaNBits(value.text, value.type), like(value.type, 'bool'), value.needs); },
   }),
-  binary({ name: 'and', doc: 'logical and', rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 && y !== 0), w: (x, y) => wgsl`(${x} & ${y})`, accuracy: within(0) }),
-  binary({ name: 'or', doc: 'logical or', rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 || y !== 0), w: (x, y) => wgsl`(${x} | ${y})`, accuracy: within(0) }),
-  binary({ name: 'xor', doc: 'bits in which x and y differ', rule: integers, sample: [0, 100], f: (x, y) => x ^ y, w: (x, y) => wgsl`(${x} ^ ${y})`, accuracy: within(0) }),
+  binary({ name: 'and', doc: 'logical and', commutes: true, rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 && y !== 0), w: (x, y) => wgsl`(${x} & ${y})`, accuracy: within(0) }),
+  binary({ name: 'or', doc: 'logical or', commutes: true, rule: logic, sample: [0, 1], f: (x, y) => Number(x !== 0 || y !== 0), w: (x, y) => wgsl`(${x} | ${y})`, accuracy: within(0) }),
+  binary({ name: 'xor', doc: 'bits in which x and y differ', commutes: true, rule: integers, sample: [0, 100], f: (x, y) => x ^ y, w: (x, y) => wgsl`(${x} ^ ${y})`, accuracy: within(0) }),
   binary({ name: 'shiftRight', doc: 'bits of x moved down by y (modulo 32) places; the sign of i32 is kept', rule: integers, sample: [0, 31], f: (x, y, dtype) => (dtype === 'u32' ? x >>> y : x >> y), w: (x, y) => code(`(${x.text} >> (${like(x.type, 'u32')}(${y.text}) & ${splat(literal(31, 'u32'), x.type).text}))`, x.type, [...x.needs, ...y.needs]), accuracy: within(0) }),
   map({
     name: 'where', doc: 'the second operand where the first is true, else the third', arity: 3, flops: 1, sample: [-4, 4], accuracy: within(0),
@@ -195,7 +197,7 @@ export const maps: readonly MapOp[] = [
     grad: (m, dy, _y, [test]) => [undefined, m.op('where', test, dy, 0), m.op('where', test, 0, dy)],
   }),
   map({
-    name: 'cast', doc: 'another dtype (attr to); floats are cut off towards zero', arity: 1, flops: 0, sample: [-4, 4], accuracy: within(0),
+    name: 'cast', doc: 'another dtype (attr to); floats are cut off towards zero', arity: 1, converts: true, flops: 0, sample: [-4, 4], accuracy: within(0),
     dtype: (_operands, attrs) => (isDType(attrs['to']) ? attrs['to'] : new Refusal(`no dtype '${String(attrs['to'])}'`)),
     eval: ([x = NaN], dtype) => castNumber(x, dtype),
     wgsl: ([x], result) => castCode(x as Code, result),

@@ -1,6 +1,6 @@
 // Leaves of the graph. Their type stands in their attributes: `axes` as a list of {name, size}, and `dtype`.
 import type { Axis, Size } from '../axis.ts';
-import { type Attr, type Attrs, type DType, type SourceOp, type TensorType } from '../op.ts';
+import type { Attr, Attrs, DType, SourceOp, SourceRole, TensorType } from '../op.ts';
 
 const dtypes: readonly string[] = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'] satisfies readonly DType[];
 
@@ -31,16 +31,16 @@ function stated(_inputs: readonly TensorType[], attrs: Attrs): TensorType {
   return { axes, dtype };
 }
 
-const source = (name: string, fixed: boolean, doc: string): SourceOp => ({ kind: 'source', name, fixed, doc, infer: stated });
+const source = (name: string, role: SourceRole, fixed: boolean, doc: string): SourceOp => ({ kind: 'source', name, role, fixed, doc, infer: stated });
 
-export const input = source('input', false, 'a tensor given at each run (attr name)');
-export const param = source('param', true, 'a tensor of the checkpoint (attr name: its path)');
-export const state = source('state', false, 'a buffer that lives between runs (attr name)');
+export const input = source('input', 'input', false, 'a tensor given at each run (attr name)');
+export const param = source('param', 'param', true, 'a tensor of the checkpoint (attr name: its path)');
+export const state = source('state', 'state', false, 'a buffer that lives between runs (attr name)');
 /** Attr `values`: row-major numbers, one per element. */
-export const constant = source('const', true, 'numbers known at trace time');
+export const constant = source('const', 'constant', true, 'numbers known at trace time');
 /** Attr `axes` has one axis; element i is i. */
-export const iota = source('iota', true, 'the index along its only axis');
+export const iota = source('iota', 'index', true, 'the index along its only axis');
 /** Attr `size`: the value of a size in this run, as an i32 scalar. */
-export const extent = source('extent', false, 'the value of a symbolic size');
+export const extent = source('extent', 'extent', false, 'the value of a symbolic size');
 
 export const sources: readonly SourceOp[] = [input, param, state, constant, iota, extent];

@@ -32,8 +32,9 @@ export function writePattern(attrs: Attrs, operand: readonly Axis[]): Attrs | un
 const group = (names: readonly string[]): string => `(${names.join(' ')})`;
 const side = (names: readonly string[]): string => (names.length === 1 ? names[0] ?? '' : group(names));
 
-/** The attributes that `writePattern` wrote; a text says what is wrong with the pattern. */
+/** The attributes that `writePattern` wrote, and those without a pattern as they are; a text says what is wrong with the pattern. */
 export function readPattern(attrs: Attrs, operand: readonly Axis[]): Attrs | string {
+  if (!('pattern' in attrs)) return attrs;
   const text = String(attrs['pattern']);
   const [before, after, ...more] = text.split('->');
   if (before === undefined || after === undefined || more.length > 0) return `the pattern '${text}' needs one '->'`;

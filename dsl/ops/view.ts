@@ -2,6 +2,7 @@
 import { addSizes, axisOf, divideSize, multiplySizes, printAxes, printSize, sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../axis.ts';
 import { Refusal, type Attrs, type IndexMath, type TensorType, type ViewOp } from '../op.ts';
 import { axesOf } from './source.ts';
+import { readPattern, writePattern } from './view-pattern.ts';
 
 /** One output axis of a rearrange: its name, and the elementary axes merged into it, outermost first. */
 export interface Merged {
@@ -49,7 +50,7 @@ function putTogether<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: 
 }
 
 export const rearrange: ViewOp = {
-  kind: 'view', name: 'rearrange', doc: 'split, permute, rename and merge axes, one to one',
+  kind: 'view', name: 'rearrange', shows: 'each', text: { write: writePattern, read: readPattern }, doc: 'split, permute, rename and merge axes, one to one',
   infer(x, raw) {
     const attrs = rearrangeAttrs(raw);
     if (attrs.split.length !== x.axes.length) return new Refusal(`the pattern has ${attrs.split.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`);
@@ -84,7 +85,7 @@ function indexOf<I>(index: ReadonlyMap<string, I>, name: string): I {
 
 /** Attr `axes`: the output axes in order, among them every input axis. */
 export const broadcast: ViewOp = {
-  kind: 'view', name: 'broadcast', doc: 'new axes along which the value is the same',
+  kind: 'view', name: 'broadcast', shows: 'repeated', doc: 'new axes along which the value is the same',
   infer(x, attrs) {
     const axes = axesOf(attrs['axes']);
     for (const axis of x.axes) {
@@ -116,7 +117,7 @@ function only<I>(x: TensorType, out: ReadonlyMap<string, I>, name: string, index
 
 /** Attrs `axis`, `start`, `size`, `step` (a positive number). */
 export const slice: ViewOp = {
-  kind: 'view', name: 'slice', doc: 'a range of one axis, every step-th element',
+  kind: 'view', name: 'slice', shows: 'range', doc: 'a range of one axis, every step-th element',
   infer(x, attrs) {
     const axis = along(x, attrs);
     if (axis instanceof Refusal) return axis;
@@ -140,7 +141,7 @@ export const slice: ViewOp = {
 
 /** Attrs `axis`, `before`, `after`, `value`. */
 export const pad: ViewOp = {
-  kind: 'view', name: 'pad', doc: 'a constant before and after one axis',
+  kind: 'view', name: 'pad', shows: 'padded', doc: 'a constant before and after one axis',
   infer(x, attrs) {
     const axis = along(x, attrs);
     if (axis instanceof Refusal) return axis;
@@ -159,7 +160,7 @@ export const pad: ViewOp = {
 
 /** Attr `axis`. */
 export const flip: ViewOp = {
-  kind: 'view', name: 'flip', doc: 'one axis in reverse order',
+  kind: 'view', name: 'flip', shows: 'each', doc: 'one axis in reverse order',
   infer(x, attrs) {
     const axis = along(x, attrs);
     return axis instanceof Refusal ? axis : x;
@@ -173,7 +174,7 @@ export const flip: ViewOp = {
 
 /** Attrs `axis`, `into` (name of the position axis, name of the axis inside the window), `size`, `stride`, `dilation`. */
 export const window: ViewOp = {
-  kind: 'view', name: 'window', doc: 'overlapping windows along one axis',
+  kind: 'view', name: 'window', shows: 'windows', doc: 'overlapping windows along one axis',
   infer(x, attrs) {
     const axis = along(x, attrs);
     if (axis instanceof Refusal) return axis;

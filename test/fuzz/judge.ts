@@ -6,14 +6,10 @@ import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Graph } from '../../dsl/graph.ts';
-import type { DType } from '../../dsl/op.ts';
-import type { DeviceBuffer } from '../../runtime/device.ts';
-import { place } from '../../runtime/place.ts';
-import { Program } from '../../runtime/program.ts';
 import type { Feeds } from '../../runtime/reference.ts';
-import { bytesOf, toBytes, type Numbers } from '../../runtime/values.ts';
-import { evaluateWithError, isWithin, type Bounded, type BoundedFeeds, type BoundedResult } from '../forward-error.ts';
+import { evaluateWithError, type Bounded, type BoundedFeeds, type BoundedResult } from '../forward-error.ts';
 import type { Gpu } from '../gpu/compare.ts';
+import { afterRun, runPlan } from '../gpu/run-plan.ts';
 import { asFeeds, type FuzzCase } from './case.ts';
 
 /** A mistake planted into the compiler: in the records it reads, in its passes, or in the plan it makes. */
@@ -102,74 +98,14 @@ export class Expected {
   #feeds(run: number): BoundedFeeds {
     const feeds: Feeds = asFeeds(this.#given.feeds);
     const before = run <= 1 ? undefined : this.#own[run - 1];
-    if (before === undefined) return feeds;
-    return { ...feeds, states: new Map([...before.states].map(([name, state]) => [name, state.data])), stateErrors: new Map([...before.states].map(([name, state]) => [name, state.error])) };
+    return before === undefined ? feeds : afterRun(feeds, before);
   }
 }
 
 const mostGrowth = 64;
 
 /** Throws where the GPU's answer is wrong, or a byte behind a buffer has changed. */
-export async function runPlan(gpu: Gpu, given: FuzzCase, { plan, optimised, templates }: Compiled, expected: Expected): Promise<Outcome> {
-  const feeds = asFeeds(given.feeds);
-  const placed = await place(plan, gpu.device, { read: (path, shape) => Float32Array.from(feeds.params(path, [...shape])) }, { deadline: 60_000 });
-  const program = new Program(plan, gpu.device, placed);
-  const counts = { compared: 0, vacuous: 0 };
-  try {
-    const bufferOf = (index: number): DeviceBuffer => must(placed.buffers.get(index));
-    for (const state of plan.states) {
-      const elements = state.axes.reduce((count, axis) => count * (typeof axis.size === 'number' ? axis.size : NaN), 1);
-      gpu.device.write(bufferOf(state.buffer), 0, toBytes(Array.from(feeds.states?.get(state.name) ?? new Float64Array(elements)), state.dtype));
-    }
-    const symbols = Object.fromEntries([...given.feeds.symbols].filter(([name]) => plan.symbols.some((symbol) => symbol.name === name)));
-    const inputs = Object.fromEntries(plan.inputs.map(({ name, dtype }) => [name, asInput(must(feeds.inputs.get(name)), dtype)]));
-    for (let run = 1; run <= expected.runs; run++) {
-      const got = await program.run(inputs, { symbols });
-      const want = expected.of(run, optimised);
-      for (const [name, values] of want.outputs) expectWithin(`output '${name}' of run ${run}`, must(got[name]).data, values, counts);
-      for (const { name } of plan.states) expectWithin(`state '${name}' after run ${run}`, (await program.readState(name)).data, must(want.states.get(name)), counts);
-      const ends = new Map<DeviceBuffer, number | undefined>([...placed.buffers.values()].map((buffer) => [buffer, undefined]));
-      for (const output of plan.outputs) ends.set(bufferOf(output.buffer), must(got[output.name]).data.length * bytesOf[output.dtype]);
-      await gpu.device.expectUntouched(ends);
-    }
-  } finally {
-    program.dispose();
-  }
+export async function runCase(gpu: Gpu, given: FuzzCase, { plan, optimised, templates }: Compiled, expected: Expected): Promise<Outcome> {
+  const counts = await runPlan(gpu.device, plan, { feeds: asFeeds(given.feeds), runs: expected.runs, want: (run) => expected.of(run, optimised), deadline: 60_000 });
   return { kind: 'ok', templates, ...counts };
-}
-
-/** Numbers, NaN among them, as an array that the runtime takes for this dtype. */
-function asInput(values: ArrayLike<number>, dtype: DType): Numbers {
-  switch (dtype) {
-    case 'f32': case 'bf16': return Float32Array.from(values);
-    case 'f16': return Float16Array.from(values);
-    case 'i32': return Int32Array.from(values);
-    case 'u32': return Uint32Array.from(values);
-    case 'bool': return Uint32Array.from(values, (x) => Number(x !== 0));
-    default: return dtype satisfies never;
-  }
-}
-
-/** Throws at the first element that no correct implementation may give. Counts elements whose bound says nothing. */
-export function expectWithin(what: string, got: ArrayLike<number>, want: Bounded, counts: { compared: number; vacuous: number }): void {
-  if (got.length !== want.data.length) throw new Error(`${what} has ${got.length} elements, not ${want.data.length}`);
-  const size = want.data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
-  let wrong = 0;
-  let first = -1;
-  for (let i = 0; i < got.length; i++) {
-    const error = want.error[i] ?? NaN;
-    if (error > 0 && error >= size) counts.vacuous++;
-    if (isWithin(Number(got[i]), want.data[i] ?? NaN, error)) continue;
-    if (first < 0) first = i;
-    wrong++;
-  }
-  counts.compared += got.length;
-  if (first < 0) return;
-  const [value, exact, error] = [Number(got[first]), want.data[first] ?? NaN, want.error[first] ?? NaN];
-  throw new Error(`${what}: element ${first} of ${got.length} is ${value}, exactly ${exact}, ${Math.abs(value - exact)} apart where ${error} is allowed; ${wrong} elements are wrong`);
-}
-
-function must<T>(value: T | undefined): T {
-  if (value === undefined) throw new TypeError('what was asked for is not there');
-  return value;
 }

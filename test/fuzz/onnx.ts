@@ -3,8 +3,9 @@ import { exportOnnx } from '../../compiler/export/onnx.ts';
 import { OnnxRuntime, runExported } from '../../cli/verify/onnx-runtime.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { evaluateWithError } from '../forward-error.ts';
+import { expectWithin } from '../gpu/run-plan.ts';
 import { asFeeds, type FuzzCase } from './case.ts';
-import { expectWithin, type Outcome } from './judge.ts';
+import type { Outcome } from './judge.ts';
 
 /** ONNX Runtime may round where we keep an f32: its bound is that of the interpreter times this. */
 const slack = 8;

@@ -7,7 +7,7 @@ import { print } from '../../dsl/print.ts';
 import { evaluate } from '../../runtime/reference.ts';
 import { openGpu, withoutGpu, type Gpu } from '../gpu/compare.ts';
 import { asFeeds, caseArbitrary, readCase, writeCase } from './case.ts';
-import { asOutcome, compileCase, Expected, profileOf, runPlan } from './judge.ts';
+import { asOutcome, compileCase, Expected, profileOf, runCase } from './judge.ts';
 import { OnnxJudge } from './onnx.ts';
 
 const folder = join(import.meta.dirname, '../golden/fuzz');
@@ -22,7 +22,7 @@ describe.skipIf(withoutGpu || files.length === 0)('graphs that once failed', () 
     const given = readCase(readFileSync(join(folder, file), 'utf8'));
     try {
       const compiled = compileCase(given, profileOf(gpu, given));
-      if (compiled !== undefined) expect((await runPlan(gpu, given, compiled, new Expected(given))).kind).toBe('ok');
+      if (compiled !== undefined) expect((await runCase(gpu, given, compiled, new Expected(given))).kind).toBe('ok');
     } catch (error) {
       // A limit of the device, named in a typed error, is an answer too.
       if (asOutcome(error).kind !== 'refused') throw error;

@@ -1,7 +1,7 @@
 // The child process that holds the GPU: takes a case, then runs it as compiled, or with a planted mistake. What kills it is a finding.
 import { openGpu, type Gpu } from '../gpu/compare.ts';
 import { fromWire, type FuzzCase, type Wire } from './case.ts';
-import { asOutcome, compileCase, Expected, profileOf, runPlan, type Compiled, type Outcome } from './judge.ts';
+import { asOutcome, compileCase, Expected, profileOf, runCase, type Compiled, type Outcome } from './judge.ts';
 import { mutants } from './mutants.ts';
 
 export type Order =
@@ -58,7 +58,7 @@ async function answer(gpu: Gpu, order: Order): Promise<Outcome> {
   }
   if (compiled === undefined) return { kind: 'same' };
   try {
-    return await runPlan(gpu, given, compiled, expected);
+    return await runCase(gpu, given, compiled, expected);
   } catch (error) {
     return { kind: 'wrong', what: error instanceof Error ? error.message : String(error) };
   }

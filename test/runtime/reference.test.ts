@@ -219,7 +219,7 @@ describe('views, joins, gathers', () => {
   test('an index map that mixes axes is evaluated per element', () => {
     // y[i, j] = x[(i + j) mod n], and 9 where i + j ≥ 5
     const skew: ViewOp = {
-      kind: 'view', name: 'skew', doc: '',
+      kind: 'view', name: 'skew', shows: 'windows', doc: '',
       infer: (x) => ({ axes: [{ name: 'i', size: 3 }, { name: 'j', size: 4 }], dtype: x.dtype }),
       source(math, out) {
         const [i, j] = [out.get('i'), out.get('j')];
