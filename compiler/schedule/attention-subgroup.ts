@@ -151,7 +151,8 @@ interface Tile {
 function tileEnd(body: Block, { attention }: AttentionGroup, { batch, firstRow, tile, keyCount, m }: Tile): string {
   const { reach, rows } = attention;
   if (reach === undefined) return indexText(keyCount);
-  const position = batch.get(reach.axis.name) ?? farthest(body, rows, reach.axis, firstRow, clamp(add(firstRow, constantIndex(tile - 1)), m));
+  const lastRow = m.most <= tile ? add(m, constantIndex(-1)) : clamp(add(firstRow, constantIndex(tile - 1)), m);
+  const position = batch.get(reach.axis.name) ?? farthest(body, rows, reach.axis, firstRow, lastRow);
   const seen = position === undefined ? keyCount : seenKeys(reach, position, keyCount);
   return seen.key === keyCount.key ? indexText(keyCount) : body.let('seen', code(indexText(seen), 'u32')).text;
 }
