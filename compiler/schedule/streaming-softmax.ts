@@ -1,7 +1,7 @@
 // One query row of attention over a stream of keys: a running maximum and sum, and a weighted sum of the values that is rescaled when the
 // maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
-import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Axis } from '../../dsl/axis.ts';
+import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import { seenKeys } from '../attention-reach.ts';
 import type { Group } from '../group.ts';
 import { add, constantIndex, divide, scale, type Index } from '../index-math.ts';
@@ -14,7 +14,7 @@ import { component, count, isQuartered, throughChain, type Frame } from './frame
 /** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */
 export const lowest = literal(-3.0e38, 'f32');
 
-/** Every how manieth turn of a loop a thread takes, from which on; without it, all of them. */
+/** The turns of a loop that one thread takes: from `from`, every `step`-th. Without it, a thread takes all. */
 export interface Walk {
   readonly from: Index;
   readonly step: number;
@@ -28,7 +28,7 @@ export interface Running {
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
-/** The row whose query axes are at `index`. */
+/** Writes the parts of one row's attention; `index` says where the row lies along every query axis. Throws `TypeError` without the three axes. */
 export class StreamingRow {
   readonly depthUnits: Index;
   readonly depthType: Code['type'];
