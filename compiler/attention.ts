@@ -2,6 +2,7 @@
 import type { Axis } from '../dsl/axis.ts';
 import type { Node } from '../dsl/graph.ts';
 import { roles } from '../dsl/ops/contract.ts';
+import { findReach, type Reach } from './attention-reach.ts';
 import { matchSoftmax } from './composites.ts';
 
 export interface Attention {
@@ -21,6 +22,8 @@ export interface Attention {
   readonly depth: readonly Axis[];
   /** Columns of the result: the axes of the values only. */
   readonly width: readonly Axis[];
+  /** Which keys a row sees, where those behind need not be walked. */
+  readonly reach: Reach | undefined;
   /** Everything computed inside the kernel. */
   readonly nodes: ReadonlySet<Node>;
   readonly operands: readonly Node[];
@@ -65,7 +68,9 @@ function match(product: Node, side: 0 | 1, readers: (n: Node) => readonly Node[]
   // An axis that key or value carry is walked by the grid; one that only the query has is a row of the tile.
   const batch = [...first.batch, ...first.rows.filter((x) => second.batch.some((y) => y.name === x.name))];
   const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
-  return { scores, query, key, logits, value, product, batch, rows, keys, depth: first.sum, width: second.columns, nodes: new Set([...inner, product]), operands: [query, key, value] };
+  const [keyAxis] = keys;
+  const reach = keyAxis === undefined ? undefined : findReach(maps, scores, keyAxis);
+  return { scores, query, key, logits, value, product, batch, rows, keys, depth: first.sum, width: second.columns, reach, nodes: new Set([...inner, product]), operands: [query, key, value] };
 }
 
 /** From the logits back to the contraction, through maps that each have one operand depending on a contraction of the key axis. */

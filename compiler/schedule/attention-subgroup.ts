@@ -1,20 +1,20 @@
 // Attention as one streaming kernel, by shuffles: a subgroup holds a few query rows; keys stream past in blocks, one key per lane for the
 // scores, one slice of the width per lane for the weighted sum; a running maximum and sum rescale what has been gathered so far.
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
+import type { Axis } from '../../dsl/axis.ts';
 import type { Node } from '../../dsl/graph.ts';
 import { foldMax, sum as sumOp } from '../../dsl/ops/fold.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
+import { seenKeys } from '../attention-reach.ts';
 import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index-math.ts';
+import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Index } from '../index-math.ts';
 import { indexText } from '../index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel.ts';
 import { quad, typeOf, type Width } from '../lower.ts';
 import { component, count, foldLanes, Frame, indexVariable, isQuartered, lineGrid, takeApart, throughChain, type Context } from './frame.ts';
+import { lowest } from './streaming-softmax.ts';
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
-
-/** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */
-const lowest = literal(-3.0e38, 'f32');
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
   const { attention, chain } = group;
@@ -71,6 +71,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     const top = indices.map(() => body.var('top', lowest));
     const total = indices.map(() => body.var('total', literal(0, 'f32')));
 
+    const end = tileEnd(body, group, { batch, firstRow, tile, keyCount, m });
     body.loop('t0', keyCount, (outer, t0) => {
       const scores = indices.map(() => Array.from({ length: blocks }, () => outer.var('score', literal(0, 'f32'))));
       const keyOf = (c: number): Index => clamp(add(t0, constantIndex(c * lanes), lane), keyCount);
@@ -117,7 +118,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
       }
 
       for (let c = 0; c < blocks; c++) {
-        const left = outer.let('steps', code(`u32(clamp(i32(${indexText(keyCount)}) - i32(${indexText(t0)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'));
+        const left = outer.let('steps', code(`u32(clamp(i32(${end}) - i32(${indexText(t0)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'));
         outer.loop('kk', constantIndex(lanes), (inside, kk) => {
           const at = clamp(add(t0, constantIndex(c * lanes), kk), keyCount);
           const values = Array.from({ length: widthSteps }, (_, j) => splat(lowering.value(inside, attention.value, new Map([...batch, [keyAxis.name, at], [widthAxis.name, part(j, lane, ow, wide)]]), ow), widthType));
@@ -129,12 +130,47 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
           });
         }, { endText: left.text });
       }
-    }, { step: lanes * blocks });
+    }, { step: lanes * blocks, endText: end });
 
     const inverse = total.map((t) => body.let('inverse', code(`1.0f / ${foldLanes(body, sumOp, t, lanes).text}`, 'f32')));
     writeRows(frame, body, group, chain, context, { firstRow, tile, widthSteps, ow, widthType, m, wide, lanes, batch, result, inverse, lane });
   });
   return frame.finish(`attention, ${tile} rows by shuffles`, lanes, grid, { subgroups: true });
+}
+
+interface Tile {
+  readonly batch: ReadonlyMap<string, Index>;
+  readonly firstRow: Index;
+  readonly tile: number;
+  readonly keyCount: Index;
+  /** Rows of one batch item, and so of all its tiles. */
+  readonly m: Index;
+}
+
+/** Where the keys end for the row of the tile that sees farthest: the block of rows is the same for all lanes, and so is the end. */
+function tileEnd(body: Block, { attention }: AttentionGroup, { batch, firstRow, tile, keyCount, m }: Tile): string {
+  const { reach, rows } = attention;
+  if (reach === undefined) return indexText(keyCount);
+  const lastRow = m.most <= tile ? add(m, constantIndex(-1)) : clamp(add(firstRow, constantIndex(tile - 1)), m);
+  const position = batch.get(reach.axis.name) ?? farthest(body, rows, reach.axis, firstRow, lastRow);
+  const seen = position === undefined ? keyCount : seenKeys(reach, position, keyCount);
+  return seen.key === keyCount.key ? indexText(keyCount) : body.let('seen', code(indexText(seen), 'u32')).text;
+}
+
+/** The largest position along one of the row axes among the flat rows first … last. */
+function farthest(body: Block, rows: readonly Axis[], axis: Axis, first: Index, last: Index): Index | undefined {
+  const at = rows.findIndex(({ name }) => name === axis.name);
+  if (at < 0) return undefined;
+  const size = count([axis]);
+  const inner = count(rows.slice(at + 1));
+  // Along the outermost axis positions only grow. Along another they start again after each run of it, and a tile that reaches into
+  // the next run holds the end of this one.
+  if (at === 0) return divide(last, inner);
+  const run = multiply(size, inner);
+  const own = remainder(divide(last, inner), size);
+  const [from, to] = [divide(first, run), divide(last, run)];
+  if (from.key === to.key) return own;
+  return indexVariable(body.let('farthest', code(`select(${indexText(add(size, constantIndex(-1)))}, ${indexText(own)}, ${indexText(from)} == ${indexText(to)})`, 'u32')).text, size);
 }
 
 interface Rows {

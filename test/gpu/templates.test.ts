@@ -4,8 +4,10 @@ import { symbolSize, type Size } from '../../dsl/axis.ts';
 import type { Graph } from '../../dsl/graph.ts';
 import { attention, gelu, layerNorm, logSoftmax, randomParams, rearrange, reduce, rmsNorm, softmax, trace, type Float, type Tensor } from '../../dsl/index.ts';
 import type { Feeds } from '../../runtime/reference.ts';
+import { causalCases } from '../compiler/causal-cases.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
+import { withNearExponents } from './far-below.ts';
 
 type Any = Tensor<string, Float>;
 type Which = 0 | 1;
@@ -15,7 +17,8 @@ beforeAll(async () => { if (!withoutGpu) gpu = await openGpu(); });
 afterAll(() => { if (!withoutGpu) gpu.close(); });
 
 async function expectTemplate(template: string, which: Which, graph: Graph, feeds: Feeds = storedFeeds(graph)): Promise<void> {
-  const { templates } = await judge(gpu, graph, feeds, { profile: gpu.profiles[which] });
+  const masks = template.startsWith('attention') ? { bound: withNearExponents } : {};
+  const { templates } = await judge(gpu, graph, feeds, { profile: gpu.profiles[which], ...masks });
   expect(templates).toContain(template);
 }
 
@@ -94,6 +97,19 @@ describe.skipIf(withoutGpu)('attention', () => {
   test('large scores do not overflow', async () => {
     const { graph } = attentionGraph({ variant: 'full', queries: 9, keys: 33, head: 20 });
     for (const which of [0, 1] as const) await expectTemplate(which === 0 ? 'attention by shuffles' : 'attention by threads', which, graph, storedFeeds(graph, new Map(), 12));
+  });
+});
+
+// ---- causal attention: which keys are walked -----------------------------------------------------------------------
+
+describe.skipIf(withoutGpu).each([0, 1] as const)('attention by positions, for profile %i', (which) => {
+  test.each(Object.entries(causalCases))('%s', async (name, build) => {
+    const { graph, symbols, mask } = build();
+    const feeds = storedFeeds(graph, symbols, 2);
+    const { templates, compared, vacuous } = await judge(gpu, graph, { ...feeds, inputs: new Map([...feeds.inputs, ...mask]) }, { profile: gpu.profiles[which], bound: withNearExponents });
+    expect(templates).toEqual([expect.stringMatching(which === 0 ? 'attention by shuffles' : /attention by (threads|workgroups)/)]);
+    // What is computed with a mask's constant is rounded by more than any score.
+    expect(vacuous, 'elements without a bound').toBe(['a float mask', 'scaled behind the mask'].includes(name) ? compared : 0);
   });
 });
 

@@ -1,0 +1,130 @@
+// One query row of attention over a stream of keys: a running maximum and sum, and a weighted sum of the values that is rescaled when the
+// maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
+import type { Axis } from '../../dsl/axis.ts';
+import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
+import { seenKeys } from '../attention-reach.ts';
+import type { Group } from '../group.ts';
+import { add, constantIndex, divide, scale, type Index } from '../index-math.ts';
+import { indexText } from '../index-text.ts';
+import type { Block } from '../kernel.ts';
+import { quad, typeOf, type Width } from '../lower.ts';
+import type { IndexMap } from '../storage.ts';
+import { component, count, isQuartered, throughChain, type Frame } from './frame.ts';
+
+/** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */
+export const lowest = literal(-3.0e38, 'f32');
+
+/** The turns of a loop that one thread takes: from `from`, every `step`-th. Without it, a thread takes all. */
+export interface Walk {
+  readonly from: Index;
+  readonly step: number;
+}
+
+/** The largest logit so far, and the sum of e^(logit − largest). */
+export interface Running {
+  readonly top: Code;
+  readonly total: Code;
+}
+
+type AttentionGroup = Extract<Group, { template: 'attention' }>;
+
+/** Writes the parts of one row's attention; `index` says where the row lies along every query axis. Throws `TypeError` without the three axes. */
+export class StreamingRow {
+  readonly depthUnits: Index;
+  readonly depthType: Code['type'];
+  readonly widthUnits: Index;
+  readonly widthType: Code['type'];
+  readonly #frame: Frame;
+  readonly #group: AttentionGroup;
+  readonly #keyAxis: Axis;
+  readonly #depthAxis: Axis;
+  readonly #widthAxis: Axis;
+  readonly #depthWidth: Width;
+  readonly #widthWidth: Width;
+
+  constructor(frame: Frame, group: AttentionGroup) {
+    const { keys: [keyAxis], depth: [depthAxis], width: [widthAxis] } = group.attention;
+    if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined) throw new TypeError('attention without its axes');
+    this.#frame = frame;
+    this.#group = group;
+    this.#keyAxis = keyAxis;
+    this.#depthAxis = depthAxis;
+    this.#widthAxis = widthAxis;
+    this.#depthWidth = isQuartered(depthAxis) ? 4 : 1;
+    this.#widthWidth = isQuartered(widthAxis) ? 4 : 1;
+    this.depthUnits = divide(count([depthAxis]), constantIndex(this.#depthWidth));
+    this.widthUnits = divide(count([widthAxis]), constantIndex(this.#widthWidth));
+    this.depthType = typeOf('f32', this.#depthWidth);
+    this.widthType = typeOf('f32', this.#widthWidth);
+  }
+
+  /** The query, into memory of `depthUnits` elements. */
+  loadQuery(body: Block, index: IndexMap, memory: string, walk?: Walk): void {
+    body.loop('d', this.depthUnits, (inside, d) => {
+      const at = new Map(index).set(this.#depthAxis.name, place(d, this.#depthWidth));
+      inside.assign(`${memory}[${indexText(d)}]`, splat(this.#frame.lowering.value(inside, this.#group.attention.query, at, this.#depthWidth), this.depthType));
+    }, walk);
+  }
+
+  /** Walks the keys that the row sees; `result`, of `widthUnits` elements, becomes Σ e^(logit − top) · value. */
+  stream(body: Block, index: IndexMap, query: string, result: string, walk?: Walk): Running {
+    const { attention } = this.#group;
+    const { lowering } = this.#frame;
+    body.loop('d', this.widthUnits, (inside, d) => inside.assign(`${result}[${indexText(d)}]`, splat(literal(0, 'f32'), this.widthType)));
+    const top = body.var('top', lowest);
+    const total = body.var('total', literal(0, 'f32'));
+    body.loop('key', count([this.#keyAxis]), (each, key) => {
+      const at = new Map(index).set(this.#keyAxis.name, key);
+      const score = this.#score(each, at, query);
+      lowering.held.set(attention.scores, () => score);
+      const logit = each.let('logit', lowering.value(each, attention.logits, at, 1));
+      const next = each.let('next', wgsl`max(${top}, ${logit})`);
+      const decay = each.let('decay', code(`exp(${top.text} - ${next.text})`, 'f32'));
+      const weight = each.let('weight', code(`exp(${logit.text} - ${next.text})`, 'f32'));
+      each.assign(top.text, next);
+      each.assign(total.text, wgsl`fma(${total}, ${decay}, ${weight})`);
+      each.loop('d', this.widthUnits, (inside, d) => {
+        const v = splat(lowering.value(inside, attention.value, new Map(at).set(this.#widthAxis.name, place(d, this.#widthWidth)), this.#widthWidth), this.widthType);
+        const o = code(`${result}[${indexText(d)}]`, this.widthType);
+        inside.assign(o.text, wgsl`fma(${splat(weight, this.widthType)}, ${v}, (${o} * ${splat(decay, this.widthType)}))`);
+      });
+    }, { ...walk, endText: this.#end(body, index) });
+    return { top, total };
+  }
+
+  /** query · key */
+  #score(body: Block, at: IndexMap, query: string): Code {
+    const score = body.var('score', literal(0, 'f32'));
+    body.loop('d', this.depthUnits, (inside, d) => {
+      const k = splat(this.#frame.lowering.value(inside, this.#group.attention.key, new Map(at).set(this.#depthAxis.name, place(d, this.#depthWidth)), this.#depthWidth), this.depthType);
+      const q = code(`${query}[${indexText(d)}]`, this.depthType);
+      inside.assign(score.text, this.#depthWidth === 4 ? code(`${score.text} + dot(${q.text}, ${k.text})`, 'f32', k.needs) : wgsl`fma(${q}, ${k}, ${score})`);
+    });
+    return score;
+  }
+
+  /** Where the walk ends: behind the last key that this row sees. */
+  #end(body: Block, index: IndexMap): string {
+    const keys = count([this.#keyAxis]);
+    const { reach } = this.#group.attention;
+    const position = reach === undefined ? undefined : index.get(reach.axis.name);
+    if (reach === undefined || position === undefined) return indexText(keys);
+    const seen = seenKeys(reach, position, keys);
+    return seen.key === keys.key ? indexText(keys) : body.let('seen', code(indexText(seen), 'u32')).text;
+  }
+
+  /** Writes element `d` of the row, whose value is `value`, through whatever follows in the kernel. */
+  store(body: Block, index: IndexMap, d: Index, value: Code): void {
+    const { attention, chain, roots } = this.#group;
+    const { lowering, context } = this.#frame;
+    const ow = this.#widthWidth;
+    const kept = body.let('value', value);
+    lowering.held.set(attention.product, (_b, at, width) => (width === ow ? kept : component(kept, at.get(this.#widthAxis.name) ?? constantIndex(0))));
+    const rootIndex = throughChain(chain, new Map(index).set(this.#widthAxis.name, place(d, ow)));
+    for (const root of roots) lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, ow), ow);
+  }
+}
+
+function place(unit: Index, width: Width): Index {
+  return width === 4 ? add(scale(unit, 4), quad) : unit;
+}
