@@ -6,8 +6,8 @@ import { roomFor } from '../runtime/generate.ts';
 import { decodeImage } from '../runtime/image.ts';
 import { printBytes } from '../runtime/ledger.ts';
 import type { Progress } from '../runtime/upload.ts';
+import type { BlockPosition, Question } from './answer/family.ts';
 import { openModel } from './answer/open-model.ts';
-import { layOut, type BlockPosition, type Question } from './answer/prompts.ts';
 import { contextOf, Session, type Answer, type AnswerOptions } from './answer/session.ts';
 import { whole } from './plan.ts';
 
@@ -48,7 +48,7 @@ const several = (value: string, all: readonly string[]): readonly string[] => [.
 
 export function addRun(program: Command): void {
   program.command('run').description('answer a prompt about images with a model directory, or owner/name in the cache')
-    .argument('<model>', 'a Hugging Face directory of a Cambrian or of a language model')
+    .argument('<model>', 'a Hugging Face directory of a Cambrian, of a LLaVA or of a language model')
     .requiredOption('--prompt <text>', 'what to ask')
     .option('--image <file>', 'JPEG, PNG or WebP; may be given several times', several, [])
     .option('--system <text>', "instead of the template's own words").option('--max-new-tokens <count>', 'tokens of the answer at most')
@@ -83,7 +83,7 @@ export async function runModel(directory: string, flags: RunFlags, { signal, com
   const context = flags.context === undefined ? undefined : whole('--context', flags.context);
   try {
     // What cannot be asked is refused before the device is opened, not after a model was loaded.
-    roomFor(layOut(model, [question], options).batch.length, contextOf(model, context));
+    roomFor((await model.family.layOut([question], options)).width, contextOf(model, context));
     const device = await openDevice();
     const session = await Session.open(model, device, { context, images: images.length, note, progress: progressBar(), compiled }, options);
     try {

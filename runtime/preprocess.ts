@@ -66,7 +66,11 @@ const schema = z.looseObject({
   image_processor_type: z.string().max(80).nullish(), feature_extractor_type: z.string().max(80).nullish(),
 });
 
-/** What is absent has the values of `CLIPImageProcessor`. Throws `OpabiniaError` for what is not understood: a wrong picture would be answered about. */
+/**
+ * What is absent has the values of `CLIPImageProcessor`. A picture is padded to a square where `square` says so, or by itself where the
+ * file is of LLaVA's own processor and has `do_pad`. Throws `OpabiniaError` for what is not understood: a wrong picture would be
+ * answered about.
+ */
 export function readProcessor(json: unknown, where: string, options: { readonly square?: boolean } = {}): ImageProcessor {
   const refuse = (what: string, advice: string) => new OpabiniaError(`${where} ${what}`, { op: 'preprocess', advice });
   // processor_config.json of transformers 5 holds it one level below.
@@ -81,7 +85,7 @@ export function readProcessor(json: unknown, where: string, options: { readonly 
   if (filter === undefined) throw refuse(`asks for resampling ${String(fields.resample)}`, `known are ${Object.entries(filters).map(([code, name]) => `${code} (${name})`).join(', ')}`);
   const { size, crop_size: crop } = fields;
   return {
-    square: options.square ?? false, filter,
+    square: options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')), filter,
     resize: fields.do_resize === false ? undefined : readSize(size, refuse),
     crop: fields.do_center_crop === false || crop === undefined || crop === null ? undefined : typeof crop === 'number' ? { height: crop, width: crop } : crop,
     scale: fields.do_rescale === false ? 1 : fields.rescale_factor ?? 1 / 255,
@@ -108,6 +112,13 @@ function triple(value: readonly [number, number, number] | number | null | undef
 function checkedStd(std: Rgb, refuse: Refuse): Rgb {
   if (std.some((value) => !(value > 0))) throw refuse(`divides by the standard deviation [${std.join(', ')}]`, 'three positive numbers');
   return std;
+}
+
+/** The size of what a processor makes of every picture; undefined where it depends on the picture. */
+export function processedSize({ square, resize, crop }: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
+  if (crop !== undefined) return crop;
+  if (resize?.kind === 'exact') return { height: resize.height, width: resize.width };
+  return square && resize !== undefined ? { height: resize.edge, width: resize.edge } : undefined;
 }
 
 export interface Picture {
