@@ -54,6 +54,8 @@ export interface ImageProcessor {
   readonly scale: number;
   readonly mean: Rgb;
   readonly std: Rgb;
+  /** LLaVA-NeXT's `image_grid_pinpoints`, where the file states them. */
+  readonly canvases: readonly Canvas[] | undefined;
 }
 
 const side = z.int().min(1).max(16_384);
@@ -62,7 +64,7 @@ const schema = z.looseObject({
   do_resize: z.boolean().nullish(), do_center_crop: z.boolean().nullish(), do_rescale: z.boolean().nullish(), do_normalize: z.boolean().nullish(), do_pad: z.boolean().nullish(),
   size: z.union([side, z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() })]).nullish(),
   crop_size: z.union([side, z.looseObject({ height: side, width: side })]).nullish(),
-  resample: z.int().nullish(), rescale_factor: z.number().positive().max(1).nullish(), image_mean: channels.nullish(), image_std: channels.nullish(),
+  image_grid_pinpoints: z.array(z.tuple([side, side])).max(64).nullish(), resample: z.int().nullish(), rescale_factor: z.number().positive().max(1).nullish(), image_mean: channels.nullish(), image_std: channels.nullish(),
   image_processor_type: z.string().max(80).nullish(), feature_extractor_type: z.string().max(80).nullish(),
 });
 
@@ -88,6 +90,7 @@ export function readProcessor(json: unknown, where: string, options: { readonly 
     square: options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')), filter,
     resize: fields.do_resize === false ? undefined : readSize(size, refuse),
     crop: fields.do_center_crop === false || crop === undefined || crop === null ? undefined : typeof crop === 'number' ? { height: crop, width: crop } : crop,
+    canvases: fields.image_grid_pinpoints ?? undefined,
     scale: fields.do_rescale === false ? 1 : fields.rescale_factor ?? 1 / 255,
     ...fields.do_normalize === false ? { mean: [0, 0, 0], std: [1, 1, 1] } : { mean: triple(fields.image_mean, [0.48145466, 0.4578275, 0.40821073]), std: checkedStd(triple(fields.image_std, [0.26862954, 0.26130258, 0.27577711]), refuse) },
   };

@@ -38,11 +38,15 @@ export function planLlava(config: LlavaConfig, { files, tokenizer, directory }: 
   };
 }
 
-function checkProcessor(processor: ImageProcessor, { type, vision: { image } }: LlavaConfig, path: string): void {
+function checkProcessor(processor: ImageProcessor, { type, canvases, vision: { image } }: LlavaConfig, path: string): void {
+  const refuse = (what: string, advice = 'take preprocessor_config.json and config.json from one revision of one model') => new OpabiniaError(`${path} ${what}`, { op: 'openModel', advice });
   const size = processedSize(processor);
-  if (size?.height === image && size.width === image) return;
-  // What LLaVA-NeXT's tiles are like follows from the tower alone, but a file that says otherwise is not this model's.
-  throw new OpabiniaError(`${path} makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}, and the tower ${type === 'llava_next' ? 'reads tiles' : 'reads pictures'} of ${image} × ${image}`, { op: 'openModel', advice: 'take preprocessor_config.json and config.json from one revision of one model' });
+  if (size?.height !== image || size.width !== image) throw refuse(`makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}, and the tower reads pictures of ${image} × ${image}`);
+  if (type === 'llava') return;
+  const print = (sizes: LlavaConfig['canvases']): string => sizes.map(([height, width]) => `${height} × ${width}`).join(', ');
+  // The order decides between canvases that serve a picture equally well.
+  if (processor.canvases !== undefined && print(processor.canvases) !== print(canvases)) throw refuse(`has image_grid_pinpoints ${print(processor.canvases)}, and config.json ${print(canvases)}`);
+  if (processor.filter === 'nearest') throw refuse('takes the nearest pixel, which tiles are not made with', "resample 3 is the released models' own");
 }
 
 /** Between the two sets of names, versions of transformers had the new ones with the tower's `vision_model` kept. */
@@ -124,8 +128,8 @@ export class LlavaFamily implements Family {
       return viewSlots(this.config, first);
     }
     const layout = anyresLayout(image, { canvases, tile, side: Math.floor(tile / patch) });
-    const { filter } = processor;
-    if (filter === 'nearest') throw new OpabiniaError('the processor takes the nearest pixel, which the tiles of LLaVA-NeXT are not made with', { op: 'preprocess', advice: "resample 3 in preprocessor_config.json is the released models' own" });
+    // `checkProcessor` has seen to it.
+    const filter = processor.filter === 'nearest' ? undefined : processor.filter;
     let tiles: readonly Image[] | undefined;
     put(layout.views, (k) => {
       tiles ??= anyresTiles(image, canvases, tile, filter).tiles;
