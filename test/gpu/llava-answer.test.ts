@@ -3,82 +3,20 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { LlavaFamily } from '../../cli/answer/llava-family.ts';
 import type { Question } from '../../cli/answer/family.ts';
 import { openModel, type OpenedModel } from '../../cli/answer/open-model.ts';
 import { Session, type Answer } from '../../cli/answer/session.ts';
 import { makeLlava, type LlavaChoices } from '../../examples/make-llava.ts';
-import type { LlavaConfig } from '../../models/configs/llava.ts';
-import { turnTables } from '../../models/decoder-graphs.ts';
-import { anyresLayout, anyresSlots } from '../../models/llava-next.ts';
-import { layOutPrompts, llavaPrefillGraph, llavaVisionGraph, viewSlots } from '../../models/llava.ts';
 import { openDevice } from '../../runtime/dawn.ts';
 import type { Device } from '../../runtime/device.ts';
-import { modelFiles, readJsonFile } from '../../runtime/hub.ts';
 import { decodeImage, type Image } from '../../runtime/image.ts';
-import { anyresTiles, processPicture, readProcessor } from '../../runtime/preprocess.ts';
-import { evaluate } from '../../runtime/reference.ts';
-
-const steps = 6;
+import { judgeLlava as judge, judgedSteps as steps } from '../llava-judge.ts';
 
 async function finished(answers: AsyncGenerator<unknown, readonly Answer[]>): Promise<readonly Answer[]> {
   for (;;) {
     const next = await answers.next();
     if (next.done === true) return next.value;
   }
-}
-
-function configOf({ family }: OpenedModel): LlavaConfig {
-  if (family instanceof LlavaFamily) return family.config;
-  throw new Error('the made directory is a LLaVA');
-}
-
-/** `USER: <image>\n{text} ASSISTANT:` with the token of an image once for each picture, put together from pieces. */
-function promptIds({ tokenizer }: OpenedModel, image: number, text: string, pictures: number): readonly number[] {
-  const ids = (piece: string) => tokenizer.encode([{ kind: 'control', text: piece }], { automatic: false });
-  const begin = tokenizer.idOf('<s>') ?? -1;
-  if (pictures === 0) return [begin, ...ids(`USER: ${text} ASSISTANT:`)];
-  const shown = Array.from({ length: pictures }, (_, i) => [...i === 0 ? [] : ids('\n'), image]).flat();
-  return [begin, ...ids('USER: '), ...shown, ...ids(`\n${text} ASSISTANT:`)];
-}
-
-interface Judged {
-  readonly tokens: readonly number[];
-  /** Of each token, before the next likeliest. */
-  readonly leads: readonly number[];
-}
-
-/** Greedy tokens by `llavaPrefillGraph` in f64 alone: no cache, no decode step, none of the graphs that the session runs for text. */
-function judge(model: OpenedModel, text: string, pictures: readonly Image[]): Judged {
-  const config = configOf(model);
-  const { vision: { image: tile, patch }, canvases } = config;
-  const processor = readProcessor(readJsonFile(modelFiles(model.directory).preprocessorConfig ?? ''), 'preprocessor_config.json');
-  const views: Float32Array[] = [];
-  const images = pictures.map((picture) => {
-    const first = views.length;
-    const tiles = config.type === 'llava' ? [picture] : anyresTiles(picture, canvases, tile).tiles;
-    views.push(...tiles.map((one) => processPicture(one, processor).pixels));
-    return config.type === 'llava' ? viewSlots(config, first) : anyresSlots(anyresLayout(picture, { canvases, tile, side: tile / patch }), first);
-  });
-  const prompt = promptIds(model, config.imageToken, text, pictures.length);
-  const sizes = { batch: 1, capacity: 320, promptLimit: 319, viewLimit: Math.max(1, views.length) };
-  const params = (path: string, shape: readonly number[]) => model.source.read(path, shape);
-  let states: ReadonlyMap<string, ArrayLike<number>> = new Map();
-  const look = llavaVisionGraph(model.source, config, sizes);
-  views.forEach((pixels, view) => { states = evaluate(look, { inputs: new Map([['pixels', pixels]]), params, states, symbols: new Map([['view', view]]) }, { precision: 'f64' }).states; });
-  const read = llavaPrefillGraph(model.source, config, sizes);
-  const tokens: number[] = [];
-  const leads: number[] = [];
-  while (tokens.length < steps) {
-    const { ids, slots, last, length } = layOutPrompts([{ ids: [...prompt, ...tokens], images }], config, sizes);
-    const tables = turnTables(config.language.config, Array.from({ length }, (_, i) => i));
-    const inputs = new Map<string, ArrayLike<number>>([['ids', ids], ['slots', slots], ['last', last], ...Object.entries(tables)]);
-    const logits = Array.from(evaluate(read, { inputs, params, states, symbols: new Map([['s', length]]) }, { precision: 'f64' }).outputs.get('logits')?.data ?? []);
-    const [best = NaN, second = NaN] = [...logits].sort((a, b) => b - a);
-    leads.push(best - second);
-    tokens.push(logits.indexOf(best));
-  }
-  return { tokens, leads };
 }
 
 describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () => {
