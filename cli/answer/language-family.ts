@@ -44,7 +44,9 @@ class LanguageFamily implements Family {
   layOut = async (questions: readonly Question[]): Promise<LaidOut> => {
     const images = questions.flatMap((question) => question.images ?? []).length;
     if (images > 0) throw new OpabiniaError(`${images} images are given, and the model reads text only`, { op: 'prompt', advice: 'leave out --image, or give a Cambrian or LLaVA model' });
-    const ids = await Promise.all(questions.map((question) => this.#ids(question)));
+    const ids: (readonly number[])[] = [];
+    // One after the other: a template runs in a thread of its own.
+    for (const question of questions) ids.push(await this.#ids(question));
     if (ids.some((row) => row.length === 0)) throw new OpabiniaError('the chat template makes a prompt of no tokens', { op: 'prompt', advice: 'see chat_template in the model directory' });
     const width = Math.max(0, ...ids.map((row) => row.length));
     const values = new Int32Array(ids.length * width);

@@ -63,6 +63,8 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
   if (config.kind === 'tower') throw noAnswers(path);
   const tokenizer = openTokenizer(files);
   const { language, towers, wanted, family } = planOf(config, { directory, files, json: config.json, tokenizer, towers: options.towers }, path);
+  const given = options.towers?.length ?? 0;
+  if (given > towers.length) throw new OpabiniaError(`${given} towers are given, and the model has ${towers.length} with files of their own`, { op: 'openModel', advice: towers.length === 0 ? 'leave out --tower' : 'give them in the order of the config' });
   const generation = files.generationConfig === undefined ? undefined : readGenerationConfig(readJsonFile(files.generationConfig), files.generationConfig);
   if (tokenizer.size > language.config.vocabulary) throw new OpabiniaError(`${files.tokenizer ?? directory} has ids up to ${tokenizer.size - 1}, and ${path} a vocabulary of ${language.config.vocabulary}`, { op: 'openModel', advice: 'take both files from one revision of one model' });
   const ends = [...stopTokens[templateFor((token) => tokenizer.idOf(token) !== undefined)], specialTokens(files).eos_token].flatMap((token) => (token === undefined ? undefined : tokenizer.idOf(token)) ?? []);

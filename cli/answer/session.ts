@@ -186,8 +186,15 @@ export class Session {
   }
 }
 
+const defaultContext = 2048;
+
+/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures of LLaVA-NeXT alone outgrow it. */
+export function contextFor(prompt: number, answer = 512): number {
+  return Math.max(defaultContext, prompt + answer);
+}
+
 /** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
-export function contextOf(model: OpenedModel, context = 2048): { readonly capacity: number; readonly promptLimit: number } {
+export function contextOf(model: OpenedModel, context = defaultContext): { readonly capacity: number; readonly promptLimit: number } {
   const capacity = Math.min(context, model.language.config.maxPositions);
   return { capacity, promptLimit: capacity - 1 };
 }

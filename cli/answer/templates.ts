@@ -41,13 +41,20 @@ export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
   const variables = specialTokens(files);
   // Those that know of images take a list of parts; all others take a message's content as one string.
   const strings = !/['"]image['"]/.test(template);
-  return async (question) => {
+  const render = async (question: Question): Promise<readonly PromptPart[]> => {
     try {
       return await chatParts(template, messagesOf(question), { variables, strings });
     } catch (cause) {
       if (question.system === undefined || !(cause instanceof OpabiniaError)) throw cause;
       throw new OpabiniaError(`with a system message ${cause.message.split('\n')[0] ?? ''}`, { op: 'prompt', cause, advice: 'the template may have no place for one: leave out --system, or say it in the prompt' });
     }
+  };
+  // Each run is a thread of its own, and a question is laid out twice: to see whether it fits, and to be answered.
+  const known = new WeakMap<Question, Promise<readonly PromptPart[]>>();
+  return (question) => {
+    const parts = known.get(question) ?? render(question);
+    known.set(question, parts);
+    return parts;
   };
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LaidOut, Question } from '../../cli/answer/family.ts';
 import { openModel, type OpenedModel } from '../../cli/answer/open-model.ts';
+import { contextFor, contextOf } from '../../cli/answer/session.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { readJsonFile } from '../../runtime/hub.ts';
@@ -118,6 +119,11 @@ describe('LLaVA', () => {
     expect(inputs['pixels']).toHaveLength(56 * 56 * 3);
   });
 
+  test('the context grows with a picture that outgrows it, up to what the model knows', async () => {
+    expect([contextFor(600), contextFor(2928, 100), contextFor(2928)]).toEqual([2048, 3028, 3440]);
+    await using(next, (model) => Promise.resolve(expect(contextOf(model, contextFor(2928))).toEqual({ capacity: 1024, promptLimit: 1023 })));
+  });
+
   test('names as they were between the old and the new ones: the tower keeps its `vision_model`', async () => {
     const directory = join(root, 'llava-between');
     makeLlava(directory, { names: 'new' });
@@ -181,6 +187,10 @@ describe('LLaVA', () => {
     const copy = edited(plain, 'config.json', () => undefined);
     rmSync(join(copy, name));
     expect(await refusal(() => openModel(copy))).toContain(`has no ${name.replace('.index.json', '')}`);
+  });
+
+  test('towers of its own, which it has not', async () => {
+    expect(await refusal(() => openModel(plain, { towers: [plain] }))).toMatch(/1 towers are given, and the model has 0[^]*leave out --tower/);
   });
 
   test('LLaVA-NeXT with class tokens, and with other canvases than its processor', async () => {
