@@ -6,16 +6,14 @@ import type { Command } from 'commander';
 import { exportOnnx, type OnnxModel, type StoredWeight, type Weights } from '../compiler/export/onnx.ts';
 import { nearestNames, OpabiniaError, printAxes, randomParams, trace, type Graph, type ParamSource } from '../dsl/index.ts';
 import { order, roleOf } from '../dsl/graph.ts';
-import { cambrianPrefillGraph, towerRoot, visionGraph } from '../models/cambrian-model.ts';
 import { clipFeatures } from '../models/clip.ts';
 import { readConfig } from '../models/configs/read.ts';
 import { nativeSide, towerPixels, type TowerConfig } from '../models/configs/towers.ts';
 import { convNextFeatures } from '../models/convnext.ts';
 import { dinov2Features } from '../models/dinov2.ts';
-import { decodeGraph, prefillGraph } from '../models/generation-graphs.ts';
 import { siglipFeatures } from '../models/siglip.ts';
 import { openCheckpoint } from '../runtime/checkpoint.ts';
-import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower } from '../runtime/hub.ts';
+import { modelFiles, needFile, readJsonFile, resolveModel } from '../runtime/hub.ts';
 import { printBytes } from '../runtime/ledger.ts';
 import { openSafetensors } from '../runtime/safetensors.ts';
 import { openModel } from './answer/open-model.ts';
@@ -129,23 +127,15 @@ function openDirectory(what: string, command: ExportCommand): Exportable {
   const files = modelFiles(directory);
   const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
   const config = readConfig(readJsonFile(path), path);
-  if (config.kind === 'llava') throw new OpabiniaError(`${path} is a LLaVA model, of which no graphs are exported yet`, { op: 'export', advice: 'export its tower and its language model from their own directories' });
   if (config.kind === 'tower') return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
   const model = openModel(what, { dtype });
-  const { language, cambrian, source } = model;
+  const { language, family, source } = model;
   const capacity = command.context ?? Math.min(2048, language.config.maxPositions);
-  const sizes = { batch: command.batch ?? 1, capacity, promptLimit: command.prompt ?? Math.max(1, Math.floor(capacity / 2)), draw: 'greedy' as const };
-  const graphs = new Map<string, () => Graph>();
-  if (cambrian !== undefined) {
-    const seeing = { ...sizes, imageLimit: command.images ?? 1 };
-    graphs.set('vision', () => visionGraph(source, cambrian, seeing)).set('prefill', () => cambrianPrefillGraph(source, cambrian, seeing));
-  } else graphs.set('prefill', () => prefillGraph(source, language, sizes));
-  graphs.set('decode', () => decodeGraph(source, language, sizes));
-  const towers = cambrian?.config.towers.map((named, k) => ({ root: `${towerRoot(k)}.`, files: modelFiles(resolveTower(directory, named.name, named.repos)) })) ?? [];
-  return {
-    graphs, source, close: model.close,
-    files: [{ root: '', path: needFile(files.weights, 'model.safetensors', files) }, ...towers.map((tower) => ({ root: tower.root, path: needFile(tower.files.weights, 'model.safetensors', tower.files) }))],
-  };
+  const sizes = { batch: command.batch ?? 1, capacity, promptLimit: command.prompt ?? Math.max(1, Math.floor(capacity / 2)), imageLimit: command.images ?? 1, draw: 'greedy' as const };
+  const { vision } = family;
+  const graphs = new Map<string, () => Graph>(vision === undefined ? [] : [['vision', () => vision(sizes)]]);
+  graphs.set('prefill', () => family.prefill(sizes)).set('decode', () => family.decode(sizes));
+  return { graphs, source, files: model.weights, close: model.close };
 }
 
 function openTower(weights: string, tower: TowerConfig, dtype: 'f32' | 'f16'): Exportable {
@@ -232,7 +222,7 @@ export function addExport(program: Command): void {
     .argument('<model>', 'FILE.ts, a model directory, or owner/name[@revision] in the cache')
     .requiredOption('--onnx <out>', 'the file to write; with several graphs, their names go before its extension')
     .option('--plain', 'elementary operators only; by default composites are what ONNX Runtime has fused kernels for')
-    .option('--graph <name>', 'one graph: of a language model prefill or decode, of Cambrian vision too, of a tower features')
+    .option('--graph <name>', 'one graph: of a language model prefill or decode, of Cambrian and LLaVA vision too, of a tower features')
     .option('--dtype <dtype>', 'of parameters and activations: f32 or f16; stored weights of another dtype are cast in the graph', 'f32')
     .option('--batch <n>', 'prompts at once', whole)
     .option('--context <n>', 'tokens that the cache holds', whole)

@@ -6,9 +6,9 @@ import { roomFor } from '../runtime/generate.ts';
 import { decodeImage } from '../runtime/image.ts';
 import { printBytes } from '../runtime/ledger.ts';
 import type { Progress } from '../runtime/upload.ts';
+import type { BlockPosition, Question } from './answer/family.ts';
 import { openModel } from './answer/open-model.ts';
-import { layOut, type BlockPosition, type Question } from './answer/prompts.ts';
-import { contextOf, Session, type Answer, type AnswerOptions } from './answer/session.ts';
+import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from './answer/session.ts';
 import { whole } from './plan.ts';
 
 export interface RunFlags {
@@ -48,13 +48,13 @@ const several = (value: string, all: readonly string[]): readonly string[] => [.
 
 export function addRun(program: Command): void {
   program.command('run').description('answer a prompt about images with a model directory, or owner/name in the cache')
-    .argument('<model>', 'a Hugging Face directory of a Cambrian or of a language model')
+    .argument('<model>', 'a Hugging Face directory of a Cambrian, of a LLaVA or of a language model')
     .requiredOption('--prompt <text>', 'what to ask')
     .option('--image <file>', 'JPEG, PNG or WebP; may be given several times', several, [])
     .option('--system <text>', "instead of the template's own words").option('--max-new-tokens <count>', 'tokens of the answer at most')
     .option('--temperature <number>', '0 takes the likeliest token each time', '0').option('--top-k <count>', 'draw from so many of the likeliest tokens').option('--top-p <share>', 'draw from the likeliest tokens of this probability together')
     .option('--repetition-penalty <number>', 'above 1: tokens that stand in the text are less likely').option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
-    .option('--seed <number>', 'of the draw').option('--context <tokens>', 'tokens of prompt and answer together').option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .option('--seed <number>', 'of the draw').option('--context <tokens>', 'tokens of prompt and answer together; by default 2048, or what a long prompt needs').option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
     .addOption(new Option('--image-position <where>', 'where SVA layers look for the image').choices(['reference', 'true']))
     .addOption(new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32')).option('--json', 'print one JSON object at the end instead of words')
     .action(async (model: string, flags: RunFlags) => {
@@ -80,10 +80,11 @@ export async function runModel(directory: string, flags: RunFlags, { signal, com
   const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note })));
   const model = openModel(directory, { dtype: flags.dtype, towers: flags.tower.length === 0 ? undefined : flags.tower });
   const question: Question = { text: flags.prompt, images, system: flags.system };
-  const context = flags.context === undefined ? undefined : whole('--context', flags.context);
   try {
     // What cannot be asked is refused before the device is opened, not after a model was loaded.
-    roomFor(layOut(model, [question], options).batch.length, contextOf(model, context));
+    const { width } = await model.family.layOut([question], options);
+    const context = flags.context === undefined ? contextFor(width, options.maxNewTokens ?? model.maxNewTokens) : whole('--context', flags.context);
+    roomFor(width, contextOf(model, context));
     const device = await openDevice();
     const session = await Session.open(model, device, { context, images: images.length, note, progress: progressBar(), compiled }, options);
     try {

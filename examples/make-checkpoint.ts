@@ -1,8 +1,7 @@
 // A complete small Cambrian in the layout of Hugging Face: language model and connector in shards, four vision towers of their own,
 // a tokenizer, all with weights from a seed. `npx node examples/make-checkpoint.ts DIR`; it answers nonsense, the same on every machine.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { OpabiniaError } from '../dsl/error.ts';
 import { cambrianShapes } from '../models/configs/cambrian.ts';
 import { readConfig, readTower } from '../models/configs/read.ts';
@@ -10,15 +9,14 @@ import { towerPixels, towerShapes } from '../models/configs/towers.ts';
 import { conversationParts, promptIds } from '../models/conversation.ts';
 import { imagePlaceholder } from '../models/connectors/collate.ts';
 import { countParameters } from '../models/param-shapes.ts';
-import { writeSafetensors, type TensorToStore } from '../runtime/safetensors-write.ts';
-import { storedBytes } from '../runtime/safetensors.ts';
+import { writeSafetensors } from '../runtime/safetensors-write.ts';
 import { Tokenizer } from '../runtime/tokenizer.ts';
+import { makeDirectory, makeFromCommand, writeJson, writeShards, type MadeCheckpoint } from './made/directory.ts';
 import { makeTokenizer, type MadeTokenizer } from './made/vocabulary.ts';
 import { makeTensors } from './made/weights.ts';
 
 /** Changes when the contents do, so that an older directory is made again. */
 const version = 1;
-const marker = 'opabinia-made.json';
 /** 256 bytes, what merges the sentences give, and the control tokens. */
 const vocabulary = 672;
 
@@ -42,40 +40,12 @@ const connector = {
   num_of_vision_sampler_layers: 2, start_of_vision_sampler_layers: 0, stride_of_vision_sampler_layers: 3,
 };
 
-export interface MadeCheckpoint {
-  readonly directory: string;
-  readonly parameters: number;
-  /** False when it was there already. */
-  readonly written: boolean;
-}
-
 /** Writes the directory, or leaves it when it is there already from the same version and seed. Throws `OpabiniaError` when something else is there. */
 export function makeCheckpoint(directory: string, seed = 1): MadeCheckpoint {
-  const target = resolve(directory);
-  const known = existsSync(join(target, marker)) ? JSON.parse(readFileSync(join(target, marker), 'utf8')) as { version?: number; seed?: number; parameters?: number } : undefined;
-  if (known?.version === version && known.seed === seed && known.parameters !== undefined) return { directory: target, parameters: known.parameters, written: false };
-  if (known === undefined && existsSync(target)) throw new OpabiniaError(`${target} exists, and was not made here`, { op: 'makeCheckpoint', advice: 'give a directory that does not exist' });
-  // Beside the target, and renamed when it is complete: nobody sees half a model.
-  const beside = `${target}.${process.pid}.partial`;
-  mkdirSync(dirname(target), { recursive: true });
-  rmSync(beside, { recursive: true, force: true });
-  try {
-    const parameters = writeAll(beside, seed);
-    writeJson(beside, marker, { version, seed, parameters });
-    rmSync(target, { recursive: true, force: true });
-    renameSync(beside, target);
-    return { directory: target, parameters, written: true };
-  } finally {
-    rmSync(beside, { recursive: true, force: true });
-  }
-}
-
-function writeJson(directory: string, name: string, json: unknown): void {
-  writeFileSync(join(directory, name), `${JSON.stringify(json, null, 2)}\n`);
+  return makeDirectory(directory, { what: 'cambrian', version, seed, write: writeAll });
 }
 
 function writeAll(directory: string, seed: number): number {
-  mkdirSync(directory, { recursive: true });
   const tokenizer = makeTokenizer(vocabulary);
   writeJson(directory, 'tokenizer.json', tokenizer.json);
   writeJson(directory, 'tokenizer_config.json', tokenizer.config);
@@ -114,29 +84,4 @@ function imagePosition(made: MadeTokenizer): number {
   return promptIds('llama_3', parts, (chunk, options) => tokenizer.encode(chunk, options)).indexOf(imagePlaceholder);
 }
 
-/** Two shards of about the same size, and their index. */
-function writeShards(directory: string, tensors: readonly TensorToStore[]): void {
-  const bytes = (tensor: TensorToStore) => tensor.values.length * storedBytes[tensor.dtype];
-  const total = tensors.reduce((sum, tensor) => sum + bytes(tensor), 0);
-  const shards: TensorToStore[][] = [[], []];
-  let sum = 0;
-  for (const tensor of tensors) {
-    shards[sum < total / 2 ? 0 : 1]?.push(tensor);
-    sum += bytes(tensor);
-  }
-  const names = shards.map((_, i) => `model-${String(i + 1).padStart(5, '0')}-of-${String(shards.length).padStart(5, '0')}.safetensors`);
-  shards.forEach((shard, i) => writeSafetensors(join(directory, names[i] ?? ''), shard, { format: 'pt' }));
-  const map = Object.fromEntries(shards.flatMap((shard, i) => shard.map((tensor) => [tensor.name, names[i]])));
-  writeJson(directory, 'model.safetensors.index.json', { metadata: { total_size: total }, weight_map: map });
-}
-
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [directory = 'out/checkpoint', seed = '1'] = process.argv.slice(2);
-  try {
-    const { parameters, written, directory: made } = makeCheckpoint(directory, Number(seed));
-    console.log(`${made}: ${(parameters / 1e6).toFixed(2)} million parameters${written ? '' : ', made before'}`);
-  } catch (error) {
-    console.error(error instanceof OpabiniaError ? `opabinia: ${error.message}` : error);
-    process.exit(error instanceof OpabiniaError ? 1 : 2);
-  }
-}
+makeFromCommand(import.meta.url, 'out/checkpoint', makeCheckpoint);

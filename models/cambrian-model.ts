@@ -127,7 +127,7 @@ function openImages(t: Trace, { config }: CambrianModel, { imageLimit: i }: Camb
 export function cambrianPrefillGraph(source: ParamSource, model: CambrianModel, sizes: CambrianSizes): Graph {
   const { config } = model;
   const { connector } = config;
-  return prefillGraph(source, config.language, sizes, (t, ids): Sighted => {
+  const look = (t: Trace, ids: Tensor<'b s', 'i32'>): Sighted => {
     const [b, s] = [sizes.batch, ids.sizeOf('s')];
     const images = t.symbol('images', { upTo: sizes.imageLimit });
     const states = openImages(t, model, sizes, source.dtype);
@@ -146,5 +146,6 @@ export function cambrianPrefillGraph(source: ParamSource, model: CambrianModel, 
       slot: t.input('query_slot', 'b s', { b, s }, 'i32'),
     };
     return { start, vision };
-  });
+  };
+  return prefillGraph(source, config.language, sizes, { look });
 }

@@ -1,5 +1,5 @@
 // Token by token on the device: prefill of prompts and decode of one token a row, as graphs over the same states.
-import { addSizes, gather, OpabiniaError, rearrange, repeat, slice, trace, type Graph, type ParamSource, type Size, type Tensor, type Trace } from '../dsl/index.ts';
+import { addSizes, gather, OpabiniaError, rearrange, repeat, slice, trace, type Graph, type Params, type ParamSource, type Size, type Tensor, type Trace } from '../dsl/index.ts';
 import { decodeWithVision, type Hidden, type LlmVision } from './cambrian.ts';
 import { decoderLayers, embedTokens, finalNorm, lastStates, logitsOf, openCache, windowMask, type DecoderConfig, type LanguageModel, type Turn } from './decoder.ts';
 import { ropeTables, type Angles, type Rope } from './rope.ts';
@@ -25,12 +25,20 @@ export interface Sighted {
   readonly vision: LlmVision | undefined;
 }
 
+/** What a family of models has otherwise than a language model by itself. */
+export interface GenerationParts {
+  /** The language model's parameters in the checkpoint's: what holds `model` and `lm_head`. By default the checkpoint's own root. */
+  readonly root?: ((checkpoint: Params) => Params) | undefined;
+  /** Where prompts have pictures. */
+  readonly look?: ((t: Trace, ids: Tensor<'b s', 'i32'>) => Sighted) | undefined;
+}
+
 /**
  * The prompts, padded on the right to `s` tokens. Inputs: `ids` `b s`, `length` `b`, those of `look`, and for random draws
  * `settings`, `seed` `b`, `seen` `b v`. Outputs: `token` `b`, the first of each answer, and the `logits` it comes from, `b v`.
  * Writes the cache from position 0 and all other states.
  */
-export function prefillGraph(source: ParamSource, model: LanguageModel, sizes: GenerationSizes, look?: (t: Trace, ids: Tensor<'b s', 'i32'>) => Sighted): Graph {
+export function prefillGraph(source: ParamSource, model: LanguageModel, sizes: GenerationSizes, parts: GenerationParts = {}): Graph {
   checkSizes(model.config, sizes);
   const { config } = model;
   const { batch: b } = sizes;
@@ -39,11 +47,12 @@ export function prefillGraph(source: ParamSource, model: LanguageModel, sizes: G
     const ids = t.input('ids', 'b s', { b, s }, 'i32');
     const length = t.input('length', 'b', { b }, 'i32');
     const states = openStates(t, config, sizes);
-    const { start, vision } = look?.(t, ids) ?? { start: embedTokens(t.params, config, ids), vision: undefined };
+    const root = parts.root?.(t.params) ?? t.params;
+    const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
     // Padding stands behind each prompt, where causal attention does not look.
     const turn: Turn = { angles: promptAngles(t, config.rope, sizes, length, s), length: s, mask: windowMask(t, config, s, s), cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }), inspect: undefined };
-    const hidden = decodeWithVision(t.params.at('model'), start, decoderLayers(t.params.at('model'), model, turn), vision);
-    const logits = scoresOf(t, model, hidden, s, length.sub(1));
+    const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn), vision);
+    const logits = scoresOf(root, model, hidden, s, length.sub(1));
     const drawn = sizes.draw === 'greedy' ? undefined : {
       settings: t.input('settings', 'n', { n: settingCount }), seed: t.input('seed', 'b', { b }, 'u32'), seen: t.input('seen', 'b v', { b, v: config.vocabulary }, 'bool'), counter: length,
     };
@@ -64,16 +73,17 @@ export function prefillGraph(source: ParamSource, model: LanguageModel, sizes: G
  * One more token for each row: its last one is read from where the step before left it. No inputs; symbol `past`, the tokens in
  * the cache, padding included. Outputs as of prefill.
  */
-export function decodeGraph(source: ParamSource, model: LanguageModel, sizes: GenerationSizes): Graph {
+export function decodeGraph(source: ParamSource, model: LanguageModel, sizes: GenerationSizes, parts: Pick<GenerationParts, 'root'> = {}): Graph {
   checkSizes(model.config, sizes);
   const { config } = model;
   return trace(source, (t) => {
     const past = t.symbol('past', { upTo: sizes.capacity - 1 });
     const states = openStates(t, config, sizes);
-    const start = embedTokens(t.params, config, repeat(states.token, 'b -> b s', { s: 1 }));
+    const root = parts.root?.(t.params) ?? t.params;
+    const start = embedTokens(root, config, repeat(states.token, 'b -> b s', { s: 1 }));
     const turn: Turn = { angles: stepAngles(t, config.rope, sizes, states.position), length: 1, mask: stepMask(t, config, sizes, states, past), cache: openCache(t, config, { ...sizes, past, dtype: source.dtype }), inspect: undefined };
-    const hidden = decodeWithVision(t.params.at('model'), start, decoderLayers(t.params.at('model'), model, turn));
-    const logits = scoresOf(t, model, hidden, 1);
+    const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn));
+    const logits = scoresOf(root, model, hidden, 1);
     const next = states.position.add(1);
     const token = drawToken(t, logits, states.random === undefined ? undefined : { ...states.random, counter: next });
     t.update(states.token, token);
@@ -114,10 +124,10 @@ function withToken(t: Trace, seen: Tensor<'b v', 'bool'>, token: Tensor<'b', 'i3
   return seen.or(all.eq(token));
 }
 
-function scoresOf(t: Trace, model: LanguageModel, hidden: Hidden, length: Size, last?: Tensor<'b', 'i32'>): Scores {
+function scoresOf(root: Params, model: LanguageModel, hidden: Hidden, length: Size, last?: Tensor<'b', 'i32'>): Scores {
   // Norm and output matrix for one position a row, not for the whole prompt.
-  const normed = finalNorm(t.params, model.config, lastStates(hidden, length, last));
-  return rearrange(logitsOf(t.params, model.config, normed).at('s', 0), 'b v -> b v');
+  const normed = finalNorm(root, model.config, lastStates(hidden, length, last));
+  return rearrange(logitsOf(root, model.config, normed).at('s', 0), 'b v -> b v');
 }
 
 // ---- positions -------------------------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ export interface LlavaSizes extends GenerationSizes {
   readonly viewLimit: number;
 }
 
-function openTokens(t: Trace, config: LlavaConfig, { viewLimit: i }: LlavaSizes, dtype: 'f32' | 'f16'): Tensor<'i n e', 'f32' | 'f16'> {
+/** The state between the graph of the views and prefill. */
+export function openTokens(t: Trace, config: LlavaConfig, { viewLimit: i }: Pick<LlavaSizes, 'viewLimit'>, dtype: 'f32' | 'f16'): Tensor<'i n e', 'f32' | 'f16'> {
   return t.state('image_tokens', 'i n e', { i, n: viewTokens(config), e: config.language.config.hidden }, dtype);
 }
 
@@ -165,7 +166,7 @@ function slotsOf({ ids, images }: LlavaPrompt, index: number, imageToken: number
 }
 
 /** Embeddings of text, image tokens and newlines in their places; padding has those of token 0, and nobody attends to it. */
-function embedPrompts(root: Params, names: LlavaNames, config: LlavaConfig, tokens: Tensor<'i n e', Float>, ids: Tensor<'b s', 'i32'>, slots: Tensor<'b s', 'i32'>): Hidden {
+export function embedPrompts(root: Params, names: LlavaNames, config: LlavaConfig, tokens: Tensor<'i n e', Float>, ids: Tensor<'b s', 'i32'>, slots: Tensor<'b s', 'i32'>): Hidden {
   const text = embedTokens(languageParams(root, names), config.language.config, ids);
   const image = gather(rearrange(tokens, 'i n e -> r=(i n) e'), slots, 'r');
   const seen = where(slots.ge(0), image, text);

@@ -54,6 +54,8 @@ export interface ImageProcessor {
   readonly scale: number;
   readonly mean: Rgb;
   readonly std: Rgb;
+  /** LLaVA-NeXT's `image_grid_pinpoints`, where the file states them. */
+  readonly canvases: readonly Canvas[] | undefined;
 }
 
 const side = z.int().min(1).max(16_384);
@@ -62,11 +64,15 @@ const schema = z.looseObject({
   do_resize: z.boolean().nullish(), do_center_crop: z.boolean().nullish(), do_rescale: z.boolean().nullish(), do_normalize: z.boolean().nullish(), do_pad: z.boolean().nullish(),
   size: z.union([side, z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() })]).nullish(),
   crop_size: z.union([side, z.looseObject({ height: side, width: side })]).nullish(),
-  resample: z.int().nullish(), rescale_factor: z.number().positive().max(1).nullish(), image_mean: channels.nullish(), image_std: channels.nullish(),
+  image_grid_pinpoints: z.array(z.tuple([side, side])).max(64).nullish(), resample: z.int().nullish(), rescale_factor: z.number().positive().max(1).nullish(), image_mean: channels.nullish(), image_std: channels.nullish(),
   image_processor_type: z.string().max(80).nullish(), feature_extractor_type: z.string().max(80).nullish(),
 });
 
-/** What is absent has the values of `CLIPImageProcessor`. Throws `OpabiniaError` for what is not understood: a wrong picture would be answered about. */
+/**
+ * What is absent has the values of `CLIPImageProcessor`. A picture is padded to a square where `square` says so, or by itself where the
+ * file is of LLaVA's own processor and has `do_pad`. Throws `OpabiniaError` for what is not understood: a wrong picture would be
+ * answered about.
+ */
 export function readProcessor(json: unknown, where: string, options: { readonly square?: boolean } = {}): ImageProcessor {
   const refuse = (what: string, advice: string) => new OpabiniaError(`${where} ${what}`, { op: 'preprocess', advice });
   // processor_config.json of transformers 5 holds it one level below.
@@ -81,9 +87,10 @@ export function readProcessor(json: unknown, where: string, options: { readonly 
   if (filter === undefined) throw refuse(`asks for resampling ${String(fields.resample)}`, `known are ${Object.entries(filters).map(([code, name]) => `${code} (${name})`).join(', ')}`);
   const { size, crop_size: crop } = fields;
   return {
-    square: options.square ?? false, filter,
+    square: options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')), filter,
     resize: fields.do_resize === false ? undefined : readSize(size, refuse),
     crop: fields.do_center_crop === false || crop === undefined || crop === null ? undefined : typeof crop === 'number' ? { height: crop, width: crop } : crop,
+    canvases: fields.image_grid_pinpoints ?? undefined,
     scale: fields.do_rescale === false ? 1 : fields.rescale_factor ?? 1 / 255,
     ...fields.do_normalize === false ? { mean: [0, 0, 0], std: [1, 1, 1] } : { mean: triple(fields.image_mean, [0.48145466, 0.4578275, 0.40821073]), std: checkedStd(triple(fields.image_std, [0.26862954, 0.26130258, 0.27577711]), refuse) },
   };
@@ -108,6 +115,13 @@ function triple(value: readonly [number, number, number] | number | null | undef
 function checkedStd(std: Rgb, refuse: Refuse): Rgb {
   if (std.some((value) => !(value > 0))) throw refuse(`divides by the standard deviation [${std.join(', ')}]`, 'three positive numbers');
   return std;
+}
+
+/** The size of what a processor makes of every picture; undefined where it depends on the picture. */
+export function processedSize({ square, resize, crop }: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
+  if (crop !== undefined) return crop;
+  if (resize?.kind === 'exact') return { height: resize.height, width: resize.width };
+  return square && resize !== undefined ? { height: resize.edge, width: resize.edge } : undefined;
 }
 
 export interface Picture {

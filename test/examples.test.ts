@@ -13,8 +13,8 @@ interface Example {
 }
 
 const folder = new URL('../examples/', import.meta.url);
-// make-checkpoint.ts is a tool with tests of its own.
-const names = readdirSync(folder).filter((name) => name.endsWith('.ts') && name !== 'make-checkpoint.ts');
+// make-checkpoint.ts and make-llava.ts are tools with tests of their own.
+const names = readdirSync(folder).filter((name) => name.endsWith('.ts') && !name.startsWith('make-'));
 // What each must have printed, besides numbers.
 const printed: Readonly<Record<string, RegExp>> = {
   'connector.ts': /two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in \d+ kernels on .+:\n[\s\S]*tokens\[0\] = -?\d/,

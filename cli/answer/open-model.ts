@@ -1,37 +1,35 @@
 // A model directory as it is on disk: configs, tokenizer, checkpoints of the language model and of its towers. Nothing is on the device yet.
 import { OpabiniaError } from '../../dsl/index.ts';
-import { cambrianShapes } from '../../models/configs/cambrian.ts';
-import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import type { ConfigJson } from '../../models/configs/fields.ts';
-import { readConfig, readTower } from '../../models/configs/read.ts';
-import type { TowerConfig } from '../../models/configs/towers.ts';
-import { towerRoot, type CambrianModel } from '../../models/cambrian-model.ts';
-import { stopTokens, templateFor, type TemplateName } from '../../models/conversation.ts';
+import { readConfig, type ModelConfig } from '../../models/configs/read.ts';
+import { stopTokens, templateFor } from '../../models/conversation.ts';
 import { isLegacyBuffer } from '../../models/decoder-graphs.ts';
 import type { LanguageModel } from '../../models/decoder.ts';
 import type { Shapes } from '../../models/param-shapes.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint.ts';
 import { readGenerationConfig } from '../../runtime/generation-config.ts';
-import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower, type ModelFiles } from '../../runtime/hub.ts';
+import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/hub.ts';
 import { joinSources, type Source } from '../../runtime/joined-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/match.ts';
 import { openTokenizer, type Tokenizer } from '../../runtime/tokenizer.ts';
-import { checkTower } from '../tower-match.ts';
+import { planCambrian } from './cambrian-family.ts';
+import type { Family, FamilyPlan, Opening } from './family.ts';
+import { planLanguage } from './language-family.ts';
+import { planLlava } from './llava-family.ts';
+import { specialTokens } from './templates.ts';
 
 export interface OpenedModel {
   readonly directory: string;
+  readonly family: Family;
   readonly language: LanguageModel;
-  /** Absent for a language model by itself. */
-  readonly cambrian: CambrianModel | undefined;
   readonly tokenizer: Tokenizer;
-  readonly template: TemplateName;
-  /** The begin-of-text token of the config. */
-  readonly begin: number | undefined;
   readonly endTokens: ReadonlySet<number>;
   /** `max_new_tokens` of generation_config.json. */
   readonly maxNewTokens: number | undefined;
-  /** All parameters; those of tower k below `towerRoot(k)`. */
+  /** All parameters; those of a tower with a checkpoint of its own below its root. */
   readonly source: Source;
+  /** The files of the weights, each with what stands before its names in `source`. */
+  readonly weights: readonly { readonly root: string; readonly path: string }[];
   readonly close: () => void;
 }
 
@@ -41,23 +39,35 @@ export interface OpenModelOptions {
   readonly towers?: readonly string[] | undefined;
 }
 
+/** The one place that tells the families apart. */
+function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan {
+  switch (config.kind) {
+    case 'cambrian': return planCambrian(config.cambrian, opening);
+    case 'llava': return planLlava(config.llava, opening);
+    case 'language': return planLanguage(config.language, config.family === 'phi3', opening);
+    case 'tower': throw noAnswers(path);
+    default: return config satisfies never;
+  }
+}
+
+function noAnswers(path: string): OpabiniaError {
+  return new OpabiniaError(`${path} is a vision tower`, { op: 'openModel', advice: 'give the directory of a Cambrian, of a LLaVA or of a language model' });
+}
+
 /** Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then. */
 export function openModel(model: string, options: OpenModelOptions = {}): OpenedModel {
   const directory = resolveModel(model);
   const files = modelFiles(directory);
   const path = needFile(files.config, 'config.json', files);
   const config = readConfig(readJsonFile(path), path);
-  if (config.kind !== 'cambrian' && config.kind !== 'language') {
-    throw new OpabiniaError(`${path} is a ${config.kind === 'tower' ? 'vision tower' : 'LLaVA model'}`, { op: 'openModel', advice: 'give the directory of a Cambrian model or of a language model' });
-  }
-  const language = config.kind === 'cambrian' ? config.cambrian.language : config.language;
-  const towers = config.kind === 'cambrian' ? config.cambrian.towers.map((named, k) => towerFiles(resolveTower(directory, named.name, named.repos, options.towers?.[k]))) : [];
+  if (config.kind === 'tower') throw noAnswers(path);
   const tokenizer = openTokenizer(files);
-  const template = templateFor((token) => tokenizer.idOf(token) !== undefined);
+  const { language, towers, wanted, family } = planOf(config, { directory, files, json: config.json, tokenizer, towers: options.towers }, path);
+  const given = options.towers?.length ?? 0;
+  if (given > towers.length) throw new OpabiniaError(`${given} towers are given, and the model has ${towers.length} with files of their own`, { op: 'openModel', advice: towers.length === 0 ? 'leave out --tower' : 'give them in the order of the config' });
   const generation = files.generationConfig === undefined ? undefined : readGenerationConfig(readJsonFile(files.generationConfig), files.generationConfig);
   if (tokenizer.size > language.config.vocabulary) throw new OpabiniaError(`${files.tokenizer ?? directory} has ids up to ${tokenizer.size - 1}, and ${path} a vocabulary of ${language.config.vocabulary}`, { op: 'openModel', advice: 'take both files from one revision of one model' });
-  const cambrian = config.kind === 'cambrian' ? { config: config.cambrian, towers: towers.map((tower) => tower.config) } : undefined;
-  const shapes = cambrian === undefined ? decoderShapes(language, config.kind === 'language' && config.family === 'phi3') : cambrianShapes(cambrian.config, cambrian.towers);
+  const ends = [...stopTokens[templateFor((token) => tokenizer.idOf(token) !== undefined)], specialTokens(files).eos_token].flatMap((token) => (token === undefined ? undefined : tokenizer.idOf(token)) ?? []);
 
   const opened: Checkpoint[] = [];
   const close = (): void => { for (const checkpoint of opened.splice(0)) checkpoint.close(); };
@@ -67,19 +77,22 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
     return checkpoint;
   };
   try {
-    const main = open(needFile(files.weights, 'model.safetensors', files));
-    const openTower = (tower: TowerFiles): Checkpoint => {
-      const checkpoint = open(tower.weights);
-      checkTower(tower.config, storedShapes(checkpoint), tower.directory);
-      return checkpoint;
-    };
-    checkMatch(matchTensors(shapes, storedShapes(main)), directory);
-    const source = joinSources([{ root: '', source: main }, ...towers.map((tower, k) => ({ root: towerRoot(k), source: openTower(tower) }))]);
+    const weights = needFile(files.weights, 'model.safetensors', files);
+    const main = open(weights);
+    const stored = storedShapes(main);
+    const { shapes, ignored } = wanted(stored);
+    checkMatch(matchTensors(shapes, stored, ignored), directory);
+    const beside = towers.map((tower) => {
+      const source = open(tower.weights);
+      tower.check(storedShapes(source));
+      return { root: tower.root, source };
+    });
+    const source = joinSources([{ root: '', source: main }, ...beside]);
     return {
-      directory, language, cambrian, tokenizer, template, source, close,
-      begin: single(config.json['bos_token_id']),
-      endTokens: new Set([...generation !== undefined && generation.ends.length > 0 ? generation.ends : ids(config.json['eos_token_id']), ...stopTokens[template].flatMap((token) => tokenizer.idOf(token) ?? [])]),
+      directory, family: family(source), language, tokenizer, source, close,
+      endTokens: new Set([...generation !== undefined && generation.ends.length > 0 ? generation.ends : endIds(config.json), ...ends]),
       maxNewTokens: generation?.maxNewTokens,
+      weights: [{ root: '', path: weights }, ...towers.map((tower) => ({ root: `${tower.root}.`, path: tower.weights }))],
     };
   } catch (error) {
     close();
@@ -87,27 +100,14 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
   }
 }
 
-interface TowerFiles {
-  readonly directory: string;
-  readonly config: TowerConfig;
-  readonly weights: string;
-}
-
-function towerFiles(directory: string): TowerFiles {
-  const files: ModelFiles = modelFiles(directory);
-  const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
-  return { directory, config: readTower(readJsonFile(path), path), weights: needFile(files.weights, 'model.safetensors', files) };
-}
-
 /** What a model reads is matched against what is stored, but for frequencies that older files store as buffers. */
 function storedShapes(checkpoint: Checkpoint): Shapes {
   return new Map([...checkpoint.stored].filter(([name]) => !isLegacyBuffer(name)).map(([name, tensor]) => [name, tensor.shape]));
 }
 
-function ids(value: ConfigJson[string]): readonly number[] {
-  return (Array.isArray(value) ? value : [value]).filter((id): id is number => typeof id === 'number');
-}
-
-function single(value: ConfigJson[string]): number | undefined {
-  return typeof value === 'number' ? value : undefined;
+/** `eos_token_id`, of the whole or of its language model. */
+function endIds(json: ConfigJson): readonly number[] {
+  const text = json['text_config'];
+  const own = json['eos_token_id'] ?? (typeof text === 'object' && text !== null && 'eos_token_id' in text ? text.eos_token_id : undefined);
+  return (Array.isArray(own) ? own as readonly unknown[] : [own]).filter((id): id is number => typeof id === 'number');
 }

@@ -2,8 +2,6 @@
 import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError, type Graph } from '../../dsl/index.ts';
-import { cambrianPrefillGraph, visionGraph } from '../../models/cambrian-model.ts';
-import { decodeGraph, prefillGraph } from '../../models/generation-graphs.ts';
 import { isGreedy, type SamplingOptions } from '../../models/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/answer-text.ts';
 import { deviceProfile } from '../../runtime/dawn.ts';
@@ -13,8 +11,9 @@ import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../
 import { load, type Program } from '../../runtime/program.ts';
 import { SharedBuffers } from '../../runtime/shared-buffers.ts';
 import type { Progress } from '../../runtime/upload.ts';
+import type { PromptOptions, Question, View } from './family.ts';
 import type { OpenedModel } from './open-model.ts';
-import { layOut, pictureInputs, toPrompts, type PromptOptions, type Question } from './prompts.ts';
+import { toPrompts } from './prompts.ts';
 
 export interface SessionOptions {
   /** Questions answered at once; 1 by default. */
@@ -51,6 +50,7 @@ export interface AnswerPiece {
 }
 
 type Draw = 'greedy' | 'random';
+const visionName = 'towers and connector';
 
 export class Session {
   readonly model: OpenedModel;
@@ -93,7 +93,7 @@ export class Session {
       return program;
     };
     try {
-      const vision = prepared.vision === undefined ? undefined : await put('towers and connector', prepared.vision);
+      const vision = prepared.vision === undefined ? undefined : await put(visionName, prepared.vision);
       const [prefill, decode] = [await put('prefill', prepared.prefill), await put('decode', prepared.decode)];
       return new Session(model, device, options, prepared, { vision, draw, pair: { prefill, decode, ...prepared.sizes } }, shared);
     } catch (error) {
@@ -124,15 +124,15 @@ export class Session {
     const { batch, imageLimit } = this.#sizes;
     const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'answer', advice });
     if (questions.length < 1 || questions.length > batch) throw refuse(`${questions.length} questions are asked at once`, `from 1 to ${batch}, the batch of this session`);
-    const laid = layOut(this.model, questions, options);
-    if (laid.pictures.length > imageLimit) throw refuse(`${laid.pictures.length} images are given`, `at most ${imageLimit}, as the session was opened`);
-    roomFor(laid.batch.length, this.#sizes);
+    const laid = await this.model.family.layOut(questions, options);
+    if (laid.pictures > imageLimit) throw refuse(`${laid.pictures} images are given`, `at most ${imageLimit}, as the session was opened`);
+    roomFor(laid.width, this.#sizes);
     if (this.#busy) throw refuse('another question is being answered', 'await its answer: a session has one cache');
     this.#busy = true;
     try {
       const draw: Draw = isGreedy(options) ? 'greedy' : 'random';
       const pair = await this.#pair(draw);
-      for (const [image, picture] of laid.pictures.entries()) await this.#see(picture, image, options.signal);
+      for (const view of laid.views) await this.#see(view, options.signal);
       const prompts = toPrompts(this.model, laid, batch, draw, options);
       const answers = questions.map(() => new AnswerText(this.model.tokenizer, { endTokens: this.model.endTokens, stop: options.stop }));
       for await (const tokens of generateTokens(pair, prompts, { signal: options.signal, maxNewTokens: options.maxNewTokens })) {
@@ -153,11 +153,10 @@ export class Session {
     }
   }
 
-  async #see(picture: Parameters<typeof pictureInputs>[1], image: number, signal: AbortSignal | undefined): Promise<void> {
-    const { cambrian } = this.model;
-    if (this.#vision === undefined || cambrian === undefined) return;
+  async #see({ inputs, symbols }: View, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#vision === undefined) return;
     signal?.throwIfAborted();
-    await untilAborted(this.#vision.run(pictureInputs(cambrian, picture), { symbols: knownSymbols(this.#vision, { image }) }), signal);
+    await untilAborted(this.#vision.run(inputs(), { symbols: knownSymbols(this.#vision, symbols) }), signal);
   }
 
   async #pair(draw: Draw): Promise<GenerationPrograms> {
@@ -187,8 +186,15 @@ export class Session {
   }
 }
 
+const defaultContext = 2048;
+
+/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures of LLaVA-NeXT alone outgrow it. */
+export function contextFor(prompt: number, answer = 512): number {
+  return Math.max(defaultContext, prompt + answer);
+}
+
 /** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
-export function contextOf(model: OpenedModel, context = 2048): { readonly capacity: number; readonly promptLimit: number } {
+export function contextOf(model: OpenedModel, context = defaultContext): { readonly capacity: number; readonly promptLimit: number } {
   const capacity = Math.min(context, model.language.config.maxPositions);
   return { capacity, promptLimit: capacity - 1 };
 }
@@ -204,17 +210,18 @@ interface Prepared {
 /** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. */
 function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): Prepared {
   const profile = deviceProfile(device);
-  const { cambrian, language, source } = model;
+  const { family, source } = model;
   const { capacity, promptLimit } = contextOf(model, options.context);
   const sizes = { batch: options.batch ?? 1, capacity, promptLimit, imageLimit: Math.max(1, options.images ?? 1) };
   const make = (name: string, graph: () => Graph): NamedPlan => {
     options.note?.(`compiling ${name} for ${profile.name}`);
     return { name, plan: compile(graph(), profile) };
   };
-  const vision = known ?? (cambrian === undefined ? undefined : make('towers and connector', () => visionGraph(source, cambrian, { ...sizes, draw })).plan);
-  const prefill = make('prefill', () => (cambrian === undefined ? prefillGraph(source, language, { ...sizes, draw }) : cambrianPrefillGraph(source, cambrian, { ...sizes, draw })));
-  const decode = make('decode', () => decodeGraph(source, language, { ...sizes, draw }));
-  const memory = memoryPlan([...vision === undefined ? [] : [{ name: 'towers and connector', plan: vision }], prefill, decode]);
+  const { vision: look } = family;
+  const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
+  const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
+  const decode = make('decode', () => family.decode({ ...sizes, draw }));
+  const memory = memoryPlan([...vision === undefined ? [] : [{ name: visionName, plan: vision }], prefill, decode]);
   checkMemory(memory, { device: device.facts.name, budget: device.ledger.budget - device.ledger.now }, { dtype: source.dtype, context: capacity, batch: sizes.batch });
   return { vision, prefill: prefill.plan, decode: decode.plan, sizes, memory };
 }

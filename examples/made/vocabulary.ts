@@ -75,15 +75,26 @@ const chatTemplate = [
   '{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>{% endif %}',
 ].join('');
 
+/** What a family of tokenizers has besides words. */
+export interface TokenizerStyle {
+  /** The first begins every text. */
+  readonly controls: readonly [begin: string, ...string[]];
+  readonly end: string;
+  /** In `tokenizer_config.json`; absent when there is none. */
+  readonly chatTemplate?: string | undefined;
+}
+
+const llama3: TokenizerStyle = { controls: controlTokens, end: '<|eot_id|>', chatTemplate };
+
 /** `size` tokens, control tokens last. */
-export function makeTokenizer(size: number): MadeTokenizer {
-  const merges = learnMerges(corpus, size - 256 - controlTokens.length);
+export function makeTokenizer(size: number, { controls, end, chatTemplate: template }: TokenizerStyle = llama3): MadeTokenizer {
+  const merges = learnMerges(corpus, size - 256 - controls.length);
   const tokens = [...letters, ...merges.map(([left, right]) => left + right)];
   const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
-  const firstControl = size - controlTokens.length;
-  const added = controlTokens.map((content, i) => ({ id: firstControl + i, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
+  const firstControl = size - controls.length;
+  const added = controls.map((content, i) => ({ id: firstControl + i, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
   const ids = new Map<string, number>([...Object.entries(vocab), ...added.map((token) => [token.content, token.id] as const)]);
-  const [begin] = controlTokens;
+  const [begin] = controls;
   return {
     json: {
       version: '1.0', truncation: null, padding: null, added_tokens: added, normalizer: null,
@@ -97,7 +108,7 @@ export function makeTokenizer(size: number): MadeTokenizer {
       model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab, merges: merges.map((pair) => pair.join(' ')) },
     },
     config: {
-      tokenizer_class: 'PreTrainedTokenizerFast', bos_token: begin, eos_token: '<|eot_id|>', clean_up_tokenization_spaces: false, model_max_length: 4096, chat_template: chatTemplate,
+      tokenizer_class: 'PreTrainedTokenizerFast', bos_token: begin, eos_token: end, clean_up_tokenization_spaces: false, model_max_length: 4096, ...template === undefined ? {} : { chat_template: template },
     },
     idOf: (token) => ids.get(token) ?? -1,
   };

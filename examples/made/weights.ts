@@ -38,7 +38,7 @@ function spreadOf(name: string, shape: readonly number[]): Spread {
   if (name.endsWith('.weight') && shape.length === 1) return { centre: 1, deviation: 0.15 };
   if (/embed_tokens|image_newline|vision_query|class_embedding|cls_token|mask_token|latent|probe/.test(name)) return { centre: 0, deviation: 0.5 };
   if (/pos_embed|position_embedding/.test(name)) return { centre: 0, deviation: 0.3 };
-  if (name === 'lm_head.weight') return { centre: 0, deviation: 3 / Math.sqrt(fan) };
+  if (/(?:^|\.)lm_head\.weight$/.test(name)) return { centre: 0, deviation: 3 / Math.sqrt(fan) };
   if (/[qk]_proj|attn\.qkv|attention\.(?:query|key)/.test(name)) return { centre: 0, deviation: 1.5 / Math.sqrt(fan) };
   return { centre: 0, deviation: 1 / Math.sqrt(fan) };
 }

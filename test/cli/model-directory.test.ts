@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { CambrianFamily } from '../../cli/answer/cambrian-family.ts';
 import { openModel } from '../../cli/answer/open-model.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
@@ -62,9 +63,11 @@ function editTensors(path: string, change: (tensors: TensorToStore[]) => TensorT
 describe('the made checkpoint', () => {
   test('opens as a whole', () => {
     const model = openModel(good);
-    expect(model.cambrian?.towers.map((tower) => tower.tower)).toEqual(['siglip', 'clip', 'dinov2', 'convnext']);
-    expect(model.template).toBe('llama_3');
-    expect(model.cambrian?.config.schedule).toEqual({ start: 0, stride: 3, count: 2 });
+    const { family } = model;
+    if (!(family instanceof CambrianFamily)) throw new Error('the made checkpoint is a Cambrian');
+    expect(family.model.towers.map((tower) => tower.tower)).toEqual(['siglip', 'clip', 'dinov2', 'convnext']);
+    expect(family.template).toBe('llama_3');
+    expect(family.model.config.schedule).toEqual({ start: 0, stride: 3, count: 2 });
     model.close();
   });
 

@@ -4,8 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openModel } from '../../cli/answer/open-model.ts';
 import type { RunReport } from '../../cli/run.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
+import { makeLlava } from '../../examples/make-llava.ts';
+import { decodeImage } from '../../runtime/image.ts';
+import { judgedSteps, judgeLlava } from '../llava-judge.ts';
+import { makeLanguage } from '../made-language.ts';
 
 const root = join(import.meta.dirname, '../..');
 const photo = join(root, 'examples/photos/chelsea.png');
@@ -54,6 +59,16 @@ test.each<[string, (made: string) => readonly string[], RegExp]>([
   expect(stderr).not.toMatch(/compiling/);
 });
 
+/** Takes a user's turns, and raises on anybody else's. */
+const strict = "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}<|user|>{{ message['content'] }}<|end|>{% endfor %}<|assistant|>";
+
+test("a system message that a model's own template refuses: exit code 1 before a device is opened", () => {
+  const { status, stdout, stderr } = run(makeLanguage(join(folder, 'strict'), 'llama', strict), '--prompt', 'Hi', '--system', 'Be brief.');
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(/with a system message[^]*System role not supported[^]*leave out --system/);
+  expect(stderr).not.toMatch(/compiling/);
+});
+
 describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
   test('words on stdout, figures in the report, the same words both ways', () => {
     const args = [made, '--image', photo, '--prompt', 'What is this?', '--max-new-tokens', '8'] as const;
@@ -66,6 +81,29 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
     expect(report.peakBytes).toBeGreaterThan(20e6);
     expect(report.firstTokenSeconds).toBeGreaterThan(0);
     expect(plain.stderr).toMatch(/8 tokens .*the first after .* s, then .* tokens\/s; at most .* on the device/);
+  }, 300_000);
+
+  test("a LLaVA directory: the interpreter's tokens", async () => {
+    const llava = makeLlava(join(folder, 'llava')).directory;
+    const { status, stdout } = run(llava, '--image', photo, '--prompt', 'What is this?', '--max-new-tokens', String(judgedSteps), '--context', '128', '--json');
+    expect(status).toBe(0);
+    const model = openModel(llava);
+    try {
+      const { tokens, leads } = judgeLlava(model, 'What is this?', [await decodeImage(photo)]);
+      expect(Math.min(...leads)).toBeGreaterThan(1e-3);
+      expect((JSON.parse(stdout) as RunReport).tokens).toEqual(tokens);
+    } finally {
+      model.close();
+    }
+  }, 300_000);
+
+  test('a language model by its own template, which says something else than the hand-written one', () => {
+    const reports = [makeLanguage(join(folder, 'own'), 'phi3', strict), makeLanguage(join(folder, 'none'), 'phi3')].map((directory) => {
+      const { status, stdout } = run(directory, '--prompt', 'Hi', '--max-new-tokens', '6', '--context', '64', '--json');
+      expect(status).toBe(0);
+      return JSON.parse(stdout) as RunReport;
+    });
+    expect(reports[0]?.tokens).not.toEqual(reports[1]?.tokens);
   }, 300_000);
 
   test('Ctrl-C while it answers: exit code 130 within a second', async () => {

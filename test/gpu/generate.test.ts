@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Question } from '../../cli/answer/family.ts';
 import { openModel, type OpenedModel } from '../../cli/answer/open-model.ts';
-import { layOut, pictureInputs, toPrompts, type Question } from '../../cli/answer/prompts.ts';
+import { toPrompts } from '../../cli/answer/prompts.ts';
 import { Session, type Answer, type AnswerOptions } from '../../cli/answer/session.ts';
 import { compile } from '../../compiler/compile.ts';
 import type { Graph } from '../../dsl/index.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
-import { cambrianPrefillGraph, visionGraph } from '../../models/cambrian-model.ts';
 import { decodeGraph, prefillGraph } from '../../models/generation-graphs.ts';
 import type { Device } from '../../runtime/device.ts';
 import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
@@ -74,13 +74,13 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
   }
 
   test('logits and tokens are those of the interpreter, image tokens and all', async () => {
-    const { cambrian } = model;
-    if (cambrian === undefined) throw new Error('the made checkpoint is a Cambrian');
+    const { family } = model;
     const sizes = { batch: 1, capacity: 320, promptLimit: 300, imageLimit: 2, draw: 'greedy' } as const;
-    const graphs = { vision: visionGraph(model.source, cambrian, sizes), prefill: cambrianPrefillGraph(model.source, cambrian, sizes), decode: decodeGraph(model.source, cambrian.config.language, sizes) };
-    const question: Question = { text: 'What is this?', images: [photo] };
-    const prompts = toPrompts(model, layOut(model, [question], {}), 1, 'greedy', {});
-    const seen = pictureInputs(cambrian, photo);
+    if (family.vision === undefined) throw new Error('the made checkpoint sees');
+    const graphs = { vision: family.vision(sizes), prefill: family.prefill(sizes), decode: family.decode(sizes) };
+    const laid = await family.layOut([{ text: 'What is this?', images: [photo] }], {});
+    const prompts = toPrompts(model, laid, 1, 'greedy', {});
+    const seen = laid.views[0]?.inputs() ?? {};
 
     const judge = new Interpreter(model);
     judge.run(graphs.vision, seen, { image: 0 });
@@ -169,8 +169,8 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
 
   test('the context bounds an answer: it ends where no token fits', async () => {
     const question: Question = { text: 'What?', images: [photo] };
-    const { batch } = layOut(model, [question], {});
-    await using({ context: batch.length + 4 }, {}, async (session) => {
+    const { width } = await model.family.layOut([question], {});
+    await using({ context: width + 4 }, {}, async (session) => {
       const [answer] = await finished(session.answerAll([question]));
       expect(answer?.tokens.length).toBe(4);
       expect(answer?.reason).toBe('length');

@@ -1,0 +1,81 @@
+// A model directory made from a seed: complete or not there at all, and left as it is when it was made before.
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { writeSafetensors, type TensorToStore } from '../../runtime/safetensors-write.ts';
+import { storedBytes } from '../../runtime/safetensors.ts';
+
+const marker = 'opabinia-made.json';
+
+export interface MadeCheckpoint {
+  readonly directory: string;
+  readonly parameters: number;
+  /** False when it was there already. */
+  readonly written: boolean;
+}
+
+export interface Making {
+  /** What kind of model; another one in the same place is made anew. */
+  readonly what: string;
+  /** Changes when the contents do, so that an older directory is made again. */
+  readonly version: number;
+  readonly seed: number;
+  /** Writes all files; gives the number of parameters. */
+  readonly write: (directory: string, seed: number) => number;
+}
+
+/** Writes the directory, or leaves it when it is there already from the same making. Throws `OpabiniaError` when something else is there. */
+export function makeDirectory(directory: string, { what, version, seed, write }: Making): MadeCheckpoint {
+  const target = resolve(directory);
+  const known = existsSync(join(target, marker)) ? JSON.parse(readFileSync(join(target, marker), 'utf8')) as { what?: string; version?: number; seed?: number; parameters?: number } : undefined;
+  if (known?.what === what && known.version === version && known.seed === seed && known.parameters !== undefined) return { directory: target, parameters: known.parameters, written: false };
+  if (known === undefined && existsSync(target)) throw new OpabiniaError(`${target} exists, and was not made here`, { op: 'makeCheckpoint', advice: 'give a directory that does not exist' });
+  // Beside the target, and renamed when it is complete: nobody sees half a model.
+  const beside = `${target}.${process.pid}.partial`;
+  mkdirSync(dirname(target), { recursive: true });
+  rmSync(beside, { recursive: true, force: true });
+  try {
+    mkdirSync(beside);
+    const parameters = write(beside, seed);
+    writeJson(beside, marker, { what, version, seed, parameters });
+    rmSync(target, { recursive: true, force: true });
+    renameSync(beside, target);
+    return { directory: target, parameters, written: true };
+  } finally {
+    rmSync(beside, { recursive: true, force: true });
+  }
+}
+
+export function writeJson(directory: string, name: string, json: unknown): void {
+  writeFileSync(join(directory, name), `${JSON.stringify(json, null, 2)}\n`);
+}
+
+/** Two shards of about the same size, and their index. */
+export function writeShards(directory: string, tensors: readonly TensorToStore[]): void {
+  const bytes = (tensor: TensorToStore) => tensor.values.length * storedBytes[tensor.dtype];
+  const total = tensors.reduce((sum, tensor) => sum + bytes(tensor), 0);
+  const shards: TensorToStore[][] = [[], []];
+  let sum = 0;
+  for (const tensor of tensors) {
+    shards[sum < total / 2 ? 0 : 1]?.push(tensor);
+    sum += bytes(tensor);
+  }
+  const names = shards.map((_, i) => `model-${String(i + 1).padStart(5, '0')}-of-${String(shards.length).padStart(5, '0')}.safetensors`);
+  shards.forEach((shard, i) => writeSafetensors(join(directory, names[i] ?? ''), shard, { format: 'pt' }));
+  const map = Object.fromEntries(shards.flatMap((shard, i) => shard.map((tensor) => [tensor.name, names[i]])));
+  writeJson(directory, 'model.safetensors.index.json', { metadata: { total_size: total }, weight_map: map });
+}
+
+/** The end of an example that makes a directory, when it is run by itself: `node FILE DIR SEED`. */
+export function makeFromCommand(url: string, otherwise: string, make: (directory: string, seed: number) => MadeCheckpoint): void {
+  if (process.argv[1] === undefined || url !== pathToFileURL(process.argv[1]).href) return;
+  const [directory = otherwise, seed = '1'] = process.argv.slice(2);
+  try {
+    const { parameters, written, directory: made } = make(directory, Number(seed));
+    console.log(`${made}: ${(parameters / 1e6).toFixed(2)} million parameters${written ? '' : ', made before'}`);
+  } catch (error) {
+    console.error(error instanceof OpabiniaError ? `opabinia: ${error.message}` : error);
+    process.exit(error instanceof OpabiniaError ? 1 : 2);
+  }
+}
