@@ -51,8 +51,8 @@ export function group(graph: Graph): Grouping {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }
-  const states = new Set(graph.updates.map((update) => update.state));
-  return { groups: sideBySide(groups, stored, states), joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
+  const alone = new Set([...graph.updates.map((update) => update.state), ...parts]);
+  return { groups: sideBySide(groups, stored, alone), joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */
@@ -71,11 +71,35 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
       continue;
     }
     if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
-    // A part that another part is computed from stays apart: no kernel may read the buffer it writes.
-    const parts = new Set(n.inputs.filter((x) => makes(x) && !n.inputs.some((y) => y !== x && dependsOn(y, new Set([x]), x.id))));
+    // A part that another part is computed from, or a kernel that makes another one, stays apart: no kernel may read the buffer it writes, and
+    // none may wait for all that is written to a buffer before something that it makes itself is.
+    const parts = new Set(n.inputs.filter((x) => {
+      if (!makes(x)) return false;
+      const later = reachedFrom(x, work);
+      return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id)));
+    }));
     if (parts.size === 0) continue;
     parts.forEach((p) => taken.add(p));
     placed.push({ join: n, parts });
   }
   return placed;
+}
+
+/** Everything that waits for a stored value: its readers in other kernels, with all that those make besides. */
+function reachedFrom(x: Node, work: Work): ReadonlySet<Node> {
+  const reached = new Set<Node>();
+  const own = work.owner.get(x);
+  const open = [x];
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    for (const reader of work.readers.get(node) ?? []) {
+      const group = work.owner.get(reader);
+      if (reached.has(reader) || (group !== undefined && group === own)) continue;
+      for (const next of group?.nodes ?? [reader]) {
+        if (reached.has(next)) continue;
+        reached.add(next);
+        open.push(next);
+      }
+    }
+  }
+  return reached;
 }

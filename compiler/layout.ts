@@ -34,8 +34,10 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
   function withPackedWeights(contract: Node): Node {
     const product = productOf(contract);
     const { b } = product;
+    // What is fixed has no symbols; two of them have no product.
+    if (!isFixed(b)) return contract;
     const columns = product.columns.reduce<Size>((n, a) => multiplySizes(n, a.size), 1);
-    if (!isFixed(b) || typeof columns !== 'number' || columns < fewestColumns) return contract;
+    if (typeof columns !== 'number' || columns < fewestColumns) return contract;
     const known = packed.get(b);
     const packing = packingOf(product, columns);
     const view = known ?? packedView(fromParameters(b), packing, contract);

@@ -2,7 +2,7 @@
 import { addSizes, sizeBound, type Axis, type Size } from '../dsl/axis.ts';
 import { dtypeBytes } from '../dsl/elements.ts';
 import type { Node } from '../dsl/graph.ts';
-import type { DType, JoinOp, SourceOp, ViewOp } from '../dsl/op.ts';
+import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../dsl/op.ts';
 import { computeType } from '../dsl/ops/map.ts';
 import { code, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
 import { OpabiniaError } from '../dsl/error.ts';
@@ -71,7 +71,10 @@ export class Lowering {
       case 'source': return this.#source(op, node, index, width);
       case 'map': {
         const type = typeOf(node.type.dtype, width);
-        const operands = node.inputs.map((x) => this.value(block, x, index, width));
+        const values = node.inputs.map((x) => this.value(block, x, index, width));
+        // WGSL refuses expressions of literals that overflow or have no value, and whole numbers over a literal 0: these become variables.
+        const isRefused = values.every(isLiteral) || node.inputs.some((x) => isInteger(x.type.dtype));
+        const operands = isRefused ? values.map((value) => (isLiteral(value) ? block.var('constant', value) : value)) : values;
         const { needs, text } = op.wgsl(operands.map((x) => splat(x, type)), type, node.attrs);
         return code(text, type, needs);
       }
@@ -246,6 +249,12 @@ export function canStoreVector(placement: Placement, index: IndexMap): boolean {
 /** An index on one lane of its vector. */
 export function onLane(index: Index, lane: number): Index {
   return substitute(index, quadName, constantIndex(lane));
+}
+
+/** True for an expression of literals alone. */
+function isLiteral({ text }: Code): boolean {
+  const names = text.match(/(?<![\w.])[A-Za-z_]\w*/g) ?? [];
+  return names.every((name) => /^(vec[234]\w?|[fiu]32|f16|bool|true|false)$/.test(name));
 }
 
 function clampedQuarter(index: Index, size: Index): Index {

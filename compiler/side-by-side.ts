@@ -12,9 +12,10 @@ const mostTensors = 8;
 
 /**
  * Groups of equal depth cannot depend on one another, directly or through what is merged beside them: every way from one kernel to another goes
- * deeper. Kernels that read a state stay alone, because they must also run before what writes it.
+ * deeper. `alone`: states, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
+ * more than it reads, so it is left as it is.
  */
-export function sideBySide(groups: readonly Group[], stored: ReadonlySet<Node>, states: ReadonlySet<Node>): readonly Group[] {
+export function sideBySide(groups: readonly Group[], stored: ReadonlySet<Node>, alone: ReadonlySet<Node>): readonly Group[] {
   const maker = new Map<Node, Group>(groups.flatMap((group) => group.roots.map((root): [Node, Group] => [root, group])));
   const reads = new Map(groups.map((group) => [group, readsOf(group, stored)]));
   const depths = new Map<Group, number>();
@@ -32,7 +33,7 @@ export function sideBySide(groups: readonly Group[], stored: ReadonlySet<Node>, 
   for (const group of groups) {
     if (group.template !== 'rows') continue;
     const own = reads.get(group) ?? new Set();
-    if ([...own].some((node) => states.has(node))) continue;
+    if ([...own, ...group.roots].some((node) => alone.has(node))) continue;
     const key = `${depthOf(group)} ${shapeOf(group)}`;
     const tensors = own.size + group.roots.length;
     const last = open.get(key);
