@@ -40,7 +40,8 @@ function find(node: Node, r: Rewriter): Found | undefined {
     const second = roles(weights.type, value.type, node.type);
     if (namesOf(first.columns).join() !== keyAxis || namesOf(second.sum).join() !== keyAxis || query.type.axes.some((axis) => axis.name === keyAxis)) return undefined;
     const taken = new Set([...namesOf(query.type.axes), ...namesOf(scores.type.axes), ...namesOf(node.type.axes), ...namesOf(value.type.axes), ...namesOf(key.type.axes)]);
-    return { weights, scores, query, keyAxis, keys: projections(key, keyAxis, taken, r), values: projections(value, keyAxis, taken, r), first, second };
+    const [keys, values] = [projections(key, keyAxis, taken, r), projections(value, keyAxis, taken, r)];
+    return keys === undefined || values === undefined ? undefined : { weights, scores, query, keyAxis, keys, values, first, second };
   }
   return undefined;
 }

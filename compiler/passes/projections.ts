@@ -1,5 +1,5 @@
 // Keys or values as attention reads them: along the key axis a concatenation of parts, each perhaps a product with fixed weights.
-import { sizeBound, type Axis, type Size } from '../../dsl/axis.ts';
+import { axisOf, type Axis, type Size } from '../../dsl/axis.ts';
 import type { Node } from '../../dsl/graph.ts';
 import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
 import { isFixed } from '../fixed.ts';
@@ -39,14 +39,17 @@ export interface Projection {
 /** How one rearrange shows the axes of its operand: each split into these elementary axes, all of which stand alone in the result. */
 type Shown = (axis: Axis) => readonly { readonly part: string; readonly name: string; readonly size: Size }[] | undefined;
 
-/** `taken`: names that summed axes must not have; those given are added. */
-export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts {
+/** `taken`: names that summed axes must not have; those given are added. Undefined where the number of tokens of a part is a symbol's. */
+export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts | undefined {
   const [under] = node.inputs;
   const view = node.op === rearrange && under !== undefined ? { x: under, attrs: node.attrs as unknown as RearrangeAttrs } : undefined;
   const inner = view === undefined ? node : view.x;
   const shown: Shown = view === undefined ? (axis) => [{ part: axis.name, name: axis.name, size: axis.size }] : (axis) => shownBy(view.attrs, view.x, axis);
   const key = inner.type.axes.find((axis) => { const [only, ...more] = shown(axis) ?? []; return only?.name === keyAxis && more.length === 0; });
-  if (key === undefined) return { parts: [{ node, size: tokens(node, keyAxis), projection: undefined }], along: keyAxis, shown: (x) => x };
+  if (key === undefined) {
+    const size = tokens(node, keyAxis);
+    return size === undefined ? undefined : { parts: [{ node, size, projection: undefined }], along: keyAxis, shown: (x) => x };
+  }
   const keyPart = shown(key)?.[0]?.part ?? keyAxis;
   const nodes = inner.op.kind === 'join' && inner.attrs['axis'] === key.name ? inner.inputs : [inner];
   const again = (x: Node): Node => {
@@ -54,10 +57,19 @@ export function projections(node: Node, keyAxis: string, taken: Set<string>, r: 
     const own = x.type.axes.find((axis) => axis.name === key.name);
     return r.make(rearrange, [x], { ...node.attrs, sizes: { ...view.attrs.sizes, ...(own === undefined ? {} : { [keyPart]: own.size }) } });
   };
-  return { parts: nodes.map((part) => ({ node: part, size: tokens(part, key.name), projection: projectionOf(part, shown, taken, r) })), along: key.name, shown: again };
+  const parts: Part[] = [];
+  for (const part of nodes) {
+    const size = tokens(part, key.name);
+    if (size === undefined) return undefined;
+    parts.push({ node: part, size, projection: projectionOf(part, shown, taken, r) });
+  }
+  return { parts, along: key.name, shown: again };
 }
 
-const tokens = (node: Node, name: string): number => node.type.axes.filter((axis) => axis.name === name).reduce((_, axis) => sizeBound(axis.size), 1);
+function tokens(node: Node, name: string): number | undefined {
+  const size = axisOf(node.type.axes, name)?.size;
+  return typeof size === 'number' ? size : undefined;
+}
 
 function shownBy({ split, merge, sizes }: RearrangeAttrs, x: Node, axis: Axis): ReturnType<Shown> {
   const parts = split[x.type.axes.findIndex((own) => own.name === axis.name)] ?? [];
