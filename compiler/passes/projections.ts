@@ -4,7 +4,7 @@ import type { Node } from '../../dsl/graph.ts';
 import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
 import { isFixed } from '../fixed.ts';
 import { asProduct } from '../product.ts';
-import { axesWithin, namesOf, type Rewriter } from '../rewriter.ts';
+import { axesWithin, type Rewriter } from '../rewriter.ts';
 
 export interface Parts {
   readonly parts: readonly Part[];
@@ -36,8 +36,15 @@ export interface Projection {
   shownColumns(x: Node): Node;
 }
 
-/** How one rearrange shows the axes of its operand: each split into these elementary axes, all of which stand alone in the result. */
-type Shown = (axis: Axis) => readonly { readonly part: string; readonly name: string; readonly size: Size }[] | undefined;
+/** An elementary axis of a rearrange that stands alone in its result. */
+interface Piece {
+  readonly part: string;
+  readonly name: string;
+  readonly size: Size;
+}
+
+/** How one rearrange shows an axis of its operand; undefined where it merges some of it with others. */
+type Shown = (axis: Axis) => readonly Piece[] | undefined;
 
 /** `taken`: names that summed axes must not have; those given are added. Undefined where the number of tokens of a part is a symbol's. */
 export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts | undefined {
@@ -45,6 +52,7 @@ export function projections(node: Node, keyAxis: string, taken: Set<string>, r: 
   const view = node.op === rearrange && under !== undefined ? { x: under, attrs: node.attrs as unknown as RearrangeAttrs } : undefined;
   const inner = view === undefined ? node : view.x;
   const shown: Shown = view === undefined ? (axis) => [{ part: axis.name, name: axis.name, size: axis.size }] : (axis) => shownBy(view.attrs, view.x, axis);
+  for (const part of view?.attrs.split.flat() ?? []) taken.add(part);
   const key = inner.type.axes.find((axis) => { const [only, ...more] = shown(axis) ?? []; return only?.name === keyAxis && more.length === 0; });
   if (key === undefined) {
     const size = tokens(node, keyAxis);
@@ -71,7 +79,7 @@ function tokens(node: Node, name: string): number | undefined {
   return typeof size === 'number' ? size : undefined;
 }
 
-function shownBy({ split, merge, sizes }: RearrangeAttrs, x: Node, axis: Axis): ReturnType<Shown> {
+function shownBy({ split, merge, sizes }: RearrangeAttrs, x: Node, axis: Axis): readonly Piece[] | undefined {
   const parts = split[x.type.axes.findIndex((own) => own.name === axis.name)] ?? [];
   const names = parts.flatMap((part) => {
     const alone = merge.find((merged) => merged.parts.length === 1 && merged.parts[0] === part);
@@ -90,28 +98,34 @@ function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter)
   if (node === undefined || product === undefined || [node, part].some((n) => r.leaves(n) || r.readers(n).length > 1)) return undefined;
   const { roles: { batch, rows, columns, sum }, x, weights } = product;
   if (batch.length > 0 || (bias !== undefined && (!isFixed(bias) || !axesWithin(bias.type.axes, columns)))) return undefined;
-  // A part's rows may differ in size from the joined axis, so only names are taken from how the whole is shown.
-  const rowNames = rows.map((row) => shown(row) ?? []);
-  const columnNames = columns.map((column) => shown(column));
-  if (!rowNames.every((names) => names.length === 1) || !columnNames.every((names) => names !== undefined)) return undefined;
-  const fresh = sum.map((axis) => {
+  const summed = fresh(sum, taken);
+  const pieces = new Map<string, readonly Piece[]>();
+  for (const axis of [...rows, ...columns]) {
+    const own = shown(axis);
+    if (own === undefined || (rows.includes(axis) && own.length !== 1)) return undefined;
+    // How the whole is shown gives a row its name only: along the key axis a part is shorter.
+    pieces.set(axis.name, rows.includes(axis) ? own.map((piece) => ({ ...piece, size: axis.size })) : own);
+  }
+  for (const [axis, piece] of summed) pieces.set(axis.name, [piece]);
+  const named = (axes: readonly Axis[]): readonly Axis[] => axes.flatMap((axis) => (pieces.get(axis.name) ?? []).map(({ name, size }) => ({ name, size })));
+  const split = (y: Node): Node => splitInto(y, (axis) => pieces.get(axis.name) ?? [], r);
+  return { product: node, x: split(x), weights: split(weights), bias, shownColumns: split, rows: named(rows), columns: named(columns), sum: named(sum) };
+}
+
+/** Summed axes with names that nothing else has. */
+function fresh(sum: readonly Axis[], taken: Set<string>): ReadonlyMap<Axis, Piece> {
+  return new Map(sum.map((axis) => {
     let name = axis.name;
     while (taken.has(name)) name = `${name}_in`;
     taken.add(name);
-    return { name, size: axis.size };
-  });
-  const nameOf = new Map([...rows.map((row, i): [string, string] => [row.name, rowNames[i]?.[0]?.name ?? row.name]), ...sum.map((axis, i): [string, string] => [axis.name, fresh[i]?.name ?? axis.name])]);
-  const split = (y: Node): Node => {
-    const pieces = y.type.axes.map((axis) => shown(axis) ?? []);
-    const ofSum = (axis: Axis) => { const i = sum.findIndex((s) => s.name === axis.name); return i < 0 ? undefined : fresh[i]; };
-    const parts = y.type.axes.map((axis, i) => { const own = ofSum(axis); return own === undefined ? (pieces[i] ?? []) : [{ part: own.name, name: own.name, size: own.size }]; });
-    if (parts.every((list, i) => list.length === 1 && list[0]?.name === y.type.axes[i]?.name)) return y;
-    return r.make(rearrange, [y], { split: parts.map((list) => list.map((p) => p.part)), merge: parts.flat().map((p) => ({ name: p.name, parts: [p.part] })), sizes: Object.fromEntries(parts.flat().map((p) => [p.part, p.size])) });
-  };
-  const names = namesOf(x.type.axes);
-  return {
-    product: node, x: r.relabel(x, names, names.map((name) => nameOf.get(name) ?? name)), weights: split(weights), bias, shownColumns: split,
-    rows: rows.map((row) => ({ name: nameOf.get(row.name) ?? row.name, size: row.size })),
-    columns: columnNames.flatMap((list) => (list ?? []).map(({ name, size }) => ({ name, size }))), sum: fresh,
-  };
+    return [axis, { part: name, name, size: axis.size }];
+  }));
+}
+
+/** Each axis as its pieces, in place; the node itself where nothing changes. */
+function splitInto(y: Node, piecesOf: (axis: Axis) => readonly Piece[], r: Rewriter): Node {
+  const pieces = y.type.axes.map(piecesOf);
+  if (pieces.every((list, i) => list.length === 1 && list[0]?.name === y.type.axes[i]?.name)) return y;
+  const all = pieces.flat();
+  return r.make(rearrange, [y], { split: pieces.map((list) => list.map(({ part }) => part)), merge: all.map(({ part, name }) => ({ name, parts: [part] })), sizes: Object.fromEntries(all.map(({ part, size }) => [part, size])) });
 }
