@@ -7,7 +7,7 @@ import { broadcast } from '../../dsl/ops/view.ts';
 import { isFixed } from '../fixed.ts';
 import { isWidening } from '../load-time.ts';
 import type { RulePass } from '../pass.ts';
-import { asProduct, peel, productOf, type Product } from '../product.ts';
+import { asProduct, peel, productOf, type Product } from './product.ts';
 import { axesWithin, namesOf, sameAxes, type Rewriter } from '../rewriter.ts';
 import type { Rule } from '../rules.ts';
 import { broadcastRules } from './broadcasts.ts';

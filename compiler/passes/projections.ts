@@ -3,7 +3,7 @@ import { axisOf, type Axis, type Size } from '../../dsl/axis.ts';
 import type { Node } from '../../dsl/graph.ts';
 import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
 import { isFixed } from '../fixed.ts';
-import { asProduct } from '../product.ts';
+import { asProduct } from './product.ts';
 import { axesWithin, type Rewriter } from '../rewriter.ts';
 
 export interface Parts {

@@ -4,7 +4,7 @@ import { order, roots, type Builder, type Graph, type Node, type Origin } from '
 import { isFixed } from '../fixed.ts';
 import { layerOf } from '../layer.ts';
 import { mapGraph, must, readersOf, type GraphPass } from '../pass.ts';
-import { asProduct, type Product } from '../product.ts';
+import { asProduct, type Product } from './product.ts';
 import { namesOf, Rewriter, sameAxes } from '../rewriter.ts';
 import { scalarValue } from '../rules.ts';
 

@@ -1,10 +1,10 @@
 // A contraction seen as activations times weights, for the rules that move work to the weights.
-import type { Node } from '../dsl/graph.ts';
-import { roles, type Roles } from '../dsl/ops/contract.ts';
-import { isFloat } from '../dsl/op.ts';
-import { isFixed } from './fixed.ts';
-import { renaming } from './passes/rearrangement.ts';
-import { namesOf, type Rewriter } from './rewriter.ts';
+import type { Node } from '../../dsl/graph.ts';
+import { roles, type Roles } from '../../dsl/ops/contract.ts';
+import { isFloat } from '../../dsl/op.ts';
+import { isFixed } from '../fixed.ts';
+import { renaming } from './rearrangement.ts';
+import { namesOf, type Rewriter } from '../rewriter.ts';
 
 export interface Product {
   readonly node: Node;
