@@ -51,7 +51,7 @@ export function group(graph: Graph): Grouping {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }
-  const alone = new Set([...graph.updates.map((update) => update.state), ...parts]);
+  const alone = new Set([...graph.updates.map((update) => update.state), ...direct.map((update) => update.value), ...parts]);
   return { groups: sideBySide(groups, stored, alone), joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
 }
 

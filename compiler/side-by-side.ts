@@ -12,7 +12,7 @@ const mostTensors = 8;
 
 /**
  * Groups of equal depth cannot depend on one another, directly or through what is merged beside them: every way from one kernel to another goes
- * deeper. `alone`: states, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
+ * deeper. `alone`: states, what is written straight into one, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
  * more than it reads, so it is left as it is.
  */
 export function sideBySide(groups: readonly Group[], stored: ReadonlySet<Node>, alone: ReadonlySet<Node>): readonly Group[] {
