@@ -33,10 +33,25 @@ export interface Judged {
  */
 export type Plain =
   | { readonly op: 'linear'; readonly rows: number; readonly from: number; readonly to: number }
-  | { readonly op: 'heads'; readonly heads: number; readonly rows: number; readonly keys: number; readonly size: number }
+  | {
+      readonly op: 'heads';
+      readonly heads: number;
+      readonly rows: number;
+      readonly keys: number;
+      readonly size: number;
+    }
   | { readonly op: 'attention'; readonly heads: number; readonly rows: number; readonly size: number }
   | { readonly op: 'layerNorm' | 'softmax' | 'geluBiasResidual'; readonly rows: number; readonly columns: number }
-  | { readonly op: 'conv'; readonly side: number; readonly from: number; readonly to: number; readonly kernel: number; readonly stride: number; readonly padding: number; readonly depthwise: boolean };
+  | {
+      readonly op: 'conv';
+      readonly side: number;
+      readonly from: number;
+      readonly to: number;
+      readonly kernel: number;
+      readonly stride: number;
+      readonly padding: number;
+      readonly depthwise: boolean;
+    };
 
 export interface BenchCase {
   /** As in `--only`; a word of it selects too. */
@@ -76,7 +91,9 @@ export interface TensorFacts {
 
 /** The inputs of a graph of fixed sizes, in the order of its nodes. */
 export function inputFacts(graph: Graph): readonly TensorFacts[] {
-  return order(graph).filter((node) => roleOf(node) === 'input').map((node) => facts(String(node.attrs['name']), node));
+  return order(graph)
+    .filter((node) => roleOf(node) === 'input')
+    .map((node) => facts(String(node.attrs['name']), node));
 }
 
 export function outputFacts(graph: Graph): readonly TensorFacts[] {
@@ -84,7 +101,11 @@ export function outputFacts(graph: Graph): readonly TensorFacts[] {
 }
 
 function facts(name: string, node: Node): TensorFacts {
-  return { name, dtype: node.type.dtype, axes: node.type.axes.map((axis) => ({ name: axis.name, size: evaluateSize(axis.size, new Map()) })) };
+  return {
+    name,
+    dtype: node.type.dtype,
+    axes: node.type.axes.map((axis) => ({ name: axis.name, size: evaluateSize(axis.size, new Map()) })),
+  };
 }
 
 /** The leading corner of a row-major tensor. */
@@ -131,12 +152,15 @@ export function halves(values: Float32Array): Float16Array {
 /** Parameters of any path: uniform of deviation 1/√fan-in, norms' weights about 1. Rounded to f16 where the graph stores f16. */
 export function benchParams(dtype: 'f32' | 'f16' = 'f32'): ParamSource {
   return {
-    dtype, shape: () => undefined, names: () => undefined,
+    dtype,
+    shape: () => undefined,
+    names: () => undefined,
     read: (path, shape) => {
       const count = shape.reduce((product, size) => product * size, 1);
       const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
       const values = uniform(count, hash(path), shape.length >= 2 ? Math.sqrt(3 / Math.max(1, fanIn)) : 0.05);
-      if (shape.length === 1 && path.endsWith('weight')) for (let i = 0; i < count; i++) values[i] = (values[i] ?? 0) + 1;
+      if (shape.length === 1 && path.endsWith('weight'))
+        for (let i = 0; i < count; i++) values[i] = (values[i] ?? 0) + 1;
       if (dtype === 'f16') for (let i = 0; i < count; i++) values[i] = Math.f16round(values[i] ?? 0);
       return values;
     },

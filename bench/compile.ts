@@ -18,17 +18,38 @@ function median(numbers: readonly number[]): number {
 }
 
 // The largest first: its first round is what a newcomer waits for, with no function compiled by the engine yet.
-const rows = Object.entries(fullSize).reverse().flatMap(([name, build]) => [lavapipe, desktopGpu].map((profile) => {
-  const samples = Array.from({ length: rounds }, () => {
-    const traced = timed(build);
-    const compiled = timed(() => compile(traced.result, profile));
-    return { trace: traced.milliseconds, compile: compiled.milliseconds, graph: traced.result, plan: compiled.result };
-  });
-  const [first] = samples;
-  const plan = first?.plan;
-  const show = (x: number | undefined) => (x ?? NaN).toFixed(0);
-  return [name, profile.name, show(first?.trace), show(first?.compile), show(median(samples.map((s) => s.trace))), show(median(samples.map((s) => s.compile))), String(first === undefined ? 0 : order(first.graph).length), String(plan?.dispatches.length ?? 0), String(plan?.kernels.length ?? 0)];
-}));
+const rows = Object.entries(fullSize)
+  .reverse()
+  .flatMap(([name, build]) =>
+    [lavapipe, desktopGpu].map((profile) => {
+      const samples = Array.from({ length: rounds }, () => {
+        const traced = timed(build);
+        const compiled = timed(() => compile(traced.result, profile));
+        return {
+          trace: traced.milliseconds,
+          compile: compiled.milliseconds,
+          graph: traced.result,
+          plan: compiled.result,
+        };
+      });
+      const [first] = samples;
+      const plan = first?.plan;
+      const show = (x: number | undefined) => (x ?? NaN).toFixed(0);
+      return [
+        name,
+        profile.name,
+        show(first?.trace),
+        show(first?.compile),
+        show(median(samples.map((s) => s.trace))),
+        show(median(samples.map((s) => s.compile))),
+        String(first === undefined ? 0 : order(first.graph).length),
+        String(plan?.dispatches.length ?? 0),
+        String(plan?.kernels.length ?? 0),
+      ];
+    }),
+  );
 
-const numbers = ['trace, ms', 'compile, ms', 'trace again', 'compile again', 'nodes', 'dispatches', 'kernels'].map((title) => ({ title, align: 'right' as const }));
+const numbers = ['trace, ms', 'compile, ms', 'trace again', 'compile again', 'nodes', 'dispatches', 'kernels'].map(
+  (title) => ({ title, align: 'right' as const }),
+);
 console.log(formatTable([{ title: 'graph' }, { title: 'profile' }, ...numbers], rows));

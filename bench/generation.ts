@@ -22,11 +22,19 @@ export async function measureGeneration(device: Device, answers: number, tokens:
       const one = async () => {
         const asked = performance.now();
         const steps: number[] = [];
-        const answer = session.answer({ text: 'What is in this picture?', images: [photo] }, { maxNewTokens: tokens, onToken: () => steps.push(performance.now()) });
+        const answer = session.answer(
+          { text: 'What is in this picture?', images: [photo] },
+          { maxNewTokens: tokens, onToken: () => steps.push(performance.now()) },
+        );
         let next = await answer.next();
         while (next.done !== true) next = await answer.next();
         const [first = NaN, last = NaN] = [steps[0], steps.at(-1)];
-        return { tokens: next.value.tokens, whole: last - asked, toFirst: first - asked, perSecond: steps.length > 1 ? (1000 * (steps.length - 1)) / (last - first) : NaN };
+        return {
+          tokens: next.value.tokens,
+          whole: last - asked,
+          toFirst: first - asked,
+          perSecond: steps.length > 1 ? (1000 * (steps.length - 1)) / (last - first) : NaN,
+        };
       };
       const cold = await one();
       const warm: Awaited<ReturnType<typeof one>>[] = [];
@@ -36,8 +44,12 @@ export async function measureGeneration(device: Device, answers: number, tokens:
         warm.push(answer);
       }
       return {
-        cold: cold.whole, deviceBytes, tokens: cold.tokens.length,
-        whole: warm.map((answer) => answer.whole), toFirst: warm.map((answer) => answer.toFirst), perSecond: warm.map((answer) => answer.perSecond),
+        cold: cold.whole,
+        deviceBytes,
+        tokens: cold.tokens.length,
+        whole: warm.map((answer) => answer.whole),
+        toFirst: warm.map((answer) => answer.toFirst),
+        perSecond: warm.map((answer) => answer.perSecond),
       };
     } finally {
       session.dispose();

@@ -101,31 +101,58 @@ export class Race {
       const ready = await this.#enter(peer, process, name, judgement);
       if ('status' in ready) results.set(peer, ready);
       else runners.push(ready);
-      this.#options.report(`  ${peer}: ${'status' in ready ? `${ready.status}: ${ready.message.split('\n')[0] ?? ''}` : `right to ${ready.error.relative.toExponential(1)}, first run ${ready.first.toFixed(0)} ms`}`);
+      this.#options.report(
+        `  ${peer}: ${'status' in ready ? `${ready.status}: ${ready.message.split('\n')[0] ?? ''}` : `right to ${ready.error.relative.toExponential(1)}, first run ${ready.first.toFixed(0)} ms`}`,
+      );
     }
     for (const [peer, result] of await this.#takeTurns(runners)) results.set(peer, result);
     for (const process of this.#peers.values()) if (process.running) await process.drop().catch(() => process.stop());
-    for (const { path } of await Promise.all([...this.#models.values()].map((model) => model.catch(() => ({ path: '' }))))) if (path !== '') rmSync(path, { force: true });
+    for (const { path } of await Promise.all(
+      [...this.#models.values()].map((model) => model.catch(() => ({ path: '' }))),
+    ))
+      if (path !== '') rmSync(path, { force: true });
     this.#models.clear();
-    return { name, about, flops: judgement.flops, bytes: judgement.bytes, peers: Object.fromEntries(peers.flatMap((peer) => (results.get(peer) === undefined ? [] : [[peer, results.get(peer)]]))) as CaseResult['peers'] };
+    return {
+      name,
+      about,
+      flops: judgement.flops,
+      bytes: judgement.bytes,
+      peers: Object.fromEntries(
+        peers.flatMap((peer) => (results.get(peer) === undefined ? [] : [[peer, results.get(peer)]])),
+      ) as CaseResult['peers'],
+    };
   }
 
   /** Whole answers of our own runtime; that their tokens are the interpreter's is what test/gpu/generate.test.ts holds. */
   async #generation(): Promise<CaseResult['peers']> {
     const { scale, peers, patience, report } = this.#options;
     const ours = this.#peers.get('ours');
-    const others = peers.filter((peer) => peer !== 'ours').map((peer) => [peer, { status: 'left', message: 'it has no loop over tokens and towers' }] as const);
+    const others = peers
+      .filter((peer) => peer !== 'ours')
+      .map((peer) => [peer, { status: 'left', message: 'it has no loop over tokens and towers' }] as const);
     if (ours === undefined) return Object.fromEntries(others);
     try {
       if (!ours.running) await ours.open();
       const settled = await ours.settle();
-      const { cold, whole, toFirst, perSecond, tokens, deviceBytes } = await ours.generate(scale === 'quick' ? 1 : 5, scale === 'quick' ? 4 : 32, 2 * patience);
+      const { cold, whole, toFirst, perSecond, tokens, deviceBytes } = await ours.generate(
+        scale === 'quick' ? 1 : 5,
+        scale === 'quick' ? 4 : 32,
+        2 * patience,
+      );
       const peak = settled ? await ours.peak() : undefined;
       report(`  ours: first answer ${cold.toFixed(0)} ms`);
       const result: Measured = {
-        status: 'measured', time: spreadOf(whole), first: cold, deviceBytes, ...(peak === undefined ? {} : { processPeak: peak }),
+        status: 'measured',
+        time: spreadOf(whole),
+        first: cold,
+        deviceBytes,
+        ...(peak === undefined ? {} : { processPeak: peak }),
         rates: { 'ms to the first token': spreadOf(toFirst).median, 'tokens/s after it': spreadOf(perSecond).median },
-        notes: [`${tokens} tokens`, 'inputs from the host', "tokens against the interpreter's: test/gpu/generate.test.ts"],
+        notes: [
+          `${tokens} tokens`,
+          'inputs from the host',
+          "tokens against the interpreter's: test/gpu/generate.test.ts",
+        ],
       };
       return Object.fromEntries([['ours', result], ...others]);
     } catch (error) {
@@ -148,11 +175,26 @@ export class Race {
     if (!('status' in fused)) return fused;
     const plain = await this.#try(name, process, caseName, judgement, 'plain');
     if ('status' in plain) return fused;
-    return { ...plain, prepared: { ...plain.prepared, notes: [...plain.prepared.notes, `as plain operators; fused ones: ${fused.status}: ${fused.message.split('\n')[0] ?? ''}`] } };
+    return {
+      ...plain,
+      prepared: {
+        ...plain.prepared,
+        notes: [
+          ...plain.prepared.notes,
+          `as plain operators; fused ones: ${fused.status}: ${fused.message.split('\n')[0] ?? ''}`,
+        ],
+      },
+    };
   }
 
   /** Loads the case, runs it once, compares the results. */
-  async #try(name: PeerName, process: PeerProcess, caseName: string, judgement: Judgement, form: 'fused' | 'plain' | undefined): Promise<Runner | Missed> {
+  async #try(
+    name: PeerName,
+    process: PeerProcess,
+    caseName: string,
+    judgement: Judgement,
+    form: 'fused' | 'plain' | undefined,
+  ): Promise<Runner | Missed> {
     const { scale, patience } = this.#options;
     try {
       const model = form === undefined ? undefined : await this.#model(caseName, form);
@@ -164,9 +206,23 @@ export class Race {
       const bound = bounds[judgement.dtype];
       if (!(error.relative <= bound)) {
         await process.drop();
-        return { status: 'wrong', message: `relative error ${error.relative.toExponential(1)} against f64, over ${bound}` };
+        return {
+          status: 'wrong',
+          message: `relative error ${error.relative.toExponential(1)} against f64, over ${bound}`,
+        };
       }
-      return { process, name, times: [], first: prepared.first ?? run, warm: run, prepared, error, spent: 0, peak: undefined, settled: await process.settle() };
+      return {
+        process,
+        name,
+        times: [],
+        first: prepared.first ?? run,
+        warm: run,
+        prepared,
+        error,
+        spent: 0,
+        peak: undefined,
+        settled: await process.settle(),
+      };
     } catch (error) {
       const message = messageOf(error);
       if (process.running) await process.drop().catch(() => process.stop());
@@ -177,7 +233,11 @@ export class Race {
   #model(name: string, form: 'fused' | 'plain'): Promise<Model> {
     const known = this.#models.get(form);
     if (known !== undefined) return known;
-    const made = this.#judge.export({ name, scale: this.#options.scale }, join(this.#folder, `${name}-${form}.onnx`), form === 'plain');
+    const made = this.#judge.export(
+      { name, scale: this.#options.scale },
+      join(this.#folder, `${name}-${form}.onnx`),
+      form === 'plain',
+    );
     this.#models.set(form, made);
     return made;
   }
@@ -193,7 +253,8 @@ export class Race {
         const warm = runner.times.length > 0 ? spreadOf(runner.times).median : runner.warm;
         // The first round tells how long a warm run takes; then a run more is made only when it fits.
         if (round > 0 && (runner.spent + warm) / 1000 > budget) continue;
-        const runs = scale === 'quick' || round === 0 ? 1 : Math.min(20, Math.max(1, Math.round(turnMilliseconds / warm)));
+        const runs =
+          scale === 'quick' || round === 0 ? 1 : Math.min(20, Math.max(1, Math.round(turnMilliseconds / warm)));
         try {
           const times = await runner.process.time(runs, patience);
           runner.times.push(...times);
@@ -212,18 +273,26 @@ export class Race {
 function measuredOf({ times, first, prepared, error, peak }: Runner): Measured {
   const { dispatches, deviceBytes, notes } = prepared;
   return {
-    status: 'measured', time: spreadOf(times), first, error, notes: [...notes],
-    ...(dispatches === undefined ? {} : { dispatches }), ...(deviceBytes === undefined ? {} : { deviceBytes }), ...(peak === undefined ? {} : { processPeak: peak }),
+    status: 'measured',
+    time: spreadOf(times),
+    first,
+    error,
+    notes: [...notes],
+    ...(dispatches === undefined ? {} : { dispatches }),
+    ...(deviceBytes === undefined ? {} : { deviceBytes }),
+    ...(peak === undefined ? {} : { processPeak: peak }),
   };
 }
 
 /** Of the corner that the judge worked out. */
 function errorOf(outputs: Readonly<Record<string, Float32Array>>, judgement: Judgement, peer: PeerName): Deviation {
-  return judgement.outputs.map(({ name, sizes, part, values }) => {
-    const got = outputs[name];
-    if (got === undefined) throw new Error(`${peer} gives no output '${name}'`);
-    return deviationOf(corner(got, sizes, part), values);
-  }).reduce(worse);
+  return judgement.outputs
+    .map(({ name, sizes, part, values }) => {
+      const got = outputs[name];
+      if (got === undefined) throw new Error(`${peer} gives no output '${name}'`);
+      return deviationOf(corner(got, sizes, part), values);
+    })
+    .reduce(worse);
 }
 
 function messageOf(error: unknown): string {

@@ -21,7 +21,9 @@ export function reportOf(all: readonly Results[]): Report {
   const charts = new Map<string, string>();
   const sections = all.map((results) => {
     const base = resultsName(results).split('_')[0] ?? 'adapter';
-    const peers = [...new Set(results.cases.flatMap((one) => Object.keys(one.peers)))].filter((peer) => peer !== 'ours');
+    const peers = [...new Set(results.cases.flatMap((one) => Object.keys(one.peers)))].filter(
+      (peer) => peer !== 'ours',
+    );
     const pictures = peers.flatMap((peer) => {
       const chart = ratioChart(results, peer);
       if (chart === '') return [];
@@ -29,7 +31,13 @@ export function reportOf(all: readonly Results[]): Report {
       charts.set(name, chart);
       return [`![time of ${peer} over ours](${chartFolder}/${name})`];
     });
-    return [`## ${results.adapter}`, aboutRun(results), summary(results, peers), ...pictures, raceMarkdown(results)].join('\n\n');
+    return [
+      `## ${results.adapter}`,
+      aboutRun(results),
+      summary(results, peers),
+      ...pictures,
+      raceMarkdown(results),
+    ].join('\n\n');
   });
   return { markdown: `${[preface, ...sections].join('\n\n')}\n`, charts };
 }
@@ -42,7 +50,9 @@ FLOPs are those of the graph as written, bytes those that any implementation mov
 *error* is relative, against the interpreter in f64. Cases that we lose are in the table like the others.`;
 
 function aboutRun({ driver, date, commit, machine, versions, ...results }: Results): string {
-  const peers = Object.entries(versions).map(([name, version]) => `${name} (${version})`).join(', ');
+  const peers = Object.entries(versions)
+    .map(([name, version]) => `${name} (${version})`)
+    .join(', ');
   return [
     `${date.slice(0, 10)}, commit ${commit ?? 'unknown'}; driver ${driver}; ${machine.cpu}, ${machine.cores} cores, ${(machine.memory / 2 ** 30).toFixed(0)} GiB, ${machine.platform}, Node ${machine.node}, load ${machine.load.toFixed(1)} at the end.`,
     `Peers: ${peers}. Roofline: ${rooflineText({ driver, date, commit, machine, versions, ...results })}.`,
@@ -50,13 +60,15 @@ function aboutRun({ driver, date, commit, machine, versions, ...results }: Resul
 }
 
 function summary(results: Results, peers: readonly string[]): string {
-  return peers.map((peer) => {
-    const ratios = results.cases.flatMap((one) => ratioTo(one, peer) ?? []);
-    if (ratios.length === 0) return `- ${peer}: nothing measured.`;
-    const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
-    const lost = ratios.filter((ratio) => ratio < 1).length;
-    return `- ${peer}: geometric mean ${printRatio(mean)} over ${ratios.length} cases, from ${printRatio(Math.min(...ratios))} to ${printRatio(Math.max(...ratios))}; ${lost === 0 ? 'none lost' : `${lost} lost`}.`;
-  }).join('\n');
+  return peers
+    .map((peer) => {
+      const ratios = results.cases.flatMap((one) => ratioTo(one, peer) ?? []);
+      if (ratios.length === 0) return `- ${peer}: nothing measured.`;
+      const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+      const lost = ratios.filter((ratio) => ratio < 1).length;
+      return `- ${peer}: geometric mean ${printRatio(mean)} over ${ratios.length} cases, from ${printRatio(Math.min(...ratios))} to ${printRatio(Math.max(...ratios))}; ${lost === 0 ? 'none lost' : `${lost} lost`}.`;
+    })
+    .join('\n');
 }
 
 /** Writes the page and its charts, and gives their paths. */

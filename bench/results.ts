@@ -8,7 +8,13 @@ import { OpabiniaError } from '../dsl/error.ts';
 export const schemaNumber = 1;
 
 const deviation = z.object({ largest: z.number(), relative: z.number() });
-const spread = z.object({ count: z.int(), least: z.number(), lower: z.number(), median: z.number(), upper: z.number() });
+const spread = z.object({
+  count: z.int(),
+  least: z.number(),
+  lower: z.number(),
+  median: z.number(),
+  upper: z.number(),
+});
 
 const measured = z.object({
   status: z.literal('measured'),
@@ -54,7 +60,14 @@ const results = z.object({
   adapter: z.string(),
   driver: z.string(),
   software: z.boolean(),
-  machine: z.object({ cpu: z.string(), cores: z.int(), memory: z.number(), platform: z.string(), node: z.string(), load: z.number() }),
+  machine: z.object({
+    cpu: z.string(),
+    cores: z.int(),
+    memory: z.number(),
+    platform: z.string(),
+    node: z.string(),
+    load: z.number(),
+  }),
   /** Version of each peer. */
   versions: z.record(z.string(), z.string()),
   roofline: z.object({ flopsPerSecond: z.number(), bytesPerSecond: z.number() }),
@@ -77,22 +90,38 @@ export function parseResults(text: string, name: string): Results {
   const schema = typeof json === 'object' && json !== null && 'schema' in json ? json.schema : undefined;
   if (schema !== schemaNumber) {
     const has = schema === undefined ? 'no schema number' : `schema ${JSON.stringify(schema)}`;
-    throw new OpabiniaError(`${name} has ${has}; this version reads schema ${schemaNumber}`, { op: 'bench', advice: 'run the benchmark again, or check out the commit that wrote it' });
+    throw new OpabiniaError(`${name} has ${has}; this version reads schema ${schemaNumber}`, {
+      op: 'bench',
+      advice: 'run the benchmark again, or check out the commit that wrote it',
+    });
   }
   const parsed = results.safeParse(json);
-  if (!parsed.success) throw new OpabiniaError(`${name} is no results file: ${z.prettifyError(parsed.error)}`, { op: 'bench', advice: 'run the benchmark again' });
+  if (!parsed.success)
+    throw new OpabiniaError(`${name} is no results file: ${z.prettifyError(parsed.error)}`, {
+      op: 'bench',
+      advice: 'run the benchmark again',
+    });
   return parsed.data;
 }
 
 /** `nvidia-h100_580.65_2026-11-24T10-00-00.json` */
 export function resultsName({ adapter, driver, date }: Pick<Results, 'adapter' | 'driver' | 'date'>): string {
-  const plain = (text: string) => text.toLowerCase().replaceAll(/[^a-z0-9.]+/g, '-').replaceAll(/^-+|-+$/g, '').slice(0, 60);
+  const plain = (text: string) =>
+    text
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9.]+/g, '-')
+      .replaceAll(/^-+|-+$/g, '')
+      .slice(0, 60);
   return `${plain(adapter)}_${plain(driver)}_${date.slice(0, 19).replaceAll(':', '-')}.json`;
 }
 
 /** Writes indented JSON and gives its path. Throws `OpabiniaError` for results that measure nothing. */
 export function fileResults(folder: string, value: Results): string {
-  if (value.quick) throw new OpabiniaError('a quick run measures nothing and is not filed', { op: 'bench', advice: 'run without --quick, or give --json FILE' });
+  if (value.quick)
+    throw new OpabiniaError('a quick run measures nothing and is not filed', {
+      op: 'bench',
+      advice: 'run without --quick, or give --json FILE',
+    });
   mkdirSync(folder, { recursive: true });
   const path = join(folder, resultsName(value));
   writeFileSync(path, `${JSON.stringify(value, undefined, 1)}\n`);
@@ -102,7 +131,9 @@ export function fileResults(folder: string, value: Results): string {
 /** The newest results of each adapter, newest first. */
 export function newestResults(folder: string): readonly Results[] {
   const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
-  const all = names.map((name) => parseResults(readFileSync(join(folder, name), 'utf8'), name)).sort((a, b) => (a.date < b.date ? 1 : -1));
+  const all = names
+    .map((name) => parseResults(readFileSync(join(folder, name), 'utf8'), name))
+    .sort((a, b) => (a.date < b.date ? 1 : -1));
   const seen = new Set<string>();
   return all.filter(({ adapter }) => !seen.has(adapter) && seen.add(adapter));
 }

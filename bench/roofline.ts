@@ -36,18 +36,31 @@ ${Array.from({ length: unrolled }, () => `    ${chains.map((name) => `${name} = 
 /** Medians of several runs after a first one, in which the driver compiles. */
 export async function measureRoofline(device: Device, quick: boolean): Promise<Roofline> {
   const software = device.facts.software;
-  const elements = quick ? 2 ** 18 : Math.min(2 ** 24, Math.floor(device.facts.limits.maxStorageBufferBindingSize / 4 / 256) * 256);
+  const elements = quick
+    ? 2 ** 18
+    : Math.min(2 ** 24, Math.floor(device.facts.limits.maxStorageBufferBindingSize / 4 / 256) * 256);
   const threads = quick || software ? 2 ** 12 : 2 ** 20;
   const turns = quick ? 16 : software ? 2 ** 11 : 2 ** 10;
   const buffers = await device.allocate([
-    { label: 'roofline: from', bytes: elements * 4, use: 'storage' }, { label: 'roofline: into', bytes: elements * 4, use: 'storage' },
+    { label: 'roofline: from', bytes: elements * 4, use: 'storage' },
+    { label: 'roofline: into', bytes: elements * 4, use: 'storage' },
   ]);
   try {
     const [from, into] = buffers;
     if (from === undefined || into === undefined) throw new Error('no buffers');
     device.write(from, 0, Float32Array.of(0.999, 0.001, turns));
-    const kernels = await device.compile([{ name: 'copy', wgsl: copy }, { name: 'multiply_add', wgsl: multiplyAdd }].map((one) => ({ ...one, access: ['read', 'read_write'] as const, features: [] })));
-    const groups = await device.bind(kernels.map((kernel) => ({ kernel, ranges: [from, into].map((buffer) => ({ buffer, offset: 0, bytes: buffer.bytes })) })));
+    const kernels = await device.compile(
+      [
+        { name: 'copy', wgsl: copy },
+        { name: 'multiply_add', wgsl: multiplyAdd },
+      ].map((one) => ({ ...one, access: ['read', 'read_write'] as const, features: [] })),
+    );
+    const groups = await device.bind(
+      kernels.map((kernel) => ({
+        kernel,
+        ranges: [from, into].map((buffer) => ({ buffer, offset: 0, bytes: buffer.bytes })),
+      })),
+    );
     const [copied, multiplied] = groups;
     if (copied === undefined || multiplied === undefined) throw new Error('no bindings');
     const seconds = async (group: typeof copied, workgroups: number): Promise<number> => {
@@ -64,8 +77,8 @@ export async function measureRoofline(device: Device, quick: boolean): Promise<R
     const copyGroups = Math.min(65535, elements / 4 / 64);
     const bytes = copyGroups * 64 * 16 * 2;
     return {
-      bytesPerSecond: bytes / await seconds(copied, copyGroups),
-      flopsPerSecond: (2 * chains.length * unrolled * turns * threads) / await seconds(multiplied, threads / 64),
+      bytesPerSecond: bytes / (await seconds(copied, copyGroups)),
+      flopsPerSecond: (2 * chains.length * unrolled * turns * threads) / (await seconds(multiplied, threads / 64)),
     };
   } finally {
     device.free(buffers);

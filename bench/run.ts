@@ -27,14 +27,18 @@ const folder = join(import.meta.dirname, 'results');
 
 function printList(): void {
   console.log('cases');
-  for (const one of cases) console.log(`  ${one.name.padEnd(26)}  ${one.about}${'absent' in one ? ` (${one.absent})` : ''}`);
+  for (const one of cases)
+    console.log(`  ${one.name.padEnd(26)}  ${one.about}${'absent' in one ? ` (${one.absent})` : ''}`);
   console.log(`peers\n  ${peerNames.join(', ')}`);
 }
 
 function selectPeers(names: readonly string[] | undefined): readonly PeerName[] {
   for (const name of names ?? []) {
     if (peerNames.some((known) => known === name)) continue;
-    throw new OpabiniaError(`there is no peer '${name}'; there are ${peerNames.join(', ')}`, { op: 'bench', advice: `nearest: ${nearestNames(name, peerNames)[0] ?? ''}` });
+    throw new OpabiniaError(`there is no peer '${name}'; there are ${peerNames.join(', ')}`, {
+      op: 'bench',
+      advice: `nearest: ${nearestNames(name, peerNames)[0] ?? ''}`,
+    });
   }
   // Ours always runs: without it there is no race, and it measures the roofline.
   return names === undefined ? peerNames : peerNames.filter((name) => name === 'ours' || names.includes(name));
@@ -48,13 +52,18 @@ function environmentOf(device: string): Record<string, string> {
 
 function seconds(text: string, name: string): number {
   const value = Number(text);
-  if (!(value > 0)) throw new OpabiniaError(`--${name} is '${text}'`, { op: 'bench', advice: 'give a number of seconds above 0' });
+  if (!(value > 0))
+    throw new OpabiniaError(`--${name} is '${text}'`, { op: 'bench', advice: 'give a number of seconds above 0' });
   return value;
 }
 
 function commit(): string | undefined {
   try {
-    return execFileSync('git', ['describe', '--always', '--dirty'], { cwd: import.meta.dirname, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('git', ['describe', '--always', '--dirty'], {
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return undefined;
   }
@@ -65,23 +74,45 @@ async function main(options: Options): Promise<void> {
   const chosen = selectCases(options.only ?? []);
   const quick = options.quick === true;
   const race = new Race({
-    scale: quick ? 'quick' : 'full', peers: selectPeers(options.peer), budget: seconds(options.budget, 'budget'), patience: seconds(options.patience, 'patience'),
-    environment: environmentOf(options.device), report: (line) => console.error(line),
+    scale: quick ? 'quick' : 'full',
+    peers: selectPeers(options.peer),
+    budget: seconds(options.budget, 'budget'),
+    patience: seconds(options.patience, 'patience'),
+    environment: environmentOf(options.device),
+    report: (line) => console.error(line),
   });
   try {
     const facts = await race.open();
     const ours = facts.get('ours');
-    if (ours?.adapter === undefined) throw new OpabiniaError(`our own side cannot start: ${race.absence('ours') ?? 'no device'}`, { op: 'bench', advice: '`npm run doctor`' });
+    if (ours?.adapter === undefined)
+      throw new OpabiniaError(`our own side cannot start: ${race.absence('ours') ?? 'no device'}`, {
+        op: 'bench',
+        advice: '`npm run doctor`',
+      });
     console.error(`${ours.adapter}, ${ours.driver ?? ''}`);
     const roofline = await race.roofline();
     const done: CaseResult[] = [];
     const results = (): Results => {
       const made = commit();
       return {
-        schema: schemaNumber, quick, date: new Date().toISOString(), ...(made === undefined ? {} : { commit: made }),
-        adapter: ours.adapter ?? '', driver: ours.driver ?? '', software: ours.software ?? false,
-        machine: { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), memory: totalmem(), platform: `${process.platform}-${process.arch}`, node: process.version, load: loadavg()[0] ?? 0 },
-        versions: Object.fromEntries([...facts].map(([name, { version }]) => [name, version])), roofline, cases: [...done],
+        schema: schemaNumber,
+        quick,
+        date: new Date().toISOString(),
+        ...(made === undefined ? {} : { commit: made }),
+        adapter: ours.adapter ?? '',
+        driver: ours.driver ?? '',
+        software: ours.software ?? false,
+        machine: {
+          cpu: cpus()[0]?.model ?? 'unknown',
+          cores: availableParallelism(),
+          memory: totalmem(),
+          platform: `${process.platform}-${process.arch}`,
+          node: process.version,
+          load: loadavg()[0] ?? 0,
+        },
+        versions: Object.fromEntries([...facts].map(([name, { version }]) => [name, version])),
+        roofline,
+        cases: [...done],
       };
     };
     for (const [i, one] of chosen.entries()) {
@@ -102,11 +133,16 @@ async function main(options: Options): Promise<void> {
   }
 }
 
-const program = new Command('bench').description('the race against other WebGPU libraries, on the same driver in the same run')
+const program = new Command('bench')
+  .description('the race against other WebGPU libraries, on the same driver in the same run')
   .option('--only <name...>', 'these cases; the first words of a name select all that begin so')
   .option('--peer <name...>', `these peers, besides ours: ${peerNames.join(', ')}`)
   .option('--json <file>', 'write the results here; a whole race without it goes to bench/results')
-  .option('--device <driver>', "Vulkan driver for all peers: default, software, or a pattern of the loader's, such as *nvidia*", 'default')
+  .option(
+    '--device <driver>',
+    "Vulkan driver for all peers: default, software, or a pattern of the loader's, such as *nvidia*",
+    'default',
+  )
   .option('--list', 'print cases and peers')
   .option('--quick', 'small sizes and two runs: does everything work? Measures nothing')
   .option('--budget <seconds>', 'time of timed runs for a case and a peer', '20')

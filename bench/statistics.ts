@@ -14,7 +14,13 @@ export function spreadOf(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
   const [least] = sorted;
   if (least === undefined) throw new RangeError('there is no spread of no values');
-  return { count: sorted.length, least, lower: quantile(sorted, 0.25), median: quantile(sorted, 0.5), upper: quantile(sorted, 0.75) };
+  return {
+    count: sorted.length,
+    least,
+    lower: quantile(sorted, 0.25),
+    median: quantile(sorted, 0.5),
+    upper: quantile(sorted, 0.75),
+  };
 }
 
 function quantile(sorted: readonly number[], share: number): number {

@@ -15,11 +15,19 @@ const patience = 30_000;
 
 /** Looks for an adapter in a child process, which a broken driver may take down or hang. */
 export function probe(): Probe {
-  const child = spawnSync(process.execPath, [join(import.meta.dirname, 'probe.ts')], { encoding: 'utf8', timeout: patience, killSignal: 'SIGKILL' });
+  const child = spawnSync(process.execPath, [join(import.meta.dirname, 'probe.ts')], {
+    encoding: 'utf8',
+    timeout: patience,
+    killSignal: 'SIGKILL',
+  });
   const line = child.stdout?.split('\n').find((text) => text.startsWith('{"found"'));
   // The answer counts even when the driver falls over at exit.
   if (line !== undefined) return JSON.parse(line) as Probe;
   const said = (child.stderr ?? '').trim().split('\n').slice(-3).join('\n');
-  const how = child.error?.message.includes('ETIMEDOUT') ? `no answer within ${patience / 1000} s` : child.signal !== null ? `killed by ${child.signal}` : `exit code ${child.status ?? '?'}`;
+  const how = child.error?.message.includes('ETIMEDOUT')
+    ? `no answer within ${patience / 1000} s`
+    : child.signal !== null
+      ? `killed by ${child.signal}`
+      : `exit code ${child.status ?? '?'}`;
   return { found: 'broken', why: said === '' ? how : `${how}: ${said}` };
 }

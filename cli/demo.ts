@@ -9,7 +9,15 @@ import { crop } from '../models/connectors/masks.ts';
 import { deviceProfile, openDevice } from '../runtime/dawn.ts';
 import type { Device } from '../runtime/device.ts';
 import { DeviceError, NoAdapterError } from '../runtime/failure.ts';
-import { backgroundOf, decodeImage, expandToSquare, normalize, resizePillow, type Image, type Rgb } from '../runtime/image.ts';
+import {
+  backgroundOf,
+  decodeImage,
+  expandToSquare,
+  normalize,
+  resizePillow,
+  type Image,
+  type Rgb,
+} from '../runtime/image.ts';
 import type { ProfileRow } from '../runtime/profile.ts';
 import { load, type Output } from '../runtime/program.ts';
 import type { Values } from '../runtime/reference.ts';
@@ -44,13 +52,21 @@ async function findDevice(wanted: boolean): Promise<Device | undefined> {
     return await openDevice();
   } catch (error) {
     if (!(error instanceof NoAdapterError)) throw error;
-    console.log(`No adapter: the reference interpreter computes everything, and there is nothing to compare it with. For a GPU or lavapipe, try ${error.advice ?? '`npm run doctor`'}`);
+    console.log(
+      `No adapter: the reference interpreter computes everything, and there is nothing to compare it with. For a GPU or lavapipe, try ${error.advice ?? '`npm run doctor`'}`,
+    );
     return undefined;
   }
 }
 
 /** Compiles, loads, runs once and, when nothing else runs any more, profiles a second run. */
-async function runOnDevice(graph: Graph, params: Params, inputs: DemoInputs, device: Device, quiet: Promise<unknown>): Promise<Record<string, Output>> {
+async function runOnDevice(
+  graph: Graph,
+  params: Params,
+  inputs: DemoInputs,
+  device: Device,
+  quiet: Promise<unknown>,
+): Promise<Record<string, Output>> {
   const stages: Stage[] = [];
   progress(`compiling for ${device.facts.name}`);
   const start = performance.now();
@@ -79,28 +95,69 @@ async function runOnDevice(graph: Graph, params: Params, inputs: DemoInputs, dev
 
 function kernelTable(rows: readonly ProfileRow[]): string {
   const line = (name: string, label: string, ms: number, flops: number, bytes: number): readonly string[] => [
-    name, ms.toFixed(3), formatCount(flops), formatCount(bytes), ms > 0 ? (flops / ms / 1e6).toFixed(2) : '-', ms > 0 ? (bytes / ms / 1e6).toFixed(2) : '-', label,
+    name,
+    ms.toFixed(3),
+    formatCount(flops),
+    formatCount(bytes),
+    ms > 0 ? (flops / ms / 1e6).toFixed(2) : '-',
+    ms > 0 ? (bytes / ms / 1e6).toFixed(2) : '-',
+    label,
   ];
   const total = (name: string, part: readonly ProfileRow[]): readonly string[] => {
     const sum = (of: (row: ProfileRow) => number): number => part.reduce((all, row) => all + of(row), 0);
-    return line(name, '', sum((row) => row.milliseconds), sum((row) => row.flops), sum((row) => row.bytes));
+    return line(
+      name,
+      '',
+      sum((row) => row.milliseconds),
+      sum((row) => row.flops),
+      sum((row) => row.bytes),
+    );
   };
   const numbers = ['ms', 'FLOP', 'bytes', 'GFLOP/s', 'GB/s'].map((title) => ({ title, align: 'right' as const }));
   const sorted = [...rows].sort((a, b) => b.milliseconds - a.milliseconds);
   const rest = sorted.slice(slowest);
-  return formatTable([{ title: 'model path' }, ...numbers, { title: 'computes' }], [
-    ...sorted.slice(0, slowest).map((row) => line(row.path === '' ? '-' : row.path, row.label, row.milliseconds, row.flops, row.bytes)),
-    ...(rest.length === 0 ? [] : [total(`${rest.length} more`, rest)]),
-    total(`all ${rows.length}`, rows),
-  ]);
+  return formatTable(
+    [{ title: 'model path' }, ...numbers, { title: 'computes' }],
+    [
+      ...sorted
+        .slice(0, slowest)
+        .map((row) => line(row.path === '' ? '-' : row.path, row.label, row.milliseconds, row.flops, row.bytes)),
+      ...(rest.length === 0 ? [] : [total(`${rest.length} more`, rest)]),
+      total(`all ${rows.length}`, rows),
+    ],
+  );
 }
 
 /** True when every output is within its bound of the interpreter's. */
 function printComparison(computed: Record<string, Output>, expected: ReadonlyMap<string, Values>): boolean {
-  const rows = [...expected].map(([name, values]) => compare(name, values.axes.map((axis) => axis.size), computed[name]?.data, values.data, 'f32'));
+  const rows = [...expected].map(([name, values]) =>
+    compare(
+      name,
+      values.axes.map((axis) => axis.size),
+      computed[name]?.data,
+      values.data,
+      'f32',
+    ),
+  );
   heading('Every output against the reference interpreter in double precision');
-  console.log(formatTable([{ title: 'output' }, { title: 'shape' }, { title: 'max |Δ|', align: 'right' }, { title: 'bound', align: 'right' }, { title: 'verdict' }],
-    rows.map((row) => [row.tensor, row.shape.join(' × '), formatError(row.largest), formatError(row.bound), row.verdict])));
+  console.log(
+    formatTable(
+      [
+        { title: 'output' },
+        { title: 'shape' },
+        { title: 'max |Δ|', align: 'right' },
+        { title: 'bound', align: 'right' },
+        { title: 'verdict' },
+      ],
+      rows.map((row) => [
+        row.tensor,
+        row.shape.join(' × '),
+        formatError(row.largest),
+        formatError(row.bound),
+        row.verdict,
+      ]),
+    ),
+  );
   return rows.every((row) => row.verdict === 'ok');
 }
 
@@ -111,9 +168,17 @@ function draw(path: string, photo: Image, square: Image, attention: ArrayLike<nu
     const [row, column] = [Math.floor(q / side) - top, (q % side) - left];
     return row < 0 || row >= height || column < 0 || column >= width;
   });
-  const panels = encoders.map(({ name, side: own }, k) => ({ name, side: own, mass: Float64Array.from({ length: side * side }, (_, q) => attention[q * encoders.length + k] ?? NaN) }));
+  const panels = encoders.map(({ name, side: own }, k) => ({
+    name,
+    side: own,
+    mass: Float64Array.from({ length: side * side }, (_, q) => attention[q * encoders.length + k] ?? NaN),
+  }));
   return writePicture(path, {
-    image: square, side, padded, panels, title: 'Spatial vision aggregator: where each query looks',
+    image: square,
+    side,
+    padded,
+    panels,
+    title: 'Spatial vision aggregator: where each query looks',
     subtitle: `group 0, layer ${sva.depth} of ${sva.depth}: ${side} × ${side} queries, one softmax over the keys of both encoders, mean of ${sva.heads} heads; weights from a seed`,
     by: `computed by ${who}`,
   });
@@ -127,13 +192,22 @@ interface Options {
 
 function readOptions(): Options {
   try {
-    return parseArgs({ options: {
-      image: { type: 'string', default: relative(process.cwd(), fileURLToPath(new URL('../examples/photos/chelsea.png', import.meta.url))) },
-      out: { type: 'string', default: 'out/demo.png' },
-      reference: { type: 'boolean', default: process.env['OPABINIA_NO_GPU'] === '1' },
-    } }).values;
+    return parseArgs({
+      options: {
+        image: {
+          type: 'string',
+          default: relative(process.cwd(), fileURLToPath(new URL('../examples/photos/chelsea.png', import.meta.url))),
+        },
+        out: { type: 'string', default: 'out/demo.png' },
+        reference: { type: 'boolean', default: process.env['OPABINIA_NO_GPU'] === '1' },
+      },
+    }).values;
   } catch (cause) {
-    throw new OpabiniaError(cause instanceof Error ? cause.message : String(cause), { op: 'demo', cause, advice: '--image FILE, --out FILE.png, --reference (no GPU)' });
+    throw new OpabiniaError(cause instanceof Error ? cause.message : String(cause), {
+      op: 'demo',
+      cause,
+      advice: '--image FILE, --out FILE.png, --reference (no GPU)',
+    });
   }
 }
 
@@ -142,16 +216,25 @@ async function main(options: Options): Promise<number> {
   const photo = await decodeImage(options.image, { note: progress });
   const shown = crop(photo, sva.side);
   if (shown.width * shown.height === 0) {
-    throw new OpabiniaError(`${options.image} is ${photo.width} × ${photo.height}: padded to a square, no token of a ${sva.side} × ${sva.side} grid shows it`, { op: 'demo', advice: `a picture less than ${sva.side} times as long as it is wide` });
+    throw new OpabiniaError(
+      `${options.image} is ${photo.width} × ${photo.height}: padded to a square, no token of a ${sva.side} × ${sva.side} grid shows it`,
+      { op: 'demo', advice: `a picture less than ${sva.side} times as long as it is wide` },
+    );
   }
   const square = expandToSquare(photo, backgroundOf(mean));
   const inputs = new Map<string, Float32Array | Uint8Array>(demoMasks(photo));
-  encoders.forEach(({ pixels }, k) => inputs.set(`picture_${k}`, normalize(resizePillow(square, pixels, pixels), mean, std, 'hwc')));
-  console.log(`${options.image}: ${photo.width} × ${photo.height}, padded to ${square.width} × ${square.height}, resized to ${encoders.map(({ pixels, side }) => `${pixels} × ${pixels} (${side} × ${side} tokens)`).join(' and ')}`);
+  encoders.forEach(({ pixels }, k) =>
+    inputs.set(`picture_${k}`, normalize(resizePillow(square, pixels, pixels), mean, std, 'hwc')),
+  );
+  console.log(
+    `${options.image}: ${photo.width} × ${photo.height}, padded to ${square.width} × ${square.height}, resized to ${encoders.map(({ pixels, side }) => `${pixels} × ${pixels} (${side} × ${side} tokens)`).join(' and ')}`,
+  );
 
   const params = demoParams(seed);
   const graph = traceDemo(params);
-  console.log(`two patch encoders and SVA with D = ${sva.depth} layers in G = ${sva.groups.length} query groups of ${sva.groups.map((side) => `${side} × ${side}`).join(' and ')}: ${order(graph).length} nodes`);
+  console.log(
+    `two patch encoders and SVA with D = ${sva.depth} layers in G = ${sva.groups.length} query groups of ${sva.groups.map((side) => `${side} × ${side}`).join(' and ')}: ${order(graph).length} nodes`,
+  );
   const device = await findDevice(!options.reference);
   progress('the reference interpreter begins, on a thread of its own');
   const judged = judge({ seed, inputs });
@@ -163,7 +246,13 @@ async function main(options: Options): Promise<number> {
 
   progress('drawing');
   const attention = computed?.['attention']?.data ?? expected.get('attention')?.data ?? [];
-  await draw(options.out, photo, square, Array.from(attention, Number), device?.facts.name ?? 'the reference interpreter');
+  await draw(
+    options.out,
+    photo,
+    square,
+    Array.from(attention, Number),
+    device?.facts.name ?? 'the reference interpreter',
+  );
   heading(`${options.out}: the regions, and the attention each encoder receives`);
   if (device !== undefined) {
     heading('A whole small Cambrian answers');

@@ -8,7 +8,8 @@ import { advice } from './setup.ts';
 import { formatTable } from './table.ts';
 
 export function addDoctor(program: Command): void {
-  program.command('doctor')
+  program
+    .command('doctor')
     .description('adapter, driver, features, limits, what is missing and its cure')
     .option('--json', 'print the facts as JSON')
     .action((options: { readonly json?: boolean }) => {
@@ -21,16 +22,41 @@ export function addDoctor(program: Command): void {
 
 /** What a healthy machine has; `cure` is said where it has not. */
 const wishes: readonly { readonly what: string; has(facts: DeviceFacts): boolean; readonly cure: string }[] = [
-  { what: 'a GPU', has: (f) => !f.software, cure: "runs on the CPU now; with a GPU in the machine, install its Vulkan driver (NVIDIA: the proprietary one with libnvidia-gl; AMD, Intel: mesa-vulkan-drivers)" },
-  { what: 'shader-f16', has: (f) => f.features.includes('shader-f16'), cure: 'update the driver; models run in f32 until then' },
-  { what: 'subgroups', has: (f) => f.features.includes('subgroups'), cure: 'update the driver; kernels use workgroup memory instead' },
-  { what: 'timestamp-query', has: (f) => f.features.includes('timestamp-query'), cure: 'update the driver; profiles use wall time until then' },
-  { what: 'subgroup matrices', has: (f) => f.matrices.length > 0, cure: 'need a GPU with matrix units and a driver with VK_KHR_cooperative_matrix (NVIDIA 535, Mesa 24); contractions use plain arithmetic until then' },
+  {
+    what: 'a GPU',
+    has: (f) => !f.software,
+    cure: 'runs on the CPU now; with a GPU in the machine, install its Vulkan driver (NVIDIA: the proprietary one with libnvidia-gl; AMD, Intel: mesa-vulkan-drivers)',
+  },
+  {
+    what: 'shader-f16',
+    has: (f) => f.features.includes('shader-f16'),
+    cure: 'update the driver; models run in f32 until then',
+  },
+  {
+    what: 'subgroups',
+    has: (f) => f.features.includes('subgroups'),
+    cure: 'update the driver; kernels use workgroup memory instead',
+  },
+  {
+    what: 'timestamp-query',
+    has: (f) => f.features.includes('timestamp-query'),
+    cure: 'update the driver; profiles use wall time until then',
+  },
+  {
+    what: 'subgroup matrices',
+    has: (f) => f.matrices.length > 0,
+    cure: 'need a GPU with matrix units and a driver with VK_KHR_cooperative_matrix (NVIDIA 535, Mesa 24); contractions use plain arithmetic until then',
+  },
 ];
 
 export function report(facts: DeviceFacts): string {
   const { limits } = facts;
-  const lanes = facts.subgroups === undefined ? 'unknown' : facts.subgroups.least === facts.subgroups.most ? String(facts.subgroups.least) : `${facts.subgroups.least} to ${facts.subgroups.most}`;
+  const lanes =
+    facts.subgroups === undefined
+      ? 'unknown'
+      : facts.subgroups.least === facts.subgroups.most
+        ? String(facts.subgroups.least)
+        : `${facts.subgroups.least} to ${facts.subgroups.most}`;
   const lines = [
     ['adapter', `${facts.name} (${[facts.vendor, facts.architecture].filter((text) => text !== '').join(', ')})`],
     ['driver', facts.driver],
@@ -38,17 +64,28 @@ export function report(facts: DeviceFacts): string {
     ['subgroup lanes', lanes],
     ['matrices', facts.matrices.length === 0 ? 'none' : facts.matrices.join(', ')],
     ['buffer', printBytes(limits.maxBufferSize)],
-    ['binding', `${printBytes(limits.maxStorageBufferBindingSize)}, ${limits.maxStorageBuffersPerShaderStage} a kernel, at multiples of ${limits.minStorageBufferOffsetAlignment}`],
-    ['workgroup', `${limits.maxComputeInvocationsPerWorkgroup} threads, ${printBytes(limits.maxComputeWorkgroupStorageSize)}, grid up to ${limits.maxComputeWorkgroupsPerDimension}`],
+    [
+      'binding',
+      `${printBytes(limits.maxStorageBufferBindingSize)}, ${limits.maxStorageBuffersPerShaderStage} a kernel, at multiples of ${limits.minStorageBufferOffsetAlignment}`,
+    ],
+    [
+      'workgroup',
+      `${limits.maxComputeInvocationsPerWorkgroup} threads, ${printBytes(limits.maxComputeWorkgroupStorageSize)}, grid up to ${limits.maxComputeWorkgroupsPerDimension}`,
+    ],
     ['versions', `Node ${process.versions.node}, webgpu ${installed('webgpu')}, opabinia ${installed('..')}`],
   ];
   const width = Math.max(...lines.map(([name = '']) => name.length));
   const facing = lines.map(([name = '', value = '']) => `${name.padEnd(width)}  ${value}`).join('\n');
-  const table = formatTable([{ title: 'wanted' }, { title: 'here' }, { title: 'cure' }], wishes.map(({ what, has, cure }) => (has(facts) ? [what, 'yes', ''] : [what, 'no', cure])));
+  const table = formatTable(
+    [{ title: 'wanted' }, { title: 'here' }, { title: 'cure' }],
+    wishes.map(({ what, has, cure }) => (has(facts) ? [what, 'yes', ''] : [what, 'no', cure])),
+  );
   return `${facing}\n\n${table}`;
 }
 
 function installed(name: string): string {
-  const text: unknown = JSON.parse(readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8'));
+  const text: unknown = JSON.parse(
+    readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8'),
+  );
   return typeof text === 'object' && text !== null && 'version' in text ? String(text.version) : 'unknown';
 }

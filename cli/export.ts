@@ -4,7 +4,15 @@ import { basename, dirname, extname, join, relative, resolve, sep } from 'node:p
 import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import { exportOnnx, type OnnxModel, type StoredWeight, type Weights } from '../compiler/export/onnx.ts';
-import { nearestNames, OpabiniaError, printAxes, randomParams, trace, type Graph, type ParamSource } from '../dsl/index.ts';
+import {
+  nearestNames,
+  OpabiniaError,
+  printAxes,
+  randomParams,
+  trace,
+  type Graph,
+  type ParamSource,
+} from '../dsl/index.ts';
 import { order, roleOf } from '../dsl/graph.ts';
 import { clipFeatures } from '../models/clip.ts';
 import { readConfig } from '../models/configs/read.ts';
@@ -53,17 +61,29 @@ const embedded = 16 * 2 ** 20;
 /** Writes one model for each graph. Throws `OpabiniaError`, for instance for a graph that ONNX has no operators for. */
 export async function exportModels(what: string, command: ExportCommand): Promise<readonly Exported[]> {
   const out = resolve(command.onnx);
-  if (statSync(dirname(out), { throwIfNoEntry: false })?.isDirectory() !== true) throw new OpabiniaError(`there is no directory ${dirname(out)}`, { op: 'export', advice: 'make it first' });
-  const opened = statSync(what, { throwIfNoEntry: false })?.isFile() === true ? await openSource(what) : openDirectory(what, command);
+  if (statSync(dirname(out), { throwIfNoEntry: false })?.isDirectory() !== true)
+    throw new OpabiniaError(`there is no directory ${dirname(out)}`, { op: 'export', advice: 'make it first' });
+  const opened =
+    statSync(what, { throwIfNoEntry: false })?.isFile() === true
+      ? await openSource(what)
+      : openDirectory(what, command);
   try {
     const names = [...opened.graphs.keys()];
-    if (command.graph !== undefined && !opened.graphs.has(command.graph)) throw new OpabiniaError(`${what} has no graph '${command.graph}'`, { op: 'export', advice: `it has ${nearestNames(command.graph, names, names.length).join(', ')}` });
+    if (command.graph !== undefined && !opened.graphs.has(command.graph))
+      throw new OpabiniaError(`${what} has no graph '${command.graph}'`, {
+        op: 'export',
+        advice: `it has ${nearestNames(command.graph, names, names.length).join(', ')}`,
+      });
     const chosen = command.graph === undefined ? names : [command.graph];
     const places = placesOf(opened.files, out);
     return chosen.map((name): Exported => {
-      const path = chosen.length === 1 ? out : `${out.slice(0, out.length - extname(out).length)}.${name}${extname(out)}`;
+      const path =
+        chosen.length === 1 ? out : `${out.slice(0, out.length - extname(out).length)}.${name}${extname(out)}`;
       const graph = opened.graphs.get(name)?.() ?? { outputs: new Map(), updates: [] };
-      const weights = opened.files.length > 0 ? { read: opened.source.read.bind(opened.source), placeOf: (parameter: string) => places.get(parameter) } : ownWeights(graph, opened.source, path);
+      const weights =
+        opened.files.length > 0
+          ? { read: opened.source.read.bind(opened.source), placeOf: (parameter: string) => places.get(parameter) }
+          : ownWeights(graph, opened.source, path);
       const model = exportOnnx(graph, { weights, plain: command.plain ?? false, name: `${basename(what)} ${name}` });
       writeFileSync(path, model.bytes);
       return { name, path, model };
@@ -76,22 +96,43 @@ export async function exportModels(what: string, command: ExportCommand): Promis
 // ---- source files ----------------------------------------------------------------------------------------------------
 
 function isGraph(value: unknown): value is Graph {
-  return typeof value === 'object' && value !== null && 'outputs' in value && value.outputs instanceof Map && 'updates' in value && Array.isArray(value.updates);
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'outputs' in value &&
+    value.outputs instanceof Map &&
+    'updates' in value &&
+    Array.isArray(value.updates)
+  );
 }
 
 function isSource(value: unknown): value is ParamSource {
-  return typeof value === 'object' && value !== null && 'read' in value && typeof value.read === 'function' && 'shape' in value && typeof value.shape === 'function';
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'read' in value &&
+    typeof value.read === 'function' &&
+    'shape' in value &&
+    typeof value.shape === 'function'
+  );
 }
 
 /** Every export that is a graph, or a function without parameters that gives one; `params` says what the parameters are. */
 async function openSource(file: string): Promise<Exportable> {
-  const loaded = await import(pathToFileURL(resolve(file)).href) as Readonly<Record<string, unknown>>;
+  const loaded = (await import(pathToFileURL(resolve(file)).href)) as Readonly<Record<string, unknown>>;
   const graphs = new Map<string, () => Graph>();
   for (const [name, value] of Object.entries(loaded)) {
-    const graph: unknown = typeof value === 'function' && value.length === 0 && /graph/i.test(name) ? await (value as () => unknown)() : value;
+    const graph: unknown =
+      typeof value === 'function' && value.length === 0 && /graph/i.test(name)
+        ? await (value as () => unknown)()
+        : value;
     if (isGraph(graph)) graphs.set(name, () => graph);
   }
-  if (graphs.size === 0) throw new OpabiniaError(`${file} exports no graph`, { op: 'export', advice: 'export const graph = trace(params, (t) => …); export const params = randomParams(1)' });
+  if (graphs.size === 0)
+    throw new OpabiniaError(`${file} exports no graph`, {
+      op: 'export',
+      advice: 'export const graph = trace(params, (t) => …); export const params = randomParams(1)',
+    });
   const source = loaded['params'];
   return { graphs, source: isSource(source) ? source : randomParams(0), files: [], close: () => undefined };
 }
@@ -99,7 +140,10 @@ async function openSource(file: string): Promise<Exportable> {
 /** Into the model while they are few, else into one file beside it. */
 function ownWeights(graph: Graph, source: ParamSource, path: string): Weights {
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
-  const bytes = parameters.reduce((sum, node) => sum + 4 * node.type.axes.reduce((count, axis) => count * Number(axis.size), 1), 0);
+  const bytes = parameters.reduce(
+    (sum, node) => sum + 4 * node.type.axes.reduce((count, axis) => count * Number(axis.size), 1),
+    0,
+  );
   if (bytes <= embedded) return source;
   const file = `${path.slice(0, path.length - extname(path).length)}.bin`;
   writeFileSync(file, '');
@@ -122,16 +166,24 @@ function ownWeights(graph: Graph, source: ParamSource, path: string): Weights {
 
 function openDirectory(what: string, command: ExportCommand): Exportable {
   const dtype = command.dtype ?? 'f32';
-  if (dtype !== 'f32' && dtype !== 'f16') throw new OpabiniaError(`there is no dtype '${dtype}'`, { op: 'export', advice: 'f32 or f16' });
+  if (dtype !== 'f32' && dtype !== 'f16')
+    throw new OpabiniaError(`there is no dtype '${dtype}'`, { op: 'export', advice: 'f32 or f16' });
   const directory = resolveModel(what);
   const files = modelFiles(directory);
   const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
   const config = readConfig(readJsonFile(path), path);
-  if (config.kind === 'tower') return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
+  if (config.kind === 'tower')
+    return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
   const model = openModel(what, { dtype });
   const { language, family, source } = model;
   const capacity = command.context ?? Math.min(2048, language.config.maxPositions);
-  const sizes = { batch: command.batch ?? 1, capacity, promptLimit: command.prompt ?? Math.max(1, Math.floor(capacity / 2)), imageLimit: command.images ?? 1, draw: 'greedy' as const };
+  const sizes = {
+    batch: command.batch ?? 1,
+    capacity,
+    promptLimit: command.prompt ?? Math.max(1, Math.floor(capacity / 2)),
+    imageLimit: command.images ?? 1,
+    draw: 'greedy' as const,
+  };
   const { vision } = family;
   const graphs = new Map<string, () => Graph>(vision === undefined ? [] : [['vision', () => vision(sizes)]]);
   graphs.set('prefill', () => family.prefill(sizes)).set('decode', () => family.decode(sizes));
@@ -141,17 +193,32 @@ function openDirectory(what: string, command: ExportCommand): Exportable {
 function openTower(weights: string, tower: TowerConfig, dtype: 'f32' | 'f16'): Exportable {
   const checkpoint = openCheckpoint(weights, { dtype });
   const side = nativeSide(tower) ?? towerPixels[tower.tower].side;
-  const features = (): Graph => trace(checkpoint, (t) => {
-    const pixels = t.input<'b h w c', 'f32' | 'f16'>('pixels', 'b h w c', { b: 1, h: side, w: side, c: 3 }, dtype);
-    switch (tower.tower) {
-      case 'clip': return { features: clipFeatures(t.params, pixels, tower.config) };
-      case 'siglip': return { features: siglipFeatures(t.params, pixels, tower.config) };
-      case 'dinov2': return { features: dinov2Features(t.params, pixels, tower.config) };
-      case 'convnext': return { features: convNextFeatures(t.params, pixels, tower.config) };
-      default: return tower satisfies never;
-    }
-  }, { unread: 'ignore' });
-  return { graphs: new Map([['features', features]]), source: checkpoint, files: [{ root: '', path: weights }], close: () => checkpoint.close() };
+  const features = (): Graph =>
+    trace(
+      checkpoint,
+      (t) => {
+        const pixels = t.input<'b h w c', 'f32' | 'f16'>('pixels', 'b h w c', { b: 1, h: side, w: side, c: 3 }, dtype);
+        switch (tower.tower) {
+          case 'clip':
+            return { features: clipFeatures(t.params, pixels, tower.config) };
+          case 'siglip':
+            return { features: siglipFeatures(t.params, pixels, tower.config) };
+          case 'dinov2':
+            return { features: dinov2Features(t.params, pixels, tower.config) };
+          case 'convnext':
+            return { features: convNextFeatures(t.params, pixels, tower.config) };
+          default:
+            return tower satisfies never;
+        }
+      },
+      { unread: 'ignore' },
+    );
+  return {
+    graphs: new Map([['features', features]]),
+    source: checkpoint,
+    files: [{ root: '', path: weights }],
+    close: () => checkpoint.close(),
+  };
 }
 
 /** Where each tensor of the files is, as the models written to `out` must say it. */
@@ -163,7 +230,8 @@ function placesOf(files: Exportable['files'], out: string): ReadonlyMap<string, 
       const file = openSafetensors(shard);
       file.close();
       for (const [name, { dtype, start, bytes }] of file.tensors) {
-        if (dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16') places.set(root + name, { dtype, location, offset: start, length: bytes });
+        if (dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16')
+          places.set(root + name, { dtype, location, offset: start, length: bytes });
       }
     }
   }
@@ -191,7 +259,14 @@ function locationOf(file: string, root: string, out: string): string {
     if (!existsSync(link)) linkSync(real, link);
     else if (statSync(link).ino !== statSync(real).ino) throw new Error(`${link} is another file`);
   } catch (cause) {
-    throw new OpabiniaError(`the weights ${file} cannot be named beside ${out}: ${cause instanceof Error ? cause.message : String(cause)}`, { op: 'export', cause, advice: `ONNX Runtime reads weights only from below the model's directory: write the model to ${dirname(file)}, or to the same file system` });
+    throw new OpabiniaError(
+      `the weights ${file} cannot be named beside ${out}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        op: 'export',
+        cause,
+        advice: `ONNX Runtime reads weights only from below the model's directory: write the model to ${dirname(file)}, or to the same file system`,
+      },
+    );
   }
   return name;
 }
@@ -200,10 +275,29 @@ function locationOf(file: string, root: string, out: string): string {
 
 /** What was written: a row for each model, then its inputs and outputs. */
 export function printExported(exported: readonly Exported[]): string {
-  const rows = exported.map(({ path, model }) => [path, printBytes(model.bytes.length), formatCount([...model.operators.values()].reduce((a, b) => a + b, 0)), [...model.operators].filter(([name]) => fusedNames.test(name)).map(([name, count]) => `${count} ${name}`).join(', ')]);
-  const ports = exported.flatMap(({ name, model }) => [...model.inputs.map((port) => [name, `${port.kind} ${port.tensor}`, printAxes(port.axes), port.dtype]), ...model.outputs.map((port) => [name, `→ ${port.kind} ${port.tensor}`, printAxes(port.axes), port.dtype])]);
+  const rows = exported.map(({ path, model }) => [
+    path,
+    printBytes(model.bytes.length),
+    formatCount([...model.operators.values()].reduce((a, b) => a + b, 0)),
+    [...model.operators]
+      .filter(([name]) => fusedNames.test(name))
+      .map(([name, count]) => `${count} ${name}`)
+      .join(', '),
+  ]);
+  const ports = exported.flatMap(({ name, model }) => [
+    ...model.inputs.map((port) => [name, `${port.kind} ${port.tensor}`, printAxes(port.axes), port.dtype]),
+    ...model.outputs.map((port) => [name, `→ ${port.kind} ${port.tensor}`, printAxes(port.axes), port.dtype]),
+  ]);
   return [
-    formatTable([{ title: 'model' }, { title: 'size', align: 'right' }, { title: 'operators', align: 'right' }, { title: 'composites' }], rows),
+    formatTable(
+      [
+        { title: 'model' },
+        { title: 'size', align: 'right' },
+        { title: 'operators', align: 'right' },
+        { title: 'composites' },
+      ],
+      rows,
+    ),
     formatTable([{ title: 'graph' }, { title: 'tensor' }, { title: 'axes' }, { title: 'dtype' }], ports),
   ].join('\n\n');
 }
@@ -217,22 +311,33 @@ export function addExport(program: Command): void {
     if (Number.isInteger(value) && value > 0) return value;
     throw new OpabiniaError(`'${text}' is no whole number above 0`, { op: 'export' });
   };
-  program.command('export')
+  program
+    .command('export')
     .description('write graphs as ONNX models')
     .argument('<model>', 'FILE.ts, a model directory, or owner/name[@revision] in the cache')
     .requiredOption('--onnx <out>', 'the file to write; with several graphs, their names go before its extension')
     .option('--plain', 'elementary operators only; by default composites are what ONNX Runtime has fused kernels for')
-    .option('--graph <name>', 'one graph: of a language model prefill or decode, of Cambrian and LLaVA vision too, of a tower features')
-    .option('--dtype <dtype>', 'of parameters and activations: f32 or f16; stored weights of another dtype are cast in the graph', 'f32')
+    .option(
+      '--graph <name>',
+      'one graph: of a language model prefill or decode, of Cambrian and LLaVA vision too, of a tower features',
+    )
+    .option(
+      '--dtype <dtype>',
+      'of parameters and activations: f32 or f16; stored weights of another dtype are cast in the graph',
+      'f32',
+    )
     .option('--batch <n>', 'prompts at once', whole)
     .option('--context <n>', 'tokens that the cache holds', whole)
     .option('--prompt <n>', 'tokens of the longest prompt', whole)
     .option('--images <n>', 'pictures in all prompts together', whole)
-    .addHelpText('after', `
+    .addHelpText(
+      'after',
+      `
 FILE.ts exports graphs, or functions without parameters whose name contains «graph» and that give one, and as \`params\` the source of
 their parameters (default: randomParams(0)): export const params = randomParams(1); export const graph = trace(params, (t) => …)
 States are inputs of their own name and outputs NAME.next. A symbol that no input's shape shows is an input (int64, no axes).
-Weights of a directory stay in its safetensors files; where OUT lies outside of it, they get a second name (a hard link) beside OUT.`)
+Weights of a directory stay in its safetensors files; where OUT lies outside of it, they get a second name (a hard link) beside OUT.`,
+    )
     .action(async (model: string, options: ExportCommand) => {
       process.stdout.write(`${printExported(await exportModels(model, options))}\n`);
     });

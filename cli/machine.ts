@@ -5,7 +5,12 @@ import type { Machine } from './cure.ts';
 
 export function thisMachine(): Machine {
   const folder = '/etc/apt/sources.list.d';
-  const files = ['/etc/apt/sources.list', ...names(folder).filter((name) => /\.(list|sources)$/.test(name)).map((name) => join(folder, name))];
+  const files = [
+    '/etc/apt/sources.list',
+    ...names(folder)
+      .filter((name) => /\.(list|sources)$/.test(name))
+      .map((name) => join(folder, name)),
+  ];
   return {
     platform: process.platform,
     root: process.getuid?.() === 0,

@@ -10,7 +10,9 @@ import { addPlan } from './plan.ts';
 import { addRun } from './run.ts';
 import { addVerify } from './verify.ts';
 
-const program = new Command('opabinia').description('typed connectors between vision encoders and a language model, compiled to fused WGSL').showHelpAfterError();
+const program = new Command('opabinia')
+  .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
+  .showHelpAfterError();
 for (const add of [addDoctor, addExport, addFetch, addPlan, addRun, addVerify]) add(program);
 
 try {

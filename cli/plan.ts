@@ -4,7 +4,14 @@ import { compile } from '../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../compiler/plan.ts';
 import { desktopGpu } from '../compiler/profile.ts';
 import { nearestNames, OpabiniaError, randomParams } from '../dsl/index.ts';
-import { cambrianModelShapes, cambrianPrefillGraph, towerRoot, visionGraph, type CambrianModel, type CambrianSizes } from '../models/cambrian-model.ts';
+import {
+  cambrianModelShapes,
+  cambrianPrefillGraph,
+  towerRoot,
+  visionGraph,
+  type CambrianModel,
+  type CambrianSizes,
+} from '../models/cambrian-model.ts';
 import { readConfig } from '../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../models/configs/released.ts';
 import { decodeGraph } from '../models/generation-graphs.ts';
@@ -14,14 +21,23 @@ import { memoryPlan, type MemoryPlan } from '../runtime/memory-check.ts';
 import { formatCount, formatTable, type Column } from './table.ts';
 
 const shortNames: Readonly<Record<string, ReleasedName>> = {
-  '3b': 'cambrian-phi3-3b', 'phi3-3b': 'cambrian-phi3-3b', 'cambrian-3b': 'cambrian-phi3-3b', '8b': 'cambrian-8b', '13b': 'cambrian-13b', '34b': 'cambrian-34b',
+  '3b': 'cambrian-phi3-3b',
+  'phi3-3b': 'cambrian-phi3-3b',
+  'cambrian-3b': 'cambrian-phi3-3b',
+  '8b': 'cambrian-8b',
+  '13b': 'cambrian-13b',
+  '34b': 'cambrian-34b',
 };
 
 /** Throws `OpabiniaError` that lists the released models. */
 export function releasedModel(text: string): { readonly name: ReleasedName; readonly model: CambrianModel } {
   const names = Object.keys(releasedCambrian) as readonly ReleasedName[];
   const name = shortNames[text] ?? names.find((known) => known === text);
-  if (name === undefined) throw new OpabiniaError(`'${text}' is no released model`, { op: 'plan', advice: `${nearestNames(text, names, 1).join('')}? There are ${names.join(', ')}` });
+  if (name === undefined)
+    throw new OpabiniaError(`'${text}' is no released model`, {
+      op: 'plan',
+      advice: `${nearestNames(text, names, 1).join('')}? There are ${names.join(', ')}`,
+    });
   const config = readConfig(releasedCambrian[name], name);
   if (config.kind !== 'cambrian') throw new TypeError('the released models are Cambrians');
   return { name, model: { config: config.cambrian, towers: releasedTowers } };
@@ -37,8 +53,14 @@ export interface Part {
 export function partsOf({ config }: CambrianModel): readonly Part[] {
   const below = (path: string, root: string): boolean => path === root || path.startsWith(`${root}.`);
   return [
-    ...config.towers.map((tower, k) => ({ name: tower.name.split('/').at(-1) ?? tower.name, owns: (path: string) => below(path, towerRoot(k)) })),
-    { name: 'connector', owns: (path) => /^model\.(mm_projector|vision_sampler_\d|vision_query|image_newline)/.test(path) },
+    ...config.towers.map((tower, k) => ({
+      name: tower.name.split('/').at(-1) ?? tower.name,
+      owns: (path: string) => below(path, towerRoot(k)),
+    })),
+    {
+      name: 'connector',
+      owns: (path) => /^model\.(mm_projector|vision_sampler_\d|vision_query|image_newline)/.test(path),
+    },
     { name: 'SVA layers in the LLM', owns: (path) => below(path, 'model.vision_sampler_layers') },
     { name: 'language model', owns: () => true },
   ];
@@ -48,7 +70,8 @@ export function partsOf({ config }: CambrianModel): readonly Part[] {
 export function parameterCounts(model: CambrianModel): ReadonlyMap<string, number> {
   const parts = partsOf(model);
   const shapes = parts.map((): [string, readonly number[]][] => []);
-  for (const [path, shape] of cambrianModelShapes(model)) shapes[parts.findIndex((part) => part.owns(path))]?.push([path, shape]);
+  for (const [path, shape] of cambrianModelShapes(model))
+    shapes[parts.findIndex((part) => part.owns(path))]?.push([path, shape]);
   return new Map(parts.map((part, i) => [part.name, countParameters(new Map(shapes[i]) satisfies Shapes)]));
 }
 
@@ -80,12 +103,24 @@ export interface PlannedProgram {
 }
 
 /** Traces and compiles all graphs of a released model. */
-export function planModel(text: string, options: PlanOptions, note: (what: string) => void = () => undefined): PlannedModel {
+export function planModel(
+  text: string,
+  options: PlanOptions,
+  note: (what: string) => void = () => undefined,
+): PlannedModel {
   const { name, model } = releasedModel(text);
   const source = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: options.dtype }));
-  const sizes: CambrianSizes = { batch: 1, capacity: options.context, promptLimit: options.prompt, imageLimit: options.images, draw: 'greedy' };
+  const sizes: CambrianSizes = {
+    batch: 1,
+    capacity: options.context,
+    promptLimit: options.prompt,
+    imageLimit: options.images,
+    draw: 'greedy',
+  };
   const graphs = {
-    'one picture': () => visionGraph(source, model, sizes), prefill: () => cambrianPrefillGraph(source, model, sizes), decode: () => decodeGraph(source, model.config.language, sizes),
+    'one picture': () => visionGraph(source, model, sizes),
+    prefill: () => cambrianPrefillGraph(source, model, sizes),
+    decode: () => decodeGraph(source, model.config.language, sizes),
   };
   const parts = partsOf(model);
   const began = performance.now();
@@ -93,19 +128,33 @@ export function planModel(text: string, options: PlanOptions, note: (what: strin
     note(`compiling ${program}`);
     const start = performance.now();
     const plan = compile(make(), desktopGpu);
-    return { name: program, plan, seconds: (performance.now() - start) / 1000, flops: flopsByPart(plan.dispatches, parts, program === 'one picture' ? 'connector' : 'language model') };
+    return {
+      name: program,
+      plan,
+      seconds: (performance.now() - start) / 1000,
+      flops: flopsByPart(plan.dispatches, parts, program === 'one picture' ? 'connector' : 'language model'),
+    };
   });
   const partName = (path: string): string => parts.find((part) => part.owns(path))?.name ?? '';
   return {
-    name, programs, parts: parts.map((part) => part.name), parameters: parameterCounts(model), memory: memoryPlan(programs, { partOf: partName }),
-    seconds: (performance.now() - began) / 1000, hostBytes: process.resourceUsage().maxRSS * 1024,
+    name,
+    programs,
+    parts: parts.map((part) => part.name),
+    parameters: parameterCounts(model),
+    memory: memoryPlan(programs, { partOf: partName }),
+    seconds: (performance.now() - began) / 1000,
+    hostBytes: process.resourceUsage().maxRSS * 1024,
   };
 }
 
-function flopsByPart(dispatches: readonly PlanDispatch[], parts: readonly Part[], unnamed: string): ReadonlyMap<string, number> {
+function flopsByPart(
+  dispatches: readonly PlanDispatch[],
+  parts: readonly Part[],
+  unnamed: string,
+): ReadonlyMap<string, number> {
   const sums = new Map<string, number>();
   for (const { path, flops } of dispatches) {
-    const part = path === '' ? unnamed : parts.find(({ owns }) => owns(path))?.name ?? unnamed;
+    const part = path === '' ? unnamed : (parts.find(({ owns }) => owns(path))?.name ?? unnamed);
     sums.set(part, (sums.get(part) ?? 0) + flops);
   }
   return sums;
@@ -116,23 +165,47 @@ export function printPlanned(planned: PlannedModel, options: PlanOptions): strin
   const right = (title: string): Column => ({ title, align: 'right' });
   const { programs, parameters, memory, parts } = planned;
   const sum = (values: Iterable<number>): number => [...values].reduce((all, value) => all + value, 0);
-  const flops = (part: string): readonly string[] => programs.map((program) => formatCount(program.flops.get(part) ?? 0));
+  const flops = (part: string): readonly string[] =>
+    programs.map((program) => formatCount(program.flops.get(part) ?? 0));
   return [
     `${planned.name}, ${options.dtype}, a context of ${options.context} tokens, a prompt of ${options.prompt}, ${options.images} image${options.images === 1 ? '' : 's'}; compiled for a ${desktopGpu.name}, batch 1; FLOP are those of its kernels, after all passes`,
     '',
-    formatTable([{ title: 'part' }, right('parameters'), ...programs.map((program) => right(`FLOP, ${program.name}`))], [
-      ...parts.map((part) => [part, (parameters.get(part) ?? 0).toLocaleString('en-US'), ...flops(part)]),
-      ['all', sum(parameters.values()).toLocaleString('en-US'), ...programs.map((program) => formatCount(sum(program.flops.values())))],
-      ['without the towers', sum(parts.slice(-3).map((part) => parameters.get(part) ?? 0)).toLocaleString('en-US'), ...programs.map((program) => formatCount(sum(parts.slice(-3).map((part) => program.flops.get(part) ?? 0))))],
-    ]),
+    formatTable(
+      [{ title: 'part' }, right('parameters'), ...programs.map((program) => right(`FLOP, ${program.name}`))],
+      [
+        ...parts.map((part) => [part, (parameters.get(part) ?? 0).toLocaleString('en-US'), ...flops(part)]),
+        [
+          'all',
+          sum(parameters.values()).toLocaleString('en-US'),
+          ...programs.map((program) => formatCount(sum(program.flops.values()))),
+        ],
+        [
+          'without the towers',
+          sum(parts.slice(-3).map((part) => parameters.get(part) ?? 0)).toLocaleString('en-US'),
+          ...programs.map((program) => formatCount(sum(parts.slice(-3).map((part) => program.flops.get(part) ?? 0)))),
+        ],
+      ],
+    ),
     '',
-    formatTable([{ title: 'memory' }, right('bytes')], [
-      ...memory.items.map((item) => [item.name, printBytes(item.bytes)]), ['while running', printBytes(memory.running)], ['peak, while loading', printBytes(memory.peak)],
-    ]),
+    formatTable(
+      [{ title: 'memory' }, right('bytes')],
+      [
+        ...memory.items.map((item) => [item.name, printBytes(item.bytes)]),
+        ['while running', printBytes(memory.running)],
+        ['peak, while loading', printBytes(memory.peak)],
+      ],
+    ),
     '',
-    formatTable([{ title: 'program' }, right('kernels'), right('dispatches'), right('at load'), right('compiled in')], programs.map(({ name, plan, seconds }) => [
-      name, String(plan.kernels.length), String(plan.dispatches.length), String(plan.load.length), `${seconds.toFixed(1)} s`,
-    ])),
+    formatTable(
+      [{ title: 'program' }, right('kernels'), right('dispatches'), right('at load'), right('compiled in')],
+      programs.map(({ name, plan, seconds }) => [
+        name,
+        String(plan.kernels.length),
+        String(plan.dispatches.length),
+        String(plan.load.length),
+        `${seconds.toFixed(1)} s`,
+      ]),
+    ),
     '',
     `traced and compiled in ${planned.seconds.toFixed(1)} s, with at most ${printBytes(planned.hostBytes)} of host memory`,
   ].join('\n');
@@ -147,13 +220,24 @@ interface Flags {
 }
 
 export function addPlan(program: Command): void {
-  program.command('plan').description('compile a released model at full size, without weights or a GPU, and print what it costs')
+  program
+    .command('plan')
+    .description('compile a released model at full size, without weights or a GPU, and print what it costs')
     .argument('<model>', `${Object.keys(releasedCambrian).join(', ')}`)
-    .addOption(new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'))
-    .option('--context <tokens>', 'tokens that the cache holds', '2048').option('--prompt <tokens>', 'tokens of the prompt, image tokens included', '700')
-    .option('--images <count>', 'images in the prompt', '1').option('--json', 'print the figures as JSON')
+    .addOption(
+      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'),
+    )
+    .option('--context <tokens>', 'tokens that the cache holds', '2048')
+    .option('--prompt <tokens>', 'tokens of the prompt, image tokens included', '700')
+    .option('--images <count>', 'images in the prompt', '1')
+    .option('--json', 'print the figures as JSON')
     .action((model: string, flags: Flags) => {
-      const options: PlanOptions = { dtype: flags.dtype, context: whole('--context', flags.context), prompt: whole('--prompt', flags.prompt), images: whole('--images', flags.images) };
+      const options: PlanOptions = {
+        dtype: flags.dtype,
+        context: whole('--context', flags.context),
+        prompt: whole('--prompt', flags.prompt),
+        images: whole('--images', flags.images),
+      };
       const planned = planModel(model, options, (what) => console.error(what));
       console.log(flags.json === true ? JSON.stringify(asJson(planned), null, 2) : printPlanned(planned, options));
     });
@@ -168,7 +252,19 @@ export function whole(option: string, text: string): number {
 
 function asJson({ name, parameters, programs, memory, seconds, hostBytes }: PlannedModel): object {
   return {
-    name, parameters: Object.fromEntries(parameters), seconds, hostBytes, memory,
-    programs: programs.map((program) => ({ name: program.name, seconds: program.seconds, kernels: program.plan.kernels.length, dispatches: program.plan.dispatches.length, load: program.plan.load.length, flops: Object.fromEntries(program.flops), memory: program.plan.memory })),
+    name,
+    parameters: Object.fromEntries(parameters),
+    seconds,
+    hostBytes,
+    memory,
+    programs: programs.map((program) => ({
+      name: program.name,
+      seconds: program.seconds,
+      kernels: program.plan.kernels.length,
+      dispatches: program.plan.dispatches.length,
+      load: program.plan.load.length,
+      flops: Object.fromEntries(program.flops),
+      memory: program.plan.memory,
+    })),
   };
 }

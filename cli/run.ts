@@ -47,63 +47,108 @@ export interface RunReport {
 const several = (value: string, all: readonly string[]): readonly string[] => [...all, value];
 
 export function addRun(program: Command): void {
-  program.command('run').description('answer a prompt about images with a model directory, or owner/name in the cache')
+  program
+    .command('run')
+    .description('answer a prompt about images with a model directory, or owner/name in the cache')
     .argument('<model>', 'a Hugging Face directory of a Cambrian, of a LLaVA or of a language model')
     .requiredOption('--prompt <text>', 'what to ask')
     .option('--image <file>', 'JPEG, PNG or WebP; may be given several times', several, [])
-    .option('--system <text>', "instead of the template's own words").option('--max-new-tokens <count>', 'tokens of the answer at most')
-    .option('--temperature <number>', '0 takes the likeliest token each time', '0').option('--top-k <count>', 'draw from so many of the likeliest tokens').option('--top-p <share>', 'draw from the likeliest tokens of this probability together')
-    .option('--repetition-penalty <number>', 'above 1: tokens that stand in the text are less likely').option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
-    .option('--seed <number>', 'of the draw').option('--context <tokens>', 'tokens of prompt and answer together; by default 2048, or what a long prompt needs').option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
-    .addOption(new Option('--image-position <where>', 'where SVA layers look for the image').choices(['reference', 'true']))
-    .addOption(new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32')).option('--json', 'print one JSON object at the end instead of words')
+    .option('--system <text>', "instead of the template's own words")
+    .option('--max-new-tokens <count>', 'tokens of the answer at most')
+    .option('--temperature <number>', '0 takes the likeliest token each time', '0')
+    .option('--top-k <count>', 'draw from so many of the likeliest tokens')
+    .option('--top-p <share>', 'draw from the likeliest tokens of this probability together')
+    .option('--repetition-penalty <number>', 'above 1: tokens that stand in the text are less likely')
+    .option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
+    .option('--seed <number>', 'of the draw')
+    .option('--context <tokens>', 'tokens of prompt and answer together; by default 2048, or what a long prompt needs')
+    .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .addOption(
+      new Option('--image-position <where>', 'where SVA layers look for the image').choices(['reference', 'true']),
+    )
+    .addOption(
+      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
+    )
+    .option('--json', 'print one JSON object at the end instead of words')
     .action(async (model: string, flags: RunFlags) => {
       const stopper = new AbortController();
       // While the compiler holds the thread nothing here would be called: until then the signal itself ends the process, with the same code.
-      const listen = (): void => void process.once('SIGINT', () => {
-        stopper.abort();
-        // The device may be in the middle of a long run, which nothing can stop but the end of the process.
-        process.exit(130);
-      });
+      const listen = (): void =>
+        void process.once('SIGINT', () => {
+          stopper.abort();
+          // The device may be in the middle of a long run, which nothing can stop but the end of the process.
+          process.exit(130);
+        });
       const report = await runModel(model, flags, { signal: stopper.signal, compiled: listen });
       if (flags.json === true) console.log(JSON.stringify(report));
     });
 }
 
 /** The answer; prints as it goes. Throws `OpabiniaError`, `DeviceError`. */
-export async function runModel(directory: string, flags: RunFlags, { signal, compiled }: { readonly signal: AbortSignal; readonly compiled: () => void }): Promise<RunReport> {
+export async function runModel(
+  directory: string,
+  flags: RunFlags,
+  { signal, compiled }: { readonly signal: AbortSignal; readonly compiled: () => void },
+): Promise<RunReport> {
   const write = (text: string): void => void process.stdout.write(text);
   const options = answerOptions(flags, signal);
   const began = performance.now();
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const note = (text: string): void => console.error(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
   const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note })));
-  const model = openModel(directory, { dtype: flags.dtype, towers: flags.tower.length === 0 ? undefined : flags.tower });
+  const model = openModel(directory, {
+    dtype: flags.dtype,
+    towers: flags.tower.length === 0 ? undefined : flags.tower,
+  });
   const question: Question = { text: flags.prompt, images, system: flags.system };
   try {
     // What cannot be asked is refused before the device is opened, not after a model was loaded.
     const { width } = await model.family.layOut([question], options);
-    const context = flags.context === undefined ? contextFor(width, options.maxNewTokens ?? model.maxNewTokens) : whole('--context', flags.context);
+    const context =
+      flags.context === undefined
+        ? contextFor(width, options.maxNewTokens ?? model.maxNewTokens)
+        : whole('--context', flags.context);
     roomFor(width, contextOf(model, context));
     const device = await openDevice();
-    const session = await Session.open(model, device, { context, images: images.length, note, progress: progressBar(), compiled }, options);
+    const session = await Session.open(
+      model,
+      device,
+      { context, images: images.length, note, progress: progressBar(), compiled },
+      options,
+    );
     try {
       const loadSeconds = seconds(began);
       note(`${printBytes(device.ledger.now)} on ${device.facts.name}; first the driver compiles each kernel`);
       const asked = performance.now();
       let first: number | undefined;
-      const answers = session.answer(question, { ...options, maxNewTokens: options.maxNewTokens ?? model.maxNewTokens, onToken: () => { first ??= performance.now(); } });
+      const answers = session.answer(question, {
+        ...options,
+        maxNewTokens: options.maxNewTokens ?? model.maxNewTokens,
+        onToken: () => {
+          first ??= performance.now();
+        },
+      });
       let answer: Answer | undefined;
       for (;;) {
         const next = await answers.next();
-        if (next.done === true) { answer = next.value; break; }
+        if (next.done === true) {
+          answer = next.value;
+          break;
+        }
         if (flags.json !== true) write(next.value);
       }
       if (flags.json !== true) write('\n');
       const [firstAt, rest] = [first ?? performance.now(), answer.tokens.length - 1];
       const report: RunReport = {
-        answer: answer.text, tokens: answer.tokens, reason: answer.reason, seed: options.seed, loadSeconds, firstTokenSeconds: (firstAt - asked) / 1000,
-        tokensPerSecond: rest > 0 ? rest / seconds(firstAt) : undefined, peakBytes: device.ledger.peak, device: device.facts.name,
+        answer: answer.text,
+        tokens: answer.tokens,
+        reason: answer.reason,
+        seed: options.seed,
+        loadSeconds,
+        firstTokenSeconds: (firstAt - asked) / 1000,
+        tokensPerSecond: rest > 0 ? rest / seconds(firstAt) : undefined,
+        peakBytes: device.ledger.peak,
+        device: device.facts.name,
       };
       note(summary(report));
       return report;
@@ -118,7 +163,11 @@ export async function runModel(directory: string, flags: RunFlags, { signal, com
 
 function summary(report: RunReport): string {
   const { tokens, reason, firstTokenSeconds, tokensPerSecond, peakBytes } = report;
-  const why = { end: 'ended by the model', stop: 'ended by a stop string', length: 'as many as were allowed' } satisfies Record<RunReport['reason'], string>;
+  const why = {
+    end: 'ended by the model',
+    stop: 'ended by a stop string',
+    length: 'as many as were allowed',
+  } satisfies Record<RunReport['reason'], string>;
   const speed = tokensPerSecond === undefined ? '' : `, then ${tokensPerSecond.toFixed(1)} tokens/s`;
   return `${tokens.length} token${tokens.length === 1 ? '' : 's'} (${why[reason]}), the first after ${firstTokenSeconds.toFixed(2)} s${speed}; at most ${printBytes(peakBytes)} on the device`;
 }
@@ -134,8 +183,13 @@ function answerOptions(flags: RunFlags, signal: AbortSignal): AnswerOptions {
   const temperature = number('--temperature', flags.temperature, 0, 100) ?? 0;
   const seed = flags.seed === undefined ? undefined : number('--seed', flags.seed, 0, 2 ** 31);
   return {
-    signal, temperature, position: flags.imagePosition, stop: flags.stop,
-    topK: flags.topK === undefined ? undefined : whole('--top-k', flags.topK), topP: number('--top-p', flags.topP, 1e-6, 1), repetitionPenalty: number('--repetition-penalty', flags.repetitionPenalty, 0.01, 100),
+    signal,
+    temperature,
+    position: flags.imagePosition,
+    stop: flags.stop,
+    topK: flags.topK === undefined ? undefined : whole('--top-k', flags.topK),
+    topP: number('--top-p', flags.topP, 1e-6, 1),
+    repetitionPenalty: number('--repetition-penalty', flags.repetitionPenalty, 0.01, 100),
     maxNewTokens: flags.maxNewTokens === undefined ? undefined : whole('--max-new-tokens', flags.maxNewTokens),
     // Said at the end, so that the same answer can be had again.
     seed: seed ?? (temperature > 0 ? Math.floor(Math.random() * 2 ** 31) : undefined),
@@ -148,7 +202,9 @@ function progressBar(): Progress {
   return (done, total, path) => {
     const tenths = Math.floor((10 * done) / Math.max(1, total));
     if (process.stderr.isTTY) {
-      process.stderr.write(`\r\x1b[K${'█'.repeat(2 * tenths)}${'░'.repeat(20 - 2 * tenths)} ${done}/${total} ${path.slice(0, 60)}${done === total ? '\r\x1b[K' : ''}`);
+      process.stderr.write(
+        `\r\x1b[K${'█'.repeat(2 * tenths)}${'░'.repeat(20 - 2 * tenths)} ${done}/${total} ${path.slice(0, 60)}${done === total ? '\r\x1b[K' : ''}`,
+      );
     } else if (tenths !== said && tenths % 5 === 0) {
       console.error(`  ${done} of ${total} tensors`);
       said = tenths;

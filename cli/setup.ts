@@ -21,7 +21,9 @@ export function setUp(say: (line: string) => void): boolean {
   }
   say(`${cure.why}. Installing it:\n  ${cure.command}`);
   const install = spawnSync('sh', ['-c', cure.command], {
-    encoding: 'utf8', maxBuffer: 2 ** 26, env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
   });
   if (install.status !== 0) {
     say(`that failed:\n${`${install.stdout ?? ''}${install.stderr ?? ''}`.trim().split('\n').slice(-15).join('\n')}`);
@@ -29,7 +31,9 @@ export function setUp(say: (line: string) => void): boolean {
   }
   const second = probe();
   if (second.found !== 'adapter') {
-    say(`installed, and still no adapter${second.found === 'none' ? '' : ` (${second.why})`}; is VK_DRIVER_FILES or VK_ICD_FILENAMES set?`);
+    say(
+      `installed, and still no adapter${second.found === 'none' ? '' : ` (${second.why})`}; is VK_DRIVER_FILES or VK_ICD_FILENAMES set?`,
+    );
     return false;
   }
   say(`found ${second.facts.name}: ${second.facts.driver}`);

@@ -3,16 +3,34 @@ import { towerShapes, type TowerConfig, type TowerKind } from '../models/configs
 import { checkMatch, matchTensors, type ShapesByName } from '../runtime/match.ts';
 
 /** Parts of whole models that no tower needs. */
-const beside = ['text_model', 'text', 'visual_projection', 'text_projection', 'logit_scale', 'logit_bias', 'visual.head', 'head', 'trunk.head', 'visual.trunk.head', 'classifier', 'vision_model.head'];
+const beside = [
+  'text_model',
+  'text',
+  'visual_projection',
+  'text_projection',
+  'logit_scale',
+  'logit_bias',
+  'visual.head',
+  'head',
+  'trunk.head',
+  'visual.trunk.head',
+  'classifier',
+  'vision_model.head',
+];
 /** Parts of a tower that Cambrian never reads: a checkpoint may come without. */
 const unread = /(?:^|\.)(?:attn_pool|head|mask_token|post_layernorm)(?:\.|$)/;
 /** Buffers that older versions stored among the weights. */
 const buffers = /(?:^|\.)position_ids$/;
 
 /** Where the names of a tower may begin, and a tensor that every tower of the kind has there. */
-const places: Readonly<Record<TowerKind, { readonly prefixes: readonly string[]; readonly witnesses: readonly string[] }>> = {
+const places: Readonly<
+  Record<TowerKind, { readonly prefixes: readonly string[]; readonly witnesses: readonly string[] }>
+> = {
   clip: { prefixes: ['vision_model.', ''], witnesses: ['embeddings.class_embedding'] },
-  siglip: { prefixes: ['visual.trunk.', 'trunk.', 'vision_model.', ''], witnesses: ['pos_embed', 'embeddings.position_embedding.weight'] },
+  siglip: {
+    prefixes: ['visual.trunk.', 'trunk.', 'vision_model.', ''],
+    witnesses: ['pos_embed', 'embeddings.position_embedding.weight'],
+  },
   dinov2: { prefixes: ['dinov2.', ''], witnesses: ['embeddings.cls_token'] },
   convnext: { prefixes: ['visual.trunk.', 'trunk.', ''], witnesses: ['stem.0.weight'] },
 };
@@ -25,6 +43,10 @@ export function checkTower(config: TowerConfig, all: ShapesByName, directory: st
   // SigLIP comes with timm's names or with those of transformers.
   const names = config.tower === 'siglip' && !stored.has(`${prefix}pos_embed`) ? 'hub' : 'timm';
   const bare = (name: string) => name.slice(prefixes.find((candidate) => name.startsWith(candidate))?.length ?? 0);
-  const wanted = new Map([...towerShapes(config, names)].map(([name, shape]) => [prefix + bare(name), shape] as const).filter(([name]) => stored.has(name) || !unread.test(name)));
+  const wanted = new Map(
+    [...towerShapes(config, names)]
+      .map(([name, shape]) => [prefix + bare(name), shape] as const)
+      .filter(([name]) => stored.has(name) || !unread.test(name)),
+  );
   checkMatch(matchTensors(wanted, stored, beside), directory);
 }

@@ -18,22 +18,39 @@ export interface VerifyOptions {
  * Checks every `output.*` of one file, intermediates included. Throws `OpabiniaError` for an unknown kind, a malformed file,
  * or a model that does not fit its checkpoint.
  */
-export async function verifyFile(path: string, backend: Backend, dtype: ComputeDType = 'f32'): Promise<readonly Comparison[]> {
+export async function verifyFile(
+  path: string,
+  backend: Backend,
+  dtype: ComputeDType = 'f32',
+): Promise<readonly Comparison[]> {
   const file = new GoldenFile(path, dtype);
   try {
     const kind = kinds.get(file.kind);
     if (kind === undefined) {
-      throw new OpabiniaError(`${path} is of the unknown kind '${file.kind}'`, { op: 'verify', advice: `the nearest known kinds are ${nearestNames(file.kind, kinds.keys()).join(', ')}` });
+      throw new OpabiniaError(`${path} is of the unknown kind '${file.kind}'`, {
+        op: 'verify',
+        advice: `the nearest known kinds are ${nearestNames(file.kind, kinds.keys()).join(', ')}`,
+      });
     }
     const model = kind(file);
-    const once = model.graph === undefined ? new Map<string, ArrayLike<number>>() : await backend.run(model.graph, file.checkpoint, model.inputs);
-    const computed = new Map([...once, ...await holdAll(model, backend, file)]);
+    const once =
+      model.graph === undefined
+        ? new Map<string, ArrayLike<number>>()
+        : await backend.run(model.graph, file.checkpoint, model.inputs);
+    const computed = new Map([...once, ...(await holdAll(model, backend, file))]);
     return file.outputs.map((name) => {
       const expected = file.numbers(`output.${name}`);
       const shape = file.shape(`output.${name}`);
       // Integers and masks made on the host are exact in either dtype.
       const onHost = model.host.get(name);
-      return compare(name, shape, onHost ?? computed.get(name), expected, onHost === undefined && model.exact?.(name) !== true ? dtype : 'f32', model.tolerance?.(name));
+      return compare(
+        name,
+        shape,
+        onHost ?? computed.get(name),
+        expected,
+        onHost === undefined && model.exact?.(name) !== true ? dtype : 'f32',
+        model.tolerance?.(name),
+      );
     });
   } finally {
     file.checkpoint.close();
@@ -54,9 +71,14 @@ async function holdAll(model: GoldenModel, backend: Backend, file: GoldenFile): 
 }
 
 /** Verifies files one after the other and prints a table for each; true when every output of every file is within its bound. */
-export async function verify(paths: readonly string[], options: VerifyOptions, print: (text: string) => void): Promise<boolean> {
+export async function verify(
+  paths: readonly string[],
+  options: VerifyOptions,
+  print: (text: string) => void,
+): Promise<boolean> {
   const dtype = options.dtype ?? 'f32';
-  if (dtype !== 'f32' && dtype !== 'f16') throw new OpabiniaError(`there is no dtype '${dtype}'`, { op: 'verify', advice: 'f32 or f16' });
+  if (dtype !== 'f32' && dtype !== 'f16')
+    throw new OpabiniaError(`there is no dtype '${dtype}'`, { op: 'verify', advice: 'f32 or f16' });
   const backend = await openBackend(options.backend ?? 'gpu');
   try {
     let allOk = true;
@@ -71,12 +93,21 @@ export async function verify(paths: readonly string[], options: VerifyOptions, p
   }
 }
 
-async function verifyOne(path: string, backend: Backend, dtype: ComputeDType, print: (text: string) => void): Promise<boolean> {
+async function verifyOne(
+  path: string,
+  backend: Backend,
+  dtype: ComputeDType,
+  print: (text: string) => void,
+): Promise<boolean> {
   try {
     const rows = await verifyFile(path, backend, dtype);
     print(printTable(rows));
     const wrong = rows.filter((row) => row.verdict !== 'ok').length;
-    print(wrong === 0 ? `${rows.length} outputs within their bounds\n` : `${wrong} of ${rows.length} outputs miss their bounds\n`);
+    print(
+      wrong === 0
+        ? `${rows.length} outputs within their bounds\n`
+        : `${wrong} of ${rows.length} outputs miss their bounds\n`,
+    );
     if (rows.length === 0) print('the file expects no outputs: nothing was verified\n');
     return wrong === 0 && rows.length > 0;
   } catch (error) {
@@ -88,18 +119,36 @@ async function verifyOne(path: string, backend: Backend, dtype: ComputeDType, pr
 }
 
 function printTable(rows: readonly Comparison[]): string {
-  const columns = [{ title: 'tensor' }, { title: 'shape' }, { title: 'max |Δ|', align: 'right' }, { title: 'relative', align: 'right' }, { title: 'bound', align: 'right' }, { title: 'verdict' }] as const;
-  return formatTable(columns, rows.map((row) => [row.tensor, `[${row.shape.join(' ')}]`, formatError(row.largest), formatError(row.relative), formatError(row.bound), row.verdict]));
+  const columns = [
+    { title: 'tensor' },
+    { title: 'shape' },
+    { title: 'max |Δ|', align: 'right' },
+    { title: 'relative', align: 'right' },
+    { title: 'bound', align: 'right' },
+    { title: 'verdict' },
+  ] as const;
+  return formatTable(
+    columns,
+    rows.map((row) => [
+      row.tensor,
+      `[${row.shape.join(' ')}]`,
+      formatError(row.largest),
+      formatError(row.relative),
+      formatError(row.bound),
+      row.verdict,
+    ]),
+  );
 }
 
 /** Adds the command to the program. Sets the exit code to 1 when anything misses its bound. */
 export function addVerify(program: Command): void {
-  program.command('verify')
+  program
+    .command('verify')
     .description('check golden files against the models')
     .argument('<files...>', 'golden files (.safetensors)')
     .option('--backend <name>', 'gpu, reference or onnx', 'gpu')
     .option('--dtype <dtype>', 'f32 or f16', 'f32')
     .action(async (files: readonly string[], options: VerifyOptions) => {
-      if (!await verify(files, options, (text) => process.stdout.write(`${text}\n`))) process.exitCode = 1;
+      if (!(await verify(files, options, (text) => process.stdout.write(`${text}\n`)))) process.exitCode = 1;
     });
 }

@@ -30,7 +30,12 @@ export interface Assembly {
 }
 
 /** `byOutput`: what one output needs stands together, as is best for work of load time, whose operands are let go one by one. */
-export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfile, options: { readonly byOutput?: boolean } = {}): Assembly {
+export function assemble(
+  graph: Graph,
+  grouping: Grouping,
+  profile: DeviceProfile,
+  options: { readonly byOutput?: boolean } = {},
+): Assembly {
   const places = new Map<Node, Placement>();
   const targets = new Map<Node, Placement>();
   const sources = new Map<Node, Storage>();
@@ -38,7 +43,10 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   const storageOf = (node: Node): Storage => makeStorage(`v${next++}`, node);
   const inPart = new Set(grouping.joins.flatMap((j) => [...j.parts]));
   for (const { join, cache } of grouping.joins) {
-    if (cache === undefined) { places.set(join, { storage: storageOf(join) }); continue; }
+    if (cache === undefined) {
+      places.set(join, { storage: storageOf(join) });
+      continue;
+    }
     const storage = sources.get(cache.state) ?? storageOf(cache.state);
     sources.set(cache.state, storage);
     places.set(cache.state, { storage });
@@ -58,7 +66,12 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     places.set(node, { storage });
     if (isStoredSource(node)) sources.set(node, storage);
   }
-  const copies: { readonly group: Group; readonly target: Placement; readonly afterReaders: boolean; readonly from?: Placement }[] = [];
+  const copies: {
+    readonly group: Group;
+    readonly target: Placement;
+    readonly afterReaders: boolean;
+    readonly from?: Placement;
+  }[] = [];
   for (const { join, parts, cache } of grouping.joins) {
     const name = String(join.attrs['axis']);
     const storage = places.get(join)?.storage;
@@ -67,11 +80,16 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
       // The old part of a cache is where it is.
       if (cache !== undefined && i === 0) continue;
       const target: Placement = { storage, starts: new Map([[name, part.start]]) };
-      if (parts.has(part.node)) { places.set(part.node, target); targets.set(part.node, target); }
-      else copies.push({ group: copyOf(part.node, places.has(part.node)), target, afterReaders: false });
+      if (parts.has(part.node)) {
+        places.set(part.node, target);
+        targets.set(part.node, target);
+      } else copies.push({ group: copyOf(part.node, places.has(part.node)), target, afterReaders: false });
     }
   }
-  const inPlace = new Set<Update>([...grouping.direct, ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache]))]);
+  const inPlace = new Set<Update>([
+    ...grouping.direct,
+    ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
+  ]);
   for (const update of graph.updates) {
     if (inPlace.has(update)) continue;
     const { state, value, at } = update;
@@ -79,9 +97,15 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
     if (storage === undefined) continue;
     // A value that is a state itself is set aside first: two states may trade places, and none may be read while it is written.
     const aside = roleOf(value) === 'state' ? storageOf(value) : undefined;
-    if (aside !== undefined) copies.push({ group: copyOf(value, true), target: { storage: aside }, afterReaders: false });
+    if (aside !== undefined)
+      copies.push({ group: copyOf(value, true), target: { storage: aside }, afterReaders: false });
     const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
-    copies.push({ group: copyOf(value, true), target, afterReaders: true, ...(aside === undefined ? {} : { from: { storage: aside } }) });
+    copies.push({
+      group: copyOf(value, true),
+      target,
+      afterReaders: true,
+      ...(aside === undefined ? {} : { from: { storage: aside } }),
+    });
   }
   const outputs = new Map<string, Storage>();
   for (const [name, node] of graph.outputs) {
@@ -100,17 +124,34 @@ export function assemble(graph: Graph, grouping: Grouping, profile: DeviceProfil
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
     if (group.roots.every(isEmpty)) return; // nothing to compute
     const { kernel, template } = schedule(group, { profile, place: from === undefined ? place : () => from, target });
-    steps.push({ kernel, template, group, label: labelOf(group), path: pathOf(group), flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0), last });
+    steps.push({
+      kernel,
+      template,
+      group,
+      label: labelOf(group),
+      path: pathOf(group),
+      flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0),
+      last,
+    });
   };
   for (const group of grouping.groups) {
-    add(group, (node) => {
-      const target = targets.get(node) ?? places.get(node);
-      if (target === undefined) throw new TypeError(`nowhere to write ${node.op.name}`);
-      return target;
-    }, false);
+    add(
+      group,
+      (node) => {
+        const target = targets.get(node) ?? places.get(node);
+        if (target === undefined) throw new TypeError(`nowhere to write ${node.op.name}`);
+        return target;
+      },
+      false,
+    );
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
-  return { steps: inOrder(steps, options.byOutput === true ? firstOutputs(graph) : new Map()), places, outputs, sources };
+  return {
+    steps: inOrder(steps, options.byOutput === true ? firstOutputs(graph) : new Map()),
+    places,
+    outputs,
+    sources,
+  };
 }
 
 function copyOf(node: Node, isStored: boolean): Group {
@@ -124,14 +165,19 @@ function firstOutputs(graph: Graph): ReadonlyMap<Node, number> {
     return { nodes, parameter: nodes.find((node) => roleOf(node) === 'param')?.id ?? -1 };
   });
   const first = new Map<Node, number>();
-  below.sort((a, b) => a.parameter - b.parameter).forEach(({ nodes }, number) => {
-    for (const node of nodes) if (!first.has(node)) first.set(node, number);
-  });
+  below
+    .sort((a, b) => a.parameter - b.parameter)
+    .forEach(({ nodes }, number) => {
+      for (const node of nodes) if (!first.has(node)) first.set(node, number);
+    });
   return first;
 }
 
 /** A kernel after all that write what it reads; a state is overwritten after all that read it. Otherwise the order of the graph. */
-function inOrder(steps: readonly (Step & { readonly last: boolean })[], first: ReadonlyMap<Node, number>): readonly Step[] {
+function inOrder(
+  steps: readonly (Step & { readonly last: boolean })[],
+  first: ReadonlyMap<Node, number>,
+): readonly Step[] {
   const writers = new Map<Storage, number[]>();
   const readers = new Map<Storage, number[]>();
   steps.forEach((step, i) => {
@@ -140,7 +186,10 @@ function inOrder(steps: readonly (Step & { readonly last: boolean })[], first: R
   const before = steps.map((step, i) => {
     const needs = new Set<number>();
     for (const slot of step.kernel.slots) {
-      if (!slot.write) (writers.get(slot.storage) ?? []).filter((w) => w !== i && steps[w]?.last === false).forEach((w) => needs.add(w));
+      if (!slot.write)
+        (writers.get(slot.storage) ?? [])
+          .filter((w) => w !== i && steps[w]?.last === false)
+          .forEach((w) => needs.add(w));
       else if (step.last) (readers.get(slot.storage) ?? []).filter((r) => r !== i).forEach((r) => needs.add(r));
     }
     return needs;
@@ -149,7 +198,9 @@ function inOrder(steps: readonly (Step & { readonly last: boolean })[], first: R
   const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
   const done = new Set<number>();
   const result: Step[] = [];
-  const waiting = steps.map((_, i) => i).sort((a, b) => (cluster[a] ?? 0) - (cluster[b] ?? 0) || (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
+  const waiting = steps
+    .map((_, i) => i)
+    .sort((a, b) => (cluster[a] ?? 0) - (cluster[b] ?? 0) || (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
   while (waiting.length > 0) {
     const at = waiting.findIndex((i) => [...(before[i] ?? [])].every((b) => done.has(b)));
     const chosen = waiting[at];
@@ -171,7 +222,10 @@ function push<K>(map: Map<K, number[]>, key: K, value: number): void {
 /** `contract+add+gelu`: what a kernel computes, views left out, long lists shortened. */
 export function labelOf(group: Group): string {
   const anchor = group.template === 'attention' ? ['attention'] : group.template === 'contract' ? ['contract'] : [];
-  const names = group.template === 'attention' || group.template === 'contract' ? group.chain.filter((n) => n.op.kind === 'map').map((n) => n.op.name) : [...group.nodes].sort((a, b) => a.id - b.id).map((n) => n.op.name);
+  const names =
+    group.template === 'attention' || group.template === 'contract'
+      ? group.chain.filter((n) => n.op.kind === 'map').map((n) => n.op.name)
+      : [...group.nodes].sort((a, b) => a.id - b.id).map((n) => n.op.name);
   const all = [...anchor, ...names];
   if (all.length === 0) return 'copy';
   return all.length <= 8 ? all.join('+') : `${all.slice(0, 7).join('+')}+…${all.length - 7}`;
@@ -179,7 +233,12 @@ export function labelOf(group: Group): string {
 
 function pathOf(group: Group): string {
   // The anchor knows its layer; a residual's path is what two layers have in common.
-  const anchor = group.template === 'contract' ? group.contract : group.template === 'attention' ? group.attention.product : undefined;
+  const anchor =
+    group.template === 'contract'
+      ? group.contract
+      : group.template === 'attention'
+        ? group.attention.product
+        : undefined;
   if (anchor !== undefined && anchor.origin.path !== '') return anchor.origin.path;
   return group.roots.map((r) => r.origin.path).find((p) => p !== '') ?? '';
 }

@@ -12,7 +12,20 @@ import type { Axis, Size } from '../dsl/axis.ts';
 import type { Node } from '../dsl/graph.ts';
 import { isFloat } from '../dsl/op.ts';
 import { scalar } from './composites.ts';
-import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, indexMath, mentions, scale, sizeIndex, substitute, type Index } from './index-math.ts';
+import {
+  add,
+  alwaysHolds,
+  atomIndex,
+  clamp,
+  coefficient,
+  constantIndex,
+  indexMath,
+  mentions,
+  scale,
+  sizeIndex,
+  substitute,
+  type Index,
+} from './index-math.ts';
 import { loopVariable } from './kernel.ts';
 import type { IndexMap } from './storage.ts';
 
@@ -39,13 +52,16 @@ export function findReach(maps: readonly Node[], scores: Node, key: Axis): Reach
   const constant = other === undefined ? undefined : scalar(other);
   if (condition === undefined || constant === undefined || !(constant <= masking)) return undefined;
   // As indices, every axis of the scores is a variable of its name.
-  const index = new Map(mask.type.axes.map((axis) => [axis.name, atomIndex(loopVariable(axis.name, sizeIndex(axis.size)))]));
+  const index = new Map(
+    mask.type.axes.map((axis) => [axis.name, atomIndex(loopVariable(axis.name, sizeIndex(axis.size)))]),
+  );
   const slack = slackOf(condition, index, yes === inner);
   // A key is seen while slack = affine(row) − key is not negative.
   if (slack === undefined || coefficient(slack, key.name) !== -1) return undefined;
   const last = substitute(slack, key.name, constantIndex(0));
   const [axis, ...more] = mask.type.axes.filter(({ name }) => name !== key.name && mentions(last, name));
-  if (axis === undefined || more.length > 0 || !((coefficient(last, axis.name) ?? 0) > 0) || last.least < 0) return undefined;
+  if (axis === undefined || more.length > 0 || !((coefficient(last, axis.name) ?? 0) > 0) || last.least < 0)
+    return undefined;
   return { axis, last };
 }
 
@@ -61,7 +77,14 @@ function isScaling(node: Node): boolean {
   const [a, b] = node.inputs;
   if (a === undefined || !isFloat(node.type.dtype)) return false;
   if (node.op.name === 'cast') return isFloat(a.type.dtype);
-  const factor = b === undefined ? undefined : node.op.name === 'mul' ? scalar(a) ?? scalar(b) : node.op.name === 'div' ? 1 / (scalar(b) ?? NaN) : undefined;
+  const factor =
+    b === undefined
+      ? undefined
+      : node.op.name === 'mul'
+        ? (scalar(a) ?? scalar(b))
+        : node.op.name === 'div'
+          ? 1 / (scalar(b) ?? NaN)
+          : undefined;
   return factor !== undefined && Math.abs(factor) <= largestScale;
 }
 
@@ -78,11 +101,16 @@ function slackOf(condition: Node, index: IndexMap, wanted: boolean): Index | und
   const difference = (x: Index, y: Index, less: number): Index => add(x, scale(y, -1), constantIndex(-less));
   const test = wanted ? name : opposite[name];
   switch (test) {
-    case 'ge': return difference(left, right, 0);
-    case 'gt': return difference(left, right, 1);
-    case 'le': return difference(right, left, 0);
-    case 'lt': return difference(right, left, 1);
-    default: return test satisfies never;
+    case 'ge':
+      return difference(left, right, 0);
+    case 'gt':
+      return difference(left, right, 1);
+    case 'le':
+      return difference(right, left, 0);
+    case 'lt':
+      return difference(right, left, 1);
+    default:
+      return test satisfies never;
   }
 }
 

@@ -30,7 +30,11 @@ export interface Attention {
 }
 
 /** The attention whose last contraction is `product`, when nothing outside reads what is inside. `taken`: stored for another reason. */
-export function findAttention(product: Node, readers: (n: Node) => readonly Node[], taken: (n: Node) => boolean): Attention | undefined {
+export function findAttention(
+  product: Node,
+  readers: (n: Node) => readonly Node[],
+  taken: (n: Node) => boolean,
+): Attention | undefined {
   for (const side of [0, 1] as const) {
     const found = match(product, side, readers, taken);
     if (found !== undefined) return found;
@@ -38,7 +42,12 @@ export function findAttention(product: Node, readers: (n: Node) => readonly Node
   return undefined;
 }
 
-function match(product: Node, side: 0 | 1, readers: (n: Node) => readonly Node[], taken: (n: Node) => boolean): Attention | undefined {
+function match(
+  product: Node,
+  side: 0 | 1,
+  readers: (n: Node) => readonly Node[],
+  taken: (n: Node) => boolean,
+): Attention | undefined {
   const weights = product.inputs[side];
   const value = product.inputs[1 - side];
   if (weights === undefined || value === undefined) return undefined;
@@ -57,12 +66,14 @@ function match(product: Node, side: 0 | 1, readers: (n: Node) => readonly Node[]
   const second = roles(weights.type, value.type, product.type);
   const keys = second.sum;
   const inner = new Set<Node>([scores, ...maps, ...softmax.nodes]);
-  const isKeyAxis = keys.length === 1 && keys[0]?.name === axis && first.columns.length === 1 && first.columns[0]?.name === axis;
+  const isKeyAxis =
+    keys.length === 1 && keys[0]?.name === axis && first.columns.length === 1 && first.columns[0]?.name === axis;
   // The query axes of the scores must be rows of the result too, batch axes stay batch axes unless the values lack them.
   const sameRows = [...first.batch, ...first.rows].every((x) => product.type.axes.some((y) => y.name === x.name));
   const depth = first.sum.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
   const width = second.columns.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
-  if (!isKeyAxis || !sameRows || depth > 256 || width > 256 || first.sum.length !== 1 || second.columns.length !== 1) return undefined;
+  if (!isKeyAxis || !sameRows || depth > 256 || width > 256 || first.sum.length !== 1 || second.columns.length !== 1)
+    return undefined;
   const closed = [...inner].every((n) => !taken(n) && readers(n).every((r) => inner.has(r) || r === product));
   if (!closed) return undefined;
   // An axis that key or value carry is walked by the grid; one that only the query has is a row of the tile.
@@ -70,7 +81,22 @@ function match(product: Node, side: 0 | 1, readers: (n: Node) => readonly Node[]
   const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
   const [keyAxis] = keys;
   const reach = keyAxis === undefined ? undefined : findReach(maps, scores, keyAxis);
-  return { scores, query, key, logits, value, product, batch, rows, keys, depth: first.sum, width: second.columns, reach, nodes: new Set([...inner, product]), operands: [query, key, value] };
+  return {
+    scores,
+    query,
+    key,
+    logits,
+    value,
+    product,
+    batch,
+    rows,
+    keys,
+    depth: first.sum,
+    width: second.columns,
+    reach,
+    nodes: new Set([...inner, product]),
+    operands: [query, key, value],
+  };
 }
 
 /** From the logits back to the contraction, through maps that each have one operand depending on a contraction of the key axis. */
@@ -80,7 +106,12 @@ function scorePath(logits: Node, axis: string): { readonly scores: Node; readonl
     if (current.op.kind === 'contract') return { scores: current, maps };
     if (current.op.kind !== 'map') return undefined;
     maps.push(current);
-    const next = current.inputs.filter((x) => x.type.axes.length === current.type.axes.length && x.type.axes.some((a) => a.name === axis) && leadsToContract(x));
+    const next = current.inputs.filter(
+      (x) =>
+        x.type.axes.length === current.type.axes.length &&
+        x.type.axes.some((a) => a.name === axis) &&
+        leadsToContract(x),
+    );
     const [only] = next;
     if (only === undefined || next.length !== 1) return undefined;
     current = only;

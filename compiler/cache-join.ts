@@ -11,21 +11,47 @@ export interface CacheJoin {
 }
 
 /** The joins of a graph that can live in their state. Sound because every reader of the state reads only what the update leaves alone. */
-export function findCacheJoins(graph: Graph, nodes: readonly Node[], readers: ReadonlyMap<Node, readonly Node[]>): readonly CacheJoin[] {
+export function findCacheJoins(
+  graph: Graph,
+  nodes: readonly Node[],
+  readers: ReadonlyMap<Node, readonly Node[]>,
+): readonly CacheJoin[] {
   const outputs = new Set(graph.outputs.values());
   return nodes.flatMap((join): readonly CacheJoin[] => {
     const [old, part] = join.inputs;
     const axis = String(join.attrs['axis']);
     const [state] = old?.inputs ?? [];
-    if (join.op.kind !== 'join' || join.inputs.length !== 2 || old === undefined || part === undefined || state === undefined || outputs.has(join) || outputs.has(part) || outputs.has(state)) return [];
+    if (
+      join.op.kind !== 'join' ||
+      join.inputs.length !== 2 ||
+      old === undefined ||
+      part === undefined ||
+      state === undefined ||
+      outputs.has(join) ||
+      outputs.has(part) ||
+      outputs.has(state)
+    )
+      return [];
     if (state.op.kind !== 'source' || !isStart(old, axis)) return [];
     const updates = graph.updates.filter((u) => u.state === state);
     const [update] = updates;
     const start = update?.at.get(axis);
     const length = old.type.axes.find((a) => a.name === axis)?.size;
     const others = [...(update?.at ?? [])].every(([name, at]) => name === axis || at === 0);
-    if (updates.length !== 1 || update === undefined || update.value !== part || !others || start === undefined || length === undefined || !sizesEqual(start, length)) return [];
-    const shape = state.type.axes.every((a, i) => join.type.axes[i]?.name === a.name && (a.name === axis || sizesEqual(join.type.axes[i]?.size ?? -1, a.size)));
+    if (
+      updates.length !== 1 ||
+      update === undefined ||
+      update.value !== part ||
+      !others ||
+      start === undefined ||
+      length === undefined ||
+      !sizesEqual(start, length)
+    )
+      return [];
+    const shape = state.type.axes.every(
+      (a, i) =>
+        join.type.axes[i]?.name === a.name && (a.name === axis || sizesEqual(join.type.axes[i]?.size ?? -1, a.size)),
+    );
     const untouched = (readers.get(state) ?? []).every((r) => r === old);
     return shape && untouched ? [{ join, part, update }] : [];
   });
@@ -33,7 +59,13 @@ export function findCacheJoins(graph: Graph, nodes: readonly Node[], readers: Re
 
 /** A slice from the start of the axis. */
 function isStart(node: Node, axis: string): boolean {
-  return node.op.kind === 'view' && node.op.shows === 'range' && String(node.attrs['axis']) === axis && node.attrs['start'] === 0 && Number(node.attrs['step'] ?? 1) === 1;
+  return (
+    node.op.kind === 'view' &&
+    node.op.shows === 'range' &&
+    String(node.attrs['axis']) === axis &&
+    node.attrs['start'] === 0 &&
+    Number(node.attrs['step'] ?? 1) === 1
+  );
 }
 
 /**
@@ -46,6 +78,13 @@ export function findDirectUpdates(graph: Graph, readers: ReadonlyMap<Node, reado
     const { state, value } = update;
     const alone = graph.updates.every((u) => u === update || (u.state !== state && u.value !== value));
     const sameAxes = state.type.axes.every((a, i) => a.name === value.type.axes[i]?.name);
-    return alone && sameAxes && (readers.get(state) ?? []).length === 0 && !outputs.has(state) && !outputs.has(value) && value.op.kind !== 'source';
+    return (
+      alone &&
+      sameAxes &&
+      (readers.get(state) ?? []).length === 0 &&
+      !outputs.has(state) &&
+      !outputs.has(value) &&
+      value.op.kind !== 'source'
+    );
   });
 }

@@ -66,11 +66,17 @@ function inputsOf(graph: Graph): readonly Node[] {
 
 function refuseUnsupported(graph: Graph, profile: DeviceProfile): void {
   const refuse = (node: Node, what: string, advice: string): never => {
-    throw new OpabiniaError(`${what} ${printAxes(node.type.axes)}`, { op: node.op.name, path: node.origin.path, place: node.origin.place, advice });
+    throw new OpabiniaError(`${what} ${printAxes(node.type.axes)}`, {
+      op: node.op.name,
+      path: node.origin.path,
+      place: node.origin.place,
+      advice,
+    });
   };
   for (const node of order(graph)) {
-    if (node.type.dtype === 'f16' && !profile.f16) refuse(node, `the device '${profile.name}' has no f16`, "trace with dtype 'f32'");
-    if (node.type.dtype === 'bf16' && node.op.kind !== 'source' && node.op.kind !== 'view' && node.op.kind !== 'join') refuse(node, 'bf16 is a format of checkpoints, not of computation:', "cast to 'f32' or 'f16' when loading");
+    if (node.type.dtype === 'f16' && !profile.f16)
+      refuse(node, `the device '${profile.name}' has no f16`, "trace with dtype 'f32'");
+    if (node.type.dtype === 'bf16' && node.op.kind !== 'source' && node.op.kind !== 'view' && node.op.kind !== 'join')
+      refuse(node, 'bf16 is a format of checkpoints, not of computation:', "cast to 'f32' or 'f16' when loading");
   }
 }
-

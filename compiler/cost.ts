@@ -24,11 +24,21 @@ export function bytesOf(type: TensorType): number {
 export function flopsOf(node: Node): number {
   const [a, b] = node.inputs;
   switch (node.op.kind) {
-    case 'map': return node.op.flops * elementsOf(node.type.axes);
-    case 'fold': return a === undefined ? 0 : elementsOf(a.type.axes);
-    case 'contract': return a === undefined || b === undefined ? 0 : 2 * elementsOf(node.type.axes) * elementsOf(roles(a.type, b.type, node.type).sum);
-    case 'source': case 'view': case 'join': case 'gather': return 0;
-    default: return node.op satisfies never;
+    case 'map':
+      return node.op.flops * elementsOf(node.type.axes);
+    case 'fold':
+      return a === undefined ? 0 : elementsOf(a.type.axes);
+    case 'contract':
+      return a === undefined || b === undefined
+        ? 0
+        : 2 * elementsOf(node.type.axes) * elementsOf(roles(a.type, b.type, node.type).sum);
+    case 'source':
+    case 'view':
+    case 'join':
+    case 'gather':
+      return 0;
+    default:
+      return node.op satisfies never;
   }
 }
 
@@ -36,15 +46,21 @@ export function flopsOf(node: Node): number {
 export function trafficOf(node: Node): number {
   const out = bytesOf(node.type);
   switch (node.op.kind) {
-    case 'source': case 'view': return 0;
-    case 'gather': return 2 * out + bytesOf(node.inputs[1]?.type ?? node.type);
-    default: return node.inputs.reduce((sum, input) => sum + bytesOf(readFrom(input).type), out);
+    case 'source':
+    case 'view':
+      return 0;
+    case 'gather':
+      return 2 * out + bytesOf(node.inputs[1]?.type ?? node.type);
+    default:
+      return node.inputs.reduce((sum, input) => sum + bytesOf(readFrom(input).type), out);
   }
 }
 
 /** What is really read through a view: one that repeats reads its operand. */
 function readFrom(node: Node): Node {
-  return node.op.kind === 'view' && node.op.shows === 'repeated' && node.inputs[0] !== undefined ? readFrom(node.inputs[0]) : node;
+  return node.op.kind === 'view' && node.op.shows === 'repeated' && node.inputs[0] !== undefined
+    ? readFrom(node.inputs[0])
+    : node;
 }
 
 export function costOf(node: Node): Cost {
@@ -53,5 +69,8 @@ export function costOf(node: Node): Cost {
 
 /** The sum over all nodes of the graph, each as a kernel of its own: an upper bound that fusion improves on. */
 export function graphCost(graph: Graph): Cost {
-  return order(graph).reduce<Cost>((sum, node) => ({ flops: sum.flops + flopsOf(node), bytes: sum.bytes + trafficOf(node) }), { flops: 0, bytes: 0 });
+  return order(graph).reduce<Cost>(
+    (sum, node) => ({ flops: sum.flops + flopsOf(node), bytes: sum.bytes + trafficOf(node) }),
+    { flops: 0, bytes: 0 },
+  );
 }

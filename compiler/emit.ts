@@ -21,11 +21,23 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
   const helpers = writeHelpers(needsOf(kernel.body));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
   const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
-  const slots = kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, (_, piece) => ({ slot, name: pieceName(slot, piece), access: access[i] ?? 'read' })))
-    .map(({ slot, name: id, access: mode }, i) => `@group(0) @binding(${i}) var<storage, ${mode}> ${id}: array<${elementType(slot)}>; // ${axesText(slot)}`);
+  const slots = kernel.slots
+    .flatMap((slot, i) =>
+      Array.from({ length: bindingsOf(slot) }, (_, piece) => ({
+        slot,
+        name: pieceName(slot, piece),
+        access: access[i] ?? 'read',
+      })),
+    )
+    .map(
+      ({ slot, name: id, access: mode }, i) =>
+        `@group(0) @binding(${i}) var<storage, ${mode}> ${id}: array<${elementType(slot)}>; // ${axesText(slot)}`,
+    );
   const accesses = kernel.slots.filter((slot) => slot.piece !== undefined).map(pieceAccess);
   if (used.length > 0) slots.push(`@group(0) @binding(${slots.length}) var<storage, read> sizes: array<u32>;`);
-  const parameters = Object.entries(builtins).filter(([id]) => new RegExp(`(?<![.\\w])${id}\\b`).test(body)).map(([id, [builtin, type]]) => `@builtin(${builtin}) ${id}: ${type}`);
+  const parameters = Object.entries(builtins)
+    .filter(([id]) => new RegExp(`(?<![.\\w])${id}\\b`).test(body))
+    .map(([id, [builtin, type]]) => `@builtin(${builtin}) ${id}: ${type}`);
   const text = [
     ...(f16 ? ['enable f16;'] : []),
     ...(kernel.subgroups ? ['enable subgroups;'] : []),
@@ -42,8 +54,12 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
     '',
   ].join('\n');
   return {
-    name, wgsl: text,
-    access: [...kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, () => access[i] ?? 'read')), ...(used.length > 0 ? (['read'] as const) : [])],
+    name,
+    wgsl: text,
+    access: [
+      ...kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, () => access[i] ?? 'read')),
+      ...(used.length > 0 ? (['read'] as const) : []),
+    ],
     features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
   };
 }
@@ -58,17 +74,23 @@ function pieceAccess(slot: Slot): string {
   const size = slot.piece ?? 0;
   const last = bindingsOf(slot) - 1;
   const type = elementType(slot);
-  const each = (write: (name: string, at: string) => string) => Array.from({ length: last + 1 }, (_, i) => {
-    const at = i === 0 ? 'i' : `i - ${i * size}u`;
-    return i === last ? `  ${write(pieceName(slot, i), at)}` : `  if (i < ${(i + 1) * size}u) { ${write(pieceName(slot, i), at)} }`;
-  }).join('\n');
+  const each = (write: (name: string, at: string) => string) =>
+    Array.from({ length: last + 1 }, (_, i) => {
+      const at = i === 0 ? 'i' : `i - ${i * size}u`;
+      return i === last
+        ? `  ${write(pieceName(slot, i), at)}`
+        : `  if (i < ${(i + 1) * size}u) { ${write(pieceName(slot, i), at)} }`;
+    }).join('\n');
   return slot.write
     ? `fn store_${slot.name}(i: u32, value: ${type}) {\n${each((name, at) => `${name}[${at}] = value; return;`)}\n}`
     : `fn load_${slot.name}(i: u32) -> ${type} {\n${each((name, at) => `return ${name}[${at}];`)}\n}`;
 }
 
 function axesText(slot: Slot): string {
-  return slot.storage.axes.map((a) => a.name).join(' ').replace(/[^\x20-\x7e]/g, '?');
+  return slot.storage.axes
+    .map((a) => a.name)
+    .join(' ')
+    .replace(/[^\x20-\x7e]/g, '?');
 }
 
 function elementType(slot: Slot): string {
@@ -81,26 +103,45 @@ function print(stmts: readonly Stmt[], indent: string): string {
 
 function printStmt(stmt: Stmt, indent: string): string {
   switch (stmt.kind) {
-    case 'let': return `let ${stmt.name} = ${stmt.value.text};`;
-    case 'var': return `var ${stmt.name} = ${stmt.value.text};`;
-    case 'array': return `var ${stmt.name}: array<${stmt.type}, ${stmt.length}>;`;
-    case 'assign': return `${stmt.target} = ${stmt.value.text};`;
-    case 'store': return stmt.slot.piece === undefined ? `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};` : `store_${stmt.slot.name}(${indexText(stmt.at)}, ${stmt.value.text});`;
-    case 'loop': return `for (var ${stmt.name} = ${stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
-    case 'when': return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
-    case 'barrier': return 'workgroupBarrier();';
-    default: return stmt satisfies never;
+    case 'let':
+      return `let ${stmt.name} = ${stmt.value.text};`;
+    case 'var':
+      return `var ${stmt.name} = ${stmt.value.text};`;
+    case 'array':
+      return `var ${stmt.name}: array<${stmt.type}, ${stmt.length}>;`;
+    case 'assign':
+      return `${stmt.target} = ${stmt.value.text};`;
+    case 'store':
+      return stmt.slot.piece === undefined
+        ? `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};`
+        : `store_${stmt.slot.name}(${indexText(stmt.at)}, ${stmt.value.text});`;
+    case 'loop':
+      return `for (var ${stmt.name} = ${stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+    case 'when':
+      return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+    case 'barrier':
+      return 'workgroupBarrier();';
+    default:
+      return stmt satisfies never;
   }
 }
 
 function needsOf(stmts: readonly Stmt[]): readonly Helper[] {
   return stmts.flatMap((s): readonly Helper[] => {
     switch (s.kind) {
-      case 'let': case 'var': case 'assign': case 'store': return s.value.needs;
-      case 'loop': case 'when': return needsOf(s.body);
-      case 'array': case 'barrier': return [];
-      default: return s satisfies never;
+      case 'let':
+      case 'var':
+      case 'assign':
+      case 'store':
+        return s.value.needs;
+      case 'loop':
+      case 'when':
+        return needsOf(s.body);
+      case 'array':
+      case 'barrier':
+        return [];
+      default:
+        return s satisfies never;
     }
   });
 }
-

@@ -19,7 +19,9 @@ export interface ExplainOptions {
 export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOptions = {}): string {
   const stages: Stage[] = [];
   const plan = compile(graph, profile, { report: (stage) => stages.push(stage) });
-  const lines = [`== trace      ${order(graph).length} nodes, ${graph.outputs.size} outputs, ${graph.updates.length} updates`];
+  const lines = [
+    `== trace      ${order(graph).length} nodes, ${graph.outputs.size} outputs, ${graph.updates.length} updates`,
+  ];
   if (options.graphs === true) lines.push(print(graph));
   let nodes = order(graph).length;
   let steps: readonly Step[] = [];
@@ -27,18 +29,36 @@ export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOp
     switch (stage.name) {
       case 'pass': {
         const after = order(stage.report.graph).length;
-        const fired = [...stage.report.fired].sort(([, a], [, b]) => b - a).map(([rule, times]) => `${rule} ×${times}`).join(', ');
+        const fired = [...stage.report.fired]
+          .sort(([, a], [, b]) => b - a)
+          .map(([rule, times]) => `${rule} ×${times}`)
+          .join(', ');
         // Not «changed» by the count of nodes alone: a pass may replace as many as it makes.
-        lines.push(fired === '' ? `== ${stage.report.pass.name.padEnd(10)} (unchanged)` : `== ${stage.report.pass.name.padEnd(10)} ${nodes} → ${after} nodes: ${fired}`);
+        lines.push(
+          fired === ''
+            ? `== ${stage.report.pass.name.padEnd(10)} (unchanged)`
+            : `== ${stage.report.pass.name.padEnd(10)} ${nodes} → ${after} nodes: ${fired}`,
+        );
         if (options.graphs === true && fired !== '') lines.push(print(stage.report.graph));
         nodes = after;
         break;
       }
-      case 'split': lines.push(`== load time  ${stage.split.load.outputs.size} tensors depend on parameters alone, ${order(stage.split.main).length} nodes remain in a run`); break;
-      case 'group': if (stage.which === 'main') lines.push(...cutLines(stage.grouping.groups.length, stage.grouping.cuts)); break;
-      case 'schedule': if (stage.which === 'main') steps = stage.assembly.steps; break;
-      case 'plan': lines.push(...planLines(stage.plan, steps, profile)); break;
-      default: stage satisfies never;
+      case 'split':
+        lines.push(
+          `== load time  ${stage.split.load.outputs.size} tensors depend on parameters alone, ${order(stage.split.main).length} nodes remain in a run`,
+        );
+        break;
+      case 'group':
+        if (stage.which === 'main') lines.push(...cutLines(stage.grouping.groups.length, stage.grouping.cuts));
+        break;
+      case 'schedule':
+        if (stage.which === 'main') steps = stage.assembly.steps;
+        break;
+      case 'plan':
+        lines.push(...planLines(stage.plan, steps, profile));
+        break;
+      default:
+        stage satisfies never;
     }
   }
   if (options.shaders === true) lines.push(...plan.kernels.map((k) => `== ${k.name}\n${k.wgsl}`));
@@ -47,8 +67,14 @@ export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOp
 
 function cutLines(groups: number, cuts: readonly Cut[]): readonly string[] {
   const byReason = Map.groupBy(cuts, (cut) => cut.reason);
-  const reasons = [...byReason].sort(([, a], [, b]) => b.length - a.length).map(([reason, all]) => `'${reason}' ×${all.length}`);
-  return [`== group      ${groups} kernels${reasons.length === 0 ? '' : `; cut: ${reasons.join(', ')}`}`, ...cuts.slice(0, mostCuts).map((cut) => `   ${cut.from.op.name} → ${cut.to.op.name}${where(cut)}: ${cut.reason}`), ...(cuts.length > mostCuts ? [`   … ${cuts.length - mostCuts} more`] : [])];
+  const reasons = [...byReason]
+    .sort(([, a], [, b]) => b.length - a.length)
+    .map(([reason, all]) => `'${reason}' ×${all.length}`);
+  return [
+    `== group      ${groups} kernels${reasons.length === 0 ? '' : `; cut: ${reasons.join(', ')}`}`,
+    ...cuts.slice(0, mostCuts).map((cut) => `   ${cut.from.op.name} → ${cut.to.op.name}${where(cut)}: ${cut.reason}`),
+    ...(cuts.length > mostCuts ? [`   … ${cuts.length - mostCuts} more`] : []),
+  ];
 }
 
 const mostCuts = 24;
@@ -62,7 +88,10 @@ function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): 
   const total = plan.dispatches.reduce((sum, d) => sum + roofline(d, profile), 0);
   const kernels = plan.dispatches.map((d, i) => {
     const step = steps[i];
-    const slots = step === undefined ? '' : `reads ${step.kernel.slots.filter((s) => !s.write).length} writes ${step.kernel.slots.filter((s) => s.write).length}`;
+    const slots =
+      step === undefined
+        ? ''
+        : `reads ${step.kernel.slots.filter((s) => !s.write).length} writes ${step.kernel.slots.filter((s) => s.write).length}`;
     return `kernel ${String(i).padStart(3)}  ${d.label.padEnd(40)} ${(step?.kernel.template ?? '').padEnd(38)} ${slots}  ${quantity(d.bytes, 'B').padStart(9)} ${quantity(d.flops, 'FLOP').padStart(12)} ${(1000 * roofline(d, profile)).toFixed(3).padStart(8)} ms  ${d.path}`;
   });
   const { memory } = plan;

@@ -3,9 +3,26 @@ import type { Node, Update } from '../dsl/graph.ts';
 import type { Attention } from './attention.ts';
 
 export type Group =
-  | { readonly template: 'attention'; readonly attention: Attention; readonly chain: readonly Node[]; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] }
-  | { readonly template: 'contract'; readonly contract: Node; readonly chain: readonly Node[]; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] }
-  | { readonly template: 'rows'; readonly folds: readonly Node[]; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] }
+  | {
+      readonly template: 'attention';
+      readonly attention: Attention;
+      readonly chain: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | {
+      readonly template: 'contract';
+      readonly contract: Node;
+      readonly chain: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | {
+      readonly template: 'rows';
+      readonly folds: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
   | { readonly template: 'map'; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] };
 
 /** An edge between two kernels, and why it could not stay inside one. */
@@ -37,9 +54,17 @@ export interface Grouping {
 export function isStoredSource(n: Node): boolean {
   if (n.op.kind !== 'source') return false;
   switch (n.op.role) {
-    case 'input': case 'param': case 'state': case 'loaded': return true;
-    case 'constant': return !(n.attrs['values'] instanceof Float64Array) || n.attrs['values'].length !== 1;
-    case 'index': case 'extent': return false;
-    default: return n.op.role satisfies never;
+    case 'input':
+    case 'param':
+    case 'state':
+    case 'loaded':
+      return true;
+    case 'constant':
+      return !(n.attrs['values'] instanceof Float64Array) || n.attrs['values'].length !== 1;
+    case 'index':
+    case 'extent':
+      return false;
+    default:
+      return n.op.role satisfies never;
   }
 }

@@ -16,7 +16,10 @@ export function group(graph: Graph): Grouping {
   const direct = findDirectUpdates(graph, readers);
   const cached = new Set([...caches.map((c) => c.update), ...direct]);
   const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
-  const copied = new Set<Node>([...graph.outputs.values(), ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value)]);
+  const copied = new Set<Node>([
+    ...graph.outputs.values(),
+    ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value),
+  ]);
   const work: Work = { readers, kept, copied, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
@@ -26,7 +29,11 @@ export function group(graph: Graph): Grouping {
 
   for (const n of nodes) {
     if (n.op.kind !== 'contract' || work.owner.has(n)) continue;
-    const attention = findAttention(n, (x) => readers.get(x) ?? [], (x) => kept.has(x) || work.owner.has(x));
+    const attention = findAttention(
+      n,
+      (x) => readers.get(x) ?? [],
+      (x) => kept.has(x) || work.owner.has(x),
+    );
     if (attention === undefined) continue;
     const { chain, roots } = epilogue(n, work);
     claim({ template: 'attention', attention, chain, nodes: new Set([...attention.nodes, ...chain]), roots });
@@ -42,17 +49,32 @@ export function group(graph: Graph): Grouping {
   }
 
   for (const part of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) {
-    if (!work.owner.has(part) && !isStoredSource(part)) claim({ template: 'map', nodes: new Set([part]), roots: [part] });
+    if (!work.owner.has(part) && !isStoredSource(part))
+      claim({ template: 'map', nodes: new Set([part]), roots: [part] });
   }
   const joins = placeJoins(nodes, work, caches);
-  const stored = new Set<Node>([...groups.flatMap((g) => g.roots), ...joins.map((j) => j.join), ...nodes.filter(isStoredSource)]);
+  const stored = new Set<Node>([
+    ...groups.flatMap((g) => g.roots),
+    ...joins.map((j) => j.join),
+    ...nodes.filter(isStoredSource),
+  ]);
   const parts = new Set(joins.flatMap((j) => [...j.parts]));
   for (const n of materialised(nodes, work, stored, parts)) {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }
-  const alone = new Set([...graph.updates.map((update) => update.state), ...direct.map((update) => update.value), ...parts]);
-  return { groups: sideBySide(groups, stored, alone), joins, direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)), cuts: work.cuts, stored };
+  const alone = new Set([
+    ...graph.updates.map((update) => update.state),
+    ...direct.map((update) => update.value),
+    ...parts,
+  ]);
+  return {
+    groups: sideBySide(groups, stored, alone),
+    joins,
+    direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
+    cuts: work.cuts,
+    stored,
+  };
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */
@@ -62,7 +84,10 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
   const cacheOf = new Map(caches.map((c) => [c.join, c]));
   for (const n of nodes) {
     if (n.op.kind !== 'join') continue;
-    const makes = (x: Node) => { const o = work.owner.get(x); return o !== undefined && o.roots.includes(x) && !work.copied.has(x) && !taken.has(x); };
+    const makes = (x: Node) => {
+      const o = work.owner.get(x);
+      return o !== undefined && o.roots.includes(x) && !work.copied.has(x) && !taken.has(x);
+    };
     const cache = cacheOf.get(n);
     if (cache !== undefined) {
       const made = makes(cache.part) ? [cache.part] : [];
@@ -73,11 +98,13 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
     if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
     // A part that another part is computed from, or a kernel that makes another one, stays apart: no kernel may read the buffer it writes, and
     // none may wait for all that is written to a buffer before something that it makes itself is.
-    const parts = new Set(n.inputs.filter((x) => {
-      if (!makes(x)) return false;
-      const later = reachedFrom(x, work);
-      return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id)));
-    }));
+    const parts = new Set(
+      n.inputs.filter((x) => {
+        if (!makes(x)) return false;
+        const later = reachedFrom(x, work);
+        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id)));
+      }),
+    );
     if (parts.size === 0) continue;
     parts.forEach((p) => taken.add(p));
     placed.push({ join: n, parts });

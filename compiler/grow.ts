@@ -17,7 +17,10 @@ export interface Work {
 }
 
 function sameAxes(a: Node, b: Node): boolean {
-  return a.type.axes.length === b.type.axes.length && a.type.axes.every((axis) => axisOf(b.type.axes, axis.name) !== undefined);
+  return (
+    a.type.axes.length === b.type.axes.length &&
+    a.type.axes.every((axis) => axisOf(b.type.axes, axis.name) !== undefined)
+  );
 }
 
 interface Epilogue {
@@ -37,7 +40,9 @@ export function epilogue(anchor: Node, work: Work): Epilogue {
   for (let from = anchor, views: readonly Node[] = []; ;) {
     const region = mapsAfter(from, new Set([anchor, ...chain, ...views, from]), anchor.id, work);
     const members = new Set([anchor, ...chain, ...views, from, ...region]);
-    const own = [from, ...region].filter((n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)));
+    const own = [from, ...region].filter(
+      (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
+    );
     if (from === anchor || region.length > 0 || work.kept.has(from)) {
       chain = [...members].filter((n) => n !== anchor).sort((x, y) => x.id - y.id);
       roots = own;
@@ -47,11 +52,20 @@ export function epilogue(anchor: Node, work: Work): Epilogue {
     const readers = last === undefined ? [] : (work.readers.get(last) ?? []);
     const [next] = readers;
     const isOnlyWay = own.length === 1 && readers.length === 1 && last !== undefined && !work.kept.has(last);
-    if (!isOnlyWay || next === undefined || work.owner.has(next) || next.op.kind !== 'view' || next.op.target === undefined) break;
+    if (
+      !isOnlyWay ||
+      next === undefined ||
+      work.owner.has(next) ||
+      next.op.kind !== 'view' ||
+      next.op.target === undefined
+    )
+      break;
     views = [...views, next];
     from = next;
   }
-  for (const root of roots) for (const to of work.readers.get(root) ?? []) if (!chain.includes(to)) work.cuts.push({ from: root, to, reason: `${to.op.kind} after ${anchor.op.kind}` });
+  for (const root of roots)
+    for (const to of work.readers.get(root) ?? [])
+      if (!chain.includes(to)) work.cuts.push({ from: root, to, reason: `${to.op.kind} after ${anchor.op.kind}` });
   return { chain, roots };
 }
 
@@ -82,12 +96,22 @@ export function rows(first: Node, work: Work): Group {
   const outer = full.filter((axis) => !folded.includes(axis.name));
   const members = new Set<Node>([first]);
   // An axis that came in by another operand may have the name of a folded one, and another size.
-  const isOver = (n: Node, axes: readonly Axis[]) => n.type.axes.length === axes.length && n.type.axes.every((a) => { const own = axisOf(axes, a.name); return own !== undefined && sizesEqual(own.size, a.size); });
+  const isOver = (n: Node, axes: readonly Axis[]) =>
+    n.type.axes.length === axes.length &&
+    n.type.axes.every((a) => {
+      const own = axisOf(axes, a.name);
+      return own !== undefined && sizesEqual(own.size, a.size);
+    });
   const joins = (n: Node): boolean => {
     if (n.op.kind === 'fold') {
       const input = n.inputs[0];
       const names = axisNames(n.attrs['axes']);
-      return input !== undefined && isOver(input, full) && names.length === folded.length && names.every((name) => folded.includes(name));
+      return (
+        input !== undefined &&
+        isOver(input, full) &&
+        names.length === folded.length &&
+        names.every((name) => folded.includes(name))
+      );
     }
     return n.op.kind === 'map' && (isOver(n, full) || isOver(n, outer));
   };
@@ -104,11 +128,21 @@ export function rows(first: Node, work: Work): Group {
     }
   }
   closeOver(members, first.id);
-  const roots = [...members].filter((n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)));
+  const roots = [...members].filter(
+    (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
+  );
   for (const from of roots) {
     for (const to of work.readers.get(from) ?? []) {
       if (members.has(to)) continue;
-      work.cuts.push({ from, to, reason: work.owner.has(to) ? 'the reader belongs to another kernel' : joins(to) ? 'it also reads a later result' : `${to.op.kind} on other axes than the fold` });
+      work.cuts.push({
+        from,
+        to,
+        reason: work.owner.has(to)
+          ? 'the reader belongs to another kernel'
+          : joins(to)
+            ? 'it also reads a later result'
+            : `${to.op.kind} on other axes than the fold`,
+      });
     }
   }
   const folds = [...members].filter((n) => n.op.kind === 'fold').sort((a, b) => a.id - b.id);
@@ -123,17 +157,28 @@ function closeOver(members: Set<Node>, first: number): void {
       if (n.id === first) continue;
       const outside = n.inputs.filter((i) => !members.has(i));
       const isReached = n.inputs.some((i) => members.has(i));
-      if (!isReached && n.op.kind !== 'fold') { members.delete(n); changed = true; continue; }
-      if (outside.some((o) => dependsOn(o, members, first))) { members.delete(n); changed = true; }
+      if (!isReached && n.op.kind !== 'fold') {
+        members.delete(n);
+        changed = true;
+        continue;
+      }
+      if (outside.some((o) => dependsOn(o, members, first))) {
+        members.delete(n);
+        changed = true;
+      }
     }
   }
 }
 
 /** True when `node` needs a member of the group. Operands have smaller ids than their readers, so old nodes end the search. */
-export function dependsOn(node: Node, members: ReadonlySet<Node>, oldest: number, seen: Set<Node> = new Set()): boolean {
+export function dependsOn(
+  node: Node,
+  members: ReadonlySet<Node>,
+  oldest: number,
+  seen: Set<Node> = new Set(),
+): boolean {
   if (members.has(node)) return true;
   if (node.id < oldest || seen.has(node)) return false;
   seen.add(node);
   return node.inputs.some((x) => dependsOn(x, members, oldest, seen));
 }
-

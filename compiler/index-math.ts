@@ -70,7 +70,10 @@ function build(base: number, unordered: readonly Term[]): Index {
     // d·(x/d) + x%d is x.
     const { quotient, rest, of } = pair;
     constant += of.constant * rest.times;
-    terms = collect([...terms.filter((t) => !quotient.includes(t) && t !== rest), ...of.terms.map((t) => ({ atom: t.atom, times: t.times * rest.times }))]);
+    terms = collect([
+      ...terms.filter((t) => !quotient.includes(t) && t !== rest),
+      ...of.terms.map((t) => ({ atom: t.atom, times: t.times * rest.times })),
+    ]);
   }
   terms.sort((a, b) => b.times - a.times || (a.atom.key < b.atom.key ? -1 : 1));
   let least = constant;
@@ -79,7 +82,16 @@ function build(base: number, unordered: readonly Term[]): Index {
     least += times > 0 ? times * atom.least : times * atom.most;
     most += times > 0 ? times * atom.most : times * atom.least;
   }
-  return { constant, terms, least, most, key: terms.length === 0 ? String(constant) : `(${terms.map((t) => (t.times === 1 ? t.atom.key : `${t.times}*${t.atom.key}`)).join('+')}${constant === 0 ? '' : `+${constant}`})` };
+  return {
+    constant,
+    terms,
+    least,
+    most,
+    key:
+      terms.length === 0
+        ? String(constant)
+        : `(${terms.map((t) => (t.times === 1 ? t.atom.key : `${t.times}*${t.atom.key}`)).join('+')}${constant === 0 ? '' : `+${constant}`})`,
+  };
 }
 
 function collect(terms: readonly Term[]): Term[] {
@@ -105,9 +117,13 @@ function quotientAndRest(terms: readonly Term[]): Whole | undefined {
     if (rest.atom.kind !== 'remainder') continue;
     const { of, by } = rest.atom;
     const key = `(${of.key}/${by.key})`;
-    const wanted = by.terms.length === 0
-      ? [{ key, times: rest.times * by.constant }]
-      : [...by.terms.map((t) => ({ key: productKey([t.atom.key, key]), times: rest.times * t.times })), ...(by.constant === 0 ? [] : [{ key, times: rest.times * by.constant }])];
+    const wanted =
+      by.terms.length === 0
+        ? [{ key, times: rest.times * by.constant }]
+        : [
+            ...by.terms.map((t) => ({ key: productKey([t.atom.key, key]), times: rest.times * t.times })),
+            ...(by.constant === 0 ? [] : [{ key, times: rest.times * by.constant }]),
+          ];
     const quotient = wanted.flatMap((w) => terms.filter((t) => t.atom.key === w.key && t.times === w.times));
     if (quotient.length === wanted.length) return { rest, of, quotient };
   }
@@ -128,25 +144,43 @@ export function atomIndex(atom: Atom): Index {
 
 export function sizeIndex(size: Size): Index {
   if (typeof size === 'number') return constantIndex(size);
-  return build(size.constant, size.terms.map((t) => ({
-    times: t.times,
-    atom: { kind: 'symbol', name: t.symbol.name, least: t.symbol.least, most: t.symbol.bound, key: `$${t.symbol.name}` } as const,
-  })));
+  return build(
+    size.constant,
+    size.terms.map((t) => ({
+      times: t.times,
+      atom: {
+        kind: 'symbol',
+        name: t.symbol.name,
+        least: t.symbol.least,
+        most: t.symbol.bound,
+        key: `$${t.symbol.name}`,
+      } as const,
+    })),
+  );
 }
 
 export function add(...parts: readonly Index[]): Index {
-  return build(parts.reduce((sum, p) => sum + p.constant, 0), parts.flatMap((p) => p.terms));
+  return build(
+    parts.reduce((sum, p) => sum + p.constant, 0),
+    parts.flatMap((p) => p.terms),
+  );
 }
 
 export function scale(a: Index, times: number): Index {
-  return times === 1 ? a : build(a.constant * times, a.terms.map((t) => ({ atom: t.atom, times: t.times * times })));
+  return times === 1
+    ? a
+    : build(
+        a.constant * times,
+        a.terms.map((t) => ({ atom: t.atom, times: t.times * times })),
+      );
 }
 
 export function multiply(a: Index, b: Index): Index {
   if (b.terms.length === 0) return scale(a, b.constant);
   if (a.terms.length === 0) return scale(b, a.constant);
   const terms: Term[] = [];
-  for (const x of a.terms) for (const y of b.terms) terms.push({ atom: productAtom(x.atom, y.atom), times: x.times * y.times });
+  for (const x of a.terms)
+    for (const y of b.terms) terms.push({ atom: productAtom(x.atom, y.atom), times: x.times * y.times });
   for (const x of a.terms) if (b.constant !== 0) terms.push({ atom: x.atom, times: x.times * b.constant });
   for (const y of b.terms) if (a.constant !== 0) terms.push({ atom: y.atom, times: y.times * a.constant });
   return build(a.constant * b.constant, terms);
@@ -156,7 +190,13 @@ function productAtom(a: Atom, b: Atom): Atom {
   const factors = [a, b].flatMap((x) => (x.kind === 'product' ? x.factors : [x]));
   factors.sort((x, y) => (x.key < y.key ? -1 : 1));
   const corners = factors.reduce<readonly number[]>((ends, f) => ends.flatMap((e) => [e * f.least, e * f.most]), [1]);
-  return { kind: 'product', factors, least: Math.min(...corners), most: Math.max(...corners), key: productKey(factors.map((f) => f.key)) };
+  return {
+    kind: 'product',
+    factors,
+    least: Math.min(...corners),
+    most: Math.max(...corners),
+    key: productKey(factors.map((f) => f.key)),
+  };
 }
 
 function gcd(a: number, b: number): number {
@@ -172,9 +212,15 @@ function split(x: Index, by: number): { readonly g: number; readonly large: Inde
   }
   for (const g of [...candidates].sort((a, b) => b - a)) {
     const rest = ((x.constant % g) + g) % g;
-    const small = build(rest, x.terms.filter((t) => t.times % g !== 0));
+    const small = build(
+      rest,
+      x.terms.filter((t) => t.times % g !== 0),
+    );
     if (small.least < 0 || small.most >= g) continue;
-    const large = build((x.constant - rest) / g, x.terms.filter((t) => t.times % g === 0).map((t) => ({ atom: t.atom, times: t.times / g })));
+    const large = build(
+      (x.constant - rest) / g,
+      x.terms.filter((t) => t.times % g === 0).map((t) => ({ atom: t.atom, times: t.times / g })),
+    );
     return { g, large, small };
   }
   return undefined;
@@ -187,7 +233,11 @@ function fits(x: Index, by: Index): boolean {
   const [only] = x.terms;
   if (x.terms.length !== 1 || x.constant !== 0 || only === undefined || only.times !== 1) return false;
   const { atom } = only;
-  return (atom.kind === 'remainder' && atom.by.key === by.key) || (atom.kind === 'variable' && atom.key.endsWith(`<${by.key}`)) || (atom.kind === 'clamp' && atom.end.key === by.key);
+  return (
+    (atom.kind === 'remainder' && atom.by.key === by.key) ||
+    (atom.kind === 'variable' && atom.key.endsWith(`<${by.key}`)) ||
+    (atom.kind === 'clamp' && atom.end.key === by.key)
+  );
 }
 
 /** Divides every term by a symbolic divisor where it stands as a factor. */
@@ -200,7 +250,10 @@ function symbolicSplit(x: Index, by: Index): { readonly quotient: Index; readonl
   for (const t of x.terms) {
     const factors = t.atom.kind === 'product' ? t.atom.factors : [t.atom];
     const at = factors.findIndex((f) => f.key === only.atom.key);
-    if (at < 0 || t.times % only.times !== 0) { rest.push(t); continue; }
+    if (at < 0 || t.times % only.times !== 0) {
+      rest.push(t);
+      continue;
+    }
     const left = factors.filter((_, i) => i !== at);
     const times = t.times / only.times;
     const [first, ...others] = left;
@@ -223,11 +276,18 @@ export function divide(x: Index, by: Index): Index {
       return divide(parts.large, constantIndex(d / parts.g));
     }
     // d·q + r with r not provably small: the multiples of d leave the quotient.
-    const whole = build(Math.floor(x.constant / d), x.terms.filter((t) => t.times % d === 0).map((t) => ({ atom: t.atom, times: t.times / d })));
-    const rest = build(((x.constant % d) + d) % d, x.terms.filter((t) => t.times % d !== 0));
+    const whole = build(
+      Math.floor(x.constant / d),
+      x.terms.filter((t) => t.times % d === 0).map((t) => ({ atom: t.atom, times: t.times / d })),
+    );
+    const rest = build(
+      ((x.constant % d) + d) % d,
+      x.terms.filter((t) => t.times % d !== 0),
+    );
     if (whole.key !== '0' && rest.least >= 0) return add(whole, divide(rest, by));
     const [only] = x.terms;
-    if (x.terms.length === 1 && x.constant === 0 && only?.times === 1 && only.atom.kind === 'divide') return divide(only.atom.of, multiply(only.atom.by, by));
+    if (x.terms.length === 1 && x.constant === 0 && only?.times === 1 && only.atom.kind === 'divide')
+      return divide(only.atom.of, multiply(only.atom.by, by));
   } else {
     const parts = symbolicSplit(x, by);
     if (parts !== undefined && fits(parts.rest, by)) return parts.quotient;
@@ -248,19 +308,36 @@ export function remainder(x: Index, by: Index): Index {
       if (parts.g === d) return parts.small;
       return add(scale(remainder(parts.large, constantIndex(d / parts.g)), parts.g), parts.small);
     }
-    const rest = build(((x.constant % d) + d) % d, x.terms.filter((t) => t.times % d !== 0));
+    const rest = build(
+      ((x.constant % d) + d) % d,
+      x.terms.filter((t) => t.times % d !== 0),
+    );
     if (rest.key !== x.key && rest.least >= 0) return remainder(rest, by);
   } else {
     const parts = symbolicSplit(x, by);
     if (parts !== undefined && parts.quotient.key !== '0') return remainder(parts.rest, by);
   }
-  return atomIndex({ kind: 'remainder', of: x, by, least: 0, most: Math.max(0, Math.min(x.most, by.most - 1)), key: `(${x.key}%${by.key})` });
+  return atomIndex({
+    kind: 'remainder',
+    of: x,
+    by,
+    least: 0,
+    most: Math.max(0, Math.min(x.most, by.most - 1)),
+    key: `(${x.key}%${by.key})`,
+  });
 }
 
 /** x brought into 0 … end-1; x itself where that is certain. */
 export function clamp(x: Index, end: Index): Index {
   if (fits(x, end)) return x;
-  return atomIndex({ kind: 'clamp', of: x, end, least: 0, most: Math.max(0, Math.min(x.most < 0 ? 0 : x.most, end.most - 1)), key: `clamp(${x.key},${end.key})` });
+  return atomIndex({
+    kind: 'clamp',
+    of: x,
+    end,
+    least: 0,
+    most: Math.max(0, Math.min(x.most < 0 ? 0 : x.most, end.most - 1)),
+    key: `clamp(${x.key},${end.key})`,
+  });
 }
 
 /** The expression with one variable replaced. */
@@ -271,13 +348,20 @@ export function substitute(x: Index, name: string, by: Index): Index {
 
 function substituteAtom(atom: Atom, name: string, by: Index): Index {
   switch (atom.kind) {
-    case 'variable': return atom.name === name ? by : atomIndex(atom);
-    case 'symbol': return atomIndex(atom);
-    case 'divide': return divide(substitute(atom.of, name, by), substitute(atom.by, name, by));
-    case 'remainder': return remainder(substitute(atom.of, name, by), substitute(atom.by, name, by));
-    case 'clamp': return clamp(substitute(atom.of, name, by), substitute(atom.end, name, by));
-    case 'product': return atom.factors.map((f) => substituteAtom(f, name, by)).reduce(multiply);
-    default: return atom satisfies never;
+    case 'variable':
+      return atom.name === name ? by : atomIndex(atom);
+    case 'symbol':
+      return atomIndex(atom);
+    case 'divide':
+      return divide(substitute(atom.of, name, by), substitute(atom.by, name, by));
+    case 'remainder':
+      return remainder(substitute(atom.of, name, by), substitute(atom.by, name, by));
+    case 'clamp':
+      return clamp(substitute(atom.of, name, by), substitute(atom.end, name, by));
+    case 'product':
+      return atom.factors.map((f) => substituteAtom(f, name, by)).reduce(multiply);
+    default:
+      return atom satisfies never;
   }
 }
 
@@ -288,12 +372,19 @@ export function mentions(x: Index, name: string): boolean {
 
 function atomMentions(atom: Atom, name: string): boolean {
   switch (atom.kind) {
-    case 'variable': return atom.name === name;
-    case 'symbol': return false;
-    case 'divide': case 'remainder': return mentions(atom.of, name) || mentions(atom.by, name);
-    case 'clamp': return mentions(atom.of, name) || mentions(atom.end, name);
-    case 'product': return atom.factors.some((f) => atomMentions(f, name));
-    default: return atom satisfies never;
+    case 'variable':
+      return atom.name === name;
+    case 'symbol':
+      return false;
+    case 'divide':
+    case 'remainder':
+      return mentions(atom.of, name) || mentions(atom.by, name);
+    case 'clamp':
+      return mentions(atom.of, name) || mentions(atom.end, name);
+    case 'product':
+      return atom.factors.some((f) => atomMentions(f, name));
+    default:
+      return atom satisfies never;
   }
 }
 

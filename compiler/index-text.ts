@@ -17,13 +17,22 @@ export function indexText(x: Index): string {
 
 function atomText(atom: Atom): string {
   switch (atom.kind) {
-    case 'variable': return atom.name;
-    case 'symbol': return symbolName(atom.name);
-    case 'divide': return `(${operandText(atom.of)} / ${operandText(atom.by)})`;
-    case 'remainder': return `(${operandText(atom.of)} % ${operandText(atom.by)})`;
-    case 'clamp': return atom.of.least >= 0 ? `min(${indexText(atom.of)}, ${indexText(add(atom.end, constantIndex(-1)))})` : `u32(clamp(i32(${indexText(atom.of)}), 0i, i32(${indexText(atom.end)}) - 1i))`;
-    case 'product': return atom.factors.map(atomText).join(' * ');
-    default: return atom satisfies never;
+    case 'variable':
+      return atom.name;
+    case 'symbol':
+      return symbolName(atom.name);
+    case 'divide':
+      return `(${operandText(atom.of)} / ${operandText(atom.by)})`;
+    case 'remainder':
+      return `(${operandText(atom.of)} % ${operandText(atom.by)})`;
+    case 'clamp':
+      return atom.of.least >= 0
+        ? `min(${indexText(atom.of)}, ${indexText(add(atom.end, constantIndex(-1)))})`
+        : `u32(clamp(i32(${indexText(atom.of)}), 0i, i32(${indexText(atom.end)}) - 1i))`;
+    case 'product':
+      return atom.factors.map(atomText).join(' * ');
+    default:
+      return atom satisfies never;
   }
 }
 

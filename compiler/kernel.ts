@@ -12,7 +12,14 @@ export type Stmt =
   | { readonly kind: 'array'; readonly name: string; readonly type: WgslType; readonly length: number }
   | { readonly kind: 'assign'; readonly target: string; readonly value: Code }
   | { readonly kind: 'store'; readonly slot: Slot; readonly at: Index; readonly value: Code }
-  | { readonly kind: 'loop'; readonly name: string; readonly from: string; readonly end: string; readonly step: number; readonly body: readonly Stmt[] }
+  | {
+      readonly kind: 'loop';
+      readonly name: string;
+      readonly from: string;
+      readonly end: string;
+      readonly step: number;
+      readonly body: readonly Stmt[];
+    }
   | { readonly kind: 'when'; readonly test: string; readonly body: readonly Stmt[] }
   | { readonly kind: 'barrier' };
 
@@ -132,7 +139,12 @@ export class Block {
   }
 
   /** `for (name = from; name < end; name += step)`; the body gets the loop variable with its interval. */
-  loop(stem: string, end: Index, write: (body: Block, index: Index) => void, options: { readonly from?: Index; readonly step?: number; readonly endText?: string } = {}): void {
+  loop(
+    stem: string,
+    end: Index,
+    write: (body: Block, index: Index) => void,
+    options: { readonly from?: Index; readonly step?: number; readonly endText?: string } = {},
+  ): void {
     // Nothing is written for a loop that never turns: its body would touch elements that are not there.
     if (end.most <= 0) return;
     const name = this.names.fresh(stem);
@@ -143,11 +155,21 @@ export class Block {
     // A loop from 0 in steps never reaches the elements after its last step.
     const most = from.key === '0' ? Math.max(0, Math.floor((end.most - 1) / step) * step) : plain.most;
     write(body, atomIndex({ ...plain, most }));
-    this.stmts.push({ kind: 'loop', name, from: indexText(from), end: options.endText ?? indexText(end), step: options.step ?? 1, body: body.stmts });
+    this.stmts.push({
+      kind: 'loop',
+      name,
+      from: indexText(from),
+      end: options.endText ?? indexText(end),
+      step: options.step ?? 1,
+      body: body.stmts,
+    });
   }
 
   when(test: string, write: (body: Block) => void): void {
-    if (test === 'true') { write(this); return; }
+    if (test === 'true') {
+      write(this);
+      return;
+    }
     const body = new Block(this.names, this);
     write(body);
     this.stmts.push({ kind: 'when', test, body: body.stmts });
@@ -167,6 +189,14 @@ export function ceilDivide(a: Index, by: number): Index {
 }
 
 function scaleDown(a: Index, by: number): Index {
-  return by === 1 ? a : atomIndex({ kind: 'divide', of: a, by: constantIndex(by), least: Math.floor(a.least / by), most: Math.floor(a.most / by), key: `(${a.key}/${by})` });
+  return by === 1
+    ? a
+    : atomIndex({
+        kind: 'divide',
+        of: a,
+        by: constantIndex(by),
+        least: Math.floor(a.least / by),
+        most: Math.floor(a.most / by),
+        key: `(${a.key}/${by})`,
+      });
 }
-

@@ -23,11 +23,17 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
   const packed = new Map<Node, Node>();
   for (const node of order(split.main)) {
     const inputs = node.inputs.map((input) => must(made, input));
-    const next = inputs.every((input, i) => input === node.inputs[i]) ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+    const next = inputs.every((input, i) => input === node.inputs[i])
+      ? node
+      : builder.make(node.op, inputs, node.attrs, node.origin);
     made.set(node, next.op.kind === 'contract' && isTiled(next) ? withPackedWeights(next) : next);
   }
   const main = mapGraph(split.main, (node) => must(made, node));
-  const read = new Set(order(main).filter((n) => roleOf(n) === 'loaded').map((n) => String(n.attrs['name'])));
+  const read = new Set(
+    order(main)
+      .filter((n) => roleOf(n) === 'loaded')
+      .map((n) => String(n.attrs['name'])),
+  );
   const needed = new Map([...outputs].filter(([name]) => read.has(name)));
   return { load: { outputs: needed, updates: [] }, main };
 
@@ -50,7 +56,9 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
   function packedView(weights: Node, packing: Packing, contract: Node): Node {
     const narrow = narrowed(weights);
     const view = unpack(store(pack(narrow ?? weights, packing), contract), packing);
-    return narrow === undefined ? view : builder.make(mapOp('cast'), [view], { to: weights.type.dtype }, weights.origin);
+    return narrow === undefined
+      ? view
+      : builder.make(mapOp('cast'), [view], { to: weights.type.dtype }, weights.origin);
   }
 
   /** The same weights without the cast that widens them; undefined when there is none, or arithmetic after it. */
@@ -58,7 +66,8 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
     if (isWidening(node)) return node.inputs[0];
     if (node.op.kind !== 'view' && node.op.kind !== 'join') return undefined;
     const inputs = node.inputs.flatMap((input) => narrowed(input) ?? []);
-    const same = inputs.length === node.inputs.length && inputs.every((input) => input.type.dtype === inputs[0]?.type.dtype);
+    const same =
+      inputs.length === node.inputs.length && inputs.every((input) => input.type.dtype === inputs[0]?.type.dtype);
     return same ? builder.make(node.op, inputs, node.attrs, node.origin) : undefined;
   }
 
@@ -66,7 +75,9 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
   function fromParameters(node: Node): Node {
     if (roleOf(node) === 'loaded') return must(split.load.outputs, String(node.attrs['name']));
     const inputs = node.inputs.map(fromParameters);
-    return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+    return inputs.every((input, i) => input === node.inputs[i])
+      ? node
+      : builder.make(node.op, inputs, node.attrs, node.origin);
   }
 
   function store(value: Node, contract: Node): Node {
@@ -78,13 +89,19 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
 
   function pack(weights: Node, p: Packing): Node {
     const flat = builder.make(rearrange, [weights], p.toFlat, weights.origin);
-    const padded = p.padding === 0 ? flat : builder.make(pad, [flat], { axis: 'n', before: 0, after: p.padding, value: 0 }, weights.origin);
+    const padded =
+      p.padding === 0
+        ? flat
+        : builder.make(pad, [flat], { axis: 'n', before: 0, after: p.padding, value: 0 }, weights.origin);
     return builder.make(rearrange, [padded], p.toPanels, weights.origin);
   }
 
   function unpack(panels: Node, p: Packing): Node {
     const joined = builder.make(rearrange, [panels], p.fromPanels, panels.origin);
-    const cut = p.padding === 0 ? joined : builder.make(slice, [joined], { axis: 'n', start: 0, size: p.columns, step: 1 }, panels.origin);
+    const cut =
+      p.padding === 0
+        ? joined
+        : builder.make(slice, [joined], { axis: 'n', start: 0, size: p.columns, step: 1 }, panels.origin);
     return builder.make(rearrange, [cut], p.fromFlat, panels.origin);
   }
 }
@@ -108,20 +125,40 @@ function packingOf(product: Product, columns: number): Packing {
   const elementary: { [part: string]: Size } = Object.fromEntries(b.type.axes.map((a) => [partOf(a), a.size]));
   const batchNames = batch.map((_, i) => `b${i}`);
   const total = (axes: readonly Axis[]) => axes.reduce<Size>((n, a) => multiplySizes(n, a.size), 1);
-  const flat = [...batch.map((a, i) => ({ name: `b${i}`, parts: [partOf(a)] })), { name: 'n', parts: columnAxes.map(partOf) }, { name: 'k', parts: sum.map(partOf) }];
+  const flat = [
+    ...batch.map((a, i) => ({ name: `b${i}`, parts: [partOf(a)] })),
+    { name: 'n', parts: columnAxes.map(partOf) },
+    { name: 'k', parts: sum.map(partOf) },
+  ];
   const batchSizes = Object.fromEntries(batch.map((a, i) => [`b${i}`, a.size]));
   const sizes = { ...batchSizes, p: panels, j: width, k: total(sum) };
   const whole = (names: readonly string[]) => names.map((name) => ({ name, parts: [name] }));
   return {
-    columns, padding: panels * width - columns,
-    toFlat: attrs(b.type.axes.map((a) => [partOf(a)]), flat, elementary),
+    columns,
+    padding: panels * width - columns,
+    toFlat: attrs(
+      b.type.axes.map((a) => [partOf(a)]),
+      flat,
+      elementary,
+    ),
     toPanels: attrs([...batchNames.map((x) => [x]), ['p', 'j'], ['k']], whole([...batchNames, 'p', 'k', 'j']), sizes),
-    fromPanels: attrs([...batchNames.map((x) => [x]), ['p'], ['k'], ['j']], [...whole(batchNames), { name: 'n', parts: ['p', 'j'] }, ...whole(['k'])], sizes),
-    fromFlat: attrs(flat.map((f) => f.parts), b.type.axes.map((a) => ({ name: a.name, parts: [partOf(a)] })), elementary),
+    fromPanels: attrs(
+      [...batchNames.map((x) => [x]), ['p'], ['k'], ['j']],
+      [...whole(batchNames), { name: 'n', parts: ['p', 'j'] }, ...whole(['k'])],
+      sizes,
+    ),
+    fromFlat: attrs(
+      flat.map((f) => f.parts),
+      b.type.axes.map((a) => ({ name: a.name, parts: [partOf(a)] })),
+      elementary,
+    ),
   };
 }
 
-function attrs(split: readonly (readonly string[])[], merge: readonly { readonly name: string; readonly parts: readonly string[] }[], sizes: { readonly [part: string]: Size }): Attrs {
+function attrs(
+  split: readonly (readonly string[])[],
+  merge: readonly { readonly name: string; readonly parts: readonly string[] }[],
+  sizes: { readonly [part: string]: Size },
+): Attrs {
   return { split, merge: merge.map((m) => ({ name: m.name, parts: m.parts })), sizes };
 }
-

@@ -7,7 +7,11 @@ import { mapGraph, must } from './pass.ts';
 
 /** A leaf of the main graph: an output of the load graph. Attr `name`: which; `axes` and `dtype`: its type. */
 export const loaded: SourceOp = {
-  kind: 'source', name: 'loaded', role: 'loaded', fixed: true, doc: 'a tensor computed when the parameters are loaded (attr name)',
+  kind: 'source',
+  name: 'loaded',
+  role: 'loaded',
+  fixed: true,
+  doc: 'a tensor computed when the parameters are loaded (attr name)',
   infer: (inputs, attrs) => param.infer(inputs, attrs),
 };
 
@@ -57,7 +61,11 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
 
   for (const node of order(graph)) {
     if (isFixed(node)) cheap.set(node, indexFlops(node, cheap));
-    else made.set(node, rebuilt(node, (input) => (isFixed(input) ? place(input) : must(made, input)), builder));
+    else
+      made.set(
+        node,
+        rebuilt(node, (input) => (isFixed(input) ? place(input) : must(made, input)), builder),
+      );
   }
   const main = mapGraph(graph, (node) => (isFixed(node) ? place(node) : must(made, node)));
   return { load: { outputs, updates: [] }, main };
@@ -66,21 +74,29 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
 /** A 16-bit float as f32. */
 export function isWidening(node: Node): boolean {
   const dtype = node.inputs[0]?.type.dtype;
-  return node.op.kind === 'map' && node.op.converts && node.type.dtype === 'f32' && (dtype === 'f16' || dtype === 'bf16');
+  return (
+    node.op.kind === 'map' && node.op.converts && node.type.dtype === 'f32' && (dtype === 'f16' || dtype === 'bf16')
+  );
 }
 
 /** Operations per element where a node depends on indices and single numbers only; otherwise infinite. */
 function indexFlops(node: Node, known: ReadonlyMap<Node, number>): number {
   const below = node.inputs.reduce((sum, input) => sum + (known.get(input) ?? Infinity), 0);
   switch (node.op.kind) {
-    case 'source': return node.op.role === 'index' || (node.op.role === 'constant' && node.type.axes.length === 0) ? 0 : Infinity;
-    case 'view': return below;
-    case 'map': return below + node.op.flops;
-    default: return Infinity;
+    case 'source':
+      return node.op.role === 'index' || (node.op.role === 'constant' && node.type.axes.length === 0) ? 0 : Infinity;
+    case 'view':
+      return below;
+    case 'map':
+      return below + node.op.flops;
+    default:
+      return Infinity;
   }
 }
 
 function rebuilt(node: Node, of: (input: Node) => Node, builder: Builder): Node {
   const inputs = node.inputs.map(of);
-  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+  return inputs.every((input, i) => input === node.inputs[i])
+    ? node
+    : builder.make(node.op, inputs, node.attrs, node.origin);
 }

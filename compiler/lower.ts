@@ -6,7 +6,24 @@ import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '
 import { computeType } from '../dsl/ops/map.ts';
 import { code, literal, splat, vectorType, type Code, type WgslType } from '../dsl/wgsl.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import { add, alwaysHolds, atomIndex, clamp, coefficient, constantIndex, divide, indexMath, isMultiple, mentions, scale, sizeIndex, substitute, variable, type Guard, type Index } from './index-math.ts';
+import {
+  add,
+  alwaysHolds,
+  atomIndex,
+  clamp,
+  coefficient,
+  constantIndex,
+  divide,
+  indexMath,
+  isMultiple,
+  mentions,
+  scale,
+  sizeIndex,
+  substitute,
+  variable,
+  type Guard,
+  type Index,
+} from './index-math.ts';
 import { indexText } from './index-text.ts';
 import { loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { loaded, stored } from './stored.ts';
@@ -68,22 +85,37 @@ export class Lowering {
     if (placement !== undefined) return this.#load(block, placement, index, width);
     const { op } = node;
     switch (op.kind) {
-      case 'source': return this.#source(op, node, index, width);
+      case 'source':
+        return this.#source(op, node, index, width);
       case 'map': {
         const type = typeOf(node.type.dtype, width);
         const values = node.inputs.map((x) => this.value(block, x, index, width));
         // WGSL refuses expressions of literals that overflow or have no value, and whole numbers over a literal 0: these become variables.
         const isRefused = values.every(isLiteral) || node.inputs.some((x) => isInteger(x.type.dtype));
-        const operands = isRefused ? values.map((value) => (isLiteral(value) ? block.var('constant', value) : value)) : values;
-        const { needs, text } = op.wgsl(operands.map((x) => splat(x, type)), type, node.attrs);
+        const operands = isRefused
+          ? values.map((value) => (isLiteral(value) ? block.var('constant', value) : value))
+          : values;
+        const { needs, text } = op.wgsl(
+          operands.map((x) => splat(x, type)),
+          type,
+          node.attrs,
+        );
         return code(text, type, needs);
       }
-      case 'view': return this.#view(block, op, node, index, width);
-      case 'join': return this.#join(block, op, node, index, width);
-      case 'gather': return this.#gather(block, node, index, width);
-      case 'fold': case 'contract':
-        throw new OpabiniaError(`the ${op.kind} '${op.name}' was neither stored nor computed by its kernel`, { op: op.name, path: node.origin.path });
-      default: return op satisfies never;
+      case 'view':
+        return this.#view(block, op, node, index, width);
+      case 'join':
+        return this.#join(block, op, node, index, width);
+      case 'gather':
+        return this.#gather(block, node, index, width);
+      case 'fold':
+      case 'contract':
+        throw new OpabiniaError(`the ${op.kind} '${op.name}' was neither stored nor computed by its kernel`, {
+          op: op.name,
+          path: node.origin.path,
+        });
+      default:
+        return op satisfies never;
     }
   }
 
@@ -95,15 +127,21 @@ export class Lowering {
       case 'constant':
         if (values instanceof Float64Array && values.length === 1) return splat(literal(values[0] ?? 0, type), wanted);
         break;
-      case 'extent': return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), wanted);
+      case 'extent':
+        return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), wanted);
       case 'index': {
         const [only] = index.values();
         if (only === undefined) break;
         const position = this.position(only, width);
         return position.type === wanted ? position : code(`${wanted}(${position.text})`, wanted);
       }
-      case 'input': case 'param': case 'state': case 'loaded': break;
-      default: return op.role satisfies never;
+      case 'input':
+      case 'param':
+      case 'state':
+      case 'loaded':
+        break;
+      default:
+        return op.role satisfies never;
     }
     throw new OpabiniaError(`the ${op.role} is not stored`, { op: op.name, path: node.origin.path });
   }
@@ -122,9 +160,12 @@ export class Lowering {
     const source = op.source(indexMath, index, node.attrs, x.type);
     const open = source.guards.filter((guard) => !alwaysHolds(guard));
     if (open.length === 0) return this.value(block, x, source.index, width);
-    if (isEmpty(x)) return splat(literal(source.otherwise, computeType(node.type.dtype)), typeOf(node.type.dtype, width));
+    if (isEmpty(x))
+      return splat(literal(source.otherwise, computeType(node.type.dtype)), typeOf(node.type.dtype, width));
     // The load happens all the same, so its index is brought into range; the guard then voids the value.
-    const inside = new Map([...source.index].map(([name, i]) => [name, clamp(i, sizeIndex(axisSize(x.type.axes, name)))]));
+    const inside = new Map(
+      [...source.index].map(([name, i]) => [name, clamp(i, sizeIndex(axisSize(x.type.axes, name)))]),
+    );
     const value = this.value(block, x, inside, width);
     const type = typeOf(node.type.dtype, width);
     const test = this.#test(open, width);
@@ -134,7 +175,14 @@ export class Lowering {
 
   #test(guards: readonly Guard[], width: Width): string {
     if (width === 4 && guards.some((g) => mentions(g.of, quadName))) {
-      return `vec4<bool>(${[0, 1, 2, 3].map((lane) => this.#test(guards.map((g) => ({ ...g, of: onLane(g.of, lane) })), 1)).join(', ')})`;
+      return `vec4<bool>(${[0, 1, 2, 3]
+        .map((lane) =>
+          this.#test(
+            guards.map((g) => ({ ...g, of: onLane(g.of, lane) })),
+            1,
+          ),
+        )
+        .join(', ')})`;
     }
     const tests = guards.flatMap((g) => [
       ...(g.of.least >= g.least.most ? [] : [`i32(${indexText(g.of)}) >= i32(${indexText(g.least)})`]),
@@ -147,9 +195,10 @@ export class Lowering {
     const name = String(node.attrs['axis']);
     const along = at(index, name);
     const parts = partsOf(node, name).filter((part) => !isEmpty(part.node));
-    const certain = parts.find((p) => along.least >= p.start.most && (along.most < p.end.least));
+    const certain = parts.find((p) => along.least >= p.start.most && along.most < p.end.least);
     const moved = (i: Index): IndexMap => new Map(index).set(name, i);
-    if (certain !== undefined) return this.value(block, certain.node, moved(add(along, scale(certain.start, -1))), width);
+    if (certain !== undefined)
+      return this.value(block, certain.node, moved(add(along, scale(certain.start, -1))), width);
     const aligned = isMultiple(add(along, scale(quad, -1)), 4) && parts.every((p) => isMultiple(p.start, 4));
     if (width === 4 && mentions(along, quadName) && !aligned) return this.#byLane(block, node, index);
     const type = typeOf(node.type.dtype, width);
@@ -157,10 +206,16 @@ export class Lowering {
     const result = block.var(node.op.name, zero);
     const first = width === 4 ? onLane(along, 0) : along;
     for (const [i, part] of parts.entries()) {
-      const tests = [...(i === 0 ? [] : [`${indexText(first)} >= ${indexText(part.start)}`]), ...(i === parts.length - 1 ? [] : [`${indexText(first)} < ${indexText(part.end)}`])];
+      const tests = [
+        ...(i === 0 ? [] : [`${indexText(first)} >= ${indexText(part.start)}`]),
+        ...(i === parts.length - 1 ? [] : [`${indexText(first)} < ${indexText(part.end)}`]),
+      ];
       block.when(tests.join(' && ') || 'true', (inner) => {
         const shifted = add(along, scale(part.start, -1));
-        const safe = width === 4 && mentions(along, quadName) ? add(scale(clampedQuarter(onLane(shifted, 0), part.size), 4), quad) : clamp(shifted, part.size);
+        const safe =
+          width === 4 && mentions(along, quadName)
+            ? add(scale(clampedQuarter(onLane(shifted, 0), part.size), 4), quad)
+            : clamp(shifted, part.size);
         inner.assign(result.text, splat(this.value(inner, part.node, moved(safe), width), type));
       });
     }
@@ -171,17 +226,25 @@ export class Lowering {
     const [x, positions] = node.inputs;
     if (x === undefined || positions === undefined) throw new TypeError('a gather without operands');
     const name = String(node.attrs['axis']);
-    if (width === 4 && positions.type.axes.some((axis) => mentions(at(index, axis.name), quadName))) return this.#byLane(block, node, index);
+    if (width === 4 && positions.type.axes.some((axis) => mentions(at(index, axis.name), quadName)))
+      return this.#byLane(block, node, index);
     const end = sizeIndex(axisSize(x.type.axes, name));
     const position = this.value(block, positions, index, 1);
-    const inside = position.type === 'u32' ? `min(${position.text}, ${indexText(end)} - 1u)` : `u32(clamp(${position.text}, 0i, i32(${indexText(end)}) - 1i))`;
+    const inside =
+      position.type === 'u32'
+        ? `min(${position.text}, ${indexText(end)} - 1u)`
+        : `u32(clamp(${position.text}, 0i, i32(${indexText(end)}) - 1i))`;
     const clamped = block.let('row', code(inside, 'u32', position.needs), `row/${position.text}/${end.key}`);
     const row = atomIndex(loopVariable(clamped.text, end));
     return this.value(block, x, new Map(index).set(name, row), width);
   }
 
   #byLane(block: Block, node: Node, index: IndexMap): Code {
-    return compose([0, 1, 2, 3].map((lane) => this.value(block, node, new Map([...index].map(([name, i]) => [name, onLane(i, lane)])), 1)));
+    return compose(
+      [0, 1, 2, 3].map((lane) =>
+        this.value(block, node, new Map([...index].map(([name, i]) => [name, onLane(i, lane)])), 1),
+      ),
+    );
   }
 
   /** A stored value; four neighbours in memory are one vector load. */
@@ -199,11 +262,13 @@ export class Lowering {
       const quarter = divide(start, constantIndex(4));
       return loaded(block.let('at', code(indexText(quarter), 'u32'), `at/${quarter.key}`), slot, dtype);
     }
-    return compose([0, 1, 2, 3].map((lane) => {
-      const one = onLane(flat, lane);
-      const slot = this.#touch(this.slot(placement, 1, false), one, 1);
-      return loaded(block.let('at', code(indexText(one), 'u32'), `at/${one.key}`), slot, dtype);
-    }));
+    return compose(
+      [0, 1, 2, 3].map((lane) => {
+        const one = onLane(flat, lane);
+        const slot = this.#touch(this.slot(placement, 1, false), one, 1);
+        return loaded(block.let('at', code(indexText(one), 'u32'), `at/${one.key}`), slot, dtype);
+      }),
+    );
   }
 
   #touch(slot: Slot, at: Index, width: Width): Slot {
@@ -214,7 +279,13 @@ export class Lowering {
   slot(placement: Placement, width: Width, write: boolean): Slot {
     const known = this.slots.find((s) => s.storage === placement.storage && s.width === width && s.write === write);
     if (known !== undefined) return known;
-    const slot: Slot = { name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`, storage: placement.storage, width, write, piece: this.#piece(placement, width) };
+    const slot: Slot = {
+      name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`,
+      storage: placement.storage,
+      width,
+      write,
+      piece: this.#piece(placement, width),
+    };
     this.slots.push(slot);
     return slot;
   }
@@ -229,13 +300,27 @@ export class Lowering {
   store(block: Block, placement: Placement, index: IndexMap, value: Code, width: Width): void {
     const flat = address(placement, index);
     const { dtype } = placement.storage;
-    if (width === 1) { block.store(this.#touch(this.slot(placement, 1, true), flat, 1), flat, stored(value, dtype)); return; }
+    if (width === 1) {
+      block.store(this.#touch(this.slot(placement, 1, true), flat, 1), flat, stored(value, dtype));
+      return;
+    }
     const start = onLane(flat, 0);
     const wide = splat(value, typeOf(dtype, 4));
-    if (canStoreVector(placement, index)) { block.store(this.#touch(this.slot(placement, 4, true), start, 4), divide(start, constantIndex(4)), stored(wide, dtype)); return; }
+    if (canStoreVector(placement, index)) {
+      block.store(
+        this.#touch(this.slot(placement, 4, true), start, 4),
+        divide(start, constantIndex(4)),
+        stored(wide, dtype),
+      );
+      return;
+    }
     const kept = block.let('value', wide);
     ['x', 'y', 'z', 'w'].forEach((component, lane) => {
-      block.store(this.#touch(this.slot(placement, 1, true), onLane(flat, lane), 1), onLane(flat, lane), stored(code(`${kept.text}.${component}`, computeType(dtype), lane === 0 ? kept.needs : []), dtype));
+      block.store(
+        this.#touch(this.slot(placement, 1, true), onLane(flat, lane), 1),
+        onLane(flat, lane),
+        stored(code(`${kept.text}.${component}`, computeType(dtype), lane === 0 ? kept.needs : []), dtype),
+      );
     });
   }
 }
@@ -243,7 +328,9 @@ export class Lowering {
 /** True when a vector along the quad is a vector in memory. */
 export function canStoreVector(placement: Placement, index: IndexMap): boolean {
   const flat = address(placement, index);
-  return coefficient(flat, quadName) === 1 && isMultiple(onLane(flat, 0), 4) && isMultiple(placement.storage.elements, 4);
+  return (
+    coefficient(flat, quadName) === 1 && isMultiple(onLane(flat, 0), 4) && isMultiple(placement.storage.elements, 4)
+  );
 }
 
 /** An index on one lane of its vector. */
@@ -270,7 +357,11 @@ function compose(lanes: readonly Code[]): Code {
   const [first] = lanes;
   if (first === undefined) throw new TypeError('no lanes');
   const type = vectorType(first.type);
-  return code(`${type}(${lanes.map((l) => l.text).join(', ')})`, type, lanes.flatMap((l) => l.needs));
+  return code(
+    `${type}(${lanes.map((l) => l.text).join(', ')})`,
+    type,
+    lanes.flatMap((l) => l.needs),
+  );
 }
 
 function at(index: IndexMap, name: string): Index {
@@ -306,4 +397,3 @@ export function partsOf(node: Node, name: string): readonly Part[] {
     return part;
   });
 }
-

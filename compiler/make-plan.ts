@@ -22,13 +22,23 @@ interface Place {
   readonly offset: number;
 }
 
-export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Assembly, main: Assembly, symbols: readonly SizeSymbol[], inputNodes: readonly Node[], profile: DeviceProfile): Plan {
+export function makePlan(
+  { main: graph, load: loadGraph }: SplitGraph,
+  load: Assembly,
+  main: Assembly,
+  symbols: readonly SizeSymbol[],
+  inputNodes: readonly Node[],
+  profile: DeviceProfile,
+): Plan {
   const buffers: PlanBuffer[] = [];
   const places = new Map<Storage, Place>();
   const byName = new Map<string, number>();
   const add = (buffer: PlanBuffer): number => {
     if (buffer.bytes > profile.maxBufferBytes) {
-      throw new OpabiniaError(`the ${buffer.role} '${buffer.name}' needs ${buffer.bytes} bytes, the device allows ${profile.maxBufferBytes} in a buffer`, { advice: 'shrink the batch or the largest axis, or use f16' });
+      throw new OpabiniaError(
+        `the ${buffer.role} '${buffer.name}' needs ${buffer.bytes} bytes, the device allows ${profile.maxBufferBytes} in a buffer`,
+        { advice: 'shrink the batch or the largest axis, or use f16' },
+      );
     }
     return buffers.push(buffer) - 1;
   };
@@ -41,7 +51,9 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
   };
 
   // Sources, outputs: a buffer each.
-  const readByMain = new Set([...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => String(n.attrs['name'])));
+  const readByMain = new Set(
+    [...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => String(n.attrs['name'])),
+  );
   const inputs: PlanTensor[] = [];
   const parameters = new Map<string, PlanTensor>();
   const states = new Map<string, PlanTensor>();
@@ -57,14 +69,29 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
       const bytes = bytesOf(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
-      const buffer = named(key, () => ({ name, role, bytes, ...(transient ? { transient } : {}), ...(role === 'constant' ? { contents: contentsOf(node) } : {}), ...(role === 'loaded' ? { origin: originText(loadGraph, name) } : {}) }));
+      const buffer = named(key, () => ({
+        name,
+        role,
+        bytes,
+        ...(transient ? { transient } : {}),
+        ...(role === 'constant' ? { contents: contentsOf(node) } : {}),
+        ...(role === 'loaded' ? { origin: originText(loadGraph, name) } : {}),
+      }));
       places.set(storage, { buffer, offset: 0 });
       if (role === 'parameter') parameters.set(name, tensor(name, node.type, buffer));
       if (role === 'state') states.set(name, tensor(name, node.type, buffer));
     }
   }
   for (const [name, storage] of load.outputs) {
-    places.set(storage, { buffer: named(`loaded ${name}`, () => ({ name, role: 'loaded', bytes: bytesOf(storage), origin: originText(loadGraph, name) })), offset: 0 });
+    places.set(storage, {
+      buffer: named(`loaded ${name}`, () => ({
+        name,
+        role: 'loaded',
+        bytes: bytesOf(storage),
+        origin: originText(loadGraph, name),
+      })),
+      offset: 0,
+    });
   }
   const outputs: PlanTensor[] = [];
   for (const [name, storage] of main.outputs) {
@@ -82,7 +109,10 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
   placeInArenas(load.steps, places, add, profile, 'load arena', true);
   const mainMemory = placeInArenas(main.steps, places, add, profile, 'arena', false);
   const symbolNames = symbols.map((s) => s.name);
-  const symbolBuffer = symbols.length === 0 ? undefined : add({ name: 'symbols', role: 'symbols', bytes: Math.max(16, 4 * symbols.length) });
+  const symbolBuffer =
+    symbols.length === 0
+      ? undefined
+      : add({ name: 'symbols', role: 'symbols', bytes: Math.max(16, 4 * symbols.length) });
 
   const kernels: PlanKernel[] = [];
   const kernelIndex = new Map<string, number>();
@@ -101,25 +131,52 @@ export function makePlan({ main: graph, load: loadGraph }: SplitGraph, load: Ass
       const place = must(places.get(s.storage));
       const whole = bytesOf(s.storage);
       const piece = s.piece === undefined ? whole : s.piece * unitBytes(s);
-      return Array.from({ length: bindingsOf(s) }, (_, i) => ({ buffer: place.buffer, offset: place.offset + i * piece, bytes: Math.min(piece, whole - i * piece) }));
+      return Array.from({ length: bindingsOf(s) }, (_, i) => ({
+        buffer: place.buffer,
+        offset: place.offset + i * piece,
+        bytes: Math.min(piece, whole - i * piece),
+      }));
     });
-    if (made.access.length > bindings.length && symbolBuffer !== undefined) bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });
+    if (made.access.length > bindings.length && symbolBuffer !== undefined)
+      bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });
     refuseOverLimit(step, made, bindings, profile);
     const [x, y, z] = step.kernel.grid;
     const moved = new Map(slots.map((s) => [s.storage, bytesOf(s.storage)]));
-    return { kernel, bindings, grid: [formulaOf(x), formulaOf(y), formulaOf(z)], path: step.path, label: step.label, flops: step.flops, bytes: [...moved.values()].reduce((a, b) => a + b, 0) };
+    return {
+      kernel,
+      bindings,
+      grid: [formulaOf(x), formulaOf(y), formulaOf(z)],
+      path: step.path,
+      label: step.label,
+      flops: step.flops,
+      bytes: [...moved.values()].reduce((a, b) => a + b, 0),
+    };
   };
   const loadDispatches = load.steps.map(dispatch);
   const dispatches = main.steps.map(dispatch);
 
-  const bytesIn = (...roles: readonly PlanBuffer['role'][]) => buffers.filter((b) => roles.includes(b.role) && !(b.role === 'arena' && b.transient === true)).reduce((sum, b) => sum + b.bytes, 0);
+  const bytesIn = (...roles: readonly PlanBuffer['role'][]) =>
+    buffers
+      .filter((b) => roles.includes(b.role) && !(b.role === 'arena' && b.transient === true))
+      .reduce((sum, b) => sum + b.bytes, 0);
   return {
     version: 1,
     symbols: symbols.map(({ name, least, bound }) => ({ name, least, bound })),
-    buffers, kernels, inputs, outputs, parameters: [...parameters.values()], states: [...states.values()], load: loadDispatches, dispatches,
+    buffers,
+    kernels,
+    inputs,
+    outputs,
+    parameters: [...parameters.values()],
+    states: [...states.values()],
+    load: loadDispatches,
+    dispatches,
     memory: {
-      parameters: bytesIn('parameter', 'constant'), loaded: bytesIn('loaded'), states: bytesIn('state'), inputsAndOutputs: bytesIn('input', 'output'),
-      activations: bytesIn('arena'), liveBound: mainMemory.liveBound,
+      parameters: bytesIn('parameter', 'constant'),
+      loaded: bytesIn('loaded'),
+      states: bytesIn('state'),
+      inputsAndOutputs: bytesIn('input', 'output'),
+      activations: bytesIn('arena'),
+      liveBound: mainMemory.liveBound,
     },
   };
 }
@@ -137,10 +194,19 @@ function must<T>(value: T | undefined): T {
 function bufferRole(node: Node): PlanBuffer['role'] {
   const role = roleOf(node);
   switch (role) {
-    case 'input': case 'state': case 'loaded': case 'constant': return role;
-    case 'param': return 'parameter';
-    case 'index': case 'extent': case undefined: throw new TypeError(`${describe(node)} has no buffer: it is computed where it is read`);
-    default: return role satisfies never;
+    case 'input':
+    case 'state':
+    case 'loaded':
+    case 'constant':
+      return role;
+    case 'param':
+      return 'parameter';
+    case 'index':
+    case 'extent':
+    case undefined:
+      throw new TypeError(`${describe(node)} has no buffer: it is computed where it is read`);
+    default:
+      return role satisfies never;
   }
 }
 
@@ -165,7 +231,14 @@ function contentsOf(node: Node): string {
   return btoa(text);
 }
 
-function placeInArenas(steps: readonly Step[], places: Map<Storage, Place>, add: (buffer: PlanBuffer) => number, profile: DeviceProfile, name: string, transient: boolean): MemoryPlan {
+function placeInArenas(
+  steps: readonly Step[],
+  places: Map<Storage, Place>,
+  add: (buffer: PlanBuffer) => number,
+  profile: DeviceProfile,
+  name: string,
+  transient: boolean,
+): MemoryPlan {
   const index = new Map<Storage, number>();
   const values: { storage: Storage; bytes: number; from: number; to: number }[] = [];
   steps.forEach((step, at) => {
@@ -187,9 +260,20 @@ function placeInArenas(steps: readonly Step[], places: Map<Storage, Place>, add:
     for (const w of writes) for (const r of new Set(reads)) (twice.includes(r) ? strict : apart).push([w, r]);
   }
   const lifetimes: readonly Lifetime[] = values;
-  const memory = planMemory(lifetimes, { apart, strict, alignment: profile.offsetAlignment, maxArenaBytes: profile.maxBufferBytes, maxArenas: 4 });
-  if (values.length > 0 && memory.spots.length === 0) throw new OpabiniaError(`the activations do not fit: ${memory.liveBound} bytes live at once`, { advice: 'shrink the batch, or use f16' });
-  const arenas = memory.arenaBytes.map((bytes, i) => (bytes === 0 ? -1 : add({ name: `${name} ${i}`, role: 'arena', bytes, ...(transient ? { transient } : {}) })));
+  const memory = planMemory(lifetimes, {
+    apart,
+    strict,
+    alignment: profile.offsetAlignment,
+    maxArenaBytes: profile.maxBufferBytes,
+    maxArenas: 4,
+  });
+  if (values.length > 0 && memory.spots.length === 0)
+    throw new OpabiniaError(`the activations do not fit: ${memory.liveBound} bytes live at once`, {
+      advice: 'shrink the batch, or use f16',
+    });
+  const arenas = memory.arenaBytes.map((bytes, i) =>
+    bytes === 0 ? -1 : add({ name: `${name} ${i}`, role: 'arena', bytes, ...(transient ? { transient } : {}) }),
+  );
   values.forEach((value, i) => {
     const spot = memory.spots[i];
     if (spot !== undefined) places.set(value.storage, { buffer: arenas[spot.arena] ?? -1, offset: spot.offset });
@@ -197,9 +281,22 @@ function placeInArenas(steps: readonly Step[], places: Map<Storage, Place>, add:
   return memory;
 }
 
-function refuseOverLimit(step: Step, kernel: PlanKernel, bindings: readonly PlanBinding[], profile: DeviceProfile): void {
+function refuseOverLimit(
+  step: Step,
+  kernel: PlanKernel,
+  bindings: readonly PlanBinding[],
+  profile: DeviceProfile,
+): void {
   const where = { op: step.label, path: step.path, place: step.group.roots[0]?.origin.place };
-  if (kernel.access.length > profile.maxBindings) throw new OpabiniaError(`a kernel reads and writes ${kernel.access.length} buffers, the device '${profile.name}' allows ${profile.maxBindings}`, { ...where, advice: 'split the expression by making an intermediate value an output' });
+  if (kernel.access.length > profile.maxBindings)
+    throw new OpabiniaError(
+      `a kernel reads and writes ${kernel.access.length} buffers, the device '${profile.name}' allows ${profile.maxBindings}`,
+      { ...where, advice: 'split the expression by making an intermediate value an output' },
+    );
   const large = bindings.find((b) => b.bytes > profile.maxBindingBytes);
-  if (large !== undefined) throw new OpabiniaError(`a tensor of ${large.bytes} bytes is over the device's limit of ${profile.maxBindingBytes} for one binding`, { ...where, advice: 'shrink the batch or the largest axis, or use f16' });
+  if (large !== undefined)
+    throw new OpabiniaError(
+      `a tensor of ${large.bytes} bytes is over the device's limit of ${profile.maxBindingBytes} for one binding`,
+      { ...where, advice: 'shrink the batch or the largest axis, or use f16' },
+    );
 }

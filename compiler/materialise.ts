@@ -17,7 +17,12 @@ interface Cost {
  * many operands of its own is stored; then, readers first, one that would be computed too often: where the end of a chain is stored,
  * its beginning need not be.
  */
-export function materialised(nodes: readonly Node[], work: Work, stored: ReadonlySet<Node>, parts: ReadonlySet<Node>): readonly Node[] {
+export function materialised(
+  nodes: readonly Node[],
+  work: Work,
+  stored: ReadonlySet<Node>,
+  parts: ReadonlySet<Node>,
+): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
   const isOpen = (n: Node): boolean => n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n);
@@ -32,7 +37,10 @@ export function materialised(nodes: readonly Node[], work: Work, stored: Readonl
     const isWide = isOpen(n) && own.loads.size > mostOperands && uses(n, work, result).length > 0;
     if (isKept || isWide) {
       result.add(n);
-      if (isWide && !isKept) uses(n, work, result).forEach((use) => work.cuts.push({ from: n, to: use.reader, reason: 'too many operands for one kernel' }));
+      if (isWide && !isKept)
+        uses(n, work, result).forEach((use) =>
+          work.cuts.push({ from: n, to: use.reader, reason: 'too many operands for one kernel' }),
+        );
     }
     cost.set(n, result.has(n) ? loadOf(n) : own);
   }
@@ -76,14 +84,20 @@ interface Use {
 /** The kernels that read a value, through views and other values that are computed in place; each once, by its most frequent reader. */
 function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
   const found = new Map<Group | Node, Use>();
-  const add = (kernel: Group | Node, use: Use): void => { if ((found.get(kernel)?.times ?? 0) < use.times) found.set(kernel, use); };
+  const add = (kernel: Group | Node, use: Use): void => {
+    if ((found.get(kernel)?.times ?? 0) < use.times) found.set(kernel, use);
+  };
   const seen = new Set<Node>();
   const visit = (x: Node): void => {
     for (const reader of work.readers.get(x) ?? []) {
       if (seen.has(reader)) continue;
       seen.add(reader);
       const owner = work.owner.get(reader);
-      if (owner === undefined && reader.op.kind !== 'join') { if (work.kept.has(reader) || stored.has(reader)) add(reader, { reader, times: 1 }); else visit(reader); continue; }
+      if (owner === undefined && reader.op.kind !== 'join') {
+        if (work.kept.has(reader) || stored.has(reader)) add(reader, { reader, times: 1 });
+        else visit(reader);
+        continue;
+      }
       add(owner ?? reader, { reader, times: owner === undefined ? 1 : repeats(owner, reader) });
     }
   };
@@ -96,7 +110,8 @@ const tileGuess = 64;
 /** A contraction reads an operand once per tile of the other side; folds read theirs once per pass. */
 function repeats(owner: Group, reader: Node): number {
   if (owner.template === 'rows') return owner.folds.length + 1;
-  if (owner.template === 'contract' && reader === owner.contract) return Math.max(1, largestSide(owner.contract) / tileGuess);
+  if (owner.template === 'contract' && reader === owner.contract)
+    return Math.max(1, largestSide(owner.contract) / tileGuess);
   if (owner.template === 'attention' && owner.attention.operands.includes(reader)) return 4;
   if (owner.template === 'attention' && owner.attention.nodes.has(reader)) return 1;
   return 1;

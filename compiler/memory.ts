@@ -66,15 +66,29 @@ export function peak(values: readonly Lifetime[], alignment: number): number {
   }
   let live = 0;
   let most = 0;
-  for (const c of change) { live += c; most = Math.max(most, live); }
+  for (const c of change) {
+    live += c;
+    most = Math.max(most, live);
+  }
   return most;
 }
 
-function place(values: readonly Lifetime[], options: MemoryOptions, arenas: number, liveBound: number): MemoryPlan | undefined {
+function place(
+  values: readonly Lifetime[],
+  options: MemoryOptions,
+  arenas: number,
+  liveBound: number,
+): MemoryPlan | undefined {
   const avoid = values.map(() => new Set<number>());
   const never = values.map(() => new Set<number>());
-  for (const [a, b] of options.apart) { avoid[a]?.add(b); avoid[b]?.add(a); }
-  for (const [a, b] of options.strict) { never[a]?.add(b); never[b]?.add(a); }
+  for (const [a, b] of options.apart) {
+    avoid[a]?.add(b);
+    avoid[b]?.add(a);
+  }
+  for (const [a, b] of options.strict) {
+    never[a]?.add(b);
+    never[b]?.add(a);
+  }
   const bySize = values.map((_, i) => i).sort((a, b) => (values[b]?.bytes ?? 0) - (values[a]?.bytes ?? 0) || a - b);
   const spots: (Spot | undefined)[] = values.map(() => undefined);
   const inArena: number[][] = Array.from({ length: arenas }, () => []);
@@ -104,10 +118,22 @@ function place(values: readonly Lifetime[], options: MemoryOptions, arenas: numb
 }
 
 /** The lowest offset at which the value fits between those that live at the same time. */
-function lowestGap(value: Lifetime, mates: readonly number[], values: readonly Lifetime[], spots: readonly (Spot | undefined)[], alignment: number): number {
+function lowestGap(
+  value: Lifetime,
+  mates: readonly number[],
+  values: readonly Lifetime[],
+  spots: readonly (Spot | undefined)[],
+  alignment: number,
+): number {
   const taken = mates
-    .filter((j) => { const other = values[j]; return other !== undefined && other.from <= value.to && value.from <= other.to; })
-    .map((j) => ({ start: spots[j]?.offset ?? 0, end: (spots[j]?.offset ?? 0) + align(values[j]?.bytes ?? 0, alignment) }))
+    .filter((j) => {
+      const other = values[j];
+      return other !== undefined && other.from <= value.to && value.from <= other.to;
+    })
+    .map((j) => ({
+      start: spots[j]?.offset ?? 0,
+      end: (spots[j]?.offset ?? 0) + align(values[j]?.bytes ?? 0, alignment),
+    }))
     .sort((a, b) => a.start - b.start);
   let offset = 0;
   for (const range of taken) {

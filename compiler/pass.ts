@@ -39,14 +39,21 @@ export interface PassOptions {
 }
 
 /** The graph after all passes in order. Throws `OpabiniaError` when a pass breaks it, or rules undo one another. */
-export function runPasses(graph: Graph, passes: readonly Pass[], report?: (stage: PassReport) => void, options: PassOptions = {}): Graph {
+export function runPasses(
+  graph: Graph,
+  passes: readonly Pass[],
+  report?: (stage: PassReport) => void,
+  options: PassOptions = {},
+): Graph {
   const builder = options.builder ?? new Builder();
   let current = transplant(graph, builder);
   if (options.verify === true) verifyGraph(current, 'trace', graph);
   for (const pass of passes) {
     const start = performance.now();
     const fired = new Map<string, number>();
-    const fire = (rule: string) => { fired.set(rule, (fired.get(rule) ?? 0) + 1); };
+    const fire = (rule: string) => {
+      fired.set(rule, (fired.get(rule) ?? 0) + 1);
+    };
     const next = 'rules' in pass ? applyRules(current, pass, builder, fire) : pass.run(current, builder, fire);
     if (options.verify === true) verifyGraph(next, pass.name, current);
     current = next;
@@ -59,7 +66,15 @@ export function runPasses(graph: Graph, passes: readonly Pass[], report?: (stage
 export function transplant(graph: Graph, builder: Builder): Graph {
   const copies = new Map<Node, Node>();
   for (const node of order(graph)) {
-    copies.set(node, builder.make(node.op, node.inputs.map((input) => must(copies, input)), node.attrs, node.origin));
+    copies.set(
+      node,
+      builder.make(
+        node.op,
+        node.inputs.map((input) => must(copies, input)),
+        node.attrs,
+        node.origin,
+      ),
+    );
   }
   return mapGraph(graph, (node) => must(copies, node));
 }
@@ -131,7 +146,12 @@ function applyRules(graph: Graph, pass: RulePass, builder: Builder, fire: (rule:
       const next = rule.apply(node, rewriter);
       if (next === undefined || next === node) continue;
       fire(rule.name);
-      if (--fuel < 0) throw new OpabiniaError(`the rules come to no end, last '${rule.name}' at ${describe(node)}`, { op: pass.name, path: node.origin.path, place: node.origin.place });
+      if (--fuel < 0)
+        throw new OpabiniaError(`the rules come to no end, last '${rule.name}' at ${describe(node)}`, {
+          op: pass.name,
+          path: node.origin.path,
+          place: node.origin.place,
+        });
       return next;
     }
     return undefined;

@@ -21,14 +21,34 @@ export interface DeviceProfile {
 
 /** Mesa lavapipe on two cores: the device of the tests. */
 export const lavapipe: DeviceProfile = {
-  name: 'lavapipe', software: true, subgroupSize: 8, f16: true,
-  maxBindings: 16, maxBindingBytes: 134217728, maxBufferBytes: 1073741824, maxWorkgroupBytes: 32768, maxWorkgroupThreads: 1024, maxGrid: 65535, offsetAlignment: 256,
-  flopsPerSecond: 90e9, bytesPerSecond: 17e9,
+  name: 'lavapipe',
+  software: true,
+  subgroupSize: 8,
+  f16: true,
+  maxBindings: 16,
+  maxBindingBytes: 134217728,
+  maxBufferBytes: 1073741824,
+  maxWorkgroupBytes: 32768,
+  maxWorkgroupThreads: 1024,
+  maxGrid: 65535,
+  offsetAlignment: 256,
+  flopsPerSecond: 90e9,
+  bytesPerSecond: 17e9,
 };
 
 /** A desktop GPU with the limits that every WebGPU adapter of that class has. */
 export const desktopGpu: DeviceProfile = {
-  name: 'desktop GPU', software: false, subgroupSize: undefined, f16: true,
-  maxBindings: 10, maxBindingBytes: 2147483644, maxBufferBytes: 2147483648, maxWorkgroupBytes: 32768, maxWorkgroupThreads: 256, maxGrid: 65535, offsetAlignment: 256,
-  flopsPerSecond: 10e12, bytesPerSecond: 400e9,
+  name: 'desktop GPU',
+  software: false,
+  subgroupSize: undefined,
+  f16: true,
+  maxBindings: 10,
+  maxBindingBytes: 2147483644,
+  maxBufferBytes: 2147483648,
+  maxWorkgroupBytes: 32768,
+  maxWorkgroupThreads: 256,
+  maxGrid: 65535,
+  offsetAlignment: 256,
+  flopsPerSecond: 10e12,
+  bytesPerSecond: 400e9,
 };

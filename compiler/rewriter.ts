@@ -55,7 +55,9 @@ export class Rewriter {
 
   /** `x` with exactly these axes in this order; `x` itself when it has them already. */
   broadcast(x: Node, axes: readonly Axis[]): Node {
-    return sameAxes(x.type.axes, axes) ? x : this.make(broadcast, [x], { axes: axes.map(({ name, size }) => ({ name, size })) });
+    return sameAxes(x.type.axes, axes)
+      ? x
+      : this.make(broadcast, [x], { axes: axes.map(({ name, size }) => ({ name, size })) });
   }
 
   /** A range of one axis; `x` itself when the range is everything. */
@@ -86,7 +88,11 @@ export class Rewriter {
 
   /** The node of this op, if its shape rule gives exactly `type`; undefined where it refuses or gives another. */
   makeTyped(type: TensorType, op: Op, inputs: readonly Node[], attrs: Attrs = {}): Node | undefined {
-    const inferred = inferType(op, inputs.map((node) => node.type), attrs);
+    const inferred = inferType(
+      op,
+      inputs.map((node) => node.type),
+      attrs,
+    );
     return inferred instanceof Refusal || !sameType(inferred, type) ? undefined : this.make(op, inputs, attrs);
   }
 
@@ -98,10 +104,13 @@ export class Rewriter {
 
 /** The same axes in the same order. */
 export function sameAxes(a: readonly Axis[], b: readonly Axis[]): boolean {
-  return a.length === b.length && a.every((axis, i) => {
-    const other = b[i];
-    return other !== undefined && axis.name === other.name && sizesEqual(axis.size, other.size);
-  });
+  return (
+    a.length === b.length &&
+    a.every((axis, i) => {
+      const other = b[i];
+      return other !== undefined && axis.name === other.name && sizesEqual(axis.size, other.size);
+    })
+  );
 }
 
 export function sameType(a: TensorType, b: TensorType): boolean {

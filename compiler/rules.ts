@@ -21,7 +21,9 @@ export interface Pattern<Captures> {
 }
 
 type CapturesOf<P> = P extends Pattern<infer C> ? C : never;
-type MergeCaptures<T extends readonly unknown[]> = T extends readonly [infer Head, ...infer Rest] ? CapturesOf<Head> & MergeCaptures<Rest> : unknown;
+type MergeCaptures<T extends readonly unknown[]> = T extends readonly [infer Head, ...infer Rest]
+  ? CapturesOf<Head> & MergeCaptures<Rest>
+  : unknown;
 
 /** Any node, remembered under a name; a name used twice must match the same node (nodes are interned). */
 export function any<const Name extends string>(name: Name): Pattern<Record<Name, Node>> {
@@ -55,10 +57,11 @@ export function number<const Name extends string>(name: Name): Pattern<Record<Na
 
 /** A node of this op (its name); operands of a commutative op match in either order. */
 export function op<const P extends readonly Pattern<unknown>[]>(name: string, ...inputs: P): Pattern<MergeCaptures<P>> {
-  const inOrder = (nodes: readonly Node[], found: Map<string, Node>) => inputs.every((pattern, i) => {
-    const node = nodes[i];
-    return node !== undefined && pattern.match(node, found);
-  });
+  const inOrder = (nodes: readonly Node[], found: Map<string, Node>) =>
+    inputs.every((pattern, i) => {
+      const node = nodes[i];
+      return node !== undefined && pattern.match(node, found);
+    });
   return {
     heads: [name],
     match(node, found) {
@@ -93,12 +96,16 @@ interface Row<C> {
 /** A rule whose left side a pattern can say. */
 export function rule<C>(row: Row<C>): Rule {
   return {
-    name: row.name, why: row.why, heads: row.from.heads,
+    name: row.name,
+    why: row.why,
+    heads: row.from.heads,
     apply(node, rewriter) {
       const found = new Map<string, Node>();
       if (!row.from.match(node, found)) return undefined;
       const captures = Object.fromEntries(found) as C;
-      return row.when === undefined || row.when(captures, node, rewriter) ? row.to(captures, rewriter, node) : undefined;
+      return row.when === undefined || row.when(captures, node, rewriter)
+        ? row.to(captures, rewriter, node)
+        : undefined;
     },
   };
 }

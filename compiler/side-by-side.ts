@@ -15,15 +15,23 @@ const mostTensors = 8;
  * deeper. `alone`: states, what is written straight into one, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
  * more than it reads, so it is left as it is.
  */
-export function sideBySide(groups: readonly Group[], stored: ReadonlySet<Node>, alone: ReadonlySet<Node>): readonly Group[] {
-  const maker = new Map<Node, Group>(groups.flatMap((group) => group.roots.map((root): [Node, Group] => [root, group])));
+export function sideBySide(
+  groups: readonly Group[],
+  stored: ReadonlySet<Node>,
+  alone: ReadonlySet<Node>,
+): readonly Group[] {
+  const maker = new Map<Node, Group>(
+    groups.flatMap((group) => group.roots.map((root): [Node, Group] => [root, group])),
+  );
   const reads = new Map(groups.map((group) => [group, readsOf(group, stored)]));
   const depths = new Map<Group, number>();
   const depthOf = (group: Group): number => {
     const known = depths.get(group);
     if (known !== undefined) return known;
     depths.set(group, 0);
-    const below = [...(reads.get(group) ?? [])].flatMap((node) => makersOf(node, maker, stored)).filter((other) => other !== group);
+    const below = [...(reads.get(group) ?? [])]
+      .flatMap((node) => makersOf(node, maker, stored))
+      .filter((other) => other !== group);
     const depth = 1 + Math.max(0, ...below.map(depthOf));
     depths.set(group, depth);
     return depth;
@@ -46,13 +54,22 @@ export function sideBySide(groups: readonly Group[], stored: ReadonlySet<Node>, 
       together.push(alone.groups);
     }
   }
-  const hosts = new Map<Group, Rows>(together.flatMap((rows): [Group, Rows][] => (rows[0] === undefined || rows.length === 1 ? [] : [[rows[0], merged(rows)]])));
+  const hosts = new Map<Group, Rows>(
+    together.flatMap((rows): [Group, Rows][] =>
+      rows[0] === undefined || rows.length === 1 ? [] : [[rows[0], merged(rows)]],
+    ),
+  );
   const guests = new Set<Group>(together.flatMap((rows) => rows.slice(1)));
   return groups.filter((group) => !guests.has(group)).map((group) => hosts.get(group) ?? group);
 }
 
 function merged(rows: readonly Rows[]): Rows {
-  return { template: 'rows', folds: rows.flatMap((row) => row.folds), nodes: new Set(rows.flatMap((row) => [...row.nodes])), roots: rows.flatMap((row) => row.roots) };
+  return {
+    template: 'rows',
+    folds: rows.flatMap((row) => row.folds),
+    nodes: new Set(rows.flatMap((row) => [...row.nodes])),
+    roots: rows.flatMap((row) => row.roots),
+  };
 }
 
 /** Stored values that a group reads, through what it computes in place. */

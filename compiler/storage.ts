@@ -42,5 +42,13 @@ export function flatten(axes: readonly Axis[], index: IndexMap): Index {
 /** The element of a placed node. */
 export function address({ storage, starts }: Placement, index: IndexMap): Index {
   if (starts === undefined) return flatten(storage.axes, index);
-  return flatten(storage.axes, new Map(storage.axes.map(({ name }) => [name, add(index.get(name) ?? constantIndex(0), starts.get(name) ?? constantIndex(0))])));
+  return flatten(
+    storage.axes,
+    new Map(
+      storage.axes.map(({ name }) => [
+        name,
+        add(index.get(name) ?? constantIndex(0), starts.get(name) ?? constantIndex(0)),
+      ]),
+    ),
+  );
 }

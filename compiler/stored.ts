@@ -14,12 +14,15 @@ export function storedType(dtype: DType, width: 1 | 4): string {
 
 // bf16 is the upper half of an f32.
 const widen: Helper = {
-  name: 'widen_bf16', type: 'vec4f',
-  write: () => 'fn widen_bf16(pair: vec2u) -> vec4f { return bitcast<vec4f>(vec4u(pair.x << 16u, pair.x & 0xffff0000u, pair.y << 16u, pair.y & 0xffff0000u)); }',
+  name: 'widen_bf16',
+  type: 'vec4f',
+  write: () =>
+    'fn widen_bf16(pair: vec2u) -> vec4f { return bitcast<vec4f>(vec4u(pair.x << 16u, pair.x & 0xffff0000u, pair.y << 16u, pair.y & 0xffff0000u)); }',
 };
 
 const narrow: Helper = {
-  name: 'narrow_bf16', type: 'vec4f',
+  name: 'narrow_bf16',
+  type: 'vec4f',
   write: () => `fn narrow_bf16(value: vec4f) -> vec2u {
   let bits = bitcast<vec4u>(value);
   let half = (bits + vec4u(0x7fffu) + ((bits >> vec4u(16u)) & vec4u(1u))) >> vec4u(16u);
@@ -43,10 +46,19 @@ export function loaded(at: Code, slot: Slot, dtype: DType): Code {
 
 /** A value as it is written. */
 export function stored(value: Code, dtype: DType): Code {
-  if (dtype === 'f16') return code(value.type === 'f32' ? `f16(${value.text})` : `vec4<f16>(${value.text})`, value.type, value.needs);
-  if (dtype === 'bool') return code(value.type === 'bool' ? `select(0u, 1u, ${value.text})` : `select(vec4u(0u), vec4u(1u), ${value.text})`, like(value.type, 'u32'), value.needs);
+  if (dtype === 'f16')
+    return code(value.type === 'f32' ? `f16(${value.text})` : `vec4<f16>(${value.text})`, value.type, value.needs);
+  if (dtype === 'bool')
+    return code(
+      value.type === 'bool' ? `select(0u, 1u, ${value.text})` : `select(vec4u(0u), vec4u(1u), ${value.text})`,
+      like(value.type, 'u32'),
+      value.needs,
+    );
   if (dtype === 'bf16') {
-    if (value.type === 'f32') throw new OpabiniaError('a single bf16 cannot be written: two share a word', { advice: "cast to 'f32' or 'f16' before it is stored" });
+    if (value.type === 'f32')
+      throw new OpabiniaError('a single bf16 cannot be written: two share a word', {
+        advice: "cast to 'f32' or 'f16' before it is stored",
+      });
     return code(`narrow_bf16(${value.text})`, value.type, [...value.needs, narrow]);
   }
   return value;

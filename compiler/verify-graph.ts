@@ -10,7 +10,11 @@ export function verifyGraph(graph: Graph, stage: string, before?: Graph): void {
   const seen = new Map<string, Node>();
   const ids = new Map<number, Node>();
   for (const node of order(graph)) {
-    const type = inferType(node.op, node.inputs.map((input) => input.type), node.attrs);
+    const type = inferType(
+      node.op,
+      node.inputs.map((input) => input.type),
+      node.attrs,
+    );
     if (type instanceof Refusal) throw broken(stage, node, `its op refuses it: ${type.what}`);
     if (!sameType(type, node.type)) throw broken(stage, node, `its op infers ${printAxes(type.axes)} ${type.dtype}`);
     const late = node.inputs.find((input) => input.id >= node.id);
@@ -32,18 +36,28 @@ function sameInterface(graph: Graph, stage: string, before: Graph): void {
   for (const [name, old] of before.outputs) {
     const node = graph.outputs.get(name);
     if (node === undefined) throw new OpabiniaError(`the output '${name}' is lost`, { op: stage });
-    if (!sameType(node.type, old.type)) throw broken(stage, node, `the output '${name}' was ${printAxes(old.type.axes)} ${old.type.dtype}`);
+    if (!sameType(node.type, old.type))
+      throw broken(stage, node, `the output '${name}' was ${printAxes(old.type.axes)} ${old.type.dtype}`);
   }
   if (graph.outputs.size !== before.outputs.size) throw new OpabiniaError('an output has appeared', { op: stage });
   if (graph.updates.length !== before.updates.length) throw new OpabiniaError('an update is lost', { op: stage });
   for (const [i, old] of before.updates.entries()) {
     const update = graph.updates[i];
-    if (update === undefined || update.state.attrs['name'] !== old.state.attrs['name'] || !sameType(update.value.type, old.value.type)) {
+    if (
+      update === undefined ||
+      update.state.attrs['name'] !== old.state.attrs['name'] ||
+      !sameType(update.value.type, old.value.type)
+    ) {
       throw broken(stage, old.value, 'the update of a state has changed');
     }
   }
 }
 
 function broken(stage: string, node: Node, what: string): OpabiniaError {
-  return new OpabiniaError(`${describe(node)}: ${what}`, { op: stage, path: node.origin.path, place: node.origin.place, advice: 'this is a mistake in the compiler: run explain to see the rules that fired' });
+  return new OpabiniaError(`${describe(node)}: ${what}`, {
+    op: stage,
+    path: node.origin.path,
+    place: node.origin.place,
+    advice: 'this is a mistake in the compiler: run explain to see the rules that fired',
+  });
 }

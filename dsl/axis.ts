@@ -58,7 +58,11 @@ export function addSizes(a: Size, b: Size): Size {
 
 /** The product; two symbolic sizes have no affine product and are refused. */
 export function multiplySizes(a: Size, b: Size): Size {
-  if (typeof a === 'number') return affine(a * constant(b), terms(b).map((t) => ({ symbol: t.symbol, times: t.times * a })));
+  if (typeof a === 'number')
+    return affine(
+      a * constant(b),
+      terms(b).map((t) => ({ symbol: t.symbol, times: t.times * a })),
+    );
   if (typeof b === 'number') return multiplySizes(b, a);
   throw new OpabiniaError(`the product of two symbolic sizes, ${printSize(a)} and ${printSize(b)}, is no size`, {
     advice: 'keep the two axes apart, or give one of them a number',
@@ -74,7 +78,10 @@ export function divideSize(size: Size, by: number): Size | undefined {
   if (by === 0) return undefined;
   const comesOut = constant(size) % by === 0 && terms(size).every((t) => t.times % by === 0);
   if (!comesOut) return undefined;
-  return affine(constant(size) / by, terms(size).map((t) => ({ symbol: t.symbol, times: t.times / by })));
+  return affine(
+    constant(size) / by,
+    terms(size).map((t) => ({ symbol: t.symbol, times: t.times / by })),
+  );
 }
 
 export function sizesEqual(a: Size, b: Size): boolean {
@@ -84,12 +91,18 @@ export function sizesEqual(a: Size, b: Size): boolean {
 
 /** The largest value the size can take. */
 export function sizeBound(size: Size): number {
-  return terms(size).reduce((sum, t) => sum + t.times * (t.times > 0 ? t.symbol.bound : t.symbol.least), constant(size));
+  return terms(size).reduce(
+    (sum, t) => sum + t.times * (t.times > 0 ? t.symbol.bound : t.symbol.least),
+    constant(size),
+  );
 }
 
 /** The smallest value the size can take. */
 export function sizeLeast(size: Size): number {
-  return terms(size).reduce((sum, t) => sum + t.times * (t.times > 0 ? t.symbol.least : t.symbol.bound), constant(size));
+  return terms(size).reduce(
+    (sum, t) => sum + t.times * (t.times > 0 ? t.symbol.least : t.symbol.bound),
+    constant(size),
+  );
 }
 
 export function evaluateSize(size: Size, values: SymbolValues): number {
@@ -114,7 +127,9 @@ export function sizeSymbols(size: Size): readonly SizeSymbol[] {
 /** `577`, `n`, `2n+1`: the form used in printed graphs and in errors. */
 export function printSize(size: Size): string {
   if (typeof size === 'number') return String(size);
-  const parts = size.terms.map((t) => (t.times === 1 ? t.symbol.name : t.times === -1 ? `-${t.symbol.name}` : `${t.times}${t.symbol.name}`));
+  const parts = size.terms.map((t) =>
+    t.times === 1 ? t.symbol.name : t.times === -1 ? `-${t.symbol.name}` : `${t.times}${t.symbol.name}`,
+  );
   const text = parts.join('+').replaceAll('+-', '-');
   return size.constant === 0 ? text : size.constant > 0 ? `${text}+${size.constant}` : `${text}${size.constant}`;
 }

@@ -14,30 +14,46 @@ export type ElementArray = Float32Array | Float16Array | Int32Array | Uint32Arra
 /** Numbers as the array that holds a dtype's values, bf16 in a Float32Array: the same array where nothing has to change, a new one otherwise. */
 export function toArray(values: ArrayLike<number>, dtype: DType): ElementArray {
   switch (dtype) {
-    case 'f32': case 'bf16': return values instanceof Float32Array ? values : Float32Array.from(values);
-    case 'f16': return values instanceof Float16Array ? values : Float16Array.from(values);
-    case 'i32': return values instanceof Int32Array ? values : Int32Array.from(values);
-    case 'u32': return values instanceof Uint32Array ? values : Uint32Array.from(values);
-    case 'bool': return Uint32Array.from(values, (value) => (value === 0 ? 0 : 1));
-    default: return dtype satisfies never;
+    case 'f32':
+    case 'bf16':
+      return values instanceof Float32Array ? values : Float32Array.from(values);
+    case 'f16':
+      return values instanceof Float16Array ? values : Float16Array.from(values);
+    case 'i32':
+      return values instanceof Int32Array ? values : Int32Array.from(values);
+    case 'u32':
+      return values instanceof Uint32Array ? values : Uint32Array.from(values);
+    case 'bool':
+      return Uint32Array.from(values, (value) => (value === 0 ? 0 : 1));
+    default:
+      return dtype satisfies never;
   }
 }
 
 /** Numbers as a buffer holds them: the same memory where nothing has to change, a new array otherwise. */
 export function toBytes(values: ArrayLike<number>, dtype: DType): ElementArray | Uint16Array {
-  return dtype === 'bf16' ? narrowBf16(values instanceof Float32Array ? values : Float32Array.from(values)) : toArray(values, dtype);
+  return dtype === 'bf16'
+    ? narrowBf16(values instanceof Float32Array ? values : Float32Array.from(values))
+    : toArray(values, dtype);
 }
 
 /** What a buffer holds as a typed array of its own dtype: bf16 comes as Float32Array, bool as Uint8Array. */
 export function fromBytes(bytes: ArrayBuffer, dtype: DType, elements: number): ElementArray | Uint8Array {
   switch (dtype) {
-    case 'f32': return new Float32Array(bytes, 0, elements);
-    case 'f16': return new Float16Array(bytes, 0, elements);
-    case 'bf16': return widenBf16(new Uint16Array(bytes, 0, elements));
-    case 'i32': return new Int32Array(bytes, 0, elements);
-    case 'u32': return new Uint32Array(bytes, 0, elements);
-    case 'bool': return Uint8Array.from(new Uint32Array(bytes, 0, elements), (bit) => (bit === 0 ? 0 : 1));
-    default: return dtype satisfies never;
+    case 'f32':
+      return new Float32Array(bytes, 0, elements);
+    case 'f16':
+      return new Float16Array(bytes, 0, elements);
+    case 'bf16':
+      return widenBf16(new Uint16Array(bytes, 0, elements));
+    case 'i32':
+      return new Int32Array(bytes, 0, elements);
+    case 'u32':
+      return new Uint32Array(bytes, 0, elements);
+    case 'bool':
+      return Uint8Array.from(new Uint32Array(bytes, 0, elements), (bit) => (bit === 0 ? 0 : 1));
+    default:
+      return dtype satisfies never;
   }
 }
 

@@ -40,16 +40,31 @@ export class Builder {
   /** The node of this op, operands and attributes: made once, typed by the op's own shape rule. Throws `OpabiniaError`. */
   make(op: Op, inputs: readonly Node[], attrs: Attrs = {}, origin: Origin = nowhere): Node {
     if (this.#closed !== undefined) {
-      throw new OpabiniaError(this.#closed, { op: op.name, path: origin.path, place: origin.place, advice: 'build the whole model inside the function given to trace' });
+      throw new OpabiniaError(this.#closed, {
+        op: op.name,
+        path: origin.path,
+        place: origin.place,
+        advice: 'build the whole model inside the function given to trace',
+      });
     }
     const key = `${op.name}(${inputs.map((n) => n.id).join(',')})${printAttrs(attrs)}`;
     const known = this.#nodes.get(key);
     if (known !== undefined) return known;
-    const type = inferType(op, inputs.map((n) => n.type), attrs);
+    const type = inferType(
+      op,
+      inputs.map((n) => n.type),
+      attrs,
+    );
     if (type instanceof Refusal) {
-      throw new OpabiniaError(`${type.what}${inputs.map((n, i) => `\n  ${ordinal(i, inputs.length)} ${describe(n)}`).join('')}`, {
-        op: op.name, path: origin.path, place: origin.place, advice: type.advice,
-      });
+      throw new OpabiniaError(
+        `${type.what}${inputs.map((n, i) => `\n  ${ordinal(i, inputs.length)} ${describe(n)}`).join('')}`,
+        {
+          op: op.name,
+          path: origin.path,
+          place: origin.place,
+          advice: type.advice,
+        },
+      );
     }
     const node: Node = { id: this.#count++, op, inputs, attrs, type, origin };
     this.#nodes.set(key, node);
@@ -83,36 +98,53 @@ export function describe(node: Node): string {
 export function inferType(op: Op, inputs: readonly TensorType[], attrs: Attrs): TensorType | Refusal {
   const [a, b] = inputs;
   switch (op.kind) {
-    case 'source': return op.infer(inputs, attrs);
+    case 'source':
+      return op.infer(inputs, attrs);
     case 'map': {
       if (inputs.length !== op.arity) return new Refusal(`takes ${op.arity} operands, got ${inputs.length}`);
       const axes = alignedAxes(inputs);
       if (axes instanceof Refusal) return axes;
-      const dtype = op.dtype(inputs.map((x) => x.dtype), attrs);
+      const dtype = op.dtype(
+        inputs.map((x) => x.dtype),
+        attrs,
+      );
       return dtype instanceof Refusal ? dtype : { axes, dtype };
     }
-    case 'fold': return a === undefined ? new Refusal('takes one operand') : foldedType(op, a, attrs);
-    case 'view': return a === undefined ? new Refusal('takes one operand') : op.infer(a, attrs);
-    case 'join': return op.infer(inputs, attrs);
-    case 'gather': return a === undefined || b === undefined ? new Refusal('takes a tensor and an index') : op.infer(a, b, attrs);
-    case 'contract': return a === undefined || b === undefined ? new Refusal('takes two operands') : op.infer(a, b, attrs);
-    default: return op satisfies never;
+    case 'fold':
+      return a === undefined ? new Refusal('takes one operand') : foldedType(op, a, attrs);
+    case 'view':
+      return a === undefined ? new Refusal('takes one operand') : op.infer(a, attrs);
+    case 'join':
+      return op.infer(inputs, attrs);
+    case 'gather':
+      return a === undefined || b === undefined ? new Refusal('takes a tensor and an index') : op.infer(a, b, attrs);
+    case 'contract':
+      return a === undefined || b === undefined ? new Refusal('takes two operands') : op.infer(a, b, attrs);
+    default:
+      return op satisfies never;
   }
 }
 
 /** The axes of the operand that has them all; the others broadcast by name. */
 function alignedAxes(inputs: readonly TensorType[]): readonly Axis[] | Refusal {
-  const widest = inputs.find((x) => inputs.every((y) => y.axes.every((axis) => axisOf(x.axes, axis.name) !== undefined)));
+  const widest = inputs.find((x) =>
+    inputs.every((y) => y.axes.every((axis) => axisOf(x.axes, axis.name) !== undefined)),
+  );
   if (widest === undefined) {
     const first = inputs[0]?.axes ?? [];
     const missing = inputs.flatMap((x) => x.axes).find((axis) => axisOf(first, axis.name) === undefined);
-    return new Refusal(`no operand has every axis; '${missing?.name ?? '?'}' is missing in ${printAxes(first)}`, 'widen an operand with repeat, or rename its axis with rearrange');
+    return new Refusal(
+      `no operand has every axis; '${missing?.name ?? '?'}' is missing in ${printAxes(first)}`,
+      'widen an operand with repeat, or rename its axis with rearrange',
+    );
   }
   for (const x of inputs) {
     for (const axis of x.axes) {
       const wide = axisOf(widest.axes, axis.name);
       if (wide !== undefined && !sizesEqual(wide.size, axis.size)) {
-        return new Refusal(`axis '${axis.name}' is ${printSize(wide.size)} in ${printAxes(widest.axes)} and ${printSize(axis.size)} in ${printAxes(x.axes)}`);
+        return new Refusal(
+          `axis '${axis.name}' is ${printSize(wide.size)} in ${printAxes(widest.axes)} and ${printSize(axis.size)} in ${printAxes(x.axes)}`,
+        );
       }
     }
   }
@@ -125,7 +157,8 @@ function foldedType(op: FoldOp, x: TensorType, attrs: Attrs): TensorType | Refus
   if (unknown !== undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${unknown}'`);
   if (x.dtype === 'bool') return new Refusal('folds numbers, not bool', 'cast it first');
   const empty = x.axes.find((axis) => names.includes(axis.name) && sizeLeast(axis.size) < 1);
-  if (empty !== undefined && op.rounding === 0) return new Refusal(`axis '${empty.name}' may be empty, and an empty ${op.name} has no value`);
+  if (empty !== undefined && op.rounding === 0)
+    return new Refusal(`axis '${empty.name}' may be empty, and an empty ${op.name} has no value`);
   return { axes: x.axes.filter((axis) => !names.includes(axis.name)), dtype: x.dtype };
 }
 
@@ -136,7 +169,10 @@ export function axisNames(attr: Attr | undefined): readonly string[] {
 
 /** A canonical text of attributes: keys sorted, equal values equal text. */
 export function printAttrs(attrs: Attrs): string {
-  return Object.keys(attrs).sort().map((key) => `${key}=${printAttr(attrs[key])}`).join(' ');
+  return Object.keys(attrs)
+    .sort()
+    .map((key) => `${key}=${printAttr(attrs[key])}`)
+    .join(' ');
 }
 
 export function printAttr(attr: Attr | undefined): string {

@@ -1,5 +1,18 @@
 // The DSL: everything a model, a test or a tool needs of it.
-export { addSizes, axisOf, divideSize, evaluateSize, multiplySizes, printAxes, printSize, sizeBound, sizeLeast, sizesEqual, sizeSymbols, subtractSizes } from './axis.ts';
+export {
+  addSizes,
+  axisOf,
+  divideSize,
+  evaluateSize,
+  multiplySizes,
+  printAxes,
+  printSize,
+  sizeBound,
+  sizeLeast,
+  sizesEqual,
+  sizeSymbols,
+  subtractSizes,
+} from './axis.ts';
 export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis.ts';
 export { OpabiniaError, nearestNames } from './error.ts';
 export type { Where } from './error.ts';
@@ -14,8 +27,39 @@ export type { Float, Operand } from './tensor.ts';
 export type { AxisError, Has, Last, Renamed, SetLast, Without, Words } from './pattern-types.ts';
 export { concat, einsum, flip, gather, pad, rearrange, reduce, repeat, slice, stack, window } from './shape.ts';
 export type { Sizes } from './shape.ts';
-export { abs, argmax, cos, erf, exp, floor, isNaN, log, neg, rsqrt, shiftRight, sigmoid, sin, sqrt, tanh, topK, where, xor } from './math.ts';
-export { attention, gelu, groupNorm, layerNorm, linear, logSoftmax, relu, rmsNorm, silu, softmax, standardize } from './nn.ts';
+export {
+  abs,
+  argmax,
+  cos,
+  erf,
+  exp,
+  floor,
+  isNaN,
+  log,
+  neg,
+  rsqrt,
+  shiftRight,
+  sigmoid,
+  sin,
+  sqrt,
+  tanh,
+  topK,
+  where,
+  xor,
+} from './math.ts';
+export {
+  attention,
+  gelu,
+  groupNorm,
+  layerNorm,
+  linear,
+  logSoftmax,
+  relu,
+  rmsNorm,
+  silu,
+  softmax,
+  standardize,
+} from './nn.ts';
 export type { AttentionOptions } from './nn.ts';
 export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './conv.ts';
 export type { ConvOptions, Pair } from './conv.ts';

@@ -136,7 +136,12 @@ export interface ViewOp extends Common {
   infer(x: TensorType, attrs: Attrs): TensorType | Refusal;
   source<I, C>(math: IndexMath<I, C>, out: ReadonlyMap<string, I>, attrs: Attrs, x: TensorType): ViewSource<I, C>;
   /** For a one-to-one view: the output index of an input index. */
-  target?<I, C>(math: IndexMath<I, C>, index: ReadonlyMap<string, I>, attrs: Attrs, x: TensorType): ReadonlyMap<string, I>;
+  target?<I, C>(
+    math: IndexMath<I, C>,
+    index: ReadonlyMap<string, I>,
+    attrs: Attrs,
+    x: TensorType,
+  ): ReadonlyMap<string, I>;
 }
 
 /** Lays tensors end to end along one axis (attr `axis`). */

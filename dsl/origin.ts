@@ -69,7 +69,10 @@ function placeIn(stack: string): string | undefined {
 
 /** Relative to the working directory where there is one and it holds the file. */
 function shorten(url: string): string {
-  const path = url.replace(/^file:\/\//, '').replace(/^async /, '').replace(/\?.*$/, '');
+  const path = url
+    .replace(/^file:\/\//, '')
+    .replace(/^async /, '')
+    .replace(/\?.*$/, '');
   const directory = typeof process === 'undefined' ? '' : `${process.cwd()}/`;
   return directory !== '' && path.startsWith(directory) ? path.slice(directory.length) : path;
 }
@@ -78,9 +81,18 @@ function shorten(url: string): string {
 function pathOf(operands: readonly Node[]): string {
   const parameters = operands.flatMap((node) => parameterPath(node) ?? []);
   // A number is one node wherever it is used: its path is that of the first use, and says nothing of the others.
-  const paths = parameters.length > 0 ? parameters : operands.filter((node) => roleOf(node) !== 'constant').map((node) => node.origin.path).filter((path) => path !== '');
-  const common = paths.reduce<string | undefined>((prefix, path) => (prefix === undefined ? path : commonPath(prefix, path)), undefined);
-  return common === undefined || common === '' ? paths.at(-1) ?? '' : common;
+  const paths =
+    parameters.length > 0
+      ? parameters
+      : operands
+          .filter((node) => roleOf(node) !== 'constant')
+          .map((node) => node.origin.path)
+          .filter((path) => path !== '');
+  const common = paths.reduce<string | undefined>(
+    (prefix, path) => (prefix === undefined ? path : commonPath(prefix, path)),
+    undefined,
+  );
+  return common === undefined || common === '' ? (paths.at(-1) ?? '') : common;
 }
 
 /** The path of the module whose parameter this is, possibly seen through views. */

@@ -32,7 +32,10 @@ export function randomParams(seed: number, options: { readonly dtype?: Float } =
 }
 
 /** Parameters given as numbers. Reading checks the shape. */
-export function fixedParams(tensors: Readonly<Record<string, { readonly shape: readonly number[]; readonly values: ArrayLike<number> }>>, options: { readonly dtype?: Float } = {}): ParamSource {
+export function fixedParams(
+  tensors: Readonly<Record<string, { readonly shape: readonly number[]; readonly values: ArrayLike<number> }>>,
+  options: { readonly dtype?: Float } = {},
+): ParamSource {
   const known = new Map(Object.entries(tensors));
   return {
     dtype: options.dtype ?? 'f32',
@@ -42,9 +45,14 @@ export function fixedParams(tensors: Readonly<Record<string, { readonly shape: r
       const tensor = known.get(path);
       const count = shape.reduce((product, size) => product * size, 1);
       if (tensor?.values.length !== count) {
-        throw new OpabiniaError(`${tensor === undefined ? 'no tensor' : `${tensor.values.length} numbers`} for shape [${shape.join(' ')}]`, { op: 'read', path, place: here().place });
+        throw new OpabiniaError(
+          `${tensor === undefined ? 'no tensor' : `${tensor.values.length} numbers`} for shape [${shape.join(' ')}]`,
+          { op: 'read', path, place: here().place },
+        );
       }
-      return options.dtype === 'f16' ? Float32Array.from(tensor.values, (value) => Math.f16round(value)) : Float32Array.from(tensor.values);
+      return options.dtype === 'f16'
+        ? Float32Array.from(tensor.values, (value) => Math.f16round(value))
+        : Float32Array.from(tensor.values);
     },
   };
 }

@@ -31,7 +31,11 @@ export interface Params {
    * The tensor `name` below this path. Sizes that are left out come from the checkpoint; given ones are checked against it.
    * Throws `OpabiniaError` for a path that does not exist (with the nearest names), another rank, or another size.
    */
-  get<S extends string>(name: string, axes: S & Distinct<S>, sizes?: Readonly<Record<string, number>>): Tensor<S, Float>;
+  get<S extends string>(
+    name: string,
+    axes: S & Distinct<S>,
+    sizes?: Readonly<Record<string, number>>,
+  ): Tensor<S, Float>;
   has(name: string): boolean;
   readonly path: string;
 }
@@ -53,14 +57,16 @@ export class ParamReader {
       path,
       at: (...more) => this.params(join(more)),
       has: (name) => this.#source.shape(join([name])) !== undefined || this.#source.names() === undefined,
-      get: <S extends string>(name: string, axes: S, sizes: Readonly<Record<string, number>> = {}) => this.#get<S>(join([name]), axes, sizes),
+      get: <S extends string>(name: string, axes: S, sizes: Readonly<Record<string, number>> = {}) =>
+        this.#get<S>(join([name]), axes, sizes),
     };
   }
 
   /** The paths of the source that nobody read and that lie under none of the allowed prefixes. */
   unread(allowed: readonly string[]): readonly string[] {
-    const under = (path: string) => allowed.some((prefix) => path === prefix || path.startsWith(prefix.endsWith('.') ? prefix : `${prefix}.`));
-    return [...this.#source.names() ?? []].filter((path) => !this.#nodes.has(path) && !under(path));
+    const under = (path: string) =>
+      allowed.some((prefix) => path === prefix || path.startsWith(prefix.endsWith('.') ? prefix : `${prefix}.`));
+    return [...(this.#source.names() ?? [])].filter((path) => !this.#nodes.has(path) && !under(path));
   }
 
   #get<S extends string>(path: string, text: string, sizes: Readonly<Record<string, number>>): Tensor<S, Float> {
@@ -77,61 +83,92 @@ export class ParamReader {
     const { dtype } = this.#source;
     const stored = this.#source.storedAs?.(path);
     const isNarrow = dtype === 'f32' && (stored === 'f16' || stored === 'bf16');
-    const raw = this.#builder.make(param, [], { ...typeAttrs(axes, isNarrow ? stored : dtype), name: path }, here(path));
+    const raw = this.#builder.make(
+      param,
+      [],
+      { ...typeAttrs(axes, isNarrow ? stored : dtype), name: path },
+      here(path),
+    );
     const node = isNarrow ? this.#builder.make(mapOp('cast'), [raw], { to: dtype }, here(path)) : raw;
     this.#nodes.set(path, node);
     return new Tensor<S, Float>(this.#builder, node);
   }
 
   #missing(path: string): OpabiniaError {
-    const near = nearest(path, [...this.#source.names() ?? []]);
+    const near = nearest(path, [...(this.#source.names() ?? [])]);
     return new OpabiniaError(`the checkpoint has no tensor '${path}'`, {
-      op: 'get', path, place: here().place,
-      advice: near.length === 0 ? 'the checkpoint is empty' : `did you mean ${near.map((name) => `'${name}'`).join(', ')}?`,
+      op: 'get',
+      path,
+      place: here().place,
+      advice:
+        near.length === 0 ? 'the checkpoint is empty' : `did you mean ${near.map((name) => `'${name}'`).join(', ')}?`,
     });
   }
 }
 
 /** Nearest names. In a checkpoint of thousands, those of about the same length and beginning are compared. */
 function nearest(path: string, names: readonly string[]): readonly string[] {
-  const close = names.length > 2000 ? names.filter((name) => Math.abs(name.length - path.length) <= 8 && name.slice(-3) === path.slice(-3)) : names;
+  const close =
+    names.length > 2000
+      ? names.filter((name) => Math.abs(name.length - path.length) <= 8 && name.slice(-3) === path.slice(-3))
+      : names;
   return nearestNames(path, close.length === 0 ? names.slice(0, 2000) : close);
 }
 
 /** Names in a list such as `'o i'`. Throws for a name that stands twice or is no name. */
 export function axisList(op: string, text: string, path = ''): readonly string[] {
   const names = text.split(' ').filter((name) => name !== '');
-  const refuse = (what: string, advice?: string) => new OpabiniaError(`${what} in '${text}'`, { op, path, place: here().place, advice });
+  const refuse = (what: string, advice?: string) =>
+    new OpabiniaError(`${what} in '${text}'`, { op, path, place: here().place, advice });
   const wrong = names.find((name) => !/^[A-Za-z][A-Za-z0-9_]*$/.test(name));
-  if (wrong !== undefined) throw refuse(`'${wrong}' is no axis name`, "axes are letters, digits and '_', with spaces between them");
+  if (wrong !== undefined)
+    throw refuse(`'${wrong}' is no axis name`, "axes are letters, digits and '_', with spaces between them");
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw refuse(`axis '${twice}' stands twice`, 'give each axis its own name');
   return names;
 }
 
 /** The sizes of a list of axes. Throws for a missing size, a size of no axis, and for what is no size. */
-export function sizedAxes(op: string, names: readonly string[], sizes: Readonly<Record<string, Size>>, path = ''): readonly Axis[] {
+export function sizedAxes(
+  op: string,
+  names: readonly string[],
+  sizes: Readonly<Record<string, Size>>,
+  path = '',
+): readonly Axis[] {
   const refuse = (what: string, advice?: string) => new OpabiniaError(what, { op, path, place: here().place, advice });
   const stray = Object.keys(sizes).find((name) => !names.includes(name));
   if (stray !== undefined) throw refuse(`a size is given for '${stray}', and the axes are '${names.join(' ')}'`);
   return names.map((name) => {
     const size = sizes[name];
-    if (size === undefined) throw refuse(`axis '${name}' of '${names.join(' ')}' has no size`, `give it: { ${name}: 2 }`);
-    if (typeof size === 'number' && !(Number.isInteger(size) && size >= 0)) throw refuse(`the size of axis '${name}' is ${size}, no whole number`);
+    if (size === undefined)
+      throw refuse(`axis '${name}' of '${names.join(' ')}' has no size`, `give it: { ${name}: 2 }`);
+    if (typeof size === 'number' && !(Number.isInteger(size) && size >= 0))
+      throw refuse(`the size of axis '${name}' is ${size}, no whole number`);
     return { name, size };
   });
 }
 
-function statedAxes(path: string, names: readonly string[], shape: readonly Size[] | undefined, sizes: Readonly<Record<string, number>>): readonly Axis[] {
+function statedAxes(
+  path: string,
+  names: readonly string[],
+  shape: readonly Size[] | undefined,
+  sizes: Readonly<Record<string, number>>,
+): readonly Axis[] {
   if (shape === undefined) return sizedAxes('get', names, sizes, path);
   const stored = `[${shape.map(printSize).join(' ')}]`;
-  const refuse = (what: string) => new OpabiniaError(`the tensor has shape ${stored} in the checkpoint, ${what}`, {
-    op: 'get', path, place: here().place, advice: 'the checkpoint and the config may belong to different models',
-  });
-  if (shape.length !== names.length) throw refuse(`which is ${shape.length} axes, and '${names.join(' ')}' is ${names.length}`);
+  const refuse = (what: string) =>
+    new OpabiniaError(`the tensor has shape ${stored} in the checkpoint, ${what}`, {
+      op: 'get',
+      path,
+      place: here().place,
+      advice: 'the checkpoint and the config may belong to different models',
+    });
+  if (shape.length !== names.length)
+    throw refuse(`which is ${shape.length} axes, and '${names.join(' ')}' is ${names.length}`);
   const axes = names.map((name, i) => ({ name, size: shape[i] ?? 0 }));
   const wanted = axes.map((axis) => ({ name: axis.name, size: sizes[axis.name] ?? axis.size }));
-  if (axes.some((axis, i) => !sizesEqual(axis.size, wanted[i]?.size ?? -1))) throw refuse(`and the model wants ${printAxes(wanted)}`);
+  if (axes.some((axis, i) => !sizesEqual(axis.size, wanted[i]?.size ?? -1)))
+    throw refuse(`and the model wants ${printAxes(wanted)}`);
   const stray = Object.keys(sizes).find((name) => !names.includes(name));
   if (stray !== undefined) sizedAxes('get', names, sizes, path);
   return axes;

@@ -2,33 +2,51 @@
 // Parsed token by token (never character by character) and tail-recursive, so that long patterns stay cheap.
 
 /** What tsc prints when axes do not fit; no value has this type. */
-export interface AxisError<Message extends string> { readonly 'axis error': Message }
+export interface AxisError<Message extends string> {
+  readonly 'axis error': Message;
+}
 
 /** The names in a list of axes: `'b n d'` gives `'b' | 'n' | 'd'`. */
 export type Words<S extends string> = string extends S ? string : Collect<`${S} `>;
-type Collect<S extends string, Out extends string = never> =
-  S extends `${infer W} ${infer R}` ? Collect<R, W extends '' ? Out : Out | W> : Out;
+type Collect<S extends string, Out extends string = never> = S extends `${infer W} ${infer R}`
+  ? Collect<R, W extends '' ? Out : Out | W>
+  : Out;
 
 /** `unknown` when every name of A is an axis of S, else the error. */
-export type Has<S extends string, A extends string> =
-  string extends S ? unknown : string extends A ? unknown
-  : [Exclude<Words<A>, Words<S>>] extends [never] ? unknown
-  : AxisError<`'${S}' has no axis '${Exclude<Words<A>, Words<S>>}'`>;
+export type Has<S extends string, A extends string> = string extends S
+  ? unknown
+  : string extends A
+    ? unknown
+    : [Exclude<Words<A>, Words<S>>] extends [never]
+      ? unknown
+      : AxisError<`'${S}' has no axis '${Exclude<Words<A>, Words<S>>}'`>;
 
 /** `unknown` when the names in S differ, else the error. */
 export type Distinct<S extends string> = string extends S ? unknown : Twice<`${S} `>;
-type Twice<S extends string, Seen extends string = never> =
-  S extends `${infer W} ${infer R}` ? W extends '' ? Twice<R, Seen> : W extends Seen ? AxisError<`axis '${W}' stands twice`> : Twice<R, Seen | W> : unknown;
+type Twice<S extends string, Seen extends string = never> = S extends `${infer W} ${infer R}`
+  ? W extends ''
+    ? Twice<R, Seen>
+    : W extends Seen
+      ? AxisError<`axis '${W}' stands twice`>
+      : Twice<R, Seen | W>
+  : unknown;
 
 /** The list S with axis A renamed to O. */
-export type Renamed<S extends string, A extends string, O extends string> = string extends S ? string : Rename<`${S} `, A, O>;
-type Rename<S extends string, A extends string, O extends string, Out extends string = ''> =
-  S extends `${infer W} ${infer R}` ? Rename<R, A, O, W extends '' ? Out : Append<Out, W extends A ? O : W>> : Out;
+export type Renamed<S extends string, A extends string, O extends string> = string extends S
+  ? string
+  : Rename<`${S} `, A, O>;
+type Rename<
+  S extends string,
+  A extends string,
+  O extends string,
+  Out extends string = '',
+> = S extends `${infer W} ${infer R}` ? Rename<R, A, O, W extends '' ? Out : Append<Out, W extends A ? O : W>> : Out;
 
 /** The list S without the axes A (a union of names). */
 export type Without<S extends string, A extends string> = string extends S ? string : Drop<`${S} `, A>;
-type Drop<S extends string, A extends string, Out extends string = ''> =
-  S extends `${infer W} ${infer R}` ? Drop<R, A, W extends '' | A ? Out : Append<Out, W>> : Out;
+type Drop<S extends string, A extends string, Out extends string = ''> = S extends `${infer W} ${infer R}`
+  ? Drop<R, A, W extends '' | A ? Out : Append<Out, W>>
+  : Out;
 
 /** The last name of the list S. */
 export type Last<S extends string> = string extends S ? string : S extends `${string} ${infer R}` ? Last<R> : S;
@@ -42,7 +60,13 @@ export type Append<Out extends string, W extends string> = Out extends '' ? W : 
 export type Gathered<S extends string, I extends string, A extends string> = Append<I, Without<S, A | Words<I>>>;
 
 /** The axes of the first of two lists that has all names of both. */
-export type Wider<S extends string, T extends string> = string extends S ? string : string extends T ? string : [Exclude<Words<T>, Words<S>>] extends [never] ? S : T;
+export type Wider<S extends string, T extends string> = string extends S
+  ? string
+  : string extends T
+    ? string
+    : [Exclude<Words<T>, Words<S>>] extends [never]
+      ? S
+      : T;
 
 // ---- one side of a pattern -----------------------------------------------------------------------------------------
 
@@ -50,98 +74,172 @@ export type Wider<S extends string, T extends string> = string extends S ? strin
  * Walks the left side beside the tensor's axes. The result is the union of the elementary names, or an AxisError.
  * P and X end in a space, so that every token is followed by one.
  */
-type Left<P extends string, X extends string, S extends string, Names extends string = never> =
-  P extends `${infer W} ${infer R}`
-    ? W extends '' ? Left<R, X, S, Names>
+type Left<
+  P extends string,
+  X extends string,
+  S extends string,
+  Names extends string = never,
+> = P extends `${infer W} ${infer R}`
+  ? W extends ''
+    ? Left<R, X, S, Names>
     : W extends `${infer N}(${string}`
       ? P extends `${N}(${infer G}) ${infer Rest}`
         ? InGroup<`${G} `, Names> extends infer U
           ? [U] extends [string]
             ? X extends `${infer B} ${infer Y}`
-              ? N extends '' | `${B}=` ? Left<Rest, Y, S, U>
-                : string extends S ? Left<Rest, X, S, U> : AxisError<`pattern has '${N}(${G})' where the tensor '${S}' has '${B}'`>
-              : string extends S ? Left<Rest, X, S, U> : AxisError<`pattern has more axes than the tensor '${S}'`>
+              ? N extends '' | `${B}=`
+                ? Left<Rest, Y, S, U>
+                : string extends S
+                  ? Left<Rest, X, S, U>
+                  : AxisError<`pattern has '${N}(${G})' where the tensor '${S}' has '${B}'`>
+              : string extends S
+                ? Left<Rest, X, S, U>
+                : AxisError<`pattern has more axes than the tensor '${S}'`>
             : U
           : never
         : AxisError<`the group '${N}(' is not closed`>
-    : W extends Names ? AxisError<`axis '${W}' stands twice`>
-    : X extends `${infer B} ${infer Y}`
-      ? W extends B ? Left<R, Y, S, Names | W> : AxisError<`pattern has '${W}' where the tensor '${S}' has '${B}'`>
-      : string extends S ? Left<R, X, S, Names | W> : AxisError<`pattern has more axes than the tensor '${S}'`>
-  : X extends '' ? Names : string extends S ? Names : AxisError<`pattern has fewer axes than the tensor '${S}'`>;
+      : W extends Names
+        ? AxisError<`axis '${W}' stands twice`>
+        : X extends `${infer B} ${infer Y}`
+          ? W extends B
+            ? Left<R, Y, S, Names | W>
+            : AxisError<`pattern has '${W}' where the tensor '${S}' has '${B}'`>
+          : string extends S
+            ? Left<R, X, S, Names | W>
+            : AxisError<`pattern has more axes than the tensor '${S}'`>
+  : X extends ''
+    ? Names
+    : string extends S
+      ? Names
+      : AxisError<`pattern has fewer axes than the tensor '${S}'`>;
 
-type InGroup<G extends string, Names extends string> =
-  G extends `${infer W} ${infer R}`
-    ? W extends '' ? InGroup<R, Names>
-    : W extends `${string}(${string}` | `${string})${string}` | `${string}=${string}` ? AxisError<'a group stands in a group'>
-    : W extends Names ? AxisError<`axis '${W}' stands twice`>
-    : InGroup<R, Names | W>
+type InGroup<G extends string, Names extends string> = G extends `${infer W} ${infer R}`
+  ? W extends ''
+    ? InGroup<R, Names>
+    : W extends `${string}(${string}` | `${string})${string}` | `${string}=${string}`
+      ? AxisError<'a group stands in a group'>
+      : W extends Names
+        ? AxisError<`axis '${W}' stands twice`>
+        : InGroup<R, Names | W>
   : Names;
 
 /** Walks the right side. The result is the union of the elementary names, or an AxisError. */
-type RightNames<P extends string, Names extends string = never, Labels extends string = never> =
-  P extends `${infer W} ${infer R}`
-    ? W extends '' ? RightNames<R, Names, Labels>
+type RightNames<
+  P extends string,
+  Names extends string = never,
+  Labels extends string = never,
+> = P extends `${infer W} ${infer R}`
+  ? W extends ''
+    ? RightNames<R, Names, Labels>
     : W extends `${infer N}(${string}`
       ? P extends `${N}(${infer G}) ${infer Rest}`
         ? N extends `${infer Name}=`
-          ? Name extends Labels ? AxisError<`axis '${Name}' stands twice`>
-          : InGroup<`${G} `, Names> extends infer U ? [U] extends [string] ? RightNames<Rest, U, Labels | Name> : U : never
+          ? Name extends Labels
+            ? AxisError<`axis '${Name}' stands twice`>
+            : InGroup<`${G} `, Names> extends infer U
+              ? [U] extends [string]
+                ? RightNames<Rest, U, Labels | Name>
+                : U
+              : never
           : AxisError<`name the merged axis: 'name=(${G})'`>
         : AxisError<`the group '${N}(' is not closed`>
-    : W extends Names | Labels ? AxisError<`axis '${W}' stands twice`>
-    : RightNames<R, Names | W, Labels | W>
+      : W extends Names | Labels
+        ? AxisError<`axis '${W}' stands twice`>
+        : RightNames<R, Names | W, Labels | W>
   : Names;
 
 /** The axes that a right side gives: `'b q=(h w) c'` gives `'b q c'`. */
-type Labels<P extends string, Out extends string = ''> =
-  P extends `${infer W} ${infer R}`
-    ? W extends '' ? Labels<R, Out>
-    : W extends `${infer N}=(${string}` ? P extends `${string}) ${infer Rest}` ? Labels<Rest, Append<Out, N>> : never
-    : Labels<R, Append<Out, W>>
+type Labels<P extends string, Out extends string = ''> = P extends `${infer W} ${infer R}`
+  ? W extends ''
+    ? Labels<R, Out>
+    : W extends `${infer N}=(${string}`
+      ? P extends `${string}) ${infer Rest}`
+        ? Labels<Rest, Append<Out, N>>
+        : never
+      : Labels<R, Append<Out, W>>
   : Out;
 
 /** The axes that a pattern gives. */
-export type Right<P extends string> = string extends P ? string : P extends `${string}->${infer R}` ? Labels<`${R} `> : string;
+export type Right<P extends string> = string extends P
+  ? string
+  : P extends `${string}->${infer R}`
+    ? Labels<`${R} `>
+    : string;
 
 // ---- whole patterns ------------------------------------------------------------------------------------------------
 
 type LeftOf<L extends string, S extends string> = Left<`${L} `, string extends S ? '' : S extends '' ? '' : `${S} `, S>;
-type Dropped<L, R, Use extends string> = [Exclude<L, R>] extends [never] ? unknown : AxisError<`axis '${Exclude<L, R> & string}' is dropped: use ${Use}`>;
-type New<L, R, Use extends string> = [Exclude<R, L>] extends [never] ? unknown : AxisError<`axis '${Exclude<R, L> & string}' is new: ${Use}`>;
+type Dropped<L, R, Use extends string> = [Exclude<L, R>] extends [never]
+  ? unknown
+  : AxisError<`axis '${Exclude<L, R> & string}' is dropped: use ${Use}`>;
+type New<L, R, Use extends string> = [Exclude<R, L>] extends [never]
+  ? unknown
+  : AxisError<`axis '${Exclude<R, L> & string}' is new: ${Use}`>;
 
 /** `unknown` when `rearrange` may take this pattern for axes S, else the error. */
-export type Rearrange<P extends string, S extends string> =
-  string extends P ? unknown : P extends `${infer L}->${infer R}`
-    ? LeftOf<L, S> extends infer A ? [A] extends [string]
-      ? RightNames<`${R} `> extends infer B ? [B] extends [string] ? unknown extends New<A, B, 'use repeat'> ? Dropped<A, B, 'reduce'> : New<A, B, 'use repeat'> : B : never
-      : A : never
+export type Rearrange<P extends string, S extends string> = string extends P
+  ? unknown
+  : P extends `${infer L}->${infer R}`
+    ? LeftOf<L, S> extends infer A
+      ? [A] extends [string]
+        ? RightNames<`${R} `> extends infer B
+          ? [B] extends [string]
+            ? unknown extends New<A, B, 'use repeat'>
+              ? Dropped<A, B, 'reduce'>
+              : New<A, B, 'use repeat'>
+            : B
+          : never
+        : A
+      : never
     : AxisError<"write 'axes -> axes'">;
 
 /** As `Rearrange`, for `repeat`: the right side may have new names. */
-export type Repeat<P extends string, S extends string> =
-  string extends P ? unknown : P extends `${infer L}->${infer R}`
-    ? LeftOf<L, S> extends infer A ? [A] extends [string]
-      ? RightNames<`${R} `> extends infer B ? [B] extends [string] ? Dropped<A, B, 'reduce'> : B : never
-      : A : never
+export type Repeat<P extends string, S extends string> = string extends P
+  ? unknown
+  : P extends `${infer L}->${infer R}`
+    ? LeftOf<L, S> extends infer A
+      ? [A] extends [string]
+        ? RightNames<`${R} `> extends infer B
+          ? [B] extends [string]
+            ? Dropped<A, B, 'reduce'>
+            : B
+          : never
+        : A
+      : never
     : AxisError<"write 'axes -> axes'">;
 
 /** As `Rearrange`, for `reduce`: names that the right side leaves out are folded away. */
-export type Reduce<P extends string, S extends string> =
-  string extends P ? unknown : P extends `${infer L}->${infer R}`
-    ? LeftOf<L, S> extends infer A ? [A] extends [string]
-      ? RightNames<`${R} `> extends infer B ? [B] extends [string] ? New<A, B, 'use repeat'> : B : never
-      : A : never
+export type Reduce<P extends string, S extends string> = string extends P
+  ? unknown
+  : P extends `${infer L}->${infer R}`
+    ? LeftOf<L, S> extends infer A
+      ? [A] extends [string]
+        ? RightNames<`${R} `> extends infer B
+          ? [B] extends [string]
+            ? New<A, B, 'use repeat'>
+            : B
+          : never
+        : A
+      : never
     : AxisError<"write 'axes -> axes'">;
 
 /** `unknown` when `einsum` may take this pattern for operands of axes A and B, else the error. */
-export type Einsum<P extends string, A extends string, B extends string> =
-  string extends P ? unknown
-  : P extends `${string}(${string}` ? AxisError<'einsum takes no groups: rearrange first'>
-  : P extends `${infer L},${infer M}->${infer R}`
-    ? LeftOf<L, A> extends infer X ? [X] extends [string]
-      ? LeftOf<M, B> extends infer Y ? [Y] extends [string]
-        ? RightNames<`${R} `> extends infer Z ? [Z] extends [string] ? New<X | Y, Z, 'no operand has it'> : Z : never
-        : Y : never
-      : X : never
-    : AxisError<"write 'axes, axes -> axes'">;
+export type Einsum<P extends string, A extends string, B extends string> = string extends P
+  ? unknown
+  : P extends `${string}(${string}`
+    ? AxisError<'einsum takes no groups: rearrange first'>
+    : P extends `${infer L},${infer M}->${infer R}`
+      ? LeftOf<L, A> extends infer X
+        ? [X] extends [string]
+          ? LeftOf<M, B> extends infer Y
+            ? [Y] extends [string]
+              ? RightNames<`${R} `> extends infer Z
+                ? [Z] extends [string]
+                  ? New<X | Y, Z, 'no operand has it'>
+                  : Z
+                : never
+              : Y
+            : never
+          : X
+        : never
+      : AxisError<"write 'axes, axes -> axes'">;

@@ -20,19 +20,29 @@ export interface ResizeOptions {
 export function resize<S extends string, D extends DType>(x: Tensor<S, D>, options: ResizeOptions): Tensor<S, D> {
   const [rows, columns] = [requireNumber('resize', x, 'h'), requireNumber('resize', x, 'w')];
   const { height, width, mode, antialias = false, factors } = options;
-  if (![height, width].every((n) => Number.isInteger(n) && n >= 1)) throw refusal('resize', `an output of ${height}×${width} is no size`, [x], 'whole numbers from 1 on');
-  if (factors?.some((f) => !(f > 0 && Number.isFinite(f)))) throw refusal('resize', `factors are ${factors.join(' and ')}`, [x], 'positive numbers');
+  if (![height, width].every((n) => Number.isInteger(n) && n >= 1))
+    throw refusal('resize', `an output of ${height}×${width} is no size`, [x], 'whole numbers from 1 on');
+  if (factors?.some((f) => !(f > 0 && Number.isFinite(f))))
+    throw refusal('resize', `factors are ${factors.join(' and ')}`, [x], 'positive numbers');
   const along = (y: Tensor<S, D>, axis: 'h' | 'w'): Tensor<S, D> => {
     const [from, to, factor] = axis === 'h' ? [rows, height, factors?.[0]] : [columns, width, factors?.[1]];
     // Equal sizes sample the elements themselves, for every filter here.
-    return from === to && (factor ?? 1) === 1 ? y : contractAxis('resize', y, axis, resizeWeights(from, to, mode, antialias, factor));
+    return from === to && (factor ?? 1) === 1
+      ? y
+      : contractAxis('resize', y, axis, resizeWeights(from, to, mode, antialias, factor));
   };
   // The axis that shrinks most goes first: the rest of the work is then smaller.
   return height / rows <= width / columns ? along(along(x, 'h'), 'w') : along(along(x, 'w'), 'h');
 }
 
 /** The matrix of one axis: from `from` samples to `to`. */
-export function resizeWeights(from: number, to: number, mode: 'bilinear' | 'bicubic', antialias: boolean, factor?: number): Weights {
+export function resizeWeights(
+  from: number,
+  to: number,
+  mode: 'bilinear' | 'bicubic',
+  antialias: boolean,
+  factor?: number,
+): Weights {
   const scale = factor === undefined ? from / to : 1 / factor;
   const values = new Float64Array(to * from);
   for (let row = 0; row < to; row++) {
@@ -74,7 +84,9 @@ function antialiased(row: number, from: number, scale: number, mode: 'bilinear' 
     return mode === 'bilinear' ? Math.max(0, 1 - Math.abs(distance)) : cubicFilter(distance, -0.5);
   });
   const total = weights.reduce((sum, weight) => sum + weight, 0);
-  weights.forEach((weight, j) => { add(first + j, total === 0 ? 0 : weight / total); });
+  weights.forEach((weight, j) => {
+    add(first + j, total === 0 ? 0 : weight / total);
+  });
 }
 
 /** Keys' cubic convolution kernel (IEEE TASSP 29, 1981, eq. 4). */

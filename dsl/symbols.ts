@@ -21,11 +21,17 @@ export function symbolsOfNode({ type, attrs }: Node): readonly SizeSymbol[] {
  */
 export function symbolsOf(graph: Graph, op: string): readonly SizeSymbol[] {
   const found = new Map<string, SizeSymbol>();
-  const used = [...order(graph).flatMap(symbolsOfNode), ...graph.updates.flatMap((update) => [...update.at.values()].flatMap(sizeSymbols))];
+  const used = [
+    ...order(graph).flatMap(symbolsOfNode),
+    ...graph.updates.flatMap((update) => [...update.at.values()].flatMap(sizeSymbols)),
+  ];
   for (const symbol of used) {
     const known = found.get(symbol.name) ?? symbol;
     if (known.bound !== symbol.bound || known.least !== symbol.least) {
-      throw new OpabiniaError(`the symbol '${symbol.name}' stands for two ranges, ${printSymbol(known)} and ${printSymbol(symbol)}`, { op, advice: 'make each symbol once and share it' });
+      throw new OpabiniaError(
+        `the symbol '${symbol.name}' stands for two ranges, ${printSymbol(known)} and ${printSymbol(symbol)}`,
+        { op, advice: 'make each symbol once and share it' },
+      );
     }
     found.set(symbol.name, known);
   }

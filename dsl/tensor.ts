@@ -15,10 +15,14 @@ declare const axesOfType: unique symbol;
 export type Float = 'f16' | 'f32';
 
 /** `unknown` when two dtypes may be the same, else the error. */
-export type Agree<D extends DType, E extends DType> = [D & E] extends [never] ? AxisError<`dtypes differ: ${D} and ${E}; cast one of them`> : unknown;
+export type Agree<D extends DType, E extends DType> = [D & E] extends [never]
+  ? AxisError<`dtypes differ: ${D} and ${E}; cast one of them`>
+  : unknown;
 
 /** The right operand of an elementwise function on axes S: a number, or a tensor whose axes are among S. */
-export type Operand<S extends string, D extends DType, T extends string, E extends DType> = (Tensor<T, E> & Has<S, T> & Agree<D, E>) | number;
+export type Operand<S extends string, D extends DType, T extends string, E extends DType> =
+  | (Tensor<T, E> & Has<S, T> & Agree<D, E>)
+  | number;
 
 /**
  * Axes S in order, as in `'b n d'`; `Tensor<string>` switches the checks of names off.
@@ -44,7 +48,13 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
   /** The size of an axis as a number; throws when it is symbolic. */
   size<A extends string>(axis: A & Has<S, A>): number {
     const size = requireAxis('size', this, axis).size;
-    if (typeof size !== 'number') throw refusal('size', `axis '${axis}' has the symbolic size ${printSize(size)}`, [this], 'sizeOf gives the size as it is');
+    if (typeof size !== 'number')
+      throw refusal(
+        'size',
+        `axis '${axis}' has the symbolic size ${printSize(size)}`,
+        [this],
+        'sizeOf gives the size as it is',
+      );
     return size;
   }
 
@@ -55,49 +65,106 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
   /** The same tensor, when its axes are the named ones in this order: the way from `Tensor<string>` back to checked names. */
   named<T extends string>(axes: T): Tensor<T, D> {
     const names = axes.split(' ').filter((name) => name !== '');
-    if (names.length !== this.axes.length || names.some((name, i) => name !== this.axes[i]?.name)) throw refusal('named', `the axes are not '${axes}'`, [this]);
+    if (names.length !== this.axes.length || names.some((name, i) => name !== this.axes[i]?.name))
+      throw refusal('named', `the axes are not '${axes}'`, [this]);
     return this as Tensor<string, D> as Tensor<T, D>;
   }
 
-  add<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('add', this, y); }
-  sub<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('sub', this, y); }
-  mul<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('mul', this, y); }
-  div<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('div', this, y); }
+  add<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('add', this, y);
+  }
+  sub<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('sub', this, y);
+  }
+  mul<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('mul', this, y);
+  }
+  div<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('div', this, y);
+  }
   /** NaN wins, as in PyTorch. */
-  min<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('min', this, y); }
+  min<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('min', this, y);
+  }
   /** NaN wins, as in PyTorch. */
-  max<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('max', this, y); }
-  pow<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('pow', this, y); }
+  max<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('max', this, y);
+  }
+  pow<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('pow', this, y);
+  }
   /** The remainder has the sign of the left operand. */
-  mod<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> { return elementwise('mod', this, y); }
-  neg(): Tensor<S, D> { return apply('neg', mapOp('neg'), [this]); }
+  mod<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
+    return elementwise('mod', this, y);
+  }
+  neg(): Tensor<S, D> {
+    return apply('neg', mapOp('neg'), [this]);
+  }
 
-  lt<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> { return elementwise('lt', this, y); }
-  le<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> { return elementwise('le', this, y); }
-  gt<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> { return elementwise('gt', this, y); }
-  ge<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> { return elementwise('ge', this, y); }
-  eq<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> { return elementwise('eq', this, y); }
-  ne<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> { return elementwise('ne', this, y); }
-  and<T extends string>(y: Tensor<T, 'bool'> & Has<S, T> & Agree<D, 'bool'>): Tensor<S, 'bool'> { return elementwise('and', this, y); }
-  or<T extends string>(y: Tensor<T, 'bool'> & Has<S, T> & Agree<D, 'bool'>): Tensor<S, 'bool'> { return elementwise('or', this, y); }
-  not(): Tensor<S, 'bool'> { return apply('not', mapOp('not'), [this]); }
+  lt<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> {
+    return elementwise('lt', this, y);
+  }
+  le<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> {
+    return elementwise('le', this, y);
+  }
+  gt<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> {
+    return elementwise('gt', this, y);
+  }
+  ge<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> {
+    return elementwise('ge', this, y);
+  }
+  eq<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> {
+    return elementwise('eq', this, y);
+  }
+  ne<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, 'bool'> {
+    return elementwise('ne', this, y);
+  }
+  and<T extends string>(y: Tensor<T, 'bool'> & Has<S, T> & Agree<D, 'bool'>): Tensor<S, 'bool'> {
+    return elementwise('and', this, y);
+  }
+  or<T extends string>(y: Tensor<T, 'bool'> & Has<S, T> & Agree<D, 'bool'>): Tensor<S, 'bool'> {
+    return elementwise('or', this, y);
+  }
+  not(): Tensor<S, 'bool'> {
+    return apply('not', mapOp('not'), [this]);
+  }
 
   /** This tensor where the mask is true, `otherwise` where it is false. */
-  where<T extends string, U extends string, E extends DType>(mask: Tensor<T, 'bool'> & Has<S, T>, otherwise: Operand<S, D, U, E>): Tensor<S, D> {
+  where<T extends string, U extends string, E extends DType>(
+    mask: Tensor<T, 'bool'> & Has<S, T>,
+    otherwise: Operand<S, D, U, E>,
+  ): Tensor<S, D> {
     const no = typeof otherwise === 'number' ? scalar('where', this, otherwise) : otherwise;
     requireAmong('where', this, mask);
     requireAmong('where', this, no);
     // The record takes the order of axes from its first operand that has them all, which may be the mask.
-    return apply('where', mapOp('where'), [ordered(mask, this.axes.map((axis) => axis.name)), this, no]);
+    return apply('where', mapOp('where'), [
+      ordered(
+        mask,
+        this.axes.map((axis) => axis.name),
+      ),
+      this,
+      no,
+    ]);
   }
 
   /** The elements at one position of an axis; the axis is gone. A negative number counts from the end. */
-  at<T extends string, E extends DType, A extends string>(this: Tensor<T, E>, axis: A & Has<T, A>, index: Size): Tensor<Without<T, A>, E> {
+  at<T extends string, E extends DType, A extends string>(
+    this: Tensor<T, E>,
+    axis: A & Has<T, A>,
+    index: Size,
+  ): Tensor<Without<T, A>, E> {
     const { size } = requireAxis('at', this, axis);
     const start = typeof index === 'number' && index < 0 ? addSizes(size, index) : index;
-    if (typeof start === 'number' && !Number.isInteger(start)) throw refusal('at', `position ${start} is no whole number`, [this]);
+    if (typeof start === 'number' && !Number.isInteger(start))
+      throw refusal('at', `position ${start} is no whole number`, [this]);
     if (typeof size === 'number' && typeof start === 'number' && (start < 0 || start >= size)) {
-      throw refusal('at', `axis '${axis}' has no position ${printSize(index)}: its size is ${printSize(size)}`, [this], `positions go from 0 to ${size - 1}`);
+      throw refusal(
+        'at',
+        `axis '${axis}' has no position ${printSize(index)}: its size is ${printSize(size)}`,
+        [this],
+        `positions go from 0 to ${size - 1}`,
+      );
     }
     const one = size === 1 ? this : apply<T, E>('at', slice, [this], { axis, start, size: 1, step: 1 });
     return dropUnit('at', one, axis);
@@ -113,17 +180,35 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
 // ---- what the functions of this folder are made of -----------------------------------------------------------------
 
 /** Makes the node of an op for the function `name`. Throws `OpabiniaError` when operands belong to two traces or do not fit. */
-export function apply<S extends string, D extends DType>(name: string, op: Op, operands: readonly Tensor[], attrs: Attrs = {}): Tensor<S, D> {
+export function apply<S extends string, D extends DType>(
+  name: string,
+  op: Op,
+  operands: readonly Tensor[],
+  attrs: Attrs = {},
+): Tensor<S, D> {
   const [first] = operands;
   if (first === undefined) throw new OpabiniaError('needs at least one tensor', { op: name, place: here().place });
   const stranger = operands.find((x) => x.builder !== first.builder);
-  if (stranger !== undefined) throw refusal(name, 'the tensors belong to two traces', [first, stranger], 'build the whole model inside one trace; hand numbers from one to the other as an input');
+  if (stranger !== undefined)
+    throw refusal(
+      name,
+      'the tensors belong to two traces',
+      [first, stranger],
+      'build the whole model inside one trace; hand numbers from one to the other as an input',
+    );
   const nodes = operands.map((x) => x.node);
   try {
     return new Tensor<S, D>(first.builder, first.builder.make(op, nodes, attrs, originOf(nodes)));
   } catch (error) {
     // The user called `name`, and the record that refused may have another.
-    const refused = error instanceof OpabiniaError && op.name !== name ? inferType(op, nodes.map((node) => node.type), attrs) : undefined;
+    const refused =
+      error instanceof OpabiniaError && op.name !== name
+        ? inferType(
+            op,
+            nodes.map((node) => node.type),
+            attrs,
+          )
+        : undefined;
     throw refused instanceof Refusal ? refusal(name, refused.what, operands, refused.advice) : error;
   }
 }
@@ -141,8 +226,16 @@ export function refusal(name: string, what: string, operands: readonly Tensor[],
 export function requireAxis(name: string, x: Tensor, axis: string): Axis {
   const found = axisOf(x.axes, axis);
   if (found !== undefined) return found;
-  const near = nearestNames(axis, x.axes.map((a) => a.name));
-  throw refusal(name, `${printAxes(x.axes)} has no axis '${axis}'`, [x], near.length === 0 ? 'the tensor is a scalar' : `the axes are ${near.map((n) => `'${n}'`).join(', ')}`);
+  const near = nearestNames(
+    axis,
+    x.axes.map((a) => a.name),
+  );
+  throw refusal(
+    name,
+    `${printAxes(x.axes)} has no axis '${axis}'`,
+    [x],
+    near.length === 0 ? 'the tensor is a scalar' : `the axes are ${near.map((n) => `'${n}'`).join(', ')}`,
+  );
 }
 
 /** An axis whose size must be a number. */
@@ -155,13 +248,23 @@ export function requireNumber(name: string, x: Tensor, axis: string): number {
 function requireAmong(name: string, left: Tensor, right: Tensor): void {
   const stray = right.axes.find((axis) => axisOf(left.axes, axis.name) === undefined);
   if (stray === undefined) return;
-  throw refusal(name, `the right operand has the axis '${stray.name}' and the left has not`, [left, right], `widen the left operand with repeat, exchange the two, or rename '${stray.name}' with rearrange`);
+  throw refusal(
+    name,
+    `the right operand has the axis '${stray.name}' and the left has not`,
+    [left, right],
+    `widen the left operand with repeat, exchange the two, or rename '${stray.name}' with rearrange`,
+  );
 }
 
 /** A map of two operands; the right one's axes must be among the left's. */
-export function elementwise<S extends string, D extends DType>(name: string, left: Tensor, right: Tensor | number): Tensor<S, D> {
+export function elementwise<S extends string, D extends DType>(
+  name: string,
+  left: Tensor,
+  right: Tensor | number,
+): Tensor<S, D> {
   const y = typeof right === 'number' ? scalar(name, left, right) : right;
-  if (!(y instanceof Tensor)) throw refusal(name, `the right operand is ${String(y)}`, [left], 'give a number or a tensor');
+  if (!(y instanceof Tensor))
+    throw refusal(name, `the right operand is ${String(y)}`, [left], 'give a number or a tensor');
   requireAmong(name, left, y);
   return apply(name, mapOp(name), [left, y]);
 }
@@ -169,14 +272,25 @@ export function elementwise<S extends string, D extends DType>(name: string, lef
 /** A constant without axes, of the dtype of `like`. Interned, it serves many modules, so it has the path of none of them. */
 export function scalar<D extends DType>(name: string, like: Tensor<string, D>, value: number): Tensor<'', D> {
   checkNumber(name, value, like.dtype, [like]);
-  return new Tensor(like.builder, like.builder.make(constant, [], { ...typeAttrs([], like.dtype), values: Float64Array.of(value) }, here('')));
+  return new Tensor(
+    like.builder,
+    like.builder.make(constant, [], { ...typeAttrs([], like.dtype), values: Float64Array.of(value) }, here('')),
+  );
 }
 
 /** Throws `OpabiniaError` when a constant is NaN, or not a number of this dtype. */
 export function checkNumber(name: string, value: number, dtype: DType, operands: readonly Tensor[], place = ''): void {
-  if (Number.isNaN(value)) throw refusal(name, `the constant is NaN${place}`, operands, 'look for 0/0, or an undefined that was computed with, in the code that made it');
-  if (isInteger(dtype) && !Number.isInteger(value)) throw refusal(name, `${value}${place} is no ${dtype}`, operands, "cast the tensor to 'f32' first");
-  if (dtype === 'bool' && value !== 0 && value !== 1) throw refusal(name, `${value}${place} is no bool`, operands, 'use 0 or 1');
+  if (Number.isNaN(value))
+    throw refusal(
+      name,
+      `the constant is NaN${place}`,
+      operands,
+      'look for 0/0, or an undefined that was computed with, in the code that made it',
+    );
+  if (isInteger(dtype) && !Number.isInteger(value))
+    throw refusal(name, `${value}${place} is no ${dtype}`, operands, "cast the tensor to 'f32' first");
+  if (dtype === 'bool' && value !== 0 && value !== 1)
+    throw refusal(name, `${value}${place} is no bool`, operands, 'use 0 or 1');
 }
 
 /** The value of a size in this run, without axes: a constant, or for a symbolic size its extent. */
@@ -187,13 +301,21 @@ export function sizeValue<D extends DType>(name: string, like: Tensor<string, D>
 }
 
 /** `x` with its axes in the order that they have in `names`, by a view where it differs. */
-export function ordered<S extends string, D extends DType>(x: Tensor<S, D>, names: readonly string[]): Tensor<string, D> {
+export function ordered<S extends string, D extends DType>(
+  x: Tensor<S, D>,
+  names: readonly string[],
+): Tensor<string, D> {
   const own = names.filter((name) => axisOf(x.axes, name) !== undefined);
   return own.length === x.axes.length ? renamed('rearrange', x, new Map(), own) : x;
 }
 
 /** `x` with axes renamed, and put in the order of `order` (new names) where it is given; no node when nothing changes. */
-export function renamed<S extends string, D extends DType>(name: string, x: Tensor<string, D>, names: ReadonlyMap<string, string>, order?: readonly string[]): Tensor<S, D> {
+export function renamed<S extends string, D extends DType>(
+  name: string,
+  x: Tensor<string, D>,
+  names: ReadonlyMap<string, string>,
+  order?: readonly string[],
+): Tensor<S, D> {
   const renames = x.axes.map((axis) => ({ part: axis.name, name: names.get(axis.name) ?? axis.name }));
   const merge = (order ?? renames.map((r) => r.name)).flatMap((wanted) => renames.filter((r) => r.name === wanted));
   const same = merge.every((r, i) => r.part === r.name && x.axes[i]?.name === r.name);
@@ -206,7 +328,11 @@ export function renamed<S extends string, D extends DType>(name: string, x: Tens
 }
 
 /** Drops an axis of size 1. */
-export function dropUnit<S extends string, D extends DType>(name: string, x: Tensor<string, D>, axis: string): Tensor<S, D> {
+export function dropUnit<S extends string, D extends DType>(
+  name: string,
+  x: Tensor<string, D>,
+  axis: string,
+): Tensor<S, D> {
   const kept = x.axes.filter((a) => a.name !== axis);
   return apply(name, rearrange, [x], {
     split: x.axes.map((a) => (a.name === axis ? [] : [a.name])),
@@ -216,7 +342,13 @@ export function dropUnit<S extends string, D extends DType>(name: string, x: Ten
 }
 
 /** The value repeated along new axes; `axes` are all axes of the result, in order. No node when nothing changes. */
-export function widened<S extends string, D extends DType>(name: string, x: Tensor<string, D>, axes: readonly Axis[]): Tensor<S, D> {
+export function widened<S extends string, D extends DType>(
+  name: string,
+  x: Tensor<string, D>,
+  axes: readonly Axis[],
+): Tensor<S, D> {
   const same = axes.length === x.axes.length && axes.every((axis, i) => axis.name === x.axes[i]?.name);
-  return same ? (x as unknown as Tensor<S, D>) : apply(name, broadcast, [x], { axes: axes.map((a) => ({ name: a.name, size: a.size })) });
+  return same
+    ? (x as unknown as Tensor<S, D>)
+    : apply(name, broadcast, [x], { axes: axes.map((a) => ({ name: a.name, size: a.size })) });
 }

@@ -1,26 +1,93 @@
 // The grammar of a graph's text form, in chevrotain: text to a syntax tree with positions. It knows nothing of ops.
-import { createToken, EmbeddedActionsParser, Lexer, type IParserErrorMessageProvider, type IToken, type TokenType } from 'chevrotain';
+import {
+  createToken,
+  EmbeddedActionsParser,
+  Lexer,
+  type IParserErrorMessageProvider,
+  type IToken,
+  type TokenType,
+} from 'chevrotain';
 
 // Reserved words come before Word; a longer word that starts with one is still a word.
 const Word = createToken({ name: 'Word', label: 'a name', pattern: /[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*/ });
-const keyword = (text: string): TokenType => createToken({ name: `Word_${text}`, label: `'${text}'`, pattern: text, longer_alt: Word });
+const keyword = (text: string): TokenType =>
+  createToken({ name: `Word_${text}`, label: `'${text}'`, pattern: text, longer_alt: Word });
 const mark = (name: string, text: string): TokenType => createToken({ name, label: `'${text}'`, pattern: text });
 
-const [Graph, Return, Update, At, True, False, NaNWord, InfinityWord] = ['graph', 'return', 'update', 'at', 'true', 'false', 'NaN', 'Infinity'].map(keyword) as [TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType];
-const Text = createToken({ name: 'Text', label: 'a quoted name', pattern: /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"/ });
+const [Graph, Return, Update, At, True, False, NaNWord, InfinityWord] = [
+  'graph',
+  'return',
+  'update',
+  'at',
+  'true',
+  'false',
+  'NaN',
+  'Infinity',
+].map(keyword) as [TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType, TokenType];
+const Text = createToken({
+  name: 'Text',
+  label: 'a quoted name',
+  pattern: /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*"/,
+});
 const Reference = createToken({ name: 'Reference', label: "a value such as '%3'", pattern: /%[A-Za-z0-9_]+/ });
 // The 2 of 2n: a whole number with a name right behind it; 2e5 and 2e+21 are numbers.
 const Times = createToken({ name: 'Times', label: 'a coefficient', pattern: /\d+(?=(?![eE][+-]?\d)[A-Za-z_"])/ });
 const Digits = createToken({ name: 'Digits', label: 'a number', pattern: /\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/ });
 const AtMost = mark('AtMost', '<=');
-const [Less, Greater, OpenList, CloseList, OpenRecord, CloseRecord, Open, Close] = [mark('Less', '<'), mark('Greater', '>'), mark('OpenList', '['), mark('CloseList', ']'), mark('OpenRecord', '{'), mark('CloseRecord', '}'), mark('Open', '('), mark('Close', ')')];
-const [Is, Colon, Comma, Semicolon, Plus, Minus, Star] = [mark('Is', '='), mark('Colon', ':'), mark('Comma', ','), mark('Semicolon', ';'), mark('Plus', '+'), mark('Minus', '-'), mark('Star', '*')];
+const [Less, Greater, OpenList, CloseList, OpenRecord, CloseRecord, Open, Close] = [
+  mark('Less', '<'),
+  mark('Greater', '>'),
+  mark('OpenList', '['),
+  mark('CloseList', ']'),
+  mark('OpenRecord', '{'),
+  mark('CloseRecord', '}'),
+  mark('Open', '('),
+  mark('Close', ')'),
+];
+const [Is, Colon, Comma, Semicolon, Plus, Minus, Star] = [
+  mark('Is', '='),
+  mark('Colon', ':'),
+  mark('Comma', ','),
+  mark('Semicolon', ';'),
+  mark('Plus', '+'),
+  mark('Minus', '-'),
+  mark('Star', '*'),
+];
 const Space = createToken({ name: 'Space', pattern: /\s+/, group: Lexer.SKIPPED });
 const Comment = createToken({ name: 'Comment', pattern: /#[^\n]*/, group: Lexer.SKIPPED });
 
 const tokens: TokenType[] = [
-  Space, Comment, Text, Reference, Graph, Return, Update, At, True, False, NaNWord, InfinityWord, Word, Times, Digits,
-  AtMost, Less, Greater, OpenList, CloseList, OpenRecord, CloseRecord, Open, Close, Is, Colon, Comma, Semicolon, Plus, Minus, Star,
+  Space,
+  Comment,
+  Text,
+  Reference,
+  Graph,
+  Return,
+  Update,
+  At,
+  True,
+  False,
+  NaNWord,
+  InfinityWord,
+  Word,
+  Times,
+  Digits,
+  AtMost,
+  Less,
+  Greater,
+  OpenList,
+  CloseList,
+  OpenRecord,
+  CloseRecord,
+  Open,
+  Close,
+  Is,
+  Colon,
+  Comma,
+  Semicolon,
+  Plus,
+  Minus,
+  Star,
 ];
 
 // ---- syntax tree ------------------------------------------------------------------------------------------------
@@ -33,10 +100,19 @@ export interface SizeSyntax {
 export type ValueSyntax =
   | { readonly kind: 'plain'; readonly value: number | boolean | string }
   | { readonly kind: 'size'; readonly size: SizeSyntax }
-  | { readonly kind: 'constants'; readonly open: IToken; readonly runs: readonly { readonly value: number; readonly times: number }[] }
+  | {
+      readonly kind: 'constants';
+      readonly open: IToken;
+      readonly runs: readonly { readonly value: number; readonly times: number }[];
+    }
   | { readonly kind: 'list'; readonly items: readonly ValueSyntax[] }
   /** `n:577` or `q:[h w]` */
-  | { readonly kind: 'pair'; readonly name: string; readonly size: SizeSyntax | undefined; readonly parts: ValueSyntax | undefined }
+  | {
+      readonly kind: 'pair';
+      readonly name: string;
+      readonly size: SizeSyntax | undefined;
+      readonly parts: ValueSyntax | undefined;
+    }
   | { readonly kind: 'record'; readonly fields: readonly FieldSyntax[] };
 
 export interface FieldSyntax {
@@ -74,13 +150,16 @@ export function nameIn(token: IToken): string {
 // ---- grammar ----------------------------------------------------------------------------------------------------
 
 const label = (type: TokenType): string => type.LABEL ?? type.name;
-const found = (token: IToken | undefined): string => (token === undefined || token.image === '' ? 'the end of the text' : `'${token.image}'`);
+const found = (token: IToken | undefined): string =>
+  token === undefined || token.image === '' ? 'the end of the text' : `'${token.image}'`;
 
 const messages: IParserErrorMessageProvider = {
   buildMismatchTokenMessage: ({ expected, actual }) => `expected ${label(expected)}, found ${found(actual)}`,
   buildNotAllInputParsedMessage: ({ firstRedundant }) => `expected the end of the text, found ${found(firstRedundant)}`,
-  buildNoViableAltMessage: ({ expectedPathsPerAlt, actual }) => `expected ${[...new Set(expectedPathsPerAlt.flat().flatMap((path) => (path[0] === undefined ? [] : [label(path[0])])))].join(' or ')}, found ${found(actual[0])}`,
-  buildEarlyExitMessage: ({ expectedIterationPaths, actual }) => `expected ${expectedIterationPaths.flatMap((path) => (path[0] === undefined ? [] : [label(path[0])])).join(' or ')}, found ${found(actual[0])}`,
+  buildNoViableAltMessage: ({ expectedPathsPerAlt, actual }) =>
+    `expected ${[...new Set(expectedPathsPerAlt.flat().flatMap((path) => (path[0] === undefined ? [] : [label(path[0])])))].join(' or ')}, found ${found(actual[0])}`,
+  buildEarlyExitMessage: ({ expectedIterationPaths, actual }) =>
+    `expected ${expectedIterationPaths.flatMap((path) => (path[0] === undefined ? [] : [label(path[0])])).join(' or ')}, found ${found(actual[0])}`,
 };
 
 class GraphParser extends EmbeddedActionsParser {
@@ -175,16 +254,47 @@ class GraphParser extends EmbeddedActionsParser {
     return axes;
   });
 
-  private readonly value: (idx?: number) => ValueSyntax = this.RULE('value', (): ValueSyntax => this.OR([
-    { ALT: () => ({ kind: 'plain' as const, value: this.SUBRULE(this.signed) }) },
-    { ALT: () => { const token = this.SUBRULE(this.name); return { kind: 'plain' as const, value: this.ACTION(() => nameIn(token)) }; } },
-    { ALT: () => { this.CONSUME(True); return { kind: 'plain' as const, value: true }; } },
-    { ALT: () => { this.CONSUME(False); return { kind: 'plain' as const, value: false }; } },
-    { ALT: () => { this.CONSUME(Open); const size = this.SUBRULE(this.size); this.CONSUME(Close); return { kind: 'size' as const, size }; } },
-    { ALT: () => this.SUBRULE(this.constants) },
-    { ALT: () => this.SUBRULE(this.list) },
-    { ALT: () => { this.CONSUME(OpenRecord); const fields = this.SUBRULE(this.fields); this.CONSUME(CloseRecord); return { kind: 'record' as const, fields }; } },
-  ]));
+  private readonly value: (idx?: number) => ValueSyntax = this.RULE('value', (): ValueSyntax =>
+    this.OR([
+      { ALT: () => ({ kind: 'plain' as const, value: this.SUBRULE(this.signed) }) },
+      {
+        ALT: () => {
+          const token = this.SUBRULE(this.name);
+          return { kind: 'plain' as const, value: this.ACTION(() => nameIn(token)) };
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(True);
+          return { kind: 'plain' as const, value: true };
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(False);
+          return { kind: 'plain' as const, value: false };
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(Open);
+          const size = this.SUBRULE(this.size);
+          this.CONSUME(Close);
+          return { kind: 'size' as const, size };
+        },
+      },
+      { ALT: () => this.SUBRULE(this.constants) },
+      { ALT: () => this.SUBRULE(this.list) },
+      {
+        ALT: () => {
+          this.CONSUME(OpenRecord);
+          const fields = this.SUBRULE(this.fields);
+          this.CONSUME(CloseRecord);
+          return { kind: 'record' as const, fields };
+        },
+      },
+    ]),
+  );
 
   // constants := '<' (number ('*' whole)?)* '>'
   private readonly constants = this.RULE('constants', (): ValueSyntax => {
@@ -206,10 +316,14 @@ class GraphParser extends EmbeddedActionsParser {
   private readonly list = this.RULE('list', (): ValueSyntax => {
     const items: ValueSyntax[] = [];
     this.CONSUME(OpenList);
-    this.MANY(() => items.push(this.OR([
-      { GATE: () => this.LA(2).tokenType === Colon, ALT: () => this.SUBRULE(this.pair) },
-      { ALT: () => this.SUBRULE(this.value) },
-    ])));
+    this.MANY(() =>
+      items.push(
+        this.OR([
+          { GATE: () => this.LA(2).tokenType === Colon, ALT: () => this.SUBRULE(this.pair) },
+          { ALT: () => this.SUBRULE(this.value) },
+        ]),
+      ),
+    );
     this.CONSUME(CloseList);
     return { kind: 'list', items };
   });
@@ -232,32 +346,71 @@ class GraphParser extends EmbeddedActionsParser {
       if (term.symbol === undefined) constant += sign * term.times;
       else terms.push({ symbol: term.symbol, times: sign * term.times });
     };
-    const sign = this.OPTION(() => { this.CONSUME(Minus); return -1; });
+    const sign = this.OPTION(() => {
+      this.CONSUME(Minus);
+      return -1;
+    });
     take(sign ?? 1, this.SUBRULE(this.term));
     this.MANY(() => {
-      const next = this.OR([{ ALT: () => { this.CONSUME(Plus); return 1; } }, { ALT: () => { this.CONSUME2(Minus); return -1; } }]);
+      const next = this.OR([
+        {
+          ALT: () => {
+            this.CONSUME(Plus);
+            return 1;
+          },
+        },
+        {
+          ALT: () => {
+            this.CONSUME2(Minus);
+            return -1;
+          },
+        },
+      ]);
       take(next, this.SUBRULE2(this.term));
     });
     return { constant, terms };
   });
 
-  private readonly term = this.RULE('term', (): { symbol: IToken | undefined; times: number } => this.OR([
-    { ALT: () => ({ symbol: undefined as IToken | undefined, times: Number(this.CONSUME(Digits).image) }) },
-    { ALT: () => { const times = Number(this.CONSUME(Times).image); return { symbol: this.SUBRULE(this.name), times }; } },
-    { ALT: () => ({ symbol: this.SUBRULE2(this.name), times: 1 }) },
-  ]));
+  private readonly term = this.RULE('term', (): { symbol: IToken | undefined; times: number } =>
+    this.OR([
+      { ALT: () => ({ symbol: undefined as IToken | undefined, times: Number(this.CONSUME(Digits).image) }) },
+      {
+        ALT: () => {
+          const times = Number(this.CONSUME(Times).image);
+          return { symbol: this.SUBRULE(this.name), times };
+        },
+      },
+      { ALT: () => ({ symbol: this.SUBRULE2(this.name), times: 1 }) },
+    ]),
+  );
 
   private readonly signed = this.RULE('signed', (): number => {
-    const sign = this.OPTION(() => { this.CONSUME(Minus); return -1; }) ?? 1;
+    const sign =
+      this.OPTION(() => {
+        this.CONSUME(Minus);
+        return -1;
+      }) ?? 1;
     const size = this.OR([
       { ALT: () => Number(this.CONSUME(Digits).image) },
-      { ALT: () => { this.CONSUME(InfinityWord); return Infinity; } },
-      { ALT: () => { this.CONSUME(NaNWord); return NaN; } },
+      {
+        ALT: () => {
+          this.CONSUME(InfinityWord);
+          return Infinity;
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(NaNWord);
+          return NaN;
+        },
+      },
     ]);
     return sign * size;
   });
 
-  private readonly name = this.RULE('name', (): IToken => this.OR([{ ALT: () => this.CONSUME(Word) }, { ALT: () => this.CONSUME(Text) }]));
+  private readonly name = this.RULE('name', (): IToken =>
+    this.OR([{ ALT: () => this.CONSUME(Word) }, { ALT: () => this.CONSUME(Text) }]),
+  );
 }
 
 let shared: { readonly lexer: Lexer; readonly parser: GraphParser } | undefined;
@@ -287,16 +440,32 @@ export function readGraphSyntax(text: string): GraphSyntax | Mistake {
   shared ??= { lexer: new Lexer(tokens, { positionTracking: 'full' }), parser: new GraphParser() };
   const { tokens: read, errors } = shared.lexer.tokenize(text);
   const deep = tooDeep(read);
-  if (deep !== undefined) return { what: `expected at most ${deepest} levels of brackets`, line: deep.startLine ?? 1, column: deep.startColumn ?? 1 };
+  if (deep !== undefined)
+    return {
+      what: `expected at most ${deepest} levels of brackets`,
+      line: deep.startLine ?? 1,
+      column: deep.startColumn ?? 1,
+    };
   shared.parser.input = read;
   const tree = shared.parser.graph();
   const [lexed] = errors;
   const [parsed] = shared.parser.errors;
-  if (lexed !== undefined && (parsed === undefined || lexed.offset <= (parsed.token.startOffset >= 0 ? parsed.token.startOffset : Infinity))) {
-    return { what: `expected a name, a number or a mark, found '${text.slice(lexed.offset, lexed.offset + 1)}'`, line: lexed.line ?? 1, column: lexed.column ?? 1 };
+  if (
+    lexed !== undefined &&
+    (parsed === undefined || lexed.offset <= (parsed.token.startOffset >= 0 ? parsed.token.startOffset : Infinity))
+  ) {
+    return {
+      what: `expected a name, a number or a mark, found '${text.slice(lexed.offset, lexed.offset + 1)}'`,
+      line: lexed.line ?? 1,
+      column: lexed.column ?? 1,
+    };
   }
   if (parsed === undefined) return tree;
   const atEnd = !(parsed.token.startOffset >= 0);
   const lines = text.split('\n');
-  return { what: parsed.message, line: atEnd ? lines.length : parsed.token.startLine ?? 1, column: atEnd ? (lines.at(-1)?.length ?? 0) + 1 : parsed.token.startColumn ?? 1 };
+  return {
+    what: parsed.message,
+    line: atEnd ? lines.length : (parsed.token.startLine ?? 1),
+    column: atEnd ? (lines.at(-1)?.length ?? 0) + 1 : (parsed.token.startColumn ?? 1),
+  };
 }

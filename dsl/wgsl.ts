@@ -33,8 +33,13 @@ export function isVector(type: WgslType): boolean {
 
 export function scalarType(type: WgslType): WgslScalar {
   switch (type) {
-    case 'vec4f': case 'vec4i': case 'vec4u': case 'vec4<bool>': return scalarOf[type];
-    default: return type;
+    case 'vec4f':
+    case 'vec4i':
+    case 'vec4u':
+    case 'vec4<bool>':
+      return scalarOf[type];
+    default:
+      return type;
   }
 }
 
@@ -91,7 +96,11 @@ export function splat(value: Code, shape: WgslType): Code {
 export function wgsl(parts: TemplateStringsArray, ...holes: readonly Code[]): Code {
   const first = holes[0];
   if (first === undefined) throw new Error('a wgsl template needs at least one hole');
-  return code(join(parts, holes), first.type, holes.flatMap((hole) => hole.needs));
+  return code(
+    join(parts, holes),
+    first.type,
+    holes.flatMap((hole) => hole.needs),
+  );
 }
 
 /** As `wgsl`, for an expression that is true or false per element. */
@@ -108,8 +117,15 @@ function join(parts: TemplateStringsArray, holes: readonly Code[]): string {
 export function call(recipe: HelperRecipe, ...operands: readonly Code[]): Code {
   const first = operands[0];
   if (first === undefined) throw new Error('a helper call needs at least one operand');
-  const helper: Helper = { name: helperName(recipe, first.type), type: first.type, write: (name, type) => recipe.write(name, type) };
-  return code(`${helper.name}(${operands.map((o) => o.text).join(', ')})`, first.type, [...operands.flatMap((o) => o.needs), helper]);
+  const helper: Helper = {
+    name: helperName(recipe, first.type),
+    type: first.type,
+    write: (name, type) => recipe.write(name, type),
+  };
+  return code(`${helper.name}(${operands.map((o) => o.text).join(', ')})`, first.type, [
+    ...operands.flatMap((o) => o.needs),
+    helper,
+  ]);
 }
 
 export function helperName(recipe: HelperRecipe, type: WgslType): string {

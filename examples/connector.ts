@@ -1,7 +1,21 @@
 // A new connector from scratch: pool each region of each encoder, then let every position weigh the encoders against one another.
 // Change a name in one of the patterns, and the editor says what is wrong with it.
 import { compile } from '../compiler/compile.ts';
-import { einsum, gelu, layerNorm, linear, randomParams, rearrange, reduce, softmax, stack, trace, type Float, type Params, type Tensor } from '../dsl/index.ts';
+import {
+  einsum,
+  gelu,
+  layerNorm,
+  linear,
+  randomParams,
+  rearrange,
+  reduce,
+  softmax,
+  stack,
+  trace,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../dsl/index.ts';
 import { deviceProfile, openDevice } from '../runtime/dawn.ts';
 import { load } from '../runtime/program.ts';
 
@@ -9,7 +23,11 @@ import { load } from '../runtime/program.ts';
 type FeatureMap = Tensor<'b h w c', Float>;
 
 /** Feature maps of any grids and widths to `side` × `side` tokens `width` wide. */
-function gatedPool(p: Params, maps: readonly FeatureMap[], { side, width }: { side: number; width: number }): Tensor<'b q e', Float> {
+function gatedPool(
+  p: Params,
+  maps: readonly FeatureMap[],
+  { side, width }: { side: number; width: number },
+): Tensor<'b q e', Float> {
   const pooled = maps.map((map, k) => {
     const regions = rearrange(map, 'b (qh rh) (qw rw) c -> b q=(qh qw) t=(rh rw) c', { qh: side, qw: side });
     return linear(p.at('encoder', k), reduce(regions, 'b q t c -> b q c', 'mean'), 'e', { size: width });
@@ -22,10 +40,14 @@ function gatedPool(p: Params, maps: readonly FeatureMap[], { side, width }: { si
 
 export const params = randomParams(2);
 export const graph = trace(params, (t) => ({
-  tokens: gatedPool(t.params, [
-    t.input('coarse', 'b h w c', { b: 1, h: 4, w: 4, c: 24 }),
-    t.input('fine', 'b h w c', { b: 1, h: 16, w: 16, c: 12 }),
-  ], { side: 4, width: 16 }),
+  tokens: gatedPool(
+    t.params,
+    [
+      t.input('coarse', 'b h w c', { b: 1, h: 4, w: 4, c: 24 }),
+      t.input('fine', 'b h w c', { b: 1, h: 16, w: 16, c: 12 }),
+    ],
+    { side: 4, width: 16 },
+  ),
 }));
 export const inputs = {
   coarse: Float32Array.from({ length: 4 * 4 * 24 }, (_, i) => Math.sin(i)),
@@ -37,8 +59,11 @@ const plan = compile(graph, deviceProfile(device));
 const program = await load(plan, device, params);
 export const outputs = await program.run(inputs);
 
-console.log(`two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in ${plan.dispatches.length} kernels on ${device.facts.name}:`);
+console.log(
+  `two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in ${plan.dispatches.length} kernels on ${device.facts.name}:`,
+);
 for (const { label } of plan.dispatches) console.log(`  ${label}`);
-for (const [name, { data }] of Object.entries(outputs)) console.log(`${name}[0] = ${Array.from(data.slice(0, 6), (v) => Number(v).toFixed(4)).join(' ')} …`);
+for (const [name, { data }] of Object.entries(outputs))
+  console.log(`${name}[0] = ${Array.from(data.slice(0, 6), (v) => Number(v).toFixed(4)).join(' ')} …`);
 program.dispose();
 device.close();

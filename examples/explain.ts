@@ -1,7 +1,17 @@
 // What the compiler does with a pre-norm attention block: passes, cuts, kernels with their work, then the time each really takes.
 import { compile } from '../compiler/compile.ts';
 import { explain } from '../compiler/explain.ts';
-import { attention, layerNorm, linear, randomParams, rearrange, trace, type Float, type Params, type Tensor } from '../dsl/index.ts';
+import {
+  attention,
+  layerNorm,
+  linear,
+  randomParams,
+  rearrange,
+  trace,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../dsl/index.ts';
 import { deviceProfile, openDevice } from '../runtime/dawn.ts';
 import { profileTable } from '../runtime/profile.ts';
 import { load } from '../runtime/program.ts';
@@ -15,7 +25,9 @@ function block(p: Params, x: Tensor<'b n d', Float>, heads: number): Tensor<'b n
   const key = rearrange(project('k_proj'), 'b n (h e) -> b h t=(n) e', { h: heads });
   const value = rearrange(project('v_proj'), 'b n (h e) -> b h t=(n) e', { h: heads });
   const read = attention(query, key, value, { key: 't', along: 'e' });
-  return x.add(linear(p.at('self_attn', 'out_proj'), rearrange(read, 'b h n e -> b n d=(h e)'), 'd', { size: x.size('d') }));
+  return x.add(
+    linear(p.at('self_attn', 'out_proj'), rearrange(read, 'b h n e -> b n d=(h e)'), 'd', { size: x.size('d') }),
+  );
 }
 
 export const params = randomParams(4);

@@ -22,22 +22,89 @@ const vocabulary = 672;
 
 /** Names tell Cambrian's loader the kind of a tower; the last part is its directory. */
 const towers = [
-  { name: 'siglip/ViT-made-14-98', dtype: 'BF16', config: { model_type: 'siglip_vision_model', hidden_size: 144, num_hidden_layers: 4, num_attention_heads: 2, intermediate_size: 538, image_size: 98, patch_size: 14, hidden_act: 'gelu' } },
-  { name: 'made/clip-vit-made-patch14-84', dtype: 'F32', config: { model_type: 'clip_vision_model', hidden_size: 128, num_hidden_layers: 4, num_attention_heads: 4, intermediate_size: 512, image_size: 84, patch_size: 14 } },
-  { name: 'made/dinov2-made-res98', dtype: 'F32', config: { model_type: 'dinov2', hidden_size: 128, num_hidden_layers: 4, num_attention_heads: 4, mlp_ratio: 4, image_size: 112, patch_size: 14, use_swiglu_ffn: true } },
-  { name: 'clip-convnext-made-res96-multi-stage', dtype: 'F32', config: { model_type: 'convnext', depths: [1, 1, 2, 1], dims: [32, 64, 128, 256] } },
+  {
+    name: 'siglip/ViT-made-14-98',
+    dtype: 'BF16',
+    config: {
+      model_type: 'siglip_vision_model',
+      hidden_size: 144,
+      num_hidden_layers: 4,
+      num_attention_heads: 2,
+      intermediate_size: 538,
+      image_size: 98,
+      patch_size: 14,
+      hidden_act: 'gelu',
+    },
+  },
+  {
+    name: 'made/clip-vit-made-patch14-84',
+    dtype: 'F32',
+    config: {
+      model_type: 'clip_vision_model',
+      hidden_size: 128,
+      num_hidden_layers: 4,
+      num_attention_heads: 4,
+      intermediate_size: 512,
+      image_size: 84,
+      patch_size: 14,
+    },
+  },
+  {
+    name: 'made/dinov2-made-res98',
+    dtype: 'F32',
+    config: {
+      model_type: 'dinov2',
+      hidden_size: 128,
+      num_hidden_layers: 4,
+      num_attention_heads: 4,
+      mlp_ratio: 4,
+      image_size: 112,
+      patch_size: 14,
+      use_swiglu_ffn: true,
+    },
+  },
+  {
+    name: 'clip-convnext-made-res96-multi-stage',
+    dtype: 'F32',
+    config: { model_type: 'convnext', depths: [1, 1, 2, 1], dims: [32, 64, 128, 256] },
+  },
 ] as const;
 
 const language = {
-  architectures: ['CambrianLlamaForCausalLM'], model_type: 'cambrian_llama', hidden_act: 'silu', hidden_size: 192, intermediate_size: 512, num_hidden_layers: 6, num_attention_heads: 6,
-  num_key_value_heads: 2, vocab_size: vocabulary, rms_norm_eps: 1e-5, rope_theta: 500000, max_position_embeddings: 1024, tie_word_embeddings: false, torch_dtype: 'float32',
+  architectures: ['CambrianLlamaForCausalLM'],
+  model_type: 'cambrian_llama',
+  hidden_act: 'silu',
+  hidden_size: 192,
+  intermediate_size: 512,
+  num_hidden_layers: 6,
+  num_attention_heads: 6,
+  num_key_value_heads: 2,
+  vocab_size: vocabulary,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500000,
+  max_position_embeddings: 1024,
+  tie_word_embeddings: false,
+  torch_dtype: 'float32',
 };
 
 const connector = {
-  mm_projector_type: 'sva', image_aspect_ratio: 'pad', mm_vision_select_layer: -2, mm_vision_select_feature: 'patch', mm_use_im_start_end: false, mm_use_im_patch_token: false,
-  mm_vision_tower_aux_list: towers.map((tower) => tower.name), mm_vision_tower_aux_token_len_list: [36, 36, 36, 576],
-  image_token_len: 36, query_num_list: [36], num_query_group: 1, connector_depth: 3, vision_hidden_size: 128, connector_only: false,
-  num_of_vision_sampler_layers: 2, start_of_vision_sampler_layers: 0, stride_of_vision_sampler_layers: 3,
+  mm_projector_type: 'sva',
+  image_aspect_ratio: 'pad',
+  mm_vision_select_layer: -2,
+  mm_vision_select_feature: 'patch',
+  mm_use_im_start_end: false,
+  mm_use_im_patch_token: false,
+  mm_vision_tower_aux_list: towers.map((tower) => tower.name),
+  mm_vision_tower_aux_token_len_list: [36, 36, 36, 576],
+  image_token_len: 36,
+  query_num_list: [36],
+  num_query_group: 1,
+  connector_depth: 3,
+  vision_hidden_size: 128,
+  connector_only: false,
+  num_of_vision_sampler_layers: 2,
+  start_of_vision_sampler_layers: 0,
+  stride_of_vision_sampler_layers: 3,
 };
 
 /** Writes the directory, or leaves it when it is there already from the same version and seed. Throws `OpabiniaError` when something else is there. */
@@ -50,9 +117,20 @@ function writeAll(directory: string, seed: number): number {
   writeJson(directory, 'tokenizer.json', tokenizer.json);
   writeJson(directory, 'tokenizer_config.json', tokenizer.config);
   const [begin, end, turn] = ['<|begin_of_text|>', '<|end_of_text|>', '<|eot_id|>'].map(tokenizer.idOf);
-  const config = { ...language, ...connector, bos_token_id: begin, eos_token_id: turn, image_position: imagePosition(tokenizer) };
+  const config = {
+    ...language,
+    ...connector,
+    bos_token_id: begin,
+    eos_token_id: turn,
+    image_position: imagePosition(tokenizer),
+  };
   writeJson(directory, 'config.json', config);
-  writeJson(directory, 'generation_config.json', { bos_token_id: begin, eos_token_id: [turn, end], do_sample: false, max_new_tokens: 64 });
+  writeJson(directory, 'generation_config.json', {
+    bos_token_id: begin,
+    eos_token_id: [turn, end],
+    do_sample: false,
+    max_new_tokens: 64,
+  });
 
   const read = readConfig(config, 'config.json');
   if (read.kind !== 'cambrian') throw new OpabiniaError('the config is not Cambrian’s', { op: 'makeCheckpoint' });
@@ -69,9 +147,22 @@ function writeAll(directory: string, seed: number): number {
     const named = read.cambrian.towers[k];
     const side = named?.pixels ?? (own.tower === 'convnext' ? 96 : own.config.image);
     const { mean, std } = towerPixels[own.tower];
-    writeJson(place, 'preprocessor_config.json', { do_resize: true, size: { shortest_edge: side }, do_center_crop: true, crop_size: { height: side, width: side }, do_rescale: true, rescale_factor: 1 / 255, do_normalize: true, image_mean: mean, image_std: std, resample: 3 });
+    writeJson(place, 'preprocessor_config.json', {
+      do_resize: true,
+      size: { shortest_edge: side },
+      do_center_crop: true,
+      crop_size: { height: side, width: side },
+      do_rescale: true,
+      rescale_factor: 1 / 255,
+      do_normalize: true,
+      image_mean: mean,
+      image_std: std,
+      resample: 3,
+    });
     const towerTensors = towerShapes(own);
-    writeSafetensors(join(place, 'model.safetensors'), makeTensors(towerTensors, seed + 1 + k, tower.dtype), { format: 'pt' });
+    writeSafetensors(join(place, 'model.safetensors'), makeTensors(towerTensors, seed + 1 + k, tower.dtype), {
+      format: 'pt',
+    });
     parameters += countParameters(towerTensors);
   });
   return parameters;

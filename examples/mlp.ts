@@ -22,9 +22,12 @@ const program = await load(plan, device, params);
 export const outputs = await program.run(inputs);
 
 console.log(`on ${device.facts.name}, ${plan.dispatches.length} kernels:`);
-for (const { label, path, flops } of plan.dispatches) console.log(`  ${label} in ${path}, ${flops} floating-point operations`);
+for (const { label, path, flops } of plan.dispatches)
+  console.log(`  ${label} in ${path}, ${flops} floating-point operations`);
 for (const [name, { data, axes }] of Object.entries(outputs)) {
-  console.log(`${name} [${axes.map((axis) => `${axis.name}:${axis.size}`).join(' ')}] = ${Array.from(data.slice(0, 5), (v) => Number(v).toFixed(4)).join(' ')} …`);
+  console.log(
+    `${name} [${axes.map((axis) => `${axis.name}:${axis.size}`).join(' ')}] = ${Array.from(data.slice(0, 5), (v) => Number(v).toFixed(4)).join(' ')} …`,
+  );
 }
 program.dispose();
 device.close();

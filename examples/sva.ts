@@ -13,17 +13,29 @@ const picture = { width: 640, height: 427 };
 
 // Sizes that a checkpoint's header would give come from a table here; the values from a seed.
 const shapes = svaShapes(sva);
-export const params: ParamSource = { ...randomParams(3), shape: (path) => shapes.get(path), names: () => shapes.keys() };
+export const params: ParamSource = {
+  ...randomParams(3),
+  shape: (path) => shapes.get(path),
+  names: () => shapes.keys(),
+};
 
 export const graph = trace(params, (t) => {
-  const maps = sva.sides.map((side, k) => t.input(`map_${k}`, 'b h w c', { b: 1, h: side, w: side, c: sva.channels[k] ?? 0 }));
-  const masks = (queries: number) => sva.sides.map((side) => {
-    const { attend, tokens } = regionMask(picture, side, queries);
-    return t.constant(attend, 'b q t', { b: 1, q: queries ** 2, t: tokens }, 'bool');
-  });
+  const maps = sva.sides.map((side, k) =>
+    t.input(`map_${k}`, 'b h w c', { b: 1, h: side, w: side, c: sva.channels[k] ?? 0 }),
+  );
+  const masks = (queries: number) =>
+    sva.sides.map((side) => {
+      const { attend, tokens } = regionMask(picture, side, queries);
+      return t.constant(attend, 'b q t', { b: 1, q: queries ** 2, t: tokens }, 'bool');
+    });
   return { tokens: spatialVisionAggregator(t.params, maps, { ...sva, side: 6, heads: 4, masks }).tokens };
 });
-export const inputs = Object.fromEntries(sva.sides.map((side, k) => [`map_${k}`, Float32Array.from({ length: side ** 2 * (sva.channels[k] ?? 0) }, (_, i) => Math.sin(i * (k + 1)))]));
+export const inputs = Object.fromEntries(
+  sva.sides.map((side, k) => [
+    `map_${k}`,
+    Float32Array.from({ length: side ** 2 * (sva.channels[k] ?? 0) }, (_, i) => Math.sin(i * (k + 1))),
+  ]),
+);
 
 const device = await openDevice();
 const plan = compile(graph, deviceProfile(device));
@@ -31,9 +43,13 @@ const program = await load(plan, device, params);
 export const outputs = await program.run(inputs);
 
 const { parameters, activations } = plan.memory;
-console.log(`${shapes.size} parameters (${parameters} bytes), ${plan.load.length} kernels once at load, ${plan.dispatches.length} in a run, ${activations} bytes of activations`);
+console.log(
+  `${shapes.size} parameters (${parameters} bytes), ${plan.load.length} kernels once at load, ${plan.dispatches.length} in a run, ${activations} bytes of activations`,
+);
 for (const [name, { data, axes }] of Object.entries(outputs)) {
-  console.log(`${name} [${axes.map((axis) => `${axis.name}:${axis.size}`).join(' ')}] = ${Array.from(data.slice(0, 5), (v) => Number(v).toFixed(4)).join(' ')} …`);
+  console.log(
+    `${name} [${axes.map((axis) => `${axis.name}:${axis.size}`).join(' ')}] = ${Array.from(data.slice(0, 5), (v) => Number(v).toFixed(4)).join(' ')} …`,
+  );
 }
 program.dispose();
 device.close();

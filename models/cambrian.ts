@@ -57,14 +57,21 @@ export interface Decoder {
  * step has no image tokens and leaves it out. `p` holds `vision_sampler_layers`. `inspect` is told `hidden_00`, the input of each
  * layer, and the result.
  */
-export function decodeWithVision(p: Params, hidden: Hidden, decoder: Decoder, vision?: LlmVision, inspect?: Inspect): Hidden {
+export function decodeWithVision(
+  p: Params,
+  hidden: Hidden,
+  decoder: Decoder,
+  vision?: LlmVision,
+  inspect?: Inspect,
+): Hidden {
   const named = (index: number) => `hidden_${String(index).padStart(2, '0')}`;
   let stream = hidden;
   inspect?.(named(0), stream);
   for (let i = 0; i < decoder.layers; i++) {
     stream = decoder.layer(stream, i);
     const j = vision === undefined ? undefined : samplerAfter(vision.schedule, i);
-    if (vision !== undefined && j !== undefined) stream = updateImageTokens(p.at('vision_sampler_layers', j), stream, vision, inspect);
+    if (vision !== undefined && j !== undefined)
+      stream = updateImageTokens(p.at('vision_sampler_layers', j), stream, vision, inspect);
     inspect?.(named(i + 1), stream);
   }
   return stream;

@@ -39,31 +39,47 @@ const sentences = [
 const header = (role: string) => `<|start_header_id|>${role}<|end_header_id|>`;
 
 /** A template's own words for the system are `control`, so that they are tokenised as its own; a user's are not. */
-const around = (open: string, own: string, close: string) => (system: string | undefined): readonly ConversationPart[] => (system === undefined ? [control(open + own + close)] : [control(open), user(system), control(close)]);
+const around =
+  (open: string, own: string, close: string) =>
+  (system: string | undefined): readonly ConversationPart[] =>
+    system === undefined ? [control(open + own + close)] : [control(open), user(system), control(close)];
 
 // As the code runs: line breaks with the indents of its source, and a space at the end.
 const llamaSystem = `${sentences[0]} \n    ${sentences[1]}\n    ${sentences[2]} `;
 const chatmlSystem = sentences.join(' ');
-const vicunaSystem = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
+const vicunaSystem =
+  "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
 const phiSystem = 'You are a helpful AI assistant.';
 
 const templates: Readonly<Record<TemplateName, Template>> = {
   // No newlines after the headers, unlike Meta's own template.
   llama_3: {
-    system: llamaSystem, before: around(`<|begin_of_text|>${header('system')}`, llamaSystem, '<|eot_id|>'),
-    head: { user: header('user'), assistant: header('assistant') }, tail: { user: '<|eot_id|>', assistant: '<|eot_id|>' }, ask: header('assistant'),
+    system: llamaSystem,
+    before: around(`<|begin_of_text|>${header('system')}`, llamaSystem, '<|eot_id|>'),
+    head: { user: header('user'), assistant: header('assistant') },
+    tail: { user: '<|eot_id|>', assistant: '<|eot_id|>' },
+    ask: header('assistant'),
   },
   chatml_direct: {
-    system: chatmlSystem, before: around('<|im_start|>system\n', chatmlSystem, '<|im_end|>'),
-    head: { user: '<|im_start|>user\n', assistant: '<|im_start|>assistant\n' }, tail: { user: '<|im_end|>', assistant: '<|im_end|>' }, ask: '<|im_start|>assistant\n',
+    system: chatmlSystem,
+    before: around('<|im_start|>system\n', chatmlSystem, '<|im_end|>'),
+    head: { user: '<|im_start|>user\n', assistant: '<|im_start|>assistant\n' },
+    tail: { user: '<|im_end|>', assistant: '<|im_end|>' },
+    ask: '<|im_start|>assistant\n',
   },
   vicuna_v1: {
-    system: vicunaSystem, before: around('', vicunaSystem, ' '),
-    head: { user: 'USER: ', assistant: 'ASSISTANT: ' }, tail: { user: ' ', assistant: '</s>' }, ask: 'ASSISTANT:',
+    system: vicunaSystem,
+    before: around('', vicunaSystem, ' '),
+    head: { user: 'USER: ', assistant: 'ASSISTANT: ' },
+    tail: { user: ' ', assistant: '</s>' },
+    ask: 'ASSISTANT:',
   },
   phi3: {
-    system: phiSystem, before: around('<|system|>\n', phiSystem, '<|end|>'),
-    head: { user: '\n<|user|>\n', assistant: '\n<|assistant|>\n' }, tail: { user: '<|end|>', assistant: '<|end|>' }, ask: '\n<|assistant|>\n',
+    system: phiSystem,
+    before: around('<|system|>\n', phiSystem, '<|end|>'),
+    head: { user: '\n<|user|>\n', assistant: '\n<|assistant|>\n' },
+    tail: { user: '<|end|>', assistant: '<|end|>' },
+    ask: '\n<|assistant|>\n',
   },
 };
 
@@ -83,7 +99,10 @@ export function templateFor(has: (token: string) => boolean): TemplateName {
 
 /** Tokens that end an answer. */
 export const stopTokens: Readonly<Record<TemplateName, readonly string[]>> = {
-  llama_3: ['<|eot_id|>', '<|end_of_text|>'], chatml_direct: ['<|im_end|>'], vicuna_v1: ['</s>'], phi3: ['<|end|>', '<|endoftext|>'],
+  llama_3: ['<|eot_id|>', '<|end_of_text|>'],
+  chatml_direct: ['<|im_end|>'],
+  vicuna_v1: ['</s>'],
+  phi3: ['<|end|>', '<|endoftext|>'],
 };
 
 const imageText = '<image>';
@@ -91,7 +110,11 @@ const imageText = '<image>';
 /** Throws `OpabiniaError` where a text spells an image: images come from files alone, and a model was never shown the word in a question. */
 export function checkUserText(text: string, what = 'the prompt'): void {
   const at = text.indexOf(imageText);
-  if (at >= 0) throw new OpabiniaError(`${what} holds ${imageText} at character ${at}, which stands for an image in templates`, { op: 'conversation', advice: 'leave it out: the images given with the prompt are put in front of it' });
+  if (at >= 0)
+    throw new OpabiniaError(`${what} holds ${imageText} at character ${at}, which stands for an image in templates`, {
+      op: 'conversation',
+      advice: 'leave it out: the images given with the prompt are put in front of it',
+    });
 }
 
 export interface ConversationOptions {
@@ -102,12 +125,20 @@ export interface ConversationOptions {
 }
 
 /** The conversation in parts. Throws `OpabiniaError` for a conversation that does not begin with a user, roles that do not alternate, and `<image>` in a text. */
-export function conversationParts(name: TemplateName, turns: readonly Turn[], options: ConversationOptions = {}): readonly ConversationPart[] {
+export function conversationParts(
+  name: TemplateName,
+  turns: readonly Turn[],
+  options: ConversationOptions = {},
+): readonly ConversationPart[] {
   const template = templates[name];
   if (options.system !== undefined) checkUserText(options.system, 'the system prompt');
   const parts = [...template.before(options.system)];
   turns.forEach((turn, i) => {
-    if (turn.role !== (i % 2 === 0 ? 'user' : 'assistant')) throw new OpabiniaError(`turn ${i} is the ${turn.role}'s`, { op: 'conversation', advice: 'user and assistant take turns, and the user begins' });
+    if (turn.role !== (i % 2 === 0 ? 'user' : 'assistant'))
+      throw new OpabiniaError(`turn ${i} is the ${turn.role}'s`, {
+        op: 'conversation',
+        advice: 'user and assistant take turns, and the user begins',
+      });
     checkUserText(turn.text, i === 0 ? 'the prompt' : `turn ${i}`);
     parts.push(control(template.head[turn.role]));
     for (let image = 0; image < (turn.images ?? 0); image++) parts.push({ kind: 'image' }, control('\n'));
@@ -122,7 +153,8 @@ function joinNeighbours(parts: readonly ConversationPart[]): readonly Conversati
   for (const part of parts) {
     const last = joined.at(-1);
     if (part.kind !== 'image' && part.text === '') continue;
-    if (part.kind !== 'image' && last?.kind === part.kind) joined[joined.length - 1] = { kind: part.kind, text: last.text + part.text };
+    if (part.kind !== 'image' && last?.kind === part.kind)
+      joined[joined.length - 1] = { kind: part.kind, text: last.text + part.text };
     else joined.push(part);
   }
   return joined;
@@ -143,14 +175,24 @@ export function promptText(parts: readonly ConversationPart[]): string {
 export type Joiner = 'reference' | 'plain';
 
 /** One sequence with `imagePlaceholder` between the pieces. */
-export function joinChunks(chunks: readonly (readonly number[])[], joiner: Joiner, begin: number | undefined): readonly number[] {
+export function joinChunks(
+  chunks: readonly (readonly number[])[],
+  joiner: Joiner,
+  begin: number | undefined,
+): readonly number[] {
   const drop = joiner === 'reference' && begin !== undefined && chunks[0]?.[0] === begin;
-  const ids = chunks.flatMap((chunk, i) => [...i === 0 ? [] : [imagePlaceholder], ...drop ? chunk.slice(1) : chunk]);
+  const ids = chunks.flatMap((chunk, i) => [
+    ...(i === 0 ? [] : [imagePlaceholder]),
+    ...(drop ? chunk.slice(1) : chunk),
+  ]);
   return drop ? [begin, ...ids] : ids;
 }
 
 /** Ids of one piece; `automatic`: with the tokens that the tokenizer adds by itself. */
-export type EncodeChunk = (parts: readonly Exclude<ConversationPart, { kind: 'image' }>[], options: { readonly automatic: boolean }) => readonly number[];
+export type EncodeChunk = (
+  parts: readonly Exclude<ConversationPart, { kind: 'image' }>[],
+  options: { readonly automatic: boolean },
+) => readonly number[];
 
 export interface PromptOptions {
   /** By default plain for llama_3, whose template holds the begin-of-text token itself, and as the reference does for the others. */
@@ -162,14 +204,23 @@ export interface PromptOptions {
  * Ids of a whole prompt. For llama_3 nothing is added by the tokenizer: the image then begins at 91 with the released vocabulary, as
  * in training; a second begin-of-text token would move it.
  */
-export function promptIds(name: TemplateName, parts: readonly ConversationPart[], encode: EncodeChunk, options: PromptOptions = {}): readonly number[] {
+export function promptIds(
+  name: TemplateName,
+  parts: readonly ConversationPart[],
+  encode: EncodeChunk,
+  options: PromptOptions = {},
+): readonly number[] {
   const chunks: Exclude<ConversationPart, { kind: 'image' }>[][] = [[]];
   for (const part of parts) {
     if (part.kind === 'image') chunks.push([]);
     else chunks.at(-1)?.push(part);
   }
   const joiner = options.joiner ?? (name === 'llama_3' ? 'plain' : 'reference');
-  return joinChunks(chunks.map((chunk) => encode(chunk, { automatic: joiner === 'reference' })), joiner, options.begin);
+  return joinChunks(
+    chunks.map((chunk) => encode(chunk, { automatic: joiner === 'reference' })),
+    joiner,
+    options.begin,
+  );
 }
 
 /**
@@ -178,9 +229,16 @@ export function promptIds(name: TemplateName, parts: readonly ConversationPart[]
  */
 export function checkImagePosition(ids: ArrayLike<number>, position: number | undefined): number {
   const at = Array.from(ids).indexOf(imagePlaceholder);
-  if (at < 0) throw new OpabiniaError('the prompt has no image, and the model answers about images', { op: 'conversation', advice: 'give one with --image' });
+  if (at < 0)
+    throw new OpabiniaError('the prompt has no image, and the model answers about images', {
+      op: 'conversation',
+      advice: 'give one with --image',
+    });
   if (position !== undefined && at !== position) {
-    throw new OpabiniaError(`the image begins at token ${at}, and the model's config says image_position ${position}`, { op: 'conversation', advice: "keep the template's own system prompt, or let the image block stand at its true position" });
+    throw new OpabiniaError(`the image begins at token ${at}, and the model's config says image_position ${position}`, {
+      op: 'conversation',
+      advice: "keep the template's own system prompt, or let the image block stand at its true position",
+    });
   }
   return at;
 }

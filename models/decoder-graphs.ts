@@ -1,7 +1,19 @@
 // A language model as graphs over the same states: prefill reads a prompt, decode one token, and a turn anything behind anything.
 import { trace, type Graph, type ParamSource, type Size, type Tensor, type Trace } from '../dsl/index.ts';
 import type { Hidden } from './cambrian.ts';
-import { decoderLayers, embedTokens, finalNorm, greedyToken, lastStates, logitsOf, openCache, openTurn, type DecoderConfig, type LanguageModel, type Turn } from './decoder.ts';
+import {
+  decoderLayers,
+  embedTokens,
+  finalNorm,
+  greedyToken,
+  lastStates,
+  logitsOf,
+  openCache,
+  openTurn,
+  type DecoderConfig,
+  type LanguageModel,
+  type Turn,
+} from './decoder.ts';
 import { ropeTables } from './rope.ts';
 
 /** What must be the same in all graphs that share a cache. */
@@ -32,51 +44,82 @@ export function isLegacyBuffer(path: string): boolean {
  * and `token`, the likeliest next one. Writes the cache from position 0.
  */
 export function prefillGraph(source: ParamSource, model: LanguageModel, options: PrefillOptions): Graph {
-  return trace(source, (t) => {
-    const length = t.symbol('s', { upTo: options.promptLimit });
-    const turn = cachedTurn(t, source, model.config, options, 0, length);
-    const start = startStates(t, source, model.config, options, length);
-    const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
-    return nextTokens(t, model, turn, start, last);
-  }, { unread: legacyBuffers(source) });
+  return trace(
+    source,
+    (t) => {
+      const length = t.symbol('s', { upTo: options.promptLimit });
+      const turn = cachedTurn(t, source, model.config, options, 0, length);
+      const start = startStates(t, source, model.config, options, length);
+      const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
+      return nextTokens(t, model, turn, start, last);
+    },
+    { unread: legacyBuffers(source) },
+  );
 }
 
 /** One token behind `past` others (a symbol, from 0): inputs `ids`, `cos`, `sin`; outputs as of prefill. */
 export function decodeGraph(source: ParamSource, model: LanguageModel, options: GenerationSizes): Graph {
-  return trace(source, (t) => {
-    const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - 1 });
-    const turn = cachedTurn(t, source, model.config, options, past, 1);
-    return nextTokens(t, model, turn, startStates(t, source, model.config, options, 1));
-  }, { unread: legacyBuffers(source) });
+  return trace(
+    source,
+    (t) => {
+      const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - 1 });
+      const turn = cachedTurn(t, source, model.config, options, past, 1);
+      return nextTokens(t, model, turn, startStates(t, source, model.config, options, 1));
+    },
+    { unread: legacyBuffers(source) },
+  );
 }
 
 /** `s` tokens behind `past` others, which may be none: a prompt in parts, or the next turn of a conversation. Inputs and outputs as of prefill. */
 export function turnGraph(source: ParamSource, model: LanguageModel, options: PrefillOptions): Graph {
-  return trace(source, (t) => {
-    const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - options.promptLimit });
-    const length = t.symbol('s', { upTo: options.promptLimit });
-    const turn = cachedTurn(t, source, model.config, options, past, length);
-    const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
-    return nextTokens(t, model, turn, startStates(t, source, model.config, options, length), last);
-  }, { unread: legacyBuffers(source) });
+  return trace(
+    source,
+    (t) => {
+      const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - options.promptLimit });
+      const length = t.symbol('s', { upTo: options.promptLimit });
+      const turn = cachedTurn(t, source, model.config, options, past, length);
+      const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
+      return nextTokens(t, model, turn, startStates(t, source, model.config, options, length), last);
+    },
+    { unread: legacyBuffers(source) },
+  );
 }
 
 function legacyBuffers(source: ParamSource): readonly string[] {
-  return [...source.names() ?? []].filter(isLegacyBuffer);
+  return [...(source.names() ?? [])].filter(isLegacyBuffer);
 }
 
-function cachedTurn(t: Trace, source: ParamSource, config: DecoderConfig, sizes: GenerationSizes, past: Size, length: Size): Turn {
+function cachedTurn(
+  t: Trace,
+  source: ParamSource,
+  config: DecoderConfig,
+  sizes: GenerationSizes,
+  past: Size,
+  length: Size,
+): Turn {
   const cache = openCache(t, config, { batch: sizes.batch, capacity: sizes.capacity, past, dtype: source.dtype });
   return openTurn(t, config, { batch: sizes.batch, length, cache, padded: sizes.padded });
 }
 
-function startStates(t: Trace, source: ParamSource, config: DecoderConfig, options: GenerationSizes & { readonly from?: 'ids' | 'embeds' | undefined }, s: Size): Hidden {
+function startStates(
+  t: Trace,
+  source: ParamSource,
+  config: DecoderConfig,
+  options: GenerationSizes & { readonly from?: 'ids' | 'embeds' | undefined },
+  s: Size,
+): Hidden {
   const b = options.batch;
   if (options.from === 'embeds') return t.input('embeds', 'b s e', { b, s, e: config.hidden }, source.dtype);
   return embedTokens(t.params, config, t.input('ids', 'b s', { b, s }, 'i32'));
 }
 
-function nextTokens(t: Trace, model: LanguageModel, turn: Turn, start: Hidden, last?: Tensor<'b', 'i32'>): { readonly logits: Tensor; readonly token: Tensor } {
+function nextTokens(
+  t: Trace,
+  model: LanguageModel,
+  turn: Turn,
+  start: Hidden,
+  last?: Tensor<'b', 'i32'>,
+): { readonly logits: Tensor; readonly token: Tensor } {
   const decoder = decoderLayers(t.params.at('model'), model, turn);
   let hidden = start;
   for (let i = 0; i < decoder.layers; i++) hidden = decoder.layer(hidden, i);
@@ -87,7 +130,11 @@ function nextTokens(t: Trace, model: LanguageModel, turn: Turn, start: Hidden, l
 }
 
 /** Values of the inputs `cos` and `sin` for positions `b s`, row-major. `length`: tokens of the longest row so far. */
-export function turnTables(config: DecoderConfig, positions: ArrayLike<number>, length?: number): { readonly cos: Float32Array; readonly sin: Float32Array } {
+export function turnTables(
+  config: DecoderConfig,
+  positions: ArrayLike<number>,
+  length?: number,
+): { readonly cos: Float32Array; readonly sin: Float32Array } {
   return ropeTables(config.rope, positions, length);
 }
 

@@ -1,5 +1,25 @@
 // What the language models share: pre-norm layers with rotary, grouped-query attention over a key-value cache, and a gated MLP.
-import { addSizes, argmax, attention, concat, gather, linear, OpabiniaError, rearrange, repeat, rmsNorm, silu, sizeBound, slice, subtractSizes, type Float, type Params, type Size, type Tensor, type Trace } from '../dsl/index.ts';
+import {
+  addSizes,
+  argmax,
+  attention,
+  concat,
+  gather,
+  linear,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  rmsNorm,
+  silu,
+  sizeBound,
+  slice,
+  subtractSizes,
+  type Float,
+  type Params,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../dsl/index.ts';
 import type { Decoder, Hidden } from './cambrian.ts';
 import type { Inspect } from './connectors/regions.ts';
 import { ropeInputs, rotate, type Angles, type Rope } from './rope.ts';
@@ -27,8 +47,16 @@ export interface DecoderConfig {
 
 /** How a family of checkpoints stores the input projections of a layer: apart (Llama) or fused (Phi-3). */
 export interface DecoderFamily {
-  readonly queryKeyValue: (p: Params, x: Hidden, config: DecoderConfig) => { readonly query: Projected; readonly key: Projected; readonly value: Projected };
-  readonly gateUp: (p: Params, x: Hidden, config: DecoderConfig) => { readonly gate: Projected; readonly up: Projected };
+  readonly queryKeyValue: (
+    p: Params,
+    x: Hidden,
+    config: DecoderConfig,
+  ) => { readonly query: Projected; readonly key: Projected; readonly value: Projected };
+  readonly gateUp: (
+    p: Params,
+    x: Hidden,
+    config: DecoderConfig,
+  ) => { readonly gate: Projected; readonly up: Projected };
 }
 
 export type Projected = Tensor<'b s o', Float>;
@@ -67,7 +95,10 @@ export function openCache(t: Trace, config: DecoderConfig, sizes: CacheSizes): C
     // An update takes effect at the end of a run, so this run's own tokens are read from where they were computed.
     return sizes.past === 0 ? fresh : concat([slice(state, 't', { size: sizes.past }), fresh], 't');
   };
-  return { past: sizes.past, extend: (layer, key, value) => ({ key: store(`k.${layer}`, key), value: store(`v.${layer}`, value) }) };
+  return {
+    past: sizes.past,
+    extend: (layer, key, value) => ({ key: store(`k.${layer}`, key), value: store(`v.${layer}`, value) }),
+  };
 }
 
 // ---- one run -------------------------------------------------------------------------------------------------------
@@ -99,11 +130,22 @@ export function openTurn(t: Trace, config: DecoderConfig, options: TurnOptions):
   const { batch: b, length: s, cache, prefix = '' } = options;
   const keys = addSizes(cache?.past ?? 0, s);
   const attend = options.padded === true ? t.input(`${prefix}attend`, 'b t', { b, t: keys }, 'bool') : undefined;
-  return { angles: ropeInputs(t, config.rope, { b, s }, prefix), length: s, mask: joinMasks(windowMask(t, config, s, keys), attend, s), cache, inspect: options.inspect };
+  return {
+    angles: ropeInputs(t, config.rope, { b, s }, prefix),
+    length: s,
+    mask: joinMasks(windowMask(t, config, s, keys), attend, s),
+    cache,
+    inspect: options.inspect,
+  };
 }
 
 /** True where key j is among the last `window` up to query i: j > i + past − window. */
-export function windowMask(t: Trace, config: DecoderConfig, queries: Size, keys: Size): Tensor<'s t', 'bool'> | undefined {
+export function windowMask(
+  t: Trace,
+  config: DecoderConfig,
+  queries: Size,
+  keys: Size,
+): Tensor<'s t', 'bool'> | undefined {
   const { window } = config;
   // A context that never outgrows the window needs no mask for it.
   if (window === undefined || sizeBound(keys) <= window) return undefined;
@@ -111,7 +153,11 @@ export function windowMask(t: Trace, config: DecoderConfig, queries: Size, keys:
   return last.sub(t.iota('t', keys)).lt(window);
 }
 
-function joinMasks(window: Tensor<'s t', 'bool'> | undefined, attend: Tensor<'b t', 'bool'> | undefined, queries: Size): Tensor<string, 'bool'> | undefined {
+function joinMasks(
+  window: Tensor<'s t', 'bool'> | undefined,
+  attend: Tensor<'b t', 'bool'> | undefined,
+  queries: Size,
+): Tensor<string, 'bool'> | undefined {
   if (window === undefined || attend === undefined) return window ?? attend;
   return repeat(attend, 'b t -> b s t', { s: queries }).and(window);
 }
@@ -120,12 +166,17 @@ function joinMasks(window: Tensor<'s t', 'bool'> | undefined, attend: Tensor<'b 
 
 /** The layers below `p` (`layers.{i}`), as Cambrian's decoder interface takes them. */
 export function decoderLayers(p: Params, model: LanguageModel, turn: Turn): Decoder {
-  return { layers: model.config.layers, layer: (hidden, index) => decoderLayer(p.at('layers', index), hidden, index, model, turn) };
+  return {
+    layers: model.config.layers,
+    layer: (hidden, index) => decoderLayer(p.at('layers', index), hidden, index, model, turn),
+  };
 }
 
 function decoderLayer(p: Params, hidden: Hidden, index: number, model: LanguageModel, turn: Turn): Hidden {
   const { eps } = model.config;
-  const read = hidden.add(selfAttention(p.at('self_attn'), rmsNorm(p.at('input_layernorm'), hidden, { eps }), index, model, turn));
+  const read = hidden.add(
+    selfAttention(p.at('self_attn'), rmsNorm(p.at('input_layernorm'), hidden, { eps }), index, model, turn),
+  );
   const out = read.add(gatedMlp(p.at('mlp'), rmsNorm(p.at('post_attention_layernorm'), read, { eps }), model));
   turn.inspect?.(p.path, out);
   return out;
@@ -134,7 +185,8 @@ function decoderLayer(p: Params, hidden: Hidden, index: number, model: LanguageM
 function selfAttention(p: Params, x: Hidden, index: number, { family, config }: LanguageModel, turn: Turn): Hidden {
   const { heads, keyValueHeads, headSize } = config;
   const { query, key, value } = family.queryKeyValue(p, x, config);
-  const split = (y: Projected, h: number): Tensor<'b s h d', Float> => rearrange(y, 'b s (h d) -> b s h d', { h, d: headSize });
+  const split = (y: Projected, h: number): Tensor<'b s h d', Float> =>
+    rearrange(y, 'b s (h d) -> b s h d', { h, d: headSize });
   // Query head h reads key head h / (heads per key head): neighbours share.
   const q = rearrange(rotate(split(query, heads), turn.angles), 'b s (g r) d -> b g r s d', { g: keyValueHeads });
   const fresh = {
@@ -147,7 +199,10 @@ function selfAttention(p: Params, x: Hidden, index: number, { family, config }: 
   // A single query is the newest token: every key lies in its past.
   const causal = turn.length === 1 ? false : 's';
   const read = attention(q, all.key, all.value, { key: 't', along: 'd', causal, mask: turn.mask });
-  return linear(p.at('o_proj'), rearrange(read, 'b g r s d -> b s o=(g r d)'), 'e', { size: config.hidden, bias: config.attentionBias });
+  return linear(p.at('o_proj'), rearrange(read, 'b g r s d -> b s o=(g r d)'), 'e', {
+    size: config.hidden,
+    bias: config.attentionBias,
+  });
 }
 
 function gatedMlp(p: Params, x: Hidden, { family, config }: LanguageModel): Hidden {
@@ -159,17 +214,28 @@ function gatedMlp(p: Params, x: Hidden, { family, config }: LanguageModel): Hidd
 
 /** Rows of `model.embed_tokens`; `root` is the checkpoint's root. */
 export function embedTokens(root: Params, config: DecoderConfig, ids: Tensor<'b s', 'i32'>): Hidden {
-  return gather(root.at('model', 'embed_tokens').get('weight', 'v e', { v: config.vocabulary, e: config.hidden }), ids, 'v');
+  return gather(
+    root.at('model', 'embed_tokens').get('weight', 'v e', { v: config.vocabulary, e: config.hidden }),
+    ids,
+    'v',
+  );
 }
 
 /** `model.norm` of the residual stream. */
-export function finalNorm<S extends string>(root: Params, config: DecoderConfig, hidden: Tensor<S, Float>): Tensor<S, Float> {
+export function finalNorm<S extends string>(
+  root: Params,
+  config: DecoderConfig,
+  hidden: Tensor<S, Float>,
+): Tensor<S, Float> {
   return rmsNorm(root.at('model', 'norm'), hidden, { eps: config.eps });
 }
 
 /** Scores of every token of the vocabulary, from normed states whose last axis is `e`. */
 export function logitsOf(root: Params, config: DecoderConfig, normed: Hidden): Tensor<'b s v', Float> {
-  return linear(config.tied ? root.at('model', 'embed_tokens') : root.at('lm_head'), normed, 'v', { size: config.vocabulary, bias: false });
+  return linear(config.tied ? root.at('model', 'embed_tokens') : root.at('lm_head'), normed, 'v', {
+    size: config.vocabulary,
+    bias: false,
+  });
 }
 
 /**
@@ -189,6 +255,7 @@ export function greedyToken(logits: Tensor<'b s v', Float>): Tensor<'b s', 'i32'
 /** Throws `OpabiniaError` for heads that do not divide. */
 export function checkHeads(config: DecoderConfig): DecoderConfig {
   const { heads, keyValueHeads } = config;
-  if (heads % keyValueHeads !== 0) throw new OpabiniaError(`${heads} query heads do not divide among ${keyValueHeads} key heads`, { op: 'config' });
+  if (heads % keyValueHeads !== 0)
+    throw new OpabiniaError(`${heads} query heads do not divide among ${keyValueHeads} key heads`, { op: 'config' });
   return config;
 }

@@ -1,7 +1,32 @@
 // Token by token on the device: prefill of prompts and decode of one token a row, as graphs over the same states.
-import { addSizes, gather, OpabiniaError, rearrange, repeat, slice, trace, type Graph, type Params, type ParamSource, type Size, type Tensor, type Trace } from '../dsl/index.ts';
+import {
+  addSizes,
+  gather,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  slice,
+  trace,
+  type Graph,
+  type Params,
+  type ParamSource,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../dsl/index.ts';
 import { decodeWithVision, type Hidden, type LlmVision } from './cambrian.ts';
-import { decoderLayers, embedTokens, finalNorm, lastStates, logitsOf, openCache, windowMask, type DecoderConfig, type LanguageModel, type Turn } from './decoder.ts';
+import {
+  decoderLayers,
+  embedTokens,
+  finalNorm,
+  lastStates,
+  logitsOf,
+  openCache,
+  windowMask,
+  type DecoderConfig,
+  type LanguageModel,
+  type Turn,
+} from './decoder.ts';
 import { ropeTables, type Angles, type Rope } from './rope.ts';
 import { drawToken, settingCount, type Scores } from './sampling.ts';
 
@@ -38,66 +63,111 @@ export interface GenerationParts {
  * `settings`, `seed` `b`, `seen` `b v`. Outputs: `token` `b`, the first of each answer, and the `logits` it comes from, `b v`.
  * Writes the cache from position 0 and all other states.
  */
-export function prefillGraph(source: ParamSource, model: LanguageModel, sizes: GenerationSizes, parts: GenerationParts = {}): Graph {
+export function prefillGraph(
+  source: ParamSource,
+  model: LanguageModel,
+  sizes: GenerationSizes,
+  parts: GenerationParts = {},
+): Graph {
   checkSizes(model.config, sizes);
   const { config } = model;
   const { batch: b } = sizes;
-  return trace(source, (t) => {
-    const s = t.symbol('s', { upTo: sizes.promptLimit });
-    const ids = t.input('ids', 'b s', { b, s }, 'i32');
-    const length = t.input('length', 'b', { b }, 'i32');
-    const states = openStates(t, config, sizes);
-    const root = parts.root?.(t.params) ?? t.params;
-    const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
-    // Padding stands behind each prompt, where causal attention does not look.
-    const turn: Turn = { angles: promptAngles(t, config.rope, sizes, length, s), length: s, mask: windowMask(t, config, s, s), cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }), inspect: undefined };
-    const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn), vision);
-    const logits = scoresOf(root, model, hidden, s, length.sub(1));
-    const drawn = sizes.draw === 'greedy' ? undefined : {
-      settings: t.input('settings', 'n', { n: settingCount }), seed: t.input('seed', 'b', { b }, 'u32'), seen: t.input('seen', 'b v', { b, v: config.vocabulary }, 'bool'), counter: length,
-    };
-    const token = drawToken(t, logits, drawn);
-    t.update(states.token, token);
-    t.update(states.position, length);
-    t.update(states.length, length);
-    if (drawn !== undefined && states.random !== undefined) {
-      t.update(states.random.settings, drawn.settings);
-      t.update(states.random.seed, drawn.seed);
-      t.update(states.random.seen, withToken(t, drawn.seen, token));
-    }
-    return { token, logits };
-  }, { unread: 'ignore' });
+  return trace(
+    source,
+    (t) => {
+      const s = t.symbol('s', { upTo: sizes.promptLimit });
+      const ids = t.input('ids', 'b s', { b, s }, 'i32');
+      const length = t.input('length', 'b', { b }, 'i32');
+      const states = openStates(t, config, sizes);
+      const root = parts.root?.(t.params) ?? t.params;
+      const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
+      // Padding stands behind each prompt, where causal attention does not look.
+      const turn: Turn = {
+        angles: promptAngles(t, config.rope, sizes, length, s),
+        length: s,
+        mask: windowMask(t, config, s, s),
+        cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }),
+        inspect: undefined,
+      };
+      const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn), vision);
+      const logits = scoresOf(root, model, hidden, s, length.sub(1));
+      const drawn =
+        sizes.draw === 'greedy'
+          ? undefined
+          : {
+              settings: t.input('settings', 'n', { n: settingCount }),
+              seed: t.input('seed', 'b', { b }, 'u32'),
+              seen: t.input('seen', 'b v', { b, v: config.vocabulary }, 'bool'),
+              counter: length,
+            };
+      const token = drawToken(t, logits, drawn);
+      t.update(states.token, token);
+      t.update(states.position, length);
+      t.update(states.length, length);
+      if (drawn !== undefined && states.random !== undefined) {
+        t.update(states.random.settings, drawn.settings);
+        t.update(states.random.seed, drawn.seed);
+        t.update(states.random.seen, withToken(t, drawn.seen, token));
+      }
+      return { token, logits };
+    },
+    { unread: 'ignore' },
+  );
 }
 
 /**
  * One more token for each row: its last one is read from where the step before left it. No inputs; symbol `past`, the tokens in
  * the cache, padding included. Outputs as of prefill.
  */
-export function decodeGraph(source: ParamSource, model: LanguageModel, sizes: GenerationSizes, parts: Pick<GenerationParts, 'root'> = {}): Graph {
+export function decodeGraph(
+  source: ParamSource,
+  model: LanguageModel,
+  sizes: GenerationSizes,
+  parts: Pick<GenerationParts, 'root'> = {},
+): Graph {
   checkSizes(model.config, sizes);
   const { config } = model;
-  return trace(source, (t) => {
-    const past = t.symbol('past', { upTo: sizes.capacity - 1 });
-    const states = openStates(t, config, sizes);
-    const root = parts.root?.(t.params) ?? t.params;
-    const start = embedTokens(root, config, repeat(states.token, 'b -> b s', { s: 1 }));
-    const turn: Turn = { angles: stepAngles(t, config.rope, sizes, states.position), length: 1, mask: stepMask(t, config, sizes, states, past), cache: openCache(t, config, { ...sizes, past, dtype: source.dtype }), inspect: undefined };
-    const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn));
-    const logits = scoresOf(root, model, hidden, 1);
-    const next = states.position.add(1);
-    const token = drawToken(t, logits, states.random === undefined ? undefined : { ...states.random, counter: next });
-    t.update(states.token, token);
-    t.update(states.position, next);
-    if (states.random !== undefined) t.update(states.random.seen, withToken(t, states.random.seen, token));
-    return { token, logits };
-  }, { unread: 'ignore' });
+  return trace(
+    source,
+    (t) => {
+      const past = t.symbol('past', { upTo: sizes.capacity - 1 });
+      const states = openStates(t, config, sizes);
+      const root = parts.root?.(t.params) ?? t.params;
+      const start = embedTokens(root, config, repeat(states.token, 'b -> b s', { s: 1 }));
+      const turn: Turn = {
+        angles: stepAngles(t, config.rope, sizes, states.position),
+        length: 1,
+        mask: stepMask(t, config, sizes, states, past),
+        cache: openCache(t, config, { ...sizes, past, dtype: source.dtype }),
+        inspect: undefined,
+      };
+      const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn));
+      const logits = scoresOf(root, model, hidden, 1);
+      const next = states.position.add(1);
+      const token = drawToken(t, logits, states.random === undefined ? undefined : { ...states.random, counter: next });
+      t.update(states.token, token);
+      t.update(states.position, next);
+      if (states.random !== undefined) t.update(states.random.seen, withToken(t, states.random.seen, token));
+      return { token, logits };
+    },
+    { unread: 'ignore' },
+  );
 }
 
 function checkSizes(config: DecoderConfig, { batch, capacity, promptLimit }: GenerationSizes): void {
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'generation', advice });
-  if (![batch, capacity, promptLimit].every((n) => Number.isInteger(n) && n >= 1)) throw refuse(`batch ${batch}, capacity ${capacity}, promptLimit ${promptLimit}`, 'give whole numbers above 0');
-  if (promptLimit >= capacity) throw refuse(`prompts of up to ${promptLimit} tokens leave no room for an answer in ${capacity}`, 'raise capacity or lower promptLimit');
-  if (capacity > config.maxPositions) throw refuse(`a context of ${capacity} tokens is over the ${config.maxPositions} that the model knows`, `at most ${config.maxPositions}`);
+  if (![batch, capacity, promptLimit].every((n) => Number.isInteger(n) && n >= 1))
+    throw refuse(`batch ${batch}, capacity ${capacity}, promptLimit ${promptLimit}`, 'give whole numbers above 0');
+  if (promptLimit >= capacity)
+    throw refuse(
+      `prompts of up to ${promptLimit} tokens leave no room for an answer in ${capacity}`,
+      'raise capacity or lower promptLimit',
+    );
+  if (capacity > config.maxPositions)
+    throw refuse(
+      `a context of ${capacity} tokens is over the ${config.maxPositions} that the model knows`,
+      `at most ${config.maxPositions}`,
+    );
 }
 
 // ---- states ----------------------------------------------------------------------------------------------------------
@@ -109,13 +179,24 @@ interface States {
   readonly position: Tensor<'b', 'i32'>;
   /** Tokens of each prompt. */
   readonly length: Tensor<'b', 'i32'>;
-  readonly random: { readonly settings: Tensor<'n', 'f32'>; readonly seed: Tensor<'b', 'u32'>; readonly seen: Tensor<'b v', 'bool'> } | undefined;
+  readonly random:
+    | { readonly settings: Tensor<'n', 'f32'>; readonly seed: Tensor<'b', 'u32'>; readonly seen: Tensor<'b v', 'bool'> }
+    | undefined;
 }
 
 function openStates(t: Trace, config: DecoderConfig, { batch: b, draw }: GenerationSizes): States {
   return {
-    token: t.state('token', 'b', { b }, 'i32'), position: t.state('position', 'b', { b }, 'i32'), length: t.state('length', 'b', { b }, 'i32'),
-    random: draw === 'greedy' ? undefined : { settings: t.state('settings', 'n', { n: settingCount }), seed: t.state('seed', 'b', { b }, 'u32'), seen: t.state('seen', 'b v', { b, v: config.vocabulary }, 'bool') },
+    token: t.state('token', 'b', { b }, 'i32'),
+    position: t.state('position', 'b', { b }, 'i32'),
+    length: t.state('length', 'b', { b }, 'i32'),
+    random:
+      draw === 'greedy'
+        ? undefined
+        : {
+            settings: t.state('settings', 'n', { n: settingCount }),
+            seed: t.state('seed', 'b', { b }, 'u32'),
+            seen: t.state('seen', 'b v', { b, v: config.vocabulary }, 'bool'),
+          },
   };
 }
 
@@ -143,12 +224,19 @@ interface Tables {
 function tablesOf(t: Trace, rope: Rope, capacity: number): Tables {
   const positions = Array.from({ length: capacity }, (_, i) => i);
   const long = rope.scaling.kind === 'longrope' && capacity > rope.scaling.original ? rope.scaling.original : undefined;
-  const parts = long === undefined ? [ropeTables(rope, positions)] : [ropeTables(rope, positions, 1), ropeTables(rope, positions, capacity)];
+  const parts =
+    long === undefined
+      ? [ropeTables(rope, positions)]
+      : [ropeTables(rope, positions, 1), ropeTables(rope, positions, capacity)];
   const table = (name: 'cos' | 'sin'): Tensor<'p f', 'f32'> => {
     const values = parts.flatMap((part) => Array.from(part[name]));
     return t.constant(values, 'p f', { p: capacity * parts.length, f: rope.headSize / 2 });
   };
-  return { cos: table('cos'), sin: table('sin'), short: long === undefined ? undefined : { rows: capacity, upTo: long } };
+  return {
+    cos: table('cos'),
+    sin: table('sin'),
+    short: long === undefined ? undefined : { rows: capacity, upTo: long },
+  };
 }
 
 function anglesAt(t: Trace, cos: Tensor<'b s f', 'f32'>, sin: Tensor<'b s f', 'f32'>): Angles {
@@ -157,14 +245,21 @@ function anglesAt(t: Trace, cos: Tensor<'b s f', 'f32'>, sin: Tensor<'b s f', 'f
 }
 
 /** Positions 0 … s − 1 in every row. */
-function promptAngles(t: Trace, rope: Rope, { batch: b, capacity }: GenerationSizes, length: Tensor<'b', 'i32'>, s: Size): Angles {
+function promptAngles(
+  t: Trace,
+  rope: Rope,
+  { batch: b, capacity }: GenerationSizes,
+  length: Tensor<'b', 'i32'>,
+  s: Size,
+): Angles {
   const { cos, sin, short } = tablesOf(t, rope, capacity);
   if (short !== undefined) {
     const from = length.gt(short.upTo).cast('i32').mul(short.rows);
     const row = repeat(t.iota('s', s), 's -> b s', { b }).add(from);
     return anglesAt(t, gather(cos, row, 'p'), gather(sin, row, 'p'));
   }
-  const first = (table: Tensor<'p f', 'f32'>) => repeat(rearrange(slice(table, 'p', { size: s }), 'p f -> s=(p) f'), 's f -> b s f', { b });
+  const first = (table: Tensor<'p f', 'f32'>) =>
+    repeat(rearrange(slice(table, 'p', { size: s }), 'p f -> s=(p) f'), 's f -> b s f', { b });
   return anglesAt(t, first(cos), first(sin));
 }
 
@@ -176,7 +271,13 @@ function stepAngles(t: Trace, rope: Rope, { capacity }: GenerationSizes, positio
 }
 
 /** Keys that the newest token may look at: no padding, which stands between a prompt and its answer, and none before its window. */
-function stepMask(t: Trace, config: DecoderConfig, { batch: b, capacity }: GenerationSizes, { length, position }: States, past: Size): Tensor<'b t', 'bool'> | undefined {
+function stepMask(
+  t: Trace,
+  config: DecoderConfig,
+  { batch: b, capacity }: GenerationSizes,
+  { length, position }: States,
+  past: Size,
+): Tensor<'b t', 'bool'> | undefined {
   const window = config.window !== undefined && config.window < capacity ? config.window : undefined;
   if (b === 1 && window === undefined) return undefined;
   const key = repeat(t.iota('t', addSizes(past, 1)), 't -> b t', { b });

@@ -9,7 +9,8 @@ export class HubConfig implements ConfigReader {
 
   /** `name` says in errors which config it is. Throws `OpabiniaError` when `json` is no object. */
   constructor(json: unknown, name: string) {
-    if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new OpabiniaError(`the config of ${name} is no JSON object`, { op: 'config' });
+    if (typeof json !== 'object' || json === null || Array.isArray(json))
+      throw new OpabiniaError(`the config of ${name} is no JSON object`, { op: 'config' });
     this.#fields = new Map(Object.entries(json));
     this.#name = name;
   }
@@ -45,7 +46,11 @@ export class HubConfig implements ConfigReader {
 
   numbers(key: string): readonly number[] {
     const value = this.#field(key);
-    if (Array.isArray(value) && value.every((item): item is number => typeof item === 'number' && Number.isFinite(item))) return value;
+    if (
+      Array.isArray(value) &&
+      value.every((item): item is number => typeof item === 'number' && Number.isFinite(item))
+    )
+      return value;
     throw this.wrong(key, 'is no list of numbers');
   }
 
@@ -57,9 +62,13 @@ export class HubConfig implements ConfigReader {
 
   /** An error about one field. */
   wrong(key: string, what: string, advice?: string): OpabiniaError {
-    if (this.has(key) || advice !== undefined) return new OpabiniaError(`'${key}' in the config of ${this.#name} ${what}`, { op: 'config', advice });
+    if (this.has(key) || advice !== undefined)
+      return new OpabiniaError(`'${key}' in the config of ${this.#name} ${what}`, { op: 'config', advice });
     const present = [...this.#fields.keys()].filter((name) => name !== key);
-    return new OpabiniaError(`the config of ${this.#name} has no '${key}'`, { op: 'config', advice: present.length === 0 ? 'it is empty' : `the nearest fields are ${nearestNames(key, present).join(', ')}` });
+    return new OpabiniaError(`the config of ${this.#name} has no '${key}'`, {
+      op: 'config',
+      advice: present.length === 0 ? 'it is empty' : `the nearest fields are ${nearestNames(key, present).join(', ')}`,
+    });
   }
 
   #field(key: string): unknown {

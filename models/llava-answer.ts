@@ -11,7 +11,13 @@ export interface LlavaAnswerSizes extends GenerationSizes {
 
 /** Most views that one picture can have: one in LLaVA-1.5, in LLaVA-NeXT the whole and the tiles of the largest canvas. */
 export function mostViews({ type, canvases, vision: { image } }: LlavaConfig): number {
-  return type === 'llava' ? 1 : 1 + canvases.reduce((most, [height, width]) => Math.max(most, Math.ceil(height / image) * Math.ceil(width / image)), 1);
+  return type === 'llava'
+    ? 1
+    : 1 +
+        canvases.reduce(
+          (most, [height, width]) => Math.max(most, Math.ceil(height / image) * Math.ceil(width / image)),
+          1,
+        );
 }
 
 /** `prefillGraph` with pictures: one more input, `slots` `b s` (`layOutPrompts`). */
@@ -20,7 +26,17 @@ export function llavaAnswerPrefillGraph(source: ParamSource, config: LlavaConfig
     ...rooted(source),
     look: (t, ids) => {
       const slots = t.input('slots', 'b s', { b: sizes.batch, s: ids.sizeOf('s') }, 'i32');
-      return { start: embedPrompts(t.params, llavaNames(source), config, openTokens(t, config, sizes, source.dtype), ids, slots), vision: undefined };
+      return {
+        start: embedPrompts(
+          t.params,
+          llavaNames(source),
+          config,
+          openTokens(t, config, sizes, source.dtype),
+          ids,
+          slots,
+        ),
+        vision: undefined,
+      };
     },
   });
 }

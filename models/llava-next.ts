@@ -37,19 +37,37 @@ export function anyresLayout(picture: PictureSize, options: AnyresOptions): Anyr
   checkPicture(picture);
   const canvas = bestCanvas(picture, options.canvases);
   const [rows, columns] = [canvas[0] / tile, canvas[1] / tile];
-  if (!Number.isInteger(rows) || !Number.isInteger(columns)) throw new OpabiniaError(`a canvas of ${canvas[0]} × ${canvas[1]} does not divide into tiles of ${tile}`, { op: 'anyres', advice: 'image_grid_pinpoints are multiples of the picture size of the tower' });
+  if (!Number.isInteger(rows) || !Number.isInteger(columns))
+    throw new OpabiniaError(`a canvas of ${canvas[0]} × ${canvas[1]} does not divide into tiles of ${tile}`, {
+      op: 'anyres',
+      advice: 'image_grid_pinpoints are multiples of the picture size of the tower',
+    });
   const area = unpadded(picture, [rows * side, columns * side]);
   if (area.height === 0 || area.width === 0) throw extreme(picture, area.height === 0 ? columns * side : rows * side);
-  return { canvas, tiles: [rows, columns], side, area, views: 1 + rows * columns, tokens: side * side + area.height * (area.width + 1) };
+  return {
+    canvas,
+    tiles: [rows, columns],
+    side,
+    area,
+    views: 1 + rows * columns,
+    tokens: side * side + area.height * (area.width + 1),
+  };
 }
 
 function checkPicture({ width, height }: PictureSize): void {
-  if (![width, height].every((n) => Number.isSafeInteger(n) && n > 0)) throw new OpabiniaError(`a picture of ${width} × ${height} is none`, { op: 'anyres', advice: 'give positive whole numbers' });
+  if (![width, height].every((n) => Number.isSafeInteger(n) && n > 0))
+    throw new OpabiniaError(`a picture of ${width} × ${height} is none`, {
+      op: 'anyres',
+      advice: 'give positive whole numbers',
+    });
 }
 
 function extreme({ width, height }: PictureSize, limit: number): OpabiniaError {
   const ratio = Math.max(width, height) / Math.min(width, height);
-  return new OpabiniaError(`a picture of ${width} × ${height} is ${ratio.toFixed(1)} times as long as it is ${width > height ? 'high' : 'wide'}: no token of its tiles would show it`, { op: 'anyres', advice: `crop it to at most ${limit} times` });
+  return new OpabiniaError(
+    `a picture of ${width} × ${height} is ${ratio.toFixed(1)} times as long as it is ${width > height ? 'high' : 'wide'}: no token of its tiles would show it`,
+    { op: 'anyres', advice: `crop it to at most ${limit} times` },
+  );
 }
 
 /**
@@ -62,9 +80,14 @@ export function bestCanvas({ width, height }: PictureSize, canvases: readonly Ca
     const scale = Math.min(canvas[1] / width, canvas[0] / height);
     const kept = Math.min(Math.trunc(width * scale) * Math.trunc(height * scale), width * height);
     const wasted = canvas[0] * canvas[1] - kept;
-    if (best === undefined || kept > best.kept || (kept === best.kept && wasted < best.wasted)) best = { canvas, kept, wasted };
+    if (best === undefined || kept > best.kept || (kept === best.kept && wasted < best.wasted))
+      best = { canvas, kept, wasted };
   }
-  if (best === undefined) throw new OpabiniaError('there is no canvas to put a picture on', { op: 'anyres', advice: 'the config must have image_grid_pinpoints' });
+  if (best === undefined)
+    throw new OpabiniaError('there is no canvas to put a picture on', {
+      op: 'anyres',
+      advice: 'the config must have image_grid_pinpoints',
+    });
   return best.canvas;
 }
 
@@ -112,10 +135,17 @@ export interface PackOptions {
  * The tokens of one picture from those of its views, put together in the graph: for LLaVA-OneVision, whose tokens may be resized, and
  * where all pictures have one size. Otherwise `anyresSlots` serves every size with one graph.
  */
-export function packViews(views: Tensor<'v h w e', Float>, newline: Tensor<'e', Float>, { layout, limit }: PackOptions): Tensor<'s e', Float> {
+export function packViews(
+  views: Tensor<'v h w e', Float>,
+  newline: Tensor<'e', Float>,
+  { layout, limit }: PackOptions,
+): Tensor<'s e', Float> {
   const base = rearrange(views.at('v', 0), 'h w e -> s=(h w) e');
   if (layout === undefined) return concat([base, repeat(newline, 'e -> s e', { s: 1 })], 's');
-  const whole = rearrange(slice(views, 'v', { start: 1 }), '(y x) h=(i) w=(j) e -> h=(y i) w=(x j) e', { y: layout.tiles[0], x: layout.tiles[1] });
+  const whole = rearrange(slice(views, 'v', { start: 1 }), '(y x) h=(i) w=(j) e -> h=(y i) w=(x j) e', {
+    y: layout.tiles[0],
+    x: layout.tiles[1],
+  });
   const area = cropGrid(repeat(whole, 'h w e -> b h w e', { b: 1 }), layout.area);
   const small = limit === undefined ? undefined : shrunk(layout.area, limit * views.size('h') * views.size('w'));
   const map = small === undefined ? area : resize(area, { height: small[0], width: small[1], mode: 'bilinear' });

@@ -7,11 +7,19 @@ export type ShapeEntry = readonly [path: string, shape: readonly number[]];
 
 /** A linear map or a convolution: `weight` with the output axis first, and `bias`. */
 export function affineShapes(path: string, weight: readonly number[], bias = true): readonly ShapeEntry[] {
-  return bias ? [[`${path}.weight`, weight], [`${path}.bias`, weight.slice(0, 1)]] : [[`${path}.weight`, weight]];
+  return bias
+    ? [
+        [`${path}.weight`, weight],
+        [`${path}.bias`, weight.slice(0, 1)],
+      ]
+    : [[`${path}.weight`, weight]];
 }
 
 export function normShapes(path: string, width: number): readonly ShapeEntry[] {
-  return [[`${path}.weight`, [width]], [`${path}.bias`, [width]]];
+  return [
+    [`${path}.weight`, [width]],
+    [`${path}.bias`, [width]],
+  ];
 }
 
 /** The two maps of an MLP of `c` channels, `hidden` inside: `fc1` and `fc2`. */
@@ -36,5 +44,10 @@ export function countParameters(shapes: Shapes): number {
 
 /** Parameters of these names and shapes, with values from another source, e.g. `randomParams`. */
 export function shapedParams(shapes: Shapes, values: ParamSource): ParamSource {
-  return { dtype: values.dtype, shape: (path) => shapes.get(path), names: () => shapes.keys(), read: (path, shape) => values.read(path, shape) };
+  return {
+    dtype: values.dtype,
+    shape: (path) => shapes.get(path),
+    names: () => shapes.keys(),
+    read: (path, shape) => values.read(path, shape),
+  };
 }

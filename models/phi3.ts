@@ -9,7 +9,11 @@ const family: DecoderFamily = {
   queryKeyValue: (p, x, { heads, keyValueHeads, headSize, attentionBias: bias }) => {
     const [wide, narrow] = [heads * headSize, keyValueHeads * headSize];
     const all = linear(p.at('qkv_proj'), x, 'o', { size: wide + 2 * narrow, bias });
-    return { query: slice(all, 'o', { size: wide }), key: slice(all, 'o', { start: wide, size: narrow }), value: slice(all, 'o', { start: wide + narrow, size: narrow }) };
+    return {
+      query: slice(all, 'o', { size: wide }),
+      key: slice(all, 'o', { start: wide, size: narrow }),
+      value: slice(all, 'o', { start: wide + narrow, size: narrow }),
+    };
   },
   gateUp: (p, x, { intermediate: size, mlpBias: bias }) => {
     const both = linear(p.at('gate_up_proj'), x, 'o', { size: 2 * size, bias });
@@ -33,11 +37,30 @@ export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
   if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
   const rotary = config.number('partial_rotary_factor', 1);
   if (rotary !== 1) throw config.wrong('partial_rotary_factor', `is ${rotary}`, 'Phi-3 rotates whole heads');
-  const window = config.has('sliding_window') ? config.count('sliding_window') + (options.window === 'older' ? 1 : 0) : undefined;
-  return { family, config: checkHeads({ ...decoderSizes(config, 1e-5, 4096), attentionBias: false, mlpBias: false, window }) };
+  const window = config.has('sliding_window')
+    ? config.count('sliding_window') + (options.window === 'older' ? 1 : 0)
+    : undefined;
+  return {
+    family,
+    config: checkHeads({ ...decoderSizes(config, 1e-5, 4096), attentionBias: false, mlpBias: false, window }),
+  };
 }
 
 /** Fields of the released `config.json`. */
 export const phi3Configs = {
-  'Phi-3-mini-4k-instruct': { model_type: 'phi3', hidden_size: 3072, intermediate_size: 8192, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 32, vocab_size: 32064, rope_theta: 10000, rms_norm_eps: 1e-5, max_position_embeddings: 4096, original_max_position_embeddings: 4096, sliding_window: 2047, tie_word_embeddings: false },
+  'Phi-3-mini-4k-instruct': {
+    model_type: 'phi3',
+    hidden_size: 3072,
+    intermediate_size: 8192,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+    vocab_size: 32064,
+    rope_theta: 10000,
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: 4096,
+    original_max_position_embeddings: 4096,
+    sliding_window: 2047,
+    tie_word_embeddings: false,
+  },
 } as const;

@@ -1,5 +1,17 @@
 // Choosing the next token on the device: penalty, temperature, top-k, top-p and a seeded draw, from scores to a token's id.
-import { argmax, exp, log, reduce, repeat, shiftRight, where, xor, type Float, type Tensor, type Trace } from '../dsl/index.ts';
+import {
+  argmax,
+  exp,
+  log,
+  reduce,
+  repeat,
+  shiftRight,
+  where,
+  xor,
+  type Float,
+  type Tensor,
+  type Trace,
+} from '../dsl/index.ts';
 
 /** Scores of the vocabulary, a row each. */
 export type Scores = Tensor<'b v', Float>;
@@ -31,7 +43,12 @@ export interface SamplingOptions {
 export const settingCount = 4;
 
 /** The settings as the graph reads them. */
-export function samplingSettings({ temperature = 0, topK, topP = 1, repetitionPenalty = 1 }: SamplingOptions): Float32Array {
+export function samplingSettings({
+  temperature = 0,
+  topK,
+  topP = 1,
+  repetitionPenalty = 1,
+}: SamplingOptions): Float32Array {
   // More than any vocabulary: everything is kept.
   return Float32Array.of(temperature, topK ?? 2 ** 30, topP, repetitionPenalty);
 }
@@ -48,7 +65,8 @@ export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: SamplingOpt
 export function drawToken(t: Trace, scores: Scores, draw: Draw | undefined): Tensor<'b', 'i32'> {
   if (draw === undefined) return argmax(scores, 'v');
   const [temperature, topK, topP, penalty] = [0, 1, 2, 3].map((at) => draw.settings.at('n', at));
-  if (temperature === undefined || topK === undefined || topP === undefined || penalty === undefined) throw new TypeError('four settings');
+  if (temperature === undefined || topK === undefined || topP === undefined || penalty === undefined)
+    throw new TypeError('four settings');
   const plain = scores.cast('f32');
   const penalised = where(draw.seen, where(plain.gt(0), plain.div(penalty), plain.mul(penalty)), plain);
   const random = temperature.gt(0);
@@ -75,7 +93,12 @@ const rounds = 7;
  * holds scores with the highest at 0; without weights elements are counted. A search with 16 thresholds at a time: no sorting, and
  * the same work for every `wanted`.
  */
-function keepHighest(t: Trace, below: Tensor<'b v', 'f32'>, weights: Tensor<'b v', 'f32'> | undefined, wanted: Tensor<'', 'f32'> | Tensor<'b', 'f32'>): Tensor<'b v', 'bool'> {
+function keepHighest(
+  t: Trace,
+  below: Tensor<'b v', 'f32'>,
+  weights: Tensor<'b v', 'f32'> | undefined,
+  wanted: Tensor<'', 'f32'> | Tensor<'b', 'f32'>,
+): Tensor<'b v', 'bool'> {
   const b = below.sizeOf('b');
   const step = repeat(t.iota('j', ways).cast('f32'), 'j -> b j', { b });
   const each = repeat(below, 'b v -> b j v', { j: ways });
@@ -97,8 +120,15 @@ function gumbel(t: Trace, scores: Scores, { seed, counter }: Draw): Tensor<'b v'
   const key = pcg(xor(pcg(seed), counter.cast('u32')));
   const bits = pcg(xor(repeat(key, 'b -> b v', { v }), pcg(t.iota('v', v).cast('u32'))));
   // 23 bits in the middle of their interval: u is never 0 and never 1.
-  const uniform = shiftRight(bits, 9).cast('f32').mul(2 ** -23).add(2 ** -24);
-  return log(log(uniform).neg().max(2 ** -25)).neg();
+  const uniform = shiftRight(bits, 9)
+    .cast('f32')
+    .mul(2 ** -23)
+    .add(2 ** -24);
+  return log(
+    log(uniform)
+      .neg()
+      .max(2 ** -25),
+  ).neg();
 }
 
 /** PCG-RXS-M-XS as a hash of 32 bits, a bijection (Jarzynski and Olano 2020, Hash Functions for GPU Rendering). */

@@ -31,10 +31,19 @@ export const clipStd: Rgb = [0.26862954, 0.26130258, 0.27577711];
  * A convolution whose stride is its kernel: each patch of the picture is one output. Pixels beyond the last whole patch are dropped.
  * `weight` is `o i kh kw` at p. Throws `OpabiniaError` for a picture smaller than a patch.
  */
-export function patchConv(p: Params, x: Pixels, options: { readonly patch: number; readonly size: number; readonly bias?: boolean }): FeatureMap {
+export function patchConv(
+  p: Params,
+  x: Pixels,
+  options: { readonly patch: number; readonly size: number; readonly bias?: boolean },
+): FeatureMap {
   const { patch, size, bias = true } = options;
   const grid = gridOf(x, patch);
-  if (grid[0] === 0 || grid[1] === 0) throw new OpabiniaError(`a picture of ${x.size('h')} × ${x.size('w')} has no whole patch of ${patch} × ${patch}`, { op: 'patchConv', path: p.path, advice: 'give larger pictures' });
+  if (grid[0] === 0 || grid[1] === 0)
+    throw new OpabiniaError(`a picture of ${x.size('h')} × ${x.size('w')} has no whole patch of ${patch} × ${patch}`, {
+      op: 'patchConv',
+      path: p.path,
+      advice: 'give larger pictures',
+    });
   // A whole number of patches makes the windows a plain view, so that this is one product of matrices.
   const whole = slice(slice(x, 'h', { size: grid[0] * patch }), 'w', { size: grid[1] * patch });
   return conv2d(p, whole, { out: 'c', size, kernel: patch, stride: patch, bias });

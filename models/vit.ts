@@ -1,5 +1,19 @@
 // The vision transformer (arXiv 2010.11929) that CLIP, SigLIP and DINOv2 share: tokens with positions, pre-norm blocks, taps of features.
-import { attention, concat, gelu, layerNorm, linear, OpabiniaError, rearrange, repeat, resize, slice, type Float, type Params, type Tensor } from '../dsl/index.ts';
+import {
+  attention,
+  concat,
+  gelu,
+  layerNorm,
+  linear,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  resize,
+  slice,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../dsl/index.ts';
 import type { Gelu } from './config-reader.ts';
 import type { FeatureMap } from './connectors/regions.ts';
 import { onGrid, type Grid } from './tower.ts';
@@ -47,12 +61,25 @@ export interface PositionOptions {
  * the original code, by which a picture that is not square is resampled even where its grid is the native one. Class rows stay.
  */
 export function positionsFor(table: Positions, options: PositionOptions): Positions {
-  const { classTokens, grid: [height, width], picture, by = 'sizes' } = options;
+  const {
+    classTokens,
+    grid: [height, width],
+    picture,
+    by = 'sizes',
+  } = options;
   const side = Math.sqrt(table.size('n') - classTokens);
-  if (!Number.isInteger(side)) throw new OpabiniaError(`${table.size('n')} positions, ${classTokens} of them a class token's, are no square grid`, { op: 'positionsFor', path: table.node.origin.path, advice: 'the checkpoint and the config may belong to different models' });
+  if (!Number.isInteger(side))
+    throw new OpabiniaError(
+      `${table.size('n')} positions, ${classTokens} of them a class token's, are no square grid`,
+      {
+        op: 'positionsFor',
+        path: table.node.origin.path,
+        advice: 'the checkpoint and the config may belong to different models',
+      },
+    );
   if (height * width === side * side && picture[0] === picture[1]) return table;
   const native = rearrange(slice(table, 'n', { start: classTokens }), '(h w) c -> h w c', { h: side });
-  const factors = by === 'sizes' ? undefined : [(height + by.offset) / side, (width + by.offset) / side] as const;
+  const factors = by === 'sizes' ? undefined : ([(height + by.offset) / side, (width + by.offset) / side] as const);
   const resized = rearrange(resize(native, { height, width, mode: 'bicubic', factors }), 'h w c -> n=(h w) c');
   return classTokens === 0 ? resized : concat([slice(table, 'n', { size: classTokens }), resized], 'n');
 }
@@ -104,7 +131,8 @@ type Heads = Tensor<'b n h d', Float>;
 function queryKeyValue({ qkv, qkvBias: bias }: BlockParts, x: Tokens, heads: number): readonly [Heads, Heads, Heads] {
   const width = x.size('c');
   if ('query' in qkv) {
-    const one = (p: Params) => rearrange(linear(p, x, 'c', { size: width, bias }), 'b n (h d) -> b n h d', { h: heads });
+    const one = (p: Params) =>
+      rearrange(linear(p, x, 'c', { size: width, bias }), 'b n (h d) -> b n h d', { h: heads });
     return [one(qkv.query), one(qkv.key), one(qkv.value)];
   }
   const all = rearrange(linear(qkv, x, 'c', { size: 3 * width, bias }), 'b n (s h d) -> s b n h d', { s: 3, h: heads });
@@ -112,7 +140,12 @@ function queryKeyValue({ qkv, qkvBias: bias }: BlockParts, x: Tokens, heads: num
 }
 
 /** Linear, GELU, Linear. */
-export function geluMlp(p: { readonly up: Params; readonly down: Params }, x: Tokens, hidden: number, form: Gelu): Tokens {
+export function geluMlp(
+  p: { readonly up: Params; readonly down: Params },
+  x: Tokens,
+  hidden: number,
+  form: Gelu,
+): Tokens {
   return linear(p.down, gelu(linear(p.up, x, 'f', { size: hidden }), form), 'c', { size: x.size('c') });
 }
 
@@ -131,7 +164,11 @@ export interface Encoded {
 }
 
 /** `x` and what each block makes of it, in order. */
-export function throughBlocks(x: Tokens, layers: number, block: (x: Tokens, index: number) => Tokens): readonly [Tokens, ...Tokens[]] {
+export function throughBlocks(
+  x: Tokens,
+  layers: number,
+  block: (x: Tokens, index: number) => Tokens,
+): readonly [Tokens, ...Tokens[]] {
   const hidden: [Tokens, ...Tokens[]] = [x];
   let stream = x;
   for (let i = 0; i < layers; i++) {
@@ -156,17 +193,27 @@ export function hiddenState(encoded: Encoded, layer: number): Tokens {
   const state = encoded.hidden.at(layer);
   if (state !== undefined) return state;
   const count = encoded.hidden.length;
-  throw new OpabiniaError(`there is no hidden state ${layer}: there are ${count}`, { op: 'hiddenState', advice: `from ${-count} to ${count - 1}` });
+  throw new OpabiniaError(`there is no hidden state ${layer}: there are ${count}`, {
+    op: 'hiddenState',
+    advice: `from ${-count} to ${count - 1}`,
+  });
 }
 
 /** The patch tokens as a map, class tokens dropped, on the wanted grid. */
 export function patchMap(tokens: Tokens, encoded: Encoded, grid?: Grid): FeatureMap {
-  const map = rearrange(slice(tokens, 'n', { start: encoded.classTokens }), 'b (h w) c -> b h w c', { h: encoded.grid[0], w: encoded.grid[1] });
+  const map = rearrange(slice(tokens, 'n', { start: encoded.classTokens }), 'b (h w) c -> b h w c', {
+    h: encoded.grid[0],
+    w: encoded.grid[1],
+  });
   return onGrid(map, grid);
 }
 
 /** The class token, for connectors that want it besides the map. Throws `OpabiniaError` for a tower that has none. */
 export function classTokenOf(tokens: Tokens, encoded: Encoded): Tensor<'b c', Float> {
-  if (encoded.classTokens === 0) throw new OpabiniaError('this tower has no class token', { op: 'classTokenOf', advice: 'take the mean of its map' });
+  if (encoded.classTokens === 0)
+    throw new OpabiniaError('this tower has no class token', {
+      op: 'classTokenOf',
+      advice: 'take the mean of its map',
+    });
   return tokens.at('n', 0);
 }

@@ -73,7 +73,8 @@ export class AnswerText {
 function heldBack(text: string, stop: readonly string[]): number {
   let most = 0;
   for (const end of stop) {
-    for (let length = Math.min(text.length, end.length - 1); length > most; length--) if (text.endsWith(end.slice(0, length))) most = length;
+    for (let length = Math.min(text.length, end.length - 1); length > most; length--)
+      if (text.endsWith(end.slice(0, length))) most = length;
   }
   return most;
 }

@@ -10,14 +10,21 @@ export interface RenderRequest {
   readonly limit: number;
 }
 
-export type RenderReply = { readonly kind: 'ready' } | { readonly kind: 'text'; readonly text: string } | { readonly kind: 'refused'; readonly what: string };
+export type RenderReply =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'refused'; readonly what: string };
 
 const reply = (message: RenderReply): void => parentPort?.postMessage(message);
 
 parentPort?.once('message', ({ template, context, limit }: RenderRequest) => {
   try {
     const text = new Template(template).render({ ...context });
-    reply(text.length > limit ? { kind: 'refused', what: `gives ${text.length} characters; at most ${limit} are accepted` } : { kind: 'text', text });
+    reply(
+      text.length > limit
+        ? { kind: 'refused', what: `gives ${text.length} characters; at most ${limit} are accepted` }
+        : { kind: 'text', text },
+    );
   } catch (error) {
     reply({ kind: 'refused', what: `fails: ${error instanceof Error ? error.message : String(error)}` });
   }

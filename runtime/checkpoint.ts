@@ -5,7 +5,14 @@ import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import type { DType, ParamSource } from '../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
 import { leadsOut } from './links.ts';
-import { openSafetensors, storedBytes, type SafetensorsFile, type SafetensorsOptions, type StoredDType, type StoredTensor } from './safetensors.ts';
+import {
+  openSafetensors,
+  storedBytes,
+  type SafetensorsFile,
+  type SafetensorsOptions,
+  type StoredDType,
+  type StoredTensor,
+} from './safetensors.ts';
 import { decodeAsF32, decodeStored, type StoredArray } from './stored-values.ts';
 
 export interface CheckpointOptions extends SafetensorsOptions {
@@ -25,7 +32,13 @@ export interface Checkpoint extends ParamSource {
   /** `count` values of a tensor from element `start` on: for tensors that are too large to be held twice. */
   part(path: string, shape: readonly number[], start: number, count: number): Float32Array;
   /** The same as they are stored; undefined when the tensor has another dtype. */
-  storedPart(path: string, shape: readonly number[], dtype: DType, start: number, count: number): Uint8Array | undefined;
+  storedPart(
+    path: string,
+    shape: readonly number[],
+    dtype: DType,
+    start: number,
+    count: number,
+  ): Uint8Array | undefined;
   /** Raw bytes of one tensor, from byte `offset` of it: for weights that are streamed. */
   readInto(name: string, target: Uint8Array, offset?: number): void;
   close(): void;
@@ -43,21 +56,36 @@ export function openCheckpoint(path: string, options: CheckpointOptions = {}): C
   const file = resolveFile(path);
   if (file.endsWith('.json')) return openSharded(file, options);
   const single = openSafetensors(file, options);
-  return checkpoint(file, single.metadata, new Map([...single.tensors.keys()].map((name) => [name, single])), [single], options);
+  return checkpoint(
+    file,
+    single.metadata,
+    new Map([...single.tensors.keys()].map((name) => [name, single])),
+    [single],
+    options,
+  );
 }
 
 function resolveFile(path: string): string {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) throw new OpabiniaError(`'${path}' does not exist`, { op: 'openCheckpoint', advice: 'check the path' });
+  if (found === undefined)
+    throw new OpabiniaError(`'${path}' does not exist`, { op: 'openCheckpoint', advice: 'check the path' });
   if (!found.isDirectory()) return path;
   const candidates = ['model.safetensors', 'model.safetensors.index.json'].map((name) => join(path, name));
   const chosen = candidates.find((candidate) => existsSync(candidate));
   if (chosen !== undefined) return chosen;
-  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth'].find((name) => existsSync(join(path, name)));
-  throw new OpabiniaError(`'${path}' holds no model.safetensors and no model.safetensors.index.json${pickled === undefined ? '' : `, only ${pickled}`}`, {
-    op: 'openCheckpoint',
-    advice: pickled === undefined ? 'give a Hugging Face model directory or a .safetensors file' : 'a pickle can run code and is never read; convert it with save_pretrained(…, safe_serialization=True)',
-  });
+  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth'].find((name) =>
+    existsSync(join(path, name)),
+  );
+  throw new OpabiniaError(
+    `'${path}' holds no model.safetensors and no model.safetensors.index.json${pickled === undefined ? '' : `, only ${pickled}`}`,
+    {
+      op: 'openCheckpoint',
+      advice:
+        pickled === undefined
+          ? 'give a Hugging Face model directory or a .safetensors file'
+          : 'a pickle can run code and is never read; convert it with save_pretrained(…, safe_serialization=True)',
+    },
+  );
 }
 
 function openSharded(path: string, options: CheckpointOptions): Checkpoint {
@@ -68,7 +96,8 @@ function openSharded(path: string, options: CheckpointOptions): Checkpoint {
     const fileOf = new Map<string, SafetensorsFile>();
     for (const [name, shard] of shardOf) {
       const file = opened.get(shard);
-      if (file === undefined || !file.tensors.has(name)) throw refuseIndex(path, `says '${name}' is in ${shard}, which has no such tensor`);
+      if (file === undefined || !file.tensors.has(name))
+        throw refuseIndex(path, `says '${name}' is in ${shard}, which has no such tensor`);
       fileOf.set(name, file);
     }
     checkShards(path, opened, shardOf, totalBytes);
@@ -81,22 +110,35 @@ function openSharded(path: string, options: CheckpointOptions): Checkpoint {
 }
 
 /** Nothing in a shard that the index does not know, and the total that the index declares. */
-function checkShards(path: string, opened: ReadonlyMap<string, SafetensorsFile>, shardOf: ReadonlyMap<string, string>, totalBytes: number | undefined): void {
+function checkShards(
+  path: string,
+  opened: ReadonlyMap<string, SafetensorsFile>,
+  shardOf: ReadonlyMap<string, string>,
+  totalBytes: number | undefined,
+): void {
   let sum = 0;
   for (const [shard, file] of opened) {
     for (const tensor of file.tensors.values()) {
-      if (shardOf.get(tensor.name) !== shard) throw refuseIndex(path, `does not say that '${tensor.name}' is in ${shard}`);
+      if (shardOf.get(tensor.name) !== shard)
+        throw refuseIndex(path, `does not say that '${tensor.name}' is in ${shard}`);
       sum += tensor.bytes;
     }
   }
-  if (totalBytes !== undefined && totalBytes !== sum) throw refuseIndex(path, `declares ${totalBytes} bytes in all, but the shards hold ${sum}`);
+  if (totalBytes !== undefined && totalBytes !== sum)
+    throw refuseIndex(path, `declares ${totalBytes} bytes in all, but the shards hold ${sum}`);
 }
 
 function refuseIndex(path: string, what: string): OpabiniaError {
-  return new OpabiniaError(`${path} ${what}`, { op: 'openCheckpoint', advice: 'the index and its shards do not belong together; get all of them again from one revision' });
+  return new OpabiniaError(`${path} ${what}`, {
+    op: 'openCheckpoint',
+    advice: 'the index and its shards do not belong together; get all of them again from one revision',
+  });
 }
 
-function readIndex(path: string): { readonly shardOf: ReadonlyMap<string, string>; readonly totalBytes: number | undefined } {
+function readIndex(path: string): {
+  readonly shardOf: ReadonlyMap<string, string>;
+  readonly totalBytes: number | undefined;
+} {
   const size = statSync(path).size;
   if (size > indexLimit) throw refuseIndex(path, `has ${size} bytes; at most ${indexLimit} are accepted`);
   let text: string;
@@ -110,13 +152,19 @@ function readIndex(path: string): { readonly shardOf: ReadonlyMap<string, string
   if (!(root instanceof Map) || !(map instanceof Map)) throw refuseIndex(path, 'has no weight_map');
   const shardOf = new Map<string, string>();
   for (const [name, shard] of map as ReadonlyMap<string, Json>) {
-    if (typeof shard !== 'string' || !shardName.test(shard) || shard.includes('..')) throw refuseIndex(path, `puts '${name.slice(0, 200)}' into ${JSON.stringify(shard).slice(0, 80)}, which is no shard name`);
+    if (typeof shard !== 'string' || !shardName.test(shard) || shard.includes('..'))
+      throw refuseIndex(
+        path,
+        `puts '${name.slice(0, 200)}' into ${JSON.stringify(shard).slice(0, 80)}, which is no shard name`,
+      );
     shardOf.set(name, shard);
   }
-  if (shardOf.size > maxNames) throw refuseIndex(path, `names ${shardOf.size} tensors; at most ${maxNames} are accepted`);
+  if (shardOf.size > maxNames)
+    throw refuseIndex(path, `names ${shardOf.size} tensors; at most ${maxNames} are accepted`);
   const metadata = (root as ReadonlyMap<string, Json>).get('metadata');
   const total = metadata instanceof Map ? (metadata as ReadonlyMap<string, Json>).get('total_size') : undefined;
-  if (total !== undefined && typeof total !== 'number') throw refuseIndex(path, 'has a total_size that is not a number');
+  if (total !== undefined && typeof total !== 'number')
+    throw refuseIndex(path, 'has a total_size that is not a number');
   return { shardOf, totalBytes: total };
 }
 
@@ -125,7 +173,8 @@ function shardPath(index: string, shard: string): string {
   const directory = dirname(index);
   const path = join(directory, shard);
   if (!existsSync(path)) throw refuseIndex(index, `names the shard ${shard}, which is missing`);
-  if (leadsOut(directory, path)) throw refuseIndex(index, `names the shard ${shard}, a link that leads out of its directory`);
+  if (leadsOut(directory, path))
+    throw refuseIndex(index, `names the shard ${shard}, a link that leads out of its directory`);
   return path;
 }
 
@@ -134,7 +183,13 @@ function graphDType(dtype: StoredDType | undefined): DType | undefined {
   return dtype === 'F16' ? 'f16' : dtype === 'BF16' ? 'bf16' : dtype === 'F32' ? 'f32' : undefined;
 }
 
-function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf: ReadonlyMap<string, SafetensorsFile>, files: readonly SafetensorsFile[], options: CheckpointOptions): Checkpoint {
+function checkpoint(
+  path: string,
+  metadata: ReadonlyMap<string, string>,
+  fileOf: ReadonlyMap<string, SafetensorsFile>,
+  files: readonly SafetensorsFile[],
+  options: CheckpointOptions,
+): Checkpoint {
   const prefix = options.prefix ?? '';
   const stored = new Map<string, StoredTensor>();
   for (const [name, file] of fileOf) {
@@ -144,7 +199,10 @@ function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf:
   const find = (name: string): { readonly file: SafetensorsFile; readonly tensor: StoredTensor } => {
     const [file, tensor] = [fileOf.get(name), stored.get(name)];
     if (file !== undefined && tensor !== undefined) return { file, tensor };
-    throw new OpabiniaError(`${path} has no tensor '${name}'`, { op: 'checkpoint', advice: `the nearest names are ${nearestNames(name, stored.keys()).join(', ')}` });
+    throw new OpabiniaError(`${path} has no tensor '${name}'`, {
+      op: 'checkpoint',
+      advice: `the nearest names are ${nearestNames(name, stored.keys()).join(', ')}`,
+    });
   };
   const bytesOf = (name: string): { readonly bytes: Uint8Array; readonly tensor: StoredTensor } => {
     const { file, tensor } = find(name);
@@ -155,7 +213,10 @@ function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf:
   const checkShape = (name: string, shape: readonly number[]): StoredTensor => {
     const { tensor } = find(prefix + name);
     if (tensor.shape.join() === shape.join()) return tensor;
-    throw new OpabiniaError(`'${prefix + name}' is ${tensor.shape.join('×') || 'a scalar'} in ${path}, but ${shape.join('×') || 'a scalar'} was asked for`, { op: 'checkpoint', path: name, advice: 'the checkpoint and the config may belong to different models' });
+    throw new OpabiniaError(
+      `'${prefix + name}' is ${tensor.shape.join('×') || 'a scalar'} in ${path}, but ${shape.join('×') || 'a scalar'} was asked for`,
+      { op: 'checkpoint', path: name, advice: 'the checkpoint and the config may belong to different models' },
+    );
   };
   const rangeOf = (name: string, dtype: StoredDType, start: number, count: number): Uint8Array => {
     const bytes = new Uint8Array(count * storedBytes[dtype]);
@@ -180,13 +241,17 @@ function checkpoint(path: string, metadata: ReadonlyMap<string, string>, fileOf:
     },
     storedPart(name, shape, wanted, start, count) {
       const { dtype } = checkShape(name, shape);
-      return (wanted === 'f32' && dtype === 'F32') || (wanted === 'f16' && dtype === 'F16') ? rangeOf(prefix + name, dtype, start, count) : undefined;
+      return (wanted === 'f32' && dtype === 'F32') || (wanted === 'f16' && dtype === 'F16')
+        ? rangeOf(prefix + name, dtype, start, count)
+        : undefined;
     },
     tensor(name) {
       const { bytes, tensor } = bytesOf(name);
       return decodeStored(tensor.dtype, bytes);
     },
     readInto: (name, target, offset) => find(name).file.readInto(name, target, offset),
-    close: () => { for (const file of files) file.close(); },
+    close: () => {
+      for (const file of files) file.close();
+    },
   };
 }

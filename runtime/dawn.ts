@@ -20,7 +20,13 @@ export interface OpenOptions {
   readonly power?: 'high-performance' | 'low-power' | undefined;
 }
 
-const wantedFeatures = ['shader-f16', 'subgroups', 'subgroup-size-control', 'timestamp-query', 'chromium-experimental-subgroup-matrix'] as const;
+const wantedFeatures = [
+  'shader-f16',
+  'subgroups',
+  'subgroup-size-control',
+  'timestamp-query',
+  'chromium-experimental-subgroup-matrix',
+] as const;
 
 declare global {
   /** Every object that `create()` returned. Once one is collected, the process crashes or hangs: they are never let go. */
@@ -45,7 +51,8 @@ async function instance(options: OpenOptions): Promise<GPU> {
     ({ create } = await import('webgpu'));
   } catch (error) {
     throw new NoAdapterError(`the package webgpu has no build that loads on ${process.platform}-${process.arch}`, {
-      cause: error, advice: 'use a glibc Linux (x64, arm64), macOS or Windows; the reference interpreter runs everywhere',
+      cause: error,
+      advice: 'use a glibc Linux (x64, arm64), macOS or Windows; the reference interpreter runs everywhere',
     });
   }
   const gpu = create(flags);
@@ -72,17 +79,27 @@ export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFac
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   const adapter = await findAdapter(options);
   if (adapter === undefined) {
-    throw new NoAdapterError('Dawn finds no GPU and no software Vulkan driver on this machine', { advice: '`npm run setup`, which installs one or prints the command that does; `npm run doctor` says what is missing' });
+    throw new NoAdapterError('Dawn finds no GPU and no software Vulkan driver on this machine', {
+      advice:
+        '`npm run setup`, which installs one or prints the command that does; `npm run doctor` says what is missing',
+    });
   }
-  const features = wantedFeatures.filter((feature) => adapter.features.has(feature) && !(options.without ?? []).includes(feature));
+  const features = wantedFeatures.filter(
+    (feature) => adapter.features.has(feature) && !(options.without ?? []).includes(feature),
+  );
   const facts = factsOf(adapter, features, options);
   const limits = limitsOf(adapter.limits);
   let gpu: GPUDevice;
   try {
     // The types know the standard's features only; subgroup matrices are Dawn's own.
-    gpu = await wait(adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits: { ...limits } }));
+    gpu = await wait(
+      adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits: { ...limits } }),
+    );
   } catch (error) {
-    throw new OverLimitError(`the adapter '${facts.name}' refuses a device with its own limits`, { cause: error, advice: 'update its driver' });
+    throw new OverLimitError(`the adapter '${facts.name}' refuses a device with its own limits`, {
+      cause: error,
+      advice: 'update its driver',
+    });
   }
   const budget = options.budget ?? (facts.software ? freeMemory() : Number.POSITIVE_INFINITY);
   return new GpuDevice(gpu, facts, budget);
@@ -96,12 +113,21 @@ function freeMemory(): number {
 
 function factsOf(adapter: GPUAdapter, features: readonly string[], options: OpenOptions): DeviceFacts {
   const about = adapter.info;
-  const software = about.isFallbackAdapter || about.architecture === 'software' || /llvmpipe|swiftshader|microsoft basic render/i.test(`${about.device} ${about.description}`);
+  const software =
+    about.isFallbackAdapter ||
+    about.architecture === 'software' ||
+    /llvmpipe|swiftshader|microsoft basic render/i.test(`${about.device} ${about.description}`);
   const { subgroupMinSize: least = 0, subgroupMaxSize: most = 0 } = about;
   return {
-    name: adapterName(about), vendor: about.vendor, architecture: about.architecture, driver: about.description, software,
+    name: adapterName(about),
+    vendor: about.vendor,
+    architecture: about.architecture,
+    driver: about.description,
+    software,
     subgroups: features.includes('subgroups') && least > 0 && most > 0 ? { least, most } : undefined,
-    features, limits: { ...limitsOf(adapter.limits), ...options.limits }, matrices: matricesOf(about),
+    features,
+    limits: { ...limitsOf(adapter.limits), ...options.limits },
+    matrices: matricesOf(about),
   };
 }
 

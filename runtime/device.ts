@@ -106,7 +106,9 @@ export interface Device {
   compile(requests: readonly KernelRequest[]): Promise<readonly DeviceKernel[]>;
   /** Warnings and errors that the WGSL compiler has to say of a kernel, e.g. `3:14 error: …`; empty when it has none. */
   diagnose(request: KernelRequest): Promise<readonly string[]>;
-  bind(requests: readonly { readonly kernel: DeviceKernel; readonly ranges: readonly BindingRange[] }[]): Promise<readonly DeviceGroup[]>;
+  bind(
+    requests: readonly { readonly kernel: DeviceKernel; readonly ranges: readonly BindingRange[] }[],
+  ): Promise<readonly DeviceGroup[]>;
   /** Zeros in whole buffers, before any later step. */
   clear(buffers: readonly DeviceBuffer[]): void;
   /**

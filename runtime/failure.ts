@@ -63,7 +63,8 @@ export function typedFailure(error: unknown, what: string, where: Where = {}): D
   const reported = error instanceof Object ? error.constructor.name : '';
   if (reported === 'GPUOutOfMemoryError') return new OutOfMemoryError(text, where);
   if (reported === 'GPUInternalError') return new DeviceError('internal', text, where);
-  const overLimit = /exceeds? the (max|limit|remaining)|larger than the max|is larger than|exceeds .*limit|maximum allowed|greater than .*max/i;
+  const overLimit =
+    /exceeds? the (max|limit|remaining)|larger than the max|is larger than|exceeds .*limit|maximum allowed|greater than .*max/i;
   return overLimit.test(message) ? new OverLimitError(text, where) : new ValidationError(text, where);
 }
 

@@ -8,7 +8,10 @@ export class ContextOverflowError extends OpabiniaError {
   readonly tokens: number;
   readonly limit: number;
   constructor(tokens: number, limit: number, advice: string) {
-    super(`the prompt has ${tokens} tokens, those of its images included, and at most ${limit} fit`, { op: 'generate', advice });
+    super(`the prompt has ${tokens} tokens, those of its images included, and at most ${limit} fit`, {
+      op: 'generate',
+      advice,
+    });
     this.name = new.target.name;
     this.tokens = tokens;
     this.limit = limit;
@@ -39,9 +42,17 @@ export interface TokenOptions {
 }
 
 /** Most tokens that answers may have behind prompts of this width. Throws `ContextOverflowError` when not even one fits. */
-export function roomFor(width: number, { capacity, promptLimit }: Pick<GenerationPrograms, 'capacity' | 'promptLimit'>): number {
+export function roomFor(
+  width: number,
+  { capacity, promptLimit }: Pick<GenerationPrograms, 'capacity' | 'promptLimit'>,
+): number {
   const limit = Math.min(promptLimit, capacity - 1);
-  if (width > limit) throw new ContextOverflowError(width, limit, 'shorten the prompt, give fewer images, or open the model with a longer context');
+  if (width > limit)
+    throw new ContextOverflowError(
+      width,
+      limit,
+      'shorten the prompt, give fewer images, or open the model with a longer context',
+    );
   return capacity - width;
 }
 
@@ -49,7 +60,11 @@ export function roomFor(width: number, { capacity, promptLimit }: Pick<Generatio
  * The new token of each row, step by step, the first from prefill. A consumer that has enough leaves the loop. Throws
  * `ContextOverflowError` before anything runs, the signal's reason when it is aborted, and what the device throws.
  */
-export async function* generateTokens(programs: GenerationPrograms, prompts: Prompts, options: TokenOptions = {}): AsyncGenerator<Int32Array, void, undefined> {
+export async function* generateTokens(
+  programs: GenerationPrograms,
+  prompts: Prompts,
+  options: TokenOptions = {},
+): AsyncGenerator<Int32Array, void, undefined> {
   const { prefill, decode } = programs;
   const { width } = prompts;
   const { signal, maxNewTokens = Infinity } = options;
@@ -63,16 +78,30 @@ export async function* generateTokens(programs: GenerationPrograms, prompts: Pro
   }
 }
 
-async function oneStep(program: Program, inputs: Inputs, symbols: Readonly<Record<string, number>>, signal: AbortSignal | undefined): Promise<Int32Array> {
+async function oneStep(
+  program: Program,
+  inputs: Inputs,
+  symbols: Readonly<Record<string, number>>,
+  signal: AbortSignal | undefined,
+): Promise<Int32Array> {
   const run = program.run(inputs, { symbols: knownSymbols(program, symbols), outputs: ['token'] } satisfies RunOptions);
   const { token } = await untilAborted(run, signal);
-  if (!(token?.data instanceof Int32Array)) throw new OpabiniaError("the program has no output 'token' of i32", { op: 'generate', advice: 'make it with prefillGraph and decodeGraph' });
+  if (!(token?.data instanceof Int32Array))
+    throw new OpabiniaError("the program has no output 'token' of i32", {
+      op: 'generate',
+      advice: 'make it with prefillGraph and decodeGraph',
+    });
   return token.data;
 }
 
 /** A symbol of a single value is a number in the graph, and no symbol of the program. */
-export function knownSymbols(program: Program, symbols: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
-  return Object.fromEntries(Object.entries(symbols).filter(([name]) => program.plan.symbols.some((symbol) => symbol.name === name)));
+export function knownSymbols(
+  program: Program,
+  symbols: Readonly<Record<string, number>>,
+): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    Object.entries(symbols).filter(([name]) => program.plan.symbols.some((symbol) => symbol.name === name)),
+  );
 }
 
 /** The promise, or the signal's reason as soon as it is aborted; the work itself goes on unseen, and the next run waits for it. */

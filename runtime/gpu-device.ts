@@ -1,6 +1,16 @@
 // The device contract over WebGPU's GPUDevice: Dawn's in Node, a browser's own elsewhere. Imports no package.
 import type {
-  BindingRange, BufferRequest, Created, Device, DeviceBuffer, DeviceFacts, DeviceGroup, DeviceKernel, KernelRequest, Read, Step,
+  BindingRange,
+  BufferRequest,
+  Created,
+  Device,
+  DeviceBuffer,
+  DeviceFacts,
+  DeviceGroup,
+  DeviceKernel,
+  KernelRequest,
+  Read,
+  Step,
 } from './device.ts';
 import { DeviceLostError, HungError, OverLimitError, typedFailure, ValidationError } from './failure.ts';
 import { Ledger, printBytes } from './ledger.ts';
@@ -76,7 +86,11 @@ export class GpuDevice implements Device {
     this.ledger = new Ledger(budget);
     void gpu.lost.then((lost) => {
       const reason = lost.message.trim() || String(lost.reason);
-      this.#finish(new DeviceLostError(`the device '${facts.name}' was lost: ${reason}`, { advice: 'open another device and load the program again' }));
+      this.#finish(
+        new DeviceLostError(`the device '${facts.name}' was lost: ${reason}`, {
+          advice: 'open another device and load the program again',
+        }),
+      );
     });
     gpu.addEventListener('uncapturederror', (event) => {
       event.preventDefault();
@@ -95,16 +109,26 @@ export class GpuDevice implements Device {
   async allocate(requests: readonly BufferRequest[], advice?: string): Promise<readonly DeviceBuffer[]> {
     this.#alive();
     for (const { label, bytes } of requests) {
-      if (!Number.isSafeInteger(bytes) || bytes < 4 || bytes % 4 !== 0) throw new ValidationError(`buffer '${label}' of ${bytes} bytes: a size is a positive multiple of 4`, { op: 'allocate' });
+      if (!Number.isSafeInteger(bytes) || bytes < 4 || bytes % 4 !== 0)
+        throw new ValidationError(`buffer '${label}' of ${bytes} bytes: a size is a positive multiple of 4`, {
+          op: 'allocate',
+        });
       const most = this.facts.limits.maxBufferSize;
-      if (bytes > most) throw new OverLimitError(`buffer '${label}' takes ${printBytes(bytes)}, and a buffer of '${this.facts.name}' holds at most ${printBytes(most)}`, { op: 'allocate', advice });
+      if (bytes > most)
+        throw new OverLimitError(
+          `buffer '${label}' takes ${printBytes(bytes)}, and a buffer of '${this.facts.name}' holds at most ${printBytes(most)}`,
+          { op: 'allocate', advice },
+        );
     }
     this.ledger.check(requests, advice);
     const made: GpuBuffer[] = [];
     try {
       await this.#scoped('allocate', () => {
         for (const request of requests) {
-          const buffer = new GpuBuffer(request, this.gpu.createBuffer({ label: request.label, size: request.bytes, usage: usageOf[request.use] }));
+          const buffer = new GpuBuffer(
+            request,
+            this.gpu.createBuffer({ label: request.label, size: request.bytes, usage: usageOf[request.use] }),
+          );
           this.#created.buffers++;
           this.ledger.add(buffer);
           made.push(buffer);
@@ -133,7 +157,10 @@ export class GpuDevice implements Device {
     if (view.byteLength === 0) return;
     const padded = Math.ceil(view.byteLength / 4) * 4;
     if (offset % 4 !== 0 || offset < 0 || offset + padded > mine.bytes) {
-      throw new ValidationError(`${view.byteLength} bytes at offset ${offset} do not fit buffer '${mine.label}' of ${mine.bytes} bytes`, { op: 'write' });
+      throw new ValidationError(
+        `${view.byteLength} bytes at offset ${offset} do not fit buffer '${mine.label}' of ${mine.bytes} bytes`,
+        { op: 'write' },
+      );
     }
     this.gpu.queue.writeBuffer(mine.gpu, offset, plainBytes(view, padded));
   }
@@ -166,22 +193,31 @@ export class GpuDevice implements Device {
     return said;
   }
 
-  async bind(requests: readonly { readonly kernel: DeviceKernel; readonly ranges: readonly BindingRange[] }[]): Promise<readonly DeviceGroup[]> {
+  async bind(
+    requests: readonly { readonly kernel: DeviceKernel; readonly ranges: readonly BindingRange[] }[],
+  ): Promise<readonly DeviceGroup[]> {
     this.#alive();
     const most = this.facts.limits.maxStorageBufferBindingSize;
     const groups: GpuGroup[] = [];
     for (const { kernel, ranges } of requests) {
       const wide = ranges.find((range) => range.bytes > most);
       if (wide !== undefined) {
-        throw new OverLimitError(`kernel '${kernel.name}' binds ${printBytes(wide.bytes)} of '${wide.buffer.label}', and '${this.facts.name}' binds at most ${printBytes(most)} at once`, {
-          op: 'bind', advice: 'compile the graph for the profile of this device, which splits larger tensors',
-        });
+        throw new OverLimitError(
+          `kernel '${kernel.name}' binds ${printBytes(wide.bytes)} of '${wide.buffer.label}', and '${this.facts.name}' binds at most ${printBytes(most)} at once`,
+          {
+            op: 'bind',
+            advice: 'compile the graph for the profile of this device, which splits larger tensors',
+          },
+        );
       }
     }
     await this.#scoped('bind', () => {
       for (const { kernel, ranges } of requests) {
         const mine = own(GpuKernel, kernel);
-        const entries = ranges.map(({ buffer, offset, bytes }, binding) => ({ binding, resource: { buffer: this.#usable(buffer).gpu, offset, size: bytes } }));
+        const entries = ranges.map(({ buffer, offset, bytes }, binding) => ({
+          binding,
+          resource: { buffer: this.#usable(buffer).gpu, offset, size: bytes },
+        }));
         groups.push(new GpuGroup(mine, this.gpu.createBindGroup({ label: mine.name, layout: mine.layout, entries })));
         this.#created.groups++;
       }
@@ -211,9 +247,10 @@ export class GpuDevice implements Device {
       }
       this.gpu.queue.submit([encoder.finish()]);
     });
-    const arrived = reads.length === 0
-      ? this.gpu.queue.onSubmittedWorkDone()
-      : Promise.all(reads.map(({ through, bytes }) => own(GpuBuffer, through).gpu.mapAsync(mapModeRead, 0, bytes)));
+    const arrived =
+      reads.length === 0
+        ? this.gpu.queue.onSubmittedWorkDone()
+        : Promise.all(reads.map(({ through, bytes }) => own(GpuBuffer, through).gpu.mapAsync(mapModeRead, 0, bytes)));
     try {
       await this.#until(Promise.all([finished, arrived]), deadline);
       return reads.map(({ through, bytes }) => own(GpuBuffer, through).gpu.getMappedRange(0, bytes).slice(0));
@@ -223,14 +260,22 @@ export class GpuDevice implements Device {
       this.#uncaptured = undefined;
       throw typedFailure(error, 'the run failed', { op: 'run' });
     } finally {
-      if (this.#end === undefined) for (const { through } of reads) if (!through.freed) own(GpuBuffer, through).gpu.unmap();
+      if (this.#end === undefined)
+        for (const { through } of reads) if (!through.freed) own(GpuBuffer, through).gpu.unmap();
     }
   }
 
   async time(steps: readonly Step[], deadline: number): Promise<readonly number[]> {
     this.#alive();
     if (this.facts.features.includes('timestamp-query')) {
-      return timeSteps(this, this.gpu, steps, deadline, (pass, step) => void encodeStep(pass, step, undefined), (buffer) => this.#usable(buffer).gpu);
+      return timeSteps(
+        this,
+        this.gpu,
+        steps,
+        deadline,
+        (pass, step) => void encodeStep(pass, step, undefined),
+        (buffer) => this.#usable(buffer).gpu,
+      );
     }
     const milliseconds: number[] = [];
     for (const step of steps) {
@@ -268,16 +313,23 @@ export class GpuDevice implements Device {
     this.#alive();
     const ended = Promise.withResolvers<never>();
     this.#waiters.add(ended.reject);
-    const timer = deadline === undefined || !Number.isFinite(deadline) ? undefined : setTimeout(() => {
-      this.#finish(new HungError(`the device '${this.facts.name}' did not answer within ${(deadline / 1000).toFixed(1)} s`, {
-        advice: 'end this process, which alone stops an endless kernel; run work that may hang in a child process; or raise the deadline given to openDevice',
-      }));
-    }, deadline);
+    const timer =
+      deadline === undefined || !Number.isFinite(deadline)
+        ? undefined
+        : setTimeout(() => {
+            this.#finish(
+              new HungError(`the device '${this.facts.name}' did not answer within ${(deadline / 1000).toFixed(1)} s`, {
+                advice:
+                  'end this process, which alone stops an endless kernel; run work that may hang in a child process; or raise the deadline given to openDevice',
+              }),
+            );
+          }, deadline);
     try {
       return await wait(Promise.race([promise, ended.promise]));
     } catch (error) {
       // A rejected map often arrives before the notice of the loss that caused it.
-      if (this.#end === undefined && error instanceof Error && error.name === 'AbortError') await new Promise((resolve) => setTimeout(resolve, 5));
+      if (this.#end === undefined && error instanceof Error && error.name === 'AbortError')
+        await new Promise((resolve) => setTimeout(resolve, 5));
       throw this.#end ?? error;
     } finally {
       clearTimeout(timer);
@@ -294,7 +346,9 @@ export class GpuDevice implements Device {
     } catch (error) {
       thrown = error;
     }
-    const errors = await this.#until(Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope(), this.gpu.popErrorScope()]));
+    const errors = await this.#until(
+      Promise.all([this.gpu.popErrorScope(), this.gpu.popErrorScope(), this.gpu.popErrorScope()]),
+    );
     this.#alive();
     const first = thrown ?? errors.find((error) => error !== null) ?? this.#uncaptured;
     this.#uncaptured = undefined;
@@ -309,9 +363,17 @@ export class GpuDevice implements Device {
 
   #overLimit(request: KernelRequest): OverLimitError | undefined {
     const missing = request.features.find((feature) => !this.facts.features.includes(feature));
-    if (missing !== undefined) return new OverLimitError(`kernel '${request.name}' needs the feature ${missing}, which '${this.facts.name}' does not offer`, { op: 'compile', advice: 'compile the graph for the profile of this device' });
+    if (missing !== undefined)
+      return new OverLimitError(
+        `kernel '${request.name}' needs the feature ${missing}, which '${this.facts.name}' does not offer`,
+        { op: 'compile', advice: 'compile the graph for the profile of this device' },
+      );
     const most = this.facts.limits.maxStorageBuffersPerShaderStage;
-    if (request.access.length > most) return new OverLimitError(`kernel '${request.name}' binds ${request.access.length} buffers, and '${this.facts.name}' allows ${most}`, { op: 'compile' });
+    if (request.access.length > most)
+      return new OverLimitError(
+        `kernel '${request.name}' binds ${request.access.length} buffers, and '${this.facts.name}' allows ${most}`,
+        { op: 'compile' },
+      );
     return undefined;
   }
 
@@ -327,7 +389,11 @@ export class GpuDevice implements Device {
     if (refused !== undefined) throw refused;
     const { module, failure } = this.#module(request);
     const layout = this.#layout(request.access);
-    const piped = this.gpu.createComputePipelineAsync({ label: request.name, layout: layout.pipeline, compute: { module } });
+    const piped = this.gpu.createComputePipelineAsync({
+      label: request.name,
+      layout: layout.pipeline,
+      compute: { module },
+    });
     this.#created.kernels++;
     const [scope, pipeline] = await Promise.allSettled([failure, piped]);
     if (pipeline.status === 'fulfilled') return new GpuKernel(request.name, pipeline.value, layout.group);
@@ -337,12 +403,17 @@ export class GpuDevice implements Device {
   }
 
   /** Explicit layouts: those deduced from the shader leave out a binding that it happens not to use. */
-  #layout(access: KernelRequest['access']): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } {
+  #layout(access: KernelRequest['access']): {
+    readonly group: GPUBindGroupLayout;
+    readonly pipeline: GPUPipelineLayout;
+  } {
     const key = access.join();
     const known = this.#layouts.get(key);
     if (known !== undefined) return known;
     const entries = access.map((mode, binding): GPUBindGroupLayoutEntry => ({
-      binding, visibility: computeStage, buffer: { type: mode === 'read' ? 'read-only-storage' : 'storage' },
+      binding,
+      visibility: computeStage,
+      buffer: { type: mode === 'read' ? 'read-only-storage' : 'storage' },
     }));
     const group = this.gpu.createBindGroupLayout({ entries });
     const layout = { group, pipeline: this.gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
@@ -351,7 +422,11 @@ export class GpuDevice implements Device {
   }
 }
 
-function encodeStep(pass: GPUComputePassEncoder, step: Step, current: GPUComputePipeline | undefined): GPUComputePipeline | undefined {
+function encodeStep(
+  pass: GPUComputePassEncoder,
+  step: Step,
+  current: GPUComputePipeline | undefined,
+): GPUComputePipeline | undefined {
   const [x, y, z] = step.grid;
   if (x === 0 || y === 0 || z === 0) return current;
   const { kernel, group } = own(GpuGroup, step.group);

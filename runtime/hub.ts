@@ -29,7 +29,13 @@ const repoPattern = /^(?:[A-Za-z0-9][\w.-]{0,95}\/)?[A-Za-z0-9][\w.-]{0,95}$/;
 /** `owner/name[@revision]`; undefined for what cannot be one. The revision is `main` by default. */
 export function parseRepo(text: string): RepoName | undefined {
   const [repo = '', revision = 'main', ...more] = text.split('@');
-  const legal = repoPattern.test(repo) && !repo.includes('..') && !repo.includes('--') && /^[\w./-]{1,200}$/.test(revision) && !revision.includes('..') && !revision.startsWith('/');
+  const legal =
+    repoPattern.test(repo) &&
+    !repo.includes('..') &&
+    !repo.includes('--') &&
+    /^[\w./-]{1,200}$/.test(revision) &&
+    !revision.includes('..') &&
+    !revision.startsWith('/');
   return more.length === 0 && legal ? { repo, revision } : undefined;
 }
 
@@ -43,7 +49,8 @@ export function cachedSnapshot({ repo, revision }: RepoName, env: Environment = 
   const folder = repoFolder(hubCache(env), repo);
   const snapshots = join(folder, 'snapshots');
   const ref = join(folder, 'refs', revision);
-  const commit = statSync(ref, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(ref, 'utf8').trim() : revision;
+  const commit =
+    statSync(ref, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(ref, 'utf8').trim() : revision;
   if (/^[0-9a-f]{40}$/.test(commit) && existsSync(join(snapshots, commit))) return join(snapshots, commit);
   if (!/^[0-9a-f]{7,39}$/.test(commit) || !existsSync(snapshots)) return undefined;
   const found = readdirSync(snapshots).filter((name) => name.startsWith(commit));
@@ -54,15 +61,27 @@ export function cachedSnapshot({ repo, revision }: RepoName, env: Environment = 
 export function resolveModel(model: string, env: Environment = process.env): string {
   const found = statSync(model, { throwIfNoEntry: false });
   if (found?.isDirectory() === true) return model;
-  if (found !== undefined) throw new OpabiniaError(`${model} is a file, and a model is a directory`, { op: 'resolveModel', advice: `give ${dirname(model)}` });
+  if (found !== undefined)
+    throw new OpabiniaError(`${model} is a file, and a model is a directory`, {
+      op: 'resolveModel',
+      advice: `give ${dirname(model)}`,
+    });
   const name = parseRepo(model);
-  if (name === undefined) throw new OpabiniaError(`there is no directory ${model}`, { op: 'resolveModel', advice: 'give a model directory, or a repository as owner/name[@revision]' });
+  if (name === undefined)
+    throw new OpabiniaError(`there is no directory ${model}`, {
+      op: 'resolveModel',
+      advice: 'give a model directory, or a repository as owner/name[@revision]',
+    });
   const snapshot = cachedSnapshot(name, env);
   if (snapshot !== undefined) return snapshot;
   const offline = isOffline(env) ? ', and HF_HUB_OFFLINE forbids to fetch it' : '';
-  throw new OpabiniaError(`there is no directory ${model}, and the cache ${hubCache(env)} has no repository ${name.repo} at revision ${name.revision}${offline}`, {
-    op: 'resolveModel', advice: isOffline(env) ? 'give the path of a directory, or unset HF_HUB_OFFLINE' : `\`opabinia fetch ${model}\``,
-  });
+  throw new OpabiniaError(
+    `there is no directory ${model}, and the cache ${hubCache(env)} has no repository ${name.repo} at revision ${name.revision}${offline}`,
+    {
+      op: 'resolveModel',
+      advice: isOffline(env) ? 'give the path of a directory, or unset HF_HUB_OFFLINE' : `\`opabinia fetch ${model}\``,
+    },
+  );
 }
 
 // ---- the files of a model --------------------------------------------------------------------------------------------
@@ -82,20 +101,29 @@ export interface ModelFiles {
   readonly weights: string | undefined;
 }
 
-const weightNames = ['model.safetensors', 'model.safetensors.index.json', 'open_clip_model.safetensors', 'open_clip_pytorch_model.safetensors'];
+const weightNames = [
+  'model.safetensors',
+  'model.safetensors.index.json',
+  'open_clip_model.safetensors',
+  'open_clip_pytorch_model.safetensors',
+];
 
 /** What a model directory holds. Throws `OpabiniaError` when it is none, or a file is a link that leads out of it. */
 export function modelFiles(directory: string): ModelFiles {
-  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) throw new OpabiniaError(`there is no directory ${directory}`, { op: 'modelFiles', advice: 'check the path' });
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true)
+    throw new OpabiniaError(`there is no directory ${directory}`, { op: 'modelFiles', advice: 'check the path' });
   const first = (...names: readonly string[]): string | undefined => {
     const name = names.find((candidate) => existsSync(join(directory, candidate)));
     return name === undefined ? undefined : inside(directory, name);
   };
   return {
     directory,
-    config: first('config.json'), openClipConfig: first('open_clip_config.json'),
-    generationConfig: first('generation_config.json'), preprocessorConfig: first('preprocessor_config.json', 'processor_config.json'),
-    tokenizer: first('tokenizer.json'), tokenizerConfig: first('tokenizer_config.json'),
+    config: first('config.json'),
+    openClipConfig: first('open_clip_config.json'),
+    generationConfig: first('generation_config.json'),
+    preprocessorConfig: first('preprocessor_config.json', 'processor_config.json'),
+    tokenizer: first('tokenizer.json'),
+    tokenizerConfig: first('tokenizer_config.json'),
     chatTemplate: first('chat_template.jinja', 'chat_template.json'),
     weights: first(...weightNames),
   };
@@ -105,12 +133,19 @@ export function modelFiles(directory: string): ModelFiles {
 export function needFile(path: string | undefined, name: string, files: ModelFiles): string {
   if (path !== undefined) return path;
   const names = readdirSync(files.directory).slice(0, 12);
-  throw new OpabiniaError(`${files.directory} has no ${name}`, { op: 'modelFiles', advice: `a Hugging Face model directory has one; this has ${names.length === 0 ? 'no files' : names.join(', ')}` });
+  throw new OpabiniaError(`${files.directory} has no ${name}`, {
+    op: 'modelFiles',
+    advice: `a Hugging Face model directory has one; this has ${names.length === 0 ? 'no files' : names.join(', ')}`,
+  });
 }
 
 function inside(directory: string, name: string): string {
   const path = join(directory, name);
-  if (leadsOut(directory, path)) throw new OpabiniaError(`${path} is a link that leads out of its directory`, { op: 'modelFiles', advice: 'copy the file there' });
+  if (leadsOut(directory, path))
+    throw new OpabiniaError(`${path} is a link that leads out of its directory`, {
+      op: 'modelFiles',
+      advice: 'copy the file there',
+    });
   return path;
 }
 
@@ -122,19 +157,32 @@ export function readJsonFile(path: string, limit = jsonLimit): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw new OpabiniaError(`${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { op: 'readJsonFile', cause, advice: 'the file is damaged; get it again' });
+    throw new OpabiniaError(`${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      op: 'readJsonFile',
+      cause,
+      advice: 'the file is damaged; get it again',
+    });
   }
 }
 
 /** A UTF-8 file of at most `limit` bytes. Throws `OpabiniaError`. */
 export function readTextFile(path: string, limit: number): string {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (found?.isFile() !== true) throw new OpabiniaError(`${path} is no file`, { op: 'readTextFile', advice: 'check the path' });
-  if (found.size > limit) throw new OpabiniaError(`${path} has ${found.size} bytes; at most ${limit} are accepted`, { op: 'readTextFile', advice: 'it is not what its name says' });
+  if (found?.isFile() !== true)
+    throw new OpabiniaError(`${path} is no file`, { op: 'readTextFile', advice: 'check the path' });
+  if (found.size > limit)
+    throw new OpabiniaError(`${path} has ${found.size} bytes; at most ${limit} are accepted`, {
+      op: 'readTextFile',
+      advice: 'it is not what its name says',
+    });
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
   } catch (cause) {
-    throw new OpabiniaError(`${path} is not UTF-8`, { op: 'readTextFile', cause, advice: 'the file is damaged; get it again' });
+    throw new OpabiniaError(`${path} is not UTF-8`, {
+      op: 'readTextFile',
+      cause,
+      advice: 'the file is damaged; get it again',
+    });
   }
 }
 
@@ -142,15 +190,30 @@ export function readTextFile(path: string, limit: number): string {
  * The directory of a vision tower that a model names but does not hold: `given`, else `towers/{last part of its name}` beside the
  * model, else one of `repos` in the cache. Throws `OpabiniaError` that says where it was looked for.
  */
-export function resolveTower(model: string, name: string, repos: readonly string[], given?: string, env: Environment = process.env): string {
+export function resolveTower(
+  model: string,
+  name: string,
+  repos: readonly string[],
+  given?: string,
+  env: Environment = process.env,
+): string {
   if (given !== undefined) return resolveModel(given, env);
   const last = name.split('/').at(-1) ?? name;
   const beside = join(model, 'towers', last);
-  if (/^[\w.-]+$/.test(last) && !last.startsWith('.') && statSync(beside, { throwIfNoEntry: false })?.isDirectory() === true) return beside;
+  if (
+    /^[\w.-]+$/.test(last) &&
+    !last.startsWith('.') &&
+    statSync(beside, { throwIfNoEntry: false })?.isDirectory() === true
+  )
+    return beside;
   const names = repos.map(parseRepo).filter((repo) => repo !== undefined);
   const cached = names.map((repo) => cachedSnapshot(repo, env)).find((snapshot) => snapshot !== undefined);
   if (cached !== undefined) return cached;
-  throw new OpabiniaError(`the vision tower '${name}' is neither in ${beside} nor in the cache ${hubCache(env)} as ${repos.join(' or ')}`, {
-    op: 'resolveTower', advice: repos.length === 0 ? `put it into ${beside}` : `\`opabinia fetch ${repos[0] ?? ''}\``,
-  });
+  throw new OpabiniaError(
+    `the vision tower '${name}' is neither in ${beside} nor in the cache ${hubCache(env)} as ${repos.join(' or ')}`,
+    {
+      op: 'resolveTower',
+      advice: repos.length === 0 ? `put it into ${beside}` : `\`opabinia fetch ${repos[0] ?? ''}\``,
+    },
+  );
 }

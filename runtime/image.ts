@@ -20,8 +20,14 @@ export const pixelLimit = 50_000_000;
 
 const formats = {
   jpeg: { loader: 'VipsForeignLoadJpeg', matches: (b: Uint8Array) => starts(b, 0, [0xff, 0xd8, 0xff]) },
-  png: { loader: 'VipsForeignLoadPng', matches: (b: Uint8Array) => starts(b, 0, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]) },
-  webp: { loader: 'VipsForeignLoadWebp', matches: (b: Uint8Array) => starts(b, 0, [0x52, 0x49, 0x46, 0x46]) && starts(b, 8, [0x57, 0x45, 0x42, 0x50]) },
+  png: {
+    loader: 'VipsForeignLoadPng',
+    matches: (b: Uint8Array) => starts(b, 0, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+  },
+  webp: {
+    loader: 'VipsForeignLoadWebp',
+    matches: (b: Uint8Array) => starts(b, 0, [0x52, 0x49, 0x46, 0x46]) && starts(b, 8, [0x57, 0x45, 0x42, 0x50]),
+  },
 } as const;
 
 function starts(bytes: Uint8Array, at: number, wanted: readonly number[]): boolean {
@@ -48,23 +54,38 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
   const name = options.name ?? (typeof source === 'string' ? source : 'the image');
   const bytes = typeof source === 'string' ? await readBytes(source) : source;
   if (!Object.values(formats).some((format) => format.matches(bytes))) {
-    throw new OpabiniaError(`${name} is no JPEG, PNG or WebP image: it begins with ${firstBytes(bytes)}`, { op: 'decodeImage', advice: 'convert it to PNG first' });
+    throw new OpabiniaError(`${name} is no JPEG, PNG or WebP image: it begins with ${firstBytes(bytes)}`, {
+      op: 'decodeImage',
+      advice: 'convert it to PNG first',
+    });
   }
   try {
     const image = sharp(bytes, { limitInputPixels: false, ignoreIcc: true, failOn: 'warning' });
     const header = await image.metadata();
     if (header.width * header.height > pixelLimit) {
-      throw new OpabiniaError(`${name} has ${header.width} × ${header.height} pixels, more than the ${pixelLimit / 1e6} million that are decoded`, { op: 'decodeImage', advice: 'shrink it first' });
+      throw new OpabiniaError(
+        `${name} has ${header.width} × ${header.height} pixels, more than the ${pixelLimit / 1e6} million that are decoded`,
+        { op: 'decodeImage', advice: 'shrink it first' },
+      );
     }
-    if ((header.pages ?? 1) > 1) options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
+    if ((header.pages ?? 1) > 1)
+      options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
     const decoded = await sharp(bytes, { limitInputPixels: pixelLimit, ignoreIcc: true, failOn: 'warning' })
-      .removeAlpha().toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+      .removeAlpha()
+      .toColourspace('srgb')
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
     return toRgb(decoded.data, decoded.info.width, decoded.info.height, decoded.info.channels);
   } catch (cause) {
     if (cause instanceof OpabiniaError) throw cause;
-    throw new OpabiniaError(`${name} could not be decoded: ${cause instanceof Error ? cause.message.trim() : String(cause)}`, {
-      op: 'decodeImage', advice: 'check that the file is complete', cause,
-    });
+    throw new OpabiniaError(
+      `${name} could not be decoded: ${cause instanceof Error ? cause.message.trim() : String(cause)}`,
+      {
+        op: 'decodeImage',
+        advice: 'check that the file is complete',
+        cause,
+      },
+    );
   }
 }
 
@@ -72,12 +93,17 @@ async function readBytes(path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new OpabiniaError(`${path} could not be read: ${cause instanceof Error ? cause.message : String(cause)}`, { op: 'decodeImage', cause });
+    throw new OpabiniaError(`${path} could not be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      op: 'decodeImage',
+      cause,
+    });
   }
 }
 
 function firstBytes(bytes: Uint8Array): string {
-  return bytes.length === 0 ? 'nothing, it is empty' : [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  return bytes.length === 0
+    ? 'nothing, it is empty'
+    : [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
 }
 
 /** sharp keeps a grey image at one channel. */
@@ -91,12 +117,19 @@ function toRgb(bytes: Uint8Array, width: number, height: number, channels: numbe
 function checkImage(op: string, image: Image): void {
   const { width, height, rgb } = image;
   if (width < 1 || height < 1 || rgb.length !== width * height * 3) {
-    throw new OpabiniaError(`an image of ${width} × ${height} pixels has ${width * height * 3} bytes of RGB, not ${rgb.length}`, { op });
+    throw new OpabiniaError(
+      `an image of ${width} × ${height} pixels has ${width * height * 3} bytes of RGB, not ${rgb.length}`,
+      { op },
+    );
   }
 }
 
 function checkColour(op: string, what: string, colour: Rgb, ok: (value: number) => boolean): void {
-  if (colour.length !== 3 || !colour.every(ok)) throw new OpabiniaError(`${what} is [${colour.join(', ')}]`, { op, advice: 'give three numbers: red, green, blue' });
+  if (colour.length !== 3 || !colour.every(ok))
+    throw new OpabiniaError(`${what} is [${colour.join(', ')}]`, {
+      op,
+      advice: 'give three numbers: red, green, blue',
+    });
 }
 
 /** The padding colour that goes with a processor's mean: `int(255 · mean)` per channel. */
@@ -115,7 +148,8 @@ export function expandToSquare(image: Image, background: Rgb): Image {
   const top = Math.floor((side - height) / 2);
   const rgb = new Uint8Array(side * side * 3);
   for (let i = 0; i < rgb.length; i += 3) rgb.set(background, i);
-  for (let y = 0; y < height; y++) rgb.set(image.rgb.subarray(y * width * 3, (y + 1) * width * 3), ((y + top) * side + left) * 3);
+  for (let y = 0; y < height; y++)
+    rgb.set(image.rgb.subarray(y * width * 3, (y + 1) * width * 3), ((y + top) * side + left) * 3);
   return { width: side, height: side, rgb };
 }
 
@@ -123,7 +157,10 @@ export function expandToSquare(image: Image, background: Rgb): Image {
 export function resizePillow(image: Image, width: number, height: number, filter: Filter = 'bicubic'): Image {
   checkImage('resizePillow', image);
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || width * height > pixelLimit) {
-    throw new OpabiniaError(`an image cannot be resized to ${width} × ${height}`, { op: 'resizePillow', advice: `give two positive integers of at most ${pixelLimit / 1e6} million pixels together` });
+    throw new OpabiniaError(`an image cannot be resized to ${width} × ${height}`, {
+      op: 'resizePillow',
+      advice: `give two positive integers of at most ${pixelLimit / 1e6} million pixels together`,
+    });
   }
   return { width, height, rgb: resample(image.rgb, image, { width, height }, 3, filter) };
 }
@@ -137,7 +174,8 @@ export function normalize(image: Image, mean: Rgb, std: Rgb, layout: 'chw' | 'hw
   const out = new Float32Array(pixels * 3);
   const [channelStep, pixelStep] = layout === 'chw' ? [pixels, 1] : [1, 3];
   for (let c = 0; c < 3; c++) {
-    for (let i = 0; i < pixels; i++) out[c * channelStep + i * pixelStep] = ((image.rgb[i * 3 + c] ?? 0) / 255 - (mean[c] ?? 0)) / (std[c] ?? 1);
+    for (let i = 0; i < pixels; i++)
+      out[c * channelStep + i * pixelStep] = ((image.rgb[i * 3 + c] ?? 0) / 255 - (mean[c] ?? 0)) / (std[c] ?? 1);
   }
   return out;
 }

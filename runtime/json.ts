@@ -10,7 +10,16 @@ export interface JsonLimits {
   readonly what: string;
 }
 
-const escapes = new Map([['"', '"'], ['\\', '\\'], ['/', '/'], ['b', '\b'], ['f', '\f'], ['n', '\n'], ['r', '\r'], ['t', '\t']]);
+const escapes = new Map([
+  ['"', '"'],
+  ['\\', '\\'],
+  ['/', '/'],
+  ['b', '\b'],
+  ['f', '\f'],
+  ['n', '\n'],
+  ['r', '\r'],
+  ['t', '\t'],
+]);
 const numberPattern = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const plainPattern = /[^"\\\u0000-\u001f]+/y;
 
@@ -41,7 +50,10 @@ class Parser {
   }
 
   #refuse(what: string): OpabiniaError {
-    return new OpabiniaError(`${this.#limits.what}: ${what} (at character ${this.#at})`, { op: 'json', advice: 'the file is damaged or made to mislead; get it again from its source' });
+    return new OpabiniaError(`${this.#limits.what}: ${what} (at character ${this.#at})`, {
+      op: 'json',
+      advice: 'the file is damaged or made to mislead; get it again from its source',
+    });
   }
 
   #skip(): void {
@@ -80,7 +92,8 @@ class Parser {
     this.#at += found.length;
     const value = Number(found);
     // 1e400, and 9007199254740993, would silently become another number.
-    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) throw this.#refuse(`the number ${found.slice(0, 40)} is too large`);
+    if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)))
+      throw this.#refuse(`the number ${found.slice(0, 40)} is too large`);
     return value;
   }
 
@@ -94,7 +107,8 @@ class Parser {
       this.#at += plain.length;
       const c = this.#text[this.#at++];
       if (c === '"') break;
-      if (c !== '\\') throw this.#refuse(c === undefined ? 'a string does not end' : 'a control character stands in a string');
+      if (c !== '\\')
+        throw this.#refuse(c === undefined ? 'a string does not end' : 'a control character stands in a string');
       const escape = this.#text[this.#at++] ?? '';
       const known = escapes.get(escape);
       if (known !== undefined) out += known;

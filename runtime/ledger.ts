@@ -38,9 +38,13 @@ export class Ledger {
     const bytes = requests.reduce((sum, request) => sum + request.bytes, 0);
     if (this.#now + bytes <= this.budget) return;
     const held = this.#now === 0 ? '' : ` on top of the ${printBytes(this.#now)} in use`;
-    throw new OutOfMemoryError(`${printBytes(bytes)} of buffers are asked for${held}, and the budget is ${printBytes(this.budget)}\n${largest(requests)}`, {
-      op: 'allocate', advice: advice ?? 'dispose of programs no longer used, or raise the budget given to openDevice',
-    });
+    throw new OutOfMemoryError(
+      `${printBytes(bytes)} of buffers are asked for${held}, and the budget is ${printBytes(this.budget)}\n${largest(requests)}`,
+      {
+        op: 'allocate',
+        advice: advice ?? 'dispose of programs no longer used, or raise the budget given to openDevice',
+      },
+    );
   }
 
   add(row: LedgerRow): void {

@@ -17,12 +17,18 @@ export function loadStages(plan: Plan, wanted: ReadonlySet<number>, limit = stag
   const dispatches = neededDispatches(plan, wanted);
   const isTransient = (buffer: number): boolean => plan.buffers[buffer]?.transient === true;
   const last = new Map<number, number>();
-  dispatches.forEach((dispatch, at) => dispatch.bindings.forEach(({ buffer }) => { if (isTransient(buffer)) last.set(buffer, at); }));
+  dispatches.forEach((dispatch, at) =>
+    dispatch.bindings.forEach(({ buffer }) => {
+      if (isTransient(buffer)) last.set(buffer, at);
+    }),
+  );
   const stages: { dispatches: PlanDispatch[]; opens: number[]; closes: number[] }[] = [];
   const open = new Set<number>();
   let bytes = 0;
   dispatches.forEach((dispatch, at) => {
-    const fresh = [...new Set(dispatch.bindings.map(({ buffer }) => buffer))].filter((buffer) => isTransient(buffer) && !open.has(buffer));
+    const fresh = [...new Set(dispatch.bindings.map(({ buffer }) => buffer))].filter(
+      (buffer) => isTransient(buffer) && !open.has(buffer),
+    );
     const more = fresh.reduce((sum, buffer) => sum + (plan.buffers[buffer]?.bytes ?? 0), 0);
     if (stages.length === 0 || (bytes > 0 && bytes + more > limit)) {
       stages.push({ dispatches: [], opens: [], closes: [] });
@@ -34,14 +40,16 @@ export function loadStages(plan: Plan, wanted: ReadonlySet<number>, limit = stag
     stage.opens.push(...fresh);
     fresh.forEach((buffer) => open.add(buffer));
     bytes += more;
-    for (const { buffer } of dispatch.bindings) if (last.get(buffer) === at && !stage.closes.includes(buffer)) stage.closes.push(buffer);
+    for (const { buffer } of dispatch.bindings)
+      if (last.get(buffer) === at && !stage.closes.includes(buffer)) stage.closes.push(buffer);
   });
   return stages;
 }
 
 /** Most bytes of transient buffers that exist at once. */
 export function stagePeak(plan: Plan, stages: readonly LoadStage[]): number {
-  const bytesOf = (buffers: readonly number[]): number => buffers.reduce((sum, buffer) => sum + (plan.buffers[buffer]?.bytes ?? 0), 0);
+  const bytesOf = (buffers: readonly number[]): number =>
+    buffers.reduce((sum, buffer) => sum + (plan.buffers[buffer]?.bytes ?? 0), 0);
   let now = 0;
   let peak = 0;
   for (const { opens, closes } of stages) {

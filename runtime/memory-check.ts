@@ -47,7 +47,8 @@ export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOption
   const sums = new Map<string, MemoryItem>();
   let transient = 0;
   const count = (kind: MemoryItem['kind'], name: string, bytes: number) => {
-    if (bytes > 0) sums.set(`${kind} ${name}`, { kind, name, bytes: (sums.get(`${kind} ${name}`)?.bytes ?? 0) + bytes });
+    if (bytes > 0)
+      sums.set(`${kind} ${name}`, { kind, name, bytes: (sums.get(`${kind} ${name}`)?.bytes ?? 0) + bytes });
   };
   for (const { name, plan } of programs) {
     const keys = shareKeys(plan);
@@ -62,11 +63,24 @@ export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOption
     plan.buffers.forEach((buffer, i) => {
       if (fresh[i] !== true || buffer.transient === true) return;
       switch (buffer.role) {
-        case 'parameter': case 'loaded': case 'constant': count('weights', `weights of ${partOf(names[i] ?? buffer.name)}`, buffer.bytes); break;
-        case 'state': count('cache', 'key-value cache and images', buffer.bytes); break;
-        case 'arena': count('activations', `activations of ${name}`, buffer.bytes); break;
-        case 'input': case 'output': case 'symbols': count('exchange', `inputs and outputs of ${name}`, buffer.bytes); break;
-        default: buffer.role satisfies never;
+        case 'parameter':
+        case 'loaded':
+        case 'constant':
+          count('weights', `weights of ${partOf(names[i] ?? buffer.name)}`, buffer.bytes);
+          break;
+        case 'state':
+          count('cache', 'key-value cache and images', buffer.bytes);
+          break;
+        case 'arena':
+          count('activations', `activations of ${name}`, buffer.bytes);
+          break;
+        case 'input':
+        case 'output':
+        case 'symbols':
+          count('exchange', `inputs and outputs of ${name}`, buffer.bytes);
+          break;
+        default:
+          buffer.role satisfies never;
       }
     });
     // Programs are loaded one after the other: only one stage of one of them holds raw weights at a time.
@@ -102,30 +116,59 @@ export interface Shrinkable {
 /** Throws `OutOfMemoryError` with the three largest items and two ways to shrink. Nothing is allocated then. */
 export function checkMemory(memory: MemoryPlan, limit: MemoryLimit, model: Shrinkable): void {
   if (memory.peak <= limit.budget) return;
-  const largest = memory.items.slice(0, 3).map((item) => `  ${printBytes(item.bytes).padStart(10)}  ${item.name}`).join('\n');
-  throw new OutOfMemoryError(`the model takes ${printBytes(memory.peak)} at its peak, and '${limit.device}' offers ${printBytes(limit.budget)}\n${largest}`, {
-    op: 'memory', advice: waysToShrink(memory, limit, model).slice(0, 2).join(', or '),
-  });
+  const largest = memory.items
+    .slice(0, 3)
+    .map((item) => `  ${printBytes(item.bytes).padStart(10)}  ${item.name}`)
+    .join('\n');
+  throw new OutOfMemoryError(
+    `the model takes ${printBytes(memory.peak)} at its peak, and '${limit.device}' offers ${printBytes(limit.budget)}\n${largest}`,
+    {
+      op: 'memory',
+      advice: waysToShrink(memory, limit, model).slice(0, 2).join(', or '),
+    },
+  );
 }
 
 /** What saves the most first. */
-function waysToShrink({ items, peak }: MemoryPlan, { budget }: MemoryLimit, { dtype, context, batch }: Shrinkable): readonly string[] {
+function waysToShrink(
+  { items, peak }: MemoryPlan,
+  { budget }: MemoryLimit,
+  { dtype, context, batch }: Shrinkable,
+): readonly string[] {
   const sum = (kind: MemoryItem['kind']) => items.reduce((all, item) => all + (item.kind === kind ? item.bytes : 0), 0);
   const [weights, cache, activations] = [sum('weights'), sum('cache'), sum('activations')];
   const over = peak - budget;
   const ways: { readonly text: string; readonly saves: number }[] = [];
-  if (dtype === 'f32') ways.push({ text: `hold weights and activations as f16 (--dtype f16), which saves ${printBytes((weights + cache + activations) / 2)}`, saves: (weights + cache + activations) / 2 });
+  if (dtype === 'f32')
+    ways.push({
+      text: `hold weights and activations as f16 (--dtype f16), which saves ${printBytes((weights + cache + activations) / 2)}`,
+      saves: (weights + cache + activations) / 2,
+    });
   if (context !== undefined && cache > 0 && context > 1) {
     const each = cache / context;
     const fewer = Math.max(1, context - Math.ceil(over / each));
-    ways.push({ text: `shorten the context from ${context} to ${fewer} tokens: each takes ${printBytes(each)}`, saves: (context - fewer) * each });
+    ways.push({
+      text: `shorten the context from ${context} to ${fewer} tokens: each takes ${printBytes(each)}`,
+      saves: (context - fewer) * each,
+    });
   }
-  if (batch !== undefined && batch > 1) ways.push({ text: `run fewer than ${batch} prompts at once, which share ${printBytes(cache + activations)}`, saves: ((cache + activations) * (batch - 1)) / batch });
-  ways.push({ text: `take a smaller model: the weights alone are ${printBytes(weights)}`, saves: 1 }, { text: `give a larger budget, or a device with at least ${printBytes(peak)}`, saves: 0 });
+  if (batch !== undefined && batch > 1)
+    ways.push({
+      text: `run fewer than ${batch} prompts at once, which share ${printBytes(cache + activations)}`,
+      saves: ((cache + activations) * (batch - 1)) / batch,
+    });
+  ways.push(
+    { text: `take a smaller model: the weights alone are ${printBytes(weights)}`, saves: 1 },
+    { text: `give a larger budget, or a device with at least ${printBytes(peak)}`, saves: 0 },
+  );
   return ways.sort((a, b) => b.saves - a.saves).map((way) => way.text);
 }
 
 /** Rows for a table: what, and bytes as text. */
 export function memoryRows(memory: MemoryPlan): readonly (readonly [string, string])[] {
-  return [...memory.items.map((item) => [item.name, printBytes(item.bytes)] as const), ['while running', printBytes(memory.running)], ['peak, while loading', printBytes(memory.peak)]];
+  return [
+    ...memory.items.map((item) => [item.name, printBytes(item.bytes)] as const),
+    ['while running', printBytes(memory.running)],
+    ['peak, while loading', printBytes(memory.peak)],
+  ];
 }

@@ -37,13 +37,24 @@ export interface Placed {
 }
 
 /** When any of it fails nothing stays allocated. Throws `OverLimitError`, `OutOfMemoryError`, `ValidationError`, `OpabiniaError`. */
-export async function place(plan: Plan, device: Device, source: ParameterValues, options: LoadOptions): Promise<Placed> {
+export async function place(
+  plan: Plan,
+  device: Device,
+  source: ParameterValues,
+  options: LoadOptions,
+): Promise<Placed> {
   checkPlan(plan, device.facts);
   const { shared = new SharedBuffers() } = options;
   return shared.exclusive(device, source, () => placeNow(plan, device, source, shared, options));
 }
 
-async function placeNow(plan: Plan, device: Device, source: ParameterValues, shared: SharedBuffers, options: LoadOptions): Promise<Placed> {
+async function placeNow(
+  plan: Plan,
+  device: Device,
+  source: ParameterValues,
+  shared: SharedBuffers,
+  options: LoadOptions,
+): Promise<Placed> {
   const keys = shareKeys(plan);
   const buffers = new Map<number, DeviceBuffer>();
   const held = new Set<string>();
@@ -53,7 +64,11 @@ async function placeNow(plan: Plan, device: Device, source: ParameterValues, sha
     for (const buffer of made) own.add(buffer);
     return made;
   };
-  const request = (index: number): BufferRequest => ({ label: plan.buffers[index]?.name ?? '', bytes: Math.max(4, plan.buffers[index]?.bytes ?? 4), use: 'storage' });
+  const request = (index: number): BufferRequest => ({
+    label: plan.buffers[index]?.name ?? '',
+    bytes: Math.max(4, plan.buffers[index]?.bytes ?? 4),
+    use: 'storage',
+  });
   const at = (index: number): DeviceBuffer => {
     const buffer = buffers.get(index);
     if (buffer === undefined) throw new OpabiniaError(`the plan has no buffer ${index}`, { op: 'load' });
@@ -69,28 +84,49 @@ async function placeNow(plan: Plan, device: Device, source: ParameterValues, sha
     });
     const fresh = plan.buffers.flatMap((buffer, i) => (buffer.transient === true || buffers.has(i) ? [] : [i]));
     const stages = loadStages(plan, new Set(fresh.filter((i) => plan.buffers[i]?.role === 'loaded')));
-    const readback = plan.outputs.map((output): BufferRequest => ({ label: `readback of ${output.name}`, bytes: roomOf(output, plan), use: 'readback' }));
+    const readback = plan.outputs.map((output): BufferRequest => ({
+      label: `readback of ${output.name}`,
+      bytes: roomOf(output, plan),
+      use: 'readback',
+    }));
     const requests = [...fresh.map(request), ...readback];
     // What load time needs besides is refused now, not half-way.
-    device.ledger.check([...requests, { label: 'parameters while they are rewritten', bytes: stagePeak(plan, stages) }], shrinkAdvice(plan));
+    device.ledger.check(
+      [...requests, { label: 'parameters while they are rewritten', bytes: stagePeak(plan, stages) }],
+      shrinkAdvice(plan),
+    );
     const made = await allocate(requests);
-    fresh.forEach((index, i) => { const buffer = made[i]; if (buffer !== undefined) buffers.set(index, buffer); });
+    fresh.forEach((index, i) => {
+      const buffer = made[i];
+      if (buffer !== undefined) buffers.set(index, buffer);
+    });
     const deadline = options.deadline ?? deadlineOf(plan, device);
     const kernels = await device.compile(plan.kernels);
     await uploadConstants(plan, device, new Map(fresh.map((i) => [i, at(i)])));
 
     const byBuffer = new Map(plan.parameters.map((parameter) => [parameter.buffer, parameter]));
-    const parametersIn = (indices: readonly number[]): readonly PlanTensor[] => indices.flatMap((i) => byBuffer.get(i) ?? []);
+    const parametersIn = (indices: readonly number[]): readonly PlanTensor[] =>
+      indices.flatMap((i) => byBuffer.get(i) ?? []);
     const total = parametersIn(fresh).length + stages.reduce((sum, stage) => sum + parametersIn(stage.opens).length, 0);
     let count = 0;
     const done = (path: string): void => options.progress?.(++count, total, path);
     await uploadParameters(parametersIn(fresh), device, at, source, done);
     for (const stage of stages) {
       const opened = await allocate(stage.opens.map(request));
-      stage.opens.forEach((index, i) => { const buffer = opened[i]; if (buffer !== undefined) buffers.set(index, buffer); });
+      stage.opens.forEach((index, i) => {
+        const buffer = opened[i];
+        if (buffer !== undefined) buffers.set(index, buffer);
+      });
       await uploadParameters(parametersIn(stage.opens), device, at, source, done);
       const steps = await prepare(stage.dispatches, kernels, at, device);
-      await device.run(steps.map(({ dispatch: { grid }, group }) => ({ group, grid: [constantSize(grid[0]), constantSize(grid[1]), constantSize(grid[2])] as const })), [], deadline);
+      await device.run(
+        steps.map(({ dispatch: { grid }, group }) => ({
+          group,
+          grid: [constantSize(grid[0]), constantSize(grid[1]), constantSize(grid[2])] as const,
+        })),
+        [],
+        deadline,
+      );
       const closed = stage.closes.map(at);
       device.free(closed);
       for (const buffer of closed) own.delete(buffer);
@@ -127,16 +163,26 @@ export function roomOf(tensor: PlanTensor, plan: Plan): number {
   return Math.max(4, Math.ceil((elementCount(tensor.axes, bound) * dtypeBytes(tensor.dtype)) / 4) * 4);
 }
 
-async function prepare(dispatches: readonly PlanDispatch[], kernels: readonly DeviceKernel[], bufferOf: (index: number) => DeviceBuffer, device: Device): Promise<readonly Prepared[]> {
+async function prepare(
+  dispatches: readonly PlanDispatch[],
+  kernels: readonly DeviceKernel[],
+  bufferOf: (index: number) => DeviceBuffer,
+  device: Device,
+): Promise<readonly Prepared[]> {
   const requests = dispatches.map((dispatch) => {
     const kernel = kernels[dispatch.kernel];
-    if (kernel === undefined) throw new OpabiniaError(`the plan has no kernel ${dispatch.kernel}`, { op: 'load', path: dispatch.path });
-    return { kernel, ranges: dispatch.bindings.map(({ buffer, offset, bytes }) => ({ buffer: bufferOf(buffer), offset, bytes })) };
+    if (kernel === undefined)
+      throw new OpabiniaError(`the plan has no kernel ${dispatch.kernel}`, { op: 'load', path: dispatch.path });
+    return {
+      kernel,
+      ranges: dispatch.bindings.map(({ buffer, offset, bytes }) => ({ buffer: bufferOf(buffer), offset, bytes })),
+    };
   });
   const groups = await device.bind(requests);
   return groups.map((group, i) => {
     const dispatch = dispatches[i];
-    if (dispatch === undefined) throw new OpabiniaError('the device bound more groups than it was asked for', { op: 'load' });
+    if (dispatch === undefined)
+      throw new OpabiniaError('the device bound more groups than it was asked for', { op: 'load' });
     return { dispatch, group };
   });
 }
@@ -147,6 +193,9 @@ async function prepare(dispatches: readonly PlanDispatch[], kernels: readonly De
  */
 function deadlineOf(plan: Plan, device: Device): number {
   const [flopsPerSecond, bytesPerSecond, compileSeconds] = device.facts.software ? [1e9, 1e9, 10] : [1e11, 1e10, 0.5];
-  const work = [...plan.load, ...plan.dispatches].reduce((seconds, { flops, bytes }) => seconds + flops / flopsPerSecond + bytes / bytesPerSecond, 0);
+  const work = [...plan.load, ...plan.dispatches].reduce(
+    (seconds, { flops, bytes }) => seconds + flops / flopsPerSecond + bytes / bytesPerSecond,
+    0,
+  );
   return 1000 * Math.min(3600, Math.max(10, 20 * work) + compileSeconds * plan.kernels.length);
 }

@@ -18,7 +18,11 @@ export interface TowerPixels {
  * Padded to a square, resized as Pillow does (bicubic), normalised. With `half`, values are those of `.half()`, as the reference
  * hands them to its towers.
  */
-export function towerPicture(image: Image, { side, mean, std, padding }: TowerPixels, options: { readonly layout?: Layout; readonly half?: boolean } = {}): Float32Array {
+export function towerPicture(
+  image: Image,
+  { side, mean, std, padding }: TowerPixels,
+  options: { readonly layout?: Layout; readonly half?: boolean } = {},
+): Float32Array {
   const square = expandToSquare(image, backgroundOf(padding));
   const pixels = normalize(resizePillow(square, side, side), mean, std, options.layout ?? 'hwc');
   return options.half === true ? Float32Array.from(pixels, Math.f16round) : pixels;
@@ -28,22 +32,37 @@ export function towerPicture(image: Image, { side, mean, std, padding }: TowerPi
  * Throws `OpabiniaError` for a picture so long that, padded to a square, no token of a `side × side` grid shows it: the reference then
  * gives the language model no image at all, and says nothing.
  */
-export function checkAspectRatio(image: { readonly width: number; readonly height: number }, side: number, name: string): void {
+export function checkAspectRatio(
+  image: { readonly width: number; readonly height: number },
+  side: number,
+  name: string,
+): void {
   const [long, short] = [Math.max(image.width, image.height), Math.min(image.width, image.height)];
   // The reference's own order of operations; it decides by a rounding.
   const shown = Math.trunc(short * (side / long));
   if (side - 2 * Math.floor((side - shown) / 2) > 0) return;
-  throw new OpabiniaError(`${name} is ${image.width} × ${image.height}, ${(long / short).toFixed(1)} times as long as it is ${image.width >= image.height ? 'high' : 'wide'}: no token of the ${side} × ${side} grid would show it`, {
-    op: 'preprocess', advice: `crop it to less than ${side} times`,
-  });
+  throw new OpabiniaError(
+    `${name} is ${image.width} × ${image.height}, ${(long / short).toFixed(1)} times as long as it is ${image.width >= image.height ? 'high' : 'wide'}: no token of the ${side} × ${side} grid would show it`,
+    {
+      op: 'preprocess',
+      advice: `crop it to less than ${side} times`,
+    },
+  );
 }
 
 // ---- preprocessor_config.json -----------------------------------------------------------------------------------------
 
 /** Pillow's codes. */
-const filters: Readonly<Record<number, Filter | 'nearest'>> = { 0: 'nearest', 1: 'lanczos', 2: 'bilinear', 3: 'bicubic' };
+const filters: Readonly<Record<number, Filter | 'nearest'>> = {
+  0: 'nearest',
+  1: 'lanczos',
+  2: 'bilinear',
+  3: 'bicubic',
+};
 
-export type Resize = { readonly kind: 'exact'; readonly height: number; readonly width: number } | { readonly kind: 'shortest'; readonly edge: number };
+export type Resize =
+  | { readonly kind: 'exact'; readonly height: number; readonly width: number }
+  | { readonly kind: 'shortest'; readonly edge: number };
 
 export interface ImageProcessor {
   /** Pad to a square first, with the bytes of `mean`. */
@@ -61,11 +80,25 @@ export interface ImageProcessor {
 const side = z.int().min(1).max(16_384);
 const channels = z.union([z.tuple([z.number(), z.number(), z.number()]), z.number()]);
 const schema = z.looseObject({
-  do_resize: z.boolean().nullish(), do_center_crop: z.boolean().nullish(), do_rescale: z.boolean().nullish(), do_normalize: z.boolean().nullish(), do_pad: z.boolean().nullish(),
-  size: z.union([side, z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() })]).nullish(),
+  do_resize: z.boolean().nullish(),
+  do_center_crop: z.boolean().nullish(),
+  do_rescale: z.boolean().nullish(),
+  do_normalize: z.boolean().nullish(),
+  do_pad: z.boolean().nullish(),
+  size: z
+    .union([side, z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() })])
+    .nullish(),
   crop_size: z.union([side, z.looseObject({ height: side, width: side })]).nullish(),
-  image_grid_pinpoints: z.array(z.tuple([side, side])).max(64).nullish(), resample: z.int().nullish(), rescale_factor: z.number().positive().max(1).nullish(), image_mean: channels.nullish(), image_std: channels.nullish(),
-  image_processor_type: z.string().max(80).nullish(), feature_extractor_type: z.string().max(80).nullish(),
+  image_grid_pinpoints: z
+    .array(z.tuple([side, side]))
+    .max(64)
+    .nullish(),
+  resample: z.int().nullish(),
+  rescale_factor: z.number().positive().max(1).nullish(),
+  image_mean: channels.nullish(),
+  image_std: channels.nullish(),
+  image_processor_type: z.string().max(80).nullish(),
+  feature_extractor_type: z.string().max(80).nullish(),
 });
 
 /**
@@ -73,26 +106,52 @@ const schema = z.looseObject({
  * file is of LLaVA's own processor and has `do_pad`. Throws `OpabiniaError` for what is not understood: a wrong picture would be
  * answered about.
  */
-export function readProcessor(json: unknown, where: string, options: { readonly square?: boolean } = {}): ImageProcessor {
+export function readProcessor(
+  json: unknown,
+  where: string,
+  options: { readonly square?: boolean } = {},
+): ImageProcessor {
   const refuse = (what: string, advice: string) => new OpabiniaError(`${where} ${what}`, { op: 'preprocess', advice });
   // processor_config.json of transformers 5 holds it one level below.
-  const own: unknown = typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
+  const own: unknown =
+    typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
   const read = schema.safeParse(own);
   if (!read.success) {
     const [issue] = read.error.issues;
-    throw refuse(`is wrong at '${(issue?.path ?? []).join('.')}': ${issue?.message ?? ''}`, 'the file is damaged, or of a processor that is not known');
+    throw refuse(
+      `is wrong at '${(issue?.path ?? []).join('.')}': ${issue?.message ?? ''}`,
+      'the file is damaged, or of a processor that is not known',
+    );
   }
   const fields = read.data;
   const filter = filters[fields.resample ?? 3];
-  if (filter === undefined) throw refuse(`asks for resampling ${String(fields.resample)}`, `known are ${Object.entries(filters).map(([code, name]) => `${code} (${name})`).join(', ')}`);
+  if (filter === undefined)
+    throw refuse(
+      `asks for resampling ${String(fields.resample)}`,
+      `known are ${Object.entries(filters)
+        .map(([code, name]) => `${code} (${name})`)
+        .join(', ')}`,
+    );
   const { size, crop_size: crop } = fields;
   return {
-    square: options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')), filter,
+    square:
+      options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')),
+    filter,
     resize: fields.do_resize === false ? undefined : readSize(size, refuse),
-    crop: fields.do_center_crop === false || crop === undefined || crop === null ? undefined : typeof crop === 'number' ? { height: crop, width: crop } : crop,
+    crop:
+      fields.do_center_crop === false || crop === undefined || crop === null
+        ? undefined
+        : typeof crop === 'number'
+          ? { height: crop, width: crop }
+          : crop,
     canvases: fields.image_grid_pinpoints ?? undefined,
-    scale: fields.do_rescale === false ? 1 : fields.rescale_factor ?? 1 / 255,
-    ...fields.do_normalize === false ? { mean: [0, 0, 0], std: [1, 1, 1] } : { mean: triple(fields.image_mean, [0.48145466, 0.4578275, 0.40821073]), std: checkedStd(triple(fields.image_std, [0.26862954, 0.26130258, 0.27577711]), refuse) },
+    scale: fields.do_rescale === false ? 1 : (fields.rescale_factor ?? 1 / 255),
+    ...(fields.do_normalize === false
+      ? { mean: [0, 0, 0], std: [1, 1, 1] }
+      : {
+          mean: triple(fields.image_mean, [0.48145466, 0.4578275, 0.40821073]),
+          std: checkedStd(triple(fields.image_std, [0.26862954, 0.26130258, 0.27577711]), refuse),
+        }),
   };
 }
 
@@ -103,7 +162,8 @@ function readSize(size: z.infer<typeof schema>['size'], refuse: Refuse): Resize 
   if (typeof size === 'number') return { kind: 'shortest', edge: size };
   const { shortest_edge: edge, height, width } = size;
   if (typeof height === 'number' && typeof width === 'number') return { kind: 'exact', height, width };
-  if (typeof edge === 'number' && Object.keys(size).every((key) => key === 'shortest_edge')) return { kind: 'shortest', edge };
+  if (typeof edge === 'number' && Object.keys(size).every((key) => key === 'shortest_edge'))
+    return { kind: 'shortest', edge };
   throw refuse(`asks for the size ${JSON.stringify(size)}`, 'known are shortest_edge, and height with width');
 }
 
@@ -113,12 +173,17 @@ function triple(value: readonly [number, number, number] | number | null | undef
 }
 
 function checkedStd(std: Rgb, refuse: Refuse): Rgb {
-  if (std.some((value) => !(value > 0))) throw refuse(`divides by the standard deviation [${std.join(', ')}]`, 'three positive numbers');
+  if (std.some((value) => !(value > 0)))
+    throw refuse(`divides by the standard deviation [${std.join(', ')}]`, 'three positive numbers');
   return std;
 }
 
 /** The size of what a processor makes of every picture; undefined where it depends on the picture. */
-export function processedSize({ square, resize, crop }: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
+export function processedSize({
+  square,
+  resize,
+  crop,
+}: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
   if (crop !== undefined) return crop;
   if (resize?.kind === 'exact') return { height: resize.height, width: resize.width };
   return square && resize !== undefined ? { height: resize.edge, width: resize.edge } : undefined;
@@ -138,7 +203,10 @@ export function processPicture(image: Image, processor: ImageProcessor, layout: 
   const cropped = crop === undefined ? sized : centreCrop(sized, crop.height, crop.width);
   // `normalize` divides by 255: another scale goes into mean and deviation, (b·s − m)/d = (b/255 − m/(255·s)) / (d/(255·s)).
   const by = 255 * scale;
-  const pixels = Math.abs(by - 1) < 1e-6 ? normalize(cropped, mean, std, layout) : normalize(cropped, [mean[0] / by, mean[1] / by, mean[2] / by], [std[0] / by, std[1] / by, std[2] / by], layout);
+  const pixels =
+    Math.abs(by - 1) < 1e-6
+      ? normalize(cropped, mean, std, layout)
+      : normalize(cropped, [mean[0] / by, mean[1] / by, mean[2] / by], [std[0] / by, std[1] / by, std[2] / by], layout);
   return { height: cropped.height, width: cropped.width, pixels };
 }
 
@@ -174,14 +242,18 @@ function windowOf(image: Image, left: number, top: number, width: number, height
   for (let y = 0; y < height && to > from; y++) {
     const row = top + y;
     if (row < 0 || row >= image.height) continue;
-    rgb.set(image.rgb.subarray((row * image.width + from) * 3, (row * image.width + to) * 3), (y * width + from - left) * 3);
+    rgb.set(
+      image.rgb.subarray((row * image.width + from) * 3, (row * image.width + to) * 3),
+      (y * width + from - left) * 3,
+    );
   }
   return { width, height, rgb };
 }
 
 /** transformers' `center_crop`: offsets rounded down inside of an image, and up where it is padded with black. */
 export function centreCrop(image: Image, height: number, width: number): Image {
-  const offset = (size: number, wanted: number) => (wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2));
+  const offset = (size: number, wanted: number) =>
+    wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2);
   return windowOf(image, offset(image.width, width), offset(image.height, height), width, height);
 }
 
@@ -190,15 +262,25 @@ export function centreCrop(image: Image, height: number, width: number): Image {
 export type Canvas = readonly [height: number, width: number];
 
 /** The canvas that keeps the most of a picture, and of equals the one that wastes the least. Throws `OpabiniaError` when there is none. */
-export function bestCanvas(picture: { readonly width: number; readonly height: number }, canvases: readonly Canvas[]): Canvas {
+export function bestCanvas(
+  picture: { readonly width: number; readonly height: number },
+  canvases: readonly Canvas[],
+): Canvas {
   const scored = canvases.map((canvas) => {
     const [height, width] = canvas;
     const scale = Math.min(width / picture.width, height / picture.height);
-    const kept = Math.min(Math.trunc(picture.width * scale) * Math.trunc(picture.height * scale), picture.width * picture.height);
+    const kept = Math.min(
+      Math.trunc(picture.width * scale) * Math.trunc(picture.height * scale),
+      picture.width * picture.height,
+    );
     return { canvas, kept, wasted: width * height - kept };
   });
   const [best] = scored.sort((a, b) => b.kept - a.kept || a.wasted - b.wasted);
-  if (best === undefined) throw new OpabiniaError('there is no canvas to put a picture on', { op: 'anyres', advice: 'give image_grid_pinpoints' });
+  if (best === undefined)
+    throw new OpabiniaError('there is no canvas to put a picture on', {
+      op: 'anyres',
+      advice: 'give image_grid_pinpoints',
+    });
   return best.canvas;
 }
 
@@ -211,16 +293,34 @@ export interface Tiles {
 }
 
 /** LLaVA-NeXT's `anyres`: the picture, its sides kept in proportion, centred on black on the best canvas, cut into square tiles. Throws `OpabiniaError`. */
-export function anyresTiles(image: Image, canvases: readonly Canvas[], tile: number, filter: Filter = 'bicubic'): Tiles {
+export function anyresTiles(
+  image: Image,
+  canvases: readonly Canvas[],
+  tile: number,
+  filter: Filter = 'bicubic',
+): Tiles {
   const canvas = bestCanvas(image, canvases);
   const [height, width] = canvas;
-  if (height % tile !== 0 || width % tile !== 0) throw new OpabiniaError(`a canvas of ${height} × ${width} does not divide into tiles of ${tile}`, { op: 'anyres', advice: 'image_grid_pinpoints are multiples of the tower’s picture' });
+  if (height % tile !== 0 || width % tile !== 0)
+    throw new OpabiniaError(`a canvas of ${height} × ${width} does not divide into tiles of ${tile}`, {
+      op: 'anyres',
+      advice: 'image_grid_pinpoints are multiples of the tower’s picture',
+    });
   const [byWidth, byHeight] = [width / image.width, height / image.height];
-  const fitted = byWidth < byHeight
-    ? resizeTo(image, width, Math.max(1, Math.min(Math.ceil(image.height * byWidth), height)), filter)
-    : resizeTo(image, Math.max(1, Math.min(Math.ceil(image.width * byHeight), width)), height, filter);
-  const placed = windowOf(fitted, -Math.floor((width - fitted.width) / 2), -Math.floor((height - fitted.height) / 2), width, height);
+  const fitted =
+    byWidth < byHeight
+      ? resizeTo(image, width, Math.max(1, Math.min(Math.ceil(image.height * byWidth), height)), filter)
+      : resizeTo(image, Math.max(1, Math.min(Math.ceil(image.width * byHeight), width)), height, filter);
+  const placed = windowOf(
+    fitted,
+    -Math.floor((width - fitted.width) / 2),
+    -Math.floor((height - fitted.height) / 2),
+    width,
+    height,
+  );
   const [rows, columns] = [height / tile, width / tile];
-  const cut = Array.from({ length: rows * columns }, (_, i) => windowOf(placed, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile));
+  const cut = Array.from({ length: rows * columns }, (_, i) =>
+    windowOf(placed, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile),
+  );
   return { tiles: [resizeTo(image, tile, tile, filter), ...cut], rows, columns, canvas };
 }

@@ -19,11 +19,31 @@ export function profileTable(rows: readonly ProfileRow[], most = 40): string {
   const shown = sorted.slice(0, most).map((row) => cells(row, total));
   const rest = sorted.slice(most);
   if (rest.length > 0) {
-    shown.push(cells({
-      path: `… ${rest.length} more`, label: '', kernel: '', milliseconds: sum(rest, (r) => r.milliseconds), flops: sum(rest, (r) => r.flops), bytes: sum(rest, (r) => r.bytes),
-    }, total));
+    shown.push(
+      cells(
+        {
+          path: `… ${rest.length} more`,
+          label: '',
+          kernel: '',
+          milliseconds: sum(rest, (r) => r.milliseconds),
+          flops: sum(rest, (r) => r.flops),
+          bytes: sum(rest, (r) => r.bytes),
+        },
+        total,
+      ),
+    );
   }
-  const all = cells({ path: `all ${rows.length} dispatches`, label: '', kernel: '', milliseconds: total, flops: sum(rows, (r) => r.flops), bytes: sum(rows, (r) => r.bytes) }, total);
+  const all = cells(
+    {
+      path: `all ${rows.length} dispatches`,
+      label: '',
+      kernel: '',
+      milliseconds: total,
+      flops: sum(rows, (r) => r.flops),
+      bytes: sum(rows, (r) => r.bytes),
+    },
+    total,
+  );
   return printTable(['ms', '%', 'GFLOP/s', 'GB/s', 'path', 'computes', 'kernel'], [...shown, all], 4);
 }
 
@@ -32,16 +52,26 @@ function sum(rows: readonly ProfileRow[], of: (row: ProfileRow) => number): numb
 }
 
 function cells(row: ProfileRow, total: number): readonly string[] {
-  const perSecond = (amount: number): string => (row.milliseconds > 0 ? (amount / row.milliseconds / 1e6).toFixed(1) : '-');
+  const perSecond = (amount: number): string =>
+    row.milliseconds > 0 ? (amount / row.milliseconds / 1e6).toFixed(1) : '-';
   return [
-    row.milliseconds.toFixed(3), total > 0 ? ((100 * row.milliseconds) / total).toFixed(1) : '-', perSecond(row.flops), perSecond(row.bytes),
-    row.path === '' ? '-' : row.path, row.label, row.kernel,
+    row.milliseconds.toFixed(3),
+    total > 0 ? ((100 * row.milliseconds) / total).toFixed(1) : '-',
+    perSecond(row.flops),
+    perSecond(row.bytes),
+    row.path === '' ? '-' : row.path,
+    row.label,
+    row.kernel,
   ];
 }
 
 /** Columns aligned; the first `right` of them to the right. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[], right: number): string {
   const widths = head.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (row: readonly string[]): string => row.map((cell, i) => (i < right ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join('  ').trimEnd();
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, i) => (i < right ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .join('  ')
+      .trimEnd();
   return [line(head), ...rows.map(line)].join('\n');
 }

@@ -4,7 +4,14 @@ import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import type { DType } from '../dsl/op.ts';
 import type { Formula, Plan, PlanTensor } from '../compiler/plan.ts';
 import type { Device, DeviceBuffer, Read, Step } from './device.ts';
-import { elementCount, evaluateFormula, printPlanAxes, resolveSymbols, type GivenSizes, type Symbols } from './formula.ts';
+import {
+  elementCount,
+  evaluateFormula,
+  printPlanAxes,
+  resolveSymbols,
+  type GivenSizes,
+  type Symbols,
+} from './formula.ts';
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from './profile.ts';
 import type { ParameterValues } from './upload.ts';
@@ -31,7 +38,11 @@ export interface Output {
 /** A run whose inputs were found good; nothing was written yet. */
 interface Call {
   readonly symbols: Symbols;
-  readonly writes: readonly { readonly buffer: DeviceBuffer; readonly offset: number; readonly view: ArrayBufferView<ArrayBufferLike> }[];
+  readonly writes: readonly {
+    readonly buffer: DeviceBuffer;
+    readonly offset: number;
+    readonly view: ArrayBufferView<ArrayBufferLike>;
+  }[];
   readonly outputs: readonly PlanTensor[];
 }
 
@@ -39,7 +50,12 @@ interface Call {
  * Puts a plan on a device: checks limits and memory on paper, allocates, compiles, uploads, runs the plan's load-time dispatches.
  * When any of it fails nothing stays allocated. Throws `OverLimitError`, `OutOfMemoryError`, `ValidationError`, `OpabiniaError`.
  */
-export async function load(plan: Plan, device: Device, source: ParameterValues, options: LoadOptions = {}): Promise<Program> {
+export async function load(
+  plan: Plan,
+  device: Device,
+  source: ParameterValues,
+  options: LoadOptions = {},
+): Promise<Program> {
   return new Program(plan, device, await place(plan, device, source, options));
 }
 
@@ -69,12 +85,17 @@ export class Program {
       const reads = call.outputs.map((output) => this.#read(output, call.symbols)).filter((read) => read.bytes > 0);
       const bytes = await this.device.run(stepsOf(this.#placed.steps, call.symbols), reads, this.#placed.deadline);
       let next = 0;
-      return Object.fromEntries(call.outputs.map((output) => {
-        const elements = elementCount(output.axes, call.symbols);
-        const axes = output.axes.map(({ name, size }) => ({ name, size: evaluateFormula(size, call.symbols) }));
-        const read = elements === 0 ? new ArrayBuffer(0) : bytes[next++];
-        return [output.name, { data: fromBytes(read ?? new ArrayBuffer(0), output.dtype, elements), axes, dtype: output.dtype }];
-      }));
+      return Object.fromEntries(
+        call.outputs.map((output) => {
+          const elements = elementCount(output.axes, call.symbols);
+          const axes = output.axes.map(({ name, size }) => ({ name, size: evaluateFormula(size, call.symbols) }));
+          const read = elements === 0 ? new ArrayBuffer(0) : bytes[next++];
+          return [
+            output.name,
+            { data: fromBytes(read ?? new ArrayBuffer(0), output.dtype, elements), axes, dtype: output.dtype },
+          ];
+        }),
+      );
     });
   }
 
@@ -87,7 +108,14 @@ export class Program {
     return this.#queued(async () => {
       this.#write(call);
       const times = await this.device.time(stepsOf(this.#placed.steps, call.symbols), this.#placed.deadline);
-      return this.#placed.steps.map(({ dispatch: { path, label, flops, bytes }, group }, i) => ({ path, label, kernel: group.kernel.name, milliseconds: times[i] ?? 0, flops, bytes }));
+      return this.#placed.steps.map(({ dispatch: { path, label, flops, bytes }, group }, i) => ({
+        path,
+        label,
+        kernel: group.kernel.name,
+        milliseconds: times[i] ?? 0,
+        flops,
+        bytes,
+      }));
     });
   }
 
@@ -99,10 +127,19 @@ export class Program {
       const bytes = roomOf(state, this.plan);
       const staging = await this.device.allocate([{ label: `readback of ${name}`, bytes, use: 'readback' }]);
       try {
-        const reads = staging.map((through) => ({ from: this.#buffer(state.buffer), offset: state.offset, bytes, through }));
+        const reads = staging.map((through) => ({
+          from: this.#buffer(state.buffer),
+          offset: state.offset,
+          bytes,
+          through,
+        }));
         const [read] = await this.device.run([], reads, this.#placed.deadline);
         const axes = state.axes.map((axis) => ({ name: axis.name, size: evaluateFormula(axis.size, bound) }));
-        return { data: fromBytes(read ?? new ArrayBuffer(bytes), state.dtype, elementCount(state.axes, bound)), axes, dtype: state.dtype };
+        return {
+          data: fromBytes(read ?? new ArrayBuffer(bytes), state.dtype, elementCount(state.axes, bound)),
+          axes,
+          dtype: state.dtype,
+        };
       } finally {
         this.device.free(staging);
       }
@@ -111,7 +148,11 @@ export class Program {
 
   /** Sets every state back to zeros. */
   async reset(): Promise<void> {
-    await this.#queued(async () => this.device.clear([...this.#placed.buffers].flatMap(([i, buffer]) => (this.plan.buffers[i]?.role === 'state' ? [buffer] : []))));
+    await this.#queued(async () =>
+      this.device.clear(
+        [...this.#placed.buffers].flatMap(([i, buffer]) => (this.plan.buffers[i]?.role === 'state' ? [buffer] : [])),
+      ),
+    );
   }
 
   /** Gives every byte back. A run still in flight is refused. A second call does nothing. */
@@ -146,25 +187,50 @@ export class Program {
   }
 
   #live(cause?: unknown): void {
-    if (this.#disposed) throw new OpabiniaError('the program was disposed of', { op: 'run', cause, advice: 'await its runs before dispose(), or load the plan again' });
+    if (this.#disposed)
+      throw new OpabiniaError('the program was disposed of', {
+        op: 'run',
+        cause,
+        advice: 'await its runs before dispose(), or load the plan again',
+      });
   }
 
   #check(inputs: Inputs, options: RunOptions): Call {
     this.#live();
     const given = this.plan.inputs.map((tensor) => ({ tensor, ...valuesOf(tensor, inputs) }));
     for (const name of Object.keys(inputs)) named(name, this.plan.inputs, 'input');
-    const sizes: GivenSizes[] = given.map(({ tensor, data, sizes: bySize }) => ({ tensor, sizes: bySize, elements: data.length }));
+    const sizes: GivenSizes[] = given.map(({ tensor, data, sizes: bySize }) => ({
+      tensor,
+      sizes: bySize,
+      elements: data.length,
+    }));
     const symbols = resolveSymbols(this.plan.symbols, options.symbols ?? {}, sizes);
     const writes = given.map(({ tensor, data }) => {
-      checkCount(`input '${tensor.name}'`, printPlanAxes(tensor.axes, symbols), elementCount(tensor.axes, symbols), data.length);
+      checkCount(
+        `input '${tensor.name}'`,
+        printPlanAxes(tensor.axes, symbols),
+        elementCount(tensor.axes, symbols),
+        data.length,
+      );
       const view = toBytes(data, tensor.dtype);
       // An earlier run is still to come: the caller may reuse its array before this one's turn.
-      const kept = this.#inFlight > 0 && view === data ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice() : view;
+      const kept =
+        this.#inFlight > 0 && view === data
+          ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice()
+          : view;
       return { buffer: this.#buffer(tensor.buffer), offset: tensor.offset, view: kept };
     });
     const symbolBuffer = this.plan.buffers.findIndex((buffer) => buffer.role === 'symbols');
-    if (symbolBuffer >= 0) writes.push({ buffer: this.#buffer(symbolBuffer), offset: 0, view: Uint32Array.from(this.plan.symbols, (symbol) => symbols.get(symbol.name) ?? 0) });
-    const outputs = options.outputs === undefined ? this.plan.outputs : options.outputs.map((name) => named(name, this.plan.outputs, 'output'));
+    if (symbolBuffer >= 0)
+      writes.push({
+        buffer: this.#buffer(symbolBuffer),
+        offset: 0,
+        view: Uint32Array.from(this.plan.symbols, (symbol) => symbols.get(symbol.name) ?? 0),
+      });
+    const outputs =
+      options.outputs === undefined
+        ? this.plan.outputs
+        : options.outputs.map((name) => named(name, this.plan.outputs, 'output'));
     return { symbols, writes, outputs };
   }
 
@@ -187,16 +253,30 @@ export class Program {
 }
 
 function stepsOf(prepared: readonly Prepared[], symbols: Symbols): readonly Step[] {
-  const size = (formula: Formula): number => (typeof formula === 'number' ? formula : evaluateFormula(formula, symbols));
-  return prepared.map(({ dispatch: { grid: [x, y, z] }, group }) => ({ group, grid: [size(x), size(y), size(z)] }));
+  const size = (formula: Formula): number =>
+    typeof formula === 'number' ? formula : evaluateFormula(formula, symbols);
+  return prepared.map(
+    ({
+      dispatch: {
+        grid: [x, y, z],
+      },
+      group,
+    }) => ({ group, grid: [size(x), size(y), size(z)] }),
+  );
 }
 
-function valuesOf(tensor: PlanTensor, inputs: Inputs): { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> | undefined } {
+function valuesOf(
+  tensor: PlanTensor,
+  inputs: Inputs,
+): { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> | undefined } {
   const label = `input '${tensor.name}' ${printPlanAxes(tensor.axes, new Map())}`;
   const input = Object.hasOwn(inputs, tensor.name) ? inputs[tensor.name] : undefined;
   if (input === undefined) {
     const near = nearestNames(tensor.name, Object.keys(inputs));
-    throw new OpabiniaError(`${label} ${tensor.dtype} is not given`, { op: 'run', advice: near.length === 0 ? undefined : `given are ${near.map((name) => `'${name}'`).join(', ')}` });
+    throw new OpabiniaError(`${label} ${tensor.dtype} is not given`, {
+      op: 'run',
+      advice: near.length === 0 ? undefined : `given are ${near.map((name) => `'${name}'`).join(', ')}`,
+    });
   }
   const { data, sizes } = isNumbers(input) ? { data: input, sizes: undefined } : input;
   const why = refusal(data, tensor.dtype);
@@ -209,6 +289,12 @@ function valuesOf(tensor: PlanTensor, inputs: Inputs): { readonly data: Numbers;
 function named(name: string, tensors: readonly PlanTensor[], what: string): PlanTensor {
   const found = tensors.find((tensor) => tensor.name === name);
   if (found !== undefined) return found;
-  const near = nearestNames(name, tensors.map((tensor) => tensor.name)).map((other) => `'${other}'`);
-  throw new OpabiniaError(`there is no ${what} '${name}'`, { op: 'run', advice: near.length === 0 ? `this program has no ${what}s` : near.join(', ') });
+  const near = nearestNames(
+    name,
+    tensors.map((tensor) => tensor.name),
+  ).map((other) => `'${other}'`);
+  throw new OpabiniaError(`there is no ${what} '${name}'`, {
+    op: 'run',
+    advice: near.length === 0 ? `this program has no ${what}s` : near.join(', '),
+  });
 }

@@ -63,7 +63,12 @@ function tapsOf(from: number, to: number, kernel: Kernel): Taps {
   const stretch = Math.max(scale, 1);
   const support = kernel.support * stretch;
   const stride = Math.ceil(support) * 2 + 1;
-  const taps: Taps = { first: new Int32Array(to), count: new Int32Array(to), weights: new Int32Array(to * stride), stride };
+  const taps: Taps = {
+    first: new Int32Array(to),
+    count: new Int32Array(to),
+    weights: new Int32Array(to * stride),
+    stride,
+  };
   const shrink = 1 / stretch;
   const exact = new Float64Array(stride);
   for (let i = 0; i < to; i++) {
@@ -111,7 +116,13 @@ function pass(bytes: Uint8Array, outer: number, from: number, to: number, inner:
  * `[height, width, channels]` bytes resized to `[toHeight, toWidth, channels]`: horizontal pass, then vertical; a pass that would
  * change nothing is skipped. All sizes are positive integers; the caller has checked them.
  */
-export function resample(bytes: Uint8Array, size: { readonly width: number; readonly height: number }, to: { readonly width: number; readonly height: number }, channels: number, filter: Filter): Uint8Array {
+export function resample(
+  bytes: Uint8Array,
+  size: { readonly width: number; readonly height: number },
+  to: { readonly width: number; readonly height: number },
+  channels: number,
+  filter: Filter,
+): Uint8Array {
   const kernel = kernels[filter];
   const wide = size.width === to.width ? bytes : pass(bytes, size.height, size.width, to.width, channels, kernel);
   const out = size.height === to.height ? wide : pass(wide, 1, size.height, to.height, to.width * channels, kernel);

@@ -23,7 +23,11 @@ export class SharedBuffers {
   /** Loads one after the other, so that the second finds what the first has loaded. Throws for another device or source. */
   async exclusive<T>(device: Device, source: ParameterValues, task: () => Promise<T>): Promise<T> {
     const { device: mine = device, source: known = source } = this.#user ?? {};
-    if (mine !== device || known !== source) throw new OpabiniaError(`these buffers are shared on another ${mine !== device ? 'device' : 'source of parameters'}`, { op: 'load', advice: 'make SharedBuffers for each device and source' });
+    if (mine !== device || known !== source)
+      throw new OpabiniaError(
+        `these buffers are shared on another ${mine !== device ? 'device' : 'source of parameters'}`,
+        { op: 'load', advice: 'make SharedBuffers for each device and source' },
+      );
     this.#user = { device, source };
     const before = this.#last;
     const turn = Promise.withResolvers<void>();
@@ -59,15 +63,29 @@ export class SharedBuffers {
 
 /** What makes a plan's buffers the same as another's; undefined for those that are a program's own. */
 export function shareKeys(plan: Plan): readonly (string | undefined)[] {
-  const named = new Map([...plan.parameters, ...plan.states].map((tensor) => [tensor.buffer, `${tensor.name} ${tensor.dtype} ${printPlanAxes(tensor.axes, new Map())}`]));
+  const named = new Map(
+    [...plan.parameters, ...plan.states].map((tensor) => [
+      tensor.buffer,
+      `${tensor.name} ${tensor.dtype} ${printPlanAxes(tensor.axes, new Map())}`,
+    ]),
+  );
   return plan.buffers.map((buffer, i) => {
     if (buffer.transient === true) return undefined;
     switch (buffer.role) {
-      case 'parameter': case 'state': return named.has(i) ? `${buffer.role} ${buffer.bytes} ${named.get(i) ?? ''}` : undefined;
-      case 'loaded': return buffer.origin === undefined ? undefined : `loaded ${buffer.bytes} ${buffer.origin}`;
-      case 'constant': return `constant ${buffer.bytes} ${buffer.contents ?? ''}`;
-      case 'input': case 'output': case 'arena': case 'symbols': return undefined;
-      default: return buffer.role satisfies never;
+      case 'parameter':
+      case 'state':
+        return named.has(i) ? `${buffer.role} ${buffer.bytes} ${named.get(i) ?? ''}` : undefined;
+      case 'loaded':
+        return buffer.origin === undefined ? undefined : `loaded ${buffer.bytes} ${buffer.origin}`;
+      case 'constant':
+        return `constant ${buffer.bytes} ${buffer.contents ?? ''}`;
+      case 'input':
+      case 'output':
+      case 'arena':
+      case 'symbols':
+        return undefined;
+      default:
+        return buffer.role satisfies never;
     }
   });
 }

@@ -6,8 +6,12 @@ const stepsPerSet = 2048;
 
 /** @param encode encodes one step into a pass; @param gpuBuffer the GPUBuffer behind a buffer of this device. */
 export async function timeSteps(
-  device: Device, gpu: GPUDevice, steps: readonly Step[], deadline: number,
-  encode: (pass: GPUComputePassEncoder, step: Step) => void, gpuBuffer: (buffer: DeviceBuffer) => GPUBuffer,
+  device: Device,
+  gpu: GPUDevice,
+  steps: readonly Step[],
+  deadline: number,
+  encode: (pass: GPUComputePassEncoder, step: Step) => void,
+  gpuBuffer: (buffer: DeviceBuffer) => GPUBuffer,
 ): Promise<readonly number[]> {
   const milliseconds: number[] = [];
   for (let first = 0; first < steps.length; first += stepsPerSet) {
@@ -23,7 +27,9 @@ export async function timeSteps(
       if (resolved === undefined || through === undefined) continue;
       const encoder = gpu.createCommandEncoder();
       some.forEach((step, i) => {
-        const pass = encoder.beginComputePass({ timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 } });
+        const pass = encoder.beginComputePass({
+          timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+        });
         encode(pass, step);
         pass.end();
       });
@@ -32,7 +38,8 @@ export async function timeSteps(
       const [stamps] = await device.run([], [{ from: resolved, offset: 0, bytes, through }], deadline);
       const nanoseconds = new BigUint64Array(stamps ?? new ArrayBuffer(bytes));
       // Drivers may reset their clock between two passes, never within one; a negative difference is such a reset.
-      for (let i = 0; i < some.length; i++) milliseconds.push(Math.max(0, Number((nanoseconds[2 * i + 1] ?? 0n) - (nanoseconds[2 * i] ?? 0n)) / 1e6));
+      for (let i = 0; i < some.length; i++)
+        milliseconds.push(Math.max(0, Number((nanoseconds[2 * i + 1] ?? 0n) - (nanoseconds[2 * i] ?? 0n)) / 1e6));
     } finally {
       queries.destroy();
       device.free(buffers);

@@ -16,7 +16,8 @@ interface Checked {
 const idLimit = 4_194_304;
 
 type Fields = Readonly<Record<string, unknown>>;
-const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Runs of spaces that some tokenizers add to their vocabulary control nothing. */
 export function isBlank(token: AddedToken): boolean {
@@ -25,14 +26,19 @@ export function isBlank(token: AddedToken): boolean {
 
 /** Throws `OpabiniaError` for what is no tokenizer, and for vocabularies, merges and added tokens that contradict each other. */
 export function checkTokenizerJson(json: unknown, where: string): Checked {
-  const refuse = (what: string) => new OpabiniaError(`${where} ${what}`, { op: 'tokenizer', advice: 'the file is damaged, or no tokenizer.json of Hugging Face; get it again' });
+  const refuse = (what: string) =>
+    new OpabiniaError(`${where} ${what}`, {
+      op: 'tokenizer',
+      advice: 'the file is damaged, or no tokenizer.json of Hugging Face; get it again',
+    });
   const model = isObject(json) ? json['model'] : undefined;
   if (!isObject(json) || !isObject(model)) throw refuse('has no model');
   const ids = readVocabulary(model, refuse);
   const added = readAdded(json['added_tokens'], refuse);
   for (const { content, id } of added) {
     const stored = ids.get(content);
-    if (stored !== undefined && stored !== id) throw refuse(`gives '${content.slice(0, 80)}' the ids ${stored} and ${id}`);
+    if (stored !== undefined && stored !== id)
+      throw refuse(`gives '${content.slice(0, 80)}' the ids ${stored} and ${id}`);
   }
   checkMerges(model, ids, refuse);
   let size = 0;
@@ -46,7 +52,13 @@ function readVocabulary(model: Fields, refuse: Refuse): ReadonlyMap<string, numb
   const { vocab } = model;
   // Unigram has a list of pieces with scores, whose ids are their places.
   if (Array.isArray(vocab)) {
-    if (vocab.length > idLimit || !vocab.every((piece: unknown) => Array.isArray(piece) && typeof piece[0] === 'string' && typeof piece[1] === 'number')) throw refuse('has a vocabulary that is no list of pieces and scores');
+    if (
+      vocab.length > idLimit ||
+      !vocab.every(
+        (piece: unknown) => Array.isArray(piece) && typeof piece[0] === 'string' && typeof piece[1] === 'number',
+      )
+    )
+      throw refuse('has a vocabulary that is no list of pieces and scores');
     return new Map(vocab.map((piece: readonly [string, number], i) => [piece[0], i]));
   }
   if (!isObject(vocab)) throw refuse('has no vocabulary');
@@ -67,7 +79,8 @@ function readAdded(list: unknown, refuse: Refuse): readonly AddedToken[] {
   if (list === undefined || list === null) return [];
   if (!Array.isArray(list) || list.length > 100_000) throw refuse('has added_tokens that are no list');
   return list.map((token: unknown): AddedToken => {
-    if (!isObject(token) || typeof token['content'] !== 'string' || token['content'] === '' || !isId(token['id'])) throw refuse(`has the added token ${JSON.stringify(token).slice(0, 80)}, which has no content or no id`);
+    if (!isObject(token) || typeof token['content'] !== 'string' || token['content'] === '' || !isId(token['id']))
+      throw refuse(`has the added token ${JSON.stringify(token).slice(0, 80)}, which has no content or no id`);
     return { content: token['content'], id: token['id'], special: token['special'] === true };
   });
 }
@@ -79,8 +92,12 @@ function checkMerges(model: Fields, ids: ReadonlyMap<string, number>, refuse: Re
   if (!Array.isArray(merges)) throw refuse('has merges that are no list');
   for (const merge of merges as readonly unknown[]) {
     const [left, right, ...more] = splitMerge(merge);
-    if (left === undefined || right === undefined || more.length > 0) throw refuse(`has the merge ${JSON.stringify(merge).slice(0, 80)}, which is no pair`);
-    if (!ids.has(left) || !ids.has(right) || !ids.has(left + right)) throw refuse(`has the merge of '${left.slice(0, 40)}' and '${right.slice(0, 40)}', but not all three in its vocabulary`);
+    if (left === undefined || right === undefined || more.length > 0)
+      throw refuse(`has the merge ${JSON.stringify(merge).slice(0, 80)}, which is no pair`);
+    if (!ids.has(left) || !ids.has(right) || !ids.has(left + right))
+      throw refuse(
+        `has the merge of '${left.slice(0, 40)}' and '${right.slice(0, 40)}', but not all three in its vocabulary`,
+      );
   }
 }
 
@@ -105,13 +122,25 @@ export function renamed(json: object, names: ReadonlyMap<string, string>): objec
     : Object.fromEntries(Object.entries(vocab as Fields).map(([token, id]) => [name(token), id]));
   const merges = Array.isArray(model['merges'])
     ? (model['merges'] as readonly unknown[]).filter((merge) => {
-      const [left = '', right = ''] = splitMerge(merge);
-      return !names.has(left) && !names.has(right) && !names.has(left + right);
-    })
+        const [left = '', right = ''] = splitMerge(merge);
+        return !names.has(left) && !names.has(right) && !names.has(left + right);
+      })
     : model['merges'];
-  const added = Array.isArray(fields['added_tokens']) ? (fields['added_tokens'] as readonly Fields[]).map((token) => ({ ...token, content: name(String(token['content'])) })) : [];
+  const added = Array.isArray(fields['added_tokens'])
+    ? (fields['added_tokens'] as readonly Fields[]).map((token) => ({
+        ...token,
+        content: name(String(token['content'])),
+      }))
+    : [];
   return {
-    ...fields, post_processor: null, added_tokens: added,
-    model: { ...model, vocab: renamedVocab, ...merges === undefined ? {} : { merges }, ...typeof unknown === 'string' ? { unk_token: name(unknown) } : {} },
+    ...fields,
+    post_processor: null,
+    added_tokens: added,
+    model: {
+      ...model,
+      vocab: renamedVocab,
+      ...(merges === undefined ? {} : { merges }),
+      ...(typeof unknown === 'string' ? { unk_token: name(unknown) } : {}),
+    },
   };
 }

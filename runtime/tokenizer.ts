@@ -39,14 +39,21 @@ export class Tokenizer {
     const checked = checkTokenizerJson(json, where);
     const settings = typeof config === 'object' && config !== null ? config : {};
     this.#own = build(checked.json, settings, where);
-    this.#controls = new Map(checked.added.filter((token) => !isBlank(token)).map((token) => [token.content, token.id]));
+    this.#controls = new Map(
+      checked.added.filter((token) => !isBlank(token)).map((token) => [token.content, token.id]),
+    );
     this.#controlIds = new Set(this.#controls.values());
     this.size = checked.size;
     const [bare, full] = [true, false].map((without) => this.#own.encode('a', { add_special_tokens: !without }).ids);
     const at = startOf(full ?? [], bare ?? []);
     this.#before = (full ?? []).slice(0, at);
     this.#after = (full ?? []).slice(at + (bare ?? []).length);
-    this.#guarded = new Guarded(checked.json, settings, checked.added.filter((token) => !isBlank(token)), where);
+    this.#guarded = new Guarded(
+      checked.json,
+      settings,
+      checked.added.filter((token) => !isBlank(token)),
+      where,
+    );
   }
 
   /** Ids that the tokenizer puts in front of every text by itself: the begin-of-text token, or nothing. */
@@ -69,7 +76,11 @@ export class Tokenizer {
    */
   encode(parts: readonly TextPart[], options: EncodeOptions = {}): readonly number[] {
     const length = parts.reduce((sum, part) => sum + part.text.length, 0);
-    if (length > textLimit) throw new OpabiniaError(`the text has ${length} characters; at most ${textLimit} are accepted`, { op: 'tokenizer', advice: 'shorten it' });
+    if (length > textLimit)
+      throw new OpabiniaError(`the text has ${length} characters; at most ${textLimit} are accepted`, {
+        op: 'tokenizer',
+        advice: 'shorten it',
+      });
     const ids = this.#guarded.encode(parts);
     return options.automatic === false ? ids : [...this.#before, ...ids, ...this.#after];
   }
@@ -91,7 +102,10 @@ function build(json: object, config: object, where: string): HubTokenizer {
   try {
     return new HubTokenizer(json, config);
   } catch (cause) {
-    throw new OpabiniaError(`${where} is no tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`, { op: 'tokenizer', cause, advice: 'BPE, Unigram and WordPiece tokenizers can be read' });
+    throw new OpabiniaError(
+      `${where} is no tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { op: 'tokenizer', cause, advice: 'BPE, Unigram and WordPiece tokenizers can be read' },
+    );
   }
 }
 
@@ -130,7 +144,13 @@ class Guarded {
       this.#tokenizer = this.#make(this.#names);
       return this.encode(parts);
     }
-    const text = parts.map((part) => (part.kind === 'user' || this.#spellings === undefined ? part.text : part.text.replace(this.#spellings, (found) => this.#names.get(found) ?? found))).join('');
+    const text = parts
+      .map((part) =>
+        part.kind === 'user' || this.#spellings === undefined
+          ? part.text
+          : part.text.replace(this.#spellings, (found) => this.#names.get(found) ?? found),
+      )
+      .join('');
     return text === '' ? [] : this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 }
@@ -138,7 +158,11 @@ class Guarded {
 /** From the files of a model. Throws `OpabiniaError`. */
 export function openTokenizer(files: ModelFiles): Tokenizer {
   const path = needFile(files.tokenizer, 'tokenizer.json', files);
-  return new Tokenizer(readJsonFile(path, fileLimit), files.tokenizerConfig === undefined ? {} : readJsonFile(files.tokenizerConfig), path);
+  return new Tokenizer(
+    readJsonFile(path, fileLimit),
+    files.tokenizerConfig === undefined ? {} : readJsonFile(files.tokenizerConfig),
+    path,
+  );
 }
 
 // ---- text as it comes ------------------------------------------------------------------------------------------------
@@ -169,7 +193,9 @@ export class TextStream {
     this.#word += now.slice(known.length);
     this.#context = this.#held;
     this.#held = [];
-    const end = ideograph.test(this.#word) ? this.#word.length : Math.max(this.#word.lastIndexOf(' '), this.#word.lastIndexOf('\n')) + 1;
+    const end = ideograph.test(this.#word)
+      ? this.#word.length
+      : Math.max(this.#word.lastIndexOf(' '), this.#word.lastIndexOf('\n')) + 1;
     const complete = this.#word.slice(0, end);
     this.#word = this.#word.slice(end);
     return complete;

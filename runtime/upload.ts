@@ -13,7 +13,9 @@ export interface ParameterValues {
   /** `count` of them from element `start` on. A source that has this is never asked for a large tensor whole. */
   readonly part?: ((path: string, shape: readonly number[], start: number, count: number) => Float32Array) | undefined;
   /** The same as stored bytes; undefined when it is stored as another dtype. */
-  readonly storedPart?: ((path: string, shape: readonly number[], dtype: DType, start: number, count: number) => Uint8Array | undefined) | undefined;
+  readonly storedPart?:
+    | ((path: string, shape: readonly number[], dtype: DType, start: number, count: number) => Uint8Array | undefined)
+    | undefined;
 }
 
 export interface Progress {
@@ -26,20 +28,34 @@ const flushBytes = 64 * 2 ** 20;
 const flushDeadline = 120_000;
 
 /** The constants among the buffers at these indices. */
-export async function uploadConstants(plan: Plan, device: Device, buffers: ReadonlyMap<number, DeviceBuffer>): Promise<void> {
+export async function uploadConstants(
+  plan: Plan,
+  device: Device,
+  buffers: ReadonlyMap<number, DeviceBuffer>,
+): Promise<void> {
   const upload = new Upload(device);
   for (const [i, target] of buffers) {
     const buffer = plan.buffers[i];
     if (buffer?.contents === undefined) continue;
     const bytes = Buffer.from(buffer.contents, 'base64');
-    if (bytes.byteLength > buffer.bytes) throw new OpabiniaError(`constant '${buffer.name}' holds ${bytes.byteLength} bytes, and its buffer ${buffer.bytes}`, { op: 'load' });
+    if (bytes.byteLength > buffer.bytes)
+      throw new OpabiniaError(
+        `constant '${buffer.name}' holds ${bytes.byteLength} bytes, and its buffer ${buffer.bytes}`,
+        { op: 'load' },
+      );
     await upload.write(target, 0, bytes);
   }
   await upload.end();
 }
 
 /** These parameters. Throws `OpabiniaError` when the source has another number of values than the plan's shape. */
-export async function uploadParameters(parameters: readonly PlanTensor[], device: Device, bufferOf: (index: number) => DeviceBuffer, source: ParameterValues, done: (path: string) => void): Promise<void> {
+export async function uploadParameters(
+  parameters: readonly PlanTensor[],
+  device: Device,
+  bufferOf: (index: number) => DeviceBuffer,
+  source: ParameterValues,
+  done: (path: string) => void,
+): Promise<void> {
   const upload = new Upload(device);
   for (const parameter of parameters) {
     const shape = parameter.axes.map((axis) => evaluateFormula(axis.size, new Map()));
@@ -51,7 +67,10 @@ export async function uploadParameters(parameters: readonly PlanTensor[], device
       const count = Math.min(step, wanted - start);
       const values = piece(source, parameter, shape, start, count, step >= wanted);
       if (values.count !== count) {
-        throw new OpabiniaError(`parameter ${printPlanAxes(parameter.axes, new Map())} has ${wanted} values, and its source gave ${start + values.count}`, { op: 'load', path: parameter.name });
+        throw new OpabiniaError(
+          `parameter ${printPlanAxes(parameter.axes, new Map())} has ${wanted} values, and its source gave ${start + values.count}`,
+          { op: 'load', path: parameter.name },
+        );
       }
       await upload.write(bufferOf(parameter.buffer), parameter.offset + start * width, values.view);
     }
@@ -65,7 +84,14 @@ interface Piece {
   readonly view: ArrayBufferView<ArrayBufferLike>;
 }
 
-function piece(source: ParameterValues, { name, dtype }: PlanTensor, shape: readonly number[], start: number, count: number, whole: boolean): Piece {
+function piece(
+  source: ParameterValues,
+  { name, dtype }: PlanTensor,
+  shape: readonly number[],
+  start: number,
+  count: number,
+  whole: boolean,
+): Piece {
   const stored = source.storedPart?.(name, shape, dtype, start, count);
   if (stored !== undefined) return { count: stored.byteLength / dtypeBytes(dtype), view: stored };
   const values = whole || source.part === undefined ? source.read(name, shape) : source.part(name, shape, start, count);

@@ -3,7 +3,16 @@ import { OpabiniaError } from '../dsl/error.ts';
 import type { DType } from '../dsl/op.ts';
 
 export type TypedArray =
-  | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array | Float16Array | Float32Array | Float64Array;
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | Float16Array
+  | Float32Array
+  | Float64Array;
 
 export type Numbers = TypedArray | readonly number[];
 
@@ -24,17 +33,25 @@ export function refusal(values: unknown, dtype: DType): string | undefined {
     return at < 0 ? undefined : `element ${at} is ${String(values[at])}, which is no ${dtype}`;
   }
   const kind = ArrayBuffer.isView(values) ? values.constructor.name : typeof values;
-  if (!accepted[dtype].includes(kind)) return `takes ${accepted[dtype].join(' or ')} or number[] for ${dtype}, got ${kind}`;
+  if (!accepted[dtype].includes(kind))
+    return `takes ${accepted[dtype].join(' or ')} or number[] for ${dtype}, got ${kind}`;
   return undefined;
 }
 
 function fits(value: number, dtype: DType): boolean {
   switch (dtype) {
-    case 'f32': case 'f16': case 'bf16': return true;
-    case 'i32': return Number.isInteger(value) && value >= -(2 ** 31) && value < 2 ** 31;
-    case 'u32': return Number.isInteger(value) && value >= 0 && value < 2 ** 32;
-    case 'bool': return value === 0 || value === 1;
-    default: return dtype satisfies never;
+    case 'f32':
+    case 'f16':
+    case 'bf16':
+      return true;
+    case 'i32':
+      return Number.isInteger(value) && value >= -(2 ** 31) && value < 2 ** 31;
+    case 'u32':
+      return Number.isInteger(value) && value >= 0 && value < 2 ** 32;
+    case 'bool':
+      return value === 0 || value === 1;
+    default:
+      return dtype satisfies never;
   }
 }
 

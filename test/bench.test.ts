@@ -9,7 +9,15 @@ import { cases, runnableCase, selectCases } from '../bench/cases/index.ts';
 import { ratioChart } from '../bench/chart.ts';
 import { PeerProcess } from '../bench/peers/client.ts';
 import { reportOf } from '../bench/report.ts';
-import { fileResults, newestResults, parseResults, resultsName, schemaNumber, type Measured, type Results } from '../bench/results.ts';
+import {
+  fileResults,
+  newestResults,
+  parseResults,
+  resultsName,
+  schemaNumber,
+  type Measured,
+  type Results,
+} from '../bench/results.ts';
 import { deviationOf, spreadOf, worse } from '../bench/statistics.ts';
 import { raceMarkdown, racePrint, ratesOf, ratioTo } from '../bench/table.ts';
 import { evaluate } from '../runtime/reference.ts';
@@ -46,17 +54,58 @@ describe('statistics', () => {
 // ---- results -----------------------------------------------------------------------------------------------------------
 
 function measured(milliseconds: number): Measured {
-  return { status: 'measured', time: spreadOf([milliseconds]), first: 2 * milliseconds, error: { largest: 1e-6, relative: 1e-7 }, notes: [], dispatches: 3, processPeak: 2 ** 27, deviceBytes: 2 ** 20 };
+  return {
+    status: 'measured',
+    time: spreadOf([milliseconds]),
+    first: 2 * milliseconds,
+    error: { largest: 1e-6, relative: 1e-7 },
+    notes: [],
+    dispatches: 3,
+    processPeak: 2 ** 27,
+    deviceBytes: 2 ** 20,
+  };
 }
 
 const sample: Results = {
-  schema: schemaNumber, quick: false, date: '2026-01-02T03:04:05.678Z', adapter: 'lavapipe', driver: 'Mesa 25.0 <LLVM>', software: true,
+  schema: schemaNumber,
+  quick: false,
+  date: '2026-01-02T03:04:05.678Z',
+  adapter: 'lavapipe',
+  driver: 'Mesa 25.0 <LLVM>',
+  software: true,
   machine: { cpu: 'a CPU', cores: 2, memory: 2 ** 34, platform: 'linux-x64', node: 'v24.0.0', load: 0.1 },
-  versions: { ours: 'this commit', 'ort-webgpu': '1.30.0' }, roofline: { flopsPerSecond: 1e11, bytesPerSecond: 1e10 },
+  versions: { ours: 'this commit', 'ort-webgpu': '1.30.0' },
+  roofline: { flopsPerSecond: 1e11, bytesPerSecond: 1e10 },
   cases: [
-    { name: 'won', about: 'we are faster', flops: 1e9, bytes: 1e6, peers: { ours: measured(20), 'ort-webgpu': measured(80), 'jax-js': { status: 'left', message: 'not written for jax-js' } } },
-    { name: 'lost', about: 'we are slower', flops: 1e6, bytes: 1e8, peers: { ours: measured(20), 'ort-webgpu': measured(10), 'jax-js': { status: 'failed', message: 'out | of\nmemory' } } },
-    { name: 'wrong', about: 'a peer is wrong', flops: 1e6, bytes: 1e6, peers: { ours: measured(20), 'ort-webgpu': { status: 'wrong', message: 'relative error 1e-1' } } },
+    {
+      name: 'won',
+      about: 'we are faster',
+      flops: 1e9,
+      bytes: 1e6,
+      peers: {
+        ours: measured(20),
+        'ort-webgpu': measured(80),
+        'jax-js': { status: 'left', message: 'not written for jax-js' },
+      },
+    },
+    {
+      name: 'lost',
+      about: 'we are slower',
+      flops: 1e6,
+      bytes: 1e8,
+      peers: {
+        ours: measured(20),
+        'ort-webgpu': measured(10),
+        'jax-js': { status: 'failed', message: 'out | of\nmemory' },
+      },
+    },
+    {
+      name: 'wrong',
+      about: 'a peer is wrong',
+      flops: 1e6,
+      bytes: 1e6,
+      peers: { ours: measured(20), 'ort-webgpu': { status: 'wrong', message: 'relative error 1e-1' } },
+    },
     { name: 'later', about: 'not yet', flops: 0, bytes: 0, absent: 'not there yet', peers: {} },
   ],
 };
@@ -71,7 +120,10 @@ describe('results files', () => {
   test('only the newest of each adapter counts', () => {
     fileResults(folder, { ...sample, date: '2026-02-01T00:00:00.000Z' });
     fileResults(folder, { ...sample, adapter: 'other', date: '2025-01-01T00:00:00.000Z' });
-    expect(newestResults(folder).map(({ adapter, date }) => [adapter, date.slice(0, 7)])).toEqual([['lavapipe', '2026-02'], ['other', '2025-01']]);
+    expect(newestResults(folder).map(({ adapter, date }) => [adapter, date.slice(0, 7)])).toEqual([
+      ['lavapipe', '2026-02'],
+      ['other', '2025-01'],
+    ]);
     expect(newestResults(join(folder, 'none'))).toEqual([]);
   });
 
@@ -103,8 +155,20 @@ describe('tables and charts', () => {
 
   test('print lost, failed, wrong and absent cases like the others', () => {
     const text = racePrint(sample);
-    for (const part of ['4.00×', '0.50×', 'failed: out | of memory', 'wrong: relative error 1e-1', 'not there yet', 'not written for jax-js']) expect(text).toContain(part);
-    const widths = new Set(raceMarkdown(sample).split('\n').map((line) => line.replaceAll('\\|', '').split('|').length));
+    for (const part of [
+      '4.00×',
+      '0.50×',
+      'failed: out | of memory',
+      'wrong: relative error 1e-1',
+      'not there yet',
+      'not written for jax-js',
+    ])
+      expect(text).toContain(part);
+    const widths = new Set(
+      raceMarkdown(sample)
+        .split('\n')
+        .map((line) => line.replaceAll('\\|', '').split('|').length),
+    );
     expect(widths.size).toBe(1);
     expect(raceMarkdown(sample)).toContain('out \\| of memory');
   });
@@ -131,30 +195,55 @@ describe('cases', () => {
   test('are selected by name and by first words; unknown ones are refused with the list', () => {
     expect(selectCases([])).toBe(cases);
     expect(selectCases(['softmax']).map(({ name }) => name)).toEqual(['softmax']);
-    expect(selectCases(['attention']).map(({ name }) => name)).toEqual(['attention-full', 'attention-causal-gqa', 'attention-regions']);
-    expect(() => selectCases(['atention'])).toThrow(/no case 'atention'; there are matmul-1024-f32, [^]*nearest: attention/);
+    expect(selectCases(['attention']).map(({ name }) => name)).toEqual([
+      'attention-full',
+      'attention-causal-gqa',
+      'attention-regions',
+    ]);
+    expect(() => selectCases(['atention'])).toThrow(
+      /no case 'atention'; there are matmul-1024-f32, [^]*nearest: attention/,
+    );
     expect(() => runnableCase('q4-gemv')).toThrow('cannot run');
     expect(new Set(cases.map(({ name }) => name)).size).toBe(cases.length);
   });
 
   const runnable = cases.filter((one) => 'build' in one);
-  test.each(runnable.map((one) => [one.name, one] as const))('%s: the inputs fit, and the judged corner is that of the whole', (_, one) => {
-    const work = one.build('quick');
-    for (const { name, axes } of inputFacts(work.graph)) expect(work.inputs[name]?.length).toBe(axes.reduce((product, { size }) => product * size, 1));
-    expect(costOfWork(work).bytes).toBeGreaterThan(0);
-    if (work.judged === undefined) return;
-    const run = ({ graph, inputs }: Pick<typeof work, 'graph' | 'inputs'>) => evaluate(graph, { inputs: new Map(Object.entries(inputs)), params: (path, shape) => work.source.read(path, shape) }, { precision: 'f64' }).outputs;
-    const [whole, judged] = [run(work), run(work.judged)];
-    for (const { name, axes } of outputFacts(work.graph)) {
-      const part = outputFacts(work.judged.graph).find((output) => output.name === name)?.axes.map((axis) => Math.min(axis.size, work.judged?.within?.[axis.name] ?? Infinity)) ?? [];
-      const expected = corner(whole.get(name)?.data ?? [], axes.map((axis) => axis.size), part);
-      const got = corner(judged.get(name)?.data ?? [], judged.get(name)?.axes.map((axis) => axis.size) ?? [], part);
-      expect(deviationOf(got, expected).relative).toBeLessThan(1e-12);
-    }
-  });
+  test.each(runnable.map((one) => [one.name, one] as const))(
+    '%s: the inputs fit, and the judged corner is that of the whole',
+    (_, one) => {
+      const work = one.build('quick');
+      for (const { name, axes } of inputFacts(work.graph))
+        expect(work.inputs[name]?.length).toBe(axes.reduce((product, { size }) => product * size, 1));
+      expect(costOfWork(work).bytes).toBeGreaterThan(0);
+      if (work.judged === undefined) return;
+      const run = ({ graph, inputs }: Pick<typeof work, 'graph' | 'inputs'>) =>
+        evaluate(
+          graph,
+          { inputs: new Map(Object.entries(inputs)), params: (path, shape) => work.source.read(path, shape) },
+          { precision: 'f64' },
+        ).outputs;
+      const [whole, judged] = [run(work), run(work.judged)];
+      for (const { name, axes } of outputFacts(work.graph)) {
+        const part =
+          outputFacts(work.judged.graph)
+            .find((output) => output.name === name)
+            ?.axes.map((axis) => Math.min(axis.size, work.judged?.within?.[axis.name] ?? Infinity)) ?? [];
+        const expected = corner(
+          whole.get(name)?.data ?? [],
+          axes.map((axis) => axis.size),
+          part,
+        );
+        const got = corner(judged.get(name)?.data ?? [], judged.get(name)?.axes.map((axis) => axis.size) ?? [], part);
+        expect(deviationOf(got, expected).relative).toBeLessThan(1e-12);
+      }
+    },
+  );
 
   test('contractions count 2·M·N·K and the bytes of operands and result', () => {
-    expect(costOfWork(runnableCase('matmul-1024-f32').build('quick'))).toEqual({ flops: 2 * 64 ** 3, bytes: 3 * 64 * 64 * 4 });
+    expect(costOfWork(runnableCase('matmul-1024-f32').build('quick'))).toEqual({
+      flops: 2 * 64 ** 3,
+      bytes: 3 * 64 * 64 * 4,
+    });
     expect(costOfWork(runnableCase('matmul-1024-f16').build('quick')).bytes).toBe(3 * 64 * 64 * 2);
   });
 });
@@ -171,7 +260,9 @@ describe('peers', () => {
       const asked = judge.judge({ name: 'vit-l-block', scale: 'full' });
       judge.stop();
       await expect(asked).rejects.toThrow('was stopped');
-      await expect(judge.ask({ kind: 'judge', job: { name: 'vit-l-block', scale: 'full' } }, 0.05)).rejects.toThrow('took longer than 0.05 s to judge');
+      await expect(judge.ask({ kind: 'judge', job: { name: 'vit-l-block', scale: 'full' } }, 0.05)).rejects.toThrow(
+        'took longer than 0.05 s to judge',
+      );
       expect(judge.running).toBe(false);
       const { outputs } = await judge.judge({ name: 'softmax', scale: 'quick' });
       expect(outputs.map(({ name, part }) => [name, part])).toEqual([['y', [32, 37]]]);
@@ -181,15 +272,23 @@ describe('peers', () => {
   });
 });
 
-function bench(...options: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly said: string }> {
+function bench(
+  ...options: readonly string[]
+): Promise<{ readonly code: number; readonly out: string; readonly said: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [join(root, 'bench/run.ts'), ...options], { cwd: root }, (error, out, said) => resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : 1, out, said }));
+    execFile(process.execPath, [join(root, 'bench/run.ts'), ...options], { cwd: root }, (error, out, said) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : error === null ? 0 : 1, out, said }),
+    );
   });
 }
 
 describe('npm run bench', () => {
   test('refuses unknown cases and peers with the list, before anything runs', async () => {
-    const [unknown, peer, budget] = await Promise.all([bench('--only', 'matmull'), bench('--peer', 'ort'), bench('--budget', 'much')]);
+    const [unknown, peer, budget] = await Promise.all([
+      bench('--only', 'matmull'),
+      bench('--peer', 'ort'),
+      bench('--budget', 'much'),
+    ]);
     expect(unknown.code).toBe(1);
     expect(unknown.said).toMatch(/no case 'matmull'; there are matmul-1024-f32/);
     expect(peer.code).toBe(1);
@@ -203,16 +302,27 @@ describe('npm run bench', () => {
     for (const one of cases) expect(out).toContain(one.name);
   });
 
-  test.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('runs a tiny case and writes results that are marked as quick', async () => {
-    const file = join(folder, 'quick.json');
-    const { code, out, said } = await bench('--quick', '--only', 'softmax', '--peer', 'ours', '--json', file);
-    expect(said).not.toContain('failed');
-    expect(code).toBe(0);
-    const { quick, cases: [only], roofline } = parseResults(readFileSync(file, 'utf8'), file);
-    expect(quick).toBe(true);
-    const ours = only?.peers['ours'];
-    expect(ours?.status === 'measured' ? { dispatches: ours.dispatches, right: (ours.error?.relative ?? 1) < 1e-5, runs: ours.time.count } : ours).toEqual({ dispatches: 1, right: true, runs: 2 });
-    expect(roofline.flopsPerSecond).toBeGreaterThan(0);
-    expect(out).toContain('measures nothing');
-  });
+  test.skipIf(process.env['OPABINIA_NO_GPU'] === '1')(
+    'runs a tiny case and writes results that are marked as quick',
+    async () => {
+      const file = join(folder, 'quick.json');
+      const { code, out, said } = await bench('--quick', '--only', 'softmax', '--peer', 'ours', '--json', file);
+      expect(said).not.toContain('failed');
+      expect(code).toBe(0);
+      const {
+        quick,
+        cases: [only],
+        roofline,
+      } = parseResults(readFileSync(file, 'utf8'), file);
+      expect(quick).toBe(true);
+      const ours = only?.peers['ours'];
+      expect(
+        ours?.status === 'measured'
+          ? { dispatches: ours.dispatches, right: (ours.error?.relative ?? 1) < 1e-5, runs: ours.time.count }
+          : ours,
+      ).toEqual({ dispatches: 1, right: true, runs: 2 });
+      expect(roofline.flopsPerSecond).toBeGreaterThan(0);
+      expect(out).toContain('measures nothing');
+    },
+  );
 });

@@ -17,8 +17,10 @@ const folder = new URL('../examples/', import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith('.ts') && !name.startsWith('make-'));
 // What each must have printed, besides numbers.
 const printed: Readonly<Record<string, RegExp>> = {
-  'connector.ts': /two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in \d+ kernels on .+:\n[\s\S]*tokens\[0\] = -?\d/,
-  'explain.ts': /^== trace +\d+ nodes[\s\S]*== canonical[\s\S]*kernel +0[\s\S]*== memory[\s\S]*measured on .+\n +ms[\s\S]*all \d+ dispatches/,
+  'connector.ts':
+    /two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in \d+ kernels on .+:\n[\s\S]*tokens\[0\] = -?\d/,
+  'explain.ts':
+    /^== trace +\d+ nodes[\s\S]*== canonical[\s\S]*kernel +0[\s\S]*== memory[\s\S]*measured on .+\n +ms[\s\S]*all \d+ dispatches/,
   'mlp.ts': /2 kernels:\n[\s\S]*y \[b:1 n:6 d:16\] = -?\d/,
   'sva.ts': /kernels once at load[\s\S]*tokens \[b:1 h:6 w:6 e:48\] = -?\d/,
 };
@@ -28,14 +30,21 @@ afterEach(() => vi.restoreAllMocks());
 it('has the examples that the README names', () => expect(names).toEqual(Object.keys(printed)));
 
 describe.each(names)('examples/%s', (name) => {
-  it('has less than 60 lines', () => expect(readFileSync(new URL(name, folder), 'utf8').trimEnd().split('\n').length).toBeLessThan(60));
+  it('has less than 60 lines', () =>
+    expect(readFileSync(new URL(name, folder), 'utf8').trimEnd().split('\n').length).toBeLessThan(60));
 
   it('prints, and computes what the interpreter does', { timeout: 120_000 }, async () => {
     const lines: string[] = [];
-    vi.spyOn(console, 'log').mockImplementation((text: unknown) => { lines.push(String(text)); });
-    const example = await import(new URL(name, folder).href) as Example;
+    vi.spyOn(console, 'log').mockImplementation((text: unknown) => {
+      lines.push(String(text));
+    });
+    const example = (await import(new URL(name, folder).href)) as Example;
     expect(lines.join('\n')).toMatch(printed[name] ?? /^$/);
-    const { outputs } = evaluate(example.graph, { inputs: new Map(Object.entries(example.inputs)), params: (path, shape) => example.params.read(path, shape) }, { precision: 'f64' });
+    const { outputs } = evaluate(
+      example.graph,
+      { inputs: new Map(Object.entries(example.inputs)), params: (path, shape) => example.params.read(path, shape) },
+      { precision: 'f64' },
+    );
     expect(Object.keys(example.outputs)).toEqual([...outputs.keys()]);
     for (const [output, expected] of outputs) {
       const { data = new Float32Array(0), axes } = example.outputs[output] ?? {};

@@ -31,7 +31,14 @@ export interface BoundedFeeds extends Feeds {
 const u = 2 ** -24;
 /** WGSL lets subnormal numbers be flushed, and drivers read what they like from one. */
 const tiny = 2 ** -126;
-const largest: Record<DType, number> = { f32: 3.4028234663852886e38, f16: 65504, bf16: 3.3895313892515355e38, i32: Infinity, u32: Infinity, bool: Infinity };
+const largest: Record<DType, number> = {
+  f32: 3.4028234663852886e38,
+  f16: 65504,
+  bf16: 3.3895313892515355e38,
+  i32: Infinity,
+  u32: Infinity,
+  bool: Infinity,
+};
 /** Maps that give one of their operands, or a value of the same digits: what is a 16-bit float stays one. */
 const moves: ReadonlySet<string> = new Set(['neg', 'abs', 'floor', 'min', 'max', 'where']);
 
@@ -48,17 +55,27 @@ export function evaluateWithError(graph: Graph, feeds: BoundedFeeds): BoundedRes
     for (let i = 0; i < error.length; i++) error[i] = settled(error[i] ?? NaN, own.data[i] ?? NaN, node.type.dtype);
     bounded.set(node, { ...own, error });
   }
-  const states = new Map(nodes.filter((node) => node.op.name === 'state').map((node): [string, Bounded] => [nameOf(node), { ...of(node), data: of(node).data.slice(), error: of(node).error.slice() }]));
+  const states = new Map(
+    nodes
+      .filter((node) => node.op.name === 'state')
+      .map((node): [string, Bounded] => [
+        nameOf(node),
+        { ...of(node), data: of(node).data.slice(), error: of(node).error.slice() },
+      ]),
+  );
   for (const update of graph.updates) write(states.get(nameOf(update.state)), update, of(update.value), symbols);
   return { outputs: new Map([...graph.outputs].map(([name, node]) => [name, of(node)])), states };
 }
 
 /** The larger bound of two graphs with the same exact values: one was made of the other by rewriting. */
 export function larger(a: BoundedResult, b: BoundedResult): BoundedResult {
-  const merge = (x: ReadonlyMap<string, Bounded>, y: ReadonlyMap<string, Bounded>) => new Map([...x].map(([name, value]): [string, Bounded] => {
-    const other = y.get(name)?.error;
-    return [name, { ...value, error: value.error.map((e, i) => Math.max(e, other?.[i] ?? 0)) }];
-  }));
+  const merge = (x: ReadonlyMap<string, Bounded>, y: ReadonlyMap<string, Bounded>) =>
+    new Map(
+      [...x].map(([name, value]): [string, Bounded] => {
+        const other = y.get(name)?.error;
+        return [name, { ...value, error: value.error.map((e, i) => Math.max(e, other?.[i] ?? 0)) }];
+      }),
+    );
   return { outputs: merge(a.outputs, b.outputs), states: merge(a.states, b.states) };
 }
 
@@ -75,21 +92,27 @@ function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: Bou
   const symbols: SymbolValues = feeds.symbols ?? new Map();
   const [a, b] = operands;
   switch (op.kind) {
-    case 'source': return sourceError(node, y, feeds);
+    case 'source':
+      return sourceError(node, y, feeds);
     case 'map': {
       const error = mapError(op, attrs, type.dtype, operands, y);
       return moves.has(op.name) ? error : rounded(error, y, node);
     }
-    case 'fold': return rounded(foldError(op, a ?? missing(node), y), y, node);
+    case 'fold':
+      return rounded(foldError(op, a ?? missing(node), y), y, node);
     case 'view': {
       const view = { op, attrs, of: node.inputs[0]?.type ?? type, out: y.axes, symbols };
       const constants = (x: number): number => storing(x, type.dtype);
       return evaluateView({ ...view, round: constants }, errors(a ?? missing(node))).slice();
     }
-    case 'join': return evaluateJoin(operands.map(errors), String(attrs['axis']), y.axes);
-    case 'gather': return gatherError(a ?? missing(node), b ?? missing(node), String(attrs['axis']), y);
-    case 'contract': return rounded(contractError(node, a ?? missing(node), b ?? missing(node), y), y, node);
-    default: return op satisfies never;
+    case 'join':
+      return evaluateJoin(operands.map(errors), String(attrs['axis']), y.axes);
+    case 'gather':
+      return gatherError(a ?? missing(node), b ?? missing(node), String(attrs['axis']), y);
+    case 'contract':
+      return rounded(contractError(node, a ?? missing(node), b ?? missing(node), y), y, node);
+    default:
+      return op satisfies never;
   }
 }
 
@@ -134,7 +157,8 @@ function mapError(op: MapOp, attrs: Attrs, dtype: DType, operands: readonly Boun
     // A quotient whose divisor may be 0 may be anything.
     if ((op.name === 'div' || op.name === 'mod') && !exact && Math.abs(x[1] ?? 0) <= radius(all, 1)) return Infinity;
     for (let way = 0; way < 3 ** count; way++) {
-      for (let k = 0, rest = way; k < count; k++, rest = Math.floor(rest / 3)) corner[k] = (x[k] ?? NaN) + ((rest % 3) - 1) * radius(all, k);
+      for (let k = 0, rest = way; k < count; k++, rest = Math.floor(rest / 3))
+        corner[k] = (x[k] ?? NaN) + ((rest % 3) - 1) * radius(all, k);
       const moved = op.eval(corner, dtype, attrs);
       worst = Math.max(worst, apart(moved, value) + accuracy(moved, corner));
     }
@@ -170,9 +194,13 @@ function contractError(node: Node, a: Bounded, b: Bounded, y: Values): Float64Ar
   const [left, right] = node.inputs;
   if (left === undefined || right === undefined) return missing(node);
   const parts = roles(left.type, right.type, node.type);
-  const product = (x: Float64Array, z: Float64Array) => evaluateContract({ ...a, data: x }, { ...b, data: z }, parts, y.axes, 'f32');
+  const product = (x: Float64Array, z: Float64Array) =>
+    evaluateContract({ ...a, data: x }, { ...b, data: z }, parts, y.axes, 'f32');
   const [sizeA, sizeB] = [a.data.map(Math.abs), b.data.map(Math.abs)];
-  const fromA = product(a.error, sizeB.map((x, i) => x + (b.error[i] ?? 0)));
+  const fromA = product(
+    a.error,
+    sizeB.map((x, i) => x + (b.error[i] ?? 0)),
+  );
   const fromB = product(sizeA, b.error);
   const sizes = product(sizeA, sizeB);
   const n = parts.sum.reduce((count, axis) => count * (a.axes.find((known) => known.name === axis.name)?.size ?? 1), 1);
@@ -200,7 +228,8 @@ function gatherError(x: Bounded, index: Bounded, axis: string, y: Values): Float
 
 /** A 16-bit result is rounded where it is stored, and kept in f32 where it stays inside a kernel. Casts round what f32 cannot hold. */
 function rounded(error: Float64Array, y: Values, node: Node): Float64Array {
-  if (node.type.dtype === 'f32' && node.op.name === 'cast') return error.map((e, i) => e + 2 * storing(y.data[i] ?? NaN, 'f32'));
+  if (node.type.dtype === 'f32' && node.op.name === 'cast')
+    return error.map((e, i) => e + 2 * storing(y.data[i] ?? NaN, 'f32'));
   if (node.type.dtype !== 'f16') return error;
   return error.map((e, i) => {
     const value = y.data[i] ?? NaN;
@@ -226,7 +255,12 @@ function errors(x: Bounded): Values {
 
 // ---- states -----------------------------------------------------------------------------------------------------
 
-function write(state: Bounded | undefined, { state: node, value: from, at }: Update, value: Bounded, symbols: SymbolValues): void {
+function write(
+  state: Bounded | undefined,
+  { state: node, value: from, at }: Update,
+  value: Bounded,
+  symbols: SymbolValues,
+): void {
   if (state === undefined) return missing(from);
   const axes = knownAxes(node.type.axes, symbols);
   const strides = stridesOf(axes);

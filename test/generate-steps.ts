@@ -10,10 +10,24 @@ export type Step = (m: Making, draw: Draw) => Made | undefined;
 const dtypeOf = (x: Made): DType => x.node.type.dtype;
 const axesOf = (x: Made): readonly Axis[] => x.node.type.axes;
 const names = (axes: readonly Axis[]): string[] => axes.map((axis) => axis.name);
-const any = (m: Making, draw: Draw): Made | undefined => m.pick(draw, () => true, () => m.fresh(draw, m.dtype(draw), m.axes(draw)));
+const any = (m: Making, draw: Draw): Made | undefined =>
+  m.pick(
+    draw,
+    () => true,
+    () => m.fresh(draw, m.dtype(draw), m.axes(draw)),
+  );
 const aFloat = (m: Making, draw: Draw, least = 0): Made | undefined =>
-  m.pick(draw, (x) => isFloat(dtypeOf(x)) && axesOf(x).length >= least, () => m.fresh(draw, m.floatDType(draw), atLeastOne(m, draw, least)));
-const withAxis = (m: Making, draw: Draw): Made | undefined => m.pick(draw, (x) => axesOf(x).length > 0, () => m.fresh(draw, m.dtype(draw), atLeastOne(m, draw, 1)));
+  m.pick(
+    draw,
+    (x) => isFloat(dtypeOf(x)) && axesOf(x).length >= least,
+    () => m.fresh(draw, m.floatDType(draw), atLeastOne(m, draw, least)),
+  );
+const withAxis = (m: Making, draw: Draw): Made | undefined =>
+  m.pick(
+    draw,
+    (x) => axesOf(x).length > 0,
+    () => m.fresh(draw, m.dtype(draw), atLeastOne(m, draw, 1)),
+  );
 
 function atLeastOne(m: Making, draw: Draw, least: number): readonly Axis[] {
   const axes = m.axes(draw);
@@ -25,7 +39,12 @@ function scalar(m: Making, value: number, dtype: DType): Made | undefined {
 }
 
 /** `make` on operands that may be missing. */
-function op(m: Making, name: string, operands: readonly (Made | undefined)[], attrs: { readonly [key: string]: Attr } = {}): Made | undefined {
+function op(
+  m: Making,
+  name: string,
+  operands: readonly (Made | undefined)[],
+  attrs: { readonly [key: string]: Attr } = {},
+): Made | undefined {
   const there = operands.filter((operand) => operand !== undefined);
   return there.length === operands.length ? m.make(name, there, attrs) : undefined;
 }
@@ -33,12 +52,23 @@ function op(m: Making, name: string, operands: readonly (Made | undefined)[], at
 // ---- maps -------------------------------------------------------------------------------------------------------
 
 /** An operand whose axes are a subset of x's, in any order: one made so far, or a new one. */
-function partner(m: Making, draw: Draw, x: Made, dtype: DType, fits: (y: Made) => boolean = () => true): Made | undefined {
-  const within = (y: Made) => axesOf(y).every((axis) => axesOf(x).some((other) => other.name === axis.name && sizesEqual(other.size, axis.size)));
-  return m.pick(draw, (y) => dtypeOf(y) === dtype && within(y) && fits(y), () => {
-    const some = draw.chance(2) ? axesOf(x) : axesOf(x).filter(() => draw.chance(2));
-    return m.fresh(draw, dtype, draw.chance(3) ? some.toReversed() : some);
-  });
+function partner(
+  m: Making,
+  draw: Draw,
+  x: Made,
+  dtype: DType,
+  fits: (y: Made) => boolean = () => true,
+): Made | undefined {
+  const within = (y: Made) =>
+    axesOf(y).every((axis) => axesOf(x).some((other) => other.name === axis.name && sizesEqual(other.size, axis.size)));
+  return m.pick(
+    draw,
+    (y) => dtypeOf(y) === dtype && within(y) && fits(y),
+    () => {
+      const some = draw.chance(2) ? axesOf(x) : axesOf(x).filter(() => draw.chance(2));
+      return m.fresh(draw, dtype, draw.chance(3) ? some.toReversed() : some);
+    },
+  );
 }
 
 /** x moved into [low, high]: as it is where it lies there, else |x| or a clamp. */
@@ -55,49 +85,76 @@ function into(m: Making, x: Made, low: number, high: number): Made | undefined {
 const jumps: ReadonlySet<string> = new Set(['floor', 'mod', 'lt', 'le', 'gt', 'ge', 'eq', 'ne']);
 const unaries = maps.filter((map) => map.arity === 1 && map.name !== 'cast' && map.name !== 'not');
 const bits: ReadonlySet<string> = new Set(['xor', 'shiftRight']);
-const floatBinaries = maps.filter((map) => map.arity === 2 && !bits.has(map.name) && !['and', 'or', 'lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name));
+const floatBinaries = maps.filter(
+  (map) =>
+    map.arity === 2 && !bits.has(map.name) && !['and', 'or', 'lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name),
+);
 const bitwiseMaps = maps.filter((map) => bits.has(map.name));
 const comparisons = maps.filter((map) => ['lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name));
-const takesIntegers = (map: MapOp): boolean => typeof map.dtype(map.arity === 1 ? ['i32'] : ['i32', 'i32'], {}) === 'string';
+const takesIntegers = (map: MapOp): boolean =>
+  typeof map.dtype(map.arity === 1 ? ['i32'] : ['i32', 'i32'], {}) === 'string';
 
 const unary: Step = (m, draw) => {
   const map = draw.of(unaries);
   const exact = jumps.has(map.name);
-  const x = m.pick(draw, (y) => (isFloat(dtypeOf(y)) || (takesIntegers(map) && isInteger(dtypeOf(y)))) && (!exact || y.exact), () => m.fresh(draw, m.floatDType(draw), m.axes(draw)));
+  const x = m.pick(
+    draw,
+    (y) => (isFloat(dtypeOf(y)) || (takesIntegers(map) && isInteger(dtypeOf(y)))) && (!exact || y.exact),
+    () => m.fresh(draw, m.floatDType(draw), m.axes(draw)),
+  );
   if (x === undefined || isInteger(dtypeOf(x))) return op(m, map.name, [x]);
   return op(m, map.name, [into(m, x, map.sample[0], map.sample[1])]);
 };
 
 const binary: Step = (m, draw) => {
   const map = draw.of(floatBinaries);
-  const x = m.pick(draw, (y) => (isFloat(dtypeOf(y)) && (map.name !== 'mod' || y.exact)) || (takesIntegers(map) && isInteger(dtypeOf(y))), () => m.fresh(draw, m.floatDType(draw), m.axes(draw)));
+  const x = m.pick(
+    draw,
+    (y) => (isFloat(dtypeOf(y)) && (map.name !== 'mod' || y.exact)) || (takesIntegers(map) && isInteger(dtypeOf(y))),
+    () => m.fresh(draw, m.floatDType(draw), m.axes(draw)),
+  );
   if (x === undefined) return undefined;
   const dtype = dtypeOf(x);
-  if (isFloat(dtype) && map.name === 'pow') return op(m, 'pow', [into(m, x, 0.25, 3), scalar(m, draw.of([2, 0.5, 1, 3]), dtype)]);
+  if (isFloat(dtype) && map.name === 'pow')
+    return op(m, 'pow', [into(m, x, 0.25, 3), scalar(m, draw.of([2, 0.5, 1, 3]), dtype)]);
   // By a power of two: the quotient is exact, so that the remainder cannot jump.
   if (isFloat(dtype) && map.name === 'mod') return op(m, 'mod', [x, scalar(m, draw.of([1, 0.5, 2]), dtype)]);
   const y = partner(m, draw, x, dtype);
   if (y === undefined) return undefined;
   if (isFloat(dtype) && map.name === 'div') {
-    const apart = y.values.data.every((v) => Math.abs(v) >= 0.25) ? y : op(m, 'add', [op(m, 'abs', [y]), scalar(m, 0.5, dtype)]);
+    const apart = y.values.data.every((v) => Math.abs(v) >= 0.25)
+      ? y
+      : op(m, 'add', [op(m, 'abs', [y]), scalar(m, 0.5, dtype)]);
     return op(m, 'div', [x, apart]);
   }
   return op(m, map.name, draw.chance(3) ? [y, x] : [x, y]);
 };
 
 const bitwise: Step = (m, draw) => {
-  const x = m.pick(draw, (y) => isInteger(dtypeOf(y)), () => m.fresh(draw, 'i32', m.axes(draw)));
+  const x = m.pick(
+    draw,
+    (y) => isInteger(dtypeOf(y)),
+    () => m.fresh(draw, 'i32', m.axes(draw)),
+  );
   return x === undefined ? undefined : op(m, draw.of(bitwiseMaps).name, [x, partner(m, draw, x, dtypeOf(x))]);
 };
 
 const compare: Step = (m, draw) => {
   const map = draw.of(comparisons);
-  const x = m.pick(draw, (y) => y.exact && dtypeOf(y) !== 'bool', () => m.fresh(draw, m.floatDType(draw), m.axes(draw)));
+  const x = m.pick(
+    draw,
+    (y) => y.exact && dtypeOf(y) !== 'bool',
+    () => m.fresh(draw, m.floatDType(draw), m.axes(draw)),
+  );
   return x === undefined ? undefined : op(m, map.name, [x, partner(m, draw, x, dtypeOf(x), (y) => y.exact)]);
 };
 
 const logic: Step = (m, draw) => {
-  const x = m.pick(draw, (y) => dtypeOf(y) === 'bool', () => m.fresh(draw, 'bool', m.axes(draw)));
+  const x = m.pick(
+    draw,
+    (y) => dtypeOf(y) === 'bool',
+    () => m.fresh(draw, 'bool', m.axes(draw)),
+  );
   const name = draw.of(['and', 'or', 'not']);
   return x === undefined || name === 'not' ? op(m, 'not', [x]) : op(m, name, [x, partner(m, draw, x, 'bool')]);
 };
@@ -115,7 +172,11 @@ const cast: Step = (m, draw) => {
   const most = isFloat(to) ? 256 : to === 'i32' ? 2147483647 : Infinity;
   // Whole numbers beyond the target's range are cut off by some and wrapped by others.
   const inRange = (x: Made) => isFloat(dtypeOf(x)) || x.values.data.every((v) => v >= least && v <= most);
-  const x = m.pick(draw, (y) => dtypeOf(y) !== to && (isFloat(to) || y.exact) && inRange(y), () => m.fresh(draw, m.floatDType(draw), m.axes(draw)));
+  const x = m.pick(
+    draw,
+    (y) => dtypeOf(y) !== to && (isFloat(to) || y.exact) && inRange(y),
+    () => m.fresh(draw, m.floatDType(draw), m.axes(draw)),
+  );
   return op(m, 'cast', [x], { to });
 };
 
@@ -123,7 +184,11 @@ const cast: Step = (m, draw) => {
 
 const fold: Step = (m, draw) => {
   const name = draw.of(['sum', 'foldMax', 'foldMin']);
-  const x = m.pick(draw, (y) => dtypeOf(y) !== 'bool' && axesOf(y).length > 0, () => m.fresh(draw, m.floatDType(draw), atLeastOne(m, draw, 1)));
+  const x = m.pick(
+    draw,
+    (y) => dtypeOf(y) !== 'bool' && axesOf(y).length > 0,
+    () => m.fresh(draw, m.floatDType(draw), atLeastOne(m, draw, 1)),
+  );
   if (x === undefined) return undefined;
   const some = names(axesOf(x)).filter(() => draw.chance(2));
   return op(m, name, [x], { axes: some.length > 0 ? some : [draw.of(names(axesOf(x)))] });
@@ -159,11 +224,26 @@ const rearrange: Step = (m, draw) => {
   const merge: { name: string; parts: string[] }[] = [];
   for (const part of parts) {
     const last = merge.at(-1);
-    const symbolic = typeof sizes[part] !== 'number' || last?.parts.some((other) => typeof sizes[other] !== 'number') === true;
+    const symbolic =
+      typeof sizes[part] !== 'number' || last?.parts.some((other) => typeof sizes[other] !== 'number') === true;
     if (last !== undefined && !symbolic && draw.chance(4)) last.parts.push(part);
-    else merge.push({ name: freshName(merge.map((made) => made.name), draw.chance(5) ? `${part}r` : part), parts: [part] });
+    else
+      merge.push({
+        name: freshName(
+          merge.map((made) => made.name),
+          draw.chance(5) ? `${part}r` : part,
+        ),
+        parts: [part],
+      });
   }
-  if (draw.chance(6)) merge.push({ name: freshName(merge.map((made) => made.name), 'one'), parts: [] });
+  if (draw.chance(6))
+    merge.push({
+      name: freshName(
+        merge.map((made) => made.name),
+        'one',
+      ),
+      parts: [],
+    });
   return op(m, 'rearrange', [x], { split, merge, sizes });
 };
 
@@ -173,7 +253,9 @@ const broadcast: Step = (m, draw) => {
   if (x === undefined || more.length === 0) return undefined;
   const extra = draw.of(more);
   const at = draw.below(axesOf(x).length + 1);
-  return op(m, 'broadcast', [x], { axes: typeAttrs([...axesOf(x).slice(0, at), extra, ...axesOf(x).slice(at)], 'f32')['axes'] ?? [] });
+  return op(m, 'broadcast', [x], {
+    axes: typeAttrs([...axesOf(x).slice(0, at), extra, ...axesOf(x).slice(at)], 'f32')['axes'] ?? [],
+  });
 };
 
 const slice: Step = (m, draw) => {
@@ -183,7 +265,8 @@ const slice: Step = (m, draw) => {
   const least = sizeLeast(axis.size);
   if (least < 1) return undefined;
   const start = draw.below(least);
-  if (typeof axis.size !== 'number' && draw.chance(2)) return op(m, 'slice', [x], { axis: axis.name, start, size: subtractSizes(axis.size, start), step: 1 });
+  if (typeof axis.size !== 'number' && draw.chance(2))
+    return op(m, 'slice', [x], { axis: axis.name, start, size: subtractSizes(axis.size, start), step: 1 });
   const step = draw.of([1, 2, 3]);
   const most = Math.floor((least - start - 1) / step) + 1;
   return op(m, 'slice', [x], { axis: axis.name, start, size: most - draw.below(most), step });
@@ -210,15 +293,33 @@ const window: Step = (m, draw) => {
   const widest = Math.floor((sizeLeast(axis.size) - 1) / dilation) + 1;
   const size = Math.max(1, Math.min(widest, draw.of([3, 2, 1, 5, 7])));
   const stride = typeof axis.size === 'number' ? draw.of([1, 2, 3]) : 1;
-  return op(m, 'window', [x], { axis: axis.name, into: [axis.name, freshName(names(axesOf(x)), `${axis.name}w`)], size, stride, dilation });
+  return op(m, 'window', [x], {
+    axis: axis.name,
+    into: [axis.name, freshName(names(axesOf(x)), `${axis.name}w`)],
+    size,
+    stride,
+    dilation,
+  });
 };
 
 const concat: Step = (m, draw) => {
   const x = withAxis(m, draw);
   if (x === undefined) return undefined;
   const axis = draw.of(axesOf(x));
-  const alike = (y: Made) => dtypeOf(y) === dtypeOf(x) && axesOf(y).length === axesOf(x).length && axesOf(y).every((a, i) => a.name === axesOf(x)[i]?.name && (a.name === axis.name || sizesEqual(a.size, axesOf(x)[i]?.size ?? -1)));
-  const more = (): Made | undefined => m.pick(draw, alike, () => m.fresh(draw, dtypeOf(x), axesOf(x).map((a) => (a.name === axis.name ? { name: a.name, size: draw.of([1, 2, 5]) } : a))));
+  const alike = (y: Made) =>
+    dtypeOf(y) === dtypeOf(x) &&
+    axesOf(y).length === axesOf(x).length &&
+    axesOf(y).every(
+      (a, i) => a.name === axesOf(x)[i]?.name && (a.name === axis.name || sizesEqual(a.size, axesOf(x)[i]?.size ?? -1)),
+    );
+  const more = (): Made | undefined =>
+    m.pick(draw, alike, () =>
+      m.fresh(
+        draw,
+        dtypeOf(x),
+        axesOf(x).map((a) => (a.name === axis.name ? { name: a.name, size: draw.of([1, 2, 5]) } : a)),
+      ),
+    );
   const parts = draw.chance(3) ? [more(), x, more()] : [x, more()];
   return op(m, 'concat', parts, { axis: axis.name });
 };
@@ -227,8 +328,18 @@ const gather: Step = (m, draw) => {
   const x = withAxis(m, draw);
   if (x === undefined) return undefined;
   const axis = draw.of(axesOf(x));
-  const fits = (y: Made) => isInteger(dtypeOf(y)) && axesOf(y).every((a) => a.name !== axis.name && axesOf(x).every((b) => b.name !== a.name || sizesEqual(a.size, b.size)));
-  const index = m.pick(draw, fits, () => m.fresh(draw, draw.of(['i32', 'u32']), m.axes(draw, 2).filter((a) => a.name !== axis.name)));
+  const fits = (y: Made) =>
+    isInteger(dtypeOf(y)) &&
+    axesOf(y).every(
+      (a) => a.name !== axis.name && axesOf(x).every((b) => b.name !== a.name || sizesEqual(a.size, b.size)),
+    );
+  const index = m.pick(draw, fits, () =>
+    m.fresh(
+      draw,
+      draw.of(['i32', 'u32']),
+      m.axes(draw, 2).filter((a) => a.name !== axis.name),
+    ),
+  );
   return index === undefined || !fits(index) ? undefined : op(m, 'gather', [x, index], { axis: axis.name });
 };
 
@@ -237,7 +348,9 @@ const gather: Step = (m, draw) => {
 const contract: Step = (m, draw) => {
   const x = aFloat(m, draw);
   if (x === undefined) return undefined;
-  const agrees = (y: Made) => dtypeOf(y) === dtypeOf(x) && axesOf(y).every((a) => axesOf(x).every((b) => a.name !== b.name || sizesEqual(a.size, b.size)));
+  const agrees = (y: Made) =>
+    dtypeOf(y) === dtypeOf(x) &&
+    axesOf(y).every((a) => axesOf(x).every((b) => a.name !== b.name || sizesEqual(a.size, b.size)));
   const y = m.pick(draw, agrees, () => {
     const shared = axesOf(x).filter(() => draw.chance(2));
     const own = m.pool.filter((axis) => !names(axesOf(x)).includes(axis.name)).slice(0, draw.below(3));
@@ -248,7 +361,11 @@ const contract: Step = (m, draw) => {
   const batch = both.filter(() => draw.chance(2)).slice(0, 2);
   const rows = axesOf(x).filter((a) => !both.includes(a));
   const columns = axesOf(y).filter((a) => !names(axesOf(x)).includes(a.name));
-  const out = draw.of([[...batch, ...rows, ...columns], [...rows, ...batch, ...columns], [...columns, ...batch, ...rows]]);
+  const out = draw.of([
+    [...batch, ...rows, ...columns],
+    [...rows, ...batch, ...columns],
+    [...columns, ...batch, ...rows],
+  ]);
   return op(m, 'contract', [x, y], { axes: names(out) });
 };
 
@@ -264,10 +381,15 @@ const softmax: Step = (m, draw) => {
 };
 
 const layerNorm: Step = (m, draw) => {
-  const x = m.pick(draw, (y) => isFloat(dtypeOf(y)) && axesOf(y).some((a) => typeof a.size === 'number'), () => m.fresh(draw, m.floatDType(draw), [...m.pool.filter((a) => typeof a.size === 'number')].slice(0, 2)));
+  const x = m.pick(
+    draw,
+    (y) => isFloat(dtypeOf(y)) && axesOf(y).some((a) => typeof a.size === 'number'),
+    () => m.fresh(draw, m.floatDType(draw), [...m.pool.filter((a) => typeof a.size === 'number')].slice(0, 2)),
+  );
   const axis = x === undefined ? undefined : axesOf(x).findLast((a) => typeof a.size === 'number');
   if (x === undefined || axis === undefined) return undefined;
-  const mean = (y: Made | undefined) => op(m, 'mul', [op(m, 'sum', [y], { axes: [axis.name] }), scalar(m, 1 / sizeBound(axis.size), dtypeOf(x))]);
+  const mean = (y: Made | undefined) =>
+    op(m, 'mul', [op(m, 'sum', [y], { axes: [axis.name] }), scalar(m, 1 / sizeBound(axis.size), dtypeOf(x))]);
   const centred = op(m, 'sub', [x, mean(x)]);
   const spread = op(m, 'rsqrt', [op(m, 'add', [mean(op(m, 'mul', [centred, centred])), scalar(m, 0.125, dtypeOf(x))])]);
   return op(m, 'mul', [centred, spread]);
@@ -279,18 +401,35 @@ const attention: Step = (m, draw) => {
   const [d, h] = fixed;
   // Few queries and many keys, mostly: then passes may take the weights of keys and values to the other side.
   const others = m.pool.filter((axis) => axis !== d && axis !== h && sizeBound(axis.size) <= 33);
-  const [q, t] = draw.chance(4) ? others : others.toSorted((a, b) => sizeBound(a.size) - sizeBound(b.size)).filter((_, i, all) => i === 0 || i === all.length - 1);
+  const [q, t] = draw.chance(4)
+    ? others
+    : others
+        .toSorted((a, b) => sizeBound(a.size) - sizeBound(b.size))
+        .filter((_, i, all) => i === 0 || i === all.length - 1);
   if (d === undefined || h === undefined || q === undefined || t === undefined) return undefined;
   const batch = draw.chance(2) ? [h] : [];
   // Keys without the batch axis: grouped queries.
   const shared = draw.chance(3) ? [] : batch;
   const query = m.leaf('input', draw, dtype, [...batch, q, d], m.numbers(bound([...batch, q, d], m), dtype));
-  const c = m.pool.find((axis) => ![d, q, t, ...batch].includes(axis) && typeof axis.size === 'number' && axis.size <= 33);
-  const tokens = c === undefined || !draw.chance(2) ? undefined : m.leaf('input', draw, dtype, [...shared, t, c], m.numbers(bound([...shared, t, c], m), dtype));
+  const c = m.pool.find(
+    (axis) => ![d, q, t, ...batch].includes(axis) && typeof axis.size === 'number' && axis.size <= 33,
+  );
+  const tokens =
+    c === undefined || !draw.chance(2)
+      ? undefined
+      : m.leaf('input', draw, dtype, [...shared, t, c], m.numbers(bound([...shared, t, c], m), dtype));
   const read = (): Made | undefined => {
-    if (tokens === undefined || c === undefined) return m.leaf('input', draw, dtype, [...shared, t, d], m.numbers(bound([...shared, t, d], m), dtype));
-    const product = op(m, 'contract', [tokens, m.leaf('param', draw, dtype, [d, c], m.numbers(bound([d, c], m), dtype))], { axes: names([...shared, t, d]) });
-    return draw.chance(2) ? product : op(m, 'add', [product, m.leaf('param', draw, dtype, [d], m.numbers(bound([d], m), dtype))]);
+    if (tokens === undefined || c === undefined)
+      return m.leaf('input', draw, dtype, [...shared, t, d], m.numbers(bound([...shared, t, d], m), dtype));
+    const product = op(
+      m,
+      'contract',
+      [tokens, m.leaf('param', draw, dtype, [d, c], m.numbers(bound([d, c], m), dtype))],
+      { axes: names([...shared, t, d]) },
+    );
+    return draw.chance(2)
+      ? product
+      : op(m, 'add', [product, m.leaf('param', draw, dtype, [d], m.numbers(bound([d], m), dtype))]);
   };
   const [key, value] = [read(), read()];
   const scores = op(m, 'contract', [query, key], { axes: names([...batch, q, t]) });
@@ -299,7 +438,17 @@ const attention: Step = (m, draw) => {
 
 /** The elements in this run. */
 function bound(axes: readonly Axis[], m: Making): number {
-  return axes.reduce((product, axis) => product * (typeof axis.size === 'number' ? axis.size : axis.size.terms.reduce((sum, term) => sum + term.times * (m.symbols.get(term.symbol.name) ?? 0), axis.size.constant)), 1);
+  return axes.reduce(
+    (product, axis) =>
+      product *
+      (typeof axis.size === 'number'
+        ? axis.size
+        : axis.size.terms.reduce(
+            (sum, term) => sum + term.times * (m.symbols.get(term.symbol.name) ?? 0),
+            axis.size.constant,
+          )),
+    1,
+  );
 }
 
 // ---- leaves and effects ---------------------------------------------------------------------------------------------
@@ -308,7 +457,9 @@ const leaf: Step = (m, draw) => m.fresh(draw, m.dtype(draw), m.axes(draw));
 const iota: Step = (m, draw) => m.make('iota', [], typeAttrs([draw.of(m.pool)], draw.of(['i32', 'u32'])));
 const extent: Step = (m, draw) => {
   const symbolic = m.pool.find((axis) => typeof axis.size !== 'number');
-  return symbolic === undefined ? iota(m, draw) : m.make('extent', [], { size: symbolic.size, ...typeAttrs([], 'i32') });
+  return symbolic === undefined
+    ? iota(m, draw)
+    : m.make('extent', [], { size: symbolic.size, ...typeAttrs([], 'i32') });
 };
 
 /** A state with room for a value made so far, that value written into it, and sometimes a reader of the state as it was. */
@@ -317,23 +468,112 @@ const update: Step = (m, draw) => {
   if (value === undefined || value.node.op.name === 'state') return undefined;
   const growing = axesOf(value).find(() => draw.chance(2));
   const spare = draw.below(4);
-  const axes = axesOf(value).map((axis) => (axis === growing || typeof axis.size !== 'number' ? { name: axis.name, size: sizeBound(axis.size) + spare } : axis));
-  const state = m.leaf('state', draw, dtypeOf(value), axes, m.numbers(axes.reduce((product, axis) => product * sizeBound(axis.size), 1), dtypeOf(value)));
+  const axes = axesOf(value).map((axis) =>
+    axis === growing || typeof axis.size !== 'number' ? { name: axis.name, size: sizeBound(axis.size) + spare } : axis,
+  );
+  const state = m.leaf(
+    'state',
+    draw,
+    dtypeOf(value),
+    axes,
+    m.numbers(
+      axes.reduce((product, axis) => product * sizeBound(axis.size), 1),
+      dtypeOf(value),
+    ),
+  );
   if (state === undefined || m.isUpdated(state.node)) return undefined;
-  m.update({ state: state.node, value: value.node, at: growing === undefined || spare === 0 ? new Map() : new Map([[growing.name, draw.below(spare + 1)]]) });
+  m.update({
+    state: state.node,
+    value: value.node,
+    at: growing === undefined || spare === 0 ? new Map() : new Map([[growing.name, draw.below(spare + 1)]]),
+  });
   return draw.chance(2) && dtypeOf(state) !== 'bool' ? op(m, 'neg', [state]) : value;
 };
 
 export const steps: readonly Step[] = [
-  unary, binary, fold, rearrange, contract, broadcast, slice, pad, flip, window, concat, gather, where, compare, logic, bitwise, cast,
-  softmax, layerNorm, attention, leaf, iota, extent, update, unary, binary, contract, fold, binary, unary,
+  unary,
+  binary,
+  fold,
+  rearrange,
+  contract,
+  broadcast,
+  slice,
+  pad,
+  flip,
+  window,
+  concat,
+  gather,
+  where,
+  compare,
+  logic,
+  bitwise,
+  cast,
+  softmax,
+  layerNorm,
+  attention,
+  leaf,
+  iota,
+  extent,
+  update,
+  unary,
+  binary,
+  contract,
+  fold,
+  binary,
+  unary,
 ];
 
 /** Mostly contractions and what surrounds them. */
-export const productSteps: readonly Step[] = [contract, attention, contract, attention, binary, unary, contract, softmax, layerNorm, concat, fold, leaf, rearrange, update, cast, where, binary];
+export const productSteps: readonly Step[] = [
+  contract,
+  attention,
+  contract,
+  attention,
+  binary,
+  unary,
+  contract,
+  softmax,
+  layerNorm,
+  concat,
+  fold,
+  leaf,
+  rearrange,
+  update,
+  cast,
+  where,
+  binary,
+];
 
 /** Mostly what moves elements. */
-export const movingSteps: readonly Step[] = [slice, pad, window, flip, concat, gather, rearrange, broadcast, concat, slice, binary, update, fold, leaf, unary, where];
+export const movingSteps: readonly Step[] = [
+  slice,
+  pad,
+  window,
+  flip,
+  concat,
+  gather,
+  rearrange,
+  broadcast,
+  concat,
+  slice,
+  binary,
+  update,
+  fold,
+  leaf,
+  unary,
+  where,
+];
 
 /** Attention and what surrounds it. */
-export const attentionSteps: readonly Step[] = [attention, attention, attention, binary, unary, leaf, attention, where, rearrange, contract];
+export const attentionSteps: readonly Step[] = [
+  attention,
+  attention,
+  attention,
+  binary,
+  unary,
+  leaf,
+  attention,
+  where,
+  rearrange,
+  contract,
+];

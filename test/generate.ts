@@ -50,11 +50,13 @@ export interface Generated {
 export function graphArbitrary(options: GraphOptions = {}): fc.Arbitrary<Generated> {
   const number = fc.noBias(fc.nat({ max: 1_000_003 }));
   const step = fc.array(number, { minLength: 16, maxLength: 16, size: 'max' });
-  return fc.record({ setting: step, steps: fc.array(step, { minLength: 1, maxLength: 12, size: 'max' }) }).map((recipe) => {
-    const made = new Making(new Draw(recipe.setting), options);
-    for (const numbers of recipe.steps) made.step(new Draw(numbers));
-    return made.finish();
-  });
+  return fc
+    .record({ setting: step, steps: fc.array(step, { minLength: 1, maxLength: 12, size: 'max' }) })
+    .map((recipe) => {
+      const made = new Making(new Draw(recipe.setting), options);
+      for (const numbers of recipe.steps) made.step(new Draw(numbers));
+      return made.finish();
+    });
 }
 
 /** Numbers read one after another; every choice tends to its first alternative when the numbers shrink to 0. */
@@ -66,7 +68,9 @@ export class Draw {
   }
   below(count: number): number {
     const value = this.#numbers[this.#at++ % Math.max(1, this.#numbers.length)] ?? 0;
-    return count <= 1 ? 0 : Math.floor(value / (1 + Math.floor((this.#at - 1) / Math.max(1, this.#numbers.length)))) % count;
+    return count <= 1
+      ? 0
+      : Math.floor(value / (1 + Math.floor((this.#at - 1) / Math.max(1, this.#numbers.length)))) % count;
   }
   of<T>(choices: readonly T[]): T {
     const choice = choices[this.below(choices.length)];
@@ -88,7 +92,20 @@ export interface Made {
 /** 1, primes, powers of two ± 1: none is a multiple of a tile. */
 const sizes = [3, 2, 1, 5, 7, 9, 13, 15, 17, 31, 33, 63, 65, 127, 129, 257] as const;
 const plainNames = ['x', 'y', 'layers.0.weight', 'layers.1.bias', 'tokens', 'mm_projector'] as const;
-const hostileNames = ['a "quoted" name', 'two\nlines\r\ttab', 'naïve 😀 ', '', 'return', '%0', '; x # y', 'a\\', '0.weight', '\ud800', '__proto__', 'NaN'] as const;
+const hostileNames = [
+  'a "quoted" name',
+  'two\nlines\r\ttab',
+  'naïve 😀 ',
+  '',
+  'return',
+  '%0',
+  '; x # y',
+  'a\\',
+  '0.weight',
+  '\ud800',
+  '__proto__',
+  'NaN',
+] as const;
 /** Float results beyond this are dropped: rounding errors of f16 must stay small beside the values. */
 const limits: Record<DType, number> = { f32: 1e4, f16: 500, bf16: 500, i32: Infinity, u32: Infinity, bool: 1 };
 /** Ops whose result is exact for exact operands, in any float dtype. */
@@ -112,8 +129,12 @@ export class Making {
     this.options = options;
     this.#setting = setting;
     this.#random = randomNumbers(setting.below(1e6));
-    const symbolic = options.symbols !== false && setting.chance(3) ? [this.#symbol('n', setting), this.#symbol('m', setting)] : [];
-    this.pool = ['a', 'b', 'c', 'd', 'e'].map((name, i): Axis => ({ name, size: symbolic[i] ?? setting.of(options.sizes ?? sizes) }));
+    const symbolic =
+      options.symbols !== false && setting.chance(3) ? [this.#symbol('n', setting), this.#symbol('m', setting)] : [];
+    this.pool = ['a', 'b', 'c', 'd', 'e'].map((name, i): Axis => ({
+      name,
+      size: symbolic[i] ?? setting.of(options.sizes ?? sizes),
+    }));
   }
 
   #symbol(name: string, draw: Draw): Size {
@@ -148,16 +169,40 @@ export class Making {
     }
     const used = new Set(this.made.flatMap((value) => value.node.inputs));
     for (const update of this.#updates) used.add(update.value).add(update.state);
-    const ends = this.made.filter((value) => !used.has(value.node) || (value.node.op.kind !== 'source' && this.#setting.chance(8)));
+    const ends = this.made.filter(
+      (value) => !used.has(value.node) || (value.node.op.kind !== 'source' && this.#setting.chance(8)),
+    );
     const outputs = new Map<string, Node>();
-    for (const [i, value] of ends.entries()) outputs.set(this.options.names === 'hostile' ? `${hostileNames[i % hostileNames.length] ?? ''}${i < hostileNames.length ? '' : i}` : `y${i}`, value.node);
+    for (const [i, value] of ends.entries())
+      outputs.set(
+        this.options.names === 'hostile'
+          ? `${hostileNames[i % hostileNames.length] ?? ''}${i < hostileNames.length ? '' : i}`
+          : `y${i}`,
+        value.node,
+      );
     const graph: Graph = { outputs, updates: this.#updates };
     // What an undone step has read stays out of the feeds.
-    const kept = new Set(order(graph).flatMap((node) => (typeof node.attrs['name'] === 'string' ? [`${node.op.name} ${node.attrs['name']}`] : [])));
-    const only = (kind: string, given: ReadonlyMap<string, Float64Array>) => new Map([...given].filter(([name]) => kept.has(`${kind} ${name}`)));
+    const kept = new Set(
+      order(graph).flatMap((node) =>
+        typeof node.attrs['name'] === 'string' ? [`${node.op.name} ${node.attrs['name']}`] : [],
+      ),
+    );
+    const only = (kind: string, given: ReadonlyMap<string, Float64Array>) =>
+      new Map([...given].filter(([name]) => kept.has(`${kind} ${name}`)));
     const params = only('param', this.#params);
-    const generated: Generated = { graph, feeds: { inputs: only('input', this.#inputs), params: (path) => params.get(path) ?? new Float64Array(0), states: only('state', this.#states), symbols: this.symbols } };
-    Object.defineProperty(generated, fc.toStringMethod, { value: () => `\n${print(graph)}with ${JSON.stringify(Object.fromEntries(this.symbols))}`, enumerable: false });
+    const generated: Generated = {
+      graph,
+      feeds: {
+        inputs: only('input', this.#inputs),
+        params: (path) => params.get(path) ?? new Float64Array(0),
+        states: only('state', this.#states),
+        symbols: this.symbols,
+      },
+    };
+    Object.defineProperty(generated, fc.toStringMethod, {
+      value: () => `\n${print(graph)}with ${JSON.stringify(Object.fromEntries(this.symbols))}`,
+      enumerable: false,
+    });
     return generated;
   }
 
@@ -168,7 +213,12 @@ export class Making {
     const op = record(name);
     let node: Node;
     try {
-      node = this.builder.make(op, operands.map((operand) => operand.node), attrs, { path: this.#path(operands), place: undefined });
+      node = this.builder.make(
+        op,
+        operands.map((operand) => operand.node),
+        attrs,
+        { path: this.#path(operands), place: undefined },
+      );
     } catch (error) {
       if (error instanceof OpabiniaError) return undefined;
       throw error;
@@ -180,12 +230,29 @@ export class Making {
     const known = this.made.find((value) => value.node === node);
     if (known !== undefined) return known;
     const axes = node.type.axes;
-    if (axes.reduce((product, axis) => product * sizeBound(axis.size), 1) > this.maxElements || axes.some((axis) => sizeLeast(axis.size) < (this.options.empty === true ? 0 : 1))) return undefined;
-    const feeds = { inputs: this.#inputs, params: (path: string) => this.#params.get(path) ?? new Float64Array(0), states: this.#states, symbols: this.symbols };
+    if (
+      axes.reduce((product, axis) => product * sizeBound(axis.size), 1) > this.maxElements ||
+      axes.some((axis) => sizeLeast(axis.size) < (this.options.empty === true ? 0 : 1))
+    )
+      return undefined;
+    const feeds = {
+      inputs: this.#inputs,
+      params: (path: string) => this.#params.get(path) ?? new Float64Array(0),
+      states: this.#states,
+      symbols: this.symbols,
+    };
     const values = this.#evaluate(node, feeds);
     if (values === undefined || values.data.some((x) => !(Math.abs(x) <= limits[node.type.dtype]))) return undefined;
-    const moves = node.op.kind === 'source' || node.op.kind === 'view' || node.op.kind === 'join' || node.op.kind === 'gather' || selections.has(node.op.name);
-    const small = node.op.name === 'cast' && operands.every((operand) => !isFloat(operand.node.type.dtype)) && values.data.every((x) => Math.abs(x) <= 256);
+    const moves =
+      node.op.kind === 'source' ||
+      node.op.kind === 'view' ||
+      node.op.kind === 'join' ||
+      node.op.kind === 'gather' ||
+      selections.has(node.op.name);
+    const small =
+      node.op.name === 'cast' &&
+      operands.every((operand) => !isFloat(operand.node.type.dtype)) &&
+      values.data.every((x) => Math.abs(x) <= 256);
     const exact = !isFloat(node.type.dtype) || ((moves || small) && operands.every((operand) => operand.exact));
     const value: Made = { node, values, exact };
     this.made.push(value);
@@ -205,7 +272,9 @@ export class Making {
 
   #path(operands: readonly Made[]): string {
     const named = operands.find((operand) => operand.node.op.name === 'param')?.node.attrs['name'];
-    return typeof named === 'string' ? named : operands.map((operand) => operand.node.origin.path).find((path) => path !== '') ?? '';
+    return typeof named === 'string'
+      ? named
+      : (operands.map((operand) => operand.node.origin.path).find((path) => path !== '') ?? '');
   }
 
   /** A new leaf; a constant only where its values can be listed. */

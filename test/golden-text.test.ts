@@ -30,7 +30,8 @@ function runStage(name: string, graph: string): string {
     const parsed = parse(graph);
     if (name === 'error') return 'no error';
     const stage = stages.get(name);
-    if (stage === undefined) throw new Error(`no stage is called '${name}'; known: error, ${[...stages.keys()].join(', ')}`);
+    if (stage === undefined)
+      throw new Error(`no stage is called '${name}'; known: error, ${[...stages.keys()].join(', ')}`);
     return stage(parsed).trim();
   } catch (error) {
     if (error instanceof OpabiniaError) return name === 'error' ? error.message : `refused\n${error.message}`;
@@ -38,7 +39,9 @@ function runStage(name: string, graph: string): string {
   }
 }
 
-const files = readdirSync(folder).filter((file) => file.endsWith('.txt')).sort();
+const files = readdirSync(folder)
+  .filter((file) => file.endsWith('.txt'))
+  .sort();
 
 describe.each(files)('%s', (file) => {
   const path = join(folder, file);

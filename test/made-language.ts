@@ -16,8 +16,18 @@ export function makeLanguage(directory: string, type: 'llama' | 'phi3', chatTemp
     writeJson(place, 'tokenizer.json', tokenizer.json);
     writeJson(place, 'tokenizer_config.json', tokenizer.config);
     const config = {
-      model_type: type, hidden_size: 48, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, vocab_size: vocabulary, rms_norm_eps: 1e-5, max_position_embeddings: 256,
-      original_max_position_embeddings: 256, bos_token_id: tokenizer.idOf('<s>'), eos_token_id: tokenizer.idOf('</s>'),
+      model_type: type,
+      hidden_size: 48,
+      intermediate_size: 96,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      vocab_size: vocabulary,
+      rms_norm_eps: 1e-5,
+      max_position_embeddings: 256,
+      original_max_position_embeddings: 256,
+      bos_token_id: tokenizer.idOf('<s>'),
+      eos_token_id: tokenizer.idOf('</s>'),
     };
     writeJson(place, 'config.json', config);
     const read = readConfig(config, 'config.json');

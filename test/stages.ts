@@ -9,12 +9,21 @@ import { compile } from '../compiler/compile.ts';
 
 export type Stage = (graph: Graph) => string;
 
-const after = (list: readonly Pass[]): Stage => (graph) => print(runPasses(graph, list, undefined, { verify: true }));
+const after =
+  (list: readonly Pass[]): Stage =>
+  (graph) =>
+    print(runPasses(graph, list, undefined, { verify: true }));
 
 export const stages: ReadonlyMap<string, Stage> = new Map<string, Stage>([
   ['print', print],
   ...passes.map((pass): [string, Stage] => [pass.name, after([pass])]),
   ['passes', after(passes)],
   ['explain', (graph) => explain(graph, lavapipe)],
-  ['wgsl', (graph) => { const plan = compile(graph, lavapipe, { verify: true }); return plan.dispatches.map((d) => plan.kernels[d.kernel]?.wgsl ?? '').join('\n'); }],
+  [
+    'wgsl',
+    (graph) => {
+      const plan = compile(graph, lavapipe, { verify: true });
+      return plan.dispatches.map((d) => plan.kernels[d.kernel]?.wgsl ?? '').join('\n');
+    },
+  ],
 ]);

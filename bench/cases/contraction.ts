@@ -5,12 +5,18 @@ import { benchParams, halves, uniform, type BenchCase, type Scale, type Values, 
 /** x [rows, from] · Wᵀ, W [to, from]: PyTorch's linear layer without bias. `judgedRows`: as many rows as the interpreter works out. */
 function matmul(rows: number, from: number, to: number, dtype: Float, judgedRows: number): Work {
   const source = benchParams(dtype);
-  const graph = (n: number): Graph => trace(source, (t) => ({ y: linear(t.params.at('linear'), t.input('x', 'n i', { n, i: from }, dtype), 'o', { size: to, bias: false }) }));
+  const graph = (n: number): Graph =>
+    trace(source, (t) => ({
+      y: linear(t.params.at('linear'), t.input('x', 'n i', { n, i: from }, dtype), 'o', { size: to, bias: false }),
+    }));
   const x = uniform(rows * from, 7);
   const input = (n: number): Values => (dtype === 'f16' ? halves(x.subarray(0, n * from)) : x.subarray(0, n * from));
   const fewer = Math.min(rows, judgedRows);
   return {
-    graph: graph(rows), source, inputs: { x: input(rows) }, judged: { graph: graph(fewer), inputs: { x: input(fewer) } },
+    graph: graph(rows),
+    source,
+    inputs: { x: input(rows) },
+    judged: { graph: graph(fewer), inputs: { x: input(fewer) } },
     ...(dtype === 'f32' ? { plain: { op: 'linear', rows, from, to } } : {}),
   };
 }
@@ -21,18 +27,25 @@ const shapes = [
   { rows: 9216, from: 5760, to: 1024, about: 'projection of the ConvNeXt map of Cambrian-1, 96 × 96 tokens' },
 ] as const;
 
-const quick = [[64, 64, 64], [37, 64, 128], [96, 160, 64]] as const;
+const quick = [
+  [64, 64, 64],
+  [37, 64, 128],
+  [96, 160, 64],
+] as const;
 
-const products: readonly BenchCase[] = shapes.flatMap(({ rows, from, to, about }, i) => (['f32', 'f16'] as const).map((dtype): BenchCase => {
-  const size = rows === from && from === to ? `${rows}` : `${rows}x${from}x${to}`;
-  return {
-    name: `matmul-${size}-${dtype}`, about: `contraction ${rows} × ${from} × ${to}, ${dtype}: ${about}`,
-    build: (scale) => {
-      const [r, f, o] = scale === 'full' ? [rows, from, to] : quick[i] ?? [8, 8, 8];
-      return matmul(r, f, o, dtype, 128);
-    },
-  };
-}));
+const products: readonly BenchCase[] = shapes.flatMap(({ rows, from, to, about }, i) =>
+  (['f32', 'f16'] as const).map((dtype): BenchCase => {
+    const size = rows === from && from === to ? `${rows}` : `${rows}x${from}x${to}`;
+    return {
+      name: `matmul-${size}-${dtype}`,
+      about: `contraction ${rows} × ${from} × ${to}, ${dtype}: ${about}`,
+      build: (scale) => {
+        const [r, f, o] = scale === 'full' ? [rows, from, to] : (quick[i] ?? [8, 8, 8]);
+        return matmul(r, f, o, dtype, 128);
+      },
+    };
+  }),
+);
 
 /** Scores of attention by themselves: q·kᵀ for each head. */
 function perHead(scale: Scale): Work {
@@ -44,7 +57,12 @@ function perHead(scale: Scale): Work {
     return { y: einsum(q, k, 'h n d, h t d -> h n t') };
   });
   const count = heads * rows * size;
-  return { graph, source, inputs: { q: uniform(count, 1), k: uniform(count, 2) }, plain: { op: 'heads', heads, rows, keys: rows, size } };
+  return {
+    graph,
+    source,
+    inputs: { q: uniform(count, 1), k: uniform(count, 2) },
+    plain: { op: 'heads', heads, rows, keys: rows, size },
+  };
 }
 
 export const contractionCases: readonly BenchCase[] = [

@@ -23,7 +23,12 @@ function activation(scale: Scale): Work {
     const x = t.input('x', 'n c', { n, c });
     return { y: t.input('r', 'n c', { n, c }).add(gelu(x.add(t.params.get('bias', 'c', { c })), 'exact')) };
   });
-  return { graph, source, inputs: { x: uniform(n * c, 1, 3), r: uniform(n * c, 2) }, plain: { op: 'geluBiasResidual', rows: n, columns: c } };
+  return {
+    graph,
+    source,
+    inputs: { x: uniform(n * c, 1, 3), r: uniform(n * c, 2) },
+    plain: { op: 'geluBiasResidual', rows: n, columns: c },
+  };
 }
 
 export const rowCases: readonly BenchCase[] = [

@@ -22,6 +22,10 @@ function layer(scale: Scale): Work {
 const sizes = '576 queries over encoders of 576, 576, 576 and 9216 tokens, width 1024, 16 heads';
 
 export const svaCases: readonly BenchCase[] = [
-  { name: 'sva-layer-direct', about: `one SVA layer as released: ${sizes}; our side without the pass 'absorption'`, build: (scale) => ({ ...layer(scale), without: ['absorption'] }) },
+  {
+    name: 'sva-layer-direct',
+    about: `one SVA layer as released: ${sizes}; our side without the pass 'absorption'`,
+    build: (scale) => ({ ...layer(scale), without: ['absorption'] }),
+  },
   { name: 'sva-layer', about: `one SVA layer, re-associated by our passes: ${sizes}`, build: layer },
 ];

@@ -54,7 +54,10 @@ export class PeerProcess {
   }
 
   roofline(quick: boolean): Promise<{ readonly flopsPerSecond: number; readonly bytesPerSecond: number }> {
-    return this.ask({ kind: 'roofline', quick }, 300) as Promise<{ readonly flopsPerSecond: number; readonly bytesPerSecond: number }>;
+    return this.ask({ kind: 'roofline', quick }, 300) as Promise<{
+      readonly flopsPerSecond: number;
+      readonly bytesPerSecond: number;
+    }>;
   }
 
   generate(answers: number, tokens: number, seconds: number): Promise<Generated> {
@@ -96,11 +99,17 @@ export class PeerProcess {
 
   #start(): ChildProcess {
     const child = fork(join(import.meta.dirname, `${this.name}.ts`), [], {
-      serialization: 'advanced', execArgv: ['--expose-gc', '--max-old-space-size=12288', '--disable-warning=ExperimentalWarning'], stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: { ...process.env, ...this.#environment },
+      serialization: 'advanced',
+      execArgv: ['--expose-gc', '--max-old-space-size=12288', '--disable-warning=ExperimentalWarning'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...process.env, ...this.#environment },
     });
     this.#child = child;
     this.#said = '';
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text: Buffer) => { this.#said = `${this.#said}${text.toString()}`.slice(-4000); });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (text: Buffer) => {
+        this.#said = `${this.#said}${text.toString()}`.slice(-4000);
+      });
     child.on('message', (reply: Reply) => {
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
@@ -112,7 +121,9 @@ export class PeerProcess {
       const words = lastWords(this.#said);
       this.#fail(`crashed (${signal ?? `exit ${code ?? '?'}`})${words === undefined ? '' : `: ${words}`}`);
     });
-    child.on('error', (error) => { if (this.#child === child) this.#fail(error.message); });
+    child.on('error', (error) => {
+      if (this.#child === child) this.#fail(error.message);
+    });
     return child;
   }
 
@@ -126,6 +137,9 @@ export class PeerProcess {
 
 /** What a process that crashed said of it: the last line that speaks of an error, or else its last line. */
 function lastWords(said: string): string | undefined {
-  const lines = said.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !/^(Warning:|Node\.js v)/.test(line));
+  const lines = said
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !/^(Warning:|Node\.js v)/.test(line));
   return lines.findLast((line) => /error|what\(\)|terminate|fatal|abort/i.test(line)) ?? lines.at(-1);
 }

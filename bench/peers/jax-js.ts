@@ -26,12 +26,16 @@ class JaxJs implements Peer {
   async open() {
     await provideNavigator();
     const name: string = '@jax-js/jax';
-    this.#jax = await import(name).catch(() => { throw new Error('jax-js is not installed: npm install --no-save --ignore-scripts @jax-js/jax@0.1.25'); }) as Module;
+    this.#jax = (await import(name).catch(() => {
+      throw new Error('jax-js is not installed: npm install --no-save --ignore-scripts @jax-js/jax@0.1.25');
+    })) as Module;
     const found = await wait(this.#jax.init('webgpu'));
     if (!found.includes('webgpu')) throw new Error('jax-js finds no WebGPU device');
     this.#jax.defaultDevice('webgpu');
     const main = createRequire(import.meta.url).resolve(name);
-    const { version } = createRequire(import.meta.url)(`${main.slice(0, main.lastIndexOf('/dist/'))}/package.json`) as { version: string };
+    const { version } = createRequire(import.meta.url)(`${main.slice(0, main.lastIndexOf('/dist/'))}/package.json`) as {
+      version: string;
+    };
     return { version };
   }
 
@@ -57,7 +61,7 @@ class JaxJs implements Peer {
   }
 
   async outputs() {
-    return { y: Float32Array.from(await wait(this.#once().data()) as ArrayLike<number>) };
+    return { y: Float32Array.from((await wait(this.#once().data())) as ArrayLike<number>) };
   }
 
   async drop() {
@@ -74,41 +78,76 @@ interface Recipe {
 
 function recipe({ numpy: np, nn, lax }: Module, plain: Plain, work: Work): Recipe {
   const input = (name: string, ...shape: number[]): JaxArray => np.array(asFloats(work, name), { shape });
-  const parameter = (path: string, ...shape: number[]): JaxArray => np.array(new Float32Array(work.source.read(path, shape)), { shape });
-  const all = (arrays: readonly JaxArray[], step: (...arrays: [JaxArray, JaxArray, JaxArray]) => JaxArray): Recipe => ({ arrays, step: step as Recipe['step'] });
+  const parameter = (path: string, ...shape: number[]): JaxArray =>
+    np.array(new Float32Array(work.source.read(path, shape)), { shape });
+  const all = (arrays: readonly JaxArray[], step: (...arrays: [JaxArray, JaxArray, JaxArray]) => JaxArray): Recipe => ({
+    arrays,
+    step: step as Recipe['step'],
+  });
   switch (plain.op) {
     case 'linear': {
       const { rows, from, to } = plain;
-      return all([input('x', rows, from), parameter('linear.weight', to, from)], (x, w) => np.matmul(x, np.transpose(w)));
+      return all([input('x', rows, from), parameter('linear.weight', to, from)], (x, w) =>
+        np.matmul(x, np.transpose(w)),
+      );
     }
     case 'heads': {
       const { heads, rows, keys, size } = plain;
-      return all([input('q', heads, rows, size), input('k', heads, keys, size)], (q, k) => np.matmul(q, np.transpose(k, [0, 2, 1])));
+      return all([input('q', heads, rows, size), input('k', heads, keys, size)], (q, k) =>
+        np.matmul(q, np.transpose(k, [0, 2, 1])),
+      );
     }
     case 'attention': {
       const { heads, rows, size } = plain;
       const to = [1, 0, 2];
-      return all(['q', 'k', 'v'].map((name) => input(name, heads, rows, size)), (q, k, v) => np.transpose(nn.dotProductAttention(np.transpose(q, to), np.transpose(k, to), np.transpose(v, to)), to));
+      return all(
+        ['q', 'k', 'v'].map((name) => input(name, heads, rows, size)),
+        (q, k, v) =>
+          np.transpose(nn.dotProductAttention(np.transpose(q, to), np.transpose(k, to), np.transpose(v, to)), to),
+      );
     }
     case 'layerNorm': {
       const { rows, columns } = plain;
-      return all([input('x', rows, columns), parameter('norm.weight', columns), parameter('norm.bias', columns)], (x, weight, bias) => nn.standardize(x, -1, { epsilon: 1e-5 }).mul(weight).add(bias));
+      return all(
+        [input('x', rows, columns), parameter('norm.weight', columns), parameter('norm.bias', columns)],
+        (x, weight, bias) => nn.standardize(x, -1, { epsilon: 1e-5 }).mul(weight).add(bias),
+      );
     }
-    case 'softmax': return all([input('x', plain.rows, plain.columns)], (x) => nn.softmax(x, -1));
+    case 'softmax':
+      return all([input('x', plain.rows, plain.columns)], (x) => nn.softmax(x, -1));
     case 'geluBiasResidual': {
       const { rows, columns } = plain;
-      return all([input('x', rows, columns), parameter('bias', columns), input('r', rows, columns)], (x, bias, r) => nn.gelu(x.add(bias), { approximate: false }).add(r));
+      return all([input('x', rows, columns), parameter('bias', columns), input('r', rows, columns)], (x, bias, r) =>
+        nn.gelu(x.add(bias), { approximate: false }).add(r),
+      );
     }
     case 'conv': {
       const { side, from, to, kernel, stride, padding, depthwise } = plain;
       const path = depthwise ? 'dw' : 'patch';
-      return all([input('x', 1, side, side, from), parameter(`${path}.weight`, to, depthwise ? 1 : from, kernel, kernel), parameter(`${path}.bias`, to)], (x, weight, bias) => {
-        const channelsFirst = np.transpose(x, [0, 3, 1, 2]);
-        const y = lax.convGeneralDilated(channelsFirst, weight, [stride, stride], [[padding, padding], [padding, padding]], depthwise ? { featureGroupCount: from } : {});
-        return np.transpose(y, [0, 2, 3, 1]).add(bias);
-      });
+      return all(
+        [
+          input('x', 1, side, side, from),
+          parameter(`${path}.weight`, to, depthwise ? 1 : from, kernel, kernel),
+          parameter(`${path}.bias`, to),
+        ],
+        (x, weight, bias) => {
+          const channelsFirst = np.transpose(x, [0, 3, 1, 2]);
+          const y = lax.convGeneralDilated(
+            channelsFirst,
+            weight,
+            [stride, stride],
+            [
+              [padding, padding],
+              [padding, padding],
+            ],
+            depthwise ? { featureGroupCount: from } : {},
+          );
+          return np.transpose(y, [0, 2, 3, 1]).add(bias);
+        },
+      );
     }
-    default: return plain satisfies never;
+    default:
+      return plain satisfies never;
   }
 }
 

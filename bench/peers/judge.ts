@@ -26,17 +26,35 @@ const judge: Served = {
 };
 
 function portOf({ tensor, dtype, kind, axes }: OnnxPort): Port {
-  return { name: tensor, dtype, state: kind === 'state', sizes: axes.map(({ size }) => (typeof size === 'number' ? size : 0)) };
+  return {
+    name: tensor,
+    dtype,
+    state: kind === 'state',
+    sizes: axes.map(({ size }) => (typeof size === 'number' ? size : 0)),
+  };
 }
 
 function truth(work: Work): Judgement['outputs'] {
   const { graph, inputs, within } = work.judged ?? { graph: work.graph, inputs: work.inputs, within: undefined };
-  const { outputs } = evaluate(graph, { inputs: new Map(Object.entries(inputs)), params: (path, shape) => work.source.read(path, shape) }, { precision: 'f64' });
+  const { outputs } = evaluate(
+    graph,
+    { inputs: new Map(Object.entries(inputs)), params: (path, shape) => work.source.read(path, shape) },
+    { precision: 'f64' },
+  );
   return outputFacts(work.graph).map(({ name, axes }) => {
     const judged = outputs.get(name);
     if (judged === undefined) throw new TypeError(`the judged graph has no output '${name}'`);
     const part = judged.axes.map((axis) => Math.min(axis.size, within?.[axis.name] ?? Infinity));
-    return { name, sizes: axes.map((axis) => axis.size), part, values: corner(judged.data, judged.axes.map((axis) => axis.size), part) };
+    return {
+      name,
+      sizes: axes.map((axis) => axis.size),
+      part,
+      values: corner(
+        judged.data,
+        judged.axes.map((axis) => axis.size),
+        part,
+      ),
+    };
   });
 }
 

@@ -6,7 +6,18 @@ import { wait } from '../../runtime/wait.ts';
 
 /** The constants of the standard (WebGPU §5, §6, §9), which browsers have as globals. */
 const constants = {
-  GPUBufferUsage: { MAP_READ: 1, MAP_WRITE: 2, COPY_SRC: 4, COPY_DST: 8, INDEX: 16, VERTEX: 32, UNIFORM: 64, STORAGE: 128, INDIRECT: 256, QUERY_RESOLVE: 512 },
+  GPUBufferUsage: {
+    MAP_READ: 1,
+    MAP_WRITE: 2,
+    COPY_SRC: 4,
+    COPY_DST: 8,
+    INDEX: 16,
+    VERTEX: 32,
+    UNIFORM: 64,
+    STORAGE: 128,
+    INDIRECT: 256,
+    QUERY_RESOLVE: 512,
+  },
   GPUMapMode: { READ: 1, WRITE: 2 },
   GPUShaderStage: { VERTEX: 1, FRAGMENT: 2, COMPUTE: 4 },
   GPUTextureUsage: { COPY_SRC: 1, COPY_DST: 2, TEXTURE_BINDING: 4, STORAGE_BINDING: 8, RENDER_ATTACHMENT: 16 },
@@ -25,8 +36,12 @@ async function bufferClass(gpu: GPU): Promise<unknown> {
 /** Throws `Error` without an adapter. */
 export async function provideNavigator(): Promise<void> {
   const facts = await adapterFacts({ validation: false });
-  const gpu = [...globalThis.opabiniaDawn?.values() ?? []][0];
+  const gpu = [...(globalThis.opabiniaDawn?.values() ?? [])][0];
   if (facts === undefined || gpu === undefined) throw new Error('there is no adapter');
   Object.assign(globalThis, constants, { GPUBuffer: await bufferClass(gpu) });
-  Object.defineProperty(globalThis, 'navigator', { value: { gpu, userAgent: 'Node', hardwareConcurrency: availableParallelism() }, configurable: true, writable: true });
+  Object.defineProperty(globalThis, 'navigator', {
+    value: { gpu, userAgent: 'Node', hardwareConcurrency: availableParallelism() },
+    configurable: true,
+    writable: true,
+  });
 }

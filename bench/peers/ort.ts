@@ -44,7 +44,14 @@ export class Ort implements Peer {
 
   get #options(): Options {
     // The names of provider options are ONNX Runtime's own; the types know those of the web only.
-    return this.#provider === 'cpu' ? { ...quiet, executionProviders: ['cpu'] } : { ...quiet, executionProviders: [{ name: 'webgpu', validationMode: 'disabled' } as ort.InferenceSession.WebGpuExecutionProviderOption] };
+    return this.#provider === 'cpu'
+      ? { ...quiet, executionProviders: ['cpu'] }
+      : {
+          ...quiet,
+          executionProviders: [
+            { name: 'webgpu', validationMode: 'disabled' } as ort.InferenceSession.WebGpuExecutionProviderOption,
+          ],
+        };
   }
 
   async open(): Promise<PeerFacts> {
@@ -67,16 +74,25 @@ export class Ort implements Peer {
     if (out === undefined) throw new Error('the model has no outputs');
     const { dispatches, first } = await this.#countDispatches(model.path, given);
     for (const port of model.inputs) {
-      const session = await this.#create(identityModel(port), { ...this.#options, preferredOutputLocation: 'gpu-buffer' });
+      const session = await this.#create(identityModel(port), {
+        ...this.#options,
+        preferredOutputLocation: 'gpu-buffer',
+      });
       this.#inputs[port.name] = tensorOf(await session.run({ x: tensorOf(given, port.name) }), 'y');
     }
     this.#first = await this.#create(firstElementModel(out), this.#options);
     try {
-      this.#session = await this.#create(model.path, { ...this.#options, enableGraphCapture: true, preferredOutputLocation: 'gpu-buffer' });
+      this.#session = await this.#create(model.path, {
+        ...this.#options,
+        enableGraphCapture: true,
+        preferredOutputLocation: 'gpu-buffer',
+      });
       await this.run();
       notes.push('graph captured');
     } catch (error) {
-      notes.push(`graph not captured: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]?.slice(0, 160) ?? ''}`);
+      notes.push(
+        `graph not captured: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]?.slice(0, 160) ?? ''}`,
+      );
       this.#session = await this.#create(model.path, { ...this.#options, preferredOutputLocation: 'gpu-buffer' });
     }
     return { dispatches, first, notes };
@@ -85,7 +101,8 @@ export class Ort implements Peer {
   async run(): Promise<void> {
     if (this.#session === undefined) throw new Error('nothing is prepared');
     const outputs = await this.#session.run(this.#inputs);
-    for (const [name, tensor] of Object.entries(this.#last)) if (tensor.location === 'gpu-buffer' && tensor !== outputs[name]) tensor.dispose();
+    for (const [name, tensor] of Object.entries(this.#last))
+      if (tensor.location === 'gpu-buffer' && tensor !== outputs[name]) tensor.dispose();
     this.#last = { ...outputs };
     // On the GPU, `run` has only submitted: an element read back is the end of the work.
     const [out] = this.#ports;
@@ -105,22 +122,33 @@ export class Ort implements Peer {
   }
 
   async drop(): Promise<void> {
-    for (const tensor of [...Object.values(this.#last), ...Object.values(this.#inputs)]) if (tensor.location === 'gpu-buffer') tensor.dispose();
+    for (const tensor of [...Object.values(this.#last), ...Object.values(this.#inputs)])
+      if (tensor.location === 'gpu-buffer') tensor.dispose();
     for (const session of this.#kept) await session.release();
     this.#kept = [];
     [this.#session, this.#first, this.#last, this.#inputs] = [undefined, undefined, {}, {}];
   }
 
   async #create(model: string | Uint8Array, options: Options): Promise<Session> {
-    const session = typeof model === 'string' ? await ort.InferenceSession.create(model, options) : await ort.InferenceSession.create(model, options);
+    const session =
+      typeof model === 'string'
+        ? await ort.InferenceSession.create(model, options)
+        : await ort.InferenceSession.create(model, options);
     this.#kept.push(session);
     return session;
   }
 
   /** From ONNX Runtime's own profile of one run: an event of category Api for each program it dispatched. */
-  async #countDispatches(path: string, given: Tensors): Promise<{ readonly dispatches: number; readonly first: number }> {
+  async #countDispatches(
+    path: string,
+    given: Tensors,
+  ): Promise<{ readonly dispatches: number; readonly first: number }> {
     const prefix = join(dirname(path), `profile-${process.pid}`);
-    const session = await ort.InferenceSession.create(path, { ...this.#options, enableProfiling: true, profileFilePrefix: prefix });
+    const session = await ort.InferenceSession.create(path, {
+      ...this.#options,
+      enableProfiling: true,
+      profileFilePrefix: prefix,
+    });
     const started = performance.now();
     let first = 0;
     try {
@@ -130,7 +158,9 @@ export class Ort implements Peer {
       session.endProfiling();
       await session.release();
     }
-    const files = readdirSync(dirname(path)).map((name) => join(dirname(path), name)).filter((file) => file.startsWith(prefix));
+    const files = readdirSync(dirname(path))
+      .map((name) => join(dirname(path), name))
+      .filter((file) => file.startsWith(prefix));
     const events = files.flatMap((file) => JSON.parse(readFileSync(file, 'utf8')) as { readonly cat?: string }[]);
     for (const file of files) rmSync(file);
     return { dispatches: events.filter((event) => event.cat === 'Api').length, first };
@@ -144,12 +174,14 @@ function tensorOf(tensors: Readonly<Record<string, ort.Tensor>>, name: string): 
 }
 
 function hostInputs(work: Work, ports: readonly Port[]): Tensors {
-  return Object.fromEntries(ports.map(({ name, dtype, sizes, state }) => {
-    const count = sizes.reduce((product, size) => product * size, 1);
-    const values = state ? (dtype === 'f16' ? new Float16Array(count) : new Float32Array(count)) : work.inputs[name];
-    if (values === undefined) throw new Error(`the model has an input '${name}' that the case does not give`);
-    return [name, hostTensor(values, sizes)];
-  }));
+  return Object.fromEntries(
+    ports.map(({ name, dtype, sizes, state }) => {
+      const count = sizes.reduce((product, size) => product * size, 1);
+      const values = state ? (dtype === 'f16' ? new Float16Array(count) : new Float32Array(count)) : work.inputs[name];
+      if (values === undefined) throw new Error(`the model has an input '${name}' that the case does not give`);
+      return [name, hostTensor(values, sizes)];
+    }),
+  );
 }
 
 function hostTensor(values: Float32Array | Float16Array | Int32Array, sizes: readonly number[]): ort.Tensor {
@@ -161,6 +193,7 @@ function hostTensor(values: Float32Array | Float16Array | Int32Array, sizes: rea
 
 function numbers(tensor: ort.Tensor): Float32Array {
   const { data } = tensor;
-  if (data instanceof Uint16Array) return Float32Array.from(new Float16Array(data.buffer, data.byteOffset, data.length));
+  if (data instanceof Uint16Array)
+    return Float32Array.from(new Float16Array(data.buffer, data.byteOffset, data.length));
   return Float32Array.from(data as ArrayLike<number>);
 }

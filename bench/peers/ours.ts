@@ -31,7 +31,9 @@ class Ours implements Served {
     if (device === undefined) throw new Error('the device is not open');
     const work = runnableCase(name).build(scale);
     const before = device.ledger.now;
-    const plan = compile(work.graph, deviceProfile(device), { passes: passes.filter((pass) => work.without?.includes(pass.name) !== true) });
+    const plan = compile(work.graph, deviceProfile(device), {
+      passes: passes.filter((pass) => work.without?.includes(pass.name) !== true),
+    });
     const read = (path: string, shape: readonly number[]): Float32Array => {
       const input = path.startsWith(inputPrefix) ? work.inputs[path.slice(inputPrefix.length)] : undefined;
       return input === undefined ? work.source.read(path, shape) : Float32Array.from(input);
@@ -71,7 +73,12 @@ const inputPrefix = 'input: ';
 /** Inputs uploaded once, like parameters: the peers have theirs on the device too. */
 function withInputsOnDevice(plan: Plan): Plan {
   const asParameters = plan.inputs.map((input) => ({ ...input, name: `${inputPrefix}${input.name}` }));
-  return { ...plan, inputs: [], parameters: [...plan.parameters, ...asParameters], buffers: plan.buffers.map((buffer) => (buffer.role === 'input' ? { ...buffer, role: 'parameter' } : buffer)) };
+  return {
+    ...plan,
+    inputs: [],
+    parameters: [...plan.parameters, ...asParameters],
+    buffers: plan.buffers.map((buffer) => (buffer.role === 'input' ? { ...buffer, role: 'parameter' } : buffer)),
+  };
 }
 
 serve(new Ours());

@@ -74,7 +74,9 @@ export type Command =
   | { readonly kind: 'export'; readonly job: Job; readonly path: string; readonly plain: boolean };
 
 export type Request = Command & { readonly id: number };
-export type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly message: string };
+export type Reply =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly message: string };
 
 /** Several answers to one question. Milliseconds, but for tokens per second after the first token. */
 export interface Generated {
@@ -91,5 +93,10 @@ export interface Judgement {
   readonly flops: number;
   readonly bytes: number;
   readonly dtype: 'f32' | 'f16';
-  readonly outputs: readonly { readonly name: string; readonly sizes: readonly number[]; readonly part: readonly number[]; readonly values: Float64Array }[];
+  readonly outputs: readonly {
+    readonly name: string;
+    readonly sizes: readonly number[];
+    readonly part: readonly number[];
+    readonly values: Float64Array;
+  }[];
 }

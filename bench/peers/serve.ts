@@ -20,7 +20,10 @@ export function serve(peer: Served): void {
       try {
         reply = { id: request.id, value: await answer(peer, request) };
       } catch (error) {
-        reply = { id: request.id, message: error instanceof Error && error.message !== '' ? error.message : String(error) };
+        reply = {
+          id: request.id,
+          message: error instanceof Error && error.message !== '' ? error.message : String(error),
+        };
       }
       process.send?.(reply);
     });
@@ -31,9 +34,12 @@ export function serve(peer: Served): void {
 
 async function answer(peer: Served, command: Command): Promise<unknown> {
   switch (command.kind) {
-    case 'open': return peer.open();
-    case 'prepare': return peer.prepare(command.job);
-    case 'outputs': return peer.outputs();
+    case 'open':
+      return peer.open();
+    case 'prepare':
+      return peer.prepare(command.job);
+    case 'outputs':
+      return peer.outputs();
     case 'time': {
       const times: number[] = [];
       for (let i = 0; i < command.runs; i++) {
@@ -43,14 +49,23 @@ async function answer(peer: Served, command: Command): Promise<unknown> {
       }
       return times;
     }
-    case 'settle': return settle();
-    case 'peak': return peak();
-    case 'drop': await peer.drop(); return settle();
-    case 'roofline': return peer.roofline?.(command.quick);
-    case 'generate': return peer.generate?.(command.answers, command.tokens);
-    case 'judge': return peer.judge?.(command.job);
-    case 'export': return peer.export?.(command.job, command.path, command.plain);
-    default: return command satisfies never;
+    case 'settle':
+      return settle();
+    case 'peak':
+      return peak();
+    case 'drop':
+      await peer.drop();
+      return settle();
+    case 'roofline':
+      return peer.roofline?.(command.quick);
+    case 'generate':
+      return peer.generate?.(command.answers, command.tokens);
+    case 'judge':
+      return peer.judge?.(command.job);
+    case 'export':
+      return peer.export?.(command.job, command.path, command.plain);
+    default:
+      return command satisfies never;
   }
 }
 

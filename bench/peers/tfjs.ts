@@ -55,11 +55,13 @@ class TensorFlow implements Peer {
       require.resolve('@tensorflow/tfjs-core');
       require.resolve('@tensorflow/tfjs-backend-webgpu');
     } catch {
-      throw new Error('tfjs is not installed: npm install --no-save --ignore-scripts @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-backend-webgpu@4.22.0');
+      throw new Error(
+        'tfjs is not installed: npm install --no-save --ignore-scripts @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-backend-webgpu@4.22.0',
+      );
     }
     const tf = require('@tensorflow/tfjs-core') as Tf;
     require('@tensorflow/tfjs-backend-webgpu');
-    if (!await wait(tf.setBackend('webgpu'))) throw new Error('tfjs finds no WebGPU device');
+    if (!(await wait(tf.setBackend('webgpu')))) throw new Error('tfjs finds no WebGPU device');
     await wait(tf.ready());
     this.#tf = tf;
     return { version: tf.version_core };
@@ -122,13 +124,21 @@ function recipe(tf: Tf, plain: Plain, work: Work): Recipe {
     case 'attention': {
       const { heads, rows, size } = plain;
       const [q, k, v] = [input('q', heads, rows, size), input('k', heads, rows, size), input('v', heads, rows, size)];
-      return { held: [q, k, v], step: () => tf.matMul(tf.softmax(tf.mul(tf.matMul(q, k, false, true), 1 / Math.sqrt(size))), v, false, false) };
+      return {
+        held: [q, k, v],
+        step: () => tf.matMul(tf.softmax(tf.mul(tf.matMul(q, k, false, true), 1 / Math.sqrt(size))), v, false, false),
+      };
     }
     case 'layerNorm': {
       const { rows, columns } = plain;
-      const [x, weight, bias] = [input('x', rows, columns), parameter('norm.weight', columns), parameter('norm.bias', columns)];
+      const [x, weight, bias] = [
+        input('x', rows, columns),
+        parameter('norm.weight', columns),
+        parameter('norm.bias', columns),
+      ];
       return {
-        held: [x, weight, bias], step: () => {
+        held: [x, weight, bias],
+        step: () => {
           const { mean, variance } = tf.moments(x, -1, true);
           return tf.add(tf.mul(tf.mul(tf.sub(x, mean), tf.rsqrt(tf.add(variance, 1e-5))), weight), bias);
         },
@@ -142,7 +152,8 @@ function recipe(tf: Tf, plain: Plain, work: Work): Recipe {
       const { rows, columns } = plain;
       const [x, bias, r] = [input('x', rows, columns), parameter('bias', columns), input('r', rows, columns)];
       return {
-        held: [x, bias, r], step: () => {
+        held: [x, bias, r],
+        step: () => {
           const h = tf.add(x, bias);
           return tf.add(tf.mul(tf.mul(h, 0.5), tf.add(tf.erf(tf.mul(h, Math.SQRT1_2)), 1)), r);
         },
@@ -151,13 +162,18 @@ function recipe(tf: Tf, plain: Plain, work: Work): Recipe {
     case 'conv': {
       const { side, from, to, kernel, stride, padding, depthwise } = plain;
       const path = depthwise ? 'dw' : 'patch';
-      const [x, stored, bias] = [input('x', 1, side, side, from), parameter(`${path}.weight`, to, depthwise ? 1 : from, kernel, kernel), parameter(`${path}.bias`, to)];
+      const [x, stored, bias] = [
+        input('x', 1, side, side, from),
+        parameter(`${path}.weight`, to, depthwise ? 1 : from, kernel, kernel),
+        parameter(`${path}.bias`, to),
+      ];
       // Filters as tfjs wants them: height, width, channels in, channels out or multiplier.
       const filter = tf.transpose(stored, depthwise ? [2, 3, 0, 1] : [2, 3, 1, 0]);
       const convolve = depthwise ? tf.depthwiseConv2d : tf.conv2d;
       return { held: [x, stored, filter, bias], step: () => tf.add(convolve(x, filter, stride, padding), bias) };
     }
-    default: return plain satisfies never;
+    default:
+      return plain satisfies never;
   }
 }
 

@@ -42,16 +42,24 @@ export interface OpenModelOptions {
 /** The one place that tells the families apart. */
 function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan {
   switch (config.kind) {
-    case 'cambrian': return planCambrian(config.cambrian, opening);
-    case 'llava': return planLlava(config.llava, opening);
-    case 'language': return planLanguage(config.language, config.family === 'phi3', opening);
-    case 'tower': throw noAnswers(path);
-    default: return config satisfies never;
+    case 'cambrian':
+      return planCambrian(config.cambrian, opening);
+    case 'llava':
+      return planLlava(config.llava, opening);
+    case 'language':
+      return planLanguage(config.language, config.family === 'phi3', opening);
+    case 'tower':
+      throw noAnswers(path);
+    default:
+      return config satisfies never;
   }
 }
 
 function noAnswers(path: string): OpabiniaError {
-  return new OpabiniaError(`${path} is a vision tower`, { op: 'openModel', advice: 'give the directory of a Cambrian, of a LLaVA or of a language model' });
+  return new OpabiniaError(`${path} is a vision tower`, {
+    op: 'openModel',
+    advice: 'give the directory of a Cambrian, of a LLaVA or of a language model',
+  });
 }
 
 /** Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then. */
@@ -62,15 +70,35 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
   const config = readConfig(readJsonFile(path), path);
   if (config.kind === 'tower') throw noAnswers(path);
   const tokenizer = openTokenizer(files);
-  const { language, towers, wanted, family } = planOf(config, { directory, files, json: config.json, tokenizer, towers: options.towers }, path);
+  const { language, towers, wanted, family } = planOf(
+    config,
+    { directory, files, json: config.json, tokenizer, towers: options.towers },
+    path,
+  );
   const given = options.towers?.length ?? 0;
-  if (given > towers.length) throw new OpabiniaError(`${given} towers are given, and the model has ${towers.length} with files of their own`, { op: 'openModel', advice: towers.length === 0 ? 'leave out --tower' : 'give them in the order of the config' });
-  const generation = files.generationConfig === undefined ? undefined : readGenerationConfig(readJsonFile(files.generationConfig), files.generationConfig);
-  if (tokenizer.size > language.config.vocabulary) throw new OpabiniaError(`${files.tokenizer ?? directory} has ids up to ${tokenizer.size - 1}, and ${path} a vocabulary of ${language.config.vocabulary}`, { op: 'openModel', advice: 'take both files from one revision of one model' });
-  const ends = [...stopTokens[templateFor((token) => tokenizer.idOf(token) !== undefined)], specialTokens(files).eos_token].flatMap((token) => (token === undefined ? undefined : tokenizer.idOf(token)) ?? []);
+  if (given > towers.length)
+    throw new OpabiniaError(`${given} towers are given, and the model has ${towers.length} with files of their own`, {
+      op: 'openModel',
+      advice: towers.length === 0 ? 'leave out --tower' : 'give them in the order of the config',
+    });
+  const generation =
+    files.generationConfig === undefined
+      ? undefined
+      : readGenerationConfig(readJsonFile(files.generationConfig), files.generationConfig);
+  if (tokenizer.size > language.config.vocabulary)
+    throw new OpabiniaError(
+      `${files.tokenizer ?? directory} has ids up to ${tokenizer.size - 1}, and ${path} a vocabulary of ${language.config.vocabulary}`,
+      { op: 'openModel', advice: 'take both files from one revision of one model' },
+    );
+  const ends = [
+    ...stopTokens[templateFor((token) => tokenizer.idOf(token) !== undefined)],
+    specialTokens(files).eos_token,
+  ].flatMap((token) => (token === undefined ? undefined : tokenizer.idOf(token)) ?? []);
 
   const opened: Checkpoint[] = [];
-  const close = (): void => { for (const checkpoint of opened.splice(0)) checkpoint.close(); };
+  const close = (): void => {
+    for (const checkpoint of opened.splice(0)) checkpoint.close();
+  };
   const open = (weights: string): Checkpoint => {
     const checkpoint = openCheckpoint(weights, { dtype: options.dtype ?? 'f32' });
     opened.push(checkpoint);
@@ -89,10 +117,21 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
     });
     const source = joinSources([{ root: '', source: main }, ...beside]);
     return {
-      directory, family: family(source), language, tokenizer, source, close,
-      endTokens: new Set([...generation !== undefined && generation.ends.length > 0 ? generation.ends : endIds(config.json), ...ends]),
+      directory,
+      family: family(source),
+      language,
+      tokenizer,
+      source,
+      close,
+      endTokens: new Set([
+        ...(generation !== undefined && generation.ends.length > 0 ? generation.ends : endIds(config.json)),
+        ...ends,
+      ]),
       maxNewTokens: generation?.maxNewTokens,
-      weights: [{ root: '', path: weights }, ...towers.map((tower) => ({ root: `${tower.root}.`, path: tower.weights }))],
+      weights: [
+        { root: '', path: weights },
+        ...towers.map((tower) => ({ root: `${tower.root}.`, path: tower.weights })),
+      ],
     };
   } catch (error) {
     close();
@@ -102,12 +141,18 @@ export function openModel(model: string, options: OpenModelOptions = {}): Opened
 
 /** What a model reads is matched against what is stored, but for frequencies that older files store as buffers. */
 function storedShapes(checkpoint: Checkpoint): Shapes {
-  return new Map([...checkpoint.stored].filter(([name]) => !isLegacyBuffer(name)).map(([name, tensor]) => [name, tensor.shape]));
+  return new Map(
+    [...checkpoint.stored].filter(([name]) => !isLegacyBuffer(name)).map(([name, tensor]) => [name, tensor.shape]),
+  );
 }
 
 /** `eos_token_id`, of the whole or of its language model. */
 function endIds(json: ConfigJson): readonly number[] {
   const text = json['text_config'];
-  const own = json['eos_token_id'] ?? (typeof text === 'object' && text !== null && 'eos_token_id' in text ? text.eos_token_id : undefined);
-  return (Array.isArray(own) ? own as readonly unknown[] : [own]).filter((id): id is number => typeof id === 'number');
+  const own =
+    json['eos_token_id'] ??
+    (typeof text === 'object' && text !== null && 'eos_token_id' in text ? text.eos_token_id : undefined);
+  return (Array.isArray(own) ? (own as readonly unknown[]) : [own]).filter(
+    (id): id is number => typeof id === 'number',
+  );
 }

@@ -6,7 +6,13 @@ import { isGreedy, type SamplingOptions } from '../../models/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/answer-text.ts';
 import { deviceProfile } from '../../runtime/dawn.ts';
 import type { Device } from '../../runtime/device.ts';
-import { generateTokens, knownSymbols, roomFor, untilAborted, type GenerationPrograms } from '../../runtime/generate.ts';
+import {
+  generateTokens,
+  knownSymbols,
+  roomFor,
+  untilAborted,
+  type GenerationPrograms,
+} from '../../runtime/generate.ts';
 import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/memory-check.ts';
 import { load, type Program } from '../../runtime/program.ts';
 import { SharedBuffers } from '../../runtime/shared-buffers.ts';
@@ -56,7 +62,12 @@ export class Session {
   readonly model: OpenedModel;
   readonly device: Device;
   readonly memory: MemoryPlan;
-  readonly #sizes: { readonly batch: number; readonly capacity: number; readonly promptLimit: number; readonly imageLimit: number };
+  readonly #sizes: {
+    readonly batch: number;
+    readonly capacity: number;
+    readonly promptLimit: number;
+    readonly imageLimit: number;
+  };
   readonly #shared = new SharedBuffers();
   readonly #plans: { readonly vision: Plan | undefined };
   readonly #options: SessionOptions;
@@ -64,7 +75,14 @@ export class Session {
   readonly #pairs = new Map<Draw, GenerationPrograms>();
   #busy = false;
 
-  private constructor(model: OpenedModel, device: Device, options: SessionOptions, prepared: Prepared, programs: { readonly vision: Program | undefined; readonly draw: Draw; readonly pair: GenerationPrograms }, shared: SharedBuffers) {
+  private constructor(
+    model: OpenedModel,
+    device: Device,
+    options: SessionOptions,
+    prepared: Prepared,
+    programs: { readonly vision: Program | undefined; readonly draw: Draw; readonly pair: GenerationPrograms },
+    shared: SharedBuffers,
+  ) {
     this.model = model;
     this.device = device;
     this.memory = prepared.memory;
@@ -80,7 +98,12 @@ export class Session {
    * Compiles for the device, checks memory on paper, loads. `sampling` says which way of drawing is loaded at once; the other is
    * when it is first asked for. Throws `OpabiniaError`, `DeviceError`; nothing stays loaded then.
    */
-  static async open(model: OpenedModel, device: Device, options: SessionOptions = {}, sampling: SamplingOptions = {}): Promise<Session> {
+  static async open(
+    model: OpenedModel,
+    device: Device,
+    options: SessionOptions = {},
+    sampling: SamplingOptions = {},
+  ): Promise<Session> {
     const draw: Draw = isGreedy(sampling) ? 'greedy' : 'random';
     const prepared = prepare(model, device, options, draw);
     options.compiled?.();
@@ -95,7 +118,14 @@ export class Session {
     try {
       const vision = prepared.vision === undefined ? undefined : await put(visionName, prepared.vision);
       const [prefill, decode] = [await put('prefill', prepared.prefill), await put('decode', prepared.decode)];
-      return new Session(model, device, options, prepared, { vision, draw, pair: { prefill, decode, ...prepared.sizes } }, shared);
+      return new Session(
+        model,
+        device,
+        options,
+        prepared,
+        { vision, draw, pair: { prefill, decode, ...prepared.sizes } },
+        shared,
+      );
     } catch (error) {
       for (const program of loaded) program.dispose();
       throw error;
@@ -120,12 +150,17 @@ export class Session {
    * Several questions at once, each with its own pictures; yields pieces as they come, returns the answers in order. Throws
    * `OpabiniaError` for what cannot be asked, `ContextOverflowError` before anything runs, the signal's reason.
    */
-  async *answerAll(questions: readonly Question[], options: AnswerOptions = {}): AsyncGenerator<AnswerPiece, readonly Answer[], undefined> {
+  async *answerAll(
+    questions: readonly Question[],
+    options: AnswerOptions = {},
+  ): AsyncGenerator<AnswerPiece, readonly Answer[], undefined> {
     const { batch, imageLimit } = this.#sizes;
     const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'answer', advice });
-    if (questions.length < 1 || questions.length > batch) throw refuse(`${questions.length} questions are asked at once`, `from 1 to ${batch}, the batch of this session`);
+    if (questions.length < 1 || questions.length > batch)
+      throw refuse(`${questions.length} questions are asked at once`, `from 1 to ${batch}, the batch of this session`);
     const laid = await this.model.family.layOut(questions, options);
-    if (laid.pictures > imageLimit) throw refuse(`${laid.pictures} images are given`, `at most ${imageLimit}, as the session was opened`);
+    if (laid.pictures > imageLimit)
+      throw refuse(`${laid.pictures} images are given`, `at most ${imageLimit}, as the session was opened`);
     roomFor(laid.width, this.#sizes);
     if (this.#busy) throw refuse('another question is being answered', 'await its answer: a session has one cache');
     this.#busy = true;
@@ -134,8 +169,13 @@ export class Session {
       const pair = await this.#pair(draw);
       for (const view of laid.views) await this.#see(view, options.signal);
       const prompts = toPrompts(this.model, laid, batch, draw, options);
-      const answers = questions.map(() => new AnswerText(this.model.tokenizer, { endTokens: this.model.endTokens, stop: options.stop }));
-      for await (const tokens of generateTokens(pair, prompts, { signal: options.signal, maxNewTokens: options.maxNewTokens })) {
+      const answers = questions.map(
+        () => new AnswerText(this.model.tokenizer, { endTokens: this.model.endTokens, stop: options.stop }),
+      );
+      for await (const tokens of generateTokens(pair, prompts, {
+        signal: options.signal,
+        maxNewTokens: options.maxNewTokens,
+      })) {
         options.onToken?.();
         for (const [row, answer] of answers.entries()) {
           const text = answer.push(tokens[row] ?? 0);
@@ -163,7 +203,8 @@ export class Session {
     const known = this.#pairs.get(draw);
     if (known !== undefined) return known;
     const { prefill, decode } = prepare(this.model, this.device, this.#options, draw, this.#plans.vision);
-    const loadOne = (plan: Plan): Promise<Program> => load(plan, this.device, this.model.source, { shared: this.#shared });
+    const loadOne = (plan: Plan): Promise<Program> =>
+      load(plan, this.device, this.model.source, { shared: this.#shared });
     const first = await loadOne(prefill);
     try {
       const pair = { prefill: first, decode: await loadOne(decode), ...this.#sizes };
@@ -194,7 +235,10 @@ export function contextFor(prompt: number, answer = 512): number {
 }
 
 /** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
-export function contextOf(model: OpenedModel, context = defaultContext): { readonly capacity: number; readonly promptLimit: number } {
+export function contextOf(
+  model: OpenedModel,
+  context = defaultContext,
+): { readonly capacity: number; readonly promptLimit: number } {
   const capacity = Math.min(context, model.language.config.maxPositions);
   return { capacity, promptLimit: capacity - 1 };
 }
@@ -203,7 +247,12 @@ interface Prepared {
   readonly vision: Plan | undefined;
   readonly prefill: Plan;
   readonly decode: Plan;
-  readonly sizes: { readonly batch: number; readonly capacity: number; readonly promptLimit: number; readonly imageLimit: number };
+  readonly sizes: {
+    readonly batch: number;
+    readonly capacity: number;
+    readonly promptLimit: number;
+    readonly imageLimit: number;
+  };
   readonly memory: MemoryPlan;
 }
 
@@ -221,7 +270,11 @@ function prepare(model: OpenedModel, device: Device, options: SessionOptions, dr
   const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
   const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
   const decode = make('decode', () => family.decode({ ...sizes, draw }));
-  const memory = memoryPlan([...vision === undefined ? [] : [{ name: visionName, plan: vision }], prefill, decode]);
-  checkMemory(memory, { device: device.facts.name, budget: device.ledger.budget - device.ledger.now }, { dtype: source.dtype, context: capacity, batch: sizes.batch });
+  const memory = memoryPlan([...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), prefill, decode]);
+  checkMemory(
+    memory,
+    { device: device.facts.name, budget: device.ledger.budget - device.ledger.now },
+    { dtype: source.dtype, context: capacity, batch: sizes.batch },
+  );
   return { vision, prefill: prefill.plan, decode: decode.plan, sizes, memory };
 }

@@ -18,7 +18,12 @@ function turnsOf({ text, images = [], history = [] }: Question): readonly Turn[]
 }
 
 /** Ids of a question in a template of models/conversation.ts. Throws `OpabiniaError`. */
-export function templateIds(template: TemplateName, tokenizer: Tokenizer, begin: number | undefined, question: Question): readonly number[] {
+export function templateIds(
+  template: TemplateName,
+  tokenizer: Tokenizer,
+  begin: number | undefined,
+  question: Question,
+): readonly number[] {
   const parts = conversationParts(template, turnsOf(question), { system: question.system });
   return promptIds(template, parts, (chunk, encode) => tokenizer.encode(chunk, encode), { begin });
 }
@@ -27,8 +32,15 @@ export function templateIds(template: TemplateName, tokenizer: Tokenizer, begin:
 
 /** Messages as a chat template takes them: images before the text of their turn. */
 export function messagesOf(question: Question): readonly ChatMessage[] {
-  const system: readonly ChatMessage[] = question.system === undefined ? [] : [{ role: 'system', content: [{ type: 'text', text: question.system }] }];
-  return [...system, ...turnsOf(question).map(({ role, text, images = 0 }): ChatMessage => ({ role, content: [...Array.from({ length: images }, () => ({ type: 'image' as const })), { type: 'text' as const, text }] }))];
+  const system: readonly ChatMessage[] =
+    question.system === undefined ? [] : [{ role: 'system', content: [{ type: 'text', text: question.system }] }];
+  return [
+    ...system,
+    ...turnsOf(question).map(({ role, text, images = 0 }): ChatMessage => ({
+      role,
+      content: [...Array.from({ length: images }, () => ({ type: 'image' as const })), { type: 'text' as const, text }],
+    })),
+  ];
 }
 
 /** A question in parts, by a template of the directory. Throws `OpabiniaError`, for instance where the template refuses a system message. */
@@ -46,7 +58,11 @@ export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
       return await chatParts(template, messagesOf(question), { variables, strings });
     } catch (cause) {
       if (question.system === undefined || !(cause instanceof OpabiniaError)) throw cause;
-      throw new OpabiniaError(`with a system message ${cause.message.split('\n')[0] ?? ''}`, { op: 'prompt', cause, advice: 'the template may have no place for one: leave out --system, or say it in the prompt' });
+      throw new OpabiniaError(`with a system message ${cause.message.split('\n')[0] ?? ''}`, {
+        op: 'prompt',
+        cause,
+        advice: 'the template may have no place for one: leave out --system, or say it in the prompt',
+      });
     }
   };
   // Each run is a thread of its own, and a question is laid out twice: to see whether it fits, and to be answered.
@@ -64,10 +80,13 @@ const special = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
 export function specialTokens(files: ModelFiles): Readonly<Partial<Record<(typeof special)[number], string>>> {
   const json: unknown = files.tokenizerConfig === undefined ? undefined : readJsonFile(files.tokenizerConfig);
   const fields = new Map<string, unknown>(typeof json === 'object' && json !== null ? Object.entries(json) : []);
-  return Object.fromEntries(special.flatMap((name) => {
-    const value = fields.get(name);
-    // Older files write the token out with its properties.
-    const spelling: unknown = typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
-    return typeof spelling === 'string' ? [[name, spelling] as const] : [];
-  }));
+  return Object.fromEntries(
+    special.flatMap((name) => {
+      const value = fields.get(name);
+      // Older files write the token out with its properties.
+      const spelling: unknown =
+        typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
+      return typeof spelling === 'string' ? [[name, spelling] as const] : [];
+    }),
+  );
 }

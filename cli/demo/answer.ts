@@ -18,7 +18,9 @@ const most = 24;
 /** Lines for stdout. */
 export async function answerDemo({ device, photo, progress }: AnswerDemo): Promise<readonly string[]> {
   const made = makeCheckpoint(directory);
-  progress(`${directory}: a Cambrian of ${(made.parameters / 1e6).toFixed(2)} million parameters${made.written ? ', made now' : ''}`);
+  progress(
+    `${directory}: a Cambrian of ${(made.parameters / 1e6).toFixed(2)} million parameters${made.written ? ', made now' : ''}`,
+  );
   const model = openModel(directory);
   try {
     const session = await Session.open(model, device, { context: 512, images: 1, note: progress });
@@ -27,7 +29,16 @@ export async function answerDemo({ device, photo, progress }: AnswerDemo): Promi
       let first = asked;
       let steps = 0;
       let text = '';
-      for await (const words of session.answer({ text: prompt, images: [photo] }, { maxNewTokens: most, onToken: () => { if (steps++ === 0) first = performance.now(); } })) text += words;
+      for await (const words of session.answer(
+        { text: prompt, images: [photo] },
+        {
+          maxNewTokens: most,
+          onToken: () => {
+            if (steps++ === 0) first = performance.now();
+          },
+        },
+      ))
+        text += words;
       const rest = steps - 1;
       return [
         `${directory}: four towers, SVA with D = 3 and G = 1, a language model with SVA layers inside, ${(made.parameters / 1e6).toFixed(2)} million parameters from a seed`,

@@ -23,5 +23,8 @@ export function judge(task: Task): Promise<ReadonlyMap<string, Values>> {
 if (!isMainThread && parentPort !== null) {
   const { seed, inputs } = workerData as Task;
   const params = demoParams(seed);
-  parentPort.postMessage(evaluate(traceDemo(params), { inputs, params: (path, shape) => params.read(path, shape) }, { precision: 'f64' }).outputs);
+  parentPort.postMessage(
+    evaluate(traceDemo(params), { inputs, params: (path, shape) => params.read(path, shape) }, { precision: 'f64' })
+      .outputs,
+  );
 }

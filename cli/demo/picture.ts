@@ -38,7 +38,13 @@ const faint = '#93a1b0';
 const paper = '#12161c';
 
 // Five stops of a perceptually even map, dark to bright (viridis).
-const stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]] as const;
+const stops = [
+  [68, 1, 84],
+  [59, 82, 139],
+  [33, 145, 140],
+  [94, 201, 98],
+  [253, 231, 37],
+] as const;
 
 /** The colour of a share t in [0, 1]. */
 export function colourOf(t: number): string {
@@ -61,11 +67,13 @@ export function pictureSize(panels: number): { readonly width: number; readonly 
 export function drawOverlay(picture: AttentionPicture): string {
   const { width, height } = pictureSize(picture.panels.length);
   const panels = picture.panels.map((panel, i) => drawPanel(picture, panel, margin + i * (panelSide + gap)));
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`
-    + text(picture.title, margin, 44, { size: 16, colour: ink, bold: true })
-    + text(picture.by, width - margin, 44, { size: 9.5, colour: faint, anchor: 'end' })
-    + text(picture.subtitle, margin, 72, { size: 9.5, colour: faint })
-    + `${panels.join('')}</svg>`;
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">` +
+    text(picture.title, margin, 44, { size: 16, colour: ink, bold: true }) +
+    text(picture.by, width - margin, 44, { size: 9.5, colour: faint, anchor: 'end' }) +
+    text(picture.subtitle, margin, 72, { size: 9.5, colour: faint }) +
+    `${panels.join('')}</svg>`
+  );
 }
 
 function drawPanel(picture: AttentionPicture, panel: EncoderPanel, left: number): string {
@@ -79,24 +87,44 @@ function drawPanel(picture: AttentionPicture, panel: EncoderPanel, left: number)
     const [x, y] = [left + (q % side) * cell, head + Math.floor(q / side) * cell];
     return `<rect x="${x.toFixed(2)}" y="${y.toFixed(2)}" width="${cell.toFixed(2)}" height="${cell.toFixed(2)}" fill="${colourOf(((masses[i] ?? 0) - least) / spread)}"/>`;
   });
-  const dimmed = padded.flatMap((is, q) => (is ? [`<rect x="${(left + (q % side) * cell).toFixed(2)}" y="${(head + Math.floor(q / side) * cell).toFixed(2)}" width="${cell.toFixed(2)}" height="${cell.toFixed(2)}" fill="${paper}" fill-opacity="0.72"/>`] : []));
+  const dimmed = padded.flatMap((is, q) =>
+    is
+      ? [
+          `<rect x="${(left + (q % side) * cell).toFixed(2)}" y="${(head + Math.floor(q / side) * cell).toFixed(2)}" width="${cell.toFixed(2)}" height="${cell.toFixed(2)}" fill="${paper}" fill-opacity="0.72"/>`,
+        ]
+      : [],
+  );
   const keys = (panel.side / side) ** 2;
   const allKeys = picture.panels.reduce((sum, other) => sum + (other.side / side) ** 2, 0);
-  return `<g opacity="0.56" shape-rendering="crispEdges">${cells.join('')}</g>${dimmed.join('')}`
-    + gridLines(left, panel.side, side)
-    + text(`${panel.name}: ${panel.side} × ${panel.side} tokens, ${keys} ${keys === 1 ? 'key' : 'keys'} per region`, left, head - 12, { size: 9.5, colour: ink })
-    + drawLegend(left, least, most, mean(masses), keys / allKeys);
+  return (
+    `<g opacity="0.56" shape-rendering="crispEdges">${cells.join('')}</g>${dimmed.join('')}` +
+    gridLines(left, panel.side, side) +
+    text(
+      `${panel.name}: ${panel.side} × ${panel.side} tokens, ${keys} ${keys === 1 ? 'key' : 'keys'} per region`,
+      left,
+      head - 12,
+      { size: 9.5, colour: ink },
+    ) +
+    drawLegend(left, least, most, mean(masses), keys / allKeys)
+  );
 }
 
 /** Strong lines between regions, faint ones between the tokens of a finer grid. */
 function gridLines(left: number, tokens: number, regions: number): string {
   const lines = (count: number, skip: number, style: string) => {
     const step = panelSide / count;
-    const path = Array.from({ length: count + 1 }, (_, i) => i).filter((i) => skip === 0 || i % skip !== 0)
-      .map((i) => `M${(left + i * step).toFixed(2)} ${head}V${head + panelSide}M${left} ${(head + i * step).toFixed(2)}H${left + panelSide}`);
+    const path = Array.from({ length: count + 1 }, (_, i) => i)
+      .filter((i) => skip === 0 || i % skip !== 0)
+      .map(
+        (i) =>
+          `M${(left + i * step).toFixed(2)} ${head}V${head + panelSide}M${left} ${(head + i * step).toFixed(2)}H${left + panelSide}`,
+      );
     return `<path d="${path.join('')}" fill="none" ${style}/>`;
   };
-  const fine = tokens > regions ? lines(tokens, tokens / regions, 'stroke="#ffffff" stroke-opacity="0.13" stroke-width="0.6"') : '';
+  const fine =
+    tokens > regions
+      ? lines(tokens, tokens / regions, 'stroke="#ffffff" stroke-opacity="0.13" stroke-width="0.6"')
+      : '';
   return fine + lines(regions, 0, 'stroke="#ffffff" stroke-opacity="0.5" stroke-width="1"');
 }
 
@@ -104,21 +132,34 @@ function drawLegend(left: number, least: number, most: number, average: number, 
   const top = head + panelSide + 22;
   const steps = 96;
   const step = panelSide / steps;
-  const bar = Array.from({ length: steps }, (_, i) => `<rect x="${(left + i * step).toFixed(2)}" y="${top}" width="${(step + 0.5).toFixed(2)}" height="12" fill="${colourOf(i / (steps - 1))}"/>`);
+  const bar = Array.from(
+    { length: steps },
+    (_, i) =>
+      `<rect x="${(left + i * step).toFixed(2)}" y="${top}" width="${(step + 0.5).toFixed(2)}" height="12" fill="${colourOf(i / (steps - 1))}"/>`,
+  );
   const mark = left + ((average - least) / Math.max(most - least, 1e-9)) * panelSide;
-  return bar.join('')
-    + `<path d="M${mark.toFixed(1)} ${top - 3}V${top + 15}" stroke="#ffffff" stroke-width="2"/>`
-    + text(percent(least), left, top + 31, { size: 9.5, colour: faint })
-    + text(percent(most), left + panelSide, top + 31, { size: 9.5, colour: faint, anchor: 'end' })
-    + text(`mean mass ${percent(average)}`, left, top + 60, { size: 12, colour: ink, bold: true })
-    + text(`an even spread over the keys gives ${percent(even)}`, left + panelSide, top + 60, { size: 9.5, colour: faint, anchor: 'end' });
+  return (
+    bar.join('') +
+    `<path d="M${mark.toFixed(1)} ${top - 3}V${top + 15}" stroke="#ffffff" stroke-width="2"/>` +
+    text(percent(least), left, top + 31, { size: 9.5, colour: faint }) +
+    text(percent(most), left + panelSide, top + 31, { size: 9.5, colour: faint, anchor: 'end' }) +
+    text(`mean mass ${percent(average)}`, left, top + 60, { size: 12, colour: ink, bold: true }) +
+    text(`an even spread over the keys gives ${percent(even)}`, left + panelSide, top + 60, {
+      size: 9.5,
+      colour: faint,
+      anchor: 'end',
+    })
+  );
 }
 
 /** Writes the picture. Throws `OpabiniaError` when a panel's grid does not fit the query grid. */
 export async function writePicture(path: string, picture: AttentionPicture): Promise<void> {
   for (const panel of picture.panels) {
     if (panel.side % picture.side !== 0 || panel.mass.length !== picture.side ** 2) {
-      throw new OpabiniaError(`panel '${panel.name}' has ${panel.mass.length} regions of a grid of side ${panel.side}, the queries are ${picture.side} × ${picture.side}`, { op: 'writePicture' });
+      throw new OpabiniaError(
+        `panel '${panel.name}' has ${panel.mass.length} regions of a grid of side ${panel.side}, the queries are ${picture.side} × ${picture.side}`,
+        { op: 'writePicture' },
+      );
     }
   }
   const { width, height } = pictureSize(picture.panels.length);
@@ -126,14 +167,20 @@ export async function writePicture(path: string, picture: AttentionPicture): Pro
   const raw = { raw: { width: panelSide, height: panelSide, channels: 3 as const } };
   // Faded towards grey, so that the colours of the map are not mistaken for those of the cat.
   const base = await sharp(photo.rgb, raw).modulate({ saturation: 0.25 }).raw().toBuffer();
-  const photos = picture.panels.map((_, i) => ({ input: base, ...raw, left: margin + i * (panelSide + gap), top: head }));
+  const photos = picture.panels.map((_, i) => ({
+    input: base,
+    ...raw,
+    left: margin + i * (panelSide + gap),
+    top: head,
+  }));
   await mkdir(dirname(path), { recursive: true });
   // Decoding forbids SVG to files from outside; this one is our own.
   sharp.unblock({ operation: ['VipsForeignLoadSvg'] });
   try {
     await sharp({ create: { width, height, channels: 3, background: paper } })
       .composite([...photos, { input: Buffer.from(drawOverlay(picture)) }])
-      .png({ compressionLevel: 9 }).toFile(path);
+      .png({ compressionLevel: 9 })
+      .toFile(path);
   } finally {
     sharp.block({ operation: ['VipsForeignLoadSvg'] });
   }

@@ -24,14 +24,22 @@ export function referenceBackend(): Backend {
   return {
     name: 'reference interpreter',
     run: async (graph, source, inputs) => {
-      const result = evaluate(graph, { inputs, params: (path, shape) => source.read(path, shape) }, { precision: 'f32' });
+      const result = evaluate(
+        graph,
+        { inputs, params: (path, shape) => source.read(path, shape) },
+        { precision: 'f32' },
+      );
       return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
     },
     open: async (graph, source) => {
       let states: ReadonlyMap<string, ArrayLike<number>> = new Map();
       return {
         step: async (inputs, symbols) => {
-          const result = evaluate(graph, { inputs, states, symbols, params: (path, shape) => source.read(path, shape) }, { precision: 'f32' });
+          const result = evaluate(
+            graph,
+            { inputs, states, symbols, params: (path, shape) => source.read(path, shape) },
+            { precision: 'f32' },
+          );
           ({ states } = result);
           return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
         },
@@ -44,7 +52,11 @@ export function referenceBackend(): Backend {
 
 /** Dawn. Imported only when asked for, so that `--backend reference` works where no GPU package loads. */
 export async function gpuBackend(): Promise<Backend> {
-  const [{ compile }, dawn, { load }] = await Promise.all([import('../../compiler/compile.ts'), import('../../runtime/dawn.ts'), import('../../runtime/program.ts')]);
+  const [{ compile }, dawn, { load }] = await Promise.all([
+    import('../../compiler/compile.ts'),
+    import('../../runtime/dawn.ts'),
+    import('../../runtime/program.ts'),
+  ]);
   const device = await dawn.openDevice();
   const profile = dawn.deviceProfile(device);
   const once = async (graph: Graph, source: ParamSource, inputs: ReadonlyMap<string, Numbers>): Promise<Outputs> => {
@@ -63,7 +75,7 @@ export async function gpuBackend(): Promise<Backend> {
     // Intermediate activations as outputs cut kernels apart: what users run, the outputs alone, is compiled and checked by itself.
     run: async (graph, source, inputs) => {
       const [plain, inner] = split(graph, (name) => name.startsWith('inter.'));
-      return new Map([...await once(plain, source, inputs), ...await once(inner, source, inputs)]);
+      return new Map([...(await once(plain, source, inputs)), ...(await once(inner, source, inputs))]);
     },
     open: async (graph, source) => {
       const program = await load(compile(graph, profile), device, source);
@@ -80,7 +92,10 @@ export async function gpuBackend(): Promise<Backend> {
 }
 
 function split(graph: Graph, second: (name: string) => boolean): readonly [Graph, Graph] {
-  const pick = (wanted: boolean): Graph => ({ outputs: new Map([...graph.outputs].filter(([name]) => second(name) === wanted)), updates: [] });
+  const pick = (wanted: boolean): Graph => ({
+    outputs: new Map([...graph.outputs].filter(([name]) => second(name) === wanted)),
+    updates: [],
+  });
   return [pick(false), pick(true)];
 }
 

@@ -32,11 +32,24 @@ export interface Tolerance {
 export const modelTolerance: Tolerance = { absolute: 1e-4, relative: 1e-4 };
 
 /** Without a tolerance, `boundF32` of the whole tensor holds in f32; in f16 it is `boundF16` either way. */
-export function compare(tensor: string, shape: readonly number[], computed: ArrayLike<number> | undefined, expected: ArrayLike<number>, dtype: ComputeDType, tolerance?: Tolerance): Comparison {
+export function compare(
+  tensor: string,
+  shape: readonly number[],
+  computed: ArrayLike<number> | undefined,
+  expected: ArrayLike<number>,
+  dtype: ComputeDType,
+  tolerance?: Tolerance,
+): Comparison {
   const bound = dtype === 'f16' ? boundF16 : tolerance === undefined ? boundF32(expected) : tolerance.absolute;
-  if (computed === undefined) return { tensor, shape, largest: Infinity, relative: Infinity, bound, verdict: 'MISSING' };
+  if (computed === undefined)
+    return { tensor, shape, largest: Infinity, relative: Infinity, bound, verdict: 'MISSING' };
   const { largest, relative } = difference(computed, expected);
-  const ok = dtype === 'f16' ? relative <= bound : tolerance === undefined ? largest <= bound : within(computed, expected, tolerance);
+  const ok =
+    dtype === 'f16'
+      ? relative <= bound
+      : tolerance === undefined
+        ? largest <= bound
+        : within(computed, expected, tolerance);
   return { tensor, shape, largest, relative, bound, verdict: ok ? 'ok' : 'WRONG' };
 }
 
@@ -49,7 +62,10 @@ function within(computed: ArrayLike<number>, expected: ArrayLike<number>, { abso
   return true;
 }
 
-function difference(computed: ArrayLike<number>, expected: ArrayLike<number>): { readonly largest: number; readonly relative: number } {
+function difference(
+  computed: ArrayLike<number>,
+  expected: ArrayLike<number>,
+): { readonly largest: number; readonly relative: number } {
   if (computed.length !== expected.length) return { largest: Infinity, relative: Infinity };
   let [largest, squares, norm] = [0, 0, 0];
   for (let i = 0; i < expected.length; i++) {

@@ -54,7 +54,10 @@ export class GoldenConfig {
   }
 
   #wrong(key: string, wanted: string): OpabiniaError {
-    return new OpabiniaError(`the config of ${this.#file} has no '${key}' that is ${wanted}`, { op: 'verify', advice: `it has ${[...this.#values.keys()].join(', ')}` });
+    return new OpabiniaError(`the config of ${this.#file} has no '${key}' that is ${wanted}`, {
+      op: 'verify',
+      advice: `it has ${[...this.#values.keys()].join(', ')}`,
+    });
   }
 }
 
@@ -86,14 +89,22 @@ export class GoldenFile {
 
   shape(name: string): readonly number[] {
     const stored = this.checkpoint.stored.get(name);
-    if (stored === undefined) throw new OpabiniaError(`${this.path} has no tensor '${name}'`, { op: 'verify', advice: 'the file may be of another kind than it says' });
+    if (stored === undefined)
+      throw new OpabiniaError(`${this.path} has no tensor '${name}'`, {
+        op: 'verify',
+        advice: 'the file may be of another kind than it says',
+      });
     return stored.shape;
   }
 
   /** The size of one axis; a missing axis is an error. */
   size(name: string, axis: number): number {
     const size = this.shape(name)[axis];
-    if (size === undefined) throw new OpabiniaError(`'${name}' of ${this.path} has ${this.shape(name).length} axes; axis ${axis} was expected`, { op: 'verify' });
+    if (size === undefined)
+      throw new OpabiniaError(
+        `'${name}' of ${this.path} has ${this.shape(name).length} axes; axis ${axis} was expected`,
+        { op: 'verify' },
+      );
     return size;
   }
 
@@ -110,20 +121,28 @@ export class GoldenFile {
 
   /** Names of the expected outputs, without `output.`. */
   get outputs(): readonly string[] {
-    return [...this.checkpoint.stored.keys()].filter((name) => name.startsWith('output.')).map((name) => name.slice('output.'.length)).sort();
+    return [...this.checkpoint.stored.keys()]
+      .filter((name) => name.startsWith('output.'))
+      .map((name) => name.slice('output.'.length))
+      .sort();
   }
 }
 
 function readConfig(path: string, checkpoint: Checkpoint): Readonly<Record<string, unknown>> {
   const text = checkpoint.metadata.get('config');
-  if (text === undefined) throw new OpabiniaError(`${path} has no config in its metadata`, { op: 'verify', advice: 'a golden file has __metadata__.config, JSON as a string' });
+  if (text === undefined)
+    throw new OpabiniaError(`${path} has no config in its metadata`, {
+      op: 'verify',
+      advice: 'a golden file has __metadata__.config, JSON as a string',
+    });
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
     throw new OpabiniaError(`the config of ${path} is not JSON`, { op: 'verify', cause });
   }
-  if (typeof parsed !== 'object' || parsed === null) throw new OpabiniaError(`the config of ${path} is not an object`, { op: 'verify' });
+  if (typeof parsed !== 'object' || parsed === null)
+    throw new OpabiniaError(`the config of ${path} is not an object`, { op: 'verify' });
   return { ...parsed };
 }
 

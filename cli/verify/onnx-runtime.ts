@@ -17,7 +17,12 @@ export interface WireTensor {
 
 export type Request =
   | { readonly id: number; readonly kind: 'open'; readonly session: number; readonly model: string | Uint8Array }
-  | { readonly id: number; readonly kind: 'run'; readonly session: number; readonly feeds: ReadonlyMap<string, WireTensor> }
+  | {
+      readonly id: number;
+      readonly kind: 'run';
+      readonly session: number;
+      readonly feeds: ReadonlyMap<string, WireTensor>;
+    }
   | { readonly id: number; readonly kind: 'close'; readonly session: number };
 
 export interface Reply {
@@ -31,23 +36,38 @@ type Asked = Request extends infer R ? (R extends Request ? Omit<R, 'id'> : neve
 /** The child process. Throws `OpabiniaError` with ONNX Runtime's own message where a model does not load or run. */
 export class OnnxRuntime {
   readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, { readonly resolve: (result: NonNullable<Reply['result']>) => void; readonly reject: (error: Error) => void }>();
+  readonly #waiting = new Map<
+    number,
+    { readonly resolve: (result: NonNullable<Reply['result']>) => void; readonly reject: (error: Error) => void }
+  >();
   #count = 0;
   #sessions = 0;
 
   constructor() {
-    this.#child = fork(join(import.meta.dirname, 'onnx-worker.ts'), { serialization: 'advanced', execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    this.#child = fork(join(import.meta.dirname, 'onnx-worker.ts'), {
+      serialization: 'advanced',
+      execArgv: [],
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
     let complaint = '';
-    this.#child.stderr?.on('data', (text: Buffer) => { complaint = (complaint + text.toString()).slice(-2000); });
+    this.#child.stderr?.on('data', (text: Buffer) => {
+      complaint = (complaint + text.toString()).slice(-2000);
+    });
     this.#child.on('message', (reply: Reply) => {
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
-      if (reply.result === undefined) waiting?.reject(new OpabiniaError(reply.error ?? 'no answer', { op: 'ONNX Runtime' }));
+      if (reply.result === undefined)
+        waiting?.reject(new OpabiniaError(reply.error ?? 'no answer', { op: 'ONNX Runtime' }));
       else waiting?.resolve(reply.result);
     });
     this.#child.on('exit', (code, signal) => {
       const missing = complaint.includes('onnxruntime-node') && complaint.includes('ERR_MODULE_NOT_FOUND');
-      const error = new OpabiniaError(missing ? 'onnxruntime-node is not installed' : `the process ended (${signal ?? code ?? 'unknown'})${complaint === '' ? '' : `:\n${complaint}`}`, { op: 'ONNX Runtime', advice: missing ? 'npm i -D onnxruntime-node' : undefined });
+      const error = new OpabiniaError(
+        missing
+          ? 'onnxruntime-node is not installed'
+          : `the process ended (${signal ?? code ?? 'unknown'})${complaint === '' ? '' : `:\n${complaint}`}`,
+        { op: 'ONNX Runtime', advice: missing ? 'npm i -D onnxruntime-node' : undefined },
+      );
       for (const { reject } of this.#waiting.values()) reject(error);
       this.#waiting.clear();
     });
@@ -71,7 +91,9 @@ export class OnnxRuntime {
     await this.#ask({ kind: 'open', session, model });
     return {
       run: (feeds) => this.#ask({ kind: 'run', session, feeds }),
-      close: async () => { await this.#ask({ kind: 'close', session }); },
+      close: async () => {
+        await this.#ask({ kind: 'close', session });
+      },
     };
   }
 
@@ -85,7 +107,15 @@ export interface OnnxSession {
   close(): Promise<void>;
 }
 
-const wireTypes = { f32: 'float32', f16: 'float16', bf16: 'float32', i32: 'int32', u32: 'uint32', bool: 'bool', i64: 'int64' } as const satisfies Record<Port['dtype'], WireTensor['type']>;
+const wireTypes = {
+  f32: 'float32',
+  f16: 'float16',
+  bf16: 'float32',
+  i32: 'int32',
+  u32: 'uint32',
+  bool: 'bool',
+  i64: 'int64',
+} as const satisfies Record<Port['dtype'], WireTensor['type']>;
 
 export interface OnnxFeeds {
   readonly inputs: ReadonlyMap<string, ArrayLike<number>>;
@@ -94,21 +124,40 @@ export interface OnnxFeeds {
 }
 
 /** Runs a session of an exported model by the names of our graph; states that are absent start as zeros. */
-export async function runExported(session: OnnxSession, model: OnnxModel, feeds: OnnxFeeds): Promise<{ readonly outputs: Map<string, Float64Array>; readonly states: Map<string, Float64Array> }> {
+export async function runExported(
+  session: OnnxSession,
+  model: OnnxModel,
+  feeds: OnnxFeeds,
+): Promise<{ readonly outputs: Map<string, Float64Array>; readonly states: Map<string, Float64Array> }> {
   const symbols = feeds.symbols ?? new Map<string, number>();
-  const wire = new Map(model.inputs.map((port): [string, WireTensor] => {
-    const dims = port.axes.map((axis) => evaluateSize(axis.size, symbols));
-    const count = dims.reduce((product, size) => product * size, 1);
-    const given = port.kind === 'symbol' ? [symbols.get(port.name) ?? NaN] : port.kind === 'state' ? feeds.states?.get(port.name) ?? new Float64Array(count) : feeds.inputs.get(port.name);
-    if (given?.length !== count) throw new OpabiniaError(`the ${port.kind} '${port.name}' needs ${count} values, got ${given?.length ?? 'none'}`, { op: 'ONNX Runtime' });
-    return [port.tensor, { type: wireTypes[port.dtype], dims, data: Float64Array.from(given) }];
-  }));
+  const wire = new Map(
+    model.inputs.map((port): [string, WireTensor] => {
+      const dims = port.axes.map((axis) => evaluateSize(axis.size, symbols));
+      const count = dims.reduce((product, size) => product * size, 1);
+      const given =
+        port.kind === 'symbol'
+          ? [symbols.get(port.name) ?? NaN]
+          : port.kind === 'state'
+            ? (feeds.states?.get(port.name) ?? new Float64Array(count))
+            : feeds.inputs.get(port.name);
+      if (given?.length !== count)
+        throw new OpabiniaError(
+          `the ${port.kind} '${port.name}' needs ${count} values, got ${given?.length ?? 'none'}`,
+          { op: 'ONNX Runtime' },
+        );
+      return [port.tensor, { type: wireTypes[port.dtype], dims, data: Float64Array.from(given) }];
+    }),
+  );
   const results = await session.run(wire);
   const [outputs, states] = [new Map<string, Float64Array>(), new Map<string, Float64Array>()];
   for (const port of model.outputs) {
     const result = results.get(port.tensor);
     const dims = port.axes.map((axis) => evaluateSize(axis.size, symbols));
-    if (result?.dims.join() !== dims.join()) throw new OpabiniaError(`'${port.name}' has the shape [${result?.dims.join(' ') ?? ''}], not [${dims.join(' ')}]`, { op: 'ONNX Runtime' });
+    if (result?.dims.join() !== dims.join())
+      throw new OpabiniaError(
+        `'${port.name}' has the shape [${result?.dims.join(' ') ?? ''}], not [${dims.join(' ')}]`,
+        { op: 'ONNX Runtime' },
+      );
     (port.kind === 'state' ? states : outputs).set(port.name, result.data);
   }
   return { outputs, states };
@@ -119,7 +168,10 @@ export function onnxBackend(options: { readonly plain?: boolean } = {}): Backend
   const runtime = new OnnxRuntime();
   const folder = mkdtempSync(join(tmpdir(), 'opabinia-onnx-'));
   let count = 0;
-  const openGraph = async (graph: Graph, weights: Weights): Promise<{ readonly model: OnnxModel; readonly session: OnnxSession }> => {
+  const openGraph = async (
+    graph: Graph,
+    weights: Weights,
+  ): Promise<{ readonly model: OnnxModel; readonly session: OnnxSession }> => {
     const model = exportOnnx(graph, { weights, plain: options.plain ?? false });
     const path = join(folder, `${count++}.onnx`);
     writeFileSync(path, model.bytes);
@@ -144,7 +196,9 @@ export function onnxBackend(options: { readonly plain?: boolean } = {}): Backend
           return result.outputs;
         },
         // The process may be ended before it answers.
-        close: () => { session.close().catch(() => undefined); },
+        close: () => {
+          session.close().catch(() => undefined);
+        },
       };
     },
     close: () => {

@@ -33,14 +33,25 @@ export function convAt(node: Node): Fused | undefined {
 function dense(node: Node): Fused | undefined {
   const [a, b] = node.inputs;
   if (a === undefined || b === undefined) return undefined;
-  for (const [seen, filters] of [[a, b], [b, a]] as const) {
+  for (const [seen, filters] of [
+    [a, b],
+    [b, a],
+  ] as const) {
     const found = matchWindows(seen);
     if (found === undefined) continue;
     const { batch, rows, columns, sum } = roles(seen.type, filters.type, node.type);
     const kernel = found.windows.map((window) => window.inner);
     const channels = sum.filter((axis) => !kernel.includes(axis.name));
     const [channel] = channels;
-    if (batch.length > 0 || columns.length === 0 || channel === undefined || channels.length !== 1 || sum.length !== 3 || found.windows.some((window) => axisOf(rows, window.outer) === undefined)) continue;
+    if (
+      batch.length > 0 ||
+      columns.length === 0 ||
+      channel === undefined ||
+      channels.length !== 1 ||
+      sum.length !== 3 ||
+      found.windows.some((window) => axisOf(rows, window.outer) === undefined)
+    )
+      continue;
     return conv(node, found, filters, channel, columns, [columns, [channel]], 1);
   }
   return undefined;
@@ -52,11 +63,22 @@ function depthwise(node: Node): Fused | undefined {
   if (product?.op.name !== 'mul' || node.type.dtype === 'bf16') return undefined;
   const [a, b] = product.inputs;
   if (a === undefined || b === undefined) return undefined;
-  for (const [seen, filters] of [[a, b], [b, a]] as const) {
+  for (const [seen, filters] of [
+    [a, b],
+    [b, a],
+  ] as const) {
     const found = matchWindows(seen);
-    if (found === undefined || folded.length !== 2 || found.windows.some((window) => !folded.includes(window.inner))) continue;
+    if (found === undefined || folded.length !== 2 || found.windows.some((window) => !folded.includes(window.inner)))
+      continue;
     const [channel, ...more] = filters.type.axes.filter((axis) => !folded.includes(axis.name));
-    if (channel === undefined || more.length > 0 || filters.type.axes.length !== 3 || found.windows.some((window) => window.outer === channel.name) || typeof channel.size !== 'number') continue;
+    if (
+      channel === undefined ||
+      more.length > 0 ||
+      filters.type.axes.length !== 3 ||
+      found.windows.some((window) => window.outer === channel.name) ||
+      typeof channel.size !== 'number'
+    )
+      continue;
     const fused = conv(node, found, filters, channel, [channel], [[channel], []], channel.size);
     return { ...fused, nodes: [...fused.nodes, product] };
   }
@@ -64,9 +86,18 @@ function depthwise(node: Node): Fused | undefined {
 }
 
 /** `channel`: of the input; `out`: the channels of the result; `filterGroups`: output and input channels of the filters. */
-function conv(node: Node, { x, windows, original, nodes }: Windows, filters: Node, channel: Axis, out: readonly Axis[], filterGroups: readonly [readonly Axis[], readonly Axis[]], groups: number): Fused {
+function conv(
+  node: Node,
+  { x, windows, original, nodes }: Windows,
+  filters: Node,
+  channel: Axis,
+  out: readonly Axis[],
+  filterGroups: readonly [readonly Axis[], readonly Axis[]],
+  groups: number,
+): Fused {
   return {
-    operands: [x, filters], nodes: [node, ...nodes],
+    operands: [x, filters],
+    nodes: [node, ...nodes],
     lower: (lowering) => {
       const { writer, values } = lowering;
       const value = lowering.value(x);
@@ -77,14 +108,28 @@ function conv(node: Node, { x, windows, original, nodes }: Windows, filters: Nod
       const kernel = windows.map((window) => filters.type.axes.filter((axis) => axis.name === window.inner));
       const weight = values.grouped(lowering.value(filters), [...filterGroups, ...kernel]);
       const attrs = {
-        strides: windows.map((window) => BigInt(window.stride)), dilations: windows.map((window) => BigInt(window.dilation)),
-        pads: [...windows.map((window) => BigInt(window.before)), ...windows.map((window) => BigInt(window.after))], group: BigInt(groups),
+        strides: windows.map((window) => BigInt(window.stride)),
+        dilations: windows.map((window) => BigInt(window.dilation)),
+        pads: [...windows.map((window) => BigInt(window.before)), ...windows.map((window) => BigInt(window.after))],
+        group: BigInt(groups),
       };
       const tensor = writer.emit('Conv', [image, weight], attrs);
       const renamed = new Map(node.type.axes.map((axis) => [original(axis.name), axis]));
-      const axes = [...rest.flatMap((axis) => renamed.get(axis.name) ?? []), ...out, ...windows.flatMap((window) => axisOf(node.type.axes, window.outer) ?? [])];
+      const axes = [
+        ...rest.flatMap((axis) => renamed.get(axis.name) ?? []),
+        ...out,
+        ...windows.flatMap((window) => axisOf(node.type.axes, window.outer) ?? []),
+      ];
       const flat = rest.length === 1 && out.length === 1;
-      lowering.set(node, { tensor: flat ? tensor : writer.reshape(tensor, axes.map((axis) => [axis.size])), axes });
+      lowering.set(node, {
+        tensor: flat
+          ? tensor
+          : writer.reshape(
+              tensor,
+              axes.map((axis) => [axis.size]),
+            ),
+        axes,
+      });
     },
   };
 }
@@ -97,8 +142,18 @@ function matchWindows(node: Node): Windows | undefined {
   while (current.op.name === 'rearrange') {
     const { split, merge } = current.attrs as unknown as RearrangeAttrs;
     const input = current.inputs[0];
-    if (input === undefined || split.some((parts) => parts.length !== 1) || merge.some((group) => group.parts.length !== 1)) return undefined;
-    const before = new Map(merge.map((group) => [group.name, input.type.axes[split.findIndex((parts) => parts[0] === group.parts[0])]?.name ?? '']));
+    if (
+      input === undefined ||
+      split.some((parts) => parts.length !== 1) ||
+      merge.some((group) => group.parts.length !== 1)
+    )
+      return undefined;
+    const before = new Map(
+      merge.map((group) => [
+        group.name,
+        input.type.axes[split.findIndex((parts) => parts[0] === group.parts[0])]?.name ?? '',
+      ]),
+    );
     for (const [name, now] of names) names.set(name, before.get(now) ?? now);
     nodes.push(current);
     current = input;
@@ -111,15 +166,38 @@ function matchWindows(node: Node): Windows | undefined {
     const padded = current.inputs[0];
     if (padded === undefined || axis !== outer) return undefined;
     nodes.push(current);
-    const pads = padded.op.name === 'pad' && padded.attrs['axis'] === axis && Number(padded.attrs['value'] ?? 0) === 0 ? padded : undefined;
+    const pads =
+      padded.op.name === 'pad' && padded.attrs['axis'] === axis && Number(padded.attrs['value'] ?? 0) === 0
+        ? padded
+        : undefined;
     const [before, after] = [Number(pads?.attrs['before'] ?? 0), Number(pads?.attrs['after'] ?? 0)];
     const unpadded = pads === undefined ? padded : pads.inputs[0];
-    if (unpadded === undefined || !Number.isInteger(before) || !Number.isInteger(after) || typeof axisOf(unpadded.type.axes, axis)?.size !== 'number') return undefined;
+    if (
+      unpadded === undefined ||
+      !Number.isInteger(before) ||
+      !Number.isInteger(after) ||
+      typeof axisOf(unpadded.type.axes, axis)?.size !== 'number'
+    )
+      return undefined;
     if (pads !== undefined) nodes.push(pads);
-    windows.push({ outer: behind(outer), inner: behind(inner), axis, stride: Number(current.attrs['stride'] ?? 1), dilation: Number(current.attrs['dilation'] ?? 1), before, after });
+    windows.push({
+      outer: behind(outer),
+      inner: behind(inner),
+      axis,
+      stride: Number(current.attrs['stride'] ?? 1),
+      dilation: Number(current.attrs['dilation'] ?? 1),
+      before,
+      after,
+    });
     current = unpadded;
   }
   const [second, first] = windows;
-  if (first === undefined || second === undefined || first.axis === second.axis || [first, second].some((window) => axisOf(current.type.axes, window.inner) !== undefined)) return undefined;
+  if (
+    first === undefined ||
+    second === undefined ||
+    first.axis === second.axis ||
+    [first, second].some((window) => axisOf(current.type.axes, window.inner) !== undefined)
+  )
+    return undefined;
   return { x: current, windows: [first, second], original: (name) => names.get(name) ?? name, nodes };
 }

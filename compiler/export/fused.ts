@@ -32,10 +32,14 @@ export interface Surroundings {
 export function fusedAt(node: Node, around: Surroundings): Fused | undefined {
   if (node.type.dtype === 'bf16') return undefined;
   switch (node.op.kind) {
-    case 'contract': return attentionAt(node, around) ?? convAt(node);
-    case 'fold': return convAt(node);
-    case 'map': return normAt(node) ?? activationAt(node) ?? softmaxAt(node);
-    default: return undefined;
+    case 'contract':
+      return attentionAt(node, around) ?? convAt(node);
+    case 'fold':
+      return convAt(node);
+    case 'map':
+      return normAt(node) ?? activationAt(node) ?? softmaxAt(node);
+    default:
+      return undefined;
   }
 }
 
@@ -56,7 +60,12 @@ function normAt(node: Node): Fused | undefined {
   const norm = matchNorm(inside);
   if (norm === undefined) return undefined;
   const [x, weight, bias] = [narrow(norm.x), narrow(norm.weight), narrow(norm.bias)];
-  if (x === undefined || (norm.weight !== undefined && weight === undefined) || (norm.bias !== undefined && bias === undefined)) return undefined;
+  if (
+    x === undefined ||
+    (norm.weight !== undefined && weight === undefined) ||
+    (norm.bias !== undefined && bias === undefined)
+  )
+    return undefined;
   return fusedNorm({ ...norm, x, weight, bias }, [node, ...norm.nodes]);
 }
 
@@ -64,18 +73,33 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
   const { x, weight, bias } = norm;
   const sum = residual(norm);
   return {
-    operands: [...(sum?.inputs ?? [x]), ...(weight === undefined ? [] : [weight]), ...(bias === undefined ? [] : [bias])],
-    nodes, sum,
+    operands: [
+      ...(sum?.inputs ?? [x]),
+      ...(weight === undefined ? [] : [weight]),
+      ...(bias === undefined ? [] : [bias]),
+    ],
+    nodes,
+    sum,
     lower: (lowering, node) => {
       const { writer } = lowering;
-      const last = (value: Value): Value => lowering.values.inOrder(value, [...namesOf(value.axes).filter((name) => name !== norm.axis.name), norm.axis.name]);
+      const last = (value: Value): Value =>
+        lowering.values.inOrder(value, [
+          ...namesOf(value.axes).filter((name) => name !== norm.axis.name),
+          norm.axis.name,
+        ]);
       const width = Number(norm.axis.size);
-      const scale = weight === undefined ? writer.constant(elementOf[x.type.dtype], [width], new Float32Array(width).fill(1)) : lowering.value(weight).tensor;
+      const scale =
+        weight === undefined
+          ? writer.constant(elementOf[x.type.dtype], [width], new Float32Array(width).fill(1))
+          : lowering.value(weight).tensor;
       const offset = bias === undefined ? [] : [lowering.value(bias).tensor];
       if (sum === undefined || lowering.has(sum)) {
         const value = last(lowering.value(x));
         const attrs = { axis: -1n, epsilon: norm.eps };
-        const tensor = norm.kind === 'layer' ? writer.emit('LayerNormalization', [value.tensor, scale, ...offset], attrs) : writer.emit('SimplifiedLayerNormalization', [value.tensor, scale, ...offset], attrs);
+        const tensor =
+          norm.kind === 'layer'
+            ? writer.emit('LayerNormalization', [value.tensor, scale, ...offset], attrs)
+            : writer.emit('SimplifiedLayerNormalization', [value.tensor, scale, ...offset], attrs);
         lowering.set(node, { tensor, axes: value.axes });
         return;
       }
@@ -84,7 +108,14 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
       const left = last(a);
       const right = lowering.values.inOrder(b, namesOf(left.axes));
       const skip = norm.kind === 'layer' ? 'SkipLayerNormalization' : 'SkipSimplifiedLayerNormalization';
-      const [normed = '', , , added = ''] = writer.emitSeveral(skip, [left.tensor, right.tensor, scale, ...offset], 4, { epsilon: norm.eps }, contrib, (output) => output === 0 || output === 3);
+      const [normed = '', , , added = ''] = writer.emitSeveral(
+        skip,
+        [left.tensor, right.tensor, scale, ...offset],
+        4,
+        { epsilon: norm.eps },
+        contrib,
+        (output) => output === 0 || output === 3,
+      );
       lowering.set(sum, { tensor: added, axes: left.axes });
       lowering.set(node, { tensor: normed, axes: left.axes });
     },
@@ -94,7 +125,16 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
 /** The sum in front of a norm, when the operator for both takes it: three axes, two operands of the same shape. */
 function residual({ x, weight, bias }: Norm): Node | undefined {
   const [a, b] = x.inputs;
-  if (x.op.name !== 'add' || x.type.axes.length !== 3 || weight === undefined || !isFixed(weight) || a === undefined || b === undefined || (bias !== undefined && !isFixed(bias))) return undefined;
+  if (
+    x.op.name !== 'add' ||
+    x.type.axes.length !== 3 ||
+    weight === undefined ||
+    !isFixed(weight) ||
+    a === undefined ||
+    b === undefined ||
+    (bias !== undefined && !isFixed(bias))
+  )
+    return undefined;
   return [a, b].every((input) => input.op.name !== 'broadcast' && input.type.axes.length === 3) ? x : undefined;
 }
 
@@ -103,11 +143,15 @@ function activationAt(node: Node): Fused | undefined {
   if (found === undefined) return undefined;
   const { kind, alpha, x } = found;
   return {
-    operands: [x], nodes: found.nodes,
+    operands: [x],
+    nodes: found.nodes,
     lower: (lowering) => {
       const value = lowering.value(x);
       const { writer } = lowering;
-      const tensor = kind === 'sigmoid' ? writer.emit('QuickGelu', [value.tensor], { alpha }, contrib) : writer.emit('Gelu', [value.tensor], kind === 'geluTanh' ? { approximate: 'tanh' } : {});
+      const tensor =
+        kind === 'sigmoid'
+          ? writer.emit('QuickGelu', [value.tensor], { alpha }, contrib)
+          : writer.emit('Gelu', [value.tensor], kind === 'geluTanh' ? { approximate: 'tanh' } : {});
       lowering.set(node, { ...value, tensor });
     },
   };
@@ -120,7 +164,8 @@ function softmaxAt(node: Node): Fused | undefined {
   const logits = casts.length === 0 ? found.logits : narrow(found.logits);
   if (logits === undefined || casts.length > 1) return undefined;
   return {
-    operands: [logits], nodes: found.nodes,
+    operands: [logits],
+    nodes: found.nodes,
     lower: (lowering) => {
       const value = lowering.value(logits);
       const axis = value.axes.findIndex((other) => other.name === found.axis);
@@ -137,7 +182,9 @@ interface Logits {
   readonly steps: readonly Step[];
 }
 
-type Step = { readonly kind: 'add'; readonly bias: Node } | { readonly kind: 'where'; readonly mask: Node; readonly low: number };
+type Step =
+  | { readonly kind: 'add'; readonly bias: Node }
+  | { readonly kind: 'where'; readonly mask: Node; readonly low: number };
 
 function readLogits(logits: Node, scores: Node): Logits | undefined {
   let scale = 1;
@@ -153,7 +200,7 @@ function readLogits(logits: Node, scores: Node): Logits | undefined {
       scale *= factor;
       scaled = true;
       node = scalar(b) === undefined ? b : a;
-    // The operator multiplies first: what is added before a multiplication has no place in it.
+      // The operator multiplies first: what is added before a multiplication has no place in it.
     } else if (scaled) return undefined;
     else if (node.op.name === 'where' && b !== undefined && c !== undefined) {
       const low = scalar(c);
@@ -179,10 +226,19 @@ function attentionAt(product: Node, around: Surroundings): Fused | undefined {
   if (found === undefined || !isFloat(product.type.dtype)) return undefined;
   const { query, key, value, batch, rows, keys, depth, width } = found;
   const logits = readLogits(found.logits, found.scores);
-  const everywhere = batch.every((axis) => [query, key, value].every((x) => axisOf(x.type.axes, axis.name) !== undefined));
+  const everywhere = batch.every((axis) =>
+    [query, key, value].every((x) => axisOf(x.type.axes, axis.name) !== undefined),
+  );
   const complete = query.type.axes.length === batch.length + rows.length + depth.length;
   // A mask of f16 cannot hold a number that wipes out any score.
-  if (logits === undefined || !everywhere || !complete || rows.length === 0 || (product.type.dtype === 'f16' && logits.steps.length > 0)) return undefined;
+  if (
+    logits === undefined ||
+    !everywhere ||
+    !complete ||
+    rows.length === 0 ||
+    (product.type.dtype === 'f16' && logits.steps.length > 0)
+  )
+    return undefined;
   const heads = batch.findLast((axis) => typeof axis.size === 'number');
   const outer = batch.filter((axis) => axis !== heads);
   const inner = heads === undefined ? [] : [heads];
@@ -195,10 +251,23 @@ function attentionAt(product: Node, around: Surroundings): Fused | undefined {
       const k = values.grouped(lowering.value(key), [outer, keys, [...inner, ...depth]]);
       const v = values.grouped(lowering.value(value), [outer, keys, [...inner, ...width]]);
       const bias = attentionBias(lowering, logits, { outer, inner, rows, keys });
-      const tensor = writer.emit('MultiHeadAttention', bias === undefined ? [q, k, v] : [q, k, v, '', '', bias], { num_heads: BigInt(Number(heads?.size ?? 1)), scale: logits.scale }, contrib);
+      const tensor = writer.emit(
+        'MultiHeadAttention',
+        bias === undefined ? [q, k, v] : [q, k, v, '', '', bias],
+        { num_heads: BigInt(Number(heads?.size ?? 1)), scale: logits.scale },
+        contrib,
+      );
       const axes = [...outer, ...rows, ...inner, ...width];
       const flat = outer.length === 1 && rows.length === 1 && inner.length === 0;
-      lowering.set(node, { tensor: flat ? tensor : writer.reshape(tensor, axes.map((axis) => [axis.size])), axes });
+      lowering.set(node, {
+        tensor: flat
+          ? tensor
+          : writer.reshape(
+              tensor,
+              axes.map((axis) => [axis.size]),
+            ),
+        axes,
+      });
     },
   };
 }
@@ -219,8 +288,14 @@ function attentionBias(lowering: Lowering, { steps }: Logits, { outer, inner, ro
   return lowering.once(key, () => writeBias(lowering, steps, sources, { outer, inner, rows, keys }));
 }
 
-function writeBias({ writer, values }: Lowering, steps: readonly Step[], sources: readonly Value[], { outer, inner, rows, keys }: Grid): string {
-  const used = (axes: readonly Axis[]): readonly Axis[] => (axes.some((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? axes : []);
+function writeBias(
+  { writer, values }: Lowering,
+  steps: readonly Step[],
+  sources: readonly Value[],
+  { outer, inner, rows, keys }: Grid,
+): string {
+  const used = (axes: readonly Axis[]): readonly Axis[] =>
+    axes.some((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? axes : [];
   const axes = [...used(outer), ...used(inner), ...rows, ...keys];
   const thin = (value: Value): string => values.aligned(value, namesOf(axes), true);
   let sum: string | undefined;
@@ -228,10 +303,17 @@ function writeBias({ writer, values }: Lowering, steps: readonly Step[], sources
     const source = sources[i];
     if (source === undefined) continue;
     if (step.kind === 'add') sum = sum === undefined ? thin(source) : writer.emit('Add', [sum, thin(source)]);
-    else sum = writer.emit('Where', [thin(source), sum ?? writer.constant(elementOf.f32, [], [0]), writer.constant(elementOf.f32, [], [step.low])]);
+    else
+      sum = writer.emit('Where', [
+        thin(source),
+        sum ?? writer.constant(elementOf.f32, [], [0]),
+        writer.constant(elementOf.f32, [], [step.low]),
+      ]);
   }
   if (sum === undefined) throw new TypeError('a bias of no steps');
-  const full = axes.every((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? sum : writer.emit('Expand', [sum, writer.sizes(axes.map((axis) => axis.size))]);
+  const full = axes.every((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined))
+    ? sum
+    : writer.emit('Expand', [sum, writer.sizes(axes.map((axis) => axis.size))]);
   const group = (part: readonly Axis[]): readonly Size[] => used(part).map((axis) => axis.size);
   const shape = [group(outer), group(inner), rows.map((axis) => axis.size), keys.map((axis) => axis.size)];
   return shape.every((part) => part.length === 1) ? full : writer.reshape(full, shape);

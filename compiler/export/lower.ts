@@ -1,5 +1,15 @@
 // One node of our graph as ONNX operators, by kind.
-import { addSizes, axisOf, multiplySizes, sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis.ts';
+import {
+  addSizes,
+  axisOf,
+  multiplySizes,
+  sizeBound,
+  sizeLeast,
+  sizesEqual,
+  subtractSizes,
+  type Axis,
+  type Size,
+} from '../../dsl/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { axisNames, describe, type Node } from '../../dsl/graph.ts';
 import type { FoldOp, MapOp, ViewOp } from '../../dsl/op.ts';
@@ -12,7 +22,12 @@ import { Element, type Writer } from './writer.ts';
 
 /** The error of a node that has no form in ONNX. */
 export function cannotExport(node: Node, why: string): OpabiniaError {
-  return new OpabiniaError(`cannot be exported to ONNX: ${why}\n  ${describe(node)}`, { op: node.op.name, path: node.origin.path, place: node.origin.place, advice: 'compute it outside of the exported graph' });
+  return new OpabiniaError(`cannot be exported to ONNX: ${why}\n  ${describe(node)}`, {
+    op: node.op.name,
+    path: node.origin.path,
+    place: node.origin.place,
+    advice: 'compute it outside of the exported graph',
+  });
 }
 
 export class Lowering {
@@ -62,14 +77,22 @@ export class Lowering {
   lower(node: Node): Value {
     const { op } = node;
     switch (op.kind) {
-      case 'source': throw new TypeError('sources are written by the exporter');
-      case 'map': return this.#map(node, op);
-      case 'fold': return this.#fold(node, op);
-      case 'view': return this.#view(node, op);
-      case 'join': return this.#join(node);
-      case 'gather': return this.#gather(node);
-      case 'contract': return this.#rounded(node, this.#contract(node));
-      default: return op satisfies never;
+      case 'source':
+        throw new TypeError('sources are written by the exporter');
+      case 'map':
+        return this.#map(node, op);
+      case 'fold':
+        return this.#fold(node, op);
+      case 'view':
+        return this.#view(node, op);
+      case 'join':
+        return this.#join(node);
+      case 'gather':
+        return this.#gather(node);
+      case 'contract':
+        return this.#rounded(node, this.#contract(node));
+      default:
+        return op satisfies never;
     }
   }
 
@@ -92,7 +115,14 @@ export class Lowering {
     const widest = seen.map((input) => this.value(input)).reduce((a, b) => (b.axes.length > a.axes.length ? b : a));
     const order = [...widest.axes, ...node.type.axes.filter((axis) => axisOf(widest.axes, axis.name) === undefined)];
     const x = seen.map((input) => this.values.aligned(this.value(input), namesOf(order)));
-    const tensor = row({ writer: this.writer, x, from: node.inputs.map((input) => input.type.dtype), to: node.type.dtype, attrs: node.attrs, known: (i) => (seen[i] === undefined ? undefined : scalar(seen[i])) });
+    const tensor = row({
+      writer: this.writer,
+      x,
+      from: node.inputs.map((input) => input.type.dtype),
+      to: node.type.dtype,
+      attrs: node.attrs,
+      known: (i) => (seen[i] === undefined ? undefined : scalar(seen[i])),
+    });
     const value = { tensor, axes: order };
     return exactMaps.has(op.name) ? value : this.#rounded(node, value);
   }
@@ -124,13 +154,27 @@ export class Lowering {
     const reduce = (name: string, from: string): string => this.writer.emit(name, [from, where], { keepdims: 0n });
     switch (op.name) {
       case 'sum': {
-        if (node.type.dtype !== 'f16') return this.#rounded(node, { tensor: wrap(this.writer, reduce('ReduceSum', x.tensor), node.type.dtype), axes });
+        if (node.type.dtype !== 'f16')
+          return this.#rounded(node, {
+            tensor: wrap(this.writer, reduce('ReduceSum', x.tensor), node.type.dtype),
+            axes,
+          });
         // Sums accumulate in f32, whatever the storage.
-        return { tensor: castTo(this.writer, reduce('ReduceSum', castTo(this.writer, x.tensor, Element.FLOAT)), Element.FLOAT16), axes };
+        return {
+          tensor: castTo(
+            this.writer,
+            reduce('ReduceSum', castTo(this.writer, x.tensor, Element.FLOAT)),
+            Element.FLOAT16,
+          ),
+          axes,
+        };
       }
-      case 'foldMax': return { tensor: this.#extreme(node, (from) => reduce('ReduceMax', from), x.tensor), axes };
-      case 'foldMin': return { tensor: this.#extreme(node, (from) => reduce('ReduceMin', from), x.tensor), axes };
-      default: throw cannotExport(node, 'this fold has no ONNX operator');
+      case 'foldMax':
+        return { tensor: this.#extreme(node, (from) => reduce('ReduceMax', from), x.tensor), axes };
+      case 'foldMin':
+        return { tensor: this.#extreme(node, (from) => reduce('ReduceMin', from), x.tensor), axes };
+      default:
+        throw cannotExport(node, 'this fold has no ONNX operator');
     }
   }
 
@@ -148,34 +192,70 @@ export class Lowering {
     const input = this.#operand(node, 0);
     const x = this.value(input);
     switch (op.name) {
-      case 'rearrange': return this.#rearrange(node, input, x);
-      case 'broadcast': return this.#broadcast(node, x);
-      case 'slice': case 'flip': case 'pad': case 'window': return this.#along(node, input, x);
-      default: throw cannotExport(node, 'this view has no ONNX operators');
+      case 'rearrange':
+        return this.#rearrange(node, input, x);
+      case 'broadcast':
+        return this.#broadcast(node, x);
+      case 'slice':
+      case 'flip':
+      case 'pad':
+      case 'window':
+        return this.#along(node, input, x);
+      default:
+        throw cannotExport(node, 'this view has no ONNX operators');
     }
   }
 
   #rearrange(node: Node, input: Node, x: Value): Value {
     const { split, merge, sizes } = node.attrs as unknown as RearrangeAttrs;
     const partsOf = new Map(input.type.axes.map((axis, i) => [axis.name, split[i] ?? []]));
-    const parts = x.axes.flatMap((axis) => partsOf.get(axis.name) ?? []).map((name): Axis => ({ name, size: sizes[name] ?? 1 }));
+    const parts = x.axes
+      .flatMap((axis) => partsOf.get(axis.name) ?? [])
+      .map((name): Axis => ({ name, size: sizes[name] ?? 1 }));
     const whole = x.axes.every((axis) => partsOf.get(axis.name)?.length === 1);
     const merged = new Map(merge.map((group) => [group.parts[0], group.name]));
     if (merge.every((group) => group.parts.length === 1)) {
-      const tensor = whole ? x.tensor : this.writer.reshape(x.tensor, parts.map((part) => [part.size]));
+      const tensor = whole
+        ? x.tensor
+        : this.writer.reshape(
+            x.tensor,
+            parts.map((part) => [part.size]),
+          );
       return { tensor, axes: parts.map((part) => ({ name: merged.get(part.name) ?? part.name, size: part.size })) };
     }
     const apart: Value = { tensor: '', axes: parts };
     const order = merge.flatMap((group) => group.parts);
     const still = order.every((name, i) => parts[i]?.name === name);
-    const flat = still ? x.tensor : this.values.inOrder({ ...apart, tensor: whole ? x.tensor : this.writer.reshape(x.tensor, parts.map((part) => [part.size])) }, order).tensor;
-    return { tensor: this.writer.reshape(flat, merge.map((group) => group.parts.map((part) => sizes[part] ?? 1))), axes: node.type.axes };
+    const flat = still
+      ? x.tensor
+      : this.values.inOrder(
+          {
+            ...apart,
+            tensor: whole
+              ? x.tensor
+              : this.writer.reshape(
+                  x.tensor,
+                  parts.map((part) => [part.size]),
+                ),
+          },
+          order,
+        ).tensor;
+    return {
+      tensor: this.writer.reshape(
+        flat,
+        merge.map((group) => group.parts.map((part) => sizes[part] ?? 1)),
+      ),
+      axes: node.type.axes,
+    };
   }
 
   #broadcast(node: Node, x: Value): Value {
     const names = namesOf(node.type.axes);
     const thin = this.values.aligned(x, names, true);
-    return { tensor: this.writer.emit('Expand', [thin, this.writer.sizes(node.type.axes.map((axis) => axis.size))]), axes: node.type.axes };
+    return {
+      tensor: this.writer.emit('Expand', [thin, this.writer.sizes(node.type.axes.map((axis) => axis.size))]),
+      axes: node.type.axes,
+    };
   }
 
   /** Views that change one axis. */
@@ -184,13 +264,24 @@ export class Lowering {
     const place = x.axes.findIndex((axis) => axis.name === name);
     const size = axisOf(input.type.axes, name)?.size ?? 0;
     const attr = (key: string, otherwise: Size): Size => (node.attrs[key] ?? otherwise) as Size;
-    const resized = (to: Size): readonly Axis[] => x.axes.map((axis) => (axis.name === name ? { name, size: to } : axis));
+    const resized = (to: Size): readonly Axis[] =>
+      x.axes.map((axis) => (axis.name === name ? { name, size: to } : axis));
     switch (node.op.name) {
       case 'flip': {
-        const tensor = this.writer.emit('Slice', [x.tensor, this.writer.ints([-1]), this.writer.ints([-2147483648]), this.writer.ints([place]), this.writer.ints([-1])]);
+        const tensor = this.writer.emit('Slice', [
+          x.tensor,
+          this.writer.ints([-1]),
+          this.writer.ints([-2147483648]),
+          this.writer.ints([place]),
+          this.writer.ints([-1]),
+        ]);
         return { tensor, axes: x.axes };
       }
-      case 'slice': return { tensor: this.slice(x, place, attr('start', 0), attr('size', 0), Number(node.attrs['step'] ?? 1)), axes: resized(attr('size', 0)) };
+      case 'slice':
+        return {
+          tensor: this.slice(x, place, attr('start', 0), attr('size', 0), Number(node.attrs['step'] ?? 1)),
+          axes: resized(attr('size', 0)),
+        };
       case 'pad': {
         const [before, after] = [attr('before', 0), attr('after', 0)];
         const value = this.writer.constant(elementOf[node.type.dtype], [], [Number(node.attrs['value'] ?? 0)]);
@@ -199,7 +290,8 @@ export class Lowering {
         const tensor = this.writer.emit('Pad', [x.tensor, this.writer.sizes(pads), value]);
         return { tensor, axes: resized(addSizes(addSizes(before, size), after)) };
       }
-      default: return this.#window(node, x, place, size);
+      default:
+        return this.#window(node, x, place, size);
     }
   }
 
@@ -207,25 +299,62 @@ export class Lowering {
   slice(x: Value, place: number, start: Size, count: Size, step = 1): string {
     if (step === 1 && start === 0 && sizesEqual(count, x.axes[place]?.size ?? -1)) return x.tensor;
     const end = addSizes(start, multiplySizes(step, count));
-    return this.writer.emit('Slice', [x.tensor, this.writer.size(start), this.writer.size(end), this.writer.ints([place]), ...(step === 1 ? [] : [this.writer.ints([step])])]);
+    return this.writer.emit('Slice', [
+      x.tensor,
+      this.writer.size(start),
+      this.writer.size(end),
+      this.writer.ints([place]),
+      ...(step === 1 ? [] : [this.writer.ints([step])]),
+    ]);
   }
 
   #window(node: Node, x: Value, place: number, size: Size): Value {
     const [outer, inner] = node.attrs['into'] as readonly [string, string];
-    const [width, stride, dilation] = [Number(node.attrs['size']), Number(node.attrs['stride'] ?? 1), Number(node.attrs['dilation'] ?? 1)];
+    const [width, stride, dilation] = [
+      Number(node.attrs['size']),
+      Number(node.attrs['stride'] ?? 1),
+      Number(node.attrs['dilation'] ?? 1),
+    ];
     const steps = axisOf(node.type.axes, outer)?.size ?? 0;
-    const axes = x.axes.flatMap((axis, i): readonly Axis[] => (i === place ? [{ name: outer, size: steps }, { name: inner, size: width }] : [axis]));
+    const axes = x.axes.flatMap((axis, i): readonly Axis[] =>
+      i === place
+        ? [
+            { name: outer, size: steps },
+            { name: inner, size: width },
+          ]
+        : [axis],
+    );
     // Windows that lie side by side are a reshape; others read their elements by position.
     if (dilation === 1 && stride === width) {
       const covered = multiplySizes(width, steps);
       const tensor = sizesEqual(covered, size) ? x.tensor : this.slice(x, place, 0, covered);
-      return { tensor: this.writer.reshape(tensor, axes.map((axis) => [axis.size])), axes };
+      return {
+        tensor: this.writer.reshape(
+          tensor,
+          axes.map((axis) => [axis.size]),
+        ),
+        axes,
+      };
     }
     const inside = Array.from({ length: width }, (_, i) => i * dilation);
     const { writer } = this;
-    const positions = typeof steps === 'number'
-      ? writer.constant(Element.INT64, [steps, width], Array.from({ length: steps * width }, (_, i) => Math.floor(i / width) * stride + (inside[i % width] ?? 0)))
-      : writer.emit('Add', [writer.emit('Unsqueeze', [writer.emit('Mul', [writer.emit('Range', [writer.int(0), writer.scalarSize(steps), writer.int(1)]), writer.int(stride)]), writer.ints([1])]), writer.ints(inside)]);
+    const positions =
+      typeof steps === 'number'
+        ? writer.constant(
+            Element.INT64,
+            [steps, width],
+            Array.from({ length: steps * width }, (_, i) => Math.floor(i / width) * stride + (inside[i % width] ?? 0)),
+          )
+        : writer.emit('Add', [
+            writer.emit('Unsqueeze', [
+              writer.emit('Mul', [
+                writer.emit('Range', [writer.int(0), writer.scalarSize(steps), writer.int(1)]),
+                writer.int(stride),
+              ]),
+              writer.ints([1]),
+            ]),
+            writer.ints(inside),
+          ]);
     return { tensor: writer.emit('Gather', [x.tensor, positions], { axis: BigInt(place) }), axes };
   }
 
@@ -235,7 +364,10 @@ export class Lowering {
     const name = String(node.attrs['axis']);
     const order = namesOf(this.value(this.#operand(node, 0)).axes);
     const parts = node.inputs.map((input) => this.values.inOrder(this.value(input), order).tensor);
-    return { tensor: this.writer.emit('Concat', parts, { axis: BigInt(order.indexOf(name)) }), axes: order.flatMap((axis) => axisOf(node.type.axes, axis) ?? []) };
+    return {
+      tensor: this.writer.emit('Concat', parts, { axis: BigInt(order.indexOf(name)) }),
+      axes: order.flatMap((axis) => axisOf(node.type.axes, axis) ?? []),
+    };
   }
 
   #gather(node: Node): Value {
@@ -249,7 +381,10 @@ export class Lowering {
     const batch = x.axes.filter((axis) => axisOf(position.axes, axis.name) !== undefined);
     if (batch.length === 0) {
       const place = x.axes.findIndex((axis) => axis.name === name);
-      return { tensor: writer.emit('Gather', [x.tensor, clamped], { axis: BigInt(place) }), axes: [...x.axes.slice(0, place), ...position.axes, ...x.axes.slice(place + 1)] };
+      return {
+        tensor: writer.emit('Gather', [x.tensor, clamped], { axis: BigInt(place) }),
+        axes: [...x.axes.slice(0, place), ...position.axes, ...x.axes.slice(place + 1)],
+      };
     }
     const shared = namesOf(batch);
     const rest = x.axes.filter((axis) => axis.name !== name && !shared.includes(axis.name));
@@ -257,7 +392,10 @@ export class Lowering {
     const rows = values.inOrder(x, [...shared, name, ...namesOf(rest)]).tensor;
     const places = values.inOrder({ tensor: clamped, axes: position.axes }, [...shared, ...namesOf(own)]).tensor;
     const tuples = writer.emit('Unsqueeze', [places, writer.ints([position.axes.length])]);
-    return { tensor: writer.emit('GatherND', [rows, tuples], { batch_dims: BigInt(batch.length) }), axes: [...batch, ...own, ...rest] };
+    return {
+      tensor: writer.emit('GatherND', [rows, tuples], { batch_dims: BigInt(batch.length) }),
+      axes: [...batch, ...own, ...rest],
+    };
   }
 
   /** Positions brought into 0 … last, as int64. */
@@ -266,7 +404,10 @@ export class Lowering {
     const { values } = index.attrs;
     const wide = (x: string): string => (index.type.dtype === 'u32' ? x : castTo(writer, x, Element.INT64));
     const most = typeof last === 'number' ? last : sizeLeast(last);
-    const inside = values instanceof Float64Array ? values.every((value) => value >= 0 && value <= most) : index.op.name === 'iota' && sizeBound(index.type.axes[0]?.size ?? 0) <= most + 1;
+    const inside =
+      values instanceof Float64Array
+        ? values.every((value) => value >= 0 && value <= most)
+        : index.op.name === 'iota' && sizeBound(index.type.axes[0]?.size ?? 0) <= most + 1;
     if (inside) return wide(positions);
     const bounded = choose(writer, 'Less', [wide(positions), writer.scalarSize(last)]);
     return index.type.dtype === 'u32' ? bounded : choose(writer, 'Greater', [bounded, writer.int(0)]);
@@ -279,26 +420,47 @@ export class Lowering {
     const { batch, rows, columns, sum } = roles(a.type, b.type, node.type);
     const { writer, values } = this;
     const [left, right] = [this.value(a), this.value(b)];
-    const inOwn = (value: Value, axes: readonly Axis[]): readonly Axis[] => value.axes.filter((axis) => axisOf(axes, axis.name) !== undefined);
+    const inOwn = (value: Value, axes: readonly Axis[]): readonly Axis[] =>
+      value.axes.filter((axis) => axisOf(axes, axis.name) !== undefined);
     if (sum.length === 0) {
       const axes = [...left.axes, ...right.axes.filter((axis) => axisOf(left.axes, axis.name) === undefined)];
-      return { tensor: writer.emit('Mul', [values.aligned(left, namesOf(axes)), values.aligned(right, namesOf(axes))]), axes };
+      return {
+        tensor: writer.emit('Mul', [values.aligned(left, namesOf(axes)), values.aligned(right, namesOf(axes))]),
+        axes,
+      };
     }
     // The operand whose own axes come last in the result is the second of the product.
     const last = node.type.axes.at(-1);
     const swapped = last !== undefined && axisOf(rows, last.name) !== undefined && columns.length > 0;
     const [first, second, m, n] = swapped ? [right, left, columns, rows] : [left, right, rows, columns];
-    const [batchAxes, rowAxes, columnAxes, summed] = [inOwn(first, batch), inOwn(first, m), inOwn(second, n), inOwn(second, sum)];
+    const [batchAxes, rowAxes, columnAxes, summed] = [
+      inOwn(first, batch),
+      inOwn(first, m),
+      inOwn(second, n),
+      inOwn(second, sum),
+    ];
     const each = (axes: readonly Axis[]): readonly (readonly Axis[])[] => axes.map((axis) => [axis]);
     // Without batch axes, rows of several axes need no merging: the second operand is a matrix for all of them.
     // In f16, ONNX Runtime 1.30 crashes on a Transpose of three axes and more in front of a MatMul with a constant: merged rows keep the two apart.
     const moved = [...rowAxes, ...summed].some((axis, i) => axis !== first.axes[i]);
-    const rowGroups = batchAxes.length === 0 && rowAxes.length > 0 && !(node.type.dtype === 'f16' && moved) ? each(rowAxes) : [rowAxes];
+    const rowGroups =
+      batchAxes.length === 0 && rowAxes.length > 0 && !(node.type.dtype === 'f16' && moved) ? each(rowAxes) : [rowAxes];
     const x = values.grouped(first, [...each(batchAxes), ...rowGroups, summed]);
     const y = values.grouped(second, [...each(batchAxes), summed, columnAxes]);
     const product = writer.emit('MatMul', [x, y]);
     const axes = [...batchAxes, ...rowAxes, ...columnAxes];
-    const flat = rowGroups.length + batchAxes.length + 1 === axes.length && rowGroups.every((group) => group.length === 1) && columnAxes.length === 1;
-    return { tensor: flat ? product : writer.reshape(product, axes.map((axis) => [axis.size])), axes };
+    const flat =
+      rowGroups.length + batchAxes.length + 1 === axes.length &&
+      rowGroups.every((group) => group.length === 1) &&
+      columnAxes.length === 1;
+    return {
+      tensor: flat
+        ? product
+        : writer.reshape(
+            product,
+            axes.map((axis) => [axis.size]),
+          ),
+      axes,
+    };
   }
 }

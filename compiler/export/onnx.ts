@@ -10,8 +10,17 @@ import { costOf, elementsOf } from '../cost.ts';
 import { readersOf } from '../pass.ts';
 import { fusedAt, type Fused } from './fused.ts';
 import {
-  GraphProtoSchema, ModelProtoSchema, OperatorSetIdProtoSchema, TensorProto_DataLocation, TensorProtoSchema, TensorShapeProto_DimensionSchema, TensorShapeProtoSchema,
-  TypeProto_TensorSchema, TypeProtoSchema, ValueInfoProtoSchema, type ValueInfoProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  OperatorSetIdProtoSchema,
+  TensorProto_DataLocation,
+  TensorProtoSchema,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  ValueInfoProtoSchema,
+  type ValueInfoProto,
 } from './gen/onnx_pb.js';
 import { cannotExport, Lowering } from './lower.ts';
 import { castTo, elementOf, roundBf16 } from './maps.ts';
@@ -97,7 +106,11 @@ class Exporter {
     this.#bindSymbols();
     // Names that the user gave come before those that we make.
     const outputs = [...this.#graph.outputs].map(([name, node]) => ({ name, node, tensor: this.#writer.unique(name) }));
-    const states = [...Map.groupBy(this.#graph.updates, (update) => update.state)].map(([state, updates]) => ({ state, updates, tensor: this.#writer.unique(`${nameOf(state)}.next`) }));
+    const states = [...Map.groupBy(this.#graph.updates, (update) => update.state)].map(([state, updates]) => ({
+      state,
+      updates,
+      tensor: this.#writer.unique(`${nameOf(state)}.next`),
+    }));
     for (const node of this.#nodes) if (node.op.kind === 'source' && !this.#lowering.has(node)) this.#produce(node);
     if (this.#options.plain !== true) this.#findComposites();
     const needed = this.#needed();
@@ -107,9 +120,12 @@ class Exporter {
       if (sum !== undefined) normed.set(sum, node);
     }
     // A broadcast is written when somebody reads it as a tensor; a sum together with the first norm of it.
-    for (const node of needed) if (!this.#lowering.has(node) && node.op.name !== 'broadcast') this.#produce(normed.get(node) ?? node);
-    for (const { name, node, tensor } of outputs) this.#output('output', name, node.type.dtype, node.type.axes, this.#lowering.declared(node), tensor);
-    for (const { state, updates, tensor } of states) this.#output('state', nameOf(state), state.type.dtype, state.type.axes, this.#updated(state, updates), tensor);
+    for (const node of needed)
+      if (!this.#lowering.has(node) && node.op.name !== 'broadcast') this.#produce(normed.get(node) ?? node);
+    for (const { name, node, tensor } of outputs)
+      this.#output('output', name, node.type.dtype, node.type.axes, this.#lowering.declared(node), tensor);
+    for (const { state, updates, tensor } of states)
+      this.#output('state', nameOf(state), state.type.dtype, state.type.axes, this.#updated(state, updates), tensor);
     return this.#finish();
   }
 
@@ -120,14 +136,24 @@ class Exporter {
     const tensor = this.#writer.unique(nameOf(node));
     this.#inputs.push({ kind: node.op.name === 'state' ? 'state' : 'input', name: nameOf(node), tensor, dtype, axes });
     this.#writer.within(sourceOf(node), [], () => {
-      const inner = dtype === 'u32' ? castTo(this.#writer, tensor, Element.INT64) : dtype === 'bf16' ? roundBf16(this.#writer, tensor) : tensor;
+      const inner =
+        dtype === 'u32'
+          ? castTo(this.#writer, tensor, Element.INT64)
+          : dtype === 'bf16'
+            ? roundBf16(this.#writer, tensor)
+            : tensor;
       this.#lowering.set(node, { tensor: inner, axes });
     });
   }
 
   /** A symbol's value is read off the shape of an input where one shows it. */
   #bindSymbols(): void {
-    for (const symbol of symbolsOf(this.#graph, 'export')) this.#writer.within({ path: symbol.name, doc: `the symbol ${symbol.name}, ${symbol.least} to ${symbol.bound}`, properties: [] }, [], () => this.#bindSymbol(symbol));
+    for (const symbol of symbolsOf(this.#graph, 'export'))
+      this.#writer.within(
+        { path: symbol.name, doc: `the symbol ${symbol.name}, ${symbol.least} to ${symbol.bound}`, properties: [] },
+        [],
+        () => this.#bindSymbol(symbol),
+      );
   }
 
   #bindSymbol(symbol: SizeSymbol): void {
@@ -135,7 +161,8 @@ class Exporter {
     for (const { axes, tensor } of this.#inputs) {
       for (const [place, { size }] of axes.entries()) {
         const [term, ...more] = typeof size === 'number' ? [] : size.terms;
-        if (typeof size === 'number' || term === undefined || more.length > 0 || term.symbol.name !== symbol.name) continue;
+        if (typeof size === 'number' || term === undefined || more.length > 0 || term.symbol.name !== symbol.name)
+          continue;
         let value = writer.emit('Shape', [tensor], { start: BigInt(place), end: BigInt(place + 1) });
         if (size.constant !== 0) value = writer.emit('Sub', [value, writer.ints([size.constant])]);
         if (term.times !== 1) value = writer.emit('Div', [value, writer.ints([term.times])]);
@@ -152,7 +179,10 @@ class Exporter {
 
   #findComposites(): void {
     const readers = readersOf(this.#nodes);
-    const leaving = new Set<Node>([...this.#graph.outputs.values(), ...this.#graph.updates.map((update) => update.value)]);
+    const leaving = new Set<Node>([
+      ...this.#graph.outputs.values(),
+      ...this.#graph.updates.map((update) => update.value),
+    ]);
     const around = { readers: (node: Node) => readers.get(node) ?? [], leaves: (node: Node) => leaving.has(node) };
     for (const node of this.#nodes) {
       const fused = fusedAt(node, around);
@@ -167,7 +197,7 @@ class Exporter {
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
       if (needed.has(node)) continue;
       needed.add(node);
-      stack.push(...this.#fused.get(node)?.operands ?? node.inputs);
+      stack.push(...(this.#fused.get(node)?.operands ?? node.inputs));
     }
     return this.#nodes.filter((node) => needed.has(node));
   }
@@ -176,10 +206,17 @@ class Exporter {
     const fused = this.#fused.get(node);
     const costs = (fused?.nodes ?? [node]).map(costOf);
     const total = (key: 'flops' | 'bytes'): string => String(costs.reduce((sum, cost) => sum + cost[key], 0));
-    this.#writer.within(sourceOf(node), [['flops', total('flops')], ['bytes', fused === undefined ? total('bytes') : String(moved(fused, node))]], () => {
-      if (fused !== undefined) fused.lower(this.#lowering, node);
-      else this.#lowering.set(node, node.op.kind === 'source' ? this.#source(node) : this.#lowering.lower(node));
-    });
+    this.#writer.within(
+      sourceOf(node),
+      [
+        ['flops', total('flops')],
+        ['bytes', fused === undefined ? total('bytes') : String(moved(fused, node))],
+      ],
+      () => {
+        if (fused !== undefined) fused.lower(this.#lowering, node);
+        else this.#lowering.set(node, node.op.kind === 'source' ? this.#source(node) : this.#lowering.lower(node));
+      },
+    );
   }
 
   #source(node: Node): Value {
@@ -187,15 +224,37 @@ class Exporter {
     const { values, size } = node.attrs;
     const writer = this.#writer;
     switch (node.op.name) {
-      case 'param': return { tensor: this.#parameter(node), axes };
-      case 'const': return { tensor: writer.constant(elementOf[dtype], fixedSizes(node), values instanceof Float64Array ? values : []), axes };
-      case 'extent': return { tensor: castTo(writer, writer.scalarSize(size as Size), elementOf[dtype]), axes };
+      case 'param':
+        return { tensor: this.#parameter(node), axes };
+      case 'const':
+        return {
+          tensor: writer.constant(elementOf[dtype], fixedSizes(node), values instanceof Float64Array ? values : []),
+          axes,
+        };
+      case 'extent':
+        return { tensor: castTo(writer, writer.scalarSize(size as Size), elementOf[dtype]), axes };
       case 'iota': {
         const length = axes[0]?.size ?? 0;
-        if (typeof length === 'number') return { tensor: writer.constant(elementOf[dtype], [length], Array.from({ length }, (_, i) => i)), axes };
-        return { tensor: castTo(writer, writer.emit('Range', [writer.int(0), writer.scalarSize(length), writer.int(1)]), elementOf[dtype]), axes };
+        if (typeof length === 'number')
+          return {
+            tensor: writer.constant(
+              elementOf[dtype],
+              [length],
+              Array.from({ length }, (_, i) => i),
+            ),
+            axes,
+          };
+        return {
+          tensor: castTo(
+            writer,
+            writer.emit('Range', [writer.int(0), writer.scalarSize(length), writer.int(1)]),
+            elementOf[dtype],
+          ),
+          axes,
+        };
       }
-      default: throw cannotExport(node, 'this source is not known');
+      default:
+        throw cannotExport(node, 'this source is not known');
     }
   }
 
@@ -207,15 +266,30 @@ class Exporter {
     if (stored === undefined) {
       const bytes = bytesOf(elementOf[dtype], this.#options.weights.read(path, shape));
       this.#embedded += bytes.length;
-      if (this.#embedded > embeddedLimit) throw new OpabiniaError(`the parameters are more than ${embeddedLimit} bytes, which no single model file holds`, { op: 'export', path, advice: 'keep them in files beside the model: export from a checkpoint directory' });
+      if (this.#embedded > embeddedLimit)
+        throw new OpabiniaError(
+          `the parameters are more than ${embeddedLimit} bytes, which no single model file holds`,
+          { op: 'export', path, advice: 'keep them in files beside the model: export from a checkpoint directory' },
+        );
       return this.#writer.initializer(path, elementOf[dtype], shape, bytes);
     }
-    const type = ({ F64: Element.DOUBLE, F32: Element.FLOAT, F16: Element.FLOAT16, BF16: Element.BFLOAT16 } as const)[stored.dtype];
+    const type = ({ F64: Element.DOUBLE, F32: Element.FLOAT, F16: Element.FLOAT16, BF16: Element.BFLOAT16 } as const)[
+      stored.dtype
+    ];
     const name = this.#writer.unique(path);
-    this.#writer.initializers.push(create(TensorProtoSchema, {
-      name, dataType: type, dims: shape.map(BigInt), dataLocation: TensorProto_DataLocation.EXTERNAL,
-      externalData: [['location', stored.location], ['offset', String(stored.offset)], ['length', String(stored.length)]].map(([key = '', value = '']) => property(key, value)),
-    }));
+    this.#writer.initializers.push(
+      create(TensorProtoSchema, {
+        name,
+        dataType: type,
+        dims: shape.map(BigInt),
+        dataLocation: TensorProto_DataLocation.EXTERNAL,
+        externalData: [
+          ['location', stored.location],
+          ['offset', String(stored.offset)],
+          ['length', String(stored.length)],
+        ].map(([key = '', value = '']) => property(key, value)),
+      }),
+    );
     return type === elementOf[dtype] ? name : castTo(this.#writer, name, elementOf[dtype]);
   }
 
@@ -231,7 +305,9 @@ class Exporter {
   #updated(state: Node, updates: readonly Update[]): string {
     let current = this.#lowering.declared(state);
     for (const update of updates) {
-      this.#writer.within(sourceOf(update.value), [], () => { current = this.#written({ tensor: current, axes: state.type.axes }, update, 0); });
+      this.#writer.within(sourceOf(update.value), [], () => {
+        current = this.#written({ tensor: current, axes: state.type.axes }, update, 0);
+      });
     }
     return current;
   }
@@ -245,11 +321,31 @@ class Exporter {
     const start = update.at.get(axis.name) ?? 0;
     if (start === 0 && sizesEqual(count, axis.size)) return this.#written(old, update, place + 1);
     const writer = this.#writer;
-    const later = old.axes.slice(place + 1).some((other, i) => (update.at.get(other.name) ?? 0) !== 0 || !sizesEqual(update.value.type.axes[place + 1 + i]?.size ?? 0, other.size));
-    const part = (from: string, to: string): string => writer.emit('Slice', [old.tensor, from, to, writer.ints([place])]);
+    const later = old.axes
+      .slice(place + 1)
+      .some(
+        (other, i) =>
+          (update.at.get(other.name) ?? 0) !== 0 ||
+          !sizesEqual(update.value.type.axes[place + 1 + i]?.size ?? 0, other.size),
+      );
+    const part = (from: string, to: string): string =>
+      writer.emit('Slice', [old.tensor, from, to, writer.ints([place])]);
     const end = writer.emit('Add', [writer.size(start), writer.size(count)]);
-    const middle = later ? this.#written({ tensor: part(writer.size(start), end), axes: old.axes.map((other, i) => (i === place ? { name: other.name, size: count } : other)) }, update, place + 1) : value;
-    return writer.emit('Concat', [part(writer.ints([0]), writer.size(start)), middle, part(end, writer.ints([2 ** 31 - 1]))], { axis: BigInt(place) });
+    const middle = later
+      ? this.#written(
+          {
+            tensor: part(writer.size(start), end),
+            axes: old.axes.map((other, i) => (i === place ? { name: other.name, size: count } : other)),
+          },
+          update,
+          place + 1,
+        )
+      : value;
+    return writer.emit(
+      'Concat',
+      [part(writer.ints([0]), writer.size(start)), middle, part(end, writer.ints([2 ** 31 - 1]))],
+      { axis: BigInt(place) },
+    );
   }
 
   // ---- the model -------------------------------------------------------------------------------------------------
@@ -258,13 +354,28 @@ class Exporter {
     const writer = this.#writer;
     const nodes = writer.finished();
     const graph = create(GraphProtoSchema, {
-      name: this.#options.name ?? 'graph', node: [...nodes], initializer: writer.initializers,
-      input: this.#inputs.map(valueInfo), output: this.#outputs.map(valueInfo),
+      name: this.#options.name ?? 'graph',
+      node: [...nodes],
+      initializer: writer.initializers,
+      input: this.#inputs.map(valueInfo),
+      output: this.#outputs.map(valueInfo),
     });
     const model = create(ModelProtoSchema, {
-      irVersion: 10n, producerName: 'opabinia', graph,
-      opsetImport: [['', opset], ...(writer.domains.has(contrib) ? [[contrib, 1]] as const : [])].map(([domain, version]) => create(OperatorSetIdProtoSchema, { domain: String(domain), version: BigInt(version ?? 0) })),
-      metadataProps: this.#outputs.filter((port) => port.kind === 'state').map((port) => property(`state ${port.name}`, `${this.#inputs.find((input) => input.kind === 'state' && input.name === port.name)?.tensor ?? ''} -> ${port.tensor}`)),
+      irVersion: 10n,
+      producerName: 'opabinia',
+      graph,
+      opsetImport: [['', opset], ...(writer.domains.has(contrib) ? ([[contrib, 1]] as const) : [])].map(
+        ([domain, version]) =>
+          create(OperatorSetIdProtoSchema, { domain: String(domain), version: BigInt(version ?? 0) }),
+      ),
+      metadataProps: this.#outputs
+        .filter((port) => port.kind === 'state')
+        .map((port) =>
+          property(
+            `state ${port.name}`,
+            `${this.#inputs.find((input) => input.kind === 'state' && input.name === port.name)?.tensor ?? ''} -> ${port.tensor}`,
+          ),
+        ),
     });
     const operators = new Map<string, number>();
     for (const node of nodes) operators.set(node.opType, (operators.get(node.opType) ?? 0) + 1);
@@ -284,16 +395,27 @@ function moved(fused: Fused, node: Node): number {
 
 function fixedSizes(node: Node): readonly number[] {
   return node.type.axes.map((axis) => {
-    if (typeof axis.size !== 'number') throw cannotExport(node, `axis '${axis.name}' of stored numbers has the symbolic size ${printSize(axis.size)}`);
+    if (typeof axis.size !== 'number')
+      throw cannotExport(node, `axis '${axis.name}' of stored numbers has the symbolic size ${printSize(axis.size)}`);
     return axis.size;
   });
 }
 
 function valueInfo({ tensor, dtype, axes }: Port): ValueInfoProto {
   const elemType = dtype === 'i64' ? Element.INT64 : dtype === 'u32' ? Element.UINT32 : elementOf[dtype];
-  const dim = axes.map((axis) => create(TensorShapeProto_DimensionSchema, {
-    denotation: axis.name, value: typeof axis.size === 'number' ? { case: 'dimValue', value: BigInt(axis.size) } : { case: 'dimParam', value: printSize(axis.size).toWellFormed() },
-  }));
+  const dim = axes.map((axis) =>
+    create(TensorShapeProto_DimensionSchema, {
+      denotation: axis.name,
+      value:
+        typeof axis.size === 'number'
+          ? { case: 'dimValue', value: BigInt(axis.size) }
+          : { case: 'dimParam', value: printSize(axis.size).toWellFormed() },
+    }),
+  );
   const tensorType = create(TypeProto_TensorSchema, { elemType, shape: create(TensorShapeProtoSchema, { dim }) });
-  return create(ValueInfoProtoSchema, { name: tensor, type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensorType } }), docString: namesOf(axes).join(' ') });
+  return create(ValueInfoProtoSchema, {
+    name: tensor,
+    type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensorType } }),
+    docString: namesOf(axes).join(' '),
+  });
 }

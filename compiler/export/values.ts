@@ -22,11 +22,13 @@ export class Values {
   /** The tensor with its axes in this order. */
   inOrder(value: Value, names: readonly string[]): Value {
     const places = names.map((name) => value.axes.findIndex((axis) => axis.name === name));
-    if (places.length !== value.axes.length || places.includes(-1)) throw new TypeError(`axes ${names.join(' ')} are not those of ${value.tensor}`);
+    if (places.length !== value.axes.length || places.includes(-1))
+      throw new TypeError(`axes ${names.join(' ')} are not those of ${value.tensor}`);
     const axes = places.flatMap((place) => value.axes[place] ?? []);
     if (places.every((place, i) => place === i)) return value;
     const key = `${value.tensor}|${places.join()}`;
-    const tensor = this.#permuted.get(key) ?? this.#writer.emit('Transpose', [value.tensor], { perm: places.map(BigInt) });
+    const tensor =
+      this.#permuted.get(key) ?? this.#writer.emit('Transpose', [value.tensor], { perm: places.map(BigInt) });
     this.#permuted.set(key, tensor);
     return { tensor, axes };
   }
@@ -45,8 +47,14 @@ export class Values {
 
   /** The tensor with these axes, merged in groups, each group one axis of the shape. */
   grouped(value: Value, groups: readonly (readonly Axis[])[]): string {
-    const { tensor, axes } = this.inOrder(value, groups.flat().map((axis) => axis.name));
+    const { tensor, axes } = this.inOrder(
+      value,
+      groups.flat().map((axis) => axis.name),
+    );
     if (groups.every((group) => group.length === 1)) return tensor;
-    return this.#writer.reshape(tensor, groups.map((group) => group.map((axis) => axisOf(axes, axis.name)?.size ?? 1)));
+    return this.#writer.reshape(
+      tensor,
+      groups.map((group) => group.map((axis) => axisOf(axes, axis.name)?.size ?? 1)),
+    );
   }
 }

@@ -3,8 +3,16 @@ import { create } from '@bufbuild/protobuf';
 import { printSize, sizeLeast, type Size, type SizeSymbol } from '../../dsl/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import {
-  AttributeProto_AttributeType as Kind, AttributeProtoSchema, NodeProtoSchema, StringStringEntryProtoSchema, TensorProto_DataType as Element, TensorProtoSchema,
-  type AttributeProto, type NodeProto, type StringStringEntryProto, type TensorProto,
+  AttributeProto_AttributeType as Kind,
+  AttributeProtoSchema,
+  NodeProtoSchema,
+  StringStringEntryProtoSchema,
+  TensorProto_DataType as Element,
+  TensorProtoSchema,
+  type AttributeProto,
+  type NodeProto,
+  type StringStringEntryProto,
+  type TensorProto,
 } from './gen/onnx_pb.js';
 
 export { Element };
@@ -60,24 +68,46 @@ export class Writer {
     this.#source = source;
     build();
     this.#source = outer;
-    if (this.nodes.length > first) this.nodes.at(-1)?.metadataProps.push(...total.map(([key, value]) => property(key, value)));
+    if (this.nodes.length > first)
+      this.nodes.at(-1)?.metadataProps.push(...total.map(([key, value]) => property(key, value)));
   }
 
-  emit(opType: string, inputs: readonly string[], attrs: { readonly [name: string]: AttrValue } = {}, domain = ''): string {
+  emit(
+    opType: string,
+    inputs: readonly string[],
+    attrs: { readonly [name: string]: AttrValue } = {},
+    domain = '',
+  ): string {
     return this.emitSeveral(opType, inputs, 1, attrs, domain)[0] ?? '';
   }
 
   /** As `emit`; outputs that are not in `used` are left out. */
-  emitSeveral(opType: string, inputs: readonly string[], outputs: number, attrs: { readonly [name: string]: AttrValue } = {}, domain = '', used: (output: number) => boolean = () => true): readonly string[] {
+  emitSeveral(
+    opType: string,
+    inputs: readonly string[],
+    outputs: number,
+    attrs: { readonly [name: string]: AttrValue } = {},
+    domain = '',
+    used: (output: number) => boolean = () => true,
+  ): readonly string[] {
     const { path, doc, properties } = this.#source;
     const name = this.unique(path === '' ? opType : `${path}/${opType}`);
-    const names = Array.from({ length: outputs }, (_, i) => (!used(i) ? '' : i === 0 ? name : this.unique(`${name}:${i}`)));
+    const names = Array.from({ length: outputs }, (_, i) =>
+      !used(i) ? '' : i === 0 ? name : this.unique(`${name}:${i}`),
+    );
     this.domains.add(domain);
-    this.nodes.push(create(NodeProtoSchema, {
-      name, opType, domain, input: [...inputs], output: names,
-      attribute: Object.entries(attrs).map(([key, value]) => attribute(key, value)),
-      docString: doc.toWellFormed(), metadataProps: properties.map(([key, value]) => property(key, value)),
-    }));
+    this.nodes.push(
+      create(NodeProtoSchema, {
+        name,
+        opType,
+        domain,
+        input: [...inputs],
+        output: names,
+        attribute: Object.entries(attrs).map(([key, value]) => attribute(key, value)),
+        docString: doc.toWellFormed(),
+        metadataProps: properties.map(([key, value]) => property(key, value)),
+      }),
+    );
     return names;
   }
 
@@ -85,7 +115,15 @@ export class Writer {
   nameOutput(tensor: string, name: string): void {
     const made = this.nodes.some((node) => node.output.includes(tensor));
     if (made && !this.#renamed.has(tensor)) this.#renamed.set(tensor, name);
-    else this.nodes.push(create(NodeProtoSchema, { name: this.unique(`${name}/Identity`), opType: 'Identity', input: [tensor], output: [name] }));
+    else
+      this.nodes.push(
+        create(NodeProtoSchema, {
+          name: this.unique(`${name}/Identity`),
+          opType: 'Identity',
+          input: [tensor],
+          output: [name],
+        }),
+      );
   }
 
   /** The nodes with all names final. */
@@ -102,7 +140,9 @@ export class Writer {
 
   initializer(name: string, type: Element, shape: readonly number[], rawData: Uint8Array): string {
     const unique = this.unique(name);
-    this.initializers.push(create(TensorProtoSchema, { name: unique, dataType: type, dims: shape.map(BigInt), rawData }));
+    this.initializers.push(
+      create(TensorProtoSchema, { name: unique, dataType: type, dims: shape.map(BigInt), rawData }),
+    );
     return unique;
   }
 
@@ -112,7 +152,12 @@ export class Writer {
     const key = `${type}|${shape.join()}|${bytes.length > 256 ? '' : bytes.join()}`;
     const known = bytes.length > 256 ? undefined : this.#shared.get(key);
     if (known !== undefined) return known;
-    const text = values.length === 1 ? String(values[0]) : values.length <= 6 ? `[${Array.from(values).join(' ')}]` : `of ${values.length}`;
+    const text =
+      values.length === 1
+        ? String(values[0])
+        : values.length <= 6
+          ? `[${Array.from(values).join(' ')}]`
+          : `of ${values.length}`;
     const name = this.initializer(`const/${(Element[type] ?? '').toLowerCase()} ${text}`, type, shape, bytes);
     if (bytes.length <= 256) this.#shared.set(key, name);
     return name;
@@ -141,11 +186,19 @@ export class Writer {
     let sum: string | undefined;
     for (const term of size.terms) {
       const symbol = this.#symbols.get(term.symbol.name);
-      if (symbol === undefined) throw new OpabiniaError(`the symbol '${term.symbol.name}' has no value in the exported graph`, { op: 'export' });
+      if (symbol === undefined)
+        throw new OpabiniaError(`the symbol '${term.symbol.name}' has no value in the exported graph`, {
+          op: 'export',
+        });
       const scaled = term.times === 1 ? symbol : this.emit('Mul', [symbol, this.ints([term.times])]);
       sum = sum === undefined ? scaled : this.emit('Add', [sum, scaled]);
     }
-    const total = sum === undefined ? this.ints([size.constant]) : size.constant === 0 ? sum : this.emit('Add', [sum, this.ints([size.constant])]);
+    const total =
+      sum === undefined
+        ? this.ints([size.constant])
+        : size.constant === 0
+          ? sum
+          : this.emit('Add', [sum, this.ints([size.constant])]);
     this.#shared.set(`size ${printSize(size)}`, total);
     return total;
   }
@@ -158,17 +211,37 @@ export class Writer {
   /** Sizes laid end to end as one int64 tensor. */
   sizes(list: readonly Size[]): string {
     const fixed = list.filter((size) => typeof size === 'number');
-    return fixed.length === list.length ? this.ints(fixed) : this.emit('Concat', list.map((size) => this.size(size)), { axis: 0n });
+    return fixed.length === list.length
+      ? this.ints(fixed)
+      : this.emit(
+          'Concat',
+          list.map((size) => this.size(size)),
+          { axis: 0n },
+        );
   }
 
   /** `x` in the shape whose axes are these products of sizes. */
   reshape(x: string, axes: readonly (readonly Size[])[]): string {
-    const fixed = axes.map((factors) => factors.reduce<number | undefined>((n, size) => (n === undefined || typeof size !== 'number' ? undefined : n * size), 1));
+    const fixed = axes.map((factors) =>
+      factors.reduce<number | undefined>(
+        (n, size) => (n === undefined || typeof size !== 'number' ? undefined : n * size),
+        1,
+      ),
+    );
     const open = fixed.filter((size) => size === undefined).length;
     const filled = axes.flat().every((size) => sizeLeast(size) > 0);
     // One open axis follows from the others, unless an empty axis makes it ambiguous.
-    if (open === 0 || (open === 1 && filled)) return this.emit('Reshape', [x, this.ints(fixed.map((size) => size ?? -1))], fixed.includes(0) ? { allowzero: 1n } : {});
-    const parts = axes.map((factors, i) => (fixed[i] === undefined ? factors.map((size) => this.size(size)).reduce((a, b) => this.emit('Mul', [a, b])) : this.ints([fixed[i]])));
+    if (open === 0 || (open === 1 && filled))
+      return this.emit(
+        'Reshape',
+        [x, this.ints(fixed.map((size) => size ?? -1))],
+        fixed.includes(0) ? { allowzero: 1n } : {},
+      );
+    const parts = axes.map((factors, i) =>
+      fixed[i] === undefined
+        ? factors.map((size) => this.size(size)).reduce((a, b) => this.emit('Mul', [a, b]))
+        : this.ints([fixed[i]]),
+    );
     return this.emit('Reshape', [x, this.emit('Concat', parts, { axis: 0n })], { allowzero: 1n });
   }
 }
@@ -176,20 +249,28 @@ export class Writer {
 function attribute(name: string, value: AttrValue): AttributeProto {
   if (typeof value === 'number') return create(AttributeProtoSchema, { name, type: Kind.FLOAT, f: value });
   if (typeof value === 'bigint') return create(AttributeProtoSchema, { name, type: Kind.INT, i: value });
-  if (typeof value === 'string') return create(AttributeProtoSchema, { name, type: Kind.STRING, s: new TextEncoder().encode(value) });
+  if (typeof value === 'string')
+    return create(AttributeProtoSchema, { name, type: Kind.STRING, s: new TextEncoder().encode(value) });
   return create(AttributeProtoSchema, { name, type: Kind.INTS, ints: [...value] });
 }
 
 /** Little-endian bytes of numbers, as ONNX stores them. */
 export function bytesOf(type: Element, values: ArrayLike<number>): Uint8Array {
   switch (type) {
-    case Element.FLOAT: return bytes(Float32Array.from(values));
-    case Element.FLOAT16: return bytes(Float16Array.from(values));
-    case Element.INT32: return bytes(Int32Array.from(values));
-    case Element.UINT32: return bytes(Uint32Array.from(values));
-    case Element.INT64: return bytes(BigInt64Array.from(Array.from(values, BigInt)));
-    case Element.BOOL: return Uint8Array.from(values, (x) => (x === 0 ? 0 : 1));
-    default: throw new TypeError(`constants of ONNX type ${Element[type] ?? type} are not written`);
+    case Element.FLOAT:
+      return bytes(Float32Array.from(values));
+    case Element.FLOAT16:
+      return bytes(Float16Array.from(values));
+    case Element.INT32:
+      return bytes(Int32Array.from(values));
+    case Element.UINT32:
+      return bytes(Uint32Array.from(values));
+    case Element.INT64:
+      return bytes(BigInt64Array.from(Array.from(values, BigInt)));
+    case Element.BOOL:
+      return Uint8Array.from(values, (x) => (x === 0 ? 0 : 1));
+    default:
+      throw new TypeError(`constants of ONNX type ${Element[type] ?? type} are not written`);
   }
 }
 

@@ -38,10 +38,23 @@ function find(node: Node, r: Rewriter): Found | undefined {
     const [query, key] = a.type.axes.some((axis) => axis.name === keyAxis) ? [b, a] : [a, b];
     const first = roles(query.type, key.type, scores.type);
     const second = roles(weights.type, value.type, node.type);
-    if (namesOf(first.columns).join() !== keyAxis || namesOf(second.sum).join() !== keyAxis || query.type.axes.some((axis) => axis.name === keyAxis)) return undefined;
-    const taken = new Set([...namesOf(query.type.axes), ...namesOf(scores.type.axes), ...namesOf(node.type.axes), ...namesOf(value.type.axes), ...namesOf(key.type.axes)]);
+    if (
+      namesOf(first.columns).join() !== keyAxis ||
+      namesOf(second.sum).join() !== keyAxis ||
+      query.type.axes.some((axis) => axis.name === keyAxis)
+    )
+      return undefined;
+    const taken = new Set([
+      ...namesOf(query.type.axes),
+      ...namesOf(scores.type.axes),
+      ...namesOf(node.type.axes),
+      ...namesOf(value.type.axes),
+      ...namesOf(key.type.axes),
+    ]);
     const [keys, values] = [projections(key, keyAxis, taken, r), projections(value, keyAxis, taken, r)];
-    return keys === undefined || values === undefined ? undefined : { weights, scores, query, keyAxis, keys, values, first, second };
+    return keys === undefined || values === undefined
+      ? undefined
+      : { weights, scores, query, keyAxis, keys, values, first, second };
   }
   return undefined;
 }
@@ -71,7 +84,10 @@ function scoresOf(logits: Node): Node | undefined {
 const elements = (axes: readonly Axis[]): number => axes.reduce((product, axis) => product * sizeBound(axis.size), 1);
 
 /** Operations of a part as written over those with the weights taken to the other side. */
-function gain({ projection, size }: Part, one: { readonly other: readonly Axis[]; readonly paired: readonly Axis[]; readonly inner: number }): number {
+function gain(
+  { projection, size }: Part,
+  one: { readonly other: readonly Axis[]; readonly paired: readonly Axis[]; readonly inner: number },
+): number {
   if (projection === undefined) return 0;
   const [rows, depth, columns] = [elements(projection.rows), elements(projection.sum), elements(projection.columns)];
   const pairs = elements(one.paired) * size;
@@ -84,16 +100,28 @@ function absorb(node: Node, r: Rewriter): Node | undefined {
   const { query, keys, values, first, second, weights, scores, keyAxis } = found;
   const paired = scores.type.axes.filter((axis) => axis.name !== keyAxis);
   const within = (axes: readonly Axis[], names: readonly string[]) => axes.every((axis) => names.includes(axis.name));
-  const keyTaken = keys.parts.map((part) => part.projection !== undefined && within(first.sum, namesOf(part.projection.columns)) && within(part.projection.columns, namesOf(query.type.axes))
-    && gain(part, { other: query.type.axes, paired, inner: elements(first.sum) }) >= leastGain);
+  const keyTaken = keys.parts.map(
+    (part) =>
+      part.projection !== undefined &&
+      within(first.sum, namesOf(part.projection.columns)) &&
+      within(part.projection.columns, namesOf(query.type.axes)) &&
+      gain(part, { other: query.type.axes, paired, inner: elements(first.sum) }) >= leastGain,
+  );
   const mixed = weights.type.axes.filter((axis) => axis.name !== keyAxis);
-  const valueTaken = values.parts.map((part) => part.projection !== undefined && within(second.columns, namesOf(part.projection.columns)) && within(part.projection.columns, namesOf(node.type.axes))
-    && gain(part, { other: node.type.axes, paired: mixed, inner: elements(second.columns) }) >= leastGain);
+  const valueTaken = values.parts.map(
+    (part) =>
+      part.projection !== undefined &&
+      within(second.columns, namesOf(part.projection.columns)) &&
+      within(part.projection.columns, namesOf(node.type.axes)) &&
+      gain(part, { other: node.type.axes, paired: mixed, inner: elements(second.columns) }) >= leastGain,
+  );
   if (!keyTaken.includes(true) && !valueTaken.includes(true)) return undefined;
   const newScores = keyTaken.includes(true) ? scoresThroughWeights(found, keyTaken, r) : scores;
   if (newScores === undefined || !sameType(newScores.type, scores.type)) return undefined;
   const newWeights = rebuilt(weights, scores, newScores, r);
-  const result = valueTaken.includes(true) ? sumThroughWeights(node, newWeights, found, valueTaken, r) : rebuilt(node, weights, newWeights, r);
+  const result = valueTaken.includes(true)
+    ? sumThroughWeights(node, newWeights, found, valueTaken, r)
+    : rebuilt(node, weights, newWeights, r);
   return result !== undefined && sameType(result.type, node.type) ? result : undefined;
 }
 
@@ -101,28 +129,54 @@ function absorb(node: Node, r: Rewriter): Node | undefined {
  * The scores of all parts, joined. A row may grow by one amount without changing the softmax, so the bias of the first part that is taken is
  * subtracted from all: that part then has none, and the others have a difference that is known at load time.
  */
-function scoresThroughWeights({ query, keys, scores, keyAxis }: Found, taken: readonly boolean[], r: Rewriter): Node | undefined {
+function scoresThroughWeights(
+  { query, keys, scores, keyAxis }: Found,
+  taken: readonly boolean[],
+  r: Rewriter,
+): Node | undefined {
   const bias = keys.parts.find((_, i) => taken[i] === true)?.projection?.bias;
   const axes = namesOf(scores.type.axes);
   const joined = stretches(keys.parts, taken).map((stretch): Node | undefined => {
     if (!stretch.taken) {
       const shifted = stretch.parts.map((part) => lowered(part, bias, r));
-      return shifted.every((part) => part !== undefined) ? r.contract(query, keys.shown(r.concat(shifted, keys.along)), axes) : undefined;
+      return shifted.every((part) => part !== undefined)
+        ? r.contract(query, keys.shown(r.concat(shifted, keys.along)), axes)
+        : undefined;
     }
     const [part] = stretch.parts;
     const projection = part?.projection;
     if (part === undefined || projection === undefined) return undefined;
-    const moved = r.contract(query, projection.weights, [...namesOf(query.type.axes).filter((name) => !namesOf(projection.columns).includes(name) || axes.includes(name)), ...namesOf(projection.sum)]);
+    const moved = r.contract(query, projection.weights, [
+      ...namesOf(query.type.axes).filter((name) => !namesOf(projection.columns).includes(name) || axes.includes(name)),
+      ...namesOf(projection.sum),
+    ]);
     const own = r.contract(moved, projection.x, axes);
     const rest = difference(projection, bias, r);
     if (rest === undefined) return own;
-    return r.map('add', own, r.broadcast(r.contract(query, projection.shownColumns(rest), axes.filter((name) => name !== keyAxis)), own.type.axes));
+    return r.map(
+      'add',
+      own,
+      r.broadcast(
+        r.contract(
+          query,
+          projection.shownColumns(rest),
+          axes.filter((name) => name !== keyAxis),
+        ),
+        own.type.axes,
+      ),
+    );
   });
   return joined.every((part) => part !== undefined) ? r.concat(joined, keyAxis) : undefined;
 }
 
 /** Σ p v of all parts, added. The weights of a row sum to 1, so the bias of the first part that is taken is subtracted from all and added once. */
-function sumThroughWeights(node: Node, weights: Node, { values, keyAxis }: Found, taken: readonly boolean[], r: Rewriter): Node | undefined {
+function sumThroughWeights(
+  node: Node,
+  weights: Node,
+  { values, keyAxis }: Found,
+  taken: readonly boolean[],
+  r: Rewriter,
+): Node | undefined {
   const reference = values.parts.find((_, i) => taken[i] === true)?.projection;
   const bias = reference?.bias;
   const axes = namesOf(node.type.axes);
@@ -131,19 +185,37 @@ function sumThroughWeights(node: Node, weights: Node, { values, keyAxis }: Found
     const share = r.slice(weights, keyAxis, stretch.start, stretch.size);
     if (!stretch.taken) {
       const shifted = stretch.parts.map((part) => lowered(part, bias, r));
-      terms.push(shifted.every((part) => part !== undefined) ? r.contract(share, values.shown(r.concat(shifted, values.along)), axes) : undefined);
+      terms.push(
+        shifted.every((part) => part !== undefined)
+          ? r.contract(share, values.shown(r.concat(shifted, values.along)), axes)
+          : undefined,
+      );
       continue;
     }
     const projection = stretch.parts[0]?.projection;
     if (projection === undefined) return undefined;
-    const mean = r.contract(share, projection.x, [...namesOf(share.type.axes).filter((name) => name !== keyAxis), ...namesOf(projection.sum)]);
+    const mean = r.contract(share, projection.x, [
+      ...namesOf(share.type.axes).filter((name) => name !== keyAxis),
+      ...namesOf(projection.sum),
+    ]);
     terms.push(r.contract(mean, projection.weights, axes));
     const rest = difference(projection, bias, r);
-    if (rest !== undefined) terms.push(r.map('mul', r.broadcast(r.make(sum, [share], { axes: [keyAxis] }), node.type.axes), projection.shownColumns(rest)));
+    if (rest !== undefined)
+      terms.push(
+        r.map(
+          'mul',
+          r.broadcast(r.make(sum, [share], { axes: [keyAxis] }), node.type.axes),
+          projection.shownColumns(rest),
+        ),
+      );
   }
   // The largest product last: maps that follow are its epilogue.
-  const all = terms.every((term) => term !== undefined) ? terms.reduceRight((total, term) => r.map('add', total, term)) : undefined;
-  return all === undefined || bias === undefined || reference === undefined ? all : r.map('add', all, reference.shownColumns(bias));
+  const all = terms.every((term) => term !== undefined)
+    ? terms.reduceRight((total, term) => r.map('add', total, term))
+    : undefined;
+  return all === undefined || bias === undefined || reference === undefined
+    ? all
+    : r.map('add', all, reference.shownColumns(bias));
 }
 
 interface Stretch {
@@ -159,7 +231,8 @@ function stretches(parts: readonly Part[], taken: readonly boolean[]): readonly 
   let start = 0;
   parts.forEach((part, i) => {
     const last = made.at(-1);
-    if (taken[i] !== true && last !== undefined && !last.taken) made[made.length - 1] = { ...last, parts: [...last.parts, part], size: last.size + part.size };
+    if (taken[i] !== true && last !== undefined && !last.taken)
+      made[made.length - 1] = { ...last, parts: [...last.parts, part], size: last.size + part.size };
     else made.push({ taken: taken[i] === true, parts: [part], start, size: part.size });
     start += part.size;
   });
@@ -171,7 +244,9 @@ function lowered({ node, projection }: Part, bias: Node | undefined, r: Rewriter
   if (bias === undefined) return node;
   if (!axesWithin(bias.type.axes, node.type.axes)) return undefined;
   const rest = projection === undefined ? undefined : difference(projection, bias, r);
-  return projection === undefined || rest === undefined ? r.map('add', node, r.map('neg', bias)) : r.map('add', projection.product, rest);
+  return projection === undefined || rest === undefined
+    ? r.map('add', node, r.map('neg', bias))
+    : r.map('add', projection.product, rest);
 }
 
 /** The part's own bias less another; undefined where that is nothing. */
@@ -196,11 +271,18 @@ function rebuilt(node: Node, from: Node, to: Node, r: Rewriter): Node {
   return again(node);
 }
 
-export const absorptionRules: readonly Rule[] = [{
-  name: 'projection through attention',
-  why: 'products are associative, also through a concatenation and through a weighted sum; a softmax does not change when a row grows by one amount, and its weights sum to 1',
-  heads: ['contract'], apply: absorb,
-}];
+export const absorptionRules: readonly Rule[] = [
+  {
+    name: 'projection through attention',
+    why: 'products are associative, also through a concatenation and through a weighted sum; a softmax does not change when a row grows by one amount, and its weights sum to 1',
+    heads: ['contract'],
+    apply: absorb,
+  },
+];
 
 /** After the norms are in the weights, and before keys and values become one product. */
-export const absorption: RulePass = { name: 'absorption', why: 'tokens that few queries look at are not projected', rules: absorptionRules };
+export const absorption: RulePass = {
+  name: 'absorption',
+  why: 'tokens that few queries look at are not projected',
+  rules: absorptionRules,
+};

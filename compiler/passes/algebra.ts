@@ -27,7 +27,13 @@ function splitJoin(node: Node, r: Rewriter): Node | undefined {
   const along = String(inner.attrs['axis']);
   const sum = outer(along);
   if (product.roles.sum.length !== 1 || product.roles.sum[0]?.name !== sum) return undefined;
-  const repeats = (part: Node) => part.op === broadcast && part.type.axes.some((axis) => axisOf(product.roles.rows, outer(axis.name)) !== undefined && axisOf(part.inputs[0]?.type.axes ?? [], axis.name) === undefined);
+  const repeats = (part: Node) =>
+    part.op === broadcast &&
+    part.type.axes.some(
+      (axis) =>
+        axisOf(product.roles.rows, outer(axis.name)) !== undefined &&
+        axisOf(part.inputs[0]?.type.axes ?? [], axis.name) === undefined,
+    );
   if (inner.inputs.length > mostPieces && !inner.inputs.some(repeats)) return undefined;
   let offset: Size = 0;
   const pieces: Node[] = [];
@@ -54,9 +60,17 @@ function readByProducts(node: Node, axes: readonly string[], r: Rewriter, depth 
   if (r.leaves(node) || depth > 4) return false;
   return r.readers(node).every((reader) => {
     const names = renaming(reader);
-    if (names !== undefined) return readByProducts(reader, axes.map((name) => names.get(name) ?? name), r, depth + 1);
+    if (names !== undefined)
+      return readByProducts(
+        reader,
+        axes.map((name) => names.get(name) ?? name),
+        r,
+        depth + 1,
+      );
     // The other half of the affine step, or a cast, on the way to the products.
-    const isStep = reader.op.name === 'cast' || ((reader.op.name === 'add' || reader.op.name === 'mul') && fixedLast(reader) !== undefined);
+    const isStep =
+      reader.op.name === 'cast' ||
+      ((reader.op.name === 'add' || reader.op.name === 'mul') && fixedLast(reader) !== undefined);
     if (isStep) return readByProducts(reader, axes, r, depth + 1);
     const product = asProduct(reader);
     return product !== undefined && axes.every((name) => axisOf(product.roles.sum, name) !== undefined);
@@ -65,7 +79,9 @@ function readByProducts(node: Node, axes: readonly string[], r: Rewriter, depth 
 
 /** Weights whose product with anything would need more room than they have: 16-bit parameters, widened as they are read. */
 function isNarrow(weights: Node): boolean {
-  return isWidening(weights) || ((weights.op.kind === 'view' || weights.op.kind === 'join') && weights.inputs.some(isNarrow));
+  return (
+    isWidening(weights) || ((weights.op.kind === 'view' || weights.op.kind === 'join') && weights.inputs.some(isNarrow))
+  );
 }
 
 /** A parameter that something else reads too would be stored twice, once as it is and once folded. */
@@ -111,8 +127,14 @@ function shiftThroughWeights(node: Node, r: Rewriter): Node | undefined {
   const { product, x, step } = affine;
   const main = productOf(product, x, product.weights, r);
   // Σ β W over the summed axes; along those that β does not have it is the same.
-  const wide = r.broadcast(step, [...step.type.axes, ...product.roles.sum.filter((axis) => axisOf(step.type.axes, axis.name) === undefined)]);
-  return r.makeTyped(node.type, mapOp('add'), [main, r.contract(wide, product.weights, namesOf(product.roles.columns))]);
+  const wide = r.broadcast(step, [
+    ...step.type.axes,
+    ...product.roles.sum.filter((axis) => axisOf(step.type.axes, axis.name) === undefined),
+  ]);
+  return r.makeTyped(node.type, mapOp('add'), [
+    main,
+    r.contract(wide, product.weights, namesOf(product.roles.columns)),
+  ]);
 }
 
 const count = (axes: readonly Axis[]): number => axes.reduce((product, axis) => product * Number(axis.size), 1);
@@ -127,22 +149,41 @@ function associateWeights(node: Node, r: Rewriter): Node | undefined {
   // Every column of the first product is summed by the second one, and nothing else is; the rows keep their names.
   const sum = namesOf(second.roles.sum);
   const columns = namesOf(first.roles.columns);
-  if (sum.length !== columns.length || !columns.every((name) => sum.includes(outer(name))) || !first.roles.rows.every((row) => outer(row.name) === row.name)) return undefined;
+  if (
+    sum.length !== columns.length ||
+    !columns.every((name) => sum.includes(outer(name))) ||
+    !first.roles.rows.every((row) => outer(row.name) === row.name)
+  )
+    return undefined;
   const [k, m, n] = [count(first.roles.sum), count(first.roles.columns), count(second.roles.columns)];
-  if (k * n > k * m + m * n || isNarrow(first.weights) || isNarrow(second.weights) || isShared(first.weights, r) || isShared(second.weights, r)) return undefined;
+  if (
+    k * n > k * m + m * n ||
+    isNarrow(first.weights) ||
+    isNarrow(second.weights) ||
+    isShared(first.weights, r) ||
+    isShared(second.weights, r)
+  )
+    return undefined;
   if (!readOnce(inner, r)) return undefined;
   // The axes summed by the first product get names that nothing here has.
   const taken = new Set([...namesOf(node.type.axes), ...sum, ...namesOf(first.node.type.axes)]);
-  const fresh = new Map(first.roles.sum.map(({ name }) => {
-    let free = name;
-    while (taken.has(free)) free = `${free}_in`;
-    taken.add(free);
-    return [name, free];
-  }));
-  const shown = (x: Node, name: (axis: string) => string): Node => r.relabel(x, namesOf(x.type.axes), namesOf(x.type.axes).map(name));
+  const fresh = new Map(
+    first.roles.sum.map(({ name }) => {
+      let free = name;
+      while (taken.has(free)) free = `${free}_in`;
+      taken.add(free);
+      return [name, free];
+    }),
+  );
+  const shown = (x: Node, name: (axis: string) => string): Node =>
+    r.relabel(x, namesOf(x.type.axes), namesOf(x.type.axes).map(name));
   const a = shown(first.weights, (name) => fresh.get(name) ?? outer(name));
   const both = r.contract(second.weights, a, [...namesOf(second.roles.columns), ...fresh.values()]);
-  return r.contract(shown(first.x, (name) => fresh.get(name) ?? name), both, namesOf(node.type.axes));
+  return r.contract(
+    shown(first.x, (name) => fresh.get(name) ?? name),
+    both,
+    namesOf(node.type.axes),
+  );
 }
 
 /** True when nothing but this chain of renamings reads the node. */
@@ -156,7 +197,14 @@ function readOnce(node: Node, r: Rewriter): boolean {
 function regroupBiases(node: Node, r: Rewriter): Node | undefined {
   const outer = fixedLast(node);
   const inner = outer?.[0].op.name === 'add' ? fixedLast(outer[0]) : undefined;
-  if (outer === undefined || inner === undefined || !isFloat(node.type.dtype) || r.leaves(outer[0]) || r.readers(outer[0]).length > 1) return undefined;
+  if (
+    outer === undefined ||
+    inner === undefined ||
+    !isFloat(node.type.dtype) ||
+    r.leaves(outer[0]) ||
+    r.readers(outer[0]).length > 1
+  )
+    return undefined;
   const [x, b] = inner;
   const c = outer[1];
   if (!axesWithin(b.type.axes, c.type.axes) && !axesWithin(c.type.axes, b.type.axes)) return undefined;
@@ -165,15 +213,41 @@ function regroupBiases(node: Node, r: Rewriter): Node | undefined {
 }
 
 export const algebraRules: readonly Rule[] = [
-  { name: 'product of a join', why: 'a sum over two stretches of an axis is two sums; what is the same along a row is then computed once', heads: ['contract'], apply: splitJoin },
-  { name: 'scale into the weights', why: 'a factor along summed axes belongs to either operand', heads: ['contract'], apply: scaleIntoWeights },
-  { name: 'shift through the weights', why: 'the product distributes over the sum, and one part is known at load time', heads: ['contract'], apply: shiftThroughWeights },
-  { name: 'product of weights', why: 'the product is associative; A·B is known at load time', heads: ['contract'], apply: associateWeights },
-  { name: 'biases together', why: 'addition is associative up to rounding; b+c is known at load time', heads: ['add'], apply: regroupBiases },
+  {
+    name: 'product of a join',
+    why: 'a sum over two stretches of an axis is two sums; what is the same along a row is then computed once',
+    heads: ['contract'],
+    apply: splitJoin,
+  },
+  {
+    name: 'scale into the weights',
+    why: 'a factor along summed axes belongs to either operand',
+    heads: ['contract'],
+    apply: scaleIntoWeights,
+  },
+  {
+    name: 'shift through the weights',
+    why: 'the product distributes over the sum, and one part is known at load time',
+    heads: ['contract'],
+    apply: shiftThroughWeights,
+  },
+  {
+    name: 'product of weights',
+    why: 'the product is associative; A·B is known at load time',
+    heads: ['contract'],
+    apply: associateWeights,
+  },
+  {
+    name: 'biases together',
+    why: 'addition is associative up to rounding; b+c is known at load time',
+    heads: ['add'],
+    apply: regroupBiases,
+  },
 ];
 
 /** The other tables walk along: what a split leaves behind is a broadcast again. */
 export const algebra: RulePass = {
-  name: 'algebra', why: 'less arithmetic for the same result',
+  name: 'algebra',
+  why: 'less arithmetic for the same result',
   rules: [...algebraRules, ...constantRules, ...viewRules, ...broadcastRules],
 };

@@ -9,14 +9,21 @@ import { attributesOf, attrsOf, formOf, separable, without } from './rearrangeme
 
 /** True when the node has the axis only because a broadcast gave it. */
 function isNew(node: Node, axis: string): boolean {
-  return node.op === broadcast && axisOf(node.type.axes, axis) !== undefined && axisOf(node.inputs[0]?.type.axes ?? [], axis) === undefined;
+  return (
+    node.op === broadcast &&
+    axisOf(node.type.axes, axis) !== undefined &&
+    axisOf(node.inputs[0]?.type.axes ?? [], axis) === undefined
+  );
 }
 
 /** The operand without some of the axes that its broadcast gave it. */
 function strip(node: Node, axes: ReadonlySet<string>, r: Rewriter): Node {
   const [x] = node.inputs;
   if (node.op !== broadcast || x === undefined) return node;
-  return r.broadcast(x, node.type.axes.filter((axis) => !(axes.has(axis.name) && isNew(node, axis.name))));
+  return r.broadcast(
+    x,
+    node.type.axes.filter((axis) => !(axes.has(axis.name) && isNew(node, axis.name))),
+  );
 }
 
 /** The candidates along which every operand that has the axis is a broadcast; none if no operand has any of them. */
@@ -28,7 +35,8 @@ function sharedNewAxes(node: Node, candidates: readonly Axis[]): ReadonlySet<str
   return new Set(namesOf(names));
 }
 
-const outside = (axes: readonly Axis[], names: ReadonlySet<string>): readonly Axis[] => axes.filter((axis) => !names.has(axis.name));
+const outside = (axes: readonly Axis[], names: ReadonlySet<string>): readonly Axis[] =>
+  axes.filter((axis) => !names.has(axis.name));
 
 /** A map computed without the axes that none of its operands needs. */
 function pullThroughMap(node: Node, r: Rewriter): Node | undefined {
@@ -40,8 +48,16 @@ function pullThroughMap(node: Node, r: Rewriter): Node | undefined {
   const direct = r.makeTyped(type, node.op, inputs, node.attrs);
   if (direct !== undefined) return r.broadcast(direct, node.type.axes);
   // No operand has all the axes that are left (b from one, c from another): the one with most is widened.
-  const widest = inputs.reduce((best, input, i) => (input.type.axes.length > (inputs[best]?.type.axes.length ?? -1) ? i : best), 0);
-  const widened = r.makeTyped(type, node.op, inputs.map((input, i) => (i === widest ? r.broadcast(input, axes) : input)), node.attrs);
+  const widest = inputs.reduce(
+    (best, input, i) => (input.type.axes.length > (inputs[best]?.type.axes.length ?? -1) ? i : best),
+    0,
+  );
+  const widened = r.makeTyped(
+    type,
+    node.op,
+    inputs.map((input, i) => (i === widest ? r.broadcast(input, axes) : input)),
+    node.attrs,
+  );
   return widened === undefined ? undefined : r.broadcast(widened, node.type.axes);
 }
 
@@ -78,7 +94,10 @@ function foldOfBroadcast(node: Node, r: Rewriter): Node | undefined {
   if (x === undefined || node.op.kind !== 'fold') return undefined;
   const folded = axisNames(node.attrs['axes']);
   const selects = node.op.rounding === 0;
-  const same = folded.filter((name) => isNew(x, name) && (selects || (isFloat(x.type.dtype) && typeof axisOf(x.type.axes, name)?.size === 'number')));
+  const same = folded.filter(
+    (name) =>
+      isNew(x, name) && (selects || (isFloat(x.type.dtype) && typeof axisOf(x.type.axes, name)?.size === 'number')),
+  );
   if (same.length === 0) return undefined;
   const narrow = strip(x, new Set(same), r);
   const rest = folded.filter((name) => !same.includes(name));
@@ -93,8 +112,12 @@ function pullThroughView(node: Node, r: Rewriter): Node | undefined {
   if (x === undefined || x.op !== broadcast || node.op.kind !== 'view' || node.op === broadcast) return undefined;
   if (node.op === rearrange) return pullThroughRearrange(node, x, r);
   const along = String(node.attrs['axis']);
-  if (isNew(x, along) && (node.op.name === 'slice' || node.op.name === 'flip')) return r.broadcast(strip(x, new Set([along]), r), node.type.axes);
-  const pulled = sharedNewAxes(node, node.type.axes.filter((axis) => axis.name !== along));
+  if (isNew(x, along) && (node.op.name === 'slice' || node.op.name === 'flip'))
+    return r.broadcast(strip(x, new Set([along]), r), node.type.axes);
+  const pulled = sharedNewAxes(
+    node,
+    node.type.axes.filter((axis) => axis.name !== along),
+  );
   if (pulled.size === 0) return undefined;
   return r.broadcast(r.make(node.op, [strip(x, pulled, r)], node.attrs), node.type.axes);
 }
@@ -111,31 +134,82 @@ function pullThroughRearrange(node: Node, x: Node, r: Rewriter): Node | undefine
 
 function pullThroughJoin(node: Node, r: Rewriter): Node | undefined {
   const along = String(node.attrs['axis']);
-  const pulled = sharedNewAxes(node, node.type.axes.filter((axis) => axis.name !== along));
+  const pulled = sharedNewAxes(
+    node,
+    node.type.axes.filter((axis) => axis.name !== along),
+  );
   if (pulled.size === 0) return undefined;
   const axes = outside(node.type.axes, pulled);
   // Operands may have had other orders below their broadcasts; a join wants one.
   const parts = node.inputs.map((input) => {
     const narrow = strip(input, pulled, r);
-    return r.broadcast(narrow, axes.map((axis) => axisOf(narrow.type.axes, axis.name) ?? axis));
+    return r.broadcast(
+      narrow,
+      axes.map((axis) => axisOf(narrow.type.axes, axis.name) ?? axis),
+    );
   });
   return r.broadcast(r.concat(parts, along), node.type.axes);
 }
 
 function pullThroughGather(node: Node, r: Rewriter): Node | undefined {
   const along = String(node.attrs['axis']);
-  const pulled = sharedNewAxes(node, node.type.axes.filter((axis) => axis.name !== along));
+  const pulled = sharedNewAxes(
+    node,
+    node.type.axes.filter((axis) => axis.name !== along),
+  );
   if (pulled.size === 0) return undefined;
-  return r.broadcast(r.make(node.op, node.inputs.map((input) => strip(input, pulled, r)), node.attrs), node.type.axes);
+  return r.broadcast(
+    r.make(
+      node.op,
+      node.inputs.map((input) => strip(input, pulled, r)),
+      node.attrs,
+    ),
+    node.type.axes,
+  );
 }
 
 export const broadcastRules: readonly Rule[] = [
-  { name: 'map of broadcasts', why: 'the value is the same along an axis that no operand really has', heads: ['map'], apply: pullThroughMap },
-  { name: 'broadcast beside a full operand', why: 'maps align their operands by name', heads: ['map'], apply: dropFromMap },
-  { name: 'contraction of a broadcast', why: 'the kept axis is in no operand, so every slice of the product is the same', heads: ['contract'], apply: pullThroughContract },
+  {
+    name: 'map of broadcasts',
+    why: 'the value is the same along an axis that no operand really has',
+    heads: ['map'],
+    apply: pullThroughMap,
+  },
+  {
+    name: 'broadcast beside a full operand',
+    why: 'maps align their operands by name',
+    heads: ['map'],
+    apply: dropFromMap,
+  },
+  {
+    name: 'contraction of a broadcast',
+    why: 'the kept axis is in no operand, so every slice of the product is the same',
+    heads: ['contract'],
+    apply: pullThroughContract,
+  },
   { name: 'fold of a broadcast', why: 'the kept axis is only copied', heads: ['fold'], apply: pullThroughFold },
-  { name: 'fold along a broadcast', why: 'the sum of n equal numbers is n times the number, their largest is the number', heads: ['fold'], apply: foldOfBroadcast },
-  { name: 'view of a broadcast', why: 'the view touches other axes, or takes a part of equal elements', heads: ['view'], apply: pullThroughView },
-  { name: 'concat of broadcasts', why: 'every operand is the same along the axis', heads: ['join'], apply: pullThroughJoin },
-  { name: 'gather of broadcasts', why: 'neither rows nor positions change along the axis', heads: ['gather'], apply: pullThroughGather },
+  {
+    name: 'fold along a broadcast',
+    why: 'the sum of n equal numbers is n times the number, their largest is the number',
+    heads: ['fold'],
+    apply: foldOfBroadcast,
+  },
+  {
+    name: 'view of a broadcast',
+    why: 'the view touches other axes, or takes a part of equal elements',
+    heads: ['view'],
+    apply: pullThroughView,
+  },
+  {
+    name: 'concat of broadcasts',
+    why: 'every operand is the same along the axis',
+    heads: ['join'],
+    apply: pullThroughJoin,
+  },
+  {
+    name: 'gather of broadcasts',
+    why: 'neither rows nor positions change along the axis',
+    heads: ['gather'],
+    apply: pullThroughGather,
+  },
 ];

@@ -36,7 +36,11 @@ function smallCount(type: TensorType): number | undefined {
 }
 
 /** Calls `visit` with the index of each element in row-major order. */
-function forEachIndex(type: TensorType, count: number, visit: (index: ReadonlyMap<string, number>, at: number) => void): void {
+function forEachIndex(
+  type: TensorType,
+  count: number,
+  visit: (index: ReadonlyMap<string, number>, at: number) => void,
+): void {
   const sizes = type.axes.map((axis) => Number(axis.size));
   const at = sizes.map(() => 0);
   const index = new Map(type.axes.map((axis) => [axis.name, 0]));
@@ -69,27 +73,37 @@ const numberMath: IndexMath<number, boolean> = {
 function foldMap(node: Node, r: Rewriter): Node | undefined {
   const count = smallCount(node.type);
   const operands = node.inputs.map(known);
-  if (node.op.kind !== 'map' || count === undefined || !operands.every((operand) => operand !== undefined)) return undefined;
+  if (node.op.kind !== 'map' || count === undefined || !operands.every((operand) => operand !== undefined))
+    return undefined;
   const map: MapOp = node.op;
   const values = new Float64Array(count);
   forEachIndex(node.type, count, (index, at) => {
-    values[at] = map.eval(operands.map((operand) => operand.values[offset(operand.type, index)] ?? NaN), node.type.dtype, node.attrs);
+    values[at] = map.eval(
+      operands.map((operand) => operand.values[offset(operand.type, index)] ?? NaN),
+      node.type.dtype,
+      node.attrs,
+    );
   });
   // NaN has no literal; infinities have none in 16 bits.
-  return values.every((value) => Number.isFinite(value) || (Math.abs(value) === Infinity && node.type.dtype === 'f32')) ? makeConstant(r, node.type, values) : undefined;
+  return values.every((value) => Number.isFinite(value) || (Math.abs(value) === Infinity && node.type.dtype === 'f32'))
+    ? makeConstant(r, node.type, values)
+    : undefined;
 }
 
 function foldView(node: Node, r: Rewriter): Node | undefined {
   const [x] = node.inputs;
   const count = smallCount(node.type);
   const operand = x === undefined ? undefined : known(x);
-  if (node.op.kind !== 'view' || node.op.name === 'broadcast' || count === undefined || operand === undefined) return undefined;
+  if (node.op.kind !== 'view' || node.op.name === 'broadcast' || count === undefined || operand === undefined)
+    return undefined;
   const view = node.op;
   if (Object.values(node.attrs).some((attr) => typeof attr === 'object' && 'terms' in attr)) return undefined;
   const values = new Float64Array(count);
   forEachIndex(node.type, count, (index, at) => {
     const source = view.source(numberMath, index, node.attrs, operand.type);
-    values[at] = source.guards.every((inside) => inside) ? (operand.values[offset(operand.type, source.index)] ?? NaN) : source.otherwise;
+    values[at] = source.guards.every((inside) => inside)
+      ? (operand.values[offset(operand.type, source.index)] ?? NaN)
+      : source.otherwise;
   });
   return makeConstant(r, node.type, values);
 }
@@ -129,15 +143,24 @@ const neutral = (name: string, why: string, from: Parameters<typeof rule<{ x: No
 /** Constants folded, neutral elements and casts without effect dropped. */
 export const constantRules: readonly Rule[] = [
   { name: 'map of constants', why: 'every operand is known', heads: ['map'], apply: foldMap },
-  { name: 'view of a constant', why: 'the elements are known, and no more of them are needed', heads: ['view'], apply: foldView },
+  {
+    name: 'view of a constant',
+    why: 'the elements are known, and no more of them are needed',
+    heads: ['view'],
+    apply: foldView,
+  },
   { name: 'concat of constants', why: 'the elements are known', heads: ['concat'], apply: foldJoin },
   {
-    name: 'uniform constant', why: 'the same number everywhere is one number, broadcast', heads: ['const'],
+    name: 'uniform constant',
+    why: 'the same number everywhere is one number, broadcast',
+    heads: ['const'],
     apply(node, r) {
       const { values, type } = known(node) ?? {};
       const first = values?.[0];
       if (values === undefined || type === undefined || first === undefined || type.axes.length === 0) return undefined;
-      return values.every((value) => Object.is(value, first)) ? r.broadcast(r.scalar(first, type.dtype), type.axes) : undefined;
+      return values.every((value) => Object.is(value, first))
+        ? r.broadcast(r.scalar(first, type.dtype), type.axes)
+        : undefined;
     },
   },
   neutral('x*1', '1 is neutral', op('mul', any('x'), lit(1))),
@@ -153,25 +176,36 @@ export const constantRules: readonly Rule[] = [
   neutral('where(true, x, y)', 'the mask is known', op('where', lit(1), any('x'), any('y'))),
   neutral('where(false, y, x)', 'the mask is known', op('where', lit(0), any('y'), any('x'))),
   rule({
-    name: 'x+(-y)', why: 'the definition of subtraction', from: op('add', any('x'), op('neg', any('y'))),
+    name: 'x+(-y)',
+    why: 'the definition of subtraction',
+    from: op('add', any('x'), op('neg', any('y'))),
     to: ({ x, y }, r, node) => r.makeTyped(node.type, mapOp('sub'), [x, y]),
   }),
   rule({
-    name: '(x·c)·d', why: 'multiplication is associative up to rounding; c·d is known', from: op('mul', op('mul', any('x'), number('c')), number('d')),
+    name: '(x·c)·d',
+    why: 'multiplication is associative up to rounding; c·d is known',
+    from: op('mul', op('mul', any('x'), number('c')), number('d')),
     when: ({ x }) => scalarValue(x) === undefined && isFloat(x.type.dtype),
     to: ({ x, c, d }, r, node) => regroup(node, r, x, (scalarValue(c) ?? 1) * (scalarValue(d) ?? 1)),
   }),
   rule({
-    name: '(x+c)+d', why: 'addition is associative up to rounding; c+d is known', from: op('add', op('add', any('x'), number('c')), number('d')),
+    name: '(x+c)+d',
+    why: 'addition is associative up to rounding; c+d is known',
+    from: op('add', op('add', any('x'), number('c')), number('d')),
     when: ({ x }) => scalarValue(x) === undefined && isFloat(x.type.dtype),
     to: ({ x, c, d }, r, node) => regroup(node, r, x, (scalarValue(c) ?? 0) + (scalarValue(d) ?? 0)),
   }),
   rule({
-    name: 'cast to the same', why: 'nothing changes', from: op('cast', any('x')),
-    when: ({ x }, node) => sameType(x.type, node.type), to: ({ x }) => x,
+    name: 'cast to the same',
+    why: 'nothing changes',
+    from: op('cast', any('x')),
+    when: ({ x }, node) => sameType(x.type, node.type),
+    to: ({ x }) => x,
   }),
   rule({
-    name: 'cast of a widening cast', why: 'the inner cast loses nothing, so the outer one sees the same value', from: op('cast', as('inner', op('cast', any('x')))),
+    name: 'cast of a widening cast',
+    why: 'the inner cast loses nothing, so the outer one sees the same value',
+    from: op('cast', as('inner', op('cast', any('x')))),
     when: ({ x, inner }, node) => widens(x.type.dtype, inner.type.dtype) && dtypeOf(node) !== 'bool',
     to: ({ x }, r, node) => r.make(node.op, [x], { to: node.type.dtype }),
   }),

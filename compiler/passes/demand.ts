@@ -1,5 +1,15 @@
 // Which part of each tensor is asked for: the ranges that its readers take, traced from the outputs to the inputs.
-import { addSizes, axisOf, divideSize, multiplySizes, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis.ts';
+import {
+  addSizes,
+  axisOf,
+  divideSize,
+  multiplySizes,
+  sizeLeast,
+  sizesEqual,
+  subtractSizes,
+  type Axis,
+  type Size,
+} from '../../dsl/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { attrsOf } from './rearrangement.ts';
@@ -72,7 +82,9 @@ export function rearrangedRange(node: Node, name: string, range: Range): PartRan
   const sizeOf = (parts: readonly string[]): Size | undefined => {
     // Only plain numbers divide and multiply without question.
     const sizes = parts.map((part) => attrs.sizes[part] ?? 1);
-    return sizes.every((size) => typeof size === 'number') ? sizes.reduce((product, size) => product * size, 1) : undefined;
+    return sizes.every((size) => typeof size === 'number')
+      ? sizes.reduce((product, size) => product * size, 1)
+      : undefined;
   };
   const [part, ...inner] = attrs.merge.find((merged) => merged.name === name)?.parts ?? [];
   const at = attrs.split.findIndex((parts) => parts[0] === part);
@@ -80,13 +92,16 @@ export function rearrangedRange(node: Node, name: string, range: Range): PartRan
   const innerSize = sizeOf(inner);
   const [, ...beside] = attrs.split[at] ?? [];
   const besideSize = sizeOf(beside);
-  if (part === undefined || axis === undefined || typeof innerSize !== 'number' || typeof besideSize !== 'number') return undefined;
+  if (part === undefined || axis === undefined || typeof innerSize !== 'number' || typeof besideSize !== 'number')
+    return undefined;
   if (range.step !== 1 && (innerSize !== 1 || besideSize !== 1)) return undefined;
   const start = divideSize(range.start, innerSize);
   const size = divideSize(range.size, innerSize);
   if (start === undefined || size === undefined) return undefined;
   return {
-    part, range: { start, size, step: range.step }, axis: axis.name,
+    part,
+    range: { start, size, step: range.step },
+    axis: axis.name,
     below: { start: multiplySizes(start, besideSize), size: multiplySizes(size, besideSize), step: range.step },
   };
 }
@@ -122,11 +137,22 @@ export interface Padded {
 export function paddedRange(node: Node, range: Range): Padded | undefined {
   const [start, size, before] = [range.start, range.size, sizeAttr(node, 'before')];
   const inside = axisOf(node.inputs[0]?.type.axes ?? [], axisAttr(node))?.size;
-  if (range.step !== 1 || typeof start !== 'number' || typeof size !== 'number' || typeof before !== 'number' || typeof inside !== 'number') return undefined;
+  if (
+    range.step !== 1 ||
+    typeof start !== 'number' ||
+    typeof size !== 'number' ||
+    typeof before !== 'number' ||
+    typeof inside !== 'number'
+  )
+    return undefined;
   const from = Math.max(0, start - before);
   const to = Math.min(inside, start + size - before);
   if (to <= from) return undefined;
-  return { below: { start: from, size: to - from, step: 1 }, before: Math.max(0, before - start), after: Math.max(0, start + size - before - inside) };
+  return {
+    below: { start: from, size: to - from, step: 1 },
+    before: Math.max(0, before - start),
+    after: Math.max(0, start + size - before - inside),
+  };
 }
 
 /** The part of a demand that the op can compute alone; where it cannot, it computes the axis as a whole. */
@@ -136,24 +162,38 @@ export function admitted(node: Node, demand: Demand): Demand {
   const sound = only(demand, (name) => sizeLeast(demand.get(name)?.size ?? 0) > 0);
   const range = (name: string): Range => sound.get(name) ?? { start: 0, size: 0, step: 1 };
   switch (node.op.kind) {
-    case 'source': return everything;
-    case 'map': case 'fold': case 'contract': case 'gather': return sound;
-    case 'join': return only(sound, (name) => name !== axisAttr(node) || joinedRanges(node, range(name)) !== undefined);
-    case 'view': break;
-    default: return node.op satisfies never;
+    case 'source':
+      return everything;
+    case 'map':
+    case 'fold':
+    case 'contract':
+    case 'gather':
+      return sound;
+    case 'join':
+      return only(sound, (name) => name !== axisAttr(node) || joinedRanges(node, range(name)) !== undefined);
+    case 'view':
+      break;
+    default:
+      return node.op satisfies never;
   }
   const along = axisAttr(node);
   switch (node.op.name) {
-    case 'broadcast': case 'slice': return sound;
-    case 'rearrange': return only(sound, (name) => rearrangedRange(node, name, range(name)) !== undefined);
-    case 'flip': return only(sound, (name) => name !== along || range(name).step === 1);
-    case 'pad': return only(sound, (name) => name !== along || paddedRange(node, range(name)) !== undefined);
+    case 'broadcast':
+    case 'slice':
+      return sound;
+    case 'rearrange':
+      return only(sound, (name) => rearrangedRange(node, name, range(name)) !== undefined);
+    case 'flip':
+      return only(sound, (name) => name !== along || range(name).step === 1);
+    case 'pad':
+      return only(sound, (name) => name !== along || paddedRange(node, range(name)) !== undefined);
     case 'window': {
       const [outer, inner] = node.attrs['into'] as readonly [string, string];
       return only(sound, (name) => name !== inner && (name !== outer || typeof range(name).size === 'number'));
     }
     // A view this pass does not know computes everything.
-    default: return everything;
+    default:
+      return everything;
   }
 }
 
@@ -163,12 +203,17 @@ export function needed(node: Node, demand: Demand, i: number): Demand | undefine
   if (input === undefined) return undefined;
   const has = (name: string) => axisOf(input.type.axes, name) !== undefined;
   switch (node.op.kind) {
-    case 'source': return undefined;
-    case 'map': return only(demand, has);
-    case 'fold': return only(demand, (name) => has(name) && !axisNames(node.attrs['axes']).includes(name));
+    case 'source':
+      return undefined;
+    case 'map':
+      return only(demand, has);
+    case 'fold':
+      return only(demand, (name) => has(name) && !axisNames(node.attrs['axes']).includes(name));
     // A summed axis is no axis of the output, so no range of it is ever asked for.
-    case 'contract': return only(demand, has);
-    case 'gather': return only(demand, (name) => has(name) && name !== axisAttr(node));
+    case 'contract':
+      return only(demand, has);
+    case 'gather':
+      return only(demand, (name) => has(name) && name !== axisAttr(node));
     case 'join': {
       const range = demand.get(axisAttr(node));
       const ranges = range === undefined ? undefined : joinedRanges(node, range);
@@ -176,8 +221,10 @@ export function needed(node: Node, demand: Demand, i: number): Demand | undefine
       const own = ranges[i];
       return own === undefined ? undefined : new Map([...demand, [axisAttr(node), own]]);
     }
-    case 'view': return neededByView(node, demand, has);
-    default: return node.op satisfies never;
+    case 'view':
+      return neededByView(node, demand, has);
+    default:
+      return node.op satisfies never;
   }
 }
 
@@ -199,11 +246,16 @@ function neededByView(node: Node, demand: Demand, has: (name: string) => boolean
     case 'slice': {
       const [start, step] = [sizeAttr(node, 'start'), Number(node.attrs['step'] ?? 1)];
       const taken = range ?? { start: 0, size: sizeAttr(node, 'size'), step: 1 };
-      below.set(along, { start: addSizes(start, multiplySizes(step, taken.start)), size: taken.size, step: step * taken.step });
+      below.set(along, {
+        start: addSizes(start, multiplySizes(step, taken.start)),
+        size: taken.size,
+        step: step * taken.step,
+      });
       break;
     }
     case 'flip':
-      if (range !== undefined) below.set(along, { start: subtractSizes(whole, rangeEnd(range)), size: range.size, step: 1 });
+      if (range !== undefined)
+        below.set(along, { start: subtractSizes(whole, rangeEnd(range)), size: range.size, step: 1 });
       break;
     case 'pad': {
       const padded = range === undefined ? undefined : paddedRange(node, range);
@@ -217,14 +269,23 @@ function neededByView(node: Node, demand: Demand, has: (name: string) => boolean
       if (steps !== undefined) below.set(along, windowRange(node, steps));
       break;
     }
-    default: break;
+    default:
+      break;
   }
   return below;
 }
 
 /** The input range under some positions of a window. */
 function windowRange(node: Node, positions: Range): Range {
-  const [size, stride, dilation] = [Number(node.attrs['size']), Number(node.attrs['stride'] ?? 1), Number(node.attrs['dilation'] ?? 1)];
+  const [size, stride, dilation] = [
+    Number(node.attrs['size']),
+    Number(node.attrs['stride'] ?? 1),
+    Number(node.attrs['dilation'] ?? 1),
+  ];
   const span = dilation * (size - 1) + 1;
-  return { start: multiplySizes(stride, positions.start), size: addSizes(multiplySizes(stride * positions.step, subtractSizes(positions.size, 1)), span), step: 1 };
+  return {
+    start: multiplySizes(stride, positions.start),
+    size: addSizes(multiplySizes(stride * positions.step, subtractSizes(positions.size, 1)), span),
+    step: 1,
+  };
 }

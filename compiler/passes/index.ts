@@ -10,7 +10,8 @@ import { slices } from './slices.ts';
 import { viewRules } from './views.ts';
 
 export const canonical: RulePass = {
-  name: 'canonical', why: 'one form for what can be written in several ways; what is the same along an axis is computed once',
+  name: 'canonical',
+  why: 'one form for what can be written in several ways; what is the same along an axis is computed once',
   rules: [...constantRules, ...viewRules, ...broadcastRules],
 };
 

@@ -5,8 +5,10 @@ import { sameAxes, type Rewriter } from '../rewriter.ts';
 import type { Rule } from '../rules.ts';
 import { printSize, type Size } from '../../dsl/axis.ts';
 
-const sliceKey = (node: Node): string | undefined => (node.op.name === 'slice'
-  ? `${String(node.attrs['axis'])} ${printSize(node.attrs['start'] as Size)} ${printSize(node.attrs['size'] as Size)} ${String(node.attrs['step'] ?? 1)}` : undefined);
+const sliceKey = (node: Node): string | undefined =>
+  node.op.name === 'slice'
+    ? `${String(node.attrs['axis'])} ${printSize(node.attrs['start'] as Size)} ${printSize(node.attrs['size'] as Size)} ${String(node.attrs['step'] ?? 1)}`
+    : undefined;
 
 /**
  * concat_t(m₀[c], m₁[c], …) = concat_t(m₀, m₁, …)[c]. Pays when other ranges of the same tensors are joined too: the keys
@@ -23,15 +25,41 @@ function joinBeforeSlice(node: Node, r: Rewriter): Node | undefined {
     const [x] = part.inputs;
     if (x === undefined || sliceKey(part) !== key) return undefined;
     const others = r.readers(x);
-    const shared = others.length > 1 && others.every((reader) => reader.op.name === 'slice' && r.readers(reader).every((next) => next.op.kind === 'join'));
-    if (!shared || !sameAxes(x.type.axes.filter((a) => a.name !== along), whole[0]?.type.axes.filter((a) => a.name !== along) ?? x.type.axes.filter((a) => a.name !== along))) return undefined;
+    const shared =
+      others.length > 1 &&
+      others.every(
+        (reader) => reader.op.name === 'slice' && r.readers(reader).every((next) => next.op.kind === 'join'),
+      );
+    if (
+      !shared ||
+      !sameAxes(
+        x.type.axes.filter((a) => a.name !== along),
+        whole[0]?.type.axes.filter((a) => a.name !== along) ?? x.type.axes.filter((a) => a.name !== along),
+      )
+    )
+      return undefined;
     whole.push(x);
   }
-  return r.slice(r.concat(whole, along), String(axis), first.attrs['start'] as Size, first.attrs['size'] as Size, Number(first.attrs['step'] ?? 1));
+  return r.slice(
+    r.concat(whole, along),
+    String(axis),
+    first.attrs['start'] as Size,
+    first.attrs['size'] as Size,
+    Number(first.attrs['step'] ?? 1),
+  );
 }
 
 export const joinRules: readonly Rule[] = [
-  { name: 'join before slice', why: 'the slice takes the same range of another axis from every operand', heads: ['join'], apply: joinBeforeSlice },
+  {
+    name: 'join before slice',
+    why: 'the slice takes the same range of another axis from every operand',
+    heads: ['join'],
+    apply: joinBeforeSlice,
+  },
 ];
 
-export const joins: RulePass = { name: 'joins', why: 'keys and values of all encoders share one join', rules: joinRules };
+export const joins: RulePass = {
+  name: 'joins',
+  why: 'keys and values of all encoders share one join',
+  rules: joinRules,
+};

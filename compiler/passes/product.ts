@@ -48,18 +48,31 @@ export function peel(node: Node, r: Rewriter, casts: boolean): Peeled {
     const below = peel(x, r, casts);
     const outer = (name: string): string => names.get(below.outer(name)) ?? name;
     return {
-      inner: below.inner, outer,
+      inner: below.inner,
+      outer,
       again(y) {
         const shown = below.again(y);
         const own = namesOf(shown.type.axes);
-        return r.relabel(shown, own, own.map((name) => names.get(name) ?? name));
+        return r.relabel(
+          shown,
+          own,
+          own.map((name) => names.get(name) ?? name),
+        );
       },
     };
   }
-  if (casts && x !== undefined && node.op.kind === 'map' && node.op.converts && isFloat(x.type.dtype) && isFloat(node.type.dtype)) {
+  if (
+    casts &&
+    x !== undefined &&
+    node.op.kind === 'map' &&
+    node.op.converts &&
+    isFloat(x.type.dtype) &&
+    isFloat(node.type.dtype)
+  ) {
     const below = peel(x, r, casts);
     return {
-      inner: below.inner, outer: below.outer,
+      inner: below.inner,
+      outer: below.outer,
       again(y) {
         const shown = below.again(y);
         return shown.type.dtype === node.type.dtype ? shown : r.make(node.op, [shown], node.attrs);

@@ -49,21 +49,35 @@ type Shown = (axis: Axis) => readonly Piece[] | undefined;
 /** `taken`: names that summed axes must not have; those given are added. Undefined where the number of tokens of a part is a symbol's. */
 export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts | undefined {
   const [under] = node.inputs;
-  const view = node.op === rearrange && under !== undefined ? { x: under, attrs: node.attrs as unknown as RearrangeAttrs } : undefined;
+  const view =
+    node.op === rearrange && under !== undefined
+      ? { x: under, attrs: node.attrs as unknown as RearrangeAttrs }
+      : undefined;
   const inner = view === undefined ? node : view.x;
-  const shown: Shown = view === undefined ? (axis) => [{ part: axis.name, name: axis.name, size: axis.size }] : (axis) => shownBy(view.attrs, view.x, axis);
+  const shown: Shown =
+    view === undefined
+      ? (axis) => [{ part: axis.name, name: axis.name, size: axis.size }]
+      : (axis) => shownBy(view.attrs, view.x, axis);
   for (const part of view?.attrs.split.flat() ?? []) taken.add(part);
-  const key = inner.type.axes.find((axis) => { const [only, ...more] = shown(axis) ?? []; return only?.name === keyAxis && more.length === 0; });
+  const key = inner.type.axes.find((axis) => {
+    const [only, ...more] = shown(axis) ?? [];
+    return only?.name === keyAxis && more.length === 0;
+  });
   if (key === undefined) {
     const size = tokens(node, keyAxis);
-    return size === undefined ? undefined : { parts: [{ node, size, projection: undefined }], along: keyAxis, shown: (x) => x };
+    return size === undefined
+      ? undefined
+      : { parts: [{ node, size, projection: undefined }], along: keyAxis, shown: (x) => x };
   }
   const keyPart = shown(key)?.[0]?.part ?? keyAxis;
   const nodes = inner.op.kind === 'join' && inner.attrs['axis'] === key.name ? inner.inputs : [inner];
   const again = (x: Node): Node => {
     if (view === undefined) return x;
     const own = x.type.axes.find((axis) => axis.name === key.name);
-    return r.make(rearrange, [x], { ...node.attrs, sizes: { ...view.attrs.sizes, ...(own === undefined ? {} : { [keyPart]: own.size }) } });
+    return r.make(rearrange, [x], {
+      ...node.attrs,
+      sizes: { ...view.attrs.sizes, ...(own === undefined ? {} : { [keyPart]: own.size }) },
+    });
   };
   const parts: Part[] = [];
   for (const part of nodes) {
@@ -95,9 +109,15 @@ function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter)
   const node = bias === undefined ? part : part.inputs.find((input) => input !== bias);
   const product = node === undefined ? undefined : asProduct(node);
   // Read by something else too, the product is worked out all the same.
-  if (node === undefined || product === undefined || [node, part].some((n) => r.leaves(n) || r.readers(n).length > 1)) return undefined;
-  const { roles: { batch, rows, columns, sum }, x, weights } = product;
-  if (batch.length > 0 || (bias !== undefined && (!isFixed(bias) || !axesWithin(bias.type.axes, columns)))) return undefined;
+  if (node === undefined || product === undefined || [node, part].some((n) => r.leaves(n) || r.readers(n).length > 1))
+    return undefined;
+  const {
+    roles: { batch, rows, columns, sum },
+    x,
+    weights,
+  } = product;
+  if (batch.length > 0 || (bias !== undefined && (!isFixed(bias) || !axesWithin(bias.type.axes, columns))))
+    return undefined;
   const summed = fresh(sum, taken);
   const pieces = new Map<string, readonly Piece[]>();
   for (const axis of [...rows, ...columns]) {
@@ -107,19 +127,31 @@ function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter)
     pieces.set(axis.name, rows.includes(axis) ? own.map((piece) => ({ ...piece, size: axis.size })) : own);
   }
   for (const [axis, piece] of summed) pieces.set(axis.name, [piece]);
-  const named = (axes: readonly Axis[]): readonly Axis[] => axes.flatMap((axis) => (pieces.get(axis.name) ?? []).map(({ name, size }) => ({ name, size })));
+  const named = (axes: readonly Axis[]): readonly Axis[] =>
+    axes.flatMap((axis) => (pieces.get(axis.name) ?? []).map(({ name, size }) => ({ name, size })));
   const split = (y: Node): Node => splitInto(y, (axis) => pieces.get(axis.name) ?? [], r);
-  return { product: node, x: split(x), weights: split(weights), bias, shownColumns: split, rows: named(rows), columns: named(columns), sum: named(sum) };
+  return {
+    product: node,
+    x: split(x),
+    weights: split(weights),
+    bias,
+    shownColumns: split,
+    rows: named(rows),
+    columns: named(columns),
+    sum: named(sum),
+  };
 }
 
 /** Summed axes with names that nothing else has. */
 function fresh(sum: readonly Axis[], taken: Set<string>): ReadonlyMap<Axis, Piece> {
-  return new Map(sum.map((axis) => {
-    let name = axis.name;
-    while (taken.has(name)) name = `${name}_in`;
-    taken.add(name);
-    return [axis, { part: name, name, size: axis.size }];
-  }));
+  return new Map(
+    sum.map((axis) => {
+      let name = axis.name;
+      while (taken.has(name)) name = `${name}_in`;
+      taken.add(name);
+      return [axis, { part: name, name, size: axis.size }];
+    }),
+  );
 }
 
 /** Each axis as its pieces, in place; the node itself where nothing changes. */
@@ -127,5 +159,9 @@ function splitInto(y: Node, piecesOf: (axis: Axis) => readonly Piece[], r: Rewri
   const pieces = y.type.axes.map(piecesOf);
   if (pieces.every((list, i) => list.length === 1 && list[0]?.name === y.type.axes[i]?.name)) return y;
   const all = pieces.flat();
-  return r.make(rearrange, [y], { split: pieces.map((list) => list.map(({ part }) => part)), merge: all.map(({ part, name }) => ({ name, parts: [part] })), sizes: Object.fromEntries(all.map(({ part, size }) => [part, size])) });
+  return r.make(rearrange, [y], {
+    split: pieces.map((list) => list.map(({ part }) => part)),
+    merge: all.map(({ part, name }) => ({ name, parts: [part] })),
+    sizes: Object.fromEntries(all.map(({ part, size }) => [part, size])),
+  });
 }

@@ -33,9 +33,17 @@ export function formOf(attrs: RearrangeAttrs): Form {
 /** Parts that stay side by side become one part. */
 export function coarsen(form: Form): Form {
   const follower = new Map<number, number>();
-  for (const parts of form.split) parts.forEach((part, i) => { const next = parts[i + 1]; if (next !== undefined) follower.set(part, next); });
+  for (const parts of form.split)
+    parts.forEach((part, i) => {
+      const next = parts[i + 1];
+      if (next !== undefined) follower.set(part, next);
+    });
   const joined = new Map<number, number>();
-  for (const { parts } of form.merge) parts.forEach((part, i) => { const next = parts[i + 1]; if (next !== undefined && follower.get(part) === next) joined.set(part, next); });
+  for (const { parts } of form.merge)
+    parts.forEach((part, i) => {
+      const next = parts[i + 1];
+      if (next !== undefined && follower.get(part) === next) joined.set(part, next);
+    });
   const heads = new Set(form.sizes.keys());
   for (const part of joined.values()) heads.delete(part);
   const symbolic = (size: Size | undefined) => typeof size === 'object';
@@ -49,7 +57,12 @@ export function coarsen(form: Form): Form {
   }
   if (joined.size === 0) return form;
   const keep = (parts: readonly number[]) => parts.filter((part) => heads.has(part));
-  return { ...form, sizes, split: form.split.map(keep), merge: form.merge.map((merged) => ({ name: merged.name, parts: keep(merged.parts) })) };
+  return {
+    ...form,
+    sizes,
+    split: form.split.map(keep),
+    merge: form.merge.map((merged) => ({ name: merged.name, parts: keep(merged.parts) })),
+  };
 }
 
 /** Attributes with canonical part names, so that equal rearranges are the same node. */
@@ -63,9 +76,12 @@ export function attributesOf(form: Form, axes: readonly Axis[]): Attrs {
     taken.add(name);
     names.set(part, name);
   };
-  form.split.forEach((parts, i) => { if (parts.length === 1) give(parts[0], axes[i]?.name ?? 'x'); });
+  form.split.forEach((parts, i) => {
+    if (parts.length === 1) give(parts[0], axes[i]?.name ?? 'x');
+  });
   for (const { name, parts } of form.merge) if (parts.length === 1) give(parts[0], name);
-  for (const part of [...form.split.flat(), ...form.merge.flatMap((merged) => merged.parts)]) give(part, form.hints[part] ?? 'x');
+  for (const part of [...form.split.flat(), ...form.merge.flatMap((merged) => merged.parts)])
+    give(part, form.hints[part] ?? 'x');
   const nameOf = (part: number): string => names.get(part) ?? 'x';
   return {
     split: form.split.map((parts) => parts.map(nameOf)),
@@ -126,34 +142,62 @@ export function compose(first: Form, second: Form): Form | undefined {
   const fromSecond = new Map<number, readonly number[]>();
   for (const [j, merged] of first.merge.entries()) {
     const into = second.split[j] ?? [];
-    const common = refine(merged.parts.map((part) => first.sizes[part] ?? 1), into.map((part) => second.sizes[part] ?? 1));
+    const common = refine(
+      merged.parts.map((part) => first.sizes[part] ?? 1),
+      into.map((part) => second.sizes[part] ?? 1),
+    );
     if (common === undefined) return undefined;
     const base = sizes.length;
     const shift = (parts: readonly number[] | undefined) => (parts ?? []).map((part) => part + base);
-    merged.parts.forEach((part, k) => { fromFirst.set(part, shift(common.first[k])); });
-    into.forEach((part, k) => { fromSecond.set(part, shift(common.second[k])); });
+    merged.parts.forEach((part, k) => {
+      fromFirst.set(part, shift(common.first[k]));
+    });
+    into.forEach((part, k) => {
+      fromSecond.set(part, shift(common.second[k]));
+    });
     sizes.push(...common.sizes);
     // A part keeps the name of the whole it is; the outermost piece of a larger part is named after it.
     for (const [part, pieces] of fromFirst) for (const piece of pieces) hints[piece] ??= first.hints[part] ?? 'x';
-    for (const [part, pieces] of fromSecond) if (pieces.length === 1 && pieces[0] !== undefined) hints[pieces[0]] = second.hints[part] ?? 'x';
+    for (const [part, pieces] of fromSecond)
+      if (pieces.length === 1 && pieces[0] !== undefined) hints[pieces[0]] = second.hints[part] ?? 'x';
   }
   return {
-    sizes, hints,
+    sizes,
+    hints,
     split: first.split.map((parts) => parts.flatMap((part) => fromFirst.get(part) ?? [])),
-    merge: second.merge.map(({ name, parts }) => ({ name, parts: parts.flatMap((part) => fromSecond.get(part) ?? []) })),
+    merge: second.merge.map(({ name, parts }) => ({
+      name,
+      parts: parts.flatMap((part) => fromSecond.get(part) ?? []),
+    })),
   };
 }
 
 /** True when nothing changes: every axis stays whole, in its place, under its name. */
 export function isIdentity(form: Form, axes: readonly Axis[]): boolean {
-  return form.merge.length === axes.length && form.merge.every((merged, i) => merged.name === axes[i]?.name
-    && merged.parts.length === 1 && form.split[i]?.length === 1 && merged.parts[0] === form.split[i]?.[0]);
+  return (
+    form.merge.length === axes.length &&
+    form.merge.every(
+      (merged, i) =>
+        merged.name === axes[i]?.name &&
+        merged.parts.length === 1 &&
+        form.split[i]?.length === 1 &&
+        merged.parts[0] === form.split[i]?.[0],
+    )
+  );
 }
 
 /** True when the axes only change places: none is split, merged or renamed. */
 export function isPermutation(form: Form, axes: readonly Axis[]): boolean {
-  return form.merge.length === axes.length && form.split.every((parts, i) => parts.length === 1
-    && form.merge.some((merged) => merged.parts.length === 1 && merged.parts[0] === parts[0] && merged.name === axes[i]?.name));
+  return (
+    form.merge.length === axes.length &&
+    form.split.every(
+      (parts, i) =>
+        parts.length === 1 &&
+        form.merge.some(
+          (merged) => merged.parts.length === 1 && merged.parts[0] === parts[0] && merged.name === axes[i]?.name,
+        ),
+    )
+  );
 }
 
 /** For a rearrange that only renames and permutes: the new name of each axis. */
@@ -161,7 +205,12 @@ export function renaming(node: Node): ReadonlyMap<string, string> | undefined {
   const [x] = node.inputs;
   if (node.op !== rearrange || x === undefined) return undefined;
   const attrs = attrsOf(node);
-  if (attrs.merge.length !== x.type.axes.length || attrs.split.some((parts) => parts.length !== 1) || attrs.merge.some((merged) => merged.parts.length !== 1)) return undefined;
+  if (
+    attrs.merge.length !== x.type.axes.length ||
+    attrs.split.some((parts) => parts.length !== 1) ||
+    attrs.merge.some((merged) => merged.parts.length !== 1)
+  )
+    return undefined;
   const names = new Map(attrs.merge.map((merged) => [merged.parts[0], merged.name]));
   return new Map(x.type.axes.map((axis, i) => [axis.name, names.get(attrs.split[i]?.[0]) ?? axis.name]));
 }
@@ -170,7 +219,11 @@ export function renaming(node: Node): ReadonlyMap<string, string> | undefined {
  * The output axes that are made of nothing but the input axes named, with these input axes feeding nothing else:
  * what can be taken out of the rearrange together.
  */
-export function separable(form: Form, axes: readonly Axis[], inputs: ReadonlySet<string>): { readonly inputs: ReadonlySet<string>; readonly outputs: ReadonlySet<string> } {
+export function separable(
+  form: Form,
+  axes: readonly Axis[],
+  inputs: ReadonlySet<string>,
+): { readonly inputs: ReadonlySet<string>; readonly outputs: ReadonlySet<string> } {
   const taken = new Set(inputs);
   for (let changed = true; changed;) {
     changed = false;
@@ -188,12 +241,23 @@ export function separable(form: Form, axes: readonly Axis[], inputs: ReadonlySet
     }
   }
   const parts = new Set(form.split.flatMap((list, i) => (taken.has(axes[i]?.name ?? '') ? list : [])));
-  const outputs = form.merge.filter((merged) => merged.parts.length > 0 && merged.parts.every((part) => parts.has(part)));
+  const outputs = form.merge.filter(
+    (merged) => merged.parts.length > 0 && merged.parts.every((part) => parts.has(part)),
+  );
   // An input axis split into no parts has size 1 and feeds no output: it can go too.
   return { inputs: taken, outputs: new Set(outputs.map((merged) => merged.name)) };
 }
 
 /** The rearrange without some input axes and the output axes made of them. */
-export function without(form: Form, axes: readonly Axis[], inputs: ReadonlySet<string>, outputs: ReadonlySet<string>): Form {
-  return { ...form, split: form.split.filter((_, i) => !inputs.has(axes[i]?.name ?? '')), merge: form.merge.filter((merged) => !outputs.has(merged.name)) };
+export function without(
+  form: Form,
+  axes: readonly Axis[],
+  inputs: ReadonlySet<string>,
+  outputs: ReadonlySet<string>,
+): Form {
+  return {
+    ...form,
+    split: form.split.filter((_, i) => !inputs.has(axes[i]?.name ?? '')),
+    merge: form.merge.filter((merged) => !outputs.has(merged.name)),
+  };
 }

@@ -22,12 +22,23 @@ type Readers = ReadonlyMap<Node, readonly Node[]>;
 function asSibling(node: Node, readers: Readers, leaves: ReadonlySet<Node>): Sibling | undefined {
   const product = asProduct(node);
   const [column, ...more] = product?.roles.columns ?? [];
-  if (product === undefined || column === undefined || more.length > 0 || product.roles.batch.length > 0 || leaves.has(node)) return undefined;
+  if (
+    product === undefined ||
+    column === undefined ||
+    more.length > 0 ||
+    product.roles.batch.length > 0 ||
+    leaves.has(node)
+  )
+    return undefined;
   const [reader, ...others] = readers.get(node) ?? [];
-  const bias = reader?.op.name === 'add' && others.length === 0 ? reader.inputs.find((input) => input !== node) : undefined;
-  const along = bias !== undefined && isFixed(bias) && bias.type.axes.length === 1 && bias.type.axes[0]?.name === column.name;
+  const bias =
+    reader?.op.name === 'add' && others.length === 0 ? reader.inputs.find((input) => input !== node) : undefined;
+  const along =
+    bias !== undefined && isFixed(bias) && bias.type.axes.length === 1 && bias.type.axes[0]?.name === column.name;
   if (reader === undefined || !along) return { product, column, bias: undefined, end: node };
-  return leaves.has(reader) || !sameAxes(reader.type.axes, node.type.axes) ? { product, column, bias: undefined, end: node } : { product, column, bias, end: reader };
+  return leaves.has(reader) || !sameAxes(reader.type.axes, node.type.axes)
+    ? { product, column, bias: undefined, end: node }
+    : { product, column, bias, end: reader };
 }
 
 /** The maps that a tensor goes through before it meets anything else than a map. */
@@ -46,7 +57,10 @@ function mapsAfter(node: Node, readers: Readers): ReadonlySet<Node> {
 
 /** A factor or a cast costs the next reader nothing. */
 function isLight(map: Node): boolean {
-  return map.op.name === 'cast' || ((map.op.name === 'mul' || map.op.name === 'add') && map.inputs.some((input) => scalarValue(input) !== undefined));
+  return (
+    map.op.name === 'cast' ||
+    ((map.op.name === 'mul' || map.op.name === 'add') && map.inputs.some((input) => scalarValue(input) !== undefined))
+  );
 }
 
 /**
@@ -62,7 +76,8 @@ function mergeable(siblings: readonly Sibling[], readers: Readers): readonly Sib
 }
 
 export const siblings: GraphPass = {
-  name: 'siblings', why: 'one large product uses the device better than several that read the same activations',
+  name: 'siblings',
+  why: 'one large product uses the device better than several that read the same activations',
   run(graph, builder, fire) {
     const nodes = order(graph);
     const readers = readersOf(nodes);
@@ -86,7 +101,9 @@ export const siblings: GraphPass = {
 
 function rebuilt(node: Node, made: ReadonlyMap<Node, Node>, builder: Builder): Node {
   const inputs = node.inputs.map((input) => must(made, input));
-  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+  return inputs.every((input, i) => input === node.inputs[i])
+    ? node
+    : builder.make(node.op, inputs, node.attrs, node.origin);
 }
 
 function groupsOf(graph: Graph, nodes: readonly Node[], readers: Readers): readonly (readonly Sibling[])[] {
@@ -108,7 +125,12 @@ function sharedOrigin(group: readonly Sibling[]): Origin {
   const names = first?.path.split('.') ?? [];
   const shared = names.findIndex((name, i) => rest.some((origin) => origin.path.split('.')[i] !== name));
   // The place is read from a stack, which takes time: only when asked.
-  return { path: (shared < 0 ? names : names.slice(0, shared)).join('.'), get place() { return first?.place; } };
+  return {
+    path: (shared < 0 ? names : names.slice(0, shared)).join('.'),
+    get place() {
+      return first?.place;
+    },
+  };
 }
 
 /** One product for the group, and for each sibling its slice of it. */
@@ -126,9 +148,11 @@ function merge(group: readonly Sibling[], made: ReadonlyMap<Node, Node>, builder
   const axes = namesOf(first.product.node.type.axes);
   let all = r.contract(must(made, first.product.x), r.concat(weights, column), axes);
   if (group.some((sibling) => sibling.bias !== undefined)) {
-    const biases = group.map((sibling) => (sibling.bias === undefined
-      ? r.broadcast(r.scalar(0, all.type.dtype), [{ name: column, size: sibling.column.size }])
-      : r.relabel(must(made, sibling.bias), [sibling.column.name], [column])));
+    const biases = group.map((sibling) =>
+      sibling.bias === undefined
+        ? r.broadcast(r.scalar(0, all.type.dtype), [{ name: column, size: sibling.column.size }])
+        : r.relabel(must(made, sibling.bias), [sibling.column.name], [column]),
+    );
     all = r.map('add', all, r.concat(biases, column));
   }
   let offset: Size = 0;
@@ -136,7 +160,14 @@ function merge(group: readonly Sibling[], made: ReadonlyMap<Node, Node>, builder
     const own = new Rewriter(builder, sibling.product.node.origin);
     const taken = own.slice(all, column, offset, sibling.column.size);
     const wanted = namesOf(sibling.end.type.axes);
-    slices.set(sibling, own.relabel(taken, wanted.map((name) => (name === sibling.column.name ? column : name)), wanted));
+    slices.set(
+      sibling,
+      own.relabel(
+        taken,
+        wanted.map((name) => (name === sibling.column.name ? column : name)),
+        wanted,
+      ),
+    );
     offset = addSizes(offset, sibling.column.size);
   }
   return slices;

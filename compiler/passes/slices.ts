@@ -5,7 +5,18 @@ import type { Attrs } from '../../dsl/op.ts';
 import { broadcast, rearrange } from '../../dsl/ops/view.ts';
 import { mapGraph, must, type GraphPass } from '../pass.ts';
 import { Rewriter } from '../rewriter.ts';
-import { admitted, axisAttr, everything, needed, paddedRange, rearrangedRange, sameRange, union, type Demand, type Range } from './demand.ts';
+import {
+  admitted,
+  axisAttr,
+  everything,
+  needed,
+  paddedRange,
+  rearrangedRange,
+  sameRange,
+  union,
+  type Demand,
+  type Range,
+} from './demand.ts';
 import { attrsOf } from './rearrangement.ts';
 
 /**
@@ -14,7 +25,8 @@ import { attrsOf } from './rearrangement.ts';
  * that push one slice through one op must count readers, and a layerNorm, which reads its input twice, stops them.)
  */
 export const slices: GraphPass = {
-  name: 'slices', why: 'what no reader asks for is not computed: the last token of a decoder, the class token that is thrown away',
+  name: 'slices',
+  why: 'what no reader asks for is not computed: the last token of a decoder, the class token that is thrown away',
   run(graph, builder, fire) {
     const nodes = order(graph);
     if (!nodes.some((node) => node.op.name === 'slice')) return graph;
@@ -24,7 +36,8 @@ export const slices: GraphPass = {
       const demand = demands.get(node);
       if (demand === undefined) continue;
       const next = narrowed(node, demand, made, demands, builder);
-      if (demand.size > 0 && node.op.name !== 'slice') fire(`narrow ${node.op.kind === 'view' ? node.op.name : node.op.kind}`);
+      if (demand.size > 0 && node.op.name !== 'slice')
+        fire(`narrow ${node.op.kind === 'view' ? node.op.name : node.op.kind}`);
       made.set(node, next);
     }
     return mapGraph(graph, (node) => must(made, node));
@@ -51,14 +64,22 @@ function demandsOf(graph: Graph, nodes: readonly Node[]): ReadonlyMap<Node, Dema
 
 /** A range that is the whole axis asks for nothing in particular. */
 function wholeAxesDropped(demand: Demand, node: Node): Demand {
-  return new Map([...demand].filter(([name, range]) => {
-    const axis = axisOf(node.type.axes, name);
-    return axis !== undefined && !sameRange(range, { start: 0, size: axis.size, step: 1 });
-  }));
+  return new Map(
+    [...demand].filter(([name, range]) => {
+      const axis = axisOf(node.type.axes, name);
+      return axis !== undefined && !sameRange(range, { start: 0, size: axis.size, step: 1 });
+    }),
+  );
 }
 
 /** The node computed over its demand, from operands computed over theirs. */
-function narrowed(node: Node, demand: Demand, made: ReadonlyMap<Node, Node>, demands: ReadonlyMap<Node, Demand>, builder: Builder): Node {
+function narrowed(
+  node: Node,
+  demand: Demand,
+  made: ReadonlyMap<Node, Node>,
+  demands: ReadonlyMap<Node, Demand>,
+  builder: Builder,
+): Node {
   const r = new Rewriter(builder, node.origin);
   const inputs = node.inputs.flatMap((input, i) => {
     const need = needed(node, demand, i);
@@ -87,7 +108,8 @@ function taken(x: Node, has: Demand, need: Demand, r: Rewriter): Node {
 
 /** The attributes over a narrower range; undefined where the view has become the identity. */
 function narrowedAttrs(node: Node, demand: Demand): Attrs | undefined {
-  const sized = (axes: readonly Axis[]) => axes.map(({ name, size }) => ({ name, size: demand.get(name)?.size ?? size }));
+  const sized = (axes: readonly Axis[]) =>
+    axes.map(({ name, size }) => ({ name, size: demand.get(name)?.size ?? size }));
   if (node.op === broadcast) return { axes: sized(node.type.axes) };
   if (node.op === rearrange) {
     const attrs = attrsOf(node);
@@ -102,7 +124,9 @@ function narrowedAttrs(node: Node, demand: Demand): Attrs | undefined {
     const range = demand.get(axisAttr(node));
     const padded = range === undefined ? undefined : paddedRange(node, range);
     if (padded === undefined) return node.attrs;
-    return padded.before === 0 && padded.after === 0 ? undefined : { ...node.attrs, before: padded.before, after: padded.after };
+    return padded.before === 0 && padded.after === 0
+      ? undefined
+      : { ...node.attrs, before: padded.before, after: padded.after };
   }
   if (node.op.name === 'window') {
     const [outer] = node.attrs['into'] as readonly [string, string];
@@ -111,4 +135,3 @@ function narrowedAttrs(node: Node, demand: Demand): Attrs | undefined {
   }
   return node.attrs;
 }
-

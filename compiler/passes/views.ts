@@ -4,7 +4,16 @@ import { printAttrs, type Node } from '../../dsl/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { namesOf, sameAxes, type Rewriter } from '../rewriter.ts';
 import { any, as, op, rule, type Rule } from '../rules.ts';
-import { attributesOf, attrsOf, coarsen, compose, formOf, isIdentity, isPermutation, type Form } from './rearrangement.ts';
+import {
+  attributesOf,
+  attrsOf,
+  coarsen,
+  compose,
+  formOf,
+  isIdentity,
+  isPermutation,
+  type Form,
+} from './rearrangement.ts';
 
 const sizeAttr = (node: Node, key: string): Size => node.attrs[key] as Size;
 const axisAttr = (node: Node): string => String(node.attrs['axis']);
@@ -65,7 +74,8 @@ function sliceOfConcat(node: Node, r: Rewriter): Node | undefined {
   let offset: Size = 0;
   for (const part of joined.inputs) {
     const past: Size = addSizes(offset, axisOf(part.type.axes, axis)?.size ?? 0);
-    if (sizeLeast(size) > 0 && neverAbove(offset, start) && neverAbove(end, past)) return r.slice(part, axis, subtractSizes(start, offset), size, step);
+    if (sizeLeast(size) > 0 && neverAbove(offset, start) && neverAbove(end, past))
+      return r.slice(part, axis, subtractSizes(start, offset), size, step);
     offset = past;
   }
   return undefined;
@@ -76,7 +86,13 @@ function concatOfRearranges(node: Node, r: Rewriter): Node | undefined {
   const axis = axisAttr(node);
   const [first] = node.inputs;
   const inner = first?.inputs[0];
-  if (first === undefined || inner === undefined || node.inputs.length < 2 || !node.inputs.every((part) => part.op === rearrange)) return undefined;
+  if (
+    first === undefined ||
+    inner === undefined ||
+    node.inputs.length < 2 ||
+    !node.inputs.every((part) => part.op === rearrange)
+  )
+    return undefined;
   const attrs = attrsOf(first);
   const part = attrs.merge.find((merged) => merged.name === axis)?.parts;
   const from = attrs.split.findIndex((parts) => parts.length === 1 && parts[0] === part?.[0]);
@@ -88,9 +104,16 @@ function concatOfRearranges(node: Node, r: Rewriter): Node | undefined {
     return `${namesOf(part.inputs[0]?.type.axes ?? []).join()} ${printAttrs({ split: own.split, merge: own.merge.map((m) => ({ name: m.name, parts: m.parts })), sizes: { ...own.sizes, [name]: 0 } })}`;
   };
   if (!node.inputs.every((other) => shape(other) === shape(first))) return undefined;
-  const joined = r.concat(node.inputs.flatMap((other) => other.inputs), under);
+  const joined = r.concat(
+    node.inputs.flatMap((other) => other.inputs),
+    under,
+  );
   const size = axisOf(joined.type.axes, under)?.size ?? 0;
-  return r.make(rearrange, [joined], { split: attrs.split, merge: attrs.merge.map((m) => ({ name: m.name, parts: m.parts })), sizes: { ...attrs.sizes, [name]: size } });
+  return r.make(rearrange, [joined], {
+    split: attrs.split,
+    merge: attrs.merge.map((m) => ({ name: m.name, parts: m.parts })),
+    sizes: { ...attrs.sizes, [name]: size },
+  });
 }
 
 /** Operands of a contraction are found by name, so their order does not matter. */
@@ -99,52 +122,124 @@ function permutedOperands(node: Node, r: Rewriter): Node | undefined {
     const [x] = input.inputs;
     return input.op === rearrange && x !== undefined && isPermutation(formOf(attrsOf(input)), x.type.axes) ? x : input;
   });
-  return inputs.every((input, i) => input === node.inputs[i]) ? undefined : r.makeTyped(node.type, node.op, inputs, node.attrs);
+  return inputs.every((input, i) => input === node.inputs[i])
+    ? undefined
+    : r.makeTyped(node.type, node.op, inputs, node.attrs);
 }
 
 export const viewRules: readonly Rule[] = [
   rule({
-    name: 'rearrange in normal form', why: 'parts that stay side by side are one part; names of parts mean nothing', from: op('rearrange', any('x')),
+    name: 'rearrange in normal form',
+    why: 'parts that stay side by side are one part; names of parts mean nothing',
+    from: op('rearrange', any('x')),
     to({ x }, r, node) {
       const next = makeRearrange(r, x, formOf(attrsOf(node)));
       return next === node ? undefined : next;
     },
   }),
   rule({
-    name: 'rearrange of rearrange', why: 'both are one-to-one index maps, and their composition splits the axes at common places', from: op('rearrange', as('inner', op('rearrange', any('x')))),
+    name: 'rearrange of rearrange',
+    why: 'both are one-to-one index maps, and their composition splits the axes at common places',
+    from: op('rearrange', as('inner', op('rearrange', any('x')))),
     to({ x, inner }, r, node) {
       const form = compose(formOf(attrsOf(inner)), formOf(attrsOf(node)));
       return form === undefined ? undefined : makeRearrange(r, x, form);
     },
   }),
-  rule({ name: 'broadcast to the same', why: 'no axis is new', from: op('broadcast', any('x')), when: ({ x }, node) => sameAxes(x.type.axes, node.type.axes), to: ({ x }) => x }),
-  rule({ name: 'broadcast of broadcast', why: 'an element of the input goes everywhere either way', from: op('broadcast', op('broadcast', any('x'))), to: ({ x }, r, node) => r.broadcast(x, node.type.axes) }),
   rule({
-    name: 'slice of everything', why: 'nothing is taken away', from: op('slice', any('x')),
-    when: ({ x }, node) => sameAxes(x.type.axes, node.type.axes) && stepOf(node) === 1, to: ({ x }) => x,
+    name: 'broadcast to the same',
+    why: 'no axis is new',
+    from: op('broadcast', any('x')),
+    when: ({ x }, node) => sameAxes(x.type.axes, node.type.axes),
+    to: ({ x }) => x,
   }),
   rule({
-    name: 'slice of slice', why: 'start + step·(start′ + step′·i) is a range again', from: op('slice', as('inner', op('slice', any('x')))),
+    name: 'broadcast of broadcast',
+    why: 'an element of the input goes everywhere either way',
+    from: op('broadcast', op('broadcast', any('x'))),
+    to: ({ x }, r, node) => r.broadcast(x, node.type.axes),
+  }),
+  rule({
+    name: 'slice of everything',
+    why: 'nothing is taken away',
+    from: op('slice', any('x')),
+    when: ({ x }, node) => sameAxes(x.type.axes, node.type.axes) && stepOf(node) === 1,
+    to: ({ x }) => x,
+  }),
+  rule({
+    name: 'slice of slice',
+    why: 'start + step·(start′ + step′·i) is a range again',
+    from: op('slice', as('inner', op('slice', any('x')))),
     when: ({ inner }, node) => axisAttr(inner) === axisAttr(node),
-    to: ({ x, inner }, r, node) => r.slice(x, axisAttr(node), addSizes(sizeAttr(inner, 'start'), multiplySizes(stepOf(inner), sizeAttr(node, 'start'))), sizeAttr(node, 'size'), stepOf(inner) * stepOf(node)),
+    to: ({ x, inner }, r, node) =>
+      r.slice(
+        x,
+        axisAttr(node),
+        addSizes(sizeAttr(inner, 'start'), multiplySizes(stepOf(inner), sizeAttr(node, 'start'))),
+        sizeAttr(node, 'size'),
+        stepOf(inner) * stepOf(node),
+      ),
   }),
   { name: 'slice of concat', why: 'the range lies inside one operand', heads: ['slice'], apply: sliceOfConcat },
-  rule({ name: 'pad by nothing', why: 'nothing is added', from: op('pad', any('x')), when: (_found, node) => node.attrs['before'] === 0 && node.attrs['after'] === 0, to: ({ x }) => x }),
   rule({
-    name: 'pad of pad', why: 'the same value on the same axis', from: op('pad', as('inner', op('pad', any('x')))),
-    when: ({ inner }, node) => axisAttr(inner) === axisAttr(node) && inner.attrs['value'] === node.attrs['value'],
-    to: ({ x, inner }, r, node) => r.make(node.op, [x], { ...node.attrs, before: addSizes(sizeAttr(inner, 'before'), sizeAttr(node, 'before')), after: addSizes(sizeAttr(inner, 'after'), sizeAttr(node, 'after')) }),
+    name: 'pad by nothing',
+    why: 'nothing is added',
+    from: op('pad', any('x')),
+    when: (_found, node) => node.attrs['before'] === 0 && node.attrs['after'] === 0,
+    to: ({ x }) => x,
   }),
-  rule({ name: 'flip of flip', why: 'reversed twice', from: op('flip', as('inner', op('flip', any('x')))), when: ({ inner }, node) => axisAttr(inner) === axisAttr(node), to: ({ x }) => x }),
-  { name: 'concat of one', why: 'nothing is joined', heads: ['concat'], apply: (node) => (node.inputs.length === 1 ? node.inputs[0] : undefined) },
+  rule({
+    name: 'pad of pad',
+    why: 'the same value on the same axis',
+    from: op('pad', as('inner', op('pad', any('x')))),
+    when: ({ inner }, node) => axisAttr(inner) === axisAttr(node) && inner.attrs['value'] === node.attrs['value'],
+    to: ({ x, inner }, r, node) =>
+      r.make(node.op, [x], {
+        ...node.attrs,
+        before: addSizes(sizeAttr(inner, 'before'), sizeAttr(node, 'before')),
+        after: addSizes(sizeAttr(inner, 'after'), sizeAttr(node, 'after')),
+      }),
+  }),
+  rule({
+    name: 'flip of flip',
+    why: 'reversed twice',
+    from: op('flip', as('inner', op('flip', any('x')))),
+    when: ({ inner }, node) => axisAttr(inner) === axisAttr(node),
+    to: ({ x }) => x,
+  }),
   {
-    name: 'concat of concat', why: 'laying end to end is associative', heads: ['concat'],
+    name: 'concat of one',
+    why: 'nothing is joined',
+    heads: ['concat'],
+    apply: (node) => (node.inputs.length === 1 ? node.inputs[0] : undefined),
+  },
+  {
+    name: 'concat of concat',
+    why: 'laying end to end is associative',
+    heads: ['concat'],
     apply(node, r) {
-      const parts = node.inputs.flatMap((part) => (part.op.kind === 'join' && axisAttr(part) === axisAttr(node) ? part.inputs : [part]));
+      const parts = node.inputs.flatMap((part) =>
+        part.op.kind === 'join' && axisAttr(part) === axisAttr(node) ? part.inputs : [part],
+      );
       return parts.length > node.inputs.length ? r.concat(parts, axisAttr(node)) : undefined;
     },
   },
-  { name: 'concat of neighbouring slices', why: 'two ranges that touch are one range', heads: ['concat'], apply: joinPieces },
-  { name: 'concat of rearranges', why: 'each moves the joined axis as a whole, so joining before or after is the same', heads: ['concat'], apply: concatOfRearranges },
-  { name: 'permuted operand', why: 'a contraction finds the axes of its operands by name', heads: ['contract'], apply: permutedOperands },
+  {
+    name: 'concat of neighbouring slices',
+    why: 'two ranges that touch are one range',
+    heads: ['concat'],
+    apply: joinPieces,
+  },
+  {
+    name: 'concat of rearranges',
+    why: 'each moves the joined axis as a whole, so joining before or after is the same',
+    heads: ['concat'],
+    apply: concatOfRearranges,
+  },
+  {
+    name: 'permuted operand',
+    why: 'a contraction finds the axes of its operands by name',
+    heads: ['contract'],
+    apply: permutedOperands,
+  },
 ];

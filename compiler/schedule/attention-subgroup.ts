@@ -11,15 +11,33 @@ import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Ind
 import { indexText } from '../index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel.ts';
 import { quad, typeOf, type Width } from '../lower.ts';
-import { component, count, foldLanes, Frame, indexVariable, isQuartered, lineGrid, takeApart, throughChain, type Context } from './frame.ts';
+import {
+  component,
+  count,
+  foldLanes,
+  Frame,
+  indexVariable,
+  isQuartered,
+  lineGrid,
+  takeApart,
+  throughChain,
+  type Context,
+} from './frame.ts';
 import { lowest } from './streaming-softmax.ts';
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
   const { attention, chain } = group;
-  const { batch: batchAxes, rows: rowAxes, keys: [keyAxis], depth: [depthAxis], width: [widthAxis] } = attention;
-  if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined) throw new TypeError('attention without its axes');
+  const {
+    batch: batchAxes,
+    rows: rowAxes,
+    keys: [keyAxis],
+    depth: [depthAxis],
+    width: [widthAxis],
+  } = attention;
+  if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
+    throw new TypeError('attention without its axes');
   const lanes = context.profile.subgroupSize ?? 8;
   const frame = new Frame(context, group);
   const { lowering } = frame;
@@ -47,7 +65,10 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
   const firstRow = single ? constantIndex(0) : scale(indexVariable('wg.x', rowTiles), tile);
   const rowAt = (i: number): Index => clamp(add(firstRow, constantIndex(i)), m);
   const part = (j: number, at: Index, width: Width, end: Index): Index => {
-    const unit = clamp(add(constantIndex(j * lanes), at), divide(add(end, constantIndex(width - 1)), constantIndex(width)));
+    const unit = clamp(
+      add(constantIndex(j * lanes), at),
+      divide(add(end, constantIndex(width - 1)), constantIndex(width)),
+    );
     return width === 4 ? add(scale(unit, 4), quad) : unit;
   };
   const keyName = keyAxis.name;
@@ -59,81 +80,187 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     const zero = frame.zero(body).text;
     // Loaded in a loop and copied: unrolled loads are what the driver compiles slowest.
     const held = body.array('rows', depthType, tile * depthSteps);
-    body.loop('i', constantIndex(tile), (outer, i) => {
-      const row = indexVariable(outer.let('row', code(`min(${indexText(add(firstRow, i))}, ${indexText(add(m, constantIndex(-1)))})`, 'u32')).text, m);
-      for (let j = 0; j < depthSteps; j++) {
-        const at = new Map([...batch, ...takeApart(row, rowAxes)]).set(depthAxis.name, part(j, lane, dw, depth));
-        outer.assign(`${held}[${indexText(add(scale(i, depthSteps), constantIndex(j)))}]`, splat(lowering.value(outer, attention.query, at, dw), depthType));
-      }
-    }, { endText: `${tile}u + ${zero}` });
-    const query = indices.map((_, i) => Array.from({ length: depthSteps <= 2 ? depthSteps : 0 }, (_row, j) => body.let('q', code(`${held}[${i * depthSteps + j}]`, depthType))));
-    const result = indices.map(() => Array.from({ length: widthSteps }, () => body.var('o', splat(literal(0, 'f32'), widthType))));
+    body.loop(
+      'i',
+      constantIndex(tile),
+      (outer, i) => {
+        const row = indexVariable(
+          outer.let('row', code(`min(${indexText(add(firstRow, i))}, ${indexText(add(m, constantIndex(-1)))})`, 'u32'))
+            .text,
+          m,
+        );
+        for (let j = 0; j < depthSteps; j++) {
+          const at = new Map([...batch, ...takeApart(row, rowAxes)]).set(depthAxis.name, part(j, lane, dw, depth));
+          outer.assign(
+            `${held}[${indexText(add(scale(i, depthSteps), constantIndex(j)))}]`,
+            splat(lowering.value(outer, attention.query, at, dw), depthType),
+          );
+        }
+      },
+      { endText: `${tile}u + ${zero}` },
+    );
+    const query = indices.map((_, i) =>
+      Array.from({ length: depthSteps <= 2 ? depthSteps : 0 }, (_row, j) =>
+        body.let('q', code(`${held}[${i * depthSteps + j}]`, depthType)),
+      ),
+    );
+    const result = indices.map(() =>
+      Array.from({ length: widthSteps }, () => body.var('o', splat(literal(0, 'f32'), widthType))),
+    );
     const top = indices.map(() => body.var('top', lowest));
     const total = indices.map(() => body.var('total', literal(0, 'f32')));
 
     const end = tileEnd(body, group, { batch, firstRow, tile, keyCount, m });
-    body.loop('t0', keyCount, (outer, t0) => {
-      const scores = indices.map(() => Array.from({ length: blocks }, () => outer.var('score', literal(0, 'f32'))));
-      const keyOf = (c: number): Index => clamp(add(t0, constantIndex(c * lanes), lane), keyCount);
-      // One loop for each slice of the depth that a lane holds; for deep heads one loop over all, which reads the slice by index.
-      const slices = depthSteps <= 2 ? Array.from({ length: depthSteps }, (_, j) => j) : [undefined];
-      for (const slice of slices) {
-        const units = divide(add(depth, constantIndex(dw - 1)), constantIndex(dw));
-        const left = outer.let('steps', slice === undefined ? code(`${indexText(units)} + ${zero}`, 'u32') : bound(lanes, units, slice * lanes, zero));
-        outer.loop('kk', slice === undefined ? units : constantIndex(lanes), (inside, kk) => {
-          const place = part(slice ?? 0, kk, dw, depth);
-          const keys = Array.from({ length: blocks }, (_, c) => splat(lowering.value(inside, attention.key, new Map([...batch, [keyAxis.name, keyOf(c)], [depthAxis.name, place]]), dw), depthType));
-          query.forEach((row, i) => {
-            const own = slice === undefined ? code(`${held}[${indexText(add(constantIndex(i * depthSteps), divide(kk, constantIndex(lanes))))}]`, depthType) : row[slice];
-            if (own === undefined) return;
-            const shared = inside.let('s', code(`subgroupShuffle(${own.text}, ${indexText(slice === undefined ? remainder(kk, constantIndex(lanes)) : kk)})`, depthType));
-            keys.forEach((key, c) => {
-              const score = scores[i]?.[c];
-              if (score !== undefined) inside.assign(score.text, dw === 4 ? code(`${score.text} + dot(${shared.text}, ${key.text})`, 'f32', key.needs) : wgsl`fma(${shared}, ${key}, ${score})`);
-            });
+    body.loop(
+      't0',
+      keyCount,
+      (outer, t0) => {
+        const scores = indices.map(() => Array.from({ length: blocks }, () => outer.var('score', literal(0, 'f32'))));
+        const keyOf = (c: number): Index => clamp(add(t0, constantIndex(c * lanes), lane), keyCount);
+        // One loop for each slice of the depth that a lane holds; for deep heads one loop over all, which reads the slice by index.
+        const slices = depthSteps <= 2 ? Array.from({ length: depthSteps }, (_, j) => j) : [undefined];
+        for (const slice of slices) {
+          const units = divide(add(depth, constantIndex(dw - 1)), constantIndex(dw));
+          const left = outer.let(
+            'steps',
+            slice === undefined
+              ? code(`${indexText(units)} + ${zero}`, 'u32')
+              : bound(lanes, units, slice * lanes, zero),
+          );
+          outer.loop(
+            'kk',
+            slice === undefined ? units : constantIndex(lanes),
+            (inside, kk) => {
+              const place = part(slice ?? 0, kk, dw, depth);
+              const keys = Array.from({ length: blocks }, (_, c) =>
+                splat(
+                  lowering.value(
+                    inside,
+                    attention.key,
+                    new Map([...batch, [keyAxis.name, keyOf(c)], [depthAxis.name, place]]),
+                    dw,
+                  ),
+                  depthType,
+                ),
+              );
+              query.forEach((row, i) => {
+                const own =
+                  slice === undefined
+                    ? code(
+                        `${held}[${indexText(add(constantIndex(i * depthSteps), divide(kk, constantIndex(lanes))))}]`,
+                        depthType,
+                      )
+                    : row[slice];
+                if (own === undefined) return;
+                const shared = inside.let(
+                  's',
+                  code(
+                    `subgroupShuffle(${own.text}, ${indexText(slice === undefined ? remainder(kk, constantIndex(lanes)) : kk)})`,
+                    depthType,
+                  ),
+                );
+                keys.forEach((key, c) => {
+                  const score = scores[i]?.[c];
+                  if (score !== undefined)
+                    inside.assign(
+                      score.text,
+                      dw === 4
+                        ? code(`${score.text} + dot(${shared.text}, ${key.text})`, 'f32', key.needs)
+                        : wgsl`fma(${shared}, ${key}, ${score})`,
+                    );
+                });
+              });
+            },
+            { endText: left.text },
+          );
+        }
+        indices.forEach((index, i) => softmaxStep(outer, index, i));
+
+        function softmaxStep(block: Block, index: ReadonlyMap<string, Index>, i: number): void {
+          const row = scores[i] ?? [];
+          const [best, sumSoFar, outputs] = [top[i], total[i], result[i]];
+          if (best === undefined || sumSoFar === undefined || outputs === undefined) return;
+          const logits = row.map((score, c) => {
+            const present = `${indexText(add(t0, constantIndex(c * lanes), lane))} < ${indexText(keyCount)}`;
+            lowering.held.set(attention.scores, () => score);
+            const value = withoutMemory(block, frame, attention.logits, new Map([...index, [keyName, keyOf(c)]]));
+            block.assign(score.text, code(`select(${lowest.text}, ${value.text}, ${present})`, 'f32', value.needs));
+            return { score, present };
           });
-        }, { endText: left.text });
-      }
-      indices.forEach((index, i) => softmaxStep(outer, index, i));
+          const blockBest = logits.map((l) => l.score).reduce((a, b) => code(`max(${a.text}, ${b.text})`, 'f32'));
+          const widest = foldLanes(
+            block,
+            { ...foldMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` },
+            block.let('most', blockBest),
+            lanes,
+          );
+          const next = block.let('next', wgsl`max(${best}, ${widest})`);
+          const decay = block.let('decay', code(`exp(${best.text} - ${next.text})`, 'f32'));
+          block.assign(best.text, next);
+          for (const { score, present } of logits)
+            block.assign(score.text, code(`select(0.0f, exp(${score.text} - ${next.text}), ${present})`, 'f32'));
+          block.assign(
+            sumSoFar.text,
+            code(`fma(${sumSoFar.text}, ${decay.text}, ${logits.map((l) => l.score.text).join(' + ')})`, 'f32'),
+          );
+          for (const o of outputs) block.assign(o.text, wgsl`(${o} * ${splat(decay, widthType)})`);
+        }
 
-      function softmaxStep(block: Block, index: ReadonlyMap<string, Index>, i: number): void {
-        const row = scores[i] ?? [];
-        const [best, sumSoFar, outputs] = [top[i], total[i], result[i]];
-        if (best === undefined || sumSoFar === undefined || outputs === undefined) return;
-        const logits = row.map((score, c) => {
-          const present = `${indexText(add(t0, constantIndex(c * lanes), lane))} < ${indexText(keyCount)}`;
-          lowering.held.set(attention.scores, () => score);
-          const value = withoutMemory(block, frame, attention.logits, new Map([...index, [keyName, keyOf(c)]]));
-          block.assign(score.text, code(`select(${lowest.text}, ${value.text}, ${present})`, 'f32', value.needs));
-          return { score, present };
-        });
-        const blockBest = logits.map((l) => l.score).reduce((a, b) => code(`max(${a.text}, ${b.text})`, 'f32'));
-        const widest = foldLanes(block, { ...foldMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` }, block.let('most', blockBest), lanes);
-        const next = block.let('next', wgsl`max(${best}, ${widest})`);
-        const decay = block.let('decay', code(`exp(${best.text} - ${next.text})`, 'f32'));
-        block.assign(best.text, next);
-        for (const { score, present } of logits) block.assign(score.text, code(`select(0.0f, exp(${score.text} - ${next.text}), ${present})`, 'f32'));
-        block.assign(sumSoFar.text, code(`fma(${sumSoFar.text}, ${decay.text}, ${logits.map((l) => l.score.text).join(' + ')})`, 'f32'));
-        for (const o of outputs) block.assign(o.text, wgsl`(${o} * ${splat(decay, widthType)})`);
-      }
+        for (let c = 0; c < blocks; c++) {
+          const left = outer.let(
+            'steps',
+            code(`u32(clamp(i32(${end}) - i32(${indexText(t0)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'),
+          );
+          outer.loop(
+            'kk',
+            constantIndex(lanes),
+            (inside, kk) => {
+              const at = clamp(add(t0, constantIndex(c * lanes), kk), keyCount);
+              const values = Array.from({ length: widthSteps }, (_, j) =>
+                splat(
+                  lowering.value(
+                    inside,
+                    attention.value,
+                    new Map([...batch, [keyAxis.name, at], [widthAxis.name, part(j, lane, ow, wide)]]),
+                    ow,
+                  ),
+                  widthType,
+                ),
+              );
+              result.forEach((row, i) => {
+                const score = scores[i]?.[c];
+                if (score === undefined) return;
+                const weight = splat(
+                  inside.let('p', code(`subgroupShuffle(${score.text}, ${indexText(kk)})`, 'f32')),
+                  widthType,
+                );
+                row.forEach((o, j) => inside.assign(o.text, wgsl`fma(${weight}, ${values[j] ?? o}, ${o})`));
+              });
+            },
+            { endText: left.text },
+          );
+        }
+      },
+      { step: lanes * blocks, endText: end },
+    );
 
-      for (let c = 0; c < blocks; c++) {
-        const left = outer.let('steps', code(`u32(clamp(i32(${end}) - i32(${indexText(t0)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'));
-        outer.loop('kk', constantIndex(lanes), (inside, kk) => {
-          const at = clamp(add(t0, constantIndex(c * lanes), kk), keyCount);
-          const values = Array.from({ length: widthSteps }, (_, j) => splat(lowering.value(inside, attention.value, new Map([...batch, [keyAxis.name, at], [widthAxis.name, part(j, lane, ow, wide)]]), ow), widthType));
-          result.forEach((row, i) => {
-            const score = scores[i]?.[c];
-            if (score === undefined) return;
-            const weight = splat(inside.let('p', code(`subgroupShuffle(${score.text}, ${indexText(kk)})`, 'f32')), widthType);
-            row.forEach((o, j) => inside.assign(o.text, wgsl`fma(${weight}, ${values[j] ?? o}, ${o})`));
-          });
-        }, { endText: left.text });
-      }
-    }, { step: lanes * blocks, endText: end });
-
-    const inverse = total.map((t) => body.let('inverse', code(`1.0f / ${foldLanes(body, sumOp, t, lanes).text}`, 'f32')));
-    writeRows(frame, body, group, chain, context, { firstRow, tile, widthSteps, ow, widthType, m, wide, lanes, batch, result, inverse, lane });
+    const inverse = total.map((t) =>
+      body.let('inverse', code(`1.0f / ${foldLanes(body, sumOp, t, lanes).text}`, 'f32')),
+    );
+    writeRows(frame, body, group, chain, context, {
+      firstRow,
+      tile,
+      widthSteps,
+      ow,
+      widthType,
+      m,
+      wide,
+      lanes,
+      batch,
+      result,
+      inverse,
+      lane,
+    });
   });
   return frame.finish(`attention, ${tile} rows by shuffles`, lanes, grid, { subgroups: true });
 }
@@ -170,7 +297,16 @@ function farthest(body: Block, rows: readonly Axis[], axis: Axis, first: Index, 
   const own = remainder(divide(last, inner), size);
   const [from, to] = [divide(first, run), divide(last, run)];
   if (from.key === to.key) return own;
-  return indexVariable(body.let('farthest', code(`select(${indexText(add(size, constantIndex(-1)))}, ${indexText(own)}, ${indexText(from)} == ${indexText(to)})`, 'u32')).text, size);
+  return indexVariable(
+    body.let(
+      'farthest',
+      code(
+        `select(${indexText(add(size, constantIndex(-1)))}, ${indexText(own)}, ${indexText(from)} == ${indexText(to)})`,
+        'u32',
+      ),
+    ).text,
+    size,
+  );
 }
 
 interface Rows {
@@ -189,31 +325,80 @@ interface Rows {
 }
 
 /** The epilogue as loops over private arrays: unrolled, the driver would compile it for seconds. */
-function writeRows(frame: Frame, body: Block, group: AttentionGroup, chain: readonly Node[], context: Context, r: Rows): void {
+function writeRows(
+  frame: Frame,
+  body: Block,
+  group: AttentionGroup,
+  chain: readonly Node[],
+  context: Context,
+  r: Rows,
+): void {
   const { attention } = group;
   const { lowering } = frame;
   const zero = frame.zero(body).text;
   const [widthAxis] = attention.width;
   const kept = body.array('rows', r.widthType, r.tile * r.widthSteps);
-  r.result.forEach((row, i) => row.forEach((o, j) => body.assign(`${kept}[${i * r.widthSteps + j}]`, wgsl`(${o} * ${splat(r.inverse[i] ?? literal(1, 'f32'), r.widthType)})`)));
-  const rowsLeft = body.let('rows_left', code(`min(${r.tile}u, ${indexText(r.m)} - ${indexText(r.firstRow)}) + ${zero}`, 'u32'));
+  r.result.forEach((row, i) =>
+    row.forEach((o, j) =>
+      body.assign(
+        `${kept}[${i * r.widthSteps + j}]`,
+        wgsl`(${o} * ${splat(r.inverse[i] ?? literal(1, 'f32'), r.widthType)})`,
+      ),
+    ),
+  );
+  const rowsLeft = body.let(
+    'rows_left',
+    code(`min(${r.tile}u, ${indexText(r.m)} - ${indexText(r.firstRow)}) + ${zero}`, 'u32'),
+  );
   const units = divide(r.wide, constantIndex(r.ow));
-  const stepsLeft = body.let('steps_left', code(`min(${r.widthSteps}u, (${indexText(units)} + ${r.lanes - 1}u) / ${r.lanes}u) + ${zero}`, 'u32'));
-  body.loop('i', constantIndex(r.tile), (outer, i) => {
-    const row = indexVariable(outer.let('row', code(`${indexText(r.firstRow)} + ${indexText(i)}`, 'u32')).text, r.m);
-    outer.loop('j', constantIndex(r.widthSteps), (inside, j) => {
-      const unit = indexVariable(inside.let('unit', code(indexText(add(scale(j, r.lanes), r.lane)), 'u32')).text, units);
-      const full = units.terms.length === 0 && units.constant % r.lanes === 0;
-      inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
-        const value = store.let('value', code(`${kept}[${indexText(add(scale(i, r.widthSteps), j))}]`, r.widthType));
-        const column = r.ow === 4 ? add(scale(unit, 4), quad) : unit;
-        const index = new Map([...r.batch, ...takeApart(row, attention.rows), ...(widthAxis === undefined ? [] : [[widthAxis.name, column] as const])]);
-        lowering.held.set(attention.product, (_b, at, width) => (width === r.ow ? value : component(value, at.get(widthAxis?.name ?? '') ?? constantIndex(0))));
-        const rootIndex = throughChain(chain, index);
-        for (const root of group.roots) lowering.store(store, context.target(root), rootIndex, lowering.value(store, root, rootIndex, r.ow), r.ow);
-      });
-    }, { endText: stepsLeft.text });
-  }, { endText: rowsLeft.text });
+  const stepsLeft = body.let(
+    'steps_left',
+    code(`min(${r.widthSteps}u, (${indexText(units)} + ${r.lanes - 1}u) / ${r.lanes}u) + ${zero}`, 'u32'),
+  );
+  body.loop(
+    'i',
+    constantIndex(r.tile),
+    (outer, i) => {
+      const row = indexVariable(outer.let('row', code(`${indexText(r.firstRow)} + ${indexText(i)}`, 'u32')).text, r.m);
+      outer.loop(
+        'j',
+        constantIndex(r.widthSteps),
+        (inside, j) => {
+          const unit = indexVariable(
+            inside.let('unit', code(indexText(add(scale(j, r.lanes), r.lane)), 'u32')).text,
+            units,
+          );
+          const full = units.terms.length === 0 && units.constant % r.lanes === 0;
+          inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
+            const value = store.let(
+              'value',
+              code(`${kept}[${indexText(add(scale(i, r.widthSteps), j))}]`, r.widthType),
+            );
+            const column = r.ow === 4 ? add(scale(unit, 4), quad) : unit;
+            const index = new Map([
+              ...r.batch,
+              ...takeApart(row, attention.rows),
+              ...(widthAxis === undefined ? [] : [[widthAxis.name, column] as const]),
+            ]);
+            lowering.held.set(attention.product, (_b, at, width) =>
+              width === r.ow ? value : component(value, at.get(widthAxis?.name ?? '') ?? constantIndex(0)),
+            );
+            const rootIndex = throughChain(chain, index);
+            for (const root of group.roots)
+              lowering.store(
+                store,
+                context.target(root),
+                rootIndex,
+                lowering.value(store, root, rootIndex, r.ow),
+                r.ow,
+              );
+          });
+        },
+        { endText: stepsLeft.text },
+      );
+    },
+    { endText: rowsLeft.text },
+  );
 }
 
 /** The logits of one score; computed in a block of its own, because the score is a variable that changes. */

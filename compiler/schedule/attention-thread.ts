@@ -20,7 +20,9 @@ export function scheduleAttentionThread(group: Extract<Group, { template: 'atten
     const result = body.array('result', row.widthType, row.widthUnits.most);
     row.loadQuery(body, index, query);
     const { total } = row.stream(body, index, query, result);
-    body.loop('d', row.widthUnits, (inside, d) => row.store(inside, index, d, code(`${result}[${indexText(d)}] / ${total.text}`, row.widthType)));
+    body.loop('d', row.widthUnits, (inside, d) =>
+      row.store(inside, index, d, code(`${result}[${indexText(d)}] / ${total.text}`, row.widthType)),
+    );
   });
   return frame.finish('attention, one row a thread', threads, grid);
 }

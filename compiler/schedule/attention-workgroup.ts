@@ -41,7 +41,10 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
     body.barrier();
     const sum = fold(body, totals, 'f32', (x, y) => `${x} + ${y}`);
     body.loop('d', widthUnits, (each, d) => {
-      each.assign(own(outs).text, wgsl`(${code(`${result}[${indexText(d)}]`, widthType)} * ${splat(share, widthType)})`);
+      each.assign(
+        own(outs).text,
+        wgsl`(${code(`${result}[${indexText(d)}]`, widthType)} * ${splat(share, widthType)})`,
+      );
       each.barrier();
       const merged = fold(each, outs, widthType, (x, y) => `${x} + ${y}`);
       each.when('t == 0u', (store) => row.store(store, index, d, code(`${merged} / ${sum}`, widthType)));
@@ -52,9 +55,16 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
 }
 
 /** Folds workgroup memory to its first element by a tree and reads it. */
-function fold(body: Frame['body'], memory: string, type: Code['type'], combine: (x: string, y: string) => string): string {
+function fold(
+  body: Frame['body'],
+  memory: string,
+  type: Code['type'],
+  combine: (x: string, y: string) => string,
+): string {
   for (let half = threads / 2; half >= 1; half /= 2) {
-    body.when(`t < ${half}u`, (inside) => inside.assign(`${memory}[t]`, code(combine(`${memory}[t]`, `${memory}[t + ${half}u]`), type)));
+    body.when(`t < ${half}u`, (inside) =>
+      inside.assign(`${memory}[t]`, code(combine(`${memory}[t]`, `${memory}[t + ${half}u]`), type)),
+    );
     body.barrier();
   }
   return body.let('folded', code(`${memory}[0]`, type)).text;

@@ -36,20 +36,36 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const partial = frame.share('partial', type, rows * threads);
   const acc = Array.from({ length: rows }, () => body.var('c', splat(literal(0, 'f32'), type)));
 
-  body.loop('kk', k, (inside, kk) => {
-    const weights = splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), inRange(columnOf(unit), n, width), kk), width), type);
-    acc.forEach((c, i) => {
-      const row = clamp(add(firstRow, constantIndex(i)), m);
-      const factor = splat(lowering.value(inside, a, indexOf(product, batch, row, undefined, kk), 1), type);
-      inside.assign(c.text, wgsl`fma(${factor}, ${weights}, ${c})`);
-    });
-  }, { from: part, step: parts });
+  body.loop(
+    'kk',
+    k,
+    (inside, kk) => {
+      const weights = splat(
+        lowering.value(
+          inside,
+          b,
+          indexOf(product, batch, constantIndex(0), inRange(columnOf(unit), n, width), kk),
+          width,
+        ),
+        type,
+      );
+      acc.forEach((c, i) => {
+        const row = clamp(add(firstRow, constantIndex(i)), m);
+        const factor = splat(lowering.value(inside, a, indexOf(product, batch, row, undefined, kk), 1), type);
+        inside.assign(c.text, wgsl`fma(${factor}, ${weights}, ${c})`);
+      });
+    },
+    { from: part, step: parts },
+  );
 
-  const at = (i: number, beyond = 0) => `${partial}[${indexText(add(constantIndex(i * threads + beyond * across), thread))}]`;
+  const at = (i: number, beyond = 0) =>
+    `${partial}[${indexText(add(constantIndex(i * threads + beyond * across), thread))}]`;
   acc.forEach((c, i) => body.assign(at(i), c));
   body.barrier();
   for (let half = parts / 2; half >= 1; half /= 2) {
-    body.when(`${indexText(part)} < ${half}u`, (inside) => acc.forEach((_, i) => inside.assign(at(i), code(`${at(i)} + ${at(i, half)}`, type))));
+    body.when(`${indexText(part)} < ${half}u`, (inside) =>
+      acc.forEach((_, i) => inside.assign(at(i), code(`${at(i)} + ${at(i, half)}`, type))),
+    );
     body.barrier();
   }
   body.when(`${indexText(part)} == 0u && ${indexText(unit)} < ${indexText(units)}`, (inside) => {
@@ -58,7 +74,15 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
       const row = inside.let('row', code(indexText(add(firstRow, constantIndex(i))), 'u32'));
       inside.when(rows === 1 ? 'true' : `${row.text} < ${indexText(m)}`, (store) => {
         const value = store.let('sum', code(at(i), type));
-        storeResult(frame, store, group, product, indexOf(product, batch, indexVariable(row.text, m), columnOf(own), undefined), value, context);
+        storeResult(
+          frame,
+          store,
+          group,
+          product,
+          indexOf(product, batch, indexVariable(row.text, m), columnOf(own), undefined),
+          value,
+          context,
+        );
       });
     });
   });

@@ -48,42 +48,96 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
   const safeColumn = (v: number): Index => inRange(column(v), n, width);
   const type = typeOf('f32', width);
   const zero = frame.zero(body);
-  const acc = Array.from({ length: tile.rows }, () => Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))));
+  const acc = Array.from({ length: tile.rows }, () =>
+    Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))),
+  );
 
-  body.loop('k0', k, (outer, k0) => {
-    const mine = clamp(add(k0, lane), k);
-    const loads = acc.map((_, i) => lowering.value(outer, a, indexOf(product, batch, clamp(add(r0, constantIndex(i)), m), undefined, mine), 1));
-    // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
-    const steps = outer.let('steps', code(`min(${lanes}u, ${indexText(k)} - ${indexText(k0)}) + ${zero.text}`, 'u32'));
-    outer.loop('kk', constantIndex(lanes), (inside, kk) => {
-      const at = clamp(add(k0, kk), k);
-      const columns = acc[0]?.map((_, v) => splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), safeColumn(v), at), width), type)) ?? [];
-      acc.forEach((row, i) => {
-        const own = loads[i];
-        if (own === undefined) return;
-        const shared = splat(inside.let('s', code(`subgroupShuffle(${own.text}, ${indexText(kk)})`, 'f32', own.needs)), type);
-        row.forEach((c, v) => inside.assign(c.text, wgsl`fma(${shared}, ${columns[v] ?? c}, ${c})`));
-      });
-    }, { endText: steps.text });
-  }, { step: lanes });
+  body.loop(
+    'k0',
+    k,
+    (outer, k0) => {
+      const mine = clamp(add(k0, lane), k);
+      const loads = acc.map((_, i) =>
+        lowering.value(outer, a, indexOf(product, batch, clamp(add(r0, constantIndex(i)), m), undefined, mine), 1),
+      );
+      // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
+      const steps = outer.let(
+        'steps',
+        code(`min(${lanes}u, ${indexText(k)} - ${indexText(k0)}) + ${zero.text}`, 'u32'),
+      );
+      outer.loop(
+        'kk',
+        constantIndex(lanes),
+        (inside, kk) => {
+          const at = clamp(add(k0, kk), k);
+          const columns =
+            acc[0]?.map((_, v) =>
+              splat(
+                lowering.value(inside, b, indexOf(product, batch, constantIndex(0), safeColumn(v), at), width),
+                type,
+              ),
+            ) ?? [];
+          acc.forEach((row, i) => {
+            const own = loads[i];
+            if (own === undefined) return;
+            const shared = splat(
+              inside.let('s', code(`subgroupShuffle(${own.text}, ${indexText(kk)})`, 'f32', own.needs)),
+              type,
+            );
+            row.forEach((c, v) => inside.assign(c.text, wgsl`fma(${shared}, ${columns[v] ?? c}, ${c})`));
+          });
+        },
+        { endText: steps.text },
+      );
+    },
+    { step: lanes },
+  );
 
   // The epilogue as a loop over a private array: unrolled, it would compile ten times as long.
   const kept = body.array('tile', type, tile.rows * tile.vectors);
   acc.forEach((row, i) => row.forEach((c, v) => body.assign(`${kept}[${i * tile.vectors + v}]`, c)));
-  const rowsLeft = body.let('rows', code(`min(${tile.rows}u, ${indexText(m)} - ${firstRow.text}) + ${zero.text}`, 'u32'));
-  const vectorsLeft = body.let('vectors', code(`min(${tile.vectors}u, (${indexText(n)} - wg.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${zero.text}`, 'u32'));
-  body.loop('i', constantIndex(tile.rows), (outer, i) => {
-    const row = indexVariable(outer.let('row', code(`${firstRow.text} + ${indexText(i)}`, 'u32')).text, m);
-    outer.loop('v', constantIndex(tile.vectors), (inside, v) => {
-      const units = divide(n, constantIndex(width));
-      const unit = indexVariable(inside.let('unit', code(indexText(add(scale(indexVariable('wg.y', columnTiles), lanes * tile.vectors), scale(v, lanes), lane)), 'u32')).text, units);
-      const full = n.terms.length === 0 && n.constant % columnsPerTile === 0;
-      inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
-        const value = code(`${kept}[${indexText(add(scale(i, tile.vectors), v))}]`, type);
-        const index = indexOf(product, batch, row, width === 4 ? add(scale(unit, 4), quad) : unit, undefined);
-        storeResult(frame, store, group, product, index, store.let('sum', value), context);
-      });
-    }, { endText: vectorsLeft.text });
-  }, { endText: rowsLeft.text });
+  const rowsLeft = body.let(
+    'rows',
+    code(`min(${tile.rows}u, ${indexText(m)} - ${firstRow.text}) + ${zero.text}`, 'u32'),
+  );
+  const vectorsLeft = body.let(
+    'vectors',
+    code(
+      `min(${tile.vectors}u, (${indexText(n)} - wg.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${zero.text}`,
+      'u32',
+    ),
+  );
+  body.loop(
+    'i',
+    constantIndex(tile.rows),
+    (outer, i) => {
+      const row = indexVariable(outer.let('row', code(`${firstRow.text} + ${indexText(i)}`, 'u32')).text, m);
+      outer.loop(
+        'v',
+        constantIndex(tile.vectors),
+        (inside, v) => {
+          const units = divide(n, constantIndex(width));
+          const unit = indexVariable(
+            inside.let(
+              'unit',
+              code(
+                indexText(add(scale(indexVariable('wg.y', columnTiles), lanes * tile.vectors), scale(v, lanes), lane)),
+                'u32',
+              ),
+            ).text,
+            units,
+          );
+          const full = n.terms.length === 0 && n.constant % columnsPerTile === 0;
+          inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
+            const value = code(`${kept}[${indexText(add(scale(i, tile.vectors), v))}]`, type);
+            const index = indexOf(product, batch, row, width === 4 ? add(scale(unit, 4), quad) : unit, undefined);
+            storeResult(frame, store, group, product, index, store.let('sum', value), context);
+          });
+        },
+        { endText: vectorsLeft.text },
+      );
+    },
+    { endText: rowsLeft.text },
+  );
   return frame.finish(`contraction ${tile.rows}×${columnsPerTile} by shuffles`, lanes, grid, { subgroups: true });
 }

@@ -49,49 +49,128 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
   const firstRow = scale(indexVariable('wg.x', rowTiles), tileRows);
   const firstUnit = scale(indexVariable('wg.y', columnTiles), units);
   const columnOf = (unit: Index): Index => (width === 4 ? add(scale(unit, 4), quad) : unit);
-  const acc = Array.from({ length: tile.rows }, () => Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))));
+  const acc = Array.from({ length: tile.rows }, () =>
+    Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))),
+  );
 
-  body.loop('k0', k, (outer, k0) => {
-    outer.loop('e', constantIndex(tile.depth * (tileRows / 4)), (inside, e) => {
-      const kk = remainder(e, constantIndex(tile.depth));
-      const group4 = divide(e, constantIndex(tile.depth));
-      const at = clamp(add(k0, kk), k);
-      const four = [0, 1, 2, 3].map((j) => lowering.value(inside, a, indexOf(product, batch, clamp(add(firstRow, scale(group4, 4), constantIndex(j)), m), undefined, at), 1));
-      const value = code(`vec4f(${four.map((x) => x.text).join(', ')})`, 'vec4f', four.flatMap((x) => x.needs));
-      // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.
-      const inside4 = code(`select(vec4f(0.0f), ${value.text}, ${indexText(add(k0, kk))} < ${indexText(k)})`, 'vec4f', value.needs);
-      inside.assign(`${stagedA}[${indexText(add(scale(kk, tileRows / 4), group4))}]`, inside4);
-    }, { from: thread, step: threads });
-    outer.loop('e', constantIndex(tile.depth * units), (inside, e) => {
-      const kk = divide(e, constantIndex(units));
-      const unit = remainder(e, constantIndex(units));
-      const value = splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), inRange(columnOf(add(firstUnit, unit)), n, width), clamp(add(k0, kk), k)), width), type);
-      const zero = splat(literal(0, 'f32'), type);
-      inside.assign(`${stagedB}[${indexText(e)}]`, code(`select(${zero.text}, ${value.text}, ${indexText(add(k0, kk))} < ${indexText(k)})`, type, value.needs));
-    }, { from: thread, step: threads });
-    outer.barrier();
-    outer.loop('kk', constantIndex(tile.depth), (inside, kk) => {
-      const rows = Array.from({ length: tile.rows / 4 }, (_, i) => inside.let('a', code(`${stagedA}[${indexText(add(scale(kk, tileRows / 4), scale(ty, tile.rows / 4), constantIndex(i)))}]`, 'vec4f')));
-      const columns = Array.from({ length: tile.vectors }, (_, v) => inside.let('b', code(`${stagedB}[${indexText(add(scale(kk, units), constantIndex(v * across), tx))}]`, type)));
-      acc.forEach((row, i) => row.forEach((c, v) => {
-        const factor = splat(code(`${rows[i >> 2]?.text ?? ''}.${'xyzw'[i & 3] ?? 'x'}`, 'f32'), type);
-        inside.assign(c.text, wgsl`fma(${factor}, ${columns[v] ?? c}, ${c})`);
-      }));
-    });
-    outer.barrier();
-  }, { step: tile.depth });
+  body.loop(
+    'k0',
+    k,
+    (outer, k0) => {
+      outer.loop(
+        'e',
+        constantIndex(tile.depth * (tileRows / 4)),
+        (inside, e) => {
+          const kk = remainder(e, constantIndex(tile.depth));
+          const group4 = divide(e, constantIndex(tile.depth));
+          const at = clamp(add(k0, kk), k);
+          const four = [0, 1, 2, 3].map((j) =>
+            lowering.value(
+              inside,
+              a,
+              indexOf(product, batch, clamp(add(firstRow, scale(group4, 4), constantIndex(j)), m), undefined, at),
+              1,
+            ),
+          );
+          const value = code(
+            `vec4f(${four.map((x) => x.text).join(', ')})`,
+            'vec4f',
+            four.flatMap((x) => x.needs),
+          );
+          // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.
+          const inside4 = code(
+            `select(vec4f(0.0f), ${value.text}, ${indexText(add(k0, kk))} < ${indexText(k)})`,
+            'vec4f',
+            value.needs,
+          );
+          inside.assign(`${stagedA}[${indexText(add(scale(kk, tileRows / 4), group4))}]`, inside4);
+        },
+        { from: thread, step: threads },
+      );
+      outer.loop(
+        'e',
+        constantIndex(tile.depth * units),
+        (inside, e) => {
+          const kk = divide(e, constantIndex(units));
+          const unit = remainder(e, constantIndex(units));
+          const value = splat(
+            lowering.value(
+              inside,
+              b,
+              indexOf(
+                product,
+                batch,
+                constantIndex(0),
+                inRange(columnOf(add(firstUnit, unit)), n, width),
+                clamp(add(k0, kk), k),
+              ),
+              width,
+            ),
+            type,
+          );
+          const zero = splat(literal(0, 'f32'), type);
+          inside.assign(
+            `${stagedB}[${indexText(e)}]`,
+            code(`select(${zero.text}, ${value.text}, ${indexText(add(k0, kk))} < ${indexText(k)})`, type, value.needs),
+          );
+        },
+        { from: thread, step: threads },
+      );
+      outer.barrier();
+      outer.loop('kk', constantIndex(tile.depth), (inside, kk) => {
+        const rows = Array.from({ length: tile.rows / 4 }, (_, i) =>
+          inside.let(
+            'a',
+            code(
+              `${stagedA}[${indexText(add(scale(kk, tileRows / 4), scale(ty, tile.rows / 4), constantIndex(i)))}]`,
+              'vec4f',
+            ),
+          ),
+        );
+        const columns = Array.from({ length: tile.vectors }, (_, v) =>
+          inside.let('b', code(`${stagedB}[${indexText(add(scale(kk, units), constantIndex(v * across), tx))}]`, type)),
+        );
+        acc.forEach((row, i) =>
+          row.forEach((c, v) => {
+            const factor = splat(code(`${rows[i >> 2]?.text ?? ''}.${'xyzw'[i & 3] ?? 'x'}`, 'f32'), type);
+            inside.assign(c.text, wgsl`fma(${factor}, ${columns[v] ?? c}, ${c})`);
+          }),
+        );
+      });
+      outer.barrier();
+    },
+    { step: tile.depth },
+  );
 
   acc.forEach((row, i) => {
     const at = body.let('row', code(indexText(add(firstRow, scale(ty, tile.rows), constantIndex(i))), 'u32'));
-    body.when(m.terms.length === 0 && m.constant % tileRows === 0 ? 'true' : `${at.text} < ${indexText(m)}`, (guarded) => {
-      row.forEach((c, v) => {
-        const end = divide(n, constantIndex(width));
-        const unit = guarded.let('unit', code(indexText(add(firstUnit, constantIndex(v * across), tx)), 'u32'));
-        guarded.when(n.terms.length === 0 && n.constant % (units * width) === 0 ? 'true' : `${unit.text} < ${indexText(end)}`, (store) => {
-          storeResult(frame, store, group, product, indexOf(product, batch, indexVariable(at.text, m), columnOf(indexVariable(unit.text, end)), undefined), c, context);
+    body.when(
+      m.terms.length === 0 && m.constant % tileRows === 0 ? 'true' : `${at.text} < ${indexText(m)}`,
+      (guarded) => {
+        row.forEach((c, v) => {
+          const end = divide(n, constantIndex(width));
+          const unit = guarded.let('unit', code(indexText(add(firstUnit, constantIndex(v * across), tx)), 'u32'));
+          guarded.when(
+            n.terms.length === 0 && n.constant % (units * width) === 0 ? 'true' : `${unit.text} < ${indexText(end)}`,
+            (store) => {
+              storeResult(
+                frame,
+                store,
+                group,
+                product,
+                indexOf(product, batch, indexVariable(at.text, m), columnOf(indexVariable(unit.text, end)), undefined),
+                c,
+                context,
+              );
+            },
+          );
         });
-      });
-    });
+      },
+    );
   });
-  return frame.finish(`contraction ${tileRows}×${units * width} in workgroup memory`, threads, [rowTiles, columnTiles, batches]);
+  return frame.finish(`contraction ${tileRows}×${units * width} in workgroup memory`, threads, [
+    rowTiles,
+    columnTiles,
+    batches,
+  ]);
 }

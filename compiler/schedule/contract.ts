@@ -37,12 +37,20 @@ export function productOf(contract: Node): Product {
   const [a, b] = swap ? [second, first] : [first, second];
   const { batch, rows, columns } = swap ? { ...forward, rows: forward.columns, columns: forward.rows } : forward;
   // The summed axes in the order of the row operand, so that its loads run along memory.
-  const sum = a.type.axes.filter((x) => forward.sum.some((s) => s.name === x.name)).map((x) => axisOf(forward.sum, x.name) ?? x);
+  const sum = a.type.axes
+    .filter((x) => forward.sum.some((s) => s.name === x.name))
+    .map((x) => axisOf(forward.sum, x.name) ?? x);
   const width: Width = isQuartered(columns.at(-1)) ? 4 : 1;
   return { node: contract, a, b, batch, rows, columns, sum, m: count(rows), n: count(columns), k: count(sum), width };
 }
 
-export function indexOf(product: Product, batch: IndexMap, m: Index, n: Index | undefined, k: Index | undefined): IndexMap {
+export function indexOf(
+  product: Product,
+  batch: IndexMap,
+  m: Index,
+  n: Index | undefined,
+  k: Index | undefined,
+): IndexMap {
   return new Map([
     ...batch,
     ...takeApart(m, product.rows),
@@ -52,11 +60,28 @@ export function indexOf(product: Product, batch: IndexMap, m: Index, n: Index | 
 }
 
 /** Writes one element (or one vector) of the result: the accumulator through the maps that follow the contraction. */
-export function storeResult(frame: Frame, body: Block, group: Extract<Group, { template: 'contract' }>, product: Product, index: IndexMap, acc: Code, context: Context): void {
+export function storeResult(
+  frame: Frame,
+  body: Block,
+  group: Extract<Group, { template: 'contract' }>,
+  product: Product,
+  index: IndexMap,
+  acc: Code,
+  context: Context,
+): void {
   const lastColumn = product.columns.at(-1)?.name ?? '';
-  frame.lowering.held.set(product.node, (_block, at, width) => (width === product.width ? acc : component(acc, at.get(lastColumn) ?? constantIndex(0))));
+  frame.lowering.held.set(product.node, (_block, at, width) =>
+    width === product.width ? acc : component(acc, at.get(lastColumn) ?? constantIndex(0)),
+  );
   const rootIndex = throughChain(group.chain, index);
-  for (const root of group.roots) frame.lowering.store(body, context.target(root), rootIndex, frame.lowering.value(body, root, rootIndex, product.width), product.width);
+  for (const root of group.roots)
+    frame.lowering.store(
+      body,
+      context.target(root),
+      rootIndex,
+      frame.lowering.value(body, root, rootIndex, product.width),
+      product.width,
+    );
 }
 
 /** A column index brought into range; vectors stay whole. */

@@ -4,7 +4,16 @@ import type { Node } from '../../dsl/graph.ts';
 import type { FoldOp } from '../../dsl/op.ts';
 import { code, isVector, scalarType, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../group.ts';
-import { atomIndex, constantIndex, divide, indexMath, multiply, remainder, sizeIndex, type Index } from '../index-math.ts';
+import {
+  atomIndex,
+  constantIndex,
+  divide,
+  indexMath,
+  multiply,
+  remainder,
+  sizeIndex,
+  type Index,
+} from '../index-math.ts';
 import { indexText } from '../index-text.ts';
 import { Block, ceilDivide, loopVariable, Names, type Kernel, type Shared } from '../kernel.ts';
 import { Lowering } from '../lower.ts';
@@ -42,8 +51,22 @@ export class Frame {
     return body.let('zero', code('nw.y / (nw.y + 1u)', 'u32'), 'zero');
   }
 
-  finish(template: string, threads: number, grid: Kernel['grid'], options: { readonly subgroups?: boolean } = {}): Kernel {
-    return { template, threads, grid, slots: this.lowering.slots, shared: this.shared, body: this.body.stmts, subgroups: options.subgroups ?? false, accesses: this.lowering.accesses };
+  finish(
+    template: string,
+    threads: number,
+    grid: Kernel['grid'],
+    options: { readonly subgroups?: boolean } = {},
+  ): Kernel {
+    return {
+      template,
+      threads,
+      grid,
+      slots: this.lowering.slots,
+      shared: this.shared,
+      body: this.body.stmts,
+      subgroups: options.subgroups ?? false,
+      accesses: this.lowering.accesses,
+    };
   }
 }
 
@@ -69,25 +92,41 @@ export function indexVariable(name: string, end: Index): Index {
 }
 
 /** Workgroups for `n` items along x, folded over y where one dimension, `widest` at most, is too short; `item` counts through both. */
-export function lineGrid(n: Index, widest: number): { readonly grid: readonly [Index, Index, Index]; readonly item: string; readonly exact: boolean } {
+export function lineGrid(
+  n: Index,
+  widest: number,
+): { readonly grid: readonly [Index, Index, Index]; readonly item: string; readonly exact: boolean } {
   const one = constantIndex(1);
   if (n.most <= widest) return { grid: [n, one, one], item: 'wg.x', exact: true };
   if (n.terms.length === 0) {
     const y = Math.ceil(n.constant / widest);
     const x = Math.ceil(n.constant / y);
-    return { grid: [constantIndex(x), constantIndex(y), one], item: '(wg.y * nw.x + wg.x)', exact: x * y === n.constant };
+    return {
+      grid: [constantIndex(x), constantIndex(y), one],
+      item: '(wg.y * nw.x + wg.x)',
+      exact: x * y === n.constant,
+    };
   }
   const x = Math.ceil(widest / 2);
   return { grid: [constantIndex(x), ceilDivide(n, x), one], item: '(wg.y * nw.x + wg.x)', exact: false };
 }
 
 /** One thread per item: the flat index and, where the last workgroup is not full, the test that guards it. */
-export function threadItems(body: Block, items: Index, threads: number, widest: number): { readonly grid: Kernel['grid']; readonly item: Index; readonly test: string } {
+export function threadItems(
+  body: Block,
+  items: Index,
+  threads: number,
+  widest: number,
+): { readonly grid: Kernel['grid']; readonly item: Index; readonly test: string } {
   const groups = ceilDivide(items, threads);
   const line = lineGrid(groups, widest);
   const flat = body.let('item', code(`${line.item} * ${threads}u + t`, 'u32'));
   const full = items.terms.length === 0 && items.constant % threads === 0 && line.exact;
-  return { grid: line.grid, item: indexVariable(flat.text, items), test: full ? 'true' : `${flat.text} < ${indexText(items)}` };
+  return {
+    grid: line.grid,
+    item: indexVariable(flat.text, items),
+    test: full ? 'true' : `${flat.text} < ${indexText(items)}`,
+  };
 }
 
 /** The vector axis: its index runs over quarters, `quad` within. */
@@ -130,4 +169,3 @@ export function foldLanes(body: Block, op: FoldOp, acc: Code, lanes: number): Co
   }
   return result;
 }
-

@@ -37,18 +37,50 @@ const shortFold = 16;
 
 export const templates: Templates = {
   attention: [
-    { name: 'attention by shuffles', needsShuffles: true, when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleAttentionSubgroup },
-    { name: 'attention by workgroups', when: 'few rows to fill the device with, many keys to each', fits: (group) => isDecode(group), schedule: scheduleAttentionWorkgroup },
+    {
+      name: 'attention by shuffles',
+      needsShuffles: true,
+      when: 'loads cost more than arithmetic',
+      fits: (_, profile) => byShuffles(profile),
+      schedule: scheduleAttentionSubgroup,
+    },
+    {
+      name: 'attention by workgroups',
+      when: 'few rows to fill the device with, many keys to each',
+      fits: (group) => isDecode(group),
+      schedule: scheduleAttentionWorkgroup,
+    },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],
   contract: [
-    { name: 'serial contraction', when: 'no tile to speak of: few rows and columns to a batch, or a short sum', fits: (group, profile) => isThin(group, profile), schedule: scheduleSerialContract },
-    { name: 'contraction by shuffles', needsShuffles: true, when: 'loads cost more than arithmetic', fits: (_, profile) => byShuffles(profile), schedule: scheduleContractSubgroup },
-    { name: 'contraction of few rows', when: 'the weights are read once, and that is all', fits: (group) => productOf(group.contract).m.most <= mostRows && productOf(group.contract).n.most >= 16, schedule: scheduleContractFewRows },
+    {
+      name: 'serial contraction',
+      when: 'no tile to speak of: few rows and columns to a batch, or a short sum',
+      fits: (group, profile) => isThin(group, profile),
+      schedule: scheduleSerialContract,
+    },
+    {
+      name: 'contraction by shuffles',
+      needsShuffles: true,
+      when: 'loads cost more than arithmetic',
+      fits: (_, profile) => byShuffles(profile),
+      schedule: scheduleContractSubgroup,
+    },
+    {
+      name: 'contraction of few rows',
+      when: 'the weights are read once, and that is all',
+      fits: (group) => productOf(group.contract).m.most <= mostRows && productOf(group.contract).n.most >= 16,
+      schedule: scheduleContractFewRows,
+    },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
   ],
   rows: [
-    { name: 'serial rows', when: 'short folds, or the contiguous axis is not folded', fits: isShortOrStrided, schedule: scheduleSerialRows },
+    {
+      name: 'serial rows',
+      when: 'short folds, or the contiguous axis is not folded',
+      fits: isShortOrStrided,
+      schedule: scheduleSerialRows,
+    },
     { name: 'rows', when: 'otherwise', fits: () => true, schedule: scheduleRows },
   ],
   map: [{ name: 'map', when: 'always', fits: () => true, schedule: scheduleMap }],
@@ -85,16 +117,25 @@ export function isTiled(contract: Node, profile: DeviceProfile): boolean {
 
 export function schedule(group: Group, context: Context): { readonly kernel: Kernel; readonly template: string } {
   switch (group.template) {
-    case 'attention': return pick(templates.attention, group, context);
-    case 'contract': return pick(templates.contract, group, context);
-    case 'rows': return pick(templates.rows, group, context);
-    case 'map': return pick(templates.map, group, context);
-    default: return group satisfies never;
+    case 'attention':
+      return pick(templates.attention, group, context);
+    case 'contract':
+      return pick(templates.contract, group, context);
+    case 'rows':
+      return pick(templates.rows, group, context);
+    case 'map':
+      return pick(templates.map, group, context);
+    default:
+      return group satisfies never;
   }
 }
 
 /** The first template that fits the group and whose kernel fits the device; when none does, any whose kernel does. */
-function pick<T extends Group['template']>(rows: readonly Template<T>[], group: GroupOf<T>, context: Context): { readonly kernel: Kernel; readonly template: string } {
+function pick<T extends Group['template']>(
+  rows: readonly Template<T>[],
+  group: GroupOf<T>,
+  context: Context,
+): { readonly kernel: Kernel; readonly template: string } {
   const fitting = rows.filter((row) => row.fits(group, context.profile));
   let tight: string | undefined;
   for (const row of new Set([...fitting, ...rows])) {
@@ -105,12 +146,21 @@ function pick<T extends Group['template']>(rows: readonly Template<T>[], group: 
     tight ??= over;
   }
   const [root] = group.roots;
-  throw new OpabiniaError(`a kernel needs ${tight ?? 'a template'}`, { op: root?.op.name, path: root?.origin.path, place: root?.origin.place, advice: 'shrink the batch or the largest axis' });
+  throw new OpabiniaError(`a kernel needs ${tight ?? 'a template'}`, {
+    op: root?.op.name,
+    path: root?.origin.path,
+    place: root?.origin.place,
+    advice: 'shrink the batch or the largest axis',
+  });
 }
 
 function overLimit({ grid, threads, shared }: Kernel, profile: DeviceProfile): string | undefined {
-  if (grid.some((n) => n.most > profile.maxGrid)) return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
-  if (threads > profile.maxWorkgroupThreads) return `${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`;
+  if (grid.some((n) => n.most > profile.maxGrid))
+    return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
+  if (threads > profile.maxWorkgroupThreads)
+    return `${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`;
   const bytes = shared.reduce((sum, m) => sum + m.length * (m.type.startsWith('vec4') ? 16 : 4), 0);
-  return bytes > profile.maxWorkgroupBytes ? `${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}` : undefined;
+  return bytes > profile.maxWorkgroupBytes
+    ? `${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}`
+    : undefined;
 }

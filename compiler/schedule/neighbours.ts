@@ -18,13 +18,28 @@ export interface Neighbours {
 const most = 8;
 
 /** Along the last axis that no vector takes, where its size is a multiple of their number and a short summed axis slides along it. */
-export function findNeighbours(outer: readonly Axis[], inner: readonly Axis[], wide: boolean, operands: readonly Node[], context: Context): Neighbours | undefined {
+export function findNeighbours(
+  outer: readonly Axis[],
+  inner: readonly Axis[],
+  wide: boolean,
+  operands: readonly Node[],
+  context: Context,
+): Neighbours | undefined {
   const axis = outer.at(wide ? -2 : -1);
   const summed = inner.at(-1);
-  if (axis === undefined || typeof axis.size !== 'number' || axis.size === 0 || summed === undefined || typeof summed.size !== 'number') return undefined;
-  if (summed.size < 2 || summed.size > most || !operands.some((x) => slides(x, axis.name, summed.name, context))) return undefined;
+  if (
+    axis === undefined ||
+    typeof axis.size !== 'number' ||
+    axis.size === 0 ||
+    summed === undefined ||
+    typeof summed.size !== 'number'
+  )
+    return undefined;
+  if (summed.size < 2 || summed.size > most || !operands.some((x) => slides(x, axis.name, summed.name, context)))
+    return undefined;
   for (let length = most; length > 1; length /= 2) {
-    if (axis.size % length === 0) return { axis, length, blocks: axis.size / length, summed: { name: summed.name, length: summed.size } };
+    if (axis.size % length === 0)
+      return { axis, length, blocks: axis.size / length, summed: { name: summed.name, length: summed.size } };
   }
   return undefined;
 }
@@ -33,7 +48,8 @@ export function findNeighbours(outer: readonly Axis[], inner: readonly Axis[], w
 function slides(node: Node, along: string, summed: string, context: Context): boolean {
   const walk = (n: Node, index: IndexMap): boolean => {
     const [x] = n.inputs;
-    if (context.place(n) !== undefined || n.op.kind !== 'map' && n.op.kind !== 'view') return [...index.values()].some((i) => mentions(i, along) && mentions(i, summed));
+    if (context.place(n) !== undefined || (n.op.kind !== 'map' && n.op.kind !== 'view'))
+      return [...index.values()].some((i) => mentions(i, along) && mentions(i, summed));
     if (n.op.kind === 'map') return n.inputs.some((input) => walk(input, index));
     return x !== undefined && walk(x, n.op.source(indexMath, index, n.attrs, x.type).index);
   };

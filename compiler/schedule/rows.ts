@@ -8,7 +8,17 @@ import { add, divide, constantIndex, scale, type Index } from '../index-math.ts'
 import { indexText } from '../index-text.ts';
 import type { Block, Kernel } from '../kernel.ts';
 import { quad, typeOf, type Width } from '../lower.ts';
-import { count, foldComponents, foldLanes, Frame, indexVariable, isQuartered, lineGrid, takeApart, type Context } from './frame.ts';
+import {
+  count,
+  foldComponents,
+  foldLanes,
+  Frame,
+  indexVariable,
+  isQuartered,
+  lineGrid,
+  takeApart,
+  type Context,
+} from './frame.ts';
 import { foldLevels } from './levels.ts';
 
 export function scheduleRows(group: Extract<Group, { template: 'rows' }>, context: Context): Kernel {
@@ -25,7 +35,10 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
   const wide = isQuartered(inner.at(-1)) && x.type.axes.at(-1)?.name === inner.at(-1)?.name;
   const width: Width = wide ? 4 : 1;
   const steps = wide ? divide(length, constantIndex(4)) : length;
-  const lanes = profile.software && profile.subgroupSize !== undefined ? profile.subgroupSize : workgroupFor(steps.most, profile.maxWorkgroupThreads);
+  const lanes =
+    profile.software && profile.subgroupSize !== undefined
+      ? profile.subgroupSize
+      : workgroupFor(steps.most, profile.maxWorkgroupThreads);
   const bySubgroup = profile.software && profile.subgroupSize !== undefined;
   const rows = count(outer);
   const line = lineGrid(rows, context.profile.maxGrid);
@@ -35,17 +48,33 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
   frame.body.when(line.exact ? 'true' : `${row.text} < ${indexText(rows)}`, (body) => {
     const at = takeApart(indexVariable(row.text, rows), outer);
     const walk = (block: Block, write: (body: Block, index: ReadonlyMap<string, Index>) => void) => {
-      block.loop('i', steps, (inside, i) => write(inside, new Map([...at, ...takeApart(wide ? add(scale(i, 4), quad) : i, inner)])), { from: indexVariable(laneName, constantIndex(lanes)), step: lanes });
+      block.loop(
+        'i',
+        steps,
+        (inside, i) => write(inside, new Map([...at, ...takeApart(wide ? add(scale(i, 4), quad) : i, inner)])),
+        { from: indexVariable(laneName, constantIndex(lanes)), step: lanes },
+      );
     };
     for (const level of foldLevels(group.folds, group.nodes)) {
       const partial = level.map((fold) => {
         const op = fold.op as FoldOp;
-        return { fold, op, acc: body.var('acc', splat(literal(op.identityOf(fold.type.dtype), computeType(fold.type.dtype)), typeOf(fold.type.dtype, width))) };
+        return {
+          fold,
+          op,
+          acc: body.var(
+            'acc',
+            splat(
+              literal(op.identityOf(fold.type.dtype), computeType(fold.type.dtype)),
+              typeOf(fold.type.dtype, width),
+            ),
+          ),
+        };
       });
       walk(body, (inside, index) => {
         for (const { fold, op, acc } of partial) {
           const operand = fold.inputs[0];
-          if (operand !== undefined) inside.assign(acc.text, op.wgsl(acc, splat(lowering.value(inside, operand, index, width), acc.type)));
+          if (operand !== undefined)
+            inside.assign(acc.text, op.wgsl(acc, splat(lowering.value(inside, operand, index, width), acc.type)));
         }
       });
       for (const { fold, op, acc } of partial) {
@@ -57,13 +86,15 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
     const overRow = group.roots.filter((root) => root.type.axes.length !== outer.length);
     if (overRow.length > 0) {
       walk(body, (inside, index) => {
-        for (const root of overRow) lowering.store(inside, context.target(root), index, lowering.value(inside, root, index, width), width);
+        for (const root of overRow)
+          lowering.store(inside, context.target(root), index, lowering.value(inside, root, index, width), width);
       });
     }
     const perRow = group.roots.filter((root) => root.type.axes.length === outer.length);
     if (perRow.length > 0) {
       body.when(`${laneName} == 0u`, (inside) => {
-        for (const root of perRow) lowering.store(inside, context.target(root), at, lowering.value(inside, root, at, 1), 1);
+        for (const root of perRow)
+          lowering.store(inside, context.target(root), at, lowering.value(inside, root, at, 1), 1);
       });
     }
   });

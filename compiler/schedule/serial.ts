@@ -30,19 +30,51 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
   const levels = foldLevels(group.folds, group.nodes);
   // Where folds follow folds, or whole rows are written, every row is walked again: nothing is gained by walking several.
   const isPlain = levels.length === 1 && group.roots.every((root) => root.type.axes.length === outer.length);
-  const run = isPlain ? findNeighbours(outer, inner, wide, group.folds.flatMap((fold) => fold.inputs), context) : undefined;
+  const run = isPlain
+    ? findNeighbours(
+        outer,
+        inner,
+        wide,
+        group.folds.flatMap((fold) => fold.inputs),
+        context,
+      )
+    : undefined;
   const items = blocked(outer, run);
-  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(items), constantIndex(4)) : count(items), threads, context.profile.maxGrid);
+  const { grid, item, test } = threadItems(
+    frame.body,
+    wide ? divide(count(items), constantIndex(4)) : count(items),
+    threads,
+    context.profile.maxGrid,
+  );
   frame.body.when(test, (body) => {
     const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
     for (const level of levels) {
-      const accumulators = elements.map(() => level.map((fold) => ({ fold, op: fold.op as FoldOp, acc: body.var('acc', splat(literal((fold.op as FoldOp).identityOf(fold.type.dtype), computeType(fold.type.dtype)), typeOf(fold.type.dtype, width))) })));
+      const accumulators = elements.map(() =>
+        level.map((fold) => ({
+          fold,
+          op: fold.op as FoldOp,
+          acc: body.var(
+            'acc',
+            splat(
+              literal((fold.op as FoldOp).identityOf(fold.type.dtype), computeType(fold.type.dtype)),
+              typeOf(fold.type.dtype, width),
+            ),
+          ),
+        })),
+      );
       nest(body, unrolled(inner, run), new Map(), (deep, folded) => {
         for (const last of lastIndices(run)) {
           elements.forEach((row, r) => {
             for (const { fold, op, acc } of accumulators[r] ?? []) {
               const operand = fold.inputs[0];
-              if (operand !== undefined) deep.assign(acc.text, op.wgsl(acc, splat(lowering.value(deep, operand, new Map([...row, ...folded, ...last]), width), acc.type)));
+              if (operand !== undefined)
+                deep.assign(
+                  acc.text,
+                  op.wgsl(
+                    acc,
+                    splat(lowering.value(deep, operand, new Map([...row, ...folded, ...last]), width), acc.type),
+                  ),
+                );
             }
           });
         }
@@ -58,12 +90,16 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
 
   function hold(accumulators: readonly { readonly fold: Node; readonly acc: Code }[]): void {
     const lastAxis = outer.at(-1)?.name ?? '';
-    for (const { fold, acc } of accumulators) lowering.held.set(fold, (_b, index, w) => (w === width ? acc : component(acc, index.get(lastAxis) ?? constantIndex(0))));
+    for (const { fold, acc } of accumulators)
+      lowering.held.set(fold, (_b, index, w) =>
+        w === width ? acc : component(acc, index.get(lastAxis) ?? constantIndex(0)),
+      );
   }
 
   function store(body: Block, row: ReadonlyMap<string, Index>): void {
     for (const root of group.roots) {
-      const write = (at: Block, index: ReadonlyMap<string, Index>) => lowering.store(at, context.target(root), index, lowering.value(at, root, index, width), width);
+      const write = (at: Block, index: ReadonlyMap<string, Index>) =>
+        lowering.store(at, context.target(root), index, lowering.value(at, root, index, width), width);
       if (root.type.axes.length === outer.length) write(body, row);
       else nest(body, inner, row, write);
     }
@@ -72,11 +108,16 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
 
 /** The axes that threads count through: neighbours are one. */
 function blocked(axes: readonly Axis[], run: Neighbours | undefined): readonly Axis[] {
-  return run === undefined ? axes : axes.map((axis) => (axis.name === run.axis.name ? { ...axis, size: run.blocks } : axis));
+  return run === undefined
+    ? axes
+    : axes.map((axis) => (axis.name === run.axis.name ? { ...axis, size: run.blocks } : axis));
 }
 
 /** The elements of a thread. */
-function elementsOf(index: ReadonlyMap<string, Index>, run: Neighbours | undefined): readonly ReadonlyMap<string, Index>[] {
+function elementsOf(
+  index: ReadonlyMap<string, Index>,
+  run: Neighbours | undefined,
+): readonly ReadonlyMap<string, Index>[] {
   if (run === undefined) return [index];
   const start = scale(index.get(run.axis.name) ?? constantIndex(0), run.length);
   return Array.from({ length: run.length }, (_, r) => new Map(index).set(run.axis.name, add(start, constantIndex(r))));
@@ -88,13 +129,23 @@ function unrolled(inner: readonly Axis[], run: Neighbours | undefined): readonly
 }
 
 function lastIndices(run: Neighbours | undefined): readonly ReadonlyMap<string, Index>[] {
-  return run === undefined ? [new Map()] : Array.from({ length: run.summed.length }, (_, k) => new Map([[run.summed.name, constantIndex(k)]]));
+  return run === undefined
+    ? [new Map()]
+    : Array.from({ length: run.summed.length }, (_, k) => new Map([[run.summed.name, constantIndex(k)]]));
 }
 
 /** Loops over the axes, outermost first. */
-function nest(body: Block, axes: readonly Axis[], index: ReadonlyMap<string, Index>, write: (body: Block, index: ReadonlyMap<string, Index>) => void): void {
+function nest(
+  body: Block,
+  axes: readonly Axis[],
+  index: ReadonlyMap<string, Index>,
+  write: (body: Block, index: ReadonlyMap<string, Index>) => void,
+): void {
   const [first, ...rest] = axes;
-  if (first === undefined) { write(body, index); return; }
+  if (first === undefined) {
+    write(body, index);
+    return;
+  }
   body.loop('i', sizeIndex(first.size), (inside, i) => nest(inside, rest, new Map(index).set(first.name, i), write));
 }
 
@@ -104,7 +155,9 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
   const [a, b] = contract.inputs;
   if (a === undefined || b === undefined) throw new TypeError('a contraction without operands');
   const { sum } = roles(a.type, b.type, contract.type);
-  const ordered = [...a.type.axes, ...b.type.axes].filter((x, i, all) => sum.some((s) => s.name === x.name) && all.findIndex((y) => y.name === x.name) === i);
+  const ordered = [...a.type.axes, ...b.type.axes].filter(
+    (x, i, all) => sum.some((s) => s.name === x.name) && all.findIndex((y) => y.name === x.name) === i,
+  );
   const frame = new Frame(context, group);
   const { lowering } = frame;
   const { axes } = contract.type;
@@ -112,10 +165,18 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
   const width: Width = wide ? 4 : 1;
   const run = findNeighbours(axes, ordered, wide, [a, b], context);
   const items = blocked(axes, run);
-  const { grid, item, test } = threadItems(frame.body, wide ? divide(count(items), constantIndex(4)) : count(items), threads, context.profile.maxGrid);
+  const { grid, item, test } = threadItems(
+    frame.body,
+    wide ? divide(count(items), constantIndex(4)) : count(items),
+    threads,
+    context.profile.maxGrid,
+  );
   frame.body.when(test, (body) => {
     const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
-    const accumulators = elements.map((element) => ({ element, acc: body.var('acc', splat(literal(0, 'f32'), typeOf('f32', width))) }));
+    const accumulators = elements.map((element) => ({
+      element,
+      acc: body.var('acc', splat(literal(0, 'f32'), typeOf('f32', width))),
+    }));
     nest(body, unrolled(ordered, run), new Map(), (deep, summed) => {
       for (const last of lastIndices(run)) {
         for (const { element, acc } of accumulators) {
@@ -127,9 +188,12 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
       }
     });
     for (const { element, acc } of accumulators) {
-      lowering.held.set(contract, (_b, at, w) => (w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0))));
+      lowering.held.set(contract, (_b, at, w) =>
+        w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
+      );
       const rootIndex = throughChain(chain, element);
-      for (const root of group.roots) lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, width), width);
+      for (const root of group.roots)
+        lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, width), width);
     }
   });
   return frame.finish('serial contraction', threads, grid);

@@ -43,8 +43,13 @@ export class StreamingRow {
   readonly #widthWidth: Width;
 
   constructor(frame: Frame, group: AttentionGroup) {
-    const { keys: [keyAxis], depth: [depthAxis], width: [widthAxis] } = group.attention;
-    if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined) throw new TypeError('attention without its axes');
+    const {
+      keys: [keyAxis],
+      depth: [depthAxis],
+      width: [widthAxis],
+    } = group.attention;
+    if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
+      throw new TypeError('attention without its axes');
     this.#frame = frame;
     this.#group = group;
     this.#keyAxis = keyAxis;
@@ -60,35 +65,61 @@ export class StreamingRow {
 
   /** The query, into memory of `depthUnits` elements. */
   loadQuery(body: Block, index: IndexMap, memory: string, walk?: Walk): void {
-    body.loop('d', this.depthUnits, (inside, d) => {
-      const at = new Map(index).set(this.#depthAxis.name, place(d, this.#depthWidth));
-      inside.assign(`${memory}[${indexText(d)}]`, splat(this.#frame.lowering.value(inside, this.#group.attention.query, at, this.#depthWidth), this.depthType));
-    }, walk);
+    body.loop(
+      'd',
+      this.depthUnits,
+      (inside, d) => {
+        const at = new Map(index).set(this.#depthAxis.name, place(d, this.#depthWidth));
+        inside.assign(
+          `${memory}[${indexText(d)}]`,
+          splat(this.#frame.lowering.value(inside, this.#group.attention.query, at, this.#depthWidth), this.depthType),
+        );
+      },
+      walk,
+    );
   }
 
   /** Walks the keys that the row sees; `result`, of `widthUnits` elements, becomes Σ e^(logit − top) · value. */
   stream(body: Block, index: IndexMap, query: string, result: string, walk?: Walk): Running {
     const { attention } = this.#group;
     const { lowering } = this.#frame;
-    body.loop('d', this.widthUnits, (inside, d) => inside.assign(`${result}[${indexText(d)}]`, splat(literal(0, 'f32'), this.widthType)));
+    body.loop('d', this.widthUnits, (inside, d) =>
+      inside.assign(`${result}[${indexText(d)}]`, splat(literal(0, 'f32'), this.widthType)),
+    );
     const top = body.var('top', lowest);
     const total = body.var('total', literal(0, 'f32'));
-    body.loop('key', count([this.#keyAxis]), (each, key) => {
-      const at = new Map(index).set(this.#keyAxis.name, key);
-      const score = this.#score(each, at, query);
-      lowering.held.set(attention.scores, () => score);
-      const logit = each.let('logit', lowering.value(each, attention.logits, at, 1));
-      const next = each.let('next', wgsl`max(${top}, ${logit})`);
-      const decay = each.let('decay', code(`exp(${top.text} - ${next.text})`, 'f32'));
-      const weight = each.let('weight', code(`exp(${logit.text} - ${next.text})`, 'f32'));
-      each.assign(top.text, next);
-      each.assign(total.text, wgsl`fma(${total}, ${decay}, ${weight})`);
-      each.loop('d', this.widthUnits, (inside, d) => {
-        const v = splat(lowering.value(inside, attention.value, new Map(at).set(this.#widthAxis.name, place(d, this.#widthWidth)), this.#widthWidth), this.widthType);
-        const o = code(`${result}[${indexText(d)}]`, this.widthType);
-        inside.assign(o.text, wgsl`fma(${splat(weight, this.widthType)}, ${v}, (${o} * ${splat(decay, this.widthType)}))`);
-      });
-    }, { ...walk, endText: this.#end(body, index) });
+    body.loop(
+      'key',
+      count([this.#keyAxis]),
+      (each, key) => {
+        const at = new Map(index).set(this.#keyAxis.name, key);
+        const score = this.#score(each, at, query);
+        lowering.held.set(attention.scores, () => score);
+        const logit = each.let('logit', lowering.value(each, attention.logits, at, 1));
+        const next = each.let('next', wgsl`max(${top}, ${logit})`);
+        const decay = each.let('decay', code(`exp(${top.text} - ${next.text})`, 'f32'));
+        const weight = each.let('weight', code(`exp(${logit.text} - ${next.text})`, 'f32'));
+        each.assign(top.text, next);
+        each.assign(total.text, wgsl`fma(${total}, ${decay}, ${weight})`);
+        each.loop('d', this.widthUnits, (inside, d) => {
+          const v = splat(
+            lowering.value(
+              inside,
+              attention.value,
+              new Map(at).set(this.#widthAxis.name, place(d, this.#widthWidth)),
+              this.#widthWidth,
+            ),
+            this.widthType,
+          );
+          const o = code(`${result}[${indexText(d)}]`, this.widthType);
+          inside.assign(
+            o.text,
+            wgsl`fma(${splat(weight, this.widthType)}, ${v}, (${o} * ${splat(decay, this.widthType)}))`,
+          );
+        });
+      },
+      { ...walk, endText: this.#end(body, index) },
+    );
     return { top, total };
   }
 
@@ -96,9 +127,22 @@ export class StreamingRow {
   #score(body: Block, at: IndexMap, query: string): Code {
     const score = body.var('score', literal(0, 'f32'));
     body.loop('d', this.depthUnits, (inside, d) => {
-      const k = splat(this.#frame.lowering.value(inside, this.#group.attention.key, new Map(at).set(this.#depthAxis.name, place(d, this.#depthWidth)), this.#depthWidth), this.depthType);
+      const k = splat(
+        this.#frame.lowering.value(
+          inside,
+          this.#group.attention.key,
+          new Map(at).set(this.#depthAxis.name, place(d, this.#depthWidth)),
+          this.#depthWidth,
+        ),
+        this.depthType,
+      );
       const q = code(`${query}[${indexText(d)}]`, this.depthType);
-      inside.assign(score.text, this.#depthWidth === 4 ? code(`${score.text} + dot(${q.text}, ${k.text})`, 'f32', k.needs) : wgsl`fma(${q}, ${k}, ${score})`);
+      inside.assign(
+        score.text,
+        this.#depthWidth === 4
+          ? code(`${score.text} + dot(${q.text}, ${k.text})`, 'f32', k.needs)
+          : wgsl`fma(${q}, ${k}, ${score})`,
+      );
     });
     return score;
   }
@@ -119,9 +163,12 @@ export class StreamingRow {
     const { lowering, context } = this.#frame;
     const ow = this.#widthWidth;
     const kept = body.let('value', value);
-    lowering.held.set(attention.product, (_b, at, width) => (width === ow ? kept : component(kept, at.get(this.#widthAxis.name) ?? constantIndex(0))));
+    lowering.held.set(attention.product, (_b, at, width) =>
+      width === ow ? kept : component(kept, at.get(this.#widthAxis.name) ?? constantIndex(0)),
+    );
     const rootIndex = throughChain(chain, new Map(index).set(this.#widthAxis.name, place(d, ow)));
-    for (const root of roots) lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, ow), ow);
+    for (const root of roots)
+      lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, ow), ow);
   }
 }
 

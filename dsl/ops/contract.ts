@@ -8,7 +8,9 @@ import { isFloat, Refusal, type ContractOp, type TensorType } from '../op.ts';
  * Axes of both operands and the output are batch axes. Sums accumulate in f32, whatever the storage.
  */
 export const contract: ContractOp = {
-  kind: 'contract', name: 'contract', doc: 'product of two tensors, summed over shared axes',
+  kind: 'contract',
+  name: 'contract',
+  doc: 'product of two tensors, summed over shared axes',
   infer(a, b, attrs) {
     const out = axisNames(attrs['axes']);
     if (a.dtype !== b.dtype) return new Refusal(`dtypes differ: ${a.dtype} and ${b.dtype}`, 'cast one of them');
@@ -16,12 +18,20 @@ export const contract: ContractOp = {
     for (const axis of a.axes) {
       const other = axisOf(b.axes, axis.name);
       if (other !== undefined && !sizesEqual(axis.size, other.size)) {
-        return new Refusal(`axis '${axis.name}' is ${printSize(axis.size)} in the first operand and ${printSize(other.size)} in the second`, 'the checkpoint and the config may belong to different models');
+        return new Refusal(
+          `axis '${axis.name}' is ${printSize(axis.size)} in the first operand and ${printSize(other.size)} in the second`,
+          'the checkpoint and the config may belong to different models',
+        );
       }
-      if (other === undefined && !out.includes(axis.name)) return new Refusal(`axis '${axis.name}' of ${printAxes(a.axes)} is neither shared nor kept`, 'reduce it first');
+      if (other === undefined && !out.includes(axis.name))
+        return new Refusal(`axis '${axis.name}' of ${printAxes(a.axes)} is neither shared nor kept`, 'reduce it first');
     }
     const dropped = b.axes.find((axis) => axisOf(a.axes, axis.name) === undefined && !out.includes(axis.name));
-    if (dropped !== undefined) return new Refusal(`axis '${dropped.name}' of ${printAxes(b.axes)} is neither shared nor kept`, 'reduce it first');
+    if (dropped !== undefined)
+      return new Refusal(
+        `axis '${dropped.name}' of ${printAxes(b.axes)} is neither shared nor kept`,
+        'reduce it first',
+      );
     const axes: Axis[] = [];
     for (const name of out) {
       const axis = axisOf(a.axes, name) ?? axisOf(b.axes, name);

@@ -4,14 +4,24 @@ import { isInteger, Refusal, type GatherOp } from '../op.ts';
 
 /** out[i…, rest…] = x[axis = index[i…], rest…]; an axis that both have is a batch axis; positions are clamped into the axis. */
 export const gather: GatherOp = {
-  kind: 'gather', name: 'gather', doc: 'rows of the first operand at the positions in the second',
+  kind: 'gather',
+  name: 'gather',
+  doc: 'rows of the first operand at the positions in the second',
   infer(x, index, attrs) {
     const name = String(attrs['axis']);
     if (axisOf(x.axes, name) === undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${name}'`);
-    if (axisOf(index.axes, name) !== undefined) return new Refusal(`the positions ${printAxes(index.axes)} have the axis '${name}' that is read`, 'rename it with rearrange');
+    if (axisOf(index.axes, name) !== undefined)
+      return new Refusal(
+        `the positions ${printAxes(index.axes)} have the axis '${name}' that is read`,
+        'rename it with rearrange',
+      );
     if (!isInteger(index.dtype)) return new Refusal(`positions must be i32 or u32, not ${index.dtype}`, 'cast them');
-    const clash = x.axes.find((a) => { const b = axisOf(index.axes, a.name); return b !== undefined && !sizesEqual(a.size, b.size); });
-    if (clash !== undefined) return new Refusal(`axis '${clash.name}' is ${printSize(clash.size)} in one operand and not in the other`);
+    const clash = x.axes.find((a) => {
+      const b = axisOf(index.axes, a.name);
+      return b !== undefined && !sizesEqual(a.size, b.size);
+    });
+    if (clash !== undefined)
+      return new Refusal(`axis '${clash.name}' is ${printSize(clash.size)} in one operand and not in the other`);
     const rest = x.axes.filter((a) => a.name !== name && axisOf(index.axes, a.name) === undefined);
     return { axes: [...index.axes, ...rest], dtype: x.dtype };
   },

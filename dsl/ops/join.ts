@@ -3,18 +3,30 @@ import { addSizes, axisOf, printAxes, sizesEqual, type Size } from '../axis.ts';
 import { Refusal, type JoinOp } from '../op.ts';
 
 export const concat: JoinOp = {
-  kind: 'join', name: 'concat', doc: 'tensors laid end to end along one axis',
+  kind: 'join',
+  name: 'concat',
+  doc: 'tensors laid end to end along one axis',
   infer(inputs, attrs) {
     const name = String(attrs['axis']);
     const [first] = inputs;
     if (first === undefined) return new Refusal('needs at least one tensor');
     let total: Size = 0;
     for (const x of inputs) {
-      if (x.dtype !== first.dtype) return new Refusal(`dtypes differ: ${first.dtype} and ${x.dtype}`, 'cast one of them');
+      if (x.dtype !== first.dtype)
+        return new Refusal(`dtypes differ: ${first.dtype} and ${x.dtype}`, 'cast one of them');
       const axis = axisOf(x.axes, name);
       if (axis === undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${name}'`);
-      const same = x.axes.length === first.axes.length && x.axes.every((a, i) => a.name === first.axes[i]?.name && (a.name === name || sizesEqual(a.size, first.axes[i]?.size ?? -1)));
-      if (!same) return new Refusal(`${printAxes(first.axes)} and ${printAxes(x.axes)} differ in more than axis '${name}'`, 'rearrange one of them to the same axes in the same order');
+      const same =
+        x.axes.length === first.axes.length &&
+        x.axes.every(
+          (a, i) =>
+            a.name === first.axes[i]?.name && (a.name === name || sizesEqual(a.size, first.axes[i]?.size ?? -1)),
+        );
+      if (!same)
+        return new Refusal(
+          `${printAxes(first.axes)} and ${printAxes(x.axes)} differ in more than axis '${name}'`,
+          'rearrange one of them to the same axes in the same order',
+        );
       total = addSizes(total, axis.size);
     }
     return { axes: first.axes.map((a) => (a.name === name ? { name, size: total } : a)), dtype: first.dtype };

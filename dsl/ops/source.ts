@@ -31,7 +31,14 @@ function stated(_inputs: readonly TensorType[], attrs: Attrs): TensorType {
   return { axes, dtype };
 }
 
-const source = (name: string, role: SourceRole, fixed: boolean, doc: string): SourceOp => ({ kind: 'source', name, role, fixed, doc, infer: stated });
+const source = (name: string, role: SourceRole, fixed: boolean, doc: string): SourceOp => ({
+  kind: 'source',
+  name,
+  role,
+  fixed,
+  doc,
+  infer: stated,
+});
 
 export const input = source('input', 'input', false, 'a tensor given at each run (attr name)');
 export const param = source('param', 'param', true, 'a tensor of the checkpoint (attr name: its path)');

@@ -1,5 +1,18 @@
 // Index maps: which input element each output element is. The interpreter and the compiler both ask `source`.
-import { addSizes, axisOf, divideSize, multiplySizes, printAxes, printSize, sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../axis.ts';
+import {
+  addSizes,
+  axisOf,
+  divideSize,
+  multiplySizes,
+  printAxes,
+  printSize,
+  sizeBound,
+  sizeLeast,
+  sizesEqual,
+  subtractSizes,
+  type Axis,
+  type Size,
+} from '../axis.ts';
 import { Refusal, type Attrs, type IndexMath, type TensorType, type ViewOp } from '../op.ts';
 import { axesOf } from './source.ts';
 import { readPattern, writePattern } from './view-pattern.ts';
@@ -33,7 +46,13 @@ function product(attrs: RearrangeAttrs, parts: readonly string[]): Size {
 }
 
 /** The indices of the parts of one merged index. */
-function takeApart<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: readonly string[], index: I, into: Map<string, I>): void {
+function takeApart<I, C>(
+  math: IndexMath<I, C>,
+  attrs: RearrangeAttrs,
+  parts: readonly string[],
+  index: I,
+  into: Map<string, I>,
+): void {
   parts.forEach((part, i) => {
     const inner = product(attrs, parts.slice(i + 1));
     const scaled = inner === 1 ? index : math.divide(index, inner);
@@ -41,7 +60,12 @@ function takeApart<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: re
   });
 }
 
-function putTogether<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: readonly string[], of: ReadonlyMap<string, I>): I {
+function putTogether<I, C>(
+  math: IndexMath<I, C>,
+  attrs: RearrangeAttrs,
+  parts: readonly string[],
+  of: ReadonlyMap<string, I>,
+): I {
   return parts.reduce<I>((sum, part, i) => {
     const index = of.get(part);
     if (index === undefined) throw new TypeError(`rearrange knows no index of '${part}'`);
@@ -50,14 +74,23 @@ function putTogether<I, C>(math: IndexMath<I, C>, attrs: RearrangeAttrs, parts: 
 }
 
 export const rearrange: ViewOp = {
-  kind: 'view', name: 'rearrange', shows: 'each', text: { write: writePattern, read: readPattern }, doc: 'split, permute, rename and merge axes, one to one',
+  kind: 'view',
+  name: 'rearrange',
+  shows: 'each',
+  text: { write: writePattern, read: readPattern },
+  doc: 'split, permute, rename and merge axes, one to one',
   infer(x, raw) {
     const attrs = rearrangeAttrs(raw);
-    if (attrs.split.length !== x.axes.length) return new Refusal(`the pattern has ${attrs.split.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`);
+    if (attrs.split.length !== x.axes.length)
+      return new Refusal(
+        `the pattern has ${attrs.split.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`,
+      );
     for (const [i, axis] of x.axes.entries()) {
       const parts = attrs.split[i] ?? [];
       if (!sizesEqual(product(attrs, parts), axis.size)) {
-        return new Refusal(`axis '${axis.name}' has size ${printSize(axis.size)}, its parts ${parts.map((p) => `${p}:${printSize(partSize(attrs, p))}`).join(' ')} make ${printSize(product(attrs, parts))}`);
+        return new Refusal(
+          `axis '${axis.name}' has size ${printSize(axis.size)}, its parts ${parts.map((p) => `${p}:${printSize(partSize(attrs, p))}`).join(' ')} make ${printSize(product(attrs, parts))}`,
+        );
       }
     }
     return { axes: attrs.merge.map((m) => ({ name: m.name, size: product(attrs, m.parts) })), dtype: x.dtype };
@@ -85,13 +118,17 @@ function indexOf<I>(index: ReadonlyMap<string, I>, name: string): I {
 
 /** Attr `axes`: the output axes in order, among them every input axis. */
 export const broadcast: ViewOp = {
-  kind: 'view', name: 'broadcast', shows: 'repeated', doc: 'new axes along which the value is the same',
+  kind: 'view',
+  name: 'broadcast',
+  shows: 'repeated',
+  doc: 'new axes along which the value is the same',
   infer(x, attrs) {
     const axes = axesOf(attrs['axes']);
     for (const axis of x.axes) {
       const wide = axisOf(axes, axis.name);
       if (wide === undefined) return new Refusal(`axis '${axis.name}' is lost`);
-      if (!sizesEqual(wide.size, axis.size)) return new Refusal(`axis '${axis.name}' is ${printSize(axis.size)}, not ${printSize(wide.size)}`);
+      if (!sizesEqual(wide.size, axis.size))
+        return new Refusal(`axis '${axis.name}' is ${printSize(axis.size)}, not ${printSize(wide.size)}`);
     }
     return { axes, dtype: x.dtype };
   },
@@ -117,7 +154,10 @@ function only<I>(x: TensorType, out: ReadonlyMap<string, I>, name: string, index
 
 /** Attrs `axis`, `start`, `size`, `step` (a positive number). */
 export const slice: ViewOp = {
-  kind: 'view', name: 'slice', shows: 'range', doc: 'a range of one axis, every step-th element',
+  kind: 'view',
+  name: 'slice',
+  shows: 'range',
+  doc: 'a range of one axis, every step-th element',
   infer(x, attrs) {
     const axis = along(x, attrs);
     if (axis instanceof Refusal) return axis;
@@ -128,39 +168,58 @@ export const slice: ViewOp = {
     const end = step === 1 ? addSizes(start, taken) : addSizes(addSizes(start, multiplySizes(step, taken)), 1 - step);
     const room = subtractSizes(axis.size, end);
     if (sizeLeast(taken) < 0 || sizeLeast(start) < 0 || (sizeLeast(room) < 0 && sizeBound(taken) > 0)) {
-      return new Refusal(`the range ${printSize(start)}..${printSize(end)} does not fit axis '${axis.name}' of size ${printSize(axis.size)}`);
+      return new Refusal(
+        `the range ${printSize(start)}..${printSize(end)} does not fit axis '${axis.name}' of size ${printSize(axis.size)}`,
+      );
     }
     return withSize(x, axis.name, taken);
   },
   source(math, out, attrs, x) {
     const name = String(attrs['axis']);
-    const index = math.add(math.multiply(indexOf(out, name), Number(attrs['step'] ?? 1)), math.of(size(attrs, 'start')));
+    const index = math.add(
+      math.multiply(indexOf(out, name), Number(attrs['step'] ?? 1)),
+      math.of(size(attrs, 'start')),
+    );
     return { index: only(x, out, name, index), guards: [], otherwise: 0 };
   },
 };
 
 /** Attrs `axis`, `before`, `after`, `value`. */
 export const pad: ViewOp = {
-  kind: 'view', name: 'pad', shows: 'padded', doc: 'a constant before and after one axis',
+  kind: 'view',
+  name: 'pad',
+  shows: 'padded',
+  doc: 'a constant before and after one axis',
   infer(x, attrs) {
     const axis = along(x, attrs);
     if (axis instanceof Refusal) return axis;
     const before = size(attrs, 'before');
     const after = size(attrs, 'after');
-    if (sizeLeast(before) < 0 || sizeLeast(after) < 0) return new Refusal(`padding must not be negative, got ${printSize(before)} and ${printSize(after)}`, 'use slice to take elements away');
+    if (sizeLeast(before) < 0 || sizeLeast(after) < 0)
+      return new Refusal(
+        `padding must not be negative, got ${printSize(before)} and ${printSize(after)}`,
+        'use slice to take elements away',
+      );
     return withSize(x, axis.name, addSizes(addSizes(before, axis.size), after));
   },
   source(math, out, attrs, x) {
     const name = String(attrs['axis']);
     const axis = axisOf(x.axes, name);
     const index = math.add(indexOf(out, name), math.of(multiplySizes(-1, size(attrs, 'before'))));
-    return { index: only(x, out, name, index), guards: [math.within(index, 0, axis?.size ?? 0)], otherwise: Number(attrs['value'] ?? 0) };
+    return {
+      index: only(x, out, name, index),
+      guards: [math.within(index, 0, axis?.size ?? 0)],
+      otherwise: Number(attrs['value'] ?? 0),
+    };
   },
 };
 
 /** Attr `axis`. */
 export const flip: ViewOp = {
-  kind: 'view', name: 'flip', shows: 'each', doc: 'one axis in reverse order',
+  kind: 'view',
+  name: 'flip',
+  shows: 'each',
+  doc: 'one axis in reverse order',
   infer(x, attrs) {
     const axis = along(x, attrs);
     return axis instanceof Refusal ? axis : x;
@@ -168,33 +227,62 @@ export const flip: ViewOp = {
   source(math, out, attrs, x) {
     const name = String(attrs['axis']);
     const last = subtractSizes(axisOf(x.axes, name)?.size ?? 1, 1);
-    return { index: only(x, out, name, math.add(math.of(last), math.multiply(indexOf(out, name), -1))), guards: [], otherwise: 0 };
+    return {
+      index: only(x, out, name, math.add(math.of(last), math.multiply(indexOf(out, name), -1))),
+      guards: [],
+      otherwise: 0,
+    };
   },
 };
 
 /** Attrs `axis`, `into` (name of the position axis, name of the axis inside the window), `size`, `stride`, `dilation`. */
 export const window: ViewOp = {
-  kind: 'view', name: 'window', shows: 'windows', doc: 'overlapping windows along one axis',
+  kind: 'view',
+  name: 'window',
+  shows: 'windows',
+  doc: 'overlapping windows along one axis',
   infer(x, attrs) {
     const axis = along(x, attrs);
     if (axis instanceof Refusal) return axis;
     const [outer, inner] = attrs['into'] as readonly [string, string];
-    const [width, stride, dilation] = [Number(attrs['size']), Number(attrs['stride'] ?? 1), Number(attrs['dilation'] ?? 1)];
-    if (![width, stride, dilation].every((n) => Number.isInteger(n) && n > 0)) return new Refusal(`size, stride and dilation must be positive whole numbers, got ${width}, ${stride}, ${dilation}`);
+    const [width, stride, dilation] = [
+      Number(attrs['size']),
+      Number(attrs['stride'] ?? 1),
+      Number(attrs['dilation'] ?? 1),
+    ];
+    if (![width, stride, dilation].every((n) => Number.isInteger(n) && n > 0))
+      return new Refusal(
+        `size, stride and dilation must be positive whole numbers, got ${width}, ${stride}, ${dilation}`,
+      );
     const span = dilation * (width - 1) + 1;
     const spare = subtractSizes(axis.size, span);
-    if (sizeLeast(spare) < 0) return new Refusal(`a window of ${span} does not fit axis '${axis.name}' of size ${printSize(axis.size)}`, 'pad the axis first');
+    if (sizeLeast(spare) < 0)
+      return new Refusal(
+        `a window of ${span} does not fit axis '${axis.name}' of size ${printSize(axis.size)}`,
+        'pad the axis first',
+      );
     const steps = typeof spare === 'number' ? Math.floor(spare / stride) : divideSize(spare, stride);
-    if (steps === undefined) return new Refusal(`a stride of ${stride} over the symbolic size ${printSize(axis.size)} does not come out`);
+    if (steps === undefined)
+      return new Refusal(`a stride of ${stride} over the symbolic size ${printSize(axis.size)} does not come out`);
     const others = x.axes.filter((a) => a.name !== axis.name);
     const clash = others.find((a) => a.name === outer || a.name === inner);
     if (clash !== undefined || outer === inner) return new Refusal(`axis '${clash?.name ?? outer}' stands twice`);
-    const axes = x.axes.flatMap((a): readonly Axis[] => (a.name === axis.name ? [{ name: outer, size: addSizes(steps, 1) }, { name: inner, size: width }] : [a]));
+    const axes = x.axes.flatMap((a): readonly Axis[] =>
+      a.name === axis.name
+        ? [
+            { name: outer, size: addSizes(steps, 1) },
+            { name: inner, size: width },
+          ]
+        : [a],
+    );
     return { axes, dtype: x.dtype };
   },
   source(math, out, attrs, x) {
     const [outer, inner] = attrs['into'] as readonly [string, string];
-    const index = math.add(math.multiply(indexOf(out, outer), Number(attrs['stride'] ?? 1)), math.multiply(indexOf(out, inner), Number(attrs['dilation'] ?? 1)));
+    const index = math.add(
+      math.multiply(indexOf(out, outer), Number(attrs['stride'] ?? 1)),
+      math.multiply(indexOf(out, inner), Number(attrs['dilation'] ?? 1)),
+    );
     return { index: only(x, out, String(attrs['axis']), index), guards: [], otherwise: 0 };
   },
 };

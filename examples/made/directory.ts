@@ -28,9 +28,21 @@ export interface Making {
 /** Writes the directory, or leaves it when it is there already from the same making. Throws `OpabiniaError` when something else is there. */
 export function makeDirectory(directory: string, { what, version, seed, write }: Making): MadeCheckpoint {
   const target = resolve(directory);
-  const known = existsSync(join(target, marker)) ? JSON.parse(readFileSync(join(target, marker), 'utf8')) as { what?: string; version?: number; seed?: number; parameters?: number } : undefined;
-  if (known?.what === what && known.version === version && known.seed === seed && known.parameters !== undefined) return { directory: target, parameters: known.parameters, written: false };
-  if (known === undefined && existsSync(target)) throw new OpabiniaError(`${target} exists, and was not made here`, { op: 'makeCheckpoint', advice: 'give a directory that does not exist' });
+  const known = existsSync(join(target, marker))
+    ? (JSON.parse(readFileSync(join(target, marker), 'utf8')) as {
+        what?: string;
+        version?: number;
+        seed?: number;
+        parameters?: number;
+      })
+    : undefined;
+  if (known?.what === what && known.version === version && known.seed === seed && known.parameters !== undefined)
+    return { directory: target, parameters: known.parameters, written: false };
+  if (known === undefined && existsSync(target))
+    throw new OpabiniaError(`${target} exists, and was not made here`, {
+      op: 'makeCheckpoint',
+      advice: 'give a directory that does not exist',
+    });
   // Beside the target, and renamed when it is complete: nobody sees half a model.
   const beside = `${target}.${process.pid}.partial`;
   mkdirSync(dirname(target), { recursive: true });
@@ -61,14 +73,20 @@ export function writeShards(directory: string, tensors: readonly TensorToStore[]
     shards[sum < total / 2 ? 0 : 1]?.push(tensor);
     sum += bytes(tensor);
   }
-  const names = shards.map((_, i) => `model-${String(i + 1).padStart(5, '0')}-of-${String(shards.length).padStart(5, '0')}.safetensors`);
+  const names = shards.map(
+    (_, i) => `model-${String(i + 1).padStart(5, '0')}-of-${String(shards.length).padStart(5, '0')}.safetensors`,
+  );
   shards.forEach((shard, i) => writeSafetensors(join(directory, names[i] ?? ''), shard, { format: 'pt' }));
   const map = Object.fromEntries(shards.flatMap((shard, i) => shard.map((tensor) => [tensor.name, names[i]])));
   writeJson(directory, 'model.safetensors.index.json', { metadata: { total_size: total }, weight_map: map });
 }
 
 /** The end of an example that makes a directory, when it is run by itself: `node FILE DIR SEED`. */
-export function makeFromCommand(url: string, otherwise: string, make: (directory: string, seed: number) => MadeCheckpoint): void {
+export function makeFromCommand(
+  url: string,
+  otherwise: string,
+  make: (directory: string, seed: number) => MadeCheckpoint,
+): void {
   if (process.argv[1] === undefined || url !== pathToFileURL(process.argv[1]).href) return;
   const [directory = otherwise, seed = '1'] = process.argv.slice(2);
   try {

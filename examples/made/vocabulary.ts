@@ -3,13 +3,23 @@ import { systemText } from '../../models/conversation.ts';
 
 /** Llama 3's control tokens, in the order of its own ids. */
 export const controlTokens = [
-  '<|begin_of_text|>', '<|end_of_text|>', '<|reserved_special_token_0|>', '<|reserved_special_token_1|>', '<|reserved_special_token_2|>', '<|reserved_special_token_3|>',
-  '<|start_header_id|>', '<|end_header_id|>', '<|reserved_special_token_4|>', '<|eot_id|>',
+  '<|begin_of_text|>',
+  '<|end_of_text|>',
+  '<|reserved_special_token_0|>',
+  '<|reserved_special_token_1|>',
+  '<|reserved_special_token_2|>',
+  '<|reserved_special_token_3|>',
+  '<|start_header_id|>',
+  '<|end_header_id|>',
+  '<|reserved_special_token_4|>',
+  '<|eot_id|>',
   ...Array.from({ length: 6 }, (_, i) => `<|reserved_special_token_${i + 5}|>`),
 ] as const;
 
 const corpus = [
-  systemText('llama_3'), systemText('vicuna_v1'), 'system user assistant',
+  systemText('llama_3'),
+  systemText('vicuna_v1'),
+  'system user assistant',
   'What is in this picture? What do you see in the image? Describe the photograph in one sentence. How many are there? Where is the cat? What color is it?',
   'There is a cat sitting on the table and looking at the camera. The picture shows a person with a red cup of coffee. A dog runs over the green grass in front of a white house.',
   'On the left there are two trees, on the right a street with cars and people. The sky is blue and the light is warm. It was taken in the morning, near the water.',
@@ -32,7 +42,10 @@ type Pair = readonly [left: string, right: string];
 function learnMerges(text: string, count: number): readonly Pair[] {
   const seen = new Map<string, number>();
   for (const [word] of text.matchAll(words)) seen.set(word, (seen.get(word) ?? 0) + 1);
-  const pieces = [...seen].map(([word, times]) => ({ times, parts: [...Buffer.from(word)].map((byte) => letters[byte] ?? '') }));
+  const pieces = [...seen].map(([word, times]) => ({
+    times,
+    parts: [...Buffer.from(word)].map((byte) => letters[byte] ?? ''),
+  }));
   const merges: Pair[] = [];
   while (merges.length < count) {
     const pairs = new Map<string, { pair: Pair; times: number }>();
@@ -56,7 +69,7 @@ function joined(parts: readonly string[], [left, right]: Pair): string[] {
   const out: string[] = [];
   for (let i = 0; i < parts.length; i++) {
     const found = parts[i] === left && parts[i + 1] === right;
-    out.push(found ? left + right : parts[i] ?? '');
+    out.push(found ? left + right : (parts[i] ?? ''));
     if (found) i++;
   }
   return out;
@@ -87,28 +100,67 @@ export interface TokenizerStyle {
 const llama3: TokenizerStyle = { controls: controlTokens, end: '<|eot_id|>', chatTemplate };
 
 /** `size` tokens, control tokens last. */
-export function makeTokenizer(size: number, { controls, end, chatTemplate: template }: TokenizerStyle = llama3): MadeTokenizer {
+export function makeTokenizer(
+  size: number,
+  { controls, end, chatTemplate: template }: TokenizerStyle = llama3,
+): MadeTokenizer {
   const merges = learnMerges(corpus, size - 256 - controls.length);
   const tokens = [...letters, ...merges.map(([left, right]) => left + right)];
   const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
   const firstControl = size - controls.length;
-  const added = controls.map((content, i) => ({ id: firstControl + i, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
-  const ids = new Map<string, number>([...Object.entries(vocab), ...added.map((token) => [token.content, token.id] as const)]);
+  const added = controls.map((content, i) => ({
+    id: firstControl + i,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  }));
+  const ids = new Map<string, number>([
+    ...Object.entries(vocab),
+    ...added.map((token) => [token.content, token.id] as const),
+  ]);
   const [begin] = controls;
   return {
     json: {
-      version: '1.0', truncation: null, padding: null, added_tokens: added, normalizer: null,
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: added,
+      normalizer: null,
       pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
       post_processor: {
-        type: 'TemplateProcessing', single: [{ SpecialToken: { id: begin, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
-        pair: [{ SpecialToken: { id: begin, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+        type: 'TemplateProcessing',
+        single: [{ SpecialToken: { id: begin, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+        pair: [
+          { SpecialToken: { id: begin, type_id: 0 } },
+          { Sequence: { id: 'A', type_id: 0 } },
+          { Sequence: { id: 'B', type_id: 1 } },
+        ],
         special_tokens: { [begin]: { id: begin, ids: [firstControl], tokens: [begin] } },
       },
       decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-      model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab, merges: merges.map((pair) => pair.join(' ')) },
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: false,
+        vocab,
+        merges: merges.map((pair) => pair.join(' ')),
+      },
     },
     config: {
-      tokenizer_class: 'PreTrainedTokenizerFast', bos_token: begin, eos_token: end, clean_up_tokenization_spaces: false, model_max_length: 4096, ...template === undefined ? {} : { chat_template: template },
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      bos_token: begin,
+      eos_token: end,
+      clean_up_tokenization_spaces: false,
+      model_max_length: 4096,
+      ...(template === undefined ? {} : { chat_template: template }),
     },
     idOf: (token) => ids.get(token) ?? -1,
   };

@@ -36,20 +36,32 @@ function spreadOf(name: string, shape: readonly number[]): Spread {
   if (name.endsWith('.bias')) return { centre: 0, deviation: 0.1 };
   if (/gamma$|lambda1$/.test(name)) return { centre: 0.5, deviation: 0.15 };
   if (name.endsWith('.weight') && shape.length === 1) return { centre: 1, deviation: 0.15 };
-  if (/embed_tokens|image_newline|vision_query|class_embedding|cls_token|mask_token|latent|probe/.test(name)) return { centre: 0, deviation: 0.5 };
+  if (/embed_tokens|image_newline|vision_query|class_embedding|cls_token|mask_token|latent|probe/.test(name))
+    return { centre: 0, deviation: 0.5 };
   if (/pos_embed|position_embedding/.test(name)) return { centre: 0, deviation: 0.3 };
   if (/(?:^|\.)lm_head\.weight$/.test(name)) return { centre: 0, deviation: 3 / Math.sqrt(fan) };
   if (/[qk]_proj|attn\.qkv|attention\.(?:query|key)/.test(name)) return { centre: 0, deviation: 1.5 / Math.sqrt(fan) };
   return { centre: 0, deviation: 1 / Math.sqrt(fan) };
 }
 
-export function makeTensor(name: string, shape: readonly number[], seed: number, dtype: TensorToStore['dtype'] = 'F32'): TensorToStore {
+export function makeTensor(
+  name: string,
+  shape: readonly number[],
+  seed: number,
+  dtype: TensorToStore['dtype'] = 'F32',
+): TensorToStore {
   const { centre, deviation } = spreadOf(name, shape);
   const next = generator(name, seed);
-  const values = Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () => rounded(centre + (next() - 0.5) * Math.sqrt(12) * deviation));
+  const values = Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () =>
+    rounded(centre + (next() - 0.5) * Math.sqrt(12) * deviation),
+  );
   return { name, shape, dtype, values };
 }
 
-export function makeTensors(shapes: Shapes, seed: number, dtype: TensorToStore['dtype'] = 'F32'): readonly TensorToStore[] {
+export function makeTensors(
+  shapes: Shapes,
+  seed: number,
+  dtype: TensorToStore['dtype'] = 'F32',
+): readonly TensorToStore[] {
   return [...shapes].map(([name, shape]) => makeTensor(name, shape, seed, dtype));
 }

@@ -38,7 +38,20 @@ export function statedDtype(json: ConfigJson): string | undefined {
 
 /** What is used of a schema: comparing it with zod's own type costs the type checker more than all of the models. */
 export interface Schema<T> {
-  safeParse(json: unknown): { readonly success: true; readonly data: T } | { readonly success: false; readonly error: { readonly issues: readonly { readonly code?: string; readonly message: string; readonly path: readonly PropertyKey[] }[] } };
+  safeParse(
+    json: unknown,
+  ):
+    | { readonly success: true; readonly data: T }
+    | {
+        readonly success: false;
+        readonly error: {
+          readonly issues: readonly {
+            readonly code?: string;
+            readonly message: string;
+            readonly path: readonly PropertyKey[];
+          }[];
+        };
+      };
 }
 
 /**
@@ -55,9 +68,15 @@ export function checkConfig<T>(schema: Schema<T>, json: unknown, where: string):
   const missing = issue?.code === 'invalid_type' && issue.path.length === 1 && !present.includes(wanted);
   const near = missing ? nearestNames(wanted, present) : [];
   const more = result.error.issues.length - 1;
-  throw new OpabiniaError(`${where}: ${path === '' ? 'it' : `'${path}'`} ${missing ? 'is missing' : `is wrong: ${issue?.message ?? ''}`}${more === 0 ? '' : `, and ${more} more fields are wrong`}`, {
-    op: 'config', advice: missing ? `the nearest fields are ${near.join(', ')}` : 'the config may be damaged, or of another kind of model',
-  });
+  throw new OpabiniaError(
+    `${where}: ${path === '' ? 'it' : `'${path}'`} ${missing ? 'is missing' : `is wrong: ${issue?.message ?? ''}`}${more === 0 ? '' : `, and ${more} more fields are wrong`}`,
+    {
+      op: 'config',
+      advice: missing
+        ? `the nearest fields are ${near.join(', ')}`
+        : 'the config may be damaged, or of another kind of model',
+    },
+  );
 }
 
 /** A JSON object, or an error that names the file. */

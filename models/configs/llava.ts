@@ -21,38 +21,92 @@ export interface LlavaConfig {
 }
 
 const schema = z.looseObject({
-  text_config: z.looseObject({}), vision_config: z.looseObject({}), projector_hidden_act: name.nullish(), multimodal_projector_bias: z.boolean().nullish(),
-  vision_feature_layer: z.int().min(-1_000).max(1_000).nullish(), vision_feature_select_strategy: z.enum(['default', 'full']).nullish(),
-  image_token_index: z.int().min(0).max(4_194_304).nullish(), image_token_id: z.int().min(0).max(4_194_304).nullish(),
-  image_grid_pinpoints: z.array(z.tuple([z.int().min(1).max(16_384), z.int().min(1).max(16_384)])).max(64).nullish(), ...dtypes,
+  text_config: z.looseObject({}),
+  vision_config: z.looseObject({}),
+  projector_hidden_act: name.nullish(),
+  multimodal_projector_bias: z.boolean().nullish(),
+  vision_feature_layer: z.int().min(-1_000).max(1_000).nullish(),
+  vision_feature_select_strategy: z.enum(['default', 'full']).nullish(),
+  image_token_index: z.int().min(0).max(4_194_304).nullish(),
+  image_token_id: z.int().min(0).max(4_194_304).nullish(),
+  image_grid_pinpoints: z
+    .array(z.tuple([z.int().min(1).max(16_384), z.int().min(1).max(16_384)]))
+    .max(64)
+    .nullish(),
+  ...dtypes,
 });
 
-const defaultCanvases = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]] as const;
+const defaultCanvases = [
+  [336, 672],
+  [672, 336],
+  [672, 672],
+  [1008, 336],
+  [336, 1008],
+] as const;
 
 /** What a sparse `text_config` leaves out is that of Vicuna 7B, which is what `LlamaConfig` is by default. */
-const vicuna7b = { hidden_size: 4096, intermediate_size: 11008, num_hidden_layers: 32, num_attention_heads: 32, vocab_size: 32000 };
+const vicuna7b = {
+  hidden_size: 4096,
+  intermediate_size: 11008,
+  num_hidden_layers: 32,
+  num_attention_heads: 32,
+  vocab_size: 32000,
+};
 /** What a sparse `vision_config` leaves out is CLIP ViT-L/14 at 336. */
-const clipLarge = { hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 336, patch_size: 14 };
+const clipLarge = {
+  hidden_size: 1024,
+  intermediate_size: 4096,
+  num_hidden_layers: 24,
+  num_attention_heads: 16,
+  image_size: 336,
+  patch_size: 14,
+};
 
 /** Throws `OpabiniaError`; of language models, the Llama family is known here. */
 export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: string): LlavaConfig {
   if (json['text_config'] === undefined && json['mm_vision_tower'] !== undefined) {
-    throw new OpabiniaError(`${where} is in the layout of LLaVA's own repository: 'mm_vision_tower', and no 'text_config'`, { op: 'config', advice: 'take the checkpoint in the layout of transformers, such as llava-hf/llava-1.5-7b-hf' });
+    throw new OpabiniaError(
+      `${where} is in the layout of LLaVA's own repository: 'mm_vision_tower', and no 'text_config'`,
+      { op: 'config', advice: 'take the checkpoint in the layout of transformers, such as llava-hf/llava-1.5-7b-hf' },
+    );
   }
   const fields = checkConfig(schema, json, where);
   const text = asObject(fields.text_config, `${where}, field 'text_config'`);
   const family = text['model_type'] ?? 'llama';
-  if (family !== 'llama') throw new OpabiniaError(`${where} has a language model of type '${String(family)}'`, { op: 'config', advice: "known is 'llama'" });
-  if ((fields.projector_hidden_act ?? 'gelu') !== 'gelu') throw new OpabiniaError(`${where} wants the projector activation '${String(fields.projector_hidden_act)}'`, { op: 'config', advice: "known is 'gelu'" });
-  if (fields.multimodal_projector_bias === false) throw new OpabiniaError(`${where} has 'multimodal_projector_bias' false`, { op: 'config', advice: 'known are projectors with biases' });
+  if (family !== 'llama')
+    throw new OpabiniaError(`${where} has a language model of type '${String(family)}'`, {
+      op: 'config',
+      advice: "known is 'llama'",
+    });
+  if ((fields.projector_hidden_act ?? 'gelu') !== 'gelu')
+    throw new OpabiniaError(`${where} wants the projector activation '${String(fields.projector_hidden_act)}'`, {
+      op: 'config',
+      advice: "known is 'gelu'",
+    });
+  if (fields.multimodal_projector_bias === false)
+    throw new OpabiniaError(`${where} has 'multimodal_projector_bias' false`, {
+      op: 'config',
+      advice: 'known are projectors with biases',
+    });
   const seen = fields.vision_config['model_type'] ?? 'clip_vision_model';
-  if (seen !== 'clip_vision_model' && seen !== 'clip') throw new OpabiniaError(`${where} has a vision tower of type '${String(seen)}'`, { op: 'config', advice: "known is 'clip_vision_model'" });
+  if (seen !== 'clip_vision_model' && seen !== 'clip')
+    throw new OpabiniaError(`${where} has a vision tower of type '${String(seen)}'`, {
+      op: 'config',
+      advice: "known is 'clip_vision_model'",
+    });
   const tower = readTowerOf({ ...clipLarge, ...fields.vision_config }, 'clip', `${where}, field 'vision_config'`);
-  if (tower.tower !== 'clip') throw new OpabiniaError(`${where} has a vision tower of kind '${tower.tower}'`, { op: 'config', advice: "known is 'clip'" });
+  if (tower.tower !== 'clip')
+    throw new OpabiniaError(`${where} has a vision tower of kind '${tower.tower}'`, {
+      op: 'config',
+      advice: "known is 'clip'",
+    });
   return {
-    type, vision: tower.config, language: readDecoder({ ...vicuna7b, ...text }, 'llama', `${where}, field 'text_config'`),
-    layer: fields.vision_feature_layer ?? -2, dropClass: (fields.vision_feature_select_strategy ?? 'default') === 'default',
+    type,
+    vision: tower.config,
+    language: readDecoder({ ...vicuna7b, ...text }, 'llama', `${where}, field 'text_config'`),
+    layer: fields.vision_feature_layer ?? -2,
+    dropClass: (fields.vision_feature_select_strategy ?? 'default') === 'default',
     imageToken: fields.image_token_id ?? fields.image_token_index ?? 32000,
-    canvases: type === 'llava_next' ? fields.image_grid_pinpoints ?? defaultCanvases : [],
+    canvases: type === 'llava_next' ? (fields.image_grid_pinpoints ?? defaultCanvases) : [],
   };
 }

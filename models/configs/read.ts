@@ -15,7 +15,15 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
 );
 
 /** Model types of `config.json` that can be read. */
-export const modelTypes: readonly string[] = ['cambrian_llama', 'cambrian_phi3', 'llava', 'llava_next', 'llama', 'phi3', ...Object.keys(towerTypes)];
+export const modelTypes: readonly string[] = [
+  'cambrian_llama',
+  'cambrian_phi3',
+  'llava',
+  'llava_next',
+  'llama',
+  'phi3',
+  ...Object.keys(towerTypes),
+];
 
 /**
  * What a `config.json` or `open_clip_config.json` describes; `where` names the file in errors. Throws `OpabiniaError` for an unknown
@@ -26,10 +34,17 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
   const common = { json, dtype: statedDtype(json) };
   const type = json['model_type'];
   switch (type) {
-    case 'llama': case 'phi3': return { ...common, kind: 'language', family: type, language: readDecoder(json, type, where) };
-    case 'cambrian_llama': case 'cambrian_phi3': return { ...common, kind: 'cambrian', cambrian: readCambrian(json, type, where) };
-    case 'llava': case 'llava_next': return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
-    default: return { ...common, kind: 'tower', tower: readTower(json, where) };
+    case 'llama':
+    case 'phi3':
+      return { ...common, kind: 'language', family: type, language: readDecoder(json, type, where) };
+    case 'cambrian_llama':
+    case 'cambrian_phi3':
+      return { ...common, kind: 'cambrian', cambrian: readCambrian(json, type, where) };
+    case 'llava':
+    case 'llava_next':
+      return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
+    default:
+      return { ...common, kind: 'tower', tower: readTower(json, where) };
   }
 }
 
@@ -41,7 +56,18 @@ export function readTower(parsed: unknown, where: string): TowerConfig {
   if (architecture !== undefined) return architecture;
   const kind = typeof type === 'string' && Object.hasOwn(towerTypes, type) ? towerTypes[type] : undefined;
   if (kind !== undefined) return readTowerOf(json, kind, where);
-  if (typeof type !== 'string') throw new OpabiniaError(`${where} has no model_type`, { op: 'config', advice: `known are ${modelTypes.join(', ')}` });
-  if (modelTypes.includes(type)) throw new OpabiniaError(`${where} is of model_type '${type}', which is no vision tower`, { op: 'config', advice: `towers are ${Object.keys(towerTypes).join(', ')}` });
-  throw new OpabiniaError(`${where} has the unknown model_type '${type.slice(0, 80)}'`, { op: 'config', advice: `the nearest is ${nearestNames(type.slice(0, 80), modelTypes, 1).join('')}; known are ${modelTypes.join(', ')}` });
+  if (typeof type !== 'string')
+    throw new OpabiniaError(`${where} has no model_type`, {
+      op: 'config',
+      advice: `known are ${modelTypes.join(', ')}`,
+    });
+  if (modelTypes.includes(type))
+    throw new OpabiniaError(`${where} is of model_type '${type}', which is no vision tower`, {
+      op: 'config',
+      advice: `towers are ${Object.keys(towerTypes).join(', ')}`,
+    });
+  throw new OpabiniaError(`${where} has the unknown model_type '${type.slice(0, 80)}'`, {
+    op: 'config',
+    advice: `the nearest is ${nearestNames(type.slice(0, 80), modelTypes, 1).join('')}; known are ${modelTypes.join(', ')}`,
+  });
 }

@@ -8,7 +8,21 @@ import { HubConfig } from '../hub-config.ts';
 import type { Shapes } from '../param-shapes.ts';
 import { siglipConfig, siglipPixels, siglipShapes, siglipSo400m384, type SiglipConfig } from '../siglip.ts';
 import type { PixelNorm } from '../tower.ts';
-import { asObject, checkConfig, dtypes, eps, heads, inner, layers, name, patch, pixels, ratio, width, type ConfigJson } from './fields.ts';
+import {
+  asObject,
+  checkConfig,
+  dtypes,
+  eps,
+  heads,
+  inner,
+  layers,
+  name,
+  patch,
+  pixels,
+  ratio,
+  width,
+  type ConfigJson,
+} from './fields.ts';
 
 export type TowerConfig =
   | { readonly tower: 'clip'; readonly config: ClipConfig }
@@ -19,14 +33,33 @@ export type TowerConfig =
 export type TowerKind = TowerConfig['tower'];
 
 const vit = z.looseObject({
-  hidden_size: width.nullish(), num_hidden_layers: layers.nullish(), num_attention_heads: heads.nullish(), intermediate_size: inner.nullish(), image_size: pixels.nullish(), patch_size: patch.nullish(),
-  layer_norm_eps: eps.nullish(), hidden_act: name.nullish(), mlp_ratio: ratio.nullish(), use_swiglu_ffn: z.boolean().nullish(), qkv_bias: z.boolean().nullish(), num_channels: z.literal(3).nullish(), ...dtypes,
+  hidden_size: width.nullish(),
+  num_hidden_layers: layers.nullish(),
+  num_attention_heads: heads.nullish(),
+  intermediate_size: inner.nullish(),
+  image_size: pixels.nullish(),
+  patch_size: patch.nullish(),
+  layer_norm_eps: eps.nullish(),
+  hidden_act: name.nullish(),
+  mlp_ratio: ratio.nullish(),
+  use_swiglu_ffn: z.boolean().nullish(),
+  qkv_bias: z.boolean().nullish(),
+  num_channels: z.literal(3).nullish(),
+  ...dtypes,
 });
 const stages = z.looseObject({
-  depths: z.array(z.int().min(1).max(200)).min(1).max(8), dims: z.array(width).min(1).max(8), norm_eps: eps.nullish(), mlp_ratio: ratio.nullish(), kernel_size: z.int().min(1).max(63).nullish(),
-  stem_patch_size: patch.nullish(), hidden_act: name.nullish(), ...dtypes,
+  depths: z.array(z.int().min(1).max(200)).min(1).max(8),
+  dims: z.array(width).min(1).max(8),
+  norm_eps: eps.nullish(),
+  mlp_ratio: ratio.nullish(),
+  kernel_size: z.int().min(1).max(63).nullish(),
+  stem_patch_size: patch.nullish(),
+  hidden_act: name.nullish(),
+  ...dtypes,
 });
-const openClip = z.looseObject({ model_cfg: z.looseObject({ vision_cfg: z.looseObject({ timm_model_name: name, image_size: pixels.nullish() }) }) });
+const openClip = z.looseObject({
+  model_cfg: z.looseObject({ vision_cfg: z.looseObject({ timm_model_name: name, image_size: pixels.nullish() }) }),
+});
 const timm = z.looseObject({ architecture: name });
 
 /** Architectures that timm and open_clip name without stating their sizes. */
@@ -37,31 +70,50 @@ const architectures: Readonly<Record<string, TowerConfig>> = {
 
 /** Model types of `config.json` that are towers. */
 export const towerTypes: Readonly<Record<string, TowerKind>> = {
-  clip: 'clip', clip_vision_model: 'clip', siglip: 'siglip', siglip_vision_model: 'siglip', dinov2: 'dinov2', convnext: 'convnext',
+  clip: 'clip',
+  clip_vision_model: 'clip',
+  siglip: 'siglip',
+  siglip_vision_model: 'siglip',
+  dinov2: 'dinov2',
+  convnext: 'convnext',
 };
 
 function checkedHeads<T extends { readonly width: number; readonly heads: number }>(config: T, where: string): T {
-  if (config.width % config.heads !== 0) throw new OpabiniaError(`${where}: ${config.width} channels do not divide among ${config.heads} heads`, { op: 'config', advice: 'hidden_size must be a multiple of num_attention_heads' });
+  if (config.width % config.heads !== 0)
+    throw new OpabiniaError(`${where}: ${config.width} channels do not divide among ${config.heads} heads`, {
+      op: 'config',
+      advice: 'hidden_size must be a multiple of num_attention_heads',
+    });
   return config;
 }
 
 /** A `config.json` of one of `towerTypes`, a whole model's `vision_config` included. Throws `OpabiniaError`. */
 export function readTowerOf(json: ConfigJson, kind: TowerKind, where: string): TowerConfig {
   if (kind === 'convnext') return readConvNext(json, where);
-  const own = json['vision_config'] === undefined || json['vision_config'] === null ? json : asObject(json['vision_config'], `${where}, field 'vision_config'`);
+  const own =
+    json['vision_config'] === undefined || json['vision_config'] === null
+      ? json
+      : asObject(json['vision_config'], `${where}, field 'vision_config'`);
   checkConfig(vit, own, where);
   const read = new HubConfig(own, where);
   switch (kind) {
-    case 'clip': return { tower: 'clip', config: checkedHeads(clipConfig(read), where) };
-    case 'siglip': return { tower: 'siglip', config: checkedHeads(siglipConfig(read), where) };
-    case 'dinov2': return { tower: 'dinov2', config: checkedHeads(dinov2Config(read), where) };
-    default: return kind satisfies never;
+    case 'clip':
+      return { tower: 'clip', config: checkedHeads(clipConfig(read), where) };
+    case 'siglip':
+      return { tower: 'siglip', config: checkedHeads(siglipConfig(read), where) };
+    case 'dinov2':
+      return { tower: 'dinov2', config: checkedHeads(dinov2Config(read), where) };
+    default:
+      return kind satisfies never;
   }
 }
 
 function readConvNext(json: ConfigJson, where: string): TowerConfig {
   if (json['hidden_sizes'] !== undefined && json['dims'] === undefined) {
-    throw new OpabiniaError(`${where} is a ConvNeXt in the layout of transformers, whose tensors have other names`, { op: 'config', advice: 'use the checkpoint of timm or open_clip' });
+    throw new OpabiniaError(`${where} is a ConvNeXt in the layout of transformers, whose tensors have other names`, {
+      op: 'config',
+      advice: 'use the checkpoint of timm or open_clip',
+    });
   }
   checkConfig(stages, json, where);
   return { tower: 'convnext', config: convNextConfig(new HubConfig(json, where)) };
@@ -70,25 +122,42 @@ function readConvNext(json: ConfigJson, where: string): TowerConfig {
 /** `open_clip_config.json`, or timm's `config.json`, which name an architecture; undefined for another file. Throws for one that is not known. */
 export function readArchitecture(json: ConfigJson, where: string): TowerConfig | undefined {
   const [clip, own] = [openClip.safeParse(json), timm.safeParse(json)];
-  const stated = clip.success ? clip.data.model_cfg.vision_cfg.timm_model_name : own.success ? own.data.architecture : undefined;
+  const stated = clip.success
+    ? clip.data.model_cfg.vision_cfg.timm_model_name
+    : own.success
+      ? own.data.architecture
+      : undefined;
   if (stated === undefined) return undefined;
   // timm puts the name of the training data after a dot.
   const found = architectures[stated.split('.')[0] ?? ''];
   if (found !== undefined) return found;
-  throw new OpabiniaError(`${where} names the architecture '${stated}', which is not known`, { op: 'config', advice: `known are ${nearestNames(stated, Object.keys(architectures), 8).join(', ')}` });
+  throw new OpabiniaError(`${where} names the architecture '${stated}', which is not known`, {
+    op: 'config',
+    advice: `known are ${nearestNames(stated, Object.keys(architectures), 8).join(', ')}`,
+  });
 }
 
 /** How a tower wants its pictures, unless its processor says otherwise. */
-export const towerPixels: Readonly<Record<TowerKind, PixelNorm>> = { clip: clipPixels, siglip: siglipPixels, dinov2: dinov2Pixels, convnext: convNextPixels };
+export const towerPixels: Readonly<Record<TowerKind, PixelNorm>> = {
+  clip: clipPixels,
+  siglip: siglipPixels,
+  dinov2: dinov2Pixels,
+  convnext: convNextPixels,
+};
 
 /** Names and shapes of a tower's checkpoint. */
 export function towerShapes(tower: TowerConfig, names: 'timm' | 'hub' = 'timm'): Shapes {
   switch (tower.tower) {
-    case 'clip': return clipShapes(tower.config);
-    case 'siglip': return siglipShapes(tower.config, names);
-    case 'dinov2': return dinov2Shapes(tower.config);
-    case 'convnext': return convNextShapes(tower.config);
-    default: return tower satisfies never;
+    case 'clip':
+      return clipShapes(tower.config);
+    case 'siglip':
+      return siglipShapes(tower.config, names);
+    case 'dinov2':
+      return dinov2Shapes(tower.config);
+    case 'convnext':
+      return convNextShapes(tower.config);
+    default:
+      return tower satisfies never;
   }
 }
 
@@ -101,5 +170,5 @@ export function nativeSide(tower: TowerConfig): number | undefined {
 export function towerChannels(tower: TowerConfig, allStages = true): number {
   if (tower.tower !== 'convnext') return tower.config.width;
   const { widths } = tower.config;
-  return allStages ? widths.reduce((sum, each) => sum + each, 0) : widths.at(-1) ?? 0;
+  return allStages ? widths.reduce((sum, each) => sum + each, 0) : (widths.at(-1) ?? 0);
 }

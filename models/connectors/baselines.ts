@@ -1,5 +1,18 @@
 // The connectors that SVA is compared with in Cambrian-1's own code: per-token projectors and a reduced C-Abstractor.
-import { concat, conv2d, gelu, linear, OpabiniaError, rearrange, reduce, resize, sigmoid, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import {
+  concat,
+  conv2d,
+  gelu,
+  linear,
+  OpabiniaError,
+  rearrange,
+  reduce,
+  resize,
+  sigmoid,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { asSquareMap, sized, type FeatureMap } from './regions.ts';
 
 type Tokens = Tensor<'b n c', Float>;
@@ -23,11 +36,19 @@ export function baselineConnector(type: string, p: Params, x: Tokens, config: Pr
   const layers = /^mlp([1-9]\d*)x_gelu$/.exec(type)?.[1];
   if (layers !== undefined) return mlp(p, x, Number(layers), config);
   switch (type) {
-    case 'linear': return linear(p, x, 'c', sized(config.width));
-    case 'identity': return x;
-    case 'se_mlp': return seMlp(p, x, config);
-    case 'CAbstractor': return cAbstractor(p, x, config);
-    default: throw new OpabiniaError(`there is no connector '${type}'`, { op: 'baselineConnector', advice: 'linear, mlpNx_gelu, identity, se_mlp or CAbstractor' });
+    case 'linear':
+      return linear(p, x, 'c', sized(config.width));
+    case 'identity':
+      return x;
+    case 'se_mlp':
+      return seMlp(p, x, config);
+    case 'CAbstractor':
+      return cAbstractor(p, x, config);
+    default:
+      throw new OpabiniaError(`there is no connector '${type}'`, {
+        op: 'baselineConnector',
+        advice: 'linear, mlpNx_gelu, identity, se_mlp or CAbstractor',
+      });
   }
 }
 
@@ -48,6 +69,13 @@ export function seMlp(p: Params, x: Tokens, config: ProjectorConfig = {}): Token
 
 /** The repository's reduced C-Abstractor: a strided 3 × 3 convolution, then a two-layer MLP on a quarter of the tokens. */
 export function cAbstractor(p: Params, x: Tokens, config: ProjectorConfig = {}): Tokens {
-  const down = conv2d(p.at('downsamples'), asSquareMap(x), { out: 'c', size: 1024, kernel: 3, stride: 2, padding: 1, bias: false });
+  const down = conv2d(p.at('downsamples'), asSquareMap(x), {
+    out: 'c',
+    size: 1024,
+    kernel: 3,
+    stride: 2,
+    padding: 1,
+    bias: false,
+  });
   return mlp(p.at('readout'), rearrange(down, 'b h w c -> b n=(h w) c'), 2, config);
 }

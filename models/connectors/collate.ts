@@ -57,17 +57,26 @@ interface Slot {
 function blockSlots(image: number, side: number, area: Crop): readonly number[] {
   const positions = croppedPositions(area, side);
   // A crop without columns still has the newlines of its rows.
-  return Array.from({ length: area.height }, (_, row) => [...positions.slice(row * area.width, (row + 1) * area.width).map((position) => image * side * side + position), newlineSlot]).flat();
+  return Array.from({ length: area.height }, (_, row) => [
+    ...positions.slice(row * area.width, (row + 1) * area.width).map((position) => image * side * side + position),
+    newlineSlot,
+  ]).flat();
 }
 
 function toBatch(rows: readonly (readonly Slot[])[], length: number, blocks: readonly ImageBlock[]): SequenceBatch {
   const column = <A extends Int32Array | Uint8Array>(into: A, pick: (slot: Slot) => number): A => {
-    rows.forEach((row, sample) => row.forEach((slot, at) => { into[sample * length + at] = pick(slot); }));
+    rows.forEach((row, sample) =>
+      row.forEach((slot, at) => {
+        into[sample * length + at] = pick(slot);
+      }),
+    );
     return into;
   };
   const count = rows.length * length;
   return {
-    samples: rows.length, length, blocks,
+    samples: rows.length,
+    length,
+    blocks,
     ids: column(new Int32Array(count), (s) => s.id),
     labels: column(new Int32Array(count).fill(ignoredLabel), (s) => s.label),
     attend: column(new Uint8Array(count), (s) => s.attend),
@@ -95,12 +104,17 @@ export interface InferenceSample extends TokenSample {
  * Inference layout: padding dropped, each placeholder replaced by the unpadded part of its image with a newline after every row,
  * re-padded to the longest. Throws `OpabiniaError` when placeholders and images do not match.
  */
-export function layOutForInference(samples: readonly InferenceSample[], pictures: readonly PictureSize[], layout: InferenceLayout): SequenceBatch {
+export function layOutForInference(
+  samples: readonly InferenceSample[],
+  pictures: readonly PictureSize[],
+  layout: InferenceLayout,
+): SequenceBatch {
   const { side, maxLength = Infinity, paddingSide = 'right' } = layout;
   const found: ImageBlock[] = [];
   const rows = samples.map((sample, index): readonly Slot[] => {
     const row: Slot[] = [];
-    const add = (id: number, label: number, slot: number) => row.push({ id, label, slot, attend: 1, position: row.length });
+    const add = (id: number, label: number, slot: number) =>
+      row.push({ id, label, slot, attend: 1, position: row.length });
     let used = 0;
     for (let at = 0; at < sample.ids.length; at++) {
       if (sample.attend !== undefined && sample.attend[at] === 0) continue;
@@ -111,7 +125,8 @@ export function layOutForInference(samples: readonly InferenceSample[], pictures
       }
       const image = sample.images[used++];
       const picture = image === undefined ? undefined : pictures[image];
-      if (image === undefined || picture === undefined) throw mismatch(index, countPlaceholders(sample), sample.images.length, pictures.length);
+      if (image === undefined || picture === undefined)
+        throw mismatch(index, countPlaceholders(sample), sample.images.length, pictures.length);
       const area = crop(picture, side);
       found.push({ image, sample: index, start: row.length, area });
       for (const slot of blockSlots(image, side, area)) add(0, ignoredLabel, slot);
@@ -130,13 +145,19 @@ export function layOutForInference(samples: readonly InferenceSample[], pictures
 }
 
 function countPlaceholders(sample: InferenceSample): number {
-  return Array.from(sample.ids).filter((id, at) => id === imagePlaceholder && (sample.attend === undefined || sample.attend[at] !== 0)).length;
+  return Array.from(sample.ids).filter(
+    (id, at) => id === imagePlaceholder && (sample.attend === undefined || sample.attend[at] !== 0),
+  ).length;
 }
 
 function mismatch(sample: number, placeholders: number, images: number, pictures: number): OpabiniaError {
-  return new OpabiniaError(`sample ${sample} has ${placeholders} image placeholders and ${images} images (of ${pictures} pictures)`, {
-    op: 'layOutForInference', advice: 'give one image for each <image> in the prompt',
-  });
+  return new OpabiniaError(
+    `sample ${sample} has ${placeholders} image placeholders and ${images} images (of ${pictures} pictures)`,
+    {
+      op: 'layOutForInference',
+      advice: 'give one image for each <image> in the prompt',
+    },
+  );
 }
 
 export interface TrainingLayout {
@@ -159,10 +180,17 @@ export interface TrainingBatch extends SequenceBatch {
  * masked dummy image. Sequences are cut to `maxLength` once before and once after the blocks are put in.
  * Throws `OpabiniaError` when a sample has more than one image.
  */
-export function collateForTraining(samples: readonly TokenSample[], pictures: readonly PictureSize[], layout: TrainingLayout): TrainingBatch {
+export function collateForTraining(
+  samples: readonly TokenSample[],
+  pictures: readonly PictureSize[],
+  layout: TrainingLayout,
+): TrainingBatch {
   const { maxLength } = layout;
   if (samples.length !== pictures.length) {
-    throw new OpabiniaError(`${samples.length} samples and ${pictures.length} pictures`, { op: 'collateForTraining', advice: 'give one picture size per sample, dummyPicture for a sample without one' });
+    throw new OpabiniaError(`${samples.length} samples and ${pictures.length} pictures`, {
+      op: 'collateForTraining',
+      advice: 'give one picture size per sample, dummyPicture for a sample without one',
+    });
   }
   const placeholders = new Int32Array(samples.length).fill(-1);
   const blocks: ImageBlock[] = [];
@@ -171,12 +199,22 @@ export function collateForTraining(samples: readonly TokenSample[], pictures: re
     const at = tokens.findIndex((token) => token.id === imagePlaceholder);
     const picture = pictures[index] ?? dummyPicture;
     if (at < maxLength) placeholders[index] = at;
-    blocks.push({ image: index, sample: index, start: at, area: { top: 0, left: 0, height: layout.side, width: layout.side } });
-    return withBlock(tokens, at, trainingBlock(picture, tokens[at]?.attend === 1, at, index, layout.side)).slice(0, maxLength);
+    blocks.push({
+      image: index,
+      sample: index,
+      start: at,
+      area: { top: 0, left: 0, height: layout.side, width: layout.side },
+    });
+    return withBlock(tokens, at, trainingBlock(picture, tokens[at]?.attend === 1, at, index, layout.side)).slice(
+      0,
+      maxLength,
+    );
   });
   const batch = toBatch(rows, maxLength, blocks);
   const idsWithPlaceholder = batch.ids.slice();
-  placeholders.forEach((at, sample) => { if (at >= 0) idsWithPlaceholder[sample * maxLength + at] = imagePlaceholder; });
+  placeholders.forEach((at, sample) => {
+    if (at >= 0) idsWithPlaceholder[sample * maxLength + at] = imagePlaceholder;
+  });
   return { ...batch, idsWithPlaceholder };
 }
 
@@ -188,29 +226,50 @@ interface Token {
 
 /** Cut or padded to exactly `maxLength`; a token equal to the padding id is never attended to, wherever it stands. */
 function paddedTokens(sample: TokenSample, layout: TrainingLayout): readonly Token[] {
-  const tokens = Array.from(sample.ids).slice(0, layout.maxLength).map((id, at): Token => ({ id, label: sample.labels?.[at] ?? ignoredLabel, attend: id === layout.padId ? 0 : 1 }));
-  const filler = Array.from({ length: layout.maxLength - tokens.length }, (): Token => ({ id: layout.padId, label: ignoredLabel, attend: 0 }));
+  const tokens = Array.from(sample.ids)
+    .slice(0, layout.maxLength)
+    .map((id, at): Token => ({ id, label: sample.labels?.[at] ?? ignoredLabel, attend: id === layout.padId ? 0 : 1 }));
+  const filler = Array.from({ length: layout.maxLength - tokens.length }, (): Token => ({
+    id: layout.padId,
+    label: ignoredLabel,
+    attend: 0,
+  }));
   return layout.paddingSide === 'left' ? [...filler, ...tokens] : [...tokens, ...filler];
 }
 
 function withOneImage(tokens: readonly Token[], layout: TrainingLayout, sample: number): readonly Token[] {
   const images = tokens.filter((token) => token.id === imagePlaceholder).length;
-  if (images > 1) throw new OpabiniaError(`sample ${sample} has ${images} images; the training layout takes one`, { op: 'collateForTraining', advice: 'split the sample, or use the inference layout' });
+  if (images > 1)
+    throw new OpabiniaError(`sample ${sample} has ${images} images; the training layout takes one`, {
+      op: 'collateForTraining',
+      advice: 'split the sample, or use the inference layout',
+    });
   if (images === 1) return tokens;
   if (layout.imagePosition >= layout.maxLength) {
-    throw new OpabiniaError(`the dummy image of text-only sample ${sample} goes to ${layout.imagePosition}, beyond the length ${layout.maxLength}`, { op: 'collateForTraining', advice: 'raise maxLength' });
+    throw new OpabiniaError(
+      `the dummy image of text-only sample ${sample} goes to ${layout.imagePosition}, beyond the length ${layout.maxLength}`,
+      { op: 'collateForTraining', advice: 'raise maxLength' },
+    );
   }
   const dummy: Token = { id: imagePlaceholder, label: ignoredLabel, attend: 0 };
   return [...tokens.slice(0, layout.imagePosition), dummy, ...tokens.slice(layout.imagePosition, -1)];
 }
 
-function trainingBlock(picture: PictureSize, real: boolean, start: number, image: number, side: number): readonly Slot[] {
+function trainingBlock(
+  picture: PictureSize,
+  real: boolean,
+  start: number,
+  image: number,
+  side: number,
+): readonly Slot[] {
   const mask = blockMask(picture, side);
   const positions = blockPositions(mask);
   const full: Crop = { top: 0, left: 0, height: side, width: side };
   return blockSlots(image, side, full).map((slot, i): Slot => ({
-    id: 0, label: ignoredLabel, slot,
-    attend: real ? mask[i] ?? 0 : 0,
+    id: 0,
+    label: ignoredLabel,
+    slot,
+    attend: real ? (mask[i] ?? 0) : 0,
     position: real ? start + (positions[i] ?? 0) : 0,
   }));
 }

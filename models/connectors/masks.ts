@@ -35,7 +35,10 @@ export interface RegionMask {
 export function padding(picture: PictureSize, side: number): Padding {
   const { width, height } = picture;
   if (![width, height, side].every((n) => Number.isSafeInteger(n) && n > 0)) {
-    throw new OpabiniaError(`a picture of ${width} × ${height} on a grid of side ${side} is none`, { op: 'padding', advice: 'give positive whole numbers' });
+    throw new OpabiniaError(`a picture of ${width} × ${height} on a grid of side ${side} is none`, {
+      op: 'padding',
+      advice: 'give positive whole numbers',
+    });
   }
   const wide = width / height > 1;
   const shown = Math.trunc(wide ? height * (side / width) : width * (side / height));
@@ -46,12 +49,17 @@ export function padding(picture: PictureSize, side: number): Padding {
 export function crop(picture: PictureSize, side: number): Crop {
   const { along, lines } = padding(picture, side);
   const kept = side - 2 * lines;
-  return along === 'rows' ? { top: lines, left: 0, height: kept, width: side } : { top: 0, left: lines, height: side, width: kept };
+  return along === 'rows'
+    ? { top: lines, left: 0, height: kept, width: side }
+    : { top: 0, left: lines, height: side, width: kept };
 }
 
 /** Row-major positions of a crop in its grid. */
 export function croppedPositions(area: Crop, side: number): readonly number[] {
-  return Array.from({ length: area.height * area.width }, (_, i) => (area.top + Math.floor(i / area.width)) * side + area.left + (i % area.width));
+  return Array.from(
+    { length: area.height * area.width },
+    (_, i) => (area.top + Math.floor(i / area.width)) * side + area.left + (i % area.width),
+  );
 }
 
 /** `side × side`, 1 where the token shows the picture. */
@@ -64,7 +72,10 @@ export function gridMask(picture: PictureSize, side: number): Uint8Array {
 /** Side of the region that one query of a `queries × queries` grid sees on a `side × side` grid. Throws when it does not come out. */
 export function regionSide(side: number, queries: number): number {
   if (queries < 1 || side % queries !== 0) {
-    throw new OpabiniaError(`a grid of side ${side} does not divide into ${queries} × ${queries} regions`, { op: 'regionSide', advice: `the query grid's side must divide ${side}` });
+    throw new OpabiniaError(`a grid of side ${side} does not divide into ${queries} × ${queries} regions`, {
+      op: 'regionSide',
+      advice: `the query grid's side must divide ${side}`,
+    });
   }
   return side / queries;
 }
@@ -102,7 +113,9 @@ function withFallback(mask: RegionMask): RegionMask {
 /** The rows of a mask that belong to some queries, in their order. */
 export function selectQueries(mask: RegionMask, queries: readonly number[]): RegionMask {
   const attend = new Uint8Array(queries.length * mask.tokens);
-  queries.forEach((query, i) => attend.set(mask.attend.subarray(query * mask.tokens, (query + 1) * mask.tokens), i * mask.tokens));
+  queries.forEach((query, i) =>
+    attend.set(mask.attend.subarray(query * mask.tokens, (query + 1) * mask.tokens), i * mask.tokens),
+  );
   return { queries: queries.length, tokens: mask.tokens, attend };
 }
 
@@ -126,12 +139,22 @@ export interface MaskLayout {
 }
 
 /** Masks of a batch for one query grid, one per encoder: `images · queries × tokens`. */
-export function batchMasks(pictures: readonly PictureSize[], queries: number, layout: MaskLayout): readonly RegionMask[] {
+export function batchMasks(
+  pictures: readonly PictureSize[],
+  queries: number,
+  layout: MaskLayout,
+): readonly RegionMask[] {
   return layout.sides.map((side) => {
-    const masks = pictures.map((picture) => (layout.trainingQuirk === true && queries !== layout.finalSide
-      ? trainingQuirkMask(picture, side, queries, layout.finalSide)
-      : regionMask(picture, side, queries)));
-    return { queries: queries * queries * pictures.length, tokens: regionSide(side, queries) ** 2, attend: joined(masks.map((mask) => mask.attend)) };
+    const masks = pictures.map((picture) =>
+      layout.trainingQuirk === true && queries !== layout.finalSide
+        ? trainingQuirkMask(picture, side, queries, layout.finalSide)
+        : regionMask(picture, side, queries),
+    );
+    return {
+      queries: queries * queries * pictures.length,
+      tokens: regionSide(side, queries) ** 2,
+      attend: joined(masks.map((mask) => mask.attend)),
+    };
   });
 }
 

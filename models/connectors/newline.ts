@@ -11,7 +11,11 @@ export function cropGrid(grid: Tensor<'b h w e', Float>, area: Crop): Tensor<'b 
  * Inference layout with an `area` (`crop` in `masks.ts`): height·(width+1) tokens. Training layout without one: side·(side+1),
  * padding included.
  */
-export function imageTokens(grid: Tensor<'b h w e', Float>, newline: Tensor<'e', Float>, area?: Crop): Tensor<'b s e', Float> {
+export function imageTokens(
+  grid: Tensor<'b h w e', Float>,
+  newline: Tensor<'e', Float>,
+  area?: Crop,
+): Tensor<'b s e', Float> {
   const shown = area === undefined ? grid : cropGrid(grid, area);
   const column = repeat(newline, 'e -> b h w e', { b: shown.sizeOf('b'), h: shown.sizeOf('h'), w: 1 });
   return rearrange(concat([shown, column], 'w'), 'b h w e -> b s=(h w) e');

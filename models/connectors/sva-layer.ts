@@ -1,5 +1,18 @@
 // One SVA layer (Cambrian-1, arXiv 2406.16860, section 3.1): queries read their own regions of all encoders under one softmax.
-import { attention, concat, einsum, gelu, layerNorm, linear, rearrange, repeat, softmax, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import {
+  attention,
+  concat,
+  einsum,
+  gelu,
+  layerNorm,
+  linear,
+  rearrange,
+  repeat,
+  softmax,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../../dsl/index.ts';
 import type { Inspect, Queries, RegionMasks, Regions } from './regions.ts';
 
 /** Heads of every SVA layer in the released models. */
@@ -20,7 +33,12 @@ export interface Sight {
 }
 
 /** One "joint" layer: a single softmax over the regions of all encoders. `queries` may be of another width than `C`. */
-export function visionCrossAttentionLayer(p: Params, query: Queries, sight: Sight, options: SvaLayerOptions = {}): Queries {
+export function visionCrossAttentionLayer(
+  p: Params,
+  query: Queries,
+  sight: Sight,
+  options: SvaLayerOptions = {},
+): Queries {
   const { mixed } = withContext(p, query, sight.context, options.inspect);
   const placed = sight.regions.map((region, k) => withPosition(p, k, region));
   const read = jointAttention(p.at('cross_attn'), mixed, placed, sight.masks, options);
@@ -28,7 +46,12 @@ export function visionCrossAttentionLayer(p: Params, query: Queries, sight: Sigh
 }
 
 /** [x ; W_ctx g], and W_in of it. Positions of one image share the context's projection. */
-export function withContext(p: Params, query: Queries, context: Tensor<'b c', Float>, inspect?: Inspect): { readonly joined: Queries; readonly mixed: Queries } {
+export function withContext(
+  p: Params,
+  query: Queries,
+  context: Tensor<'b c', Float>,
+  inspect?: Inspect,
+): { readonly joined: Queries; readonly mixed: Queries } {
   const width = { size: context.size('c'), bias: false };
   const projected = repeat(linear(p.at('proj_context'), context, 'c', width), 'b c -> b q c', { q: query.sizeOf('q') });
   const joined = concat([query, projected], 'c');
@@ -40,7 +63,9 @@ export function withContext(p: Params, query: Queries, context: Tensor<'b c', Fl
 
 /** A region of more than one token has a learned position for each; one of a single token has none. */
 export function withPosition(p: Params, k: number, region: Regions): Regions {
-  return region.size('t') > 1 ? region.add(p.get(`pos_embed_${k}`, 't c', { t: region.size('t'), c: region.size('c') })) : region;
+  return region.size('t') > 1
+    ? region.add(p.get(`pos_embed_${k}`, 't c', { t: region.size('t'), c: region.size('c') }))
+    : region;
 }
 
 /** W_2 gelu(W_1 LN(y)): what a layer adds to its queries, which are `width` wide. */
@@ -55,7 +80,13 @@ export function layerOutput(p: Params, attended: Queries, width: number, inspect
   return out;
 }
 
-function jointAttention(p: Params, query: Queries, regions: readonly Regions[], masks: readonly RegionMasks[] | undefined, options: SvaLayerOptions): Queries {
+function jointAttention(
+  p: Params,
+  query: Queries,
+  regions: readonly Regions[],
+  masks: readonly RegionMasks[] | undefined,
+  options: SvaLayerOptions,
+): Queries {
   const key = regions.map((region, k) => normedLinear(p.at(`k_proj_${k}`), region, options.inspect));
   const value = regions.map((region, k) => normedLinear(p.at(`v_proj_${k}`), region, options.inspect));
   const mask = masks === undefined ? undefined : concat(masks, 't');
@@ -63,29 +94,49 @@ function jointAttention(p: Params, query: Queries, regions: readonly Regions[], 
 }
 
 /** Each query reads only its own region: batch axes b and q, keys along t. */
-export function regionAttention(p: Params, query: Queries, key: Regions, value: Regions, mask: RegionMasks | undefined, options: SvaLayerOptions): Queries {
+export function regionAttention(
+  p: Params,
+  query: Queries,
+  key: Regions,
+  value: Regions,
+  mask: RegionMasks | undefined,
+  options: SvaLayerOptions,
+): Queries {
   const h = options.heads ?? svaHeads;
   const q = rearrange(normedLinear(p.at('q_proj'), query, options.inspect), 'b q (h d) -> b q h d', { h });
   const k = rearrange(key, 'b q t (h d) -> b q t h d', { h });
   const v = rearrange(value, 'b q t (h d) -> b q t h d', { h });
   const read = attention(q, k, v, { key: 't', along: 'd', mask });
-  const out = linear(p.at('o_proj'), rearrange(read, 'b q h d -> b q c=(h d)'), 'c', { size: query.size('c'), bias: false });
-  if (options.inspect !== undefined) options.inspect(p.at('softmax').path, rearrange(weightsOf(q, k, mask), 'b q h t -> b h q t'));
+  const out = linear(p.at('o_proj'), rearrange(read, 'b q h d -> b q c=(h d)'), 'c', {
+    size: query.size('c'),
+    bias: false,
+  });
+  if (options.inspect !== undefined)
+    options.inspect(p.at('softmax').path, rearrange(weightsOf(q, k, mask), 'b q h t -> b h q t'));
   options.inspect?.(p.at('o_proj').path, out);
   options.inspect?.(p.path, out);
   return out;
 }
 
 /** The attention's softmax, for looking inside: the same nodes that `attention` makes. */
-function weightsOf(q: Tensor<'b q h d', Float>, k: Tensor<'b q t h d', Float>, mask: RegionMasks | undefined): Tensor<'b q h t', 'f32'> {
-  const scores = einsum(q, k, 'b q h d, b q t h d -> b q h t').cast('f32').mul(1 / Math.sqrt(q.size('d')));
+function weightsOf(
+  q: Tensor<'b q h d', Float>,
+  k: Tensor<'b q t h d', Float>,
+  mask: RegionMasks | undefined,
+): Tensor<'b q h t', 'f32'> {
+  const scores = einsum(q, k, 'b q h d, b q t h d -> b q h t')
+    .cast('f32')
+    .mul(1 / Math.sqrt(q.size('d')));
   return softmax(mask === undefined ? scores : scores.where(mask, -3e38), 't');
 }
 
 /** LayerNorm and a linear map without bias, as the checkpoint numbers them. */
 export function normedLinear<S extends string>(p: Params, x: Tensor<S, Float>, inspect?: Inspect): Tensor<S, Float> {
   const width = x.axes.at(-1)?.size;
-  const out = linear(p.at(1), layerNorm(p.at(0), x), 'c', { ...(typeof width === 'number' ? { size: width } : {}), bias: false }) as Tensor<S, Float>;
+  const out = linear(p.at(1), layerNorm(p.at(0), x), 'c', {
+    ...(typeof width === 'number' ? { size: width } : {}),
+    bias: false,
+  }) as Tensor<S, Float>;
   inspect?.(p.path, out);
   return out;
 }

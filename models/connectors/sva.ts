@@ -1,5 +1,18 @@
 // Spatial Vision Aggregator (Cambrian-1, arXiv 2406.16860, section 3): queries on a grid, each attending to its own region of every encoder.
-import { concat, gelu, layerNorm, linear, OpabiniaError, rearrange, reduce, repeat, resize, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import {
+  concat,
+  gelu,
+  layerNorm,
+  linear,
+  OpabiniaError,
+  rearrange,
+  reduce,
+  repeat,
+  resize,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { visionAggregationLayer } from './aggregation.ts';
 import { regionsOf, sized, type FeatureMap, type Queries, type RegionMasks } from './regions.ts';
 import { visionCrossAttentionLayer, type Sight, type SvaLayerOptions } from './sva-layer.ts';
@@ -38,10 +51,17 @@ export interface SvaResult {
 export function spatialVisionAggregator(p: Params, maps: readonly FeatureMap[], config: SvaConfig): SvaResult {
   const features = maps.map((map, k) => auxProjector(p.at(`mm_projector_aux_${k}`), map, config));
   const [first] = features;
-  if (first === undefined) throw new OpabiniaError('there is no encoder', { op: 'spatialVisionAggregator', path: p.path, advice: 'give at least one feature map' });
+  if (first === undefined)
+    throw new OpabiniaError('there is no encoder', {
+      op: 'spatialVisionAggregator',
+      path: p.path,
+      advice: 'give at least one feature map',
+    });
   // Encoder 0 alone, padding included, as in the released models.
   const context = reduce(first, 'b h w c -> b c', 'mean');
-  const groups = config.groups.map((side, g) => regrid(queryGroup(p, g, side, features, context, config), side, config.side));
+  const groups = config.groups.map((side, g) =>
+    regrid(queryGroup(p, g, side, features, context, config), side, config.side),
+  );
   const joined = concat(groups, 'c');
   config.inspect?.(p.at('mm_projector_input').path, joined);
   const tokens = projector(p.at('mm_projector'), joined, config.llmWidth);
@@ -50,7 +70,14 @@ export function spatialVisionAggregator(p: Params, maps: readonly FeatureMap[], 
 }
 
 /** Queries of one group: a learned vector, the same at every position, refined by the group's sampler. */
-function queryGroup(p: Params, g: number, side: number, features: readonly FeatureMap[], context: Tensor<'b c', Float>, config: SvaConfig): Queries {
+function queryGroup(
+  p: Params,
+  g: number,
+  side: number,
+  features: readonly FeatureMap[],
+  context: Tensor<'b c', Float>,
+  config: SvaConfig,
+): Queries {
   const start = p.get('vision_query', 'g c', { g: config.groups.length, c: context.size('c') }).at('g', g);
   const query = repeat(start, 'c -> b q c', { b: context.sizeOf('b'), q: side * side });
   const sight: Sight = { context, regions: features.map((map) => regionsOf(map, side)), masks: config.masks?.(side) };

@@ -27,7 +27,13 @@ function runsOf(operands: readonly Values[], out: readonly KnownAxis[]): readonl
   return runs;
 }
 
-export function evaluateMap(op: MapOp, operands: readonly Values[], attrs: Attrs, out: readonly KnownAxis[], dtype: DType): Float64Array {
+export function evaluateMap(
+  op: MapOp,
+  operands: readonly Values[],
+  attrs: Attrs,
+  out: readonly KnownAxis[],
+  dtype: DType,
+): Float64Array {
   const data = new Float64Array(elementCount(out));
   if (data.length === 0) return data;
   const runs = runsOf(operands, out);
@@ -53,7 +59,17 @@ export function evaluateMap(op: MapOp, operands: readonly Values[], attrs: Attrs
   return data;
 }
 
-function innerLoop(op: MapOp, operands: readonly Values[], attrs: Attrs, dtype: DType, x: number[], at: readonly number[], inner: Run, out: Float64Array, start: number): void {
+function innerLoop(
+  op: MapOp,
+  operands: readonly Values[],
+  attrs: Attrs,
+  dtype: DType,
+  x: number[],
+  at: readonly number[],
+  inner: Run,
+  out: Float64Array,
+  start: number,
+): void {
   const [a, b] = [operands[0]?.data ?? out, operands[1]?.data ?? out];
   let [p, q] = [at[0] ?? 0, at[1] ?? 0];
   const [dp = 0, dq = 0] = inner.strides;
@@ -70,7 +86,8 @@ function innerLoop(op: MapOp, operands: readonly Values[], attrs: Attrs, dtype: 
     }
   } else {
     for (let i = 0; i < inner.size; i++) {
-      for (let k = 0; k < operands.length; k++) x[k] = operands[k]?.data[(at[k] ?? 0) + i * (inner.strides[k] ?? 0)] ?? NaN;
+      for (let k = 0; k < operands.length; k++)
+        x[k] = operands[k]?.data[(at[k] ?? 0) + i * (inner.strides[k] ?? 0)] ?? NaN;
       out[start + i] = op.eval(x, dtype, attrs);
     }
   }
@@ -78,7 +95,10 @@ function innerLoop(op: MapOp, operands: readonly Values[], attrs: Attrs, dtype: 
 
 // ---- folds ------------------------------------------------------------------------------------------------------
 
-const tableOf = (size: number, stride: number): AxisTable => ({ offset: Int32Array.from({ length: size }, (_, i) => i * stride), inside: undefined });
+const tableOf = (size: number, stride: number): AxisTable => ({
+  offset: Int32Array.from({ length: size }, (_, i) => i * stride),
+  inside: undefined,
+});
 
 /** Folds the axes that `out` lacks; elements are combined in row-major order, in doubles. */
 export function evaluateFold(op: FoldOp, x: Values, out: readonly KnownAxis[]): Float64Array {
@@ -129,17 +149,24 @@ export function evaluateGather(x: Values, index: Values, name: string, out: read
   if (data.length === 0) return data;
   const strides = stridesOf(x.axes);
   const length = x.axes.find((axis) => axis.name === name)?.size ?? 0;
-  if (length === 0) throw new OpabiniaError(`axis '${name}' is empty in this run: there is nothing to gather`, { op: 'gather' });
+  if (length === 0)
+    throw new OpabiniaError(`axis '${name}' is empty in this run: there is nothing to gather`, { op: 'gather' });
   const stride = strides.get(name) ?? 0;
-  const rest = mergeTrailing(out.slice(index.axes.length).map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)));
+  const rest = mergeTrailing(
+    out.slice(index.axes.length).map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)),
+  );
   const inner = rest.at(-1)?.offset ?? new Int32Array(1);
   let row = 0;
   let at = 0;
-  forEachOuter(index.axes.map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)), 0, (batch) => {
-    const position = Math.max(0, Math.min(length - 1, index.data[row++] ?? 0));
-    forEachOuter(rest.slice(0, -1), batch + position * stride, (base) => {
-      for (let i = 0; i < inner.length; i++) data[at++] = x.data[base + (inner[i] ?? 0)] ?? NaN;
-    });
-  });
+  forEachOuter(
+    index.axes.map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)),
+    0,
+    (batch) => {
+      const position = Math.max(0, Math.min(length - 1, index.data[row++] ?? 0));
+      forEachOuter(rest.slice(0, -1), batch + position * stride, (base) => {
+        for (let i = 0; i < inner.length; i++) data[at++] = x.data[base + (inner[i] ?? 0)] ?? NaN;
+      });
+    },
+  );
   return data;
 }

@@ -52,13 +52,20 @@ export function roundToBf16(x: number): number {
 /** One number as its dtype would hold it: whole numbers wrap as on the device. */
 export function roundNumber(x: number, dtype: DType, precision: Precision): number {
   switch (dtype) {
-    case 'i32': return x | 0;
-    case 'u32': return x >>> 0;
-    case 'bool': return x === 0 ? 0 : 1;
-    case 'f32': return precision === 'f64' ? x : Math.fround(x);
-    case 'f16': return precision === 'f64' ? x : Math.f16round(x);
-    case 'bf16': return precision === 'f64' ? x : roundToBf16(x);
-    default: return dtype satisfies never;
+    case 'i32':
+      return x | 0;
+    case 'u32':
+      return x >>> 0;
+    case 'bool':
+      return x === 0 ? 0 : 1;
+    case 'f32':
+      return precision === 'f64' ? x : Math.fround(x);
+    case 'f16':
+      return precision === 'f64' ? x : Math.f16round(x);
+    case 'bf16':
+      return precision === 'f64' ? x : roundToBf16(x);
+    default:
+      return dtype satisfies never;
   }
 }
 

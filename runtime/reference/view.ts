@@ -34,7 +34,9 @@ export interface View {
 export function evaluateView(view: View, x: Values): Float64Array {
   const map = viewTables(view, x);
   if (map === undefined) return viewByElement(view, x);
-  return isIdentity(map, view.out) && elementCount(view.out) === x.data.length ? x.data : copyByTables(x.data, map, view.out);
+  return isIdentity(map, view.out) && elementCount(view.out) === x.data.length
+    ? x.data
+    : copyByTables(x.data, map, view.out);
 }
 
 // ---- index maps as tables ---------------------------------------------------------------------------------------
@@ -54,7 +56,8 @@ function tableMath(symbols: SymbolValues): IndexMath<Sum, Test> {
   const number = (size: Parameters<typeof evaluateSize>[0]) => evaluateSize(size, symbols);
   const single = (a: Sum, f: (index: number) => number): Sum => {
     if (a.parts.size > 1) throw new Inseparable();
-    for (const [axis, table] of a.parts) return { constant: 0, parts: new Map([[axis, table.map((index) => f(index + a.constant))]]) };
+    for (const [axis, table] of a.parts)
+      return { constant: 0, parts: new Map([[axis, table.map((index) => f(index + a.constant))]]) };
     return { constant: f(a.constant), parts: a.parts };
   };
   return {
@@ -69,14 +72,27 @@ function tableMath(symbols: SymbolValues): IndexMath<Sum, Test> {
     },
     multiply(a, by) {
       const times = number(by);
-      return { constant: a.constant * times, parts: new Map([...a.parts].map(([axis, table]) => [axis, table.map((index) => index * times)])) };
+      return {
+        constant: a.constant * times,
+        parts: new Map([...a.parts].map(([axis, table]) => [axis, table.map((index) => index * times)])),
+      };
     },
-    divide: (a, by) => { const divisor = number(by); return single(a, (index) => Math.floor(index / divisor)); },
-    remainder: (a, by) => { const divisor = number(by); return single(a, (index) => index - Math.floor(index / divisor) * divisor); },
+    divide: (a, by) => {
+      const divisor = number(by);
+      return single(a, (index) => Math.floor(index / divisor));
+    },
+    remainder: (a, by) => {
+      const divisor = number(by);
+      return single(a, (index) => index - Math.floor(index / divisor) * divisor);
+    },
     within(a, least, end) {
       if (a.parts.size > 1) throw new Inseparable();
       const [low, high] = [number(least), number(end)];
-      for (const [axis, table] of a.parts) return { axis, inside: Uint8Array.from(table, (index) => Number(index + a.constant >= low && index + a.constant < high)) };
+      for (const [axis, table] of a.parts)
+        return {
+          axis,
+          inside: Uint8Array.from(table, (index) => Number(index + a.constant >= low && index + a.constant < high)),
+        };
       return a.constant >= low && a.constant < high;
     },
   };
@@ -84,7 +100,12 @@ function tableMath(symbols: SymbolValues): IndexMath<Sum, Test> {
 
 /** The view as tables, or undefined when its index map mixes output axes in a division, a remainder or a guard. */
 export function viewTables({ op, attrs, of, out, symbols, round }: View, x: Values): TableMap | undefined {
-  const starts = new Map(out.map((axis): [string, Sum] => [axis.name, { constant: 0, parts: new Map([[axis.name, Float64Array.from({ length: axis.size }, (_, i) => i)]]) }]));
+  const starts = new Map(
+    out.map((axis): [string, Sum] => [
+      axis.name,
+      { constant: 0, parts: new Map([[axis.name, Float64Array.from({ length: axis.size }, (_, i) => i)]]) },
+    ]),
+  );
   let source: ViewSource<Sum, Test>;
   try {
     source = op.source(tableMath(symbols), starts, attrs, of);
@@ -99,21 +120,39 @@ export function viewTables({ op, attrs, of, out, symbols, round }: View, x: Valu
   for (const axis of x.axes) {
     const stride = strides.get(axis.name) ?? 0;
     const index = source.index.get(axis.name);
-    if (index === undefined) throw new OpabiniaError(`the view gives no index for axis '${axis.name}'`, { op: op.name });
+    if (index === undefined)
+      throw new OpabiniaError(`the view gives no index for axis '${axis.name}'`, { op: op.name });
     base += index.constant * stride;
     for (const [name, table] of index.parts) {
       const offset = offsets.get(name);
-      table.forEach((i, at) => { if (offset !== undefined) offset[at] = (offset[at] ?? 0) + i * stride; });
+      table.forEach((i, at) => {
+        if (offset !== undefined) offset[at] = (offset[at] ?? 0) + i * stride;
+      });
     }
   }
   const masks = new Map<string, Uint8Array>();
   for (const guard of source.guards) {
     if (guard === true) continue;
-    if (guard === false) return { base: 0, tables: out.map((axis) => ({ offset: new Int32Array(axis.size), inside: new Uint8Array(axis.size) })), otherwise };
+    if (guard === false)
+      return {
+        base: 0,
+        tables: out.map((axis) => ({ offset: new Int32Array(axis.size), inside: new Uint8Array(axis.size) })),
+        otherwise,
+      };
     const known = masks.get(guard.axis);
-    masks.set(guard.axis, known === undefined ? guard.inside : guard.inside.map((inside, i) => inside & (known[i] ?? 0)));
+    masks.set(
+      guard.axis,
+      known === undefined ? guard.inside : guard.inside.map((inside, i) => inside & (known[i] ?? 0)),
+    );
   }
-  return { base, tables: out.map((axis) => ({ offset: offsets.get(axis.name) ?? new Int32Array(axis.size), inside: masks.get(axis.name) })), otherwise };
+  return {
+    base,
+    tables: out.map((axis) => ({
+      offset: offsets.get(axis.name) ?? new Int32Array(axis.size),
+      inside: masks.get(axis.name),
+    })),
+    otherwise,
+  };
 }
 
 function isIdentity(map: TableMap, out: readonly KnownAxis[]): boolean {
@@ -122,7 +161,9 @@ function isIdentity(map: TableMap, out: readonly KnownAxis[]): boolean {
   return out.every((axis, k) => {
     const table = map.tables[k];
     const stride = strides.get(axis.name) ?? 0;
-    return table !== undefined && table.inside === undefined && table.offset.every((offset, i) => offset === i * stride);
+    return (
+      table !== undefined && table.inside === undefined && table.offset.every((offset, i) => offset === i * stride)
+    );
   });
 }
 
@@ -147,8 +188,10 @@ function mergeTables(outer: AxisTable, inner: AxisTable): AxisTable {
 
 /** The trailing axes merged while the product stays short, so that the inner loop is worth its start. */
 export function mergeTrailing(tables: readonly AxisTable[]): readonly AxisTable[] {
-  const merged = tables.filter((table) => table.offset.length !== 1 || table.inside !== undefined || table.offset[0] !== 0);
-  for (let inner = merged.pop(); ; ) {
+  const merged = tables.filter(
+    (table) => table.offset.length !== 1 || table.inside !== undefined || table.offset[0] !== 0,
+  );
+  for (let inner = merged.pop(); ;) {
     const outer = merged.at(-1);
     if (inner === undefined) return [{ offset: new Int32Array(1), inside: undefined }];
     if (outer === undefined || outer.offset.length * inner.offset.length > mergedLength) return [...merged, inner];
@@ -168,8 +211,11 @@ export function copyByTables(data: Float64Array, map: TableMap, axes: readonly K
   forEachOuter(tables.slice(0, -1), map.base, (base, kept) => {
     if (!kept) out.fill(map.otherwise, at, at + inner.length);
     else if (contiguous) copyRun(out, at, data, base + (inner[0] ?? 0), inner.length);
-    else if (inside === undefined) for (let i = 0; i < inner.length; i++) out[at + i] = data[base + (inner[i] ?? 0)] ?? NaN;
-    else for (let i = 0; i < inner.length; i++) out[at + i] = inside[i] === 1 ? data[base + (inner[i] ?? 0)] ?? NaN : map.otherwise;
+    else if (inside === undefined)
+      for (let i = 0; i < inner.length; i++) out[at + i] = data[base + (inner[i] ?? 0)] ?? NaN;
+    else
+      for (let i = 0; i < inner.length; i++)
+        out[at + i] = inside[i] === 1 ? (data[base + (inner[i] ?? 0)] ?? NaN) : map.otherwise;
     at += inner.length;
   });
   return out;
@@ -182,11 +228,16 @@ export function copyRun(out: Float64Array, at: number, data: Float64Array, from:
 }
 
 /** Calls `visit` with the summed offset of every index of the tables, last table fastest. */
-export function forEachOuter(tables: readonly AxisTable[], base: number, visit: (base: number, inside: boolean) => void): void {
+export function forEachOuter(
+  tables: readonly AxisTable[],
+  base: number,
+  visit: (base: number, inside: boolean) => void,
+): void {
   const walk = (depth: number, offset: number, inside: boolean): void => {
     const table = tables[depth];
     if (table === undefined) return visit(offset, inside);
-    for (let i = 0; i < table.offset.length; i++) walk(depth + 1, offset + (table.offset[i] ?? 0), inside && (table.inside?.[i] ?? 1) === 1);
+    for (let i = 0; i < table.offset.length; i++)
+      walk(depth + 1, offset + (table.offset[i] ?? 0), inside && (table.inside?.[i] ?? 1) === 1);
   };
   walk(0, base, true);
 }
@@ -212,8 +263,11 @@ export function viewByElement({ op, attrs, of, out, symbols, round }: View, x: V
       rest = Math.floor(rest / axis.size);
     }
     const source = op.source(math, index, attrs, of);
-    const offset = x.axes.reduce((sum, axis) => sum + (source.index.get(axis.name) ?? NaN) * (strides.get(axis.name) ?? 0), 0);
-    data[at] = source.guards.every(Boolean) ? x.data[offset] ?? NaN : round(source.otherwise);
+    const offset = x.axes.reduce(
+      (sum, axis) => sum + (source.index.get(axis.name) ?? NaN) * (strides.get(axis.name) ?? 0),
+      0,
+    );
+    data[at] = source.guards.every(Boolean) ? (x.data[offset] ?? NaN) : round(source.otherwise);
   }
   return data;
 }

@@ -8,7 +8,11 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pictureSize } from '../../cli/demo/picture.ts';
 
-interface Ended { readonly code: number | null; readonly stdout: string; readonly stderr: string }
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
 const script = fileURLToPath(new URL('../../cli/demo.ts', import.meta.url));
 
@@ -16,8 +20,12 @@ function demo(args: readonly string[], env: Readonly<Record<string, string>> = {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env } });
     let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (part) => { stdout += String(part); });
-    child.stderr.on('data', (part) => { stderr += String(part); });
+    child.stdout.on('data', (part) => {
+      stdout += String(part);
+    });
+    child.stderr.on('data', (part) => {
+      stderr += String(part);
+    });
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, stdout, stderr }));
   });
@@ -25,7 +33,9 @@ function demo(args: readonly string[], env: Readonly<Record<string, string>> = {
 
 describe('npm run demo', () => {
   let folder = '';
-  beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), 'demo-')); });
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'demo-'));
+  });
   afterAll(() => rm(folder, { recursive: true }));
 
   it('agrees with the interpreter and draws', { timeout: 240_000 }, async () => {
@@ -33,23 +43,36 @@ describe('npm run demo', () => {
     const { code, stdout, stderr } = await demo(['--out', out]);
     expect(stderr).toMatch(/done\s*$/);
     expect(code).toBe(0);
-    for (const output of ['encoder_0 +1 × 24 × 24 × 128', 'encoder_1 +1 × 96 × 96 × 64', 'tokens +1 × 24 × 24 × 128', 'attention +1 × 576 × 2']) {
+    for (const output of [
+      'encoder_0 +1 × 24 × 24 × 128',
+      'encoder_1 +1 × 96 × 96 × 64',
+      'tokens +1 × 24 × 24 × 128',
+      'attention +1 × 576 × 2',
+    ]) {
       expect(stdout).toMatch(new RegExp(`^${output} .* ok$`, 'm'));
     }
-    for (const stage of ['canonical', 'load time', 'group, main', 'plan']) expect(stdout).toMatch(new RegExp(`^${stage} `, 'm'));
+    for (const stage of ['canonical', 'load time', 'group, main', 'plan'])
+      expect(stdout).toMatch(new RegExp(`^${stage} `, 'm'));
     expect(stdout).toMatch(/^all \d+ +\d+\.\d+ +[\d.]+ G/m);
     expect(stdout).toContain(out);
     const { width, height } = await sharp(out).metadata();
     expect({ width, height }).toEqual(pictureSize(2));
   });
 
-  it('does it all on the interpreter where there is no adapter, and says so in one line', { timeout: 240_000 }, async () => {
-    const out = join(folder, 'cpu.png');
-    const { code, stdout } = await demo(['--out', out], { VK_DRIVER_FILES: '/nowhere', VK_ICD_FILENAMES: '/nowhere' });
-    expect(code).toBe(0);
-    expect(stdout.match(/^No adapter: .*npm run.*$/gm)).toHaveLength(1);
-    expect((await sharp(out).metadata()).width).toBe(pictureSize(2).width);
-  });
+  it(
+    'does it all on the interpreter where there is no adapter, and says so in one line',
+    { timeout: 240_000 },
+    async () => {
+      const out = join(folder, 'cpu.png');
+      const { code, stdout } = await demo(['--out', out], {
+        VK_DRIVER_FILES: '/nowhere',
+        VK_ICD_FILENAMES: '/nowhere',
+      });
+      expect(code).toBe(0);
+      expect(stdout.match(/^No adapter: .*npm run.*$/gm)).toHaveLength(1);
+      expect((await sharp(out).metadata()).width).toBe(pictureSize(2).width);
+    },
+  );
 
   it('refuses what is no photograph with exit code 1', { timeout: 60_000 }, async () => {
     const { code, stderr } = await demo(['--image', script]);
@@ -59,7 +82,9 @@ describe('npm run demo', () => {
 
   it('refuses a picture so long that no token would show it', { timeout: 60_000 }, async () => {
     const path = join(folder, 'line.png');
-    await sharp({ create: { width: 900, height: 9, channels: 3, background: 'red' } }).png().toFile(path);
+    await sharp({ create: { width: 900, height: 9, channels: 3, background: 'red' } })
+      .png()
+      .toFile(path);
     const { code, stderr } = await demo(['--image', path]);
     expect(code).toBe(1);
     expect(stderr).toMatch(/line\.png is 900 × 9: padded to a square, no token of a 24 × 24 grid shows it/);

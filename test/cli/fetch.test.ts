@@ -12,24 +12,65 @@ import { resolveModel } from '../../runtime/hub.ts';
 
 const commit = 'c0ffee'.padEnd(40, '0');
 const weights = Buffer.alloc(300_000, 'weights ');
-const files = new Map<string, Buffer>([['config.json', Buffer.from('{"model_type":"llama"}')], ['sub/tokenizer.json', Buffer.from('{}')], ['model.safetensors', weights], ['pytorch_model.bin', Buffer.from('pickle')]]);
+const files = new Map<string, Buffer>([
+  ['config.json', Buffer.from('{"model_type":"llama"}')],
+  ['sub/tokenizer.json', Buffer.from('{}')],
+  ['model.safetensors', weights],
+  ['pytorch_model.bin', Buffer.from('pickle')],
+]);
 const gitHash = (bytes: Buffer) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
-interface Behaviour { cutAfter?: number; damage?: boolean; status?: number; listed?: readonly object[] }
+interface Behaviour {
+  cutAfter?: number;
+  damage?: boolean;
+  status?: number;
+  listed?: readonly object[];
+}
 let behaviour: Behaviour = {};
 let asked: { url: string; range: string | undefined; token: string | undefined }[] = [];
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? '', 'http://127.0.0.1');
   asked.push({ url: url.pathname, range: request.headers.range, token: request.headers.authorization });
-  const json = (body: unknown) => { response.setHeader('content-type', 'application/json'); response.end(JSON.stringify(body)); };
-  if (behaviour.status !== undefined) { response.statusCode = behaviour.status; return json({ error: 'no' }); }
-  if (url.pathname.startsWith('/api/models/made/model/revision/')) return json({ _id: '1', id: 'made/model', sha: commit, lastModified: '2026-01-01T00:00:00Z', downloads: 0, likes: 0, private: false, gated: false });
-  if (url.pathname.startsWith('/api/models/made/model/tree/')) return json(behaviour.listed ?? [...files].map(([path, bytes]) => ({ type: 'file', path, size: bytes.length, oid: gitHash(bytes), ...path.endsWith('.safetensors') ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } } : {} })));
+  const json = (body: unknown) => {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify(body));
+  };
+  if (behaviour.status !== undefined) {
+    response.statusCode = behaviour.status;
+    return json({ error: 'no' });
+  }
+  if (url.pathname.startsWith('/api/models/made/model/revision/'))
+    return json({
+      _id: '1',
+      id: 'made/model',
+      sha: commit,
+      lastModified: '2026-01-01T00:00:00Z',
+      downloads: 0,
+      likes: 0,
+      private: false,
+      gated: false,
+    });
+  if (url.pathname.startsWith('/api/models/made/model/tree/'))
+    return json(
+      behaviour.listed ??
+        [...files].map(([path, bytes]) => ({
+          type: 'file',
+          path,
+          size: bytes.length,
+          oid: gitHash(bytes),
+          ...(path.endsWith('.safetensors')
+            ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }
+            : {}),
+        })),
+    );
   const path = decodeURIComponent(url.pathname).replace(`/made/model/resolve/${commit}/`, '');
   const bytes = files.get(path);
-  if (bytes === undefined) { response.statusCode = 404; return json({ error: 'no file' }); }
+  if (bytes === undefined) {
+    response.statusCode = 404;
+    return json({ error: 'no file' });
+  }
   const [, from = '0', to = ''] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
   const [start, end] = [Number(from), to === '' ? bytes.length - 1 : Math.min(Number(to), bytes.length - 1)];
   response.statusCode = request.headers.range === undefined ? 200 : 206;
@@ -48,9 +89,18 @@ const server = createServer(answer);
 const root = mkdtempSync(join(tmpdir(), 'opabinia-fetch-'));
 let cache = '';
 let count = 0;
-const env = (more: Record<string, string> = {}) => ({ HF_ENDPOINT: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, HF_HUB_CACHE: cache, ...more });
+const env = (more: Record<string, string> = {}) => ({
+  HF_ENDPOINT: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  HF_HUB_CACHE: cache,
+  ...more,
+});
 
-beforeAll(() => new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); }));
+beforeAll(
+  () =>
+    new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve);
+    }),
+);
 afterAll(() => {
   server.closeAllConnections();
   server.close();
@@ -67,7 +117,10 @@ const blobOf = (hash: string) => join(cache, 'models--made--model', 'blobs', has
 describe('a repository in the cache', () => {
   test('has the layout of the hub’s own tools, without pickles', async () => {
     const seen: FetchProgress[] = [];
-    const directory = await fetchModel('made/model', { env: env({ HF_TOKEN: 'hf_secret' }), progress: (progress) => seen.push(progress) });
+    const directory = await fetchModel('made/model', {
+      env: env({ HF_TOKEN: 'hf_secret' }),
+      progress: (progress) => seen.push(progress),
+    });
     expect(directory).toBe(join(cache, 'models--made--model', 'snapshots', commit));
     expect(readFileSync(join(directory, 'model.safetensors'))).toEqual(weights);
     expect(lstatSync(join(directory, 'sub/tokenizer.json')).isSymbolicLink()).toBe(true);
@@ -99,14 +152,19 @@ describe('a repository in the cache', () => {
   test('goes on after a broken connection', async () => {
     behaviour = { cutAfter: 100_000 };
     const directory = await fetchModel('made/model', { env: env() });
-    expect(asked.some((one) => one.url.endsWith('model.safetensors') && /^bytes=[1-9]\d+-/.test(one.range ?? ''))).toBe(true);
+    expect(asked.some((one) => one.url.endsWith('model.safetensors') && /^bytes=[1-9]\d+-/.test(one.range ?? ''))).toBe(
+      true,
+    );
     expect(readFileSync(join(directory, 'model.safetensors')).equals(weights)).toBe(true);
   });
 });
 
 describe('refusals', () => {
   const failure = async (text: string, more: Record<string, string> = {}): Promise<string> => {
-    const error: unknown = await fetchModel(text, { env: env(more) }).then(() => undefined, (reason: unknown) => reason);
+    const error: unknown = await fetchModel(text, { env: env(more) }).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
     if (!(error instanceof OpabiniaError)) throw error;
     return error.message;
   };

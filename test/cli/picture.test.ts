@@ -16,7 +16,9 @@ const picture: AttentionPicture = {
     { name: 'coarse', side: 4, mass: Array.from({ length: 16 }, (_, q) => (q % 4) / 10) },
     { name: 'fine', side: 8, mass: Array.from({ length: 16 }, (_, q) => 1 - (q % 4) / 10) },
   ],
-  title: 'title', subtitle: 'subtitle', by: 'by',
+  title: 'title',
+  subtitle: 'subtitle',
+  by: 'by',
 };
 
 describe('colourOf', () => {
@@ -34,7 +36,8 @@ describe('captions', () => {
     expect(textWidth('AA', 24)).toBeCloseTo(2 * textWidth('AA', 12));
     expect(text('Ab', 0, 0, { size: 6, colour: '#fff' }).match(/<path/g)).toHaveLength(2);
   });
-  it('never let a caption become markup', () => expect(text('"><script>', 0, 0, { size: 6, colour: '#fff' })).not.toContain('SCRIPT'));
+  it('never let a caption become markup', () =>
+    expect(text('"><script>', 0, 0, { size: 6, colour: '#fff' })).not.toContain('SCRIPT'));
 });
 
 describe('drawOverlay', () => {
@@ -45,12 +48,15 @@ describe('drawOverlay', () => {
     expect(coloured[0]).toContain(colourOf(0));
     expect(coloured[0]).toContain(colourOf(1));
   });
-  it('draws fine lines only where an encoder has several tokens in a region', () => expect(svg.match(/stroke-opacity="0.13"/g)).toHaveLength(1));
+  it('draws fine lines only where an encoder has several tokens in a region', () =>
+    expect(svg.match(/stroke-opacity="0.13"/g)).toHaveLength(1));
 });
 
 describe('writePicture', () => {
   let folder = '';
-  beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), 'picture-')); });
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'picture-'));
+  });
   afterAll(() => rm(folder, { recursive: true }));
 
   it('writes a PNG whose regions are brighter where the mass is larger', async () => {
@@ -58,7 +64,10 @@ describe('writePicture', () => {
     await writePicture(path, picture);
     const { data, info } = await sharp(path).raw().toBuffer({ resolveWithObject: true });
     expect({ width: info.width, height: info.height }).toEqual(pictureSize(2));
-    const sum = (x: number, y: number) => { const at = (y * info.width + x) * info.channels; return (data[at] ?? 0) + (data[at + 1] ?? 0) + (data[at + 2] ?? 0); };
+    const sum = (x: number, y: number) => {
+      const at = (y * info.width + x) * info.channels;
+      return (data[at] ?? 0) + (data[at + 1] ?? 0) + (data[at + 2] ?? 0);
+    };
     // Middles of the four regions of the second row, in both panels: 576 pixels wide, at x = 36 and 36 + 576 + 32, y = 120.
     const row = (left: number) => [0, 1, 2, 3].map((i) => sum(left + 72 + i * 144 + 5, 120 + 216 + 5));
     const [coarse, fine] = [row(36), row(644)];
@@ -69,7 +78,9 @@ describe('writePicture', () => {
   });
   it('leaves SVG forbidden to files from outside', async () => {
     await writePicture(join(folder, 'again.png'), picture);
-    await expect(sharp(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')).png().toBuffer()).rejects.toThrow();
+    await expect(
+      sharp(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')).png().toBuffer(),
+    ).rejects.toThrow();
   });
   it('refuses a grid that does not divide into the regions', async () => {
     const panels = [{ name: 'odd', side: 6, mass: new Float32Array(16) }];

@@ -2,11 +2,19 @@
 import { expect, test } from 'vitest';
 import { parameterCounts, planModel, printPlanned, releasedModel } from '../../cli/plan.ts';
 
-const towers = { 'CLIP-ViT-SO400M-14-384': 428_225_600, 'clip-vit-large-patch14-336': 303_507_456, 'dinov2-giant-res378': 1_136_480_768, 'clip-convnext-XXL-multi-stage': 843_398_016 };
+const towers = {
+  'CLIP-ViT-SO400M-14-384': 428_225_600,
+  'clip-vit-large-patch14-336': 303_507_456,
+  'dinov2-giant-res378': 1_136_480_768,
+  'clip-convnext-XXL-multi-stage': 843_398_016,
+};
 
 /** Language models as on the hub; connector and SVA layers together reproduce the sizes of the released files. */
 test.each([
-  ['cambrian-phi3-3b', 3_821_079_552, 273_397_760], ['cambrian-8b', 8_030_261_248, 302_760_960], ['cambrian-13b', 13_015_864_320, 334_221_312], ['cambrian-34b', 34_388_917_248, 375_085_056],
+  ['cambrian-phi3-3b', 3_821_079_552, 273_397_760],
+  ['cambrian-8b', 8_030_261_248, 302_760_960],
+  ['cambrian-13b', 13_015_864_320, 334_221_312],
+  ['cambrian-34b', 34_388_917_248, 375_085_056],
 ] as const)('%s', (name, language, vision) => {
   const counts = Object.fromEntries(parameterCounts(releasedModel(name).model));
   expect(counts).toMatchObject({ ...towers, 'language model': language });
@@ -27,7 +35,8 @@ test('the 8B, compiled: arithmetic near that of the published layers, weights he
   // Two cores shared with other tests: what this process used, not what it waited.
   expect((user + system) / 1e6).toBeLessThan(30);
   expect(planned.hostBytes).toBeLessThan(8 * 2 ** 30);
-  const flops = (program: string, part: string): number => planned.programs.find(({ name }) => name === program)?.flops.get(part) ?? 0;
+  const flops = (program: string, part: string): number =>
+    planned.programs.find(({ name }) => name === program)?.flops.get(part) ?? 0;
   // PyTorch's counter over the original modules, products alone: 10.03 T for 700 tokens, 16.1 G for a token behind 2048.
   expect(flops('prefill', 'language model') / 10.03e12).toBeCloseTo(1, 1);
   expect(flops('decode', 'language model') / 16.1e9).toBeCloseTo(1, 1);

@@ -23,7 +23,10 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function run(...args: readonly string[]): SpawnSyncReturns<string> {
-  return spawnSync(process.execPath, [join(root, 'cli/opabinia.ts'), 'run', ...args], { encoding: 'utf8', timeout: 240_000 });
+  return spawnSync(process.execPath, [join(root, 'cli/opabinia.ts'), 'run', ...args], {
+    encoding: 'utf8',
+    timeout: 240_000,
+  });
 }
 
 test.each<[string, (made: string) => readonly string[], RegExp]>([
@@ -51,7 +54,11 @@ test('a config that is damaged is named', () => {
 test.each<[string, (made: string) => readonly string[], RegExp]>([
   ['no image', (dir) => [dir, '--prompt', 'What?'], /no image[^]*--image/],
   ['`<image>` typed by hand', (dir) => [dir, '--prompt', 'What <image>?', '--image', photo], /<image> at character 5/],
-  ['a prompt over the context', (dir) => [dir, '--prompt', 'why '.repeat(600), '--image', photo, '--context', '300'], /prompt has \d+ tokens[^]*at most 299 fit/],
+  [
+    'a prompt over the context',
+    (dir) => [dir, '--prompt', 'why '.repeat(600), '--image', photo, '--context', '300'],
+    /prompt has \d+ tokens[^]*at most 299 fit/,
+  ],
 ])('%s: refused before a device is opened', (_name, args, message) => {
   const { status, stdout, stderr } = run(...args(made));
   expect([status, stdout]).toEqual([1, '']);
@@ -60,10 +67,17 @@ test.each<[string, (made: string) => readonly string[], RegExp]>([
 });
 
 /** Takes a user's turns, and raises on anybody else's. */
-const strict = "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}<|user|>{{ message['content'] }}<|end|>{% endfor %}<|assistant|>";
+const strict =
+  "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}<|user|>{{ message['content'] }}<|end|>{% endfor %}<|assistant|>";
 
 test("a system message that a model's own template refuses: exit code 1 before a device is opened", () => {
-  const { status, stdout, stderr } = run(makeLanguage(join(folder, 'strict'), 'llama', strict), '--prompt', 'Hi', '--system', 'Be brief.');
+  const { status, stdout, stderr } = run(
+    makeLanguage(join(folder, 'strict'), 'llama', strict),
+    '--prompt',
+    'Hi',
+    '--system',
+    'Be brief.',
+  );
   expect([status, stdout]).toEqual([1, '']);
   expect(stderr).toMatch(/with a system message[^]*System role not supported[^]*leave out --system/);
   expect(stderr).not.toMatch(/compiling/);
@@ -85,7 +99,18 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
 
   test("a LLaVA directory: the interpreter's tokens", async () => {
     const llava = makeLlava(join(folder, 'llava')).directory;
-    const { status, stdout } = run(llava, '--image', photo, '--prompt', 'What is this?', '--max-new-tokens', String(judgedSteps), '--context', '128', '--json');
+    const { status, stdout } = run(
+      llava,
+      '--image',
+      photo,
+      '--prompt',
+      'What is this?',
+      '--max-new-tokens',
+      String(judgedSteps),
+      '--context',
+      '128',
+      '--json',
+    );
     expect(status).toBe(0);
     const model = openModel(llava);
     try {
@@ -98,20 +123,37 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
   }, 300_000);
 
   test('a language model by its own template, which says something else than the hand-written one', () => {
-    const reports = [makeLanguage(join(folder, 'own'), 'phi3', strict), makeLanguage(join(folder, 'none'), 'phi3')].map((directory) => {
-      const { status, stdout } = run(directory, '--prompt', 'Hi', '--max-new-tokens', '6', '--context', '64', '--json');
-      expect(status).toBe(0);
-      return JSON.parse(stdout) as RunReport;
-    });
+    const reports = [makeLanguage(join(folder, 'own'), 'phi3', strict), makeLanguage(join(folder, 'none'), 'phi3')].map(
+      (directory) => {
+        const { status, stdout } = run(
+          directory,
+          '--prompt',
+          'Hi',
+          '--max-new-tokens',
+          '6',
+          '--context',
+          '64',
+          '--json',
+        );
+        expect(status).toBe(0);
+        return JSON.parse(stdout) as RunReport;
+      },
+    );
     expect(reports[0]?.tokens).not.toEqual(reports[1]?.tokens);
   }, 300_000);
 
   test('Ctrl-C while it answers: exit code 130 within a second', async () => {
-    const child = spawn(process.execPath, [join(root, 'cli/opabinia.ts'), 'run', made, '--image', photo, '--prompt', 'What is this?'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(
+      process.execPath,
+      [join(root, 'cli/opabinia.ts'), 'run', made, '--image', photo, '--prompt', 'What is this?'],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    );
     const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
     await new Promise<void>((resolve, reject) => {
       let said = '';
-      child.stderr.on('data', (text: Buffer) => { if ((said += text.toString()).includes('the driver compiles')) resolve(); });
+      child.stderr.on('data', (text: Buffer) => {
+        if ((said += text.toString()).includes('the driver compiles')) resolve();
+      });
       child.once('exit', () => reject(new Error(said)));
     });
     const asked = performance.now();

@@ -24,7 +24,10 @@ function cross({ queries = 2, keys = 17, mask, shows }: Sizes): Graph {
     const q = t.input('q', 'q d', { q: queries, d: 5 }) as Any;
     const x = t.input('x', 't c', { t: keys, c: 6 });
     const [k, v] = [linear(t.params.at('k'), x, 'd', { size: 5 }), linear(t.params.at('v'), x, 'd', { size: 5 })];
-    const allowed = mask === undefined ? undefined : t.input('mask', 'q t', { q: queries, t: keys }, mask === 'bool' ? 'bool' : 'f32') as Tensor;
+    const allowed =
+      mask === undefined
+        ? undefined
+        : (t.input('mask', 'q t', { q: queries, t: keys }, mask === 'bool' ? 'bool' : 'f32') as Tensor);
     const y = attention(q, k, v, { key: 't', along: 'd', ...(allowed === undefined ? {} : { mask: allowed }) });
     return { y, ...(shows === true ? { k } : {}) };
   });
@@ -33,12 +36,20 @@ function cross({ queries = 2, keys = 17, mask, shows }: Sizes): Graph {
 /** How often the rule fired; the values must stay. */
 function fired(graph: Graph, symbols: ReadonlyMap<string, number> = new Map()): number {
   let times = 0;
-  const after = runPasses(graph, [absorption], (stage) => { times += [...stage.fired.values()].reduce((sum, n) => sum + n, 0); }, { verify: true });
+  const after = runPasses(
+    graph,
+    [absorption],
+    (stage) => {
+      times += [...stage.fired.values()].reduce((sum, n) => sum + n, 0);
+    },
+    { verify: true },
+  );
   expectSameGraph(graph, after, feedsFor(graph, 3, symbols));
   return times;
 }
 
-const work = (graph: Graph): number => order(graph).reduce((sum, node) => sum + (node.op.kind === 'contract' ? flopsOf(node) : 0), 0);
+const work = (graph: Graph): number =>
+  order(graph).reduce((sum, node) => sum + (node.op.kind === 'contract' ? flopsOf(node) : 0), 0);
 
 test('few queries take the weights over, with and without a mask', () => {
   expect(fired(cross({}))).toBe(1);
@@ -55,9 +66,11 @@ test('a symbolic number of queries is counted at its bound', () => {
   expect(fired(cross({ queries: symbolSize({ name: 'n', least: 1, bound: 40 }) }), new Map([['n', 2]]))).toBe(0);
 });
 
-test('a symbolic number of tokens cannot be cut into parts', () => expect(fired(cross({ keys: symbolSize({ name: 'n', least: 1, bound: 40 }) }), new Map([['n', 30]]))).toBe(0));
+test('a symbolic number of tokens cannot be cut into parts', () =>
+  expect(fired(cross({ keys: symbolSize({ name: 'n', least: 1, bound: 40 }) }), new Map([['n', 30]]))).toBe(0));
 
-test('scores to which something else is added do not grow alike', () => expect(fired(cross({ mask: 'float' }))).toBe(0));
+test('scores to which something else is added do not grow alike', () =>
+  expect(fired(cross({ mask: 'float' }))).toBe(0));
 
 test('keys that are asked for are projected anyway; the values are not', () => {
   const graph = cross({ shows: true, keys: 33 });

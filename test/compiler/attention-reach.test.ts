@@ -20,7 +20,9 @@ function endOfKeys(wgsl: string): string {
 
 function attentionKernel(graph: Graph, profile: typeof lavapipe): string {
   const templates: string[] = [];
-  const report = (stage: Stage): void => { if (stage.name === 'schedule') templates.push(...stage.assembly.steps.map((step) => step.template)); };
+  const report = (stage: Stage): void => {
+    if (stage.name === 'schedule') templates.push(...stage.assembly.steps.map((step) => step.template));
+  };
   const plan = compile(graph, profile, { verify: true, report });
   expect(templates).toEqual([expect.stringMatching(/^attention/)]);
   return plan.kernels[0]?.wgsl ?? '';
@@ -42,6 +44,7 @@ describe.each([lavapipe, desktopGpu])('on the $name', (profile) => {
 });
 
 test('a walk that ends early is counted as the graph says', () => {
-  const flops = (name: string) => compile(caseOf(name).graph, lavapipe).dispatches.reduce((sum, dispatch) => sum + dispatch.flops, 0);
+  const flops = (name: string) =>
+    compile(caseOf(name).graph, lavapipe).dispatches.reduce((sum, dispatch) => sum + dispatch.flops, 0);
   expect(flops('key first')).toBe(flops('strictly before'));
 });

@@ -7,7 +7,8 @@ import { sourceOf } from './models.ts';
 import { Sketch } from './rule-cases.ts';
 
 const s = new Sketch(() => 0);
-const sized = (...axes: readonly (readonly [string, number])[]): Node => s.sized(axes.map(([name, size]) => ({ name, size })));
+const sized = (...axes: readonly (readonly [string, number])[]): Node =>
+  s.sized(axes.map(([name, size]) => ({ name, size })));
 
 test('a contraction costs two operations a term, and reads both operands', () => {
   const node = s.product(sized(['b', 2], ['m', 3], ['k', 5]), sized(['k', 5], ['n', 7]), 'b m n');
@@ -34,21 +35,39 @@ test('a broadcast is read at its own size, a view is free, a gather reads the ro
 });
 
 test('sizes with symbols count at their bound', () => {
-  const graph = trace(sourceOf(() => [4, 4]), (t) => ({ y: t.input('x', 'n c', { n: t.symbol('n', { upTo: 10 }), c: 4 }).mul(2) }));
+  const graph = trace(
+    sourceOf(() => [4, 4]),
+    (t) => ({ y: t.input('x', 'n c', { n: t.symbol('n', { upTo: 10 }), c: 4 }).mul(2) }),
+  );
   expect(graphCost(graph)).toEqual({ flops: 40, bytes: 4 * (40 + 1 + 40) });
 });
 
-test('one SVA layer at the released size costs what the paper\'s code does, context hoisted', () => {
+test("one SVA layer at the released size costs what the paper's code does, context hoisted", () => {
   const [c, queries] = [1024, 576];
-  const source = sourceOf((path) => (path.endsWith('proj_in.weight') ? [c, 2 * c] : path.includes('pos_embed') ? [16, c] : /(_proj(_\d)?\.0|norm)\.(weight|bias)$/.test(path) ? [c] : [c, c]));
+  const source = sourceOf((path) =>
+    path.endsWith('proj_in.weight')
+      ? [c, 2 * c]
+      : path.includes('pos_embed')
+        ? [16, c]
+        : /(_proj(_\d)?\.0|norm)\.(weight|bias)$/.test(path)
+          ? [c]
+          : [c, c],
+  );
   const graph = trace(source, (t) => {
     const regions = [1, 1, 1, 16].map((size, k) => t.input(`x${k}`, 'b q t c', { b: 1, q: queries, t: size, c }));
-    return { y: visionCrossAttentionLayer(t.params, t.input('q', 'b q c', { b: 1, q: queries, c }), { context: t.input('g', 'b c', { b: 1, c }), regions }) };
+    return {
+      y: visionCrossAttentionLayer(t.params, t.input('q', 'b q c', { b: 1, q: queries, c }), {
+        context: t.input('g', 'b c', { b: 1, c }),
+        regions,
+      }),
+    };
   });
   const products = order(graph).filter((node) => node.op.kind === 'contract');
   const gflop = (nodes: readonly Node[]) => nodes.reduce((sum, node) => sum + flopsOf(node), 0) / 1e9;
   // 54.40 G as coded, of which the context's projection for every query is 1.208 G and once per image 0.002 G.
   expect(gflop(products)).toBeCloseTo(54.4 - 1.208 + 0.002, 1);
-  const keys = products.filter((node) => /k_proj_\d\.1$/.test(node.origin.path) && axisOf(node.type.axes, 't') !== undefined);
+  const keys = products.filter(
+    (node) => /k_proj_\d\.1$/.test(node.origin.path) && axisOf(node.type.axes, 't') !== undefined,
+  );
   expect(gflop(keys)).toBeCloseTo(22.951, 2);
 });

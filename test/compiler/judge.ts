@@ -29,15 +29,40 @@ export function feedsFor(graph: Graph, seed = 0, symbols: ReadonlyMap<string, nu
   const inputs = new Map<string, Float64Array>();
   for (const node of order(graph)) {
     if (node.op.name !== 'input') continue;
-    const count = node.type.axes.reduce((product, axis) => product * (typeof axis.size === 'number' ? axis.size : sizeAt(axis.size, symbols)), 1);
+    const count = node.type.axes.reduce(
+      (product, axis) => product * (typeof axis.size === 'number' ? axis.size : sizeAt(axis.size, symbols)),
+      1,
+    );
     const { dtype } = node.type;
     const numbers = numbersFor(String(node.attrs['name']), count, seed);
-    inputs.set(String(node.attrs['name']), dtype === 'bool' ? numbers.map((x) => Number(x > 0)) : dtype === 'i32' || dtype === 'u32' ? numbers.map((x) => Math.floor((x + 1) * 2)) : numbers);
+    inputs.set(
+      String(node.attrs['name']),
+      dtype === 'bool'
+        ? numbers.map((x) => Number(x > 0))
+        : dtype === 'i32' || dtype === 'u32'
+          ? numbers.map((x) => Math.floor((x + 1) * 2))
+          : numbers,
+    );
   }
-  return { inputs, symbols, params: (path, shape) => numbersFor(path, shape.reduce((a, b) => a * b, 1), seed) };
+  return {
+    inputs,
+    symbols,
+    params: (path, shape) =>
+      numbersFor(
+        path,
+        shape.reduce((a, b) => a * b, 1),
+        seed,
+      ),
+  };
 }
 
-function sizeAt(size: { readonly constant: number; readonly terms: readonly { readonly symbol: { readonly name: string }; readonly times: number }[] }, symbols: ReadonlyMap<string, number>): number {
+function sizeAt(
+  size: {
+    readonly constant: number;
+    readonly terms: readonly { readonly symbol: { readonly name: string }; readonly times: number }[];
+  },
+  symbols: ReadonlyMap<string, number>,
+): number {
   return size.terms.reduce((sum, term) => sum + term.times * (symbols.get(term.symbol.name) ?? 0), size.constant);
 }
 
@@ -45,11 +70,13 @@ function sizeAt(size: { readonly constant: number; readonly terms: readonly { re
 export function expectEqual(name: string, got: Values | undefined, want: Values, context: () => string): void {
   if (got === undefined) throw new Error(`${name} is missing\n${context()}`);
   const axes = (values: Values) => printAxes(values.axes);
-  if (axes(got) !== axes(want) || got.dtype !== want.dtype) throw new Error(`${name}: ${axes(got)} ${got.dtype}, not ${axes(want)} ${want.dtype}\n${context()}`);
+  if (axes(got) !== axes(want) || got.dtype !== want.dtype)
+    throw new Error(`${name}: ${axes(got)} ${got.dtype}, not ${axes(want)} ${want.dtype}\n${context()}`);
   const scale = want.data.reduce((largest, x) => (Number.isFinite(x) ? Math.max(largest, Math.abs(x)) : largest), 1);
   for (const [i, x] of want.data.entries()) {
     const y = got.data[i] ?? NaN;
-    if (x !== y && !(Number.isNaN(x) && Number.isNaN(y)) && !(Math.abs(x - y) <= 1e-10 * scale)) throw new Error(`${name}[${i}] is ${y}, not ${x}\n${context()}`);
+    if (x !== y && !(Number.isNaN(x) && Number.isNaN(y)) && !(Math.abs(x - y) <= 1e-10 * scale))
+      throw new Error(`${name}[${i}] is ${y}, not ${x}\n${context()}`);
   }
 }
 
@@ -61,6 +88,7 @@ export function expectSameGraph(before: Graph, after: Graph, feeds: Feeds): void
   for (const [name, values] of want.outputs) expectEqual(name, got.outputs.get(name), values, context);
   for (const [name, data] of want.states) {
     const other = got.states.get(name);
-    if (other !== undefined && data.some((x, i) => Math.abs(x - (other[i] ?? NaN)) > 1e-10)) throw new Error(`the state ${name} differs\n${context()}`);
+    if (other !== undefined && data.some((x, i) => Math.abs(x - (other[i] ?? NaN)) > 1e-10))
+      throw new Error(`the state ${name} differs\n${context()}`);
   }
 }

@@ -16,7 +16,16 @@ import { sampler, sourceOf, square } from './models.ts';
 function asParameters(graph: Graph): Graph {
   const builder = new Builder();
   const copies = new Map<Node, Node>();
-  for (const node of order(graph)) copies.set(node, builder.make(node.op === loaded ? param : node.op, node.inputs.map((input) => must(copies, input)), node.attrs, node.origin));
+  for (const node of order(graph))
+    copies.set(
+      node,
+      builder.make(
+        node.op === loaded ? param : node.op,
+        node.inputs.map((input) => must(copies, input)),
+        node.attrs,
+        node.origin,
+      ),
+    );
   return mapGraph(graph, (node) => must(copies, node));
 }
 
@@ -27,7 +36,8 @@ function expectSameInTwoSteps(graph: Graph, split: SplitGraph): void {
   const second: Feeds = { ...feeds, params: (path, shape) => made.get(path)?.data ?? feeds.params(path, shape) };
   const main = asParameters(split.main);
   const got = evaluate(main, second, { precision: 'f64' });
-  for (const [name, values] of evaluate(graph, feeds, { precision: 'f64' }).outputs) expectEqual(name, got.outputs.get(name), values, () => 'in two steps');
+  for (const [name, values] of evaluate(graph, feeds, { precision: 'f64' }).outputs)
+    expectEqual(name, got.outputs.get(name), values, () => 'in two steps');
 }
 
 function splitOf(graph: Graph): SplitGraph & { readonly whole: Graph } {
@@ -40,7 +50,11 @@ function splitOf(graph: Graph): SplitGraph & { readonly whole: Graph } {
   return { ...split, whole };
 }
 
-const names = (graph: Graph, op: string): readonly string[] => order(graph).filter((node) => node.op.name === op).map((node) => String(node.attrs['name'])).sort();
+const names = (graph: Graph, op: string): readonly string[] =>
+  order(graph)
+    .filter((node) => node.op.name === op)
+    .map((node) => String(node.attrs['name']))
+    .sort();
 
 test('an optimised SVA runs in two steps', () => {
   const builder = new Builder();
@@ -55,17 +69,22 @@ test('an optimised SVA runs in two steps', () => {
 });
 
 test('a parameter used as it is stays a parameter, seen through views', () => {
-  const graph = trace(square(8), (t) => ({ y: linear(t.params.at('fc'), t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), 'c') }));
+  const graph = trace(square(8), (t) => ({
+    y: linear(t.params.at('fc'), t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), 'c'),
+  }));
   const split = splitOf(graph);
   expect(split.load.outputs.size).toBe(0);
   expect(names(split.main, 'param')).toEqual(['fc.bias', 'fc.weight']);
 });
 
 test('joined weights are loaded, their parts are no longer read', () => {
-  const graph = trace(sourceOf(() => [8, 8]), (t) => {
-    const both = concat([t.params.get('a', 'o i'), t.params.get('b', 'o i')], 'o');
-    return { y: t.input('x', 'o i', { o: 16, i: 8 }).add(both) };
-  });
+  const graph = trace(
+    sourceOf(() => [8, 8]),
+    (t) => {
+      const both = concat([t.params.get('a', 'o i'), t.params.get('b', 'o i')], 'o');
+      return { y: t.input('x', 'o i', { o: 16, i: 8 }).add(both) };
+    },
+  );
   const split = splitOf(graph);
   expect(names(split.load, 'param')).toEqual(['a', 'b']);
   expect(names(split.main, 'param')).toEqual([]);
@@ -74,17 +93,26 @@ test('joined weights are loaded, their parts are no longer read', () => {
 });
 
 test('a view of loaded work is read through, so that two views share one tensor', () => {
-  const graph = trace(sourceOf(() => [8, 8]), (t) => {
-    const table = t.params.get('a', 'o i').mul(t.params.get('b', 'o i'));
-    return { y: t.input('x', 'o i', { o: 8, i: 8 }).add(table), z: t.input('w', 'i o', { i: 8, o: 8 }).mul(rearrange(table, 'o i -> i o')) };
-  });
+  const graph = trace(
+    sourceOf(() => [8, 8]),
+    (t) => {
+      const table = t.params.get('a', 'o i').mul(t.params.get('b', 'o i'));
+      return {
+        y: t.input('x', 'o i', { o: 8, i: 8 }).add(table),
+        z: t.input('w', 'i o', { i: 8, o: 8 }).mul(rearrange(table, 'o i -> i o')),
+      };
+    },
+  );
   const split = splitOf(graph);
   expect(split.load.outputs.size).toBe(1);
   expectSameInTwoSteps(split.whole, split);
 });
 
 test('an output that depends on parameters alone is loaded too', () => {
-  const graph = trace(sourceOf(() => [8, 8]), (t) => ({ y: t.params.get('a', 'o i').mul(2), z: t.params.get('a', 'o i') }));
+  const graph = trace(
+    sourceOf(() => [8, 8]),
+    (t) => ({ y: t.params.get('a', 'o i').mul(2), z: t.params.get('a', 'o i') }),
+  );
   const split = splitOf(graph);
   expect(split.main.outputs.get('y')?.op).toBe(loaded);
   expect(split.main.outputs.get('z')?.op).toBe(param);
@@ -116,18 +144,33 @@ describe('arithmetic on indices', () => {
 describe('fixed', () => {
   test('is what parameters and constants decide, at sizes that are numbers', () => {
     const nodes = new Map<string, boolean>();
-    trace(square(8), (t) => {
-      const n = t.symbol('n', { upTo: 8 });
-      const weight = t.params.get('w', 'o i', { o: 8, i: 8 });
-      nodes.set('product of weights', isFixed(weight.mul(weight).node));
-      nodes.set('input', isFixed(t.input('x', 'o i', { o: 8, i: 8 }).add(weight).node));
-      nodes.set('state', isFixed(t.state('s', 'o', { o: 8 }).node));
-      nodes.set('symbolic positions', isFixed(t.iota('n', n).node));
-      nodes.set('extent', isFixed(t.extent(n).node));
-      nodes.set('row at a symbol', isFixed(weight.at('o', { constant: -1, terms: typeof n === 'number' ? [] : n.terms }).node));
-      nodes.set('norm of weights', isFixed(layerNorm(t.params.at('norm'), weight).node));
-      return { y: weight };
-    }, { unread: 'ignore' });
-    expect(Object.fromEntries(nodes)).toEqual({ 'product of weights': true, input: false, state: false, 'symbolic positions': false, extent: false, 'row at a symbol': false, 'norm of weights': true });
+    trace(
+      square(8),
+      (t) => {
+        const n = t.symbol('n', { upTo: 8 });
+        const weight = t.params.get('w', 'o i', { o: 8, i: 8 });
+        nodes.set('product of weights', isFixed(weight.mul(weight).node));
+        nodes.set('input', isFixed(t.input('x', 'o i', { o: 8, i: 8 }).add(weight).node));
+        nodes.set('state', isFixed(t.state('s', 'o', { o: 8 }).node));
+        nodes.set('symbolic positions', isFixed(t.iota('n', n).node));
+        nodes.set('extent', isFixed(t.extent(n).node));
+        nodes.set(
+          'row at a symbol',
+          isFixed(weight.at('o', { constant: -1, terms: typeof n === 'number' ? [] : n.terms }).node),
+        );
+        nodes.set('norm of weights', isFixed(layerNorm(t.params.at('norm'), weight).node));
+        return { y: weight };
+      },
+      { unread: 'ignore' },
+    );
+    expect(Object.fromEntries(nodes)).toEqual({
+      'product of weights': true,
+      input: false,
+      state: false,
+      'symbolic positions': false,
+      extent: false,
+      'row at a symbol': false,
+      'norm of weights': true,
+    });
   });
 });

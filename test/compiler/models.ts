@@ -1,5 +1,17 @@
 // Models for tests of the compiler: parts of a pre-norm transformer and of the SVA, with parameters of any size.
-import { attention, gelu, layerNorm, linear, rearrange, repeat, trace, type Float, type Params, type ParamSource, type Tensor } from '../../dsl/index.ts';
+import {
+  attention,
+  gelu,
+  layerNorm,
+  linear,
+  rearrange,
+  repeat,
+  trace,
+  type Float,
+  type Params,
+  type ParamSource,
+  type Tensor,
+} from '../../dsl/index.ts';
 import type { Graph } from '../../dsl/graph.ts';
 import { visionTokenSampler } from '../../models/connectors/sva.ts';
 import { numbersFor } from './judge.ts';
@@ -7,8 +19,16 @@ import { numbersFor } from './judge.ts';
 /** A checkpoint in which `shape` says the size of every tensor. */
 export function sourceOf(shape: (path: string) => readonly number[] | undefined): ParamSource {
   return {
-    dtype: 'f32', shape, names: () => undefined,
-    read: (path, wanted) => Float32Array.from(numbersFor(path, wanted.reduce((a, b) => a * b, 1))),
+    dtype: 'f32',
+    shape,
+    names: () => undefined,
+    read: (path, wanted) =>
+      Float32Array.from(
+        numbersFor(
+          path,
+          wanted.reduce((a, b) => a * b, 1),
+        ),
+      ),
   };
 }
 
@@ -34,16 +54,27 @@ export function sampler(depth: number, c = 16, queries = 9): Graph {
 
 /** Shapes of blocks of width `c` with an MLP four times as wide; what is not of a block is square. */
 export function square(c: number): ParamSource {
-  const shapes: readonly (readonly [string, readonly number[]])[] = [['up.bias', [4 * c]], ['bias', [c]], ['norm.weight', [c]], ['norm1.weight', [c]], ['norm2.weight', [c]], ['up.weight', [4 * c, c]], ['down.weight', [c, 4 * c]]];
+  const shapes: readonly (readonly [string, readonly number[]])[] = [
+    ['up.bias', [4 * c]],
+    ['bias', [c]],
+    ['norm.weight', [c]],
+    ['norm1.weight', [c]],
+    ['norm2.weight', [c]],
+    ['up.weight', [4 * c, c]],
+    ['down.weight', [c, 4 * c]],
+  ];
   return sourceOf((path) => shapes.find(([end]) => path.endsWith(end))?.[1] ?? [c, c]);
 }
 
 /** One block: attention and MLP, each behind a norm, each added to its input. */
 export function block(p: Params, x: Tensor<'b n c', Float>, heads: number): Tensor<'b n c', Float> {
   const normed = layerNorm(p.at('norm1'), x);
-  const split = (name: string) => rearrange(linear(p.at('attn', name), normed, 'c'), 'b n (h d) -> b n h d', { h: heads });
+  const split = (name: string) =>
+    rearrange(linear(p.at('attn', name), normed, 'c'), 'b n (h d) -> b n h d', { h: heads });
   const keys = (name: string) => rearrange(split(name), 'b n h d -> b t=(n) h d');
   const read = attention(split('q'), keys('k'), keys('v'), { key: 't', along: 'd' });
   const middle = x.add(linear(p.at('attn', 'o'), rearrange(read, 'b n h d -> b n c=(h d)'), 'c'));
-  return middle.add(linear(p.at('mlp', 'down'), gelu(linear(p.at('mlp', 'up'), layerNorm(p.at('norm2'), middle), 'f')), 'c'));
+  return middle.add(
+    linear(p.at('mlp', 'down'), gelu(linear(p.at('mlp', 'up'), layerNorm(p.at('norm2'), middle), 'f')), 'c'),
+  );
 }

@@ -16,7 +16,8 @@ function withItsAccuracy(graph: Graph): Graph {
   const builder = new Builder();
   const copies = new Map<Node, Node>();
   const copy = (node: Node): Node => copies.get(node) ?? node;
-  for (const node of order(graph)) copies.set(node, builder.make(asOnnxRuntime(node.op), node.inputs.map(copy), node.attrs, node.origin));
+  for (const node of order(graph))
+    copies.set(node, builder.make(asOnnxRuntime(node.op), node.inputs.map(copy), node.attrs, node.origin));
   return mapGraph(graph, copy);
 }
 
@@ -26,14 +27,22 @@ export interface OnnxVerdict {
 }
 
 /** Throws at the first element where the two disagree. */
-export async function judgeOnnx(runtime: OnnxRuntime, graph: Graph, feeds: GeneratedFeeds, options: { readonly plain: boolean }): Promise<OnnxVerdict> {
+export async function judgeOnnx(
+  runtime: OnnxRuntime,
+  graph: Graph,
+  feeds: GeneratedFeeds,
+  options: { readonly plain: boolean },
+): Promise<OnnxVerdict> {
   const model = exportOnnx(graph, { plain: options.plain, weights: { read: (path) => feeds.params(path) } });
   const session = await runtime.open(model.bytes);
   try {
     const got = await runExported(session, model, feeds);
     const want = evaluateWithError(withItsAccuracy(graph), feeds);
     let compared = 0;
-    for (const [kind, values, exact] of [['output', got.outputs, want.outputs], ['state', got.states, want.states]] as const) {
+    for (const [kind, values, exact] of [
+      ['output', got.outputs, want.outputs],
+      ['state', got.states, want.states],
+    ] as const) {
       for (const [name, data] of values) compared += compare(`${kind} '${name}'`, data, exact.get(name));
     }
     return { compared, operators: model.operators };
@@ -43,10 +52,14 @@ export async function judgeOnnx(runtime: OnnxRuntime, graph: Graph, feeds: Gener
 }
 
 function compare(what: string, got: Float64Array, want: Bounded | undefined): number {
-  if (want?.data.length !== got.length) throw new Error(`${what} has ${got.length} elements, not ${want?.data.length ?? 'any'}`);
+  if (want?.data.length !== got.length)
+    throw new Error(`${what} has ${got.length} elements, not ${want?.data.length ?? 'any'}`);
   for (let i = 0; i < got.length; i++) {
     const [value, exact, error] = [got[i] ?? NaN, want.data[i] ?? NaN, want.error[i] ?? NaN];
-    if (!isWithin(value, exact, error)) throw new Error(`${what}: element ${i} of ${got.length} is ${value} in ONNX Runtime, exactly ${exact}, and ${error} is allowed`);
+    if (!isWithin(value, exact, error))
+      throw new Error(
+        `${what}: element ${i} of ${got.length} is ${value} in ONNX Runtime, exactly ${exact}, and ${error} is allowed`,
+      );
   }
   return got.length;
 }

@@ -3,7 +3,18 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { axisOf, sizeBound } from '../../dsl/axis.ts';
 import { Builder, order, type Graph, type Node } from '../../dsl/graph.ts';
-import { attention, gelu, linear, layerNorm, rearrange, silu, slice, trace, type Float, type Tensor } from '../../dsl/index.ts';
+import {
+  attention,
+  gelu,
+  linear,
+  layerNorm,
+  rearrange,
+  silu,
+  slice,
+  trace,
+  type Float,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { print } from '../../dsl/print.ts';
@@ -31,10 +42,21 @@ const products = (graph: Graph): readonly Node[] => kinds(graph, 'contract').fil
 const sizeIn = (node: Node | undefined, axis: string): unknown => axisOf(node?.type.axes ?? [], axis)?.size;
 
 /** All passes with every check on; the values must stay. */
-function optimised(graph: Graph, list: readonly Pass[] = passes, symbols: ReadonlyMap<string, number> = new Map()): { readonly graph: Graph; readonly fired: ReadonlyMap<string, number>; readonly builder: Builder } {
+function optimised(
+  graph: Graph,
+  list: readonly Pass[] = passes,
+  symbols: ReadonlyMap<string, number> = new Map(),
+): { readonly graph: Graph; readonly fired: ReadonlyMap<string, number>; readonly builder: Builder } {
   const builder = new Builder();
   const fired = new Map<string, number>();
-  const after = runPasses(graph, list, (stage) => { for (const [rule, times] of stage.fired) fired.set(rule, times + (fired.get(rule) ?? 0)); }, { verify: true, builder });
+  const after = runPasses(
+    graph,
+    list,
+    (stage) => {
+      for (const [rule, times] of stage.fired) fired.set(rule, times + (fired.get(rule) ?? 0));
+    },
+    { verify: true, builder },
+  );
   expectSameGraph(graph, after, feedsFor(graph, 1, symbols));
   return { graph: after, fired, builder };
 }
@@ -42,16 +64,27 @@ function optimised(graph: Graph, list: readonly Pass[] = passes, symbols: Readon
 // ---- any graph ---------------------------------------------------------------------------------------------------
 
 test('random graphs keep their values through any passes in any order', () => {
-  fc.assert(fc.property(graphArbitrary({ maxElements: 3000 }), fc.shuffledSubarray([...passes]), ({ graph, feeds }, some) => {
-    const after = runPasses(graph, some, undefined, { verify: true });
-    expectSameGraph(graph, after, { ...feeds, params: (path) => feeds.params(path) });
-  }), { numRuns: 400, seed: 20260102 });
+  fc.assert(
+    fc.property(graphArbitrary({ maxElements: 3000 }), fc.shuffledSubarray([...passes]), ({ graph, feeds }, some) => {
+      const after = runPasses(graph, some, undefined, { verify: true });
+      expectSameGraph(graph, after, { ...feeds, params: (path) => feeds.params(path) });
+    }),
+    { numRuns: 400, seed: 20260102 },
+  );
 });
 
 /** A stack of random ops over one residual stream, with slices on top. */
 function slicedStack(s: Sketch): Graph {
-  let x = s.sized([{ name: 'b', size: 2 }, { name: 'n', size: 6 }, { name: 'c', size: 4 }]);
-  const w = (out: string, from: string) => s.sized([{ name: out, size: 4 }, { name: from, size: 4 }]);
+  let x = s.sized([
+    { name: 'b', size: 2 },
+    { name: 'n', size: 6 },
+    { name: 'c', size: 4 },
+  ]);
+  const w = (out: string, from: string) =>
+    s.sized([
+      { name: out, size: 4 },
+      { name: from, size: 4 },
+    ]);
   const steps = 1 + s.below(5);
   for (let i = 0; i < steps; i++) {
     const names = x.type.axes.map((axis) => axis.name);
@@ -59,7 +92,19 @@ function slicedStack(s: Sketch): Graph {
     x = s.of<() => Node>(
       () => s.map('add', x, s.map('exp', s.map('sub', x, s.fold(x, 'c')))),
       () => s.product(relabelled(`${names.join(' ')} -> b n k=(c)`), w('c', 'k'), 'b n c'),
-      () => s.map('mul', x, s.product(relabelled(`${names.join(' ')} -> b t=(n) c`), s.sized([{ name: 't', size: Number(sizeIn(x, 'n')) }, { name: 'n', size: Number(sizeIn(x, 'n')) }]), 'b n c')),
+      () =>
+        s.map(
+          'mul',
+          x,
+          s.product(
+            relabelled(`${names.join(' ')} -> b t=(n) c`),
+            s.sized([
+              { name: 't', size: Number(sizeIn(x, 'n')) },
+              { name: 'n', size: Number(sizeIn(x, 'n')) },
+            ]),
+            'b n c',
+          ),
+        ),
       () => s.concat([x, s.sized(x.type.axes)], 'n'),
       () => s.concat([s.slice(x, 'n', 1, 2), x], 'n'),
       () => s.slice(s.pad(x, 'n', 2, 3, 0.5), 'n', 1, 6),
@@ -67,7 +112,24 @@ function slicedStack(s: Sketch): Graph {
       () => s.fold(s.window(x, 'n', ['n', 'w'], 2), 'w'),
       () => s.map('neg', s.make(s.map('neg', x).op, [x])),
       () => relabelled('b n c -> n b c'),
-      () => s.gather(s.sized([{ name: 'v', size: 5 }, { name: 'c', size: 4 }]), s.make(input, [], { ...typeAttrs([{ name: 'b', size: 2 }, { name: 'n', size: Number(sizeIn(x, 'n')) }], 'i32'), name: `i${i}` }), 'v'),
+      () =>
+        s.gather(
+          s.sized([
+            { name: 'v', size: 5 },
+            { name: 'c', size: 4 },
+          ]),
+          s.make(input, [], {
+            ...typeAttrs(
+              [
+                { name: 'b', size: 2 },
+                { name: 'n', size: Number(sizeIn(x, 'n')) },
+              ],
+              'i32',
+            ),
+            name: `i${i}`,
+          }),
+          'v',
+        ),
     )();
     x = s.rearrange(x, `${x.type.axes.map((axis) => axis.name).join(' ')} -> b n c`);
   }
@@ -80,14 +142,17 @@ function slicedStack(s: Sketch): Graph {
 
 test('slices pushed down keep the values and never add work', () => {
   let less = 0;
-  fc.assert(fc.property(fc.gen(), (draw) => {
-    const graph = slicedStack(new Sketch((count) => draw(fc.nat, count - 1)));
-    const after = runPasses(graph, [slices], undefined, { verify: true });
-    expectSameGraph(graph, after, feedsFor(graph, 3));
-    const [before, now] = [graphCost(graph).flops, graphCost(after).flops];
-    if (now > before) throw new Error(`${now} operations, ${before} before\n${print(graph)}\n=>\n${print(after)}`);
-    if (now < before) less++;
-  }), { numRuns: 400, seed: 20260103 });
+  fc.assert(
+    fc.property(fc.gen(), (draw) => {
+      const graph = slicedStack(new Sketch((count) => draw(fc.nat, count - 1)));
+      const after = runPasses(graph, [slices], undefined, { verify: true });
+      expectSameGraph(graph, after, feedsFor(graph, 3));
+      const [before, now] = [graphCost(graph).flops, graphCost(after).flops];
+      if (now > before) throw new Error(`${now} operations, ${before} before\n${print(graph)}\n=>\n${print(after)}`);
+      if (now < before) less++;
+    }),
+    { numRuns: 400, seed: 20260103 },
+  );
   expect(less).toBeGreaterThan(100);
 });
 
@@ -123,25 +188,50 @@ describe('slices', () => {
   test('at several places take their hull', () => {
     const s = new Sketch(() => 0);
     const x = s.map('exp', s.sized([{ name: 'n', size: 10 }]));
-    const graph: Graph = { outputs: new Map([['a', s.slice(x, 'n', 2, 2)], ['b', s.slice(x, 'n', 5, 2)]]), updates: [] };
+    const graph: Graph = {
+      outputs: new Map([
+        ['a', s.slice(x, 'n', 2, 2)],
+        ['b', s.slice(x, 'n', 5, 2)],
+      ]),
+      updates: [],
+    };
     const { graph: after } = optimised(graph, [slices]);
     expect(kinds(after, 'map').map((node) => sizeIn(node, 'n'))).toEqual([5]);
   });
 
   test('of query, key and value in one product do not take it apart', () => {
-    const graph = trace(sourceOf(() => [24, 8]), (t) => {
-      const qkv = rearrange(linear(t.params, t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), 'f', { bias: false }), 'b n (k h d) -> k b n h d', { k: 3, h: 2 });
-      const read = attention(qkv.at('k', 0), rearrange(qkv.at('k', 1), 'b n h d -> b t=(n) h d'), rearrange(qkv.at('k', 2), 'b n h d -> b t=(n) h d'), { key: 't', along: 'd' });
-      return { y: read };
-    });
+    const graph = trace(
+      sourceOf(() => [24, 8]),
+      (t) => {
+        const qkv = rearrange(
+          linear(t.params, t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), 'f', { bias: false }),
+          'b n (k h d) -> k b n h d',
+          { k: 3, h: 2 },
+        );
+        const read = attention(
+          qkv.at('k', 0),
+          rearrange(qkv.at('k', 1), 'b n h d -> b t=(n) h d'),
+          rearrange(qkv.at('k', 2), 'b n h d -> b t=(n) h d'),
+          { key: 't', along: 'd' },
+        );
+        return { y: read };
+      },
+    );
     expect(products(optimised(graph).graph)).toHaveLength(3);
   });
 
   test('of one third of a product compute that third', () => {
-    const graph = trace(sourceOf(() => [24, 8]), (t) => {
-      const qkv = rearrange(linear(t.params, t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), 'f', { bias: false }), 'b n (k h d) -> k b n h d', { k: 3, h: 2 });
-      return { y: qkv.at('k', 1) };
-    });
+    const graph = trace(
+      sourceOf(() => [24, 8]),
+      (t) => {
+        const qkv = rearrange(
+          linear(t.params, t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), 'f', { bias: false }),
+          'b n (k h d) -> k b n h d',
+          { k: 3, h: 2 },
+        );
+        return { y: qkv.at('k', 1) };
+      },
+    );
     expect(sizeIn(products(optimised(graph).graph)[0], 'f')).toBe(8);
   });
 });
@@ -179,8 +269,12 @@ describe('a vision sampler over four encoders', () => {
   });
 
   test('the first layer has one query vector per image, the second one per position', () => {
-    expect(at(`${layer(0)}.cross_attn.q_proj.1`).map((node) => node.type.axes.map((axis) => axis.name).join(' '))).toEqual(['b c']);
-    expect(at(`${layer(1)}.cross_attn.q_proj.1`).map((node) => node.type.axes.map((axis) => axis.name).join(' '))).toEqual(['b q c']);
+    expect(
+      at(`${layer(0)}.cross_attn.q_proj.1`).map((node) => node.type.axes.map((axis) => axis.name).join(' ')),
+    ).toEqual(['b c']);
+    expect(
+      at(`${layer(1)}.cross_attn.q_proj.1`).map((node) => node.type.axes.map((axis) => axis.name).join(' ')),
+    ).toEqual(['b q c']);
   });
 
   test('encoders of one token a region share their normalised tokens between keys, values and layers', () => {
@@ -200,12 +294,20 @@ describe('a vision sampler over four encoders', () => {
     const tokens = products(graph).filter((node) => sizeIn(node, 't') === 4 && sizeIn(node, 'c') !== undefined);
     expect(tokens).toEqual([]);
     // What attention then reads directly are the encoders of one token a region.
-    expect(kinds(graph, 'join').filter((node) => !isFixed(node) && sizeIn(node, 'c') === 32).map((node) => sizeIn(node, 't'))).toEqual([3, 3]);
+    expect(
+      kinds(graph, 'join')
+        .filter((node) => !isFixed(node) && sizeIn(node, 'c') === 32)
+        .map((node) => sizeIn(node, 't')),
+    ).toEqual([3, 3]);
   });
 
   test('norms leave no affine part in front of a product', () => {
     const { main } = splitLoadTime(after, builder);
-    const affine = order(main).filter((node) => node.op.name === 'mul' && node.inputs.some((operand) => /norm\.weight|proj(_\d)?\.0\.weight/.test(String(operand.attrs['name']))));
+    const affine = order(main).filter(
+      (node) =>
+        node.op.name === 'mul' &&
+        node.inputs.some((operand) => /norm\.weight|proj(_\d)?\.0\.weight/.test(String(operand.attrs['name']))),
+    );
     expect(affine).toEqual([]);
   });
 });
@@ -218,14 +320,22 @@ describe('siblings', () => {
   test('query, key and value become one product, biases and all', () => {
     const graph = trace(square(8), (t) => ({ y: block(t.params.at('layers', 0), t.input('x', 'b n c', x3), 2) }));
     const { graph: after } = optimised(graph);
-    expect(products(after).map((node) => sizeIn(node, 'c')).filter((size) => size === 24)).toHaveLength(1);
+    expect(
+      products(after)
+        .map((node) => sizeIn(node, 'c'))
+        .filter((size) => size === 24),
+    ).toHaveLength(1);
     expect(products(after)).toHaveLength(6);
   });
 
   test('gate and up become one product though maps follow: the maps meet', () => {
     const graph = trace(square(8), (t) => {
       const x = t.input('x', 'b n c', x3);
-      return { y: silu(linear(t.params.at('gate'), x, 'f', { bias: false })).mul(linear(t.params.at('other'), x, 'f', { bias: false })) };
+      return {
+        y: silu(linear(t.params.at('gate'), x, 'f', { bias: false })).mul(
+          linear(t.params.at('other'), x, 'f', { bias: false }),
+        ),
+      };
     });
     const { graph: after, fired } = optimised(graph);
     expect(products(after)).toHaveLength(1);
@@ -233,12 +343,15 @@ describe('siblings', () => {
   });
 
   test('a missing bias is zero, another name and another order of axes are put right', () => {
-    const graph = trace(sourceOf((path) => (path.endsWith('bias') ? [8] : [8, 8])), (t) => {
-      const x = t.input('x', 'b n c', x3);
-      const a = linear(t.params.at('a'), x, 'f');
-      const b = linear(t.params.at('b'), x, 'g', { bias: false });
-      return { y: rearrange(a, 'b n f -> f b n'), z: rearrange(b, 'b n g -> n b g') };
-    });
+    const graph = trace(
+      sourceOf((path) => (path.endsWith('bias') ? [8] : [8, 8])),
+      (t) => {
+        const x = t.input('x', 'b n c', x3);
+        const a = linear(t.params.at('a'), x, 'f');
+        const b = linear(t.params.at('b'), x, 'g', { bias: false });
+        return { y: rearrange(a, 'b n f -> f b n'), z: rearrange(b, 'b n g -> n b g') };
+      },
+    );
     const { graph: after } = optimised(graph, [siblings]);
     expect(products(after)).toHaveLength(1);
   });
@@ -247,23 +360,36 @@ describe('siblings', () => {
     ['whose result is an output', ({ a, b }) => ({ a, b })],
     ['with a map of its own', ({ a, b }) => ({ a: rearrange(a, 'b n f -> n b f'), b: gelu(b) })],
   ])('a product %s stays apart', (_name, build) => {
-    const graph = trace(sourceOf((path) => (path.endsWith('bias') ? [8] : [8, 8])), (t) => {
-      const x = t.input('x', 'b n c', x3);
-      return build({ a: linear(t.params.at('a'), x, 'f', { bias: false }), b: linear(t.params.at('b'), x, 'f', { bias: false }) });
-    });
+    const graph = trace(
+      sourceOf((path) => (path.endsWith('bias') ? [8] : [8, 8])),
+      (t) => {
+        const x = t.input('x', 'b n c', x3);
+        return build({
+          a: linear(t.params.at('a'), x, 'f', { bias: false }),
+          b: linear(t.params.at('b'), x, 'f', { bias: false }),
+        });
+      },
+    );
     expect(products(optimised(graph).graph)).toHaveLength(2);
   });
 
   test('products of two layers stay apart', () => {
     const graph = trace(square(8), (t) => {
       const x = t.input('x', 'b n c', x3);
-      const key = (i: number) => rearrange(linear(t.params.at('layers', i, 'k'), x, 'f', { bias: false }), 'b n f -> n b f');
+      const key = (i: number) =>
+        rearrange(linear(t.params.at('layers', i, 'k'), x, 'f', { bias: false }), 'b n f -> n b f');
       return { a: key(0), b: key(1) };
     });
     expect(products(optimised(graph).graph)).toHaveLength(2);
   });
 
-  test.each([['layers.3.attn.q', 'layers.3'], ['vision_sampler_0.layers.1.cross_attn.k_proj_0.1', 'vision_sampler_0.layers.1'], ['mm_projector.2', ''], ['fc1', ''], ['', '']])('%s belongs to layer %s', (path, layer) => {
+  test.each([
+    ['layers.3.attn.q', 'layers.3'],
+    ['vision_sampler_0.layers.1.cross_attn.k_proj_0.1', 'vision_sampler_0.layers.1'],
+    ['mm_projector.2', ''],
+    ['fc1', ''],
+    ['', ''],
+  ])('%s belongs to layer %s', (path, layer) => {
     expect(layerOf(path)).toBe(layer);
   });
 });
@@ -302,11 +428,18 @@ describe('norms in front of products', () => {
 
 describe('the engine', () => {
   const s = new Sketch(() => 1);
-  const swap: Rule = { name: 'swap', why: 'test', heads: ['add'], apply: (node, r) => r.map('add', ...node.inputs.toReversed()) };
+  const swap: Rule = {
+    name: 'swap',
+    why: 'test',
+    heads: ['add'],
+    apply: (node, r) => r.map('add', ...node.inputs.toReversed()),
+  };
 
   test('refuses rules that undo one another', () => {
     const graph = graphOf(s.map('add', s.input('a'), s.input('a')));
-    expect(() => runPasses(graph, [{ name: 'endless', why: 'test', rules: [swap] }])).toThrow(/endless: the rules come to no end, last 'swap'/);
+    expect(() => runPasses(graph, [{ name: 'endless', why: 'test', rules: [swap] }])).toThrow(
+      /endless: the rules come to no end, last 'swap'/,
+    );
   });
 
   test('walks graphs deeper than the call stack', () => {
@@ -318,7 +451,9 @@ describe('the engine', () => {
   });
 
   test('keeps origins', () => {
-    const graph = trace(square(8), (t) => ({ y: linear(t.params.at('layers', 3), t.input('x', 'b n c', { b: 1, n: 3, c: 8 }).mul(1), 'c') }));
+    const graph = trace(square(8), (t) => ({
+      y: linear(t.params.at('layers', 3), t.input('x', 'b n c', { b: 1, n: 3, c: 8 }).mul(1), 'c'),
+    }));
     const product = products(optimised(graph).graph)[0];
     expect(product?.origin.path).toBe('layers.3');
     expect(product?.origin.place).toContain('passes.test.ts');
@@ -326,7 +461,9 @@ describe('the engine', () => {
 
   test('reports each pass with what fired', () => {
     const seen: string[] = [];
-    runPasses(graphOf(s.map('mul', s.input('a'), s.scalar(1))), passes, (stage) => seen.push(`${stage.pass.name}: ${[...stage.fired].map(([rule, times]) => `${rule} ×${times}`).join()}`));
+    runPasses(graphOf(s.map('mul', s.input('a'), s.scalar(1))), passes, (stage) =>
+      seen.push(`${stage.pass.name}: ${[...stage.fired].map(([rule, times]) => `${rule} ×${times}`).join()}`),
+    );
     expect(seen).toEqual(['canonical: x*1 ×1', 'slices: ', 'algebra: ', 'absorption: ', 'siblings: ', 'joins: ']);
   });
 });
@@ -341,10 +478,28 @@ describe('verify', () => {
   });
 
   test.each<[string, Graph, RegExp]>([
-    ['a type that the op does not give', graphOf({ ...s.map('exp', x), type: { axes: x.type.axes, dtype: 'f16' } }), /its op infers .* f32/],
+    [
+      'a type that the op does not give',
+      graphOf({ ...s.map('exp', x), type: { axes: x.type.axes, dtype: 'f16' } }),
+      /its op infers .* f32/,
+    ],
     ['an operand made later', graphOf({ ...s.map('exp', x), id: -1 }), /was made after it/],
-    ['an operand the op refuses', graphOf({ ...s.map('exp', x), inputs: [s.input('a', 'i32')] }), /its op refuses it: takes floats/],
-    ['an equal node twice', { outputs: new Map([['y', s.map('exp', x)], ['z', { ...s.map('exp', x), id: 999 }]]), updates: [] }, /an equal node exists already/],
+    [
+      'an operand the op refuses',
+      graphOf({ ...s.map('exp', x), inputs: [s.input('a', 'i32')] }),
+      /its op refuses it: takes floats/,
+    ],
+    [
+      'an equal node twice',
+      {
+        outputs: new Map([
+          ['y', s.map('exp', x)],
+          ['z', { ...s.map('exp', x), id: 999 }],
+        ]),
+        updates: [],
+      },
+      /an equal node exists already/,
+    ],
   ])('refuses %s', (_name, graph, message) => {
     expect(() => verifyGraph(graph, 'test')).toThrow(message);
   });
@@ -373,7 +528,9 @@ test("Cambrian-8B's connector takes less than 300 ms", () => {
     return /bias$|aux_\d\.3\.weight$|(_proj(_\d)?\.0|norm)\.weight$/.test(path) ? [c] : [c, c];
   });
   const graph = trace(source, (t) => {
-    const maps = widths.map((width, k) => t.input(`x${k}`, 'b h w c', { b: 1, h: sides[k] ?? 1, w: sides[k] ?? 1, c: width }));
+    const maps = widths.map((width, k) =>
+      t.input(`x${k}`, 'b h w c', { b: 1, h: sides[k] ?? 1, w: sides[k] ?? 1, c: width }),
+    );
     return { y: spatialVisionAggregator(t.params, maps, { groups: [24], side: 24, depth: 3 }).tokens };
   });
   // Time of this thread: other tests share the cores.
@@ -385,7 +542,8 @@ test("Cambrian-8B's connector takes less than 300 ms", () => {
   expect(Math.min(...times)).toBeLessThan(300);
   // spec §9: three layers as coded cost 3 × 54.4 GFLOP, 152 of projections before and after; hoisting takes 3 × 3.6 away,
   // and for ConvNeXt's 16 tokens to a query 3 × 2 × (19.346 − 1.510) of its keys and values.
-  const cost = (list: readonly Pass[]): number => products(runPasses(graph, list)).reduce((sum, node) => sum + flopsOf(node), 0) / 1e9;
+  const cost = (list: readonly Pass[]): number =>
+    products(runPasses(graph, list)).reduce((sum, node) => sum + flopsOf(node), 0) / 1e9;
   const [whole, direct] = [cost(passes), cost(passes.filter((pass) => pass !== absorption))];
   expect(direct).toBeGreaterThan(295);
   expect(direct).toBeLessThan(315);

@@ -17,14 +17,20 @@ describe.each(profiles)('kernels, for the $name', (profile) => {
   test.each([1, 7, 64, 80, 128, 256])('attention with heads of %i is one', (d) => {
     for (const variant of ['full', 'causal', 'grouped', 'per region'] as const) {
       const plan = compile(attentionOf(d, variant), profile, { verify: true });
-      expect(plan.dispatches.map((dispatch) => dispatch.label), variant).toEqual(['attention']);
+      expect(
+        plan.dispatches.map((dispatch) => dispatch.label),
+        variant,
+      ).toEqual(['attention']);
       // Scores are never stored.
       expect(plan.memory.activations).toBe(0);
     }
   });
   test('a pre-norm block of a ViT are at most 7', () => expect(kernels(vit(1, 1024, 16))).toBeLessThanOrEqual(7));
   test('every further block adds as many, and none of another text', () => {
-    const [four, eight] = [compile(vit(4, 768, 12), profile, { verify: true }), compile(vit(8, 768, 12), profile, { verify: true })];
+    const [four, eight] = [
+      compile(vit(4, 768, 12), profile, { verify: true }),
+      compile(vit(8, 768, 12), profile, { verify: true }),
+    ];
     expect(four.dispatches.length).toBeLessThanOrEqual(28);
     expect(eight.dispatches.length).toBe(2 * four.dispatches.length);
     expect(eight.kernels.length).toBe(four.kernels.length);
@@ -56,8 +62,13 @@ interface Value {
 
 /** Which bindings a kernel writes, as its own text says: results are called y0, y1, … */
 function writes(plan: Plan, dispatch: PlanDispatch): readonly boolean[] {
-  const names = [...(plan.kernels[dispatch.kernel]?.wgsl ?? '').matchAll(/@binding\(\d+\) var<storage, \w+> (\w+):/g)].map((match) => match[1] ?? '');
-  if (names.length !== dispatch.bindings.length) throw new Error(`${names.length} bindings in the text of ${dispatch.label}, ${dispatch.bindings.length} in the plan`);
+  const names = [
+    ...(plan.kernels[dispatch.kernel]?.wgsl ?? '').matchAll(/@binding\(\d+\) var<storage, \w+> (\w+):/g),
+  ].map((match) => match[1] ?? '');
+  if (names.length !== dispatch.bindings.length)
+    throw new Error(
+      `${names.length} bindings in the text of ${dispatch.label}, ${dispatch.bindings.length} in the plan`,
+    );
   return names.map((name) => /^y\d+$/.test(name));
 }
 
@@ -87,12 +98,19 @@ function valuesOf(plan: Plan): readonly Value[] {
 
 /** In whole units of the device's alignment. */
 function largestLiveSum(plan: Plan, values: readonly Value[], alignment: number): number {
-  const live = (at: number): number => values.filter((v) => v.from <= at && at <= v.to).reduce((sum, v) => sum + Math.ceil(v.bytes / alignment) * alignment, 0);
+  const live = (at: number): number =>
+    values
+      .filter((v) => v.from <= at && at <= v.to)
+      .reduce((sum, v) => sum + Math.ceil(v.bytes / alignment) * alignment, 0);
   return plan.dispatches.reduce((most, _, at) => Math.max(most, live(at)), 0);
 }
 
 describe.each(profiles)('activations, for the $name', (profile) => {
-  const cases: readonly (readonly [string, () => Graph])[] = [["Cambrian-8B's connector", connector], ['a ViT of 12 layers', () => vit(12, 768, 12)], ['an SVA layer', svaLayer]];
+  const cases: readonly (readonly [string, () => Graph])[] = [
+    ["Cambrian-8B's connector", connector],
+    ['a ViT of 12 layers', () => vit(12, 768, 12)],
+    ['an SVA layer', svaLayer],
+  ];
   test.each(cases)('%s: at most 1.15 × what lives at once, nothing alive overlaps', (_name, build) => {
     const plan = compile(build(), profile, { verify: true });
     const values = valuesOf(plan);
@@ -100,8 +118,22 @@ describe.each(profiles)('activations, for the $name', (profile) => {
     expect(bound).toBeGreaterThan(0);
     expect(plan.memory.liveBound).toBe(bound);
     expect(plan.memory.activations).toBeLessThanOrEqual(1.15 * bound);
-    expect(plan.memory.activations).toBe(plan.buffers.filter((buffer) => buffer.role === 'arena' && buffer.transient !== true).reduce((sum, buffer) => sum + buffer.bytes, 0));
-    const clash = values.find((a, i) => values.some((b, j) => j > i && a.buffer === b.buffer && a.from <= b.to && b.from <= a.to && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes));
+    expect(plan.memory.activations).toBe(
+      plan.buffers
+        .filter((buffer) => buffer.role === 'arena' && buffer.transient !== true)
+        .reduce((sum, buffer) => sum + buffer.bytes, 0),
+    );
+    const clash = values.find((a, i) =>
+      values.some(
+        (b, j) =>
+          j > i &&
+          a.buffer === b.buffer &&
+          a.from <= b.to &&
+          b.from <= a.to &&
+          a.offset < b.offset + b.bytes &&
+          b.offset < a.offset + a.bytes,
+      ),
+    );
     expect(clash).toBe(undefined);
   });
 });

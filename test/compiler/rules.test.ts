@@ -15,13 +15,23 @@ import { viewRules } from '../../compiler/passes/views.ts';
 import { expectSameGraph, feedsFor, graphOf } from './judge.ts';
 import { ruleCases, Sketch, type RuleCase } from './rule-cases.ts';
 
-const rules: readonly Rule[] = [...constantRules, ...viewRules, ...broadcastRules, ...algebraRules, ...absorptionRules, ...joinRules];
+const rules: readonly Rule[] = [
+  ...constantRules,
+  ...viewRules,
+  ...broadcastRules,
+  ...algebraRules,
+  ...absorptionRules,
+  ...joinRules,
+];
 
 function rewriterFor(sketch: Sketch, left: Node, others: readonly Node[]): Rewriter {
   const nodes = orderFrom([left, ...others]);
   const readers = readersOf(nodes);
   const leaves = new Set([left, ...others]);
-  return new Rewriter(sketch.builder, nowhere, { readers: (node) => readers.get(node) ?? [], leaves: (node) => leaves.has(node) });
+  return new Rewriter(sketch.builder, nowhere, {
+    readers: (node) => readers.get(node) ?? [],
+    leaves: (node) => leaves.has(node),
+  });
 }
 
 function asCase(made: Node | RuleCase): RuleCase {
@@ -38,16 +48,23 @@ describe.each(rules)('$name', (row) => {
     const make = ruleCases[row.name];
     if (make === undefined) throw new Error(`no generator of left sides for '${row.name}'`);
     let fired = 0;
-    fc.assert(fc.property(fc.gen(), fc.nat(1000), (draw, seed) => {
-      const sketch = new Sketch((count) => draw(fc.nat, count - 1));
-      const { left, others = [] } = asCase(make(sketch));
-      expect(row.heads.some((head) => head === left.op.name || head === left.op.kind), 'the walk asks the rule').toBe(true);
-      const right = row.apply(left, rewriterFor(sketch, left, others));
-      if (right === undefined || right === left) return;
-      fired++;
-      if (!sameType(right.type, left.type)) throw new Error(`the type changes\n${print(graphOf(left))}\n=>\n${print(graphOf(right))}`);
-      expectSameGraph(graphOf(left), graphOf(right), feedsFor(graphOf(left), seed));
-    }), { numRuns: 60, seed: 20260101 });
+    fc.assert(
+      fc.property(fc.gen(), fc.nat(1000), (draw, seed) => {
+        const sketch = new Sketch((count) => draw(fc.nat, count - 1));
+        const { left, others = [] } = asCase(make(sketch));
+        expect(
+          row.heads.some((head) => head === left.op.name || head === left.op.kind),
+          'the walk asks the rule',
+        ).toBe(true);
+        const right = row.apply(left, rewriterFor(sketch, left, others));
+        if (right === undefined || right === left) return;
+        fired++;
+        if (!sameType(right.type, left.type))
+          throw new Error(`the type changes\n${print(graphOf(left))}\n=>\n${print(graphOf(right))}`);
+        expectSameGraph(graphOf(left), graphOf(right), feedsFor(graphOf(left), seed));
+      }),
+      { numRuns: 60, seed: 20260101 },
+    );
     // A generator may hit shapes where nothing is to be done (a range that is the whole axis), not mostly.
     expect(fired).toBeGreaterThan(20);
   });
@@ -87,7 +104,13 @@ describe('patterns', () => {
   });
 
   test('a rule asks its condition before it builds', () => {
-    const never = rule({ name: 'never', why: 'test', from: as('n', op('neg', any('x'))), when: () => false, to: ({ x: inner }) => inner });
+    const never = rule({
+      name: 'never',
+      why: 'test',
+      from: as('n', op('neg', any('x'))),
+      when: () => false,
+      to: ({ x: inner }) => inner,
+    });
     expect(never.apply(sketch.map('neg', x), new Rewriter(sketch.builder, nowhere))).toBeUndefined();
     expect(never.heads).toEqual(['neg']);
   });

@@ -30,18 +30,29 @@ afterAll(() => {
 });
 
 /** What a kernel needs of a device, as its text says. */
-function needs({ wgsl, access }: PlanKernel): { readonly threads: number; readonly workgroupBytes: number; readonly bindings: number } {
+function needs({ wgsl, access }: PlanKernel): {
+  readonly threads: number;
+  readonly workgroupBytes: number;
+  readonly bindings: number;
+} {
   const arrays = [...wgsl.matchAll(/var<workgroup> \w+: array<(vec4)?[^,]*, (\d+)>/g)];
   return {
     threads: Number(/@workgroup_size\((\d+)\)/.exec(wgsl)?.[1]),
-    workgroupBytes: arrays.reduce((sum, [, vector, length]) => sum + Number(length) * (vector === undefined ? 4 : 16), 0),
+    workgroupBytes: arrays.reduce(
+      (sum, [, vector, length]) => sum + Number(length) * (vector === undefined ? 4 : 16),
+      0,
+    ),
     bindings: access.length,
   };
 }
 
 function fits(kernel: PlanKernel, { facts: { limits } }: Device): boolean {
   const { threads, workgroupBytes, bindings } = needs(kernel);
-  return threads <= limits.maxComputeInvocationsPerWorkgroup && workgroupBytes <= limits.maxComputeWorkgroupStorageSize && bindings <= limits.maxStorageBuffersPerShaderStage;
+  return (
+    threads <= limits.maxComputeInvocationsPerWorkgroup &&
+    workgroupBytes <= limits.maxComputeWorkgroupStorageSize &&
+    bindings <= limits.maxStorageBuffersPerShaderStage
+  );
 }
 
 const known = new Set<string>();
@@ -50,33 +61,53 @@ const known = new Set<string>();
 async function expectClean(graph: Graph): Promise<void> {
   for (const profile of profiles) {
     const fresh = compile(graph, profile, { verify: true }).kernels.filter(({ wgsl }) => !known.has(wgsl));
-    await Promise.all(fresh.map(async (kernel) => {
-      known.add(kernel.wgsl);
-      const device = fits(kernel, paper) ? paper : own;
-      const said = await device?.diagnose(kernel) ?? [];
-      if (said.length > 0) throw new Error(`${said.join('\n')}\n${kernel.wgsl.split('\n').map((line, i) => `${i + 1}: ${line}`).join('\n')}\n${print(graph)}`);
-    }));
+    await Promise.all(
+      fresh.map(async (kernel) => {
+        known.add(kernel.wgsl);
+        const device = fits(kernel, paper) ? paper : own;
+        const said = (await device?.diagnose(kernel)) ?? [];
+        if (said.length > 0)
+          throw new Error(
+            `${said.join('\n')}\n${kernel.wgsl
+              .split('\n')
+              .map((line, i) => `${i + 1}: ${line}`)
+              .join('\n')}\n${print(graph)}`,
+          );
+      }),
+    );
   }
 }
 
 test('the compiler of Dawn says what is wrong', async () => {
-  const wgsl = '@group(0) @binding(0) var<storage, read_write> y0: array<f32>;\n@compute @workgroup_size(8) fn main(@builtin(local_invocation_index) t: u32) { y0[t] = 1u; }';
-  expect(await paper.diagnose({ name: 'k', wgsl, access: ['read_write'], features: [] })).toEqual([expect.stringMatching(/error.*(u32|f32)/)]);
-  const unreachable = '@group(0) @binding(0) var<storage, read_write> y0: array<f32>;\n@compute @workgroup_size(8) fn main() { return; y0[0] = 1.0; }';
-  expect(await paper.diagnose({ name: 'k', wgsl: unreachable, access: ['read_write'], features: [] })).toEqual([expect.stringMatching(/warning.*unreachable/)]);
+  const wgsl =
+    '@group(0) @binding(0) var<storage, read_write> y0: array<f32>;\n@compute @workgroup_size(8) fn main(@builtin(local_invocation_index) t: u32) { y0[t] = 1u; }';
+  expect(await paper.diagnose({ name: 'k', wgsl, access: ['read_write'], features: [] })).toEqual([
+    expect.stringMatching(/error.*(u32|f32)/),
+  ]);
+  const unreachable =
+    '@group(0) @binding(0) var<storage, read_write> y0: array<f32>;\n@compute @workgroup_size(8) fn main() { return; y0[0] = 1.0; }';
+  expect(await paper.diagnose({ name: 'k', wgsl: unreachable, access: ['read_write'], features: [] })).toEqual([
+    expect.stringMatching(/warning.*unreachable/),
+  ]);
 });
 
 test.each(Object.entries(fullSize))('%s', async (_name, build) => expectClean(build()));
 
 test('attention, norms and softmax of any size', async () => {
-  for (const d of [1, 7, 64, 80, 128, 256]) for (const variant of ['full', 'causal', 'grouped', 'per region'] as const) await expectClean(attentionOf(d, variant));
+  for (const d of [1, 7, 64, 80, 128, 256])
+    for (const variant of ['full', 'causal', 'grouped', 'per region'] as const)
+      await expectClean(attentionOf(d, variant));
   for (const c of [5, 577, 1024]) await expectClean(norm(c));
   for (const c of [5, 1000, 4096]) await expectClean(softmaxOver(c));
 });
 
 describe('golden files', () => {
   const folder = join(import.meta.dirname, '../golden');
-  const files = ['cambrian', 'models'].flatMap((of) => readdirSync(join(folder, of)).filter((name) => name.endsWith('.safetensors')).map((name) => `${of}/${name}`));
+  const files = ['cambrian', 'models'].flatMap((of) =>
+    readdirSync(join(folder, of))
+      .filter((name) => name.endsWith('.safetensors'))
+      .map((name) => `${of}/${name}`),
+  );
   test.each(files)('%s', async (name) => {
     const file = new GoldenFile(join(folder, name), 'f32');
     try {

@@ -72,13 +72,17 @@ const rows = [
 ] as const satisfies readonly Row[];
 
 type Verdict<R extends Row> = unknown extends Check<R> ? Types.Right<R[2]> : 'no';
-type Check<R extends Row> =
-  R[0] extends 'rearrange' ? Types.Rearrange<R[2], R[1]>
-  : R[0] extends 'repeat' ? Types.Repeat<R[2], R[1]>
-  : R[0] extends 'reduce' ? Types.Reduce<R[2], R[1]>
-  : R[1] extends `${infer A}|${infer B}` ? Types.Einsum<R[2], A, B> : never;
+type Check<R extends Row> = R[0] extends 'rearrange'
+  ? Types.Rearrange<R[2], R[1]>
+  : R[0] extends 'repeat'
+    ? Types.Repeat<R[2], R[1]>
+    : R[0] extends 'reduce'
+      ? Types.Reduce<R[2], R[1]>
+      : R[1] extends `${infer A}|${infer B}`
+        ? Types.Einsum<R[2], A, B>
+        : never;
 
-type Agrees<R extends Row, V> = V extends R[3] ? R[3] extends V ? never : [R, V] : [R, V];
+type Agrees<R extends Row, V> = V extends R[3] ? (R[3] extends V ? never : [R, V]) : [R, V];
 type Disagreements<T extends readonly Row[]> = { readonly [K in keyof T]: Agrees<T[K], Verdict<T[K]>> }[number];
 
 // Where the types say something else than the table, `true` is no value of this type, and tsc names the row and the verdict.
@@ -91,17 +95,27 @@ function runtimeVerdict([call, axes, pattern]: Row): string {
     trace(randomParams(1), (t) => {
       const names = (list: string) => list.split(' ').filter((name) => name !== '');
       // Eight is divisible often enough; parts that the pattern adds get two, all but one of a group.
-      const make = (name: string, list: string): Tensor => t.input<string>(name, list, Object.fromEntries(names(list).map((axis) => [axis, axis === 'u' ? 1 : 8])));
+      const make = (name: string, list: string): Tensor =>
+        t.input<string>(name, list, Object.fromEntries(names(list).map((axis) => [axis, axis === 'u' ? 1 : 8])));
       const x = make('x', first);
       const known = new Set(names(first));
       const [left = '', right = ''] = pattern.split('->');
       const inner = [...left.matchAll(/\(([^()]*)\)/g)].flatMap((group) => names(group[1] ?? '').slice(1));
-      const fresh = call === 'repeat' ? names(right.replaceAll(/[a-z]+=\(|[()]/g, ' ')).filter((name) => !known.has(name)) : [];
+      const fresh =
+        call === 'repeat' ? names(right.replaceAll(/[a-z]+=\(|[()]/g, ' ')).filter((name) => !known.has(name)) : [];
       const sizes = Object.fromEntries([...inner, ...fresh].map((name) => [name, 2]));
-      const y: Tensor = call === 'rearrange' ? rearrange<string, string, 'f32'>(x as Tensor<string, 'f32'>, pattern, sizes)
-        : call === 'repeat' ? repeat<string, string, 'f32'>(x as Tensor<string, 'f32'>, pattern, sizes)
-        : call === 'reduce' ? reduce<string, string, 'f32'>(x as Tensor<string, 'f32'>, pattern, 'sum', sizes)
-        : einsum<string, string, string, 'f32', 'f32'>(x as Tensor<string, 'f32'>, make('y', second) as Tensor<string, 'f32'>, pattern);
+      const y: Tensor =
+        call === 'rearrange'
+          ? rearrange<string, string, 'f32'>(x as Tensor<string, 'f32'>, pattern, sizes)
+          : call === 'repeat'
+            ? repeat<string, string, 'f32'>(x as Tensor<string, 'f32'>, pattern, sizes)
+            : call === 'reduce'
+              ? reduce<string, string, 'f32'>(x as Tensor<string, 'f32'>, pattern, 'sum', sizes)
+              : einsum<string, string, string, 'f32', 'f32'>(
+                  x as Tensor<string, 'f32'>,
+                  make('y', second) as Tensor<string, 'f32'>,
+                  pattern,
+                );
       verdict = y.axes.map((axis) => axis.name).join(' ');
       return { y };
     });
@@ -112,7 +126,9 @@ function runtimeVerdict([call, axes, pattern]: Row): string {
 }
 
 describe('the two grammars agree', () => {
-  test('in types', () => { expect(agreed).toBe(true); });
+  test('in types', () => {
+    expect(agreed).toBe(true);
+  });
   test.each(rows)('%s [%s] %s gives %s', (...row) => {
     expect(runtimeVerdict(row)).toBe(row[3]);
   });

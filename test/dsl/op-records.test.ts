@@ -10,7 +10,8 @@ import { views } from '../../dsl/ops/view.ts';
 import { evaluate } from '../../runtime/reference.ts';
 import { graphArbitrary } from '../generate.ts';
 
-const elements = (axes: readonly Axis[]): number => axes.reduce((count, axis) => count * evaluateSize(axis.size, new Map()), 1);
+const elements = (axes: readonly Axis[]): number =>
+  axes.reduce((count, axis) => count * evaluateSize(axis.size, new Map()), 1);
 
 /** The number of the operand's element that each element of the view shows; -1 where it shows a constant. */
 function shown(op: ViewOp, node: Node, operand: Node): readonly number[] {
@@ -18,50 +19,80 @@ function shown(op: ViewOp, node: Node, operand: Node): readonly number[] {
   const { axes } = operand.type;
   const x = builder.make(input, [], { name: 'x', ...typeAttrs(axes, 'f32') });
   const y = builder.make(op, [x], op.shows === 'padded' ? { ...node.attrs, value: -1 } : node.attrs);
-  const feeds = { inputs: new Map([['x', Float64Array.from({ length: elements(axes) }, (_, i) => i)]]), params: () => [] };
-  return Array.from(evaluate({ outputs: new Map([['y', y]]), updates: [] }, feeds, { precision: 'f64' }).outputs.get('y')?.data ?? []);
+  const feeds = {
+    inputs: new Map([['x', Float64Array.from({ length: elements(axes) }, (_, i) => i)]]),
+    params: () => [],
+  };
+  return Array.from(
+    evaluate({ outputs: new Map([['y', y]]), updates: [] }, feeds, { precision: 'f64' }).outputs.get('y')?.data ?? [],
+  );
 }
 
 /** The elements of a range, by its attributes. */
 function inRange({ attrs }: Node, axes: readonly Axis[]): readonly number[] {
   const at = axes.findIndex((axis) => axis.name === attrs['axis']);
   const inner = elements(axes.slice(at + 1));
-  const [whole, start, size, step] = [Number(axes[at]?.size), Number(attrs['start']), Number(attrs['size']), Number(attrs['step'] ?? 1)];
+  const [whole, start, size, step] = [
+    Number(axes[at]?.size),
+    Number(attrs['start']),
+    Number(attrs['size']),
+    Number(attrs['step'] ?? 1),
+  ];
   const taken = new Set(Array.from({ length: size }, (_, i) => start + i * step));
   return Array.from({ length: elements(axes) }, (_, i) => i).filter((i) => taken.has(Math.floor(i / inner) % whole));
 }
 
 test('a view shows of its operand what its record says', () => {
   const seen = new Map<string, number>();
-  fc.assert(fc.property(graphArbitrary({ symbols: false, updates: false, maxElements: 500 }), ({ graph }) => {
-    for (const node of order(graph)) {
-      const [operand] = node.inputs;
-      if (node.op.kind !== 'view' || operand === undefined) continue;
-      seen.set(node.op.name, (seen.get(node.op.name) ?? 0) + 1);
-      const all = Array.from({ length: elements(operand.type.axes) }, (_, i) => i);
-      const got = shown(node.op, node, operand).toSorted((a, b) => a - b);
-      switch (node.op.shows) {
-        case 'each': expect(got).toEqual(all); break;
-        case 'range': expect(got).toEqual(inRange(node, operand.type.axes)); break;
-        case 'repeated': {
-          expect(operand.type.axes.every((axis) => axisOf(node.type.axes, axis.name) !== undefined)).toBe(true);
-          const times = elements(node.type.axes) / all.length;
-          expect(got).toEqual(all.flatMap((i) => Array.from({ length: times }, () => i)));
-          break;
+  fc.assert(
+    fc.property(graphArbitrary({ symbols: false, updates: false, maxElements: 500 }), ({ graph }) => {
+      for (const node of order(graph)) {
+        const [operand] = node.inputs;
+        if (node.op.kind !== 'view' || operand === undefined) continue;
+        seen.set(node.op.name, (seen.get(node.op.name) ?? 0) + 1);
+        const all = Array.from({ length: elements(operand.type.axes) }, (_, i) => i);
+        const got = shown(node.op, node, operand).toSorted((a, b) => a - b);
+        switch (node.op.shows) {
+          case 'each':
+            expect(got).toEqual(all);
+            break;
+          case 'range':
+            expect(got).toEqual(inRange(node, operand.type.axes));
+            break;
+          case 'repeated': {
+            expect(operand.type.axes.every((axis) => axisOf(node.type.axes, axis.name) !== undefined)).toBe(true);
+            const times = elements(node.type.axes) / all.length;
+            expect(got).toEqual(all.flatMap((i) => Array.from({ length: times }, () => i)));
+            break;
+          }
+          case 'windows':
+            expect(got.every((i) => i >= 0)).toBe(true);
+            break;
+          case 'padded':
+            expect(got.filter((i) => i !== -1)).toEqual(all);
+            break;
+          default:
+            node.op.shows satisfies never;
         }
-        case 'windows': expect(got.every((i) => i >= 0)).toBe(true); break;
-        case 'padded': expect(got.filter((i) => i !== -1)).toEqual(all); break;
-        default: node.op.shows satisfies never;
       }
-    }
-  }), { numRuns: 150, seed: 3 });
+    }),
+    { numRuns: 150, seed: 3 },
+  );
   expect(views.map((op) => op.name).filter((name) => (seen.get(name) ?? 0) < 5)).toEqual([]);
 });
 
 test('a map converts exactly when its dtype is the one it is told, and numbers that both dtypes hold stay', () => {
   const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'];
   for (const op of maps) {
-    const told = dtypes.every((from) => dtypes.every((to) => op.dtype(Array.from({ length: op.arity }, () => from), { to }) === to));
+    const told = dtypes.every((from) =>
+      dtypes.every(
+        (to) =>
+          op.dtype(
+            Array.from({ length: op.arity }, () => from),
+            { to },
+          ) === to,
+      ),
+    );
     expect(op.converts, op.name).toBe(told);
     if (op.converts) for (const to of dtypes) expect([0, 1].map((x) => op.eval([x], to, { to }))).toEqual([0, 1]);
   }
@@ -71,7 +102,11 @@ test('a map converts exactly when its dtype is the one it is told, and numbers t
 test('a map commutes exactly when its operands may change places', () => {
   const numbers = [-2.5, -1, 0, 0.75, 1, 3, NaN];
   for (const op of maps) {
-    const either = op.arity === 2 && (['f32', 'i32', 'bool'] as const).every((dtype) => numbers.every((x) => numbers.every((y) => Object.is(op.eval([x, y], dtype, {}), op.eval([y, x], dtype, {})))));
+    const either =
+      op.arity === 2 &&
+      (['f32', 'i32', 'bool'] as const).every((dtype) =>
+        numbers.every((x) => numbers.every((y) => Object.is(op.eval([x, y], dtype, {}), op.eval([y, x], dtype, {})))),
+      );
     expect(op.commutes, op.name).toBe(either);
   }
 });

@@ -17,8 +17,12 @@ describe('params', () => {
   });
 
   test('one path is one node, under whatever names', () => {
-    const source = fixedParams({ 'embed': { shape: [5, 4], values: new Float32Array(20) } });
-    const graph = trace(source, (t) => ({ table: t.params.get('embed', 'v d'), head: t.params.get('embed', 'o i'), again: t.params.get('embed', 'v d') }));
+    const source = fixedParams({ embed: { shape: [5, 4], values: new Float32Array(20) } });
+    const graph = trace(source, (t) => ({
+      table: t.params.get('embed', 'v d'),
+      head: t.params.get('embed', 'o i'),
+      again: t.params.get('embed', 'v d'),
+    }));
     expect(order(graph).filter((node) => node.op.name === 'param').length).toBe(1);
     expect(graph.outputs.get('table')).toBe(graph.outputs.get('again'));
     expect(printAxes(graph.outputs.get('head')?.type.axes ?? [])).toBe('[o:5 i:4]');
@@ -30,11 +34,19 @@ describe('params', () => {
       return { w: t.params.get('w', 'a b') };
     });
     expect(printAxes(graph.outputs.get('w')?.type.axes ?? [])).toBe('[a:3 b:2]');
-    expect(() => trace(randomParams(1), (t) => { t.params.get('w', 'o i', { o: 3, i: 2 }); return { w: t.params.get('w', 'a b', { b: 7 }) }; })).toThrow(/shape \[3 2\][^]*\[a:3 b:7\]/);
+    expect(() =>
+      trace(randomParams(1), (t) => {
+        t.params.get('w', 'o i', { o: 3, i: 2 });
+        return { w: t.params.get('w', 'a b', { b: 7 }) };
+      }),
+    ).toThrow(/shape \[3 2\][^]*\[a:3 b:7\]/);
   });
 
   test('the dtype of the source is the dtype in the graph', () => {
-    expect(trace(randomParams(1, { dtype: 'f16' }), (t) => ({ w: t.params.get('w', 'i', { i: 2 }) })).outputs.get('w')?.type.dtype).toBe('f16');
+    expect(
+      trace(randomParams(1, { dtype: 'f16' }), (t) => ({ w: t.params.get('w', 'i', { i: 2 }) })).outputs.get('w')?.type
+        .dtype,
+    ).toBe('f16');
   });
 });
 
@@ -82,7 +94,9 @@ describe('trace', () => {
       t.update(cache, t.input('k', 't d', { t: 1, d: 2 }, 'f16'), { t: past });
       return {};
     });
-    expect(graph.updates.map((u) => [u.state.attrs['name'], u.value.attrs['name'], [...u.at.keys()]])).toEqual([['cache', 'k', ['t']]]);
+    expect(graph.updates.map((u) => [u.state.attrs['name'], u.value.attrs['name'], [...u.at.keys()]])).toEqual([
+      ['cache', 'k', ['t']],
+    ]);
   });
 
   test('constants, indices and extents', () => {
@@ -93,8 +107,8 @@ describe('trace', () => {
       size: t.extent(t.symbol('n', { upTo: 9 })),
       five: t.extent(5),
     }));
-    expect([...graph.outputs.values()].map((node) => `${node.op.name} ${printAxes(node.type.axes)} ${node.type.dtype}`)).toEqual([
-      'const [a:2 b:3] i32', 'broadcast [n:n] f32', 'iota [n:4] i32', 'extent [] i32', 'const [] i32',
-    ]);
+    expect(
+      [...graph.outputs.values()].map((node) => `${node.op.name} ${printAxes(node.type.axes)} ${node.type.dtype}`),
+    ).toEqual(['const [a:2 b:3] i32', 'broadcast [n:n] f32', 'iota [n:4] i32', 'extent [] i32', 'const [] i32']);
   });
 });

@@ -20,25 +20,38 @@ export interface Ran {
 export function run(build: (t: Trace) => Tensor, setting: Setting = {}): Ran {
   const source = setting.params ?? randomParams(1);
   const graph = trace(source, (t) => ({ y: build(t) }), { unread: setting.unread ?? 'error' });
-  const { outputs } = evaluate(graph, {
-    inputs: new Map(Object.entries(setting.inputs ?? {})),
-    params: (path, shape) => source.read(path, shape),
-    symbols: new Map(Object.entries(setting.symbols ?? {})),
-  }, { precision: 'f64' });
+  const { outputs } = evaluate(
+    graph,
+    {
+      inputs: new Map(Object.entries(setting.inputs ?? {})),
+      params: (path, shape) => source.read(path, shape),
+      symbols: new Map(Object.entries(setting.symbols ?? {})),
+    },
+    { precision: 'f64' },
+  );
   const y = outputs.get('y');
   if (y === undefined) throw new Error('no output y');
-  return { axes: y.axes.map((axis) => axis.name).join(' '), shape: y.axes.map((axis) => axis.size), dtype: y.dtype, data: [...y.data] };
+  return {
+    axes: y.axes.map((axis) => axis.name).join(' '),
+    shape: y.axes.map((axis) => axis.size),
+    dtype: y.dtype,
+    data: [...y.data],
+  };
 }
 
 /** Numbers between -1 and 1 that look irregular. */
 export function numbers(count: number, seed = 1): readonly number[] {
-  return Array.from({ length: count }, (_, i) => Math.sin(seed * 12.9898 + i * 78.233) * 0.9 + Math.cos(i * i * 0.37 + seed) * 0.1);
+  return Array.from(
+    { length: count },
+    (_, i) => Math.sin(seed * 12.9898 + i * 78.233) * 0.9 + Math.cos(i * i * 0.37 + seed) * 0.1,
+  );
 }
 
 /** Row-major reading: `at(data, [2, 3, 4])(i, j, k)`. */
 export function at(data: ArrayLike<number>, shape: readonly number[]): (...index: readonly number[]) => number {
   return (...index) => {
-    if (index.some((i, n) => i < 0 || i >= (shape[n] ?? 0))) throw new Error(`no element ${index.join(' ')} in ${shape.join(' ')}`);
+    if (index.some((i, n) => i < 0 || i >= (shape[n] ?? 0)))
+      throw new Error(`no element ${index.join(' ')} in ${shape.join(' ')}`);
     return data[index.reduce((flat, i, n) => flat * (shape[n] ?? 0) + i, 0)] ?? NaN;
   };
 }

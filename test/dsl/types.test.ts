@@ -13,9 +13,15 @@ const budget = 300_000;
 /** What `tsc` prints, whether it finds errors or not. */
 async function tsc(...args: readonly string[]): Promise<string> {
   try {
-    return (await promisify(execFile)(process.execPath, [resolve(root, 'node_modules/typescript/bin/tsc'), ...args], { cwd: root, maxBuffer: 1 << 24 })).stdout;
+    return (
+      await promisify(execFile)(process.execPath, [resolve(root, 'node_modules/typescript/bin/tsc'), ...args], {
+        cwd: root,
+        maxBuffer: 1 << 24,
+      })
+    ).stdout;
   } catch (error) {
-    if (error instanceof Error && 'stdout' in error && typeof error.stdout === 'string' && error.stdout !== '') return error.stdout;
+    if (error instanceof Error && 'stdout' in error && typeof error.stdout === 'string' && error.stdout !== '')
+      return error.stdout;
     throw error;
   }
 }
@@ -41,7 +47,9 @@ const errors = tsc('-p', folder, '--pretty', 'false').then(byFile);
 
 test('the messages of type errors', { timeout: 60_000 }, async () => {
   const found = await errors;
-  const names = readdirSync(folder).filter((name) => name.endsWith('.ts')).map((name) => basename(name, '.ts'));
+  const names = readdirSync(folder)
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => basename(name, '.ts'));
   expect(found.has('right')).toBe(false);
   for (const name of names) {
     const golden = resolve(folder, `${name}.txt`);
@@ -57,7 +65,10 @@ test('every mistake is found on its own line', { timeout: 60_000 }, async () => 
   // A call, or a result with an annotation, is a mistake in these files, up to the line that says otherwise.
   const found = await errors;
   for (const name of ['axes', 'patterns', 'dtypes']) {
-    const lines = readFileSync(resolve(folder, `${name}.ts`), 'utf8').split('\n// These are right')[0]?.split('\n') ?? [];
+    const lines =
+      readFileSync(resolve(folder, `${name}.ts`), 'utf8')
+        .split('\n// These are right')[0]
+        ?.split('\n') ?? [];
     const mistakes = lines.filter((line) => /^(export const|[a-z][\w.]*\()/.test(line));
     expect(mistakes.length).toBeGreaterThan(8);
     for (const line of mistakes) expect(found.get(name), line).toContain(`${line}\n    `);

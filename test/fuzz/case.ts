@@ -53,8 +53,20 @@ const quads = [4, 8, 3, 16, 12, 1, 20, 64, 5, 32, 2, 128] as const;
 const classes: Record<Kind, Class> = {
   plain: { weight: 22 },
   quads: { weight: 16, sizes: quads },
-  products: { weight: 22, sizes: [4, 8, 17, 5, 33, 12, 64, 16, 9, 36], steps: productSteps, maxElements: 8192, maxNodes: 20 },
-  attention: { weight: 10, sizes: [17, 33, 4, 8, 20, 32, 5, 24], steps: attentionSteps, maxElements: 8192, maxNodes: 20 },
+  products: {
+    weight: 22,
+    sizes: [4, 8, 17, 5, 33, 12, 64, 16, 9, 36],
+    steps: productSteps,
+    maxElements: 8192,
+    maxNodes: 20,
+  },
+  attention: {
+    weight: 10,
+    sizes: [17, 33, 4, 8, 20, 32, 5, 24],
+    steps: attentionSteps,
+    maxElements: 8192,
+    maxNodes: 20,
+  },
   moves: { weight: 12, sizes: [3, 4, 8, 5, 12, 7, 16, 1], steps: movingSteps },
   limits: { weight: 15, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
   empty: { weight: 5, sizes: [0, 3, 4, 1, 5, 0, 8], empty: true },
@@ -68,39 +80,73 @@ export interface CaseOptions {
 }
 
 export function caseArbitrary(options: CaseOptions = {}): fc.Arbitrary<FuzzCase> {
-  const kinds = Object.entries(classes).map(([kind, shape]) => ({ weight: kind === 'wide' ? 0 : shape.weight * 20, arbitrary: ofKind(kind as Kind, shape) }));
+  const kinds = Object.entries(classes).map(([kind, shape]) => ({
+    weight: kind === 'wide' ? 0 : shape.weight * 20,
+    arbitrary: ofKind(kind as Kind, shape),
+  }));
   const last = kinds.at(-1);
-  if (last !== undefined && options.wide !== undefined && options.wide > 0) last.weight = Math.max(1, Math.round(2000 / options.wide));
+  if (last !== undefined && options.wide !== undefined && options.wide > 0)
+    last.weight = Math.max(1, Math.round(2000 / options.wide));
   return fc.noBias(fc.oneof(...kinds.filter(({ weight }) => weight > 0)));
 }
 
 function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
   const number = <T>(...choices: readonly T[]) => fc.constantFrom(...choices);
-  const limits: fc.Arbitrary<Limits> = kind === 'limits'
-    ? fc.record({ maxBindingBytes: number(256, 512, 1024, 2 ** 20), maxGrid: number(65535, 64, 17, 5), maxWorkgroupThreads: number(256, 128, 64) })
-    : fc.constant({});
+  const limits: fc.Arbitrary<Limits> =
+    kind === 'limits'
+      ? fc.record({
+          maxBindingBytes: number(256, 512, 1024, 2 ** 20),
+          maxGrid: number(65535, 64, 17, 5),
+          maxWorkgroupThreads: number(256, 128, 64),
+        })
+      : fc.constant({});
   const some = fc.option(fc.shuffledSubarray(passes.map((pass) => pass.name)), { nil: undefined, freq: 3 });
   const graph = graphArbitrary(shape);
-  return fc.record({ generated: graph, profile: number<0 | 1>(0, 1), limits, passes: some, packing: number(true, true, false), nan: fc.nat({ max: 999 }) }).map(({ generated, nan, ...setting }) => {
-    const made = { ...setting, kind, graph: generated.graph, feeds: feedsOf(generated, kind === 'nan' ? nan : undefined) };
-    Object.defineProperty(made, fc.toStringMethod, { value: () => writeCase(made, []), enumerable: false });
-    return made;
-  });
+  return fc
+    .record({
+      generated: graph,
+      profile: number<0 | 1>(0, 1),
+      limits,
+      passes: some,
+      packing: number(true, true, false),
+      nan: fc.nat({ max: 999 }),
+    })
+    .map(({ generated, nan, ...setting }) => {
+      const made = {
+        ...setting,
+        kind,
+        graph: generated.graph,
+        feeds: feedsOf(generated, kind === 'nan' ? nan : undefined),
+      };
+      Object.defineProperty(made, fc.toStringMethod, { value: () => writeCase(made, []), enumerable: false });
+      return made;
+    });
 }
 
 /** The feeds by name; with `nan`, up to three elements of each f32 input are not numbers. */
 function feedsOf({ graph, feeds }: Generated, nan: number | undefined): CaseFeeds {
   const nodes = order(graph);
-  const params = new Map(nodes.filter((node) => node.op.name === 'param').map((node) => [nameOf(node), feeds.params(nameOf(node))]));
+  const params = new Map(
+    nodes.filter((node) => node.op.name === 'param').map((node) => [nameOf(node), feeds.params(nameOf(node))]),
+  );
   // Drivers may take x − x for 0 and x / x for 1 (WGSL lets them assume that NaN does not occur), and Mesa does.
-  const cancels = nodes.some((node) => node.op.kind === 'map' && (node.op.name === 'sub' || node.op.name === 'div' || node.op.name === 'mod') && node.inputs[0] === node.inputs[1]);
-  if (nan === undefined || cancels) return { inputs: feeds.inputs, params, states: feeds.states, symbols: feeds.symbols };
+  const cancels = nodes.some(
+    (node) =>
+      node.op.kind === 'map' &&
+      (node.op.name === 'sub' || node.op.name === 'div' || node.op.name === 'mod') &&
+      node.inputs[0] === node.inputs[1],
+  );
+  if (nan === undefined || cancels)
+    return { inputs: feeds.inputs, params, states: feeds.states, symbols: feeds.symbols };
   const floats = new Set(nodes.filter((node) => node.op.name === 'input' && node.type.dtype === 'f32').map(nameOf));
-  const inputs = new Map([...feeds.inputs].map(([name, values]): [string, Float64Array] => {
-    const some = values.slice();
-    if (floats.has(name)) for (let i = 0; i < 1 + (nan % 3); i++) some[(nan * (i + 1)) % Math.max(1, some.length)] = NaN;
-    return [name, some];
-  }));
+  const inputs = new Map(
+    [...feeds.inputs].map(([name, values]): [string, Float64Array] => {
+      const some = values.slice();
+      if (floats.has(name))
+        for (let i = 0; i < 1 + (nan % 3); i++) some[(nan * (i + 1)) % Math.max(1, some.length)] = NaN;
+      return [name, some];
+    }),
+  );
   return { inputs, params, states: feeds.states, symbols: feeds.symbols };
 }
 
@@ -121,12 +167,23 @@ export function asFeeds({ inputs, params, states, symbols }: CaseFeeds): Feeds {
 
 /** The case as a text file: comments that say what was found, the setting and the feeds as JSON in comments, the printed graph. */
 export function writeCase({ graph, feeds, ...setting }: FuzzCase, comments: readonly string[]): string {
-  const json = (x: unknown): string => JSON.stringify(x, (_key, value: unknown) => (typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0)) ? (value === 0 ? '-0' : String(value)) : value));
-  const lists = (kind: string, of: ReadonlyMap<string, Float64Array>) => [...of].map(([name, values]) => `#! ${json({ [kind]: name, values: [...values] })}`);
+  const json = (x: unknown): string =>
+    JSON.stringify(x, (_key, value: unknown) =>
+      typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))
+        ? value === 0
+          ? '-0'
+          : String(value)
+        : value,
+    );
+  const lists = (kind: string, of: ReadonlyMap<string, Float64Array>) =>
+    [...of].map(([name, values]) => `#! ${json({ [kind]: name, values: [...values] })}`);
   return [
     ...comments.flatMap((comment) => comment.split('\n')).map((line) => `# ${line}`),
-    `#! ${json({ setting })}`, `#! ${json({ symbols: Object.fromEntries(feeds.symbols) })}`,
-    ...lists('input', feeds.inputs), ...lists('param', feeds.params), ...lists('state', feeds.states),
+    `#! ${json({ setting })}`,
+    `#! ${json({ symbols: Object.fromEntries(feeds.symbols) })}`,
+    ...lists('input', feeds.inputs),
+    ...lists('param', feeds.params),
+    ...lists('state', feeds.states),
     print(graph),
   ].join('\n');
 }
@@ -142,19 +199,33 @@ interface Line {
 
 /** Reads what `writeCase` wrote. Throws `OpabiniaError` for a graph that does not parse, `TypeError` for a file without a setting. */
 export function readCase(text: string): FuzzCase {
-  const lines = text.split('\n').filter((line) => line.startsWith('#! ')).map((line) => JSON.parse(line.slice(3)) as Line);
+  const lines = text
+    .split('\n')
+    .filter((line) => line.startsWith('#! '))
+    .map((line) => JSON.parse(line.slice(3)) as Line);
   const setting = lines.find((line) => line.setting !== undefined)?.setting;
   if (setting === undefined) throw new TypeError('the case has no line with its setting');
-  const named = (kind: 'input' | 'param' | 'state') => new Map(lines.flatMap((line): [string, Float64Array][] => {
-    const name = line[kind];
-    return name === undefined ? [] : [[name, Float64Array.from(line.values ?? [], Number)]];
-  }));
+  const named = (kind: 'input' | 'param' | 'state') =>
+    new Map(
+      lines.flatMap((line): [string, Float64Array][] => {
+        const name = line[kind];
+        return name === undefined ? [] : [[name, Float64Array.from(line.values ?? [], Number)]];
+      }),
+    );
   const symbols = new Map(lines.flatMap((line) => Object.entries(line.symbols ?? {})));
   // JSON leaves out what is undefined.
-  return { ...setting, passes: setting.passes, graph: parse(text), feeds: { inputs: named('input'), params: named('param'), states: named('state'), symbols } };
+  return {
+    ...setting,
+    passes: setting.passes,
+    graph: parse(text),
+    feeds: { inputs: named('input'), params: named('param'), states: named('state'), symbols },
+  };
 }
 
 /** Elements of all tensors of a case, for choosing what ONNX Runtime gets and what a report says. */
 export function elementsOf({ graph, feeds }: Pick<FuzzCase, 'graph' | 'feeds'>): number {
-  return order(graph).reduce((sum, node) => sum + node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, feeds.symbols), 1), 0);
+  return order(graph).reduce(
+    (sum, node) => sum + node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, feeds.symbols), 1),
+    0,
+  );
 }

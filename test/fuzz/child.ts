@@ -44,11 +44,17 @@ export class GpuChild {
   }
 
   #ask(order: Order): Promise<Outcome> {
-    this.#child ??= fork(join(import.meta.dirname, 'worker.ts'), { serialization: 'advanced', execArgv: [], stdio: ['ignore', 'inherit', 'pipe', 'ipc'] });
+    this.#child ??= fork(join(import.meta.dirname, 'worker.ts'), {
+      serialization: 'advanced',
+      execArgv: [],
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    });
     const child = this.#child;
     this.#orders++;
     let said = '';
-    const hear = (text: Buffer): void => { said = (said + text.toString()).slice(-1500); };
+    const hear = (text: Buffer): void => {
+      said = (said + text.toString()).slice(-1500);
+    };
     child.stderr?.on('data', hear);
     return new Promise((resolve) => {
       const end = (outcome: Outcome, lost: boolean): void => {
@@ -61,9 +67,18 @@ export class GpuChild {
         }
         resolve(outcome);
       };
-      const onMessage = ({ outcome }: Answer): void => end(outcome, outcome.kind === 'crash' || (outcome.kind === 'wrong' && /did not answer within|the device .*lost/.test(outcome.what)));
-      const onExit = (code: number | null, signal: string | null): void => end({ kind: 'crash', what: `the process ended (${signal ?? code ?? 'unknown'})\n${said}` }, true);
-      const timer = setTimeout(() => end({ kind: 'hang', what: `no answer within ${deadline / 1000} s` }, true), deadline);
+      const onMessage = ({ outcome }: Answer): void =>
+        end(
+          outcome,
+          outcome.kind === 'crash' ||
+            (outcome.kind === 'wrong' && /did not answer within|the device .*lost/.test(outcome.what)),
+        );
+      const onExit = (code: number | null, signal: string | null): void =>
+        end({ kind: 'crash', what: `the process ended (${signal ?? code ?? 'unknown'})\n${said}` }, true);
+      const timer = setTimeout(
+        () => end({ kind: 'hang', what: `no answer within ${deadline / 1000} s` }, true),
+        deadline,
+      );
       child.on('message', onMessage).on('exit', onExit);
       child.send(order);
     });

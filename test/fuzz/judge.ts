@@ -37,7 +37,10 @@ export interface Compiled {
   readonly templates: readonly string[];
 }
 
-export function profileOf(gpu: Pick<Gpu, 'profiles'>, { profile, limits }: Pick<FuzzCase, 'profile' | 'limits'>): DeviceProfile {
+export function profileOf(
+  gpu: Pick<Gpu, 'profiles'>,
+  { profile, limits }: Pick<FuzzCase, 'profile' | 'limits'>,
+): DeviceProfile {
   return { ...gpu.profiles[profile], ...limits };
 }
 
@@ -45,11 +48,15 @@ export function profileOf(gpu: Pick<Gpu, 'profiles'>, { profile, limits }: Pick<
 export function compileCase(given: FuzzCase, profile: DeviceProfile, mutation: Mutation = {}): Compiled | undefined {
   let optimised = given.graph;
   const templates: string[] = [];
-  const chosen = given.passes?.map((name) => standard.find((pass) => pass.name === name)).filter((pass) => pass !== undefined) ?? standard;
+  const chosen =
+    given.passes?.map((name) => standard.find((pass) => pass.name === name)).filter((pass) => pass !== undefined) ??
+    standard;
   const undo = mutation.install?.();
   try {
     const plan = compile(given.graph, profile, {
-      passes: mutation.pass === undefined ? chosen : [...chosen, mutation.pass], packing: given.packing, verify: true,
+      passes: mutation.pass === undefined ? chosen : [...chosen, mutation.pass],
+      packing: given.packing,
+      verify: true,
       report: (stage) => {
         if (stage.name === 'pass' && stage.report.pass !== mutation.pass) optimised = stage.report.graph;
         if (stage.name === 'schedule') templates.push(...stage.assembly.steps.map((step) => step.template));
@@ -65,8 +72,15 @@ export function compileCase(given: FuzzCase, profile: DeviceProfile, mutation: M
 /** A limit named by a typed error is an answer; any other error of the compiler is a finding. */
 export function asOutcome(error: unknown): Outcome {
   const what = error instanceof Error ? error.message : String(error);
-  const limit = error instanceof OpabiniaError && /the device(?: '[^']*')? allows|over the device's limit|do not fit|the device '[^']*' has no/.test(what);
-  return limit ? { kind: 'refused', what } : { kind: 'compile', what: error instanceof OpabiniaError ? what : error instanceof Error ? error.stack ?? what : what };
+  const limit =
+    error instanceof OpabiniaError &&
+    /the device(?: '[^']*')? allows|over the device's limit|do not fit|the device '[^']*' has no/.test(what);
+  return limit
+    ? { kind: 'refused', what }
+    : {
+        kind: 'compile',
+        what: error instanceof OpabiniaError ? what : error instanceof Error ? (error.stack ?? what) : what,
+      };
 }
 
 /** What a correct device may answer, run after run; the exact values are computed once, whatever is compiled. */
@@ -88,10 +102,19 @@ export class Expected {
     const own = this.#own[run] ?? evaluateWithError(this.#given.graph, feeds);
     this.#own[run] = own;
     const other = evaluateWithError(optimised, feeds);
-    const merge = (a: ReadonlyMap<string, Bounded>, b: ReadonlyMap<string, Bounded>) => new Map([...a].map(([name, value]): [string, Bounded] => {
-      const error = b.get(name)?.error;
-      return [name, { ...value, error: value.error.map((e, i) => Math.max(e, Math.min(error?.[i] ?? 0, mostGrowth * e + 2 ** -60))) }];
-    }));
+    const merge = (a: ReadonlyMap<string, Bounded>, b: ReadonlyMap<string, Bounded>) =>
+      new Map(
+        [...a].map(([name, value]): [string, Bounded] => {
+          const error = b.get(name)?.error;
+          return [
+            name,
+            {
+              ...value,
+              error: value.error.map((e, i) => Math.max(e, Math.min(error?.[i] ?? 0, mostGrowth * e + 2 ** -60))),
+            },
+          ];
+        }),
+      );
     return { outputs: merge(own.outputs, other.outputs), states: merge(own.states, other.states) };
   }
 
@@ -105,7 +128,17 @@ export class Expected {
 const mostGrowth = 64;
 
 /** Throws where the GPU's answer is wrong, or a byte behind a buffer has changed. */
-export async function runCase(gpu: Gpu, given: FuzzCase, { plan, optimised, templates }: Compiled, expected: Expected): Promise<Outcome> {
-  const counts = await runPlan(gpu.device, plan, { feeds: asFeeds(given.feeds), runs: expected.runs, want: (run) => expected.of(run, optimised), deadline: 60_000 });
+export async function runCase(
+  gpu: Gpu,
+  given: FuzzCase,
+  { plan, optimised, templates }: Compiled,
+  expected: Expected,
+): Promise<Outcome> {
+  const counts = await runPlan(gpu.device, plan, {
+    feeds: asFeeds(given.feeds),
+    runs: expected.runs,
+    want: (run) => expected.of(run, optimised),
+    deadline: 60_000,
+  });
   return { kind: 'ok', templates, ...counts };
 }

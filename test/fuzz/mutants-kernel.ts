@@ -7,7 +7,8 @@ type Edit = (text: string, plan: Plan) => string;
 /** Edits the text of every kernel; `of`: what its first comment, the template, must match. */
 function kernels(name: string, what: string, edit: Edit, of?: RegExp): Mutant {
   return {
-    name, what,
+    name,
+    what,
     plan: (plan) => {
       let changed = false;
       const edited = plan.kernels.map((kernel): PlanKernel => {
@@ -23,52 +24,182 @@ function kernels(name: string, what: string, edit: Edit, of?: RegExp): Mutant {
   };
 }
 
-const swap = (pattern: RegExp, by: string | ((match: string, ...groups: string[]) => string)): Edit => (text) => (typeof by === 'string' ? text.replace(pattern, by) : text.replace(pattern, by));
+const swap =
+  (pattern: RegExp, by: string | ((match: string, ...groups: string[]) => string)): Edit =>
+  (text) =>
+    typeof by === 'string' ? text.replace(pattern, by) : text.replace(pattern, by);
 const less = (n: string): string => String(Math.max(0, Number(n) - 1));
 
 /** Keeps the ten bits of fraction of an f16 at every step. By its bits: Mesa leaves out f32(f16(x)). */
-const halved = (variable: RegExp): Edit => (text) => text.replace(variable, (line, target: string, value: string) => {
-  const found = new RegExp(`var ${target} = (vec4f)?[(0-9.]*0\\.0f`).exec(text);
-  if (found === null) return line;
-  return found[1] === undefined ? `${target} = bitcast<f32>(bitcast<u32>(${value}) & 0xffffe000u);` : `${target} = bitcast<vec4f>(bitcast<vec4u>(${value}) & vec4u(0xffffe000u));`;
-});
+const halved =
+  (variable: RegExp): Edit =>
+  (text) =>
+    text.replace(variable, (line, target: string, value: string) => {
+      const found = new RegExp(`var ${target} = (vec4f)?[(0-9.]*0\\.0f`).exec(text);
+      if (found === null) return line;
+      return found[1] === undefined
+        ? `${target} = bitcast<f32>(bitcast<u32>(${value}) & 0xffffe000u);`
+        : `${target} = bitcast<vec4f>(bitcast<vec4u>(${value}) & vec4u(0xffffe000u));`;
+    });
 
 /** A barrier left out, or all of them. */
-const withoutBarrier = (which: 'all' | 'first' | 'last'): Edit => (text) => {
-  const barrier = 'workgroupBarrier();';
-  if (which === 'all') return text.replaceAll(barrier, '');
-  const at = which === 'first' ? text.indexOf(barrier) : text.lastIndexOf(barrier);
-  return at < 0 ? text : text.slice(0, at) + text.slice(at + barrier.length);
-};
+const withoutBarrier =
+  (which: 'all' | 'first' | 'last'): Edit =>
+  (text) => {
+    const barrier = 'workgroupBarrier();';
+    if (which === 'all') return text.replaceAll(barrier, '');
+    const at = which === 'first' ? text.indexOf(barrier) : text.lastIndexOf(barrier);
+    return at < 0 ? text : text.slice(0, at) + text.slice(at + barrier.length);
+  };
 
 export const kernelMutants: readonly Mutant[] = [
-  kernels('stride of a load', 'an operand is read with a stride one too small', swap(/(let at_\d+ = [^;]*?\* )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`)),
-  kernels('stride of a store', 'a result is written with a stride one too small', swap(/(\by\d+\[[^\];]*?\* )(\d+)u/g, (_m, head: string, n: string) => `${head}${less(n)}u`)),
-  kernels('no guard of the tail', 'threads after the last item write too', swap(/if \(item_0 < .*\) \{/, 'if (true) {')),
-  kernels('last item lost', 'the last item is not computed', swap(/if \(item_0 < (\d+)u\)/, (_m, n: string) => `if (item_0 < ${less(n)}u)`)),
-  kernels('serial loop one short', 'the last element of a fold is left out', swap(/(for \(var i_\d+ = 0u; i_\d+ < )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`)),
-  kernels('rows start one late', 'lanes of a row start at their next element', swap(/for \(var i_0 = (t|lane);/, 'for (var i_0 = $1 + 1u;')),
-  kernels('rows step twice as far', 'every other stride of a row is skipped', swap(/(i_\d+) \+= (\d+)u/g, (_m, i: string, n: string) => `${i} += ${n === '1' ? 1 : 2 * Number(n)}u`), /^rows/),
-  kernels('tail of the sum lost', 'elements after the last whole tile of a sum are left out', swap(/for \(var (k0_\d+) = 0u; k0_\d+ < (\d+)u; k0_\d+ \+= (\d+)u\)/, (_m, k: string, n: string, step: string) => `for (var ${k} = 0u; ${k} < ${Math.floor(Number(n) / Number(step)) * Number(step)}u; ${k} += ${step}u)`)),
-  kernels('no zeros behind the sum', 'what is staged beyond the end of the sum is added', swap(/(staged_[ab]_\d+\[[^;]*?\] = )select\((?:vec4f\(0\.0f\)|0\.0f), (.*), [^;]*? < [^;]*\);/g, '$1$2;')),
-  kernels('no guard of rows', 'rows behind the last are written', swap(/if \(row_\d+ < .*\) \{/g, 'if (true) {'), /^contraction/),
-  kernels('lanes crossed', 'the third and fourth of four elements change places', swap(/vec4f\(([^(),]*\[[^(),]*), ([^(),]*), ([^(),]*), ([^(),]*)\)/g, 'vec4f($1, $2, $4, $3)')),
+  kernels(
+    'stride of a load',
+    'an operand is read with a stride one too small',
+    swap(/(let at_\d+ = [^;]*?\* )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`),
+  ),
+  kernels(
+    'stride of a store',
+    'a result is written with a stride one too small',
+    swap(/(\by\d+\[[^\];]*?\* )(\d+)u/g, (_m, head: string, n: string) => `${head}${less(n)}u`),
+  ),
+  kernels(
+    'no guard of the tail',
+    'threads after the last item write too',
+    swap(/if \(item_0 < .*\) \{/, 'if (true) {'),
+  ),
+  kernels(
+    'last item lost',
+    'the last item is not computed',
+    swap(/if \(item_0 < (\d+)u\)/, (_m, n: string) => `if (item_0 < ${less(n)}u)`),
+  ),
+  kernels(
+    'serial loop one short',
+    'the last element of a fold is left out',
+    swap(/(for \(var i_\d+ = 0u; i_\d+ < )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`),
+  ),
+  kernels(
+    'rows start one late',
+    'lanes of a row start at their next element',
+    swap(/for \(var i_0 = (t|lane);/, 'for (var i_0 = $1 + 1u;'),
+  ),
+  kernels(
+    'rows step twice as far',
+    'every other stride of a row is skipped',
+    swap(/(i_\d+) \+= (\d+)u/g, (_m, i: string, n: string) => `${i} += ${n === '1' ? 1 : 2 * Number(n)}u`),
+    /^rows/,
+  ),
+  kernels(
+    'tail of the sum lost',
+    'elements after the last whole tile of a sum are left out',
+    swap(
+      /for \(var (k0_\d+) = 0u; k0_\d+ < (\d+)u; k0_\d+ \+= (\d+)u\)/,
+      (_m, k: string, n: string, step: string) =>
+        `for (var ${k} = 0u; ${k} < ${Math.floor(Number(n) / Number(step)) * Number(step)}u; ${k} += ${step}u)`,
+    ),
+  ),
+  kernels(
+    'no zeros behind the sum',
+    'what is staged beyond the end of the sum is added',
+    swap(/(staged_[ab]_\d+\[[^;]*?\] = )select\((?:vec4f\(0\.0f\)|0\.0f), (.*), [^;]*? < [^;]*\);/g, '$1$2;'),
+  ),
+  kernels(
+    'no guard of rows',
+    'rows behind the last are written',
+    swap(/if \(row_\d+ < .*\) \{/g, 'if (true) {'),
+    /^contraction/,
+  ),
+  kernels(
+    'lanes crossed',
+    'the third and fourth of four elements change places',
+    swap(/vec4f\(([^(),]*\[[^(),]*), ([^(),]*), ([^(),]*), ([^(),]*)\)/g, 'vec4f($1, $2, $4, $3)'),
+  ),
   kernels('no barriers', 'no barrier in workgroup memory', withoutBarrier('all'), /^(contraction|rows)/),
-  kernels('no barrier before staging', 'a tile is overwritten while others still read it', withoutBarrier('last'), /in workgroup memory/),
-  kernels('no barrier after writing', 'partial results are read before all are there', withoutBarrier('first'), /^(rows|contraction of)/),
-  kernels('tree one level short', 'the last level of a fold in workgroup memory is left out', swap(/if \((t|\(t \/ \d+u\)) < 1u\)/g, 'if (false)')),
-  kernels('butterfly one level short', 'neighbouring lanes do not exchange their sums', swap(/subgroupShuffleXor\(([^,]*), 1u\)/g, 'subgroupShuffleXor($1, 2u)')),
-  kernels('wrong lane', 'a lane reads its neighbour instead', swap(/subgroupShuffle\(([^,]*), kk_(\d+)\)/g, 'subgroupShuffle($1, (kk_$2 ^ 1u))')),
+  kernels(
+    'no barrier before staging',
+    'a tile is overwritten while others still read it',
+    withoutBarrier('last'),
+    /in workgroup memory/,
+  ),
+  kernels(
+    'no barrier after writing',
+    'partial results are read before all are there',
+    withoutBarrier('first'),
+    /^(rows|contraction of)/,
+  ),
+  kernels(
+    'tree one level short',
+    'the last level of a fold in workgroup memory is left out',
+    swap(/if \((t|\(t \/ \d+u\)) < 1u\)/g, 'if (false)'),
+  ),
+  kernels(
+    'butterfly one level short',
+    'neighbouring lanes do not exchange their sums',
+    swap(/subgroupShuffleXor\(([^,]*), 1u\)/g, 'subgroupShuffleXor($1, 2u)'),
+  ),
+  kernels(
+    'wrong lane',
+    'a lane reads its neighbour instead',
+    swap(/subgroupShuffle\(([^,]*), kk_(\d+)\)/g, 'subgroupShuffle($1, (kk_$2 ^ 1u))'),
+  ),
   kernels('batch lost', 'every batch computes the first', swap(/\bwg\.z\b/g, '0u')),
-  kernels('long grid', 'the second dimension of a long grid is forgotten', swap(/\(wg\.y \* nw\.x \+ wg\.x\)/g, 'wg.x')),
-  kernels('tile of columns', 'the second tile of columns starts one late', swap(/wg\.y \* (\d+)u/g, (_m, n: string) => `(wg.y * ${n}u + wg.y)`), /^contraction/),
-  kernels('f16 products', 'a contraction accumulates in f16', halved(/(c_\d+|acc_\d+) = (fma\(.*\));$/gm), /contraction/),
+  kernels(
+    'long grid',
+    'the second dimension of a long grid is forgotten',
+    swap(/\(wg\.y \* nw\.x \+ wg\.x\)/g, 'wg.x'),
+  ),
+  kernels(
+    'tile of columns',
+    'the second tile of columns starts one late',
+    swap(/wg\.y \* (\d+)u/g, (_m, n: string) => `(wg.y * ${n}u + wg.y)`),
+    /^contraction/,
+  ),
+  kernels(
+    'f16 products',
+    'a contraction accumulates in f16',
+    halved(/(c_\d+|acc_\d+) = (fma\(.*\));$/gm),
+    /contraction/,
+  ),
   kernels('f16 sums', 'a fold accumulates in f16', halved(/(acc_\d+) = (\(acc_\d+ \+ .*\));$/gm), /rows/),
-  kernels('symbol at its bound', 'a symbolic size is taken at its bound', (text, plan) => text.replace(/sizes\[(\d+)\]/g, (_m, i: string) => `${plan.symbols[Number(i)]?.bound ?? 0}u`)),
-  kernels('gather short of the end', 'positions are clamped one before the last', swap(/(let row_\d+ = (?:u32\(clamp\(.*|min\(.*)) - 1(i|u)\)/g, '$1 - 2$2)')),
-  kernels('concat boundary', 'the first element of a part is not taken from it', swap(/(if \([^\n{]*? >= )(\d+)(u[^\n{]*\) \{\n(?: +let [^\n]*\n)* +concat_)/g, (_m, head: string, n: string, tail: string) => `${head}${Number(n) + 1}${tail}`)),
-  kernels('no rescaling', 'the running sum of attention is not rescaled when the maximum grows', swap(/(let decay_\d+ = )exp\(.*\);/g, '$11.0f;'), /^attention/),
-  kernels('absent keys count', 'keys behind the last weigh in', (text) => text.replace(/select\(0\.0f, (exp\([^;]*\)), [^;]*\);/g, '$1;').replace(/(score_\d+ = )select\(\(?-3[^,]*, ([^;]*), [^;,]*\);/g, '$1$2;'), /^attention/),
-  kernels('boundary of pieces', 'the first element of the second binding is read from the first', swap(/if \(i < (\d+)u\)/g, (_m, n: string) => `if (i < ${Number(n) + 1}u)`)),
-  kernels('offset of pieces', 'the second binding is indexed from one element on', swap(/\[i - (\d+)u\]/g, (_m, n: string) => `[i - ${less(n)}u]`)),
+  kernels('symbol at its bound', 'a symbolic size is taken at its bound', (text, plan) =>
+    text.replace(/sizes\[(\d+)\]/g, (_m, i: string) => `${plan.symbols[Number(i)]?.bound ?? 0}u`),
+  ),
+  kernels(
+    'gather short of the end',
+    'positions are clamped one before the last',
+    swap(/(let row_\d+ = (?:u32\(clamp\(.*|min\(.*)) - 1(i|u)\)/g, '$1 - 2$2)'),
+  ),
+  kernels(
+    'concat boundary',
+    'the first element of a part is not taken from it',
+    swap(
+      /(if \([^\n{]*? >= )(\d+)(u[^\n{]*\) \{\n(?: +let [^\n]*\n)* +concat_)/g,
+      (_m, head: string, n: string, tail: string) => `${head}${Number(n) + 1}${tail}`,
+    ),
+  ),
+  kernels(
+    'no rescaling',
+    'the running sum of attention is not rescaled when the maximum grows',
+    swap(/(let decay_\d+ = )exp\(.*\);/g, '$11.0f;'),
+    /^attention/,
+  ),
+  kernels(
+    'absent keys count',
+    'keys behind the last weigh in',
+    (text) =>
+      text
+        .replace(/select\(0\.0f, (exp\([^;]*\)), [^;]*\);/g, '$1;')
+        .replace(/(score_\d+ = )select\(\(?-3[^,]*, ([^;]*), [^;,]*\);/g, '$1$2;'),
+    /^attention/,
+  ),
+  kernels(
+    'boundary of pieces',
+    'the first element of the second binding is read from the first',
+    swap(/if \(i < (\d+)u\)/g, (_m, n: string) => `if (i < ${Number(n) + 1}u)`),
+  ),
+  kernels(
+    'offset of pieces',
+    'the second binding is indexed from one element on',
+    swap(/\[i - (\d+)u\]/g, (_m, n: string) => `[i - ${less(n)}u]`),
+  ),
 ];

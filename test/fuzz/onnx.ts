@@ -20,19 +20,37 @@ export class OnnxJudge {
     try {
       model = exportOnnx(graph, { plain, weights: { read: (path, shape) => given.params(path, [...shape]) } });
     } catch (error) {
-      return error instanceof OpabiniaError ? { kind: 'refused', what: error.message } : { kind: 'compile', what: error instanceof Error ? error.stack ?? error.message : String(error) };
+      return error instanceof OpabiniaError
+        ? { kind: 'refused', what: error.message }
+        : { kind: 'compile', what: error instanceof Error ? (error.stack ?? error.message) : String(error) };
     }
     this.#runtime ??= new OnnxRuntime();
     const counts = { compared: 0, vacuous: 0 };
     try {
       const session = await this.#runtime.open(model.bytes);
-      const got = await runExported(session, model, { inputs: feeds.inputs, states: feeds.states, symbols: feeds.symbols });
+      const got = await runExported(session, model, {
+        inputs: feeds.inputs,
+        states: feeds.states,
+        symbols: feeds.symbols,
+      });
       await session.close();
       const want = evaluateWithError(graph, given);
-      for (const [name, values] of want.outputs) expectWithin(`ONNX Runtime's output '${name}'`, got.outputs.get(name) ?? [], { ...values, error: values.error.map((e) => slack * e) }, counts);
+      for (const [name, values] of want.outputs)
+        expectWithin(
+          `ONNX Runtime's output '${name}'`,
+          got.outputs.get(name) ?? [],
+          { ...values, error: values.error.map((e) => slack * e) },
+          counts,
+        );
       for (const [name, values] of got.states) {
         const exact = want.states.get(name);
-        if (exact !== undefined) expectWithin(`ONNX Runtime's state '${name}'`, values, { ...exact, error: exact.error.map((e) => slack * e) }, counts);
+        if (exact !== undefined)
+          expectWithin(
+            `ONNX Runtime's state '${name}'`,
+            values,
+            { ...exact, error: exact.error.map((e) => slack * e) },
+            counts,
+          );
       }
     } catch (error) {
       const what = error instanceof Error ? error.message : String(error);

@@ -35,12 +35,20 @@ interface Score {
 const mostRuns = 250;
 
 const number = (text: string): number => Number(text);
-const options = new Command('planted').description('how many planted miscompiles the fuzzer catches, and after how many graphs')
-  .option('--graphs <n>', 'at most', number, 2000).option('--seed <s>', 'of the first graph', number, 1).option('--minutes <m>', 'stop after', number, 20)
-  .option('--json <file>', 'the report as JSON').option('--only <name>', 'one mutant').option('--share <n>', 'graphs over which the share of changed plans is counted', number, 100)
-  .parse().opts<Options>();
+const options = new Command('planted')
+  .description('how many planted miscompiles the fuzzer catches, and after how many graphs')
+  .option('--graphs <n>', 'at most', number, 2000)
+  .option('--seed <s>', 'of the first graph', number, 1)
+  .option('--minutes <m>', 'stop after', number, 20)
+  .option('--json <file>', 'the report as JSON')
+  .option('--only <name>', 'one mutant')
+  .option('--share <n>', 'graphs over which the share of changed plans is counted', number, 100)
+  .parse()
+  .opts<Options>();
 
-const say = (line: string): void => { process.stdout.write(`${line}\n`); };
+const say = (line: string): void => {
+  process.stdout.write(`${line}\n`);
+};
 const gpu = new GpuChild();
 const arbitrary = caseArbitrary();
 const chosen = mutants.filter(({ name }) => options.only === undefined || name === options.only);
@@ -66,23 +74,52 @@ while (graphs < options.graphs && performance.now() - started < options.minutes 
     score.runs++;
     if (outcome.kind === 'ok') continue;
     // A kernel that the driver refuses is a mistake of the mutant: compilers make wrong kernels, rarely ungrammatical ones.
-    if (outcome.kind === 'wrong' && outcome.what.includes('does not compile')) { score.runs--; score.invalid = (score.invalid ?? 0) + 1; continue; }
+    if (outcome.kind === 'wrong' && outcome.what.includes('does not compile')) {
+      score.runs--;
+      score.invalid = (score.invalid ?? 0) + 1;
+      continue;
+    }
     // Only a graph that the compiler without the mistake gets right counts.
     right ??= (await gpu.run(given)).kind === 'ok';
-    if (!right) { skipped++; continue; }
+    if (!right) {
+      skipped++;
+      continue;
+    }
     score.caughtAfter = graphs;
-    score.how = outcome.kind === 'compile' ? 'verifier' : outcome.kind === 'wrong' && outcome.what.startsWith('a kernel wrote') ? 'sentinel' : outcome.kind === 'wrong' && /^(output|state) '/.test(outcome.what) ? 'values' : outcome.kind === 'wrong' ? 'error of the runtime' : outcome.kind;
+    score.how =
+      outcome.kind === 'compile'
+        ? 'verifier'
+        : outcome.kind === 'wrong' && outcome.what.startsWith('a kernel wrote')
+          ? 'sentinel'
+          : outcome.kind === 'wrong' && /^(output|state) '/.test(outcome.what)
+            ? 'values'
+            : outcome.kind === 'wrong'
+              ? 'error of the runtime'
+              : outcome.kind;
     score.message = (outcome.what.split('\n')[0] ?? '').slice(0, 200);
     say(`${String(graphs).padStart(5)}  ${score.name.padEnd(34)} ${score.how}: ${score.message}`);
   }
-  if (graphs % 100 === 0) say(`${graphs} graphs, ${((performance.now() - started) / 1000).toFixed(0)} s, waiting for: ${waiting.map((s) => `${s.name} (${s.applied})`).join(', ')}`);
+  if (graphs % 100 === 0)
+    say(
+      `${graphs} graphs, ${((performance.now() - started) / 1000).toFixed(0)} s, waiting for: ${waiting.map((s) => `${s.name} (${s.applied})`).join(', ')}`,
+    );
 }
 gpu.close();
 const caught = scores.filter((score) => score.caughtAfter !== undefined);
 const counts = caught.map((score) => score.caughtAfter ?? 0).sort((a, b) => a - b);
 const report = {
-  planted: scores.length, caught: caught.length, graphs, seed: options.seed, seconds: Math.round((performance.now() - started) / 1000), medianGraphs: counts[counts.length >> 1], mostGraphs: counts.at(-1), skipped,
-  missed: scores.filter((score) => score.caughtAfter === undefined).map(({ name, applied, invalid }) => ({ name, applied, invalid })), scores,
+  planted: scores.length,
+  caught: caught.length,
+  graphs,
+  seed: options.seed,
+  seconds: Math.round((performance.now() - started) / 1000),
+  medianGraphs: counts[counts.length >> 1],
+  mostGraphs: counts.at(-1),
+  skipped,
+  missed: scores
+    .filter((score) => score.caughtAfter === undefined)
+    .map(({ name, applied, invalid }) => ({ name, applied, invalid })),
+  scores,
 };
 if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 1)}\n`);
 const { scores: _scores, ...figures } = report;

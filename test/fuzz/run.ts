@@ -34,21 +34,45 @@ export interface Finding {
 }
 
 /** Judges every graph; the figures and the findings. */
-export async function fuzz(options: Options, say: (line: string) => void): Promise<{ readonly graphs: number; readonly findings: readonly Finding[]; readonly report: Record<string, unknown> }> {
-  if (options.gradients === true) throw new OpabiniaError('gradients of graphs are not there yet', { op: 'fuzz', advice: 'leave --gradients out' });
+export async function fuzz(
+  options: Options,
+  say: (line: string) => void,
+): Promise<{
+  readonly graphs: number;
+  readonly findings: readonly Finding[];
+  readonly report: Record<string, unknown>;
+}> {
+  if (options.gradients === true)
+    throw new OpabiniaError('gradients of graphs are not there yet', { op: 'fuzz', advice: 'leave --gradients out' });
   const [gpu, onnx] = [new GpuChild(), new OnnxJudge()];
   const arbitrary = caseArbitrary({ wide: options.wide });
   const end = performance.now() + options.minutes * 60_000;
   const started = performance.now();
-  const counts: Record<string, number> = { ok: 0, refused: 0, onnxOk: 0, onnxRefused: 0, compared: 0, vacuous: 0, nodes: 0 };
-  const add = (key: string, n = 1): void => { counts[key] = (counts[key] ?? 0) + n; };
+  const counts: Record<string, number> = {
+    ok: 0,
+    refused: 0,
+    onnxOk: 0,
+    onnxRefused: 0,
+    compared: 0,
+    vacuous: 0,
+    nodes: 0,
+  };
+  const add = (key: string, n = 1): void => {
+    counts[key] = (counts[key] ?? 0) + n;
+  };
   const [kinds, ops, templates] = [new Map<string, number>(), new Map<string, number>(), new Map<string, number>()];
   const findings: Finding[] = [];
 
-  const judge = async (given: FuzzCase, index: number): Promise<{ readonly judge: Finding['judge']; readonly outcome: Outcome }> => {
+  const judge = async (
+    given: FuzzCase,
+    index: number,
+  ): Promise<{ readonly judge: Finding['judge']; readonly outcome: Outcome }> => {
     const outcome = await gpu.run(given);
     if (outcome.kind !== 'ok' && outcome.kind !== 'refused') return { judge: 'gpu', outcome };
-    const second = options.onnx === true && given.kind !== 'wide' && given.kind !== 'nan' && (given.kind !== 'empty') ? await onnx.run(given, index % 2 === 1) : undefined;
+    const second =
+      options.onnx === true && given.kind !== 'wide' && given.kind !== 'nan' && given.kind !== 'empty'
+        ? await onnx.run(given, index % 2 === 1)
+        : undefined;
     if (second === undefined) return { judge: 'gpu', outcome };
     if (second.kind === 'ok' || second.kind === 'refused') {
       add(second.kind === 'ok' ? 'onnxOk' : 'onnxRefused');
@@ -76,36 +100,77 @@ export async function fuzz(options: Options, say: (line: string) => void): Promi
       }
     } else {
       const what = 'what' in outcome ? outcome.what : outcome.kind;
-      const known = findings.find((finding) => finding.kind === outcome.kind && finding.judge === by && signature(finding.what) === signature(what));
+      const known = findings.find(
+        (finding) =>
+          finding.kind === outcome.kind && finding.judge === by && signature(finding.what) === signature(what),
+      );
       if (known !== undefined) known.times++;
       else findings.push(await shrunk(given, seed, index, by, outcome));
       say(`graph ${index} (seed ${seed}): ${by} ${outcome.kind}: ${what.split('\n')[0] ?? ''}`);
     }
-    if ((index + 1) % 100 === 0) say(`${index + 1} graphs in ${((performance.now() - started) / 1000).toFixed(0)} s, ${counts['refused'] ?? 0} refused, ${findings.length} findings`);
+    if ((index + 1) % 100 === 0)
+      say(
+        `${index + 1} graphs in ${((performance.now() - started) / 1000).toFixed(0)} s, ${counts['refused'] ?? 0} refused, ${findings.length} findings`,
+      );
   }
   const lost = gpu.lost;
   gpu.close();
   onnx.close();
   const of = (map: ReadonlyMap<string, number>) => Object.fromEntries([...map].sort((a, b) => b[1] - a[1]));
-  const report = { seed: options.seed, graphs: index, seconds: Math.round((performance.now() - started) / 1000), ...counts, processesLost: lost, kinds: of(kinds), ops: of(ops), templates: of(templates), findings };
+  const report = {
+    seed: options.seed,
+    graphs: index,
+    seconds: Math.round((performance.now() - started) / 1000),
+    ...counts,
+    processesLost: lost,
+    kinds: of(kinds),
+    ops: of(ops),
+    templates: of(templates),
+    findings,
+  };
   return { graphs: index, findings, report };
 
   /** Smaller graphs that fail too, in any way but a refusal; saved with its feeds. */
-  async function shrunk(given: FuzzCase, seed: number, at: number, by: Finding['judge'], outcome: Outcome): Promise<Finding> {
+  async function shrunk(
+    given: FuzzCase,
+    seed: number,
+    at: number,
+    by: Finding['judge'],
+    outcome: Outcome,
+  ): Promise<Finding> {
     let smallest = given;
     let last = outcome;
-    await fc.check(fc.asyncProperty(arbitrary, async (smaller) => {
-      const again = (await judge(smaller, at));
-      if (again.judge === by && again.outcome.kind !== 'ok' && again.outcome.kind !== 'refused') {
-        smallest = smaller;
-        last = again.outcome;
-        return false;
-      }
-      return true;
-    }), { numRuns: 1, seed, interruptAfterTimeLimit: outcome.kind === 'hang' ? 200_000 : 60_000 });
+    await fc.check(
+      fc.asyncProperty(arbitrary, async (smaller) => {
+        const again = await judge(smaller, at);
+        if (again.judge === by && again.outcome.kind !== 'ok' && again.outcome.kind !== 'refused') {
+          smallest = smaller;
+          last = again.outcome;
+          return false;
+        }
+        return true;
+      }),
+      { numRuns: 1, seed, interruptAfterTimeLimit: outcome.kind === 'hang' ? 200_000 : 60_000 },
+    );
     const what = 'what' in last ? last.what : last.kind;
-    const file = save(smallest, [`${by}: ${last.kind}`, ...what.split('\n').slice(0, 6), `seed ${options.seed}, graph ${at}, of ${order(given.graph).length} nodes`], `${by}-${options.seed}-${at}`);
-    return { index: at, judge: by, kind: outcome.kind, what: 'what' in outcome ? outcome.what : outcome.kind, times: 1, nodes: order(smallest.graph).length, file };
+    const file = save(
+      smallest,
+      [
+        `${by}: ${last.kind}`,
+        ...what.split('\n').slice(0, 6),
+        `seed ${options.seed}, graph ${at}, of ${order(given.graph).length} nodes`,
+      ],
+      `${by}-${options.seed}-${at}`,
+    );
+    return {
+      index: at,
+      judge: by,
+      kind: outcome.kind,
+      what: 'what' in outcome ? outcome.what : outcome.kind,
+      times: 1,
+      nodes: order(smallest.graph).length,
+      file,
+    };
   }
 
   function save(given: FuzzCase, comments: readonly string[], name: string): string | undefined {
@@ -124,19 +189,29 @@ function count(map: Map<string, number>, key: string): void {
 
 /** A message without its numbers and names: what stays is the kind of failure. */
 function signature(what: string): string {
-  return (what.split('\n')[0] ?? '').replace(/'[^']*'/g, '').replace(/-?[\d.]+(e[-+]?\d+)?|NaN|Infinity/g, '').slice(0, 60);
+  return (what.split('\n')[0] ?? '')
+    .replace(/'[^']*'/g, '')
+    .replace(/-?[\d.]+(e[-+]?\d+)?|NaN|Infinity/g, '')
+    .slice(0, 60);
 }
 
 if (import.meta.main) {
   const number = (text: string): number => {
     const value = Number(text);
-    if (!Number.isFinite(value) || value < 0) throw new OpabiniaError(`expected a number, found '${text}'`, { op: 'fuzz' });
+    if (!Number.isFinite(value) || value < 0)
+      throw new OpabiniaError(`expected a number, found '${text}'`, { op: 'fuzz' });
     return value;
   };
-  const command = new Command('fuzz').description('random graphs on the GPU, against the interpreter and ONNX Runtime')
-    .option('--graphs <n>', 'how many', number, 200).option('--seed <s>', 'of the first graph', number, 1).option('--minutes <m>', 'stop after', number, 15)
-    .option('--gradients', 'gradients too').option('--onnx', 'ONNX Runtime as a second judge').option('--save <dir>', 'where shrunk failures go', 'test/golden/fuzz')
-    .option('--json <file>', 'the report as JSON').option('--wide <n>', 'one in so many graphs has over 65,535 workgroups; 0: none', number, 500);
+  const command = new Command('fuzz')
+    .description('random graphs on the GPU, against the interpreter and ONNX Runtime')
+    .option('--graphs <n>', 'how many', number, 200)
+    .option('--seed <s>', 'of the first graph', number, 1)
+    .option('--minutes <m>', 'stop after', number, 15)
+    .option('--gradients', 'gradients too')
+    .option('--onnx', 'ONNX Runtime as a second judge')
+    .option('--save <dir>', 'where shrunk failures go', 'test/golden/fuzz')
+    .option('--json <file>', 'the report as JSON')
+    .option('--wide <n>', 'one in so many graphs has over 65,535 workgroups; 0: none', number, 500);
   try {
     const options = command.parse().opts<Options>();
     const { graphs, findings, report } = await fuzz(options, (line) => process.stdout.write(`${line}\n`));

@@ -11,11 +11,17 @@ import { asOutcome, compileCase, Expected, profileOf, runCase } from './judge.ts
 import { OnnxJudge } from './onnx.ts';
 
 const folder = join(import.meta.dirname, '../golden/fuzz');
-const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.txt')).sort() : [];
+const files = existsSync(folder)
+  ? readdirSync(folder)
+      .filter((file) => file.endsWith('.txt'))
+      .sort()
+  : [];
 
 describe.skipIf(withoutGpu || files.length === 0)('graphs that once failed', () => {
   let gpu: Gpu;
-  beforeAll(async () => { gpu = await openGpu(); });
+  beforeAll(async () => {
+    gpu = await openGpu();
+  });
   afterAll(() => gpu.close());
 
   test.each(files.filter((file) => file.startsWith('gpu-')))('%s', async (file) => {
@@ -32,18 +38,30 @@ describe.skipIf(withoutGpu || files.length === 0)('graphs that once failed', () 
   test.each(files.filter((file) => file.startsWith('onnx-')))('%s', async (file) => {
     const given = readCase(readFileSync(join(folder, file), 'utf8'));
     const onnx = new OnnxJudge();
-    for (const plain of [false, true]) expect(await onnx.run(given, plain)).toMatchObject({ kind: expect.stringMatching(/ok|refused/) });
+    for (const plain of [false, true])
+      expect(await onnx.run(given, plain)).toMatchObject({ kind: expect.stringMatching(/ok|refused/) });
     onnx.close();
   });
 });
 
 test('a case written and read back is the same case', () => {
-  fc.assert(fc.property(caseArbitrary(), (given) => {
-    const again = readCase(writeCase(given, ['what failed', 'and where']));
-    expect(print(again.graph)).toBe(print(given.graph));
-    expect(again.feeds).toEqual(given.feeds);
-    expect([again.kind, again.profile, again.limits, again.passes, again.packing]).toEqual([given.kind, given.profile, given.limits, given.passes, given.packing]);
-    const [before, after] = [given, again].map(({ graph, feeds }) => evaluate(graph, asFeeds(feeds), { precision: 'f64' }));
-    expect(after).toEqual(before);
-  }), { numRuns: 60, seed: 5 });
+  fc.assert(
+    fc.property(caseArbitrary(), (given) => {
+      const again = readCase(writeCase(given, ['what failed', 'and where']));
+      expect(print(again.graph)).toBe(print(given.graph));
+      expect(again.feeds).toEqual(given.feeds);
+      expect([again.kind, again.profile, again.limits, again.passes, again.packing]).toEqual([
+        given.kind,
+        given.profile,
+        given.limits,
+        given.passes,
+        given.packing,
+      ]);
+      const [before, after] = [given, again].map(({ graph, feeds }) =>
+        evaluate(graph, asFeeds(feeds), { precision: 'f64' }),
+      );
+      expect(after).toEqual(before);
+    }),
+    { numRuns: 60, seed: 5 },
+  );
 });

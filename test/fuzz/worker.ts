@@ -69,7 +69,11 @@ process.on('message', (order: Order) => {
   const start = performance.now();
   void answer(gpu, order).then(
     (outcome) => process.send?.({ outcome, milliseconds: performance.now() - start } satisfies Answer),
-    (error: unknown) => process.send?.({ outcome: { kind: 'crash', what: error instanceof Error ? error.stack ?? error.message : String(error) }, milliseconds: performance.now() - start } satisfies Answer),
+    (error: unknown) =>
+      process.send?.({
+        outcome: { kind: 'crash', what: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+        milliseconds: performance.now() - start,
+      } satisfies Answer),
   );
 });
 process.on('disconnect', () => process.exit(0));

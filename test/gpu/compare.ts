@@ -30,7 +30,14 @@ export interface Gpu {
 export async function openGpu(): Promise<Gpu> {
   const device = await openDevice();
   const own = deviceProfile(device);
-  const desktop: DeviceProfile = { ...own, name: 'desktop GPU', software: false, subgroupSize: undefined, flopsPerSecond: 10e12, bytesPerSecond: 400e9 };
+  const desktop: DeviceProfile = {
+    ...own,
+    name: 'desktop GPU',
+    software: false,
+    subgroupSize: undefined,
+    flopsPerSecond: 10e12,
+    bytesPerSecond: 400e9,
+  };
   return { device: new WatchedDevice(device), profiles: [own, desktop], close: () => device.close() };
 }
 
@@ -49,7 +56,12 @@ export interface Verdict extends Counts {
 }
 
 /** Throws at the first element that no correct compiler may give, and where a kernel writes where it must not. */
-export async function judge(gpu: Gpu, graph: Graph, feeds: Feeds, { profile, runs = graph.updates.length > 0 ? 2 : 1, bound = (same) => same, ...options }: JudgeOptions): Promise<Verdict> {
+export async function judge(
+  gpu: Gpu,
+  graph: Graph,
+  feeds: Feeds,
+  { profile, runs = graph.updates.length > 0 ? 2 : 1, bound = (same) => same, ...options }: JudgeOptions,
+): Promise<Verdict> {
   const templates: string[] = [];
   let optimised = graph;
   const report = (stage: Stage): void => {

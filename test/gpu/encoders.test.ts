@@ -13,41 +13,102 @@ import { dinov2Config, dinov2Features, dinov2Unread } from '../../models/dinov2.
 import { siglipConfig, siglipFeatures, siglipUnread } from '../../models/siglip.ts';
 import { channelsLast, type Pixels } from '../../models/tower.ts';
 
-type Tower = (file: GoldenFile) => { readonly unread: readonly string[]; readonly build: (p: Params, x: Pixels, side: number) => FeatureMap };
+type Tower = (file: GoldenFile) => {
+  readonly unread: readonly string[];
+  readonly build: (p: Params, x: Pixels, side: number) => FeatureMap;
+};
 
 const towers: readonly (readonly [file: string, output: string, Tower])[] = [
-  ['clip-vit', 'patch_features', (file) => ({ unread: clipUnread, build: (p, x) => clipFeatures(p, x, clipConfig(file.config)) })],
-  ['siglip-vit', 'erf.cambrian_features', (file) => ({ unread: siglipUnread, build: (p, x, side) => siglipFeatures(p, x, { ...siglipConfig(file.config), activation: 'exact' }, { grid: [side, side] }) })],
-  ['dinov2', 'offset01.cambrian_features', (file) => ({ unread: dinov2Unread, build: (p, x, side) => dinov2Features(p, x, dinov2Config(file.config), { grid: [side, side] }) })],
-  ['dinov2-swiglu', 'offset01.cambrian_features', (file) => ({ unread: dinov2Unread, build: (p, x, side) => dinov2Features(p, x, dinov2Config(file.config), { grid: [side, side] }) })],
-  ['convnext', 'cambrian_features', (file) => ({ unread: convNextUnread, build: (p, x, side) => convNextFeatures(p, x, convNextConfig(file.config), { grid: [side, side] }) })],
+  [
+    'clip-vit',
+    'patch_features',
+    (file) => ({ unread: clipUnread, build: (p, x) => clipFeatures(p, x, clipConfig(file.config)) }),
+  ],
+  [
+    'siglip-vit',
+    'erf.cambrian_features',
+    (file) => ({
+      unread: siglipUnread,
+      build: (p, x, side) =>
+        siglipFeatures(p, x, { ...siglipConfig(file.config), activation: 'exact' }, { grid: [side, side] }),
+    }),
+  ],
+  [
+    'dinov2',
+    'offset01.cambrian_features',
+    (file) => ({
+      unread: dinov2Unread,
+      build: (p, x, side) => dinov2Features(p, x, dinov2Config(file.config), { grid: [side, side] }),
+    }),
+  ],
+  [
+    'dinov2-swiglu',
+    'offset01.cambrian_features',
+    (file) => ({
+      unread: dinov2Unread,
+      build: (p, x, side) => dinov2Features(p, x, dinov2Config(file.config), { grid: [side, side] }),
+    }),
+  ],
+  [
+    'convnext',
+    'cambrian_features',
+    (file) => ({
+      unread: convNextUnread,
+      build: (p, x, side) => convNextFeatures(p, x, convNextConfig(file.config), { grid: [side, side] }),
+    }),
+  ],
 ];
 
 describe('vision encoders on the GPU', () => {
   let backend: Backend;
-  beforeAll(async () => { backend = await gpuBackend(); });
+  beforeAll(async () => {
+    backend = await gpuBackend();
+  });
   afterAll(() => backend.close());
   const path = (name: string) => join(import.meta.dirname, `../golden/models/${name}.safetensors`);
 
-  test.each(towers.map(([name]) => name))('%s, intermediates and all', async (name) => {
-    const rows = await verifyFile(path(name), backend);
-    expect(rows.length).toBeGreaterThan(6);
-    expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
-  }, 120_000);
+  test.each(towers.map(([name]) => name))(
+    '%s, intermediates and all',
+    async (name) => {
+      const rows = await verifyFile(path(name), backend);
+      expect(rows.length).toBeGreaterThan(6);
+      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+    },
+    120_000,
+  );
 
-  test.each(towers.flatMap(([name, output, tower]) => (['f32', 'f16'] as const).map((dtype) => ({ name, output, tower, dtype }))))('$name: $output alone in $dtype', async ({ name, output, tower, dtype }) => {
-    const file = new GoldenFile(path(name), dtype);
-    try {
-      const { unread, build } = tower(file);
-      const [b = 1, c = 3, h = 1, w = 1] = file.shape('input.pixel_values');
-      const side = Math.sqrt(file.size(`output.${output}`, 1));
-      const graph = trace(file.checkpoint, (t) => ({ y: build(t.params, channelsLast(t.input('x', 'b c h w', { b, c, h, w }, dtype)), side) }), { unread: ['input', 'output', ...unread] });
-      const outputs = await backend.run(graph, file.checkpoint, new Map([['x', file.numbers('input.pixel_values')]]));
-      const row = compare(output, file.shape(`output.${output}`), outputs.get('y'), file.numbers(`output.${output}`), dtype, modelTolerance);
-      expect(row.verdict).toBe('ok');
-      if (dtype === 'f16') expect(row.relative).toBeLessThanOrEqual(boundF16);
-    } finally {
-      file.checkpoint.close();
-    }
-  }, 120_000);
+  test.each(
+    towers.flatMap(([name, output, tower]) =>
+      (['f32', 'f16'] as const).map((dtype) => ({ name, output, tower, dtype })),
+    ),
+  )(
+    '$name: $output alone in $dtype',
+    async ({ name, output, tower, dtype }) => {
+      const file = new GoldenFile(path(name), dtype);
+      try {
+        const { unread, build } = tower(file);
+        const [b = 1, c = 3, h = 1, w = 1] = file.shape('input.pixel_values');
+        const side = Math.sqrt(file.size(`output.${output}`, 1));
+        const graph = trace(
+          file.checkpoint,
+          (t) => ({ y: build(t.params, channelsLast(t.input('x', 'b c h w', { b, c, h, w }, dtype)), side) }),
+          { unread: ['input', 'output', ...unread] },
+        );
+        const outputs = await backend.run(graph, file.checkpoint, new Map([['x', file.numbers('input.pixel_values')]]));
+        const row = compare(
+          output,
+          file.shape(`output.${output}`),
+          outputs.get('y'),
+          file.numbers(`output.${output}`),
+          dtype,
+          modelTolerance,
+        );
+        expect(row.verdict).toBe('ok');
+        if (dtype === 'f16') expect(row.relative).toBeLessThanOrEqual(boundF16);
+      } finally {
+        file.checkpoint.close();
+      }
+    },
+    120_000,
+  );
 });

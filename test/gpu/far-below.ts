@@ -13,13 +13,27 @@ export function withNearExponents(graph: Graph): Graph {
   const of = (node: Node): Node => made.get(node) ?? fail(node);
   for (const node of order(graph)) {
     const { values } = node.attrs;
-    const attrs = values instanceof Float64Array ? { ...node.attrs, values: values.map((x) => (x <= -1e38 ? Math.fround(x) : x)) } : node.attrs;
-    made.set(node, builder.make(node.op, node.inputs.map((x) => (node.op.name === 'exp' ? floored(of(x)) : of(x))), attrs, node.origin));
+    const attrs =
+      values instanceof Float64Array
+        ? { ...node.attrs, values: values.map((x) => (x <= -1e38 ? Math.fround(x) : x)) }
+        : node.attrs;
+    made.set(
+      node,
+      builder.make(
+        node.op,
+        node.inputs.map((x) => (node.op.name === 'exp' ? floored(of(x)) : of(x))),
+        attrs,
+        node.origin,
+      ),
+    );
   }
   return { outputs: new Map([...graph.outputs].map(([name, node]) => [name, of(node)])), updates: [] };
 
   function floored(x: Node): Node {
-    return builder.make(mapOp('max'), [x, builder.make(constant, [], { ...typeAttrs([], x.type.dtype), values: Float64Array.of(-1000) })]);
+    return builder.make(mapOp('max'), [
+      x,
+      builder.make(constant, [], { ...typeAttrs([], x.type.dtype), values: Float64Array.of(-1000) }),
+    ]);
   }
 }
 

@@ -28,9 +28,22 @@ class Interpreter {
   constructor(model: OpenedModel) {
     this.#model = model;
   }
-  run(graph: Graph, inputs: Inputs, symbols: Readonly<Record<string, number>>): ReadonlyMap<string, { readonly data: Float64Array }> {
+  run(
+    graph: Graph,
+    inputs: Inputs,
+    symbols: Readonly<Record<string, number>>,
+  ): ReadonlyMap<string, { readonly data: Float64Array }> {
     const values = new Map(Object.entries(inputs).map(([name, value]) => [name, value as ArrayLike<number>]));
-    const result = evaluate(graph, { inputs: values, params: (path, shape) => this.#model.source.read(path, shape), states: this.#states, symbols: new Map(Object.entries(symbols)) }, { precision: 'f64' });
+    const result = evaluate(
+      graph,
+      {
+        inputs: values,
+        params: (path, shape) => this.#model.source.read(path, shape),
+        states: this.#states,
+        symbols: new Map(Object.entries(symbols)),
+      },
+      { precision: 'f64' },
+    );
     for (const [name, state] of result.states) this.#states.set(name, state as Float64Array);
     return result.outputs;
   }
@@ -64,7 +77,11 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
     rmSync(folder, { recursive: true });
   });
 
-  async function using<T>(options: { readonly batch?: number; readonly images?: number; readonly context?: number }, sampling: AnswerOptions, use: (session: Session) => Promise<T>): Promise<T> {
+  async function using<T>(
+    options: { readonly batch?: number; readonly images?: number; readonly context?: number },
+    sampling: AnswerOptions,
+    use: (session: Session) => Promise<T>,
+  ): Promise<T> {
     const session = await Session.open(model, device, { context: 320, ...options }, sampling);
     try {
       return await use(session);
@@ -85,7 +102,8 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
     const judge = new Interpreter(model);
     judge.run(graphs.vision, seen, { image: 0 });
     const expected = [judge.run(graphs.prefill, prompts.inputs, prompts.symbols)];
-    for (let step = 1; step < steps; step++) expected.push(judge.run(graphs.decode, {}, { past: prompts.width + step - 1 }));
+    for (let step = 1; step < steps; step++)
+      expected.push(judge.run(graphs.decode, {}, { past: prompts.width + step - 1 }));
 
     const shared = new SharedBuffers();
     const profile = deviceProfile(device);
@@ -97,12 +115,18 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
     try {
       await vision.run(seen, { symbols: { image: 0 } });
       for (const [step, wanted] of expected.entries()) {
-        const got = step === 0 ? await prefill.run(prompts.inputs, { symbols: knownSymbols(prefill, prompts.symbols) }) : await decode.run({}, { symbols: { past: prompts.width + step - 1 } });
+        const got =
+          step === 0
+            ? await prefill.run(prompts.inputs, { symbols: knownSymbols(prefill, prompts.symbols) })
+            : await decode.run({}, { symbols: { past: prompts.width + step - 1 } });
         const [logits, exact] = [got['logits']?.data ?? [], wanted.get('logits')?.data ?? new Float64Array(0)];
         expect(logits.length).toBe(model.language.config.vocabulary);
-        const excess = exact.reduce((most, y, i) => Math.max(most, Math.abs(y - (logits[i] ?? NaN)) / (1e-4 + 1e-4 * Math.abs(y))), 0);
+        const excess = exact.reduce(
+          (most, y, i) => Math.max(most, Math.abs(y - (logits[i] ?? NaN)) / (1e-4 + 1e-4 * Math.abs(y))),
+          0,
+        );
         expect(excess).toBeLessThanOrEqual(1);
-        expect([...got['token']?.data ?? []]).toEqual([...wanted.get('token')?.data ?? []]);
+        expect([...(got['token']?.data ?? [])]).toEqual([...(wanted.get('token')?.data ?? [])]);
       }
     } finally {
       for (const program of [vision, prefill, decode]) program.dispose();
@@ -110,15 +134,21 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
   }, 600_000);
 
   test('a batch of different lengths and pictures answers as each alone; a step of decode creates nothing', async () => {
-    const questions: readonly Question[] = [{ text: 'What is this?', images: [photo] }, { text: 'Tell me more about it, please.', images: [tall] }];
+    const questions: readonly Question[] = [
+      { text: 'What is this?', images: [photo] },
+      { text: 'Tell me more about it, please.', images: [tall] },
+    ];
     const alone = await using({}, {}, async (session) => {
       const answers = [];
-      for (const question of questions) answers.push((await finished(session.answerAll([question], { maxNewTokens: steps })))[0]);
+      for (const question of questions)
+        answers.push((await finished(session.answerAll([question], { maxNewTokens: steps })))[0]);
       return answers;
     });
     await using({ batch: 3, images: 3 }, {}, async (session) => {
       expect(await finished(session.answerAll(questions, { maxNewTokens: steps }))).toEqual(alone);
-      expect(await finished(session.answerAll([...questions].reverse(), { maxNewTokens: steps }))).toEqual([...alone].reverse());
+      expect(await finished(session.answerAll([...questions].reverse(), { maxNewTokens: steps }))).toEqual(
+        [...alone].reverse(),
+      );
       const before = device.created;
       await finished(session.answerAll(questions, { maxNewTokens: steps }));
       expect(device.created).toEqual(before);
@@ -130,8 +160,12 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
     const hot: AnswerOptions = { temperature: 1.5, topK: 50, topP: 0.95, maxNewTokens: 12 };
     await using({}, hot, async (session) => {
       const [greedy, one, same, other, narrow, varied] = [
-        await finished(session.answerAll([question], { maxNewTokens: 12 })), await finished(session.answerAll([question], { ...hot, seed: 1 })), await finished(session.answerAll([question], { ...hot, seed: 1 })),
-        await finished(session.answerAll([question], { ...hot, seed: 2 })), await finished(session.answerAll([question], { ...hot, topK: 1, seed: 3 })), await finished(session.answerAll([question], { repetitionPenalty: 1e6, maxNewTokens: 12 })),
+        await finished(session.answerAll([question], { maxNewTokens: 12 })),
+        await finished(session.answerAll([question], { ...hot, seed: 1 })),
+        await finished(session.answerAll([question], { ...hot, seed: 1 })),
+        await finished(session.answerAll([question], { ...hot, seed: 2 })),
+        await finished(session.answerAll([question], { ...hot, topK: 1, seed: 3 })),
+        await finished(session.answerAll([question], { repetitionPenalty: 1e6, maxNewTokens: 12 })),
       ];
       expect(same).toEqual(one);
       expect(other).not.toEqual(one);
@@ -145,19 +179,27 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
     const question: Question = { text: 'What is this?', images: [photo] };
     await using({ context: 200 }, {}, async (session) => {
       const [whole] = await finished(session.answerAll([question], { maxNewTokens: 10 }));
-      await expect(finished(session.answerAll([{ ...question, text: 'why '.repeat(300) }]))).rejects.toThrow(ContextOverflowError);
+      await expect(finished(session.answerAll([{ ...question, text: 'why '.repeat(300) }]))).rejects.toThrow(
+        ContextOverflowError,
+      );
       await expect(finished(session.answerAll([{ text: 'What?' }]))).rejects.toThrow(/has no image/);
       await expect(finished(session.answerAll([question, question]))).rejects.toThrow(/from 1 to 1/);
-      await expect(finished(session.answerAll([{ ...question, images: [{ width: 700, height: 7, rgb: new Uint8Array(700 * 7 * 3) }] }]))).rejects.toThrow(/100\.0 times/);
+      await expect(
+        finished(
+          session.answerAll([{ ...question, images: [{ width: 700, height: 7, rgb: new Uint8Array(700 * 7 * 3) }] }]),
+        ),
+      ).rejects.toThrow(/100\.0 times/);
 
       const stopper = new AbortController();
       const pieces: string[] = [];
-      await expect((async () => {
-        for await (const piece of session.answer(question, { signal: stopper.signal })) {
-          pieces.push(piece);
-          stopper.abort(new Error('enough'));
-        }
-      })()).rejects.toThrow('enough');
+      await expect(
+        (async () => {
+          for await (const piece of session.answer(question, { signal: stopper.signal })) {
+            pieces.push(piece);
+            stopper.abort(new Error('enough'));
+          }
+        })(),
+      ).rejects.toThrow('enough');
       expect(pieces).toHaveLength(1);
       expect((await finished(session.answerAll([question], { maxNewTokens: 10 })))[0]).toEqual(whole);
 
@@ -181,18 +223,32 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
     const shared = new SharedBuffers();
     const sizes = { batch: 1, capacity: 64, promptLimit: 32, draw: 'greedy' } as const;
     const profile = deviceProfile(device);
-    const prefill = await load(compile(prefillGraph(model.source, model.language, sizes), profile), device, model.source, { shared });
-    const decode = await load(compile(decodeGraph(model.source, model.language, sizes), profile), device, model.source, { shared });
+    const prefill = await load(
+      compile(prefillGraph(model.source, model.language, sizes), profile),
+      device,
+      model.source,
+      { shared },
+    );
+    const decode = await load(
+      compile(decodeGraph(model.source, model.language, sizes), profile),
+      device,
+      model.source,
+      { shared },
+    );
     try {
       expect(decode.plan.inputs).toEqual([]);
       const ids = Int32Array.of(5, 17, 300, 41);
       const prompts = { inputs: { ids, length: Int32Array.of(4) }, width: 4, symbols: { s: 4 } };
       const tokens: number[] = [];
-      for await (const [token = -1] of generateTokens({ prefill, decode, ...sizes }, prompts, { maxNewTokens: 8 })) tokens.push(token);
+      for await (const [token = -1] of generateTokens({ prefill, decode, ...sizes }, prompts, { maxNewTokens: 8 }))
+        tokens.push(token);
       // Prefill of prompt and answer so far gives the next token, without any cache.
       for (let n = 1; n < tokens.length; n++) {
         const all = Int32Array.of(...ids, ...tokens.slice(0, n));
-        const { token } = await prefill.run({ ids: all, length: Int32Array.of(all.length) }, { symbols: { s: all.length }, outputs: ['token'] });
+        const { token } = await prefill.run(
+          { ids: all, length: Int32Array.of(all.length) },
+          { symbols: { s: all.length }, outputs: ['token'] },
+        );
         expect(token?.data[0]).toBe(tokens[n]);
       }
     } finally {

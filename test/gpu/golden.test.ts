@@ -10,12 +10,18 @@ const files = readdirSync(folder).filter((name) => name.endsWith('.safetensors')
 
 describe.skipIf(!existsSync(join(import.meta.dirname, '../../compiler/compile.ts')))('golden files on the GPU', () => {
   let backend: Backend;
-  beforeAll(async () => { backend = await gpuBackend(); });
+  beforeAll(async () => {
+    backend = await gpuBackend();
+  });
   afterAll(() => backend.close());
 
-  test.each(files)('%s', async (name) => {
-    const rows = await verifyFile(join(folder, name), backend);
-    expect(rows.length).toBeGreaterThan(0);
-    expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
-  }, 120_000);
+  test.each(files)(
+    '%s',
+    async (name) => {
+      const rows = await verifyFile(join(folder, name), backend);
+      expect(rows.length).toBeGreaterThan(0);
+      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+    },
+    120_000,
+  );
 });

@@ -24,7 +24,11 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
   const opened: OpenedModel[] = [];
   let device: Device;
   let photo: Image;
-  const tall: Image = { width: 40, height: 70, rgb: Uint8Array.from({ length: 40 * 70 * 3 }, (_, i) => (i * 37) % 251) };
+  const tall: Image = {
+    width: 40,
+    height: 70,
+    rgb: Uint8Array.from({ length: 40 * 70 * 3 }, (_, i) => (i * 37) % 251),
+  };
 
   beforeAll(async () => {
     device = await openDevice();
@@ -43,11 +47,16 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
     return model;
   }
 
-  async function answers(model: OpenedModel, options: { readonly batch?: number; readonly images?: number }, questions: readonly (readonly Question[])[]): Promise<readonly (readonly (readonly number[])[])[]> {
+  async function answers(
+    model: OpenedModel,
+    options: { readonly batch?: number; readonly images?: number },
+    questions: readonly (readonly Question[])[],
+  ): Promise<readonly (readonly (readonly number[])[])[]> {
     const session = await Session.open(model, device, { context: 320, ...options });
     try {
       const all = [];
-      for (const asked of questions) all.push((await finished(session.answerAll(asked, { maxNewTokens: steps }))).map((answer) => answer.tokens));
+      for (const asked of questions)
+        all.push((await finished(session.answerAll(asked, { maxNewTokens: steps }))).map((answer) => answer.tokens));
       return all;
     } finally {
       session.dispose();
@@ -65,7 +74,11 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
     const questions = pictures.map((images): Question => ({ text, images }));
     const expected = judged.map(({ tokens }) => tokens);
     expect(new Set(expected.map(String)).size).toBe(3);
-    const alone = await answers(model, { images: 2 }, questions.map((question) => [question]));
+    const alone = await answers(
+      model,
+      { images: 2 },
+      questions.map((question) => [question]),
+    );
     expect(alone.flat()).toEqual(expected);
     expect(await answers(model, { batch: 3, images: 3 }, [questions])).toEqual([expected]);
   }, 600_000);
@@ -81,7 +94,9 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
     const model = made({ type: 'llava_next' });
     const judged = [[photo], [tall, photo]].map((own) => judge(model, text, own));
     expect(Math.min(...judged.flatMap(({ leads }) => leads))).toBeGreaterThan(1e-3);
-    expect((await answers(model, { images: 2 }, [[{ text, images: [photo] }], [{ text, images: [tall, photo] }]])).flat()).toEqual(judged.map(({ tokens }) => tokens));
+    expect(
+      (await answers(model, { images: 2 }, [[{ text, images: [photo] }], [{ text, images: [tall, photo] }]])).flat(),
+    ).toEqual(judged.map(({ tokens }) => tokens));
   }, 600_000);
 
   test('more pictures than the session was opened for, and an answer in f16', async () => {
@@ -90,7 +105,9 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
     opened.push(half);
     const session = await Session.open(half, device, { context: 128, images: 1 });
     try {
-      await expect(finished(session.answerAll([{ text, images: [photo, tall] }]))).rejects.toThrow(/2 images are given[^]*at most 1/);
+      await expect(finished(session.answerAll([{ text, images: [photo, tall] }]))).rejects.toThrow(
+        /2 images are given[^]*at most 1/,
+      );
       const [answer] = await finished(session.answerAll([{ text, images: [photo] }], { maxNewTokens: steps }));
       const { tokens, leads } = judge(model, text, [photo]);
       // Storage in half precision moves a logit by some hundredths.

@@ -24,7 +24,22 @@ const dtypes: readonly DType[] = ['f32', 'f16', 'i32', 'u32', 'bool'];
 const sizes = [3, 1, 5, 4, 7, 2, 13, 31, 33, 20, 63, 65, 12, 127, 129, 132, 257, 0] as const;
 const mostElements = 3000;
 export const specials: Readonly<Record<'f32' | 'f16' | 'i32' | 'u32', readonly number[]>> = {
-  f32: [NaN, Infinity, -Infinity, 0, -0, 2 ** -149, -(2 ** -130), 2 ** -126, 3.4028234663852886e38, -3.4028234663852886e38, 1, -1, 0.5, -2.5],
+  f32: [
+    NaN,
+    Infinity,
+    -Infinity,
+    0,
+    -0,
+    2 ** -149,
+    -(2 ** -130),
+    2 ** -126,
+    3.4028234663852886e38,
+    -3.4028234663852886e38,
+    1,
+    -1,
+    0.5,
+    -2.5,
+  ],
   f16: [NaN, Infinity, -Infinity, 0, -0, 2 ** -24, -(2 ** -24), 2 ** -14, 65504, -65504, 1, -1, 0.5, -2.5],
   i32: [0, 1, -1, 2, -2147483648, 2147483647, -2147483647, 65537],
   u32: [0, 1, 2, 4294967295, 2147483648, 2147483647, 65537],
@@ -75,14 +90,22 @@ class CaseMaker {
   make(): Case {
     const op = this.#op;
     switch (op.kind) {
-      case 'source': return this.#source(op.name);
-      case 'map': return this.#map(op);
-      case 'fold': return this.#fold();
-      case 'view': return this.#view(op);
-      case 'join': return this.#join();
-      case 'gather': return this.#gather();
-      case 'contract': return this.#contract();
-      default: return op satisfies never;
+      case 'source':
+        return this.#source(op.name);
+      case 'map':
+        return this.#map(op);
+      case 'fold':
+        return this.#fold();
+      case 'view':
+        return this.#view(op);
+      case 'join':
+        return this.#join();
+      case 'gather':
+        return this.#gather();
+      case 'contract':
+        return this.#contract();
+      default:
+        return op satisfies never;
     }
   }
 
@@ -94,7 +117,11 @@ class CaseMaker {
       const symbol = { name: 'n', least: 1, bound: 40 };
       const size: Size = this.#draw.of<Size>([symbolSize(symbol), { constant: 3, terms: [{ symbol, times: 2 }] }]);
       const extent = this.#node('extent', [], { size, ...typeAttrs([], 'i32') });
-      return this.#case(this.#of('mul', extent, this.#input('i32', [{ name: 'n', size: symbolSize(symbol) }], 23)), 'i32', new Map([['n', 23]]));
+      return this.#case(
+        this.#of('mul', extent, this.#input('i32', [{ name: 'n', size: symbolSize(symbol) }], 23)),
+        'i32',
+        new Map([['n', 23]]),
+      );
     }
     if (name === 'iota') {
       const whole = this.#draw.of<DType>(['i32', 'u32', 'f32']);
@@ -104,9 +131,16 @@ class CaseMaker {
     const count = elements(axes);
     if (name === 'input') return this.#case(this.#input(dtype, axes), dtype);
     const values = this.#values(dtype, count);
-    if (name === 'const') return this.#case(this.#node('const', [], { ...typeAttrs(axes, dtype), values: values.map((x) => (Number.isFinite(x) ? x : 1)) }), dtype);
+    if (name === 'const')
+      return this.#case(
+        this.#node('const', [], { ...typeAttrs(axes, dtype), values: values.map((x) => (Number.isFinite(x) ? x : 1)) }),
+        dtype,
+      );
     if (name === 'param') {
-      this.#params.set('w', dtype === 'i32' || dtype === 'u32' ? values.map(Math.fround).map((x) => Math.min(x, 2 ** 30)) : values);
+      this.#params.set(
+        'w',
+        dtype === 'i32' || dtype === 'u32' ? values.map(Math.fround).map((x) => Math.min(x, 2 ** 30)) : values,
+      );
       return this.#case(this.#node('param', [], { name: 'w', ...typeAttrs(axes, dtype) }), dtype);
     }
     this.#states.set('s', values);
@@ -118,12 +152,24 @@ class CaseMaker {
     const first = op.name === 'where' ? ['bool' as const] : dtypes;
     const attrs: Attrs = op.name === 'cast' ? { to: this.#draw.of(dtypes) } : {};
     const rest = (dtype: DType): readonly DType[] => Array.from({ length: op.arity - 1 }, () => dtype);
-    const accepted = first.flatMap((x) => dtypes.map((y) => [x, ...rest(y)])).filter((list, i, all) => !(op.dtype(list, attrs) instanceof Refusal) && all.findIndex((other) => other.join() === list.join()) === i);
+    const accepted = first
+      .flatMap((x) => dtypes.map((y) => [x, ...rest(y)]))
+      .filter(
+        (list, i, all) =>
+          !(op.dtype(list, attrs) instanceof Refusal) && all.findIndex((other) => other.join() === list.join()) === i,
+      );
     const types = this.#draw.of(accepted);
     const axes = this.#axes(4);
     const wide = this.#draw.below(op.arity);
     const domain = op.sample;
-    const operands = types.map((dtype, i) => this.#input(dtype, i === wide ? axes : this.#some(axes), undefined, op.name === 'cast' ? this.#castDomain(dtype, attrs) : domain));
+    const operands = types.map((dtype, i) =>
+      this.#input(
+        dtype,
+        i === wide ? axes : this.#some(axes),
+        undefined,
+        op.name === 'cast' ? this.#castDomain(dtype, attrs) : domain,
+      ),
+    );
     return this.#case(this.#node(op.name, operands, attrs), types.at(-1) ?? 'f32');
   }
 
@@ -138,23 +184,38 @@ class CaseMaker {
     const all = axes.map((axis) => axis.name);
     const some = all.filter(() => this.#draw.chance(2));
     const folded = some.length === 0 ? [this.#draw.of(all)] : some;
-    const legal = this.#op.name === 'sum' ? axes : axes.map((axis) => (folded.includes(axis.name) && axis.size === 0 ? { name: axis.name, size: 1 } : axis));
+    const legal =
+      this.#op.name === 'sum'
+        ? axes
+        : axes.map((axis) => (folded.includes(axis.name) && axis.size === 0 ? { name: axis.name, size: 1 } : axis));
     return this.#case(this.#node(this.#op.name, [this.#input(dtype, legal)], { axes: folded }), dtype);
   }
 
   #view(op: ViewOp): Case {
     const dtype = this.#draw.of(dtypes);
-    const axes = this.#axes(op.name === 'window' ? 2 : 3, 1).map((a) => (op.name === 'window' && a.size === 0 ? { name: a.name, size: 1 } : a));
+    const axes = this.#axes(op.name === 'window' ? 2 : 3, 1).map((a) =>
+      op.name === 'window' && a.size === 0 ? { name: a.name, size: 1 } : a,
+    );
     const axis = this.#draw.of(axes);
     const size = Number(axis.size);
-    return this.#case(this.#node(op.name, [this.#input(dtype, axes)], this.#viewAttrs(op.name, axes, axis.name, size, dtype)), dtype);
+    return this.#case(
+      this.#node(op.name, [this.#input(dtype, axes)], this.#viewAttrs(op.name, axes, axis.name, size, dtype)),
+      dtype,
+    );
   }
 
   #viewAttrs(name: string, axes: readonly Axis[], axis: string, size: number, dtype: DType): Attrs {
     const draw = this.#draw;
     switch (name) {
-      case 'flip': return { axis };
-      case 'pad': return { axis, before: draw.below(4), after: draw.below(6), value: isFloat(dtype) ? draw.of([0, -3, 0.5, 1]) : draw.below(2) };
+      case 'flip':
+        return { axis };
+      case 'pad':
+        return {
+          axis,
+          before: draw.below(4),
+          after: draw.below(6),
+          value: isFloat(dtype) ? draw.of([0, -3, 0.5, 1]) : draw.below(2),
+        };
       case 'slice': {
         const step = draw.of([1, 2, 3]);
         const start = draw.below(size + 1);
@@ -167,14 +228,29 @@ class CaseMaker {
         return { axis, into: ['p', 'w'], size: Math.max(1, width), stride: draw.of([1, 2, 3]), dilation };
       }
       case 'broadcast': {
-        const extra: readonly Axis[] = [{ name: 'x', size: draw.of([3, 1, 4, 5]) }, ...(draw.chance(2) ? [{ name: 'z', size: draw.of([2, 4, 1]) }] : [])];
+        const extra: readonly Axis[] = [
+          { name: 'x', size: draw.of([3, 1, 4, 5]) },
+          ...(draw.chance(2) ? [{ name: 'z', size: draw.of([2, 4, 1]) }] : []),
+        ];
         const merged = [...axes];
         for (const more of extra) merged.splice(draw.below(merged.length + 1), 0, more);
         return { axes: typeAttrs(merged, dtype)['axes'] ?? [] };
       }
       case 'rearrange': {
-        const split = axes.map((a): string[] => (factorOf(Number(a.size)) > 1 ? [`${a.name}o`, `${a.name}i`] : [a.name]));
-        const parts = Object.fromEntries(axes.flatMap((a) => { const f = factorOf(Number(a.size)); return f > 1 ? [[`${a.name}o`, Number(a.size) / f], [`${a.name}i`, f]] : [[a.name, Number(a.size)]]; }));
+        const split = axes.map((a): string[] =>
+          factorOf(Number(a.size)) > 1 ? [`${a.name}o`, `${a.name}i`] : [a.name],
+        );
+        const parts = Object.fromEntries(
+          axes.flatMap((a) => {
+            const f = factorOf(Number(a.size));
+            return f > 1
+              ? [
+                  [`${a.name}o`, Number(a.size) / f],
+                  [`${a.name}i`, f],
+                ]
+              : [[a.name, Number(a.size)]];
+          }),
+        );
         const names = shuffled(split.flat(), draw);
         const merge: { name: string; parts: string[] }[] = [];
         for (const part of names) {
@@ -184,7 +260,8 @@ class CaseMaker {
         }
         return { split, merge, sizes: parts };
       }
-      default: throw new Error(`no case is known for the view '${name}': add it here`);
+      default:
+        throw new Error(`no case is known for the view '${name}': add it here`);
     }
   }
 
@@ -192,7 +269,14 @@ class CaseMaker {
     const dtype = this.#draw.of(dtypes);
     const axes = this.#axes(3, 1);
     const along = this.#draw.of(axes);
-    const parts = Array.from({ length: 1 + this.#draw.below(4) }, (_, i) => this.#input(dtype, axes.map((axis) => (axis === along && i > 0 ? { name: axis.name, size: this.#draw.of([1, 4, 3, 7, 8]) } : axis))));
+    const parts = Array.from({ length: 1 + this.#draw.below(4) }, (_, i) =>
+      this.#input(
+        dtype,
+        axes.map((axis) =>
+          axis === along && i > 0 ? { name: axis.name, size: this.#draw.of([1, 4, 3, 7, 8]) } : axis,
+        ),
+      ),
+    );
     return this.#case(this.#node(this.#op.name, parts, { axis: along.name }), dtype);
   }
 
@@ -204,27 +288,62 @@ class CaseMaker {
     const index = [...shared, ...(this.#draw.chance(2) ? [{ name: 'q', size: this.#draw.of([3, 4, 1, 9]) }] : [])];
     const positions = this.#draw.of<DType>(['i32', 'u32']);
     // Out of range on both sides: positions are clamped.
-    const domain = positions === 'i32' ? [-2, Number(along.size) + 2] as const : [0, Number(along.size) + 2] as const;
-    return this.#case(this.#node(this.#op.name, [this.#input(dtype, axes), this.#input(positions, shuffled(index, this.#draw), undefined, domain)], { axis: along.name }), dtype);
+    const domain =
+      positions === 'i32' ? ([-2, Number(along.size) + 2] as const) : ([0, Number(along.size) + 2] as const);
+    return this.#case(
+      this.#node(
+        this.#op.name,
+        [this.#input(dtype, axes), this.#input(positions, shuffled(index, this.#draw), undefined, domain)],
+        { axis: along.name },
+      ),
+      dtype,
+    );
   }
 
   #contract(): Case {
     const dtype = this.#draw.of<DType>(['f32', 'f16']);
-    const some = (names: readonly string[], most: number): readonly Axis[] => names.slice(0, this.#draw.below(most + 1)).map((name) => ({ name, size: this.#draw.of(sizes.filter((size) => size <= 33)) }));
-    const [batch, rows, columns, sum] = [some(['b', 'h'], 1), some(['m', 'i'], 2), some(['n', 'j'], 1), some(['k', 'l'], 2)];
+    const some = (names: readonly string[], most: number): readonly Axis[] =>
+      names
+        .slice(0, this.#draw.below(most + 1))
+        .map((name) => ({ name, size: this.#draw.of(sizes.filter((size) => size <= 33)) }));
+    const [batch, rows, columns, sum] = [
+      some(['b', 'h'], 1),
+      some(['m', 'i'], 2),
+      some(['n', 'j'], 1),
+      some(['k', 'l'], 2),
+    ];
     const left = shuffled([...batch, ...rows, ...sum], this.#draw);
     const right = shuffled([...batch, ...columns, ...sum], this.#draw);
-    const out = this.#draw.chance(2) ? [...batch, ...rows, ...columns] : shuffled([...batch, ...rows, ...columns], this.#draw);
-    if (Math.max(elements(left), elements(right), elements(out)) > 40_000) return new CaseMaker(new Draw([this.#draw.below(1e6)]), this.#op, this.#numbers).make();
-    return this.#case(this.#node(this.#op.name, [this.#input(dtype, left), this.#input(dtype, right)], { axes: out.map((axis) => axis.name) }), dtype);
+    const out = this.#draw.chance(2)
+      ? [...batch, ...rows, ...columns]
+      : shuffled([...batch, ...rows, ...columns], this.#draw);
+    if (Math.max(elements(left), elements(right), elements(out)) > 40_000)
+      return new CaseMaker(new Draw([this.#draw.below(1e6)]), this.#op, this.#numbers).make();
+    return this.#case(
+      this.#node(this.#op.name, [this.#input(dtype, left), this.#input(dtype, right)], {
+        axes: out.map((axis) => axis.name),
+      }),
+      dtype,
+    );
   }
 
   // ---- what cases are made of ----
 
-  #case(output: Node, dtype: DType, symbols: ReadonlyMap<string, number> = new Map(), updates: readonly Update[] = []): Case {
+  #case(
+    output: Node,
+    dtype: DType,
+    symbols: ReadonlyMap<string, number> = new Map(),
+    updates: readonly Update[] = [],
+  ): Case {
     return {
-      graph: { outputs: new Map([['y', output]]), updates }, dtype,
-      feeds: { inputs: this.#inputs, params: (path) => this.#params.get(path) ?? new Float64Array(0), states: this.#states, symbols },
+      graph: { outputs: new Map([['y', output]]), updates },
+      dtype,
+      feeds: {
+        inputs: this.#inputs,
+        params: (path) => this.#params.get(path) ?? new Float64Array(0),
+        states: this.#states,
+        symbols,
+      },
     };
   }
 
@@ -238,7 +357,12 @@ class CaseMaker {
     return this.#node(name, inputs, {});
   }
 
-  #input(dtype: DType, axes: readonly Axis[], count = elements(axes), domain: readonly [number, number] = [-4, 4]): Node {
+  #input(
+    dtype: DType,
+    axes: readonly Axis[],
+    count = elements(axes),
+    domain: readonly [number, number] = [-4, 4],
+  ): Node {
     const name = `x${this.#inputs.size}`;
     this.#inputs.set(name, this.#values(dtype, count, domain));
     return this.#node('input', [], { name, ...typeAttrs(axes, dtype) });
@@ -248,9 +372,14 @@ class CaseMaker {
     return Float64Array.from({ length: count }, () => {
       const x = this.#random();
       if (dtype === 'bool') return Number(x < 0.5);
-      const list = (dtype === 'bf16' ? specials.f16 : specials[dtype]).filter((value) => leftOut.get(this.#op.name)?.some((other) => Object.is(other, value)) !== true);
+      const list = (dtype === 'bf16' ? specials.f16 : specials[dtype]).filter(
+        (value) => leftOut.get(this.#op.name)?.some((other) => Object.is(other, value)) !== true,
+      );
       if (this.#numbers === 'special' && this.#random() < 0.6) return list[Math.floor(x * list.length)] ?? 0;
-      if (isInteger(dtype)) return Math.floor((dtype === 'u32' ? Math.max(0, low) : low) + x * (high - Math.max(low, dtype === 'u32' ? 0 : low) + 1));
+      if (isInteger(dtype))
+        return Math.floor(
+          (dtype === 'u32' ? Math.max(0, low) : low) + x * (high - Math.max(low, dtype === 'u32' ? 0 : low) + 1),
+        );
       const value = low + x * (high - low);
       return dtype === 'f16' ? Math.f16round(value) : Math.fround(value);
     });

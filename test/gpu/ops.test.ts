@@ -9,31 +9,64 @@ import { caseArbitrary } from './op-cases.ts';
 
 describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
   let gpu: Gpu;
-  beforeAll(async () => { gpu = await openGpu(); });
+  beforeAll(async () => {
+    gpu = await openGpu();
+  });
   afterAll(() => gpu.close());
   const exercised = new Map<string, Set<string>>();
 
-  test.each(ops.map((op) => [op.name, op] as const))('%s', async (_name, op) => {
-    await fc.assert(fc.asyncProperty(caseArbitrary(op, 'ordinary'), fc.constantFrom(0, 1), async ({ graph, feeds, dtype }, profile) => {
-      await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0] });
-      for (const node of order(graph)) exercised.set(node.op.name, (exercised.get(node.op.name) ?? new Set()).add(node.op === op ? dtype : node.type.dtype));
-    }), { numRuns: 40, seed });
-  }, 120_000);
+  test.each(ops.map((op) => [op.name, op] as const))(
+    '%s',
+    async (_name, op) => {
+      await fc.assert(
+        fc.asyncProperty(
+          caseArbitrary(op, 'ordinary'),
+          fc.constantFrom(0, 1),
+          async ({ graph, feeds, dtype }, profile) => {
+            await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0] });
+            for (const node of order(graph))
+              exercised.set(
+                node.op.name,
+                (exercised.get(node.op.name) ?? new Set()).add(node.op === op ? dtype : node.type.dtype),
+              );
+          },
+        ),
+        { numRuns: 40, seed },
+      );
+    },
+    120_000,
+  );
 
-  test.each(ops.map((op) => [op.name, op] as const))('%s of special values', async (_name, op) => {
-    await fc.assert(fc.asyncProperty(caseArbitrary(op, 'special'), async ({ graph, feeds }) => {
-      await judge(gpu, graph, feeds, { profile: gpu.profiles[0] });
-    }), { numRuns: 24, seed: seed + 1 });
-  }, 120_000);
+  test.each(ops.map((op) => [op.name, op] as const))(
+    '%s of special values',
+    async (_name, op) => {
+      await fc.assert(
+        fc.asyncProperty(caseArbitrary(op, 'special'), async ({ graph, feeds }) => {
+          await judge(gpu, graph, feeds, { profile: gpu.profiles[0] });
+        }),
+        { numRuns: 24, seed: seed + 1 },
+      );
+    },
+    120_000,
+  );
 
   test('all of them were exercised, in every dtype that they take', () => {
     expect([...exercised.keys()].sort()).toEqual(ops.map((op) => op.name).sort());
     const dtypes: readonly DType[] = ['f32', 'f16', 'i32', 'u32', 'bool'];
     for (const op of ops) {
       if (op.kind !== 'map' || op.name === 'cast' || op.name === 'where') continue;
-      const taken = dtypes.filter((dtype) => !(op.dtype(Array.from({ length: op.arity }, () => dtype), {}) instanceof Refusal));
-      expect([...exercised.get(op.name) ?? []], op.name).toEqual(expect.arrayContaining(taken));
+      const taken = dtypes.filter(
+        (dtype) =>
+          !(
+            op.dtype(
+              Array.from({ length: op.arity }, () => dtype),
+              {},
+            ) instanceof Refusal
+          ),
+      );
+      expect([...(exercised.get(op.name) ?? [])], op.name).toEqual(expect.arrayContaining(taken));
     }
-    for (const name of ['where', 'cast', 'pad', 'concat', 'gather', 'rearrange']) expect(exercised.get(name)?.size, name).toBe(dtypes.length);
+    for (const name of ['where', 'cast', 'pad', 'concat', 'gather', 'rearrange'])
+      expect(exercised.get(name)?.size, name).toBe(dtypes.length);
   });
 });

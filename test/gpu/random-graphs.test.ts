@@ -7,24 +7,38 @@ import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 
 describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {
   let gpu: Gpu;
-  beforeAll(async () => { gpu = await openGpu(); });
+  beforeAll(async () => {
+    gpu = await openGpu();
+  });
   afterAll(() => gpu.close());
   const which = fc.constantFrom(0, 1);
 
   test('with all passes', async () => {
     let [compared, vacuous] = [0, 0];
-    await fc.assert(fc.asyncProperty(graphArbitrary(), which, async ({ graph, feeds }, profile) => {
-      const verdict = await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0] });
-      compared += verdict.compared;
-      vacuous += verdict.vacuous;
-    }), { numRuns: 220, seed });
+    await fc.assert(
+      fc.asyncProperty(graphArbitrary(), which, async ({ graph, feeds }, profile) => {
+        const verdict = await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0] });
+        compared += verdict.compared;
+        vacuous += verdict.vacuous;
+      }),
+      { numRuns: 220, seed },
+    );
     // A bound as large as the values themselves would let anything pass.
     expect(vacuous).toBeLessThan(0.02 * compared);
   }, 900_000);
 
   test('with any passes in any order, weights packed or not', async () => {
-    await fc.assert(fc.asyncProperty(graphArbitrary(), fc.shuffledSubarray([...passes]), fc.boolean(), which, async ({ graph, feeds }, some, packing, profile) => {
-      await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0], passes: some, packing });
-    }), { numRuns: 110, seed: seed + 1 });
+    await fc.assert(
+      fc.asyncProperty(
+        graphArbitrary(),
+        fc.shuffledSubarray([...passes]),
+        fc.boolean(),
+        which,
+        async ({ graph, feeds }, some, packing, profile) => {
+          await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0], passes: some, packing });
+        },
+      ),
+      { numRuns: 110, seed: seed + 1 },
+    );
   }, 900_000);
 });

@@ -10,16 +10,29 @@ import { storedFeeds } from './contract-cases.ts';
 type Any = Tensor<string, Float>;
 
 let gpu: Gpu;
-beforeAll(async () => { if (!withoutGpu) gpu = await openGpu(); });
-afterAll(() => { if (!withoutGpu) gpu.close(); });
+beforeAll(async () => {
+  if (!withoutGpu) gpu = await openGpu();
+});
+afterAll(() => {
+  if (!withoutGpu) gpu.close();
+});
 
 /** Norms of `count` inputs, at paths of one layer. */
-function norms(count: number, sizes: (i: number) => readonly [number, number], path: (i: number) => readonly (string | number)[] = (i) => ['layers', 0, `norm_${i}`], dtype: Float = 'f32'): Graph {
-  return trace(randomParams(1, { dtype }), (t) => Object.fromEntries(Array.from({ length: count }, (_, i) => {
-    const [n, c] = sizes(i);
-    const x = t.input(`x${i}`, 'n c', { n, c }, dtype) as Any;
-    return [`y${i}`, i % 2 === 0 ? layerNorm(t.params.at(...path(i)), x) : rmsNorm(t.params.at(...path(i)), x)];
-  })));
+function norms(
+  count: number,
+  sizes: (i: number) => readonly [number, number],
+  path: (i: number) => readonly (string | number)[] = (i) => ['layers', 0, `norm_${i}`],
+  dtype: Float = 'f32',
+): Graph {
+  return trace(randomParams(1, { dtype }), (t) =>
+    Object.fromEntries(
+      Array.from({ length: count }, (_, i) => {
+        const [n, c] = sizes(i);
+        const x = t.input(`x${i}`, 'n c', { n, c }, dtype) as Any;
+        return [`y${i}`, i % 2 === 0 ? layerNorm(t.params.at(...path(i)), x) : rmsNorm(t.params.at(...path(i)), x)];
+      }),
+    ),
+  );
 }
 
 const dispatches = (graph: Graph): number => compile(graph, desktopGpu, { verify: true }).dispatches.length;
@@ -31,9 +44,22 @@ describe('folds side by side', () => {
     expect(dispatches(norms(2, (i) => [5 + i, 32]))).toBe(2);
     expect(dispatches(norms(2, (i) => [5, 32 + 4 * i]))).toBe(2);
   });
-  test('of two layers they stay apart', () => expect(dispatches(norms(2, () => [5, 32], (i) => ['layers', i, 'norm']))).toBe(2));
+  test('of two layers they stay apart', () =>
+    expect(
+      dispatches(
+        norms(
+          2,
+          () => [5, 32],
+          (i) => ['layers', i, 'norm'],
+        ),
+      ),
+    ).toBe(2));
   test('a kernel has eight tensors at most', () => {
-    const plan = compile(norms(6, () => [5, 32]), lavapipe, { verify: true });
+    const plan = compile(
+      norms(6, () => [5, 32]),
+      lavapipe,
+      { verify: true },
+    );
     expect(plan.dispatches.length).toBeGreaterThan(1);
     expect(plan.dispatches.length).toBeLessThan(6);
     for (const { bindings } of plan.dispatches) expect(bindings.length).toBeLessThanOrEqual(8);
@@ -51,7 +77,13 @@ describe('folds side by side', () => {
 });
 
 describe.skipIf(withoutGpu)('folds side by side on the GPU', () => {
-  test.each([[2, 5, 32, 'f32'], [3, 1, 64, 'f32'], [4, 33, 17, 'f32'], [2, 9, 256, 'f16'], [5, 3, 5, 'f32']] as const)('%i norms of %i rows of %i in %s', async (count, n, c, dtype) => {
+  test.each([
+    [2, 5, 32, 'f32'],
+    [3, 1, 64, 'f32'],
+    [4, 33, 17, 'f32'],
+    [2, 9, 256, 'f16'],
+    [5, 3, 5, 'f32'],
+  ] as const)('%i norms of %i rows of %i in %s', async (count, n, c, dtype) => {
     const graph = norms(count, () => [n, c], undefined, dtype);
     for (const profile of gpu.profiles) await judge(gpu, graph, storedFeeds(graph), { profile });
   });

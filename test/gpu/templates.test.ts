@@ -2,7 +2,20 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { symbolSize, type Size } from '../../dsl/axis.ts';
 import type { Graph } from '../../dsl/graph.ts';
-import { attention, gelu, layerNorm, logSoftmax, randomParams, rearrange, reduce, rmsNorm, softmax, trace, type Float, type Tensor } from '../../dsl/index.ts';
+import {
+  attention,
+  gelu,
+  layerNorm,
+  logSoftmax,
+  randomParams,
+  rearrange,
+  reduce,
+  rmsNorm,
+  softmax,
+  trace,
+  type Float,
+  type Tensor,
+} from '../../dsl/index.ts';
 import type { Feeds } from '../../runtime/reference.ts';
 import { causalCases } from '../compiler/causal-cases.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
@@ -13,10 +26,19 @@ type Any = Tensor<string, Float>;
 type Which = 0 | 1;
 
 let gpu: Gpu;
-beforeAll(async () => { if (!withoutGpu) gpu = await openGpu(); });
-afterAll(() => { if (!withoutGpu) gpu.close(); });
+beforeAll(async () => {
+  if (!withoutGpu) gpu = await openGpu();
+});
+afterAll(() => {
+  if (!withoutGpu) gpu.close();
+});
 
-async function expectTemplate(template: string, which: Which, graph: Graph, feeds: Feeds = storedFeeds(graph)): Promise<void> {
+async function expectTemplate(
+  template: string,
+  which: Which,
+  graph: Graph,
+  feeds: Feeds = storedFeeds(graph),
+): Promise<void> {
   const masks = template.startsWith('attention') ? { bound: withNearExponents } : {};
   const { templates } = await judge(gpu, graph, feeds, { profile: gpu.profiles[which], ...masks });
   expect(templates).toContain(template);
@@ -25,7 +47,17 @@ async function expectTemplate(template: string, which: Which, graph: Graph, feed
 // ---- attention --------------------------------------------------------------------------------------------------
 
 interface AttentionCase {
-  readonly variant: 'full' | 'causal' | 'bool mask' | 'float mask' | 'empty rows' | 'per region' | 'grouped' | 'two batches' | 'merged heads' | 'symbolic';
+  readonly variant:
+    | 'full'
+    | 'causal'
+    | 'bool mask'
+    | 'float mask'
+    | 'empty rows'
+    | 'per region'
+    | 'grouped'
+    | 'two batches'
+    | 'merged heads'
+    | 'symbolic';
   readonly queries: number;
   readonly keys: number;
   readonly head: number;
@@ -34,7 +66,10 @@ interface AttentionCase {
 }
 
 /** Query [b h q d], keys [b h t d], values [b h t e], or what the variant makes of them. */
-function attentionGraph({ variant, queries, keys, head, width = head, dtype = 'f32' }: AttentionCase): { readonly graph: Graph; readonly symbols: ReadonlyMap<string, number> } {
+function attentionGraph({ variant, queries, keys, head, width = head, dtype = 'f32' }: AttentionCase): {
+  readonly graph: Graph;
+  readonly symbols: ReadonlyMap<string, number>;
+} {
   const symbols = new Map<string, number>();
   const graph = trace(randomParams(1, { dtype }), (t) => {
     let [q, k]: readonly [Size, Size] = [queries, keys];
@@ -45,15 +80,32 @@ function attentionGraph({ variant, queries, keys, head, width = head, dtype = 'f
     }
     const batch = { h: 2, ...(variant === 'two batches' ? { b: 3 } : {}) };
     const names = variant === 'two batches' ? 'b h' : 'h';
-    const input = (name: string, axes: string, sizes: Record<string, Size>, type: Float | 'bool' = dtype) => t.input(name, axes, sizes, type) as Any;
+    const input = (name: string, axes: string, sizes: Record<string, Size>, type: Float | 'bool' = dtype) =>
+      t.input(name, axes, sizes, type) as Any;
     const inner = variant === 'per region' ? `${names} q` : variant === 'grouped' ? names : names;
-    const query = input('query', variant === 'grouped' ? `${names} g q d` : `${names} q d`, { ...batch, ...(variant === 'grouped' ? { g: 3 } : {}), q, d: head });
+    const query = input('query', variant === 'grouped' ? `${names} g q d` : `${names} q d`, {
+      ...batch,
+      ...(variant === 'grouped' ? { g: 3 } : {}),
+      q,
+      d: head,
+    });
     const keyAxes = { ...batch, ...(variant === 'per region' ? { q } : {}), t: k };
     const key = input('key', `${inner} t d`, { ...keyAxes, d: head });
     const value = width === head ? input('value', `${inner} t d`, { ...keyAxes, d: head }) : undefined;
     const options = { key: 't', along: 'd' } as const;
-    const mask = variant === 'bool mask' ? input('mask', 'q t', { q, t: k }, 'bool') : variant === 'float mask' ? input('mask', 'h q t', { h: 2, q, t: k }) : variant === 'empty rows' ? input('mask', 'q', { q }, 'bool') : undefined;
-    const y = attention(query, key, value ?? key, { ...options, causal: variant === 'causal' || variant === 'symbolic', ...(mask === undefined ? {} : { mask }) });
+    const mask =
+      variant === 'bool mask'
+        ? input('mask', 'q t', { q, t: k }, 'bool')
+        : variant === 'float mask'
+          ? input('mask', 'h q t', { h: 2, q, t: k })
+          : variant === 'empty rows'
+            ? input('mask', 'q', { q }, 'bool')
+            : undefined;
+    const y = attention(query, key, value ?? key, {
+      ...options,
+      causal: variant === 'causal' || variant === 'symbolic',
+      ...(mask === undefined ? {} : { mask }),
+    });
     if (variant !== 'merged heads') return { y };
     const merged = rearrange(y, 'h q d -> q c=(h d)') as Any;
     return { y: merged.add(input('residual', 'q c', { q, c: 2 * head })) };
@@ -61,42 +113,83 @@ function attentionGraph({ variant, queries, keys, head, width = head, dtype = 'f
   return { graph, symbols };
 }
 
-const rows = (...cases: readonly AttentionCase[]) => cases.map((c) => [`${c.variant}, ${c.queries} queries, ${c.keys} keys, head ${c.head} ${c.dtype ?? 'f32'}`, c] as const);
+const rows = (...cases: readonly AttentionCase[]) =>
+  cases.map(
+    (c) => [`${c.variant}, ${c.queries} queries, ${c.keys} keys, head ${c.head} ${c.dtype ?? 'f32'}`, c] as const,
+  );
 
 describe.skipIf(withoutGpu)('attention', () => {
   // Every head size, and queries and keys around 8 lanes and 8 rows; the variants go round.
   const small = rows(
-    { variant: 'full', queries: 9, keys: 17, head: 1 }, { variant: 'full', queries: 1, keys: 16, head: 64 }, { variant: 'causal', queries: 17, keys: 17, head: 7 },
-    { variant: 'causal', queries: 7, keys: 15, head: 20 }, { variant: 'bool mask', queries: 8, keys: 9, head: 64 }, { variant: 'float mask', queries: 3, keys: 33, head: 80 },
-    { variant: 'empty rows', queries: 9, keys: 8, head: 20 }, { variant: 'per region', queries: 9, keys: 7, head: 64 }, { variant: 'per region', queries: 33, keys: 19, head: 20 },
-    { variant: 'grouped', queries: 5, keys: 17, head: 64 }, { variant: 'two batches', queries: 7, keys: 1, head: 20 }, { variant: 'merged heads', queries: 9, keys: 16, head: 20 },
-    { variant: 'symbolic', queries: 6, keys: 11, head: 20 }, { variant: 'full', queries: 5, keys: 31, head: 128 }, { variant: 'full', queries: 3, keys: 17, head: 256 },
-    { variant: 'causal', queries: 9, keys: 33, head: 64, dtype: 'f16' }, { variant: 'merged heads', queries: 17, keys: 9, head: 7, dtype: 'f16' },
+    { variant: 'full', queries: 9, keys: 17, head: 1 },
+    { variant: 'full', queries: 1, keys: 16, head: 64 },
+    { variant: 'causal', queries: 17, keys: 17, head: 7 },
+    { variant: 'causal', queries: 7, keys: 15, head: 20 },
+    { variant: 'bool mask', queries: 8, keys: 9, head: 64 },
+    { variant: 'float mask', queries: 3, keys: 33, head: 80 },
+    { variant: 'empty rows', queries: 9, keys: 8, head: 20 },
+    { variant: 'per region', queries: 9, keys: 7, head: 64 },
+    { variant: 'per region', queries: 33, keys: 19, head: 20 },
+    { variant: 'grouped', queries: 5, keys: 17, head: 64 },
+    { variant: 'two batches', queries: 7, keys: 1, head: 20 },
+    { variant: 'merged heads', queries: 9, keys: 16, head: 20 },
+    { variant: 'symbolic', queries: 6, keys: 11, head: 20 },
+    { variant: 'full', queries: 5, keys: 31, head: 128 },
+    { variant: 'full', queries: 3, keys: 17, head: 256 },
+    { variant: 'causal', queries: 9, keys: 33, head: 64, dtype: 'f16' },
+    { variant: 'merged heads', queries: 17, keys: 9, head: 7, dtype: 'f16' },
   );
   test.each(small)('by shuffles: %s', async (_name, c) => {
     const { graph, symbols } = attentionGraph(c);
     await expectTemplate('attention by shuffles', 0, graph, storedFeeds(graph, symbols, 2));
   });
   // A software driver unrolls the loops over a head, for half a minute where it is 128 wide: large heads once, 256 only by the WGSL compiler.
-  test.each(rows(
-    ...small.map(([, c]) => c).filter((c) => c.head <= 20),
-    { variant: 'grouped', queries: 5, keys: 9, head: 20 }, { variant: 'float mask', queries: 3, keys: 33, head: 7 }, { variant: 'causal', queries: 9, keys: 33, head: 20, dtype: 'f16' },
-    { variant: 'bool mask', queries: 8, keys: 9, head: 64 }, { variant: 'full', queries: 3, keys: 16, head: 80 }, { variant: 'full', queries: 5, keys: 31, head: 128 },
-  ))('by threads: %s', async (_name, c) => {
-    const { graph, symbols } = attentionGraph(c);
-    await expectTemplate('attention by threads', 1, graph, storedFeeds(graph, symbols, 2));
-  }, 400_000);
-  test.each(rows(
-    { variant: 'full', queries: 1, keys: 128, head: 64 }, { variant: 'causal', queries: 3, keys: 129, head: 20 }, { variant: 'grouped', queries: 1, keys: 257, head: 7 },
-    { variant: 'bool mask', queries: 2, keys: 191, head: 20 }, { variant: 'per region', queries: 5, keys: 130, head: 20 }, { variant: 'symbolic', queries: 1, keys: 150, head: 64 },
-    { variant: 'empty rows', queries: 3, keys: 128, head: 1 }, { variant: 'merged heads', queries: 1, keys: 200, head: 256, dtype: 'f16' },
-  ))('by workgroups: %s', async (_name, c) => {
-    const { graph, symbols } = attentionGraph(c);
-    await expectTemplate('attention by workgroups', 1, graph, storedFeeds(graph, symbols, 2));
-  }, 400_000);
+  test.each(
+    rows(
+      ...small.map(([, c]) => c).filter((c) => c.head <= 20),
+      { variant: 'grouped', queries: 5, keys: 9, head: 20 },
+      { variant: 'float mask', queries: 3, keys: 33, head: 7 },
+      { variant: 'causal', queries: 9, keys: 33, head: 20, dtype: 'f16' },
+      { variant: 'bool mask', queries: 8, keys: 9, head: 64 },
+      { variant: 'full', queries: 3, keys: 16, head: 80 },
+      { variant: 'full', queries: 5, keys: 31, head: 128 },
+    ),
+  )(
+    'by threads: %s',
+    async (_name, c) => {
+      const { graph, symbols } = attentionGraph(c);
+      await expectTemplate('attention by threads', 1, graph, storedFeeds(graph, symbols, 2));
+    },
+    400_000,
+  );
+  test.each(
+    rows(
+      { variant: 'full', queries: 1, keys: 128, head: 64 },
+      { variant: 'causal', queries: 3, keys: 129, head: 20 },
+      { variant: 'grouped', queries: 1, keys: 257, head: 7 },
+      { variant: 'bool mask', queries: 2, keys: 191, head: 20 },
+      { variant: 'per region', queries: 5, keys: 130, head: 20 },
+      { variant: 'symbolic', queries: 1, keys: 150, head: 64 },
+      { variant: 'empty rows', queries: 3, keys: 128, head: 1 },
+      { variant: 'merged heads', queries: 1, keys: 200, head: 256, dtype: 'f16' },
+    ),
+  )(
+    'by workgroups: %s',
+    async (_name, c) => {
+      const { graph, symbols } = attentionGraph(c);
+      await expectTemplate('attention by workgroups', 1, graph, storedFeeds(graph, symbols, 2));
+    },
+    400_000,
+  );
   test('large scores do not overflow', async () => {
     const { graph } = attentionGraph({ variant: 'full', queries: 9, keys: 33, head: 20 });
-    for (const which of [0, 1] as const) await expectTemplate(which === 0 ? 'attention by shuffles' : 'attention by threads', which, graph, storedFeeds(graph, new Map(), 12));
+    for (const which of [0, 1] as const)
+      await expectTemplate(
+        which === 0 ? 'attention by shuffles' : 'attention by threads',
+        which,
+        graph,
+        storedFeeds(graph, new Map(), 12),
+      );
   });
 });
 
@@ -106,10 +199,19 @@ describe.skipIf(withoutGpu).each([0, 1] as const)('attention by positions, for p
   test.each(Object.entries(causalCases))('%s', async (name, build) => {
     const { graph, symbols, mask } = build();
     const feeds = storedFeeds(graph, symbols, 2);
-    const { templates, compared, vacuous } = await judge(gpu, graph, { ...feeds, inputs: new Map([...feeds.inputs, ...mask]) }, { profile: gpu.profiles[which], bound: withNearExponents });
-    expect(templates).toEqual([expect.stringMatching(which === 0 ? 'attention by shuffles' : /attention by (threads|workgroups)/)]);
+    const { templates, compared, vacuous } = await judge(
+      gpu,
+      graph,
+      { ...feeds, inputs: new Map([...feeds.inputs, ...mask]) },
+      { profile: gpu.profiles[which], bound: withNearExponents },
+    );
+    expect(templates).toEqual([
+      expect.stringMatching(which === 0 ? 'attention by shuffles' : /attention by (threads|workgroups)/),
+    ]);
     // What is computed with a mask's constant is rounded by more than any score.
-    expect(vacuous, 'elements without a bound').toBe(['a float mask', 'scaled behind the mask'].includes(name) ? compared : 0);
+    expect(vacuous, 'elements without a bound').toBe(
+      ['a float mask', 'scaled behind the mask'].includes(name) ? compared : 0,
+    );
   });
 });
 
@@ -119,7 +221,11 @@ type RowsOf = (x: Any) => Record<string, Any>;
 const kinds: Readonly<Record<string, RowsOf>> = {
   softmax: (x) => ({ y: softmax(x, 'c') }),
   'logSoftmax and maximum': (x) => ({ y: logSoftmax(x, 'c'), most: reduce(x, 'n c -> n', 'max') as Any }),
-  'sum, minimum and scaled': (x) => ({ total: reduce(x, 'n c -> n', 'sum') as Any, least: reduce(x, 'n c -> n', 'min') as Any, y: x.mul(reduce(x, 'n c -> n', 'mean') as Any) }),
+  'sum, minimum and scaled': (x) => ({
+    total: reduce(x, 'n c -> n', 'sum') as Any,
+    least: reduce(x, 'n c -> n', 'min') as Any,
+    y: x.mul(reduce(x, 'n c -> n', 'mean') as Any),
+  }),
 };
 
 /** n rows of c elements; norms have parameters, and gelu follows one of them. */
@@ -137,16 +243,37 @@ function rowsGraph(kind: string, n: Size, c: number, dtype: Float): Graph {
 describe.skipIf(withoutGpu)('rows', () => {
   const lengths = [16, 17, 31, 32, 33, 65, 255, 256, 257, 260, 1025, 1028];
   const names = ['softmax', 'layerNorm', 'logSoftmax and maximum', 'rmsNorm', 'sum, minimum and scaled'];
-  const cases = lengths.map((c, i) => [names[i % names.length] ?? 'softmax', [3, 1, 65][i % 3] ?? 3, c, i % 4 === 3 ? 'f16' : 'f32'] as const);
-  test.each(cases)('by subgroups: %s of %i rows of %i in %s', (kind, n, c, dtype) => expectTemplate('rows', 0, rowsGraph(kind, n, c, dtype)));
-  test.each(cases)('by workgroups: %s of %i rows of %i in %s', (kind, n, c, dtype) => expectTemplate('rows', 1, rowsGraph(kind, n, c, dtype)));
+  const cases = lengths.map(
+    (c, i) => [names[i % names.length] ?? 'softmax', [3, 1, 65][i % 3] ?? 3, c, i % 4 === 3 ? 'f16' : 'f32'] as const,
+  );
+  test.each(cases)('by subgroups: %s of %i rows of %i in %s', (kind, n, c, dtype) =>
+    expectTemplate('rows', 0, rowsGraph(kind, n, c, dtype)),
+  );
+  test.each(cases)('by workgroups: %s of %i rows of %i in %s', (kind, n, c, dtype) =>
+    expectTemplate('rows', 1, rowsGraph(kind, n, c, dtype)),
+  );
 
-  test.each([['softmax', 7], ['layerNorm', 15], ['logSoftmax and maximum', 1], ['sum, minimum and scaled', 12], ['rmsNorm', 4]] as const)('serial, short: %s of %i', (kind, c) => expectTemplate('serial rows', 0, rowsGraph(kind, 65, c, 'f32')));
+  test.each([
+    ['softmax', 7],
+    ['layerNorm', 15],
+    ['logSoftmax and maximum', 1],
+    ['sum, minimum and scaled', 12],
+    ['rmsNorm', 4],
+  ] as const)('serial, short: %s of %i', (kind, c) => expectTemplate('serial rows', 0, rowsGraph(kind, 65, c, 'f32')));
 
-  test.each([[17, 8], [33, 7], [16, 4], [5, 65]] as const)('serial, over an axis that is not the last: %i of %i', async (c, last) => {
+  test.each([
+    [17, 8],
+    [33, 7],
+    [16, 4],
+    [5, 65],
+  ] as const)('serial, over an axis that is not the last: %i of %i', async (c, last) => {
     const graph = trace(randomParams(1), (t) => {
       const x = t.input('x', 'n c e', { n: 3, c, e: last }) as Any;
-      return { y: softmax(x, 'c'), total: reduce(x, 'n c e -> n e', 'sum') as Any, most: reduce(x, 'n c e -> e', 'max') as Any };
+      return {
+        y: softmax(x, 'c'),
+        total: reduce(x, 'n c e -> n e', 'sum') as Any,
+        most: reduce(x, 'n c e -> e', 'max') as Any,
+      };
     });
     await expectTemplate('serial rows', 0, graph);
   });
@@ -160,7 +287,8 @@ describe.skipIf(withoutGpu)('rows', () => {
   });
 
   test('a symbolic number of rows, and more rows than a grid is long', async () => {
-    const totals = (n: Size): Graph => trace(randomParams(1), (t) => ({ total: reduce(t.input('x', 'n c', { n, c: 17 }), 'n c -> n', 'sum') }));
+    const totals = (n: Size): Graph =>
+      trace(randomParams(1), (t) => ({ total: reduce(t.input('x', 'n c', { n, c: 17 }), 'n c -> n', 'sum') }));
     const graph = totals(symbolSize({ name: 'n', least: 1, bound: 90_000 }));
     for (const n of [1, 40_001]) await expectTemplate('rows', 0, graph, storedFeeds(graph, new Map([['n', n]])));
     await expectTemplate('rows', 1, totals(65_537));
@@ -180,12 +308,17 @@ describe.skipIf(withoutGpu)('maps', () => {
 
   test('more workgroups than a grid is long', async () => {
     // 65,536 workgroups of 64 single elements: one more than the grid's first dimension holds.
-    const graph = trace(randomParams(1), (t) => ({ y: (t.input('x', 'n', { n: 65_535 * 64 + 2 }) as Any).neg() as Any }));
+    const graph = trace(randomParams(1), (t) => ({
+      y: (t.input('x', 'n', { n: 65_535 * 64 + 2 }) as Any).neg() as Any,
+    }));
     await expectTemplate('map', 0, graph);
   });
 
   test('a symbolic size whose bound needs a second grid dimension', async () => {
-    const graph = trace(randomParams(1), (t) => ({ y: (t.input('x', 'n', { n: t.symbol('n', { upTo: 70_000 * 64 }) }) as Any).mul(3) }));
-    for (const n of [1, 100, 32_768 * 64 + 5]) await expectTemplate('map', 0, graph, storedFeeds(graph, new Map([['n', n]])));
+    const graph = trace(randomParams(1), (t) => ({
+      y: (t.input('x', 'n', { n: t.symbol('n', { upTo: 70_000 * 64 }) }) as Any).mul(3),
+    }));
+    for (const n of [1, 100, 32_768 * 64 + 5])
+      await expectTemplate('map', 0, graph, storedFeeds(graph, new Map([['n', n]])));
   });
 });

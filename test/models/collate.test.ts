@@ -1,6 +1,16 @@
 // Sequences with images: the inference layout, the training layout, and where SVA layers in the LLM find their queries.
 import { describe, expect, test } from 'vitest';
-import { collateForTraining, dummyPicture, emptySlot, ignoredLabel, imagePlaceholder as image, layOutForInference, newlineSlot, queryPlaces, textSlot } from '../../models/connectors/collate.ts';
+import {
+  collateForTraining,
+  dummyPicture,
+  emptySlot,
+  ignoredLabel,
+  imagePlaceholder as image,
+  layOutForInference,
+  newlineSlot,
+  queryPlaces,
+  textSlot,
+} from '../../models/connectors/collate.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 
 const wide = { width: 640, height: 320 };
@@ -9,10 +19,14 @@ const [n, t, e] = [newlineSlot, textSlot, emptySlot];
 
 describe('inference layout', () => {
   test('placeholders become cropped rows with newlines, samples are re-padded', () => {
-    const batch = layOutForInference([
-      { ids: [5, image, 6], labels: [1, 2, 3], images: [0] },
-      { ids: [7, 8, 9, 0], attend: [1, 1, 1, 0], images: [] },
-    ], [wide], { side: 4 });
+    const batch = layOutForInference(
+      [
+        { ids: [5, image, 6], labels: [1, 2, 3], images: [0] },
+        { ids: [7, 8, 9, 0], attend: [1, 1, 1, 0], images: [] },
+      ],
+      [wide],
+      { side: 4 },
+    );
     expect(batch.length).toBe(12);
     // Rows 1 and 2 of 4: tokens 4…11.
     expect([...batch.slots]).toEqual([t, 4, 5, 6, 7, n, 8, 9, 10, 11, n, t, t, t, t, e, e, e, e, e, e, e, e, e]);
@@ -24,11 +38,37 @@ describe('inference layout', () => {
   });
 
   test('several images in one sample, in any order, padded on the left', () => {
-    const batch = layOutForInference([{ ids: [image, 1, image], images: [1, 0] }, { ids: [2], images: [] }], [wide, tall], { side: 2, paddingSide: 'left' });
+    const batch = layOutForInference(
+      [
+        { ids: [image, 1, image], images: [1, 0] },
+        { ids: [2], images: [] },
+      ],
+      [wide, tall],
+      { side: 2, paddingSide: 'left' },
+    );
     // The wide picture on 2 × 2 has one row shown and none to drop at either end; the tall one likewise.
-    expect([...batch.slots]).toEqual([4, 5, n, 6, 7, n, t, 0, 1, n, 2, 3, n, ...Array.from({ length: 12 }, () => e), t]);
+    expect([...batch.slots]).toEqual([
+      4,
+      5,
+      n,
+      6,
+      7,
+      n,
+      t,
+      0,
+      1,
+      n,
+      2,
+      3,
+      n,
+      ...Array.from({ length: 12 }, () => e),
+      t,
+    ]);
     expect([...batch.attend.subarray(13)]).toEqual([...Array.from({ length: 12 }, () => 0), 1]);
-    expect(batch.blocks.map((block) => [block.image, block.start])).toEqual([[1, 0], [0, 7]]);
+    expect(batch.blocks.map((block) => [block.image, block.start])).toEqual([
+      [1, 0],
+      [0, 7],
+    ]);
   });
 
   test('a maximum length cuts', () => {
@@ -37,12 +77,27 @@ describe('inference layout', () => {
   });
 
   test('a picture without shown rows leaves nothing, one without columns its newlines', () => {
-    const extreme = layOutForInference([{ ids: [1, image, 2], images: [0] }, { ids: [3, image], images: [1] }], [{ width: 4000, height: 10 }, { width: 10, height: 4000 }], { side: 2 });
+    const extreme = layOutForInference(
+      [
+        { ids: [1, image, 2], images: [0] },
+        { ids: [3, image], images: [1] },
+      ],
+      [
+        { width: 4000, height: 10 },
+        { width: 10, height: 4000 },
+      ],
+      { side: 2 },
+    );
     expect([...extreme.slots]).toEqual([t, t, e, t, n, n]);
   });
 
   test('placeholders and images must match', () => {
-    for (const [ids, images] of [[[1, image], []], [[1], [0]], [[image], [3]], [[image, image], [0]]] as const) {
+    for (const [ids, images] of [
+      [[1, image], []],
+      [[1], [0]],
+      [[image], [3]],
+      [[image, image], [0]],
+    ] as const) {
       expect(() => layOutForInference([{ ids, images }], [wide], { side: 4 })).toThrow(OpabiniaError);
     }
   });
@@ -73,7 +128,11 @@ describe('training layout', () => {
   });
 
   test('padding on the left', () => {
-    const batch = collateForTraining([{ ids: [image, 4] }], [{ width: 5, height: 5 }], { ...layout, maxLength: 4, paddingSide: 'left' });
+    const batch = collateForTraining([{ ids: [image, 4] }], [{ width: 5, height: 5 }], {
+      ...layout,
+      maxLength: 4,
+      paddingSide: 'left',
+    });
     expect([...batch.slots]).toEqual([t, t, 0, 1]);
     expect([...batch.attend]).toEqual([0, 0, 1, 1]);
   });
@@ -86,7 +145,14 @@ describe('training layout', () => {
 });
 
 describe('queries inside the LLM', () => {
-  const batch = layOutForInference([{ ids: [5, 5, image, 6], images: [0] }, { ids: [5, 5, image], images: [1] }], [wide, { width: 9, height: 9 }], { side: 4 });
+  const batch = layOutForInference(
+    [
+      { ids: [5, 5, image, 6], images: [0] },
+      { ids: [5, 5, image], images: [1] },
+    ],
+    [wide, { width: 9, height: 9 }],
+    { side: 4 },
+  );
 
   test('shown tokens are found and written back, newlines and text are not', () => {
     const { place, slot } = queryPlaces(batch, 2, 4);

@@ -32,8 +32,10 @@ function refusal(read: () => unknown): string {
 describe('released models', () => {
   // Tensors and parameters as the hub counts them (specs of Cambrian-1, sections 4 and 5).
   test.each<[ReleasedName, number, number, number]>([
-    ['cambrian-phi3-3b', 680, 273_397_760, 3_821_079_552], ['cambrian-8b', 776, 302_760_960, 8_030_261_248],
-    ['cambrian-13b', 848, 334_221_312, 13_015_864_320], ['cambrian-34b', 993, 375_085_056, 34_388_917_248],
+    ['cambrian-phi3-3b', 680, 273_397_760, 3_821_079_552],
+    ['cambrian-8b', 776, 302_760_960, 8_030_261_248],
+    ['cambrian-13b', 848, 334_221_312, 13_015_864_320],
+    ['cambrian-34b', 993, 375_085_056, 34_388_917_248],
   ])('%s: %i tensors, %i parameters of connector and SVA', (name, tensors, connector, language) => {
     const config = cambrian(releasedCambrian[name]);
     const shapes = cambrianShapes(config, releasedTowers);
@@ -52,9 +54,16 @@ describe('released models', () => {
 
   test('towers: sides in pixels and tokens, and what they are made of', () => {
     const { towers } = cambrian(eight);
-    expect(towers.map(({ kind, side, pixels, allStages }) => [kind, side, pixels, allStages])).toEqual([['siglip', 24, undefined, false], ['clip', 24, undefined, false], ['dinov2', 24, 378, false], ['convnext', 96, 1024, true]]);
+    expect(towers.map(({ kind, side, pixels, allStages }) => [kind, side, pixels, allStages])).toEqual([
+      ['siglip', 24, undefined, false],
+      ['clip', 24, undefined, false],
+      ['dinov2', 24, 378, false],
+      ['convnext', 96, 1024, true],
+    ]);
     expect(towers[2]?.repos).toEqual(['facebook/dinov2-giant']);
-    expect(releasedTowers.map((tower) => countParameters(towerShapes(tower)))).toEqual([428_225_600, 303_507_456, 1_136_480_768, 843_398_016]);
+    expect(releasedTowers.map((tower) => countParameters(towerShapes(tower)))).toEqual([
+      428_225_600, 303_507_456, 1_136_480_768, 843_398_016,
+    ]);
   });
 
   test('Phi-3 of Cambrian sees one key more than that of transformers', () => {
@@ -73,30 +82,80 @@ describe('other configs', () => {
   });
 
   test('unknown fields stay, null is absent', () => {
-    const config = readConfig({ ...llamaConfigs['vicuna-13b-v1.5'], rope_scaling: null, num_key_value_heads: null, own_field: [1] }, where);
+    const config = readConfig(
+      { ...llamaConfigs['vicuna-13b-v1.5'], rope_scaling: null, num_key_value_heads: null, own_field: [1] },
+      where,
+    );
     expect(config.json['own_field']).toEqual([1]);
     expect(config.kind === 'language' && config.language.config.keyValueHeads).toBe(40);
   });
 
   test('a whole CLIP, sparse as on the hub', () => {
-    expect(readTower({ model_type: 'clip', vision_config: { hidden_size: 1024, num_hidden_layers: 24, num_attention_heads: 16, intermediate_size: 4096, image_size: 336, patch_size: 14 } }, where))
-      .toMatchObject({ tower: 'clip', config: { width: 1024, activation: 'quick', eps: 1e-5 } });
+    expect(
+      readTower(
+        {
+          model_type: 'clip',
+          vision_config: {
+            hidden_size: 1024,
+            num_hidden_layers: 24,
+            num_attention_heads: 16,
+            intermediate_size: 4096,
+            image_size: 336,
+            patch_size: 14,
+          },
+        },
+        where,
+      ),
+    ).toMatchObject({ tower: 'clip', config: { width: 1024, activation: 'quick', eps: 1e-5 } });
   });
 
   test('towers that name an architecture of timm', () => {
-    expect(readTower({ model_cfg: { embed_dim: 1024, vision_cfg: { timm_model_name: 'convnext_xxlarge', image_size: 256 } } }, where)).toMatchObject({ tower: 'convnext', config: { widths: [384, 768, 1536, 3072] } });
-    expect(readTower({ architecture: 'vit_so400m_patch14_siglip_384.webli' }, where)).toMatchObject({ tower: 'siglip', config: { hidden: 4304 } });
+    expect(
+      readTower(
+        { model_cfg: { embed_dim: 1024, vision_cfg: { timm_model_name: 'convnext_xxlarge', image_size: 256 } } },
+        where,
+      ),
+    ).toMatchObject({ tower: 'convnext', config: { widths: [384, 768, 1536, 3072] } });
+    expect(readTower({ architecture: 'vit_so400m_patch14_siglip_384.webli' }, where)).toMatchObject({
+      tower: 'siglip',
+      config: { hidden: 4304 },
+    });
     expect(refusal(() => readTower({ architecture: 'resnet50' }, where))).toContain('resnet50');
   });
 
   test('LLaVA-NeXT: sparse parts, canvases', () => {
-    const config = readConfig({ model_type: 'llava_next', text_config: { model_type: 'llama', vocab_size: 32064 }, vision_config: { model_type: 'clip_vision_model' }, image_token_index: 32000, image_grid_pinpoints: [[336, 672]] }, where);
-    expect(config.kind === 'llava' && config.llava).toMatchObject({ type: 'llava_next', layer: -2, dropClass: true, imageToken: 32000, canvases: [[336, 672]], vision: { width: 1024, image: 336 }, language: { config: { hidden: 4096, vocabulary: 32064 } } });
+    const config = readConfig(
+      {
+        model_type: 'llava_next',
+        text_config: { model_type: 'llama', vocab_size: 32064 },
+        vision_config: { model_type: 'clip_vision_model' },
+        image_token_index: 32000,
+        image_grid_pinpoints: [[336, 672]],
+      },
+      where,
+    );
+    expect(config.kind === 'llava' && config.llava).toMatchObject({
+      type: 'llava_next',
+      layer: -2,
+      dropClass: true,
+      imageToken: 32000,
+      canvases: [[336, 672]],
+      vision: { width: 1024, image: 336 },
+      language: { config: { hidden: 4096, vocabulary: 32064 } },
+    });
   });
 
   test('names of towers', () => {
-    expect(namedTower('clip-convnext-XXL', 24, where)).toMatchObject({ kind: 'convnext', allStages: false, pixels: 1024 });
-    expect(namedTower('facebook/dinov2-giant-res378-interp576', 24, where)).toMatchObject({ kind: 'dinov2', pixels: 378, repos: ['facebook/dinov2-giant'] });
+    expect(namedTower('clip-convnext-XXL', 24, where)).toMatchObject({
+      kind: 'convnext',
+      allStages: false,
+      pixels: 1024,
+    });
+    expect(namedTower('facebook/dinov2-giant-res378-interp576', 24, where)).toMatchObject({
+      kind: 'dinov2',
+      pixels: 378,
+      repos: ['facebook/dinov2-giant'],
+    });
     expect(refusal(() => namedTower('some/resnet', 24, where))).toContain("'some/resnet', which is not known");
   });
 });
@@ -106,7 +165,9 @@ describe('refusals', () => {
     const message = refusal(() => readConfig({ model_type: 'gpt2' }, where));
     expect(message).toContain(`${where} has the unknown model_type 'gpt2'`);
     for (const type of modelTypes) expect(message).toContain(type);
-    expect(refusal(() => readConfig({ model_type: 'constructor' }, where))).toContain("unknown model_type 'constructor'");
+    expect(refusal(() => readConfig({ model_type: 'constructor' }, where))).toContain(
+      "unknown model_type 'constructor'",
+    );
   });
 
   test('no model type, and no object', () => {
@@ -115,11 +176,20 @@ describe('refusals', () => {
   });
 
   test.each([
-    [{ hidden_size: 1e9 }, "'hidden_size'"], [{ num_hidden_layers: 0 }, "'num_hidden_layers'"], [{ vocab_size: 2 ** 23 }, "'vocab_size'"], [{ rms_norm_eps: 0 }, "'rms_norm_eps'"],
-    [{ num_attention_heads: 2.5 }, "'num_attention_heads'"], [{ vision_hidden_size: 1000 }, 'no multiple of the 16 heads'], [{ image_token_len: 575 }, 'no square grid'],
-    [{ mm_vision_tower_aux_token_len_list: [576, 576, 576, 9025] }, 'do not divide'], [{ mm_vision_tower_aux_token_len_list: [576] }, '4 towers are named and 1'],
-    [{ num_query_group: 2 }, 'num_query_group'], [{ stride_of_vision_sampler_layers: 9 }, 'comes after layer 81'], [{ mm_projector_type: 'linear' }, "mm_projector_type is 'linear'"],
-    [{ num_key_value_heads: 5 }, 'do not divide among 5'], [{ start_of_vision_sampler_layers: null }, 'not after which of its layers'],
+    [{ hidden_size: 1e9 }, "'hidden_size'"],
+    [{ num_hidden_layers: 0 }, "'num_hidden_layers'"],
+    [{ vocab_size: 2 ** 23 }, "'vocab_size'"],
+    [{ rms_norm_eps: 0 }, "'rms_norm_eps'"],
+    [{ num_attention_heads: 2.5 }, "'num_attention_heads'"],
+    [{ vision_hidden_size: 1000 }, 'no multiple of the 16 heads'],
+    [{ image_token_len: 575 }, 'no square grid'],
+    [{ mm_vision_tower_aux_token_len_list: [576, 576, 576, 9025] }, 'do not divide'],
+    [{ mm_vision_tower_aux_token_len_list: [576] }, '4 towers are named and 1'],
+    [{ num_query_group: 2 }, 'num_query_group'],
+    [{ stride_of_vision_sampler_layers: 9 }, 'comes after layer 81'],
+    [{ mm_projector_type: 'linear' }, "mm_projector_type is 'linear'"],
+    [{ num_key_value_heads: 5 }, 'do not divide among 5'],
+    [{ start_of_vision_sampler_layers: null }, 'not after which of its layers'],
   ])('%j', (fields, said) => {
     const message = refusal(() => readConfig({ ...eight, ...fields }, where));
     expect(message).toContain(said);
@@ -128,6 +198,8 @@ describe('refusals', () => {
   test('a missing field, with the nearest that are there', () => {
     const json: Record<string, unknown> = { ...eight, connector_dept: 3 };
     delete json['connector_depth'];
-    expect(refusal(() => readConfig(json, where))).toMatch(/'connector_depth' is missing[\s\S]*nearest fields are connector_dept,/);
+    expect(refusal(() => readConfig(json, where))).toMatch(
+      /'connector_depth' is missing[\s\S]*nearest fields are connector_dept,/,
+    );
   });
 });

@@ -25,7 +25,12 @@ function changed(name: string, changes: Changes): string {
   const path = join(scratch, `${Math.random().toString(36).slice(2)}.safetensors`);
   const tensors = [...source.stored.values()].map(({ name: tensor, dtype, shape }) => {
     const values = Array.from(source.tensor(tensor), Number);
-    return { name: changes.rename?.(tensor) ?? tensor, dtype, shape, values: changes.values?.(tensor, values) ?? values };
+    return {
+      name: changes.rename?.(tensor) ?? tensor,
+      dtype,
+      shape,
+      values: changes.values?.(tensor, values) ?? values,
+    };
   });
   const metadata = Object.fromEntries(source.metadata);
   writeSafetensors(path, tensors, changes.metadata?.(metadata) ?? metadata);
@@ -33,9 +38,12 @@ function changed(name: string, changes: Changes): string {
   return path;
 }
 
-const withConfig = (change: (config: Record<string, unknown>) => Record<string, unknown>) => (metadata: Record<string, string>): Record<string, string> => ({
-  ...metadata, config: JSON.stringify(change(JSON.parse(metadata['config'] ?? '{}') as Record<string, unknown>)),
-});
+const withConfig =
+  (change: (config: Record<string, unknown>) => Record<string, unknown>) =>
+  (metadata: Record<string, string>): Record<string, string> => ({
+    ...metadata,
+    config: JSON.stringify(change(JSON.parse(metadata['config'] ?? '{}') as Record<string, unknown>)),
+  });
 
 async function verdicts(path: string): Promise<Map<string, string>> {
   return new Map((await verifyFile(path, referenceBackend())).map((row) => [row.tensor, row.verdict]));
@@ -44,21 +52,36 @@ async function verdicts(path: string): Promise<Map<string, string>> {
 describe('golden files', () => {
   test('they are there', () => expect(files.length).toBeGreaterThanOrEqual(22));
 
-  test.each(files)('%s', async (name) => {
-    const rows = await verifyFile(join(folder, name), referenceBackend());
-    expect(rows.length).toBeGreaterThan(0);
-    expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
-  }, 60_000);
+  test.each(files)(
+    '%s',
+    async (name) => {
+      const rows = await verifyFile(join(folder, name), referenceBackend());
+      expect(rows.length).toBeGreaterThan(0);
+      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+    },
+    60_000,
+  );
 
   test('the whole path covers intermediates: connector, final features, hidden states of every layer', async () => {
     const names = [...(await verdicts(join(folder, 'inllm_inference.safetensors'))).keys()];
-    for (const name of ['inter.mm_projector_aux_1', 'inter.vision_sampler_0', 'inter.mm_projector_input', 'final_kv_1', 'final_global_context', 'inputs_embeds', 'hidden_06']) expect(names).toContain(name);
+    for (const name of [
+      'inter.mm_projector_aux_1',
+      'inter.vision_sampler_0',
+      'inter.mm_projector_input',
+      'final_kv_1',
+      'final_global_context',
+      'inputs_embeds',
+      'hidden_06',
+    ])
+      expect(names).toContain(name);
   });
 });
 
 describe('what is wrong is found', () => {
   test('a weight that is off by a thousandth', async () => {
-    const path = changed('sva_layer_a.safetensors', { values: (name, values) => (name === 'pos_embed_2' ? values.map((v, i) => (i === 5 ? v + 1e-3 * 50 : v)) : values) });
+    const path = changed('sva_layer_a.safetensors', {
+      values: (name, values) => (name === 'pos_embed_2' ? values.map((v, i) => (i === 5 ? v + 1e-3 * 50 : v)) : values),
+    });
     const found = await verdicts(path);
     expect(found.get('queries')).toBe('WRONG');
     expect(found.get('inter.cross_attn.k_proj_2')).toBe('WRONG');
@@ -66,17 +89,23 @@ describe('what is wrong is found', () => {
   });
 
   test('masks of another picture', async () => {
-    const path = changed('connector_g1_inference.safetensors', { values: (name, values) => (name === 'input.image_sizes_wh' ? [640, 427, 500, 500] : values) });
+    const path = changed('connector_g1_inference.safetensors', {
+      values: (name, values) => (name === 'input.image_sizes_wh' ? [640, 427, 500, 500] : values),
+    });
     expect([...(await verdicts(path)).values()]).toContain('WRONG');
   });
 
   test('NaN where a number was expected', async () => {
-    const path = changed('sva_layer_c_small_variance.safetensors', { values: (name, values) => (name === 'norm.bias' ? values.map(() => NaN) : values) });
+    const path = changed('sva_layer_c_small_variance.safetensors', {
+      values: (name, values) => (name === 'norm.bias' ? values.map(() => NaN) : values),
+    });
     expect((await verdicts(path)).get('queries')).toBe('WRONG');
   });
 
   test('an output that the model does not have', async () => {
-    const path = changed('sampler_d1.safetensors', { rename: (name) => (name === 'output.queries' ? 'output.quarries' : name) });
+    const path = changed('sampler_d1.safetensors', {
+      rename: (name) => (name === 'output.queries' ? 'output.quarries' : name),
+    });
     expect((await verdicts(path)).get('quarries')).toBe('MISSING');
   });
 
@@ -87,22 +116,40 @@ describe('what is wrong is found', () => {
   });
 
   test.each<[string, Changes, RegExp]>([
-    ['an unknown kind', { metadata: withConfig((config) => ({ ...config, kind: 'VisionTokenSampled' })) }, /unknown kind 'VisionTokenSampled'[^]*VisionTokenSampler/],
+    [
+      'an unknown kind',
+      { metadata: withConfig((config) => ({ ...config, kind: 'VisionTokenSampled' })) },
+      /unknown kind 'VisionTokenSampled'[^]*VisionTokenSampler/,
+    ],
     ['no kind', { metadata: withConfig(({ kind: _, ...config }) => config) }, /no 'kind' that is a text/],
     ['no config', { metadata: () => ({}) }, /no config/],
     ['a config that is no JSON', { metadata: () => ({ config: '{' }) }, /not JSON/],
-    ['a config without a needed value', { metadata: withConfig(({ D: _, ...config }) => config) }, /no 'D' that is a number/],
+    [
+      'a config without a needed value',
+      { metadata: withConfig(({ D: _, ...config }) => config) },
+      /no 'D' that is a number/,
+    ],
     ['more layers than the file has', { metadata: withConfig((config) => ({ ...config, D: 4 })) }, /layers\.3/],
     ['fewer layers than the file has', { metadata: withConfig((config) => ({ ...config, D: 1 })) }, /layers\.1/],
-    ['a misspelt weight', { rename: (name) => name.replace('layers.0.norm.weight', 'layers.0.norm.wieght') }, /layers\.0\.norm\.wieght/],
+    [
+      'a misspelt weight',
+      { rename: (name) => name.replace('layers.0.norm.weight', 'layers.0.norm.wieght') },
+      /layers\.0\.norm\.wieght/,
+    ],
   ])('%s', async (_what, changes, message) => {
     await expect(verifyFile(changed('sampler_d3.safetensors', changes), referenceBackend())).rejects.toThrow(message);
   });
 
   test('one bad file does not keep the others from being checked', async () => {
-    const bad = changed('sampler_d1.safetensors', { metadata: withConfig((config) => ({ ...config, kind: 'nothing' })) });
+    const bad = changed('sampler_d1.safetensors', {
+      metadata: withConfig((config) => ({ ...config, kind: 'nothing' })),
+    });
     const lines: string[] = [];
-    expect(await verify([bad, join(folder, 'sampler_d1.safetensors'), '/nonexistent'], { backend: 'reference' }, (text) => lines.push(text))).toBe(false);
+    expect(
+      await verify([bad, join(folder, 'sampler_d1.safetensors'), '/nonexistent'], { backend: 'reference' }, (text) =>
+        lines.push(text),
+      ),
+    ).toBe(false);
     const text = lines.join('\n');
     expect(text).toMatch(/unknown kind 'nothing'/);
     expect(text).toMatch(/queries +\[9 1 64\] .* ok/);
@@ -115,7 +162,9 @@ describe('what is wrong is found', () => {
   });
 
   test('__metadata__.kind comes before the kind in the config', async () => {
-    const path = changed('sampler_d1.safetensors', { metadata: (metadata) => ({ ...metadata, kind: 'VisionCrossAttentionLayer' }) });
+    const path = changed('sampler_d1.safetensors', {
+      metadata: (metadata) => ({ ...metadata, kind: 'VisionCrossAttentionLayer' }),
+    });
     await expect(verifyFile(path, referenceBackend())).rejects.toThrow(/proj_context/);
   });
 });

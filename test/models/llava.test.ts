@@ -9,8 +9,29 @@ import { readLlava, type LlavaConfig } from '../../models/configs/llava.ts';
 import { newlineSlot } from '../../models/connectors/collate.ts';
 import { llavaConnector } from '../../models/connectors/mlp.ts';
 import { paddedPositions, turnTables } from '../../models/decoder-graphs.ts';
-import { anyresLayout, anyresSlots, bestCanvas, packViews, shrunk, unpadded, type AnyresOptions, type Canvas } from '../../models/llava-next.ts';
-import { languageParams, layOutPrompts, llavaConfigs, llavaDecodeGraph, llavaNames, llavaPrefillGraph, llavaShapes, llavaVisionGraph, viewSlots, viewTokens, type LlavaPrompt } from '../../models/llava.ts';
+import {
+  anyresLayout,
+  anyresSlots,
+  bestCanvas,
+  packViews,
+  shrunk,
+  unpadded,
+  type AnyresOptions,
+  type Canvas,
+} from '../../models/llava-next.ts';
+import {
+  languageParams,
+  layOutPrompts,
+  llavaConfigs,
+  llavaDecodeGraph,
+  llavaNames,
+  llavaPrefillGraph,
+  llavaShapes,
+  llavaVisionGraph,
+  viewSlots,
+  viewTokens,
+  type LlavaPrompt,
+} from '../../models/llava.ts';
 import { countParameters } from '../../models/param-shapes.ts';
 import { anyresTiles } from '../../runtime/preprocess.ts';
 import { evaluate } from '../../runtime/reference.ts';
@@ -19,19 +40,34 @@ import { answer, noise, oldName, tiny, tinyNext, tinySource, tinyWithClass, type
 // ---- golden files ----------------------------------------------------------------------------------------------------
 
 const folder = join(import.meta.dirname, '../golden/connectors');
-const files = ['llava-mlp', 'llava-mlp-res', 'llava-next-pooler', 'llava-next-2dpool', 'llava-onevision-anyres-pack', 'vip-llava', 'mistral3-projector'];
+const files = [
+  'llava-mlp',
+  'llava-mlp-res',
+  'llava-next-pooler',
+  'llava-next-2dpool',
+  'llava-onevision-anyres-pack',
+  'vip-llava',
+  'mistral3-projector',
+];
 
 describe('golden files', () => {
-  test('they are there', () => expect(readdirSync(folder)).toEqual(expect.arrayContaining(files.map((name) => `${name}.safetensors`))));
+  test('they are there', () =>
+    expect(readdirSync(folder)).toEqual(expect.arrayContaining(files.map((name) => `${name}.safetensors`))));
 
-  test.each(files.flatMap((name) => (['f32', 'f16'] as const).map((dtype) => [name, dtype] as const)))('%s in %s', async (name, dtype) => {
-    const rows = await verifyFile(join(folder, `${name}.safetensors`), referenceBackend(), dtype);
-    expect(rows.length).toBeGreaterThan(0);
-    expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
-  });
+  test.each(files.flatMap((name) => (['f32', 'f16'] as const).map((dtype) => [name, dtype] as const)))(
+    '%s in %s',
+    async (name, dtype) => {
+      const rows = await verifyFile(join(folder, `${name}.safetensors`), referenceBackend(), dtype);
+      expect(rows.length).toBeGreaterThan(0);
+      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+    },
+  );
 
   test('a connector that LLaVA does not have', () => {
-    const build = (type: string) => () => trace(fixedParams({}), (t) => ({ y: llavaConnector(type, t.params, t.input('x', 'b n c', { b: 1, n: 2, c: 3 })) }));
+    const build = (type: string) => () =>
+      trace(fixedParams({}), (t) => ({
+        y: llavaConnector(type, t.params, t.input('x', 'b n c', { b: 1, n: 2, c: 3 })),
+      }));
     expect(build('mlp2x_relu')).toThrow(/no connector 'mlp2x_relu'[^]*mlpNx_resMx_gelu/);
     expect(build('mlp0x_res1x_gelu')).toThrow(/no connector/);
     expect(build('identity')).not.toThrow();
@@ -43,20 +79,35 @@ describe('golden files', () => {
 const canvases: readonly Canvas[] = llavaConfigs['llava-v1.6-vicuna-7b-hf'].image_grid_pinpoints;
 const next: AnyresOptions = { canvases, tile: 336, side: 24 };
 const upTo6 = Array.from({ length: 36 }, (_, i): Canvas => [384 * (Math.floor(i / 6) + 1), 384 * ((i % 6) + 1)]);
-const models: ReadonlyMap<string, AnyresOptions> = new Map([['next', next], ['onevision', { canvases: upTo6, tile: 384, side: 27 }]]);
+const models: ReadonlyMap<string, AnyresOptions> = new Map([
+  ['next', next],
+  ['onevision', { canvases: upTo6, tile: 384, side: 27 }],
+]);
 
 /**
  * Lines made once in Python with the arithmetic of transformers' functions, copied from its sources (`select_best_resolution`, `unpad_image` on a grid of numbered tokens, and the
  * processor's count): model, height, width, canvas, rows and columns that stay, number of the first token that stays (-1: none), tokens
  * in all. Many sizes were sought out because rounding decides them.
  */
-const sizes = readFileSync(join(import.meta.dirname, '../golden/anyres-sizes.txt'), 'utf8').trim().split('\n').map((line) => {
-  const [model = '', ...numbers] = line.split(' ');
-  const [height = 0, width = 0, canvasHeight = 0, canvasWidth = 0, rows = 0, columns = 0, first = 0, tokens = 0] = numbers.map(Number);
-  const options = models.get(model);
-  if (options === undefined) throw new Error(line);
-  return { options, picture: { height, width }, canvas: [canvasHeight, canvasWidth] as const, rows, columns, first, tokens };
-});
+const sizes = readFileSync(join(import.meta.dirname, '../golden/anyres-sizes.txt'), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => {
+    const [model = '', ...numbers] = line.split(' ');
+    const [height = 0, width = 0, canvasHeight = 0, canvasWidth = 0, rows = 0, columns = 0, first = 0, tokens = 0] =
+      numbers.map(Number);
+    const options = models.get(model);
+    if (options === undefined) throw new Error(line);
+    return {
+      options,
+      picture: { height, width },
+      canvas: [canvasHeight, canvasWidth] as const,
+      rows,
+      columns,
+      first,
+      tokens,
+    };
+  });
 
 describe('any resolution', () => {
   test('canvas, area and tokens of every size are those of transformers', () => {
@@ -78,68 +129,148 @@ describe('any resolution', () => {
   });
 
   test('extreme pictures are in the list, long and high', () => {
-    const refused = sizes.filter(({ rows, columns }) => rows * columns === 0).map(({ picture }) => picture.width > picture.height);
+    const refused = sizes
+      .filter(({ rows, columns }) => rows * columns === 0)
+      .map(({ picture }) => picture.width > picture.height);
     expect(new Set(refused).size).toBe(2);
-    expect(() => anyresLayout({ height: 1, width: 500 }, next)).toThrow(/500 × 1 is 500\.0 times as long as it is high/);
+    expect(() => anyresLayout({ height: 1, width: 500 }, next)).toThrow(
+      /500 × 1 is 500\.0 times as long as it is high/,
+    );
   });
 
   test('counts that are known: a square of four tiles has 576 + 48 · 49', () => {
-    expect(anyresLayout({ height: 672, width: 672 }, next)).toMatchObject({ canvas: [672, 672], tiles: [2, 2], views: 5, tokens: 2928 });
+    expect(anyresLayout({ height: 672, width: 672 }, next)).toMatchObject({
+      canvas: [672, 672],
+      tiles: [2, 2],
+      views: 5,
+      tokens: 2928,
+    });
   });
 
   test('a token of the area is that of its tile', () => {
-    for (const picture of [{ height: 480, width: 640 }, { height: 300, width: 1000 }, { height: 700, width: 200 }]) {
+    for (const picture of [
+      { height: 480, width: 640 },
+      { height: 300, width: 1000 },
+      { height: 700, width: 200 },
+    ]) {
       const layout = anyresLayout(picture, next);
       const slots = anyresSlots(layout, 3);
       expect(slots.slice(0, 576)).toEqual(Array.from({ length: 576 }, (_, i) => 3 * 576 + i));
       const rows = slots.slice(576);
-      const { area, tiles: [, columns] } = layout;
+      const {
+        area,
+        tiles: [, columns],
+      } = layout;
       rows.forEach((slot, i) => {
         const [y, x] = [area.top + Math.floor(i / (area.width + 1)), area.left + (i % (area.width + 1))];
         if (i % (area.width + 1) === area.width) return expect(slot).toBe(newlineSlot);
         // Back from the slot to the place on the canvas.
         const [tile, token] = [Math.floor(slot / 576) - 4, slot % 576];
-        return expect([Math.floor(tile / columns) * 24 + Math.floor(token / 24), (tile % columns) * 24 + (token % 24)]).toEqual([y, x]);
+        return expect([
+          Math.floor(tile / columns) * 24 + Math.floor(token / 24),
+          (tile % columns) * 24 + (token % 24),
+        ]).toEqual([y, x]);
       });
     }
   });
 
   test('tokens put together in the graph are those that the slots name', () => {
-    for (const picture of [{ height: 20, width: 24 }, { height: 9, width: 24 }, { height: 40, width: 12 }]) {
+    for (const picture of [
+      { height: 20, width: 24 },
+      { height: 9, width: 24 },
+      { height: 40, width: 12 },
+    ]) {
       const layout = anyresLayout(picture, { canvases: tinyNext.canvases, tile: 12, side: 3 });
-      const graph = trace(fixedParams({}), (t) => ({ y: packViews(t.input('x', 'v h w e', { v: layout.views, h: 3, w: 3, e: 1 }), t.input('newline', 'e', { e: 1 }), { layout }) }));
-      const { outputs } = evaluate(graph, { inputs: new Map([['x', Array.from({ length: layout.views * 9 }, (_, i) => i)], ['newline', [newlineSlot]]]), params: () => [] }, { precision: 'f64' });
-      expect([...outputs.get('y')?.data ?? []]).toEqual(anyresSlots(layout, 0));
+      const graph = trace(fixedParams({}), (t) => ({
+        y: packViews(
+          t.input('x', 'v h w e', { v: layout.views, h: 3, w: 3, e: 1 }),
+          t.input('newline', 'e', { e: 1 }),
+          { layout },
+        ),
+      }));
+      const { outputs } = evaluate(
+        graph,
+        {
+          inputs: new Map([
+            ['x', Array.from({ length: layout.views * 9 }, (_, i) => i)],
+            ['newline', [newlineSlot]],
+          ]),
+          params: () => [],
+        },
+        { precision: 'f64' },
+      );
+      expect([...(outputs.get('y')?.data ?? [])]).toEqual(anyresSlots(layout, 0));
     }
   });
 
   test('LLaVA-OneVision resizes what has clearly more tokens than its limit', () => {
     const area = { top: 0, left: 0, height: 162, width: 108 };
-    expect(shrunk(area, 9 * 27 * 27)).toEqual([Math.floor(162 / Math.sqrt(24 / 9)), Math.floor(108 / Math.sqrt(24 / 9))]);
+    expect(shrunk(area, 9 * 27 * 27)).toEqual([
+      Math.floor(162 / Math.sqrt(24 / 9)),
+      Math.floor(108 / Math.sqrt(24 / 9)),
+    ]);
     expect(shrunk(area, 20 * 27 * 27)).toBeUndefined();
     // Python's `//`, which floors the exact quotient: the rounded one would be 45 of 50 rows, and 162 of 180 columns.
-    expect([[100, 90, 3000], [50, 162, 6561], [45, 180, 6561]].map(([height = 0, width = 0, tokens = 0]) => shrunk({ ...area, height, width }, tokens))).toEqual([[57, 51], [44, 145], [40, 161]]);
+    expect(
+      [
+        [100, 90, 3000],
+        [50, 162, 6561],
+        [45, 180, 6561],
+      ].map(([height = 0, width = 0, tokens = 0]) => shrunk({ ...area, height, width }, tokens)),
+    ).toEqual([
+      [57, 51],
+      [44, 145],
+      [40, 161],
+    ]);
     // 6 rows by 4 against 6 tokens: a ratio of exactly 2, and rows whose places fall midway between two.
     const layout = { tiles: [2, 2] as const, area: { top: 0, left: 1, height: 6, width: 4 } };
-    const graph = trace(fixedParams({}), (t) => ({ y: packViews(t.input('x', 'v h w e', { v: 5, h: 3, w: 3, e: 1 }), t.input('newline', 'e', { e: 1 }), { layout, limit: 6 / 9 }) }));
+    const graph = trace(fixedParams({}), (t) => ({
+      y: packViews(t.input('x', 'v h w e', { v: 5, h: 3, w: 3, e: 1 }), t.input('newline', 'e', { e: 1 }), {
+        layout,
+        limit: 6 / 9,
+      }),
+    }));
     // Each token holds 10 · row + column of the canvas.
-    const x = Array.from({ length: 45 }, (_, i) => { const [tile, token] = [Math.floor(i / 9) - 1, i % 9]; return tile < 0 ? 0 : 10 * (3 * Math.floor(tile / 2) + Math.floor(token / 3)) + 3 * (tile % 2) + (token % 3); });
-    const { outputs } = evaluate(graph, { inputs: new Map([['x', x], ['newline', [-1]]]), params: () => [] }, { precision: 'f64' });
-    expect([...outputs.get('y')?.data ?? []].slice(9)).toEqual([6.5, 8.5, -1, 26.5, 28.5, -1, 46.5, 48.5, -1]);
+    const x = Array.from({ length: 45 }, (_, i) => {
+      const [tile, token] = [Math.floor(i / 9) - 1, i % 9];
+      return tile < 0 ? 0 : 10 * (3 * Math.floor(tile / 2) + Math.floor(token / 3)) + 3 * (tile % 2) + (token % 3);
+    });
+    const { outputs } = evaluate(
+      graph,
+      {
+        inputs: new Map([
+          ['x', x],
+          ['newline', [-1]],
+        ]),
+        params: () => [],
+      },
+      { precision: 'f64' },
+    );
+    expect([...(outputs.get('y')?.data ?? [])].slice(9)).toEqual([6.5, 8.5, -1, 26.5, 28.5, -1, 46.5, 48.5, -1]);
   });
 
   test('the host cuts a picture into the tiles of its layout', () => {
-    for (const { options, picture } of sizes.filter((one) => one.options === next && one.rows * one.columns > 0).slice(0, 12)) {
+    for (const { options, picture } of sizes
+      .filter((one) => one.options === next && one.rows * one.columns > 0)
+      .slice(0, 12)) {
       const image = { ...picture, rgb: new Uint8Array(picture.width * picture.height * 3) };
       const layout = anyresLayout(picture, options);
       const cut = anyresTiles(image, options.canvases, options.tile);
-      expect([cut.canvas, [cut.rows, cut.columns], cut.tiles.length]).toEqual([layout.canvas, layout.tiles, layout.views]);
+      expect([cut.canvas, [cut.rows, cut.columns], cut.tiles.length]).toEqual([
+        layout.canvas,
+        layout.tiles,
+        layout.views,
+      ]);
     }
   }, 60_000);
 
   test.each<[string, () => unknown, RegExp]>([
     ['no canvas', () => anyresLayout({ height: 5, width: 5 }, { ...next, canvases: [] }), /image_grid_pinpoints/],
-    ['a canvas that tiles do not fill', () => anyresLayout({ height: 5, width: 5 }, { ...next, canvases: [[336, 500]] }), /336 × 500 does not divide into tiles of 336/],
+    [
+      'a canvas that tiles do not fill',
+      () => anyresLayout({ height: 5, width: 5 }, { ...next, canvases: [[336, 500]] }),
+      /336 × 500 does not divide into tiles of 336/,
+    ],
     ['no picture', () => anyresLayout({ height: 0, width: 5 }, next), /5 × 0/],
   ])('%s', (_what, make, message) => expect(make).toThrow(message));
 });
@@ -149,29 +280,66 @@ describe('any resolution', () => {
 describe('both sets of names', () => {
   test('as transformers has them', () => {
     const [old, fresh] = [llavaShapes(tinyNext, 'old'), llavaShapes(tinyNext, 'new')];
-    for (const name of ['language_model.model.layers.1.self_attn.q_proj.weight', 'language_model.model.embed_tokens.weight', 'language_model.lm_head.weight', 'vision_tower.vision_model.encoder.layers.2.mlp.fc1.bias', 'multi_modal_projector.linear_2.bias', 'image_newline']) expect([...old.keys()]).toContain(name);
-    for (const name of ['model.language_model.layers.1.self_attn.q_proj.weight', 'model.language_model.embed_tokens.weight', 'lm_head.weight', 'model.vision_tower.encoder.layers.2.mlp.fc1.bias', 'model.multi_modal_projector.linear_2.bias', 'model.image_newline']) expect([...fresh.keys()]).toContain(name);
+    for (const name of [
+      'language_model.model.layers.1.self_attn.q_proj.weight',
+      'language_model.model.embed_tokens.weight',
+      'language_model.lm_head.weight',
+      'vision_tower.vision_model.encoder.layers.2.mlp.fc1.bias',
+      'multi_modal_projector.linear_2.bias',
+      'image_newline',
+    ])
+      expect([...old.keys()]).toContain(name);
+    for (const name of [
+      'model.language_model.layers.1.self_attn.q_proj.weight',
+      'model.language_model.embed_tokens.weight',
+      'lm_head.weight',
+      'model.vision_tower.encoder.layers.2.mlp.fc1.bias',
+      'model.multi_modal_projector.linear_2.bias',
+      'model.image_newline',
+    ])
+      expect([...fresh.keys()]).toContain(name);
     expect(new Map([...fresh].map(([name, shape]) => [oldName(name), shape]))).toEqual(old);
     expect(llavaShapes(tiny).has('image_newline')).toBe(false);
     expect([llavaNames(tinySource(tiny, 'old')), llavaNames(tinySource(tiny, 'new'))]).toEqual(['old', 'new']);
   });
 
   test('paths in the graph are those of the checkpoint', () => {
-    trace(tinySource(tiny, 'new'), (t) => {
-      const p = languageParams(t.params, 'new');
-      expect([p.at('model', 'norm').path, p.at('lm_head').path, p.has('model.norm.weight'), p.has('model.normal.weight')]).toEqual(['model.language_model.norm', 'lm_head', true, false]);
-      expect(p.get('model.norm.weight', 'e').size('e')).toBe(24);
-      return { y: p.get('lm_head.weight', 'v e') };
-    }, { unread: 'ignore' });
+    trace(
+      tinySource(tiny, 'new'),
+      (t) => {
+        const p = languageParams(t.params, 'new');
+        expect([
+          p.at('model', 'norm').path,
+          p.at('lm_head').path,
+          p.has('model.norm.weight'),
+          p.has('model.normal.weight'),
+        ]).toEqual(['model.language_model.norm', 'lm_head', true, false]);
+        expect(p.get('model.norm.weight', 'e').size('e')).toBe(24);
+        return { y: p.get('lm_head.weight', 'v e') };
+      },
+      { unread: 'ignore' },
+    );
   });
 
   test.each(['old', 'new'] as const)('%s: a tensor that nobody reads, and one that is not there', (names) => {
     const source = tinySource(tiny, names);
-    const more: ParamSource = { ...source, names: () => [...source.names() ?? [], names === 'old' ? 'multi_modal_projector.linear_3.weight' : 'model.multi_modal_projector.linear_3.weight'] };
+    const more: ParamSource = {
+      ...source,
+      names: () => [
+        ...(source.names() ?? []),
+        names === 'old' ? 'multi_modal_projector.linear_3.weight' : 'model.multi_modal_projector.linear_3.weight',
+      ],
+    };
     expect(() => llavaVisionGraph(more, tiny, sizesOf(1))).toThrow(/not read[^]*linear_3/);
     const head = names === 'old' ? 'language_model.lm_head.weight' : 'lm_head.weight';
-    const less: ParamSource = { ...source, shape: (path) => (path === head ? undefined : source.shape(path)), names: () => [...source.names() ?? []].filter((name) => name !== head) };
-    expect(() => llavaDecodeGraph(less, tiny, sizesOf(1))).toThrow(new RegExp(`no tensor '${head.replaceAll('.', '\\.')}'`));
+    const less: ParamSource = {
+      ...source,
+      shape: (path) => (path === head ? undefined : source.shape(path)),
+      names: () => [...(source.names() ?? [])].filter((name) => name !== head),
+    };
+    expect(() => llavaDecodeGraph(less, tiny, sizesOf(1))).toThrow(
+      new RegExp(`no tensor '${head.replaceAll('.', '\\.')}'`),
+    );
   });
 });
 
@@ -181,12 +349,27 @@ const sizesOf = (batch: number) => ({ batch, capacity: 80, promptLimit: 72, view
 type States = ReadonlyMap<string, ArrayLike<number>>;
 
 /** Views, prompts, then two single tokens a row: logits of each run, `b v`. */
-function converse(config: LlavaConfig, names: 'old' | 'new', views: readonly Float32Array[], prompts: readonly LlavaPrompt[], told: readonly (readonly number[])[]): readonly Float64Array[] {
+function converse(
+  config: LlavaConfig,
+  names: 'old' | 'new',
+  views: readonly Float32Array[],
+  prompts: readonly LlavaPrompt[],
+  told: readonly (readonly number[])[],
+): readonly Float64Array[] {
   const source = tinySource(config, names);
   const options = sizesOf(prompts.length);
   let states: States = new Map();
   const run = (graph: Graph, inputs: Record<string, ArrayLike<number>>, symbols: Record<string, number>) => {
-    const result = evaluate(graph, { inputs: new Map(Object.entries(inputs)), symbols: new Map(Object.entries(symbols)), states, params: (path, shape) => source.read(path, shape) }, { precision: 'f64' });
+    const result = evaluate(
+      graph,
+      {
+        inputs: new Map(Object.entries(inputs)),
+        symbols: new Map(Object.entries(symbols)),
+        states,
+        params: (path, shape) => source.read(path, shape),
+      },
+      { precision: 'f64' },
+    );
     states = new Map([...states, ...result.states]);
     return result.outputs.get('logits')?.data ?? new Float64Array();
   };
@@ -195,13 +378,31 @@ function converse(config: LlavaConfig, names: 'old' | 'new', views: readonly Flo
   const batch = layOutPrompts(prompts, config, options);
   const attended = (attend: ArrayLike<number>): Record<string, ArrayLike<number>> => (options.padded ? { attend } : {});
   const { ids, slots, last } = batch;
-  const results = [run(llavaPrefillGraph(source, config, options), { ids, slots, last, ...attended(batch.attend), ...turnTables(config.language.config, paddedPositions(batch.attend, batch.length)) }, { s: batch.length })];
+  const results = [
+    run(
+      llavaPrefillGraph(source, config, options),
+      {
+        ids,
+        slots,
+        last,
+        ...attended(batch.attend),
+        ...turnTables(config.language.config, paddedPositions(batch.attend, batch.length)),
+      },
+      { s: batch.length },
+    ),
+  ];
   const decode = llavaDecodeGraph(source, config, options);
   const rows = prompts.map((_, b) => [...batch.attend.subarray(b * batch.length, (b + 1) * batch.length)]);
   told.forEach((tokens, step) => {
     for (const row of rows) row.push(1);
     const positions = [...last].map((at) => at + 1 + step);
-    results.push(run(decode, { ids: tokens, ...attended(rows.flat()), ...turnTables(config.language.config, positions) }, { past: batch.length + step }));
+    results.push(
+      run(
+        decode,
+        { ids: tokens, ...attended(rows.flat()), ...turnTables(config.language.config, positions) },
+        { past: batch.length + step },
+      ),
+    );
   });
   return results;
 }
@@ -212,7 +413,8 @@ function close(a: ArrayLike<number>, b: ArrayLike<number>): void {
 }
 
 const text = (...ids: readonly number[]): readonly Item[] => ids.map((id) => ({ id }));
-const viewItems = (view: number, count: number): readonly Item[] => Array.from({ length: count }, (_, token) => ({ view, token }));
+const viewItems = (view: number, count: number): readonly Item[] =>
+  Array.from({ length: count }, (_, token) => ({ view, token }));
 const image = 49;
 
 describe('prompts with pictures', () => {
@@ -227,7 +429,13 @@ describe('prompts with pictures', () => {
 
   test('with the class token', () => {
     expect([viewTokens(tiny), viewTokens(tinyWithClass)]).toEqual([9, 10]);
-    const [result] = converse(tinyWithClass, 'old', [noise(4)], [{ ids: [1, image, 5], images: [viewSlots(tinyWithClass, 0)] }], []);
+    const [result] = converse(
+      tinyWithClass,
+      'old',
+      [noise(4)],
+      [{ ids: [1, image, 5], images: [viewSlots(tinyWithClass, 0)] }],
+      [],
+    );
     close(result ?? [], answer(tinyWithClass, [noise(4)], [...text(1), ...viewItems(0, 10), ...text(5)]));
   });
 
@@ -235,24 +443,58 @@ describe('prompts with pictures', () => {
     const layout = anyresLayout({ height: 9, width: 24 }, { canvases: tinyNext.canvases, tile: 12, side: 3 });
     expect(layout).toMatchObject({ canvas: [12, 24], views: 3, area: { top: 0, height: 3, width: 6 } });
     const views = [noise(1), noise(2), noise(3)];
-    const prompts = [{ ids: [1, image, 8], images: [anyresSlots(layout, 0)] }, { ids: [1, 4, 6, 2], images: [] }];
-    const tiles = Array.from({ length: 3 }, (_, y): readonly Item[] => [...viewItems(1, 9).slice(3 * y, 3 * y + 3), ...viewItems(2, 9).slice(3 * y, 3 * y + 3), 'newline']).flat();
+    const prompts = [
+      { ids: [1, image, 8], images: [anyresSlots(layout, 0)] },
+      { ids: [1, 4, 6, 2], images: [] },
+    ];
+    const tiles = Array.from({ length: 3 }, (_, y): readonly Item[] => [
+      ...viewItems(1, 9).slice(3 * y, 3 * y + 3),
+      ...viewItems(2, 9).slice(3 * y, 3 * y + 3),
+      'newline',
+    ]).flat();
     const items = [[...text(1), ...viewItems(0, 9), ...tiles, ...text(8)], [...text(1, 4, 6, 2)]] as const;
-    const results = converse(tinyNext, 'new', views, prompts, [[12, 13], [41, 42]]);
+    const results = converse(tinyNext, 'new', views, prompts, [
+      [12, 13],
+      [41, 42],
+    ]);
     for (const b of [0, 1]) {
       const row = (step: number) => results[step]?.slice(50 * b, 50 * b + 50) ?? [];
       close(row(0), answer(tinyNext, views, items[b] ?? []));
-      close(row(2), answer(tinyNext, views, [...items[b] ?? [], ...text(12 + b, 41 + b)]));
+      close(row(2), answer(tinyNext, views, [...(items[b] ?? []), ...text(12 + b, 41 + b)]));
     }
   });
 
   test.each<[string, () => unknown, RegExp]>([
-    ['a picture too few', () => layOutPrompts([{ ids: [1, image, image], images: [viewSlots(tiny, 0)] }], tiny, sizesOf(1)), /prompt 0 has 2 <image> placeholders \(token 49\) and 1 images/],
-    ['a picture too many', () => layOutPrompts([{ ids: [1], images: [] }, { ids: [1, 2], images: [viewSlots(tiny, 0)] }], tiny, sizesOf(1)), /prompt 1 has 0 <image> placeholders[^]*1 images[^]*one image for each/],
-    ['a view too many', () => layOutPrompts([{ ids: [image], images: [viewSlots(tiny, 6)] }], tiny, sizesOf(1)), /7 views, and there is room for 6/],
+    [
+      'a picture too few',
+      () => layOutPrompts([{ ids: [1, image, image], images: [viewSlots(tiny, 0)] }], tiny, sizesOf(1)),
+      /prompt 0 has 2 <image> placeholders \(token 49\) and 1 images/,
+    ],
+    [
+      'a picture too many',
+      () =>
+        layOutPrompts(
+          [
+            { ids: [1], images: [] },
+            { ids: [1, 2], images: [viewSlots(tiny, 0)] },
+          ],
+          tiny,
+          sizesOf(1),
+        ),
+      /prompt 1 has 0 <image> placeholders[^]*1 images[^]*one image for each/,
+    ],
+    [
+      'a view too many',
+      () => layOutPrompts([{ ids: [image], images: [viewSlots(tiny, 6)] }], tiny, sizesOf(1)),
+      /7 views, and there is room for 6/,
+    ],
     ['an empty prompt', () => layOutPrompts([{ ids: [], images: [] }], tiny, sizesOf(1)), /prompt 0 is empty/],
     ['tiles with class tokens', () => viewTokens({ ...tinyNext, dropClass: false }), /'full'/],
-    ['a hidden state that is not there', () => llavaVisionGraph(tinySource(tiny, 'old'), { ...tiny, layer: -9 }, sizesOf(1)), /no hidden state -9/],
+    [
+      'a hidden state that is not there',
+      () => llavaVisionGraph(tinySource(tiny, 'old'), { ...tiny, layer: -9 }, sizesOf(1)),
+      /no hidden state -9/,
+    ],
   ])('%s', (_what, make, message) => expect(make).toThrow(message));
 });
 
@@ -265,7 +507,10 @@ describe('parameters of the released models', () => {
   const vision = 303_507_456;
   const projector = 1024 * 4096 + 4096 + 4096 * 4096 + 4096;
 
-  test.each([['llava-1.5-7b-hf', 'llava', 0], ['llava-v1.6-vicuna-7b-hf', 'llava_next', 4096]] as const)('%s', (name, type, newline) => {
+  test.each([
+    ['llava-1.5-7b-hf', 'llava', 0],
+    ['llava-v1.6-vicuna-7b-hf', 'llava_next', 4096],
+  ] as const)('%s', (name, type, newline) => {
     const config = readLlava(llavaConfigs[name], type, name);
     const expected = language + vision + projector + newline;
     expect(expected).toBe(7_063_427_072 + newline);
@@ -277,11 +522,27 @@ describe('parameters of the released models', () => {
     const config = readLlava(llavaConfigs['llava-v1.6-vicuna-7b-hf'], 'llava_next', 'llava-next');
     const shapes = llavaShapes(config);
     const read = new Map<string, number>();
-    const source: ParamSource = { dtype: 'f16', names: () => shapes.keys(), read: () => new Float32Array(), shape: (path) => { const shape = shapes.get(path); if (shape !== undefined) read.set(path, shape.reduce((a, b) => a * b, 1)); return shape; } };
+    const source: ParamSource = {
+      dtype: 'f16',
+      names: () => shapes.keys(),
+      read: () => new Float32Array(),
+      shape: (path) => {
+        const shape = shapes.get(path);
+        if (shape !== undefined)
+          read.set(
+            path,
+            shape.reduce((a, b) => a * b, 1),
+          );
+        return shape;
+      },
+    };
     const options = { batch: 1, capacity: 4096, promptLimit: 3900, viewLimit: 5 };
     llavaVisionGraph(source, config, options);
     llavaPrefillGraph(source, config, options);
     llavaDecodeGraph(source, config, options);
-    expect([...shapes.keys()].filter((name) => !read.has(name))).toEqual(['vision_tower.vision_model.post_layernorm.weight', 'vision_tower.vision_model.post_layernorm.bias']);
+    expect([...shapes.keys()].filter((name) => !read.has(name))).toEqual([
+      'vision_tower.vision_model.post_layernorm.weight',
+      'vision_tower.vision_model.post_layernorm.bias',
+    ]);
   });
 });

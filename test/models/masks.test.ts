@@ -2,14 +2,28 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { batchMasks, blockMask, blockPositions, crop, croppedPositions, gridMask, padding, regionMask, regionOrder, selectQueries, trainingQuirkMask } from '../../models/connectors/masks.ts';
+import {
+  batchMasks,
+  blockMask,
+  blockPositions,
+  crop,
+  croppedPositions,
+  gridMask,
+  padding,
+  regionMask,
+  regionOrder,
+  selectQueries,
+  trainingQuirkMask,
+} from '../../models/connectors/masks.ts';
 
 const picture = fc.record({ width: fc.integer({ min: 1, max: 5000 }), height: fc.integer({ min: 1, max: 5000 }) });
 const grids = fc.record({ queries: fc.integer({ min: 1, max: 8 }), region: fc.integer({ min: 1, max: 4 }) });
 
 /** A mask as rows of text, `#` where the picture is. */
 function drawn(mask: Uint8Array, width: number): string[] {
-  return Array.from({ length: mask.length / width }, (_, row) => [...mask.subarray(row * width, (row + 1) * width)].map((v) => (v === 1 ? '#' : '.')).join(''));
+  return Array.from({ length: mask.length / width }, (_, row) =>
+    [...mask.subarray(row * width, (row + 1) * width)].map((v) => (v === 1 ? '#' : '.')).join(''),
+  );
 }
 
 describe('padding', () => {
@@ -33,7 +47,14 @@ describe('padding', () => {
     expect(crop({ width: 100, height: 4000 }, 24)).toEqual({ top: 0, left: 12, height: 24, width: 0 });
   });
 
-  test.each([[0, 10], [10, 0], [-5, 5], [1.5, 2], [NaN, 2], [Infinity, 2]])('%d × %d is no picture', (width, height) => {
+  test.each([
+    [0, 10],
+    [10, 0],
+    [-5, 5],
+    [1.5, 2],
+    [NaN, 2],
+    [Infinity, 2],
+  ])('%d × %d is no picture', (width, height) => {
     expect(() => padding({ width, height }, 8)).toThrow(OpabiniaError);
   });
 });
@@ -45,34 +66,52 @@ describe('regions', () => {
   });
 
   test('every token stands in exactly one region', () => {
-    fc.assert(fc.property(grids, ({ queries, region }) => {
-      const order = regionOrder(queries * region, queries);
-      expect(order.toSorted((a, b) => a - b)).toEqual(order.map((_, i) => i));
-    }));
+    fc.assert(
+      fc.property(grids, ({ queries, region }) => {
+        const order = regionOrder(queries * region, queries);
+        expect(order.toSorted((a, b) => a - b)).toEqual(order.map((_, i) => i));
+      }),
+    );
   });
 
   test('a wide picture on 8 × 8, read by 4 × 4 queries', () => {
     const wide = { width: 640, height: 320 };
-    expect(drawn(gridMask(wide, 8), 8)).toEqual(['........', '........', '########', '########', '########', '########', '........', '........']);
+    expect(drawn(gridMask(wide, 8), 8)).toEqual([
+      '........',
+      '........',
+      '########',
+      '########',
+      '########',
+      '########',
+      '........',
+      '........',
+    ]);
     const mask = regionMask(wide, 8, 4);
     // The first and last rows of queries see only padding, and so all of it.
     expect(drawn(mask.attend, 4)).toEqual(Array.from({ length: 16 }, () => '####'));
     // 500·8/600 truncates to 6 rows of 8: one line of padding at each end.
-    expect(drawn(regionMask({ width: 600, height: 500 }, 8, 2).attend, 16)).toEqual(['....############', '....############', '############....', '############....']);
+    expect(drawn(regionMask({ width: 600, height: 500 }, 8, 2).attend, 16)).toEqual([
+      '....############',
+      '....############',
+      '############....',
+      '############....',
+    ]);
   });
 
   test('no query is without a token, and no token of the picture is lost', () => {
-    fc.assert(fc.property(picture, grids, (size, { queries, region }) => {
-      const side = queries * region;
-      const mask = regionMask(size, side, queries);
-      const grid = gridMask(size, side);
-      const order = regionOrder(side, queries);
-      for (let q = 0; q < mask.queries; q++) {
-        const row = [...mask.attend.subarray(q * mask.tokens, (q + 1) * mask.tokens)];
-        const shown = order.slice(q * mask.tokens, (q + 1) * mask.tokens).map((position) => grid[position]);
-        expect(row).toEqual(shown.includes(1) ? shown : shown.map(() => 1));
-      }
-    }));
+    fc.assert(
+      fc.property(picture, grids, (size, { queries, region }) => {
+        const side = queries * region;
+        const mask = regionMask(size, side, queries);
+        const grid = gridMask(size, side);
+        const order = regionOrder(side, queries);
+        for (let q = 0; q < mask.queries; q++) {
+          const row = [...mask.attend.subarray(q * mask.tokens, (q + 1) * mask.tokens)];
+          const shown = order.slice(q * mask.tokens, (q + 1) * mask.tokens).map((position) => grid[position]);
+          expect(row).toEqual(shown.includes(1) ? shown : shown.map(() => 1));
+        }
+      }),
+    );
   });
 
   test('selected queries keep their rows', () => {
@@ -81,16 +120,20 @@ describe('regions', () => {
     expect(selectQueries(mask, []).attend).toHaveLength(0);
   });
 
-  test('the quirk re-reads the final grid\'s buffer, and is off by default', () => {
+  test("the quirk re-reads the final grid's buffer, and is off by default", () => {
     const wide = { width: 500, height: 250 };
     const [correct, quirk] = [regionMask(wide, 12, 3), trainingQuirkMask(wide, 12, 3, 6)];
     expect([...quirk.attend]).toEqual([...regionMask(wide, 12, 6).attend]);
     expect([quirk.queries, quirk.tokens]).toEqual([correct.queries, correct.tokens]);
     expect([...quirk.attend]).not.toEqual([...correct.attend]);
     const layout = { sides: [12], finalSide: 6 };
-    expect([...batchMasks([wide], 3, layout)[0]?.attend ?? []]).toEqual([...correct.attend]);
-    expect([...batchMasks([wide], 3, { ...layout, trainingQuirk: true })[0]?.attend ?? []]).toEqual([...quirk.attend]);
-    expect([...batchMasks([wide], 6, { ...layout, trainingQuirk: true })[0]?.attend ?? []]).toEqual([...regionMask(wide, 12, 6).attend]);
+    expect([...(batchMasks([wide], 3, layout)[0]?.attend ?? [])]).toEqual([...correct.attend]);
+    expect([...(batchMasks([wide], 3, { ...layout, trainingQuirk: true })[0]?.attend ?? [])]).toEqual([
+      ...quirk.attend,
+    ]);
+    expect([...(batchMasks([wide], 6, { ...layout, trainingQuirk: true })[0]?.attend ?? [])]).toEqual([
+      ...regionMask(wide, 12, 6).attend,
+    ]);
   });
 });
 
@@ -101,16 +144,24 @@ describe('the block of the training layout', () => {
   });
 
   test('masked tokens repeat a position', () => {
-    expect([...blockPositions(blockMask({ width: 300, height: 500 }, 4)).subarray(0, 8)]).toEqual([-1, 0, 1, 1, 2, 2, 3, 4]);
+    expect([...blockPositions(blockMask({ width: 300, height: 500 }, 4)).subarray(0, 8)]).toEqual([
+      -1, 0, 1, 1, 2, 2, 3, 4,
+    ]);
   });
 
   test('it shows exactly the crop', () => {
-    fc.assert(fc.property(picture, fc.integer({ min: 1, max: 30 }), (size, side) => {
-      const mask = blockMask(size, side);
-      const area = crop(size, side);
-      const tokens = croppedPositions(area, side).map((position) => Math.floor(position / side) * (side + 1) + (position % side));
-      const newlines = Array.from({ length: area.height }, (_, row) => (area.top + row) * (side + 1) + side);
-      expect([...mask.keys()].filter((i) => mask[i] === 1)).toEqual([...tokens, ...newlines].toSorted((a, b) => a - b));
-    }));
+    fc.assert(
+      fc.property(picture, fc.integer({ min: 1, max: 30 }), (size, side) => {
+        const mask = blockMask(size, side);
+        const area = crop(size, side);
+        const tokens = croppedPositions(area, side).map(
+          (position) => Math.floor(position / side) * (side + 1) + (position % side),
+        );
+        const newlines = Array.from({ length: area.height }, (_, row) => (area.top + row) * (side + 1) + side);
+        expect([...mask.keys()].filter((i) => mask[i] === 1)).toEqual(
+          [...tokens, ...newlines].toSorted((a, b) => a - b),
+        );
+      }),
+    );
   });
 });

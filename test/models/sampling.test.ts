@@ -11,7 +11,10 @@ import { evaluate } from '../../runtime/reference.ts';
 function sampler(b: number, v: number): Graph {
   return trace(randomParams(1), (t) => ({
     token: drawToken(t, t.input('scores', 'b v', { b, v }), {
-      settings: t.input('settings', 'n', { n: settingCount }), seed: t.input('seed', 'b', { b }, 'u32'), counter: t.input('counter', 'b', { b }, 'i32'), seen: t.input('seen', 'b v', { b, v }, 'bool'),
+      settings: t.input('settings', 'n', { n: settingCount }),
+      seed: t.input('seed', 'b', { b }, 'u32'),
+      counter: t.input('counter', 'b', { b }, 'i32'),
+      seen: t.input('seen', 'b v', { b, v }, 'bool'),
     }),
   }));
 }
@@ -28,12 +31,19 @@ interface Case {
 /** Numbers that look random, from a linear congruence. */
 function numbers(count: number, start: number): Float32Array {
   let state = start;
-  return Float32Array.from({ length: count }, () => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32) * 12 - 6);
+  return Float32Array.from(
+    { length: count },
+    () => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32) * 12 - 6,
+  );
 }
 
 function makeCase(b: number, v: number, start: number): Case {
   return {
-    b, v, scores: numbers(b * v, start), seed: Uint32Array.from({ length: b }, (_, i) => start * 7919 + i), counter: Int32Array.from({ length: b }, (_, i) => 3 * i + start),
+    b,
+    v,
+    scores: numbers(b * v, start),
+    seed: Uint32Array.from({ length: b }, (_, i) => start * 7919 + i),
+    counter: Int32Array.from({ length: b }, (_, i) => 3 * i + start),
     seen: Uint8Array.from(numbers(b * v, start + 1), (x) => (x > 4 ? 1 : 0)),
   };
 }
@@ -46,13 +56,22 @@ const hash = (x: bigint): bigint => {
 };
 
 /** One row, by sorting, in doubles. */
-function expected({ v, scores, seed, counter, seen }: Case, row: number, { temperature = 0, topK = v, topP = 1, repetitionPenalty = 1 }: SamplingOptions): number {
+function expected(
+  { v, scores, seed, counter, seen }: Case,
+  row: number,
+  { temperature = 0, topK = v, topP = 1, repetitionPenalty = 1 }: SamplingOptions,
+): number {
   const all = Array.from({ length: v }, (_, token) => {
     const plain = scores[row * v + token] ?? NaN;
-    const score = seen[row * v + token] === 1 ? (plain > 0 ? plain / repetitionPenalty : plain * repetitionPenalty) : plain;
+    const score =
+      seen[row * v + token] === 1 ? (plain > 0 ? plain / repetitionPenalty : plain * repetitionPenalty) : plain;
     const bits = hash(hash(hash(BigInt(seed[row] ?? 0)) ^ BigInt(counter[row] ?? 0)) ^ hash(BigInt(token)));
     const uniform = Number(bits >> 9n) * 2 ** -23 + 2 ** -24;
-    return { token, score: temperature > 0 ? score / temperature : score, noise: temperature > 0 ? -Math.log(-Math.log(uniform)) : 0 };
+    return {
+      token,
+      score: temperature > 0 ? score / temperature : score,
+      noise: temperature > 0 ? -Math.log(-Math.log(uniform)) : 0,
+    };
   });
   const sorted = [...all].sort((a, b) => b.score - a.score);
   const among = sorted.slice(0, topK);
@@ -68,11 +87,21 @@ function expected({ v, scores, seed, counter, seen }: Case, row: number, { tempe
 }
 
 const settings: readonly SamplingOptions[] = [
-  {}, { temperature: 1 }, { temperature: 0.7, topK: 5 }, { temperature: 1.3, topP: 0.9 }, { temperature: 2, topK: 40, topP: 0.5 }, { temperature: 1, topK: 1 }, { temperature: 0.1, topP: 1e-6 },
-  { repetitionPenalty: 1.8 }, { temperature: 1, repetitionPenalty: 1.2, topK: 10_000 },
+  {},
+  { temperature: 1 },
+  { temperature: 0.7, topK: 5 },
+  { temperature: 1.3, topP: 0.9 },
+  { temperature: 2, topK: 40, topP: 0.5 },
+  { temperature: 1, topK: 1 },
+  { temperature: 0.1, topP: 1e-6 },
+  { repetitionPenalty: 1.8 },
+  { temperature: 1, repetitionPenalty: 1.2, topK: 10_000 },
 ];
 
-function inputs(made: Case, options: SamplingOptions): { readonly [name: string]: Float32Array | Uint32Array | Int32Array | Uint8Array } {
+function inputs(
+  made: Case,
+  options: SamplingOptions,
+): { readonly [name: string]: Float32Array | Uint32Array | Int32Array | Uint8Array } {
   const { scores, seed, counter, seen } = made;
   return { scores, seed, counter, seen, settings: samplingSettings(options) };
 }
@@ -81,8 +110,14 @@ test('the interpreter draws as the sorting sampler does', () => {
   const made = makeCase(24, 211, 5);
   const graph = sampler(made.b, made.v);
   for (const options of settings) {
-    const { outputs } = evaluate(graph, { inputs: new Map(Object.entries(inputs(made, options))), params: () => [] }, { precision: 'f64' });
-    expect([...outputs.get('token')?.data ?? []]).toEqual(Array.from({ length: made.b }, (_, row) => expected(made, row, options)));
+    const { outputs } = evaluate(
+      graph,
+      { inputs: new Map(Object.entries(inputs(made, options))), params: () => [] },
+      { precision: 'f64' },
+    );
+    expect([...(outputs.get('token')?.data ?? [])]).toEqual(
+      Array.from({ length: made.b }, (_, row) => expected(made, row, options)),
+    );
   }
 });
 
@@ -90,11 +125,28 @@ test('draws follow the softmax', () => {
   const [b, v] = [6000, 7];
   const row = Float32Array.of(1, 0, -1, 2, 0.5, -3, 1.5);
   const scores = Float32Array.from({ length: b * v }, (_, i) => row[i % v] ?? 0);
-  const made: Case = { b, v, scores, seed: new Uint32Array(b).fill(42), counter: Int32Array.from({ length: b }, (_, i) => i), seen: new Uint8Array(b * v) };
-  const { outputs } = evaluate(sampler(b, v), { inputs: new Map(Object.entries(inputs(made, { temperature: 1 }))), params: () => [] }, { precision: 'f32' });
+  const made: Case = {
+    b,
+    v,
+    scores,
+    seed: new Uint32Array(b).fill(42),
+    counter: Int32Array.from({ length: b }, (_, i) => i),
+    seen: new Uint8Array(b * v),
+  };
+  const { outputs } = evaluate(
+    sampler(b, v),
+    { inputs: new Map(Object.entries(inputs(made, { temperature: 1 }))), params: () => [] },
+    { precision: 'f32' },
+  );
   const total = row.reduce((sum, x) => sum + Math.exp(x), 0);
-  const counts = Array.from({ length: v }, (_, token) => (outputs.get('token')?.data ?? new Float64Array(0)).filter((drawn) => drawn === token).length);
-  const distance = counts.reduce((sum, count, token) => { const wanted = (b * Math.exp(row[token] ?? 0)) / total; return sum + (count - wanted) ** 2 / wanted; }, 0);
+  const counts = Array.from(
+    { length: v },
+    (_, token) => (outputs.get('token')?.data ?? new Float64Array(0)).filter((drawn) => drawn === token).length,
+  );
+  const distance = counts.reduce((sum, count, token) => {
+    const wanted = (b * Math.exp(row[token] ?? 0)) / total;
+    return sum + (count - wanted) ** 2 / wanted;
+  }, 0);
   // Chi-square with 6 degrees of freedom: over 22.5 one time in a thousand.
   expect(distance).toBeLessThan(22.5);
 });
@@ -114,16 +166,25 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('on the device', () => {
     device.close();
   });
 
-  test.each([[5, 211], [2, 5000]])('%d rows of %d tokens', async (b, v) => {
-    const made = makeCase(b, v, 9);
-    const program = await load(compile(sampler(b, v), deviceProfile(device), { verify: true }), device, { read: () => new Float32Array(0) });
-    try {
-      for (const options of settings) {
-        const { token } = await program.run(inputs(made, options));
-        expect([...token?.data ?? []]).toEqual(Array.from({ length: b }, (_, row) => expected(made, row, options)));
+  test.each([
+    [5, 211],
+    [2, 5000],
+  ])(
+    '%d rows of %d tokens',
+    async (b, v) => {
+      const made = makeCase(b, v, 9);
+      const program = await load(compile(sampler(b, v), deviceProfile(device), { verify: true }), device, {
+        read: () => new Float32Array(0),
+      });
+      try {
+        for (const options of settings) {
+          const { token } = await program.run(inputs(made, options));
+          expect([...(token?.data ?? [])]).toEqual(Array.from({ length: b }, (_, row) => expected(made, row, options)));
+        }
+      } finally {
+        program.dispose();
       }
-    } finally {
-      program.dispose();
-    }
-  }, 120_000);
+    },
+    120_000,
+  );
 });

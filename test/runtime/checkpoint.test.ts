@@ -25,7 +25,14 @@ const totalSize = 16 + 4 + 6;
 /** A sharded checkpoint of three tensors with this index. */
 function sharded(index: unknown, raw?: string | Uint8Array): string {
   const path = folder();
-  writeSafetensors(join(path, first), [{ name: 'a.weight', dtype: 'F32', shape: [2, 2], values: [1, 2, 3, 4] }, { name: 'a.bias', dtype: 'F16', shape: [2], values: [5, 6] }], { format: 'pt' });
+  writeSafetensors(
+    join(path, first),
+    [
+      { name: 'a.weight', dtype: 'F32', shape: [2, 2], values: [1, 2, 3, 4] },
+      { name: 'a.bias', dtype: 'F16', shape: [2], values: [5, 6] },
+    ],
+    { format: 'pt' },
+  );
   writeSafetensors(join(path, second), [{ name: 'b.weight', dtype: 'BF16', shape: [3], values: [7, 8, 9] }]);
   writeFileSync(join(path, 'model.safetensors.index.json'), raw ?? JSON.stringify(index));
   return path;
@@ -33,9 +40,11 @@ function sharded(index: unknown, raw?: string | Uint8Array): string {
 
 describe('good checkpoints', () => {
   test('shards are one source of parameters', () => {
-    const checkpoint = openCheckpoint(sharded({ metadata: { total_size: totalSize }, weight_map: goodMap }), { dtype: 'f16' });
+    const checkpoint = openCheckpoint(sharded({ metadata: { total_size: totalSize }, weight_map: goodMap }), {
+      dtype: 'f16',
+    });
     expect(checkpoint.dtype).toBe('f16');
-    expect([...checkpoint.names() ?? []].toSorted()).toEqual(['a.bias', 'a.weight', 'b.weight']);
+    expect([...(checkpoint.names() ?? [])].toSorted()).toEqual(['a.bias', 'a.weight', 'b.weight']);
     expect(checkpoint.shape('a.weight')).toEqual([2, 2]);
     expect(checkpoint.shape('nothing')).toBeUndefined();
     expect([...checkpoint.read('a.weight', [2, 2])]).toEqual([1, 2, 3, 4]);
@@ -58,7 +67,7 @@ describe('good checkpoints', () => {
     copyFileSync(join(sharded({ weight_map: goodMap }), first), join(path, 'model.safetensors'));
     const checkpoint = openCheckpoint(path, { prefix: 'a.' });
     expect(checkpoint.metadata.get('format')).toBe('pt');
-    expect([...checkpoint.names() ?? []]).toEqual(['weight', 'bias']);
+    expect([...(checkpoint.names() ?? [])]).toEqual(['weight', 'bias']);
     expect([...checkpoint.read('bias', [2])]).toEqual([5, 6]);
     expect(checkpoint.stored.has('a.bias')).toBe(true);
     checkpoint.close();
@@ -86,23 +95,54 @@ describe('good checkpoints', () => {
 describe('refusals', () => {
   const at = (map: unknown) => ({ weight_map: map });
   const indexes: readonly (readonly [string, unknown])[] = [
-    ['null', null], ['a number', 1], ['a list', []], ['empty', {}], ['weight_map null', at(null)], ['weight_map a list', at([first])], ['weight_map a text', at('x')],
-    ['no such tensor', at({ ...goodMap, 'c.weight': first })], ['the other shard', at({ ...goodMap, 'a.bias': second })], ['swapped shards', at({ 'a.weight': second, 'a.bias': second, 'b.weight': first })],
-    ['a tensor left out', at({ 'a.weight': first, 'b.weight': second })], ['missing shard', at({ ...goodMap, 'b.weight': 'model-00003-of-00002.safetensors' })],
-    ['a number for a shard', at({ ...goodMap, 'b.weight': 2 })], ['null for a shard', at({ ...goodMap, 'b.weight': null })], ['an object for a shard', at({ ...goodMap, 'b.weight': { file: second } })],
-    ['a path', at({ ...goodMap, 'b.weight': `./${second}` })], ['a parent', at({ ...goodMap, 'b.weight': `../${second}` })], ['an absolute path', at({ ...goodMap, 'b.weight': `/etc/${second}` })], ['a backslash', at({ ...goodMap, 'b.weight': `..\\${second}` })],
-    ['two points', at({ ...goodMap, 'b.weight': '..safetensors' })], ['points inside', at({ ...goodMap, 'b.weight': 'a..safetensors' })], ['another ending', at({ ...goodMap, 'b.weight': 'model.bin' })], ['an ending after a newline', at({ ...goodMap, 'b.weight': `${second}\n` })], ['empty name', at({ ...goodMap, 'b.weight': '' })],
-    ['a zero byte', at({ ...goodMap, 'b.weight': `a\0.safetensors` })], ['a URL', at({ ...goodMap, 'b.weight': `https://x/${second}` })], ['a space', at({ ...goodMap, 'b.weight': 'a b.safetensors' })],
-    ['a wrong total', { metadata: { total_size: totalSize + 1 }, weight_map: goodMap }], ['a total that is a text', { metadata: { total_size: '26' }, weight_map: goodMap }], ['a negative total', { metadata: { total_size: -26 }, weight_map: goodMap }],
+    ['null', null],
+    ['a number', 1],
+    ['a list', []],
+    ['empty', {}],
+    ['weight_map null', at(null)],
+    ['weight_map a list', at([first])],
+    ['weight_map a text', at('x')],
+    ['no such tensor', at({ ...goodMap, 'c.weight': first })],
+    ['the other shard', at({ ...goodMap, 'a.bias': second })],
+    ['swapped shards', at({ 'a.weight': second, 'a.bias': second, 'b.weight': first })],
+    ['a tensor left out', at({ 'a.weight': first, 'b.weight': second })],
+    ['missing shard', at({ ...goodMap, 'b.weight': 'model-00003-of-00002.safetensors' })],
+    ['a number for a shard', at({ ...goodMap, 'b.weight': 2 })],
+    ['null for a shard', at({ ...goodMap, 'b.weight': null })],
+    ['an object for a shard', at({ ...goodMap, 'b.weight': { file: second } })],
+    ['a path', at({ ...goodMap, 'b.weight': `./${second}` })],
+    ['a parent', at({ ...goodMap, 'b.weight': `../${second}` })],
+    ['an absolute path', at({ ...goodMap, 'b.weight': `/etc/${second}` })],
+    ['a backslash', at({ ...goodMap, 'b.weight': `..\\${second}` })],
+    ['two points', at({ ...goodMap, 'b.weight': '..safetensors' })],
+    ['points inside', at({ ...goodMap, 'b.weight': 'a..safetensors' })],
+    ['another ending', at({ ...goodMap, 'b.weight': 'model.bin' })],
+    ['an ending after a newline', at({ ...goodMap, 'b.weight': `${second}\n` })],
+    ['empty name', at({ ...goodMap, 'b.weight': '' })],
+    ['a zero byte', at({ ...goodMap, 'b.weight': `a\0.safetensors` })],
+    ['a URL', at({ ...goodMap, 'b.weight': `https://x/${second}` })],
+    ['a space', at({ ...goodMap, 'b.weight': 'a b.safetensors' })],
+    ['a wrong total', { metadata: { total_size: totalSize + 1 }, weight_map: goodMap }],
+    ['a total that is a text', { metadata: { total_size: '26' }, weight_map: goodMap }],
+    ['a negative total', { metadata: { total_size: -26 }, weight_map: goodMap }],
   ];
   const raw: readonly (readonly [string, string | Uint8Array])[] = [
-    ['a key that stands twice', `{"weight_map":{"a.weight":"${first}","a.weight":"${second}"}}`], ['two maps', '{"weight_map":{},"weight_map":{}}'], ['cut off', '{"weight_map":{'], ['nothing', ''],
-    ['bytes that are no UTF-8', Uint8Array.of(0x7b, 0xff, 0x7d)], ['something after the end', `${JSON.stringify({ weight_map: goodMap })}x`], ['deep nesting', `{"a":${'['.repeat(1000)}`],
+    ['a key that stands twice', `{"weight_map":{"a.weight":"${first}","a.weight":"${second}"}}`],
+    ['two maps', '{"weight_map":{},"weight_map":{}}'],
+    ['cut off', '{"weight_map":{'],
+    ['nothing', ''],
+    ['bytes that are no UTF-8', Uint8Array.of(0x7b, 0xff, 0x7d)],
+    ['something after the end', `${JSON.stringify({ weight_map: goodMap })}x`],
+    ['deep nesting', `{"a":${'['.repeat(1000)}`],
   ];
 
   test('there are at least 30 malformed indexes', () => expect(indexes.length + raw.length).toBeGreaterThanOrEqual(30));
-  test.each(indexes)('index: %s', (_name, index) => expect(() => openCheckpoint(sharded(index))).toThrow(OpabiniaError));
-  test.each(raw)('index: %s', (_name, text) => expect(() => openCheckpoint(sharded(undefined, text))).toThrow(OpabiniaError));
+  test.each(indexes)('index: %s', (_name, index) =>
+    expect(() => openCheckpoint(sharded(index))).toThrow(OpabiniaError),
+  );
+  test.each(raw)('index: %s', (_name, text) =>
+    expect(() => openCheckpoint(sharded(undefined, text))).toThrow(OpabiniaError),
+  );
 
   test('a malformed shard', () => {
     const path = sharded({ weight_map: goodMap });

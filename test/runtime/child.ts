@@ -21,7 +21,10 @@ export interface ChildOptions {
 /** @param script body of an ES module; it may import by paths relative to this folder. */
 export async function inChild(script: string, { deadline, after, nodeFlags = [] }: ChildOptions): Promise<Ended> {
   const started = performance.now();
-  const child = spawn(process.execPath, [...nodeFlags, '--input-type=module-typescript', '--eval', script], { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [...nodeFlags, '--input-type=module-typescript', '--eval', script], {
+    cwd: import.meta.dirname,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let said = '';
   let killed = false;
   const kill = (): void => {

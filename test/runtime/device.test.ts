@@ -11,25 +11,43 @@ import { buffer, dispatch, kernel, plan, tensor, totalPlan, values } from './pla
 const gpu = describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1');
 
 /** A plan of one kernel that writes y, with the kernel's text and sizes to try. */
-function onePlan(wgsl: string, parts: { readonly bytes?: number; readonly grid?: number; readonly features?: Plan['kernels'][number]['features'] } = {}): Plan {
+function onePlan(
+  wgsl: string,
+  parts: {
+    readonly bytes?: number;
+    readonly grid?: number;
+    readonly features?: Plan['kernels'][number]['features'];
+  } = {},
+): Plan {
   const bytes = parts.bytes ?? 16;
   return plan({
-    buffers: [buffer('y', bytes, 'output')], kernels: [kernel('one', ['read_write'], wgsl, parts.features)], outputs: [tensor('y', 0, { n: 4 })],
+    buffers: [buffer('y', bytes, 'output')],
+    kernels: [kernel('one', ['read_write'], wgsl, parts.features)],
+    outputs: [tensor('y', 0, { n: 4 })],
     dispatches: [dispatch(0, [[0, bytes]], [parts.grid ?? 1, 1, 1], 'model.block')],
   });
 }
 
-const fill = '@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(4) fn main(@builtin(local_invocation_index) i: u32) { y[i] = 1.0; }';
+const fill =
+  '@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(4) fn main(@builtin(local_invocation_index) i: u32) { y[i] = 1.0; }';
 
 gpu('device facts', () => {
   test('features that kernels use, and the profile made of them', async () => {
     const device = await openDevice();
     const offered = (await adapterFacts())?.features ?? [];
-    for (const feature of ['shader-f16', 'subgroups', 'timestamp-query']) expect(device.facts.features.includes(feature)).toBe(offered.includes(feature));
+    for (const feature of ['shader-f16', 'subgroups', 'timestamp-query'])
+      expect(device.facts.features.includes(feature)).toBe(offered.includes(feature));
     const profile = deviceProfile(device);
     expect(profile.maxBindingBytes).toBeGreaterThanOrEqual(128 * 2 ** 20);
     expect(profile.software).toBe(device.facts.software);
-    if (device.facts.name === 'lavapipe') expect(profile).toMatchObject({ software: true, subgroupSize: 8, f16: true, maxWorkgroupBytes: 32768, maxWorkgroupThreads: 1024 });
+    if (device.facts.name === 'lavapipe')
+      expect(profile).toMatchObject({
+        software: true,
+        subgroupSize: 8,
+        f16: true,
+        maxWorkgroupBytes: 32768,
+        maxWorkgroupThreads: 1024,
+      });
     device.close();
   });
 });
@@ -52,14 +70,18 @@ gpu('lost', () => {
     for (let moment = 0; moment < 20; moment++) {
       const device = await openDevice();
       if (!(device instanceof GpuDevice)) throw new Error('Dawn devices are GpuDevices');
-      const lose = new Promise<void>((resolve) => setTimeout(() => {
-        device.gpu.destroy();
-        resolve();
-      }, moment));
-      await expect((async () => {
-        const program = await load(totalPlan(), device, values({}));
-        for (;;) await program.run({ x: [1, 1, 1, 1] });
-      })()).rejects.toThrow(DeviceLostError);
+      const lose = new Promise<void>((resolve) =>
+        setTimeout(() => {
+          device.gpu.destroy();
+          resolve();
+        }, moment),
+      );
+      await expect(
+        (async () => {
+          const program = await load(totalPlan(), device, values({}));
+          for (;;) await program.run({ x: [1, 1, 1, 1] });
+        })(),
+      ).rejects.toThrow(DeviceLostError);
       await lose;
       expect(device.state).toBe('lost');
     }
@@ -69,10 +91,16 @@ gpu('lost', () => {
 gpu('out of memory', () => {
   test('the budget is checked before anything is allocated', async () => {
     const device = await openDevice({ budget: 1000 });
-    const big = plan({ ...onePlan(fill, { bytes: 2048 }), symbols: [{ name: 'n', least: 1, bound: 512 }], parameters: [] });
+    const big = plan({
+      ...onePlan(fill, { bytes: 2048 }),
+      symbols: [{ name: 'n', least: 1, bound: 512 }],
+      parameters: [],
+    });
     const failure = await load(big, device, values({})).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(OutOfMemoryError);
-    expect(String(failure)).toMatch(/2\.02 KiB of buffers are asked for, and the budget is 1000 B[^]*2 KiB {2}y[^]*try .*symbol 'n' \(now 512\)/);
+    expect(String(failure)).toMatch(
+      /2\.02 KiB of buffers are asked for, and the budget is 1000 B[^]*2 KiB {2}y[^]*try .*symbol 'n' \(now 512\)/,
+    );
     expect(device.created.buffers).toBe(0);
     const small = await load(onePlan(fill), device, values({}));
     expect(device.ledger.now).toBe(32);
@@ -92,14 +120,16 @@ gpu('out of memory', () => {
       // As a driver without memory: the call returns an object, the scope tells.
       const scarce = new Proxy(real.gpu, {
         get(target, key) {
-          if (key === 'createBuffer') return (descriptor: GPUBufferDescriptor) => {
-            refused ||= count++ === failing;
-            return target.createBuffer(descriptor);
-          };
-          if (key === 'popErrorScope') return async () => {
-            const error = await target.popErrorScope();
-            return scopes++ % 3 === 1 && refused ? new GPUOutOfMemoryError('no memory left') : error;
-          };
+          if (key === 'createBuffer')
+            return (descriptor: GPUBufferDescriptor) => {
+              refused ||= count++ === failing;
+              return target.createBuffer(descriptor);
+            };
+          if (key === 'popErrorScope')
+            return async () => {
+              const error = await target.popErrorScope();
+              return scopes++ % 3 === 1 && refused ? new GPUOutOfMemoryError('no memory left') : error;
+            };
           const member: unknown = Reflect.get(target, key, target);
           return typeof member === 'function' ? member.bind(target) : member;
         },
@@ -118,11 +148,21 @@ gpu('over a limit', () => {
     ['binding', onePlan(fill, { bytes: 2 ** 31 + 4 }), /binds 2\.00 GiB of 'y'/],
     ['grid', onePlan(fill, { grid: 65536 }), /needs 65536 workgroups .*allows 65535/],
     ['workgroup', onePlan(fill.replace('(4)', '(2048)')), /'one' does not compile[^]*exceeds the maximum/],
-    ['workgroup memory', onePlan(`var<workgroup> s: array<f32, 10000>; ${fill.replace('y[i] = 1.0', 's[i] = 1.0; y[i] = s[3u - i]')}`), /'one' does not compile/],
+    [
+      'workgroup memory',
+      onePlan(`var<workgroup> s: array<f32, 10000>; ${fill.replace('y[i] = 1.0', 's[i] = 1.0; y[i] = s[3u - i]')}`),
+      /'one' does not compile/,
+    ],
     ['feature', onePlan(fill, { features: ['unheard-of' as 'subgroups'] }), /needs the feature unheard-of/],
   ])('%s', async (name, made, message) => {
     // lavapipe binds at most 128 MiB; faked here, so that the test means the same on a GPU
-    const device = await openDevice({ limits: { maxBufferSize: name === 'buffer' ? 2 ** 32 - 1 : 2 ** 33, maxStorageBufferBindingSize: 2 ** 27, maxComputeWorkgroupsPerDimension: 65535 } });
+    const device = await openDevice({
+      limits: {
+        maxBufferSize: name === 'buffer' ? 2 ** 32 - 1 : 2 ** 33,
+        maxStorageBufferBindingSize: 2 ** 27,
+        maxComputeWorkgroupsPerDimension: 65535,
+      },
+    });
     const failure = await load(made, device, values({})).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(OverLimitError);
     expect(String(failure)).toMatch(message);
@@ -133,14 +173,43 @@ gpu('over a limit', () => {
 
 gpu('refused', () => {
   test.each<[string, Plan, RegExp]>([
-    ['bad WGSL, with its line', onePlan(fill.replace('y[i] = 1.0', '\n  let z = ;')), /'one' does not compile[^]*2:\d+ error: missing initializer/],
+    [
+      'bad WGSL, with its line',
+      onePlan(fill.replace('y[i] = 1.0', '\n  let z = ;')),
+      /'one' does not compile[^]*2:\d+ error: missing initializer/,
+    ],
     ['no entry point', onePlan('const a = 1;'), /'one' does not compile/],
-    ['a binding beyond its buffer', { ...onePlan(fill), dispatches: [dispatch(0, [[0, 64]], [1, 1, 1])] }, /binds bytes 0 to 64 of 'y', which has 16/],
-    ['read and written at once', {
-      ...onePlan('@group(0) @binding(0) var<storage, read> x: array<f32>; @group(0) @binding(1) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { y[0] = x[0]; }'),
-      kernels: [kernel('both', ['read', 'read_write'], '@group(0) @binding(0) var<storage, read> x: array<f32>; @group(0) @binding(1) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { y[0] = x[0]; }')],
-      dispatches: [dispatch(0, [[0, 16], [0, 16]], [1, 1, 1])],
-    }, /usage/],
+    [
+      'a binding beyond its buffer',
+      { ...onePlan(fill), dispatches: [dispatch(0, [[0, 64]], [1, 1, 1])] },
+      /binds bytes 0 to 64 of 'y', which has 16/,
+    ],
+    [
+      'read and written at once',
+      {
+        ...onePlan(
+          '@group(0) @binding(0) var<storage, read> x: array<f32>; @group(0) @binding(1) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { y[0] = x[0]; }',
+        ),
+        kernels: [
+          kernel(
+            'both',
+            ['read', 'read_write'],
+            '@group(0) @binding(0) var<storage, read> x: array<f32>; @group(0) @binding(1) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { y[0] = x[0]; }',
+          ),
+        ],
+        dispatches: [
+          dispatch(
+            0,
+            [
+              [0, 16],
+              [0, 16],
+            ],
+            [1, 1, 1],
+          ),
+        ],
+      },
+      /usage/,
+    ],
   ])('%s', async (_name, made, message) => {
     const device = await openDevice();
     const attempt = async (): Promise<void> => {
@@ -175,8 +244,11 @@ gpu('refused', () => {
 
 gpu('in a child process', () => {
   test('an endless kernel: the run is refused at its deadline, and the process still ends', async () => {
-    const endless = onePlan('@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { loop { if (y[0] == 7.0) { break; } y[1] = y[1] + 1.0; } }');
-    const ended = await inChild(`
+    const endless = onePlan(
+      '@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { loop { if (y[0] == 7.0) { break; } y[1] = y[1] + 1.0; } }',
+    );
+    const ended = await inChild(
+      `
       import { openDevice } from '../../runtime/dawn.ts';
       import { load } from '../../runtime/program.ts';
       const device = await openDevice();
@@ -186,20 +258,25 @@ gpu('in a child process', () => {
       const again = await program.run({}).catch((error) => error);
       console.log('again', again.kind);
       device.close();
-      process.exit(3);`, { deadline: 40_000 });
+      process.exit(3);`,
+      { deadline: 40_000 },
+    );
     expect(ended.said).toMatch(/HungError hung hung\nagain hung/);
     expect(ended).toMatchObject({ code: 3, killed: false });
   });
 
   test('an endless kernel without a deadline: the parent kills the child, nobody else is harmed', async () => {
-    const ended = await inChild(`
+    const ended = await inChild(
+      `
       import { openDevice } from '../../runtime/dawn.ts';
       import { load } from '../../runtime/program.ts';
       const device = await openDevice();
       const endless = ${JSON.stringify(onePlan('@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { loop { if (y[0] == 7.0) { break; } y[1] = y[1] + 1.0; } }'))};
       const program = await load(endless, device, { read: () => new Float32Array(0) }, { deadline: Infinity });
       console.log('started');
-      await program.run({});`, { deadline: 40_000, after: { text: 'started', grace: 1500 } });
+      await program.run({});`,
+      { deadline: 40_000, after: { text: 'started', grace: 1500 } },
+    );
     expect(ended.said).toContain('started');
     expect(ended).toMatchObject({ signal: 'SIGKILL', killed: true });
     const device = await openDevice();
@@ -210,20 +287,24 @@ gpu('in a child process', () => {
   });
 
   test('a Float16Array and a DataView can be written: Dawn itself dies of the one and refuses the other', async () => {
-    const ended = await inChild(`
+    const ended = await inChild(
+      `
       import { openDevice } from '../../runtime/dawn.ts';
       const device = await openDevice();
       const [from, through] = await device.allocate([{ label: 'a', bytes: 12, use: 'storage' }, { label: 'b', bytes: 12, use: 'readback' }]);
       device.write(from, 0, Float16Array.of(1, 2, 3));
       device.write(from, 8, new DataView(Float16Array.of(9, 4, 5).buffer, 2));
       const [bytes] = await device.run([], [{ from, offset: 0, bytes: 12, through }], 5000);
-      console.log(new Float16Array(bytes).join());`, { deadline: 40_000 });
+      console.log(new Float16Array(bytes).join());`,
+      { deadline: 40_000 },
+    );
     expect(ended.said).toContain('1,2,3,0,4,5');
     expect(ended).toMatchObject({ code: 0, killed: false });
   });
 
   test('create() is held: 2,000 steps with garbage collections and only the program in scope', async () => {
-    const ended = await inChild(`
+    const ended = await inChild(
+      `
       import { openDevice } from '../../runtime/dawn.ts';
       import { load } from '../../runtime/program.ts';
       const program = await load(${JSON.stringify(totalPlan())}, await openDevice(), { read: () => new Float32Array(0) });
@@ -231,7 +312,9 @@ gpu('in a child process', () => {
         await program.run({ x: [1, 1, 1, 1] });
         if (i % 100 === 0) globalThis.gc();
       }
-      console.log((await program.run({ x: [1, 1, 1, 1] })).y.data[0]);`, { deadline: 50_000, nodeFlags: ['--expose-gc'] });
+      console.log((await program.run({ x: [1, 1, 1, 1] })).y.data[0]);`,
+      { deadline: 50_000, nodeFlags: ['--expose-gc'] },
+    );
     expect(ended.said).toContain('2001');
     expect(ended).toMatchObject({ code: 0, killed: false });
   });
@@ -240,8 +323,14 @@ gpu('in a child process', () => {
 test('backend=null compiles and warns without a GPU', async () => {
   const device = await openDevice({ backend: 'null' });
   expect(await device.diagnose(kernel('fill', ['read_write'], fill))).toEqual([]);
-  expect(await device.diagnose(kernel('bad', ['read_write'], 'fn main() { let z = ; }'))).toEqual([expect.stringMatching(/^1:21 error: missing initializer/)]);
-  expect(await device.diagnose(kernel('warned', ['read_write'], fill.replace('y[i] = 1.0;', 'return; y[i] = 1.0;')))).toEqual([expect.stringMatching(/warning: code is unreachable/)]);
-  expect(await device.diagnose(kernel('wide', ['read_write'], fill.replace('(4)', '(100000)')))).toEqual([expect.stringMatching(/does not compile/)]);
+  expect(await device.diagnose(kernel('bad', ['read_write'], 'fn main() { let z = ; }'))).toEqual([
+    expect.stringMatching(/^1:21 error: missing initializer/),
+  ]);
+  expect(
+    await device.diagnose(kernel('warned', ['read_write'], fill.replace('y[i] = 1.0;', 'return; y[i] = 1.0;'))),
+  ).toEqual([expect.stringMatching(/warning: code is unreachable/)]);
+  expect(await device.diagnose(kernel('wide', ['read_write'], fill.replace('(4)', '(100000)')))).toEqual([
+    expect.stringMatching(/does not compile/),
+  ]);
   device.close();
 });

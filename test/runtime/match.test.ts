@@ -8,7 +8,13 @@ import { checkMatch, matches, matchTensors, parametersOf, printMatch } from '../
 import { shareKeys } from '../../runtime/shared-buffers.ts';
 import { checkMemory, memoryPlan, memoryRows, type MemoryPlan } from '../../runtime/memory-check.ts';
 
-const wanted = new Map<string, readonly number[]>([['a.weight', [4, 3]], ['a.bias', [4]], ['b.weight', [2, 2]], ['c.gamma', [5]], ['d.weight', [8, 2, 1]]]);
+const wanted = new Map<string, readonly number[]>([
+  ['a.weight', [4, 3]],
+  ['a.bias', [4]],
+  ['b.weight', [2, 2]],
+  ['c.gamma', [5]],
+  ['d.weight', [8, 2, 1]],
+]);
 
 describe('the matcher', () => {
   test('nothing wrong', () => {
@@ -19,18 +25,31 @@ describe('the matcher', () => {
   });
 
   test('missing, unexpected, transposed, misshapen, with the nearest names', () => {
-    const match = matchTensors(wanted, new Map<string, readonly number[]>([['a.weight', [3, 4]], ['a.bias', [5]], ['b.weights', [2, 2]], ['c.gamma', [5]], ['d.weight', [1, 2, 8]], ['extra', [1]]]));
+    const match = matchTensors(
+      wanted,
+      new Map<string, readonly number[]>([
+        ['a.weight', [3, 4]],
+        ['a.bias', [5]],
+        ['b.weights', [2, 2]],
+        ['c.gamma', [5]],
+        ['d.weight', [1, 2, 8]],
+        ['extra', [1]],
+      ]),
+    );
     expect(match.missing).toEqual([{ name: 'b.weight', nearest: ['b.weights', 'extra'] }]);
     expect(match.unexpected.map((one) => one.name)).toEqual(['b.weights', 'extra']);
     expect(match.unexpected[0]?.nearest[0]).toBe('b.weight');
     expect(match.transposed.map((one) => one.name)).toEqual(['a.weight', 'd.weight']);
     expect(match.misshapen).toEqual([{ name: 'a.bias', wanted: [4], stored: [5] }]);
     expect(() => checkMatch(match, 'some/model')).toThrow(OpabiniaError);
-    expect(() => checkMatch(match, 'some/model')).toThrow(/some\/model does not fit the model, which reads 5 tensors\n1 missing\n {2}b\.weight {2}\(nearest: b\.weights, extra\)\n2 unexpected[\s\S]*2 transposed\n {2}a\.weight {2}is \[3, 4\], wanted \[4, 3\][\s\S]*1 misshapen\n {2}a\.bias {2}is \[5\], wanted \[4\]/);
+    expect(() => checkMatch(match, 'some/model')).toThrow(
+      /some\/model does not fit the model, which reads 5 tensors\n1 missing\n {2}b\.weight {2}\(nearest: b\.weights, extra\)\n2 unexpected[\s\S]*2 transposed\n {2}a\.weight {2}is \[3, 4\], wanted \[4, 3\][\s\S]*1 misshapen\n {2}a\.bias {2}is \[5\], wanted \[4\]/,
+    );
   });
 
   test('thousands of wrong names take no minutes, and are not all printed', () => {
-    const many = (root: string) => new Map(Array.from({ length: 4000 }, (_, i) => [`${root}.layers.${i}.self_attn.q_proj.weight`, [1]] as const));
+    const many = (root: string) =>
+      new Map(Array.from({ length: 4000 }, (_, i) => [`${root}.layers.${i}.self_attn.q_proj.weight`, [1]] as const));
     const start = performance.now();
     const text = printMatch(matchTensors(many('model'), many('language_model.model')));
     expect(performance.now() - start).toBeLessThan(10_000);
@@ -39,32 +58,66 @@ describe('the matcher', () => {
   });
 });
 
-const graph = (size: number) => trace(randomParams(1), (t) => ({ y: linear(t.params.at('blocks', 0, 'up'), t.input('x', 'b i', { b: 64, i: 32 }), 'o', { size }) }));
+const graph = (size: number) =>
+  trace(randomParams(1), (t) => ({
+    y: linear(t.params.at('blocks', 0, 'up'), t.input('x', 'b i', { b: 64, i: 32 }), 'o', { size }),
+  }));
 const plan = compile(graph(48), lavapipe);
 
 test('what a plan reads', () => {
-  expect(parametersOf(plan)).toEqual(new Map([['blocks.0.up.weight', [48, 32]], ['blocks.0.up.bias', [48]]]));
+  expect(parametersOf(plan)).toEqual(
+    new Map([
+      ['blocks.0.up.weight', [48, 32]],
+      ['blocks.0.up.bias', [48]],
+    ]),
+  );
 });
 
 describe('the memory plan', () => {
   test('counts weights by part, and what programs share once', () => {
-    const [one, two] = [memoryPlan([{ name: 'prefill', plan }]), memoryPlan([{ name: 'prefill', plan }, { name: 'decode', plan }])];
+    const [one, two] = [
+      memoryPlan([{ name: 'prefill', plan }]),
+      memoryPlan([
+        { name: 'prefill', plan },
+        { name: 'decode', plan },
+      ]),
+    ];
     const weights = (memory: MemoryPlan) => memory.items.filter((item) => item.kind === 'weights');
     // The second program adds what is its own alone.
     const keys = shareKeys(plan);
-    const own = plan.buffers.filter((buffer, i) => keys[i] === undefined && buffer.transient !== true).reduce((sum, buffer) => sum + buffer.bytes, 0);
+    const own = plan.buffers
+      .filter((buffer, i) => keys[i] === undefined && buffer.transient !== true)
+      .reduce((sum, buffer) => sum + buffer.bytes, 0);
     expect(two.running - one.running).toBe(own);
     expect(own).toBeLessThan(one.running);
     expect(weights(one).map((item) => item.name)).toEqual(['weights of blocks']);
-    expect(one.running).toBe(plan.buffers.filter((buffer) => !(buffer.role === 'parameter' && buffer.transient === true)).reduce((sum, buffer) => sum + buffer.bytes, 0));
+    expect(one.running).toBe(
+      plan.buffers
+        .filter((buffer) => !(buffer.role === 'parameter' && buffer.transient === true))
+        .reduce((sum, buffer) => sum + buffer.bytes, 0),
+    );
     expect(one.peak).toBe(plan.buffers.reduce((sum, buffer) => sum + buffer.bytes, 0));
-    expect(memoryPlan([{ name: 'a', plan }, { name: 'b', plan }], { shared: false }).peak).toBe(one.running + one.peak);
+    expect(
+      memoryPlan(
+        [
+          { name: 'a', plan },
+          { name: 'b', plan },
+        ],
+        { shared: false },
+      ).peak,
+    ).toBe(one.running + one.peak);
     expect(memoryRows(one).at(-1)?.[0]).toBe('peak, while loading');
   });
 
   const big: MemoryPlan = {
-    items: [{ name: 'weights of model.layers', bytes: 12 * 2 ** 30, kind: 'weights' }, { name: 'key-value cache', bytes: 4 * 2 ** 30, kind: 'cache' }, { name: 'activations of prefill', bytes: 2 ** 30, kind: 'activations' }, { name: 'inputs', bytes: 1024, kind: 'exchange' }],
-    running: 17 * 2 ** 30 + 1024, peak: 17 * 2 ** 30 + 1024,
+    items: [
+      { name: 'weights of model.layers', bytes: 12 * 2 ** 30, kind: 'weights' },
+      { name: 'key-value cache', bytes: 4 * 2 ** 30, kind: 'cache' },
+      { name: 'activations of prefill', bytes: 2 ** 30, kind: 'activations' },
+      { name: 'inputs', bytes: 1024, kind: 'exchange' },
+    ],
+    running: 17 * 2 ** 30 + 1024,
+    peak: 17 * 2 ** 30 + 1024,
   };
   const refusal = (budget: number, model: Parameters<typeof checkMemory>[2]): string => {
     try {
@@ -78,11 +131,22 @@ describe('the memory plan', () => {
 
   test('refuses with the three largest items and two ways to shrink', () => {
     const message = refusal(16 * 2 ** 30, { dtype: 'f32', context: 4096 });
-    for (const said of ['17.0 GiB at its peak', "'a card' offers 16 GiB", '12 GiB  weights of model.layers', '4 GiB  key-value cache', '1 GiB  activations of prefill', '--dtype f16', 'shorten the context from 4096 to 3071 tokens: each takes 1 MiB']) expect(message).toContain(said);
+    for (const said of [
+      '17.0 GiB at its peak',
+      "'a card' offers 16 GiB",
+      '12 GiB  weights of model.layers',
+      '4 GiB  key-value cache',
+      '1 GiB  activations of prefill',
+      '--dtype f16',
+      'shorten the context from 4096 to 3071 tokens: each takes 1 MiB',
+    ])
+      expect(message).toContain(said);
     expect(message).not.toContain('inputs');
   });
   test('other ways where these are taken', () => {
-    expect(refusal(8 * 2 ** 30, { dtype: 'f16', context: 4096, batch: 4 })).toMatch(/shorten the context[\s\S]*run fewer than 4 prompts/);
+    expect(refusal(8 * 2 ** 30, { dtype: 'f16', context: 4096, batch: 4 })).toMatch(
+      /shorten the context[\s\S]*run fewer than 4 prompts/,
+    );
     expect(refusal(8 * 2 ** 30, { dtype: 'f16' })).toMatch(/smaller model[\s\S]*, or give a larger budget/);
     expect(refusal(18 * 2 ** 30, { dtype: 'f32' })).toBe('fits');
   });

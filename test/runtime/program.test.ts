@@ -19,7 +19,11 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     device.close();
   });
 
-  async function using<T>(made: Plan, table: Readonly<Record<string, readonly number[]>>, use: (program: Program) => Promise<T>): Promise<T> {
+  async function using<T>(
+    made: Plan,
+    table: Readonly<Record<string, readonly number[]>>,
+    use: (program: Program) => Promise<T>,
+  ): Promise<T> {
     const program = await load(made, device, values(table));
     try {
       return await use(program);
@@ -53,7 +57,11 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     ['given over its bound', [{ x: [1] }, { symbols: { n: 100 } }], /symbol 'n' is 100 \(given\), over its bound 64/],
     ['no integer', [{ x: [1] }, { symbols: { n: 1.5 } }], /'n' is 1\.5/],
     ['unknown symbol', [{ x: [1] }, { symbols: { m: 1 } }], /no symbol 'm'[^]*try one of n/],
-    ['another size than the symbol', [{ x: { data: [1, 2], sizes: { n: 2 } } }, { symbols: { n: 3 } }], /given with n:2, and n is 3/],
+    [
+      'another size than the symbol',
+      [{ x: { data: [1, 2], sizes: { n: 2 } } }, { symbols: { n: 3 } }],
+      /given with n:2, and n is 3/,
+    ],
     ['unknown axis', [{ x: { data: [1], sizes: { k: 1 } } }], /no axis 'k'/],
     ['wrong count', [{ x: [1, 2] }, { symbols: { n: 3 } }], /'x' \[n:3\] takes 3 elements, got 2/],
     ['misspelt input', [{ xx: [1] }], /input 'x' \[n:n\] f32 is not given[^]*'xx'/],
@@ -113,21 +121,84 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
       @group(0) @binding(1) var<storage, read_write> b: array<${type}>;
       @compute @workgroup_size(8) fn main(@builtin(local_invocation_index) i: u32) { if (i < arrayLength(&a)) { b[i] = a[i]; } }`;
     const cases = [
-      { dtype: 'f16', type: 'f16', enable: 'enable f16;', bytes: 8, in: [1.5, 0.1, -65504], out: [1.5, 0.0999755859375, -65504], kind: Float16Array },
-      { dtype: 'bf16', type: 'u32', enable: '', bytes: 8, in: [1.5, 0.1, Number.NaN], out: [1.5, 0.10009765625, Number.NaN], kind: Float32Array },
-      { dtype: 'i32', type: 'i32', enable: '', bytes: 12, in: [-7, 0, 2 ** 24], out: [-7, 0, 2 ** 24], kind: Int32Array },
-      { dtype: 'u32', type: 'u32', enable: '', bytes: 12, in: [7, 0, 2 ** 24], out: [7, 0, 2 ** 24], kind: Uint32Array },
+      {
+        dtype: 'f16',
+        type: 'f16',
+        enable: 'enable f16;',
+        bytes: 8,
+        in: [1.5, 0.1, -65504],
+        out: [1.5, 0.0999755859375, -65504],
+        kind: Float16Array,
+      },
+      {
+        dtype: 'bf16',
+        type: 'u32',
+        enable: '',
+        bytes: 8,
+        in: [1.5, 0.1, Number.NaN],
+        out: [1.5, 0.10009765625, Number.NaN],
+        kind: Float32Array,
+      },
+      {
+        dtype: 'i32',
+        type: 'i32',
+        enable: '',
+        bytes: 12,
+        in: [-7, 0, 2 ** 24],
+        out: [-7, 0, 2 ** 24],
+        kind: Int32Array,
+      },
+      {
+        dtype: 'u32',
+        type: 'u32',
+        enable: '',
+        bytes: 12,
+        in: [7, 0, 2 ** 24],
+        out: [7, 0, 2 ** 24],
+        kind: Uint32Array,
+      },
       { dtype: 'bool', type: 'u32', enable: '', bytes: 12, in: [1, 0, 1], out: [1, 0, 1], kind: Uint8Array },
-      { dtype: 'f32', type: 'f32', enable: '', bytes: 12, in: [1.5, -0, 3e38], out: [1.5, -0, Math.fround(3e38)], kind: Float32Array },
+      {
+        dtype: 'f32',
+        type: 'f32',
+        enable: '',
+        bytes: 12,
+        in: [1.5, -0, 3e38],
+        out: [1.5, -0, Math.fround(3e38)],
+        kind: Float32Array,
+      },
     ] as const;
     for (const c of cases) {
       const features = c.dtype === 'f16' ? (['shader-f16'] as const) : [];
       const made = plan({
-        buffers: [buffer('p', c.bytes, 'parameter'), buffer('x', c.bytes, 'input'), buffer('py', c.bytes, 'output'), buffer('xy', c.bytes, 'output')],
+        buffers: [
+          buffer('p', c.bytes, 'parameter'),
+          buffer('x', c.bytes, 'input'),
+          buffer('py', c.bytes, 'output'),
+          buffer('xy', c.bytes, 'output'),
+        ],
         kernels: [kernel('copy', ['read', 'read_write'], copy(c.type, c.enable), features)],
-        inputs: [tensor('x', 1, { n: 3 }, c.dtype)], parameters: [tensor('p', 0, { n: 3 }, c.dtype)],
+        inputs: [tensor('x', 1, { n: 3 }, c.dtype)],
+        parameters: [tensor('p', 0, { n: 3 }, c.dtype)],
         outputs: [tensor('py', 2, { n: 3 }, c.dtype), tensor('xy', 3, { n: 3 }, c.dtype)],
-        dispatches: [dispatch(0, [[0, c.bytes], [2, c.bytes]], [1, 1, 1]), dispatch(0, [[1, c.bytes], [3, c.bytes]], [1, 1, 1])],
+        dispatches: [
+          dispatch(
+            0,
+            [
+              [0, c.bytes],
+              [2, c.bytes],
+            ],
+            [1, 1, 1],
+          ),
+          dispatch(
+            0,
+            [
+              [1, c.bytes],
+              [3, c.bytes],
+            ],
+            [1, 1, 1],
+          ),
+        ],
       });
       await using(made, { p: c.in }, async (program) => {
         const { py, xy } = await program.run({ x: [...c.in] });
@@ -140,7 +211,16 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
 
   test('constants come from the plan', async () => {
     const made = totalPlan();
-    const constant = plan({ ...made, buffers: made.buffers.map((b, i) => (i === 1 ? buffer('total', 16, 'constant', { contents: Buffer.from(Float32Array.of(5, 6, 7, 8).buffer).toString('base64') }) : b)) });
+    const constant = plan({
+      ...made,
+      buffers: made.buffers.map((b, i) =>
+        i === 1
+          ? buffer('total', 16, 'constant', {
+              contents: Buffer.from(Float32Array.of(5, 6, 7, 8).buffer).toString('base64'),
+            })
+          : b,
+      ),
+    });
     await using(constant, {}, async (program) => {
       expect([...((await program.run({ x: [1, 1, 1, 1] }))['y']?.data ?? [])]).toEqual([6, 7, 8, 9]);
     });
@@ -167,14 +247,21 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
 
   test('a source with another number of values is refused by path, and nothing stays', async () => {
     const before = device.ledger.now;
-    await expect(load(scalePlan(), device, values({ scale: [1, 2] }))).rejects.toThrow(/64 values, and its source gave 2[^]*scale/);
+    await expect(load(scalePlan(), device, values({ scale: [1, 2] }))).rejects.toThrow(
+      /64 values, and its source gave 2[^]*scale/,
+    );
     expect(device.ledger.now).toBe(before);
   });
 
   test('a profile of more dispatches than a query set holds', async () => {
     const made = totalPlan();
     const [only] = made.dispatches;
-    const many = plan({ ...made, dispatches: Array.from({ length: 2100 }, (_, i) => dispatch(0, only?.bindings.map((b) => [b.buffer, b.bytes] as const) ?? [], [1, 1, 1], `layer.${i}`)) });
+    const many = plan({
+      ...made,
+      dispatches: Array.from({ length: 2100 }, (_, i) =>
+        dispatch(0, only?.bindings.map((b) => [b.buffer, b.bytes] as const) ?? [], [1, 1, 1], `layer.${i}`),
+      ),
+    });
     await using(many, {}, async (program) => {
       const rows = await program.profile({ x: [1, 1, 1, 1] });
       expect([rows.length, rows[2099]?.path]).toEqual([2100, 'layer.2099']);
@@ -186,7 +273,14 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
   test('waits asleep: the thread is free while the device works', async () => {
     const slow = totalPlan();
     const [add] = slow.kernels;
-    const work = kernel('slow', add?.access ?? [], add?.wgsl.replace('total[i] += x[i];', 'for (var k = 0u; k < 30000000u; k++) { total[i] = fract(total[i] * 1.5 + x[i]); }') ?? '');
+    const work = kernel(
+      'slow',
+      add?.access ?? [],
+      add?.wgsl.replace(
+        'total[i] += x[i];',
+        'for (var k = 0u; k < 30000000u; k++) { total[i] = fract(total[i] * 1.5 + x[i]); }',
+      ) ?? '',
+    );
     await using(plan({ ...slow, kernels: [work] }), {}, async (program) => {
       await program.run({ x: [0.1, 0.2, 0.3, 0.4] });
       let turns = 0;

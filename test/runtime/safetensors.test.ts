@@ -44,18 +44,26 @@ function refusalOf(path: string): unknown {
 
 describe('good files', () => {
   test('every dtype comes back', () => {
-    const path = saved(encodeSafetensors([
-      { name: 'f64', dtype: 'F64', shape: [2], values: [Math.PI, -1e300] },
-      { name: 'f32', dtype: 'F32', shape: [1, 2], values: [1.5, -0] },
-      { name: 'f16', dtype: 'F16', shape: [3], values: [65504, 2 ** -24, 1 / 3] },
-      { name: 'bf16', dtype: 'BF16', shape: [4], values: [1, 3.140625, 1 + 2 ** -8, 1 + 3 * 2 ** -8] },
-      { name: 'i64', dtype: 'I64', shape: [1], values: [-(2 ** 52)] },
-      { name: 'i32', dtype: 'I32', shape: [2], values: [-2147483648, 2147483647] },
-      { name: 'u8', dtype: 'U8', shape: [3], values: [0, 128, 255] },
-      { name: 'bool', dtype: 'BOOL', shape: [], values: [1] },
-      { name: 'none', dtype: 'F32', shape: [0, 5], values: [] },
-    ], { kind: 'test' }));
-    const read = (name: string) => Array.from<number | bigint>(decodeStored(bytesOf(path, name).dtype, bytesOf(path, name).bytes) as Iterable<number>);
+    const path = saved(
+      encodeSafetensors(
+        [
+          { name: 'f64', dtype: 'F64', shape: [2], values: [Math.PI, -1e300] },
+          { name: 'f32', dtype: 'F32', shape: [1, 2], values: [1.5, -0] },
+          { name: 'f16', dtype: 'F16', shape: [3], values: [65504, 2 ** -24, 1 / 3] },
+          { name: 'bf16', dtype: 'BF16', shape: [4], values: [1, 3.140625, 1 + 2 ** -8, 1 + 3 * 2 ** -8] },
+          { name: 'i64', dtype: 'I64', shape: [1], values: [-(2 ** 52)] },
+          { name: 'i32', dtype: 'I32', shape: [2], values: [-2147483648, 2147483647] },
+          { name: 'u8', dtype: 'U8', shape: [3], values: [0, 128, 255] },
+          { name: 'bool', dtype: 'BOOL', shape: [], values: [1] },
+          { name: 'none', dtype: 'F32', shape: [0, 5], values: [] },
+        ],
+        { kind: 'test' },
+      ),
+    );
+    const read = (name: string) =>
+      Array.from<number | bigint>(
+        decodeStored(bytesOf(path, name).dtype, bytesOf(path, name).bytes) as Iterable<number>,
+      );
     expect(read('f64')).toEqual([Math.PI, -1e300]);
     expect(read('f32')).toEqual([1.5, -0]);
     expect(read('f16')).toEqual([65504, 2 ** -24, Math.f16round(1 / 3)]);
@@ -69,8 +77,17 @@ describe('good files', () => {
   });
 
   test('bytes written by hand decode as IEEE says', () => {
-    expect([...decodeAsF32('F16', Uint8Array.of(0x00, 0x3c, 0x00, 0xc0, 0x00, 0x7c, 0x01, 0x00))]).toEqual([1, -2, Infinity, 2 ** -24]);
-    expect([...decodeAsF32('BF16', Uint8Array.of(0x80, 0x3f, 0x49, 0x40, 0x80, 0xff))]).toEqual([1, 3.140625, -Infinity]);
+    expect([...decodeAsF32('F16', Uint8Array.of(0x00, 0x3c, 0x00, 0xc0, 0x00, 0x7c, 0x01, 0x00))]).toEqual([
+      1,
+      -2,
+      Infinity,
+      2 ** -24,
+    ]);
+    expect([...decodeAsF32('BF16', Uint8Array.of(0x80, 0x3f, 0x49, 0x40, 0x80, 0xff))]).toEqual([
+      1,
+      3.140625,
+      -Infinity,
+    ]);
     expect([...decodeAsF32('I64', Uint8Array.of(0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))]).toEqual([-2]);
     expect([...decodeAsF32('BOOL', Uint8Array.of(0, 1, 2))]).toEqual([0, 1, 1]);
     expect(decodeAsF32('BF16', Uint8Array.of(0xc0, 0x7f))[0]).toBeNaN();
@@ -78,7 +95,12 @@ describe('good files', () => {
 
   test('names that mean something in JavaScript are only names', () => {
     const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', '', '0', 'ü ☃', 'a"b\\c\n'];
-    const path = saved(encodeSafetensors(names.map((name, i) => ({ name, dtype: 'F32', shape: [1], values: [i] })), Object.fromEntries([['constructor', 'x']])));
+    const path = saved(
+      encodeSafetensors(
+        names.map((name, i) => ({ name, dtype: 'F32', shape: [1], values: [i] })),
+        Object.fromEntries([['constructor', 'x']]),
+      ),
+    );
     const file = openSafetensors(path);
     expect([...file.tensors.keys()]).toEqual(names);
     expect(file.metadata.get('constructor')).toBe('x');
@@ -96,14 +118,20 @@ describe('good files', () => {
   });
 
   test('the order in the header need not be that of the data', () => {
-    const header = '{"b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]},"e":{"dtype":"U8","shape":[0],"data_offsets":[3,3]},"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}';
+    const header =
+      '{"b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]},"e":{"dtype":"U8","shape":[0],"data_offsets":[3,3]},"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}';
     const bytes = rawFile(header, 5);
     bytes.set([1, 2, 3, 4, 5], bytes.length - 5);
     expect([...bytesOf(saved(bytes), 'b').bytes]).toEqual([4, 5]);
   });
 
   test('ranges of a tensor', () => {
-    const path = saved(encodeSafetensors([{ name: 'x', dtype: 'U8', shape: [3], values: [7, 8, 9] }, { name: 'y', dtype: 'U8', shape: [5], values: [1, 2, 3, 4, 5] }]));
+    const path = saved(
+      encodeSafetensors([
+        { name: 'x', dtype: 'U8', shape: [3], values: [7, 8, 9] },
+        { name: 'y', dtype: 'U8', shape: [5], values: [1, 2, 3, 4, 5] },
+      ]),
+    );
     const file = openSafetensors(path);
     const part = new Uint8Array(2);
     file.readInto('y', part, 3);
@@ -116,17 +144,32 @@ describe('good files', () => {
 
   test('whatever is written comes back', () => {
     const dtypes = Object.keys(storedBytes) as StoredDType[];
-    const tensor = fc.record({ name: fc.string({ unit: 'binary' }).filter((name) => name !== '__metadata__' && name.isWellFormed()), dtype: fc.constantFrom(...dtypes), shape: fc.array(fc.nat(4), { maxLength: 4 }), seed: fc.nat(100) });
-    fc.assert(fc.property(fc.uniqueArray(tensor, { selector: (t) => t.name, maxLength: 6 }), (list) => {
-      const tensors = list.map(({ name, dtype, shape, seed }) => ({ name, dtype, shape, values: Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => (dtype === 'BOOL' ? (seed + i) % 2 : (seed + i) % 101)) }));
-      const path = saved(encodeSafetensors(tensors));
-      for (const { name, dtype, shape, values } of tensors) {
-        const file = openSafetensors(path);
-        expect(file.tensors.get(name)?.shape).toEqual(shape);
-        file.close();
-        expect([...decodeAsF32(dtype, bytesOf(path, name).bytes)]).toEqual(values);
-      }
-    }), { numRuns: 100 });
+    const tensor = fc.record({
+      name: fc.string({ unit: 'binary' }).filter((name) => name !== '__metadata__' && name.isWellFormed()),
+      dtype: fc.constantFrom(...dtypes),
+      shape: fc.array(fc.nat(4), { maxLength: 4 }),
+      seed: fc.nat(100),
+    });
+    fc.assert(
+      fc.property(fc.uniqueArray(tensor, { selector: (t) => t.name, maxLength: 6 }), (list) => {
+        const tensors = list.map(({ name, dtype, shape, seed }) => ({
+          name,
+          dtype,
+          shape,
+          values: Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) =>
+            dtype === 'BOOL' ? (seed + i) % 2 : (seed + i) % 101,
+          ),
+        }));
+        const path = saved(encodeSafetensors(tensors));
+        for (const { name, dtype, shape, values } of tensors) {
+          const file = openSafetensors(path);
+          expect(file.tensors.get(name)?.shape).toEqual(shape);
+          file.close();
+          expect([...decodeAsF32(dtype, bytesOf(path, name).bytes)]).toEqual(values);
+        }
+      }),
+      { numRuns: 100 },
+    );
   }, 60_000);
 });
 
@@ -134,7 +177,9 @@ describe('malformed files', () => {
   test('there are at least 150, all different', () => {
     expect(malformedFiles.length).toBeGreaterThanOrEqual(150);
     expect(new Set(malformedFiles.map((file) => file.name)).size).toBe(malformedFiles.length);
-    expect(new Set(malformedFiles.map((file) => Buffer.from(file.bytes).toString('base64'))).size).toBeGreaterThanOrEqual(150);
+    expect(
+      new Set(malformedFiles.map((file) => Buffer.from(file.bytes).toString('base64'))).size,
+    ).toBeGreaterThanOrEqual(150);
   });
 
   test.each(malformedFiles.map((file) => [file.name, file.bytes] as const))('%s is refused', (_name, bytes) => {
@@ -160,19 +205,34 @@ describe('malformed files', () => {
     const file = openSafetensors(path, { headerLimit: 30_000_000 });
     expect(file.tensors.size).toBe(2);
     file.close();
-    expect(() => openSafetensors(saved(rawFile(goodHeader, 16, 100_000_001n)), { headerLimit: 1e9 })).toThrow(/at most 100000000/);
+    expect(() => openSafetensors(saved(rawFile(goodHeader, 16, 100_000_001n)), { headerLimit: 1e9 })).toThrow(
+      /at most 100000000/,
+    );
   }, 60_000);
 
   test('no mutation of a good file does anything but open or be refused', () => {
-    const good = encodeSafetensors([{ name: 'w.0', dtype: 'F32', shape: [2, 2], values: [1, 2, 3, 4] }, { name: 'b', dtype: 'F16', shape: [2], values: [5, 6] }], { kind: 'x' });
-    fc.assert(fc.property(fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { minLength: 1, maxLength: 3 }), fc.nat(good.length), (changes, size) => {
-      const bytes = Uint8Array.from(good);
-      for (const [at, value] of changes) bytes[at] = value;
-      for (const candidate of [bytes, bytes.subarray(0, size)]) {
-        const error = refusalOf(saved(candidate));
-        if (error !== undefined) expect(error).toBeInstanceOf(SafetensorsError);
-      }
-    }), { numRuns: 300 });
+    const good = encodeSafetensors(
+      [
+        { name: 'w.0', dtype: 'F32', shape: [2, 2], values: [1, 2, 3, 4] },
+        { name: 'b', dtype: 'F16', shape: [2], values: [5, 6] },
+      ],
+      { kind: 'x' },
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { minLength: 1, maxLength: 3 }),
+        fc.nat(good.length),
+        (changes, size) => {
+          const bytes = Uint8Array.from(good);
+          for (const [at, value] of changes) bytes[at] = value;
+          for (const candidate of [bytes, bytes.subarray(0, size)]) {
+            const error = refusalOf(saved(candidate));
+            if (error !== undefined) expect(error).toBeInstanceOf(SafetensorsError);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
   }, 60_000);
 
   test('paths that are no files', () => {
@@ -192,7 +252,12 @@ describe('malformed files', () => {
 
   test('the writer refuses what the reader would', () => {
     expect(() => encodeSafetensors([{ name: 'x', dtype: 'F32', shape: [2], values: [1] }])).toThrow(OpabiniaError);
-    expect(() => encodeSafetensors([{ name: 'x', dtype: 'F32', shape: [1], values: [1] }, { name: 'x', dtype: 'F32', shape: [1], values: [1] }])).toThrow(OpabiniaError);
+    expect(() =>
+      encodeSafetensors([
+        { name: 'x', dtype: 'F32', shape: [1], values: [1] },
+        { name: 'x', dtype: 'F32', shape: [1], values: [1] },
+      ]),
+    ).toThrow(OpabiniaError);
     const path = join(directory, 'written.safetensors');
     writeSafetensors(path, [{ name: 'x', dtype: 'F32', shape: [1], values: [1] }]);
     expect([...bytesOf(path, 'x').bytes]).toEqual([0, 0, 0x80, 0x3f]);

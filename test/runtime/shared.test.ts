@@ -15,16 +15,22 @@ import type { ParameterValues } from '../../runtime/upload.ts';
 
 /** A chain of layers with their norms, whose weights are rewritten at load time; `rows` alone differs between two of them. */
 function chain(source: ParamSource, rows: number, layers: number): Graph {
-  return trace(source, (t) => {
-    let x = t.input('x', 'n d', { n: rows, d: 32 });
-    for (let i = 0; i < layers; i++) x = linear(t.params.at('layers', i), layerNorm(t.params.at('norms', i), x), 'd', { size: 32 });
-    const total = t.state('total', 'd', { d: 32 });
-    t.update(total, total.add(x.at('n', 0)));
-    return { y: x };
-  }, { unread: 'ignore' });
+  return trace(
+    source,
+    (t) => {
+      let x = t.input('x', 'n d', { n: rows, d: 32 });
+      for (let i = 0; i < layers; i++)
+        x = linear(t.params.at('layers', i), layerNorm(t.params.at('norms', i), x), 'd', { size: 32 });
+      const total = t.state('total', 'd', { d: 32 });
+      t.update(total, total.add(x.at('n', 0)));
+      return { y: x };
+    },
+    { unread: 'ignore' },
+  );
 }
 
-const loadedOf = (plan: Plan): readonly number[] => plan.buffers.flatMap((buffer, i) => (buffer.role === 'loaded' ? [i] : []));
+const loadedOf = (plan: Plan): readonly number[] =>
+  plan.buffers.flatMap((buffer, i) => (buffer.role === 'loaded' ? [i] : []));
 
 describe('stages of load time', () => {
   const plan = compile(chain(randomParams(1), 8, 6), lavapipe);
@@ -39,7 +45,9 @@ describe('stages of load time', () => {
         expect(open.has(buffer)).toBe(false);
         open.add(buffer);
       }
-      for (const { bindings } of stage.dispatches) for (const { buffer } of bindings) expect(plan.buffers[buffer]?.transient !== true || open.has(buffer)).toBe(true);
+      for (const { bindings } of stage.dispatches)
+        for (const { buffer } of bindings)
+          expect(plan.buffers[buffer]?.transient !== true || open.has(buffer)).toBe(true);
       for (const buffer of stage.closes) expect(open.delete(buffer)).toBe(true);
     }
     expect(open.size).toBe(0);
@@ -62,7 +70,11 @@ describe('stages of load time', () => {
     for (const i of loadedOf(other)) expect(keys.has(shareKeys(other)[i])).toBe(true);
     // The same paths, another graph of them.
     const fewer = compile(chain(randomParams(1), 8, 1), lavapipe);
-    expect(shareKeys(fewer).filter((key) => key?.startsWith('loaded')).every((key) => keys.has(key))).toBe(true);
+    expect(
+      shareKeys(fewer)
+        .filter((key) => key?.startsWith('loaded'))
+        .every((key) => keys.has(key)),
+    ).toBe(true);
   });
 });
 
@@ -79,14 +91,24 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
   test('weights are uploaded once, states are one, the last program gives them back', async () => {
     const source = randomParams(3);
     let reads = 0;
-    const counting: ParameterValues = { read: (path, shape) => { reads++; return source.read(path, shape); } };
-    const [small, large] = [compile(chain(source, 4, 3), deviceProfile(device)), compile(chain(source, 40, 3), deviceProfile(device))];
+    const counting: ParameterValues = {
+      read: (path, shape) => {
+        reads++;
+        return source.read(path, shape);
+      },
+    };
+    const [small, large] = [
+      compile(chain(source, 4, 3), deviceProfile(device)),
+      compile(chain(source, 40, 3), deviceProfile(device)),
+    ];
     const shared = new SharedBuffers();
     const one = await load(small, device, counting, { shared });
     const [first, before] = [reads, device.ledger.now];
     const two = await load(large, device, counting, { shared });
     expect(reads).toBe(first);
-    expect(device.ledger.now - before).toBeLessThan(large.memory.inputsAndOutputs * 2 + large.memory.activations + 1024);
+    expect(device.ledger.now - before).toBeLessThan(
+      large.memory.inputsAndOutputs * 2 + large.memory.activations + 1024,
+    );
     const x = Float32Array.from({ length: 40 * 32 }, (_, i) => Math.sin(i));
     const { y } = await one.run({ x: x.subarray(0, 4 * 32) });
     const { y: again } = await two.run({ x });
@@ -105,7 +127,9 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     const source = randomParams(3);
     const plan = compile(chain(source, 4, 3), deviceProfile(device));
     const shared = new SharedBuffers();
-    await expect(load(plan, device, { read: () => new Float32Array(1) }, { shared: new SharedBuffers() })).rejects.toThrow(/its source gave 1/);
+    await expect(
+      load(plan, device, { read: () => new Float32Array(1) }, { shared: new SharedBuffers() }),
+    ).rejects.toThrow(/its source gave 1/);
     expect(device.ledger.now).toBe(0);
     using program = await load(plan, device, source, { shared });
     expect(program.plan).toBe(plan);
@@ -114,10 +138,20 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
 
   test('a large parameter comes in parts', async () => {
     const size = 5 * 2 ** 20;
-    const graph = trace(randomParams(1), (t) => ({ y: t.params.get('table', 'n', { n: size }).add(t.input('x', 'n', { n: size })) }));
+    const graph = trace(randomParams(1), (t) => ({
+      y: t.params.get('table', 'n', { n: size }).add(t.input('x', 'n', { n: size })),
+    }));
     let most = 0;
-    const values = (start: number, count: number): Float32Array => { most = Math.max(most, count); return Float32Array.from({ length: count }, (_, i) => (start + i) % 1000); };
-    const program = await load(compile(graph, deviceProfile(device)), device, { read: () => { throw new Error('asked for all of it'); }, part: (_path, _shape, start, count) => values(start, count) });
+    const values = (start: number, count: number): Float32Array => {
+      most = Math.max(most, count);
+      return Float32Array.from({ length: count }, (_, i) => (start + i) % 1000);
+    };
+    const program = await load(compile(graph, deviceProfile(device)), device, {
+      read: () => {
+        throw new Error('asked for all of it');
+      },
+      part: (_path, _shape, start, count) => values(start, count),
+    });
     try {
       const { y } = await program.run({ x: new Float32Array(size) });
       expect(y?.data.every((value, i) => value === i % 1000)).toBe(true);
@@ -129,20 +163,36 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
 });
 
 test('several checkpoints as one', () => {
-  const named = (name: string): ParamSource => ({ dtype: 'f32', shape: (path) => (path === name ? [2] : undefined), names: () => [name], read: () => Float32Array.of(1, name.length) });
-  const joined = joinSources([{ root: '', source: named('a') }, { root: 'tower.0', source: named('bbb') }]);
-  expect([...joined.names() ?? []]).toEqual(['a', 'tower.0.bbb']);
+  const named = (name: string): ParamSource => ({
+    dtype: 'f32',
+    shape: (path) => (path === name ? [2] : undefined),
+    names: () => [name],
+    read: () => Float32Array.of(1, name.length),
+  });
+  const joined = joinSources([
+    { root: '', source: named('a') },
+    { root: 'tower.0', source: named('bbb') },
+  ]);
+  expect([...(joined.names() ?? [])]).toEqual(['a', 'tower.0.bbb']);
   expect(joined.shape('tower.0.bbb')).toEqual([2]);
   expect(joined.shape('bbb')).toBeUndefined();
   expect([...joined.read('tower.0.bbb', [2])]).toEqual([1, 3]);
-  expect([...joined.part?.('tower.0.bbb', [2], 1, 1) ?? []]).toEqual([3]);
-  expect(() => joinSources([{ root: '', source: named('a') }, { root: 't', source: { ...named('b'), dtype: 'f16' } }])).toThrow(/one dtype/);
+  expect([...(joined.part?.('tower.0.bbb', [2], 1, 1) ?? [])]).toEqual([3]);
+  expect(() =>
+    joinSources([
+      { root: '', source: named('a') },
+      { root: 't', source: { ...named('b'), dtype: 'f16' } },
+    ]),
+  ).toThrow(/one dtype/);
 });
 
 describe('the text of an answer', () => {
   const words = ['', 'one ', 'two ', 'th', 'ree ', 'STOP', ' four', '.'];
   const tokenizer = { decode: (ids: readonly number[]) => ids.map((id) => words[id] ?? '').join('') };
-  const said = (ids: readonly number[], stop: readonly string[] = []): { readonly pieces: readonly string[]; readonly answer: AnswerText } => {
+  const said = (
+    ids: readonly number[],
+    stop: readonly string[] = [],
+  ): { readonly pieces: readonly string[]; readonly answer: AnswerText } => {
     const answer = new AnswerText(tokenizer, { endTokens: new Set([0]), stop });
     const pieces = ids.map((id) => answer.push(id));
     return { pieces: [...pieces, answer.end('length')].filter((piece) => piece !== ''), answer };

@@ -11,15 +11,71 @@ const byteLevel = new Tokenizer(made.json, made.config, 'tokenizer.json');
 /** As Llama 2's: pieces with ▁, bytes for what no piece has; control tokens stand in the vocabulary as well, and a merge makes one. */
 function sentencePiece(): object {
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
-  const pieces = ['<unk>', '<s>', '</s>', ...bytes, '▁', 'a', 'b', 'c', ' ', '<', '/', 's', '>', 'ab', '▁ab', '</', '</s'];
+  const pieces = [
+    '<unk>',
+    '<s>',
+    '</s>',
+    ...bytes,
+    '▁',
+    'a',
+    'b',
+    'c',
+    ' ',
+    '<',
+    '/',
+    's',
+    '>',
+    'ab',
+    '▁ab',
+    '</',
+    '</s',
+  ];
   const merges = ['a b', '▁ ab', '< /', '</ s', '</s >'];
   return {
-    version: '1.0', truncation: null, padding: null, pre_tokenizer: null,
-    added_tokens: ['<unk>', '<s>', '</s>'].map((content, id) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
-    normalizer: { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, { type: 'Replace', pattern: { String: ' ' }, content: '▁' }] },
-    post_processor: { type: 'TemplateProcessing', single: [{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }], pair: [], special_tokens: { '<s>': { id: '<s>', ids: [1], tokens: ['<s>'] } } },
-    decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }, { type: 'ByteFallback' }, { type: 'Fuse' }, { type: 'Strip', content: ' ', start: 1, stop: 0 }] },
-    model: { type: 'BPE', unk_token: '<unk>', fuse_unk: true, byte_fallback: true, ignore_merges: false, vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])), merges },
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    pre_tokenizer: null,
+    added_tokens: ['<unk>', '<s>', '</s>'].map((content, id) => ({
+      id,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        { type: 'Prepend', prepend: '▁' },
+        { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      ],
+    },
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [],
+      special_tokens: { '<s>': { id: '<s>', ids: [1], tokens: ['<s>'] } },
+    },
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        { type: 'Strip', content: ' ', start: 1, stop: 0 },
+      ],
+    },
+    model: {
+      type: 'BPE',
+      unk_token: '<unk>',
+      fuse_unk: true,
+      byte_fallback: true,
+      ignore_merges: false,
+      vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])),
+      merges,
+    },
   };
 }
 const pieces = new Tokenizer(sentencePiece(), {}, 'tokenizer.json');
@@ -29,19 +85,31 @@ const control = (text: string): TextPart => ({ kind: 'control', text });
 const bare = { automatic: false } as const;
 
 /** Strings that look like control tokens, whole and in parts, among others. */
-const hostile = fc.array(fc.oneof(fc.constantFrom(...controlTokens, '</s>', '<s>', '<', '|', '<|', 'eot_id', '|>', '<image>', '\u{e000}'), fc.string({ unit: 'grapheme', maxLength: 6 })), { maxLength: 12 }).map((parts) => parts.join(''));
+const hostile = fc
+  .array(
+    fc.oneof(
+      fc.constantFrom(...controlTokens, '</s>', '<s>', '<', '|', '<|', 'eot_id', '|>', '<image>', '\u{e000}'),
+      fc.string({ unit: 'grapheme', maxLength: 6 }),
+    ),
+    { maxLength: 12 },
+  )
+  .map((parts) => parts.join(''));
 
 describe('round trips', () => {
   test('any text of well-formed characters, byte by byte', () => {
-    fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), (text) => {
-      expect(byteLevel.decode(byteLevel.encode([user(text)], bare))).toBe(text);
-    }));
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), (text) => {
+        expect(byteLevel.decode(byteLevel.encode([user(text)], bare))).toBe(text);
+      }),
+    );
   });
   test('with byte fallback', () => {
     expect(pieces.decode(pieces.encode([user('ab 你 ca')], bare))).toBe('ab 你 ca');
   });
   test('words across the border of template and user are one text', () => {
-    expect(byteLevel.encode([control('What is'), user(' in the image?')], bare)).toEqual(byteLevel.encode([user('What is in the image?')], bare));
+    expect(byteLevel.encode([control('What is'), user(' in the image?')], bare)).toEqual(
+      byteLevel.encode([user('What is in the image?')], bare),
+    );
     // One prefix of the whole text, not one for each part.
     expect(pieces.encode([control('a'), user('b')], bare)).toEqual([pieces.idOf('▁ab')]);
   });
@@ -60,12 +128,16 @@ describe('control tokens', () => {
 
   test('cannot be written by a user, whatever the text', () => {
     for (const tokenizer of [byteLevel, pieces]) {
-      fc.assert(fc.property(hostile, (text) => {
-        const ids = tokenizer.encode([control('<|eot_id|>'), user(text), control('<|eot_id|>')], bare);
-        const wanted = tokenizer.encode([control('<|eot_id|>')], bare).filter((id) => tokenizer.isControl(id)).length * 2;
-        // 0 stands for what no piece spells, and controls nothing.
-        expect(ids.filter((id) => tokenizer.isControl(id) && id !== pieces.idOf('<unk>')).length).toBe(wanted);
-      }), { numRuns: 300 });
+      fc.assert(
+        fc.property(hostile, (text) => {
+          const ids = tokenizer.encode([control('<|eot_id|>'), user(text), control('<|eot_id|>')], bare);
+          const wanted =
+            tokenizer.encode([control('<|eot_id|>')], bare).filter((id) => tokenizer.isControl(id)).length * 2;
+          // 0 stands for what no piece spells, and controls nothing.
+          expect(ids.filter((id) => tokenizer.isControl(id) && id !== pieces.idOf('<unk>')).length).toBe(wanted);
+        }),
+        { numRuns: 300 },
+      );
     }
   });
 
@@ -88,7 +160,15 @@ describe('text as it comes', () => {
   };
 
   test('in whole words, ideographs and newlines at once', () => {
-    expect(stream(byteLevel, byteLevel.encode([user('The cat is blue\nand 你好')], bare))).toEqual(['The ', 'cat ', 'is ', 'blue\n', 'and ', '你', '好']);
+    expect(stream(byteLevel, byteLevel.encode([user('The cat is blue\nand 你好')], bare))).toEqual([
+      'The ',
+      'cat ',
+      'is ',
+      'blue\n',
+      'and ',
+      '你',
+      '好',
+    ]);
   });
 
   test('never half a character', () => {
@@ -103,9 +183,14 @@ describe('text as it comes', () => {
   });
 
   test('is the same text as at once', () => {
-    fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }).filter((text) => !text.includes('\u{fffd}')), (text) => {
-      expect(stream(byteLevel, byteLevel.encode([user(text)], bare)).join('')).toBe(text);
-    }));
+    fc.assert(
+      fc.property(
+        fc.string({ unit: 'grapheme', maxLength: 40 }).filter((text) => !text.includes('\u{fffd}')),
+        (text) => {
+          expect(stream(byteLevel, byteLevel.encode([user(text)], bare)).join('')).toBe(text);
+        },
+      ),
+    );
   });
 
   test('bytes that are no character come out as marks, not never', () => {
@@ -126,14 +211,48 @@ describe('refusals', () => {
     }
   };
   test('files that are no tokenizer, or contradict themselves', () => {
-    expect(refusal((json) => { delete json['model']; })).toContain('some/tokenizer.json has no model');
-    expect(refusal((_, model) => { model['vocab'] = { a: 0, b: 0 }; })).toContain('the id 0 to two tokens');
-    expect(refusal((_, model) => { model['vocab'] = { a: -1 }; })).toContain("gives 'a' the id -1");
-    expect(refusal((_, model) => { model['merges'] = ['zz yy']; })).toContain("merge of 'zz' and 'yy'");
-    expect(refusal((_, model) => { model['merges'] = ['abc']; })).toContain('which is no pair');
-    expect(refusal((json) => { json['added_tokens'] = [{ content: '', id: 3 }]; })).toContain('no content or no id');
-    expect(refusal((json) => { json['added_tokens'] = [{ content: 'a', id: 3, special: true }]; })).toContain("gives 'a' the ids");
-    expect(refusal((_, model) => { model['type'] = 'Magic'; model['vocab'] = { a: 0 }; model['merges'] = undefined; })).toContain('is no tokenizer that is known');
+    expect(
+      refusal((json) => {
+        delete json['model'];
+      }),
+    ).toContain('some/tokenizer.json has no model');
+    expect(
+      refusal((_, model) => {
+        model['vocab'] = { a: 0, b: 0 };
+      }),
+    ).toContain('the id 0 to two tokens');
+    expect(
+      refusal((_, model) => {
+        model['vocab'] = { a: -1 };
+      }),
+    ).toContain("gives 'a' the id -1");
+    expect(
+      refusal((_, model) => {
+        model['merges'] = ['zz yy'];
+      }),
+    ).toContain("merge of 'zz' and 'yy'");
+    expect(
+      refusal((_, model) => {
+        model['merges'] = ['abc'];
+      }),
+    ).toContain('which is no pair');
+    expect(
+      refusal((json) => {
+        json['added_tokens'] = [{ content: '', id: 3 }];
+      }),
+    ).toContain('no content or no id');
+    expect(
+      refusal((json) => {
+        json['added_tokens'] = [{ content: 'a', id: 3, special: true }];
+      }),
+    ).toContain("gives 'a' the ids");
+    expect(
+      refusal((_, model) => {
+        model['type'] = 'Magic';
+        model['vocab'] = { a: 0 };
+        model['merges'] = undefined;
+      }),
+    ).toContain('is no tokenizer that is known');
     expect(refusal(() => undefined)).toBe('672');
   });
   test('a text of more than a million characters', () => {

@@ -1,7 +1,13 @@
 // Golden kind `connector`: connectors by name, from features to tokens, each with the parameters and the layout of its own code.
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import { concat, rearrange, repeat, slice, trace, type Float, type Params, type Tensor } from '../../../dsl/index.ts';
-import { llavaConnector, mergingProjector, normedProjector, poolerProjector, poolMap } from '../../../models/connectors/mlp.ts';
+import {
+  llavaConnector,
+  mergingProjector,
+  normedProjector,
+  poolerProjector,
+  poolMap,
+} from '../../../models/connectors/mlp.ts';
 import { asSquareMap } from '../../../models/connectors/regions.ts';
 import { bestCanvas, packViews, unpadded, type Canvas } from '../../../models/llava-next.ts';
 import type { Numbers } from '../../../runtime/values.ts';
@@ -20,10 +26,12 @@ interface Build {
 /** Makes the outputs in the graph; what is known without it is returned. */
 type Connector = (build: Build) => ReadonlyMap<string, Numbers> | undefined;
 
-const onTokens = (connect: (p: Params, x: Tensor<'b n c', Float>, file: GoldenFile) => Tensor): Connector => ({ file, params, features, take }) => {
-  take('tokens', connect(params, features('b n c'), file));
-  return undefined;
-};
+const onTokens =
+  (connect: (p: Params, x: Tensor<'b n c', Float>, file: GoldenFile) => Tensor): Connector =>
+  ({ file, params, features, take }) => {
+    take('tokens', connect(params, features('b n c'), file));
+    return undefined;
+  };
 
 const connectors: ReadonlyMap<string, Connector> = new Map<string, Connector>([
   ['llava-mlp', onTokens((p, x, file) => llavaConnector(file.config.text('mm_projector_type'), p, x))],
@@ -38,22 +46,32 @@ const connectors: ReadonlyMap<string, Connector> = new Map<string, Connector>([
 export const connector: Kind = (file): GoldenModel => {
   const name = file.config.text('name');
   const build = connectors.get(name);
-  if (build === undefined) throw new OpabiniaError(`${file.path} is of the unknown connector '${name}'`, { op: 'verify', advice: `the nearest known ones are ${nearestNames(name, connectors.keys()).join(', ')}` });
+  if (build === undefined)
+    throw new OpabiniaError(`${file.path} is of the unknown connector '${name}'`, {
+      op: 'verify',
+      advice: `the nearest known ones are ${nearestNames(name, connectors.keys()).join(', ')}`,
+    });
   const recorder = new OutputRecorder(file);
   let host: ReadonlyMap<string, Numbers> = new Map();
-  const graph = trace(file.checkpoint, (t) => {
-    const shape = file.shape('input.features');
-    const features = <S extends string>(axes: S): Tensor<S, Float> => {
-      const names = axes.split(' ');
-      const sizes = Object.fromEntries(names.map((axis, i) => [axis, shape[i] ?? 1]));
-      return t.input<string, Float>('features', axes, sizes, file.dtype) as Tensor<S, Float>;
-    };
-    host = build({ file, params: t.params, features, take: (output, value) => recorder.take(output, value) }) ?? host;
-    return recorder.tensors;
-  }, { unread: ['input.', 'output.'] });
+  const graph = trace(
+    file.checkpoint,
+    (t) => {
+      const shape = file.shape('input.features');
+      const features = <S extends string>(axes: S): Tensor<S, Float> => {
+        const names = axes.split(' ');
+        const sizes = Object.fromEntries(names.map((axis, i) => [axis, shape[i] ?? 1]));
+        return t.input<string, Float>('features', axes, sizes, file.dtype) as Tensor<S, Float>;
+      };
+      host = build({ file, params: t.params, features, take: (output, value) => recorder.take(output, value) }) ?? host;
+      return recorder.tensors;
+    },
+    { unread: ['input.', 'output.'] },
+  );
   const bounds = tolerances(file);
   return {
-    graph, host, inputs: new Map([['features', file.numbers('input.features')]]),
+    graph,
+    host,
+    inputs: new Map([['features', file.numbers('input.features')]]),
     // What has no bound of its own is a count.
     tolerance: (output) => ({ absolute: bounds.get(output) ?? 0, relative: 0 }),
   };
@@ -62,25 +80,33 @@ export const connector: Kind = (file): GoldenModel => {
 /** A value of the config that has no checked read. */
 function stated(file: GoldenFile, key: string): unknown {
   const config: unknown = JSON.parse(file.checkpoint.metadata.get('config') ?? '{}');
-  return typeof config === 'object' && config !== null ? new Map<string, unknown>(Object.entries(config)).get(key) : undefined;
+  return typeof config === 'object' && config !== null
+    ? new Map<string, unknown>(Object.entries(config)).get(key)
+    : undefined;
 }
 
 /** `tolerance_abs`: what each output may differ by. */
 function tolerances(file: GoldenFile): ReadonlyMap<string, number> {
   const bounds = stated(file, 'tolerance_abs');
-  return new Map(typeof bounds === 'object' && bounds !== null ? Object.entries(bounds).filter((entry): entry is [string, number] => typeof entry[1] === 'number') : []);
+  return new Map(
+    typeof bounds === 'object' && bounds !== null
+      ? Object.entries(bounds).filter((entry): entry is [string, number] => typeof entry[1] === 'number')
+      : [],
+  );
 }
 
 /** A list of heights and widths. */
 function pairs(values: unknown, what: string): readonly Canvas[] {
-  const isPair = (value: unknown): value is Canvas => Array.isArray(value) && value.length === 2 && value.every((size) => Number.isInteger(size));
+  const isPair = (value: unknown): value is Canvas =>
+    Array.isArray(value) && value.length === 2 && value.every((size) => Number.isInteger(size));
   if (Array.isArray(values) && values.every(isPair)) return values;
   throw new OpabiniaError(`${what} is no list of pairs of sizes`, { op: 'verify', advice: 'the file may be damaged' });
 }
 
 function pooled({ file, features, take }: Build): undefined {
   const map = asSquareMap(features('b n c'));
-  for (const mode of ['average', 'max', 'bilinear'] as const) take(mode, rearrange(poolMap(map, mode, file.config.number('stride')), 'b h w c -> b n=(h w) c'));
+  for (const mode of ['average', 'max', 'bilinear'] as const)
+    take(mode, rearrange(poolMap(map, mode, file.config.number('stride')), 'b h w c -> b n=(h w) c'));
 }
 
 /** Pictures of different sizes, their patches one behind the other. */
@@ -91,9 +117,17 @@ function merged({ file, params, features, take }: Build): undefined {
   const sizes = file.numbers('input.image_sizes');
   const tokens = Array.from({ length: file.size('input.image_sizes', 0) }, (_, i) => {
     const [h, w] = [(sizes[2 * i] ?? 0) / patch, (sizes[2 * i + 1] ?? 0) / patch];
-    const map = repeat(rearrange(slice(rows, 'n', { start, size: h * w }), '(h w) c -> h w c', { h }), 'h w c -> b h w c', { b: 1 });
+    const map = repeat(
+      rearrange(slice(rows, 'n', { start, size: h * w }), '(h w) c -> h w c', { h }),
+      'h w c -> b h w c',
+      { b: 1 },
+    );
     start += h * w;
-    return mergingProjector(params, map, { merge, eps: file.config.number('rms_eps'), bias: file.config.flag('bias', true) }).at('b', 0);
+    return mergingProjector(params, map, {
+      merge,
+      eps: file.config.number('rms_eps'),
+      bias: file.config.flag('bias', true),
+    }).at('b', 0);
   });
   take('tokens', concat(tokens, 'n'));
 }
@@ -115,7 +149,8 @@ function packed({ file, params, features, take }: Build): ReadonlyMap<string, Nu
     start += size;
     const canvas = bestCanvas({ height, width }, canvases);
     const tiles = [canvas[0] / image, canvas[1] / image] as const;
-    const layout = size === 1 ? undefined : { tiles, area: unpadded({ height, width }, [tiles[0] * side, tiles[1] * side]) };
+    const layout =
+      size === 1 ? undefined : { tiles, area: unpadded({ height, width }, [tiles[0] * side, tiles[1] * side]) };
     const tokens = packViews(views, newline, { layout, limit: limit === undefined ? undefined : Number(limit) });
     take(`tokens.${i}`, tokens);
     return tokens.size('s');

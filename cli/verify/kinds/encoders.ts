@@ -22,27 +22,43 @@ const input = 'pixel_values';
  * Inputs are `pixel_values` and `pixel_values_<tag>`; the outputs of a tag begin with `<tag>.`, and those of a variant with its name
  * after that. `unread` are prefixes of weights that no output needs.
  */
-const kind = (variants: readonly string[], unread: readonly string[], build: (file: GoldenFile) => Build): Kind => (file): GoldenModel => {
-  const names = [...file.checkpoint.stored.keys()].filter((name) => name.startsWith(`input.${input}`)).map((name) => name.slice('input.'.length));
-  const recorder = new OutputRecorder(file);
-  const each = build(file);
-  const graph = trace(file.checkpoint, (t) => {
-    for (const name of names) {
-      const [b = 1, c = 3, h = 1, w = 1] = file.shape(`input.${name}`);
-      const pixels = channelsLast(t.input(name, 'b c h w', { b, c, h, w }, file.dtype));
-      const tag = name.slice(input.length + 1);
-      for (const variant of ['', ...variants]) {
-        const prefix = [tag, variant].filter((part) => part !== '').map((part) => `${part}.`).join('');
-        const take: Take = (output, make) => {
-          if (recorder.wants(prefix + output)) recorder.take(prefix + output, make());
-        };
-        each(t, pixels, variant, take, featureGrid(file, `${prefix}cambrian_features`));
-      }
-    }
-    return recorder.tensors;
-  }, { unread: ['input', 'output', ...unread] });
-  return { graph, inputs: new Map(names.map((name) => [name, file.numbers(`input.${name}`)])), host: new Map(), tolerance: () => modelTolerance };
-};
+const kind =
+  (variants: readonly string[], unread: readonly string[], build: (file: GoldenFile) => Build): Kind =>
+  (file): GoldenModel => {
+    const names = [...file.checkpoint.stored.keys()]
+      .filter((name) => name.startsWith(`input.${input}`))
+      .map((name) => name.slice('input.'.length));
+    const recorder = new OutputRecorder(file);
+    const each = build(file);
+    const graph = trace(
+      file.checkpoint,
+      (t) => {
+        for (const name of names) {
+          const [b = 1, c = 3, h = 1, w = 1] = file.shape(`input.${name}`);
+          const pixels = channelsLast(t.input(name, 'b c h w', { b, c, h, w }, file.dtype));
+          const tag = name.slice(input.length + 1);
+          for (const variant of ['', ...variants]) {
+            const prefix = [tag, variant]
+              .filter((part) => part !== '')
+              .map((part) => `${part}.`)
+              .join('');
+            const take: Take = (output, make) => {
+              if (recorder.wants(prefix + output)) recorder.take(prefix + output, make());
+            };
+            each(t, pixels, variant, take, featureGrid(file, `${prefix}cambrian_features`));
+          }
+        }
+        return recorder.tensors;
+      },
+      { unread: ['input', 'output', ...unread] },
+    );
+    return {
+      graph,
+      inputs: new Map(names.map((name) => [name, file.numbers(`input.${name}`)])),
+      host: new Map(),
+      tolerance: () => modelTolerance,
+    };
+  };
 
 /** Cambrian resizes every tower to a square grid. */
 function featureGrid(file: GoldenFile, output: string): Grid | undefined {
@@ -100,7 +116,9 @@ export const convNextKind = kind([], convNextUnread, (file) => {
     const channelsFirst = (map: Pixels) => rearrange(map, 'b h w c -> b c h w');
     take('stem', () => channelsFirst(encoded.stem));
     take('block0', () => channelsFirst(encoded.blocks[0]?.[0] ?? encoded.stem));
-    encoded.stages.forEach((map, s) => { take(`stage${s}`, () => channelsFirst(map)); });
+    encoded.stages.forEach((map, s) => {
+      take(`stage${s}`, () => channelsFirst(map));
+    });
     take('pooled', encoded.pooled);
     take('cambrian_features', () => convNextFeatures(t.params, pixels, config, { grid }));
   };

@@ -1,8 +1,32 @@
 // Golden kind of the whole path from tower features to the LLM's hidden states, in the inference and in the training layout.
 import { gather, OpabiniaError, rearrange, trace, type Params, type Trace } from '../../../dsl/index.ts';
-import { decodeWithVision, embedSequence, type Decoder, type LlmVision, type SequenceTensors } from '../../../models/cambrian.ts';
-import { collateForTraining, imagePlaceholder, layOutForInference, queryPlaces, type InferenceSample, type PaddingSide, type SequenceBatch, type TrainingBatch } from '../../../models/connectors/collate.ts';
-import { batchMasks, crop, croppedPositions, selectQueries, type Crop, type MaskLayout, type PictureSize, type RegionMask } from '../../../models/connectors/masks.ts';
+import {
+  decodeWithVision,
+  embedSequence,
+  type Decoder,
+  type LlmVision,
+  type SequenceTensors,
+} from '../../../models/cambrian.ts';
+import {
+  collateForTraining,
+  imagePlaceholder,
+  layOutForInference,
+  queryPlaces,
+  type InferenceSample,
+  type PaddingSide,
+  type SequenceBatch,
+  type TrainingBatch,
+} from '../../../models/connectors/collate.ts';
+import {
+  batchMasks,
+  crop,
+  croppedPositions,
+  selectQueries,
+  type Crop,
+  type MaskLayout,
+  type PictureSize,
+  type RegionMask,
+} from '../../../models/connectors/masks.ts';
 import { asSquareMap, regionsOf, type RegionMasks } from '../../../models/connectors/regions.ts';
 import { spatialVisionAggregator, type SvaResult } from '../../../models/connectors/sva.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
@@ -28,10 +52,14 @@ export const pipeline: Kind = (file) => {
   const setting = readSetting(file);
   const recorder = new OutputRecorder(file, 'model.');
   const inputs = new Map<string, Numbers>();
-  const graph = trace(file.checkpoint, (t) => {
-    build(t, setting, recorder, inputs);
-    return recorder.tensors;
-  }, { unread: ['input.', 'output.'] });
+  const graph = trace(
+    file.checkpoint,
+    (t) => {
+      build(t, setting, recorder, inputs);
+      return recorder.tensors;
+    },
+    { unread: ['input.', 'output.'] },
+  );
   return { graph, inputs, host: hostOutputs(setting) };
 };
 
@@ -40,11 +68,16 @@ function readSetting(file: GoldenFile): Setting {
   const training = config.text('layout') === 'train';
   const side = squareSide(config.number('image_token_len'));
   const sizes = file.numbers('input.image_sizes_wh');
-  const pictures = Array.from({ length: sizes.length / 2 }, (_, i): PictureSize => ({ width: sizes[2 * i] ?? 0, height: sizes[2 * i + 1] ?? 0 }));
+  const pictures = Array.from({ length: sizes.length / 2 }, (_, i): PictureSize => ({
+    width: sizes[2 * i] ?? 0,
+    height: sizes[2 * i + 1] ?? 0,
+  }));
   const full: Crop = { top: 0, left: 0, height: side, width: side };
   const trained = training ? trainingBatch(file, pictures, side) : undefined;
   return {
-    file, pictures, side,
+    file,
+    pictures,
+    side,
     groups: config.numbers('query_num_list').map(squareSide),
     // The training files were made by the reference's own code, so they have its masks.
     masks: { sides: config.numbers('aux_token_len_list').map(squareSide), finalSide: side, trainingQuirk: training },
@@ -62,9 +95,18 @@ function squareSide(tokens: number): number {
 }
 
 function trainingBatch(file: GoldenFile, pictures: readonly PictureSize[], side: number): TrainingBatch {
-  const samples = pictures.map((_, i) => ({ ids: file.numbers(`input.raw_ids_${i}`), labels: file.numbers(`input.raw_labels_${i}`) }));
+  const samples = pictures.map((_, i) => ({
+    ids: file.numbers(`input.raw_ids_${i}`),
+    labels: file.numbers(`input.raw_labels_${i}`),
+  }));
   const { config } = file;
-  return collateForTraining(samples, pictures, { side, imagePosition: config.number('image_position'), maxLength: config.number('max_length'), padId: config.number('pad_id', 0), paddingSide: paddingSide(file) });
+  return collateForTraining(samples, pictures, {
+    side,
+    imagePosition: config.number('image_position'),
+    maxLength: config.number('max_length'),
+    padId: config.number('pad_id', 0),
+    paddingSide: paddingSide(file),
+  });
 }
 
 function paddingSide(file: GoldenFile): PaddingSide {
@@ -83,7 +125,11 @@ function inferenceBatch(file: GoldenFile, pictures: readonly PictureSize[], side
     next += Math.max(1, images.length);
     return { ids: row(ids, i), labels: row(labels, i), attend: row(attend, i), images };
   });
-  return layOutForInference(samples, pictures, { side, maxLength: file.config.number('max_length', Infinity), paddingSide: paddingSide(file) });
+  return layOutForInference(samples, pictures, {
+    side,
+    maxLength: file.config.number('max_length', Infinity),
+    paddingSide: paddingSide(file),
+  });
 }
 
 function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map<string, Numbers>): void {
@@ -101,7 +147,14 @@ function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map
     known.set(queries, made);
     return made;
   };
-  const result = spatialVisionAggregator(root, maps, { groups, side, depth: file.config.number('connector_depth'), heads, masks, inspect: recorder.inspect });
+  const result = spatialVisionAggregator(root, maps, {
+    groups,
+    side,
+    depth: file.config.number('connector_depth'),
+    heads,
+    masks,
+    inspect: recorder.inspect,
+  });
 
   const integers = (name: string, values: Int32Array) => {
     inputs.set(name, values);
@@ -112,13 +165,28 @@ function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map
   recorder.take('inputs_embeds', embeds);
   finalOutputs(t, setting, result, recorder);
 
-  const hidden = Array.from({ length: file.config.number('llm_layers', 0) + 1 }, (_, i) => `hidden_${String(i).padStart(2, '0')}`);
-  if (file.config.flag('connector_only', false) && ![...hidden, 'last_hidden_state'].some((name) => recorder.wants(name))) return;
-  const vision = file.config.flag('connector_only', false) ? undefined : llmVision(t, setting, result, masks(side), integers, inputs);
-  const last = decodeWithVision(root, embeds, toyDecoder(root, file.config.number('llm_layers')), vision, (path, value) => {
-    if (hidden.includes(path)) recorder.take(path, value);
-    else recorder.inspect(path, value);
-  });
+  const hidden = Array.from(
+    { length: file.config.number('llm_layers', 0) + 1 },
+    (_, i) => `hidden_${String(i).padStart(2, '0')}`,
+  );
+  if (
+    file.config.flag('connector_only', false) &&
+    ![...hidden, 'last_hidden_state'].some((name) => recorder.wants(name))
+  )
+    return;
+  const vision = file.config.flag('connector_only', false)
+    ? undefined
+    : llmVision(t, setting, result, masks(side), integers, inputs);
+  const last = decodeWithVision(
+    root,
+    embeds,
+    toyDecoder(root, file.config.number('llm_layers')),
+    vision,
+    (path, value) => {
+      if (hidden.includes(path)) recorder.take(path, value);
+      else recorder.inspect(path, value);
+    },
+  );
   recorder.take('last_hidden_state', last);
 }
 
@@ -126,7 +194,8 @@ function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map
 function toyDecoder(p: Params, layers: number): Decoder {
   return {
     layers,
-    layer: (hidden, i) => hidden.mul(p.at('layers', i).get('scale', 'one').at('one', 0)).add(p.at('layers', i).get('bias', 'e')),
+    layer: (hidden, i) =>
+      hidden.mul(p.at('layers', i).get('scale', 'one').at('one', 0)).add(p.at('layers', i).get('bias', 'e')),
   };
 }
 
@@ -138,13 +207,24 @@ function maskInputs(t: Trace, queries: number, setting: Setting, inputs: Map<str
   });
 }
 
-function llmVision(t: Trace, setting: Setting, result: SvaResult, masks: readonly RegionMasks[], integers: (name: string, values: Int32Array) => SequenceTensors['ids'], inputs: Map<string, Numbers>): LlmVision {
+function llmVision(
+  t: Trace,
+  setting: Setting,
+  result: SvaResult,
+  masks: readonly RegionMasks[],
+  integers: (name: string, values: Int32Array) => SequenceTensors['ids'],
+  inputs: Map<string, Numbers>,
+): LlmVision {
   const { batch, pictures, side, file, heads } = setting;
   const { config } = file;
   const places = queryPlaces(batch, pictures.length, side, config.number('image_position'));
   inputs.set('query_place', places.place);
   return {
-    schedule: { start: config.number('start_of_vision_sampler_layers'), stride: config.number('stride_of_vision_sampler_layers'), count: config.number('num_of_vision_sampler_layers') },
+    schedule: {
+      start: config.number('start_of_vision_sampler_layers'),
+      stride: config.number('stride_of_vision_sampler_layers'),
+      count: config.number('num_of_vision_sampler_layers'),
+    },
     sight: { context: result.context, regions: result.features.map((map) => regionsOf(map, side)), masks },
     heads,
     place: t.input('query_place', 'b q', { b: pictures.length, q: side * side }, 'i32'),
@@ -163,16 +243,26 @@ function finalOutputs(t: Trace, setting: Setting, result: SvaResult, recorder: O
   if (rows.length === 0) return;
   const index = t.constant(rows, 'r', { r: rows.length }, 'i32');
   result.features.forEach((map, k) => {
-    recorder.take(`final_kv_${k}`, gather(rearrange(regionsOf(map, setting.side), 'b q t c -> m=(b q) t c'), index, 'm'));
+    recorder.take(
+      `final_kv_${k}`,
+      gather(rearrange(regionsOf(map, setting.side), 'b q t c -> m=(b q) t c'), index, 'm'),
+    );
   });
-  const image = t.constant(rows.map((row) => Math.floor(row / setting.side ** 2)), 'r', { r: rows.length }, 'i32');
+  const image = t.constant(
+    rows.map((row) => Math.floor(row / setting.side ** 2)),
+    'r',
+    { r: rows.length },
+    'i32',
+  );
   recorder.take('final_global_context', gather(rearrange(result.context, 'b c -> m=(b) c'), image, 'm'));
 }
 
 function hostOutputs(setting: Setting): ReadonlyMap<string, Numbers> {
   const { batch, areas, pictures, side, masks } = setting;
   const host = new Map<string, Numbers>([
-    ['attention_mask', batch.attend], ['labels', batch.labels], ['position_ids', batch.positions],
+    ['attention_mask', batch.attend],
+    ['labels', batch.labels],
+    ['position_ids', batch.positions],
     ['final_size_hw', areas.flatMap((area) => [area.height, area.width])],
   ]);
   const rows = shownQueries(setting);
@@ -183,7 +273,11 @@ function hostOutputs(setting: Setting): ReadonlyMap<string, Numbers> {
   });
   if (rows.length === 0) host.set('final_global_context', []);
   if (setting.collated !== undefined) {
-    host.set('collate.attention_mask', batch.attend).set('collate.labels', batch.labels).set('collate.position_ids', batch.positions).set('collate.input_ids', setting.collated);
+    host
+      .set('collate.attention_mask', batch.attend)
+      .set('collate.labels', batch.labels)
+      .set('collate.position_ids', batch.positions)
+      .set('collate.input_ids', setting.collated);
   }
   return host;
 }

@@ -26,7 +26,12 @@ function statedCases(file: GoldenFile): GoldenModel {
   return { inputs: new Map(), host };
 }
 
-const pixelNorms: ReadonlyMap<string, PixelNorm> = new Map([['clip', clipPixels], ['siglip', siglipPixels], ['dinov2', dinov2Pixels], ['convnext', convNextPixels]]);
+const pixelNorms: ReadonlyMap<string, PixelNorm> = new Map([
+  ['clip', clipPixels],
+  ['siglip', siglipPixels],
+  ['dinov2', dinov2Pixels],
+  ['convnext', convNextPixels],
+]);
 
 /** Outputs `<tag>.<tower>`: what the tower is given for the picture `image_<tag>`, in f16, as Cambrian-1 hands it over; equal bit for bit. */
 function towers(file: GoldenFile): GoldenModel {
@@ -49,6 +54,7 @@ function picture(file: GoldenFile, name: string): Image {
 
 function triple(values: readonly number[]): Rgb {
   const [r, g, b] = values;
-  if (r === undefined || g === undefined || b === undefined) throw new OpabiniaError(`a colour has three channels, not ${values.length}`, { op: 'verify' });
+  if (r === undefined || g === undefined || b === undefined)
+    throw new OpabiniaError(`a colour has three channels, not ${values.length}`, { op: 'verify' });
   return [r, g, b];
 }
