@@ -1,10 +1,10 @@
 // The small Cambrian of examples/make-checkpoint.ts, end to end: a photograph and a question, towers to tokens.
 import { join } from 'node:path';
-import { openModel } from '../cli/answer/open-model.ts';
-import { Session } from '../cli/answer/session.ts';
+import { openModel } from '../pipelines/answer/open-model.ts';
+import { Session } from '../pipelines/answer/session.ts';
 import { makeCheckpoint } from '../examples/make-checkpoint.ts';
-import type { Device } from '../runtime/device.ts';
-import { decodeImage } from '../runtime/image.ts';
+import type { Device } from '../runtime/device/device.ts';
+import { decodeImage } from '../runtime/image/image.ts';
 import type { Generated } from './peers/protocol.ts';
 
 const root = join(import.meta.dirname, '..');

@@ -1,5 +1,5 @@
 // What the device itself can do, in the same run as the race: a copy, and multiply-adds that never leave their registers.
-import type { Device } from '../runtime/device.ts';
+import type { Device } from '../runtime/device/device.ts';
 import { spreadOf } from './statistics.ts';
 
 export interface Roofline {

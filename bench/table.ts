@@ -1,5 +1,5 @@
 // The race as tables: one row a case and peer for a terminal, Markdown for the documentation.
-import { formatTable } from '../cli/table.ts';
+import { formatTable } from '../dsl/text/table.ts';
 import type { CaseResult, Measured, PeerResult, Results } from './results.ts';
 
 export interface Rates {

@@ -1,11 +1,11 @@
 // `opabinia doctor`: the adapter, its driver, features and limits, and for whatever is missing a cure of one line.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { DeviceFacts } from '../runtime/device.ts';
-import { printBytes } from '../runtime/ledger.ts';
-import { probe } from './adapter.ts';
+import type { DeviceFacts } from '../runtime/device/device.ts';
+import { printBytes } from '../runtime/device/memory-budget.ts';
+import { probe } from '../pipelines/setup/adapter.ts';
 import { advice } from './setup.ts';
-import { formatTable } from './table.ts';
+import { formatTable } from '../dsl/text/table.ts';
 
 export function addDoctor(program: Command): void {
   program

@@ -13,19 +13,19 @@ import {
   type Graph,
   type ParamSource,
 } from '../dsl/index.ts';
-import { order, roleOf } from '../dsl/graph.ts';
-import { clipFeatures } from '../models/clip.ts';
+import { order, roleOf } from '../dsl/graph/graph.ts';
+import { clipFeatures } from '../models/towers/clip.ts';
 import { readConfig } from '../models/configs/read.ts';
 import { nativeSide, towerPixels, type TowerConfig } from '../models/configs/towers.ts';
-import { convNextFeatures } from '../models/convnext.ts';
-import { dinov2Features } from '../models/dinov2.ts';
-import { siglipFeatures } from '../models/siglip.ts';
-import { openCheckpoint } from '../runtime/checkpoint.ts';
-import { modelFiles, needFile, readJsonFile, resolveModel } from '../runtime/hub.ts';
-import { printBytes } from '../runtime/ledger.ts';
-import { openSafetensors } from '../runtime/safetensors.ts';
-import { openModel } from './answer/open-model.ts';
-import { formatCount, formatTable } from './table.ts';
+import { convNextFeatures } from '../models/towers/convnext.ts';
+import { dinov2Features } from '../models/towers/dinov2.ts';
+import { siglipFeatures } from '../models/towers/siglip.ts';
+import { openCheckpoint } from '../runtime/checkpoint/checkpoint.ts';
+import { modelFiles, needFile, readJsonFile, resolveModel } from '../runtime/checkpoint/hub.ts';
+import { printBytes } from '../runtime/device/memory-budget.ts';
+import { openSafetensors } from '../runtime/checkpoint/safetensors.ts';
+import { openModel } from '../pipelines/answer/open-model.ts';
+import { formatCount, formatTable } from '../dsl/text/table.ts';
 
 export interface ExportCommand {
   readonly onnx: string;

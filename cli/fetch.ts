@@ -18,8 +18,8 @@ import type { ReadableStream } from 'node:stream/web';
 import { downloadFile, listFiles, modelInfo, type ListFileEntry } from '@huggingface/hub';
 import type { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
-import { hubCache, isOffline, parseRepo, repoFolder, type Environment } from '../runtime/hub.ts';
-import { printBytes } from '../runtime/ledger.ts';
+import { hubCache, isOffline, parseRepo, repoFolder, type Environment } from '../runtime/checkpoint/hub.ts';
+import { printBytes } from '../runtime/device/memory-budget.ts';
 
 export interface FetchProgress {
   readonly file: string;

@@ -2,7 +2,7 @@
 // Exit codes: 0 done, 1 the user can mend it, 2 our fault, 3 the device.
 import { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
-import { DeviceError } from '../runtime/failure.ts';
+import { DeviceError } from '../runtime/device/failure.ts';
 import { addDoctor } from './doctor.ts';
 import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';

@@ -11,14 +11,14 @@ import {
   visionGraph,
   type CambrianModel,
   type CambrianSizes,
-} from '../models/cambrian-model.ts';
+} from '../models/multimodal/cambrian-model.ts';
 import { readConfig } from '../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../models/configs/released.ts';
-import { decodeGraph } from '../models/generation-graphs.ts';
-import { countParameters, shapedParams, type Shapes } from '../models/param-shapes.ts';
-import { printBytes } from '../runtime/ledger.ts';
-import { memoryPlan, type MemoryPlan } from '../runtime/memory-check.ts';
-import { formatCount, formatTable, type Column } from './table.ts';
+import { decodeGraph } from '../models/decoders/generation-graphs.ts';
+import { countParameters, shapedParams, type Shapes } from '../models/configs/param-shapes.ts';
+import { printBytes } from '../runtime/device/memory-budget.ts';
+import { memoryPlan, type MemoryPlan } from '../runtime/program/memory-check.ts';
+import { formatCount, formatTable, type Column } from '../dsl/text/table.ts';
 
 const shortNames: Readonly<Record<string, ReleasedName>> = {
   '3b': 'cambrian-phi3-3b',

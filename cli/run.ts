@@ -1,14 +1,14 @@
 // `opabinia run DIR --image cat.jpg --prompt "…"`: an answer about pictures. Words on stdout as they come, everything else on stderr.
 import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/index.ts';
-import { openDevice } from '../runtime/dawn.ts';
-import { roomFor } from '../runtime/generate.ts';
-import { decodeImage } from '../runtime/image.ts';
-import { printBytes } from '../runtime/ledger.ts';
-import type { Progress } from '../runtime/upload.ts';
-import type { BlockPosition, Question } from './answer/family.ts';
-import { openModel } from './answer/open-model.ts';
-import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from './answer/session.ts';
+import { openDevice } from '../runtime/device/dawn.ts';
+import { roomFor } from '../pipelines/answer/generate.ts';
+import { decodeImage } from '../runtime/image/image.ts';
+import { printBytes } from '../runtime/device/memory-budget.ts';
+import type { Progress } from '../runtime/program/upload.ts';
+import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
+import { openModel } from '../pipelines/answer/open-model.ts';
+import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { whole } from './plan.ts';
 
 export interface RunFlags {

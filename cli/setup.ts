@@ -1,9 +1,9 @@
 // Set-up, run before tests and demo: where Dawn finds no adapter, installs a software one as root on Debian and Ubuntu, and
 // prints the command that does so elsewhere. Never fails: what needs an adapter says so itself.
 import { spawnSync } from 'node:child_process';
-import { probe, type Probe } from './adapter.ts';
-import { cureFor, printCure } from './cure.ts';
-import { thisMachine } from './machine.ts';
+import { probe, type Probe } from '../pipelines/setup/adapter.ts';
+import { cureFor, printCure } from '../pipelines/setup/advice.ts';
+import { thisMachine } from '../pipelines/setup/machine.ts';
 
 /** True when there is an adapter in the end. */
 export function setUp(say: (line: string) => void): boolean {

@@ -1,13 +1,13 @@
 // `opabinia verify FILE…`: golden files against the public models, on the GPU or on the reference interpreter.
 import type { Command } from 'commander';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
-import { DeviceError } from '../runtime/failure.ts';
-import { formatError, formatTable } from './table.ts';
-import { openBackend, type Backend, type Outputs } from './verify/backends.ts';
-import { compare, type Comparison } from './verify/compare.ts';
-import { GoldenFile, type ComputeDType } from './verify/golden-file.ts';
-import type { GoldenModel } from './verify/kind.ts';
-import { kinds } from './verify/kinds.ts';
+import { DeviceError } from '../runtime/device/failure.ts';
+import { formatError, formatTable } from '../dsl/text/table.ts';
+import { openBackend, type Backend, type Outputs } from '../pipelines/verify/backends.ts';
+import { compare, type Comparison } from '../pipelines/verify/compare.ts';
+import { GoldenFile, type ComputeDType } from '../pipelines/verify/golden-file.ts';
+import type { GoldenModel } from '../pipelines/verify/kind.ts';
+import { kinds } from '../pipelines/verify/kinds.ts';
 
 export interface VerifyOptions {
   readonly backend?: string;

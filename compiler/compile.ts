@@ -1,16 +1,16 @@
 // The walk, one line a stage: passes → load time → layout → group → schedule → memory → emit → Plan.
-import { printAxes } from '../dsl/axis.ts';
+import { printAxes } from '../dsl/axis/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import { Builder, order, roleOf, type Graph, type Node } from '../dsl/graph.ts';
-import { sortedSymbols } from '../dsl/symbols.ts';
-import { assemble, type Assembly } from './assemble.ts';
-import type { Grouping } from './group.ts';
-import { group } from './grouping.ts';
-import { packWeights } from './layout.ts';
-import { splitLoadTime, type SplitGraph } from './load-time.ts';
-import { runPasses, type Pass, type PassReport } from './pass.ts';
+import { Builder, order, roleOf, type Graph, type Node } from '../dsl/graph/graph.ts';
+import { sortedSymbols } from '../dsl/graph/symbols.ts';
+import { assemble, type Assembly } from './assembly/assemble.ts';
+import type { Grouping } from './fuse/group.ts';
+import { group } from './fuse/grouping.ts';
+import { packWeights } from './assembly/layout.ts';
+import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
+import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
-import { makePlan } from './make-plan.ts';
+import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
 import { isTiled } from './schedule/index.ts';

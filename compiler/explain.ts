@@ -1,10 +1,10 @@
 // The whole walk as text: each stage that changed something, the rules that fired, every cut with its reason, every kernel with its
 // path, work and roofline time, and the memory plan.
-import { order, type Graph } from '../dsl/graph.ts';
-import { print } from '../dsl/print.ts';
-import type { Step } from './assemble.ts';
+import { order, type Graph } from '../dsl/graph/graph.ts';
+import { print } from '../dsl/text/print.ts';
+import type { Step } from './assembly/assemble.ts';
 import { compile, type Stage } from './compile.ts';
-import type { Cut } from './group.ts';
+import type { Cut } from './fuse/group.ts';
 import type { Plan, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
 

@@ -1,5 +1,5 @@
 // A Plan is what the runtime runs: WGSL text, buffers and dispatches as plain JSON. No functions, no GPU objects.
-import type { DType } from '../dsl/op.ts';
+import type { DType } from '../dsl/graph/op.ts';
 
 /** A number computed from the symbols of a run: sizes of buffers, workgroup counts. */
 export type Formula =

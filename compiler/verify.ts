@@ -1,8 +1,8 @@
 // Invariants of kernels and plans, checked after every stage in tests: loads and stores in range by interval analysis, limits, disjoint
 // live buffers, every result written before it is read.
 import { OpabiniaError } from '../dsl/error.ts';
-import type { Assembly } from './assemble.ts';
-import { isOverNothing, symbolsOf, withSymbols } from './index-symbols.ts';
+import type { Assembly } from './assembly/assemble.ts';
+import { isOverNothing, symbolsOf, withSymbols } from './index/index-symbols.ts';
 import type { Plan, PlanBinding, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
 

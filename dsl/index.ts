@@ -12,21 +12,21 @@ export {
   sizesEqual,
   sizeSymbols,
   subtractSizes,
-} from './axis.ts';
-export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis.ts';
+} from './axis/axis.ts';
+export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis/axis.ts';
 export { OpabiniaError, nearestNames } from './error.ts';
 export type { Where } from './error.ts';
-export { Builder, describe, order, orderFrom, roleOf, roots } from './graph.ts';
-export type { Graph, Node, Origin, Update } from './graph.ts';
-export type { Attr, Attrs, DType, Kind, Op, Shows, SourceRole, TensorType } from './op.ts';
-export { parse } from './parse.ts';
-export { print } from './print.ts';
+export { Builder, describe, order, orderFrom, roleOf, roots } from './graph/graph.ts';
+export type { Graph, Node, Origin, Update } from './graph/graph.ts';
+export type { Attr, Attrs, DType, Kind, Op, Shows, SourceRole, TensorType } from './graph/op.ts';
+export { parse } from './text/parse.ts';
+export { print } from './text/print.ts';
 export { ops, opByName } from './ops/index.ts';
 export { Tensor } from './tensor.ts';
 export type { Float, Operand } from './tensor.ts';
-export type { AxisError, Has, Last, Renamed, SetLast, Without, Words } from './pattern-types.ts';
-export { concat, einsum, flip, gather, pad, rearrange, reduce, repeat, slice, stack, window } from './shape.ts';
-export type { Sizes } from './shape.ts';
+export type { AxisError, Has, Last, Renamed, SetLast, Without, Words } from './axis/pattern-types.ts';
+export { concat, einsum, flip, gather, pad, rearrange, reduce, repeat, slice, stack, window } from './functions/shape.ts';
+export type { Sizes } from './functions/shape.ts';
 export {
   abs,
   argmax,
@@ -46,7 +46,7 @@ export {
   topK,
   where,
   xor,
-} from './math.ts';
+} from './functions/math.ts';
 export {
   attention,
   gelu,
@@ -59,12 +59,12 @@ export {
   silu,
   softmax,
   standardize,
-} from './nn.ts';
-export type { AttentionOptions } from './nn.ts';
-export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './conv.ts';
-export type { ConvOptions, Pair } from './conv.ts';
-export { resize } from './resize.ts';
-export type { ResizeOptions } from './resize.ts';
+} from './functions/nn.ts';
+export type { AttentionOptions } from './functions/nn.ts';
+export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './functions/conv.ts';
+export type { ConvOptions, Pair } from './functions/conv.ts';
+export { resize } from './functions/resize.ts';
+export type { ResizeOptions } from './functions/resize.ts';
 export type { Params, ParamSource } from './params.ts';
 export { fixedParams, randomParams } from './param-sources.ts';
 export { trace } from './trace.ts';

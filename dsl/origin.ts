@@ -1,5 +1,5 @@
 // Where a node comes from: the model path of its parameters, and the line of the user's code that asked for it.
-import { roleOf, type Node, type Origin } from './graph.ts';
+import { roleOf, type Node, type Origin } from './graph/graph.ts';
 
 const folder = new URL('.', import.meta.url).href;
 const framesKept = 24;

@@ -1,12 +1,12 @@
 // Parameters as paths: `p.at('layers', 3).get('weight', 'o i')` is the tensor `layers.3.weight` of the checkpoint.
-import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis.ts';
+import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis/axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
-import type { Builder, Node } from './graph.ts';
-import type { DType } from './op.ts';
+import type { Builder, Node } from './graph/graph.ts';
+import type { DType } from './graph/op.ts';
 import { mapOp } from './ops/map.ts';
 import { param, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
-import type { Distinct } from './pattern-types.ts';
+import type { Distinct } from './axis/pattern-types.ts';
 import { renamed, Tensor, type Float } from './tensor.ts';
 
 /** Where parameter values come from: a checkpoint, numbers in memory, or a seed. */

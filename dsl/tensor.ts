@@ -1,13 +1,13 @@
 // A tensor while a model is traced: a node of the graph, its axis names in the type. Sizes are known to the trace only.
-import { addSizes, axisOf, printAxes, printSize, type Axis, type Size } from './axis.ts';
+import { addSizes, axisOf, printAxes, printSize, type Axis, type Size } from './axis/axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
-import { describe, inferType, type Builder, type Node } from './graph.ts';
-import { isInteger, Refusal, type Attrs, type DType, type Op } from './op.ts';
+import { describe, inferType, type Builder, type Node } from './graph/graph.ts';
+import { isInteger, Refusal, type Attrs, type DType, type Op } from './graph/op.ts';
 import { mapOp } from './ops/map.ts';
 import { constant, extent, typeAttrs } from './ops/source.ts';
 import { broadcast, rearrange, slice } from './ops/view.ts';
 import { here, originOf } from './origin.ts';
-import type { AxisError, Has, Without } from './pattern-types.ts';
+import type { AxisError, Has, Without } from './axis/pattern-types.ts';
 
 declare const axesOfType: unique symbol;
 

@@ -11,14 +11,14 @@ import {
   type Axis,
   type Size,
   type SizeSymbol,
-} from './axis.ts';
+} from './axis/axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
-import { Builder, roleOf, type Graph, type Node, type Update } from './graph.ts';
-import { isInteger, type DType, type SourceOp } from './op.ts';
+import { Builder, roleOf, type Graph, type Node, type Update } from './graph/graph.ts';
+import { isInteger, type DType, type SourceOp } from './graph/op.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
 import { axisList, ParamReader, sizedAxes, type Params, type ParamSource } from './params.ts';
-import type { Distinct } from './pattern-types.ts';
+import type { Distinct } from './axis/pattern-types.ts';
 import { refusal, Tensor, widened } from './tensor.ts';
 
 /** What the function given to `trace` works with. Every method throws `OpabiniaError` for bad names, sizes or numbers. */

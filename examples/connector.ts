@@ -16,8 +16,8 @@ import {
   type Params,
   type Tensor,
 } from '../dsl/index.ts';
-import { deviceProfile, openDevice } from '../runtime/dawn.ts';
-import { load } from '../runtime/program.ts';
+import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
+import { load } from '../runtime/program/program.ts';
 
 /** One encoder's tokens, on that encoder's own grid. */
 type FeatureMap = Tensor<'b h w c', Float>;

@@ -12,9 +12,9 @@ import {
   type Params,
   type Tensor,
 } from '../dsl/index.ts';
-import { deviceProfile, openDevice } from '../runtime/dawn.ts';
-import { profileTable } from '../runtime/profile.ts';
-import { load } from '../runtime/program.ts';
+import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
+import { profileTable } from '../runtime/device/kernel-times.ts';
+import { load } from '../runtime/program/program.ts';
 
 /** x + W_o attention(W_q x̂, W_k x̂, W_v x̂), x̂ = LN(x) */
 function block(p: Params, x: Tensor<'b n d', Float>, heads: number): Tensor<'b n d', Float> {

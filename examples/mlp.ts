@@ -1,8 +1,8 @@
 // A two-layer MLP with a residual: from a TypeScript function to numbers, in two kernels.
 import { compile } from '../compiler/compile.ts';
 import { gelu, linear, randomParams, trace, type Float, type Params, type Tensor } from '../dsl/index.ts';
-import { deviceProfile, openDevice } from '../runtime/dawn.ts';
-import { load } from '../runtime/program.ts';
+import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
+import { load } from '../runtime/program/program.ts';
 
 /** x + W₂ gelu(W₁ x). A module is a function; `p` is a place in the checkpoint. */
 function mlp(p: Params, x: Tensor<'b n d', Float>): Tensor<'b n d', Float> {

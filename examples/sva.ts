@@ -1,11 +1,11 @@
 // Cambrian-1's Spatial Vision Aggregator on two encoders of different grids, with padding masks and weights from a seed.
 import { compile } from '../compiler/compile.ts';
 import { randomParams, trace, type ParamSource } from '../dsl/index.ts';
-import { regionMask } from '../models/connectors/masks.ts';
+import { regionMask } from '../models/sequence/masks.ts';
 import { spatialVisionAggregator } from '../models/connectors/sva.ts';
 import { svaShapes, type SvaShape } from '../models/connectors/sva-shapes.ts';
-import { deviceProfile, openDevice } from '../runtime/dawn.ts';
-import { load } from '../runtime/program.ts';
+import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
+import { load } from '../runtime/program/program.ts';
 
 // One query group on the final 6 × 6 grid, one on 3 × 3; encoder 1 has 4 and 16 tokens in each of their regions.
 const sva = { channels: [24, 40], sides: [6, 12], groups: [6, 3], depth: 2, width: 32, out: 48 } satisfies SvaShape;

@@ -1,10 +1,10 @@
 // Whole blocks of towers and of a language model.
 import { rmsNorm, trace, type Graph } from '../../dsl/index.ts';
-import { convNextBlock, convNextXxl } from '../../models/convnext.ts';
-import { decoderLayers, openCache, openTurn, type LanguageModel } from '../../models/decoder.ts';
-import { turnTables } from '../../models/decoder-graphs.ts';
-import { phi3, phi3Configs } from '../../models/phi3.ts';
-import { geluMlp, vitBlock } from '../../models/vit.ts';
+import { convNextBlock, convNextXxl } from '../../models/towers/convnext.ts';
+import { decoderLayers, openCache, openTurn, type LanguageModel } from '../../models/decoders/decoder.ts';
+import { turnTables } from '../../models/decoders/decoder-graphs.ts';
+import { phi3, phi3Configs } from '../../models/decoders/phi3.ts';
+import { geluMlp, vitBlock } from '../../models/towers/vit.ts';
 import { benchParams, uniform, type BenchCase, type Scale, type Work } from '../case.ts';
 
 const source = benchParams();

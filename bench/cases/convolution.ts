@@ -1,6 +1,6 @@
 // Convolutions of vision towers: patches to tokens, and ConvNeXt's depthwise filters.
 import { conv2d, trace } from '../../dsl/index.ts';
-import { patchConv } from '../../models/tower.ts';
+import { patchConv } from '../../models/towers/tower.ts';
 import { benchParams, uniform, type BenchCase, type Scale, type Work } from '../case.ts';
 
 const source = benchParams();

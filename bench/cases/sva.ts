@@ -1,7 +1,7 @@
 // One layer of the Spatial Vision Aggregator with Cambrian-8B's encoders: as released, with keys and values projected for every token, and as
 // our passes re-associate it. Peers run the same graph in both.
 import { trace } from '../../dsl/index.ts';
-import { regionsOf } from '../../models/connectors/regions.ts';
+import { regionsOf } from '../../models/sequence/regions.ts';
 import { visionCrossAttentionLayer } from '../../models/connectors/sva-layer.ts';
 import { benchParams, uniform, type BenchCase, type Scale, type Work } from '../case.ts';
 

@@ -1,7 +1,7 @@
 // jax-js under Dawn in Node: the operation of a case in its own words, compiled by its jit.
 import { createRequire } from 'node:module';
 import type * as Jax from '@jax-js/jax';
-import { wait } from '../../runtime/wait.ts';
+import { wait } from '../../runtime/device/wait.ts';
 import type { Plain, Work } from '../case.ts';
 import { runnableCase } from '../cases/index.ts';
 import { provideNavigator } from './navigator.ts';

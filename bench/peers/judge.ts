@@ -1,7 +1,7 @@
 // The judge's process: the interpreter's results in f64, and the exported model for the peers that run one.
 import { writeFileSync } from 'node:fs';
 import { exportOnnx, type Port as OnnxPort } from '../../compiler/export/onnx.ts';
-import { evaluate } from '../../runtime/reference.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
 import { costOfWork, corner, outputFacts, type Work } from '../case.ts';
 import { runnableCase } from '../cases/index.ts';
 import type { Judgement, Port } from './protocol.ts';

@@ -1,8 +1,8 @@
 // A browser's `navigator.gpu` for libraries that expect one, in a process of their own: the object that runtime/dawn.ts made, with
 // the settings that our own side races with.
 import { availableParallelism } from 'node:os';
-import { adapterFacts } from '../../runtime/dawn.ts';
-import { wait } from '../../runtime/wait.ts';
+import { adapterFacts } from '../../runtime/device/dawn.ts';
+import { wait } from '../../runtime/device/wait.ts';
 
 /** The constants of the standard (WebGPU §5, §6, §9), which browsers have as globals. */
 const constants = {

@@ -1,10 +1,10 @@
 // Our own side of the race: compile, load, run; outputs stay on the device.
 import { compile } from '../../compiler/compile.ts';
 import { passes } from '../../compiler/passes/index.ts';
-import type { Device } from '../../runtime/device.ts';
-import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Plan } from '../../compiler/plan.ts';
-import { load, type Program } from '../../runtime/program.ts';
+import { load, type Program } from '../../runtime/program/program.ts';
 import { runnableCase } from '../cases/index.ts';
 import { measureGeneration } from '../generation.ts';
 import { measureRoofline } from '../roofline.ts';

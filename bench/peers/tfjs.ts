@@ -1,6 +1,6 @@
 // TensorFlow.js on its WebGPU backend under Dawn in Node. It is 70 MB and no dependency of ours: it races where it is installed.
 import { createRequire } from 'node:module';
-import { wait } from '../../runtime/wait.ts';
+import { wait } from '../../runtime/device/wait.ts';
 import type { Plain, Work } from '../case.ts';
 import { runnableCase } from '../cases/index.ts';
 import { provideNavigator } from './navigator.ts';

@@ -1,6 +1,6 @@
 // Convolution by what it is made of: windows over two axes of a padded tensor, multiplied with filters and summed.
-import { axisOf, type Axis } from '../../dsl/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph.ts';
+import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
+import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
 import type { Fused } from './fused.ts';

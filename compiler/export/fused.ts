@@ -1,10 +1,10 @@
 // Composites as the operators that ONNX Runtime has fused kernels for.
-import { axisOf, printSize, type Axis, type Size } from '../../dsl/axis.ts';
-import { isFloat } from '../../dsl/op.ts';
-import type { Node } from '../../dsl/graph.ts';
-import { findAttention } from '../attention.ts';
-import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../composites.ts';
-import { isFixed } from '../fixed.ts';
+import { axisOf, printSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { findAttention } from '../match/attention.ts';
+import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../match/composites.ts';
+import { isFixed } from '../rewrite/fixed.ts';
 import { convAt } from './fused-conv.ts';
 import type { Lowering } from './lower.ts';
 import { elementOf } from './maps.ts';

@@ -9,13 +9,13 @@ import {
   subtractSizes,
   type Axis,
   type Size,
-} from '../../dsl/axis.ts';
+} from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { axisNames, describe, type Node } from '../../dsl/graph.ts';
-import type { FoldOp, MapOp, ViewOp } from '../../dsl/op.ts';
+import { axisNames, describe, type Node } from '../../dsl/graph/graph.ts';
+import type { FoldOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
-import { scalar } from '../composites.ts';
+import { scalar } from '../match/composites.ts';
 import { castTo, choose, elementOf, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { namesOf, Values, type Value } from './values.ts';
 import { Element, type Writer } from './writer.ts';

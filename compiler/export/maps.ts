@@ -1,5 +1,5 @@
 // One row per scalar function: how it is said with ONNX operators on the element types that tensors have in the exported graph.
-import { isFloat, type Attrs, type DType } from '../../dsl/op.ts';
+import { isFloat, type Attrs, type DType } from '../../dsl/graph/op.ts';
 import { Element, type Writer } from './writer.ts';
 
 /**

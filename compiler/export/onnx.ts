@@ -1,13 +1,13 @@
 // A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
 import { create, toBinary } from '@bufbuild/protobuf';
-import { printSize, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis.ts';
-import { dtypeBytes } from '../../dsl/elements.ts';
+import { printSize, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis/axis.ts';
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { describe, order, type Graph, type Node, type Update } from '../../dsl/graph.ts';
-import type { DType } from '../../dsl/op.ts';
-import { symbolsOf } from '../../dsl/symbols.ts';
+import { describe, order, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import type { DType } from '../../dsl/graph/op.ts';
+import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { costOf, elementsOf } from '../cost.ts';
-import { readersOf } from '../pass.ts';
+import { readersOf } from '../rewrite/pass.ts';
 import { fusedAt, type Fused } from './fused.ts';
 import {
   GraphProtoSchema,

@@ -1,5 +1,5 @@
 // A tensor of the exported graph with the order its axes really have: permutations are written only where a reader needs another order.
-import { axisOf, type Axis } from '../../dsl/axis.ts';
+import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import type { Writer } from './writer.ts';
 
 export interface Value {

@@ -1,6 +1,6 @@
 // Collects the nodes and initializers of an ONNX graph: unique names, shared constants, and sizes that are known only at run time.
 import { create } from '@bufbuild/protobuf';
-import { printSize, sizeLeast, type Size, type SizeSymbol } from '../../dsl/axis.ts';
+import { printSize, sizeLeast, type Size, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import {
   AttributeProto_AttributeType as Kind,

@@ -1,14 +1,14 @@
 // Re-association through attention: q·(W x) = (Wᵀq)·x and Σ p (W x) = W Σ p x, part by part of a concatenation of keys or values.
 // Where many tokens are projected for few queries (an encoder with 16 tokens to each query of a spatial vision aggregator), the queries
 // take the weights over and the tokens are never projected. (Cambrian-1, arXiv 2406.16860; the algebra is that of DeepSeek-V2's MLA.)
-import { sizeBound, type Axis } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import { sum } from '../../dsl/ops/fold.ts';
+import { sizeBound, type Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { sum } from '../../dsl/ops/reduce.ts';
 import { roles, type Roles } from '../../dsl/ops/contract.ts';
-import { matchSoftmax } from '../composites.ts';
-import type { RulePass } from '../pass.ts';
-import { axesWithin, namesOf, sameType, type Rewriter } from '../rewriter.ts';
-import { scalarValue, type Rule } from '../rules.ts';
+import { matchSoftmax } from '../match/composites.ts';
+import type { RulePass } from '../rewrite/pass.ts';
+import { axesWithin, namesOf, sameType, type Rewriter } from '../rewrite/rewriter.ts';
+import { scalarValue, type Rule } from '../rewrite/rules.ts';
 import { projections, type Part, type Parts, type Projection } from './projections.ts';
 
 /** Fewer operations by this factor, or the attention stays one kernel. */

@@ -1,15 +1,15 @@
 // Work moved from activations to weights: joins split, norms' affine parts folded in, products of weights taken once.
-import { addSizes, axisOf, type Axis, type Size } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import { isFloat } from '../../dsl/op.ts';
+import { addSizes, axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { broadcast } from '../../dsl/ops/view.ts';
-import { isFixed } from '../fixed.ts';
-import { isWidening } from '../load-time.ts';
-import type { RulePass } from '../pass.ts';
-import { asProduct, peel, productOf, type Product } from './product.ts';
-import { axesWithin, namesOf, sameAxes, type Rewriter } from '../rewriter.ts';
-import type { Rule } from '../rules.ts';
+import { isFixed } from '../rewrite/fixed.ts';
+import { isWidening } from '../rewrite/load-time.ts';
+import type { RulePass } from '../rewrite/pass.ts';
+import { asProduct, peel, productOf, type Product } from '../match/linear-map.ts';
+import { axesWithin, namesOf, sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
+import type { Rule } from '../rewrite/rules.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
 import { renaming } from './rearrangement.ts';

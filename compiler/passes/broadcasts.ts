@@ -1,10 +1,10 @@
 // Broadcasts pulled up: f(broadcast x) = broadcast(f x), so that what is the same along an axis is computed once.
-import { axisOf, type Axis } from '../../dsl/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph.ts';
-import { isFloat } from '../../dsl/op.ts';
+import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
+import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
 import { broadcast, rearrange } from '../../dsl/ops/view.ts';
-import { namesOf, type Rewriter } from '../rewriter.ts';
-import type { Rule } from '../rules.ts';
+import { namesOf, type Rewriter } from '../rewrite/rewriter.ts';
+import type { Rule } from '../rewrite/rules.ts';
 import { attributesOf, attrsOf, formOf, separable, without } from './rearrangement.ts';
 
 /** True when the node has the axis only because a broadcast gave it. */

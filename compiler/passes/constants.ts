@@ -1,11 +1,11 @@
 // Numbers known at trace time: computed now, and neutral elements dropped.
-import { axisOf } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import { isFloat, isInteger, type DType, type IndexMath, type MapOp, type TensorType } from '../../dsl/op.ts';
+import { axisOf } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { isFloat, isInteger, type DType, type IndexMath, type MapOp, type TensorType } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
-import { sameAxes, sameType, type Rewriter } from '../rewriter.ts';
-import { any, as, lit, number, op, rule, scalarValue, type Rule } from '../rules.ts';
+import { sameAxes, sameType, type Rewriter } from '../rewrite/rewriter.ts';
+import { any, as, lit, number, op, rule, scalarValue, type Rule } from '../rewrite/rules.ts';
 
 /** Constants larger than this stay expressions: they would only make the plan bigger. */
 const largestConstant = 65536;

@@ -9,8 +9,8 @@ import {
   subtractSizes,
   type Axis,
   type Size,
-} from '../../dsl/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph.ts';
+} from '../../dsl/axis/axis.ts';
+import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { attrsOf } from './rearrangement.ts';
 

@@ -1,5 +1,5 @@
 // The passes in order. Each runs once.
-import type { Pass, RulePass } from '../pass.ts';
+import type { Pass, RulePass } from '../rewrite/pass.ts';
 import { absorption } from './absorption.ts';
 import { algebra } from './algebra.ts';
 import { broadcastRules } from './broadcasts.ts';

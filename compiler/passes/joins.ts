@@ -1,9 +1,9 @@
 // Joins of slices: the same range taken from several tensors and joined is a range of the joined tensors.
-import type { Node } from '../../dsl/graph.ts';
-import type { RulePass } from '../pass.ts';
-import { sameAxes, type Rewriter } from '../rewriter.ts';
-import type { Rule } from '../rules.ts';
-import { printSize, type Size } from '../../dsl/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { RulePass } from '../rewrite/pass.ts';
+import { sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
+import type { Rule } from '../rewrite/rules.ts';
+import { printSize, type Size } from '../../dsl/axis/axis.ts';
 
 const sliceKey = (node: Node): string | undefined =>
   node.op.name === 'slice'

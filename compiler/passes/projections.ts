@@ -1,10 +1,10 @@
 // Keys or values as attention reads them: along the key axis a concatenation of parts, each perhaps a product with fixed weights.
-import { axisOf, type Axis, type Size } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
+import { axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
-import { isFixed } from '../fixed.ts';
-import { asProduct } from './product.ts';
-import { axesWithin, type Rewriter } from '../rewriter.ts';
+import { isFixed } from '../rewrite/fixed.ts';
+import { asProduct } from '../match/linear-map.ts';
+import { axesWithin, type Rewriter } from '../rewrite/rewriter.ts';
 
 export interface Parts {
   readonly parts: readonly Part[];

@@ -1,7 +1,7 @@
 // The algebra of rearrange: normal form, composition, and which output axes come from which input axes.
-import { divideSize, multiplySizes, sizesEqual, type Axis, type Size } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import type { Attrs } from '../../dsl/op.ts';
+import { divideSize, multiplySizes, sizesEqual, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { Attrs } from '../../dsl/graph/op.ts';
 import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
 
 /** A rearrange whose elementary axes are numbers 0, 1, …: names matter only where it is written back. */

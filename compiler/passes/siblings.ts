@@ -1,12 +1,12 @@
 // Siblings: products that share their activations become one product with the weights side by side, and slices of it.
-import { addSizes, type Axis, type Size } from '../../dsl/axis.ts';
-import { order, roots, type Builder, type Graph, type Node, type Origin } from '../../dsl/graph.ts';
-import { isFixed } from '../fixed.ts';
-import { layerOf } from '../layer.ts';
-import { mapGraph, must, readersOf, type GraphPass } from '../pass.ts';
-import { asProduct, type Product } from './product.ts';
-import { namesOf, Rewriter, sameAxes } from '../rewriter.ts';
-import { scalarValue } from '../rules.ts';
+import { addSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { order, roots, type Builder, type Graph, type Node, type Origin } from '../../dsl/graph/graph.ts';
+import { isFixed } from '../rewrite/fixed.ts';
+import { layerOf } from '../match/layer.ts';
+import { mapGraph, must, readersOf, type GraphPass } from '../rewrite/pass.ts';
+import { asProduct, type Product } from '../match/linear-map.ts';
+import { namesOf, Rewriter, sameAxes } from '../rewrite/rewriter.ts';
+import { scalarValue } from '../rewrite/rules.ts';
 
 interface Sibling {
   readonly product: Product;

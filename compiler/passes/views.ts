@@ -1,9 +1,9 @@
 // Views of views become one view, and a view that changes nothing goes away.
-import { addSizes, axisOf, multiplySizes, sizeLeast, sizesEqual, subtractSizes, type Size } from '../../dsl/axis.ts';
-import { printAttrs, type Node } from '../../dsl/graph.ts';
+import { addSizes, axisOf, multiplySizes, sizeLeast, sizesEqual, subtractSizes, type Size } from '../../dsl/axis/axis.ts';
+import { printAttrs, type Node } from '../../dsl/graph/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
-import { namesOf, sameAxes, type Rewriter } from '../rewriter.ts';
-import { any, as, op, rule, type Rule } from '../rules.ts';
+import { namesOf, sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
+import { any, as, op, rule, type Rule } from '../rewrite/rules.ts';
 import {
   attributesOf,
   attrsOf,

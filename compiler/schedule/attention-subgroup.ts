@@ -1,16 +1,16 @@
 // Attention as one streaming kernel, by shuffles: a subgroup holds a few query rows; keys stream past in blocks, one key per lane for the
 // scores, one slice of the width per lane for the weighted sum; a running maximum and sum rescale what has been gathered so far.
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
-import type { Axis } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import { foldMax, sum as sumOp } from '../../dsl/ops/fold.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { foldMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import { seenKeys } from '../attention-reach.ts';
-import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Index } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import { ceilDivide, type Block, type Kernel } from '../kernel.ts';
-import { quad, typeOf, type Width } from '../lower.ts';
+import { seenKeys } from '../match/mask-extent.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
+import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import {
   component,
   count,

@@ -1,9 +1,9 @@
 // Attention as one streaming kernel without subgroups: a thread holds one query row and walks the keys. Neighbouring threads read the same
 // keys at the same time, which a cache serves once.
 import { code } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { indexText } from '../index-text.ts';
-import type { Kernel } from '../kernel.ts';
+import type { Group } from '../fuse/group.ts';
+import { indexText } from '../index/index-text.ts';
+import type { Kernel } from '../kernel/kernel.ts';
 import { count, Frame, takeApart, threadItems, type Context } from './frame.ts';
 import { StreamingRow } from './streaming-softmax.ts';
 

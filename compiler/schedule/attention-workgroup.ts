@@ -1,10 +1,10 @@
 // Attention of few query rows over many keys (a decode step) on GPUs: one workgroup per row. Every thread streams its own keys with a
 // running maximum and sum of its own; at the end the threads' results are merged in workgroup memory (Flash-Decoding, Dao et al. 2023).
 import { code, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { constantIndex } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import type { Kernel } from '../kernel.ts';
+import type { Group } from '../fuse/group.ts';
+import { constantIndex } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import type { Kernel } from '../kernel/kernel.ts';
 import { count, Frame, indexVariable, lineGrid, takeApart, type Context } from './frame.ts';
 import { StreamingRow } from './streaming-softmax.ts';
 

@@ -1,11 +1,11 @@
 // Contraction of a few rows (a decode step) on GPUs: bound by reading the weights once. Neighbouring threads read neighbouring columns, the
 // sum is split over the rest of the workgroup and folded in workgroup memory.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import { ceilDivide, type Kernel } from '../kernel.ts';
-import { quad, typeOf } from '../lower.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
+import { quad, typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult } from './contract.ts';
 import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
 

@@ -1,11 +1,11 @@
 // Contraction for devices bound by loads: one subgroup per tile, its lanes each load another element of the row operand and share it by
 // shuffles, while vectors of the column operand stay in registers. Measured on lavapipe: two to four times any form without shuffles.
 import { code, splat, wgsl, literal } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, scale, type Index } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import { ceilDivide, type Kernel } from '../kernel.ts';
-import { quad, typeOf } from '../lower.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
+import { quad, typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
 

@@ -1,11 +1,11 @@
 // Contraction for GPUs: a workgroup stages a tile of each operand in workgroup memory, every thread keeps a block of results in registers.
 // Needs no subgroups; edges are clamped on the way in and guarded on the way out.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import { ceilDivide, type Kernel } from '../kernel.ts';
-import { quad, typeOf } from '../lower.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
+import { quad, typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
 

@@ -1,13 +1,13 @@
 // What both contraction templates share: which operand gives rows, which columns, how the three axes are walked, and the epilogue.
-import { axisOf, type Axis } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
+import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import type { Code } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { add, clamp, constantIndex, divide, scale, type Index } from '../index-math.ts';
-import type { Block } from '../kernel.ts';
-import { quad, type Width } from '../lower.ts';
-import type { IndexMap } from '../storage.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import type { Block } from '../kernel/kernel.ts';
+import { quad, type Width } from '../kernel/lower.ts';
+import type { IndexMap } from '../kernel/storage.ts';
 import { component, count, isQuartered, takeApart, throughChain, type Context, type Frame } from './frame.ts';
 
 export interface Product {

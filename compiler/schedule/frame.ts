@@ -1,9 +1,9 @@
 // What every template needs: the threads' indices, flat indices taken apart into axes, grids of any length, and where roots are written.
-import type { Axis } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import type { FoldOp } from '../../dsl/op.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { FoldOp } from '../../dsl/graph/op.ts';
 import { code, isVector, scalarType, type Code } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
+import type { Group } from '../fuse/group.ts';
 import {
   atomIndex,
   constantIndex,
@@ -13,12 +13,12 @@ import {
   remainder,
   sizeIndex,
   type Index,
-} from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import { Block, ceilDivide, loopVariable, Names, type Kernel, type Shared } from '../kernel.ts';
-import { Lowering } from '../lower.ts';
+} from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { Block, ceilDivide, loopVariable, Names, type Kernel, type Shared } from '../kernel/kernel.ts';
+import { Lowering } from '../kernel/lower.ts';
 import type { DeviceProfile } from '../profile.ts';
-import type { IndexMap, Placement } from '../storage.ts';
+import type { IndexMap, Placement } from '../kernel/storage.ts';
 
 export interface Context {
   readonly profile: DeviceProfile;

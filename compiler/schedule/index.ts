@@ -1,9 +1,9 @@
 // Which template makes the kernel of a group: a table of named rows, the first that fits.
-import { axisNames, type Node } from '../../dsl/graph.ts';
-import { sizeBound } from '../../dsl/axis.ts';
+import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { sizeBound } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Group } from '../group.ts';
-import type { Kernel } from '../kernel.ts';
+import type { Group } from '../fuse/group.ts';
+import type { Kernel } from '../kernel/kernel.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';

@@ -1,5 +1,5 @@
 // Folds that depend on one another: level 1 needs no other fold of the group, level 2 needs results of level 1, and so on.
-import type { Node } from '../../dsl/graph.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 
 export function foldLevels(folds: readonly Node[], nodes: ReadonlySet<Node>): readonly (readonly Node[])[] {
   const level = new Map<Node, number>();

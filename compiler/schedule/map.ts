@@ -1,8 +1,8 @@
 // One thread per element, or per four neighbours along the last axis.
-import type { Group } from '../group.ts';
-import { add, constantIndex, divide, scale, type Index } from '../index-math.ts';
-import type { Kernel } from '../kernel.ts';
-import { canStoreVector, quad } from '../lower.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { canStoreVector, quad } from '../kernel/lower.ts';
 import { count, Frame, isQuartered, takeApart, threadItems, type Context } from './frame.ts';
 
 export const threads = 64;

@@ -1,9 +1,9 @@
 // Neighbours that one thread computes together because their windows overlap: what two of them read is loaded once. A depthwise filter
 // of 7 then loads 21 vectors for 8 neighbours in a row of the filter, not 112.
-import type { Axis } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import { indexMath, mentions, sizeIndex } from '../index-math.ts';
-import type { IndexMap } from '../storage.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { indexMath, mentions, sizeIndex } from '../index/index-math.ts';
+import type { IndexMap } from '../kernel/storage.ts';
 import { indexVariable, type Context } from './frame.ts';
 
 export interface Neighbours {

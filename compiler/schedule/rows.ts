@@ -1,13 +1,13 @@
 // One workgroup per row: its lanes walk the folded axes together, fold their partial results, and walk the row again for the next level.
-import { axisNames } from '../../dsl/graph.ts';
-import type { FoldOp } from '../../dsl/op.ts';
+import { axisNames } from '../../dsl/graph/graph.ts';
+import type { FoldOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map.ts';
 import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { add, divide, constantIndex, scale, type Index } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import type { Block, Kernel } from '../kernel.ts';
-import { quad, typeOf, type Width } from '../lower.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, divide, constantIndex, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import type { Block, Kernel } from '../kernel/kernel.ts';
+import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import {
   count,
   foldComponents,

@@ -1,15 +1,15 @@
 // One thread per row (or per four neighbouring rows): it walks the folded axes in loops. For short folds, for folds over an axis that is
 // not the contiguous one, and for contractions with no tile to speak of.
-import type { Axis } from '../../dsl/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph.ts';
-import type { FoldOp } from '../../dsl/op.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
+import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import type { FoldOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { computeType } from '../../dsl/ops/map.ts';
 import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import type { Group } from '../group.ts';
-import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index-math.ts';
-import type { Block, Kernel } from '../kernel.ts';
-import { quad, typeOf, type Width } from '../lower.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index/index-math.ts';
+import type { Block, Kernel } from '../kernel/kernel.ts';
+import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
 import { foldLevels } from './levels.ts';
 import { findNeighbours, type Neighbours } from './neighbours.ts';

@@ -1,14 +1,14 @@
 // One query row of attention over a stream of keys: a running maximum and sum, and a weighted sum of the values that is rescaled when the
 // maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
-import type { Axis } from '../../dsl/axis.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import { seenKeys } from '../attention-reach.ts';
-import type { Group } from '../group.ts';
-import { add, constantIndex, divide, scale, type Index } from '../index-math.ts';
-import { indexText } from '../index-text.ts';
-import type { Block } from '../kernel.ts';
-import { quad, typeOf, type Width } from '../lower.ts';
-import type { IndexMap } from '../storage.ts';
+import { seenKeys } from '../match/mask-extent.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import type { Block } from '../kernel/kernel.ts';
+import { quad, typeOf, type Width } from '../kernel/lower.ts';
+import type { IndexMap } from '../kernel/storage.ts';
 import { component, count, isQuartered, throughChain, type Frame } from './frame.ts';
 
 /** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */

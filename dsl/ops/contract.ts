@@ -1,7 +1,7 @@
 // The one product of tensors: einsum of two operands, by axis names.
-import { axisOf, printAxes, printSize, sizesEqual, type Axis } from '../axis.ts';
-import { axisNames } from '../graph.ts';
-import { isFloat, Refusal, type ContractOp, type TensorType } from '../op.ts';
+import { axisOf, printAxes, printSize, sizesEqual, type Axis } from '../axis/axis.ts';
+import { axisNames } from '../graph/graph.ts';
+import { isFloat, Refusal, type ContractOp, type TensorType } from '../graph/op.ts';
 
 /**
  * Σ over the axes that both operands have and the output has not (attr `axes`: the output's axes in order).

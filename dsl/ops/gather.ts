@@ -1,6 +1,6 @@
 // Rows of one tensor at positions held by another: embedding lookup, token selection.
-import { axisOf, printAxes, printSize, sizesEqual } from '../axis.ts';
-import { isInteger, Refusal, type GatherOp } from '../op.ts';
+import { axisOf, printAxes, printSize, sizesEqual } from '../axis/axis.ts';
+import { isInteger, Refusal, type GatherOp } from '../graph/op.ts';
 
 /** out[i…, rest…] = x[axis = index[i…], rest…]; an axis that both have is a batch axis; positions are clamped into the axis. */
 export const gather: GatherOp = {

@@ -1,7 +1,7 @@
 // Every op record, by name.
-import type { Op } from '../op.ts';
+import type { Op } from '../graph/op.ts';
 import { contract } from './contract.ts';
-import { folds } from './fold.ts';
+import { folds } from './reduce.ts';
 import { gather } from './gather.ts';
 import { concat } from './join.ts';
 import { maps } from './map.ts';

@@ -1,6 +1,6 @@
 // Concatenation along one axis (attr `axis`). Stacking is concatenation along a new axis of size 1.
-import { addSizes, axisOf, printAxes, sizesEqual, type Size } from '../axis.ts';
-import { Refusal, type JoinOp } from '../op.ts';
+import { addSizes, axisOf, printAxes, sizesEqual, type Size } from '../axis/axis.ts';
+import { Refusal, type JoinOp } from '../graph/op.ts';
 
 export const concat: JoinOp = {
   kind: 'join',

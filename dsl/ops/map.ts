@@ -1,5 +1,5 @@
 // The scalar functions, one row each: reference semantics, lowering, gradient, accuracy. A row is all that a new one needs.
-import { isFloat, isInteger, Refusal, type Attrs, type DType, type MapOp } from '../op.ts';
+import { isFloat, isInteger, Refusal, type Attrs, type DType, type MapOp } from '../graph/op.ts';
 import {
   call,
   code,

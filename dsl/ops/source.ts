@@ -1,6 +1,6 @@
 // Leaves of the graph. Their type stands in their attributes: `axes` as a list of {name, size}, and `dtype`.
-import type { Axis, Size } from '../axis.ts';
-import type { Attr, Attrs, DType, SourceOp, SourceRole, TensorType } from '../op.ts';
+import type { Axis, Size } from '../axis/axis.ts';
+import type { Attr, Attrs, DType, SourceOp, SourceRole, TensorType } from '../graph/op.ts';
 
 const dtypes: readonly string[] = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'] satisfies readonly DType[];
 

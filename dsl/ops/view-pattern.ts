@@ -1,6 +1,6 @@
 // A rearrange's attributes as the pattern a person would write, and back: `b n (h d) -> b h n d`.
-import { printSize, sizesEqual, type Axis, type Size } from '../axis.ts';
-import type { Attr, Attrs } from '../op.ts';
+import { printSize, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
+import type { Attr, Attrs } from '../graph/op.ts';
 import type { Merged, RearrangeAttrs } from './view.ts';
 
 const plain = /^[A-Za-z_][A-Za-z0-9_]*$/;

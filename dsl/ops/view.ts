@@ -12,8 +12,8 @@ import {
   subtractSizes,
   type Axis,
   type Size,
-} from '../axis.ts';
-import { Refusal, type Attrs, type IndexMath, type TensorType, type ViewOp } from '../op.ts';
+} from '../axis/axis.ts';
+import { Refusal, type Attrs, type IndexMath, type TensorType, type ViewOp } from '../graph/op.ts';
 import { axesOf } from './source.ts';
 import { readPattern, writePattern } from './view-pattern.ts';
 

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { writeSafetensors, type TensorToStore } from '../../runtime/safetensors-write.ts';
-import { storedBytes } from '../../runtime/safetensors.ts';
+import { writeSafetensors, type TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
+import { storedBytes } from '../../runtime/checkpoint/safetensors.ts';
 
 const marker = 'opabinia-made.json';
 

@@ -1,5 +1,5 @@
 // A byte-level BPE tokenizer made from a few sentences, in the files of Hugging Face: 256 bytes, merges learned here, control tokens.
-import { systemText } from '../../models/conversation.ts';
+import { systemText } from '../../models/sequence/conversation.ts';
 
 /** Llama 3's control tokens, in the order of its own ids. */
 export const controlTokens = [

@@ -1,6 +1,6 @@
 // Weights from a seed, by name: no tensor depends on which others there are. Every value is exact in f32, f16 and bf16.
-import type { Shapes } from '../../models/param-shapes.ts';
-import type { TensorToStore } from '../../runtime/safetensors-write.ts';
+import type { Shapes } from '../../models/configs/param-shapes.ts';
+import type { TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
 
 /** FNV-1a, and from there on a 32-bit generator (splitmix): arithmetic that is the same on every machine. */
 function generator(name: string, seed: number): () => number {

@@ -1,10 +1,10 @@
 // Cambrian-1's config.json (model types `cambrian_llama`, `cambrian_phi3`): the language model's fields, the towers' names, the connector.
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
-import type { VisionSchedule } from '../cambrian.ts';
+import type { VisionSchedule } from '../multimodal/cambrian.ts';
 import { samplerLayer, svaShapes } from '../connectors/sva-shapes.ts';
-import type { DecoderConfig, LanguageModel } from '../decoder.ts';
-import { under, type ShapeEntry, type Shapes } from '../param-shapes.ts';
+import type { DecoderConfig, LanguageModel } from '../decoders/decoder.ts';
+import { under, type ShapeEntry, type Shapes } from './param-shapes.ts';
 import { decoderFields, readDecoder } from './decoders.ts';
 import { checkConfig, layers, name, positions, tokens, width, type ConfigJson } from './fields.ts';
 import { decoderShapes } from './decoder-shapes.ts';

@@ -1,6 +1,6 @@
 // Names and shapes of a language model's parameters, as its checkpoint has them.
-import type { LanguageModel } from '../decoder.ts';
-import { affineShapes, repeated, under, type ShapeEntry, type Shapes } from '../param-shapes.ts';
+import type { LanguageModel } from '../decoders/decoder.ts';
+import { affineShapes, repeated, under, type ShapeEntry, type Shapes } from './param-shapes.ts';
 
 /** `fused`: projections that read the same are one matrix, as Phi-3 stores them. */
 export function decoderShapes({ config }: LanguageModel, fused: boolean): Shapes {

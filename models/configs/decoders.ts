@@ -1,8 +1,8 @@
 // Configs of the language models by themselves: model types `llama` and `phi3`.
 import { z } from 'zod';
-import type { LanguageModel } from '../decoder.ts';
-import { llama } from '../llama.ts';
-import { phi3 } from '../phi3.ts';
+import type { LanguageModel } from '../decoders/decoder.ts';
+import { llama } from '../decoders/llama.ts';
+import { phi3 } from '../decoders/phi3.ts';
 import {
   asObject,
   checkConfig,

@@ -1,8 +1,8 @@
 // Configs of LLaVA-1.5 (`llava`) and LLaVA-NeXT (`llava_next`), as transformers writes them.
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/index.ts';
-import type { ClipConfig } from '../clip.ts';
-import type { LanguageModel } from '../decoder.ts';
+import type { ClipConfig } from '../towers/clip.ts';
+import type { LanguageModel } from '../decoders/decoder.ts';
 import { readDecoder } from './decoders.ts';
 import { asObject, checkConfig, dtypes, name, type ConfigJson } from './fields.ts';
 import { readTowerOf } from './towers.ts';

@@ -1,6 +1,6 @@
 // Any config that this project knows, by its model type.
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
-import type { LanguageModel } from '../decoder.ts';
+import type { LanguageModel } from '../decoders/decoder.ts';
 import { readCambrian, type CambrianConfig } from './cambrian.ts';
 import { readDecoder } from './decoders.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';

@@ -1,10 +1,10 @@
 // The four released Cambrian-1 models as data (arXiv 2406.16860; nyu-visionx on the hub), and the towers they name.
-import { clipLarge336 } from '../clip.ts';
-import { convNextXxl } from '../convnext.ts';
-import { dinov2Giant } from '../dinov2.ts';
-import { llamaConfigs } from '../llama.ts';
-import { phi3Configs } from '../phi3.ts';
-import { siglipSo400m384 } from '../siglip.ts';
+import { clipLarge336 } from '../towers/clip.ts';
+import { convNextXxl } from '../towers/convnext.ts';
+import { dinov2Giant } from '../towers/dinov2.ts';
+import { llamaConfigs } from '../decoders/llama.ts';
+import { phi3Configs } from '../decoders/phi3.ts';
+import { siglipSo400m384 } from '../towers/siglip.ts';
 import type { ConfigJson } from './fields.ts';
 import type { TowerConfig } from './towers.ts';
 

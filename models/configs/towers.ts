@@ -1,13 +1,13 @@
 // Configs of vision towers: CLIP, SigLIP, DINOv2 and ConvNeXt, in the layouts of transformers, of timm and of open_clip.
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
-import { clipConfig, clipPixels, clipShapes, type ClipConfig } from '../clip.ts';
-import { convNextConfig, convNextPixels, convNextShapes, convNextXxl, type ConvNextConfig } from '../convnext.ts';
-import { dinov2Config, dinov2Pixels, dinov2Shapes, type Dinov2Config } from '../dinov2.ts';
-import { HubConfig } from '../hub-config.ts';
-import type { Shapes } from '../param-shapes.ts';
-import { siglipConfig, siglipPixels, siglipShapes, siglipSo400m384, type SiglipConfig } from '../siglip.ts';
-import type { PixelNorm } from '../tower.ts';
+import { clipConfig, clipPixels, clipShapes, type ClipConfig } from '../towers/clip.ts';
+import { convNextConfig, convNextPixels, convNextShapes, convNextXxl, type ConvNextConfig } from '../towers/convnext.ts';
+import { dinov2Config, dinov2Pixels, dinov2Shapes, type Dinov2Config } from '../towers/dinov2.ts';
+import { HubConfig } from './hub-config.ts';
+import type { Shapes } from './param-shapes.ts';
+import { siglipConfig, siglipPixels, siglipShapes, siglipSo400m384, type SiglipConfig } from '../towers/siglip.ts';
+import type { PixelNorm } from '../towers/tower.ts';
 import {
   asObject,
   checkConfig,

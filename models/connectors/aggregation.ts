@@ -1,6 +1,6 @@
 // The "sep" variant of an SVA layer: each encoder is read by its own attention, and the query weighs the encoders.
 import { gelu, linear, softmax, type Float, type Params, type Tensor } from '../../dsl/index.ts';
-import type { Queries, RegionMasks, Regions } from './regions.ts';
+import type { Queries, RegionMasks, Regions } from '../sequence/regions.ts';
 import {
   layerOutput,
   normedLinear,

@@ -13,7 +13,7 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
-import { asSquareMap, sized, type FeatureMap } from './regions.ts';
+import { asSquareMap, sized, type FeatureMap } from '../sequence/regions.ts';
 
 type Tokens = Tensor<'b n c', Float>;
 

@@ -16,7 +16,7 @@ import {
   type Tensor,
 } from '../../dsl/index.ts';
 import { baselineConnector, mlp, type ProjectorConfig } from './baselines.ts';
-import { sized, type FeatureMap } from './regions.ts';
+import { sized, type FeatureMap } from '../sequence/regions.ts';
 
 type Tokens = Tensor<'b n c', Float>;
 

@@ -13,7 +13,7 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
-import type { Inspect, Queries, RegionMasks, Regions } from './regions.ts';
+import type { Inspect, Queries, RegionMasks, Regions } from '../sequence/regions.ts';
 
 /** Heads of every SVA layer in the released models. */
 export const svaHeads = 16;

@@ -14,7 +14,7 @@ import {
   type Tensor,
 } from '../../dsl/index.ts';
 import { visionAggregationLayer } from './aggregation.ts';
-import { regionsOf, sized, type FeatureMap, type Queries, type RegionMasks } from './regions.ts';
+import { regionsOf, sized, type FeatureMap, type Queries, type RegionMasks } from '../sequence/regions.ts';
 import { visionCrossAttentionLayer, type Sight, type SvaLayerOptions } from './sva-layer.ts';
 
 export interface SamplerOptions extends SvaLayerOptions {

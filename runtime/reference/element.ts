@@ -1,6 +1,6 @@
 // Maps, folds, joins and gathers on the CPU: strided loops around the scalar semantics in the op records.
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Attrs, DType, FoldOp, MapOp } from '../../dsl/op.ts';
+import type { Attrs, DType, FoldOp, MapOp } from '../../dsl/graph/op.ts';
 import { elementCount, stridesOf, type KnownAxis, type Values } from './values.ts';
 import { copyRun, forEachOuter, mergeTrailing, type AxisTable } from './view.ts';
 

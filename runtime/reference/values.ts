@@ -1,6 +1,6 @@
 // Dense values of a tensor on the CPU: row-major doubles whatever the dtype, and the rounding that the dtype asks for.
-import { evaluateSize, type Axis, type SymbolValues } from '../../dsl/axis.ts';
-import type { DType } from '../../dsl/op.ts';
+import { evaluateSize, type Axis, type SymbolValues } from '../../dsl/axis/axis.ts';
+import type { DType } from '../../dsl/graph/op.ts';
 
 /** An axis whose size is known in this run. */
 export interface KnownAxis {

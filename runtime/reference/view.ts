@@ -1,7 +1,7 @@
 // Views on the CPU: the op's own index map, turned into one table of offsets per output axis wherever the map allows it.
-import { evaluateSize, type SymbolValues } from '../../dsl/axis.ts';
+import { evaluateSize, type SymbolValues } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Attrs, IndexMath, TensorType, ViewOp, ViewSource } from '../../dsl/op.ts';
+import type { Attrs, IndexMath, TensorType, ViewOp, ViewSource } from '../../dsl/graph/op.ts';
 import { elementCount, knownAxes, stridesOf, type KnownAxis, type Values } from './values.ts';
 
 /** Where each index of one output axis reads: `offset` is added up over the axes; `inside` is 0 where a guard fails. */

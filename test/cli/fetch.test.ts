@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { fetchModel, progressLine, type FetchProgress } from '../../cli/fetch.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { resolveModel } from '../../runtime/hub.ts';
+import { resolveModel } from '../../runtime/checkpoint/hub.ts';
 
 const commit = 'c0ffee'.padEnd(40, '0');
 const weights = Buffer.alloc(300_000, 'weights ');

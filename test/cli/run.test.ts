@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openModel } from '../../cli/answer/open-model.ts';
+import { openModel } from '../../pipelines/answer/open-model.ts';
 import type { RunReport } from '../../cli/run.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
-import { decodeImage } from '../../runtime/image.ts';
-import { judgedSteps, judgeLlava } from '../llava-judge.ts';
-import { makeLanguage } from '../made-language.ts';
+import { decodeImage } from '../../runtime/image/image.ts';
+import { judgedSteps, judgeLlava } from '../support/llava-judge.ts';
+import { makeLanguage } from '../support/made-language.ts';
 
 const root = join(import.meta.dirname, '../..');
 const photo = join(root, 'examples/photos/chelsea.png');

@@ -1,8 +1,8 @@
 // Attentions in which some parts of keys and values are projected for few queries: the left sides of the rule that takes the weights to the other side.
-import type { Axis } from '../../dsl/axis.ts';
-import type { Node } from '../../dsl/graph.ts';
-import type { DType } from '../../dsl/op.ts';
-import { foldMax, sum } from '../../dsl/ops/fold.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { DType } from '../../dsl/graph/op.ts';
+import { foldMax, sum } from '../../dsl/ops/reduce.ts';
 import { param, typeAttrs } from '../../dsl/ops/source.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import type { Sketch } from './rule-cases.ts';

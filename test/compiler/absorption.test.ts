@@ -1,11 +1,11 @@
 // When the weights of keys and values go to the other side of an attention, and when they must not.
 import { expect, test } from 'vitest';
-import { symbolSize, type Size } from '../../dsl/axis.ts';
-import type { Graph } from '../../dsl/graph.ts';
+import { symbolSize, type Size } from '../../dsl/axis/axis.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
 import { attention, linear, randomParams, trace, type Float, type Tensor } from '../../dsl/index.ts';
 import { flopsOf } from '../../compiler/cost.ts';
-import { order } from '../../dsl/graph.ts';
-import { runPasses } from '../../compiler/pass.ts';
+import { order } from '../../dsl/graph/graph.ts';
+import { runPasses } from '../../compiler/rewrite/pass.ts';
 import { absorption } from '../../compiler/passes/absorption.ts';
 import { expectSameGraph, feedsFor } from './judge.ts';
 

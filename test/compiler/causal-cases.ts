@@ -16,8 +16,8 @@ import {
   type Tensor,
   type Trace,
 } from '../../dsl/index.ts';
-import { symbolSize } from '../../dsl/axis.ts';
-import { positions } from '../../dsl/math.ts';
+import { symbolSize } from '../../dsl/axis/axis.ts';
+import { positions } from '../../dsl/functions/math.ts';
 import { broadcast } from '../../dsl/ops/view.ts';
 import { apply } from '../../dsl/tensor.ts';
 

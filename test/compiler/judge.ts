@@ -1,8 +1,8 @@
 // Judges a rewrite: both graphs on the same numbers through the interpreter in double precision.
-import { order, type Graph, type Node } from '../../dsl/graph.ts';
-import { printAxes } from '../../dsl/axis.ts';
-import { print } from '../../dsl/print.ts';
-import { evaluate, type Feeds, type Values } from '../../runtime/reference.ts';
+import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { printAxes } from '../../dsl/axis/axis.ts';
+import { print } from '../../dsl/text/print.ts';
+import { evaluate, type Feeds, type Values } from '../../runtime/reference/reference.ts';
 
 /** A graph with one output. */
 export function graphOf(node: Node): Graph {

@@ -12,7 +12,7 @@ import {
   type ParamSource,
   type Tensor,
 } from '../../dsl/index.ts';
-import type { Graph } from '../../dsl/graph.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
 import { visionTokenSampler } from '../../models/connectors/sva.ts';
 import { numbersFor } from './judge.ts';
 

@@ -1,11 +1,11 @@
 // Our interpreter and ONNX Runtime on the same graph: every element within the bound that running error analysis gives it.
 import { exportOnnx } from '../../compiler/export/onnx.ts';
-import { mapGraph } from '../../compiler/pass.ts';
-import { runExported, type OnnxRuntime } from '../../cli/verify/onnx-runtime.ts';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph.ts';
-import type { Op } from '../../dsl/op.ts';
-import { evaluateWithError, isWithin, type Bounded } from '../forward-error.ts';
-import type { GeneratedFeeds } from '../generate.ts';
+import { mapGraph } from '../../compiler/rewrite/pass.ts';
+import { runExported, type OnnxRuntime } from '../../pipelines/verify/onnx-runtime.ts';
+import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Op } from '../../dsl/graph/op.ts';
+import { evaluateWithError, isWithin, type Bounded } from '../support/forward-error.ts';
+import type { GeneratedFeeds } from '../support/generate.ts';
 
 /** ONNX Runtime's logistic function is a rational approximation, good to an absolute error: small values have few digits. */
 function asOnnxRuntime(op: Op): Op {

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { openModel } from '../../cli/answer/open-model.ts';
-import { toPrompts } from '../../cli/answer/prompts.ts';
+import { openModel } from '../../pipelines/answer/open-model.ts';
+import { toPrompts } from '../../pipelines/answer/prompts.ts';
 import { exportModels } from '../../cli/export.ts';
-import { OnnxRuntime, runExported } from '../../cli/verify/onnx-runtime.ts';
+import { OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
-import type { Image } from '../../runtime/image.ts';
-import { judgedSteps, judgeLlava } from '../llava-judge.ts';
+import type { Image } from '../../runtime/image/image.ts';
+import { judgedSteps, judgeLlava } from '../support/llava-judge.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-onnx-llava-'));
 const runtime = new OnnxRuntime();

@@ -15,7 +15,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exportModels } from '../../cli/export.ts';
-import { onnxBackend, OnnxRuntime, runExported } from '../../cli/verify/onnx-runtime.ts';
+import { onnxBackend, OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { verifyFile } from '../../cli/verify.ts';
 import { exportOnnx, type OnnxModel } from '../../compiler/export/onnx.ts';
 import { ModelProtoSchema, TensorProto_DataLocation, type GraphProto } from '../../compiler/export/gen/onnx_pb.js';
@@ -33,12 +33,12 @@ import {
   type Tensor,
   type Trace,
 } from '../../dsl/index.ts';
-import { Builder } from '../../dsl/graph.ts';
+import { Builder } from '../../dsl/graph/graph.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
-import { openCheckpoint } from '../../runtime/checkpoint.ts';
-import { evaluate } from '../../runtime/reference.ts';
-import { graphArbitrary } from '../generate.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
+import { graphArbitrary } from '../support/generate.ts';
 import { block, square } from './models.ts';
 import { judgeOnnx } from './onnx-judge.ts';
 
@@ -362,8 +362,8 @@ describe('weights', () => {
       const got = await runExported(session, model, { inputs: new Map([['pixels', pixels]]) });
       expect(got.outputs.get('features')?.every(Number.isFinite)).toBe(true);
       // The same weights, embedded: the offsets were right to the byte.
-      const { clipFeatures, clipConfig } = await import('../../models/clip.ts');
-      const { GoldenFile } = await import('../../cli/verify/golden-file.ts');
+      const { clipFeatures, clipConfig } = await import('../../models/towers/clip.ts');
+      const { GoldenFile } = await import('../../pipelines/verify/golden-file.ts');
       const config = clipConfig(new GoldenFile(join(golden, 'models/clip-vit.safetensors')).config);
       const graph = trace(
         checkpoint,

@@ -1,8 +1,8 @@
 // The passes together: every graph keeps its values, and the structures they are for come out.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { axisOf, sizeBound } from '../../dsl/axis.ts';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph.ts';
+import { axisOf, sizeBound } from '../../dsl/axis/axis.ts';
+import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import {
   attention,
   gelu,
@@ -17,21 +17,21 @@ import {
 } from '../../dsl/index.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
-import { print } from '../../dsl/print.ts';
+import { print } from '../../dsl/text/print.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
 import { flopsOf, graphCost } from '../../compiler/cost.ts';
-import { isFixed } from '../../compiler/fixed.ts';
-import { splitLoadTime } from '../../compiler/load-time.ts';
-import { runPasses, type Pass } from '../../compiler/pass.ts';
+import { isFixed } from '../../compiler/rewrite/fixed.ts';
+import { splitLoadTime } from '../../compiler/rewrite/load-time.ts';
+import { runPasses, type Pass } from '../../compiler/rewrite/pass.ts';
 import { absorption } from '../../compiler/passes/absorption.ts';
 import { algebra } from '../../compiler/passes/algebra.ts';
 import { canonical, passes } from '../../compiler/passes/index.ts';
-import { layerOf } from '../../compiler/layer.ts';
+import { layerOf } from '../../compiler/match/layer.ts';
 import { siblings } from '../../compiler/passes/siblings.ts';
 import { slices } from '../../compiler/passes/slices.ts';
-import type { Rule } from '../../compiler/rules.ts';
-import { verifyGraph } from '../../compiler/verify-graph.ts';
-import { graphArbitrary } from '../generate.ts';
+import type { Rule } from '../../compiler/rewrite/rules.ts';
+import { verifyGraph } from '../../compiler/rewrite/verify-graph.ts';
+import { graphArbitrary } from '../support/generate.ts';
 import { expectSameGraph, feedsFor, graphOf } from './judge.ts';
 import { block, sampler, sourceOf, square } from './models.ts';
 import { Sketch } from './rule-cases.ts';

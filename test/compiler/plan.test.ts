@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
-import { order, type Graph } from '../../dsl/graph.ts';
+import { order, type Graph } from '../../dsl/graph/graph.ts';
 import { attentionOf, connector, mlp, norm, softmaxOver, svaLayer, vit } from './full-size.ts';
 
 const profiles = [lavapipe, desktopGpu];

@@ -1,9 +1,9 @@
 // For each rule a generator of left sides: graphs at which the rule must fire, over all shapes it claims.
-import { axisOf, type Axis, type Size } from '../../dsl/axis.ts';
-import { Builder, type Node } from '../../dsl/graph.ts';
-import type { Attrs, DType, Op } from '../../dsl/op.ts';
+import { axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { Builder, type Node } from '../../dsl/graph/graph.ts';
+import type { Attrs, DType, Op } from '../../dsl/graph/op.ts';
 import { contract } from '../../dsl/ops/contract.ts';
-import { foldMax, foldMin, sum } from '../../dsl/ops/fold.ts';
+import { foldMax, foldMin, sum } from '../../dsl/ops/reduce.ts';
 import { gather } from '../../dsl/ops/gather.ts';
 import { concat } from '../../dsl/ops/join.ts';
 import { mapOp } from '../../dsl/ops/map.ts';

@@ -1,11 +1,11 @@
 // Every rule: it fires at its own left sides, keeps the type, and both sides agree on random numbers.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { nowhere, order, orderFrom, type Node } from '../../dsl/graph.ts';
-import { print } from '../../dsl/print.ts';
-import { readersOf } from '../../compiler/pass.ts';
-import { Rewriter, sameType } from '../../compiler/rewriter.ts';
-import { any, as, lit, op, rule, type Rule } from '../../compiler/rules.ts';
+import { nowhere, order, orderFrom, type Node } from '../../dsl/graph/graph.ts';
+import { print } from '../../dsl/text/print.ts';
+import { readersOf } from '../../compiler/rewrite/pass.ts';
+import { Rewriter, sameType } from '../../compiler/rewrite/rewriter.ts';
+import { any, as, lit, op, rule, type Rule } from '../../compiler/rewrite/rules.ts';
 import { absorptionRules } from '../../compiler/passes/absorption.ts';
 import { algebraRules } from '../../compiler/passes/algebra.ts';
 import { broadcastRules } from '../../compiler/passes/broadcasts.ts';

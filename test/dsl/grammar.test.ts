@@ -1,7 +1,7 @@
 // One table of patterns, read twice: by the types (here, when tsc checks this file) and by the grammar (when the test runs). They must agree.
 import { describe, expect, test } from 'vitest';
 import { einsum, OpabiniaError, randomParams, rearrange, reduce, repeat, trace, type Tensor } from '../../dsl/index.ts';
-import type * as Types from '../../dsl/pattern-types.ts';
+import type * as Types from '../../dsl/axis/pattern-types.ts';
 
 type Row = readonly [call: 'rearrange' | 'repeat' | 'reduce' | 'einsum', axes: string, pattern: string, gives: string];
 

@@ -1,14 +1,14 @@
 // What structural code asks of a record instead of its name, held against what the op does.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { axisOf, evaluateSize, type Axis } from '../../dsl/axis.ts';
-import { Builder, order, type Node } from '../../dsl/graph.ts';
-import type { DType, ViewOp } from '../../dsl/op.ts';
+import { axisOf, evaluateSize, type Axis } from '../../dsl/axis/axis.ts';
+import { Builder, order, type Node } from '../../dsl/graph/graph.ts';
+import type { DType, ViewOp } from '../../dsl/graph/op.ts';
 import { maps } from '../../dsl/ops/map.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
 import { views } from '../../dsl/ops/view.ts';
-import { evaluate } from '../../runtime/reference.ts';
-import { graphArbitrary } from '../generate.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
+import { graphArbitrary } from '../support/generate.ts';
 
 const elements = (axes: readonly Axis[]): number =>
   axes.reduce((count, axis) => count * evaluateSize(axis.size, new Map()), 1);

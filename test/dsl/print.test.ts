@@ -3,15 +3,15 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { symbolSize } from '../../dsl/axis.ts';
+import { symbolSize } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph.ts';
-import type { Attrs, DType } from '../../dsl/op.ts';
+import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Attrs, DType } from '../../dsl/graph/op.ts';
 import { ops } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
-import { parse } from '../../dsl/parse.ts';
-import { graphDifference, print, printOpTable, sameGraph } from '../../dsl/print.ts';
-import { graphArbitrary, record } from '../generate.ts';
+import { parse } from '../../dsl/text/parse.ts';
+import { graphDifference, print, printOpTable, sameGraph } from '../../dsl/text/print.ts';
+import { graphArbitrary, record } from '../support/generate.ts';
 
 const graphOf = (output: Node): Graph => ({ outputs: new Map([['y', output]]), updates: [] });
 

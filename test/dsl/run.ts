@@ -1,6 +1,6 @@
 // Traces a small model and runs it on the reference interpreter in double precision; random numbers for its inputs.
 import { randomParams, trace, type ParamSource, type Tensor, type Trace, type TraceOptions } from '../../dsl/index.ts';
-import { evaluate } from '../../runtime/reference.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
 
 export interface Setting {
   readonly inputs?: Readonly<Record<string, ArrayLike<number>>>;

@@ -1,14 +1,14 @@
 // One case of the fuzzer: a graph, its feeds, and how it is compiled. Drawn at random, sent to a child process, written to a file and read back.
 import fc from 'fast-check';
-import { evaluateSize } from '../../dsl/axis.ts';
-import { order, type Graph, type Node } from '../../dsl/graph.ts';
-import { parse } from '../../dsl/parse.ts';
-import { print } from '../../dsl/print.ts';
+import { evaluateSize } from '../../dsl/axis/axis.ts';
+import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { parse } from '../../dsl/text/parse.ts';
+import { print } from '../../dsl/text/print.ts';
 import { passes } from '../../compiler/passes/index.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
-import type { Feeds } from '../../runtime/reference.ts';
-import { graphArbitrary, type Generated, type GraphOptions } from '../generate.ts';
-import { attentionSteps, movingSteps, productSteps } from '../generate-steps.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
+import { graphArbitrary, type Generated, type GraphOptions } from '../support/generate.ts';
+import { attentionSteps, movingSteps, productSteps } from '../support/generate-steps.ts';
 
 export type Limits = Partial<Pick<DeviceProfile, 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>>;
 

@@ -1,13 +1,13 @@
 // Compiles one case, runs it on the GPU and holds every element against the exact value; the compiler, or its plan, may be a mutant.
 import { compile } from '../../compiler/compile.ts';
 import { passes as standard } from '../../compiler/passes/index.ts';
-import type { Pass } from '../../compiler/pass.ts';
+import type { Pass } from '../../compiler/rewrite/pass.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Graph } from '../../dsl/graph.ts';
-import type { Feeds } from '../../runtime/reference.ts';
-import { evaluateWithError, type Bounded, type BoundedFeeds, type BoundedResult } from '../forward-error.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
+import { evaluateWithError, type Bounded, type BoundedFeeds, type BoundedResult } from '../support/forward-error.ts';
 import type { Gpu } from '../gpu/compare.ts';
 import { afterRun, runPlan } from '../gpu/run-plan.ts';
 import { asFeeds, type FuzzCase } from './case.ts';

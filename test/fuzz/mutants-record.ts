@@ -1,11 +1,11 @@
 // Mistakes in how the compiler reads the records of ops: index maps, identities, scalar functions, and where kernels write.
-import type { Placement } from '../../compiler/storage.ts';
+import type { Placement } from '../../compiler/kernel/storage.ts';
 import { templates } from '../../compiler/schedule/index.ts';
 import type { Context } from '../../compiler/schedule/frame.ts';
-import { constantIndex } from '../../compiler/index-math.ts';
-import { axisOf, multiplySizes } from '../../dsl/axis.ts';
-import type { DType, MapOp, ViewOp } from '../../dsl/op.ts';
-import { foldMax, foldMin, sum } from '../../dsl/ops/fold.ts';
+import { constantIndex } from '../../compiler/index/index-math.ts';
+import { axisOf, multiplySizes } from '../../dsl/axis/axis.ts';
+import type { DType, MapOp, ViewOp } from '../../dsl/graph/op.ts';
+import { foldMax, foldMin, sum } from '../../dsl/ops/reduce.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { flip, pad, slice, window } from '../../dsl/ops/view.ts';
 import { code, like, literal, scalarType, splat, wgsl, type Code } from '../../dsl/wgsl.ts';

@@ -1,8 +1,8 @@
 // The second judge: the same graph, exported, on ONNX Runtime's CPU provider, held against the same bounds.
 import { exportOnnx } from '../../compiler/export/onnx.ts';
-import { OnnxRuntime, runExported } from '../../cli/verify/onnx-runtime.ts';
+import { OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { evaluateWithError } from '../forward-error.ts';
+import { evaluateWithError } from '../support/forward-error.ts';
 import { expectWithin } from '../gpu/run-plan.ts';
 import { asFeeds, type FuzzCase } from './case.ts';
 import type { Outcome } from './judge.ts';

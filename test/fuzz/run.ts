@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import fc from 'fast-check';
-import { order } from '../../dsl/graph.ts';
+import { order } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { caseArbitrary, writeCase, type FuzzCase } from './case.ts';
 import { GpuChild } from './child.ts';

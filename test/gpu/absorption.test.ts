@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { absorption } from '../../compiler/passes/absorption.ts';
-import { runPasses } from '../../compiler/pass.ts';
+import { runPasses } from '../../compiler/rewrite/pass.ts';
 import { absorbedAttention } from '../compiler/absorption-cases.ts';
 import { graphOf } from '../compiler/judge.ts';
 import { Sketch } from '../compiler/rule-cases.ts';

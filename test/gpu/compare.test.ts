@@ -1,11 +1,11 @@
 // The judge of the GPU tests finds what it is for: wrong values by one rounding too many, memory read or written out of range.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { GraphPass } from '../../compiler/pass.ts';
-import type { Builder, Graph, Node } from '../../dsl/graph.ts';
+import type { GraphPass } from '../../compiler/rewrite/pass.ts';
+import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
-import { parse } from '../../dsl/parse.ts';
-import { evaluateWithError, isWithin } from '../forward-error.ts';
+import { parse } from '../../dsl/text/parse.ts';
+import { evaluateWithError, isWithin } from '../support/forward-error.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
 

@@ -3,10 +3,10 @@ import type { CompileOptions, Stage } from '../../compiler/compile.ts';
 import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
-import type { Graph } from '../../dsl/graph.ts';
-import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
-import type { Feeds } from '../../runtime/reference.ts';
-import { evaluateWithError, larger, type BoundedFeeds, type BoundedResult } from '../forward-error.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
+import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
+import { evaluateWithError, larger, type BoundedFeeds, type BoundedResult } from '../support/forward-error.ts';
 import { afterRun, runPlan, type Counts } from './run-plan.ts';
 import { WatchedDevice } from './watched-device.ts';
 

@@ -1,13 +1,13 @@
 // Contractions at the edges of each template's tiles, with views, gathers and joins on the operands, and maps, views and several roots after.
 import fc from 'fast-check';
-import { symbolSize, type Axis, type Size } from '../../dsl/axis.ts';
-import { order, type Graph, type Node } from '../../dsl/graph.ts';
-import type { DType } from '../../dsl/op.ts';
+import { symbolSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { DType } from '../../dsl/graph/op.ts';
 import { contract } from '../../dsl/ops/contract.ts';
 import { param, typeAttrs } from '../../dsl/ops/source.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
-import { print } from '../../dsl/print.ts';
-import type { Feeds } from '../../runtime/reference.ts';
+import { print } from '../../dsl/text/print.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
 import { feedsFor } from '../compiler/judge.ts';
 import { Sketch } from '../compiler/rule-cases.ts';
 

@@ -1,17 +1,17 @@
 // Vision encoders compiled and run on the GPU: golden files in f32, and what Cambrian takes of each tower by itself in both dtypes.
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { gpuBackend, type Backend } from '../../cli/verify/backends.ts';
-import { boundF16, compare, modelTolerance } from '../../cli/verify/compare.ts';
-import { GoldenFile } from '../../cli/verify/golden-file.ts';
+import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
+import { boundF16, compare, modelTolerance } from '../../pipelines/verify/compare.ts';
+import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import { verifyFile } from '../../cli/verify.ts';
 import { trace, type Params } from '../../dsl/index.ts';
-import { clipConfig, clipFeatures, clipUnread } from '../../models/clip.ts';
-import type { FeatureMap } from '../../models/connectors/regions.ts';
-import { convNextConfig, convNextFeatures, convNextUnread } from '../../models/convnext.ts';
-import { dinov2Config, dinov2Features, dinov2Unread } from '../../models/dinov2.ts';
-import { siglipConfig, siglipFeatures, siglipUnread } from '../../models/siglip.ts';
-import { channelsLast, type Pixels } from '../../models/tower.ts';
+import { clipConfig, clipFeatures, clipUnread } from '../../models/towers/clip.ts';
+import type { FeatureMap } from '../../models/sequence/regions.ts';
+import { convNextConfig, convNextFeatures, convNextUnread } from '../../models/towers/convnext.ts';
+import { dinov2Config, dinov2Features, dinov2Unread } from '../../models/towers/dinov2.ts';
+import { siglipConfig, siglipFeatures, siglipUnread } from '../../models/towers/siglip.ts';
+import { channelsLast, type Pixels } from '../../models/towers/tower.ts';
 
 type Tower = (file: GoldenFile) => {
   readonly unread: readonly string[];

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { gpuBackend, type Backend } from '../../cli/verify/backends.ts';
+import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../cli/verify.ts';
 
 const folder = join(import.meta.dirname, '../golden/cambrian');

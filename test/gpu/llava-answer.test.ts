@@ -3,14 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Question } from '../../cli/answer/family.ts';
-import { openModel, type OpenedModel } from '../../cli/answer/open-model.ts';
-import { Session, type Answer } from '../../cli/answer/session.ts';
+import type { Question } from '../../pipelines/answer/family.ts';
+import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
+import { Session, type Answer } from '../../pipelines/answer/session.ts';
 import { makeLlava, type LlavaChoices } from '../../examples/make-llava.ts';
-import { openDevice } from '../../runtime/dawn.ts';
-import type { Device } from '../../runtime/device.ts';
-import { decodeImage, type Image } from '../../runtime/image.ts';
-import { judgeLlava as judge, judgedSteps as steps } from '../llava-judge.ts';
+import { openDevice } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { decodeImage, type Image } from '../../runtime/image/image.ts';
+import { judgeLlava as judge, judgedSteps as steps } from '../support/llava-judge.ts';
 
 async function finished(answers: AsyncGenerator<unknown, readonly Answer[]>): Promise<readonly Answer[]> {
   for (;;) {

@@ -1,16 +1,16 @@
 // LLaVA on the GPU: golden files of its connectors in both dtypes, and pictures to answer through programs that share weights and states.
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { gpuBackend, type Backend } from '../../cli/verify/backends.ts';
+import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../cli/verify.ts';
 import { compile } from '../../compiler/compile.ts';
-import { turnTables } from '../../models/decoder-graphs.ts';
-import { anyresLayout, anyresSlots } from '../../models/llava-next.ts';
-import { layOutPrompts, llavaDecodeGraph, llavaPrefillGraph, llavaVisionGraph } from '../../models/llava.ts';
-import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
-import { load } from '../../runtime/program.ts';
-import { SharedBuffers } from '../../runtime/shared-buffers.ts';
-import { answer, noise, tinyNext, tinySource, type Item } from '../llava.ts';
+import { turnTables } from '../../models/decoders/decoder-graphs.ts';
+import { anyresLayout, anyresSlots } from '../../models/multimodal/llava-next.ts';
+import { layOutPrompts, llavaDecodeGraph, llavaPrefillGraph, llavaVisionGraph } from '../../models/multimodal/llava.ts';
+import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
+import { load } from '../../runtime/program/program.ts';
+import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import { answer, noise, tinyNext, tinySource, type Item } from '../support/llava.ts';
 
 const folder = join(import.meta.dirname, '../golden/connectors');
 

@@ -1,11 +1,11 @@
 // Language models on the GPU: golden files with their greedy steps, and padded batches against the interpreter.
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { gpuBackend, referenceBackend, type Backend, type Outputs } from '../../cli/verify/backends.ts';
+import { gpuBackend, referenceBackend, type Backend, type Outputs } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../cli/verify.ts';
 import { randomParams } from '../../dsl/index.ts';
-import { decodeGraph, paddedPositions, turnGraph, turnTables } from '../../models/decoder-graphs.ts';
-import { phi3 } from '../../models/phi3.ts';
+import { decodeGraph, paddedPositions, turnGraph, turnTables } from '../../models/decoders/decoder-graphs.ts';
+import { phi3 } from '../../models/decoders/phi3.ts';
 
 let backend: Backend;
 beforeAll(async () => {

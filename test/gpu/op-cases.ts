@@ -1,13 +1,13 @@
 // One op on random operands, made from its record: kind, accepted dtypes, domain. Numbers are read as choices, so that cases shrink.
 import fc from 'fast-check';
-import { symbolSize, type Axis, type Size } from '../../dsl/axis.ts';
-import { Builder, type Graph, type Node, type Update } from '../../dsl/graph.ts';
-import { isFloat, isInteger, Refusal, type Attrs, type DType, type MapOp, type Op, type ViewOp } from '../../dsl/op.ts';
+import { symbolSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { Builder, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { isFloat, isInteger, Refusal, type Attrs, type DType, type MapOp, type Op, type ViewOp } from '../../dsl/graph/op.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
-import { print } from '../../dsl/print.ts';
-import type { Feeds } from '../../runtime/reference.ts';
-import { Draw, randomNumbers } from '../generate.ts';
+import { print } from '../../dsl/text/print.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
+import { Draw, randomNumbers } from '../support/generate.ts';
 
 export interface Case {
   readonly graph: Graph;

@@ -1,8 +1,8 @@
 // Every op record by itself on the GPU: each dtype it takes, random shapes and broadcasts, special values.
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { order } from '../../dsl/graph.ts';
-import { Refusal, type DType } from '../../dsl/op.ts';
+import { order } from '../../dsl/graph/graph.ts';
+import { Refusal, type DType } from '../../dsl/graph/op.ts';
 import { ops } from '../../dsl/ops/index.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 import { caseArbitrary } from './op-cases.ts';

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { passes } from '../../compiler/passes/index.ts';
-import { graphArbitrary } from '../generate.ts';
+import { graphArbitrary } from '../support/generate.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 
 describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {

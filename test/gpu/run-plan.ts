@@ -1,11 +1,11 @@
 // Runs a plan on the GPU and holds every element of every output and state, after every run, against the exact values and their bounds.
 import type { Plan } from '../../compiler/plan.ts';
-import { dtypeBytes, toArray, toBytes } from '../../dsl/elements.ts';
-import type { DeviceBuffer } from '../../runtime/device.ts';
-import { place } from '../../runtime/place.ts';
-import { Program } from '../../runtime/program.ts';
-import type { Feeds } from '../../runtime/reference.ts';
-import { isWithin, type Bounded, type BoundedFeeds, type BoundedResult } from '../forward-error.ts';
+import { dtypeBytes, toArray, toBytes } from '../../dsl/graph/elements.ts';
+import type { DeviceBuffer } from '../../runtime/device/device.ts';
+import { place } from '../../runtime/program/place.ts';
+import { Program } from '../../runtime/program/program.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
+import { isWithin, type Bounded, type BoundedFeeds, type BoundedResult } from '../support/forward-error.ts';
 import type { WatchedDevice } from './watched-device.ts';
 
 export interface Trial {

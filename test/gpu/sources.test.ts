@@ -1,9 +1,9 @@
 // What a kernel reads besides inputs: constants of every dtype, and symbols that stand in an attribute alone.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { SymbolValues } from '../../dsl/axis.ts';
-import type { Graph } from '../../dsl/graph.ts';
-import type { DType } from '../../dsl/op.ts';
-import { parse } from '../../dsl/parse.ts';
+import type { SymbolValues } from '../../dsl/axis/axis.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
+import type { DType } from '../../dsl/graph/op.ts';
+import { parse } from '../../dsl/text/parse.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 
 describe.skipIf(withoutGpu)('sources', () => {

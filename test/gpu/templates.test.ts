@@ -1,7 +1,7 @@
 // Every template of attention, rows and maps, at the edges of its tiles. (Contractions have a file of their own.)
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { symbolSize, type Size } from '../../dsl/axis.ts';
-import type { Graph } from '../../dsl/graph.ts';
+import { symbolSize, type Size } from '../../dsl/axis/axis.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
 import {
   attention,
   gelu,
@@ -16,7 +16,7 @@ import {
   type Float,
   type Tensor,
 } from '../../dsl/index.ts';
-import type { Feeds } from '../../runtime/reference.ts';
+import type { Feeds } from '../../runtime/reference/reference.ts';
 import { causalCases } from '../compiler/causal-cases.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';

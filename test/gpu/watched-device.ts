@@ -9,7 +9,7 @@ import type {
   KernelRequest,
   Read,
   Step,
-} from '../../runtime/device.ts';
+} from '../../runtime/device/device.ts';
 
 /** A NaN as f32 and as two f16, a large whole number, true: read by mistake, it shows. */
 const rubbish = 0x7fff7fff;

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { lavapipe } from '../../compiler/profile.ts';
-import { symbolSize, type Size } from '../../dsl/axis.ts';
-import type { Graph } from '../../dsl/graph.ts';
+import { symbolSize, type Size } from '../../dsl/axis/axis.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
 import {
   avgPool2d,
   conv2d,

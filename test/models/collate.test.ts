@@ -10,7 +10,7 @@ import {
   newlineSlot,
   queryPlaces,
   textSlot,
-} from '../../models/connectors/collate.ts';
+} from '../../models/sequence/collate.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 
 const wide = { width: 640, height: 320 };

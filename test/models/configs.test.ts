@@ -6,9 +6,9 @@ import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { modelTypes, readConfig, readTower } from '../../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../../models/configs/released.ts';
 import { towerShapes } from '../../models/configs/towers.ts';
-import { llamaConfigs } from '../../models/llama.ts';
-import { countParameters } from '../../models/param-shapes.ts';
-import { phi3Configs } from '../../models/phi3.ts';
+import { llamaConfigs } from '../../models/decoders/llama.ts';
+import { countParameters } from '../../models/configs/param-shapes.ts';
+import { phi3Configs } from '../../models/decoders/phi3.ts';
 
 const where = 'some/config.json';
 const eight = releasedCambrian['cambrian-8b'];

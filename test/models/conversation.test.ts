@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { imagePlaceholder } from '../../models/connectors/collate.ts';
+import { imagePlaceholder } from '../../models/sequence/collate.ts';
 import {
   checkImagePosition,
   conversationParts,
@@ -15,7 +15,7 @@ import {
   templateNames,
   type TemplateName,
   type Turn,
-} from '../../models/conversation.ts';
+} from '../../models/sequence/conversation.ts';
 
 interface Golden {
   readonly special: readonly string[];

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { GoldenFile } from '../../cli/verify/golden-file.ts';
-import { referenceBackend } from '../../cli/verify/backends.ts';
+import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
+import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../cli/verify.ts';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
 import { fixedParams, randomParams, trace, type Params, type ParamSource, type Tensor } from '../../dsl/index.ts';
-import { clipConfig, clipFeatures, clipLarge336, clipShapes, clipUnread, clipVision } from '../../models/clip.ts';
+import { clipConfig, clipFeatures, clipLarge336, clipShapes, clipUnread, clipVision } from '../../models/towers/clip.ts';
 import {
   convNext,
   convNextBlock,
@@ -17,7 +17,7 @@ import {
   convNextShapes,
   convNextUnread,
   convNextXxl,
-} from '../../models/convnext.ts';
+} from '../../models/towers/convnext.ts';
 import {
   dinov2Features,
   dinov2Giant,
@@ -26,8 +26,8 @@ import {
   dinov2Unread,
   dinov2Vision,
   type Dinov2Config,
-} from '../../models/dinov2.ts';
-import { countParameters, type Shapes } from '../../models/param-shapes.ts';
+} from '../../models/towers/dinov2.ts';
+import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import {
   siglipConfig,
   siglipFeatures,
@@ -36,11 +36,11 @@ import {
   siglipUnread,
   siglipVision,
   type SiglipConfig,
-} from '../../models/siglip.ts';
-import { channelsLast, patchConv, type Pixels } from '../../models/tower.ts';
-import { classTokenOf, positionsFor, type PositionResize } from '../../models/vit.ts';
-import { openCheckpoint } from '../../runtime/checkpoint.ts';
-import { writeSafetensors } from '../../runtime/safetensors-write.ts';
+} from '../../models/towers/siglip.ts';
+import { channelsLast, patchConv, type Pixels } from '../../models/towers/tower.ts';
+import { classTokenOf, positionsFor, type PositionResize } from '../../models/towers/vit.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 import { numbers, run } from '../dsl/run.ts';
 
 const folder = join(import.meta.dirname, '../golden/models');

@@ -3,10 +3,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { referenceBackend } from '../../cli/verify/backends.ts';
+import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verify, verifyFile } from '../../cli/verify.ts';
-import { openCheckpoint } from '../../runtime/checkpoint.ts';
-import { writeSafetensors } from '../../runtime/safetensors-write.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 
 const folder = join(import.meta.dirname, '../golden/cambrian');
 const files = readdirSync(folder).filter((name) => name.endsWith('.safetensors'));

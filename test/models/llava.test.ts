@@ -2,13 +2,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { referenceBackend } from '../../cli/verify/backends.ts';
+import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../cli/verify.ts';
 import { fixedParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
 import { readLlava, type LlavaConfig } from '../../models/configs/llava.ts';
-import { newlineSlot } from '../../models/connectors/collate.ts';
+import { newlineSlot } from '../../models/sequence/collate.ts';
 import { llavaConnector } from '../../models/connectors/mlp.ts';
-import { paddedPositions, turnTables } from '../../models/decoder-graphs.ts';
+import { paddedPositions, turnTables } from '../../models/decoders/decoder-graphs.ts';
 import {
   anyresLayout,
   anyresSlots,
@@ -18,7 +18,7 @@ import {
   unpadded,
   type AnyresOptions,
   type Canvas,
-} from '../../models/llava-next.ts';
+} from '../../models/multimodal/llava-next.ts';
 import {
   languageParams,
   layOutPrompts,
@@ -31,11 +31,11 @@ import {
   viewSlots,
   viewTokens,
   type LlavaPrompt,
-} from '../../models/llava.ts';
-import { countParameters } from '../../models/param-shapes.ts';
-import { anyresTiles } from '../../runtime/preprocess.ts';
-import { evaluate } from '../../runtime/reference.ts';
-import { answer, noise, oldName, tiny, tinyNext, tinySource, tinyWithClass, type Item } from '../llava.ts';
+} from '../../models/multimodal/llava.ts';
+import { countParameters } from '../../models/configs/param-shapes.ts';
+import { anyresTiles } from '../../runtime/image/preprocess.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
+import { answer, noise, oldName, tiny, tinyNext, tinySource, tinyWithClass, type Item } from '../support/llava.ts';
 
 // ---- golden files ----------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import {
   regionOrder,
   selectQueries,
   trainingQuirkMask,
-} from '../../models/connectors/masks.ts';
+} from '../../models/sequence/masks.ts';
 
 const picture = fc.record({ width: fc.integer({ min: 1, max: 5000 }), height: fc.integer({ min: 1, max: 5000 }) });
 const grids = fc.record({ queries: fc.integer({ min: 1, max: 8 }), region: fc.integer({ min: 1, max: 4 }) });

@@ -2,11 +2,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { randomParams, trace, type Graph } from '../../dsl/index.ts';
-import { drawToken, isGreedy, samplingSettings, settingCount, type SamplingOptions } from '../../models/sampling.ts';
-import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
-import type { Device } from '../../runtime/device.ts';
-import { load } from '../../runtime/program.ts';
-import { evaluate } from '../../runtime/reference.ts';
+import { drawToken, isGreedy, samplingSettings, settingCount, type SamplingOptions } from '../../models/decoders/sampling.ts';
+import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { load } from '../../runtime/program/program.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
 
 function sampler(b: number, v: number): Graph {
   return trace(randomParams(1), (t) => ({

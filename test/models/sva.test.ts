@@ -1,14 +1,14 @@
 // SVA beyond the golden files: parameters of the released models, what a query can see, image tokens as static views.
 import { describe, expect, test } from 'vitest';
 import { order, randomParams, trace, type Graph, type Tensor } from '../../dsl/index.ts';
-import { decodeWithVision, embedSequence, samplerAfter } from '../../models/cambrian.ts';
+import { decodeWithVision, embedSequence, samplerAfter } from '../../models/multimodal/cambrian.ts';
 import { concatTowers } from '../../models/connectors/baselines.ts';
-import { layOutForInference } from '../../models/connectors/collate.ts';
-import { batchMasks, crop, regionOrder } from '../../models/connectors/masks.ts';
-import { imageTokens } from '../../models/connectors/newline.ts';
-import { asSquareMap, regionsOf, type FeatureMap } from '../../models/connectors/regions.ts';
+import { layOutForInference } from '../../models/sequence/collate.ts';
+import { batchMasks, crop, regionOrder } from '../../models/sequence/masks.ts';
+import { imageTokens } from '../../models/sequence/newline.ts';
+import { asSquareMap, regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
-import { evaluate } from '../../runtime/reference.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
 
 /** Shapes of the parameters that a graph reads, by path. */
 function parameters(graph: Graph): Map<string, number[]> {

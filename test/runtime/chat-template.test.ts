@@ -10,8 +10,8 @@ import {
   renderTemplate,
   templateLimits,
   type ChatMessage,
-} from '../../runtime/chat-template.ts';
-import { modelFiles } from '../../runtime/hub.ts';
+} from '../../runtime/text/chat-template.ts';
+import { modelFiles } from '../../runtime/checkpoint/hub.ts';
 
 const meta =
   "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n{{ message['content'] | trim }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}";

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { openCheckpoint } from '../../runtime/checkpoint.ts';
-import { writeSafetensors } from '../../runtime/safetensors-write.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-checkpoint-'));
 afterAll(() => rmSync(root, { recursive: true }));

@@ -1,10 +1,10 @@
 // Devices fail in typed ways: lost, out of memory, over a limit, refused, hung. Never a crash, never a hang.
 import { describe, expect, test } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
-import { adapterFacts, deviceProfile, openDevice } from '../../runtime/dawn.ts';
-import { DeviceLostError, OutOfMemoryError, OverLimitError, ValidationError } from '../../runtime/failure.ts';
-import { GpuDevice } from '../../runtime/gpu-device.ts';
-import { load } from '../../runtime/program.ts';
+import { adapterFacts, deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
+import { DeviceLostError, OutOfMemoryError, OverLimitError, ValidationError } from '../../runtime/device/failure.ts';
+import { GpuDevice } from '../../runtime/device/gpu-device.ts';
+import { load } from '../../runtime/program/program.ts';
 import { inChild } from './child.ts';
 import { buffer, dispatch, kernel, plan, tensor, totalPlan, values } from './plans.ts';
 
@@ -249,8 +249,8 @@ gpu('in a child process', () => {
     );
     const ended = await inChild(
       `
-      import { openDevice } from '../../runtime/dawn.ts';
-      import { load } from '../../runtime/program.ts';
+      import { openDevice } from '../../runtime/device/dawn.ts';
+      import { load } from '../../runtime/program/program.ts';
       const device = await openDevice();
       const program = await load(${JSON.stringify(endless)}, device, { read: () => new Float32Array(0) }, { deadline: 1000 });
       const failure = await program.run({}).catch((error) => error);
@@ -268,8 +268,8 @@ gpu('in a child process', () => {
   test('an endless kernel without a deadline: the parent kills the child, nobody else is harmed', async () => {
     const ended = await inChild(
       `
-      import { openDevice } from '../../runtime/dawn.ts';
-      import { load } from '../../runtime/program.ts';
+      import { openDevice } from '../../runtime/device/dawn.ts';
+      import { load } from '../../runtime/program/program.ts';
       const device = await openDevice();
       const endless = ${JSON.stringify(onePlan('@group(0) @binding(0) var<storage, read_write> y: array<f32>; @compute @workgroup_size(1) fn main() { loop { if (y[0] == 7.0) { break; } y[1] = y[1] + 1.0; } }'))};
       const program = await load(endless, device, { read: () => new Float32Array(0) }, { deadline: Infinity });
@@ -289,7 +289,7 @@ gpu('in a child process', () => {
   test('a Float16Array and a DataView can be written: Dawn itself dies of the one and refuses the other', async () => {
     const ended = await inChild(
       `
-      import { openDevice } from '../../runtime/dawn.ts';
+      import { openDevice } from '../../runtime/device/dawn.ts';
       const device = await openDevice();
       const [from, through] = await device.allocate([{ label: 'a', bytes: 12, use: 'storage' }, { label: 'b', bytes: 12, use: 'readback' }]);
       device.write(from, 0, Float16Array.of(1, 2, 3));
@@ -305,8 +305,8 @@ gpu('in a child process', () => {
   test('create() is held: 2,000 steps with garbage collections and only the program in scope', async () => {
     const ended = await inChild(
       `
-      import { openDevice } from '../../runtime/dawn.ts';
-      import { load } from '../../runtime/program.ts';
+      import { openDevice } from '../../runtime/device/dawn.ts';
+      import { load } from '../../runtime/program/program.ts';
       const program = await load(${JSON.stringify(totalPlan())}, await openDevice(), { read: () => new Float32Array(0) });
       for (let i = 0; i < 2000; i++) {
         await program.run({ x: [1, 1, 1, 1] });

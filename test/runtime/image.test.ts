@@ -14,7 +14,7 @@ import {
   type Filter,
   type Image,
   type Rgb,
-} from '../../runtime/image.ts';
+} from '../../runtime/image/image.ts';
 
 interface Stored {
   readonly shape: readonly number[];

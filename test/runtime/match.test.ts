@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { lavapipe } from '../../compiler/profile.ts';
 import { linear, OpabiniaError, randomParams, trace } from '../../dsl/index.ts';
-import { OutOfMemoryError } from '../../runtime/failure.ts';
-import { checkMatch, matches, matchTensors, parametersOf, printMatch } from '../../runtime/match.ts';
-import { shareKeys } from '../../runtime/shared-buffers.ts';
-import { checkMemory, memoryPlan, memoryRows, type MemoryPlan } from '../../runtime/memory-check.ts';
+import { OutOfMemoryError } from '../../runtime/device/failure.ts';
+import { checkMatch, matches, matchTensors, parametersOf, printMatch } from '../../runtime/checkpoint/match.ts';
+import { shareKeys } from '../../runtime/program/shared-buffers.ts';
+import { checkMemory, memoryPlan, memoryRows, type MemoryPlan } from '../../runtime/program/memory-check.ts';
 
 const wanted = new Map<string, readonly number[]>([
   ['a.weight', [4, 3]],

@@ -4,10 +4,10 @@ import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { crop } from '../../models/connectors/masks.ts';
+import { crop } from '../../models/sequence/masks.ts';
 import { towerPixels, type TowerKind } from '../../models/configs/towers.ts';
-import { openCheckpoint } from '../../runtime/checkpoint.ts';
-import { decodeImage, normalize, resizePillow, type Image } from '../../runtime/image.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { decodeImage, normalize, resizePillow, type Image } from '../../runtime/image/image.ts';
 import {
   anyresTiles,
   bestCanvas,
@@ -16,7 +16,7 @@ import {
   processPicture,
   readProcessor,
   towerPicture,
-} from '../../runtime/preprocess.ts';
+} from '../../runtime/image/preprocess.ts';
 
 const path = new URL('../golden/models/preprocess.safetensors', import.meta.url).pathname;
 const golden = openCheckpoint(path);

@@ -1,10 +1,10 @@
 // Programs: inputs checked, symbols found, states kept, nothing created in steady state, every byte given back.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
-import type { Device } from '../../runtime/device.ts';
-import { openDevice } from '../../runtime/dawn.ts';
-import { profileTable } from '../../runtime/profile.ts';
-import { load, type Program } from '../../runtime/program.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { openDevice } from '../../runtime/device/dawn.ts';
+import { profileTable } from '../../runtime/device/kernel-times.ts';
+import { load, type Program } from '../../runtime/program/program.ts';
 import { buffer, dispatch, kernel, plan, scalePlan, tensor, totalPlan, values } from './plans.ts';
 
 const scale = Array.from({ length: 64 }, (_, i) => i + 1);

@@ -1,18 +1,18 @@
 // The reference interpreter against hand-written values, against a second interpreter that knows no op record, and its refusals.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Size } from '../../dsl/axis.ts';
+import type { Size } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph.ts';
-import type { Attrs, DType, ViewOp } from '../../dsl/op.ts';
+import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Attrs, DType, ViewOp } from '../../dsl/graph/op.ts';
 import { maps } from '../../dsl/ops/map.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
-import { parse } from '../../dsl/parse.ts';
-import { evaluate, evaluateNodes, type Feeds, type Precision } from '../../runtime/reference.ts';
+import { parse } from '../../dsl/text/parse.ts';
+import { evaluate, evaluateNodes, type Feeds, type Precision } from '../../runtime/reference/reference.ts';
 import { roundToBf16 } from '../../runtime/reference/values.ts';
 import { viewByElement, viewTables } from '../../runtime/reference/view.ts';
-import { graphArbitrary, record } from '../generate.ts';
-import { naiveValues, scalar } from '../naive.ts';
+import { graphArbitrary, record } from '../support/generate.ts';
+import { naiveValues, scalar } from '../support/naive.ts';
 
 const noParams = (path: string): never => {
   throw new Error(`no parameter ${path}`);

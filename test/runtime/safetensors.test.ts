@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { openSafetensors, SafetensorsError, storedBytes, type StoredDType } from '../../runtime/safetensors.ts';
-import { encodeSafetensors, writeSafetensors } from '../../runtime/safetensors-write.ts';
-import { decodeAsF32, decodeStored } from '../../runtime/stored-values.ts';
+import { openSafetensors, SafetensorsError, storedBytes, type StoredDType } from '../../runtime/checkpoint/safetensors.ts';
+import { encodeSafetensors, writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
+import { decodeAsF32, decodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { goodHeader, malformedFiles, rawFile } from './malformed-headers.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'opabinia-safetensors-'));

@@ -4,14 +4,14 @@ import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { lavapipe } from '../../compiler/profile.ts';
 import { layerNorm, linear, randomParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
-import { AnswerText } from '../../runtime/answer-text.ts';
-import { deviceProfile, openDevice } from '../../runtime/dawn.ts';
-import type { Device } from '../../runtime/device.ts';
-import { joinSources } from '../../runtime/joined-source.ts';
-import { loadStages, stagePeak } from '../../runtime/load-stages.ts';
-import { load } from '../../runtime/program.ts';
-import { shareKeys, SharedBuffers } from '../../runtime/shared-buffers.ts';
-import type { ParameterValues } from '../../runtime/upload.ts';
+import { AnswerText } from '../../runtime/text/answer-text.ts';
+import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
+import { loadStages, stagePeak } from '../../runtime/program/load-stages.ts';
+import { load } from '../../runtime/program/program.ts';
+import { shareKeys, SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import type { ParameterValues } from '../../runtime/program/upload.ts';
 
 /** A chain of layers with their norms, whose weights are rewritten at load time; `rows` alone differs between two of them. */
 function chain(source: ParamSource, rows: number, layers: number): Graph {

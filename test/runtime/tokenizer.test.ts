@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { controlTokens, makeTokenizer } from '../../examples/made/vocabulary.ts';
-import { TextStream, Tokenizer, type TextPart } from '../../runtime/tokenizer.ts';
+import { TextStream, Tokenizer, type TextPart } from '../../runtime/text/tokenizer.ts';
 
 const made = makeTokenizer(672);
 const byteLevel = new Tokenizer(made.json, made.config, 'tokenizer.json');

@@ -1,0 +1,244 @@
+// Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
+import { orderFrom, roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { sizeIndex } from '../index/index-math.ts';
+import type { Group, Grouping } from '../fuse/group.ts';
+import { isStoredSource } from '../fuse/group.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { isEmpty, partsOf } from '../kernel/lower.ts';
+import { flopsOf } from '../cost.ts';
+import type { DeviceProfile } from '../profile.ts';
+import { schedule } from '../schedule/index.ts';
+import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
+
+/** A kernel in its place in the order, with what it is about. */
+export interface Step {
+  readonly kernel: Kernel;
+  readonly group: Group;
+  readonly template: string;
+  readonly label: string;
+  readonly path: string;
+  readonly flops: number;
+}
+
+export interface Assembly {
+  readonly steps: readonly Step[];
+  /** Where each stored node is. */
+  readonly places: ReadonlyMap<Node, Placement>;
+  /** Outputs by name; a node that is an input or a parameter itself is copied into an output. */
+  readonly outputs: ReadonlyMap<string, Storage>;
+  readonly sources: ReadonlyMap<Node, Storage>;
+}
+
+/** `byOutput`: what one output needs stands together, as is best for work of load time, whose operands are let go one by one. */
+export function assemble(
+  graph: Graph,
+  grouping: Grouping,
+  profile: DeviceProfile,
+  options: { readonly byOutput?: boolean } = {},
+): Assembly {
+  const places = new Map<Node, Placement>();
+  const targets = new Map<Node, Placement>();
+  const sources = new Map<Node, Storage>();
+  let next = 0;
+  const storageOf = (node: Node): Storage => makeStorage(`v${next++}`, node);
+  const inPart = new Set(grouping.joins.flatMap((j) => [...j.parts]));
+  for (const { join, cache } of grouping.joins) {
+    if (cache === undefined) {
+      places.set(join, { storage: storageOf(join) });
+      continue;
+    }
+    const storage = sources.get(cache.state) ?? storageOf(cache.state);
+    sources.set(cache.state, storage);
+    places.set(cache.state, { storage });
+    places.set(join, { storage });
+  }
+  for (const { state, value, at } of grouping.direct) {
+    const storage = sources.get(state) ?? storageOf(state);
+    sources.set(state, storage);
+    places.set(state, { storage });
+    const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
+    places.set(value, target);
+    targets.set(value, target);
+  }
+  for (const node of grouping.stored) {
+    if (places.has(node) || inPart.has(node)) continue;
+    const storage = storageOf(node);
+    places.set(node, { storage });
+    if (isStoredSource(node)) sources.set(node, storage);
+  }
+  const copies: {
+    readonly group: Group;
+    readonly target: Placement;
+    readonly afterReaders: boolean;
+    readonly from?: Placement;
+  }[] = [];
+  for (const { join, parts, cache } of grouping.joins) {
+    const name = String(join.attrs['axis']);
+    const storage = places.get(join)?.storage;
+    if (storage === undefined) continue;
+    for (const [i, part] of partsOf(join, name).entries()) {
+      // The old part of a cache is where it is.
+      if (cache !== undefined && i === 0) continue;
+      const target: Placement = { storage, starts: new Map([[name, part.start]]) };
+      if (parts.has(part.node)) {
+        places.set(part.node, target);
+        targets.set(part.node, target);
+      } else copies.push({ group: copyOf(part.node, places.has(part.node)), target, afterReaders: false });
+    }
+  }
+  const inPlace = new Set<Update>([
+    ...grouping.direct,
+    ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
+  ]);
+  for (const update of graph.updates) {
+    if (inPlace.has(update)) continue;
+    const { state, value, at } = update;
+    const storage = places.get(state)?.storage;
+    if (storage === undefined) continue;
+    // A value that is a state itself is set aside first: two states may trade places, and none may be read while it is written.
+    const aside = roleOf(value) === 'state' ? storageOf(value) : undefined;
+    if (aside !== undefined)
+      copies.push({ group: copyOf(value, true), target: { storage: aside }, afterReaders: false });
+    const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
+    copies.push({
+      group: copyOf(value, true),
+      target,
+      afterReaders: true,
+      ...(aside === undefined ? {} : { from: { storage: aside } }),
+    });
+  }
+  const outputs = new Map<string, Storage>();
+  for (const [name, node] of graph.outputs) {
+    if (isStoredSource(node)) {
+      const known = targets.get(node)?.storage ?? storageOf(node);
+      targets.set(node, { storage: known });
+      outputs.set(name, known);
+    } else {
+      const storage = places.get(node)?.storage;
+      if (storage === undefined) throw new TypeError(`the output '${name}' is not stored`);
+      outputs.set(name, storage);
+    }
+  }
+  const place = (node: Node) => places.get(node);
+  const steps: (Step & { readonly last: boolean })[] = [];
+  const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
+    if (group.roots.every(isEmpty)) return; // nothing to compute
+    const { kernel, template } = schedule(group, { profile, place: from === undefined ? place : () => from, target });
+    steps.push({
+      kernel,
+      template,
+      group,
+      label: labelOf(group),
+      path: pathOf(group),
+      flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0),
+      last,
+    });
+  };
+  for (const group of grouping.groups) {
+    add(
+      group,
+      (node) => {
+        const target = targets.get(node) ?? places.get(node);
+        if (target === undefined) throw new TypeError(`nowhere to write ${node.op.name}`);
+        return target;
+      },
+      false,
+    );
+  }
+  for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
+  return {
+    steps: inOrder(steps, options.byOutput === true ? firstOutputs(graph) : new Map()),
+    places,
+    outputs,
+    sources,
+  };
+}
+
+function copyOf(node: Node, isStored: boolean): Group {
+  return { template: 'map', nodes: new Set(isStored ? [] : [node]), roots: [node] };
+}
+
+/** For each node the first output that needs it, outputs being in the order of the parameters that they read, which is the model's. */
+function firstOutputs(graph: Graph): ReadonlyMap<Node, number> {
+  const below = [...graph.outputs.values()].map((output) => {
+    const nodes = orderFrom([output]);
+    return { nodes, parameter: nodes.find((node) => roleOf(node) === 'param')?.id ?? -1 };
+  });
+  const first = new Map<Node, number>();
+  below
+    .sort((a, b) => a.parameter - b.parameter)
+    .forEach(({ nodes }, number) => {
+      for (const node of nodes) if (!first.has(node)) first.set(node, number);
+    });
+  return first;
+}
+
+/** A kernel after all that write what it reads; a state is overwritten after all that read it. Otherwise the order of the graph. */
+function inOrder(
+  steps: readonly (Step & { readonly last: boolean })[],
+  first: ReadonlyMap<Node, number>,
+): readonly Step[] {
+  const writers = new Map<Storage, number[]>();
+  const readers = new Map<Storage, number[]>();
+  steps.forEach((step, i) => {
+    for (const slot of step.kernel.slots) push(slot.write ? writers : readers, slot.storage, i);
+  });
+  const before = steps.map((step, i) => {
+    const needs = new Set<number>();
+    for (const slot of step.kernel.slots) {
+      if (!slot.write)
+        (writers.get(slot.storage) ?? [])
+          .filter((w) => w !== i && steps[w]?.last === false)
+          .forEach((w) => needs.add(w));
+      else if (step.last) (readers.get(slot.storage) ?? []).filter((r) => r !== i).forEach((r) => needs.add(r));
+    }
+    return needs;
+  });
+  const rank = steps.map((s) => Math.max(...s.group.roots.map((r) => r.id), 0));
+  const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
+  const done = new Set<number>();
+  const result: Step[] = [];
+  const waiting = steps
+    .map((_, i) => i)
+    .sort((a, b) => (cluster[a] ?? 0) - (cluster[b] ?? 0) || (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
+  while (waiting.length > 0) {
+    const at = waiting.findIndex((i) => [...(before[i] ?? [])].every((b) => done.has(b)));
+    const chosen = waiting[at];
+    const step = chosen === undefined ? undefined : steps[chosen];
+    if (chosen === undefined || step === undefined) throw new TypeError('kernels wait for one another');
+    waiting.splice(at, 1);
+    done.add(chosen);
+    result.push(step);
+  }
+  return result;
+}
+
+function push<K>(map: Map<K, number[]>, key: K, value: number): void {
+  const known = map.get(key);
+  if (known === undefined) map.set(key, [value]);
+  else if (!known.includes(value)) known.push(value);
+}
+
+/** `contract+add+gelu`: what a kernel computes, views left out, long lists shortened. */
+export function labelOf(group: Group): string {
+  const anchor = group.template === 'attention' ? ['attention'] : group.template === 'contract' ? ['contract'] : [];
+  const names =
+    group.template === 'attention' || group.template === 'contract'
+      ? group.chain.filter((n) => n.op.kind === 'map').map((n) => n.op.name)
+      : [...group.nodes].sort((a, b) => a.id - b.id).map((n) => n.op.name);
+  const all = [...anchor, ...names];
+  if (all.length === 0) return 'copy';
+  return all.length <= 8 ? all.join('+') : `${all.slice(0, 7).join('+')}+…${all.length - 7}`;
+}
+
+function pathOf(group: Group): string {
+  // The anchor knows its layer; a residual's path is what two layers have in common.
+  const anchor =
+    group.template === 'contract'
+      ? group.contract
+      : group.template === 'attention'
+        ? group.attention.product
+        : undefined;
+  if (anchor !== undefined && anchor.origin.path !== '') return anchor.origin.path;
+  return group.roots.map((r) => r.origin.path).find((p) => p !== '') ?? '';
+}

@@ -1,0 +1,302 @@
+// Kernels and memory to a Plan: buffers with their roles, lifetimes placed in arenas, access modes, WGSL of each distinct kernel once.
+import type { SizeSymbol } from '../../dsl/axis/axis.ts';
+import { dtypeBytes, toBytes } from '../../dsl/graph/elements.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { describe, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { print } from '../../dsl/text/print.ts';
+import type { TensorType } from '../../dsl/graph/op.ts';
+import type { Assembly, Step } from './assemble.ts';
+import { elementsOf } from '../cost.ts';
+import { emit, type Access } from '../kernel/emit.ts';
+import { formulaOf } from '../index/formula-of.ts';
+import { sizeIndex } from '../index/index-math.ts';
+import { bindingsOf, unitBytes } from '../kernel/kernel.ts';
+import type { SplitGraph } from '../rewrite/load-time.ts';
+import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
+import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from '../plan.ts';
+import type { DeviceProfile } from '../profile.ts';
+import type { Storage } from '../kernel/storage.ts';
+
+interface Place {
+  readonly buffer: number;
+  readonly offset: number;
+}
+
+export function makePlan(
+  { main: graph, load: loadGraph }: SplitGraph,
+  load: Assembly,
+  main: Assembly,
+  symbols: readonly SizeSymbol[],
+  inputNodes: readonly Node[],
+  profile: DeviceProfile,
+): Plan {
+  const buffers: PlanBuffer[] = [];
+  const places = new Map<Storage, Place>();
+  const byName = new Map<string, number>();
+  const add = (buffer: PlanBuffer): number => {
+    if (buffer.bytes > profile.maxBufferBytes) {
+      throw new OpabiniaError(
+        `the ${buffer.role} '${buffer.name}' needs ${buffer.bytes} bytes, the device allows ${profile.maxBufferBytes} in a buffer`,
+        { advice: 'shrink the batch or the largest axis, or use f16' },
+      );
+    }
+    return buffers.push(buffer) - 1;
+  };
+  const named = (key: string, make: () => PlanBuffer): number => {
+    const known = byName.get(key);
+    if (known !== undefined) return known;
+    const index = add(make());
+    byName.set(key, index);
+    return index;
+  };
+
+  // Sources, outputs: a buffer each.
+  const readByMain = new Set(
+    [...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => String(n.attrs['name'])),
+  );
+  const inputs: PlanTensor[] = [];
+  const parameters = new Map<string, PlanTensor>();
+  const states = new Map<string, PlanTensor>();
+  for (const node of inputNodes) {
+    const name = String(node.attrs['name']);
+    const buffer = named(`input ${name}`, () => ({ name, role: 'input', bytes: bytesOf(node.type) }));
+    inputs.push(tensor(name, node.type, buffer));
+  }
+  for (const assembly of [load, main]) {
+    for (const [node, storage] of assembly.sources) {
+      const name = String(node.attrs['name'] ?? storage.name);
+      const role = bufferRole(node);
+      const bytes = bytesOf(node.type);
+      const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
+      const transient = role === 'parameter' && !readByMain.has(name);
+      const buffer = named(key, () => ({
+        name,
+        role,
+        bytes,
+        ...(transient ? { transient } : {}),
+        ...(role === 'constant' ? { contents: contentsOf(node) } : {}),
+        ...(role === 'loaded' ? { origin: originText(loadGraph, name) } : {}),
+      }));
+      places.set(storage, { buffer, offset: 0 });
+      if (role === 'parameter') parameters.set(name, tensor(name, node.type, buffer));
+      if (role === 'state') states.set(name, tensor(name, node.type, buffer));
+    }
+  }
+  for (const [name, storage] of load.outputs) {
+    places.set(storage, {
+      buffer: named(`loaded ${name}`, () => ({
+        name,
+        role: 'loaded',
+        bytes: bytesOf(storage),
+        origin: originText(loadGraph, name),
+      })),
+      offset: 0,
+    });
+  }
+  const outputs: PlanTensor[] = [];
+  for (const [name, storage] of main.outputs) {
+    const known = places.get(storage);
+    const buffer = known?.buffer ?? add({ name, role: 'output', bytes: bytesOf(storage) });
+    places.set(storage, { buffer, offset: 0 });
+    outputs.push(tensor(name, storage, buffer));
+  }
+  for (const update of graph.updates) {
+    const name = String(update.state.attrs['name']);
+    if (!states.has(name)) throw new TypeError(`the state '${name}' is written but stands nowhere`);
+  }
+
+  // Everything else lives in arenas.
+  placeInArenas(load.steps, places, add, profile, 'load arena', true);
+  const mainMemory = placeInArenas(main.steps, places, add, profile, 'arena', false);
+  const symbolNames = symbols.map((s) => s.name);
+  const symbolBuffer =
+    symbols.length === 0
+      ? undefined
+      : add({ name: 'symbols', role: 'symbols', bytes: Math.max(16, 4 * symbols.length) });
+
+  const kernels: PlanKernel[] = [];
+  const kernelIndex = new Map<string, number>();
+  const dispatch = (step: Step): PlanDispatch => {
+    const { slots } = step.kernel;
+    const written = new Set(slots.filter((s) => s.write).map((s) => must(places.get(s.storage)).buffer));
+    const access: Access = slots.map((s) => (written.has(must(places.get(s.storage)).buffer) ? 'read_write' : 'read'));
+    const made = emit(step.kernel, access, symbolNames, `k${kernels.length}`);
+    const key = `${made.access.join()}\n${made.wgsl}`;
+    let kernel = kernelIndex.get(key);
+    if (kernel === undefined) {
+      kernel = kernels.push(made) - 1;
+      kernelIndex.set(key, kernel);
+    }
+    const bindings: PlanBinding[] = slots.flatMap((s) => {
+      const place = must(places.get(s.storage));
+      const whole = bytesOf(s.storage);
+      const piece = s.piece === undefined ? whole : s.piece * unitBytes(s);
+      return Array.from({ length: bindingsOf(s) }, (_, i) => ({
+        buffer: place.buffer,
+        offset: place.offset + i * piece,
+        bytes: Math.min(piece, whole - i * piece),
+      }));
+    });
+    if (made.access.length > bindings.length && symbolBuffer !== undefined)
+      bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });
+    refuseOverLimit(step, made, bindings, profile);
+    const [x, y, z] = step.kernel.grid;
+    const moved = new Map(slots.map((s) => [s.storage, bytesOf(s.storage)]));
+    return {
+      kernel,
+      bindings,
+      grid: [formulaOf(x), formulaOf(y), formulaOf(z)],
+      path: step.path,
+      label: step.label,
+      flops: step.flops,
+      bytes: [...moved.values()].reduce((a, b) => a + b, 0),
+    };
+  };
+  const loadDispatches = load.steps.map(dispatch);
+  const dispatches = main.steps.map(dispatch);
+
+  const bytesIn = (...roles: readonly PlanBuffer['role'][]) =>
+    buffers
+      .filter((b) => roles.includes(b.role) && !(b.role === 'arena' && b.transient === true))
+      .reduce((sum, b) => sum + b.bytes, 0);
+  return {
+    version: 1,
+    symbols: symbols.map(({ name, least, bound }) => ({ name, least, bound })),
+    buffers,
+    kernels,
+    inputs,
+    outputs,
+    parameters: [...parameters.values()],
+    states: [...states.values()],
+    load: loadDispatches,
+    dispatches,
+    memory: {
+      parameters: bytesIn('parameter', 'constant'),
+      loaded: bytesIn('loaded'),
+      states: bytesIn('state'),
+      inputsAndOutputs: bytesIn('input', 'output'),
+      activations: bytesIn('arena'),
+      liveBound: mainMemory.liveBound,
+    },
+  };
+}
+
+/** Equal text is equal content: nodes are printed with all their attributes. */
+function originText(load: Graph, name: string): string {
+  return print({ outputs: new Map([['it', must(load.outputs.get(name))]]), updates: [] });
+}
+
+function must<T>(value: T | undefined): T {
+  if (value === undefined) throw new TypeError('a value has no place in memory');
+  return value;
+}
+
+function bufferRole(node: Node): PlanBuffer['role'] {
+  const role = roleOf(node);
+  switch (role) {
+    case 'input':
+    case 'state':
+    case 'loaded':
+    case 'constant':
+      return role;
+    case 'param':
+      return 'parameter';
+    case 'index':
+    case 'extent':
+    case undefined:
+      throw new TypeError(`${describe(node)} has no buffer: it is computed where it is read`);
+    default:
+      return role satisfies never;
+  }
+}
+
+/** Bytes of a tensor at the bound of its symbols, in whole vectors. */
+function bytesOf(type: Pick<TensorType, 'axes' | 'dtype'>): number {
+  return Math.max(16, Math.ceil((elementsOf(type.axes) * dtypeBytes(type.dtype)) / 16) * 16);
+}
+
+function tensor(name: string, type: Pick<TensorType, 'axes' | 'dtype'>, buffer: number): PlanTensor {
+  const axes: PlanAxis[] = type.axes.map((a) => ({ name: a.name, size: formulaOf(sizeIndex(a.size)) }));
+  return { name, dtype: type.dtype, axes, buffer, offset: 0 };
+}
+
+/** The bytes of an array constant, in base64. */
+function contentsOf(node: Node): string {
+  const { values } = node.attrs;
+  if (!(values instanceof Float64Array)) throw new TypeError(`the source '${node.op.name}' has no values`);
+  const stored = toBytes(values, node.type.dtype);
+  let text = '';
+  const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+function placeInArenas(
+  steps: readonly Step[],
+  places: Map<Storage, Place>,
+  add: (buffer: PlanBuffer) => number,
+  profile: DeviceProfile,
+  name: string,
+  transient: boolean,
+): MemoryPlan {
+  const index = new Map<Storage, number>();
+  const values: { storage: Storage; bytes: number; from: number; to: number }[] = [];
+  steps.forEach((step, at) => {
+    for (const { storage } of step.kernel.slots) {
+      if (places.has(storage)) continue;
+      const known = index.get(storage);
+      const value = known === undefined ? undefined : values[known];
+      if (value !== undefined) value.to = at;
+      else index.set(storage, values.push({ storage, bytes: bytesOf(storage), from: at, to: at }) - 1);
+    }
+  });
+  const apart: [number, number][] = [];
+  const strict: [number, number][] = [];
+  for (const { kernel } of steps) {
+    const writes = kernel.slots.filter((s) => s.write).flatMap((s) => index.get(s.storage) ?? []);
+    const reads = kernel.slots.filter((s) => !s.write).flatMap((s) => index.get(s.storage) ?? []);
+    // A value read through two bindings cannot share a buffer with one that is written: both would be writable and overlap.
+    const twice = reads.filter((r, i) => reads.indexOf(r) !== i);
+    for (const w of writes) for (const r of new Set(reads)) (twice.includes(r) ? strict : apart).push([w, r]);
+  }
+  const lifetimes: readonly Lifetime[] = values;
+  const memory = planMemory(lifetimes, {
+    apart,
+    strict,
+    alignment: profile.offsetAlignment,
+    maxArenaBytes: profile.maxBufferBytes,
+    maxArenas: 4,
+  });
+  if (values.length > 0 && memory.spots.length === 0)
+    throw new OpabiniaError(`the activations do not fit: ${memory.liveBound} bytes live at once`, {
+      advice: 'shrink the batch, or use f16',
+    });
+  const arenas = memory.arenaBytes.map((bytes, i) =>
+    bytes === 0 ? -1 : add({ name: `${name} ${i}`, role: 'arena', bytes, ...(transient ? { transient } : {}) }),
+  );
+  values.forEach((value, i) => {
+    const spot = memory.spots[i];
+    if (spot !== undefined) places.set(value.storage, { buffer: arenas[spot.arena] ?? -1, offset: spot.offset });
+  });
+  return memory;
+}
+
+function refuseOverLimit(
+  step: Step,
+  kernel: PlanKernel,
+  bindings: readonly PlanBinding[],
+  profile: DeviceProfile,
+): void {
+  const where = { op: step.label, path: step.path, place: step.group.roots[0]?.origin.place };
+  if (kernel.access.length > profile.maxBindings)
+    throw new OpabiniaError(
+      `a kernel reads and writes ${kernel.access.length} buffers, the device '${profile.name}' allows ${profile.maxBindings}`,
+      { ...where, advice: 'split the expression by making an intermediate value an output' },
+    );
+  const large = bindings.find((b) => b.bytes > profile.maxBindingBytes);
+  if (large !== undefined)
+    throw new OpabiniaError(
+      `a tensor of ${large.bytes} bytes is over the device's limit of ${profile.maxBindingBytes} for one binding`,
+      { ...where, advice: 'shrink the batch or the largest axis, or use f16' },
+    );
+}

@@ -1,0 +1,90 @@
+// A cache that grows in place. `concat(state[0 … n), x)` with the update `state[n …) = x` is, after the update, the state's own first
+// part: x is written where it belongs before anything reads the whole, and nothing is copied.
+import { sizesEqual } from '../../dsl/axis/axis.ts';
+import type { Graph, Node, Update } from '../../dsl/graph/graph.ts';
+
+export interface CacheJoin {
+  readonly join: Node;
+  /** The new part. */
+  readonly part: Node;
+  readonly update: Update;
+}
+
+/** The joins of a graph that can live in their state. Sound because every reader of the state reads only what the update leaves alone. */
+export function findCacheJoins(
+  graph: Graph,
+  nodes: readonly Node[],
+  readers: ReadonlyMap<Node, readonly Node[]>,
+): readonly CacheJoin[] {
+  const outputs = new Set(graph.outputs.values());
+  return nodes.flatMap((join): readonly CacheJoin[] => {
+    const [old, part] = join.inputs;
+    const axis = String(join.attrs['axis']);
+    const [state] = old?.inputs ?? [];
+    if (
+      join.op.kind !== 'join' ||
+      join.inputs.length !== 2 ||
+      old === undefined ||
+      part === undefined ||
+      state === undefined ||
+      outputs.has(join) ||
+      outputs.has(part) ||
+      outputs.has(state)
+    )
+      return [];
+    if (state.op.kind !== 'source' || !isStart(old, axis)) return [];
+    const updates = graph.updates.filter((u) => u.state === state);
+    const [update] = updates;
+    const start = update?.at.get(axis);
+    const length = old.type.axes.find((a) => a.name === axis)?.size;
+    const others = [...(update?.at ?? [])].every(([name, at]) => name === axis || at === 0);
+    if (
+      updates.length !== 1 ||
+      update === undefined ||
+      update.value !== part ||
+      !others ||
+      start === undefined ||
+      length === undefined ||
+      !sizesEqual(start, length)
+    )
+      return [];
+    const shape = state.type.axes.every(
+      (a, i) =>
+        join.type.axes[i]?.name === a.name && (a.name === axis || sizesEqual(join.type.axes[i]?.size ?? -1, a.size)),
+    );
+    const untouched = (readers.get(state) ?? []).every((r) => r === old);
+    return shape && untouched ? [{ join, part, update }] : [];
+  });
+}
+
+/** A slice from the start of the axis. */
+function isStart(node: Node, axis: string): boolean {
+  return (
+    node.op.kind === 'view' &&
+    node.op.shows === 'range' &&
+    String(node.attrs['axis']) === axis &&
+    node.attrs['start'] === 0 &&
+    Number(node.attrs['step'] ?? 1) === 1
+  );
+}
+
+/**
+ * Updates whose value can be computed where it belongs: nothing reads the state in this run, so that its old value is not missed and
+ * readers of the new value read it there.
+ */
+export function findDirectUpdates(graph: Graph, readers: ReadonlyMap<Node, readonly Node[]>): readonly Update[] {
+  const outputs = new Set(graph.outputs.values());
+  return graph.updates.filter((update) => {
+    const { state, value } = update;
+    const alone = graph.updates.every((u) => u === update || (u.state !== state && u.value !== value));
+    const sameAxes = state.type.axes.every((a, i) => a.name === value.type.axes[i]?.name);
+    return (
+      alone &&
+      sameAxes &&
+      (readers.get(state) ?? []).length === 0 &&
+      !outputs.has(state) &&
+      !outputs.has(value) &&
+      value.op.kind !== 'source'
+    );
+  });
+}

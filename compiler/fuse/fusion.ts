@@ -1,0 +1,184 @@
+// How a kernel grows from its anchor: the maps and folds around it on the same elements, as long as no cycle arises.
+import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
+import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import type { Cut, Group } from './group.ts';
+
+/** What grouping knows while it goes. */
+export interface Work {
+  readonly readers: ReadonlyMap<Node, readonly Node[]>;
+  /** Outputs and updates: their values must be stored. */
+  readonly kept: ReadonlySet<Node>;
+  /** Outputs, and values that are copied into a state: they have a place of their own. */
+  readonly copied: ReadonlySet<Node>;
+  /** A source that is an output itself is copied. */
+  readonly outputs: ReadonlySet<Node>;
+  readonly owner: Map<Node, Group>;
+  readonly cuts: Cut[];
+}
+
+function sameAxes(a: Node, b: Node): boolean {
+  return (
+    a.type.axes.length === b.type.axes.length &&
+    a.type.axes.every((axis) => axisOf(b.type.axes, axis.name) !== undefined)
+  );
+}
+
+interface Epilogue {
+  /** Maps and one-to-one views after the anchor, operands first. */
+  readonly chain: readonly Node[];
+  /** What is stored. */
+  readonly roots: readonly Node[];
+}
+
+/**
+ * The maps that follow an anchor on the same elements. A one-to-one view changes only where results are written: it is taken along
+ * when it is the single way on, and a map or an output follows it.
+ */
+export function epilogue(anchor: Node, work: Work): Epilogue {
+  let chain: readonly Node[] = [];
+  let roots: readonly Node[] = [anchor];
+  for (let from = anchor, views: readonly Node[] = []; ;) {
+    const region = mapsAfter(from, new Set([anchor, ...chain, ...views, from]), anchor.id, work);
+    const members = new Set([anchor, ...chain, ...views, from, ...region]);
+    const own = [from, ...region].filter(
+      (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
+    );
+    if (from === anchor || region.length > 0 || work.kept.has(from)) {
+      chain = [...members].filter((n) => n !== anchor).sort((x, y) => x.id - y.id);
+      roots = own;
+      views = [];
+    }
+    const [last] = own;
+    const readers = last === undefined ? [] : (work.readers.get(last) ?? []);
+    const [next] = readers;
+    const isOnlyWay = own.length === 1 && readers.length === 1 && last !== undefined && !work.kept.has(last);
+    if (
+      !isOnlyWay ||
+      next === undefined ||
+      work.owner.has(next) ||
+      next.op.kind !== 'view' ||
+      next.op.target === undefined
+    )
+      break;
+    views = [...views, next];
+    from = next;
+  }
+  for (const root of roots)
+    for (const to of work.readers.get(root) ?? [])
+      if (!chain.includes(to)) work.cuts.push({ from: root, to, reason: `${to.op.kind} after ${anchor.op.kind}` });
+  return { chain, roots };
+}
+
+/** Maps reached from `start` on the same elements, none of which waits for something computed from the group outside of it. */
+function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: Work): readonly Node[] {
+  const members = new Set<Node>(group);
+  const found = new Set<Node>();
+  const queue = [start];
+  for (let n = queue.shift(); n !== undefined; n = queue.shift()) {
+    for (const reader of work.readers.get(n) ?? []) {
+      if (found.has(reader) || work.owner.has(reader) || reader.op.kind !== 'map' || !sameAxes(reader, start)) continue;
+      if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, members, oldest))) continue;
+      members.add(reader);
+      found.add(reader);
+      // A map that was refused because it also reads this one may be taken now.
+      queue.push(reader, n);
+    }
+  }
+  return [...found].sort((x, y) => x.id - y.id);
+}
+
+/** A fold, the folds over the same axes that follow it, and the maps between and after them: one pass structure over the same rows. */
+export function rows(first: Node, work: Work): Group {
+  const [x] = first.inputs;
+  if (x === undefined) throw new TypeError('a fold without an operand');
+  const full = x.type.axes;
+  const folded = axisNames(first.attrs['axes']);
+  const outer = full.filter((axis) => !folded.includes(axis.name));
+  const members = new Set<Node>([first]);
+  // An axis that came in by another operand may have the name of a folded one, and another size.
+  const isOver = (n: Node, axes: readonly Axis[]) =>
+    n.type.axes.length === axes.length &&
+    n.type.axes.every((a) => {
+      const own = axisOf(axes, a.name);
+      return own !== undefined && sizesEqual(own.size, a.size);
+    });
+  const joins = (n: Node): boolean => {
+    if (n.op.kind === 'fold') {
+      const input = n.inputs[0];
+      const names = axisNames(n.attrs['axes']);
+      return (
+        input !== undefined &&
+        isOver(input, full) &&
+        names.length === folded.length &&
+        names.every((name) => folded.includes(name))
+      );
+    }
+    return n.op.kind === 'map' && (isOver(n, full) || isOver(n, outer));
+  };
+  const queue = [first];
+  for (let n = queue.pop(); n !== undefined; n = queue.pop()) {
+    for (const reader of work.readers.get(n) ?? []) {
+      if (members.has(reader)) continue;
+      if (work.owner.has(reader) || !joins(reader)) continue;
+      // A reader that also needs something computed from this group's results, outside of it, must wait for a later kernel.
+      const others = reader.inputs.filter((i) => !members.has(i));
+      if (others.some((o) => dependsOn(o, members, first.id))) continue;
+      members.add(reader);
+      queue.push(reader);
+    }
+  }
+  closeOver(members, first.id);
+  const roots = [...members].filter(
+    (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
+  );
+  for (const from of roots) {
+    for (const to of work.readers.get(from) ?? []) {
+      if (members.has(to)) continue;
+      work.cuts.push({
+        from,
+        to,
+        reason: work.owner.has(to)
+          ? 'the reader belongs to another kernel'
+          : joins(to)
+            ? 'it also reads a later result'
+            : `${to.op.kind} on other axes than the fold`,
+      });
+    }
+  }
+  const folds = [...members].filter((n) => n.op.kind === 'fold').sort((a, b) => a.id - b.id);
+  return { template: 'rows', folds, nodes: members, roots };
+}
+
+/** Removes members that read something which depends on the group from outside: grouping must not make a cycle. */
+function closeOver(members: Set<Node>, first: number): void {
+  for (let changed = true; changed;) {
+    changed = false;
+    for (const n of [...members]) {
+      if (n.id === first) continue;
+      const outside = n.inputs.filter((i) => !members.has(i));
+      const isReached = n.inputs.some((i) => members.has(i));
+      if (!isReached && n.op.kind !== 'fold') {
+        members.delete(n);
+        changed = true;
+        continue;
+      }
+      if (outside.some((o) => dependsOn(o, members, first))) {
+        members.delete(n);
+        changed = true;
+      }
+    }
+  }
+}
+
+/** True when `node` needs a member of the group. Operands have smaller ids than their readers, so old nodes end the search. */
+export function dependsOn(
+  node: Node,
+  members: ReadonlySet<Node>,
+  oldest: number,
+  seen: Set<Node> = new Set(),
+): boolean {
+  if (members.has(node)) return true;
+  if (node.id < oldest || seen.has(node)) return false;
+  seen.add(node);
+  return node.inputs.some((x) => dependsOn(x, members, oldest, seen));
+}

@@ -1,0 +1,70 @@
+// What becomes one kernel: a group, the edges that were cut and why, and what is written where it belongs.
+import type { Node, Update } from '../../dsl/graph/graph.ts';
+import type { Attention } from '../match/attention.ts';
+
+export type Group =
+  | {
+      readonly template: 'attention';
+      readonly attention: Attention;
+      readonly chain: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | {
+      readonly template: 'contract';
+      readonly contract: Node;
+      readonly chain: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | {
+      readonly template: 'rows';
+      readonly folds: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | { readonly template: 'map'; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] };
+
+/** An edge between two kernels, and why it could not stay inside one. */
+export interface Cut {
+  readonly from: Node;
+  readonly to: Node;
+  readonly reason: string;
+}
+
+/** A concatenation whose parts are written where they belong by the kernels that make them. */
+export interface PlacedJoin {
+  readonly join: Node;
+  readonly parts: ReadonlySet<Node>;
+  /** The join is the first part of a state, which its second operand is written into. */
+  readonly cache?: Update;
+}
+
+export interface Grouping {
+  readonly groups: readonly Group[];
+  readonly joins: readonly PlacedJoin[];
+  /** Updates whose value is computed straight into the state. */
+  readonly direct: readonly Update[];
+  readonly cuts: readonly Cut[];
+  /** Nodes whose values are in memory: group roots, joins and sources. */
+  readonly stored: ReadonlySet<Node>;
+}
+
+/** Sources that occupy memory; single numbers and indices are computed where they are read. */
+export function isStoredSource(n: Node): boolean {
+  if (n.op.kind !== 'source') return false;
+  switch (n.op.role) {
+    case 'input':
+    case 'param':
+    case 'state':
+    case 'loaded':
+      return true;
+    case 'constant':
+      return !(n.attrs['values'] instanceof Float64Array) || n.attrs['values'].length !== 1;
+    case 'index':
+    case 'extent':
+      return false;
+    default:
+      return n.op.role satisfies never;
+  }
+}

@@ -1,0 +1,132 @@
+// What becomes one kernel. Anchors (attention, contraction, fold) take in the nodes around them that cost no memory traffic;
+// what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
+import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { findAttention } from '../match/attention.ts';
+import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
+import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
+import { dependsOn, epilogue, rows, type Work } from './fusion.ts';
+import { materialised } from './materialise.ts';
+import { sideBySide } from './horizontal-fusion.ts';
+
+export function group(graph: Graph): Grouping {
+  const nodes = order(graph);
+  const readers = new Map<Node, Node[]>(nodes.map((n) => [n, []]));
+  for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
+  const caches = findCacheJoins(graph, nodes, readers);
+  const direct = findDirectUpdates(graph, readers);
+  const cached = new Set([...caches.map((c) => c.update), ...direct]);
+  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
+  const copied = new Set<Node>([
+    ...graph.outputs.values(),
+    ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value),
+  ]);
+  const work: Work = { readers, kept, copied, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
+  const groups: Group[] = [];
+  const claim = (made: Group): void => {
+    groups.push(made);
+    for (const n of made.nodes) work.owner.set(n, made);
+  };
+
+  for (const n of nodes) {
+    if (n.op.kind !== 'contract' || work.owner.has(n)) continue;
+    const attention = findAttention(
+      n,
+      (x) => readers.get(x) ?? [],
+      (x) => kept.has(x) || work.owner.has(x),
+    );
+    if (attention === undefined) continue;
+    const { chain, roots } = epilogue(n, work);
+    claim({ template: 'attention', attention, chain, nodes: new Set([...attention.nodes, ...chain]), roots });
+  }
+  for (const n of nodes) {
+    if (work.owner.has(n)) continue;
+    if (n.op.kind === 'contract') {
+      const { chain, roots } = epilogue(n, work);
+      claim({ template: 'contract', contract: n, chain, nodes: new Set([n, ...chain]), roots });
+    } else if (n.op.kind === 'fold') {
+      claim(rows(n, work));
+    }
+  }
+
+  for (const part of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) {
+    if (!work.owner.has(part) && !isStoredSource(part))
+      claim({ template: 'map', nodes: new Set([part]), roots: [part] });
+  }
+  const joins = placeJoins(nodes, work, caches);
+  const stored = new Set<Node>([
+    ...groups.flatMap((g) => g.roots),
+    ...joins.map((j) => j.join),
+    ...nodes.filter(isStoredSource),
+  ]);
+  const parts = new Set(joins.flatMap((j) => [...j.parts]));
+  for (const n of materialised(nodes, work, stored, parts)) {
+    if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
+    stored.add(n);
+  }
+  const alone = new Set([
+    ...graph.updates.map((update) => update.state),
+    ...direct.map((update) => update.value),
+    ...parts,
+  ]);
+  return {
+    groups: sideBySide(groups, stored, alone),
+    joins,
+    direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
+    cuts: work.cuts,
+    stored,
+  };
+}
+
+/** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */
+function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJoin[]): readonly PlacedJoin[] {
+  const placed: PlacedJoin[] = [];
+  const taken = new Set<Node>();
+  const cacheOf = new Map(caches.map((c) => [c.join, c]));
+  for (const n of nodes) {
+    if (n.op.kind !== 'join') continue;
+    const makes = (x: Node) => {
+      const o = work.owner.get(x);
+      return o !== undefined && o.roots.includes(x) && !work.copied.has(x) && !taken.has(x);
+    };
+    const cache = cacheOf.get(n);
+    if (cache !== undefined) {
+      const made = makes(cache.part) ? [cache.part] : [];
+      made.forEach((p) => taken.add(p));
+      placed.push({ join: n, parts: new Set(made), cache: cache.update });
+      continue;
+    }
+    if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
+    // A part that another part is computed from, or a kernel that makes another one, stays apart: no kernel may read the buffer it writes, and
+    // none may wait for all that is written to a buffer before something that it makes itself is.
+    const parts = new Set(
+      n.inputs.filter((x) => {
+        if (!makes(x)) return false;
+        const later = reachedFrom(x, work);
+        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id)));
+      }),
+    );
+    if (parts.size === 0) continue;
+    parts.forEach((p) => taken.add(p));
+    placed.push({ join: n, parts });
+  }
+  return placed;
+}
+
+/** Everything that waits for a stored value: its readers in other kernels, with all that those make besides. */
+function reachedFrom(x: Node, work: Work): ReadonlySet<Node> {
+  const reached = new Set<Node>();
+  const own = work.owner.get(x);
+  const open = [x];
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    for (const reader of work.readers.get(node) ?? []) {
+      const group = work.owner.get(reader);
+      if (reached.has(reader) || (group !== undefined && group === own)) continue;
+      for (const next of group?.nodes ?? [reader]) {
+        if (reached.has(next)) continue;
+        reached.add(next);
+        open.push(next);
+      }
+    }
+  }
+  return reached;
+}

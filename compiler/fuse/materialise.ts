@@ -1,0 +1,132 @@
+// Which values are stored although no anchor makes them: outputs, values with many operands, values that would be computed too often.
+import { sizeBound } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { Group } from './group.ts';
+import type { Work } from './fusion.ts';
+
+/** What computing one element in place takes: a kernel loads a value once and computes a node once, however often they are used. */
+interface Cost {
+  /** What is loaded: a stored value, seen through the views on the way. */
+  readonly loads: ReadonlySet<string>;
+  /** What is computed. */
+  readonly work: ReadonlySet<Node>;
+}
+
+/**
+ * Values that no anchor stores but that must be stored, or are cheaper to store than to compute again. Operands first, a value with too
+ * many operands of its own is stored; then, readers first, one that would be computed too often: where the end of a chain is stored,
+ * its beginning need not be.
+ */
+export function materialised(
+  nodes: readonly Node[],
+  work: Work,
+  stored: ReadonlySet<Node>,
+  parts: ReadonlySet<Node>,
+): readonly Node[] {
+  const result = new Set<Node>();
+  const cost = new Map<Node, Cost>();
+  const isOpen = (n: Node): boolean => n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n);
+  for (const n of nodes) {
+    if (stored.has(n) || parts.has(n)) {
+      cost.set(n, loadOf(n));
+      if (work.outputs.has(n) && n.op.kind === 'source') result.add(n);
+      continue;
+    }
+    const own = inPlaceCost(n, cost);
+    const isKept = work.kept.has(n) && !work.owner.has(n);
+    const isWide = isOpen(n) && own.loads.size > mostOperands && uses(n, work, result).length > 0;
+    if (isKept || isWide) {
+      result.add(n);
+      if (isWide && !isKept)
+        uses(n, work, result).forEach((use) =>
+          work.cuts.push({ from: n, to: use.reader, reason: 'too many operands for one kernel' }),
+        );
+    }
+    cost.set(n, result.has(n) ? loadOf(n) : own);
+  }
+  for (const n of [...nodes].reverse()) {
+    if (!isOpen(n) || stored.has(n) || parts.has(n) || result.has(n)) continue;
+    const reads = uses(n, work, result);
+    const reason = reasonToStore(cost.get(n) ?? loadOf(n), reads);
+    if (reason === undefined) continue;
+    result.add(n);
+    reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
+  }
+  return nodes.filter((n) => result.has(n));
+}
+
+/** Loads of one element beyond which a value is stored: kernels have few bindings. */
+const mostOperands = 6;
+
+function loadOf(n: Node): Cost {
+  return { loads: new Set([String(n.id)]), work: new Set() };
+}
+
+function inPlaceCost(n: Node, cost: ReadonlyMap<Node, Cost>): Cost {
+  const inputs = n.inputs.map((x) => cost.get(x) ?? loadOf(x));
+  const loads = new Set(inputs.flatMap((c) => [...c.loads]));
+  const work = new Set(inputs.flatMap((c) => [...c.work]));
+  // Another view reads other elements of the same value, and computes what is between for them anew.
+  if (n.op.kind === 'view') return { loads: new Set([...loads].map((load) => `${n.id}.${load}`)), work };
+  return { loads: n.op.kind === 'gather' ? loads.add(`${n.id}`) : loads, work: work.add(n) };
+}
+
+function flopsOf({ work }: Cost): number {
+  return [...work].reduce((sum, n) => sum + (n.op.kind === 'map' ? n.op.flops : 1), 0);
+}
+
+interface Use {
+  readonly reader: Node;
+  /** How often the reading kernel computes each element anew. */
+  readonly times: number;
+}
+
+/** The kernels that read a value, through views and other values that are computed in place; each once, by its most frequent reader. */
+function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
+  const found = new Map<Group | Node, Use>();
+  const add = (kernel: Group | Node, use: Use): void => {
+    if ((found.get(kernel)?.times ?? 0) < use.times) found.set(kernel, use);
+  };
+  const seen = new Set<Node>();
+  const visit = (x: Node): void => {
+    for (const reader of work.readers.get(x) ?? []) {
+      if (seen.has(reader)) continue;
+      seen.add(reader);
+      const owner = work.owner.get(reader);
+      if (owner === undefined && reader.op.kind !== 'join') {
+        if (work.kept.has(reader) || stored.has(reader)) add(reader, { reader, times: 1 });
+        else visit(reader);
+        continue;
+      }
+      add(owner ?? reader, { reader, times: owner === undefined ? 1 : repeats(owner, reader) });
+    }
+  };
+  visit(n);
+  return [...found.values()];
+}
+
+const tileGuess = 64;
+
+/** A contraction reads an operand once per tile of the other side; folds read theirs once per pass. */
+function repeats(owner: Group, reader: Node): number {
+  if (owner.template === 'rows') return owner.folds.length + 1;
+  if (owner.template === 'contract' && reader === owner.contract)
+    return Math.max(1, largestSide(owner.contract) / tileGuess);
+  if (owner.template === 'attention' && owner.attention.operands.includes(reader)) return 4;
+  if (owner.template === 'attention' && owner.attention.nodes.has(reader)) return 1;
+  return 1;
+}
+
+function largestSide(contract: Node): number {
+  return Math.max(...contract.type.axes.map((a) => sizeBound(a.size)), 1);
+}
+
+function reasonToStore(cost: Cost, reads: readonly Use[]): string | undefined {
+  // Arithmetic on indices alone is cheaper than a load.
+  const [loads, flops] = [cost.loads.size, flopsOf(cost)];
+  if (loads === 0 && flops <= 16) return undefined;
+  const weight = flops + 2 * (loads - 1);
+  const times = reads.reduce((sum, use) => sum + use.times, 0);
+  if (weight <= 2 || times <= 1) return undefined;
+  return weight * (times - 1) > 8 ? `would be computed ×${Math.round(times)}` : undefined;
+}

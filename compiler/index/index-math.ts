@@ -1,0 +1,429 @@
+// Integer index expressions: sums of products of loop variables, symbols, quotients and remainders, simplified as they are made.
+// An expression knows its interval, so that `(4i + j) / 4` with 0 ≤ j < 4 is `i`, and so that loads can be proved in range.
+import type { Size } from '../../dsl/axis/axis.ts';
+import type { IndexMath } from '../../dsl/graph/op.ts';
+
+export interface Variable {
+  readonly kind: 'variable';
+  /** Identifier in the kernel. */
+  readonly name: string;
+  readonly least: number;
+  readonly most: number;
+  readonly key: string;
+  /** The exclusive end where it depends on symbols. */
+  readonly end?: Index;
+}
+export interface SymbolAtom {
+  readonly kind: 'symbol';
+  readonly name: string;
+  readonly least: number;
+  readonly most: number;
+  readonly key: string;
+}
+interface Division {
+  readonly kind: 'divide' | 'remainder';
+  readonly of: Index;
+  readonly by: Index;
+  readonly least: number;
+  readonly most: number;
+  readonly key: string;
+}
+interface ProductAtom {
+  readonly kind: 'product';
+  readonly factors: readonly Atom[];
+  readonly least: number;
+  readonly most: number;
+  readonly key: string;
+}
+/** `of`, brought into 0 … end-1: the index of a load that a guard may void, or of a position read from memory. */
+interface Clamp {
+  readonly kind: 'clamp';
+  readonly of: Index;
+  readonly end: Index;
+  readonly least: number;
+  readonly most: number;
+  readonly key: string;
+}
+export type Atom = Variable | SymbolAtom | Division | ProductAtom | Clamp;
+
+export interface Term {
+  readonly atom: Atom;
+  readonly times: number;
+}
+
+export interface Index {
+  readonly constant: number;
+  readonly terms: readonly Term[];
+  readonly least: number;
+  readonly most: number;
+  readonly key: string;
+}
+
+export function variable(name: string, most: number, least = 0): Variable {
+  return { kind: 'variable', name, least, most, key: name };
+}
+
+function build(base: number, unordered: readonly Term[]): Index {
+  let constant = base;
+  let terms = collect(unordered);
+  for (let pair = quotientAndRest(terms); pair !== undefined; pair = quotientAndRest(terms)) {
+    // d·(x/d) + x%d is x.
+    const { quotient, rest, of } = pair;
+    constant += of.constant * rest.times;
+    terms = collect([
+      ...terms.filter((t) => !quotient.includes(t) && t !== rest),
+      ...of.terms.map((t) => ({ atom: t.atom, times: t.times * rest.times })),
+    ]);
+  }
+  terms.sort((a, b) => b.times - a.times || (a.atom.key < b.atom.key ? -1 : 1));
+  let least = constant;
+  let most = constant;
+  for (const { atom, times } of terms) {
+    least += times > 0 ? times * atom.least : times * atom.most;
+    most += times > 0 ? times * atom.most : times * atom.least;
+  }
+  return {
+    constant,
+    terms,
+    least,
+    most,
+    key:
+      terms.length === 0
+        ? String(constant)
+        : `(${terms.map((t) => (t.times === 1 ? t.atom.key : `${t.times}*${t.atom.key}`)).join('+')}${constant === 0 ? '' : `+${constant}`})`,
+  };
+}
+
+function collect(terms: readonly Term[]): Term[] {
+  if (terms.length === 1) return terms[0]?.times === 0 ? [] : [...terms];
+  const merged = new Map<string, Term>();
+  for (const term of terms) {
+    const known = merged.get(term.atom.key);
+    merged.set(term.atom.key, known === undefined ? term : { atom: term.atom, times: term.times + known.times });
+  }
+  return [...merged.values()].filter((t) => t.times !== 0);
+}
+
+interface Whole {
+  readonly rest: Term;
+  readonly of: Index;
+  /** The terms that together are by·(of / by). */
+  readonly quotient: readonly Term[];
+}
+
+function quotientAndRest(terms: readonly Term[]): Whole | undefined {
+  if (terms.length < 2) return undefined;
+  for (const rest of terms) {
+    if (rest.atom.kind !== 'remainder') continue;
+    const { of, by } = rest.atom;
+    const key = `(${of.key}/${by.key})`;
+    const wanted =
+      by.terms.length === 0
+        ? [{ key, times: rest.times * by.constant }]
+        : [
+            ...by.terms.map((t) => ({ key: productKey([t.atom.key, key]), times: rest.times * t.times })),
+            ...(by.constant === 0 ? [] : [{ key, times: rest.times * by.constant }]),
+          ];
+    const quotient = wanted.flatMap((w) => terms.filter((t) => t.atom.key === w.key && t.times === w.times));
+    if (quotient.length === wanted.length) return { rest, of, quotient };
+  }
+  return undefined;
+}
+
+function productKey(keys: readonly string[]): string {
+  return [...keys].sort().join('*');
+}
+
+export function constantIndex(value: number): Index {
+  return build(value, []);
+}
+
+export function atomIndex(atom: Atom): Index {
+  return build(0, [{ atom, times: 1 }]);
+}
+
+export function sizeIndex(size: Size): Index {
+  if (typeof size === 'number') return constantIndex(size);
+  return build(
+    size.constant,
+    size.terms.map((t) => ({
+      times: t.times,
+      atom: {
+        kind: 'symbol',
+        name: t.symbol.name,
+        least: t.symbol.least,
+        most: t.symbol.bound,
+        key: `$${t.symbol.name}`,
+      } as const,
+    })),
+  );
+}
+
+export function add(...parts: readonly Index[]): Index {
+  return build(
+    parts.reduce((sum, p) => sum + p.constant, 0),
+    parts.flatMap((p) => p.terms),
+  );
+}
+
+export function scale(a: Index, times: number): Index {
+  return times === 1
+    ? a
+    : build(
+        a.constant * times,
+        a.terms.map((t) => ({ atom: t.atom, times: t.times * times })),
+      );
+}
+
+export function multiply(a: Index, b: Index): Index {
+  if (b.terms.length === 0) return scale(a, b.constant);
+  if (a.terms.length === 0) return scale(b, a.constant);
+  const terms: Term[] = [];
+  for (const x of a.terms)
+    for (const y of b.terms) terms.push({ atom: productAtom(x.atom, y.atom), times: x.times * y.times });
+  for (const x of a.terms) if (b.constant !== 0) terms.push({ atom: x.atom, times: x.times * b.constant });
+  for (const y of b.terms) if (a.constant !== 0) terms.push({ atom: y.atom, times: y.times * a.constant });
+  return build(a.constant * b.constant, terms);
+}
+
+function productAtom(a: Atom, b: Atom): Atom {
+  const factors = [a, b].flatMap((x) => (x.kind === 'product' ? x.factors : [x]));
+  factors.sort((x, y) => (x.key < y.key ? -1 : 1));
+  const corners = factors.reduce<readonly number[]>((ends, f) => ends.flatMap((e) => [e * f.least, e * f.most]), [1]);
+  return {
+    kind: 'product',
+    factors,
+    least: Math.min(...corners),
+    most: Math.max(...corners),
+    key: productKey(factors.map((f) => f.key)),
+  };
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? Math.abs(a) : gcd(b, a % b);
+}
+
+/** x = g·large + small with 0 ≤ small < g, for the largest useful g that divides `by`. */
+function split(x: Index, by: number): { readonly g: number; readonly large: Index; readonly small: Index } | undefined {
+  const candidates = new Set<number>([by]);
+  for (const t of x.terms) {
+    const g = gcd(by, t.times);
+    if (g > 1) candidates.add(g);
+  }
+  for (const g of [...candidates].sort((a, b) => b - a)) {
+    const rest = ((x.constant % g) + g) % g;
+    const small = build(
+      rest,
+      x.terms.filter((t) => t.times % g !== 0),
+    );
+    if (small.least < 0 || small.most >= g) continue;
+    const large = build(
+      (x.constant - rest) / g,
+      x.terms.filter((t) => t.times % g === 0).map((t) => ({ atom: t.atom, times: t.times / g })),
+    );
+    return { g, large, small };
+  }
+  return undefined;
+}
+
+/** True when 0 ≤ x < by is certain. */
+function fits(x: Index, by: Index): boolean {
+  if (x.least < 0) return false;
+  if (x.most < by.least) return true;
+  const [only] = x.terms;
+  if (x.terms.length !== 1 || x.constant !== 0 || only === undefined || only.times !== 1) return false;
+  const { atom } = only;
+  return (
+    (atom.kind === 'remainder' && atom.by.key === by.key) ||
+    (atom.kind === 'variable' && atom.key.endsWith(`<${by.key}`)) ||
+    (atom.kind === 'clamp' && atom.end.key === by.key)
+  );
+}
+
+/** Divides every term by a symbolic divisor where it stands as a factor. */
+function symbolicSplit(x: Index, by: Index): { readonly quotient: Index; readonly rest: Index } | undefined {
+  const [only] = by.terms;
+  if (by.terms.length !== 1 || by.constant !== 0 || only === undefined) return undefined;
+  const quotient: Term[] = [];
+  const rest: Term[] = [];
+  let whole = 0;
+  for (const t of x.terms) {
+    const factors = t.atom.kind === 'product' ? t.atom.factors : [t.atom];
+    const at = factors.findIndex((f) => f.key === only.atom.key);
+    if (at < 0 || t.times % only.times !== 0) {
+      rest.push(t);
+      continue;
+    }
+    const left = factors.filter((_, i) => i !== at);
+    const times = t.times / only.times;
+    const [first, ...others] = left;
+    if (first === undefined) whole += times;
+    else quotient.push({ atom: others.reduce(productAtom, first), times });
+  }
+  return { quotient: build(whole, quotient), rest: build(x.constant, rest) };
+}
+
+/** floor(x / by), for x ≥ 0. */
+export function divide(x: Index, by: Index): Index {
+  if (by.key === '1') return x;
+  if (by.key === '0' || fits(x, by)) return constantIndex(0); // along an empty axis there is no index
+  if (by.terms.length === 0) {
+    const d = by.constant;
+    if (x.terms.length === 0) return constantIndex(Math.floor(x.constant / d));
+    const parts = split(x, d);
+    if (parts !== undefined) {
+      if (parts.g === d) return parts.large;
+      return divide(parts.large, constantIndex(d / parts.g));
+    }
+    // d·q + r with r not provably small: the multiples of d leave the quotient.
+    const whole = build(
+      Math.floor(x.constant / d),
+      x.terms.filter((t) => t.times % d === 0).map((t) => ({ atom: t.atom, times: t.times / d })),
+    );
+    const rest = build(
+      ((x.constant % d) + d) % d,
+      x.terms.filter((t) => t.times % d !== 0),
+    );
+    if (whole.key !== '0' && rest.least >= 0) return add(whole, divide(rest, by));
+    const [only] = x.terms;
+    if (x.terms.length === 1 && x.constant === 0 && only?.times === 1 && only.atom.kind === 'divide')
+      return divide(only.atom.of, multiply(only.atom.by, by));
+  } else {
+    const parts = symbolicSplit(x, by);
+    if (parts !== undefined && fits(parts.rest, by)) return parts.quotient;
+  }
+  const most = Math.floor(Math.max(0, x.most) / Math.max(1, by.least));
+  return atomIndex({ kind: 'divide', of: x, by, least: 0, most, key: `(${x.key}/${by.key})` });
+}
+
+/** x mod by, for x ≥ 0. */
+export function remainder(x: Index, by: Index): Index {
+  if (by.key === '1' || by.key === '0') return constantIndex(0);
+  if (fits(x, by)) return x;
+  if (by.terms.length === 0) {
+    const d = by.constant;
+    if (x.terms.length === 0) return constantIndex(((x.constant % d) + d) % d);
+    const parts = split(x, d);
+    if (parts !== undefined) {
+      if (parts.g === d) return parts.small;
+      return add(scale(remainder(parts.large, constantIndex(d / parts.g)), parts.g), parts.small);
+    }
+    const rest = build(
+      ((x.constant % d) + d) % d,
+      x.terms.filter((t) => t.times % d !== 0),
+    );
+    if (rest.key !== x.key && rest.least >= 0) return remainder(rest, by);
+  } else {
+    const parts = symbolicSplit(x, by);
+    if (parts !== undefined && parts.quotient.key !== '0') return remainder(parts.rest, by);
+  }
+  return atomIndex({
+    kind: 'remainder',
+    of: x,
+    by,
+    least: 0,
+    most: Math.max(0, Math.min(x.most, by.most - 1)),
+    key: `(${x.key}%${by.key})`,
+  });
+}
+
+/** x brought into 0 … end-1; x itself where that is certain. */
+export function clamp(x: Index, end: Index): Index {
+  if (fits(x, end)) return x;
+  return atomIndex({
+    kind: 'clamp',
+    of: x,
+    end,
+    least: 0,
+    most: Math.max(0, Math.min(x.most < 0 ? 0 : x.most, end.most - 1)),
+    key: `clamp(${x.key},${end.key})`,
+  });
+}
+
+/** The expression with one variable replaced. */
+export function substitute(x: Index, name: string, by: Index): Index {
+  if (!mentions(x, name)) return x;
+  return add(constantIndex(x.constant), ...x.terms.map((t) => scale(substituteAtom(t.atom, name, by), t.times)));
+}
+
+function substituteAtom(atom: Atom, name: string, by: Index): Index {
+  switch (atom.kind) {
+    case 'variable':
+      return atom.name === name ? by : atomIndex(atom);
+    case 'symbol':
+      return atomIndex(atom);
+    case 'divide':
+      return divide(substitute(atom.of, name, by), substitute(atom.by, name, by));
+    case 'remainder':
+      return remainder(substitute(atom.of, name, by), substitute(atom.by, name, by));
+    case 'clamp':
+      return clamp(substitute(atom.of, name, by), substitute(atom.end, name, by));
+    case 'product':
+      return atom.factors.map((f) => substituteAtom(f, name, by)).reduce(multiply);
+    default:
+      return atom satisfies never;
+  }
+}
+
+/** True when the variable stands anywhere in the expression. */
+export function mentions(x: Index, name: string): boolean {
+  return x.terms.some((t) => atomMentions(t.atom, name));
+}
+
+function atomMentions(atom: Atom, name: string): boolean {
+  switch (atom.kind) {
+    case 'variable':
+      return atom.name === name;
+    case 'symbol':
+      return false;
+    case 'divide':
+    case 'remainder':
+      return mentions(atom.of, name) || mentions(atom.by, name);
+    case 'clamp':
+      return mentions(atom.of, name) || mentions(atom.end, name);
+    case 'product':
+      return atom.factors.some((f) => atomMentions(f, name));
+    default:
+      return atom satisfies never;
+  }
+}
+
+/** The coefficient of a variable when the expression is linear in it, else undefined. */
+export function coefficient(x: Index, name: string): number | undefined {
+  let found = 0;
+  for (const t of x.terms) {
+    if (t.atom.kind === 'variable' && t.atom.name === name) found = t.times;
+    else if (atomMentions(t.atom, name)) return undefined;
+  }
+  return found;
+}
+
+/** True when the expression is certainly a multiple of `by`. */
+export function isMultiple(x: Index, by: number): boolean {
+  return x.constant % by === 0 && x.terms.every((t) => t.times % by === 0);
+}
+
+export function isConstant(x: Index): boolean {
+  return x.terms.length === 0;
+}
+
+/** A condition on indices: certainly true, or a list of tests that must all hold. */
+export interface Guard {
+  readonly of: Index;
+  readonly least: Index;
+  readonly end: Index;
+}
+
+export const indexMath: IndexMath<Index, Guard> = {
+  of: sizeIndex,
+  add: (a, b) => add(a, b),
+  multiply: (a, by) => multiply(a, sizeIndex(by)),
+  divide: (a, by) => divide(a, sizeIndex(by)),
+  remainder: (a, by) => remainder(a, sizeIndex(by)),
+  within: (of, least, end) => ({ of, least: sizeIndex(least), end: sizeIndex(end) }),
+};
+
+export function alwaysHolds(guard: Guard): boolean {
+  const low = guard.of.least >= guard.least.most;
+  return low && (guard.of.most < guard.end.least || fits(guard.of, guard.end));
+}

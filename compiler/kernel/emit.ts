@@ -1,0 +1,147 @@
+// A kernel as WGSL text.
+import { writeHelpers, type Helper } from '../../dsl/wgsl.ts';
+import { indexText, symbolName } from '../index/index-text.ts';
+import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
+import type { PlanKernel } from '../plan.ts';
+import { storedType } from './element-format.ts';
+
+const builtins = {
+  wg: ['workgroup_id', 'vec3u'],
+  nw: ['num_workgroups', 'vec3u'],
+  t: ['local_invocation_index', 'u32'],
+  lane: ['subgroup_invocation_id', 'u32'],
+} as const;
+
+/** Access of each slot, in the kernel's order: a buffer that is written must be bound as read_write everywhere in the dispatch. */
+export type Access = readonly ('read' | 'read_write')[];
+
+/** The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read. */
+export function emit(kernel: Kernel, access: Access, symbols: readonly string[], name: string): PlanKernel {
+  const body = print(kernel.body, '  ');
+  const helpers = writeHelpers(needsOf(kernel.body));
+  const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
+  const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
+  const slots = kernel.slots
+    .flatMap((slot, i) =>
+      Array.from({ length: bindingsOf(slot) }, (_, piece) => ({
+        slot,
+        name: pieceName(slot, piece),
+        access: access[i] ?? 'read',
+      })),
+    )
+    .map(
+      ({ slot, name: id, access: mode }, i) =>
+        `@group(0) @binding(${i}) var<storage, ${mode}> ${id}: array<${elementType(slot)}>; // ${axesText(slot)}`,
+    );
+  const accesses = kernel.slots.filter((slot) => slot.piece !== undefined).map(pieceAccess);
+  if (used.length > 0) slots.push(`@group(0) @binding(${slots.length}) var<storage, read> sizes: array<u32>;`);
+  const parameters = Object.entries(builtins)
+    .filter(([id]) => new RegExp(`(?<![.\\w])${id}\\b`).test(body))
+    .map(([id, [builtin, type]]) => `@builtin(${builtin}) ${id}: ${type}`);
+  const text = [
+    ...(f16 ? ['enable f16;'] : []),
+    ...(kernel.subgroups ? ['enable subgroups;'] : []),
+    `// ${kernel.template}`,
+    ...slots,
+    ...kernel.shared.map((m) => `var<workgroup> ${m.name}: array<${m.type}, ${m.length}>;`),
+    ...accesses,
+    ...(helpers === '' ? [] : [helpers]),
+    `@compute @workgroup_size(${kernel.threads})`,
+    `fn main(${parameters.join(', ')}) {`,
+    ...used.map((s) => `  let ${symbolName(s)} = sizes[${symbols.indexOf(s)}];`),
+    body,
+    '}',
+    '',
+  ].join('\n');
+  return {
+    name,
+    wgsl: text,
+    access: [
+      ...kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, () => access[i] ?? 'read')),
+      ...(used.length > 0 ? (['read'] as const) : []),
+    ],
+    features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
+  };
+}
+
+// Axis names only: with the names of storages in it, the text of equal kernels would differ, and each would be compiled.
+function pieceName(slot: Slot, piece: number): string {
+  return slot.piece === undefined ? slot.name : `${slot.name}_${piece}`;
+}
+
+/** Reads or writes a tensor that is bound in several pieces. */
+function pieceAccess(slot: Slot): string {
+  const size = slot.piece ?? 0;
+  const last = bindingsOf(slot) - 1;
+  const type = elementType(slot);
+  const each = (write: (name: string, at: string) => string) =>
+    Array.from({ length: last + 1 }, (_, i) => {
+      const at = i === 0 ? 'i' : `i - ${i * size}u`;
+      return i === last
+        ? `  ${write(pieceName(slot, i), at)}`
+        : `  if (i < ${(i + 1) * size}u) { ${write(pieceName(slot, i), at)} }`;
+    }).join('\n');
+  return slot.write
+    ? `fn store_${slot.name}(i: u32, value: ${type}) {\n${each((name, at) => `${name}[${at}] = value; return;`)}\n}`
+    : `fn load_${slot.name}(i: u32) -> ${type} {\n${each((name, at) => `return ${name}[${at}];`)}\n}`;
+}
+
+function axesText(slot: Slot): string {
+  return slot.storage.axes
+    .map((a) => a.name)
+    .join(' ')
+    .replace(/[^\x20-\x7e]/g, '?');
+}
+
+function elementType(slot: Slot): string {
+  return storedType(slot.storage.dtype, slot.width);
+}
+
+function print(stmts: readonly Stmt[], indent: string): string {
+  return stmts.map((s) => `${indent}${printStmt(s, indent)}`).join('\n');
+}
+
+function printStmt(stmt: Stmt, indent: string): string {
+  switch (stmt.kind) {
+    case 'let':
+      return `let ${stmt.name} = ${stmt.value.text};`;
+    case 'var':
+      return `var ${stmt.name} = ${stmt.value.text};`;
+    case 'array':
+      return `var ${stmt.name}: array<${stmt.type}, ${stmt.length}>;`;
+    case 'assign':
+      return `${stmt.target} = ${stmt.value.text};`;
+    case 'store':
+      return stmt.slot.piece === undefined
+        ? `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};`
+        : `store_${stmt.slot.name}(${indexText(stmt.at)}, ${stmt.value.text});`;
+    case 'loop':
+      return `for (var ${stmt.name} = ${stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+    case 'when':
+      return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+    case 'barrier':
+      return 'workgroupBarrier();';
+    default:
+      return stmt satisfies never;
+  }
+}
+
+function needsOf(stmts: readonly Stmt[]): readonly Helper[] {
+  return stmts.flatMap((s): readonly Helper[] => {
+    switch (s.kind) {
+      case 'let':
+      case 'var':
+      case 'assign':
+      case 'store':
+        return s.value.needs;
+      case 'loop':
+      case 'when':
+        return needsOf(s.body);
+      case 'array':
+      case 'barrier':
+        return [];
+      default:
+        return s satisfies never;
+    }
+  });
+}

@@ -1,0 +1,202 @@
+// The loop IR of one kernel: the whole grammar on one screen, and the block that statements are written into.
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
+import type { Code, WgslType } from '../../dsl/wgsl.ts';
+import { code } from '../../dsl/wgsl.ts';
+import { add, atomIndex, constantIndex, variable, type Index, type Variable } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import type { Storage } from './storage.ts';
+
+export type Stmt =
+  | { readonly kind: 'let'; readonly name: string; readonly value: Code }
+  | { readonly kind: 'var'; readonly name: string; readonly value: Code }
+  | { readonly kind: 'array'; readonly name: string; readonly type: WgslType; readonly length: number }
+  | { readonly kind: 'assign'; readonly target: string; readonly value: Code }
+  | { readonly kind: 'store'; readonly slot: Slot; readonly at: Index; readonly value: Code }
+  | {
+      readonly kind: 'loop';
+      readonly name: string;
+      readonly from: string;
+      readonly end: string;
+      readonly step: number;
+      readonly body: readonly Stmt[];
+    }
+  | { readonly kind: 'when'; readonly test: string; readonly body: readonly Stmt[] }
+  | { readonly kind: 'barrier' };
+
+/** A storage buffer as one kernel sees it: which stored value, in elements of which type. */
+export interface Slot {
+  readonly name: string;
+  readonly storage: Storage;
+  /** 1, or 4 for vec4 elements. */
+  readonly width: 1 | 4;
+  readonly write: boolean;
+  /** Array elements in each binding, for a tensor over the device's limit for one binding; undefined when one holds it all. */
+  readonly piece: number | undefined;
+}
+
+/** Bytes of one element of the slot's array. Two bf16 make a word: WGSL has no smaller integer. */
+export function unitBytes({ storage, width }: Pick<Slot, 'storage' | 'width'>): number {
+  return storage.dtype === 'bf16' && width === 1 ? 4 : dtypeBytes(storage.dtype) * width;
+}
+
+/** Bindings that a slot takes. */
+export function bindingsOf(slot: Slot): number {
+  if (slot.piece === undefined) return 1;
+  return Math.ceil((slot.storage.elements.most * dtypeBytes(slot.storage.dtype)) / unitBytes(slot) / slot.piece);
+}
+
+/** The array element at an index, as text. */
+export function elementText(slot: Slot, at: string): string {
+  return slot.piece === undefined ? `${slot.name}[${at}]` : `load_${slot.name}(${at})`;
+}
+
+/** Workgroup memory. */
+export interface Shared {
+  readonly name: string;
+  readonly type: WgslType;
+  readonly length: number;
+}
+
+export type Builtin = 'workgroup_id' | 'local_invocation_index' | 'num_workgroups' | 'subgroup_invocation_id';
+
+export interface Kernel {
+  readonly template: string;
+  readonly threads: number;
+  /** Workgroups along x, y, z. */
+  readonly grid: readonly [Index, Index, Index];
+  readonly slots: readonly Slot[];
+  readonly shared: readonly Shared[];
+  readonly body: readonly Stmt[];
+  readonly subgroups: boolean;
+  /** Every element that the body touches, for `verify`. */
+  readonly accesses: readonly { readonly slot: Slot; readonly at: Index; readonly width: 1 | 4 }[];
+}
+
+/** Names are unique in a kernel, not in a block: shaders are read by people. */
+export class Names {
+  readonly #next = new Map<string, number>();
+  fresh(stem: string): string {
+    const n = this.#next.get(stem) ?? 0;
+    this.#next.set(stem, n + 1);
+    // The number keeps the name apart from built-in functions: `exp_0`, not `exp`.
+    return `${stem}_${n}`;
+  }
+}
+
+/** Statements being written; a block inside another sees what the outer one has computed. */
+export class Block {
+  readonly stmts: Stmt[] = [];
+  readonly names: Names;
+  readonly #outer: Block | undefined;
+  readonly #known = new Map<string, Code>();
+
+  constructor(names: Names, outer?: Block) {
+    this.names = names;
+    this.#outer = outer;
+  }
+
+  /** A value computed before under this key, here or in an enclosing block. */
+  known(key: string): Code | undefined {
+    return this.#known.get(key) ?? this.#outer?.known(key);
+  }
+
+  /** Computes `value` once; later uses under the same key read the variable. Bare names and literals are not copied. */
+  let(stem: string, value: Code, key?: string): Code {
+    const bare = /^[\w.]+$/.test(value.text);
+    const result = bare ? value : this.#bind(stem, value);
+    if (key !== undefined) this.#known.set(key, result);
+    return result;
+  }
+
+  #bind(stem: string, value: Code): Code {
+    const name = this.names.fresh(stem);
+    this.stmts.push({ kind: 'let', name, value });
+    return code(name, value.type, value.needs);
+  }
+
+  var(stem: string, value: Code): Code {
+    const name = this.names.fresh(stem);
+    this.stmts.push({ kind: 'var', name, value });
+    return code(name, value.type);
+  }
+
+  array(stem: string, type: WgslType, length: number): string {
+    const name = this.names.fresh(stem);
+    this.stmts.push({ kind: 'array', name, type, length });
+    return name;
+  }
+
+  assign(target: string, value: Code): void {
+    this.stmts.push({ kind: 'assign', target, value });
+  }
+
+  store(slot: Slot, at: Index, value: Code): void {
+    this.stmts.push({ kind: 'store', slot, at, value });
+  }
+
+  barrier(): void {
+    this.stmts.push({ kind: 'barrier' });
+  }
+
+  /** `for (name = from; name < end; name += step)`; the body gets the loop variable with its interval. */
+  loop(
+    stem: string,
+    end: Index,
+    write: (body: Block, index: Index) => void,
+    options: { readonly from?: Index; readonly step?: number; readonly endText?: string } = {},
+  ): void {
+    // Nothing is written for a loop that never turns: its body would touch elements that are not there.
+    if (end.most <= 0) return;
+    const name = this.names.fresh(stem);
+    const body = new Block(this.names, this);
+    const from = options.from ?? constantIndex(0);
+    const step = options.step ?? 1;
+    const plain = loopVariable(name, end, from.least);
+    // A loop from 0 in steps never reaches the elements after its last step.
+    const most = from.key === '0' ? Math.max(0, Math.floor((end.most - 1) / step) * step) : plain.most;
+    write(body, atomIndex({ ...plain, most }));
+    this.stmts.push({
+      kind: 'loop',
+      name,
+      from: indexText(from),
+      end: options.endText ?? indexText(end),
+      step: options.step ?? 1,
+      body: body.stmts,
+    });
+  }
+
+  when(test: string, write: (body: Block) => void): void {
+    if (test === 'true') {
+      write(this);
+      return;
+    }
+    const body = new Block(this.names, this);
+    write(body);
+    this.stmts.push({ kind: 'when', test, body: body.stmts });
+  }
+}
+
+/** A loop variable below a symbolic end carries the end in its key, so that `v % end` is `v`. */
+export function loopVariable(name: string, end: Index, least = 0): Variable {
+  const plain = variable(name, Math.max(0, end.most - 1), least);
+  return end.terms.length === 0 ? plain : { ...plain, key: `${name}<${end.key}`, end };
+}
+
+/** ceil(a / by) */
+export function ceilDivide(a: Index, by: number): Index {
+  if (a.terms.length === 0) return constantIndex(Math.ceil(a.constant / by));
+  return scaleDown(add(a, constantIndex(by - 1)), by);
+}
+
+function scaleDown(a: Index, by: number): Index {
+  return by === 1
+    ? a
+    : atomIndex({
+        kind: 'divide',
+        of: a,
+        by: constantIndex(by),
+        least: Math.floor(a.least / by),
+        most: Math.floor(a.most / by),
+        key: `(${a.key}/${by})`,
+      });
+}

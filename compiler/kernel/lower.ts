@@ -1,0 +1,399 @@
+// From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
+import { addSizes, sizeBound, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
+import { computeType } from '../../dsl/ops/map.ts';
+import { code, literal, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import {
+  add,
+  alwaysHolds,
+  atomIndex,
+  clamp,
+  coefficient,
+  constantIndex,
+  divide,
+  indexMath,
+  isMultiple,
+  mentions,
+  scale,
+  sizeIndex,
+  substitute,
+  variable,
+  type Guard,
+  type Index,
+} from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { loaded, stored } from './element-format.ts';
+import { address, type IndexMap, type Placement } from './storage.ts';
+
+/** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
+export type Width = 1 | 4;
+
+const quadName = '@quad';
+/** The position 0…3 within a vector; it never reaches WGSL. */
+export const quad: Index = atomIndex(variable(quadName, 3));
+
+/** An access of a stored tensor: `width` elements from `at` on. */
+export interface Touch {
+  readonly slot: Slot;
+  readonly at: Index;
+  readonly width: Width;
+}
+
+/** Offsets of bindings are multiples of this on every device. */
+export const pieceAlignment = 256;
+
+/** Values that the template itself holds: an accumulator, a folded row. */
+export type Held = (block: Block, index: IndexMap, width: Width) => Code;
+
+export class Lowering {
+  readonly slots: Slot[] = [];
+  /** Every element that the kernel touches, for `verify`. */
+  readonly accesses: Touch[] = [];
+  readonly held = new Map<Node, Held>();
+  readonly #place: (node: Node) => Placement | undefined;
+  readonly #computed: ReadonlySet<Node>;
+  readonly #maxBindingBytes: number;
+
+  /** `computed`: nodes that this kernel computes itself, even if they are stored too. */
+  constructor(place: (node: Node) => Placement | undefined, computed: ReadonlySet<Node>, maxBindingBytes: number) {
+    this.#place = place;
+    this.#computed = computed;
+    this.#maxBindingBytes = maxBindingBytes;
+  }
+
+  /** The value of `node` at `index` (one entry per axis of the node; more are ignored). */
+  value(block: Block, node: Node, index: IndexMap, width: Width): Code {
+    const own = new Map(node.type.axes.map((axis) => [axis.name, at(index, axis.name)]));
+    if (width === 4 && ![...own.values()].some((i) => mentions(i, quadName))) {
+      const one = this.value(block, node, own, 1);
+      return splat(one, vectorType(one.type));
+    }
+    const key = `${node.id}/${width}/${[...own.values()].map((i) => i.key).join(',')}`;
+    const known = block.known(key);
+    if (known !== undefined) return known;
+    return block.let(node.op.name, this.#compute(block, node, own, width), key);
+  }
+
+  #compute(block: Block, node: Node, index: IndexMap, width: Width): Code {
+    const held = this.held.get(node);
+    if (held !== undefined) return held(block, index, width);
+    const placement = this.#computed.has(node) ? undefined : this.#place(node);
+    if (placement !== undefined) return this.#load(block, placement, index, width);
+    const { op } = node;
+    switch (op.kind) {
+      case 'source':
+        return this.#source(op, node, index, width);
+      case 'map': {
+        const type = typeOf(node.type.dtype, width);
+        const values = node.inputs.map((x) => this.value(block, x, index, width));
+        // WGSL refuses expressions of literals that overflow or have no value, and whole numbers over a literal 0: these become variables.
+        const isRefused = values.every(isLiteral) || node.inputs.some((x) => isInteger(x.type.dtype));
+        const operands = isRefused
+          ? values.map((value) => (isLiteral(value) ? block.var('constant', value) : value))
+          : values;
+        const { needs, text } = op.wgsl(
+          operands.map((x) => splat(x, type)),
+          type,
+          node.attrs,
+        );
+        return code(text, type, needs);
+      }
+      case 'view':
+        return this.#view(block, op, node, index, width);
+      case 'join':
+        return this.#join(block, op, node, index, width);
+      case 'gather':
+        return this.#gather(block, node, index, width);
+      case 'fold':
+      case 'contract':
+        throw new OpabiniaError(`the ${op.kind} '${op.name}' was neither stored nor computed by its kernel`, {
+          op: op.name,
+          path: node.origin.path,
+        });
+      default:
+        return op satisfies never;
+    }
+  }
+
+  #source(op: SourceOp, node: Node, index: IndexMap, width: Width): Code {
+    const type = computeType(node.type.dtype);
+    const wanted = typeOf(node.type.dtype, width);
+    const { values, size } = node.attrs;
+    switch (op.role) {
+      case 'constant':
+        if (values instanceof Float64Array && values.length === 1) return splat(literal(values[0] ?? 0, type), wanted);
+        break;
+      case 'extent':
+        return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), wanted);
+      case 'index': {
+        const [only] = index.values();
+        if (only === undefined) break;
+        const position = this.position(only, width);
+        return position.type === wanted ? position : code(`${wanted}(${position.text})`, wanted);
+      }
+      case 'input':
+      case 'param':
+      case 'state':
+      case 'loaded':
+        break;
+      default:
+        return op.role satisfies never;
+    }
+    throw new OpabiniaError(`the ${op.role} is not stored`, { op: op.name, path: node.origin.path });
+  }
+
+  /** An index as an i32 value. */
+  position(index: Index, width: Width): Code {
+    if (width === 1) return code(`i32(${indexText(index)})`, 'i32');
+    const step = coefficient(index, quadName);
+    if (step === undefined) return compose([0, 1, 2, 3].map((lane) => this.position(onLane(index, lane), 1)));
+    return code(`(vec4i(i32(${indexText(onLane(index, 0))})) + vec4i(0, ${step}, ${2 * step}, ${3 * step}))`, 'vec4i');
+  }
+
+  #view(block: Block, op: ViewOp, node: Node, index: IndexMap, width: Width): Code {
+    const [x] = node.inputs;
+    if (x === undefined) throw new TypeError('a view without an operand');
+    const source = op.source(indexMath, index, node.attrs, x.type);
+    const open = source.guards.filter((guard) => !alwaysHolds(guard));
+    if (open.length === 0) return this.value(block, x, source.index, width);
+    if (isEmpty(x))
+      return splat(literal(source.otherwise, computeType(node.type.dtype)), typeOf(node.type.dtype, width));
+    // The load happens all the same, so its index is brought into range; the guard then voids the value.
+    const inside = new Map(
+      [...source.index].map(([name, i]) => [name, clamp(i, sizeIndex(axisSize(x.type.axes, name)))]),
+    );
+    const value = this.value(block, x, inside, width);
+    const type = typeOf(node.type.dtype, width);
+    const test = this.#test(open, width);
+    const otherwise = splat(literal(source.otherwise, computeType(node.type.dtype)), type);
+    return code(`select(${otherwise.text}, ${splat(value, type).text}, ${test})`, type, value.needs);
+  }
+
+  #test(guards: readonly Guard[], width: Width): string {
+    if (width === 4 && guards.some((g) => mentions(g.of, quadName))) {
+      return `vec4<bool>(${[0, 1, 2, 3]
+        .map((lane) =>
+          this.#test(
+            guards.map((g) => ({ ...g, of: onLane(g.of, lane) })),
+            1,
+          ),
+        )
+        .join(', ')})`;
+    }
+    const tests = guards.flatMap((g) => [
+      ...(g.of.least >= g.least.most ? [] : [`i32(${indexText(g.of)}) >= i32(${indexText(g.least)})`]),
+      ...(g.of.most < g.end.least ? [] : [`i32(${indexText(g.of)}) < i32(${indexText(g.end)})`]),
+    ]);
+    return tests.length === 0 ? 'true' : `(${tests.join(' && ')})`;
+  }
+
+  #join(block: Block, _op: JoinOp, node: Node, index: IndexMap, width: Width): Code {
+    const name = String(node.attrs['axis']);
+    const along = at(index, name);
+    const parts = partsOf(node, name).filter((part) => !isEmpty(part.node));
+    const certain = parts.find((p) => along.least >= p.start.most && along.most < p.end.least);
+    const moved = (i: Index): IndexMap => new Map(index).set(name, i);
+    if (certain !== undefined)
+      return this.value(block, certain.node, moved(add(along, scale(certain.start, -1))), width);
+    const aligned = isMultiple(add(along, scale(quad, -1)), 4) && parts.every((p) => isMultiple(p.start, 4));
+    if (width === 4 && mentions(along, quadName) && !aligned) return this.#byLane(block, node, index);
+    const type = typeOf(node.type.dtype, width);
+    const zero = splat(literal(0, computeType(node.type.dtype)), type);
+    const result = block.var(node.op.name, zero);
+    const first = width === 4 ? onLane(along, 0) : along;
+    for (const [i, part] of parts.entries()) {
+      const tests = [
+        ...(i === 0 ? [] : [`${indexText(first)} >= ${indexText(part.start)}`]),
+        ...(i === parts.length - 1 ? [] : [`${indexText(first)} < ${indexText(part.end)}`]),
+      ];
+      block.when(tests.join(' && ') || 'true', (inner) => {
+        const shifted = add(along, scale(part.start, -1));
+        const safe =
+          width === 4 && mentions(along, quadName)
+            ? add(scale(clampedQuarter(onLane(shifted, 0), part.size), 4), quad)
+            : clamp(shifted, part.size);
+        inner.assign(result.text, splat(this.value(inner, part.node, moved(safe), width), type));
+      });
+    }
+    return result;
+  }
+
+  #gather(block: Block, node: Node, index: IndexMap, width: Width): Code {
+    const [x, positions] = node.inputs;
+    if (x === undefined || positions === undefined) throw new TypeError('a gather without operands');
+    const name = String(node.attrs['axis']);
+    if (width === 4 && positions.type.axes.some((axis) => mentions(at(index, axis.name), quadName)))
+      return this.#byLane(block, node, index);
+    const end = sizeIndex(axisSize(x.type.axes, name));
+    const position = this.value(block, positions, index, 1);
+    const inside =
+      position.type === 'u32'
+        ? `min(${position.text}, ${indexText(end)} - 1u)`
+        : `u32(clamp(${position.text}, 0i, i32(${indexText(end)}) - 1i))`;
+    const clamped = block.let('row', code(inside, 'u32', position.needs), `row/${position.text}/${end.key}`);
+    const row = atomIndex(loopVariable(clamped.text, end));
+    return this.value(block, x, new Map(index).set(name, row), width);
+  }
+
+  #byLane(block: Block, node: Node, index: IndexMap): Code {
+    return compose(
+      [0, 1, 2, 3].map((lane) =>
+        this.value(block, node, new Map([...index].map(([name, i]) => [name, onLane(i, lane)])), 1),
+      ),
+    );
+  }
+
+  /** A stored value; four neighbours in memory are one vector load. */
+  #load(block: Block, placement: Placement, index: IndexMap, width: Width): Code {
+    const flat = address(placement, index);
+    const { dtype } = placement.storage;
+    if (width === 1) {
+      const slot = this.#touch(this.slot(placement, 1, false), flat, 1);
+      return loaded(block.let('at', code(indexText(flat), 'u32'), `at/${flat.key}`), slot, dtype);
+    }
+    const step = coefficient(flat, quadName);
+    const start = onLane(flat, 0);
+    if (step === 1 && isMultiple(start, 4) && isMultiple(placement.storage.elements, 4)) {
+      const slot = this.#touch(this.slot(placement, 4, false), start, 4);
+      const quarter = divide(start, constantIndex(4));
+      return loaded(block.let('at', code(indexText(quarter), 'u32'), `at/${quarter.key}`), slot, dtype);
+    }
+    return compose(
+      [0, 1, 2, 3].map((lane) => {
+        const one = onLane(flat, lane);
+        const slot = this.#touch(this.slot(placement, 1, false), one, 1);
+        return loaded(block.let('at', code(indexText(one), 'u32'), `at/${one.key}`), slot, dtype);
+      }),
+    );
+  }
+
+  #touch(slot: Slot, at: Index, width: Width): Slot {
+    this.accesses.push({ slot, at, width });
+    return slot;
+  }
+
+  slot(placement: Placement, width: Width, write: boolean): Slot {
+    const known = this.slots.find((s) => s.storage === placement.storage && s.width === width && s.write === write);
+    if (known !== undefined) return known;
+    const slot: Slot = {
+      name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`,
+      storage: placement.storage,
+      width,
+      write,
+      piece: this.#piece(placement, width),
+    };
+    this.slots.push(slot);
+    return slot;
+  }
+
+  /** Elements in one binding of a tensor that is over the limit; pieces start at aligned offsets. */
+  #piece({ storage }: Placement, width: Width): number | undefined {
+    if (storage.elements.most * dtypeBytes(storage.dtype) <= this.#maxBindingBytes) return undefined;
+    return (Math.floor(this.#maxBindingBytes / pieceAlignment) * pieceAlignment) / unitBytes({ storage, width });
+  }
+
+  /** Writes the value of a root; in vectors when four neighbours in memory are four neighbours along the quad. */
+  store(block: Block, placement: Placement, index: IndexMap, value: Code, width: Width): void {
+    const flat = address(placement, index);
+    const { dtype } = placement.storage;
+    if (width === 1) {
+      block.store(this.#touch(this.slot(placement, 1, true), flat, 1), flat, stored(value, dtype));
+      return;
+    }
+    const start = onLane(flat, 0);
+    const wide = splat(value, typeOf(dtype, 4));
+    if (canStoreVector(placement, index)) {
+      block.store(
+        this.#touch(this.slot(placement, 4, true), start, 4),
+        divide(start, constantIndex(4)),
+        stored(wide, dtype),
+      );
+      return;
+    }
+    const kept = block.let('value', wide);
+    ['x', 'y', 'z', 'w'].forEach((component, lane) => {
+      block.store(
+        this.#touch(this.slot(placement, 1, true), onLane(flat, lane), 1),
+        onLane(flat, lane),
+        stored(code(`${kept.text}.${component}`, computeType(dtype), lane === 0 ? kept.needs : []), dtype),
+      );
+    });
+  }
+}
+
+/** True when a vector along the quad is a vector in memory. */
+export function canStoreVector(placement: Placement, index: IndexMap): boolean {
+  const flat = address(placement, index);
+  return (
+    coefficient(flat, quadName) === 1 && isMultiple(onLane(flat, 0), 4) && isMultiple(placement.storage.elements, 4)
+  );
+}
+
+/** An index on one lane of its vector. */
+export function onLane(index: Index, lane: number): Index {
+  return substitute(index, quadName, constantIndex(lane));
+}
+
+/** True for an expression of literals alone. */
+function isLiteral({ text }: Code): boolean {
+  const names = text.match(/(?<![\w.])[A-Za-z_]\w*/g) ?? [];
+  return names.every((name) => /^(vec[234]\w?|[fiu]32|f16|bool|true|false)$/.test(name));
+}
+
+function clampedQuarter(index: Index, size: Index): Index {
+  return divide(clamp(index, size), constantIndex(4));
+}
+
+export function typeOf(dtype: DType, width: Width): WgslType {
+  const scalar = computeType(dtype);
+  return width === 4 ? vectorType(scalar) : scalar;
+}
+
+function compose(lanes: readonly Code[]): Code {
+  const [first] = lanes;
+  if (first === undefined) throw new TypeError('no lanes');
+  const type = vectorType(first.type);
+  return code(
+    `${type}(${lanes.map((l) => l.text).join(', ')})`,
+    type,
+    lanes.flatMap((l) => l.needs),
+  );
+}
+
+function at(index: IndexMap, name: string): Index {
+  const found = index.get(name);
+  if (found === undefined) throw new TypeError(`no index for axis '${name}'`);
+  return found;
+}
+
+function axisSize(axes: readonly Axis[], name: string): Size {
+  return axes.find((a) => a.name === name)?.size ?? 1;
+}
+
+/** True for a tensor without elements: there is nothing to load. */
+export function isEmpty(node: Node): boolean {
+  return node.type.axes.some((axis) => sizeBound(axis.size) <= 0);
+}
+
+export interface Part {
+  readonly node: Node;
+  readonly start: Index;
+  readonly end: Index;
+  readonly size: Index;
+}
+
+/** The operands of a concatenation with their ranges along the joined axis. */
+export function partsOf(node: Node, name: string): readonly Part[] {
+  let start: Size = 0;
+  return node.inputs.map((input) => {
+    const size = axisSize(input.type.axes, name);
+    const end = addSizes(start, size);
+    const part = { node: input, start: sizeIndex(start), end: sizeIndex(end), size: sizeIndex(size) };
+    start = end;
+    return part;
+  });
+}

@@ -1,0 +1,54 @@
+// Where values live: which nodes are written to memory, and at which element of which buffer.
+import type { Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { DType } from '../../dsl/graph/op.ts';
+import { add, constantIndex, multiply, sizeIndex, type Index } from '../index/index-math.ts';
+
+/** One stored tensor: dense and row-major over `axes`, in its own range of a buffer. */
+export interface Storage {
+  readonly name: string;
+  readonly node: Node;
+  readonly dtype: DType;
+  readonly axes: readonly Axis[];
+  readonly elements: Index;
+}
+
+/** A node's place: a storage, and where in it the node starts, for a part of a concatenation or of a state. */
+export interface Placement {
+  readonly storage: Storage;
+  readonly starts?: IndexMap;
+}
+
+export type IndexMap = ReadonlyMap<string, Index>;
+
+export function makeStorage(name: string, node: Node): Storage {
+  const { axes, dtype } = node.type;
+  return { name, node, dtype, axes, elements: axes.map((a) => sizeIndex(a.size)).reduce(multiply, constantIndex(1)) };
+}
+
+/** The flat element of an index; axes that are missing from the index count as 0. */
+export function flatten(axes: readonly Axis[], index: IndexMap): Index {
+  let stride = constantIndex(1);
+  let flat = constantIndex(0);
+  for (const axis of [...axes].reverse()) {
+    const at = index.get(axis.name);
+    if (at === undefined) throw new TypeError(`no index for axis '${axis.name}'`);
+    flat = add(flat, multiply(at, stride));
+    stride = multiply(stride, sizeIndex(axis.size));
+  }
+  return flat;
+}
+
+/** The element of a placed node. */
+export function address({ storage, starts }: Placement, index: IndexMap): Index {
+  if (starts === undefined) return flatten(storage.axes, index);
+  return flatten(
+    storage.axes,
+    new Map(
+      storage.axes.map(({ name }) => [
+        name,
+        add(index.get(name) ?? constantIndex(0), starts.get(name) ?? constantIndex(0)),
+      ]),
+    ),
+  );
+}

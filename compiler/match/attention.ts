@@ -1,0 +1,124 @@
+// Recognises attention by what it is made of: a contraction, maps over its scores, softmax along the keys, and a contraction with the values.
+import type { Axis } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { roles } from '../../dsl/ops/contract.ts';
+import { findReach, type Reach } from './mask-extent.ts';
+import { matchSoftmax } from './composites.ts';
+
+export interface Attention {
+  /** query · key: the first contraction, its operands ordered so that the first has the query axes. */
+  readonly scores: Node;
+  readonly query: Node;
+  readonly key: Node;
+  /** What the softmax is taken of: the scores, scaled and masked. */
+  readonly logits: Node;
+  readonly value: Node;
+  /** The second contraction. */
+  readonly product: Node;
+  readonly batch: readonly Axis[];
+  readonly rows: readonly Axis[];
+  readonly keys: readonly Axis[];
+  /** Summed by the first contraction. */
+  readonly depth: readonly Axis[];
+  /** Columns of the result: the axes of the values only. */
+  readonly width: readonly Axis[];
+  /** Which keys a row sees, where those behind need not be walked. */
+  readonly reach: Reach | undefined;
+  /** Everything computed inside the kernel. */
+  readonly nodes: ReadonlySet<Node>;
+  readonly operands: readonly Node[];
+}
+
+/** The attention whose last contraction is `product`, when nothing outside reads what is inside. `taken`: stored for another reason. */
+export function findAttention(
+  product: Node,
+  readers: (n: Node) => readonly Node[],
+  taken: (n: Node) => boolean,
+): Attention | undefined {
+  for (const side of [0, 1] as const) {
+    const found = match(product, side, readers, taken);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function match(
+  product: Node,
+  side: 0 | 1,
+  readers: (n: Node) => readonly Node[],
+  taken: (n: Node) => boolean,
+): Attention | undefined {
+  const weights = product.inputs[side];
+  const value = product.inputs[1 - side];
+  if (weights === undefined || value === undefined) return undefined;
+  const softmax = matchSoftmax(weights);
+  if (softmax === undefined) return undefined;
+  const { logits, axis } = softmax;
+  const path = scorePath(logits, axis);
+  if (path === undefined) return undefined;
+  const { scores, maps } = path;
+  const [a, b] = scores.inputs;
+  if (a === undefined || b === undefined) return undefined;
+  const keyed = a.type.axes.some((x) => x.name === axis);
+  const [query, key] = keyed ? [b, a] : [a, b];
+  if (query.type.axes.some((x) => x.name === axis)) return undefined;
+  const first = roles(query.type, key.type, scores.type);
+  const second = roles(weights.type, value.type, product.type);
+  const keys = second.sum;
+  const inner = new Set<Node>([scores, ...maps, ...softmax.nodes]);
+  const isKeyAxis =
+    keys.length === 1 && keys[0]?.name === axis && first.columns.length === 1 && first.columns[0]?.name === axis;
+  // The query axes of the scores must be rows of the result too, batch axes stay batch axes unless the values lack them.
+  const sameRows = [...first.batch, ...first.rows].every((x) => product.type.axes.some((y) => y.name === x.name));
+  const depth = first.sum.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
+  const width = second.columns.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
+  if (!isKeyAxis || !sameRows || depth > 256 || width > 256 || first.sum.length !== 1 || second.columns.length !== 1)
+    return undefined;
+  const closed = [...inner].every((n) => !taken(n) && readers(n).every((r) => inner.has(r) || r === product));
+  if (!closed) return undefined;
+  // An axis that key or value carry is walked by the grid; one that only the query has is a row of the tile.
+  const batch = [...first.batch, ...first.rows.filter((x) => second.batch.some((y) => y.name === x.name))];
+  const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
+  const [keyAxis] = keys;
+  const reach = keyAxis === undefined ? undefined : findReach(maps, scores, keyAxis);
+  return {
+    scores,
+    query,
+    key,
+    logits,
+    value,
+    product,
+    batch,
+    rows,
+    keys,
+    depth: first.sum,
+    width: second.columns,
+    reach,
+    nodes: new Set([...inner, product]),
+    operands: [query, key, value],
+  };
+}
+
+/** From the logits back to the contraction, through maps that each have one operand depending on a contraction of the key axis. */
+function scorePath(logits: Node, axis: string): { readonly scores: Node; readonly maps: readonly Node[] } | undefined {
+  const maps: Node[] = [];
+  for (let current = logits; ;) {
+    if (current.op.kind === 'contract') return { scores: current, maps };
+    if (current.op.kind !== 'map') return undefined;
+    maps.push(current);
+    const next = current.inputs.filter(
+      (x) =>
+        x.type.axes.length === current.type.axes.length &&
+        x.type.axes.some((a) => a.name === axis) &&
+        leadsToContract(x),
+    );
+    const [only] = next;
+    if (only === undefined || next.length !== 1) return undefined;
+    current = only;
+  }
+}
+
+function leadsToContract(node: Node): boolean {
+  if (node.op.kind === 'contract') return true;
+  return node.op.kind === 'map' && node.inputs.some(leadsToContract);
+}

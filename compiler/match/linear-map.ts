@@ -1,0 +1,83 @@
+// A contraction seen as activations times weights, for the rules that move work to the weights.
+import type { Node } from '../../dsl/graph/graph.ts';
+import { roles, type Roles } from '../../dsl/ops/contract.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
+import { isFixed } from '../rewrite/fixed.ts';
+import { renaming } from '../passes/rearrangement.ts';
+import { namesOf, type Rewriter } from '../rewrite/rewriter.ts';
+
+export interface Product {
+  readonly node: Node;
+  /** Changes from run to run. */
+  readonly x: Node;
+  /** Depends on parameters and constants only. */
+  readonly weights: Node;
+  /** Rows belong to x, columns to the weights. */
+  readonly roles: Roles;
+}
+
+/** The contraction as a product, if exactly one operand is fixed. */
+export function asProduct(node: Node): Product | undefined {
+  const [a, b] = node.inputs;
+  if (node.op.kind !== 'contract' || a === undefined || b === undefined) return undefined;
+  const [fixedA, fixedB] = [isFixed(a), isFixed(b)];
+  if (fixedA === fixedB) return undefined;
+  const [x, weights] = fixedB ? [a, b] : [b, a];
+  return { node, x, weights, roles: roles(x.type, weights.type, node.type) };
+}
+
+/** The same product of other operands, with the same output axes. */
+export function productOf(product: Product, x: Node, weights: Node, r: Rewriter): Node {
+  return r.contract(x, weights, namesOf(product.node.type.axes));
+}
+
+/** An operand seen through casts between floats and renamings, which a rule makes again of the parts it takes it into. */
+export interface Peeled {
+  readonly inner: Node;
+  /** The name that an axis of `inner` has in the operand. */
+  outer(name: string): string;
+  /** A node with axes of `inner` (all or some) as the operand would show it. */
+  again(x: Node): Node;
+}
+
+/** Takes renamings off an operand, and with `casts` also casts between floats. */
+export function peel(node: Node, r: Rewriter, casts: boolean): Peeled {
+  const [x] = node.inputs;
+  const names = renaming(node);
+  if (x !== undefined && names !== undefined) {
+    const below = peel(x, r, casts);
+    const outer = (name: string): string => names.get(below.outer(name)) ?? name;
+    return {
+      inner: below.inner,
+      outer,
+      again(y) {
+        const shown = below.again(y);
+        const own = namesOf(shown.type.axes);
+        return r.relabel(
+          shown,
+          own,
+          own.map((name) => names.get(name) ?? name),
+        );
+      },
+    };
+  }
+  if (
+    casts &&
+    x !== undefined &&
+    node.op.kind === 'map' &&
+    node.op.converts &&
+    isFloat(x.type.dtype) &&
+    isFloat(node.type.dtype)
+  ) {
+    const below = peel(x, r, casts);
+    return {
+      inner: below.inner,
+      outer: below.outer,
+      again(y) {
+        const shown = below.again(y);
+        return shown.type.dtype === node.type.dtype ? shown : r.make(node.op, [shown], node.attrs);
+      },
+    };
+  }
+  return { inner: node, outer: (name) => name, again: (y) => y };
+}

@@ -1,0 +1,41 @@
+// Which nodes depend on parameters and constants only: their value is the same in every run.
+import { isAffine } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { Attr } from '../../dsl/graph/op.ts';
+
+const known = new WeakMap<Node, boolean>();
+
+/**
+ * True when the value is known once the parameters are: every source below is fixed, and no size or position on the
+ * way is symbolic (a slice of a table at a symbol's value changes from run to run).
+ */
+export function isFixed(node: Node): boolean {
+  // An explicit stack: the first question may be asked at the end of a deep decoder.
+  const stack: Node[] = [node];
+  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+    if (known.has(top)) {
+      stack.pop();
+      continue;
+    }
+    const unknown = top.inputs.find((input) => known.get(input) === undefined);
+    const decided = top.inputs.some((input) => known.get(input) === false);
+    if (unknown !== undefined && !decided) {
+      stack.push(unknown);
+    } else {
+      known.set(top, !decided && isFixedHere(top));
+      stack.pop();
+    }
+  }
+  return known.get(node) === true;
+}
+
+function isFixedHere(node: Node): boolean {
+  if (node.op.kind === 'source' && !node.op.fixed) return false;
+  return node.type.axes.every((axis) => typeof axis.size === 'number') && Object.values(node.attrs).every(isNumeric);
+}
+
+function isNumeric(attr: Attr): boolean {
+  if (typeof attr !== 'object' || attr instanceof Float64Array) return true;
+  if (Array.isArray(attr)) return attr.every((item: Attr) => isNumeric(item));
+  return !isAffine(attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
+}

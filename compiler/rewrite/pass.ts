@@ -1,0 +1,199 @@
+// Runs passes: a table of rules walked over a graph bottom up, or a function from graph to graph. Each is named, counted and verified.
+import { OpabiniaError } from '../../dsl/error.ts';
+import { Builder, describe, order, roots, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { Rewriter, type Uses } from './rewriter.ts';
+import type { Rule } from './rules.ts';
+import { verifyGraph } from './verify-graph.ts';
+
+/** How often each rule fired. */
+export type Fired = ReadonlyMap<string, number>;
+
+/** Rules walked over the graph once, to a fixpoint at each node. */
+export interface RulePass {
+  readonly name: string;
+  readonly why: string;
+  readonly rules: readonly Rule[];
+}
+
+/** A rewrite that needs the whole graph in view. Calls `fire` with a rule's name for each change. */
+export interface GraphPass {
+  readonly name: string;
+  readonly why: string;
+  run(graph: Graph, builder: Builder, fire: (rule: string) => void): Graph;
+}
+
+export type Pass = RulePass | GraphPass;
+
+export interface PassReport {
+  readonly pass: Pass;
+  readonly graph: Graph;
+  readonly fired: Fired;
+  readonly milliseconds: number;
+}
+
+export interface PassOptions {
+  /** Checks every invariant after every pass; on in tests. */
+  readonly verify?: boolean;
+  /** Where the nodes are made; the graph is copied into it first, so that a closed trace can be rewritten. */
+  readonly builder?: Builder;
+}
+
+/** The graph after all passes in order. Throws `OpabiniaError` when a pass breaks it, or rules undo one another. */
+export function runPasses(
+  graph: Graph,
+  passes: readonly Pass[],
+  report?: (stage: PassReport) => void,
+  options: PassOptions = {},
+): Graph {
+  const builder = options.builder ?? new Builder();
+  let current = transplant(graph, builder);
+  if (options.verify === true) verifyGraph(current, 'trace', graph);
+  for (const pass of passes) {
+    const start = performance.now();
+    const fired = new Map<string, number>();
+    const fire = (rule: string) => {
+      fired.set(rule, (fired.get(rule) ?? 0) + 1);
+    };
+    const next = 'rules' in pass ? applyRules(current, pass, builder, fire) : pass.run(current, builder, fire);
+    if (options.verify === true) verifyGraph(next, pass.name, current);
+    current = next;
+    report?.({ pass, graph: current, fired, milliseconds: performance.now() - start });
+  }
+  return current;
+}
+
+/** The same graph made of nodes of another builder. */
+export function transplant(graph: Graph, builder: Builder): Graph {
+  const copies = new Map<Node, Node>();
+  for (const node of order(graph)) {
+    copies.set(
+      node,
+      builder.make(
+        node.op,
+        node.inputs.map((input) => must(copies, input)),
+        node.attrs,
+        node.origin,
+      ),
+    );
+  }
+  return mapGraph(graph, (node) => must(copies, node));
+}
+
+/** The graph with each output, state and value replaced. */
+export function mapGraph(graph: Graph, replace: (node: Node) => Node): Graph {
+  return {
+    outputs: new Map([...graph.outputs].map(([name, node]) => [name, replace(node)])),
+    updates: graph.updates.map((update) => ({ ...update, state: replace(update.state), value: replace(update.value) })),
+  };
+}
+
+/** The value of a key that must be there. */
+export function must<K, V>(map: ReadonlyMap<K, V>, key: K): V {
+  const value = map.get(key);
+  if (value === undefined) throw new TypeError('a node was reached before its operands');
+  return value;
+}
+
+/** The readers of each node, each once. */
+export function readersOf(nodes: readonly Node[]): ReadonlyMap<Node, readonly Node[]> {
+  const readers = new Map<Node, Node[]>();
+  for (const node of nodes) {
+    for (const input of new Set(node.inputs)) {
+      const known = readers.get(input);
+      if (known === undefined) readers.set(input, [node]);
+      else known.push(node);
+    }
+  }
+  return readers;
+}
+
+interface Frame {
+  readonly node: Node;
+  /** The node with settled operands, once they are. */
+  rebuilt: Node | undefined;
+  /** What a rule made of it, until that is settled. */
+  replacement: Node | undefined;
+}
+
+function applyRules(graph: Graph, pass: RulePass, builder: Builder, fire: (rule: string) => void): Graph {
+  const nodes = order(graph);
+  const before = readersOf(nodes);
+  const settled = new Map<Node, Node>();
+  const readers = new Map<Node, readonly Node[]>();
+  const asked = new Set(roots(graph));
+  const leaving = new Set<Node>();
+  const uses: Uses = {
+    // Rules follow readers upwards, from a rewritten node to nodes as they were.
+    readers: (node) => readers.get(node) ?? before.get(node) ?? [],
+    leaves: (node) => leaving.has(node) || asked.has(node),
+  };
+  const byOp = new Map<string, readonly Rule[]>();
+  const rulesFor = (node: Node): readonly Rule[] => {
+    let rules = byOp.get(node.op.name);
+    if (rules === undefined) {
+      rules = pass.rules.filter((rule) => rule.heads.includes(node.op.name) || rule.heads.includes(node.op.kind));
+      byOp.set(node.op.name, rules);
+    }
+    return rules;
+  };
+  // Every rule makes the graph smaller in some measure; two that undo one another would go on for ever.
+  let fuel = 64 * nodes.length + 4096;
+  const rewrite = (node: Node): Node | undefined => {
+    const rules = rulesFor(node);
+    if (rules.length === 0) return undefined;
+    const rewriter = new Rewriter(builder, node.origin, uses);
+    for (const rule of rules) {
+      const next = rule.apply(node, rewriter);
+      if (next === undefined || next === node) continue;
+      fire(rule.name);
+      if (--fuel < 0)
+        throw new OpabiniaError(`the rules come to no end, last '${rule.name}' at ${describe(node)}`, {
+          op: pass.name,
+          path: node.origin.path,
+          place: node.origin.place,
+        });
+      return next;
+    }
+    return undefined;
+  };
+
+  const settle = (start: Node): void => {
+    const stack: Frame[] = [{ node: start, rebuilt: undefined, replacement: undefined }];
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      if (top.replacement === undefined) {
+        if (settled.has(top.node)) {
+          stack.pop();
+          continue;
+        }
+        const unsettled = top.node.inputs.find((input) => !settled.has(input));
+        if (unsettled !== undefined) {
+          stack.push({ node: unsettled, rebuilt: undefined, replacement: undefined });
+          continue;
+        }
+        const inputs = top.node.inputs.map((input) => must(settled, input));
+        const same = inputs.every((input, i) => input === top?.node.inputs[i]);
+        top.rebuilt = same ? top.node : builder.make(top.node.op, inputs, top.node.attrs, top.node.origin);
+        top.replacement = settled.get(top.rebuilt) ?? rewrite(top.rebuilt) ?? top.rebuilt;
+      }
+      const result = top.replacement === top.rebuilt ? top.rebuilt : settled.get(top.replacement);
+      if (result === undefined) {
+        stack.push({ node: top.replacement, rebuilt: undefined, replacement: undefined });
+        continue;
+      }
+      settled.set(top.node, result);
+      if (top.rebuilt !== undefined) settled.set(top.rebuilt, result);
+      settled.set(result, result);
+      stack.pop();
+    }
+  };
+
+  for (const node of nodes) {
+    settle(node);
+    const result = must(settled, node);
+    const old = before.get(node) ?? [];
+    const known = readers.get(result);
+    if (asked.has(node)) leaving.add(result);
+    readers.set(result, known === undefined ? old : [...new Set([...known, ...old])]);
+  }
+  return mapGraph(graph, (node) => must(settled, node));
+}

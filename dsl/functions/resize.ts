@@ -1,0 +1,97 @@
+// Resizing of images and feature maps: one constant matrix per axis, with the weights of torch.nn.functional.interpolate (align_corners=False).
+import type { DType } from '../graph/op.ts';
+import { contractAxis, type Weights } from './resample.ts';
+import { refusal, requireNumber, type Tensor } from '../tensor.ts';
+
+export interface ResizeOptions {
+  readonly height: number;
+  readonly width: number;
+  readonly mode: 'bilinear' | 'bicubic';
+  /** Widens the filter when shrinking; bicubic then has a = -0.5 (as Pillow), without it a = -0.75. */
+  readonly antialias?: boolean | undefined;
+  /** Out/in ratios that sampling positions are computed with instead of those of the sizes: interpolate's `scale_factor`. */
+  readonly factors?: readonly [number, number] | undefined;
+}
+
+/**
+ * `b h w c` at another height and width. Weights and sums in f32.
+ * Source: ATen native/UpSample.h (area_pixel_compute_source_index, cubic_convolution) and native/cpu/UpSampleKernel.cpp (antialias).
+ */
+export function resize<S extends string, D extends DType>(x: Tensor<S, D>, options: ResizeOptions): Tensor<S, D> {
+  const [rows, columns] = [requireNumber('resize', x, 'h'), requireNumber('resize', x, 'w')];
+  const { height, width, mode, antialias = false, factors } = options;
+  if (![height, width].every((n) => Number.isInteger(n) && n >= 1))
+    throw refusal('resize', `an output of ${height}×${width} is no size`, [x], 'whole numbers from 1 on');
+  if (factors?.some((f) => !(f > 0 && Number.isFinite(f))))
+    throw refusal('resize', `factors are ${factors.join(' and ')}`, [x], 'positive numbers');
+  const along = (y: Tensor<S, D>, axis: 'h' | 'w'): Tensor<S, D> => {
+    const [from, to, factor] = axis === 'h' ? [rows, height, factors?.[0]] : [columns, width, factors?.[1]];
+    // Equal sizes sample the elements themselves, for every filter here.
+    return from === to && (factor ?? 1) === 1
+      ? y
+      : contractAxis('resize', y, axis, resizeWeights(from, to, mode, antialias, factor));
+  };
+  // The axis that shrinks most goes first: the rest of the work is then smaller.
+  return height / rows <= width / columns ? along(along(x, 'h'), 'w') : along(along(x, 'w'), 'h');
+}
+
+/** The matrix of one axis: from `from` samples to `to`. */
+export function resizeWeights(
+  from: number,
+  to: number,
+  mode: 'bilinear' | 'bicubic',
+  antialias: boolean,
+  factor?: number,
+): Weights {
+  const scale = factor === undefined ? from / to : 1 / factor;
+  const values = new Float64Array(to * from);
+  for (let row = 0; row < to; row++) {
+    const add = (i: number, weight: number) => {
+      const column = Math.max(0, Math.min(from - 1, i));
+      values[row * from + column] = (values[row * from + column] ?? 0) + weight;
+    };
+    if (antialias) antialiased(row, from, scale, mode, add);
+    else if (mode === 'bilinear') linear(row, scale, add);
+    else cubic(row, scale, add);
+  }
+  return { rows: to, columns: from, values };
+}
+
+type Add = (i: number, weight: number) => void;
+
+function linear(row: number, scale: number, add: Add): void {
+  const position = Math.max(0, scale * (row + 0.5) - 0.5);
+  const left = Math.floor(position);
+  add(left, 1 - (position - left));
+  add(left + 1, position - left);
+}
+
+function cubic(row: number, scale: number, add: Add): void {
+  const position = scale * (row + 0.5) - 0.5;
+  const left = Math.floor(position);
+  for (let k = -1; k <= 2; k++) add(left + k, cubicFilter(position - (left + k), -0.75));
+}
+
+/** Weights over the support of the stretched filter, scaled to sum 1. */
+function antialiased(row: number, from: number, scale: number, mode: 'bilinear' | 'bicubic', add: Add): void {
+  const stretch = Math.max(scale, 1);
+  const support = (mode === 'bilinear' ? 1 : 2) * stretch;
+  const centre = scale * (row + 0.5);
+  const first = Math.max(0, Math.trunc(centre - support + 0.5));
+  const end = Math.min(from, Math.trunc(centre + support + 0.5));
+  const weights = Array.from({ length: Math.max(0, end - first) }, (_, j) => {
+    const distance = (j + first - centre + 0.5) / stretch;
+    return mode === 'bilinear' ? Math.max(0, 1 - Math.abs(distance)) : cubicFilter(distance, -0.5);
+  });
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  weights.forEach((weight, j) => {
+    add(first + j, total === 0 ? 0 : weight / total);
+  });
+}
+
+/** Keys' cubic convolution kernel (IEEE TASSP 29, 1981, eq. 4). */
+function cubicFilter(distance: number, a: number): number {
+  const x = Math.abs(distance);
+  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
+}

@@ -1,0 +1,554 @@
+// Functions that change axes: patterns, ranges, joins, windows, and the product of tensors.
+import {
+  addSizes,
+  axisOf,
+  divideSize,
+  multiplySizes,
+  printAxes,
+  printSize,
+  sizeLeast,
+  sizesEqual,
+  subtractSizes,
+  type Axis,
+  type Size,
+} from '../axis/axis.ts';
+import { OpabiniaError } from '../error.ts';
+import { isFloat, type DType } from '../graph/op.ts';
+import { contract } from '../ops/contract.ts';
+import { foldMax, foldMin, sum } from '../ops/reduce.ts';
+import { gather as gatherOp } from '../ops/gather.ts';
+import { concat as concatOp } from '../ops/join.ts';
+import {
+  flip as flipOp,
+  pad as padOp,
+  rearrange as rearrangeOp,
+  slice as sliceOp,
+  window as windowOp,
+} from '../ops/view.ts';
+import { atOperands, here } from '../origin.ts';
+import { parsePattern, patternError, type Item, type Pattern } from '../axis/pattern.ts';
+import type * as Types from '../axis/pattern-types.ts';
+import type { Gathered, Has } from '../axis/pattern-types.ts';
+import {
+  apply,
+  checkNumber,
+  elementwise,
+  ordered,
+  refusal,
+  requireAxis,
+  sizeValue,
+  widened,
+  type Agree,
+  type Tensor,
+} from '../tensor.ts';
+
+/** Sizes of elementary axes, by name. */
+export type Sizes = Readonly<Record<string, Size>>;
+
+/**
+ * Splits, permutes, renames and merges axes: `rearrange(x, 'b (h w) c -> b h w c', { h: 24 })`.
+ * In a group, one size may be left out. Makes one view, and none when nothing changes.
+ * Throws `OpabiniaError` for a pattern that does not fit, or a division that does not come out.
+ */
+export function rearrange<const P extends string, S extends string, D extends DType>(
+  x: Tensor<S, D>,
+  pattern: P & Types.Rearrange<P, S>,
+  sizes: Sizes = {},
+): Tensor<Types.Right<P>, D> {
+  return atOperands([x.node], () => {
+    const parsed = oneSided('rearrange', pattern, x);
+    const known = bind('rearrange', parsed, x, sizes);
+    checkKept('rearrange', parsed, 'use reduce');
+    checkNew('rearrange', parsed);
+    return view('rearrange', x, parsed, known);
+  });
+}
+
+/** New axes along which the value is the same: `repeat(x, 'c -> b q c', { b: 2, q: 576 })`. Costs nothing: it is a view. */
+export function repeat<const P extends string, S extends string, D extends DType>(
+  x: Tensor<S, D>,
+  pattern: P & Types.Repeat<P, S>,
+  sizes: Sizes = {},
+): Tensor<Types.Right<P>, D> {
+  return atOperands([x.node], () => {
+    const parsed = oneSided('repeat', pattern, x);
+    const known = bind('repeat', parsed, x, sizes);
+    checkKept('repeat', parsed, 'use reduce');
+    const left = new Set(parsed.inputs[0]?.flatMap((item) => item.parts));
+    for (const item of parsed.output) {
+      for (const part of item.parts) {
+        const size = sizes[part];
+        if (left.has(part)) continue;
+        if (size === undefined)
+          throw patternError(
+            'repeat',
+            pattern,
+            item.offset,
+            item.length,
+            `the new axis '${part}' has no size`,
+            `give it: { ${part}: 2 }`,
+          );
+        known.set(part, size);
+      }
+    }
+    // Elementary axes first, then the broadcast, then the merge; a step that changes nothing makes no node.
+    const flat = toParts('repeat', x, parsed, known);
+    const parts = parsed.output.flatMap((item) => item.parts);
+    const wide = widened<string, D>(
+      'repeat',
+      ordered(flat, parts),
+      parts.map((name) => ({ name, size: sizeIn(known, name) })),
+    );
+    return merged('repeat', wide, parsed.output, known);
+  });
+}
+
+/**
+ * Folds away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
+ * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
+ */
+export function reduce<const P extends string, S extends string, D extends DType>(
+  x: Tensor<S, D>,
+  pattern: P & Types.Reduce<P, S>,
+  by: 'sum' | 'mean' | 'max' | 'min',
+  sizes: Sizes = {},
+): Tensor<Types.Right<P>, D> {
+  return atOperands([x.node], () => {
+    const parsed = oneSided('reduce', pattern, x);
+    const known = bind('reduce', parsed, x, sizes);
+    checkNew('reduce', parsed);
+    const kept = parsed.output.flatMap((item) => item.parts);
+    const flat = toParts('reduce', x, parsed, known);
+    const folded = fold(
+      by,
+      flat,
+      flat.axes.map((axis) => axis.name).filter((name) => !kept.includes(name)),
+    );
+    return merged('reduce', ordered(folded, kept), parsed.output, known);
+  });
+}
+
+/** Folds the named axes away, for the function `name`. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
+export function fold<S extends string, D extends DType>(
+  by: 'sum' | 'mean' | 'max' | 'min',
+  x: Tensor<string, D>,
+  axes: readonly string[],
+  name = 'reduce',
+): Tensor<S, D> {
+  if (axes.length === 0) return x as unknown as Tensor<S, D>;
+  if (by !== 'mean') return apply(name, by === 'sum' ? sum : by === 'max' ? foldMax : foldMin, [x], { axes });
+  if (!isFloat(x.dtype)) throw refusal(name, `a mean of ${x.dtype} is not ${x.dtype}`, [x], "cast it to 'f32' first");
+  if (x.dtype === 'f16') return fold<S, 'f32'>('mean', x.cast('f32'), axes, name).cast(x.dtype);
+  const total = apply<S, D>(name, sum, [x], { axes });
+  return divideByCount(
+    name,
+    total,
+    axes.map((axis) => requireAxis(name, x, axis)),
+  );
+}
+
+/** `total` over the number of elements along the axes: times 1/n, or divided by the extent of a symbolic axis. */
+function divideByCount<S extends string, D extends DType>(
+  name: string,
+  total: Tensor<S, D>,
+  axes: readonly Axis[],
+): Tensor<S, D> {
+  const empty = axes.find((axis) => sizeLeast(axis.size) < 1);
+  if (empty !== undefined)
+    throw refusal(name, `axis '${empty.name}' may be empty, and an empty mean has no value`, [total]);
+  const count = axes.reduce((product, axis) => product * (typeof axis.size === 'number' ? axis.size : 1), 1);
+  const symbolic = axes.filter((axis) => typeof axis.size !== 'number');
+  const scaled: Tensor = count === 1 ? total : total.mul(1 / count);
+  return symbolic.reduce((value, axis) => value.div(sizeValue(name, value, axis.size)), scaled) as Tensor<S, D>;
+}
+
+/**
+ * The product of two tensors, summed over every axis that the right side leaves out: `einsum(x, w, 'b n i, o i -> b n o')`.
+ * Sums accumulate in f32. Throws `OpabiniaError` for sizes or dtypes that differ.
+ */
+export function einsum<const P extends string, A extends string, B extends string, D extends DType, E extends DType>(
+  a: Tensor<A, D>,
+  b: Tensor<B, E> & Agree<D, E>,
+  pattern: P & Types.Einsum<P, A, B>,
+): Tensor<Types.Right<P>, D> {
+  return atOperands([a.node, b.node], () => {
+    const parsed = parsePattern(pattern, 'einsum');
+    const name = `einsum '${pattern}'`;
+    const [left, right, third] = parsed.inputs;
+    if (left === undefined || right === undefined || third !== undefined)
+      throw patternError('einsum', pattern, 0, pattern.length, "einsum takes two operands: 'axes, axes -> axes'");
+    const group = [...left, ...right, ...parsed.output].find((item) => item.group);
+    if (group !== undefined)
+      throw patternError('einsum', pattern, group.offset, group.length, 'einsum takes no groups', 'rearrange first');
+    bindSide('einsum', parsed, left, a, {});
+    bindSide('einsum', parsed, right, b, {});
+    const stray = parsed.output.find((item) =>
+      item.parts.some((part) => axisOf(a.axes, part) === undefined && axisOf(b.axes, part) === undefined),
+    );
+    if (stray !== undefined)
+      throw patternError(
+        'einsum',
+        pattern,
+        stray.offset,
+        stray.length,
+        `axis '${stray.parts.join(' ')}' is new: no operand has it`,
+      );
+    return product<Types.Right<P>, D>(
+      name,
+      a,
+      b as Tensor<string, DType> as Tensor<string, D>,
+      parsed.output.map((item) => item.parts[0] ?? ''),
+    );
+  });
+}
+
+/** Σ a·b over all axes that are not in `out`. */
+export function product<S extends string, D extends DType>(
+  name: string,
+  a: Tensor<string, D>,
+  b: Tensor<string, D>,
+  out: readonly string[],
+): Tensor<S, D> {
+  if (a.dtype !== b.dtype) throw refusal(name, `dtypes differ: ${a.dtype} and ${b.dtype}`, [a, b], 'cast one of them');
+  for (const axis of a.axes) {
+    const other = axisOf(b.axes, axis.name);
+    if (other !== undefined && !sizesEqual(axis.size, other.size)) {
+      throw refusal(
+        name,
+        `axis '${axis.name}' is ${printSize(axis.size)} in the first operand and ${printSize(other.size)} in the second`,
+        [a, b],
+        'the checkpoint and the config may belong to different models',
+      );
+    }
+  }
+  const own = (x: Tensor<string, D>, y: Tensor) =>
+    fold<string, D>(
+      'sum',
+      x,
+      x.axes.map((axis) => axis.name).filter((axis) => axisOf(y.axes, axis) === undefined && !out.includes(axis)),
+    );
+  const [left, right] = [own(a, b), own(b, a)];
+  const summed = left.axes.some((axis) => axisOf(right.axes, axis.name) !== undefined && !out.includes(axis.name));
+  if (summed) return apply(name, contract, [left, right], { axes: out });
+  // Nothing is summed: an outer product is a map, and fuses like one.
+  const axes = out.map((axis) => axisOf(left.axes, axis) ?? requireAxis(name, right, axis));
+  const wide = widened<string, D>(name, ordered(left, out), axes);
+  return elementwise('mul', wide, right);
+}
+
+// ---- ranges, joins, windows ----------------------------------------------------------------------------------------
+
+/** A range of one axis: `size` elements from `start` (negative: from the end), every `step`-th. */
+export function slice<S extends string, D extends DType, A extends string>(
+  x: Tensor<S, D>,
+  axis: A & Has<S, A>,
+  range: { readonly start?: Size; readonly size?: Size; readonly step?: number },
+): Tensor<S, D> {
+  const whole = requireAxis('slice', x, axis).size;
+  const step = range.step ?? 1;
+  const start = typeof range.start === 'number' && range.start < 0 ? addSizes(whole, range.start) : (range.start ?? 0);
+  const taken = range.size ?? steps(x, axis, subtractSizes(whole, start), step);
+  if (start === 0 && step === 1 && sizesEqual(taken, whole)) return x;
+  return apply('slice', sliceOp, [x], { axis, start, size: taken, step });
+}
+
+function steps(x: Tensor, axis: string, rest: Size, step: number): Size {
+  if (typeof rest === 'number') return Math.ceil(rest / step);
+  const count = divideSize(rest, step);
+  if (count === undefined)
+    throw refusal(
+      'slice',
+      `${printSize(rest)} elements of axis '${axis}' in steps of ${step} do not come out`,
+      [x],
+      'give the size',
+    );
+  return count;
+}
+
+/** A constant before and after one axis. */
+export function pad<S extends string, D extends DType, A extends string>(
+  x: Tensor<S, D>,
+  axis: A & Has<S, A>,
+  by: { readonly before?: Size; readonly after?: Size; readonly value?: number },
+): Tensor<S, D> {
+  requireAxis('pad', x, axis);
+  const [before, after, value] = [by.before ?? 0, by.after ?? 0, by.value ?? 0];
+  checkNumber('pad', value, x.dtype, [x]);
+  return before === 0 && after === 0 ? x : apply('pad', padOp, [x], { axis, before, after, value });
+}
+
+/** One axis in reverse order. */
+export function flip<S extends string, D extends DType, A extends string>(
+  x: Tensor<S, D>,
+  axis: A & Has<S, A>,
+): Tensor<S, D> {
+  requireAxis('flip', x, axis);
+  return apply('flip', flipOp, [x], { axis });
+}
+
+/** Tensors laid end to end along an axis that each of them has; all other axes agree in name, order and size. */
+export function concat<S extends string, D extends DType, A extends string>(
+  xs: readonly Tensor<S, D>[],
+  axis: A & Has<S, A>,
+): Tensor<S, D> {
+  const [first] = xs;
+  if (first === undefined)
+    throw new OpabiniaError('needs at least one tensor', {
+      op: 'concat',
+      place: here().place,
+      advice: 'the list is empty',
+    });
+  for (const x of xs) requireAxis('concat', x, axis);
+  return xs.length === 1 ? first : apply('concat', concatOp, xs, { axis });
+}
+
+/** Equal-shaped tensors side by side along a new last axis. */
+export function stack<S extends string, D extends DType, A extends string>(
+  xs: readonly Tensor<S, D>[],
+  axis: A,
+): Tensor<Types.Append<S, A>, D> {
+  const twice = xs.find((x) => axisOf(x.axes, axis) !== undefined);
+  if (twice !== undefined)
+    throw refusal('stack', `the tensor has the axis '${axis}' already`, [twice], 'use concat, or another name');
+  const unit = xs.map((x) => widened<string, D>('stack', x, [...x.axes, { name: axis, size: 1 }]));
+  return concat(unit, axis) as Tensor<string, D> as Tensor<Types.Append<S, A>, D>;
+}
+
+/** Overlapping windows along one axis: `into` names the axis of positions, which takes its place, and the axis within a window, which follows. */
+export function window<
+  S extends string,
+  D extends DType,
+  A extends string,
+  const O extends string,
+  const I extends string,
+>(
+  x: Tensor<S, D>,
+  axis: A & Has<S, A>,
+  options: {
+    readonly into: readonly [O, I];
+    readonly size: number;
+    readonly stride?: number;
+    readonly dilation?: number;
+  },
+): Tensor<Types.Renamed<S, A, `${O} ${I}`>, D> {
+  requireAxis('window', x, axis);
+  return apply('window', windowOp, [x], {
+    axis,
+    into: [...options.into],
+    size: options.size,
+    stride: options.stride ?? 1,
+    dilation: options.dilation ?? 1,
+  });
+}
+
+/**
+ * Elements of `x` at positions along `axis`: the axes of `index`, then those of `x` that are neither read nor shared.
+ * Shared axes are batch axes. Positions are clamped into the axis.
+ */
+export function gather<S extends string, D extends DType, I extends string, A extends string>(
+  x: Tensor<S, D>,
+  index: Tensor<I, 'i32' | 'u32'>,
+  axis: A & Has<S, A>,
+): Tensor<Gathered<S, I, A>, D> {
+  requireAxis('gather', x, axis);
+  return apply('gather', gatherOp, [x, index], { axis });
+}
+
+// ---- patterns ------------------------------------------------------------------------------------------------------
+
+function oneSided(op: string, text: string, x: Tensor): Pattern {
+  const pattern = parsePattern(text, op);
+  if (pattern.inputs.length !== 1)
+    throw patternError(
+      op,
+      text,
+      text.indexOf(','),
+      1,
+      `${op} takes one tensor, ${printAxes(x.axes)}`,
+      'einsum takes two',
+    );
+  return pattern;
+}
+
+type Known = Map<string, Size>;
+
+function bind(op: string, pattern: Pattern, x: Tensor, sizes: Sizes): Known {
+  const [side = []] = pattern.inputs;
+  const named = new Set([...side, ...pattern.output].flatMap((item) => item.parts));
+  for (const [name, size] of Object.entries(sizes)) {
+    if (!named.has(name))
+      throw patternError(
+        op,
+        pattern.text,
+        0,
+        pattern.text.length,
+        `a size is given for '${name}', which the pattern does not have`,
+        `the pattern has ${[...named].map((n) => `'${n}'`).join(', ')}`,
+      );
+    if (typeof size === 'number' && !(Number.isInteger(size) && size >= 0))
+      throw patternError(op, pattern.text, 0, pattern.text.length, `the size of '${name}' is ${size}, no whole number`);
+  }
+  return bindSide(op, pattern, side, x, sizes);
+}
+
+/** The size of each elementary axis on one left side. */
+function bindSide(op: string, pattern: Pattern, side: readonly Item[], x: Tensor, sizes: Sizes): Known {
+  const fail = (item: Item | undefined, what: string, advice?: string) =>
+    patternError(
+      op,
+      pattern.text,
+      item?.offset ?? 0,
+      item?.length ?? pattern.text.length,
+      `${what}\n  operand ${describeOperand(x)}`,
+      advice,
+    );
+  const known: Known = new Map();
+  side.forEach((item, i) => {
+    const axis = x.axes[i];
+    if (axis === undefined)
+      throw fail(item, `the pattern has ${side.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`);
+    if (item.name !== undefined && item.name !== axis.name)
+      throw fail(
+        item,
+        `the pattern has '${item.name}' where the tensor ${printAxes(x.axes)} has '${axis.name}'`,
+        "name the axes as the tensor does, in its order; '(m)' or 'n=(m)' renames one",
+      );
+    for (const [part, size] of partSizes(item, axis, sizes, fail)) known.set(part, size);
+  });
+  if (side.length < x.axes.length)
+    throw fail(
+      side.at(-1),
+      `the pattern has ${side.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`,
+    );
+  return known;
+}
+
+type Fail = (item: Item, what: string, advice?: string) => Error;
+
+function partSizes(item: Item, axis: Axis, sizes: Sizes, fail: Fail): readonly (readonly [string, Size])[] {
+  const open = item.parts.filter((part) => sizes[part] === undefined);
+  const given = item.parts.reduce<Size>((size, part) => multiplySizes(size, sizes[part] ?? 1), 1);
+  const product = item.parts
+    .filter((part) => sizes[part] !== undefined)
+    .map((part) => `${part}:${printSize(sizes[part] ?? 0)}`)
+    .join(' ');
+  if (open.length > 1)
+    throw fail(
+      item,
+      `the sizes of ${open.map((part) => `'${part}'`).join(' and ')} are unknown`,
+      `give all but one of them: { ${open[0]}: 2 }`,
+    );
+  const [rest] = open;
+  if (rest === undefined) {
+    if (!sizesEqual(given, axis.size))
+      throw fail(
+        item,
+        item.parts.length === 0
+          ? `'()' matches an axis of size 1, and '${axis.name}' has size ${printSize(axis.size)}`
+          : `axis '${axis.name}' has size ${printSize(axis.size)}, its parts ${product} make ${printSize(given)}`,
+      );
+    return item.parts.map((part) => [part, sizes[part] ?? 0]);
+  }
+  const size = quotient(axis.size, given);
+  if (size === undefined)
+    throw fail(
+      item,
+      `axis '${axis.name}' of size ${printSize(axis.size)} does not divide by ${product}`,
+      'the division must come out',
+    );
+  return item.parts.map((part) => [part, part === rest ? size : (sizes[part] ?? 0)]);
+}
+
+/** size / by where it comes out; a multiple of a symbolic size divides by that size. */
+function quotient(size: Size, by: Size): Size | undefined {
+  if (typeof by === 'number') return divideSize(size, by);
+  if (typeof size === 'number') return undefined;
+  const ratio = (size.terms[0]?.times ?? 0) / (by.terms[0]?.times ?? 1);
+  return Number.isInteger(ratio) && sizesEqual(multiplySizes(ratio, by), size) ? ratio : undefined;
+}
+
+function describeOperand(x: Tensor): string {
+  return `${printAxes(x.axes)} ${x.dtype}${x.node.origin.path === '' ? '' : ` of ${x.node.origin.path}`}${x.node.origin.place === undefined ? '' : `  ${x.node.origin.place}`}`;
+}
+
+function checkKept(op: string, pattern: Pattern, use: string): void {
+  const right = new Set(pattern.output.flatMap((item) => item.parts));
+  for (const item of pattern.inputs[0] ?? []) {
+    const lost = item.parts.find((part) => !right.has(part));
+    if (lost !== undefined)
+      throw patternError(op, pattern.text, item.offset, item.length, `axis '${lost}' is dropped`, use);
+  }
+}
+
+function checkNew(op: string, pattern: Pattern): void {
+  const left = new Set(pattern.inputs[0]?.flatMap((item) => item.parts));
+  for (const item of pattern.output) {
+    const fresh = item.parts.find((part) => !left.has(part));
+    if (fresh !== undefined)
+      throw patternError(op, pattern.text, item.offset, item.length, `axis '${fresh}' is new`, 'use repeat');
+  }
+}
+
+function sizeIn(known: Known, part: string): Size {
+  return known.get(part) ?? 1;
+}
+
+/** One view from the tensor's axes to the axes of the right side. */
+function view<S extends string, D extends DType>(op: string, x: Tensor, pattern: Pattern, known: Known): Tensor<S, D> {
+  return relaid(
+    op,
+    x,
+    (pattern.inputs[0] ?? []).map((item) => item.parts),
+    pattern.output.map((item) => ({ name: item.name ?? '', parts: item.parts })),
+    known,
+  );
+}
+
+/** The tensor with one axis for each elementary axis of the left side. */
+function toParts<D extends DType>(op: string, x: Tensor<string, D>, pattern: Pattern, known: Known): Tensor<string, D> {
+  const split = (pattern.inputs[0] ?? []).map((item) => item.parts);
+  return relaid(
+    op,
+    x,
+    split,
+    split.flat().map((part) => ({ name: part, parts: [part] })),
+    known,
+  );
+}
+
+/** From elementary axes to the merged axes of the right side. */
+function merged<S extends string, D extends DType>(
+  op: string,
+  x: Tensor,
+  output: readonly Item[],
+  known: Known,
+): Tensor<S, D> {
+  return relaid(
+    op,
+    x,
+    output.flatMap((item) => item.parts).map((part) => [part]),
+    output.map((item) => ({ name: item.name ?? '', parts: item.parts })),
+    known,
+  );
+}
+
+function relaid<S extends string, D extends DType>(
+  op: string,
+  x: Tensor,
+  split: readonly (readonly string[])[],
+  merge: readonly { readonly name: string; readonly parts: readonly string[] }[],
+  known: Known,
+): Tensor<S, D> {
+  const same =
+    split.length === merge.length &&
+    merge.every(
+      (m, i) =>
+        m.parts.length === 1 && split[i]?.length === 1 && split[i][0] === m.parts[0] && x.axes[i]?.name === m.name,
+    );
+  if (same) return x as Tensor<S, D>;
+  return apply(op, rearrangeOp, [x], {
+    split: split.map((parts) => [...parts]),
+    merge: merge.map((m) => ({ name: m.name, parts: [...m.parts] })),
+    sizes: Object.fromEntries(split.flat().map((part) => [part, sizeIn(known, part)])),
+  });
+}

@@ -1,0 +1,221 @@
+// A graph is a set of immutable, interned nodes: equal nodes are the same object, so a common subexpression never exists twice.
+import { axisOf, isAffine, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
+import { OpabiniaError } from '../error.ts';
+import { Refusal, type Attr, type Attrs, type FoldOp, type Op, type SourceRole, type TensorType } from './op.ts';
+
+/** Where a node comes from: the model path of its parameters, and the user's file and line. */
+export interface Origin {
+  readonly path: string;
+  readonly place: string | undefined;
+}
+
+export const nowhere: Origin = { path: '', place: undefined };
+
+export interface Node {
+  readonly id: number;
+  readonly op: Op;
+  readonly inputs: readonly Node[];
+  readonly attrs: Attrs;
+  readonly type: TensorType;
+  readonly origin: Origin;
+}
+
+/** At the end of a run, `value` is written into `state`, starting at `at` (0 where an axis is not named). The only effect. */
+export interface Update {
+  readonly state: Node;
+  readonly value: Node;
+  readonly at: ReadonlyMap<string, Size>;
+}
+
+export interface Graph {
+  readonly outputs: ReadonlyMap<string, Node>;
+  readonly updates: readonly Update[];
+}
+
+export class Builder {
+  readonly #nodes = new Map<string, Node>();
+  #count = 0;
+  #closed: string | undefined;
+
+  /** The node of this op, operands and attributes: made once, typed by the op's own shape rule. Throws `OpabiniaError`. */
+  make(op: Op, inputs: readonly Node[], attrs: Attrs = {}, origin: Origin = nowhere): Node {
+    if (this.#closed !== undefined) {
+      throw new OpabiniaError(this.#closed, {
+        op: op.name,
+        path: origin.path,
+        place: origin.place,
+        advice: 'build the whole model inside the function given to trace',
+      });
+    }
+    const key = `${op.name}(${inputs.map((n) => n.id).join(',')})${printAttrs(attrs)}`;
+    const known = this.#nodes.get(key);
+    if (known !== undefined) return known;
+    const type = inferType(
+      op,
+      inputs.map((n) => n.type),
+      attrs,
+    );
+    if (type instanceof Refusal) {
+      throw new OpabiniaError(
+        `${type.what}${inputs.map((n, i) => `\n  ${ordinal(i, inputs.length)} ${describe(n)}`).join('')}`,
+        {
+          op: op.name,
+          path: origin.path,
+          place: origin.place,
+          advice: type.advice,
+        },
+      );
+    }
+    const node: Node = { id: this.#count++, op, inputs, attrs, type, origin };
+    this.#nodes.set(key, node);
+    return node;
+  }
+
+  /** After this, `make` refuses: a tensor that outlives its trace cannot be computed with. */
+  close(reason: string): void {
+    this.#closed = reason;
+  }
+}
+
+function ordinal(i: number, count: number): string {
+  return count === 1 ? 'operand' : `operand ${i + 1}`;
+}
+
+/** What a leaf stands for; undefined for what is computed. */
+export function roleOf(node: Node): SourceRole | undefined {
+  return node.op.kind === 'source' ? node.op.role : undefined;
+}
+
+/** `gelu(fc1) [b:1 n:577 d:1024] f32  models/vit.ts:31` */
+export function describe(node: Node): string {
+  const name = node.op.kind === 'source' && typeof node.attrs['name'] === 'string' ? node.attrs['name'] : node.op.name;
+  const path = node.origin.path === '' || node.origin.path === name ? '' : ` (${node.origin.path})`;
+  const place = node.origin.place === undefined ? '' : `  ${node.origin.place}`;
+  return `${name}${path} ${printAxes(node.type.axes)} ${node.type.dtype}${place}`;
+}
+
+/** The type an op gives to operands of these types; every stage that makes or checks nodes asks here. */
+export function inferType(op: Op, inputs: readonly TensorType[], attrs: Attrs): TensorType | Refusal {
+  const [a, b] = inputs;
+  switch (op.kind) {
+    case 'source':
+      return op.infer(inputs, attrs);
+    case 'map': {
+      if (inputs.length !== op.arity) return new Refusal(`takes ${op.arity} operands, got ${inputs.length}`);
+      const axes = alignedAxes(inputs);
+      if (axes instanceof Refusal) return axes;
+      const dtype = op.dtype(
+        inputs.map((x) => x.dtype),
+        attrs,
+      );
+      return dtype instanceof Refusal ? dtype : { axes, dtype };
+    }
+    case 'fold':
+      return a === undefined ? new Refusal('takes one operand') : foldedType(op, a, attrs);
+    case 'view':
+      return a === undefined ? new Refusal('takes one operand') : op.infer(a, attrs);
+    case 'join':
+      return op.infer(inputs, attrs);
+    case 'gather':
+      return a === undefined || b === undefined ? new Refusal('takes a tensor and an index') : op.infer(a, b, attrs);
+    case 'contract':
+      return a === undefined || b === undefined ? new Refusal('takes two operands') : op.infer(a, b, attrs);
+    default:
+      return op satisfies never;
+  }
+}
+
+/** The axes of the operand that has them all; the others broadcast by name. */
+function alignedAxes(inputs: readonly TensorType[]): readonly Axis[] | Refusal {
+  const widest = inputs.find((x) =>
+    inputs.every((y) => y.axes.every((axis) => axisOf(x.axes, axis.name) !== undefined)),
+  );
+  if (widest === undefined) {
+    const first = inputs[0]?.axes ?? [];
+    const missing = inputs.flatMap((x) => x.axes).find((axis) => axisOf(first, axis.name) === undefined);
+    return new Refusal(
+      `no operand has every axis; '${missing?.name ?? '?'}' is missing in ${printAxes(first)}`,
+      'widen an operand with repeat, or rename its axis with rearrange',
+    );
+  }
+  for (const x of inputs) {
+    for (const axis of x.axes) {
+      const wide = axisOf(widest.axes, axis.name);
+      if (wide !== undefined && !sizesEqual(wide.size, axis.size)) {
+        return new Refusal(
+          `axis '${axis.name}' is ${printSize(wide.size)} in ${printAxes(widest.axes)} and ${printSize(axis.size)} in ${printAxes(x.axes)}`,
+        );
+      }
+    }
+  }
+  return widest.axes;
+}
+
+function foldedType(op: FoldOp, x: TensorType, attrs: Attrs): TensorType | Refusal {
+  const names = axisNames(attrs['axes']);
+  const unknown = names.find((name) => axisOf(x.axes, name) === undefined);
+  if (unknown !== undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${unknown}'`);
+  if (x.dtype === 'bool') return new Refusal('folds numbers, not bool', 'cast it first');
+  const empty = x.axes.find((axis) => names.includes(axis.name) && sizeLeast(axis.size) < 1);
+  if (empty !== undefined && op.rounding === 0)
+    return new Refusal(`axis '${empty.name}' may be empty, and an empty ${op.name} has no value`);
+  return { axes: x.axes.filter((axis) => !names.includes(axis.name)), dtype: x.dtype };
+}
+
+/** A list of axis names held in an attribute. */
+export function axisNames(attr: Attr | undefined): readonly string[] {
+  return Array.isArray(attr) ? attr.filter((name): name is string => typeof name === 'string') : [];
+}
+
+/** A canonical text of attributes: keys sorted, equal values equal text. */
+export function printAttrs(attrs: Attrs): string {
+  return Object.keys(attrs)
+    .sort()
+    .map((key) => `${key}=${printAttr(attrs[key])}`)
+    .join(' ');
+}
+
+export function printAttr(attr: Attr | undefined): string {
+  if (attr === undefined) return '';
+  // Array.from: the array's own join writes -0 as 0, and the two are different constants.
+  if (attr instanceof Float64Array) return `{${Array.from(attr, printNumber).join(' ')}}`;
+  if (Array.isArray(attr)) return `[${attr.map((item: Attr) => printAttr(item)).join(' ')}]`;
+  if (typeof attr === 'object') return isAffine(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
+  return typeof attr === 'number' ? printNumber(attr) : typeof attr === 'string' ? JSON.stringify(attr) : String(attr);
+}
+
+/** A number as `String` has it, but for the sign of zero. */
+export function printNumber(x: number): string {
+  return Object.is(x, -0) ? '-0' : String(x);
+}
+
+/** Every node that the outputs and updates need, operands before users. */
+export function order(graph: Graph): readonly Node[] {
+  return orderFrom(roots(graph));
+}
+
+export function roots(graph: Graph): readonly Node[] {
+  return [...graph.outputs.values(), ...graph.updates.flatMap((u) => [u.state, u.value])];
+}
+
+export function orderFrom(starts: readonly Node[]): readonly Node[] {
+  const done = new Set<Node>();
+  // An explicit stack: a decoder of 80 layers is deeper than the call stack likes.
+  const stack: { readonly node: Node; next: number }[] = [];
+  for (const start of starts) {
+    if (done.has(start)) continue;
+    stack.push({ node: start, next: 0 });
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1];
+      if (top === undefined) break;
+      const child = top.node.inputs[top.next++];
+      if (child === undefined) {
+        done.add(top.node);
+        stack.pop();
+      } else if (!done.has(child)) {
+        stack.push({ node: child, next: 0 });
+      }
+    }
+  }
+  return [...done];
+}

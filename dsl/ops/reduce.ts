@@ -1,0 +1,58 @@
+// Folds: associative operations over axes (attr `axes`: the names folded away).
+import type { DType, FoldOp } from '../graph/op.ts';
+import { call, wgsl } from '../wgsl.ts';
+import { largest, smallest } from './map.ts';
+
+const lowest = {
+  f32: -Infinity,
+  f16: -Infinity,
+  bf16: -Infinity,
+  i32: -2147483648,
+  u32: 0,
+  bool: 0,
+} as const satisfies Record<DType, number>;
+const highest = {
+  f32: Infinity,
+  f16: Infinity,
+  bf16: Infinity,
+  i32: 2147483647,
+  u32: 4294967295,
+  bool: 1,
+} as const satisfies Record<DType, number>;
+
+export const sum: FoldOp = {
+  kind: 'fold',
+  name: 'sum',
+  doc: 'Σ x',
+  identity: 0,
+  rounding: 1,
+  combine: (a, b) => a + b,
+  identityOf: () => 0,
+  wgsl: (a, b) => wgsl`(${a} + ${b})`,
+};
+
+/** NaN wins, as in PyTorch. */
+export const foldMax: FoldOp = {
+  kind: 'fold',
+  name: 'foldMax',
+  doc: 'the largest element',
+  identity: -Infinity,
+  rounding: 0,
+  combine: Math.max,
+  identityOf: (dtype) => lowest[dtype],
+  wgsl: (a, b) => call(largest, a, b),
+};
+
+/** NaN wins, as in PyTorch. */
+export const foldMin: FoldOp = {
+  kind: 'fold',
+  name: 'foldMin',
+  doc: 'the smallest element',
+  identity: Infinity,
+  rounding: 0,
+  combine: Math.min,
+  identityOf: (dtype) => highest[dtype],
+  wgsl: (a, b) => call(smallest, a, b),
+};
+
+export const folds: readonly FoldOp[] = [sum, foldMax, foldMin];

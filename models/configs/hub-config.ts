@@ -1,0 +1,77 @@
+// A model's config.json as Hugging Face stores it, with checked reads.
+import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
+import type { ConfigReader } from './config-reader.ts';
+
+/** Fields of a config. A field that is absent or null takes the default of the read; one of another type is an error that names it. */
+export class HubConfig implements ConfigReader {
+  readonly #fields: ReadonlyMap<string, unknown>;
+  readonly #name: string;
+
+  /** `name` says in errors which config it is. Throws `OpabiniaError` when `json` is no object. */
+  constructor(json: unknown, name: string) {
+    if (typeof json !== 'object' || json === null || Array.isArray(json))
+      throw new OpabiniaError(`the config of ${name} is no JSON object`, { op: 'config' });
+    this.#fields = new Map(Object.entries(json));
+    this.#name = name;
+  }
+
+  has(key: string): boolean {
+    return (this.#fields.get(key) ?? null) !== null;
+  }
+
+  number(key: string, otherwise?: number): number {
+    const value = this.#field(key) ?? otherwise;
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw this.wrong(key, 'is no number');
+  }
+
+  /** A whole number of at least one: a size or a count. */
+  count(key: string, otherwise?: number): number {
+    const value = this.number(key, otherwise);
+    if (Number.isInteger(value) && value >= 1) return value;
+    throw this.wrong(key, `is ${value}, no whole number above 0`);
+  }
+
+  flag(key: string, otherwise: boolean): boolean {
+    const value = this.#field(key) ?? otherwise;
+    if (typeof value === 'boolean') return value;
+    throw this.wrong(key, 'is neither true nor false');
+  }
+
+  text(key: string, otherwise?: string): string {
+    const value = this.#field(key) ?? otherwise;
+    if (typeof value === 'string') return value;
+    throw this.wrong(key, 'is no text');
+  }
+
+  numbers(key: string): readonly number[] {
+    const value = this.#field(key);
+    if (
+      Array.isArray(value) &&
+      value.every((item): item is number => typeof item === 'number' && Number.isFinite(item))
+    )
+      return value;
+    throw this.wrong(key, 'is no list of numbers');
+  }
+
+  /** A config inside this one; undefined when it is absent. */
+  inner(key: string): HubConfig | undefined {
+    const value = this.#field(key);
+    return value === undefined ? undefined : new HubConfig(value, `${this.#name}, field '${key}'`);
+  }
+
+  /** An error about one field. */
+  wrong(key: string, what: string, advice?: string): OpabiniaError {
+    if (this.has(key) || advice !== undefined)
+      return new OpabiniaError(`'${key}' in the config of ${this.#name} ${what}`, { op: 'config', advice });
+    const present = [...this.#fields.keys()].filter((name) => name !== key);
+    return new OpabiniaError(`the config of ${this.#name} has no '${key}'`, {
+      op: 'config',
+      advice: present.length === 0 ? 'it is empty' : `the nearest fields are ${nearestNames(key, present).join(', ')}`,
+    });
+  }
+
+  #field(key: string): unknown {
+    return this.#fields.get(key) ?? undefined;
+  }
+}

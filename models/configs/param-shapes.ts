@@ -1,0 +1,53 @@
+// Names and shapes of a model's parameters, as its checkpoint has them: to count them, and to make a checkpoint of any size.
+
+import type { ParamSource } from '../../dsl/index.ts';
+
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+export type ShapeEntry = readonly [path: string, shape: readonly number[]];
+
+/** A linear map or a convolution: `weight` with the output axis first, and `bias`. */
+export function affineShapes(path: string, weight: readonly number[], bias = true): readonly ShapeEntry[] {
+  return bias
+    ? [
+        [`${path}.weight`, weight],
+        [`${path}.bias`, weight.slice(0, 1)],
+      ]
+    : [[`${path}.weight`, weight]];
+}
+
+export function normShapes(path: string, width: number): readonly ShapeEntry[] {
+  return [
+    [`${path}.weight`, [width]],
+    [`${path}.bias`, [width]],
+  ];
+}
+
+/** The two maps of an MLP of `c` channels, `hidden` inside: `fc1` and `fc2`. */
+export function mlpShapes(path: string, c: number, hidden: number): readonly ShapeEntry[] {
+  return [...affineShapes(`${path}.fc1`, [hidden, c]), ...affineShapes(`${path}.fc2`, [c, hidden])];
+}
+
+/** The entries that `each` gives for 0 … count − 1. */
+export function repeated(count: number, each: (index: number) => readonly ShapeEntry[]): readonly ShapeEntry[] {
+  return Array.from({ length: count }, (_, index) => each(index)).flat();
+}
+
+/** The same entries below a path. */
+export function under(path: string, entries: Iterable<ShapeEntry>): readonly ShapeEntry[] {
+  return path === '' ? [...entries] : [...entries].map(([name, shape]) => [`${path}.${name}`, shape] as const);
+}
+
+/** The number of parameters. */
+export function countParameters(shapes: Shapes): number {
+  return [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((product, size) => product * size, 1), 0);
+}
+
+/** Parameters of these names and shapes, with values from another source, e.g. `randomParams`. */
+export function shapedParams(shapes: Shapes, values: ParamSource): ParamSource {
+  return {
+    dtype: values.dtype,
+    shape: (path) => shapes.get(path),
+    names: () => shapes.keys(),
+    read: (path, shape) => values.read(path, shape),
+  };
+}

@@ -1,0 +1,151 @@
+// A language model as graphs over the same states: prefill reads a prompt, decode one token, and a turn anything behind anything.
+import { trace, type Graph, type ParamSource, type Size, type Tensor, type Trace } from '../../dsl/index.ts';
+import type { Hidden } from '../multimodal/cambrian.ts';
+import {
+  decoderLayers,
+  embedTokens,
+  finalNorm,
+  greedyToken,
+  lastStates,
+  logitsOf,
+  openCache,
+  openTurn,
+  type DecoderConfig,
+  type LanguageModel,
+  type Turn,
+} from './decoder.ts';
+import { ropeTables } from './rope.ts';
+
+/** What must be the same in all graphs that share a cache. */
+export interface GenerationSizes {
+  readonly batch: number;
+  /** Tokens that the cache holds. */
+  readonly capacity: number;
+  /** Prompts of different lengths, padded on either side: the graphs take an input `attend`, `b t`, over past and new tokens. */
+  readonly padded?: boolean | undefined;
+}
+
+export interface PrefillOptions extends GenerationSizes {
+  /** Tokens of the longest prompt. */
+  readonly promptLimit: number;
+  /** ids: an input `ids`, `b s`; embeds: an input `embeds`, `b s e`, as when image tokens stand among the text. */
+  readonly from?: 'ids' | 'embeds' | undefined;
+  /** Prompts padded on the right: an input `last`, `b`, names the last token of each row. */
+  readonly lastNamed?: boolean | undefined;
+}
+
+/** Tensors of the checkpoint that no graph reads: frequencies that older files store as buffers. */
+export function isLegacyBuffer(path: string): boolean {
+  return path.endsWith('.rotary_emb.inv_freq');
+}
+
+/**
+ * The prompt: symbol `s`, its tokens. Inputs `ids` or `embeds`, `cos`, `sin` (`turnTables`). Outputs `logits`, `b s v` with s = 1,
+ * and `token`, the likeliest next one. Writes the cache from position 0.
+ */
+export function prefillGraph(source: ParamSource, model: LanguageModel, options: PrefillOptions): Graph {
+  return trace(
+    source,
+    (t) => {
+      const length = t.symbol('s', { upTo: options.promptLimit });
+      const turn = cachedTurn(t, source, model.config, options, 0, length);
+      const start = startStates(t, source, model.config, options, length);
+      const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
+      return nextTokens(t, model, turn, start, last);
+    },
+    { unread: legacyBuffers(source) },
+  );
+}
+
+/** One token behind `past` others (a symbol, from 0): inputs `ids`, `cos`, `sin`; outputs as of prefill. */
+export function decodeGraph(source: ParamSource, model: LanguageModel, options: GenerationSizes): Graph {
+  return trace(
+    source,
+    (t) => {
+      const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - 1 });
+      const turn = cachedTurn(t, source, model.config, options, past, 1);
+      return nextTokens(t, model, turn, startStates(t, source, model.config, options, 1));
+    },
+    { unread: legacyBuffers(source) },
+  );
+}
+
+/** `s` tokens behind `past` others, which may be none: a prompt in parts, or the next turn of a conversation. Inputs and outputs as of prefill. */
+export function turnGraph(source: ParamSource, model: LanguageModel, options: PrefillOptions): Graph {
+  return trace(
+    source,
+    (t) => {
+      const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - options.promptLimit });
+      const length = t.symbol('s', { upTo: options.promptLimit });
+      const turn = cachedTurn(t, source, model.config, options, past, length);
+      const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
+      return nextTokens(t, model, turn, startStates(t, source, model.config, options, length), last);
+    },
+    { unread: legacyBuffers(source) },
+  );
+}
+
+function legacyBuffers(source: ParamSource): readonly string[] {
+  return [...(source.names() ?? [])].filter(isLegacyBuffer);
+}
+
+function cachedTurn(
+  t: Trace,
+  source: ParamSource,
+  config: DecoderConfig,
+  sizes: GenerationSizes,
+  past: Size,
+  length: Size,
+): Turn {
+  const cache = openCache(t, config, { batch: sizes.batch, capacity: sizes.capacity, past, dtype: source.dtype });
+  return openTurn(t, config, { batch: sizes.batch, length, cache, padded: sizes.padded });
+}
+
+function startStates(
+  t: Trace,
+  source: ParamSource,
+  config: DecoderConfig,
+  options: GenerationSizes & { readonly from?: 'ids' | 'embeds' | undefined },
+  s: Size,
+): Hidden {
+  const b = options.batch;
+  if (options.from === 'embeds') return t.input('embeds', 'b s e', { b, s, e: config.hidden }, source.dtype);
+  return embedTokens(t.params, config, t.input('ids', 'b s', { b, s }, 'i32'));
+}
+
+function nextTokens(
+  t: Trace,
+  model: LanguageModel,
+  turn: Turn,
+  start: Hidden,
+  last?: Tensor<'b', 'i32'>,
+): { readonly logits: Tensor; readonly token: Tensor } {
+  const decoder = decoderLayers(t.params.at('model'), model, turn);
+  let hidden = start;
+  for (let i = 0; i < decoder.layers; i++) hidden = decoder.layer(hidden, i);
+  // Norm and output matrix for one position a row, not for the whole prompt.
+  const normed = finalNorm(t.params, model.config, lastStates(hidden, turn.length, last));
+  const logits = logitsOf(t.params, model.config, normed);
+  return { logits, token: greedyToken(logits) };
+}
+
+/** Values of the inputs `cos` and `sin` for positions `b s`, row-major. `length`: tokens of the longest row so far. */
+export function turnTables(
+  config: DecoderConfig,
+  positions: ArrayLike<number>,
+  length?: number,
+): { readonly cos: Float32Array; readonly sin: Float32Array } {
+  return ropeTables(config.rope, positions, length);
+}
+
+/** Positions of the tokens of padded prompts, `b s` row-major: real tokens count from 0 in each row, padding repeats a position. */
+export function paddedPositions(attend: ArrayLike<number | boolean>, width: number): Int32Array {
+  const positions = new Int32Array(attend.length);
+  let seen = 0;
+  for (let i = 0; i < attend.length; i++) {
+    if (i % width === 0) seen = 0;
+    if (attend[i] === true || attend[i] === 1) seen++;
+    positions[i] = Math.max(0, seen - 1);
+  }
+  return positions;
+}

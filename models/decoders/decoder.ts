@@ -1,0 +1,261 @@
+// What the language models share: pre-norm layers with rotary, grouped-query attention over a key-value cache, and a gated MLP.
+import {
+  addSizes,
+  argmax,
+  attention,
+  concat,
+  gather,
+  linear,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  rmsNorm,
+  silu,
+  sizeBound,
+  slice,
+  subtractSizes,
+  type Float,
+  type Params,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
+import type { Decoder, Hidden } from '../multimodal/cambrian.ts';
+import type { Inspect } from '../sequence/regions.ts';
+import { ropeInputs, rotate, type Angles, type Rope } from './rope.ts';
+
+export interface DecoderConfig {
+  readonly hidden: number;
+  /** Width of the gated MLP. */
+  readonly intermediate: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Heads of keys and values; each serves `heads / keyValueHeads` neighbouring query heads. */
+  readonly keyValueHeads: number;
+  readonly headSize: number;
+  readonly vocabulary: number;
+  readonly eps: number;
+  /** The embedding table is the output matrix too, and the checkpoint has no `lm_head`. */
+  readonly tied: boolean;
+  readonly maxPositions: number;
+  readonly rope: Rope;
+  readonly attentionBias: boolean;
+  readonly mlpBias: boolean;
+  /** Keys that a query sees, itself included; all when absent. */
+  readonly window?: number | undefined;
+}
+
+/** How a family of checkpoints stores the input projections of a layer: apart (Llama) or fused (Phi-3). */
+export interface DecoderFamily {
+  readonly queryKeyValue: (
+    p: Params,
+    x: Hidden,
+    config: DecoderConfig,
+  ) => { readonly query: Projected; readonly key: Projected; readonly value: Projected };
+  readonly gateUp: (
+    p: Params,
+    x: Hidden,
+    config: DecoderConfig,
+  ) => { readonly gate: Projected; readonly up: Projected };
+}
+
+export type Projected = Tensor<'b s o', Float>;
+
+export interface LanguageModel {
+  readonly family: DecoderFamily;
+  readonly config: DecoderConfig;
+}
+
+// ---- the cache -----------------------------------------------------------------------------------------------------
+
+type Keys = Tensor<'b g t d', Float>;
+
+/** Keys (after rotation) and values of all tokens so far: states `k.{layer}` and `v.{layer}`, `b g t d`, t up to the capacity. */
+export interface Cache {
+  /** Tokens that stand in the cache before this run. */
+  readonly past: Size;
+  /** Writes this run's keys and values behind those of the past, and gives all of them. */
+  extend(layer: number, key: Keys, value: Keys): { readonly key: Keys; readonly value: Keys };
+}
+
+export interface CacheSizes {
+  readonly batch: number;
+  /** Tokens that fit. The bound of `past` and the run's own length together must not exceed it. */
+  readonly capacity: number;
+  readonly past: Size;
+  readonly dtype: Float;
+}
+
+/** Makes the states. Graphs of one model that name the same batch, capacity and dtype name the same states. */
+export function openCache(t: Trace, config: DecoderConfig, sizes: CacheSizes): Cache {
+  const shape = { b: sizes.batch, g: config.keyValueHeads, t: sizes.capacity, d: config.headSize };
+  const store = (name: string, fresh: Keys): Keys => {
+    const state = t.state<'b g t d', Float>(name, 'b g t d', shape, sizes.dtype);
+    t.update(state, fresh, { t: sizes.past });
+    // An update takes effect at the end of a run, so this run's own tokens are read from where they were computed.
+    return sizes.past === 0 ? fresh : concat([slice(state, 't', { size: sizes.past }), fresh], 't');
+  };
+  return {
+    past: sizes.past,
+    extend: (layer, key, value) => ({ key: store(`k.${layer}`, key), value: store(`v.${layer}`, value) }),
+  };
+}
+
+// ---- one run -------------------------------------------------------------------------------------------------------
+
+/** What the layers of one run share. */
+export interface Turn {
+  readonly angles: Angles;
+  /** Tokens of this run: a prompt's, or 1 in a decode step. */
+  readonly length: Size;
+  readonly mask: Tensor<string, 'bool'> | undefined;
+  readonly cache: Cache | undefined;
+  readonly inspect: Inspect | undefined;
+}
+
+export interface TurnOptions {
+  readonly batch: number;
+  readonly length: Size;
+  /** Without it the run keeps nothing and has no past. */
+  readonly cache?: Cache | undefined;
+  /** Prompts of different lengths: an input `attend`, `b t` over past and new tokens, false at padding on either side. */
+  readonly padded?: boolean | undefined;
+  /** Before the names of the inputs `cos`, `sin` and `attend`, where one graph has several runs. */
+  readonly prefix?: string | undefined;
+  readonly inspect?: Inspect | undefined;
+}
+
+/** Makes the inputs and masks of a run. */
+export function openTurn(t: Trace, config: DecoderConfig, options: TurnOptions): Turn {
+  const { batch: b, length: s, cache, prefix = '' } = options;
+  const keys = addSizes(cache?.past ?? 0, s);
+  const attend = options.padded === true ? t.input(`${prefix}attend`, 'b t', { b, t: keys }, 'bool') : undefined;
+  return {
+    angles: ropeInputs(t, config.rope, { b, s }, prefix),
+    length: s,
+    mask: joinMasks(windowMask(t, config, s, keys), attend, s),
+    cache,
+    inspect: options.inspect,
+  };
+}
+
+/** True where key j is among the last `window` up to query i: j > i + past − window. */
+export function windowMask(
+  t: Trace,
+  config: DecoderConfig,
+  queries: Size,
+  keys: Size,
+): Tensor<'s t', 'bool'> | undefined {
+  const { window } = config;
+  // A context that never outgrows the window needs no mask for it.
+  if (window === undefined || sizeBound(keys) <= window) return undefined;
+  const last = repeat(t.iota('s', queries), 's -> s t', { t: keys }).add(t.extent(subtractSizes(keys, queries)));
+  return last.sub(t.iota('t', keys)).lt(window);
+}
+
+function joinMasks(
+  window: Tensor<'s t', 'bool'> | undefined,
+  attend: Tensor<'b t', 'bool'> | undefined,
+  queries: Size,
+): Tensor<string, 'bool'> | undefined {
+  if (window === undefined || attend === undefined) return window ?? attend;
+  return repeat(attend, 'b t -> b s t', { s: queries }).and(window);
+}
+
+// ---- layers --------------------------------------------------------------------------------------------------------
+
+/** The layers below `p` (`layers.{i}`), as Cambrian's decoder interface takes them. */
+export function decoderLayers(p: Params, model: LanguageModel, turn: Turn): Decoder {
+  return {
+    layers: model.config.layers,
+    layer: (hidden, index) => decoderLayer(p.at('layers', index), hidden, index, model, turn),
+  };
+}
+
+function decoderLayer(p: Params, hidden: Hidden, index: number, model: LanguageModel, turn: Turn): Hidden {
+  const { eps } = model.config;
+  const read = hidden.add(
+    selfAttention(p.at('self_attn'), rmsNorm(p.at('input_layernorm'), hidden, { eps }), index, model, turn),
+  );
+  const out = read.add(gatedMlp(p.at('mlp'), rmsNorm(p.at('post_attention_layernorm'), read, { eps }), model));
+  turn.inspect?.(p.path, out);
+  return out;
+}
+
+function selfAttention(p: Params, x: Hidden, index: number, { family, config }: LanguageModel, turn: Turn): Hidden {
+  const { heads, keyValueHeads, headSize } = config;
+  const { query, key, value } = family.queryKeyValue(p, x, config);
+  const split = (y: Projected, h: number): Tensor<'b s h d', Float> =>
+    rearrange(y, 'b s (h d) -> b s h d', { h, d: headSize });
+  // Query head h reads key head h / (heads per key head): neighbours share.
+  const q = rearrange(rotate(split(query, heads), turn.angles), 'b s (g r) d -> b g r s d', { g: keyValueHeads });
+  const fresh = {
+    key: rearrange(rotate(split(key, keyValueHeads), turn.angles), 'b s h d -> b g=(h) t=(s) d'),
+    value: rearrange(split(value, keyValueHeads), 'b s h d -> b g=(h) t=(s) d'),
+  };
+  turn.inspect?.(`${p.path}.key`, fresh.key);
+  turn.inspect?.(`${p.path}.value`, fresh.value);
+  const all = turn.cache?.extend(index, fresh.key, fresh.value) ?? fresh;
+  // A single query is the newest token: every key lies in its past.
+  const causal = turn.length === 1 ? false : 's';
+  const read = attention(q, all.key, all.value, { key: 't', along: 'd', causal, mask: turn.mask });
+  return linear(p.at('o_proj'), rearrange(read, 'b g r s d -> b s o=(g r d)'), 'e', {
+    size: config.hidden,
+    bias: config.attentionBias,
+  });
+}
+
+function gatedMlp(p: Params, x: Hidden, { family, config }: LanguageModel): Hidden {
+  const { gate, up } = family.gateUp(p, x, config);
+  return linear(p.at('down_proj'), silu(gate).mul(up), 'e', { size: config.hidden, bias: config.mlpBias });
+}
+
+// ---- before and after the layers -----------------------------------------------------------------------------------
+
+/** Rows of `model.embed_tokens`; `root` is the checkpoint's root. */
+export function embedTokens(root: Params, config: DecoderConfig, ids: Tensor<'b s', 'i32'>): Hidden {
+  return gather(
+    root.at('model', 'embed_tokens').get('weight', 'v e', { v: config.vocabulary, e: config.hidden }),
+    ids,
+    'v',
+  );
+}
+
+/** `model.norm` of the residual stream. */
+export function finalNorm<S extends string>(
+  root: Params,
+  config: DecoderConfig,
+  hidden: Tensor<S, Float>,
+): Tensor<S, Float> {
+  return rmsNorm(root.at('model', 'norm'), hidden, { eps: config.eps });
+}
+
+/** Scores of every token of the vocabulary, from normed states whose last axis is `e`. */
+export function logitsOf(root: Params, config: DecoderConfig, normed: Hidden): Tensor<'b s v', Float> {
+  return linear(config.tied ? root.at('model', 'embed_tokens') : root.at('lm_head'), normed, 'v', {
+    size: config.vocabulary,
+    bias: false,
+  });
+}
+
+/**
+ * The states that predict the next token, `s` of size 1: the last of each row, or, with prompts padded on the right, the one that
+ * `last` names for its row.
+ */
+export function lastStates(hidden: Hidden, length: Size, last?: Tensor<'b', 'i32'>): Hidden {
+  if (last === undefined) return slice(hidden, 's', { start: subtractSizes(length, 1), size: 1 });
+  return repeat(gather(hidden, last, 's'), 'b e -> b s e', { s: 1 });
+}
+
+/** The token of the highest score; among equals the lowest. */
+export function greedyToken(logits: Tensor<'b s v', Float>): Tensor<'b s', 'i32'> {
+  return argmax(logits, 'v');
+}
+
+/** Throws `OpabiniaError` for heads that do not divide. */
+export function checkHeads(config: DecoderConfig): DecoderConfig {
+  const { heads, keyValueHeads } = config;
+  if (heads % keyValueHeads !== 0)
+    throw new OpabiniaError(`${heads} query heads do not divide among ${keyValueHeads} key heads`, { op: 'config' });
+  return config;
+}

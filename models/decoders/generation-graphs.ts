@@ -1,0 +1,290 @@
+// Token by token on the device: prefill of prompts and decode of one token a row, as graphs over the same states.
+import {
+  addSizes,
+  gather,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  slice,
+  trace,
+  type Graph,
+  type Params,
+  type ParamSource,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
+import { decodeWithVision, type Hidden, type LlmVision } from '../multimodal/cambrian.ts';
+import {
+  decoderLayers,
+  embedTokens,
+  finalNorm,
+  lastStates,
+  logitsOf,
+  openCache,
+  windowMask,
+  type DecoderConfig,
+  type LanguageModel,
+  type Turn,
+} from './decoder.ts';
+import { ropeTables, type Angles, type Rope } from './rope.ts';
+import { drawToken, settingCount, type Scores } from './sampling.ts';
+
+/** What must be the same in all graphs that work on the same states. */
+export interface GenerationSizes {
+  /** Prompts that are answered at once. */
+  readonly batch: number;
+  /** Tokens that each may have, answer included. */
+  readonly capacity: number;
+  /** Tokens of the longest prompt, image tokens included. */
+  readonly promptLimit: number;
+  /** greedy: the likeliest token; random: as `samplingSettings` say. The graphs of one pair must agree. */
+  readonly draw: 'greedy' | 'random';
+}
+
+/** What stands in the place of token ids in prefill, where a model sees pictures. */
+export interface Sighted {
+  /** Embeddings of text and image tokens. */
+  readonly start: Hidden;
+  /** What SVA layers between the decoder's layers read. */
+  readonly vision: LlmVision | undefined;
+}
+
+/** What a family of models has otherwise than a language model by itself. */
+export interface GenerationParts {
+  /** The language model's parameters in the checkpoint's: what holds `model` and `lm_head`. By default the checkpoint's own root. */
+  readonly root?: ((checkpoint: Params) => Params) | undefined;
+  /** Where prompts have pictures. */
+  readonly look?: ((t: Trace, ids: Tensor<'b s', 'i32'>) => Sighted) | undefined;
+}
+
+/**
+ * The prompts, padded on the right to `s` tokens. Inputs: `ids` `b s`, `length` `b`, those of `look`, and for random draws
+ * `settings`, `seed` `b`, `seen` `b v`. Outputs: `token` `b`, the first of each answer, and the `logits` it comes from, `b v`.
+ * Writes the cache from position 0 and all other states.
+ */
+export function prefillGraph(
+  source: ParamSource,
+  model: LanguageModel,
+  sizes: GenerationSizes,
+  parts: GenerationParts = {},
+): Graph {
+  checkSizes(model.config, sizes);
+  const { config } = model;
+  const { batch: b } = sizes;
+  return trace(
+    source,
+    (t) => {
+      const s = t.symbol('s', { upTo: sizes.promptLimit });
+      const ids = t.input('ids', 'b s', { b, s }, 'i32');
+      const length = t.input('length', 'b', { b }, 'i32');
+      const states = openStates(t, config, sizes);
+      const root = parts.root?.(t.params) ?? t.params;
+      const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
+      // Padding stands behind each prompt, where causal attention does not look.
+      const turn: Turn = {
+        angles: promptAngles(t, config.rope, sizes, length, s),
+        length: s,
+        mask: windowMask(t, config, s, s),
+        cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }),
+        inspect: undefined,
+      };
+      const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn), vision);
+      const logits = scoresOf(root, model, hidden, s, length.sub(1));
+      const drawn =
+        sizes.draw === 'greedy'
+          ? undefined
+          : {
+              settings: t.input('settings', 'n', { n: settingCount }),
+              seed: t.input('seed', 'b', { b }, 'u32'),
+              seen: t.input('seen', 'b v', { b, v: config.vocabulary }, 'bool'),
+              counter: length,
+            };
+      const token = drawToken(t, logits, drawn);
+      t.update(states.token, token);
+      t.update(states.position, length);
+      t.update(states.length, length);
+      if (drawn !== undefined && states.random !== undefined) {
+        t.update(states.random.settings, drawn.settings);
+        t.update(states.random.seed, drawn.seed);
+        t.update(states.random.seen, withToken(t, drawn.seen, token));
+      }
+      return { token, logits };
+    },
+    { unread: 'ignore' },
+  );
+}
+
+/**
+ * One more token for each row: its last one is read from where the step before left it. No inputs; symbol `past`, the tokens in
+ * the cache, padding included. Outputs as of prefill.
+ */
+export function decodeGraph(
+  source: ParamSource,
+  model: LanguageModel,
+  sizes: GenerationSizes,
+  parts: Pick<GenerationParts, 'root'> = {},
+): Graph {
+  checkSizes(model.config, sizes);
+  const { config } = model;
+  return trace(
+    source,
+    (t) => {
+      const past = t.symbol('past', { upTo: sizes.capacity - 1 });
+      const states = openStates(t, config, sizes);
+      const root = parts.root?.(t.params) ?? t.params;
+      const start = embedTokens(root, config, repeat(states.token, 'b -> b s', { s: 1 }));
+      const turn: Turn = {
+        angles: stepAngles(t, config.rope, sizes, states.position),
+        length: 1,
+        mask: stepMask(t, config, sizes, states, past),
+        cache: openCache(t, config, { ...sizes, past, dtype: source.dtype }),
+        inspect: undefined,
+      };
+      const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn));
+      const logits = scoresOf(root, model, hidden, 1);
+      const next = states.position.add(1);
+      const token = drawToken(t, logits, states.random === undefined ? undefined : { ...states.random, counter: next });
+      t.update(states.token, token);
+      t.update(states.position, next);
+      if (states.random !== undefined) t.update(states.random.seen, withToken(t, states.random.seen, token));
+      return { token, logits };
+    },
+    { unread: 'ignore' },
+  );
+}
+
+function checkSizes(config: DecoderConfig, { batch, capacity, promptLimit }: GenerationSizes): void {
+  const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'generation', advice });
+  if (![batch, capacity, promptLimit].every((n) => Number.isInteger(n) && n >= 1))
+    throw refuse(`batch ${batch}, capacity ${capacity}, promptLimit ${promptLimit}`, 'give whole numbers above 0');
+  if (promptLimit >= capacity)
+    throw refuse(
+      `prompts of up to ${promptLimit} tokens leave no room for an answer in ${capacity}`,
+      'raise capacity or lower promptLimit',
+    );
+  if (capacity > config.maxPositions)
+    throw refuse(
+      `a context of ${capacity} tokens is over the ${config.maxPositions} that the model knows`,
+      `at most ${config.maxPositions}`,
+    );
+}
+
+// ---- states ----------------------------------------------------------------------------------------------------------
+
+interface States {
+  /** The token that each row is to read next. */
+  readonly token: Tensor<'b', 'i32'>;
+  /** Its position in the row, padding not counted. */
+  readonly position: Tensor<'b', 'i32'>;
+  /** Tokens of each prompt. */
+  readonly length: Tensor<'b', 'i32'>;
+  readonly random:
+    | { readonly settings: Tensor<'n', 'f32'>; readonly seed: Tensor<'b', 'u32'>; readonly seen: Tensor<'b v', 'bool'> }
+    | undefined;
+}
+
+function openStates(t: Trace, config: DecoderConfig, { batch: b, draw }: GenerationSizes): States {
+  return {
+    token: t.state('token', 'b', { b }, 'i32'),
+    position: t.state('position', 'b', { b }, 'i32'),
+    length: t.state('length', 'b', { b }, 'i32'),
+    random:
+      draw === 'greedy'
+        ? undefined
+        : {
+            settings: t.state('settings', 'n', { n: settingCount }),
+            seed: t.state('seed', 'b', { b }, 'u32'),
+            seen: t.state('seen', 'b v', { b, v: config.vocabulary }, 'bool'),
+          },
+  };
+}
+
+function withToken(t: Trace, seen: Tensor<'b v', 'bool'>, token: Tensor<'b', 'i32'>): Tensor<'b v', 'bool'> {
+  const all = repeat(t.iota('v', seen.size('v')), 'v -> b v', { b: seen.sizeOf('b') });
+  return seen.or(all.eq(token));
+}
+
+function scoresOf(root: Params, model: LanguageModel, hidden: Hidden, length: Size, last?: Tensor<'b', 'i32'>): Scores {
+  // Norm and output matrix for one position a row, not for the whole prompt.
+  const normed = finalNorm(root, model.config, lastStates(hidden, length, last));
+  return rearrange(logitsOf(root, model.config, normed).at('s', 0), 'b v -> b v');
+}
+
+// ---- positions -------------------------------------------------------------------------------------------------------
+
+/** Tables of all positions, cos and sin: two of each where a long sequence has other frequencies than a short one. */
+interface Tables {
+  readonly cos: Tensor<'p f', 'f32'>;
+  readonly sin: Tensor<'p f', 'f32'>;
+  /** Rows of the first table, where there are two, and the tokens up to which it serves. */
+  readonly short: { readonly rows: number; readonly upTo: number } | undefined;
+}
+
+function tablesOf(t: Trace, rope: Rope, capacity: number): Tables {
+  const positions = Array.from({ length: capacity }, (_, i) => i);
+  const long = rope.scaling.kind === 'longrope' && capacity > rope.scaling.original ? rope.scaling.original : undefined;
+  const parts =
+    long === undefined
+      ? [ropeTables(rope, positions)]
+      : [ropeTables(rope, positions, 1), ropeTables(rope, positions, capacity)];
+  const table = (name: 'cos' | 'sin'): Tensor<'p f', 'f32'> => {
+    const values = parts.flatMap((part) => Array.from(part[name]));
+    return t.constant(values, 'p f', { p: capacity * parts.length, f: rope.headSize / 2 });
+  };
+  return {
+    cos: table('cos'),
+    sin: table('sin'),
+    short: long === undefined ? undefined : { rows: capacity, upTo: long },
+  };
+}
+
+function anglesAt(t: Trace, cos: Tensor<'b s f', 'f32'>, sin: Tensor<'b s f', 'f32'>): Angles {
+  const sign = t.iota('half', 2).cast('f32').mul(2).sub(1);
+  return { cos, sin: repeat(sin, 'b s f -> b s half f', { half: 2 }).mul(sign) };
+}
+
+/** Positions 0 … s − 1 in every row. */
+function promptAngles(
+  t: Trace,
+  rope: Rope,
+  { batch: b, capacity }: GenerationSizes,
+  length: Tensor<'b', 'i32'>,
+  s: Size,
+): Angles {
+  const { cos, sin, short } = tablesOf(t, rope, capacity);
+  if (short !== undefined) {
+    const from = length.gt(short.upTo).cast('i32').mul(short.rows);
+    const row = repeat(t.iota('s', s), 's -> b s', { b }).add(from);
+    return anglesAt(t, gather(cos, row, 'p'), gather(sin, row, 'p'));
+  }
+  const first = (table: Tensor<'p f', 'f32'>) =>
+    repeat(rearrange(slice(table, 'p', { size: s }), 'p f -> s=(p) f'), 's f -> b s f', { b });
+  return anglesAt(t, first(cos), first(sin));
+}
+
+function stepAngles(t: Trace, rope: Rope, { capacity }: GenerationSizes, position: Tensor<'b', 'i32'>): Angles {
+  const { cos, sin, short } = tablesOf(t, rope, capacity);
+  const row = short === undefined ? position : position.ge(short.upTo).cast('i32').mul(short.rows).add(position);
+  const at = (table: Tensor<'p f', 'f32'>) => repeat(gather(table, row, 'p'), 'b f -> b s f', { s: 1 });
+  return anglesAt(t, at(cos), at(sin));
+}
+
+/** Keys that the newest token may look at: no padding, which stands between a prompt and its answer, and none before its window. */
+function stepMask(
+  t: Trace,
+  config: DecoderConfig,
+  { batch: b, capacity }: GenerationSizes,
+  { length, position }: States,
+  past: Size,
+): Tensor<'b t', 'bool'> | undefined {
+  const window = config.window !== undefined && config.window < capacity ? config.window : undefined;
+  if (b === 1 && window === undefined) return undefined;
+  const key = repeat(t.iota('t', addSizes(past, 1)), 't -> b t', { b });
+  // Where this row's answer begins in the cache: the padded prompts' width, the same in every row.
+  const width = position.sub(length).neg().add(t.extent(past));
+  const there = key.lt(length).or(key.ge(width));
+  if (window === undefined) return there;
+  const place = key.sub(width.sub(length)).where(key.ge(width), key);
+  return there.and(place.gt(position.sub(window)));
+}

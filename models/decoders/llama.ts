@@ -1,0 +1,105 @@
+// The Llama family: Llama 3 (Dubey et al. 2024, arXiv 2407.21783), Vicuna 1.5, Yi. Projections apart, no biases unless the config has them.
+import { linear } from '../../dsl/index.ts';
+import { checkHeads, type DecoderConfig, type DecoderFamily, type LanguageModel } from './decoder.ts';
+import { HubConfig } from '../configs/hub-config.ts';
+import { readRope } from './rope.ts';
+
+const family: DecoderFamily = {
+  queryKeyValue: (p, x, { heads, keyValueHeads, headSize, attentionBias: bias }) => ({
+    query: linear(p.at('q_proj'), x, 'o', { size: heads * headSize, bias }),
+    key: linear(p.at('k_proj'), x, 'o', { size: keyValueHeads * headSize, bias }),
+    value: linear(p.at('v_proj'), x, 'o', { size: keyValueHeads * headSize, bias }),
+  }),
+  gateUp: (p, x, { intermediate: size, mlpBias: bias }) => ({
+    gate: linear(p.at('gate_proj'), x, 'o', { size, bias }),
+    up: linear(p.at('up_proj'), x, 'o', { size, bias }),
+  }),
+};
+
+/** From a `config.json` of model type `llama`, absent fields by the defaults of transformers. Throws `OpabiniaError`. */
+export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
+  const config = new HubConfig(json, name);
+  const activation = config.text('hidden_act', 'silu');
+  if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
+  return {
+    family,
+    config: checkHeads({
+      ...decoderSizes(config, 1e-6, 2048),
+      attentionBias: config.flag('attention_bias', false),
+      mlpBias: config.flag('mlp_bias', false),
+    }),
+  };
+}
+
+/** The fields that Llama and Phi-3 configs share. */
+export function decoderSizes(
+  config: HubConfig,
+  eps: number,
+  maxPositions: number,
+): Omit<DecoderConfig, 'attentionBias' | 'mlpBias'> {
+  const heads = config.count('num_attention_heads', 32);
+  const hidden = config.count('hidden_size');
+  if (!config.has('head_dim') && hidden % heads !== 0)
+    throw config.wrong(
+      'hidden_size',
+      `is ${hidden}, which ${heads} heads do not divide`,
+      "give 'head_dim' where heads have another width",
+    );
+  const headSize = config.count('head_dim', hidden / heads);
+  return {
+    hidden,
+    heads,
+    headSize,
+    intermediate: config.count('intermediate_size'),
+    layers: config.count('num_hidden_layers'),
+    keyValueHeads: config.count('num_key_value_heads', heads),
+    vocabulary: config.count('vocab_size'),
+    eps: config.number('rms_norm_eps', eps),
+    tied: config.flag('tie_word_embeddings', false),
+    maxPositions: config.count('max_position_embeddings', maxPositions),
+    rope: readRope(config, headSize),
+  };
+}
+
+/** Fields of the released `config.json`. */
+export const llamaConfigs = {
+  'Meta-Llama-3-8B-Instruct': {
+    model_type: 'llama',
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    vocab_size: 128256,
+    rope_theta: 500000,
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: 8192,
+    tie_word_embeddings: false,
+  },
+  'vicuna-13b-v1.5': {
+    model_type: 'llama',
+    hidden_size: 5120,
+    intermediate_size: 13824,
+    num_hidden_layers: 40,
+    num_attention_heads: 40,
+    num_key_value_heads: 40,
+    vocab_size: 32000,
+    rope_theta: 10000,
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: 4096,
+    tie_word_embeddings: false,
+  },
+  'Nous-Hermes-2-Yi-34B': {
+    model_type: 'llama',
+    hidden_size: 7168,
+    intermediate_size: 20480,
+    num_hidden_layers: 60,
+    num_attention_heads: 56,
+    num_key_value_heads: 8,
+    vocab_size: 64000,
+    rope_theta: 5000000,
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: 4096,
+    tie_word_embeddings: false,
+  },
+} as const;

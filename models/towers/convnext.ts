@@ -1,0 +1,205 @@
+// ConvNeXt (arXiv 2201.03545) as OpenCLIP has it, with timm's names: stages of depthwise convolutions and MLPs.
+import {
+  concat,
+  conv2d,
+  gelu,
+  layerNorm,
+  linear,
+  OpabiniaError,
+  reduce,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../../dsl/index.ts';
+import { geluOf, type ConfigReader, type Gelu } from '../configs/config-reader.ts';
+import type { FeatureMap } from '../sequence/regions.ts';
+import { affineShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
+import { clipMean, clipStd, onGrid, patchConv, rootOf, type Grid, type Pixels, type PixelNorm } from './tower.ts';
+
+export interface ConvNextConfig {
+  /** Blocks and channels of each stage. */
+  readonly depths: readonly number[];
+  readonly widths: readonly number[];
+  /** Side of the stem's patches; later stages halve the map. */
+  readonly stem: number;
+  /** Side of the depthwise kernels. */
+  readonly kernel: number;
+  /** Width inside an MLP over that of its stage. */
+  readonly ratio: number;
+  /** 1e-5 in OpenCLIP's models; timm's default is 1e-6. */
+  readonly eps: number;
+  readonly activation: Gelu;
+}
+
+/** laion/CLIP-convnext_xxlarge-laion2B-s34B-b82K-augreg-soup; Cambrian-1 shows it pictures of 1024 pixels. */
+export const convNextXxl: ConvNextConfig = {
+  depths: [3, 4, 30, 3],
+  widths: [384, 768, 1536, 3072],
+  stem: 4,
+  kernel: 7,
+  ratio: 4,
+  eps: 1e-5,
+  activation: 'exact',
+};
+
+export const convNextPixels: PixelNorm = { side: 1024, mean: clipMean, std: clipStd, padding: clipMean };
+
+/** A config with `depths` and `dims`; what else is absent is as in OpenCLIP's xxlarge. */
+export function convNextConfig(read: ConfigReader): ConvNextConfig {
+  const [depths, widths] = [read.numbers('depths'), read.numbers('dims')];
+  if (depths.length !== widths.length || depths.length === 0)
+    throw new OpabiniaError(`the config has ${depths.length} depths and ${widths.length} dims`, {
+      op: 'convNextConfig',
+      advice: 'one of each for every stage',
+    });
+  return {
+    depths,
+    widths,
+    stem: read.number('stem_patch_size', convNextXxl.stem),
+    kernel: read.number('kernel_size', convNextXxl.kernel),
+    ratio: read.number('mlp_ratio', convNextXxl.ratio),
+    eps: read.number('norm_eps', convNextXxl.eps),
+    activation: geluOf(read, 'gelu'),
+  };
+}
+
+/** open_clip's trunk in a full model, and a trunk by itself. */
+const roots = ['visual.trunk', 'trunk', ''] as const;
+const witness = 'stem.0.weight';
+
+/** Prefixes of what a full open_clip checkpoint holds besides the features that a connector reads: heads, and the text's tower. */
+export const convNextUnread = [
+  'visual.trunk.head',
+  'trunk.head',
+  'head',
+  'visual.head',
+  'text',
+  'transformer',
+  'token_embedding',
+  'positional_embedding',
+  'ln_final',
+  'text_projection',
+  'logit_scale',
+  'attn_mask',
+];
+
+export interface ConvNextEncoded {
+  readonly stem: FeatureMap;
+  /** After each block, by stage; a stage without blocks gives what it was given. */
+  readonly blocks: readonly (readonly FeatureMap[])[];
+  /** The result of each stage, without a norm. */
+  readonly stages: readonly FeatureMap[];
+  /** Mean over the last map, normalised; Cambrian-1 does not use it. */
+  readonly pooled: () => Tensor<'b c', Float>;
+}
+
+/** All of the tower; what is not used of it costs nothing. */
+export function convNext(p: Params, pixels: Pixels, config: ConvNextConfig): ConvNextEncoded {
+  const root = rootOf(p, roots, witness);
+  const { eps, widths } = config;
+  const stem = layerNorm(
+    root.at('stem', 1),
+    patchConv(root.at('stem', 0), pixels, { patch: config.stem, size: widths[0] ?? 0 }),
+    { eps },
+  );
+  const stages: FeatureMap[] = [];
+  const blocks: FeatureMap[][] = [];
+  let map = stem;
+  config.depths.forEach((depth, s) => {
+    const at = root.at('stages', s);
+    if (s > 0)
+      map = patchConv(at.at('downsample', 1), layerNorm(at.at('downsample', 0), map, { eps }), {
+        patch: 2,
+        size: widths[s] ?? 0,
+      });
+    const after: FeatureMap[] = [];
+    for (let i = 0; i < depth; i++) after.push((map = convNextBlock(at.at('blocks', i), map, config)));
+    blocks.push(after);
+    stages.push(map);
+  });
+  return {
+    stem,
+    blocks,
+    stages,
+    pooled: () => layerNorm(root.at('head', 'norm'), reduce(map, 'b h w c -> b c', 'mean'), { eps }),
+  };
+}
+
+/** x + gamma · W₂ gelu(W₁ norm(depthwise x)) */
+export function convNextBlock(
+  p: Params,
+  x: FeatureMap,
+  { kernel, ratio, eps, activation }: Pick<ConvNextConfig, 'kernel' | 'ratio' | 'eps' | 'activation'>,
+): FeatureMap {
+  const c = x.size('c');
+  const seen = conv2d(p.at('conv_dw'), x, { out: 'c', size: c, kernel, padding: Math.floor(kernel / 2), groups: c });
+  const inner = gelu(
+    linear(p.at('mlp', 'fc1'), layerNorm(p.at('norm'), seen, { eps }), 'f', { size: ratio * c }),
+    activation,
+  );
+  return x.add(linear(p.at('mlp', 'fc2'), inner, 'c', { size: c }).mul(p.get('gamma', 'c', { c })));
+}
+
+export interface ConvNextTap {
+  /** Which stages are put side by side along the channels; all of them by default, `[-1]` is the last alone. */
+  readonly stages?: readonly number[] | undefined;
+  /** The grid that each is resized to; by default that of the first of them. */
+  readonly grid?: Grid | undefined;
+}
+
+/** The map that a connector reads. Cambrian-1 takes all stages, each resized to 96 × 96. Throws `OpabiniaError` for a stage that is not there. */
+export function convNextFeatures(
+  p: Params,
+  pixels: Pixels,
+  config: ConvNextConfig,
+  options: ConvNextTap = {},
+): FeatureMap {
+  const { stages } = convNext(p, pixels, config);
+  const taken = (options.stages ?? stages.map((_, s) => s)).map((s) => {
+    const map = stages.at(s);
+    if (map === undefined)
+      throw new OpabiniaError(`there is no stage ${s}: there are ${stages.length}`, {
+        op: 'convNextFeatures',
+        path: p.path,
+      });
+    return map;
+  });
+  const [first] = taken;
+  if (first === undefined)
+    throw new OpabiniaError('no stage is taken', { op: 'convNextFeatures', path: p.path, advice: 'name at least one' });
+  const grid = options.grid ?? ([first.size('h'), first.size('w')] as const);
+  return concat(
+    taken.map((map) => onGrid(map, grid)),
+    'c',
+  );
+}
+
+/** Shapes by path of the trunk, as the released checkpoint has them. */
+export function convNextShapes(config: ConvNextConfig, root: string = roots[0]): Shapes {
+  const { depths, widths, stem, kernel, ratio } = config;
+  const [first = 0, last = 0] = [widths[0], widths.at(-1)];
+  return new Map(
+    under(root, [
+      ...affineShapes('stem.0', [first, 3, stem, stem]),
+      ...normShapes('stem.1', first),
+      ...repeated(depths.length, (s) => {
+        const [c, before] = [widths[s] ?? 0, widths[s - 1]];
+        return under(`stages.${s}`, [
+          ...(before === undefined
+            ? []
+            : [...normShapes('downsample.0', before), ...affineShapes('downsample.1', [c, before, 2, 2])]),
+          ...repeated(depths[s] ?? 0, (i) =>
+            under(`blocks.${i}`, [
+              ['gamma', [c]],
+              ...affineShapes('conv_dw', [c, 1, kernel, kernel]),
+              ...normShapes('norm', c),
+              ...affineShapes('mlp.fc1', [ratio * c, c]),
+              ...affineShapes('mlp.fc2', [c, ratio * c]),
+            ]),
+          ),
+        ]);
+      }),
+      ...normShapes('head.norm', last),
+    ]),
+  );
+}

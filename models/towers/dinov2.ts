@@ -1,0 +1,178 @@
+// DINOv2's vision transformer (arXiv 2304.07193), with the names of Hugging Face's Dinov2Model.
+import { layerNorm, linear, rearrange, silu, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import { geluOf, type ConfigReader, type Gelu } from '../configs/config-reader.ts';
+import type { FeatureMap } from '../sequence/regions.ts';
+import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
+import { gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';
+import {
+  embed,
+  geluMlp,
+  hiddenState,
+  patchMap,
+  positionRows,
+  positionsFor,
+  throughBlocks,
+  vitBlock,
+  type BlockParts,
+  type Encoded,
+  type PositionResize,
+  type TapOptions,
+  type Tokens,
+  type VitConfig,
+} from './vit.ts';
+
+export interface Dinov2Config extends VitConfig {
+  /** A GELU, or SwiGLU: then `hidden` is the width after the gate. */
+  readonly activation: Gelu | 'swiglu';
+  readonly qkvBias?: boolean | undefined;
+  /** By default with the offset of 0.1 of the original code and of the transformers that Cambrian-1 pins; newer ones go by sizes. */
+  readonly positions?: PositionResize | undefined;
+}
+
+/** facebook/dinov2-large, natively at 518 pixels: the tower of Cambrian-1's paper. */
+export const dinov2Large518: Dinov2Config = {
+  width: 1024,
+  layers: 24,
+  heads: 16,
+  hidden: 4096,
+  image: 518,
+  patch: 14,
+  eps: 1e-6,
+  activation: 'exact',
+};
+
+/** facebook/dinov2-giant: the tower of the released checkpoints, which show it pictures of 378 pixels. */
+export const dinov2Giant: Dinov2Config = {
+  width: 1536,
+  layers: 40,
+  heads: 24,
+  hidden: 4096,
+  image: 518,
+  patch: 14,
+  eps: 1e-6,
+  activation: 'swiglu',
+};
+
+const mean = [0.485, 0.456, 0.406] as const;
+export const dinov2Pixels: PixelNorm = { side: 378, mean, std: [0.229, 0.224, 0.225], padding: mean };
+
+/** What is absent has the default of `Dinov2Config`. The config does not say how positions are resized. */
+export function dinov2Config(read: ConfigReader, positions?: PositionResize): Dinov2Config {
+  const width = read.number('hidden_size', 768);
+  const wide = Math.trunc(width * read.number('mlp_ratio', 4));
+  const swiglu = read.flag('use_swiglu_ffn', false);
+  return {
+    width,
+    layers: read.number('num_hidden_layers', 12),
+    heads: read.number('num_attention_heads', 12),
+    // Two thirds, so that three matrices cost what two did, rounded up to a multiple of 8.
+    hidden: swiglu ? Math.floor((Math.trunc((wide * 2) / 3) + 7) / 8) * 8 : wide,
+    image: read.number('image_size', 224),
+    patch: read.number('patch_size', 14),
+    eps: read.number('layer_norm_eps', 1e-6),
+    activation: swiglu ? 'swiglu' : geluOf(read, 'gelu'),
+    qkvBias: read.flag('qkv_bias', true),
+    positions,
+  };
+}
+
+/** A model with a head on it has the prefix. */
+const roots = ['', 'dinov2'] as const;
+const witness = 'embeddings.cls_token';
+
+/** Prefixes of what a checkpoint holds besides the features that a connector reads: `mask_token` serves training only. */
+export const dinov2Unread = ['embeddings.mask_token', 'dinov2.embeddings.mask_token', 'classifier'];
+
+export interface Dinov2Encoded extends Encoded {
+  /** The class token of `last`. */
+  readonly pooled: () => Tensor<'b c', Float>;
+}
+
+/** All of the tower; what is not used of it costs nothing. `last` is normalised. */
+export function dinov2Vision(p: Params, pixels: Pixels, config: Dinov2Config): Dinov2Encoded {
+  const root = rootOf(p, roots, witness);
+  const { width, patch, eps } = config;
+  const at = root.at('embeddings');
+  const grid = gridOf(pixels, patch);
+  const table = at.get('position_embeddings', 'one n c', { one: 1, n: positionRows(config, 1), c: width }).at('one', 0);
+  const positions = positionsFor(table, {
+    classTokens: 1,
+    grid,
+    picture: [pixels.size('h'), pixels.size('w')],
+    by: config.positions ?? { offset: 0.1 },
+  });
+  const patches = patchConv(at.at('patch_embeddings', 'projection'), pixels, { patch, size: width });
+  const embeddings = embed(
+    patches,
+    positions,
+    at.get('cls_token', 'one n c', { one: 1, n: 1, c: width }).at('one', 0).at('n', 0),
+  );
+  const hidden = throughBlocks(embeddings, config.layers, (x, i) =>
+    vitBlock(parts(root.at('encoder', 'layer', i), config), x, config),
+  );
+  const last = layerNorm(root.at('layernorm'), hidden.at(-1) ?? embeddings, { eps });
+  return { grid, classTokens: 1, positions, embeddings, hidden, last, pooled: () => last.at('n', 0) };
+}
+
+function parts(p: Params, config: Dinov2Config): BlockParts {
+  const attention = p.at('attention', 'attention');
+  const scale = (name: string) => p.get(`${name}.lambda1`, 'c', { c: config.width });
+  const { activation, hidden } = config;
+  return {
+    norm1: p.at('norm1'),
+    qkv: { query: attention.at('query'), key: attention.at('key'), value: attention.at('value') },
+    qkvBias: config.qkvBias,
+    out: p.at('attention', 'output', 'dense'),
+    norm2: p.at('norm2'),
+    mlp: (x) =>
+      activation === 'swiglu'
+        ? swigluMlp(p.at('mlp'), x, hidden)
+        : geluMlp({ up: p.at('mlp', 'fc1'), down: p.at('mlp', 'fc2') }, x, hidden, activation),
+    scales: [scale('layer_scale1'), scale('layer_scale2')],
+  };
+}
+
+/** W_out (silu(x₁) · x₂), the rows of W_in being those of x₁ and x₂ in turn (arXiv 2002.05202). */
+function swigluMlp(p: Params, x: Tokens, hidden: number): Tokens {
+  const both = rearrange(linear(p.at('weights_in'), x, 'f', { size: 2 * hidden }), 'b n (s f) -> s b n f', { s: 2 });
+  return linear(p.at('weights_out'), silu(both.at('s', 0)).mul(both.at('s', 1)), 'c', { size: x.size('c') });
+}
+
+/** The map that a connector reads. Cambrian-1 takes the last hidden state after the final norm. */
+export function dinov2Features(p: Params, pixels: Pixels, config: Dinov2Config, options: TapOptions = {}): FeatureMap {
+  const { layer = -1, norm = true, grid } = options;
+  const encoded = dinov2Vision(p, pixels, config);
+  const state = hiddenState(encoded, layer);
+  return patchMap(
+    norm ? layerNorm(rootOf(p, roots, witness).at('layernorm'), state, { eps: config.eps }) : state,
+    encoded,
+    grid,
+  );
+}
+
+/** Shapes by path, as the released checkpoints have them. */
+export function dinov2Shapes(config: Dinov2Config, root: string = roots[0]): Shapes {
+  const { width: c, hidden, patch, activation, qkvBias } = config;
+  return new Map(
+    under(root, [
+      ['embeddings.cls_token', [1, 1, c]],
+      ['embeddings.mask_token', [1, c]],
+      ['embeddings.position_embeddings', [1, positionRows(config, 1), c]],
+      ...affineShapes('embeddings.patch_embeddings.projection', [c, 3, patch, patch]),
+      ...normShapes('layernorm', c),
+      ...repeated(config.layers, (i) =>
+        under(`encoder.layer.${i}`, [
+          ...normShapes('norm1', c),
+          ...normShapes('norm2', c),
+          ['layer_scale1.lambda1', [c]],
+          ['layer_scale2.lambda1', [c]],
+          ...['query', 'key', 'value'].flatMap((name) => affineShapes(`attention.attention.${name}`, [c, c], qkvBias)),
+          ...affineShapes('attention.output.dense', [c, c]),
+          ...(activation === 'swiglu'
+            ? [...affineShapes('mlp.weights_in', [2 * hidden, c]), ...affineShapes('mlp.weights_out', [c, hidden])]
+            : mlpShapes('mlp', c, hidden)),
+        ]),
+      ),
+    ]),
+  );
+}

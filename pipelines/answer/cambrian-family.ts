@@ -1,0 +1,150 @@
+// Cambrian-1 answers: its own conversation templates, pictures through all towers and SVA, image blocks that SVA layers find again.
+import {
+  cambrianPrefillGraph,
+  maskGrids,
+  towerRoot,
+  towerSide,
+  visionGraph,
+  type CambrianModel,
+} from '../../models/multimodal/cambrian-model.ts';
+import { cambrianShapes, type CambrianConfig } from '../../models/configs/cambrian.ts';
+import { readTower } from '../../models/configs/read.ts';
+import { towerPixels, type TowerConfig } from '../../models/configs/towers.ts';
+import {
+  imagePlaceholder,
+  layOutForInference,
+  queryPlaces,
+  type InferenceSample,
+} from '../../models/sequence/collate.ts';
+import { batchMasks } from '../../models/sequence/masks.ts';
+import { checkImagePosition, templateFor, type TemplateName } from '../../models/sequence/conversation.ts';
+import { decodeGraph } from '../../models/decoders/generation-graphs.ts';
+import { modelFiles, needFile, readJsonFile, resolveTower } from '../../runtime/checkpoint/hub.ts';
+import type { Image } from '../../runtime/image/image.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import { checkAspectRatio, towerPicture } from '../../runtime/image/preprocess.ts';
+import type { Inputs } from '../../runtime/program/program.ts';
+import type { Tokenizer } from '../../runtime/text/tokenizer.ts';
+import { checkTower } from './tower-match.ts';
+import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, PromptOptions, Question } from './family.ts';
+import { beginToken, templateIds } from './templates.ts';
+
+/** Throws `OpabiniaError` for a tower that is not there, or whose config is none. */
+export function planCambrian(
+  config: CambrianConfig,
+  { directory, json, tokenizer, towers: given }: Opening,
+): FamilyPlan {
+  const towers = config.towers.map((named, k) => {
+    const files = modelFiles(resolveTower(directory, named.name, named.repos, given?.[k]));
+    const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
+    return {
+      directory: files.directory,
+      config: readTower(readJsonFile(path), path),
+      weights: needFile(files.weights, 'model.safetensors', files),
+    };
+  });
+  const configs: readonly TowerConfig[] = towers.map((tower) => tower.config);
+  return {
+    language: config.language,
+    towers: towers.map((tower, k) => ({
+      root: towerRoot(k),
+      weights: tower.weights,
+      check: (stored) => checkTower(tower.config, stored, tower.directory),
+    })),
+    wanted: () => ({ shapes: cambrianShapes(config, configs) }),
+    family: (source) => new CambrianFamily({ config, towers: configs }, source, tokenizer, beginToken(json)),
+  };
+}
+
+export class CambrianFamily implements Family {
+  readonly model: CambrianModel;
+  readonly template: TemplateName;
+  readonly #source: Source;
+  readonly #tokenizer: Tokenizer;
+  readonly #begin: number | undefined;
+
+  constructor(model: CambrianModel, source: Source, tokenizer: Tokenizer, begin: number | undefined) {
+    this.model = model;
+    this.template = templateFor((token) => tokenizer.idOf(token) !== undefined);
+    this.#source = source;
+    this.#tokenizer = tokenizer;
+    this.#begin = begin;
+  }
+
+  get language(): CambrianConfig['language'] {
+    return this.model.config.language;
+  }
+
+  vision = (sizes: AnswerSizes) => visionGraph(this.#source, this.model, sizes);
+  prefill = (sizes: AnswerSizes) => cambrianPrefillGraph(this.#source, this.model, sizes);
+  decode = (sizes: AnswerSizes) => decodeGraph(this.#source, this.language, sizes);
+
+  /** Throws `OpabiniaError` for a prompt without an image, an image that does not stand where the config says, and one of extreme aspect ratio. */
+  layOut = async (questions: readonly Question[], options: PromptOptions): Promise<LaidOut> => {
+    const {
+      connector: { side },
+      schedule,
+    } = this.model.config;
+    const pictures: Image[] = [];
+    const position = this.#position(questions, options);
+    const samples = questions.map((question): InferenceSample => {
+      const own = question.images ?? [];
+      own.forEach((image, i) => checkAspectRatio(image, side, `image ${i + 1}`));
+      const ids = templateIds(this.template, this.#tokenizer, this.#begin, question);
+      checkImagePosition(ids, position);
+      const first = pictures.length;
+      pictures.push(...own);
+      return { ids, images: own.map((_, i) => first + i) };
+    });
+    const batch = layOutForInference(samples, pictures, { side });
+    // A picture that no slot shows stands for none at all.
+    const images = Math.max(1, pictures.length);
+    const places = schedule === undefined ? undefined : queryPlaces(batch, images, side, position);
+    return {
+      width: batch.length,
+      pictures: pictures.length,
+      lengths: Int32Array.from(samples, (_, row) =>
+        batch.attend.subarray(row * batch.length, (row + 1) * batch.length).reduce((sum, there) => sum + there, 0),
+      ),
+      ids: samples.map((sample) => Array.from(sample.ids).filter((id) => id !== imagePlaceholder)),
+      views: pictures.map((picture, image) => ({
+        symbols: { image },
+        inputs: () => pictureInputs(this.model, picture),
+      })),
+      rows: {
+        ids: { values: batch.ids, otherwise: 0 },
+        slots: { values: batch.slots, otherwise: -1 },
+        ...(places === undefined ? {} : { query_slot: { values: places.slot, otherwise: -1 } }),
+      },
+      inputs: places === undefined ? {} : { query_place: places.place },
+      symbols: { images },
+    };
+  };
+
+  #position(questions: readonly Question[], options: PromptOptions): number | undefined {
+    const plain = questions.every(
+      (question) =>
+        question.system === undefined && question.history === undefined && (question.images?.length ?? 0) <= 1,
+    );
+    return (options.position ?? (plain ? 'reference' : 'true')) === 'reference'
+      ? this.model.config.imagePosition
+      : undefined;
+  }
+}
+
+/** The inputs of the graph of one picture. */
+function pictureInputs(model: CambrianModel, image: Image): Inputs {
+  const { config, towers } = model;
+  const sides = config.towers.map((tower) => tower.side);
+  return Object.fromEntries([
+    ...towers.map(
+      (tower, k) =>
+        [`pixels_${k}`, towerPicture(image, { ...towerPixels[tower.tower], side: towerSide(model, k) })] as const,
+    ),
+    ...maskGrids(model).flatMap((queries) =>
+      batchMasks([image], queries, { sides, finalSide: config.connector.side }).map(
+        (mask, k) => [`mask_${queries}_${k}`, mask.attend] as const,
+      ),
+    ),
+  ]);
+}

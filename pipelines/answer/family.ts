@@ -1,0 +1,109 @@
+// What differs between the families of models that answer: their graphs, and how questions and pictures become the inputs of prefill.
+import type { Graph } from '../../dsl/index.ts';
+import type { ConfigJson } from '../../models/configs/fields.ts';
+import type { Turn } from '../../models/sequence/conversation.ts';
+import type { LanguageModel } from '../../models/decoders/decoder.ts';
+import type { GenerationSizes } from '../../models/decoders/generation-graphs.ts';
+import type { Shapes } from '../../models/configs/param-shapes.ts';
+import type { SamplingOptions } from '../../models/decoders/sampling.ts';
+import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
+import type { Image } from '../../runtime/image/image.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import type { Inputs } from '../../runtime/program/program.ts';
+import type { Tokenizer } from '../../runtime/text/tokenizer.ts';
+
+export interface Question {
+  readonly text: string;
+  readonly images?: readonly Image[] | undefined;
+  /** Instead of the template's own words. */
+  readonly system?: string | undefined;
+  /** What was said before, the user first. */
+  readonly history?: readonly Turn[] | undefined;
+}
+
+/** How the released Cambrians find the image block: at the constant of their config, or where it really stands. */
+export type BlockPosition = 'reference' | 'true';
+
+export interface PromptOptions extends SamplingOptions {
+  readonly seed?: number | undefined;
+  /** Of Cambrian. By default the reference's, where it can be right: the template's own system words, and one image a prompt. */
+  readonly position?: BlockPosition | undefined;
+}
+
+export interface AnswerSizes extends GenerationSizes {
+  /** Pictures in all prompts together. */
+  readonly imageLimit: number;
+}
+
+/** One run of the graph of pictures. */
+export interface View {
+  readonly symbols: Readonly<Record<string, number>>;
+  /** Made when it is run: pixels of many pictures need not be there at once. */
+  readonly inputs: () => Inputs;
+}
+
+/** An input of prefill with a row for each prompt; rows without a question hold `otherwise`. */
+export interface RowInput {
+  readonly values: Int32Array;
+  readonly otherwise: number;
+}
+
+/** Questions as prompts, padded on the right: enough to know whether they fit. */
+export interface LaidOut {
+  /** Tokens of the longest prompt, those of its pictures included. */
+  readonly width: number;
+  /** Tokens of each prompt. */
+  readonly lengths: Int32Array;
+  /** Tokens of text of each prompt. */
+  readonly ids: readonly (readonly number[])[];
+  /** Pictures of all prompts together. */
+  readonly pictures: number;
+  /** What is run before prefill, in order. */
+  readonly views: readonly View[];
+  /** Inputs `prompts × width`, `ids` among them. */
+  readonly rows: Readonly<Record<string, RowInput>>;
+  /** Further inputs and symbols of prefill, whatever the number of rows. */
+  readonly inputs: Inputs;
+  readonly symbols: Readonly<Record<string, number>>;
+}
+
+/** One model of a family. */
+export interface Family {
+  readonly language: LanguageModel;
+  /** One view of a picture; its tokens go into states that prefill reads. Absent where a model reads text only. */
+  readonly vision: ((sizes: AnswerSizes) => Graph) | undefined;
+  readonly prefill: (sizes: AnswerSizes) => Graph;
+  readonly decode: (sizes: AnswerSizes) => Graph;
+  /** Throws `OpabiniaError` for what this model cannot be asked. */
+  readonly layOut: (questions: readonly Question[], options: PromptOptions) => Promise<LaidOut>;
+}
+
+// ---- opening ---------------------------------------------------------------------------------------------------------
+
+/** A directory whose config is read and whose weights are not opened yet. */
+export interface Opening {
+  readonly directory: string;
+  readonly files: ModelFiles;
+  readonly json: ConfigJson;
+  readonly tokenizer: Tokenizer;
+  /** Directories of the towers that the user gave. */
+  readonly towers: readonly string[] | undefined;
+}
+
+/** A checkpoint beside the main one. */
+export interface TowerCheckpoint {
+  /** Below which its parameters stand in the source of all. */
+  readonly root: string;
+  readonly weights: string;
+  /** Throws `OpabiniaError` where the weights are not those of the config. */
+  readonly check: (stored: Shapes) => void;
+}
+
+/** What a family knows before the weights are opened. */
+export interface FamilyPlan {
+  readonly language: LanguageModel;
+  readonly towers: readonly TowerCheckpoint[];
+  /** What the main checkpoint must hold, and prefixes of what it may hold besides; names may depend on who wrote it. */
+  readonly wanted: (stored: Shapes) => { readonly shapes: Shapes; readonly ignored?: readonly string[] };
+  readonly family: (source: Source) => Family;
+}

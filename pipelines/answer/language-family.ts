@@ -1,0 +1,83 @@
+// A language model by itself answers: the directory's own chat template, or a conversation template where it has none.
+import { OpabiniaError } from '../../dsl/index.ts';
+import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
+import { templateFor } from '../../models/sequence/conversation.ts';
+import type { LanguageModel } from '../../models/decoders/decoder.ts';
+import { decodeGraph, prefillGraph } from '../../models/decoders/generation-graphs.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question } from './family.ts';
+import { beginToken, ownTemplate, templateIds } from './templates.ts';
+
+/** Ids of a question, with whatever begins a text. */
+type QuestionIds = (question: Question) => Promise<readonly number[]>;
+
+/** `fused`: whether projections are stored as Phi-3 does. Throws `OpabiniaError` for a chat template that cannot be read. */
+export function planLanguage(language: LanguageModel, fused: boolean, opening: Opening): FamilyPlan {
+  const ids = questionIds(opening);
+  return {
+    language,
+    towers: [],
+    wanted: () => ({ shapes: decoderShapes(language, fused) }),
+    family: (source) => new LanguageFamily(language, source, ids),
+  };
+}
+
+function questionIds({ files, json, tokenizer }: Opening): QuestionIds {
+  const own = ownTemplate(files);
+  // A chat template writes the begin-of-text token itself, or the model has none: nothing is added, as in transformers' `apply_chat_template`.
+  if (own !== undefined)
+    return async (question) =>
+      tokenizer.encode(
+        (await own(question)).filter((part) => part.kind !== 'image'),
+        { automatic: false },
+      );
+  const guessed = templateFor((token) => tokenizer.idOf(token) !== undefined);
+  return (question) => Promise.resolve(templateIds(guessed, tokenizer, beginToken(json), question));
+}
+
+class LanguageFamily implements Family {
+  readonly language: LanguageModel;
+  readonly vision = undefined;
+  readonly #source: Source;
+  readonly #ids: QuestionIds;
+
+  constructor(language: LanguageModel, source: Source, ids: QuestionIds) {
+    this.language = language;
+    this.#source = source;
+    this.#ids = ids;
+  }
+
+  prefill = (sizes: AnswerSizes) => prefillGraph(this.#source, this.language, sizes);
+  decode = (sizes: AnswerSizes) => decodeGraph(this.#source, this.language, sizes);
+
+  /** Throws `OpabiniaError` for an image, and for a prompt of no tokens. */
+  layOut = async (questions: readonly Question[]): Promise<LaidOut> => {
+    const images = questions.flatMap((question) => question.images ?? []).length;
+    if (images > 0)
+      throw new OpabiniaError(`${images} images are given, and the model reads text only`, {
+        op: 'prompt',
+        advice: 'leave out --image, or give a Cambrian or LLaVA model',
+      });
+    const ids: (readonly number[])[] = [];
+    // One after the other: a template runs in a thread of its own.
+    for (const question of questions) ids.push(await this.#ids(question));
+    if (ids.some((row) => row.length === 0))
+      throw new OpabiniaError('the chat template makes a prompt of no tokens', {
+        op: 'prompt',
+        advice: 'see chat_template in the model directory',
+      });
+    const width = Math.max(0, ...ids.map((row) => row.length));
+    const values = new Int32Array(ids.length * width);
+    ids.forEach((row, b) => values.set(row, b * width));
+    return {
+      width,
+      lengths: Int32Array.from(ids, (row) => row.length),
+      ids,
+      pictures: 0,
+      views: [],
+      rows: { ids: { values, otherwise: 0 } },
+      inputs: {},
+      symbols: {},
+    };
+  };
+}

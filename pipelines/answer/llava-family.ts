@@ -1,0 +1,210 @@
+// LLaVA-1.5 and LLaVA-NeXT answer: the directory's chat template or Vicuna's form, pictures as its own processor makes them.
+import { OpabiniaError } from '../../dsl/index.ts';
+import type { LlavaConfig } from '../../models/configs/llava.ts';
+import { checkUserText } from '../../models/sequence/conversation.ts';
+import { llavaAnswerDecodeGraph, llavaAnswerPrefillGraph, mostViews } from '../../models/multimodal/llava-answer.ts';
+import { anyresLayout, anyresSlots } from '../../models/multimodal/llava-next.ts';
+import {
+  layOutPrompts,
+  llavaNames,
+  llavaShapes,
+  llavaVisionGraph,
+  viewSlots,
+  viewTokens,
+  type LlavaPrompt,
+} from '../../models/multimodal/llava.ts';
+import type { Shapes } from '../../models/configs/param-shapes.ts';
+import { needFile, readJsonFile } from '../../runtime/checkpoint/hub.ts';
+import type { Image } from '../../runtime/image/image.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import {
+  anyresTiles,
+  processedSize,
+  processPicture,
+  readProcessor,
+  type ImageProcessor,
+} from '../../runtime/image/preprocess.ts';
+import type { PromptPart, Tokenizer } from '../../runtime/text/tokenizer.ts';
+import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from './family.ts';
+import { messagesOf, ownTemplate, type ChatTemplate } from './templates.ts';
+
+const imageText = '<image>';
+
+/**
+ * Throws `OpabiniaError` for a processor that makes other pictures than the tower reads, and for a tokenizer without the token that
+ * stands for an image.
+ */
+export function planLlava(config: LlavaConfig, { files, tokenizer, directory }: Opening): FamilyPlan {
+  // Refuses LLaVA-NeXT with class tokens, before anything is opened.
+  viewTokens(config);
+  const path = needFile(files.preprocessorConfig, 'preprocessor_config.json', files);
+  const processor = readProcessor(readJsonFile(path), path);
+  checkProcessor(processor, config, path);
+  const image = tokenizer.idOf(imageText);
+  if (image !== config.imageToken) {
+    throw new OpabiniaError(
+      `the tokenizer of ${directory} ${image === undefined ? `has no token ${imageText}` : `has ${imageText} as ${image}`}, and the config says image_token_index ${config.imageToken}`,
+      { op: 'openModel', advice: 'take tokenizer.json and config.json from one revision of one model' },
+    );
+  }
+  const template = ownTemplate(files) ?? vicuna;
+  return {
+    language: config.language,
+    towers: [],
+    wanted: (stored) => wantedOf(config, stored),
+    family: (source) => new LlavaFamily(config, { source, tokenizer, template, processor }),
+  };
+}
+
+function checkProcessor(
+  processor: ImageProcessor,
+  { type, canvases, vision: { image } }: LlavaConfig,
+  path: string,
+): void {
+  const refuse = (
+    what: string,
+    advice = 'take preprocessor_config.json and config.json from one revision of one model',
+  ) => new OpabiniaError(`${path} ${what}`, { op: 'openModel', advice });
+  const size = processedSize(processor);
+  if (size?.height !== image || size.width !== image)
+    throw refuse(
+      `makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}, and the tower reads pictures of ${image} × ${image}`,
+    );
+  if (type === 'llava') return;
+  const print = (sizes: LlavaConfig['canvases']): string =>
+    sizes.map(([height, width]) => `${height} × ${width}`).join(', ');
+  // The order decides between canvases that serve a picture equally well.
+  if (processor.canvases !== undefined && print(processor.canvases) !== print(canvases))
+    throw refuse(`has image_grid_pinpoints ${print(processor.canvases)}, and config.json ${print(canvases)}`);
+  if (processor.filter === 'nearest')
+    throw refuse('takes the nearest pixel, which tiles are not made with', "resample 3 is the released models' own");
+}
+
+/** Between the two sets of names, versions of transformers had the new ones with the tower's `vision_model` kept. */
+function wantedOf(config: LlavaConfig, stored: Shapes): ReturnType<FamilyPlan['wanted']> {
+  const names = llavaNames({ shape: (path) => stored.get(path) });
+  const tower = names === 'old' ? 'vision_tower' : 'model.vision_tower';
+  const inner =
+    [`${tower}.vision_model`, tower].find((root) => stored.has(`${root}.embeddings.class_embedding`)) ??
+    `${tower}.vision_model`;
+  const placed = (name: string): string =>
+    name.startsWith(`${tower}.`) ? `${inner}.${name.slice(tower.length + 1).replace(/^vision_model\./, '')}` : name;
+  // The tower's last norm is nowhere read.
+  const shapes = new Map(
+    [...llavaShapes(config, names)]
+      .map(([name, shape]) => [placed(name), shape] as const)
+      .filter(([name]) => stored.has(name) || !name.startsWith(`${inner}.post_layernorm.`)),
+  );
+  return { shapes, ignored: [`${inner}.embeddings.position_ids`] };
+}
+
+/** What the released LLaVA-1.5 was trained with, where the directory has no template of its own. */
+const vicuna: ChatTemplate = (question) => {
+  const control = (text: string): PromptPart => ({ kind: 'control', text });
+  const parts = messagesOf(question).flatMap(({ role, content }): readonly PromptPart[] => [
+    ...(role === 'system' ? [] : [control(`${role.toUpperCase()}: `)]),
+    ...content.flatMap((part): readonly PromptPart[] =>
+      part.type === 'image' ? [{ kind: 'image' }, control('\n')] : [{ kind: 'user', text: part.text }],
+    ),
+    control(' '),
+  ]);
+  return Promise.resolve([...parts, control('ASSISTANT:')]);
+};
+
+interface LlavaParts {
+  readonly source: Source;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+  readonly processor: ImageProcessor;
+}
+
+export class LlavaFamily implements Family {
+  readonly config: LlavaConfig;
+  readonly #parts: LlavaParts;
+
+  constructor(config: LlavaConfig, parts: LlavaParts) {
+    this.config = config;
+    this.#parts = parts;
+  }
+
+  get language(): LlavaConfig['language'] {
+    return this.config.language;
+  }
+
+  vision = (sizes: AnswerSizes) => llavaVisionGraph(this.#parts.source, this.config, this.#sizes(sizes));
+  prefill = (sizes: AnswerSizes) => llavaAnswerPrefillGraph(this.#parts.source, this.config, this.#sizes(sizes));
+  decode = (sizes: AnswerSizes) => llavaAnswerDecodeGraph(this.#parts.source, this.config, this.#sizes(sizes));
+
+  #sizes(sizes: AnswerSizes): AnswerSizes & { readonly viewLimit: number } {
+    return { ...sizes, viewLimit: sizes.imageLimit * mostViews(this.config) };
+  }
+
+  /** Throws `OpabiniaError` for `<image>` in a text, a template that loses an image, and a picture of extreme aspect ratio. */
+  layOut = async (questions: readonly Question[]): Promise<LaidOut> => {
+    const views: View[] = [];
+    const prompts: LlavaPrompt[] = [];
+    for (const question of questions) {
+      const images = (question.images ?? []).map((image) => this.#see(image, views));
+      prompts.push({ ids: await this.#ids(question), images });
+    }
+    // Whether there is room for the pictures is the session's to say.
+    const { length, ids, slots, last } = layOutPrompts(prompts, this.config, { viewLimit: Infinity });
+    return {
+      width: length,
+      lengths: last.map((at) => at + 1),
+      ids: prompts.map((prompt) => Array.from(prompt.ids).filter((id) => id !== this.config.imageToken)),
+      pictures: questions.flatMap((question) => question.images ?? []).length,
+      views,
+      rows: { ids: { values: ids, otherwise: 0 }, slots: { values: slots, otherwise: -1 } },
+      inputs: {},
+      symbols: {},
+    };
+  };
+
+  /** Adds the views of a picture to all; gives what stands for it in the prompt. */
+  #see(image: Image, views: View[]): readonly number[] {
+    const {
+      type,
+      canvases,
+      vision: { image: tile, patch },
+    } = this.config;
+    const first = views.length;
+    const { processor } = this.#parts;
+    const put = (pictures: number, picture: (k: number) => Image): void => {
+      for (let k = 0; k < pictures; k++)
+        views.push({
+          symbols: { view: first + k },
+          inputs: () => ({ pixels: processPicture(picture(k), processor).pixels }),
+        });
+    };
+    if (type === 'llava') {
+      put(1, () => image);
+      return viewSlots(this.config, first);
+    }
+    const layout = anyresLayout(image, { canvases, tile, side: Math.floor(tile / patch) });
+    // `checkProcessor` has seen to it.
+    const filter = processor.filter === 'nearest' ? undefined : processor.filter;
+    let tiles: readonly Image[] | undefined;
+    put(layout.views, (k) => {
+      tiles ??= anyresTiles(image, canvases, tile, filter).tiles;
+      const found = tiles[k];
+      if (found === undefined) throw new RangeError(`a picture of ${layout.views} views has no view ${k}`);
+      return found;
+    });
+    return anyresSlots(layout, first);
+  }
+
+  async #ids(question: Question): Promise<readonly number[]> {
+    checkUserText(question.text);
+    if (question.system !== undefined) checkUserText(question.system, 'the system prompt');
+    const { tokenizer, template } = this.#parts;
+    // An image is a token of the tokenizer's own, so that the text around it is split as in training; a user's words cannot become one.
+    const parts = (await template(question)).map((part) =>
+      part.kind === 'image' ? { kind: 'control' as const, text: imageText } : part,
+    );
+    const ids = tokenizer.encode(parts, { automatic: false });
+    const [begin] = tokenizer.automaticStart;
+    // A template may write the begin-of-text token itself; transformers' processors then add none.
+    return begin !== undefined && ids[0] === begin ? ids : tokenizer.encode(parts);
+  }
+}

@@ -1,0 +1,280 @@
+// A model on a device, ready to answer: its graphs compiled and loaded over shared weights and states, then question after question.
+import { compile } from '../../compiler/compile.ts';
+import type { Plan } from '../../compiler/plan.ts';
+import { OpabiniaError, type Graph } from '../../dsl/index.ts';
+import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.ts';
+import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
+import { deviceProfile } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import {
+  generateTokens,
+  knownSymbols,
+  roomFor,
+  untilAborted,
+  type GenerationPrograms,
+} from './generate.ts';
+import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
+import { load, type Program } from '../../runtime/program/program.ts';
+import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import type { Progress } from '../../runtime/program/upload.ts';
+import type { PromptOptions, Question, View } from './family.ts';
+import type { OpenedModel } from './open-model.ts';
+import { toPrompts } from './prompts.ts';
+
+export interface SessionOptions {
+  /** Questions answered at once; 1 by default. */
+  readonly batch?: number | undefined;
+  /** Tokens of prompt and answer together; by default 2048, or what the model knows if that is less. */
+  readonly context?: number | undefined;
+  /** Pictures in all questions together; 1 by default. */
+  readonly images?: number | undefined;
+  /** Told of each parameter that is loaded, and of each stage before. */
+  readonly progress?: Progress | undefined;
+  readonly note?: ((what: string) => void) | undefined;
+  /** Told when compiling, which holds the thread, is over. */
+  readonly compiled?: (() => void) | undefined;
+}
+
+export interface AnswerOptions extends PromptOptions {
+  readonly maxNewTokens?: number | undefined;
+  readonly stop?: readonly string[] | undefined;
+  /** Told after each step of the token loop, the first of which is prefill. */
+  readonly onToken?: (() => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Answer {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  readonly reason: EndReason;
+}
+
+/** A piece of one answer: whole words. */
+export interface AnswerPiece {
+  readonly row: number;
+  readonly text: string;
+}
+
+type Draw = 'greedy' | 'random';
+const visionName = 'towers and connector';
+
+export class Session {
+  readonly model: OpenedModel;
+  readonly device: Device;
+  readonly memory: MemoryPlan;
+  readonly #sizes: {
+    readonly batch: number;
+    readonly capacity: number;
+    readonly promptLimit: number;
+    readonly imageLimit: number;
+  };
+  readonly #shared = new SharedBuffers();
+  readonly #plans: { readonly vision: Plan | undefined };
+  readonly #options: SessionOptions;
+  readonly #vision: Program | undefined;
+  readonly #pairs = new Map<Draw, GenerationPrograms>();
+  #busy = false;
+
+  private constructor(
+    model: OpenedModel,
+    device: Device,
+    options: SessionOptions,
+    prepared: Prepared,
+    programs: { readonly vision: Program | undefined; readonly draw: Draw; readonly pair: GenerationPrograms },
+    shared: SharedBuffers,
+  ) {
+    this.model = model;
+    this.device = device;
+    this.memory = prepared.memory;
+    this.#options = options;
+    this.#sizes = prepared.sizes;
+    this.#plans = { vision: prepared.vision };
+    this.#vision = programs.vision;
+    this.#shared = shared;
+    this.#pairs.set(programs.draw, programs.pair);
+  }
+
+  /**
+   * Compiles for the device, checks memory on paper, loads. `sampling` says which way of drawing is loaded at once; the other is
+   * when it is first asked for. Throws `OpabiniaError`, `DeviceError`; nothing stays loaded then.
+   */
+  static async open(
+    model: OpenedModel,
+    device: Device,
+    options: SessionOptions = {},
+    sampling: SamplingOptions = {},
+  ): Promise<Session> {
+    const draw: Draw = isGreedy(sampling) ? 'greedy' : 'random';
+    const prepared = prepare(model, device, options, draw);
+    options.compiled?.();
+    const shared = new SharedBuffers();
+    const loaded: Program[] = [];
+    const put = async (name: string, plan: Plan): Promise<Program> => {
+      options.note?.(`loading ${name}: ${plan.kernels.length} kernels`);
+      const program = await load(plan, device, model.source, { shared, progress: options.progress });
+      loaded.push(program);
+      return program;
+    };
+    try {
+      const vision = prepared.vision === undefined ? undefined : await put(visionName, prepared.vision);
+      const [prefill, decode] = [await put('prefill', prepared.prefill), await put('decode', prepared.decode)];
+      return new Session(
+        model,
+        device,
+        options,
+        prepared,
+        { vision, draw, pair: { prefill, decode, ...prepared.sizes } },
+        shared,
+      );
+    } catch (error) {
+      for (const program of loaded) program.dispose();
+      throw error;
+    }
+  }
+
+  /** One question; yields whole words, returns the answer. */
+  async *answer(question: Question, options: AnswerOptions = {}): AsyncGenerator<string, Answer, undefined> {
+    const all = this.answerAll([question], options);
+    for (;;) {
+      const next = await all.next();
+      if (next.done === true) {
+        const [only] = next.value;
+        if (only === undefined) throw new TypeError('one question has one answer');
+        return only;
+      }
+      yield next.value.text;
+    }
+  }
+
+  /**
+   * Several questions at once, each with its own pictures; yields pieces as they come, returns the answers in order. Throws
+   * `OpabiniaError` for what cannot be asked, `ContextOverflowError` before anything runs, the signal's reason.
+   */
+  async *answerAll(
+    questions: readonly Question[],
+    options: AnswerOptions = {},
+  ): AsyncGenerator<AnswerPiece, readonly Answer[], undefined> {
+    const { batch, imageLimit } = this.#sizes;
+    const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'answer', advice });
+    if (questions.length < 1 || questions.length > batch)
+      throw refuse(`${questions.length} questions are asked at once`, `from 1 to ${batch}, the batch of this session`);
+    const laid = await this.model.family.layOut(questions, options);
+    if (laid.pictures > imageLimit)
+      throw refuse(`${laid.pictures} images are given`, `at most ${imageLimit}, as the session was opened`);
+    roomFor(laid.width, this.#sizes);
+    if (this.#busy) throw refuse('another question is being answered', 'await its answer: a session has one cache');
+    this.#busy = true;
+    try {
+      const draw: Draw = isGreedy(options) ? 'greedy' : 'random';
+      const pair = await this.#pair(draw);
+      for (const view of laid.views) await this.#see(view, options.signal);
+      const prompts = toPrompts(this.model, laid, batch, draw, options);
+      const answers = questions.map(
+        () => new AnswerText(this.model.tokenizer, { endTokens: this.model.endTokens, stop: options.stop }),
+      );
+      for await (const tokens of generateTokens(pair, prompts, {
+        signal: options.signal,
+        maxNewTokens: options.maxNewTokens,
+      })) {
+        options.onToken?.();
+        for (const [row, answer] of answers.entries()) {
+          const text = answer.push(tokens[row] ?? 0);
+          if (text !== '') yield { row, text };
+        }
+        if (answers.every((answer) => answer.ended !== undefined)) break;
+      }
+      for (const [row, answer] of answers.entries()) {
+        const text = answer.end('length');
+        if (text !== '') yield { row, text };
+      }
+      return answers.map((answer) => ({ text: answer.text, tokens: answer.tokens, reason: answer.ended ?? 'length' }));
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #see({ inputs, symbols }: View, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#vision === undefined) return;
+    signal?.throwIfAborted();
+    await untilAborted(this.#vision.run(inputs(), { symbols: knownSymbols(this.#vision, symbols) }), signal);
+  }
+
+  async #pair(draw: Draw): Promise<GenerationPrograms> {
+    const known = this.#pairs.get(draw);
+    if (known !== undefined) return known;
+    const { prefill, decode } = prepare(this.model, this.device, this.#options, draw, this.#plans.vision);
+    const loadOne = (plan: Plan): Promise<Program> =>
+      load(plan, this.device, this.model.source, { shared: this.#shared });
+    const first = await loadOne(prefill);
+    try {
+      const pair = { prefill: first, decode: await loadOne(decode), ...this.#sizes };
+      this.#pairs.set(draw, pair);
+      return pair;
+    } catch (error) {
+      first.dispose();
+      throw error;
+    }
+  }
+
+  /** Every byte back to the device. */
+  dispose(): void {
+    this.#vision?.dispose();
+    for (const { prefill, decode } of this.#pairs.values()) {
+      prefill.dispose();
+      decode.dispose();
+    }
+    this.#pairs.clear();
+  }
+}
+
+const defaultContext = 2048;
+
+/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures of LLaVA-NeXT alone outgrow it. */
+export function contextFor(prompt: number, answer = 512): number {
+  return Math.max(defaultContext, prompt + answer);
+}
+
+/** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
+export function contextOf(
+  model: OpenedModel,
+  context = defaultContext,
+): { readonly capacity: number; readonly promptLimit: number } {
+  const capacity = Math.min(context, model.language.config.maxPositions);
+  return { capacity, promptLimit: capacity - 1 };
+}
+
+interface Prepared {
+  readonly vision: Plan | undefined;
+  readonly prefill: Plan;
+  readonly decode: Plan;
+  readonly sizes: {
+    readonly batch: number;
+    readonly capacity: number;
+    readonly promptLimit: number;
+    readonly imageLimit: number;
+  };
+  readonly memory: MemoryPlan;
+}
+
+/** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. */
+function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): Prepared {
+  const profile = deviceProfile(device);
+  const { family, source } = model;
+  const { capacity, promptLimit } = contextOf(model, options.context);
+  const sizes = { batch: options.batch ?? 1, capacity, promptLimit, imageLimit: Math.max(1, options.images ?? 1) };
+  const make = (name: string, graph: () => Graph): NamedPlan => {
+    options.note?.(`compiling ${name} for ${profile.name}`);
+    return { name, plan: compile(graph(), profile) };
+  };
+  const { vision: look } = family;
+  const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
+  const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
+  const decode = make('decode', () => family.decode({ ...sizes, draw }));
+  const memory = memoryPlan([...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), prefill, decode]);
+  checkMemory(
+    memory,
+    { device: device.facts.name, budget: device.ledger.budget - device.ledger.now },
+    { dtype: source.dtype, context: capacity, batch: sizes.batch },
+  );
+  return { vision, prefill: prefill.plan, decode: decode.plan, sizes, memory };
+}

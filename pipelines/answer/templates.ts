@@ -1,0 +1,92 @@
+// A question in a template: the conversation templates written here, or the directory's own chat template.
+import { OpabiniaError } from '../../dsl/index.ts';
+import type { ConfigJson } from '../../models/configs/fields.ts';
+import { conversationParts, promptIds, type TemplateName, type Turn } from '../../models/sequence/conversation.ts';
+import { chatParts, readChatTemplate, type ChatMessage } from '../../runtime/text/chat-template.ts';
+import { readJsonFile, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
+import type { PromptPart, Tokenizer } from '../../runtime/text/tokenizer.ts';
+import type { Question } from './family.ts';
+
+/** The begin-of-text token of a config. */
+export function beginToken(json: ConfigJson): number | undefined {
+  const id = json['bos_token_id'];
+  return typeof id === 'number' ? id : undefined;
+}
+
+function turnsOf({ text, images = [], history = [] }: Question): readonly Turn[] {
+  return [...history, { role: 'user', text, images: images.length }];
+}
+
+/** Ids of a question in a template of models/conversation.ts. Throws `OpabiniaError`. */
+export function templateIds(
+  template: TemplateName,
+  tokenizer: Tokenizer,
+  begin: number | undefined,
+  question: Question,
+): readonly number[] {
+  const parts = conversationParts(template, turnsOf(question), { system: question.system });
+  return promptIds(template, parts, (chunk, encode) => tokenizer.encode(chunk, encode), { begin });
+}
+
+// ---- the directory's own template --------------------------------------------------------------------------------------
+
+/** Messages as a chat template takes them: images before the text of their turn. */
+export function messagesOf(question: Question): readonly ChatMessage[] {
+  const system: readonly ChatMessage[] =
+    question.system === undefined ? [] : [{ role: 'system', content: [{ type: 'text', text: question.system }] }];
+  return [
+    ...system,
+    ...turnsOf(question).map(({ role, text, images = 0 }): ChatMessage => ({
+      role,
+      content: [...Array.from({ length: images }, () => ({ type: 'image' as const })), { type: 'text' as const, text }],
+    })),
+  ];
+}
+
+/** A question in parts, by a template of the directory. Throws `OpabiniaError`, for instance where the template refuses a system message. */
+export type ChatTemplate = (question: Question) => Promise<readonly PromptPart[]>;
+
+/** Undefined where the directory has no chat template. Throws `OpabiniaError` for files that cannot be read. */
+export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
+  const template = readChatTemplate(files);
+  if (template === undefined) return undefined;
+  const variables = specialTokens(files);
+  // Those that know of images take a list of parts; all others take a message's content as one string.
+  const strings = !/['"]image['"]/.test(template);
+  const render = async (question: Question): Promise<readonly PromptPart[]> => {
+    try {
+      return await chatParts(template, messagesOf(question), { variables, strings });
+    } catch (cause) {
+      if (question.system === undefined || !(cause instanceof OpabiniaError)) throw cause;
+      throw new OpabiniaError(`with a system message ${cause.message.split('\n')[0] ?? ''}`, {
+        op: 'prompt',
+        cause,
+        advice: 'the template may have no place for one: leave out --system, or say it in the prompt',
+      });
+    }
+  };
+  // Each run is a thread of its own, and a question is laid out twice: to see whether it fits, and to be answered.
+  const known = new WeakMap<Question, Promise<readonly PromptPart[]>>();
+  return (question) => {
+    const parts = known.get(question) ?? render(question);
+    known.set(question, parts);
+    return parts;
+  };
+}
+
+const special = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
+
+/** The tokens that a template names as variables, as `tokenizer_config.json` spells them. */
+export function specialTokens(files: ModelFiles): Readonly<Partial<Record<(typeof special)[number], string>>> {
+  const json: unknown = files.tokenizerConfig === undefined ? undefined : readJsonFile(files.tokenizerConfig);
+  const fields = new Map<string, unknown>(typeof json === 'object' && json !== null ? Object.entries(json) : []);
+  return Object.fromEntries(
+    special.flatMap((name) => {
+      const value = fields.get(name);
+      // Older files write the token out with its properties.
+      const spelling: unknown =
+        typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
+      return typeof spelling === 'string' ? [[name, spelling] as const] : [];
+    }),
+  );
+}

@@ -1,0 +1,52 @@
+// A vision tower's weights against its config, under whichever of its names the checkpoint has.
+import { towerShapes, type TowerConfig, type TowerKind } from '../../models/configs/towers.ts';
+import { checkMatch, matchTensors, type ShapesByName } from '../../runtime/checkpoint/match.ts';
+
+/** Parts of whole models that no tower needs. */
+const beside = [
+  'text_model',
+  'text',
+  'visual_projection',
+  'text_projection',
+  'logit_scale',
+  'logit_bias',
+  'visual.head',
+  'head',
+  'trunk.head',
+  'visual.trunk.head',
+  'classifier',
+  'vision_model.head',
+];
+/** Parts of a tower that Cambrian never reads: a checkpoint may come without. */
+const unread = /(?:^|\.)(?:attn_pool|head|mask_token|post_layernorm)(?:\.|$)/;
+/** Buffers that older versions stored among the weights. */
+const buffers = /(?:^|\.)position_ids$/;
+
+/** Where the names of a tower may begin, and a tensor that every tower of the kind has there. */
+const places: Readonly<
+  Record<TowerKind, { readonly prefixes: readonly string[]; readonly witnesses: readonly string[] }>
+> = {
+  clip: { prefixes: ['vision_model.', ''], witnesses: ['embeddings.class_embedding'] },
+  siglip: {
+    prefixes: ['visual.trunk.', 'trunk.', 'vision_model.', ''],
+    witnesses: ['pos_embed', 'embeddings.position_embedding.weight'],
+  },
+  dinov2: { prefixes: ['dinov2.', ''], witnesses: ['embeddings.cls_token'] },
+  convnext: { prefixes: ['visual.trunk.', 'trunk.', ''], witnesses: ['stem.0.weight'] },
+};
+
+/** Throws `OpabiniaError` that lists what is missing, unexpected, transposed or misshapen. */
+export function checkTower(config: TowerConfig, all: ShapesByName, directory: string): void {
+  const stored = new Map([...all].filter(([name]) => !buffers.test(name)));
+  const { prefixes, witnesses } = places[config.tower];
+  const prefix = prefixes.find((candidate) => witnesses.some((name) => stored.has(candidate + name))) ?? '';
+  // SigLIP comes with timm's names or with those of transformers.
+  const names = config.tower === 'siglip' && !stored.has(`${prefix}pos_embed`) ? 'hub' : 'timm';
+  const bare = (name: string) => name.slice(prefixes.find((candidate) => name.startsWith(candidate))?.length ?? 0);
+  const wanted = new Map(
+    [...towerShapes(config, names)]
+      .map(([name, shape]) => [prefix + bare(name), shape] as const)
+      .filter(([name]) => stored.has(name) || !unread.test(name)),
+  );
+  checkMatch(matchTensors(wanted, stored, beside), directory);
+}

@@ -1,0 +1,122 @@
+// Where a golden model runs: on the reference interpreter, or compiled on the GPU.
+import { OpabiniaError } from '../../dsl/error.ts';
+import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { ParamSource } from '../../dsl/index.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
+import type { Numbers } from '../../runtime/program/values.ts';
+
+export type Outputs = ReadonlyMap<string, ArrayLike<number>>;
+
+export interface Backend {
+  /** What it is, for the table's title. */
+  readonly name: string;
+  run(graph: Graph, source: ParamSource, inputs: ReadonlyMap<string, Numbers>): Promise<Outputs>;
+  /** The same graph again and again; its states live from run to run, and `close` ends them. */
+  open(graph: Graph, source: ParamSource): Promise<{ readonly step: Step; readonly close: () => void }>;
+  close(): void;
+}
+
+/** One run of an opened graph. */
+export type Step = (inputs: ReadonlyMap<string, Numbers>, symbols: ReadonlyMap<string, number>) => Promise<Outputs>;
+
+/** The interpreter, rounding to the graph's dtypes after each op. */
+export function referenceBackend(): Backend {
+  return {
+    name: 'reference interpreter',
+    run: async (graph, source, inputs) => {
+      const result = evaluate(
+        graph,
+        { inputs, params: (path, shape) => source.read(path, shape) },
+        { precision: 'f32' },
+      );
+      return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
+    },
+    open: async (graph, source) => {
+      let states: ReadonlyMap<string, ArrayLike<number>> = new Map();
+      return {
+        step: async (inputs, symbols) => {
+          const result = evaluate(
+            graph,
+            { inputs, states, symbols, params: (path, shape) => source.read(path, shape) },
+            { precision: 'f32' },
+          );
+          ({ states } = result);
+          return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
+        },
+        close: () => undefined,
+      };
+    },
+    close: () => undefined,
+  };
+}
+
+/** Dawn. Imported only when asked for, so that `--backend reference` works where no GPU package loads. */
+export async function gpuBackend(): Promise<Backend> {
+  const [{ compile }, dawn, { load }] = await Promise.all([
+    import('../../compiler/compile.ts'),
+    import('../../runtime/device/dawn.ts'),
+    import('../../runtime/program/program.ts'),
+  ]);
+  const device = await dawn.openDevice();
+  const profile = dawn.deviceProfile(device);
+  const once = async (graph: Graph, source: ParamSource, inputs: ReadonlyMap<string, Numbers>): Promise<Outputs> => {
+    if (graph.outputs.size === 0) return new Map();
+    const program = await load(compile(graph, profile), device, source);
+    try {
+      const read = inputsRead(graph);
+      const outputs = await program.run(Object.fromEntries([...inputs].filter(([name]) => read.has(name))));
+      return new Map(Object.entries(outputs).map(([name, output]) => [name, Float64Array.from(output.data)]));
+    } finally {
+      program.dispose();
+    }
+  };
+  return {
+    name: device.facts.name,
+    // Intermediate activations as outputs cut kernels apart: what users run, the outputs alone, is compiled and checked by itself.
+    run: async (graph, source, inputs) => {
+      const [plain, inner] = split(graph, (name) => name.startsWith('inter.'));
+      return new Map([...(await once(plain, source, inputs)), ...(await once(inner, source, inputs))]);
+    },
+    open: async (graph, source) => {
+      const program = await load(compile(graph, profile), device, source);
+      return {
+        step: async (inputs, symbols) => {
+          const outputs = await program.run(Object.fromEntries(inputs), { symbols: Object.fromEntries(symbols) });
+          return new Map(Object.entries(outputs).map(([name, output]) => [name, Float64Array.from(output.data)]));
+        },
+        close: () => program.dispose(),
+      };
+    },
+    close: () => device.close(),
+  };
+}
+
+function split(graph: Graph, second: (name: string) => boolean): readonly [Graph, Graph] {
+  const pick = (wanted: boolean): Graph => ({
+    outputs: new Map([...graph.outputs].filter(([name]) => second(name) === wanted)),
+    updates: [],
+  });
+  return [pick(false), pick(true)];
+}
+
+/** Names of the inputs that the outputs depend on. */
+function inputsRead(graph: Graph): ReadonlySet<string> {
+  const names = new Set<string>();
+  const seen = new Set<Node>();
+  const stack = [...graph.outputs.values()];
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    if (seen.has(node)) continue;
+    seen.add(node);
+    if (roleOf(node) === 'input') names.add(String(node.attrs['name']));
+    stack.push(...node.inputs);
+  }
+  return names;
+}
+
+export async function openBackend(name: string): Promise<Backend> {
+  if (name === 'reference') return referenceBackend();
+  if (name === 'gpu') return gpuBackend();
+  // Imported only when asked for: ONNX Runtime is a development dependency.
+  if (name === 'onnx') return (await import('./onnx-runtime.ts')).onnxBackend();
+  throw new OpabiniaError(`there is no backend '${name}'`, { op: 'verify', advice: 'gpu, reference or onnx' });
+}

@@ -1,0 +1,29 @@
+// What a kind of golden file is: a way to build the model it describes from the public `models/`.
+import type { Graph } from '../../dsl/graph/graph.ts';
+import type { Numbers } from '../../runtime/program/values.ts';
+import type { Outputs, Step } from './backends.ts';
+import type { Tolerance } from './compare.ts';
+import type { GoldenFile } from './golden-file.ts';
+
+export interface GoldenModel {
+  /** Absent when everything is computed on the host: masks, preprocessing. Outputs are named as in the file, without `output.`. */
+  readonly graph?: Graph | undefined;
+  /** Values of the graph's inputs, row-major; bool as 0 and 1. */
+  readonly inputs: ReadonlyMap<string, Numbers>;
+  /** Outputs computed on the host. */
+  readonly host: ReadonlyMap<string, Numbers>;
+  /** What an output may differ by in f32; absent: the bound of Cambrian's own files. */
+  readonly tolerance?: ((output: string) => Tolerance) | undefined;
+  /** Outputs that hold to `tolerance` in every dtype: tokens. */
+  readonly exact?: ((output: string) => boolean) | undefined;
+  /** Outputs that take several runs, each reading what the one before left in the states. */
+  readonly conversations?: readonly Conversation[] | undefined;
+}
+
+export interface Conversation {
+  readonly graph: Graph;
+  /** Runs the graph as often as it needs, from states of zeros; gives outputs named as in the file. */
+  readonly hold: (step: Step) => Promise<Outputs>;
+}
+
+export type Kind = (file: GoldenFile) => GoldenModel;

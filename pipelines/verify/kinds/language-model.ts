@@ -1,0 +1,197 @@
+// Golden kinds of the language models: prefill with intermediates, then eight greedy steps with a key-value cache.
+import { trace, type ParamSource, type Tensor, type Trace } from '../../../dsl/index.ts';
+import { decodeGraph, isLegacyBuffer, turnGraph, turnTables } from '../../../models/decoders/decoder-graphs.ts';
+import {
+  decoderLayers,
+  embedTokens,
+  finalNorm,
+  logitsOf,
+  openTurn,
+  type LanguageModel,
+} from '../../../models/decoders/decoder.ts';
+import { llama } from '../../../models/decoders/llama.ts';
+import { phi3 } from '../../../models/decoders/phi3.ts';
+import type { Numbers } from '../../../runtime/program/values.ts';
+import { modelTolerance, type Tolerance } from '../compare.ts';
+import type { GoldenFile } from '../golden-file.ts';
+import type { Conversation, GoldenModel, Kind } from '../kind.ts';
+
+const kind =
+  (read: (json: unknown, name: string) => LanguageModel): Kind =>
+  (file): GoldenModel => {
+    const model = read(JSON.parse(file.checkpoint.metadata.get('config') ?? 'null'), file.path);
+    const feeds = new Map<string, Numbers>();
+    const outputs: Record<string, Tensor> = {};
+    const graph = trace(
+      file.checkpoint,
+      (t) => {
+        for (const pass of passesOf(file)) run(t, file, model, pass, feeds, outputs);
+        return outputs;
+      },
+      { unread: ['input.', 'output.', ...[...file.checkpoint.stored.keys()].filter(isLegacyBuffer)] },
+    );
+    return {
+      graph,
+      inputs: feeds,
+      host: new Map(),
+      tolerance,
+      exact: (name) => name === 'greedy_tokens',
+      conversations: conversations(file, model),
+    };
+  };
+
+export const llamaModel = kind(llama);
+export const phi3Model = kind((json, name) => phi3(json, { name }));
+
+/** The reference rounds large angles to f32; exact ones differ from it legitimately. */
+function tolerance(output: string): Tolerance {
+  if (output === 'greedy_tokens') return { absolute: 0, relative: 0 };
+  return output.startsWith('far.') ? { absolute: 2e-3, relative: 2e-3 } : modelTolerance;
+}
+
+/** One forward pass of the whole prompt that the file has outputs of. */
+interface Pass {
+  /** Before the names of its outputs and of our inputs: `far.`, `long.`, or nothing. */
+  readonly prefix: string;
+  readonly input: string;
+  readonly embedded: boolean;
+  readonly logits: string;
+}
+
+function passesOf(file: GoldenFile): readonly Pass[] {
+  const named = (text: string): string => text.slice(0, -1);
+  const passes = file.outputs
+    .filter((name) => name.endsWith('prefill_logits'))
+    .map((logits): Pass => {
+      const prefix = logits.slice(0, -'prefill_logits'.length);
+      const own = `input.${named(prefix)}_input_ids`;
+      return { prefix, logits, embedded: false, input: prefix !== '' && file.has(own) ? own : 'input.input_ids' };
+    });
+  if (!file.has('input.inputs_embeds')) return passes;
+  return [
+    ...passes,
+    { prefix: 'embeds.', logits: 'inputs_embeds_logits', embedded: true, input: 'input.inputs_embeds' },
+  ];
+}
+
+function positionsOf(file: GoldenFile, { prefix, input }: Pass): readonly number[] {
+  const own = `input.${prefix.replace('.', '_')}position_ids`;
+  if (file.has(own)) return file.numbers(own);
+  const [rows, length] = [file.size(input, 0), file.size(input, 1)];
+  return Array.from({ length: rows * length }, (_, i) => i % length);
+}
+
+function run(
+  t: Trace,
+  file: GoldenFile,
+  model: LanguageModel,
+  pass: Pass,
+  feeds: Map<string, Numbers>,
+  outputs: Record<string, Tensor>,
+): void {
+  const { config } = model;
+  const [b, s] = [file.size(pass.input, 0), file.size(pass.input, 1)];
+  const wanted = new Set(file.outputs);
+  const take = (name: string, value: Tensor): void => {
+    if (wanted.has(name)) outputs[name] = value;
+  };
+  const name = `${pass.prefix}${pass.embedded ? 'states' : 'ids'}`;
+  feeds.set(name, file.numbers(pass.input));
+  const { cos, sin } = turnTables(config, positionsOf(file, pass));
+  feeds.set(`${pass.prefix}cos`, cos).set(`${pass.prefix}sin`, sin);
+  const start = pass.embedded
+    ? t.input(name, 'b s e', { b, s, e: config.hidden }, file.dtype)
+    : embedTokens(t.params, config, t.input(name, 'b s', { b, s }, 'i32'));
+  const turn = openTurn(t, config, {
+    batch: b,
+    length: s,
+    prefix: pass.prefix,
+    inspect: (path, value) => {
+      if (path === 'model.layers.0.self_attn.key') take(`${pass.prefix}layer0_k_rope`, value);
+      if (path === 'model.layers.0.self_attn.value') take(`${pass.prefix}layer0_v`, value);
+    },
+  });
+  const decoder = decoderLayers(t.params.at('model'), model, turn);
+  const states = [start];
+  for (let i = 0; i < decoder.layers; i++) states.push(decoder.layer(states[i] ?? start, i));
+  const normed = finalNorm(t.params, config, states.at(-1) ?? start);
+  take(`${pass.prefix}embeddings`, start);
+  take(`${pass.prefix}block0`, states[1] ?? start);
+  take(`${pass.prefix}penultimate`, states.at(-2) ?? start);
+  take(`${pass.prefix}final_norm`, normed);
+  take(pass.logits, logitsOf(t.params, config, normed));
+}
+
+/**
+ * The greedy steps, twice: a graph of any length reads the prompt and goes on, and gives the tokens; the graph of single tokens reads
+ * the prompt one by one and goes on with the tokens of the file, and gives the logits.
+ */
+function conversations(file: GoldenFile, model: LanguageModel): readonly Conversation[] {
+  if (!file.has('output.greedy_tokens') && !file.has('output.decode_logits')) return [];
+  const prompt = file.numbers('input.input_ids');
+  const steps = file.has('output.decode_logits')
+    ? file.size('output.decode_logits', 0)
+    : file.size('output.greedy_tokens', 0) - 1;
+  // The bounds of both symbols of a turn must fit together.
+  const sizes = { batch: 1, capacity: 2 * prompt.length + steps };
+  const source = weightsOf(file);
+  const feeds = (ids: readonly number[], past: number) => {
+    const { cos, sin } = turnTables(
+      model.config,
+      ids.map((_, i) => past + i),
+    );
+    return new Map<string, Numbers>([
+      ['ids', ids],
+      ['cos', cos],
+      ['sin', sin],
+    ]);
+  };
+  const graphs = {
+    turn: turnGraph(source, model, { ...sizes, promptLimit: prompt.length }),
+    decode: decodeGraph(source, model, sizes),
+  };
+  return [
+    {
+      graph: graphs.turn,
+      hold: async (step) => {
+        const tokens: number[] = [];
+        for (let ids = prompt, past = 0; tokens.length <= steps;) {
+          const { token } = Object.fromEntries(
+            await step(
+              feeds(ids, past),
+              new Map([
+                ['past', past],
+                ['s', ids.length],
+              ]),
+            ),
+          );
+          past += ids.length;
+          ids = [token?.[0] ?? -1];
+          tokens.push(...ids);
+        }
+        return new Map([['greedy_tokens', tokens]]);
+      },
+    },
+    {
+      graph: graphs.decode,
+      hold: async (step) => {
+        const all = [...prompt, ...file.numbers('output.greedy_tokens').slice(0, steps)];
+        const rows: ArrayLike<number>[] = [];
+        for (const [past, id] of all.entries())
+          rows.push((await step(feeds([id], past), new Map([['past', past]]))).get('logits') ?? []);
+        return new Map([['decode_logits', rows.slice(prompt.length).flatMap((row) => Array.from(row))]]);
+      },
+    },
+  ];
+}
+
+/** The file's weights without its inputs and outputs, which are no parameters that a model leaves unread. */
+function weightsOf(file: GoldenFile): ParamSource {
+  const { checkpoint } = file;
+  return {
+    dtype: checkpoint.dtype,
+    shape: (path) => checkpoint.shape(path),
+    read: (path, shape) => checkpoint.read(path, shape),
+    names: () => [...checkpoint.stored.keys()].filter((name) => !/^(input|output)\./.test(name)),
+  };
+}

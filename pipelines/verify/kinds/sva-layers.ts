@@ -1,0 +1,68 @@
+// Golden kinds of single SVA layers and samplers: rows of one query each, with their own regions, masks and context.
+import { trace, type Trace } from '../../../dsl/index.ts';
+import { visionAggregationLayer } from '../../../models/connectors/aggregation.ts';
+import type { Queries } from '../../../models/sequence/regions.ts';
+import { visionCrossAttentionLayer, type Sight } from '../../../models/connectors/sva-layer.ts';
+import { visionTokenSampler } from '../../../models/connectors/sva.ts';
+import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
+import type { GoldenModel, Kind } from '../kind.ts';
+
+type Build = (t: Trace, query: Queries, sight: Sight, recorder: OutputRecorder, file: GoldenFile) => Queries;
+
+const kind =
+  (build: Build): Kind =>
+  (file): GoldenModel => {
+    const encoders = file.count('input.kv_');
+    const masked = file.has('input.mask_0');
+    const recorder = new OutputRecorder(file);
+    const graph = trace(
+      file.checkpoint,
+      (t) => {
+        const rows = file.size('input.queries', 0);
+        const query = t.input('queries', 'b q c', { b: rows, q: 1, c: file.size('input.queries', 2) }, file.dtype);
+        const context = t.input('context', 'b c', { b: rows, c: file.size('input.context', 2) }, file.dtype);
+        const all = Array.from({ length: encoders }, (_, k) => k);
+        const regions = all.map((k) =>
+          t.input(
+            `kv_${k}`,
+            'b q t c',
+            { b: rows, q: 1, t: file.size(`input.kv_${k}`, 1), c: file.size(`input.kv_${k}`, 2) },
+            file.dtype,
+          ),
+        );
+        const masks = masked
+          ? all.map((k) => t.input(`mask_${k}`, 'b q t', { b: rows, q: 1, t: file.size(`input.mask_${k}`, 1) }, 'bool'))
+          : undefined;
+        recorder.take('queries', build(t, query, { context, regions, masks }, recorder, file));
+        return recorder.tensors;
+      },
+      { unread: ['input.', 'output.'] },
+    );
+    const names = [
+      'queries',
+      'context',
+      ...Array.from({ length: encoders }, (_, k) => (masked ? [`kv_${k}`, `mask_${k}`] : [`kv_${k}`])).flat(),
+    ];
+    return { graph, inputs: new Map(names.map((name) => [name, file.numbers(`input.${name}`)])), host: new Map() };
+  };
+
+const options = (recorder: OutputRecorder, file: GoldenFile) => ({
+  heads: file.config.number('num_heads', 16),
+  inspect: recorder.inspect,
+});
+
+export const crossAttentionLayer = kind((t, query, sight, recorder, file) =>
+  visionCrossAttentionLayer(t.params, query, sight, options(recorder, file)),
+);
+
+export const aggregationLayer = kind((t, query, sight, recorder, file) =>
+  visionAggregationLayer(t.params, query, sight, options(recorder, file)),
+);
+
+export const tokenSampler = kind((t, query, sight, recorder, file) =>
+  visionTokenSampler(t.params, query, sight, {
+    ...options(recorder, file),
+    depth: file.config.number('D'),
+    layer: file.config.text('layer_type', 'joint') === 'sep' ? 'sep' : 'joint',
+  }),
+);

@@ -1,0 +1,257 @@
+// A checkpoint on disk as a source of parameters: one safetensors file, a sharded one with its index, or the directory that holds either.
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import type { DType, ParamSource } from '../../dsl/index.ts';
+import { parseStrict, type Json } from './json.ts';
+import { leadsOut } from './links.ts';
+import {
+  openSafetensors,
+  storedBytes,
+  type SafetensorsFile,
+  type SafetensorsOptions,
+  type StoredDType,
+  type StoredTensor,
+} from './safetensors.ts';
+import { decodeAsF32, decodeStored, type StoredArray } from './stored-values.ts';
+
+export interface CheckpointOptions extends SafetensorsOptions {
+  /** Dtype that parameters have in a graph; by default f32. */
+  readonly dtype?: 'f32' | 'f16';
+  /** Put before every path of the model: a model traced without a prefix then reads `${prefix}name`. */
+  readonly prefix?: string;
+}
+
+export interface Checkpoint extends ParamSource {
+  /** `__metadata__` of the file; of a sharded checkpoint, of its first shard. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Everything that is stored, by the name in the file (without the prefix rule). */
+  readonly stored: ReadonlyMap<string, StoredTensor>;
+  /** The values of one tensor, in the narrowest array that holds them exactly. */
+  tensor(name: string): StoredArray;
+  /** `count` values of a tensor from element `start` on: for tensors that are too large to be held twice. */
+  part(path: string, shape: readonly number[], start: number, count: number): Float32Array;
+  /** The same as they are stored; undefined when the tensor has another dtype. */
+  storedPart(
+    path: string,
+    shape: readonly number[],
+    dtype: DType,
+    start: number,
+    count: number,
+  ): Uint8Array | undefined;
+  /** Raw bytes of one tensor, from byte `offset` of it: for weights that are streamed. */
+  readInto(name: string, target: Uint8Array, offset?: number): void;
+  close(): void;
+}
+
+const indexLimit = 25_000_000;
+const maxNames = 200_000;
+const shardName = /^[\w.-]+\.safetensors$/;
+
+/**
+ * Opens `path`: `x.safetensors`, `x.safetensors.index.json`, or a directory. Every header and the index are checked before a
+ * single value is read. Throws `OpabiniaError`.
+ */
+export function openCheckpoint(path: string, options: CheckpointOptions = {}): Checkpoint {
+  const file = resolveFile(path);
+  if (file.endsWith('.json')) return openSharded(file, options);
+  const single = openSafetensors(file, options);
+  return checkpoint(
+    file,
+    single.metadata,
+    new Map([...single.tensors.keys()].map((name) => [name, single])),
+    [single],
+    options,
+  );
+}
+
+function resolveFile(path: string): string {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined)
+    throw new OpabiniaError(`'${path}' does not exist`, { op: 'openCheckpoint', advice: 'check the path' });
+  if (!found.isDirectory()) return path;
+  const candidates = ['model.safetensors', 'model.safetensors.index.json'].map((name) => join(path, name));
+  const chosen = candidates.find((candidate) => existsSync(candidate));
+  if (chosen !== undefined) return chosen;
+  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth'].find((name) =>
+    existsSync(join(path, name)),
+  );
+  throw new OpabiniaError(
+    `'${path}' holds no model.safetensors and no model.safetensors.index.json${pickled === undefined ? '' : `, only ${pickled}`}`,
+    {
+      op: 'openCheckpoint',
+      advice:
+        pickled === undefined
+          ? 'give a Hugging Face model directory or a .safetensors file'
+          : 'a pickle can run code and is never read; convert it with save_pretrained(…, safe_serialization=True)',
+    },
+  );
+}
+
+function openSharded(path: string, options: CheckpointOptions): Checkpoint {
+  const { shardOf, totalBytes } = readIndex(path);
+  const opened = new Map<string, SafetensorsFile>();
+  try {
+    for (const shard of new Set(shardOf.values())) opened.set(shard, openSafetensors(shardPath(path, shard), options));
+    const fileOf = new Map<string, SafetensorsFile>();
+    for (const [name, shard] of shardOf) {
+      const file = opened.get(shard);
+      if (file === undefined || !file.tensors.has(name))
+        throw refuseIndex(path, `says '${name}' is in ${shard}, which has no such tensor`);
+      fileOf.set(name, file);
+    }
+    checkShards(path, opened, shardOf, totalBytes);
+    const files = [...opened.values()];
+    return checkpoint(path, files[0]?.metadata ?? new Map(), fileOf, files, options);
+  } catch (error) {
+    for (const file of opened.values()) file.close();
+    throw error;
+  }
+}
+
+/** Nothing in a shard that the index does not know, and the total that the index declares. */
+function checkShards(
+  path: string,
+  opened: ReadonlyMap<string, SafetensorsFile>,
+  shardOf: ReadonlyMap<string, string>,
+  totalBytes: number | undefined,
+): void {
+  let sum = 0;
+  for (const [shard, file] of opened) {
+    for (const tensor of file.tensors.values()) {
+      if (shardOf.get(tensor.name) !== shard)
+        throw refuseIndex(path, `does not say that '${tensor.name}' is in ${shard}`);
+      sum += tensor.bytes;
+    }
+  }
+  if (totalBytes !== undefined && totalBytes !== sum)
+    throw refuseIndex(path, `declares ${totalBytes} bytes in all, but the shards hold ${sum}`);
+}
+
+function refuseIndex(path: string, what: string): OpabiniaError {
+  return new OpabiniaError(`${path} ${what}`, {
+    op: 'openCheckpoint',
+    advice: 'the index and its shards do not belong together; get all of them again from one revision',
+  });
+}
+
+function readIndex(path: string): {
+  readonly shardOf: ReadonlyMap<string, string>;
+  readonly totalBytes: number | undefined;
+} {
+  const size = statSync(path).size;
+  if (size > indexLimit) throw refuseIndex(path, `has ${size} bytes; at most ${indexLimit} are accepted`);
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+  } catch {
+    throw refuseIndex(path, 'is not valid UTF-8');
+  }
+  const root = parseStrict(text.trimEnd(), { depth: 4, what: path });
+  const map = root instanceof Map ? (root as ReadonlyMap<string, Json>).get('weight_map') : undefined;
+  if (!(root instanceof Map) || !(map instanceof Map)) throw refuseIndex(path, 'has no weight_map');
+  const shardOf = new Map<string, string>();
+  for (const [name, shard] of map as ReadonlyMap<string, Json>) {
+    if (typeof shard !== 'string' || !shardName.test(shard) || shard.includes('..'))
+      throw refuseIndex(
+        path,
+        `puts '${name.slice(0, 200)}' into ${JSON.stringify(shard).slice(0, 80)}, which is no shard name`,
+      );
+    shardOf.set(name, shard);
+  }
+  if (shardOf.size > maxNames)
+    throw refuseIndex(path, `names ${shardOf.size} tensors; at most ${maxNames} are accepted`);
+  const metadata = (root as ReadonlyMap<string, Json>).get('metadata');
+  const total = metadata instanceof Map ? (metadata as ReadonlyMap<string, Json>).get('total_size') : undefined;
+  if (total !== undefined && typeof total !== 'number')
+    throw refuseIndex(path, 'has a total_size that is not a number');
+  return { shardOf, totalBytes: total };
+}
+
+/** A shard stays in its directory, or in the cache that this is in. */
+function shardPath(index: string, shard: string): string {
+  const directory = dirname(index);
+  const path = join(directory, shard);
+  if (!existsSync(path)) throw refuseIndex(index, `names the shard ${shard}, which is missing`);
+  if (leadsOut(directory, path))
+    throw refuseIndex(index, `names the shard ${shard}, a link that leads out of its directory`);
+  return path;
+}
+
+/** The dtype of the graph with the same bits. */
+function graphDType(dtype: StoredDType | undefined): DType | undefined {
+  return dtype === 'F16' ? 'f16' : dtype === 'BF16' ? 'bf16' : dtype === 'F32' ? 'f32' : undefined;
+}
+
+function checkpoint(
+  path: string,
+  metadata: ReadonlyMap<string, string>,
+  fileOf: ReadonlyMap<string, SafetensorsFile>,
+  files: readonly SafetensorsFile[],
+  options: CheckpointOptions,
+): Checkpoint {
+  const prefix = options.prefix ?? '';
+  const stored = new Map<string, StoredTensor>();
+  for (const [name, file] of fileOf) {
+    const tensor = file.tensors.get(name);
+    if (tensor !== undefined) stored.set(name, tensor);
+  }
+  const find = (name: string): { readonly file: SafetensorsFile; readonly tensor: StoredTensor } => {
+    const [file, tensor] = [fileOf.get(name), stored.get(name)];
+    if (file !== undefined && tensor !== undefined) return { file, tensor };
+    throw new OpabiniaError(`${path} has no tensor '${name}'`, {
+      op: 'checkpoint',
+      advice: `the nearest names are ${nearestNames(name, stored.keys()).join(', ')}`,
+    });
+  };
+  const bytesOf = (name: string): { readonly bytes: Uint8Array; readonly tensor: StoredTensor } => {
+    const { file, tensor } = find(name);
+    const bytes = new Uint8Array(tensor.bytes);
+    file.readInto(name, bytes);
+    return { bytes, tensor };
+  };
+  const checkShape = (name: string, shape: readonly number[]): StoredTensor => {
+    const { tensor } = find(prefix + name);
+    if (tensor.shape.join() === shape.join()) return tensor;
+    throw new OpabiniaError(
+      `'${prefix + name}' is ${tensor.shape.join('×') || 'a scalar'} in ${path}, but ${shape.join('×') || 'a scalar'} was asked for`,
+      { op: 'checkpoint', path: name, advice: 'the checkpoint and the config may belong to different models' },
+    );
+  };
+  const rangeOf = (name: string, dtype: StoredDType, start: number, count: number): Uint8Array => {
+    const bytes = new Uint8Array(count * storedBytes[dtype]);
+    find(name).file.readInto(name, bytes, start * storedBytes[dtype]);
+    return bytes;
+  };
+  return {
+    dtype: options.dtype ?? 'f32',
+    metadata,
+    stored,
+    shape: (name) => stored.get(prefix + name)?.shape,
+    storedAs: (name) => graphDType(stored.get(prefix + name)?.dtype),
+    names: () => [...stored.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
+    read(name, shape) {
+      checkShape(name, shape);
+      const { bytes, tensor } = bytesOf(prefix + name);
+      return decodeAsF32(tensor.dtype, bytes);
+    },
+    part(name, shape, start, count) {
+      const { dtype } = checkShape(name, shape);
+      return decodeAsF32(dtype, rangeOf(prefix + name, dtype, start, count));
+    },
+    storedPart(name, shape, wanted, start, count) {
+      const { dtype } = checkShape(name, shape);
+      return (wanted === 'f32' && dtype === 'F32') || (wanted === 'f16' && dtype === 'F16')
+        ? rangeOf(prefix + name, dtype, start, count)
+        : undefined;
+    },
+    tensor(name) {
+      const { bytes, tensor } = bytesOf(name);
+      return decodeStored(tensor.dtype, bytes);
+    },
+    readInto: (name, target, offset) => find(name).file.readInto(name, target, offset),
+    close: () => {
+      for (const file of files) file.close();
+    },
+  };
+}

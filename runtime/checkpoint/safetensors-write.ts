@@ -1,0 +1,61 @@
+// Writes safetensors files: tensors in the given order, header padded so that the data is 8-byte aligned.
+import { renameSync, writeFileSync } from 'node:fs';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { StoredDType } from './safetensors.ts';
+import { encodeStored } from './stored-values.ts';
+
+export interface TensorToStore {
+  readonly name: string;
+  readonly dtype: StoredDType;
+  readonly shape: readonly number[];
+  /** Row-major. */
+  readonly values: ArrayLike<number>;
+}
+
+/** The bytes of a file. Throws `OpabiniaError` when a name stands twice or a shape does not fit its values. */
+export function encodeSafetensors(
+  tensors: readonly TensorToStore[],
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const header = new Map<string, unknown>(Object.keys(metadata).length === 0 ? [] : [['__metadata__', metadata]]);
+  const parts: Uint8Array[] = [];
+  let end = 0;
+  for (const { name, dtype, shape, values } of tensors) {
+    const count = shape.reduce((product, size) => product * size, 1);
+    if (count !== values.length)
+      throw new OpabiniaError(
+        `'${name}' has shape ${shape.join('×')}, ${count} elements, but ${values.length} values`,
+        { op: 'writeSafetensors' },
+      );
+    if (header.has(name)) throw new OpabiniaError(`'${name}' stands twice`, { op: 'writeSafetensors' });
+    const bytes = encodeStored(dtype, values);
+    header.set(name, { dtype, shape, data_offsets: [end, end + bytes.byteLength] });
+    parts.push(bytes);
+    end += bytes.byteLength;
+  }
+  // Entries one by one: an object literal would give names such as `__proto__` or `1` a meaning or another order.
+  const json = Buffer.from(
+    `{${[...header].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`,
+  );
+  const padded = Math.ceil(json.byteLength / 8) * 8;
+  const out = Buffer.alloc(8 + padded + end, ' ');
+  out.writeBigUInt64LE(BigInt(padded), 0);
+  out.set(json, 8);
+  let at = 8 + padded;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.byteLength;
+  }
+  return out;
+}
+
+/** Writes beside the target and renames, so that a reader never sees half a file. */
+export function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToStore[],
+  metadata: Readonly<Record<string, string>> = {},
+): void {
+  const beside = `${path}.${process.pid}.partial`;
+  writeFileSync(beside, encodeSafetensors(tensors, metadata));
+  renameSync(beside, path);
+}

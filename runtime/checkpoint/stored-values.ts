@@ -1,0 +1,65 @@
+// Between stored bytes and numbers: the element types of safetensors, little-endian, decoded exactly.
+import { narrowBf16, widenBf16 } from '../../dsl/graph/elements.ts';
+import type { StoredDType } from './safetensors.ts';
+
+export type StoredArray = Float64Array | Float32Array | Int32Array | BigInt64Array | Uint8Array;
+
+/** The values in the narrowest array that holds them exactly: f16 and bf16 widen to f32, bool is 0 or 1. `bytes` may be unaligned. */
+export function decodeStored(dtype: StoredDType, bytes: Uint8Array): StoredArray {
+  switch (dtype) {
+    case 'F32':
+      return new Float32Array(aligned(bytes));
+    case 'F64':
+      return new Float64Array(aligned(bytes));
+    case 'I32':
+      return new Int32Array(aligned(bytes));
+    case 'I64':
+      return new BigInt64Array(aligned(bytes));
+    case 'F16':
+      return Float32Array.from(new Float16Array(aligned(bytes)));
+    case 'BF16':
+      return widenBf16(new Uint16Array(aligned(bytes)));
+    case 'U8':
+      return Uint8Array.from(bytes);
+    case 'BOOL':
+      return Uint8Array.from(bytes, (byte) => (byte === 0 ? 0 : 1));
+    default:
+      return dtype satisfies never;
+  }
+}
+
+/** The values as f32, rounded where the stored type is wider. */
+export function decodeAsF32(dtype: StoredDType, bytes: Uint8Array): Float32Array {
+  const values = decodeStored(dtype, bytes);
+  if (values instanceof Float32Array) return values;
+  return values instanceof BigInt64Array ? Float32Array.from(values, Number) : Float32Array.from(values);
+}
+
+function aligned(bytes: Uint8Array): ArrayBuffer {
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+}
+
+/** Numbers to stored bytes; f16 and bf16 round to nearest even. */
+export function encodeStored(dtype: StoredDType, values: ArrayLike<number>): Uint8Array {
+  const list = Array.from(values);
+  switch (dtype) {
+    case 'F32':
+      return new Uint8Array(Float32Array.from(list).buffer);
+    case 'F64':
+      return new Uint8Array(Float64Array.from(list).buffer);
+    case 'I32':
+      return new Uint8Array(Int32Array.from(list).buffer);
+    case 'I64':
+      return new Uint8Array(BigInt64Array.from(list, BigInt).buffer);
+    case 'F16':
+      return new Uint8Array(Float16Array.from(list).buffer);
+    case 'BF16':
+      return new Uint8Array(narrowBf16(Float32Array.from(list)).buffer);
+    case 'U8':
+      return Uint8Array.from(list);
+    case 'BOOL':
+      return Uint8Array.from(list, (value) => (value === 0 ? 0 : 1));
+    default:
+      return dtype satisfies never;
+  }
+}

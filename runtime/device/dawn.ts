@@ -1,0 +1,189 @@
+// Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
+import { totalmem } from 'node:os';
+import type { DeviceProfile } from '../../compiler/profile.ts';
+import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
+import { NoAdapterError, OverLimitError } from './failure.ts';
+import { GpuDevice } from './gpu-device.ts';
+import { wait } from './wait.ts';
+
+export interface OpenOptions {
+  /** `null` compiles every shader and runs nothing: checks without a GPU. */
+  readonly backend?: 'null' | 'vulkan' | 'metal' | 'd3d12' | undefined;
+  /** Bytes that may be allocated at once. Default: what the machine has free for a software device, no bound for a GPU, whose memory WebGPU does not tell. */
+  readonly budget?: number | undefined;
+  /** Smaller limits than the device's, to try what happens on a lesser one. */
+  readonly limits?: Partial<DeviceLimits> | undefined;
+  /** Features not to ask for. */
+  readonly without?: readonly string[] | undefined;
+  /** Checks of calls and of indices; off is faster on GPUs, and a wrong plan may then read any byte of the process. Default true. */
+  readonly validation?: boolean | undefined;
+  readonly power?: 'high-performance' | 'low-power' | undefined;
+}
+
+const wantedFeatures = [
+  'shader-f16',
+  'subgroups',
+  'subgroup-size-control',
+  'timestamp-query',
+  'chromium-experimental-subgroup-matrix',
+] as const;
+
+declare global {
+  /** Every object that `create()` returned. Once one is collected, the process crashes or hangs: they are never let go. */
+  var opabiniaDawn: Map<string, GPU> | undefined;
+}
+
+async function instance(options: OpenOptions): Promise<GPU> {
+  const enabled = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'use_vulkan_memory_model'];
+  const disabled = ['timestamp_quantization'];
+  if (options.validation === false) {
+    enabled.push('skip_validation', 'disable_robustness', 'disable_workgroup_init');
+    disabled.push('enable_spirv_validation');
+  }
+  const flags = [`enable-dawn-features=${enabled.join()}`, `disable-dawn-features=${disabled.join()}`];
+  if (options.backend !== undefined) flags.unshift(`backend=${options.backend}`);
+  const key = flags.join(' ');
+  globalThis.opabiniaDawn ??= new Map();
+  const known = globalThis.opabiniaDawn.get(key);
+  if (known !== undefined) return known;
+  let create: (flags: string[]) => GPU;
+  try {
+    ({ create } = await import('webgpu'));
+  } catch (error) {
+    throw new NoAdapterError(`the package webgpu has no build that loads on ${process.platform}-${process.arch}`, {
+      cause: error,
+      advice: 'use a glibc Linux (x64, arm64), macOS or Windows; the reference interpreter runs everywhere',
+    });
+  }
+  const gpu = create(flags);
+  globalThis.opabiniaDawn.set(key, gpu);
+  return gpu;
+}
+
+async function findAdapter(options: OpenOptions): Promise<GPUAdapter | undefined> {
+  const gpu = await instance(options);
+  const adapter = await wait(gpu.requestAdapter({ powerPreference: options.power ?? 'high-performance' }));
+  return adapter ?? undefined;
+}
+
+/** What the best adapter offers, or undefined when there is none. A broken driver can crash here: ask in a child process. */
+export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFacts | undefined> {
+  const adapter = await findAdapter(options);
+  return adapter === undefined ? undefined : factsOf(adapter, [...adapter.features], options);
+}
+
+/**
+ * The best device of this machine with every limit it has and every feature we know a use for.
+ * Throws `NoAdapterError`, `OverLimitError`.
+ */
+export async function openDevice(options: OpenOptions = {}): Promise<Device> {
+  const adapter = await findAdapter(options);
+  if (adapter === undefined) {
+    throw new NoAdapterError('Dawn finds no GPU and no software Vulkan driver on this machine', {
+      advice:
+        '`npm run setup`, which installs one or prints the command that does; `npm run doctor` says what is missing',
+    });
+  }
+  const features = wantedFeatures.filter(
+    (feature) => adapter.features.has(feature) && !(options.without ?? []).includes(feature),
+  );
+  const facts = factsOf(adapter, features, options);
+  const limits = limitsOf(adapter.limits);
+  let gpu: GPUDevice;
+  try {
+    // The types know the standard's features only; subgroup matrices are Dawn's own.
+    gpu = await wait(
+      adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits: { ...limits } }),
+    );
+  } catch (error) {
+    throw new OverLimitError(`the adapter '${facts.name}' refuses a device with its own limits`, {
+      cause: error,
+      advice: 'update its driver',
+    });
+  }
+  const budget = options.budget ?? (facts.software ? freeMemory() : Number.POSITIVE_INFINITY);
+  return new GpuDevice(gpu, facts, budget);
+}
+
+/** A software device's buffers are the machine's memory; a tenth stays for everybody else. */
+function freeMemory(): number {
+  const free = process.availableMemory();
+  return Math.floor(0.9 * (free > 0 ? free : totalmem()));
+}
+
+function factsOf(adapter: GPUAdapter, features: readonly string[], options: OpenOptions): DeviceFacts {
+  const about = adapter.info;
+  const software =
+    about.isFallbackAdapter ||
+    about.architecture === 'software' ||
+    /llvmpipe|swiftshader|microsoft basic render/i.test(`${about.device} ${about.description}`);
+  const { subgroupMinSize: least = 0, subgroupMaxSize: most = 0 } = about;
+  return {
+    name: adapterName(about),
+    vendor: about.vendor,
+    architecture: about.architecture,
+    driver: about.description,
+    software,
+    subgroups: features.includes('subgroups') && least > 0 && most > 0 ? { least, most } : undefined,
+    features,
+    limits: { ...limitsOf(adapter.limits), ...options.limits },
+    matrices: matricesOf(about),
+  };
+}
+
+function adapterName(about: GPUAdapterInfo): string {
+  if (about.device.startsWith('llvmpipe')) return 'lavapipe';
+  return about.device || about.description || about.vendor || 'null';
+}
+
+function limitsOf(all: GPUSupportedLimits): DeviceLimits {
+  return {
+    maxBufferSize: all.maxBufferSize,
+    maxStorageBufferBindingSize: all.maxStorageBufferBindingSize,
+    maxStorageBuffersPerShaderStage: all.maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize: all.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: all.maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupSizeX: all.maxComputeWorkgroupSizeX,
+    maxComputeWorkgroupSizeY: all.maxComputeWorkgroupSizeY,
+    maxComputeWorkgroupSizeZ: all.maxComputeWorkgroupSizeZ,
+    maxComputeWorkgroupsPerDimension: all.maxComputeWorkgroupsPerDimension,
+    minStorageBufferOffsetAlignment: all.minStorageBufferOffsetAlignment,
+  };
+}
+
+interface MatrixConfig {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly componentType: string;
+  readonly resultComponentType: string;
+}
+
+function matricesOf(about: object): readonly string[] {
+  // Dawn's extension of the adapter's facts; absent from the standard's types.
+  const configs: unknown = 'subgroupMatrixConfigs' in about ? about.subgroupMatrixConfigs : undefined;
+  if (!Array.isArray(configs)) return [];
+  return configs.map((c: MatrixConfig) => `${c.M}x${c.N}x${c.K} ${c.componentType}->${c.resultComponentType}`);
+}
+
+/** The facts a compiler needs of this device. */
+export function deviceProfile(device: Device): DeviceProfile {
+  const { facts } = device;
+  const { limits, subgroups } = facts;
+  return {
+    name: facts.name,
+    software: facts.software,
+    subgroupSize: subgroups !== undefined && subgroups.least === subgroups.most ? subgroups.least : undefined,
+    f16: facts.features.includes('shader-f16'),
+    maxBindings: limits.maxStorageBuffersPerShaderStage,
+    maxBindingBytes: limits.maxStorageBufferBindingSize,
+    maxBufferBytes: limits.maxBufferSize,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    maxWorkgroupThreads: limits.maxComputeInvocationsPerWorkgroup,
+    maxGrid: limits.maxComputeWorkgroupsPerDimension,
+    offsetAlignment: limits.minStorageBufferOffsetAlignment,
+    // WebGPU tells neither speed; the class of the device does, well enough to rank alternatives.
+    flopsPerSecond: facts.software ? 90e9 : 10e12,
+    bytesPerSecond: facts.software ? 17e9 : 400e9,
+  };
+}

@@ -1,0 +1,181 @@
+// Photographs in: decoding (sharp), padding to a square, Pillow-exact resizing, normalising. No GPU.
+import { readFile } from 'node:fs/promises';
+import sharp from 'sharp';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { resample, type Filter } from './resample.ts';
+
+export type { Filter } from './resample.ts';
+
+/** 8-bit RGB, rows from the top, three bytes a pixel: `rgb.length === height * width * 3`. */
+export interface Image {
+  readonly width: number;
+  readonly height: number;
+  readonly rgb: Uint8Array;
+}
+
+export type Rgb = readonly [number, number, number];
+
+/** More pixels than this are refused from the header alone, before anything is decoded. */
+export const pixelLimit = 50_000_000;
+
+const formats = {
+  jpeg: { loader: 'VipsForeignLoadJpeg', matches: (b: Uint8Array) => starts(b, 0, [0xff, 0xd8, 0xff]) },
+  png: {
+    loader: 'VipsForeignLoadPng',
+    matches: (b: Uint8Array) => starts(b, 0, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+  },
+  webp: {
+    loader: 'VipsForeignLoadWebp',
+    matches: (b: Uint8Array) => starts(b, 0, [0x52, 0x49, 0x46, 0x46]) && starts(b, 8, [0x57, 0x45, 0x42, 0x50]),
+  },
+} as const;
+
+function starts(bytes: Uint8Array, at: number, wanted: readonly number[]): boolean {
+  return wanted.every((byte, i) => bytes[at + i] === byte);
+}
+
+// libvips can read far more than photographs (SVG, PDF, ImageMagick's formats): an untrusted file must not reach any of that.
+sharp.block({ operation: ['VipsForeignLoad'] });
+sharp.unblock({ operation: Object.values(formats).map((format) => format.loader) });
+
+export interface DecodeOptions {
+  /** How errors and notes call the image; the file's path by default. */
+  readonly name?: string;
+  /** Told when only a part of the file was used, e.g. the first frame of an animation. */
+  readonly note?: (text: string) => void;
+}
+
+/**
+ * The pixels of a JPEG, PNG or WebP file, or of its bytes, as `PIL.Image.open(…).convert('RGB')` gives them: alpha dropped, grey
+ * widened, EXIF rotation and colour profile ignored, the first frame of an animation.
+ * Throws `OpabiniaError` for another format, a damaged file, and more than 50 million pixels.
+ */
+export async function decodeImage(source: string | Uint8Array, options: DecodeOptions = {}): Promise<Image> {
+  const name = options.name ?? (typeof source === 'string' ? source : 'the image');
+  const bytes = typeof source === 'string' ? await readBytes(source) : source;
+  if (!Object.values(formats).some((format) => format.matches(bytes))) {
+    throw new OpabiniaError(`${name} is no JPEG, PNG or WebP image: it begins with ${firstBytes(bytes)}`, {
+      op: 'decodeImage',
+      advice: 'convert it to PNG first',
+    });
+  }
+  try {
+    const image = sharp(bytes, { limitInputPixels: false, ignoreIcc: true, failOn: 'warning' });
+    const header = await image.metadata();
+    if (header.width * header.height > pixelLimit) {
+      throw new OpabiniaError(
+        `${name} has ${header.width} × ${header.height} pixels, more than the ${pixelLimit / 1e6} million that are decoded`,
+        { op: 'decodeImage', advice: 'shrink it first' },
+      );
+    }
+    if ((header.pages ?? 1) > 1)
+      options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
+    const decoded = await sharp(bytes, { limitInputPixels: pixelLimit, ignoreIcc: true, failOn: 'warning' })
+      .removeAlpha()
+      .toColourspace('srgb')
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
+    return toRgb(decoded.data, decoded.info.width, decoded.info.height, decoded.info.channels);
+  } catch (cause) {
+    if (cause instanceof OpabiniaError) throw cause;
+    throw new OpabiniaError(
+      `${name} could not be decoded: ${cause instanceof Error ? cause.message.trim() : String(cause)}`,
+      {
+        op: 'decodeImage',
+        advice: 'check that the file is complete',
+        cause,
+      },
+    );
+  }
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new OpabiniaError(`${path} could not be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      op: 'decodeImage',
+      cause,
+    });
+  }
+}
+
+function firstBytes(bytes: Uint8Array): string {
+  return bytes.length === 0
+    ? 'nothing, it is empty'
+    : [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+}
+
+/** sharp keeps a grey image at one channel. */
+function toRgb(bytes: Uint8Array, width: number, height: number, channels: number): Image {
+  const rgb = new Uint8Array(width * height * 3);
+  if (channels === 3) rgb.set(bytes);
+  else for (let i = 0; i < rgb.length; i++) rgb[i] = bytes[Math.trunc(i / 3) * channels] ?? 0;
+  return { width, height, rgb };
+}
+
+function checkImage(op: string, image: Image): void {
+  const { width, height, rgb } = image;
+  if (width < 1 || height < 1 || rgb.length !== width * height * 3) {
+    throw new OpabiniaError(
+      `an image of ${width} × ${height} pixels has ${width * height * 3} bytes of RGB, not ${rgb.length}`,
+      { op },
+    );
+  }
+}
+
+function checkColour(op: string, what: string, colour: Rgb, ok: (value: number) => boolean): void {
+  if (colour.length !== 3 || !colour.every(ok))
+    throw new OpabiniaError(`${what} is [${colour.join(', ')}]`, {
+      op,
+      advice: 'give three numbers: red, green, blue',
+    });
+}
+
+/** The padding colour that goes with a processor's mean: `int(255 · mean)` per channel. */
+export function backgroundOf(mean: Rgb): Rgb {
+  return [Math.trunc(mean[0] * 255), Math.trunc(mean[1] * 255), Math.trunc(mean[2] * 255)];
+}
+
+/** The image centred on a square of its longer side, the rest filled with `background` (bytes); offset ⌊(long − short)/2⌋ (Cambrian-1, `expand2square`). */
+export function expandToSquare(image: Image, background: Rgb): Image {
+  checkImage('expandToSquare', image);
+  checkColour('expandToSquare', 'the background', background, (v) => Number.isInteger(v) && v >= 0 && v <= 255);
+  const { width, height } = image;
+  if (width === height) return image;
+  const side = Math.max(width, height);
+  const left = Math.floor((side - width) / 2);
+  const top = Math.floor((side - height) / 2);
+  const rgb = new Uint8Array(side * side * 3);
+  for (let i = 0; i < rgb.length; i += 3) rgb.set(background, i);
+  for (let y = 0; y < height; y++)
+    rgb.set(image.rgb.subarray(y * width * 3, (y + 1) * width * 3), ((y + top) * side + left) * 3);
+  return { width: side, height: side, rgb };
+}
+
+/** `PIL.Image.resize((width, height), filter)`, byte for byte. */
+export function resizePillow(image: Image, width: number, height: number, filter: Filter = 'bicubic'): Image {
+  checkImage('resizePillow', image);
+  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || width * height > pixelLimit) {
+    throw new OpabiniaError(`an image cannot be resized to ${width} × ${height}`, {
+      op: 'resizePillow',
+      advice: `give two positive integers of at most ${pixelLimit / 1e6} million pixels together`,
+    });
+  }
+  return { width, height, rgb: resample(image.rgb, image, { width, height }, 3, filter) };
+}
+
+/** `(byte/255 − mean) / std` per channel, as `[channel, height, width]` ('chw', as PyTorch has it) or `[height, width, channel]` ('hwc'). */
+export function normalize(image: Image, mean: Rgb, std: Rgb, layout: 'chw' | 'hwc' = 'chw'): Float32Array {
+  checkImage('normalize', image);
+  checkColour('normalize', 'the mean', mean, Number.isFinite);
+  checkColour('normalize', 'the standard deviation', std, (v) => Number.isFinite(v) && v > 0);
+  const pixels = image.width * image.height;
+  const out = new Float32Array(pixels * 3);
+  const [channelStep, pixelStep] = layout === 'chw' ? [pixels, 1] : [1, 3];
+  for (let c = 0; c < 3; c++) {
+    for (let i = 0; i < pixels; i++)
+      out[c * channelStep + i * pixelStep] = ((image.rgb[i * 3 + c] ?? 0) / 255 - (mean[c] ?? 0)) / (std[c] ?? 1);
+  }
+  return out;
+}

@@ -1,0 +1,326 @@
+// From a decoded picture to the numbers a tower reads: Cambrian's own way per tower, and what a `preprocessor_config.json` asks for.
+import { z } from 'zod';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { backgroundOf, expandToSquare, normalize, resizePillow, type Filter, type Image, type Rgb } from './image.ts';
+
+export type Layout = 'chw' | 'hwc';
+
+/** How a tower of Cambrian's wants its pictures. */
+export interface TowerPixels {
+  readonly side: number;
+  readonly mean: Rgb;
+  readonly std: Rgb;
+  /** Mean whose bytes fill the margins: the processor's, which need not be the one that normalises. */
+  readonly padding: Rgb;
+}
+
+/**
+ * Padded to a square, resized as Pillow does (bicubic), normalised. With `half`, values are those of `.half()`, as the reference
+ * hands them to its towers.
+ */
+export function towerPicture(
+  image: Image,
+  { side, mean, std, padding }: TowerPixels,
+  options: { readonly layout?: Layout; readonly half?: boolean } = {},
+): Float32Array {
+  const square = expandToSquare(image, backgroundOf(padding));
+  const pixels = normalize(resizePillow(square, side, side), mean, std, options.layout ?? 'hwc');
+  return options.half === true ? Float32Array.from(pixels, Math.f16round) : pixels;
+}
+
+/**
+ * Throws `OpabiniaError` for a picture so long that, padded to a square, no token of a `side × side` grid shows it: the reference then
+ * gives the language model no image at all, and says nothing.
+ */
+export function checkAspectRatio(
+  image: { readonly width: number; readonly height: number },
+  side: number,
+  name: string,
+): void {
+  const [long, short] = [Math.max(image.width, image.height), Math.min(image.width, image.height)];
+  // The reference's own order of operations; it decides by a rounding.
+  const shown = Math.trunc(short * (side / long));
+  if (side - 2 * Math.floor((side - shown) / 2) > 0) return;
+  throw new OpabiniaError(
+    `${name} is ${image.width} × ${image.height}, ${(long / short).toFixed(1)} times as long as it is ${image.width >= image.height ? 'high' : 'wide'}: no token of the ${side} × ${side} grid would show it`,
+    {
+      op: 'preprocess',
+      advice: `crop it to less than ${side} times`,
+    },
+  );
+}
+
+// ---- preprocessor_config.json -----------------------------------------------------------------------------------------
+
+/** Pillow's codes. */
+const filters: Readonly<Record<number, Filter | 'nearest'>> = {
+  0: 'nearest',
+  1: 'lanczos',
+  2: 'bilinear',
+  3: 'bicubic',
+};
+
+export type Resize =
+  | { readonly kind: 'exact'; readonly height: number; readonly width: number }
+  | { readonly kind: 'shortest'; readonly edge: number };
+
+export interface ImageProcessor {
+  /** Pad to a square first, with the bytes of `mean`. */
+  readonly square: boolean;
+  readonly resize: Resize | undefined;
+  readonly filter: Filter | 'nearest';
+  readonly crop: { readonly height: number; readonly width: number } | undefined;
+  readonly scale: number;
+  readonly mean: Rgb;
+  readonly std: Rgb;
+  /** LLaVA-NeXT's `image_grid_pinpoints`, where the file states them. */
+  readonly canvases: readonly Canvas[] | undefined;
+}
+
+const side = z.int().min(1).max(16_384);
+const channels = z.union([z.tuple([z.number(), z.number(), z.number()]), z.number()]);
+const schema = z.looseObject({
+  do_resize: z.boolean().nullish(),
+  do_center_crop: z.boolean().nullish(),
+  do_rescale: z.boolean().nullish(),
+  do_normalize: z.boolean().nullish(),
+  do_pad: z.boolean().nullish(),
+  size: z
+    .union([side, z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() })])
+    .nullish(),
+  crop_size: z.union([side, z.looseObject({ height: side, width: side })]).nullish(),
+  image_grid_pinpoints: z
+    .array(z.tuple([side, side]))
+    .max(64)
+    .nullish(),
+  resample: z.int().nullish(),
+  rescale_factor: z.number().positive().max(1).nullish(),
+  image_mean: channels.nullish(),
+  image_std: channels.nullish(),
+  image_processor_type: z.string().max(80).nullish(),
+  feature_extractor_type: z.string().max(80).nullish(),
+});
+
+/**
+ * What is absent has the values of `CLIPImageProcessor`. A picture is padded to a square where `square` says so, or by itself where the
+ * file is of LLaVA's own processor and has `do_pad`. Throws `OpabiniaError` for what is not understood: a wrong picture would be
+ * answered about.
+ */
+export function readProcessor(
+  json: unknown,
+  where: string,
+  options: { readonly square?: boolean } = {},
+): ImageProcessor {
+  const refuse = (what: string, advice: string) => new OpabiniaError(`${where} ${what}`, { op: 'preprocess', advice });
+  // processor_config.json of transformers 5 holds it one level below.
+  const own: unknown =
+    typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
+  const read = schema.safeParse(own);
+  if (!read.success) {
+    const [issue] = read.error.issues;
+    throw refuse(
+      `is wrong at '${(issue?.path ?? []).join('.')}': ${issue?.message ?? ''}`,
+      'the file is damaged, or of a processor that is not known',
+    );
+  }
+  const fields = read.data;
+  const filter = filters[fields.resample ?? 3];
+  if (filter === undefined)
+    throw refuse(
+      `asks for resampling ${String(fields.resample)}`,
+      `known are ${Object.entries(filters)
+        .map(([code, name]) => `${code} (${name})`)
+        .join(', ')}`,
+    );
+  const { size, crop_size: crop } = fields;
+  return {
+    square:
+      options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')),
+    filter,
+    resize: fields.do_resize === false ? undefined : readSize(size, refuse),
+    crop:
+      fields.do_center_crop === false || crop === undefined || crop === null
+        ? undefined
+        : typeof crop === 'number'
+          ? { height: crop, width: crop }
+          : crop,
+    canvases: fields.image_grid_pinpoints ?? undefined,
+    scale: fields.do_rescale === false ? 1 : (fields.rescale_factor ?? 1 / 255),
+    ...(fields.do_normalize === false
+      ? { mean: [0, 0, 0], std: [1, 1, 1] }
+      : {
+          mean: triple(fields.image_mean, [0.48145466, 0.4578275, 0.40821073]),
+          std: checkedStd(triple(fields.image_std, [0.26862954, 0.26130258, 0.27577711]), refuse),
+        }),
+  };
+}
+
+type Refuse = (what: string, advice: string) => OpabiniaError;
+
+function readSize(size: z.infer<typeof schema>['size'], refuse: Refuse): Resize {
+  if (size === undefined || size === null) return { kind: 'shortest', edge: 224 };
+  if (typeof size === 'number') return { kind: 'shortest', edge: size };
+  const { shortest_edge: edge, height, width } = size;
+  if (typeof height === 'number' && typeof width === 'number') return { kind: 'exact', height, width };
+  if (typeof edge === 'number' && Object.keys(size).every((key) => key === 'shortest_edge'))
+    return { kind: 'shortest', edge };
+  throw refuse(`asks for the size ${JSON.stringify(size)}`, 'known are shortest_edge, and height with width');
+}
+
+function triple(value: readonly [number, number, number] | number | null | undefined, otherwise: Rgb): Rgb {
+  if (typeof value === 'number') return [value, value, value];
+  return value ?? otherwise;
+}
+
+function checkedStd(std: Rgb, refuse: Refuse): Rgb {
+  if (std.some((value) => !(value > 0)))
+    throw refuse(`divides by the standard deviation [${std.join(', ')}]`, 'three positive numbers');
+  return std;
+}
+
+/** The size of what a processor makes of every picture; undefined where it depends on the picture. */
+export function processedSize({
+  square,
+  resize,
+  crop,
+}: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
+  if (crop !== undefined) return crop;
+  if (resize?.kind === 'exact') return { height: resize.height, width: resize.width };
+  return square && resize !== undefined ? { height: resize.edge, width: resize.edge } : undefined;
+}
+
+export interface Picture {
+  readonly height: number;
+  readonly width: number;
+  readonly pixels: Float32Array;
+}
+
+/** One picture through a processor: pad, resize, crop around the centre, scale, normalise. */
+export function processPicture(image: Image, processor: ImageProcessor, layout: Layout = 'hwc'): Picture {
+  const { square, resize, filter, crop, scale, mean, std } = processor;
+  const padded = square ? expandToSquare(image, backgroundOf(mean)) : image;
+  const sized = resize === undefined ? padded : resizeTo(padded, ...target(padded, resize), filter);
+  const cropped = crop === undefined ? sized : centreCrop(sized, crop.height, crop.width);
+  // `normalize` divides by 255: another scale goes into mean and deviation, (b·s − m)/d = (b/255 − m/(255·s)) / (d/(255·s)).
+  const by = 255 * scale;
+  const pixels =
+    Math.abs(by - 1) < 1e-6
+      ? normalize(cropped, mean, std, layout)
+      : normalize(cropped, [mean[0] / by, mean[1] / by, mean[2] / by], [std[0] / by, std[1] / by, std[2] / by], layout);
+  return { height: cropped.height, width: cropped.width, pixels };
+}
+
+function target(image: Image, resize: Resize): readonly [width: number, height: number] {
+  if (resize.kind === 'exact') return [resize.width, resize.height];
+  const { width, height } = image;
+  const long = Math.trunc((resize.edge * Math.max(width, height)) / Math.min(width, height));
+  return width <= height ? [resize.edge, long] : [long, resize.edge];
+}
+
+function resizeTo(image: Image, width: number, height: number, filter: Filter | 'nearest'): Image {
+  if (image.width === width && image.height === height) return image;
+  return filter === 'nearest' ? resizeNearest(image, width, height) : resizePillow(image, width, height, filter);
+}
+
+/** Pillow's nearest neighbour: the source pixel under the centre of each. */
+function resizeNearest(image: Image, width: number, height: number): Image {
+  const rgb = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    const row = Math.min(image.height - 1, Math.floor((y + 0.5) * (image.height / height)));
+    for (let x = 0; x < width; x++) {
+      const from = (row * image.width + Math.min(image.width - 1, Math.floor((x + 0.5) * (image.width / width)))) * 3;
+      rgb.set(image.rgb.subarray(from, from + 3), (y * width + x) * 3);
+    }
+  }
+  return { width, height, rgb };
+}
+
+/** A window of an image on black; the window may reach beyond it. */
+function windowOf(image: Image, left: number, top: number, width: number, height: number): Image {
+  const rgb = new Uint8Array(width * height * 3);
+  const [from, to] = [Math.max(0, left), Math.min(image.width, left + width)];
+  for (let y = 0; y < height && to > from; y++) {
+    const row = top + y;
+    if (row < 0 || row >= image.height) continue;
+    rgb.set(
+      image.rgb.subarray((row * image.width + from) * 3, (row * image.width + to) * 3),
+      (y * width + from - left) * 3,
+    );
+  }
+  return { width, height, rgb };
+}
+
+/** transformers' `center_crop`: offsets rounded down inside of an image, and up where it is padded with black. */
+export function centreCrop(image: Image, height: number, width: number): Image {
+  const offset = (size: number, wanted: number) =>
+    wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2);
+  return windowOf(image, offset(image.width, width), offset(image.height, height), width, height);
+}
+
+// ---- LLaVA-NeXT --------------------------------------------------------------------------------------------------------
+
+export type Canvas = readonly [height: number, width: number];
+
+/** The canvas that keeps the most of a picture, and of equals the one that wastes the least. Throws `OpabiniaError` when there is none. */
+export function bestCanvas(
+  picture: { readonly width: number; readonly height: number },
+  canvases: readonly Canvas[],
+): Canvas {
+  const scored = canvases.map((canvas) => {
+    const [height, width] = canvas;
+    const scale = Math.min(width / picture.width, height / picture.height);
+    const kept = Math.min(
+      Math.trunc(picture.width * scale) * Math.trunc(picture.height * scale),
+      picture.width * picture.height,
+    );
+    return { canvas, kept, wasted: width * height - kept };
+  });
+  const [best] = scored.sort((a, b) => b.kept - a.kept || a.wasted - b.wasted);
+  if (best === undefined)
+    throw new OpabiniaError('there is no canvas to put a picture on', {
+      op: 'anyres',
+      advice: 'give image_grid_pinpoints',
+    });
+  return best.canvas;
+}
+
+export interface Tiles {
+  /** The whole picture as one tile, then the tiles of the canvas, row by row. */
+  readonly tiles: readonly Image[];
+  readonly rows: number;
+  readonly columns: number;
+  readonly canvas: Canvas;
+}
+
+/** LLaVA-NeXT's `anyres`: the picture, its sides kept in proportion, centred on black on the best canvas, cut into square tiles. Throws `OpabiniaError`. */
+export function anyresTiles(
+  image: Image,
+  canvases: readonly Canvas[],
+  tile: number,
+  filter: Filter = 'bicubic',
+): Tiles {
+  const canvas = bestCanvas(image, canvases);
+  const [height, width] = canvas;
+  if (height % tile !== 0 || width % tile !== 0)
+    throw new OpabiniaError(`a canvas of ${height} × ${width} does not divide into tiles of ${tile}`, {
+      op: 'anyres',
+      advice: 'image_grid_pinpoints are multiples of the tower’s picture',
+    });
+  const [byWidth, byHeight] = [width / image.width, height / image.height];
+  const fitted =
+    byWidth < byHeight
+      ? resizeTo(image, width, Math.max(1, Math.min(Math.ceil(image.height * byWidth), height)), filter)
+      : resizeTo(image, Math.max(1, Math.min(Math.ceil(image.width * byHeight), width)), height, filter);
+  const placed = windowOf(
+    fitted,
+    -Math.floor((width - fitted.width) / 2),
+    -Math.floor((height - fitted.height) / 2),
+    width,
+    height,
+  );
+  const [rows, columns] = [height / tile, width / tile];
+  const cut = Array.from({ length: rows * columns }, (_, i) =>
+    windowOf(placed, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile),
+  );
+  return { tiles: [resizeTo(image, tile, tile, filter), ...cut], rows, columns, canvas };
+}

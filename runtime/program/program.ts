@@ -1,0 +1,300 @@
+// Loads a plan into a device and runs it. Everything is made once, by `load`: a run in steady state creates no object on the device.
+import { dtypeBytes, fromBytes, toBytes } from '../../dsl/graph/elements.ts';
+import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import type { DType } from '../../dsl/graph/op.ts';
+import type { Formula, Plan, PlanTensor } from '../../compiler/plan.ts';
+import type { Device, DeviceBuffer, Read, Step } from '../device/device.ts';
+import {
+  elementCount,
+  evaluateFormula,
+  printPlanAxes,
+  resolveSymbols,
+  type GivenSizes,
+  type Symbols,
+} from './formula.ts';
+import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
+import type { ProfileRow } from '../device/kernel-times.ts';
+import type { ParameterValues } from './upload.ts';
+import { checkCount, isNumbers, refusal, type Numbers } from './values.ts';
+
+/** Row-major values; with `sizes` by axis where symbols are to be read off them. */
+export type Input = Numbers | { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> };
+export type Inputs = Readonly<Record<string, Input>>;
+
+export interface RunOptions {
+  /** Values of symbols that the inputs' sizes do not determine. */
+  readonly symbols?: Readonly<Record<string, number>>;
+  /** Names of the outputs to read back; default all. */
+  readonly outputs?: readonly string[];
+}
+
+export interface Output {
+  readonly data: ReturnType<typeof fromBytes>;
+  /** In this run's sizes, not their bounds. */
+  readonly axes: readonly { readonly name: string; readonly size: number }[];
+  readonly dtype: DType;
+}
+
+/** A run whose inputs were found good; nothing was written yet. */
+interface Call {
+  readonly symbols: Symbols;
+  readonly writes: readonly {
+    readonly buffer: DeviceBuffer;
+    readonly offset: number;
+    readonly view: ArrayBufferView<ArrayBufferLike>;
+  }[];
+  readonly outputs: readonly PlanTensor[];
+}
+
+/**
+ * Puts a plan on a device: checks limits and memory on paper, allocates, compiles, uploads, runs the plan's load-time dispatches.
+ * When any of it fails nothing stays allocated. Throws `OverLimitError`, `OutOfMemoryError`, `ValidationError`, `OpabiniaError`.
+ */
+export async function load(
+  plan: Plan,
+  device: Device,
+  source: ParameterValues,
+  options: LoadOptions = {},
+): Promise<Program> {
+  return new Program(plan, device, await place(plan, device, source, options));
+}
+
+/** A loaded plan. Runs are taken one after the other, in the order of the calls. */
+export class Program {
+  readonly plan: Plan;
+  readonly device: Device;
+  readonly #placed: Placed;
+  #last: Promise<unknown> = Promise.resolve();
+  #inFlight = 0;
+  #disposed = false;
+
+  constructor(plan: Plan, device: Device, placed: Placed) {
+    this.plan = plan;
+    this.device = device;
+    this.#placed = placed;
+  }
+
+  /**
+   * One run: inputs by name to outputs by name; states keep what the run wrote to them.
+   * Inputs are checked before anything is written. Throws `OpabiniaError`, `DeviceError`.
+   */
+  async run(inputs: Inputs, options: RunOptions = {}): Promise<Record<string, Output>> {
+    const call = this.#check(inputs, options);
+    return this.#queued(async () => {
+      this.#write(call);
+      const reads = call.outputs.map((output) => this.#read(output, call.symbols)).filter((read) => read.bytes > 0);
+      const bytes = await this.device.run(stepsOf(this.#placed.steps, call.symbols), reads, this.#placed.deadline);
+      let next = 0;
+      return Object.fromEntries(
+        call.outputs.map((output) => {
+          const elements = elementCount(output.axes, call.symbols);
+          const axes = output.axes.map(({ name, size }) => ({ name, size: evaluateFormula(size, call.symbols) }));
+          const read = elements === 0 ? new ArrayBuffer(0) : bytes[next++];
+          return [
+            output.name,
+            { data: fromBytes(read ?? new ArrayBuffer(0), output.dtype, elements), axes, dtype: output.dtype },
+          ];
+        }),
+      );
+    });
+  }
+
+  /**
+   * Milliseconds of each dispatch, in the plan's order. Counts as a run: states advance. Drivers compile at the first dispatch,
+   * so run once before.
+   */
+  async profile(inputs: Inputs, options: RunOptions = {}): Promise<readonly ProfileRow[]> {
+    const call = this.#check(inputs, options);
+    return this.#queued(async () => {
+      this.#write(call);
+      const times = await this.device.time(stepsOf(this.#placed.steps, call.symbols), this.#placed.deadline);
+      return this.#placed.steps.map(({ dispatch: { path, label, flops, bytes }, group }, i) => ({
+        path,
+        label,
+        kernel: group.kernel.name,
+        milliseconds: times[i] ?? 0,
+        flops,
+        bytes,
+      }));
+    });
+  }
+
+  /** The values of a state, at the bound of its sizes. For tests and tools: it allocates. */
+  async readState(name: string): Promise<Output> {
+    const state = named(name, this.plan.states, 'state');
+    const bound: Symbols = new Map(this.plan.symbols.map((symbol) => [symbol.name, symbol.bound]));
+    return this.#queued(async () => {
+      const bytes = roomOf(state, this.plan);
+      const staging = await this.device.allocate([{ label: `readback of ${name}`, bytes, use: 'readback' }]);
+      try {
+        const reads = staging.map((through) => ({
+          from: this.#buffer(state.buffer),
+          offset: state.offset,
+          bytes,
+          through,
+        }));
+        const [read] = await this.device.run([], reads, this.#placed.deadline);
+        const axes = state.axes.map((axis) => ({ name: axis.name, size: evaluateFormula(axis.size, bound) }));
+        return {
+          data: fromBytes(read ?? new ArrayBuffer(bytes), state.dtype, elementCount(state.axes, bound)),
+          axes,
+          dtype: state.dtype,
+        };
+      } finally {
+        this.device.free(staging);
+      }
+    });
+  }
+
+  /** Sets every state back to zeros. */
+  async reset(): Promise<void> {
+    await this.#queued(async () =>
+      this.device.clear(
+        [...this.#placed.buffers].flatMap(([i, buffer]) => (this.plan.buffers[i]?.role === 'state' ? [buffer] : [])),
+      ),
+    );
+  }
+
+  /** Gives every byte back. A run still in flight is refused. A second call does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#placed.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** After all earlier calls: runs share the program's buffers. */
+  async #queued<T>(task: () => Promise<T>): Promise<T> {
+    this.#live();
+    const behind = async (): Promise<T> => {
+      await this.#last;
+      this.#live();
+      return task();
+    };
+    const mine = this.#inFlight++ === 0 ? task() : behind();
+    this.#last = mine.catch(() => undefined);
+    try {
+      return await mine;
+    } catch (error) {
+      this.#live(error);
+      throw error;
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  #live(cause?: unknown): void {
+    if (this.#disposed)
+      throw new OpabiniaError('the program was disposed of', {
+        op: 'run',
+        cause,
+        advice: 'await its runs before dispose(), or load the plan again',
+      });
+  }
+
+  #check(inputs: Inputs, options: RunOptions): Call {
+    this.#live();
+    const given = this.plan.inputs.map((tensor) => ({ tensor, ...valuesOf(tensor, inputs) }));
+    for (const name of Object.keys(inputs)) named(name, this.plan.inputs, 'input');
+    const sizes: GivenSizes[] = given.map(({ tensor, data, sizes: bySize }) => ({
+      tensor,
+      sizes: bySize,
+      elements: data.length,
+    }));
+    const symbols = resolveSymbols(this.plan.symbols, options.symbols ?? {}, sizes);
+    const writes = given.map(({ tensor, data }) => {
+      checkCount(
+        `input '${tensor.name}'`,
+        printPlanAxes(tensor.axes, symbols),
+        elementCount(tensor.axes, symbols),
+        data.length,
+      );
+      const view = toBytes(data, tensor.dtype);
+      // An earlier run is still to come: the caller may reuse its array before this one's turn.
+      const kept =
+        this.#inFlight > 0 && view === data
+          ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice()
+          : view;
+      return { buffer: this.#buffer(tensor.buffer), offset: tensor.offset, view: kept };
+    });
+    const symbolBuffer = this.plan.buffers.findIndex((buffer) => buffer.role === 'symbols');
+    if (symbolBuffer >= 0)
+      writes.push({
+        buffer: this.#buffer(symbolBuffer),
+        offset: 0,
+        view: Uint32Array.from(this.plan.symbols, (symbol) => symbols.get(symbol.name) ?? 0),
+      });
+    const outputs =
+      options.outputs === undefined
+        ? this.plan.outputs
+        : options.outputs.map((name) => named(name, this.plan.outputs, 'output'));
+    return { symbols, writes, outputs };
+  }
+
+  #write(call: Call): void {
+    for (const { buffer, offset, view } of call.writes) this.device.write(buffer, offset, view);
+  }
+
+  #read(output: PlanTensor, symbols: Symbols): Read {
+    const through = this.#placed.staging[this.plan.outputs.indexOf(output)];
+    if (through === undefined) throw new OpabiniaError(`output '${output.name}' has no readback buffer`, { op: 'run' });
+    const bytes = Math.ceil((elementCount(output.axes, symbols) * dtypeBytes(output.dtype)) / 4) * 4;
+    return { from: this.#buffer(output.buffer), offset: output.offset, bytes, through };
+  }
+
+  #buffer(index: number): DeviceBuffer {
+    const buffer = this.#placed.buffers.get(index);
+    if (buffer === undefined) throw new OpabiniaError(`the plan has no buffer ${index}`, { op: 'run' });
+    return buffer;
+  }
+}
+
+function stepsOf(prepared: readonly Prepared[], symbols: Symbols): readonly Step[] {
+  const size = (formula: Formula): number =>
+    typeof formula === 'number' ? formula : evaluateFormula(formula, symbols);
+  return prepared.map(
+    ({
+      dispatch: {
+        grid: [x, y, z],
+      },
+      group,
+    }) => ({ group, grid: [size(x), size(y), size(z)] }),
+  );
+}
+
+function valuesOf(
+  tensor: PlanTensor,
+  inputs: Inputs,
+): { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> | undefined } {
+  const label = `input '${tensor.name}' ${printPlanAxes(tensor.axes, new Map())}`;
+  const input = Object.hasOwn(inputs, tensor.name) ? inputs[tensor.name] : undefined;
+  if (input === undefined) {
+    const near = nearestNames(tensor.name, Object.keys(inputs));
+    throw new OpabiniaError(`${label} ${tensor.dtype} is not given`, {
+      op: 'run',
+      advice: near.length === 0 ? undefined : `given are ${near.map((name) => `'${name}'`).join(', ')}`,
+    });
+  }
+  const { data, sizes } = isNumbers(input) ? { data: input, sizes: undefined } : input;
+  const why = refusal(data, tensor.dtype);
+  if (why !== undefined) throw new OpabiniaError(`${label} ${why}`, { op: 'run' });
+  const unknown = Object.keys(sizes ?? {}).find((name) => !tensor.axes.some((axis) => axis.name === name));
+  if (unknown !== undefined) throw new OpabiniaError(`${label} has no axis '${unknown}'`, { op: 'run' });
+  return { data, sizes };
+}
+
+function named(name: string, tensors: readonly PlanTensor[], what: string): PlanTensor {
+  const found = tensors.find((tensor) => tensor.name === name);
+  if (found !== undefined) return found;
+  const near = nearestNames(
+    name,
+    tensors.map((tensor) => tensor.name),
+  ).map((other) => `'${other}'`);
+  throw new OpabiniaError(`there is no ${what} '${name}'`, {
+    op: 'run',
+    advice: near.length === 0 ? `this program has no ${what}s` : near.join(', '),
+  });
+}

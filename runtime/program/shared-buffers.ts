@@ -1,0 +1,91 @@
+// Buffers that several programs work on: weights loaded once for all of them, and states that one writes and another reads.
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { Plan } from '../../compiler/plan.ts';
+import type { Device, DeviceBuffer } from '../device/device.ts';
+import { printPlanAxes } from './formula.ts';
+import type { ParameterValues } from './upload.ts';
+
+interface Row {
+  readonly buffer: DeviceBuffer;
+  users: number;
+}
+
+/**
+ * Given to `load`, it makes programs of one device and one source of parameters share what is the same in their plans: parameters
+ * and states of one name, constants and loaded tensors of one content. A buffer goes when its last program is disposed of.
+ * Programs that share states must not run at the same time: await one before the next.
+ */
+export class SharedBuffers {
+  readonly #rows = new Map<string, Row>();
+  #user: { readonly device: Device; readonly source: ParameterValues } | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Loads one after the other, so that the second finds what the first has loaded. Throws for another device or source. */
+  async exclusive<T>(device: Device, source: ParameterValues, task: () => Promise<T>): Promise<T> {
+    const { device: mine = device, source: known = source } = this.#user ?? {};
+    if (mine !== device || known !== source)
+      throw new OpabiniaError(
+        `these buffers are shared on another ${mine !== device ? 'device' : 'source of parameters'}`,
+        { op: 'load', advice: 'make SharedBuffers for each device and source' },
+      );
+    this.#user = { device, source };
+    const before = this.#last;
+    const turn = Promise.withResolvers<void>();
+    this.#last = turn.promise;
+    await before;
+    try {
+      return await task();
+    } finally {
+      turn.resolve();
+    }
+  }
+
+  /** The buffer of this key for one more program; undefined when there is none. */
+  hold(key: string): DeviceBuffer | undefined {
+    const row = this.#rows.get(key);
+    if (row !== undefined) row.users++;
+    return row?.buffer;
+  }
+
+  /** A buffer that its first program has filled. */
+  put(key: string, buffer: DeviceBuffer): void {
+    this.#rows.set(key, { buffer, users: 1 });
+  }
+
+  /** One program less. */
+  release(key: string): void {
+    const row = this.#rows.get(key);
+    if (row === undefined || --row.users > 0) return;
+    this.#rows.delete(key);
+    this.#user?.device.free([row.buffer]);
+  }
+}
+
+/** What makes a plan's buffers the same as another's; undefined for those that are a program's own. */
+export function shareKeys(plan: Plan): readonly (string | undefined)[] {
+  const named = new Map(
+    [...plan.parameters, ...plan.states].map((tensor) => [
+      tensor.buffer,
+      `${tensor.name} ${tensor.dtype} ${printPlanAxes(tensor.axes, new Map())}`,
+    ]),
+  );
+  return plan.buffers.map((buffer, i) => {
+    if (buffer.transient === true) return undefined;
+    switch (buffer.role) {
+      case 'parameter':
+      case 'state':
+        return named.has(i) ? `${buffer.role} ${buffer.bytes} ${named.get(i) ?? ''}` : undefined;
+      case 'loaded':
+        return buffer.origin === undefined ? undefined : `loaded ${buffer.bytes} ${buffer.origin}`;
+      case 'constant':
+        return `constant ${buffer.bytes} ${buffer.contents ?? ''}`;
+      case 'input':
+      case 'output':
+      case 'arena':
+      case 'symbols':
+        return undefined;
+      default:
+        return buffer.role satisfies never;
+    }
+  });
+}

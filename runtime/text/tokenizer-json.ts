@@ -1,0 +1,146 @@
+// `tokenizer.json` checked beyond what the library checks: vocabulary and merges agree, ids are whole; and control tokens renamed.
+import { OpabiniaError } from '../../dsl/error.ts';
+
+export interface AddedToken {
+  readonly content: string;
+  readonly id: number;
+  readonly special: boolean;
+}
+
+interface Checked {
+  readonly json: object;
+  readonly added: readonly AddedToken[];
+  readonly size: number;
+}
+
+const idLimit = 4_194_304;
+
+type Fields = Readonly<Record<string, unknown>>;
+const isObject = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Runs of spaces that some tokenizers add to their vocabulary control nothing. */
+export function isBlank(token: AddedToken): boolean {
+  return !token.special && token.content.trim() === '';
+}
+
+/** Throws `OpabiniaError` for what is no tokenizer, and for vocabularies, merges and added tokens that contradict each other. */
+export function checkTokenizerJson(json: unknown, where: string): Checked {
+  const refuse = (what: string) =>
+    new OpabiniaError(`${where} ${what}`, {
+      op: 'tokenizer',
+      advice: 'the file is damaged, or no tokenizer.json of Hugging Face; get it again',
+    });
+  const model = isObject(json) ? json['model'] : undefined;
+  if (!isObject(json) || !isObject(model)) throw refuse('has no model');
+  const ids = readVocabulary(model, refuse);
+  const added = readAdded(json['added_tokens'], refuse);
+  for (const { content, id } of added) {
+    const stored = ids.get(content);
+    if (stored !== undefined && stored !== id)
+      throw refuse(`gives '${content.slice(0, 80)}' the ids ${stored} and ${id}`);
+  }
+  checkMerges(model, ids, refuse);
+  let size = 0;
+  for (const id of [...ids.values(), ...added.map((token) => token.id)]) size = Math.max(size, id + 1);
+  return { json, added, size };
+}
+
+type Refuse = (what: string) => OpabiniaError;
+
+function readVocabulary(model: Fields, refuse: Refuse): ReadonlyMap<string, number> {
+  const { vocab } = model;
+  // Unigram has a list of pieces with scores, whose ids are their places.
+  if (Array.isArray(vocab)) {
+    if (
+      vocab.length > idLimit ||
+      !vocab.every(
+        (piece: unknown) => Array.isArray(piece) && typeof piece[0] === 'string' && typeof piece[1] === 'number',
+      )
+    )
+      throw refuse('has a vocabulary that is no list of pieces and scores');
+    return new Map(vocab.map((piece: readonly [string, number], i) => [piece[0], i]));
+  }
+  if (!isObject(vocab)) throw refuse('has no vocabulary');
+  const ids = new Map<string, number>();
+  const used = new Set<number>();
+  for (const [token, id] of Object.entries(vocab)) {
+    if (!isId(id)) throw refuse(`gives '${token.slice(0, 80)}' the id ${JSON.stringify(id)}`);
+    if (used.has(id)) throw refuse(`gives the id ${id} to two tokens, one of them '${token.slice(0, 80)}'`);
+    used.add(id);
+    ids.set(token, id);
+  }
+  return ids;
+}
+
+const isId = (id: unknown): id is number => typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < idLimit;
+
+function readAdded(list: unknown, refuse: Refuse): readonly AddedToken[] {
+  if (list === undefined || list === null) return [];
+  if (!Array.isArray(list) || list.length > 100_000) throw refuse('has added_tokens that are no list');
+  return list.map((token: unknown): AddedToken => {
+    if (!isObject(token) || typeof token['content'] !== 'string' || token['content'] === '' || !isId(token['id']))
+      throw refuse(`has the added token ${JSON.stringify(token).slice(0, 80)}, which has no content or no id`);
+    return { content: token['content'], id: token['id'], special: token['special'] === true };
+  });
+}
+
+/** Every merge joins two tokens of the vocabulary to a third. The library would take a merge that does not, and spell something else. */
+function checkMerges(model: Fields, ids: ReadonlyMap<string, number>, refuse: Refuse): void {
+  const { merges } = model;
+  if (merges === undefined || merges === null) return;
+  if (!Array.isArray(merges)) throw refuse('has merges that are no list');
+  for (const merge of merges as readonly unknown[]) {
+    const [left, right, ...more] = splitMerge(merge);
+    if (left === undefined || right === undefined || more.length > 0)
+      throw refuse(`has the merge ${JSON.stringify(merge).slice(0, 80)}, which is no pair`);
+    if (!ids.has(left) || !ids.has(right) || !ids.has(left + right))
+      throw refuse(
+        `has the merge of '${left.slice(0, 40)}' and '${right.slice(0, 40)}', but not all three in its vocabulary`,
+      );
+  }
+}
+
+function splitMerge(merge: unknown): readonly string[] {
+  if (typeof merge === 'string') return merge.split(' ');
+  return Array.isArray(merge) && merge.every((part: unknown) => typeof part === 'string') ? merge : [];
+}
+
+/**
+ * The tokenizer with these tokens under other names, in the list of added tokens and in the vocabulary; merges that make or use one
+ * are dropped, so that no text is merged into a control token. Nothing else of the file is touched, and nothing adds tokens by itself.
+ */
+export function renamed(json: object, names: ReadonlyMap<string, string>): object {
+  const fields = json as Fields;
+  const model = fields['model'] as Fields;
+  const unknown = model['unk_token'];
+  const name = (content: string): string => names.get(content) ?? content;
+  const { vocab } = model;
+  // The token for what is unknown keeps a name that no text has: the model falls back to it by name.
+  const renamedVocab = Array.isArray(vocab)
+    ? vocab.map((piece: readonly [string, number]) => [name(piece[0]), piece[1]])
+    : Object.fromEntries(Object.entries(vocab as Fields).map(([token, id]) => [name(token), id]));
+  const merges = Array.isArray(model['merges'])
+    ? (model['merges'] as readonly unknown[]).filter((merge) => {
+        const [left = '', right = ''] = splitMerge(merge);
+        return !names.has(left) && !names.has(right) && !names.has(left + right);
+      })
+    : model['merges'];
+  const added = Array.isArray(fields['added_tokens'])
+    ? (fields['added_tokens'] as readonly Fields[]).map((token) => ({
+        ...token,
+        content: name(String(token['content'])),
+      }))
+    : [];
+  return {
+    ...fields,
+    post_processor: null,
+    added_tokens: added,
+    model: {
+      ...model,
+      vocab: renamedVocab,
+      ...(merges === undefined ? {} : { merges }),
+      ...(typeof unknown === 'string' ? { unk_token: name(unknown) } : {}),
+    },
+  };
+}

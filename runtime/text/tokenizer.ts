@@ -1,0 +1,213 @@
+// Text to token ids and back, from `tokenizer.json`. What a user wrote can never become a control token, and images never come from text.
+import { randomBytes } from 'node:crypto';
+import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { readJsonFile, type ModelFiles, needFile } from '../checkpoint/hub.ts';
+import { checkTokenizerJson, isBlank, renamed, type AddedToken } from './tokenizer-json.ts';
+
+/** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
+export type PromptPart =
+  | { readonly kind: 'control'; readonly text: string }
+  | { readonly kind: 'user'; readonly text: string }
+  | { readonly kind: 'image' };
+
+/** Parts between images. */
+export type TextPart = Exclude<PromptPart, { kind: 'image' }>;
+
+/** Characters of one request. */
+const textLimit = 1_000_000;
+/** Bytes of a tokenizer.json. */
+const fileLimit = 64 * 2 ** 20;
+
+export interface EncodeOptions {
+  /** Put the tokens in front and behind that the tokenizer adds by itself; by default yes. */
+  readonly automatic?: boolean | undefined;
+}
+
+export class Tokenizer {
+  readonly #own: HubTokenizer;
+  readonly #guarded: Guarded;
+  readonly #controls: ReadonlyMap<string, number>;
+  readonly #controlIds: ReadonlySet<number>;
+  readonly #before: readonly number[];
+  readonly #after: readonly number[];
+  /** Ids that exist; the embedding table of the model may be larger. */
+  readonly size: number;
+
+  /** `where` names the file in errors. Throws `OpabiniaError` for a file that is no tokenizer, or contradicts itself. */
+  constructor(json: unknown, config: unknown, where: string) {
+    const checked = checkTokenizerJson(json, where);
+    const settings = typeof config === 'object' && config !== null ? config : {};
+    this.#own = build(checked.json, settings, where);
+    this.#controls = new Map(
+      checked.added.filter((token) => !isBlank(token)).map((token) => [token.content, token.id]),
+    );
+    this.#controlIds = new Set(this.#controls.values());
+    this.size = checked.size;
+    const [bare, full] = [true, false].map((without) => this.#own.encode('a', { add_special_tokens: !without }).ids);
+    const at = startOf(full ?? [], bare ?? []);
+    this.#before = (full ?? []).slice(0, at);
+    this.#after = (full ?? []).slice(at + (bare ?? []).length);
+    this.#guarded = new Guarded(
+      checked.json,
+      settings,
+      checked.added.filter((token) => !isBlank(token)),
+      where,
+    );
+  }
+
+  /** Ids that the tokenizer puts in front of every text by itself: the begin-of-text token, or nothing. */
+  get automaticStart(): readonly number[] {
+    return this.#before;
+  }
+
+  /** The id of a control token, or of a token of the vocabulary by its stored spelling. */
+  idOf(token: string): number | undefined {
+    return this.#controls.get(token) ?? this.#own.token_to_id(token);
+  }
+
+  isControl(id: number): boolean {
+    return this.#controlIds.has(id);
+  }
+
+  /**
+   * Ids of neighbouring parts, tokenised as one text, so that words across the border of template and user come out as in training;
+   * but control tokens are found in the template's parts alone. Throws `OpabiniaError` for more than a million characters.
+   */
+  encode(parts: readonly TextPart[], options: EncodeOptions = {}): readonly number[] {
+    const length = parts.reduce((sum, part) => sum + part.text.length, 0);
+    if (length > textLimit)
+      throw new OpabiniaError(`the text has ${length} characters; at most ${textLimit} are accepted`, {
+        op: 'tokenizer',
+        advice: 'shorten it',
+      });
+    const ids = this.#guarded.encode(parts);
+    return options.automatic === false ? ids : [...this.#before, ...ids, ...this.#after];
+  }
+
+  /** The text of ids; control tokens are left out. */
+  decode(ids: readonly number[]): string {
+    const kept = ids.filter((id) => !this.#controlIds.has(id) && this.#own.id_to_token(id) !== undefined);
+    // Cleaned-up spaces would change text that was shown already.
+    return kept.length === 0 ? '' : this.#own.decode([...kept], { clean_up_tokenization_spaces: false });
+  }
+}
+
+function startOf(full: readonly number[], bare: readonly number[]): number {
+  for (let at = 0; at + bare.length <= full.length; at++) if (bare.every((id, i) => full[at + i] === id)) return at;
+  return 0;
+}
+
+function build(json: object, config: object, where: string): HubTokenizer {
+  try {
+    return new HubTokenizer(json, config);
+  } catch (cause) {
+    throw new OpabiniaError(
+      `${where} is no tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { op: 'tokenizer', cause, advice: 'BPE, Unigram and WordPiece tokenizers can be read' },
+    );
+  }
+}
+
+/**
+ * The tokenizer with its control tokens under names that nobody can know. In a template's text, the known spellings are put under
+ * these names; a spelling in a user's text stays what it is, characters.
+ */
+class Guarded {
+  readonly #make: (names: ReadonlyMap<string, string>) => HubTokenizer;
+  readonly #contents: readonly string[];
+  readonly #spellings: RegExp | undefined;
+  #names: ReadonlyMap<string, string>;
+  #tokenizer: HubTokenizer;
+
+  constructor(json: object, config: object, controls: readonly AddedToken[], where: string) {
+    this.#make = (names) => build(renamed(json, names), config, where);
+    this.#contents = controls.map((token) => token.content);
+    // The longest first: `<|end|>` must not be found inside of `<|end|><|x|>`.
+    const sorted = [...this.#contents].sort((a, b) => b.length - a.length).map((text) => RegExp.escape(text));
+    this.#spellings = sorted.length === 0 ? undefined : new RegExp(sorted.join('|'), 'gu');
+    this.#names = this.#newNames();
+    this.#tokenizer = this.#make(this.#names);
+  }
+
+  #newNames(): ReadonlyMap<string, string> {
+    // Private-use characters around it: no pre-tokenizer has a rule for them, and normalisation keeps them.
+    const key = randomBytes(16).toString('hex');
+    return new Map(this.#contents.map((content, i) => [content, `\u{e000}${key}x${i}\u{e001}`]));
+  }
+
+  encode(parts: readonly TextPart[]): number[] {
+    const first = this.#names.values().next().value;
+    const key = first?.slice(0, 33);
+    if (key !== undefined && parts.some((part) => part.text.includes(key))) {
+      this.#names = this.#newNames();
+      this.#tokenizer = this.#make(this.#names);
+      return this.encode(parts);
+    }
+    const text = parts
+      .map((part) =>
+        part.kind === 'user' || this.#spellings === undefined
+          ? part.text
+          : part.text.replace(this.#spellings, (found) => this.#names.get(found) ?? found),
+      )
+      .join('');
+    return text === '' ? [] : this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+}
+
+/** From the files of a model. Throws `OpabiniaError`. */
+export function openTokenizer(files: ModelFiles): Tokenizer {
+  const path = needFile(files.tokenizer, 'tokenizer.json', files);
+  return new Tokenizer(
+    readJsonFile(path, fileLimit),
+    files.tokenizerConfig === undefined ? {} : readJsonFile(files.tokenizerConfig),
+    path,
+  );
+}
+
+// ---- text as it comes ------------------------------------------------------------------------------------------------
+
+/** Ids held back for the rest of a character; more than this many are no character any more. */
+const heldLimit = 8;
+const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]$/u;
+
+/** Ids one by one to text in whole words. */
+export class TextStream {
+  readonly #tokenizer: Pick<Tokenizer, 'decode'>;
+  /** Ids whose text is known, kept because the text of an id may depend on the one before it. */
+  #context: number[] = [];
+  #held: number[] = [];
+  #word = '';
+
+  constructor(tokenizer: Pick<Tokenizer, 'decode'>) {
+    this.#tokenizer = tokenizer;
+  }
+
+  /** Text that is complete with this id: up to the last space, or all of it after a newline or an ideograph; may be empty. */
+  push(id: number): string {
+    this.#held.push(id);
+    const known = this.#tokenizer.decode(this.#context);
+    const now = this.#tokenizer.decode([...this.#context, ...this.#held]);
+    // A replacement character at the end may be the first bytes of a character.
+    if (now.endsWith('\u{fffd}') && this.#held.length < heldLimit) return '';
+    this.#word += now.slice(known.length);
+    this.#context = this.#held;
+    this.#held = [];
+    const end = ideograph.test(this.#word)
+      ? this.#word.length
+      : Math.max(this.#word.lastIndexOf(' '), this.#word.lastIndexOf('\n')) + 1;
+    const complete = this.#word.slice(0, end);
+    this.#word = this.#word.slice(end);
+    return complete;
+  }
+
+  /** What is left at the end. */
+  end(): string {
+    const known = this.#tokenizer.decode(this.#context);
+    const rest = this.#word + this.#tokenizer.decode([...this.#context, ...this.#held]).slice(known.length);
+    this.#context = [];
+    this.#held = [];
+    this.#word = '';
+    return rest;
+  }
+}
