@@ -15,10 +15,10 @@ export async function measureGeneration(device: Device, answers: number, tokens:
   const model = openModel(directory);
   try {
     const photo = await decodeImage(join(root, 'examples', 'photos', 'chelsea.png'));
-    const before = device.ledger.now;
+    const before = device.memory.now;
     const session = await Session.open(model, device, { context: 512, images: 1 });
     try {
-      const deviceBytes = device.ledger.now - before;
+      const deviceBytes = device.memory.now - before;
       const one = async () => {
         const asked = performance.now();
         const steps: number[] = [];

@@ -1,51 +1,53 @@
-// `opabinia doctor`: the adapter, its driver, features and limits, and for whatever is missing a cure of one line.
+// `opabinia doctor`: the adapter, its driver, features and limits, and for whatever is missing a advice of one line.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { DeviceFacts } from '../runtime/device/device.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
 import { probe } from '../pipelines/setup/adapter.ts';
-import { advice } from './setup.ts';
+import { whatToDo } from './setup.ts';
 import { formatTable } from '../dsl/text/table.ts';
 
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
-    .description('adapter, driver, features, limits, what is missing and its cure')
+    .description('adapter, driver, features, limits, what is missing and its advice')
     .option('--json', 'print the facts as JSON')
     .action((options: { readonly json?: boolean }) => {
       const found = probe();
       if (options.json === true) console.log(JSON.stringify(found, undefined, 2));
-      else console.log(found.found === 'adapter' ? report(found.facts) : `adapter   none\n\n${advice(found)}`);
+      else console.log(found.found === 'adapter' ? report(found.facts) : `adapter   none\n\n${whatToDo(found)}`);
       if (found.found !== 'adapter') process.exitCode = 3;
     });
 }
 
-/** What a healthy machine has; `cure` is said where it has not. */
-const wishes: readonly { readonly what: string; has(facts: DeviceFacts): boolean; readonly cure: string }[] = [
+/** What a healthy machine has; `advice` is said where it has not. */
+const wishes: readonly { readonly what: string; has(facts: DeviceFacts): boolean; readonly advice: string }[] = [
   {
     what: 'a GPU',
     has: (f) => !f.software,
-    cure: 'runs on the CPU now; with a GPU in the machine, install its Vulkan driver (NVIDIA: the proprietary one with libnvidia-gl; AMD, Intel: mesa-vulkan-drivers)',
+    advice:
+      'runs on the CPU now; with a GPU in the machine, install its Vulkan driver (NVIDIA: the proprietary one with libnvidia-gl; AMD, Intel: mesa-vulkan-drivers)',
   },
   {
     what: 'shader-f16',
     has: (f) => f.features.includes('shader-f16'),
-    cure: 'update the driver; models run in f32 until then',
+    advice: 'update the driver; models run in f32 until then',
   },
   {
     what: 'subgroups',
     has: (f) => f.features.includes('subgroups'),
-    cure: 'update the driver; kernels use workgroup memory instead',
+    advice: 'update the driver; kernels use workgroup memory instead',
   },
   {
     what: 'timestamp-query',
     has: (f) => f.features.includes('timestamp-query'),
-    cure: 'update the driver; profiles use wall time until then',
+    advice: 'update the driver; profiles use wall time until then',
   },
   {
     what: 'subgroup matrices',
     has: (f) => f.matrices.length > 0,
-    cure: 'need a GPU with matrix units and a driver with VK_KHR_cooperative_matrix (NVIDIA 535, Mesa 24); contractions use plain arithmetic until then',
+    advice:
+      'need a GPU with matrix units and a driver with VK_KHR_cooperative_matrix (NVIDIA 535, Mesa 24); contractions use plain arithmetic until then',
   },
 ];
 
@@ -77,8 +79,8 @@ export function report(facts: DeviceFacts): string {
   const width = Math.max(...lines.map(([name = '']) => name.length));
   const facing = lines.map(([name = '', value = '']) => `${name.padEnd(width)}  ${value}`).join('\n');
   const table = formatTable(
-    [{ title: 'wanted' }, { title: 'here' }, { title: 'cure' }],
-    wishes.map(({ what, has, cure }) => (has(facts) ? [what, 'yes', ''] : [what, 'no', cure])),
+    [{ title: 'wanted' }, { title: 'here' }, { title: 'advice' }],
+    wishes.map(({ what, has, advice }) => (has(facts) ? [what, 'yes', ''] : [what, 'no', advice])),
   );
   return `${facing}\n\n${table}`;
 }

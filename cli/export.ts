@@ -309,7 +309,7 @@ export function addExport(program: Command): void {
   const whole = (text: string): number => {
     const value = Number(text);
     if (Number.isInteger(value) && value > 0) return value;
-    throw new OpabiniaError(`'${text}' is no whole number above 0`, { op: 'export' });
+    throw new OpabiniaError(`'${text}' is not a whole number above 0`, { op: 'export' });
   };
   program
     .command('export')

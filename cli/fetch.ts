@@ -47,7 +47,7 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
   const { env = process.env } = options;
   const name = parseRepo(text);
   if (name === undefined)
-    throw new OpabiniaError(`'${text}' is no repository`, {
+    throw new OpabiniaError(`'${text}' is not a repository`, {
       op: 'fetch',
       advice: 'owner/name, or owner/name@revision',
     });
@@ -100,7 +100,7 @@ function endpoint(env: Environment): { readonly hubUrl?: string } {
   const url = env['HF_ENDPOINT'];
   if (url === undefined) return {};
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
-    throw new OpabiniaError(`HF_ENDPOINT is '${url}', which is no web address`, {
+    throw new OpabiniaError(`HF_ENDPOINT is '${url}', which is not a web address`, {
       op: 'fetch',
       advice: 'https://huggingface.co',
     });

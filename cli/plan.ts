@@ -34,7 +34,7 @@ export function releasedModel(text: string): { readonly name: ReleasedName; read
   const names = Object.keys(releasedCambrian) as readonly ReleasedName[];
   const name = shortNames[text] ?? names.find((known) => known === text);
   if (name === undefined)
-    throw new OpabiniaError(`'${text}' is no released model`, {
+    throw new OpabiniaError(`'${text}' is not a released model`, {
       op: 'plan',
       advice: `${nearestNames(text, names, 1).join('')}? There are ${names.join(', ')}`,
     });

@@ -118,7 +118,7 @@ export async function runModel(
     );
     try {
       const loadSeconds = seconds(began);
-      note(`${printBytes(device.ledger.now)} on ${device.facts.name}; first the driver compiles each kernel`);
+      note(`${printBytes(device.memory.now)} on ${device.facts.name}; first the driver compiles each kernel`);
       const asked = performance.now();
       let first: number | undefined;
       const answers = session.answer(question, {
@@ -147,7 +147,7 @@ export async function runModel(
         loadSeconds,
         firstTokenSeconds: (firstAt - asked) / 1000,
         tokensPerSecond: rest > 0 ? rest / seconds(firstAt) : undefined,
-        peakBytes: device.ledger.peak,
+        peakBytes: device.memory.peak,
         device: device.facts.name,
       };
       note(summary(report));

@@ -2,7 +2,7 @@
 // prints the command that does so elsewhere. Never fails: what needs an adapter says so itself.
 import { spawnSync } from 'node:child_process';
 import { probe, type Probe } from '../pipelines/setup/adapter.ts';
-import { cureFor, printCure } from '../pipelines/setup/advice.ts';
+import { adviceFor, printAdvice } from '../pipelines/setup/advice.ts';
 import { thisMachine } from '../pipelines/setup/machine.ts';
 
 /** True when there is an adapter in the end. */
@@ -14,13 +14,13 @@ export function setUp(say: (line: string) => void): boolean {
     return false;
   }
   const machine = thisMachine();
-  const cure = cureFor(machine);
-  if (!machine.root || !cure.automatic || cure.command === undefined) {
-    say(advice(first));
+  const advice = adviceFor(machine);
+  if (!machine.root || !advice.automatic || advice.command === undefined) {
+    say(whatToDo(first));
     return false;
   }
-  say(`${cure.why}. Installing it:\n  ${cure.command}`);
-  const install = spawnSync('sh', ['-c', cure.command], {
+  say(`${advice.why}. Installing it:\n  ${advice.command}`);
+  const install = spawnSync('sh', ['-c', advice.command], {
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
@@ -41,11 +41,11 @@ export function setUp(say: (line: string) => void): boolean {
 }
 
 /** What to do, for a probe that found no adapter. */
-export function advice(found: Exclude<Probe, { found: 'adapter' }>): string {
+export function whatToDo(found: Exclude<Probe, { found: 'adapter' }>): string {
   if (found.found === 'unsupported') return found.why;
   const machine = thisMachine();
   const what = found.found === 'broken' ? `the Vulkan driver is broken (${found.why}). ` : '';
-  return `${what}${printCure(cureFor(machine), machine.root)}`;
+  return `${what}${printAdvice(adviceFor(machine), machine.root)}`;
 }
 
 if (import.meta.main && process.env['OPABINIA_NO_GPU'] !== '1') setUp((line) => console.error(`opabinia: ${line}`));

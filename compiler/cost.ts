@@ -20,13 +20,13 @@ export function bytesOf(type: TensorType): number {
   return elementsOf(type.axes) * dtypeBytes(type.dtype);
 }
 
-/** Contraction 2·M·N·K, fold one per element read, map its record's flops per element; views, joins and gathers only move. */
+/** Contraction 2·M·N·K, reduction one per element read, map its record's flops per element; views, joins and gathers only move. */
 export function flopsOf(node: Node): number {
   const [a, b] = node.inputs;
   switch (node.op.kind) {
     case 'map':
       return node.op.flops * elementsOf(node.type.axes);
-    case 'fold':
+    case 'reduce':
       return a === undefined ? 0 : elementsOf(a.type.axes);
     case 'contract':
       return a === undefined || b === undefined

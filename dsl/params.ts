@@ -115,20 +115,20 @@ function nearest(path: string, names: readonly string[]): readonly string[] {
   return nearestNames(path, close.length === 0 ? names.slice(0, 2000) : close);
 }
 
-/** Names in a list such as `'o i'`. Throws for a name that stands twice or is no name. */
+/** Names in a list such as `'o i'`. Throws for a name that stands twice or is not a name. */
 export function axisList(op: string, text: string, path = ''): readonly string[] {
   const names = text.split(' ').filter((name) => name !== '');
   const refuse = (what: string, advice?: string) =>
     new OpabiniaError(`${what} in '${text}'`, { op, path, place: here().place, advice });
   const wrong = names.find((name) => !/^[A-Za-z][A-Za-z0-9_]*$/.test(name));
   if (wrong !== undefined)
-    throw refuse(`'${wrong}' is no axis name`, "axes are letters, digits and '_', with spaces between them");
+    throw refuse(`'${wrong}' is not an axis name`, "axes are letters, digits and '_', with spaces between them");
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw refuse(`axis '${twice}' stands twice`, 'give each axis its own name');
   return names;
 }
 
-/** The sizes of a list of axes. Throws for a missing size, a size of no axis, and for what is no size. */
+/** The sizes of a list of axes. Throws for a missing size, a size of no axis, and for what is not a size. */
 export function sizedAxes(
   op: string,
   names: readonly string[],

@@ -157,7 +157,7 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
     const { size } = requireAxis('at', this, axis);
     const start = typeof index === 'number' && index < 0 ? addSizes(size, index) : index;
     if (typeof start === 'number' && !Number.isInteger(start))
-      throw refusal('at', `position ${start} is no whole number`, [this]);
+      throw refusal('at', `position ${start} is not a whole number`, [this]);
     if (typeof size === 'number' && typeof start === 'number' && (start < 0 || start >= size)) {
       throw refusal(
         'at',
@@ -290,7 +290,7 @@ export function checkNumber(name: string, value: number, dtype: DType, operands:
   if (isInteger(dtype) && !Number.isInteger(value))
     throw refusal(name, `${value}${place} is no ${dtype}`, operands, "cast the tensor to 'f32' first");
   if (dtype === 'bool' && value !== 0 && value !== 1)
-    throw refusal(name, `${value}${place} is no bool`, operands, 'use 0 or 1');
+    throw refusal(name, `${value}${place} is not a bool`, operands, 'use 0 or 1');
 }
 
 /** The value of a size in this run, without axes: a constant, or for a symbolic size its extent. */

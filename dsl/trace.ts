@@ -92,7 +92,7 @@ function outputNodes(builder: Builder, outputs: unknown, updates: readonly Updat
   const nodes = new Map<string, Node>();
   for (const [name, value] of Object.entries(outputs)) {
     if (!(value instanceof Tensor))
-      throw refuse(`the output '${name}' is no tensor`, 'return an object of tensors: { y }');
+      throw refuse(`the output '${name}' is not a tensor`, 'return an object of tensors: { y }');
     if (value.builder !== builder)
       throw refusal(
         'trace',
@@ -180,7 +180,7 @@ class Run implements Trace {
     if (target.builder !== this.#builder || value.builder !== this.#builder)
       throw refusal('update', 'the tensors belong to another trace', pair);
     if (roleOf(target.node) !== 'state')
-      throw refusal('update', 'the first tensor is no state', pair, 'make it with t.state');
+      throw refusal('update', 'the first tensor is not a state', pair, 'make it with t.state');
     if (target.dtype !== value.dtype)
       throw refusal('update', `dtypes differ: ${target.dtype} and ${value.dtype}`, pair, 'cast the value');
     const stray = Object.keys(start).find((name) => axisOf(target.axes, name) === undefined);
@@ -307,6 +307,6 @@ function checkValues(values: ArrayLike<number>, dtype: DType): void {
       );
     if (isInteger(dtype) && !Number.isInteger(value))
       throw refuse(`${value}${at} is no ${dtype}`, "give the dtype: 'f32'");
-    if (dtype === 'bool' && value !== 0 && value !== 1) throw refuse(`${value}${at} is no bool`, 'use 0 or 1');
+    if (dtype === 'bool' && value !== 0 && value !== 1) throw refuse(`${value}${at} is not a bool`, 'use 0 or 1');
   }
 }

@@ -64,7 +64,7 @@ export function literal(value: number, type: WgslScalar): Code {
   return Number.isFinite(value) ? code(floatLiteral(value), 'f32') : fromBits(value);
 }
 
-// A call of a function is no constant expression, so the compiler does not refuse what it evaluates to.
+// A call of a function is not a constant expression, so the compiler does not refuse what it evaluates to.
 const bitsRecipe: HelperRecipe = {
   name: 'float_of_bits',
   write: (name) => `fn ${name}(bits: u32) -> f32 { return bitcast<f32>(bits); }`,

@@ -1,4 +1,4 @@
-// ONNX Runtime's CPU provider: for orientation, it is no WebGPU.
+// ONNX Runtime's CPU provider: for orientation, it is not a WebGPU.
 import { Ort } from './ort.ts';
 import { serve } from './serve.ts';
 

@@ -30,7 +30,7 @@ class Ours implements Served {
     const device = this.#device;
     if (device === undefined) throw new Error('the device is not open');
     const work = runnableCase(name).build(scale);
-    const before = device.ledger.now;
+    const before = device.memory.now;
     const plan = compile(work.graph, deviceProfile(device), {
       passes: passes.filter((pass) => work.without?.includes(pass.name) !== true),
     });
@@ -39,7 +39,7 @@ class Ours implements Served {
       return input === undefined ? work.source.read(path, shape) : Float32Array.from(input);
     };
     this.#program = await load(withInputsOnDevice(plan), device, { ...work.source, read });
-    return { dispatches: plan.dispatches.length, deviceBytes: device.ledger.now - before, notes: [] };
+    return { dispatches: plan.dispatches.length, deviceBytes: device.memory.now - before, notes: [] };
   }
 
   async run() {

@@ -19,7 +19,7 @@ interface Window {
 interface Windows {
   readonly x: Node;
   readonly windows: readonly [Window, Window];
-  /** Name in `x` of an axis of the windowed tensor that is no window's. */
+  /** Name in `x` of an axis of the windowed tensor that is not a window's. */
   readonly original: (name: string) => string;
   readonly nodes: readonly Node[];
 }
@@ -59,7 +59,7 @@ function dense(node: Node): Fused | undefined {
 
 function depthwise(node: Node): Fused | undefined {
   const product = node.inputs[0];
-  const folded = axisNames(node.attrs['axes']);
+  const reduced = axisNames(node.attrs['axes']);
   if (product?.op.name !== 'mul' || node.type.dtype === 'bf16') return undefined;
   const [a, b] = product.inputs;
   if (a === undefined || b === undefined) return undefined;
@@ -68,9 +68,9 @@ function depthwise(node: Node): Fused | undefined {
     [b, a],
   ] as const) {
     const found = matchWindows(seen);
-    if (found === undefined || folded.length !== 2 || found.windows.some((window) => !folded.includes(window.inner)))
+    if (found === undefined || reduced.length !== 2 || found.windows.some((window) => !reduced.includes(window.inner)))
       continue;
-    const [channel, ...more] = filters.type.axes.filter((axis) => !folded.includes(axis.name));
+    const [channel, ...more] = filters.type.axes.filter((axis) => !reduced.includes(axis.name));
     if (
       channel === undefined ||
       more.length > 0 ||

@@ -34,7 +34,7 @@ export function fusedAt(node: Node, around: Surroundings): Fused | undefined {
   switch (node.op.kind) {
     case 'contract':
       return attentionAt(node, around) ?? convAt(node);
-    case 'fold':
+    case 'reduce':
       return convAt(node);
     case 'map':
       return normAt(node) ?? activationAt(node) ?? softmaxAt(node);

@@ -12,7 +12,7 @@ import {
 } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { axisNames, describe, type Node } from '../../dsl/graph/graph.ts';
-import type { FoldOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
+import type { ReduceOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
 import { scalar } from '../match/composites.ts';
@@ -81,8 +81,8 @@ export class Lowering {
         throw new TypeError('sources are written by the exporter');
       case 'map':
         return this.#map(node, op);
-      case 'fold':
-        return this.#fold(node, op);
+      case 'reduce':
+        return this.#reduction(node, op);
       case 'view':
         return this.#view(node, op);
       case 'join':
@@ -106,7 +106,7 @@ export class Lowering {
     return input;
   }
 
-  // ---- maps and folds --------------------------------------------------------------------------------------------
+  // ---- maps and reductions --------------------------------------------------------------------------------------------
 
   #map(node: Node, op: MapOp): Value {
     const row = mapRow(op.name);
@@ -144,7 +144,7 @@ export class Lowering {
     return inner;
   }
 
-  #fold(node: Node, op: FoldOp): Value {
+  #reduction(node: Node, op: ReduceOp): Value {
     const input = this.#operand(node, 0);
     const x = this.value(input);
     const gone = axisNames(node.attrs['axes']);
@@ -169,12 +169,12 @@ export class Lowering {
           axes,
         };
       }
-      case 'foldMax':
+      case 'reduceMax':
         return { tensor: this.#extreme(node, (from) => reduce('ReduceMax', from), x.tensor), axes };
-      case 'foldMin':
+      case 'reduceMin':
         return { tensor: this.#extreme(node, (from) => reduce('ReduceMin', from), x.tensor), axes };
       default:
-        throw cannotExport(node, 'this fold has no ONNX operator');
+        throw cannotExport(node, 'this reduction has no ONNX operator');
     }
   }
 

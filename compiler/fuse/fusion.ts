@@ -1,4 +1,4 @@
-// How a kernel grows from its anchor: the maps and folds around it on the same elements, as long as no cycle arises.
+// How a kernel grows from its anchor: the maps and reductions around it on the same elements, as long as no cycle arises.
 import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import type { Cut, Group } from './group.ts';
@@ -87,15 +87,15 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
   return [...found].sort((x, y) => x.id - y.id);
 }
 
-/** A fold, the folds over the same axes that follow it, and the maps between and after them: one pass structure over the same rows. */
+/** A reduction, the reductions over the same axes that follow it, and the maps between and after them: one pass structure over the same rows. */
 export function rows(first: Node, work: Work): Group {
   const [x] = first.inputs;
-  if (x === undefined) throw new TypeError('a fold without an operand');
+  if (x === undefined) throw new TypeError('a reduction without an operand');
   const full = x.type.axes;
-  const folded = axisNames(first.attrs['axes']);
-  const outer = full.filter((axis) => !folded.includes(axis.name));
+  const reduced = axisNames(first.attrs['axes']);
+  const outer = full.filter((axis) => !reduced.includes(axis.name));
   const members = new Set<Node>([first]);
-  // An axis that came in by another operand may have the name of a folded one, and another size.
+  // An axis that came in by another operand may have the name of a reduced one, and another size.
   const isOver = (n: Node, axes: readonly Axis[]) =>
     n.type.axes.length === axes.length &&
     n.type.axes.every((a) => {
@@ -103,14 +103,14 @@ export function rows(first: Node, work: Work): Group {
       return own !== undefined && sizesEqual(own.size, a.size);
     });
   const joins = (n: Node): boolean => {
-    if (n.op.kind === 'fold') {
+    if (n.op.kind === 'reduce') {
       const input = n.inputs[0];
       const names = axisNames(n.attrs['axes']);
       return (
         input !== undefined &&
         isOver(input, full) &&
-        names.length === folded.length &&
-        names.every((name) => folded.includes(name))
+        names.length === reduced.length &&
+        names.every((name) => reduced.includes(name))
       );
     }
     return n.op.kind === 'map' && (isOver(n, full) || isOver(n, outer));
@@ -141,12 +141,12 @@ export function rows(first: Node, work: Work): Group {
           ? 'the reader belongs to another kernel'
           : joins(to)
             ? 'it also reads a later result'
-            : `${to.op.kind} on other axes than the fold`,
+            : `${to.op.kind} on other axes than the reduction`,
       });
     }
   }
-  const folds = [...members].filter((n) => n.op.kind === 'fold').sort((a, b) => a.id - b.id);
-  return { template: 'rows', folds, nodes: members, roots };
+  const reductions = [...members].filter((n) => n.op.kind === 'reduce').sort((a, b) => a.id - b.id);
+  return { template: 'rows', reductions, nodes: members, roots };
 }
 
 /** Removes members that read something which depends on the group from outside: grouping must not make a cycle. */
@@ -157,7 +157,7 @@ function closeOver(members: Set<Node>, first: number): void {
       if (n.id === first) continue;
       const outside = n.inputs.filter((i) => !members.has(i));
       const isReached = n.inputs.some((i) => members.has(i));
-      if (!isReached && n.op.kind !== 'fold') {
+      if (!isReached && n.op.kind !== 'reduce') {
         members.delete(n);
         changed = true;
         continue;

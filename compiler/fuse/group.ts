@@ -19,7 +19,7 @@ export type Group =
     }
   | {
       readonly template: 'rows';
-      readonly folds: readonly Node[];
+      readonly reductions: readonly Node[];
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];
     }

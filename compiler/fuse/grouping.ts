@@ -1,4 +1,4 @@
-// What becomes one kernel. Anchors (attention, contraction, fold) take in the nodes around them that cost no memory traffic;
+// What becomes one kernel. Anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic;
 // what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
 import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { findAttention } from '../match/attention.ts';
@@ -6,7 +6,7 @@ import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { dependsOn, epilogue, rows, type Work } from './fusion.ts';
 import { materialised } from './materialise.ts';
-import { sideBySide } from './horizontal-fusion.ts';
+import { fuseHorizontally } from './horizontal-fusion.ts';
 
 export function group(graph: Graph): Grouping {
   const nodes = order(graph);
@@ -43,7 +43,7 @@ export function group(graph: Graph): Grouping {
     if (n.op.kind === 'contract') {
       const { chain, roots } = epilogue(n, work);
       claim({ template: 'contract', contract: n, chain, nodes: new Set([n, ...chain]), roots });
-    } else if (n.op.kind === 'fold') {
+    } else if (n.op.kind === 'reduce') {
       claim(rows(n, work));
     }
   }
@@ -69,7 +69,7 @@ export function group(graph: Graph): Grouping {
     ...parts,
   ]);
   return {
-    groups: sideBySide(groups, stored, alone),
+    groups: fuseHorizontally(groups, stored, alone),
     joins,
     direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
     cuts: work.cuts,

@@ -1,4 +1,4 @@
-// Folds of one layer over rows of the same shape that do not depend on one another share a kernel: the norms of several encoders' features
+// Reductions of one layer over rows of the same shape that do not depend on one another share a kernel: the norms of several encoders' features
 // are one dispatch instead of one each.
 import { printSize, type Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
@@ -15,7 +15,7 @@ const mostTensors = 8;
  * deeper. `alone`: states, what is written straight into one, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
  * more than it reads, so it is left as it is.
  */
-export function sideBySide(
+export function fuseHorizontally(
   groups: readonly Group[],
   stored: ReadonlySet<Node>,
   alone: ReadonlySet<Node>,
@@ -66,7 +66,7 @@ export function sideBySide(
 function merged(rows: readonly Rows[]): Rows {
   return {
     template: 'rows',
-    folds: rows.flatMap((row) => row.folds),
+    reductions: rows.flatMap((row) => row.reductions),
     nodes: new Set(rows.flatMap((row) => [...row.nodes])),
     roots: rows.flatMap((row) => row.roots),
   };
@@ -100,9 +100,9 @@ function makersThrough(node: Node, maker: ReadonlyMap<Node, Group>, stored: Read
   return node.inputs.flatMap((input) => makersThrough(input, maker, stored));
 }
 
-/** Layer, rows and folded axes, in order. */
-function shapeOf({ folds }: Rows): string {
-  const [first] = folds;
+/** Layer, rows and reduced axes, in order. */
+function shapeOf({ reductions }: Rows): string {
+  const [first] = reductions;
   const x = first?.inputs[0];
   const print = (axes: readonly Axis[]) => axes.map((axis) => `${axis.name}:${printSize(axis.size)}`).join(' ');
   return `${layerOf(first?.origin.path ?? '')} ${print(x?.type.axes ?? [])} ${x?.type.dtype ?? ''} ${axisNames(first?.attrs['axes']).join()}`;

@@ -107,9 +107,9 @@ function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
 
 const tileGuess = 64;
 
-/** A contraction reads an operand once per tile of the other side; folds read theirs once per pass. */
+/** A contraction reads an operand once per tile of the other side; reductions read theirs once per pass. */
 function repeats(owner: Group, reader: Node): number {
-  if (owner.template === 'rows') return owner.folds.length + 1;
+  if (owner.template === 'rows') return owner.reductions.length + 1;
   if (owner.template === 'contract' && reader === owner.contract)
     return Math.max(1, largestSide(owner.contract) / tileGuess);
   if (owner.template === 'attention' && owner.attention.operands.includes(reader)) return 4;

@@ -18,7 +18,7 @@ function atomFormula(atom: Atom): Formula {
     case 'product':
       return { product: atom.factors.map(atomFormula) };
     case 'divide': {
-      if (atom.by.terms.length > 0) throw new TypeError('a quotient by a symbol is no formula');
+      if (atom.by.terms.length > 0) throw new TypeError('a quotient by a symbol is not a formula');
       // floor(x / d) = ceil((x - d + 1) / d)
       return { ceil: { sum: [formulaOf(atom.of), 1 - atom.by.constant] }, by: atom.by.constant };
     }

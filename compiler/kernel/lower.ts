@@ -46,7 +46,7 @@ export interface Touch {
 /** Offsets of bindings are multiples of this on every device. */
 export const pieceAlignment = 256;
 
-/** Values that the template itself holds: an accumulator, a folded row. */
+/** Values that the template itself holds: an accumulator, a reduced row. */
 export type Held = (block: Block, index: IndexMap, width: Width) => Code;
 
 export class Lowering {
@@ -108,7 +108,7 @@ export class Lowering {
         return this.#join(block, op, node, index, width);
       case 'gather':
         return this.#gather(block, node, index, width);
-      case 'fold':
+      case 'reduce':
       case 'contract':
         throw new OpabiniaError(`the ${op.kind} '${op.name}' was neither stored nor computed by its kernel`, {
           op: op.name,

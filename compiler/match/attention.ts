@@ -2,7 +2,7 @@
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import { findReach, type Reach } from './mask-extent.ts';
+import { findMaskExtent, type MaskExtent } from './mask-extent.ts';
 import { matchSoftmax } from './composites.ts';
 
 export interface Attention {
@@ -23,7 +23,7 @@ export interface Attention {
   /** Columns of the result: the axes of the values only. */
   readonly width: readonly Axis[];
   /** Which keys a row sees, where those behind need not be walked. */
-  readonly reach: Reach | undefined;
+  readonly maskExtent: MaskExtent | undefined;
   /** Everything computed inside the kernel. */
   readonly nodes: ReadonlySet<Node>;
   readonly operands: readonly Node[];
@@ -80,7 +80,7 @@ function match(
   const batch = [...first.batch, ...first.rows.filter((x) => second.batch.some((y) => y.name === x.name))];
   const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
   const [keyAxis] = keys;
-  const reach = keyAxis === undefined ? undefined : findReach(maps, scores, keyAxis);
+  const maskExtent = keyAxis === undefined ? undefined : findMaskExtent(maps, scores, keyAxis);
   return {
     scores,
     query,
@@ -93,7 +93,7 @@ function match(
     keys,
     depth: first.sum,
     width: second.columns,
-    reach,
+    maskExtent,
     nodes: new Set([...inner, product]),
     operands: [query, key, value],
   };

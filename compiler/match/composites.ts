@@ -23,7 +23,7 @@ export function matchSoftmax(node: Node): Softmax | undefined {
   const difference = powers.inputs[0];
   if (difference?.op.name !== 'sub') return undefined;
   const [logits, top] = difference.inputs;
-  if (logits === undefined || top?.op.name !== 'foldMax' || top.inputs[0] !== logits) return undefined;
+  if (logits === undefined || top?.op.name !== 'reduceMax' || top.inputs[0] !== logits) return undefined;
   const axes = axisNames(total.attrs['axes']);
   const [axis] = axes;
   if (axis === undefined || axes.length !== 1 || axisNames(top.attrs['axes']).join() !== axis) return undefined;

@@ -1,6 +1,6 @@
 // How far a row of attention sees: causal masks weigh every key behind the diagonal with exactly 0, so a kernel need not walk them.
 //
-// Leaving keys out gives what the graph says only when three things hold, and `findReach` refuses where one is not certain:
+// Leaving keys out gives what the graph says only when three things hold, and `findMaskExtent` refuses where one is not certain:
 // 1. Every row sees at least one key: the last key seen is at least 0 by its interval. A row that sees none weighs ALL keys alike, because
 //    softmax over equal numbers, all of them the mask's constant, is uniform.
 // 2. Nothing else masks keys. A second mask may void all keys that a row sees, and then again all keys, those behind the diagonal too, weigh
@@ -29,7 +29,7 @@ import {
 import { loopVariable } from '../kernel/kernel.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 
-export interface Reach {
+export interface MaskExtent {
   /** The query axis that the keys' order is compared with. */
   readonly axis: Axis;
   /** The last key that a row sees, of the variable named as the axis: at least 0 and growing; it may lie beyond the last key there is. */
@@ -42,8 +42,8 @@ const masking = -1e38;
 /** What scores may be multiplied by, so that no scaling by itself makes them as low as a mask. */
 const largestScale = 2 ** 20;
 
-/** The reach of rows whose logits are made by `maps`, last first, of the product of query and key; undefined where keys must all be walked. */
-export function findReach(maps: readonly Node[], scores: Node, key: Axis): Reach | undefined {
+/** The maskExtent of rows whose logits are made by `maps`, last first, of the product of query and key; undefined where keys must all be walked. */
+export function findMaskExtent(maps: readonly Node[], scores: Node, key: Axis): MaskExtent | undefined {
   const [mask, ...scaling] = maps;
   if (mask?.op.name !== 'where' || mask.type.dtype !== 'f32' || !scaling.every(isScaling)) return undefined;
   const [condition, yes, no] = mask.inputs;
@@ -65,8 +65,8 @@ export function findReach(maps: readonly Node[], scores: Node, key: Axis): Reach
   return { axis, last };
 }
 
-/** Keys that a row at this position along the reach's axis sees, counted from the first: all of `keys` at most. */
-export function seenKeys({ axis, last }: Reach, position: Index, keys: Index): Index {
+/** Keys that a row at this position along the maskExtent's axis sees, counted from the first: all of `keys` at most. */
+export function seenKeys({ axis, last }: MaskExtent, position: Index, keys: Index): Index {
   const own = substitute(last, axis.name, position);
   const isThere = add(keys, constantIndex(-1), scale(own, -1)).least >= 0;
   return add(isThere ? own : clamp(own, keys), constantIndex(1));

@@ -81,26 +81,26 @@ function pullThroughContract(node: Node, r: Rewriter): Node | undefined {
   return r.broadcast(r.contract(strip(a, pulled, r), strip(b, pulled, r), namesOf(axes)), node.type.axes);
 }
 
-function pullThroughFold(node: Node, r: Rewriter): Node | undefined {
+function pullThroughReduce(node: Node, r: Rewriter): Node | undefined {
   const pulled = sharedNewAxes(node, node.type.axes);
   const [x] = node.inputs;
   if (pulled.size === 0 || x === undefined) return undefined;
   return r.broadcast(r.make(node.op, [strip(x, pulled, r)], node.attrs), node.type.axes);
 }
 
-/** A fold of equal elements: a selection gives the element, a sum gives it times the size. */
-function foldOfBroadcast(node: Node, r: Rewriter): Node | undefined {
+/** A reduction of equal elements: a selection gives the element, a sum gives it times the size. */
+function reduceOfBroadcast(node: Node, r: Rewriter): Node | undefined {
   const [x] = node.inputs;
-  if (x === undefined || node.op.kind !== 'fold') return undefined;
-  const folded = axisNames(node.attrs['axes']);
+  if (x === undefined || node.op.kind !== 'reduce') return undefined;
+  const along = axisNames(node.attrs['axes']);
   const selects = node.op.rounding === 0;
-  const same = folded.filter(
+  const same = along.filter(
     (name) =>
       isNew(x, name) && (selects || (isFloat(x.type.dtype) && typeof axisOf(x.type.axes, name)?.size === 'number')),
   );
   if (same.length === 0) return undefined;
   const narrow = strip(x, new Set(same), r);
-  const rest = folded.filter((name) => !same.includes(name));
+  const rest = along.filter((name) => !same.includes(name));
   const reduced = rest.length === 0 ? narrow : r.make(node.op, [narrow], { axes: rest });
   if (selects) return reduced;
   const count = same.reduce((product, name) => product * Number(axisOf(x.type.axes, name)?.size), 1);
@@ -187,12 +187,17 @@ export const broadcastRules: readonly Rule[] = [
     heads: ['contract'],
     apply: pullThroughContract,
   },
-  { name: 'fold of a broadcast', why: 'the kept axis is only copied', heads: ['fold'], apply: pullThroughFold },
   {
-    name: 'fold along a broadcast',
+    name: 'reduction of a broadcast',
+    why: 'the kept axis is only copied',
+    heads: ['reduce'],
+    apply: pullThroughReduce,
+  },
+  {
+    name: 'reduction along a broadcast',
     why: 'the sum of n equal numbers is n times the number, their largest is the number',
-    heads: ['fold'],
-    apply: foldOfBroadcast,
+    heads: ['reduce'],
+    apply: reduceOfBroadcast,
   },
   {
     name: 'view of a broadcast',

@@ -70,7 +70,7 @@ const numberMath: IndexMath<number, boolean> = {
 };
 
 /** A map of constants, computed in double precision as the interpreter does; it is rounded once, where it is stored. */
-function foldMap(node: Node, r: Rewriter): Node | undefined {
+function reduceMap(node: Node, r: Rewriter): Node | undefined {
   const count = smallCount(node.type);
   const operands = node.inputs.map(known);
   if (node.op.kind !== 'map' || count === undefined || !operands.every((operand) => operand !== undefined))
@@ -90,7 +90,7 @@ function foldMap(node: Node, r: Rewriter): Node | undefined {
     : undefined;
 }
 
-function foldView(node: Node, r: Rewriter): Node | undefined {
+function reduceOfView(node: Node, r: Rewriter): Node | undefined {
   const [x] = node.inputs;
   const count = smallCount(node.type);
   const operand = x === undefined ? undefined : known(x);
@@ -108,7 +108,7 @@ function foldView(node: Node, r: Rewriter): Node | undefined {
   return makeConstant(r, node.type, values);
 }
 
-function foldJoin(node: Node, r: Rewriter): Node | undefined {
+function reduceOfJoin(node: Node, r: Rewriter): Node | undefined {
   const count = smallCount(node.type);
   const operands = node.inputs.map(known);
   if (count === undefined || !operands.every((operand) => operand !== undefined)) return undefined;
@@ -142,14 +142,14 @@ const neutral = (name: string, why: string, from: Parameters<typeof rule<{ x: No
 
 /** Constants folded, neutral elements and casts without effect dropped. */
 export const constantRules: readonly Rule[] = [
-  { name: 'map of constants', why: 'every operand is known', heads: ['map'], apply: foldMap },
+  { name: 'map of constants', why: 'every operand is known', heads: ['map'], apply: reduceMap },
   {
     name: 'view of a constant',
     why: 'the elements are known, and no more of them are needed',
     heads: ['view'],
-    apply: foldView,
+    apply: reduceOfView,
   },
-  { name: 'concat of constants', why: 'the elements are known', heads: ['concat'], apply: foldJoin },
+  { name: 'concat of constants', why: 'the elements are known', heads: ['concat'], apply: reduceOfJoin },
   {
     name: 'uniform constant',
     why: 'the same number everywhere is one number, broadcast',

@@ -158,14 +158,14 @@ export function paddedRange(node: Node, range: Range): Padded | undefined {
 /** The part of a demand that the op can compute alone; where it cannot, it computes the axis as a whole. */
 export function admitted(node: Node, demand: Demand): Demand {
   if (demand.size === 0) return everything;
-  // An empty range would make folds and products of nothing below.
+  // An empty range would make reductions and products of nothing below.
   const sound = only(demand, (name) => sizeLeast(demand.get(name)?.size ?? 0) > 0);
   const range = (name: string): Range => sound.get(name) ?? { start: 0, size: 0, step: 1 };
   switch (node.op.kind) {
     case 'source':
       return everything;
     case 'map':
-    case 'fold':
+    case 'reduce':
     case 'contract':
     case 'gather':
       return sound;
@@ -207,7 +207,7 @@ export function needed(node: Node, demand: Demand, i: number): Demand | undefine
       return undefined;
     case 'map':
       return only(demand, has);
-    case 'fold':
+    case 'reduce':
       return only(demand, (name) => has(name) && !axisNames(node.attrs['axes']).includes(name));
     // A summed axis is no axis of the output, so no range of it is ever asked for.
     case 'contract':

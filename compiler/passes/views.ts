@@ -1,5 +1,13 @@
 // Views of views become one view, and a view that changes nothing goes away.
-import { addSizes, axisOf, multiplySizes, sizeLeast, sizesEqual, subtractSizes, type Size } from '../../dsl/axis/axis.ts';
+import {
+  addSizes,
+  axisOf,
+  multiplySizes,
+  sizeLeast,
+  sizesEqual,
+  subtractSizes,
+  type Size,
+} from '../../dsl/axis/axis.ts';
 import { printAttrs, type Node } from '../../dsl/graph/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { namesOf, sameAxes, type Rewriter } from '../rewrite/rewriter.ts';

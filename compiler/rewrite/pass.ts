@@ -147,7 +147,7 @@ function applyRules(graph: Graph, pass: RulePass, builder: Builder, fire: (rule:
       if (next === undefined || next === node) continue;
       fire(rule.name);
       if (--fuel < 0)
-        throw new OpabiniaError(`the rules come to no end, last '${rule.name}' at ${describe(node)}`, {
+        throw new OpabiniaError(`rewriting did not terminate, last '${rule.name}' at ${describe(node)}`, {
           op: pass.name,
           path: node.origin.path,
           place: node.origin.place,

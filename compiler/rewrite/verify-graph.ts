@@ -27,7 +27,7 @@ export function verifyGraph(graph: Graph, stage: string, before?: Graph): void {
     seen.set(key, node);
   }
   for (const update of graph.updates) {
-    if (roleOf(update.state) !== 'state') throw broken(stage, update.state, 'an update writes to what is no state');
+    if (roleOf(update.state) !== 'state') throw broken(stage, update.state, 'an update writes to what is not a state');
   }
   if (before !== undefined) sameInterface(graph, stage, before);
 }

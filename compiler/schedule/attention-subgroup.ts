@@ -3,7 +3,7 @@
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { foldMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
+import { reduceMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import { seenKeys } from '../match/mask-extent.ts';
 import type { Group } from '../fuse/group.ts';
@@ -14,7 +14,7 @@ import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import {
   component,
   count,
-  foldLanes,
+  reduceLanes,
   Frame,
   indexVariable,
   isQuartered,
@@ -188,9 +188,9 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
             return { score, present };
           });
           const blockBest = logits.map((l) => l.score).reduce((a, b) => code(`max(${a.text}, ${b.text})`, 'f32'));
-          const widest = foldLanes(
+          const widest = reduceLanes(
             block,
-            { ...foldMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` },
+            { ...reduceMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` },
             block.let('most', blockBest),
             lanes,
           );
@@ -245,7 +245,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     );
 
     const inverse = total.map((t) =>
-      body.let('inverse', code(`1.0f / ${foldLanes(body, sumOp, t, lanes).text}`, 'f32')),
+      body.let('inverse', code(`1.0f / ${reduceLanes(body, sumOp, t, lanes).text}`, 'f32')),
     );
     writeRows(frame, body, group, chain, context, {
       firstRow,
@@ -276,11 +276,11 @@ interface Tile {
 
 /** Where the keys end for the row of the tile that sees farthest: the block of rows is the same for all lanes, and so is the end. */
 function tileEnd(body: Block, { attention }: AttentionGroup, { batch, firstRow, tile, keyCount, m }: Tile): string {
-  const { reach, rows } = attention;
-  if (reach === undefined) return indexText(keyCount);
+  const { maskExtent, rows } = attention;
+  if (maskExtent === undefined) return indexText(keyCount);
   const lastRow = m.most <= tile ? add(m, constantIndex(-1)) : clamp(add(firstRow, constantIndex(tile - 1)), m);
-  const position = batch.get(reach.axis.name) ?? farthest(body, rows, reach.axis, firstRow, lastRow);
-  const seen = position === undefined ? keyCount : seenKeys(reach, position, keyCount);
+  const position = batch.get(maskExtent.axis.name) ?? farthest(body, rows, maskExtent.axis, firstRow, lastRow);
+  const seen = position === undefined ? keyCount : seenKeys(maskExtent, position, keyCount);
   return seen.key === keyCount.key ? indexText(keyCount) : body.let('seen', code(indexText(seen), 'u32')).text;
 }
 

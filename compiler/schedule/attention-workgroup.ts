@@ -35,18 +35,18 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
     // Merge: the largest maximum of all, then every thread's sum and result brought to it. A thread without keys has weight 0.
     body.assign(own(tops).text, top);
     body.barrier();
-    const best = fold(body, tops, 'f32', (x, y) => `max(${x}, ${y})`);
+    const best = reduceShared(body, tops, 'f32', (x, y) => `max(${x}, ${y})`);
     const share = body.let('share', code(`select(exp(${top.text} - ${best}), 0.0f, ${total.text} == 0.0f)`, 'f32'));
     body.assign(own(totals).text, wgsl`(${total} * ${share})`);
     body.barrier();
-    const sum = fold(body, totals, 'f32', (x, y) => `${x} + ${y}`);
+    const sum = reduceShared(body, totals, 'f32', (x, y) => `${x} + ${y}`);
     body.loop('d', widthUnits, (each, d) => {
       each.assign(
         own(outs).text,
         wgsl`(${code(`${result}[${indexText(d)}]`, widthType)} * ${splat(share, widthType)})`,
       );
       each.barrier();
-      const merged = fold(each, outs, widthType, (x, y) => `${x} + ${y}`);
+      const merged = reduceShared(each, outs, widthType, (x, y) => `${x} + ${y}`);
       each.when('t == 0u', (store) => row.store(store, index, d, code(`${merged} / ${sum}`, widthType)));
       each.barrier();
     });
@@ -54,8 +54,8 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
   return frame.finish('attention, one row a workgroup', threads, line.grid);
 }
 
-/** Folds workgroup memory to its first element by a tree and reads it. */
-function fold(
+/** Reductions workgroup memory to its first element by a tree and reads it. */
+function reduceShared(
   body: Frame['body'],
   memory: string,
   type: Code['type'],
@@ -67,5 +67,5 @@ function fold(
     );
     body.barrier();
   }
-  return body.let('folded', code(`${memory}[0]`, type)).text;
+  return body.let('reduced', code(`${memory}[0]`, type)).text;
 }

@@ -1,5 +1,5 @@
 // Contraction of a few rows (a decode step) on GPUs: bound by reading the weights once. Neighbouring threads read neighbouring columns, the
-// sum is split over the rest of the workgroup and folded in workgroup memory.
+// sum is split over the rest of the workgroup and reduced in workgroup memory.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';

@@ -1,7 +1,7 @@
 // What every template needs: the threads' indices, flat indices taken apart into axes, grids of any length, and where roots are written.
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import type { FoldOp } from '../../dsl/graph/op.ts';
+import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { code, isVector, scalarType, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import {
@@ -153,19 +153,19 @@ export function component(vector: Code, position: Index): Code {
     : code(`${vector.text}[${indexText(lane)}]`, type);
 }
 
-/** Folds the four components of a vector accumulator. */
-export function foldComponents(body: Block, op: FoldOp, acc: Code): Code {
+/** Reductions the four components of a vector accumulator. */
+export function reduceComponents(body: Block, op: ReduceOp, acc: Code): Code {
   if (!isVector(acc.type)) return acc;
   const part = (name: string) => code(`${acc.text}.${name}`, scalarType(acc.type));
-  return body.let('folded', op.wgsl(op.wgsl(part('x'), part('y')), op.wgsl(part('z'), part('w'))));
+  return body.let('reduced', op.wgsl(op.wgsl(part('x'), part('y')), op.wgsl(part('z'), part('w'))));
 }
 
-/** Folds over the lanes of a subgroup by a butterfly: every lane ends with the same bits. */
-export function foldLanes(body: Block, op: FoldOp, acc: Code, lanes: number): Code {
+/** Reductions over the lanes of a subgroup by a butterfly: every lane ends with the same bits. */
+export function reduceLanes(body: Block, op: ReduceOp, acc: Code, lanes: number): Code {
   let result = acc;
   for (let step = lanes / 2; step >= 1; step /= 2) {
     const other = body.let('other', code(`subgroupShuffleXor(${result.text}, ${step}u)`, result.type));
-    result = body.let('folded', op.wgsl(result, other));
+    result = body.let('reduced', op.wgsl(result, other));
   }
   return result;
 }

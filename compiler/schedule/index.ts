@@ -32,8 +32,8 @@ type Templates = { readonly [T in Group['template']]: readonly Template<T>[] };
 /** Lanes exchange values by shuffles where every subgroup has the same number of lanes and loads are what costs. */
 const byShuffles = (profile: DeviceProfile): boolean => profile.software && profile.subgroupSize !== undefined;
 
-/** A fold of fewer elements than this is walked by one thread. */
-const shortFold = 16;
+/** A reduction of fewer elements than this is walked by one thread. */
+const shortReduce = 16;
 
 export const templates: Templates = {
   attention: [
@@ -77,7 +77,7 @@ export const templates: Templates = {
   rows: [
     {
       name: 'serial rows',
-      when: 'short folds, or the contiguous axis is not folded',
+      when: 'short reductions, or the contiguous axis is not reduced',
       fits: isShortOrStrided,
       schedule: scheduleSerialRows,
     },
@@ -101,13 +101,13 @@ function isThin(group: GroupOf<'contract'>, profile: DeviceProfile): boolean {
 }
 
 function isShortOrStrided(group: GroupOf<'rows'>): boolean {
-  const x = group.folds[0]?.inputs[0];
-  const folded = axisNames(group.folds[0]?.attrs['axes']);
+  const x = group.reductions[0]?.inputs[0];
+  const reduced = axisNames(group.reductions[0]?.attrs['axes']);
   if (x === undefined) return true;
-  const length = x.type.axes.filter((a) => folded.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
+  const length = x.type.axes.filter((a) => reduced.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
   const last = x.type.axes.at(-1);
-  const rows = x.type.axes.filter((a) => !folded.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
-  return (length < shortFold && rows > 1) || (last !== undefined && !folded.includes(last.name) && rows > 1);
+  const rows = x.type.axes.filter((a) => !reduced.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
+  return (length < shortReduce && rows > 1) || (last !== undefined && !reduced.includes(last.name) && rows > 1);
 }
 
 /** True when a contraction will be made by a tiled template, so that a layout of its weights pays. */

@@ -1,6 +1,6 @@
-// One workgroup per row: its lanes walk the folded axes together, fold their partial results, and walk the row again for the next level.
+// One workgroup per row: its lanes walk the reduced axes together, reduce their partial results, and walk the row again for the next level.
 import { axisNames } from '../../dsl/graph/graph.ts';
-import type { FoldOp } from '../../dsl/graph/op.ts';
+import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map.ts';
 import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
@@ -10,8 +10,8 @@ import type { Block, Kernel } from '../kernel/kernel.ts';
 import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import {
   count,
-  foldComponents,
-  foldLanes,
+  reduceComponents,
+  reduceLanes,
   Frame,
   indexVariable,
   isQuartered,
@@ -19,16 +19,16 @@ import {
   takeApart,
   type Context,
 } from './frame.ts';
-import { foldLevels } from './levels.ts';
+import { reduceLevels } from './levels.ts';
 
 export function scheduleRows(group: Extract<Group, { template: 'rows' }>, context: Context): Kernel {
-  const [first] = group.folds;
+  const [first] = group.reductions;
   const x = first?.inputs[0];
-  if (first === undefined || x === undefined) throw new TypeError('a group of rows without a fold');
+  if (first === undefined || x === undefined) throw new TypeError('a group of rows without a reduction');
   const { profile } = context;
-  const folded = axisNames(first.attrs['axes']);
-  const outer = x.type.axes.filter((a) => !folded.includes(a.name));
-  const inner = x.type.axes.filter((a) => folded.includes(a.name));
+  const reduced = axisNames(first.attrs['axes']);
+  const outer = x.type.axes.filter((a) => !reduced.includes(a.name));
+  const inner = x.type.axes.filter((a) => reduced.includes(a.name));
   const frame = new Frame(context, group);
   const { lowering } = frame;
   const length = count(inner);
@@ -55,32 +55,32 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
         { from: indexVariable(laneName, constantIndex(lanes)), step: lanes },
       );
     };
-    for (const level of foldLevels(group.folds, group.nodes)) {
-      const partial = level.map((fold) => {
-        const op = fold.op as FoldOp;
+    for (const level of reduceLevels(group.reductions, group.nodes)) {
+      const partial = level.map((reduction) => {
+        const op = reduction.op as ReduceOp;
         return {
-          fold,
+          reduction,
           op,
           acc: body.var(
             'acc',
             splat(
-              literal(op.identityOf(fold.type.dtype), computeType(fold.type.dtype)),
-              typeOf(fold.type.dtype, width),
+              literal(op.identityOf(reduction.type.dtype), computeType(reduction.type.dtype)),
+              typeOf(reduction.type.dtype, width),
             ),
           ),
         };
       });
       walk(body, (inside, index) => {
-        for (const { fold, op, acc } of partial) {
-          const operand = fold.inputs[0];
+        for (const { reduction, op, acc } of partial) {
+          const operand = reduction.inputs[0];
           if (operand !== undefined)
             inside.assign(acc.text, op.wgsl(acc, splat(lowering.value(inside, operand, index, width), acc.type)));
         }
       });
-      for (const { fold, op, acc } of partial) {
-        const one = foldComponents(body, op, acc);
-        const whole = bySubgroup ? foldLanes(body, op, one, lanes) : foldWorkgroup(frame, body, op, one, lanes);
-        lowering.held.set(fold, () => whole);
+      for (const { reduction, op, acc } of partial) {
+        const one = reduceComponents(body, op, acc);
+        const whole = bySubgroup ? reduceLanes(body, op, one, lanes) : reduceWorkgroup(frame, body, op, one, lanes);
+        lowering.held.set(reduction, () => whole);
       }
     }
     const overRow = group.roots.filter((root) => root.type.axes.length !== outer.length);
@@ -108,8 +108,8 @@ function workgroupFor(steps: number, most: number): number {
   return threads;
 }
 
-/** Folds over a workgroup by a tree in workgroup memory: no subgroups needed, the same bits every time. */
-function foldWorkgroup(frame: Frame, body: Block, op: FoldOp, acc: Code, threads: number): Code {
+/** Reductions over a workgroup by a tree in workgroup memory: no subgroups needed, the same bits every time. */
+function reduceWorkgroup(frame: Frame, body: Block, op: ReduceOp, acc: Code, threads: number): Code {
   const memory = frame.share('partial', acc.type, threads);
   const at = (i: string) => code(`${memory}[${i}]`, acc.type, acc.needs);
   body.assign(`${memory}[t]`, acc);
@@ -118,5 +118,5 @@ function foldWorkgroup(frame: Frame, body: Block, op: FoldOp, acc: Code, threads
     body.when(`t < ${half}u`, (inside) => inside.assign(`${memory}[t]`, op.wgsl(at('t'), at(`t + ${half}u`))));
     body.barrier();
   }
-  return body.let('folded', at('0'));
+  return body.let('reduced', at('0'));
 }

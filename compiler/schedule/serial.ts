@@ -1,8 +1,8 @@
-// One thread per row (or per four neighbouring rows): it walks the folded axes in loops. For short folds, for folds over an axis that is
+// One thread per row (or per four neighbouring rows): it walks the reduced axes in loops. For short reductions, for reductions over an axis that is
 // not the contiguous one, and for contractions with no tile to speak of.
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
-import type { FoldOp } from '../../dsl/graph/op.ts';
+import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { computeType } from '../../dsl/ops/map.ts';
 import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
@@ -11,31 +11,31 @@ import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../ind
 import type { Block, Kernel } from '../kernel/kernel.ts';
 import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
-import { foldLevels } from './levels.ts';
+import { reduceLevels } from './levels.ts';
 import { findNeighbours, type Neighbours } from './neighbours.ts';
 
 const threads = 64;
 
 export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, context: Context): Kernel {
-  const [first] = group.folds;
+  const [first] = group.reductions;
   const x = first?.inputs[0];
-  if (first === undefined || x === undefined) throw new TypeError('a group of rows without a fold');
-  const folded = axisNames(first.attrs['axes']);
-  const outer = x.type.axes.filter((a) => !folded.includes(a.name));
-  const inner = x.type.axes.filter((a) => folded.includes(a.name));
+  if (first === undefined || x === undefined) throw new TypeError('a group of rows without a reduction');
+  const reduced = axisNames(first.attrs['axes']);
+  const outer = x.type.axes.filter((a) => !reduced.includes(a.name));
+  const inner = x.type.axes.filter((a) => reduced.includes(a.name));
   const frame = new Frame(context, group);
   const { lowering } = frame;
   const wide = isQuartered(outer.at(-1)) && x.type.axes.at(-1)?.name === outer.at(-1)?.name;
   const width: Width = wide ? 4 : 1;
-  const levels = foldLevels(group.folds, group.nodes);
-  // Where folds follow folds, or whole rows are written, every row is walked again: nothing is gained by walking several.
+  const levels = reduceLevels(group.reductions, group.nodes);
+  // Where reductions follow reductions, or whole rows are written, every row is walked again: nothing is gained by walking several.
   const isPlain = levels.length === 1 && group.roots.every((root) => root.type.axes.length === outer.length);
   const run = isPlain
     ? findNeighbours(
         outer,
         inner,
         wide,
-        group.folds.flatMap((fold) => fold.inputs),
+        group.reductions.flatMap((reduction) => reduction.inputs),
         context,
       )
     : undefined;
@@ -50,29 +50,29 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
     const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
     for (const level of levels) {
       const accumulators = elements.map(() =>
-        level.map((fold) => ({
-          fold,
-          op: fold.op as FoldOp,
+        level.map((reduction) => ({
+          reduction,
+          op: reduction.op as ReduceOp,
           acc: body.var(
             'acc',
             splat(
-              literal((fold.op as FoldOp).identityOf(fold.type.dtype), computeType(fold.type.dtype)),
-              typeOf(fold.type.dtype, width),
+              literal((reduction.op as ReduceOp).identityOf(reduction.type.dtype), computeType(reduction.type.dtype)),
+              typeOf(reduction.type.dtype, width),
             ),
           ),
         })),
       );
-      nest(body, unrolled(inner, run), new Map(), (deep, folded) => {
+      nest(body, unrolled(inner, run), new Map(), (deep, reduced) => {
         for (const last of lastIndices(run)) {
           elements.forEach((row, r) => {
-            for (const { fold, op, acc } of accumulators[r] ?? []) {
-              const operand = fold.inputs[0];
+            for (const { reduction, op, acc } of accumulators[r] ?? []) {
+              const operand = reduction.inputs[0];
               if (operand !== undefined)
                 deep.assign(
                   acc.text,
                   op.wgsl(
                     acc,
-                    splat(lowering.value(deep, operand, new Map([...row, ...folded, ...last]), width), acc.type),
+                    splat(lowering.value(deep, operand, new Map([...row, ...reduced, ...last]), width), acc.type),
                   ),
                 );
             }
@@ -88,10 +88,10 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
   });
   return frame.finish('serial rows', threads, grid);
 
-  function hold(accumulators: readonly { readonly fold: Node; readonly acc: Code }[]): void {
+  function hold(accumulators: readonly { readonly reduction: Node; readonly acc: Code }[]): void {
     const lastAxis = outer.at(-1)?.name ?? '';
-    for (const { fold, acc } of accumulators)
-      lowering.held.set(fold, (_b, index, w) =>
+    for (const { reduction, acc } of accumulators)
+      lowering.held.set(reduction, (_b, index, w) =>
         w === width ? acc : component(acc, index.get(lastAxis) ?? constantIndex(0)),
       );
   }

@@ -150,10 +150,10 @@ export class StreamingRow {
   /** Where the walk ends: behind the last key that this row sees. */
   #end(body: Block, index: IndexMap): string {
     const keys = count([this.#keyAxis]);
-    const { reach } = this.#group.attention;
-    const position = reach === undefined ? undefined : index.get(reach.axis.name);
-    if (reach === undefined || position === undefined) return indexText(keys);
-    const seen = seenKeys(reach, position, keys);
+    const { maskExtent } = this.#group.attention;
+    const position = maskExtent === undefined ? undefined : index.get(maskExtent.axis.name);
+    if (maskExtent === undefined || position === undefined) return indexText(keys);
+    const seen = seenKeys(maskExtent, position, keys);
     return seen.key === keys.key ? indexText(keys) : body.let('seen', code(indexText(seen), 'u32')).text;
   }
 

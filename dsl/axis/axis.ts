@@ -64,7 +64,7 @@ export function multiplySizes(a: Size, b: Size): Size {
       terms(b).map((t) => ({ symbol: t.symbol, times: t.times * a })),
     );
   if (typeof b === 'number') return multiplySizes(b, a);
-  throw new OpabiniaError(`the product of two symbolic sizes, ${printSize(a)} and ${printSize(b)}, is no size`, {
+  throw new OpabiniaError(`the product of two symbolic sizes, ${printSize(a)} and ${printSize(b)}, is not a size`, {
     advice: 'keep the two axes apart, or give one of them a number',
   });
 }

@@ -208,7 +208,7 @@ export type Repeat<P extends string, S extends string> = string extends P
       : never
     : AxisError<"write 'axes -> axes'">;
 
-/** As `Rearrange`, for `reduce`: names that the right side leaves out are folded away. */
+/** As `Rearrange`, for `reduce`: names that the right side leaves out are reduced away. */
 export type Reduce<P extends string, S extends string> = string extends P
   ? unknown
   : P extends `${infer L}->${infer R}`

@@ -1,4 +1,4 @@
-// Convolution and pooling on `b h w c`, as functions of windows, products and folds.
+// Convolution and pooling on `b h w c`, as functions of windows, products and reductions.
 import { printSize } from '../axis/axis.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
@@ -6,8 +6,17 @@ import { at } from '../origin.ts';
 import type { Params } from '../params.ts';
 import { checkDType } from './nn.ts';
 import { average, contractAxis } from './resample.ts';
-import { fold, pad, product, rearrange, window } from './shape.ts';
-import { apply, elementwise, refusal, renamed, requireAxis, requireNumber, type Float, type Tensor } from '../tensor.ts';
+import { reduceAxes, pad, product, rearrange, window } from './shape.ts';
+import {
+  apply,
+  elementwise,
+  refusal,
+  renamed,
+  requireAxis,
+  requireNumber,
+  type Float,
+  type Tensor,
+} from '../tensor.ts';
 
 /** One number for both axes, or height and width. */
 export type Pair = number | readonly [number, number];
@@ -169,14 +178,14 @@ function dense(seen: Tensor<string, Float>, weight: Tensor<string, Float>, out: 
   );
 }
 
-/** One filter a channel: a fold over each window, not a product of matrices. The operands are renamed, so that the sum has its last name and maps after it fuse. */
+/** One filter a channel: a reduction over each window, not a product of matrices. The operands are renamed, so that the sum has its last name and maps after it fuse. */
 function depthwise(
   seen: Tensor<string, Float>,
   weight: Tensor<'o i kh kw', Float>,
   out: string,
 ): Tensor<string, Float> {
   const filter = renamed<string, Float>('conv2d', weight.at('i', 0), new Map([['o', out]]));
-  return fold<string, Float>(
+  return reduceAxes<string, Float>(
     'sum',
     elementwise('mul', renamed<string, Float>('conv2d', seen, new Map([['c', out]])), filter),
     ['kh', 'kw'],
@@ -202,7 +211,7 @@ export function maxPool2d<D extends DType>(x: Tensor<'b h w c', D>, options: Win
   requireImage('maxPool2d', x);
   const lowest =
     x.dtype === 'f16' ? -65504 : isFloat(x.dtype) ? -3.4028234663852886e38 : x.dtype === 'u32' ? 0 : -2147483648;
-  return fold('max', windows('maxPool2d', x, { ...options, stride: options.stride ?? options.kernel }, lowest), [
+  return reduceAxes('max', windows('maxPool2d', x, { ...options, stride: options.stride ?? options.kernel }, lowest), [
     'kh',
     'kw',
   ]) as Tensor<'b h w c', D>;
@@ -216,7 +225,7 @@ export function avgPool2d<D extends DType>(
   requireImage('avgPool2d', x);
   const [padding, shape] = [both(options.padding ?? 0), { ...options, stride: options.stride ?? options.kernel }];
   if (options.countPadding !== false || (padding[0] === 0 && padding[1] === 0))
-    return fold('mean', windows('avgPool2d', x, shape, 0), ['kh', 'kw']) as Tensor<'b h w c', D>;
+    return reduceAxes('mean', windows('avgPool2d', x, shape, 0), ['kh', 'kw']) as Tensor<'b h w c', D>;
   // A mean of means: the windows of h and w are independent.
   return (['h', 'w'] as const).reduce((y, axis, i) => {
     const [k, s, p] = [both(shape.kernel)[i] ?? 1, both(shape.stride)[i] ?? 1, padding[i] ?? 0];
@@ -245,7 +254,7 @@ export function adaptiveAvgPool2d<D extends DType>(
     if (!Number.isInteger(n) || n < 1)
       throw refusal(
         'adaptiveAvgPool2d',
-        `an output of ${options.height}×${options.width} is no size`,
+        `an output of ${options.height}×${options.width} is not a size`,
         [x],
         'whole numbers from 1 on',
       );

@@ -6,7 +6,7 @@ import { mapOp } from '../ops/map.ts';
 import { iota, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
 import type { Has, Renamed, Wider, Without } from '../axis/pattern-types.ts';
-import { fold, gather } from './shape.ts';
+import { reduceAxes, gather } from './shape.ts';
 import {
   apply,
   elementwise,
@@ -121,11 +121,11 @@ export function argmax<S extends string, D extends DType, A extends string>(
   axis: A & Has<S, A>,
 ): Tensor<Without<S, A>, 'i32'> {
   const along = requireAxis('argmax', x, axis);
-  const largest = fold<string, D>('max', x, [axis], 'argmax');
+  const largest = reduceAxes<string, D>('max', x, [axis], 'argmax');
   const equal: Tensor<string, 'bool'> = elementwise('eq', x, largest);
   const hit: Tensor<string, 'bool'> = isFloat(x.dtype) ? equal.or(isNaN(x)) : equal;
   const index = widened<string, 'i32'>('argmax', positions(x, along, axis), x.axes);
-  return fold('min', index.where(hit, sizeBound(along.size)), [axis], 'argmax');
+  return reduceAxes('min', index.where(hit, sizeBound(along.size)), [axis], 'argmax');
 }
 
 const mostRanked = 4096;
@@ -175,11 +175,11 @@ function rankedIndices(x: Tensor, along: Axis, k: number, fresh: string): Tensor
     greater = greater.or(nanB.and(nanA.not()));
     equal = equal.or(nanB.and(nanA));
   }
-  const rank = fold<string, 'i32'>('sum', greater.or(equal.and(j.lt(i))).cast('i32'), [other]);
+  const rank = reduceAxes<string, 'i32'>('sum', greater.or(equal.and(j.lt(i))).cast('i32'), [other]);
   const slots = rank.axes.flatMap((axis) => (axis.name === along.name ? [axis, { name: fresh, size: k }] : [axis]));
   const slot = positions(x, { name: fresh, size: k }, fresh);
   const here = widened<string, 'i32'>('topK', positions(x, along, along.name), slots);
-  return fold('sum', here.where(widened<string, 'i32'>('topK', rank, slots).eq(slot), 0), [along.name]);
+  return reduceAxes('sum', here.where(widened<string, 'i32'>('topK', rank, slots).eq(slot), 0), [along.name]);
 }
 
 /** argmax, k times, each time without the positions already taken. */
@@ -212,8 +212,8 @@ function bestAmong(
   index: Tensor<string, 'i32'>,
 ): Tensor<string, 'i32'> {
   const lowest = isFloat(x.dtype) ? -Infinity : x.dtype === 'u32' ? 0 : -2147483648;
-  const largest = fold<string, DType>('max', x.where(free, lowest), [along.name]);
+  const largest = reduceAxes<string, DType>('max', x.where(free, lowest), [along.name]);
   let hit: Tensor<string, 'bool'> = elementwise('eq', x, largest);
   if (isFloat(x.dtype)) hit = hit.or(isNaN(x));
-  return fold('min', index.where(hit.and(free), sizeBound(along.size)), [along.name]);
+  return reduceAxes('min', index.where(hit.and(free), sizeBound(along.size)), [along.name]);
 }

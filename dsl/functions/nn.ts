@@ -6,7 +6,7 @@ import { at } from '../origin.ts';
 import type { Params } from '../params.ts';
 import type { Has, Last, Renamed } from '../axis/pattern-types.ts';
 import { erf, exp, log, positions, rsqrt, sigmoid, tanh } from './math.ts';
-import { fold, product } from './shape.ts';
+import { reduceAxes, product } from './shape.ts';
 import {
   apply,
   elementwise,
@@ -59,8 +59,8 @@ export function softmax<S extends string, D extends DType, A extends string>(
 ): Tensor<S, D> {
   requireAxis('softmax', x, axis);
   return inF32('softmax', x, (wide) => {
-    const e = exp(elementwise<S, DType>('sub', wide, fold('max', wide, [axis], 'softmax')));
-    return elementwise('div', e, fold('sum', e, [axis], 'softmax'));
+    const e = exp(elementwise<S, DType>('sub', wide, reduceAxes('max', wide, [axis], 'softmax')));
+    return elementwise('div', e, reduceAxes('sum', e, [axis], 'softmax'));
   });
 }
 
@@ -71,8 +71,8 @@ export function logSoftmax<S extends string, D extends DType, A extends string>(
 ): Tensor<S, D> {
   requireAxis('logSoftmax', x, axis);
   return inF32('logSoftmax', x, (wide) => {
-    const shifted = elementwise<S, DType>('sub', wide, fold('max', wide, [axis], 'logSoftmax'));
-    return elementwise('sub', shifted, log(fold<string, DType>('sum', exp(shifted), [axis], 'logSoftmax')));
+    const shifted = elementwise<S, DType>('sub', wide, reduceAxes('max', wide, [axis], 'logSoftmax'));
+    return elementwise('sub', shifted, log(reduceAxes<string, DType>('sum', exp(shifted), [axis], 'logSoftmax')));
   });
 }
 
@@ -98,8 +98,8 @@ export function standardize<S extends string, D extends DType>(
 }
 
 function standardized<S extends string>(name: string, x: Tensor<S>, axes: readonly string[], eps: number): Tensor<S> {
-  const centred = elementwise<S, DType>('sub', x, fold('mean', x, axes, name));
-  const variance = fold<string, DType>('mean', elementwise('mul', centred, centred), axes, name);
+  const centred = elementwise<S, DType>('sub', x, reduceAxes('mean', x, axes, name));
+  const variance = reduceAxes<string, DType>('mean', elementwise('mul', centred, centred), axes, name);
   return elementwise('mul', centred, rsqrt(variance.add(eps)));
 }
 
@@ -131,7 +131,7 @@ export function rmsNorm<S extends string, D extends DType, A extends string = La
   const axis = axisOrLast('rmsNorm', x, options.axis);
   return at(p.path, () =>
     inF32('rmsNorm', x, (wide) => {
-      const square = fold<string, DType>('mean', elementwise('mul', wide, wide), [axis.name], 'rmsNorm');
+      const square = reduceAxes<string, DType>('mean', elementwise('mul', wide, wide), [axis.name], 'rmsNorm');
       return affine(p, elementwise('mul', wide, rsqrt(square.add(options.eps ?? 1e-6))), axis, false);
     }),
   );

@@ -21,7 +21,7 @@ export function resize<S extends string, D extends DType>(x: Tensor<S, D>, optio
   const [rows, columns] = [requireNumber('resize', x, 'h'), requireNumber('resize', x, 'w')];
   const { height, width, mode, antialias = false, factors } = options;
   if (![height, width].every((n) => Number.isInteger(n) && n >= 1))
-    throw refusal('resize', `an output of ${height}×${width} is no size`, [x], 'whole numbers from 1 on');
+    throw refusal('resize', `an output of ${height}×${width} is not a size`, [x], 'whole numbers from 1 on');
   if (factors?.some((f) => !(f > 0 && Number.isFinite(f))))
     throw refusal('resize', `factors are ${factors.join(' and ')}`, [x], 'positive numbers');
   const along = (y: Tensor<S, D>, axis: 'h' | 'w'): Tensor<S, D> => {

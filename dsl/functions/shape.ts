@@ -15,7 +15,7 @@ import {
 import { OpabiniaError } from '../error.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { contract } from '../ops/contract.ts';
-import { foldMax, foldMin, sum } from '../ops/reduce.ts';
+import { reduceMax, reduceMin, sum } from '../ops/reduce.ts';
 import { gather as gatherOp } from '../ops/gather.ts';
 import { concat as concatOp } from '../ops/join.ts';
 import {
@@ -104,7 +104,7 @@ export function repeat<const P extends string, S extends string, D extends DType
 }
 
 /**
- * Folds away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
+ * Reductions away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
  * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
  */
 export function reduce<const P extends string, S extends string, D extends DType>(
@@ -119,26 +119,26 @@ export function reduce<const P extends string, S extends string, D extends DType
     checkNew('reduce', parsed);
     const kept = parsed.output.flatMap((item) => item.parts);
     const flat = toParts('reduce', x, parsed, known);
-    const folded = fold(
+    const reduced = reduceAxes(
       by,
       flat,
       flat.axes.map((axis) => axis.name).filter((name) => !kept.includes(name)),
     );
-    return merged('reduce', ordered(folded, kept), parsed.output, known);
+    return merged('reduce', ordered(reduced, kept), parsed.output, known);
   });
 }
 
-/** Folds the named axes away, for the function `name`. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
-export function fold<S extends string, D extends DType>(
+/** Reductions the named axes away, for the function `name`. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
+export function reduceAxes<S extends string, D extends DType>(
   by: 'sum' | 'mean' | 'max' | 'min',
   x: Tensor<string, D>,
   axes: readonly string[],
   name = 'reduce',
 ): Tensor<S, D> {
   if (axes.length === 0) return x as unknown as Tensor<S, D>;
-  if (by !== 'mean') return apply(name, by === 'sum' ? sum : by === 'max' ? foldMax : foldMin, [x], { axes });
+  if (by !== 'mean') return apply(name, by === 'sum' ? sum : by === 'max' ? reduceMax : reduceMin, [x], { axes });
   if (!isFloat(x.dtype)) throw refusal(name, `a mean of ${x.dtype} is not ${x.dtype}`, [x], "cast it to 'f32' first");
-  if (x.dtype === 'f16') return fold<S, 'f32'>('mean', x.cast('f32'), axes, name).cast(x.dtype);
+  if (x.dtype === 'f16') return reduceAxes<S, 'f32'>('mean', x.cast('f32'), axes, name).cast(x.dtype);
   const total = apply<S, D>(name, sum, [x], { axes });
   return divideByCount(
     name,
@@ -222,7 +222,7 @@ export function product<S extends string, D extends DType>(
     }
   }
   const own = (x: Tensor<string, D>, y: Tensor) =>
-    fold<string, D>(
+    reduceAxes<string, D>(
       'sum',
       x,
       x.axes.map((axis) => axis.name).filter((axis) => axisOf(y.axes, axis) === undefined && !out.includes(axis)),

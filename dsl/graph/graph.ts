@@ -1,7 +1,7 @@
 // A graph is a set of immutable, interned nodes: equal nodes are the same object, so a common subexpression never exists twice.
 import { axisOf, isAffine, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
-import { Refusal, type Attr, type Attrs, type FoldOp, type Op, type SourceRole, type TensorType } from './op.ts';
+import { Refusal, type Attr, type Attrs, type ReduceOp, type Op, type SourceRole, type TensorType } from './op.ts';
 
 /** Where a node comes from: the model path of its parameters, and the user's file and line. */
 export interface Origin {
@@ -110,8 +110,8 @@ export function inferType(op: Op, inputs: readonly TensorType[], attrs: Attrs): 
       );
       return dtype instanceof Refusal ? dtype : { axes, dtype };
     }
-    case 'fold':
-      return a === undefined ? new Refusal('takes one operand') : foldedType(op, a, attrs);
+    case 'reduce':
+      return a === undefined ? new Refusal('takes one operand') : reducedType(op, a, attrs);
     case 'view':
       return a === undefined ? new Refusal('takes one operand') : op.infer(a, attrs);
     case 'join':
@@ -151,11 +151,11 @@ function alignedAxes(inputs: readonly TensorType[]): readonly Axis[] | Refusal {
   return widest.axes;
 }
 
-function foldedType(op: FoldOp, x: TensorType, attrs: Attrs): TensorType | Refusal {
+function reducedType(op: ReduceOp, x: TensorType, attrs: Attrs): TensorType | Refusal {
   const names = axisNames(attrs['axes']);
   const unknown = names.find((name) => axisOf(x.axes, name) === undefined);
   if (unknown !== undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${unknown}'`);
-  if (x.dtype === 'bool') return new Refusal('folds numbers, not bool', 'cast it first');
+  if (x.dtype === 'bool') return new Refusal('reductions numbers, not bool', 'cast it first');
   const empty = x.axes.find((axis) => names.includes(axis.name) && sizeLeast(axis.size) < 1);
   if (empty !== undefined && op.rounding === 0)
     return new Refusal(`axis '${empty.name}' may be empty, and an empty ${op.name} has no value`);

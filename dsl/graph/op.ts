@@ -98,9 +98,9 @@ export interface MapOp extends Common {
   accuracy(y: number, x: readonly number[]): number;
 }
 
-/** Folds axes away with an associative operation. */
-export interface FoldOp extends Common {
-  readonly kind: 'fold';
+/** Reductions axes away with an associative operation. */
+export interface ReduceOp extends Common {
+  readonly kind: 'reduce';
   readonly identity: number;
   combine(a: number, b: number): number;
   /** The identity in the element's own type: integers have other limits than floats. */
@@ -162,7 +162,7 @@ export interface ContractOp extends Common {
   infer(a: TensorType, b: TensorType, attrs: Attrs): TensorType | Refusal;
 }
 
-export type Op = SourceOp | MapOp | FoldOp | ViewOp | JoinOp | GatherOp | ContractOp;
+export type Op = SourceOp | MapOp | ReduceOp | ViewOp | JoinOp | GatherOp | ContractOp;
 export type Kind = Op['kind'];
 
 export function isFloat(dtype: DType): boolean {

@@ -1,14 +1,14 @@
 // Every op record, by name.
 import type { Op } from '../graph/op.ts';
 import { contract } from './contract.ts';
-import { folds } from './reduce.ts';
+import { reductions } from './reduce.ts';
 import { gather } from './gather.ts';
 import { concat } from './join.ts';
 import { maps } from './map.ts';
 import { sources } from './source.ts';
 import { views } from './view.ts';
 
-export const ops: readonly Op[] = [...sources, ...maps, ...folds, ...views, concat, gather, contract];
+export const ops: readonly Op[] = [...sources, ...maps, ...reductions, ...views, concat, gather, contract];
 
 const byName = new Map<string, Op>(ops.map((op) => [op.name, op]));
 

@@ -1,5 +1,5 @@
-// Folds: associative operations over axes (attr `axes`: the names folded away).
-import type { DType, FoldOp } from '../graph/op.ts';
+// Reductions: associative operations over axes (attr `axes`: the names reduced away).
+import type { DType, ReduceOp } from '../graph/op.ts';
 import { call, wgsl } from '../wgsl.ts';
 import { largest, smallest } from './map.ts';
 
@@ -20,8 +20,8 @@ const highest = {
   bool: 1,
 } as const satisfies Record<DType, number>;
 
-export const sum: FoldOp = {
-  kind: 'fold',
+export const sum: ReduceOp = {
+  kind: 'reduce',
   name: 'sum',
   doc: 'Σ x',
   identity: 0,
@@ -32,9 +32,9 @@ export const sum: FoldOp = {
 };
 
 /** NaN wins, as in PyTorch. */
-export const foldMax: FoldOp = {
-  kind: 'fold',
-  name: 'foldMax',
+export const reduceMax: ReduceOp = {
+  kind: 'reduce',
+  name: 'reduceMax',
   doc: 'the largest element',
   identity: -Infinity,
   rounding: 0,
@@ -44,9 +44,9 @@ export const foldMax: FoldOp = {
 };
 
 /** NaN wins, as in PyTorch. */
-export const foldMin: FoldOp = {
-  kind: 'fold',
-  name: 'foldMin',
+export const reduceMin: ReduceOp = {
+  kind: 'reduce',
+  name: 'reduceMin',
   doc: 'the smallest element',
   identity: Infinity,
   rounding: 0,
@@ -55,4 +55,4 @@ export const foldMin: FoldOp = {
   wgsl: (a, b) => call(smallest, a, b),
 };
 
-export const folds: readonly FoldOp[] = [sum, foldMax, foldMin];
+export const reductions: readonly ReduceOp[] = [sum, reduceMax, reduceMin];

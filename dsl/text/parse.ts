@@ -1,6 +1,14 @@
 // The text form of a graph, read back: syntax tree to nodes, each type inferred again and held against the written one.
 import type { IToken } from 'chevrotain';
-import { addSizes, multiplySizes, sizesEqual, symbolSize, type Axis, type Size, type SizeSymbol } from '../axis/axis.ts';
+import {
+  addSizes,
+  multiplySizes,
+  sizesEqual,
+  symbolSize,
+  type Axis,
+  type Size,
+  type SizeSymbol,
+} from '../axis/axis.ts';
 import { nearestNames, OpabiniaError } from '../error.ts';
 import { Builder, roleOf, type Graph, type Node, type Update } from '../graph/graph.ts';
 import type { Attr, Attrs, Op, TensorType } from '../graph/op.ts';
@@ -20,7 +28,7 @@ import {
 
 /**
  * The graph of a text that `print` wrote or a person did. `#` starts a comment.
- * Throws `OpabiniaError` with line, column, what was expected and the line itself: for text that is no graph, for unknown ops,
+ * Throws `OpabiniaError` with line, column, what was expected and the line itself: for text that is not a graph, for unknown ops,
  * values and symbols, for what an op refuses, and for a written type that is not the inferred one. `builder` takes the nodes.
  */
 export function parse(text: string, builder: Builder = new Builder()): Graph {

@@ -257,7 +257,7 @@ function factsOf(op: Op): string {
       return op.converts ? 'converts' : op.commutes ? 'commutes' : '-';
     case 'view':
       return op.shows;
-    case 'fold':
+    case 'reduce':
       return op.rounding === 1 ? 'rounds' : 'selects';
     case 'join':
     case 'gather':

@@ -38,9 +38,7 @@ export function statedDtype(json: ConfigJson): string | undefined {
 
 /** What is used of a schema: comparing it with zod's own type costs the type checker more than all of the models. */
 export interface Schema<T> {
-  safeParse(
-    json: unknown,
-  ):
+  safeParse(json: unknown):
     | { readonly success: true; readonly data: T }
     | {
         readonly success: false;
@@ -82,5 +80,5 @@ export function checkConfig<T>(schema: Schema<T>, json: unknown, where: string):
 /** A JSON object, or an error that names the file. */
 export function asObject(json: unknown, where: string): ConfigJson {
   if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as ConfigJson;
-  throw new OpabiniaError(`${where} is no JSON object`, { op: 'config', advice: 'give a config.json' });
+  throw new OpabiniaError(`${where} is not a JSON object`, { op: 'config', advice: 'give a config.json' });
 }

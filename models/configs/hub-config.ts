@@ -7,10 +7,10 @@ export class HubConfig implements ConfigReader {
   readonly #fields: ReadonlyMap<string, unknown>;
   readonly #name: string;
 
-  /** `name` says in errors which config it is. Throws `OpabiniaError` when `json` is no object. */
+  /** `name` says in errors which config it is. Throws `OpabiniaError` when `json` is not an object. */
   constructor(json: unknown, name: string) {
     if (typeof json !== 'object' || json === null || Array.isArray(json))
-      throw new OpabiniaError(`the config of ${name} is no JSON object`, { op: 'config' });
+      throw new OpabiniaError(`the config of ${name} is not a JSON object`, { op: 'config' });
     this.#fields = new Map(Object.entries(json));
     this.#name = name;
   }
@@ -22,7 +22,7 @@ export class HubConfig implements ConfigReader {
   number(key: string, otherwise?: number): number {
     const value = this.#field(key) ?? otherwise;
     if (typeof value === 'number' && Number.isFinite(value)) return value;
-    throw this.wrong(key, 'is no number');
+    throw this.wrong(key, 'is not a number');
   }
 
   /** A whole number of at least one: a size or a count. */
@@ -41,7 +41,7 @@ export class HubConfig implements ConfigReader {
   text(key: string, otherwise?: string): string {
     const value = this.#field(key) ?? otherwise;
     if (typeof value === 'string') return value;
-    throw this.wrong(key, 'is no text');
+    throw this.wrong(key, 'is not a text');
   }
 
   numbers(key: string): readonly number[] {

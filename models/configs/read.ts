@@ -62,7 +62,7 @@ export function readTower(parsed: unknown, where: string): TowerConfig {
       advice: `known are ${modelTypes.join(', ')}`,
     });
   if (modelTypes.includes(type))
-    throw new OpabiniaError(`${where} is of model_type '${type}', which is no vision tower`, {
+    throw new OpabiniaError(`${where} is of model_type '${type}', which is not a vision tower`, {
       op: 'config',
       advice: `towers are ${Object.keys(towerTypes).join(', ')}`,
     });

@@ -2,7 +2,13 @@
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import { clipConfig, clipPixels, clipShapes, type ClipConfig } from '../towers/clip.ts';
-import { convNextConfig, convNextPixels, convNextShapes, convNextXxl, type ConvNextConfig } from '../towers/convnext.ts';
+import {
+  convNextConfig,
+  convNextPixels,
+  convNextShapes,
+  convNextXxl,
+  type ConvNextConfig,
+} from '../towers/convnext.ts';
 import { dinov2Config, dinov2Pixels, dinov2Shapes, type Dinov2Config } from '../towers/dinov2.ts';
 import { HubConfig } from './hub-config.ts';
 import type { Shapes } from './param-shapes.ts';

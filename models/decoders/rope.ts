@@ -145,7 +145,7 @@ export function ropeTables(
   ];
   for (let i = 0; i < positions.length; i++) {
     const position = positions[i] ?? 0;
-    if (!(position >= 0)) throw new OpabiniaError(`position ${position} is no place in a sequence`, { op: 'rope' });
+    if (!(position >= 0)) throw new OpabiniaError(`position ${position} is not a place in a sequence`, { op: 'rope' });
     for (const [j, radians] of step.entries()) {
       cos[i * step.length + j] = amplitude * Math.cos(position * radians);
       sin[i * step.length + j] = amplitude * Math.sin(position * radians);

@@ -1,7 +1,12 @@
 // LLaVA that answers token by token on the device: the graphs of generation-graphs.ts over its own parameters and pictures.
 import type { Graph, ParamSource } from '../../dsl/index.ts';
 import type { LlavaConfig } from '../configs/llava.ts';
-import { decodeGraph, prefillGraph, type GenerationParts, type GenerationSizes } from '../decoders/generation-graphs.ts';
+import {
+  decodeGraph,
+  prefillGraph,
+  type GenerationParts,
+  type GenerationSizes,
+} from '../decoders/generation-graphs.ts';
 import { embedPrompts, languageParams, llavaNames, openTokens } from './llava.ts';
 
 export interface LlavaAnswerSizes extends GenerationSizes {

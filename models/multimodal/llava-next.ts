@@ -30,7 +30,7 @@ export interface AnyresLayout {
 
 /**
  * The layout of a picture. Sizes are computed with the reference's own order of floating-point operations, which decides ties.
- * Throws `OpabiniaError` for a size that is no picture's, and for a picture so long that the reference would keep no token of its tiles.
+ * Throws `OpabiniaError` for a size that is not a picture's, and for a picture so long that the reference would keep no token of its tiles.
  */
 export function anyresLayout(picture: PictureSize, options: AnyresOptions): AnyresLayout {
   const { tile, side } = options;

@@ -30,7 +30,7 @@ export interface RegionMask {
 
 /**
  * Padding of a `side × side` grid. The order of the divisions is Cambrian's own and matters: 352 × 220 on 24 gives 5 lines,
- * `(h * side) / w` would give 4. Throws `OpabiniaError` for a size that is no picture's.
+ * `(h * side) / w` would give 4. Throws `OpabiniaError` for a size that is not a picture's.
  */
 export function padding(picture: PictureSize, side: number): Padding {
   const { width, height } = picture;

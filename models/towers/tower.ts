@@ -1,5 +1,14 @@
 // What vision towers share: pictures to patches, feature maps on the grid a connector wants, where the names of a checkpoint begin.
-import { conv2d, OpabiniaError, rearrange, resize, slice, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import {
+  conv2d,
+  OpabiniaError,
+  rearrange,
+  resize,
+  slice,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../../dsl/index.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 
 /** Normalised pictures, channels last. */

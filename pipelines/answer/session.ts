@@ -6,13 +6,7 @@ import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.t
 import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
-import {
-  generateTokens,
-  knownSymbols,
-  roomFor,
-  untilAborted,
-  type GenerationPrograms,
-} from './generate.ts';
+import { generateTokens, knownSymbols, roomFor, untilAborted, type GenerationPrograms } from './generate.ts';
 import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
@@ -273,7 +267,7 @@ function prepare(model: OpenedModel, device: Device, options: SessionOptions, dr
   const memory = memoryPlan([...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), prefill, decode]);
   checkMemory(
     memory,
-    { device: device.facts.name, budget: device.ledger.budget - device.ledger.now },
+    { device: device.facts.name, budget: device.memory.budget - device.memory.now },
     { dtype: source.dtype, context: capacity, batch: sizes.batch },
   );
   return { vision, prefill: prefill.plan, decode: decode.plan, sizes, memory };

@@ -9,7 +9,7 @@ export interface Machine {
   readonly aptSources: string;
 }
 
-export interface Cure {
+export interface Advice {
   /** For people: why, in one line. */
   readonly why: string;
   /** A command for `sh -c`, to be run as root; undefined where no command helps. */
@@ -21,7 +21,7 @@ export interface Cure {
 const aptPackages = 'mesa-vulkan-drivers libvulkan1';
 const software = "no GPU driver was found; Mesa's lavapipe runs Vulkan on the CPU";
 
-export function cureFor(machine: Machine): Cure {
+export function adviceFor(machine: Machine): Advice {
   if (machine.platform === 'darwin')
     return hopeless('Dawn uses Metal, which every Mac since 2012 has; a virtual machine may hide it: run on the host');
   if (machine.platform === 'win32')
@@ -52,7 +52,7 @@ export function cureFor(machine: Machine): Cure {
   );
 }
 
-function hopeless(why: string): Cure {
+function hopeless(why: string): Advice {
   return { why, command: undefined, automatic: false };
 }
 
@@ -104,8 +104,8 @@ function readRelease(text: string): {
 }
 
 /** What a person has to type, or to know. */
-export function printCure(cure: Cure, root: boolean): string {
-  if (cure.command === undefined) return cure.why;
-  const command = root ? cure.command : `sudo sh -c "${cure.command}"`;
-  return `${cure.why}. Install it with\n  ${command}`;
+export function printAdvice(advice: Advice, root: boolean): string {
+  if (advice.command === undefined) return advice.why;
+  const command = root ? advice.command : `sudo sh -c "${advice.command}"`;
+  return `${advice.why}. Install it with\n  ${command}`;
 }

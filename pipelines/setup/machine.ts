@@ -1,4 +1,4 @@
-// The facts of this machine that a cure depends on.
+// The facts of this machine that a advice depends on.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Machine } from './advice.ts';

@@ -155,7 +155,7 @@ function readIndex(path: string): {
     if (typeof shard !== 'string' || !shardName.test(shard) || shard.includes('..'))
       throw refuseIndex(
         path,
-        `puts '${name.slice(0, 200)}' into ${JSON.stringify(shard).slice(0, 80)}, which is no shard name`,
+        `puts '${name.slice(0, 200)}' into ${JSON.stringify(shard).slice(0, 80)}, which is not a shard name`,
       );
     shardOf.set(name, shard);
   }

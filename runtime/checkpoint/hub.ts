@@ -169,7 +169,7 @@ export function readJsonFile(path: string, limit = jsonLimit): unknown {
 export function readTextFile(path: string, limit: number): string {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isFile() !== true)
-    throw new OpabiniaError(`${path} is no file`, { op: 'readTextFile', advice: 'check the path' });
+    throw new OpabiniaError(`${path} is not a file`, { op: 'readTextFile', advice: 'check the path' });
   if (found.size > limit)
     throw new OpabiniaError(`${path} has ${found.size} bytes; at most ${limit} are accepted`, {
       op: 'readTextFile',

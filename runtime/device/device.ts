@@ -1,5 +1,5 @@
 // The contract of a device: a few methods over untyped buffers. Programs know only this; who implements it is dawn.ts's affair.
-import type { Ledger } from './memory-budget.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 
 /** What is known of an adapter and its driver; plain values, printable as JSON. */
 export interface DeviceFacts {
@@ -92,13 +92,13 @@ export interface Created {
 /** Every method throws `DeviceLostError` once the device is lost and `HungError` once it has hung. */
 export interface Device {
   readonly facts: DeviceFacts;
-  readonly ledger: Ledger;
+  readonly memory: MemoryBudget;
   readonly created: Created;
   readonly state: 'ready' | 'lost' | 'hung';
 
   /** All of the buffers, zeroed, or none. Throws `OverLimitError`, `OutOfMemoryError`. */
   allocate(requests: readonly BufferRequest[], advice?: string): Promise<readonly DeviceBuffer[]>;
-  /** Gives the bytes back to the driver and the ledger; a second time does nothing. */
+  /** Gives the bytes back to the driver and the memory; a second time does nothing. */
   free(buffers: readonly DeviceBuffer[]): void;
   /** Bytes to the buffer at `offset` (a multiple of 4); any view is taken as its bytes, padded with zeros to a multiple of 4. */
   write(buffer: DeviceBuffer, offset: number, view: ArrayBufferView): void;

@@ -13,7 +13,7 @@ import type {
   Step,
 } from './device.ts';
 import { DeviceLostError, HungError, OverLimitError, typedFailure, ValidationError } from './failure.ts';
-import { Ledger, printBytes } from './memory-budget.ts';
+import { MemoryBudget, printBytes } from './memory-budget.ts';
 import { timeSteps } from './timing.ts';
 import { wait } from './wait.ts';
 
@@ -70,7 +70,7 @@ function own<T extends object>(kind: new (...parts: never[]) => T, value: object
 
 export class GpuDevice implements Device {
   readonly facts: DeviceFacts;
-  readonly ledger: Ledger;
+  readonly memory: MemoryBudget;
   /** The GPUDevice itself, for tests that take it away and for code that hands it to another library. */
   readonly gpu: GPUDevice;
   readonly #created = { buffers: 0, groups: 0, kernels: 0 };
@@ -83,7 +83,7 @@ export class GpuDevice implements Device {
   constructor(gpu: GPUDevice, facts: DeviceFacts, budget: number) {
     this.gpu = gpu;
     this.facts = facts;
-    this.ledger = new Ledger(budget);
+    this.memory = new MemoryBudget(budget);
     void gpu.lost.then((lost) => {
       const reason = lost.message.trim() || String(lost.reason);
       this.#finish(
@@ -120,7 +120,7 @@ export class GpuDevice implements Device {
           { op: 'allocate', advice },
         );
     }
-    this.ledger.check(requests, advice);
+    this.memory.check(requests, advice);
     const made: GpuBuffer[] = [];
     try {
       await this.#scoped('allocate', () => {
@@ -130,7 +130,7 @@ export class GpuDevice implements Device {
             this.gpu.createBuffer({ label: request.label, size: request.bytes, usage: usageOf[request.use] }),
           );
           this.#created.buffers++;
-          this.ledger.add(buffer);
+          this.memory.add(buffer);
           made.push(buffer);
         }
       });
@@ -146,7 +146,7 @@ export class GpuDevice implements Device {
       const mine = own(GpuBuffer, buffer);
       if (mine.freed) continue;
       mine.freed = true;
-      this.ledger.remove(mine);
+      this.memory.remove(mine);
       mine.gpu.destroy();
     }
   }

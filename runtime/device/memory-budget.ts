@@ -1,16 +1,16 @@
-// The memory ledger: every buffer of a device with its bytes. WebGPU never reports over-allocation (the operating system
+// The memory memory: every buffer of a device with its bytes. WebGPU never reports over-allocation (the operating system
 // kills the process instead), so the budget is ours to keep.
 import { OutOfMemoryError } from './failure.ts';
 
-export interface LedgerRow {
+export interface MemoryRow {
   readonly label: string;
   readonly bytes: number;
 }
 
-export class Ledger {
+export class MemoryBudget {
   /** Bytes that may be allocated at once. */
   readonly budget: number;
-  #rows = new Set<LedgerRow>();
+  #rows = new Set<MemoryRow>();
   #now = 0;
   #peak = 0;
 
@@ -29,12 +29,12 @@ export class Ledger {
   }
 
   /** The buffers that exist, largest first. */
-  rows(): readonly LedgerRow[] {
+  rows(): readonly MemoryRow[] {
     return [...this.#rows].sort((a, b) => b.bytes - a.bytes);
   }
 
   /** Refuses with `OutOfMemoryError`, before anything is allocated, what would exceed the budget. */
-  check(requests: readonly LedgerRow[], advice?: string): void {
+  check(requests: readonly MemoryRow[], advice?: string): void {
     const bytes = requests.reduce((sum, request) => sum + request.bytes, 0);
     if (this.#now + bytes <= this.budget) return;
     const held = this.#now === 0 ? '' : ` on top of the ${printBytes(this.#now)} in use`;
@@ -47,19 +47,19 @@ export class Ledger {
     );
   }
 
-  add(row: LedgerRow): void {
+  add(row: MemoryRow): void {
     this.#rows.add(row);
     this.#now += row.bytes;
     this.#peak = Math.max(this.#peak, this.#now);
   }
 
-  remove(row: LedgerRow): void {
+  remove(row: MemoryRow): void {
     if (this.#rows.delete(row)) this.#now -= row.bytes;
   }
 }
 
 /** The three largest, one a line: what a person can do something about. */
-function largest(rows: readonly LedgerRow[]): string {
+function largest(rows: readonly MemoryRow[]): string {
   const sorted = [...rows].sort((a, b) => b.bytes - a.bytes).slice(0, 3);
   return sorted.map((row) => `  ${printBytes(row.bytes).padStart(10)}  ${row.label}`).join('\n');
 }

@@ -54,7 +54,7 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
   const name = options.name ?? (typeof source === 'string' ? source : 'the image');
   const bytes = typeof source === 'string' ? await readBytes(source) : source;
   if (!Object.values(formats).some((format) => format.matches(bytes))) {
-    throw new OpabiniaError(`${name} is no JPEG, PNG or WebP image: it begins with ${firstBytes(bytes)}`, {
+    throw new OpabiniaError(`${name} is not a JPEG, PNG or WebP image: it begins with ${firstBytes(bytes)}`, {
       op: 'decodeImage',
       advice: 'convert it to PNG first',
     });

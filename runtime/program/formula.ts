@@ -53,7 +53,7 @@ export interface GivenSizes {
 
 /**
  * The value of every symbol of the plan: those given, then those that the sizes of inputs determine.
- * A symbol that stays open, is given twice with different values, is no integer, or lies outside its bounds is refused by name.
+ * A symbol that stays open, is given twice with different values, is not an integer, or lies outside its bounds is refused by name.
  */
 export function resolveSymbols(
   symbols: readonly PlanSymbol[],

@@ -91,7 +91,7 @@ async function placeNow(
     }));
     const requests = [...fresh.map(request), ...readback];
     // What load time needs besides is refused now, not half-way.
-    device.ledger.check(
+    device.memory.check(
       [...requests, { label: 'parameters while they are rewritten', bytes: stagePeak(plan, stages) }],
       shrinkAdvice(plan),
     );

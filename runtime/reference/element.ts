@@ -1,6 +1,6 @@
-// Maps, folds, joins and gathers on the CPU: strided loops around the scalar semantics in the op records.
+// Maps, reductions, joins and gathers on the CPU: strided loops around the scalar semantics in the op records.
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Attrs, DType, FoldOp, MapOp } from '../../dsl/graph/op.ts';
+import type { Attrs, DType, ReduceOp, MapOp } from '../../dsl/graph/op.ts';
 import { elementCount, stridesOf, type KnownAxis, type Values } from './values.ts';
 import { copyRun, forEachOuter, mergeTrailing, type AxisTable } from './view.ts';
 
@@ -93,15 +93,15 @@ function innerLoop(
   }
 }
 
-// ---- folds ------------------------------------------------------------------------------------------------------
+// ---- reductions ------------------------------------------------------------------------------------------------------
 
 const tableOf = (size: number, stride: number): AxisTable => ({
   offset: Int32Array.from({ length: size }, (_, i) => i * stride),
   inside: undefined,
 });
 
-/** Folds the axes that `out` lacks; elements are combined in row-major order, in doubles. */
-export function evaluateFold(op: FoldOp, x: Values, out: readonly KnownAxis[]): Float64Array {
+/** Reductions the axes that `out` lacks; elements are combined in row-major order, in doubles. */
+export function evaluateReduce(op: ReduceOp, x: Values, out: readonly KnownAxis[]): Float64Array {
   const data = new Float64Array(elementCount(out)).fill(op.identity);
   const strides = stridesOf(out);
   const tables = mergeTrailing(x.axes.map((axis) => tableOf(axis.size, strides.get(axis.name) ?? 0)));

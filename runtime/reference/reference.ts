@@ -6,7 +6,7 @@ import type { SourceOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { symbolsOfNode } from '../../dsl/graph/symbols.ts';
 import { evaluateContract } from './contract.ts';
-import { evaluateFold, evaluateGather, evaluateJoin, evaluateMap } from './element.ts';
+import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from './element.ts';
 import {
   elementCount,
   knownAxes,
@@ -110,8 +110,8 @@ function compute(
       return rounded(sourceValues(op, node, axes, symbols));
     case 'map':
       return rounded(evaluateMap(op, operands, attrs, axes, type.dtype));
-    case 'fold':
-      return rounded(evaluateFold(op, operand(0), axes));
+    case 'reduce':
+      return rounded(evaluateReduce(op, operand(0), axes));
     case 'view': {
       const view: View = {
         op,

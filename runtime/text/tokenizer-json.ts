@@ -24,7 +24,7 @@ export function isBlank(token: AddedToken): boolean {
   return !token.special && token.content.trim() === '';
 }
 
-/** Throws `OpabiniaError` for what is no tokenizer, and for vocabularies, merges and added tokens that contradict each other. */
+/** Throws `OpabiniaError` for what is not a tokenizer, and for vocabularies, merges and added tokens that contradict each other. */
 export function checkTokenizerJson(json: unknown, where: string): Checked {
   const refuse = (what: string) =>
     new OpabiniaError(`${where} ${what}`, {
@@ -93,7 +93,7 @@ function checkMerges(model: Fields, ids: ReadonlyMap<string, number>, refuse: Re
   for (const merge of merges as readonly unknown[]) {
     const [left, right, ...more] = splitMerge(merge);
     if (left === undefined || right === undefined || more.length > 0)
-      throw refuse(`has the merge ${JSON.stringify(merge).slice(0, 80)}, which is no pair`);
+      throw refuse(`has the merge ${JSON.stringify(merge).slice(0, 80)}, which is not a pair`);
     if (!ids.has(left) || !ids.has(right) || !ids.has(left + right))
       throw refuse(
         `has the merge of '${left.slice(0, 40)}' and '${right.slice(0, 40)}', but not all three in its vocabulary`,

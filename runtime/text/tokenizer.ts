@@ -34,7 +34,7 @@ export class Tokenizer {
   /** Ids that exist; the embedding table of the model may be larger. */
   readonly size: number;
 
-  /** `where` names the file in errors. Throws `OpabiniaError` for a file that is no tokenizer, or contradicts itself. */
+  /** `where` names the file in errors. Throws `OpabiniaError` for a file that is not a tokenizer, or contradicts itself. */
   constructor(json: unknown, config: unknown, where: string) {
     const checked = checkTokenizerJson(json, where);
     const settings = typeof config === 'object' && config !== null ? config : {};
@@ -103,7 +103,7 @@ function build(json: object, config: object, where: string): HubTokenizer {
     return new HubTokenizer(json, config);
   } catch (cause) {
     throw new OpabiniaError(
-      `${where} is no tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`,
+      `${where} is not a tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`,
       { op: 'tokenizer', cause, advice: 'BPE, Unigram and WordPiece tokenizers can be read' },
     );
   }

@@ -22,7 +22,7 @@ import { deviationOf, spreadOf, worse } from '../../bench/statistics.ts';
 import { raceMarkdown, racePrint, ratesOf, ratioTo } from '../../bench/table.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 
-const root = join(import.meta.dirname, '..');
+const root = join(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-bench-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

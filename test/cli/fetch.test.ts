@@ -182,8 +182,8 @@ describe('refusals', () => {
     expect(asked).toEqual([]);
   });
 
-  test.each(['a/b/c', '../x', 'a b', 'x@y@z', 'made/model@../../x'])('%s is no repository', async (name) => {
-    expect(await failure(name)).toContain('is no repository');
+  test.each(['a/b/c', '../x', 'a b', 'x@y@z', 'made/model@../../x'])('%s is not a repository', async (name) => {
+    expect(await failure(name)).toContain('is not a repository');
   });
 
   test('a repository that may not be read, without the token in the message', async () => {

@@ -31,7 +31,7 @@ function run(...args: readonly string[]): SpawnSyncReturns<string> {
 
 test.each<[string, (made: string) => readonly string[], RegExp]>([
   ['no directory', () => [join(folder, 'nothing'), '--prompt', 'a'], /no directory/],
-  ['a file that is no image', (dir) => [dir, '--prompt', 'a', '--image', join(dir, 'config.json')], /config\.json/],
+  ['a file that is not an image', (dir) => [dir, '--prompt', 'a', '--image', join(dir, 'config.json')], /config\.json/],
   ['no such image', (dir) => [dir, '--prompt', 'a', '--image', join(folder, 'no.png')], /no\.png/],
   ['a temperature that is none', (dir) => [dir, '--prompt', 'a', '--temperature', 'hot'], /--temperature is 'hot'/],
   ['no prompt', (dir) => [dir], /--prompt/],

@@ -2,7 +2,7 @@
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { DType } from '../../dsl/graph/op.ts';
-import { foldMax, sum } from '../../dsl/ops/reduce.ts';
+import { reduceMax, sum } from '../../dsl/ops/reduce.ts';
 import { param, typeAttrs } from '../../dsl/ops/source.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import type { Sketch } from './rule-cases.ts';
@@ -71,7 +71,7 @@ export function absorbedAttention(s: Sketch): Node {
     s.below(2) === 0
       ? scaled
       : s.map('where', s.sized(axes(s.of('b q t', 't'), { ...sizes, t: total }), 'bool'), scaled, s.scalar(-3e38));
-  const top = s.make(foldMax, [logits], { axes: ['t'] });
+  const top = s.make(reduceMax, [logits], { axes: ['t'] });
   const powers = s.map('exp', s.map('sub', logits, top));
   const weights = s.cast(s.map('div', powers, s.make(sum, [powers], { axes: ['t'] })), dtype);
   const value = joined();

@@ -16,9 +16,9 @@ test('a contraction costs two operations a term, and reads both operands', () =>
   expect(trafficOf(node)).toBe(4 * (2 * 3 * 5 + 5 * 7 + 2 * 3 * 7));
 });
 
-test('a fold costs one operation an element, a map what its record says', () => {
+test('a reduction costs one operation an element, a map what its record says', () => {
   const x = sized(['m', 3], ['k', 5]);
-  expect(flopsOf(s.fold(x, 'k'))).toBe(15);
+  expect(flopsOf(s.reduction(x, 'k'))).toBe(15);
   expect(flopsOf(s.map('erf', x))).toBe(16 * 15);
   expect(flopsOf(s.map('add', x, sized(['k', 5])))).toBe(15);
 });

@@ -6,7 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { parse } from '../../dsl/text/parse.ts';
 import { stages } from '../support/stages.ts';
 
-const folder = join(import.meta.dirname, 'golden', 'text');
+const folder = join(import.meta.dirname, '..', 'golden', 'text');
 const update = process.env['UPDATE'] === '1';
 
 interface Section {

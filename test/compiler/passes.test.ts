@@ -90,7 +90,7 @@ function slicedStack(s: Sketch): Graph {
     const names = x.type.axes.map((axis) => axis.name);
     const relabelled = (pattern: string): Node => s.rearrange(x, pattern);
     x = s.of<() => Node>(
-      () => s.map('add', x, s.map('exp', s.map('sub', x, s.fold(x, 'c')))),
+      () => s.map('add', x, s.map('exp', s.map('sub', x, s.reduction(x, 'c')))),
       () => s.product(relabelled(`${names.join(' ')} -> b n k=(c)`), w('c', 'k'), 'b n c'),
       () =>
         s.map(
@@ -109,7 +109,7 @@ function slicedStack(s: Sketch): Graph {
       () => s.concat([s.slice(x, 'n', 1, 2), x], 'n'),
       () => s.slice(s.pad(x, 'n', 2, 3, 0.5), 'n', 1, 6),
       () => s.flip(x, 'n'),
-      () => s.fold(s.window(x, 'n', ['n', 'w'], 2), 'w'),
+      () => s.reduction(s.window(x, 'n', ['n', 'w'], 2), 'w'),
       () => s.map('neg', s.make(s.map('neg', x).op, [x])),
       () => relabelled('b n c -> n b c'),
       () =>
@@ -413,7 +413,7 @@ describe('norms in front of products', () => {
       const normed = layerNorm(t.params.at('norm'), t.input('x', 'b n c', { b: 1, n: 3, c: 8 }), { bias: false });
       return { y: linear(t.params.at('embed'), normed, 'v', { bias: false }), z: table };
     });
-    // `linear` reads embed.weight, the output reads embed: two parameters, so the fold is allowed here.
+    // `linear` reads embed.weight, the output reads embed: two parameters, so the reduction is allowed here.
     expect(optimised(graph, [canonical, algebra]).fired.get('scale into the weights')).toBe(1);
     const tied = trace(square(8), (t) => {
       const table = t.params.get('embed.weight', 'v c', { v: 8, c: 8 });
@@ -438,7 +438,7 @@ describe('the engine', () => {
   test('refuses rules that undo one another', () => {
     const graph = graphOf(s.map('add', s.input('a'), s.input('a')));
     expect(() => runPasses(graph, [{ name: 'endless', why: 'test', rules: [swap] }])).toThrow(
-      /endless: the rules come to no end, last 'swap'/,
+      /endless: rewriting did not terminate, last 'swap'/,
     );
   });
 
@@ -506,7 +506,7 @@ describe('verify', () => {
 
   test('refuses a lost output and a changed one', () => {
     expect(() => verifyGraph({ outputs: new Map(), updates: [] }, 'test', good)).toThrow(/the output 'y' is lost/);
-    expect(() => verifyGraph(graphOf(s.fold(x, 'a')), 'test', good)).toThrow(/the output 'y' was/);
+    expect(() => verifyGraph(graphOf(s.reduction(x, 'a')), 'test', good)).toThrow(/the output 'y' was/);
   });
 });
 

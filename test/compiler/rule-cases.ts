@@ -3,7 +3,7 @@ import { axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { Builder, type Node } from '../../dsl/graph/graph.ts';
 import type { Attrs, DType, Op } from '../../dsl/graph/op.ts';
 import { contract } from '../../dsl/ops/contract.ts';
-import { foldMax, foldMin, sum } from '../../dsl/ops/reduce.ts';
+import { reduceMax, reduceMin, sum } from '../../dsl/ops/reduce.ts';
 import { gather } from '../../dsl/ops/gather.ts';
 import { concat } from '../../dsl/ops/join.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
@@ -133,8 +133,8 @@ export class Sketch {
   window(x: Node, axis: string, into: readonly [string, string], size: number): Node {
     return this.make(window, [x], { axis, into, size, stride: 1, dilation: 1 });
   }
-  fold(x: Node, axes: string): Node {
-    return this.make(this.of(sum, foldMax, foldMin), [x], { axes: axes.split(' ') });
+  reduction(x: Node, axes: string): Node {
+    return this.make(this.of(sum, reduceMax, reduceMin), [x], { axes: axes.split(' ') });
   }
   gather(x: Node, index: Node, axis: string): Node {
     return this.make(gather, [x, index], { axis });
@@ -358,9 +358,9 @@ export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>>
       () => s.product(s.input('b m k'), s.wide(s.input('k b'), 'n k b'), s.shuffled('b m n')),
       () => s.product(s.wide(s.input('m'), 'm a k'), s.wide(s.input('k n'), 'k n a'), s.shuffled('a m n')),
     )(),
-  'fold of a broadcast': (s) => s.fold(s.wide(s.input(s.of('k', 'a k')), s.shuffled('a b k')), 'k'),
-  'fold along a broadcast': (s) =>
-    s.fold(s.wide(s.input(s.of('', 'a', 'a k')), s.shuffled('a b k')), s.of('b', 'b a', 'b k')),
+  'reduction of a broadcast': (s) => s.reduction(s.wide(s.input(s.of('k', 'a k')), s.shuffled('a b k')), 'k'),
+  'reduction along a broadcast': (s) =>
+    s.reduction(s.wide(s.input(s.of('', 'a', 'a k')), s.shuffled('a b k')), s.of('b', 'b a', 'b k')),
   'view of a broadcast': (s) => {
     const x = s.wide(s.input(s.of('a', 'a b')), s.of('a b c', 'c a b'));
     const names = x.type.axes.map((axis) => axis.name);

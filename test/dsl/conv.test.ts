@@ -100,7 +100,7 @@ describe('conv2d', () => {
     },
   );
 
-  test('patches are a one-to-one view, depthwise is a fold', () => {
+  test('patches are a one-to-one view, depthwise is a reduction', () => {
     const kinds = (options: Parameters<typeof conv2d>[2]) =>
       order(
         trace(randomParams(1), (t) => ({

@@ -278,7 +278,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     { op: 'resize', says: ["axis 'h'", 'symbolic h'] },
   ],
   'two inputs of one name': [(t) => [x(t), t.input('x', 'a', { a: 1 })], { op: 'input', says: ["the name 'x'"] }],
-  'a mask that is no mask': [
+  'a mask that is not a mask': [
     (t) => x(t).where(x2(t) as unknown as Tensor<'n', 'bool'>, 0),
     { op: 'where', says: ['bool', 'f32'], tries: /gt\(0\)/ },
   ],
@@ -323,7 +323,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     (t) => t.update(t.state('cache', 't d', { t: 4, d: 2 }), t.input('k', 't d', { t: 3, d: 2 }), { t: 2 }),
     { op: 'update', says: ['3 elements from 2', "axis 't' of size 4"] },
   ],
-  'an update of no state': [(t) => t.update(x(t), keys(t)), { op: 'update', says: ['no state'], tries: /t\.state/ }],
+  'an update of no state': [(t) => t.update(x(t), keys(t)), { op: 'update', says: ['not a state'], tries: /t\.state/ }],
   'an empty list': [() => concat<'n', 'f32', 'n'>([], 'n'), { op: 'concat', says: ['at least one tensor'] }],
   'a norm without its parameters': [
     (t) => layerNorm(t.params.at('blocks', 1, 'norm'), x(t)),
@@ -415,7 +415,7 @@ test('a trace returns tensors, at once', () => {
   expect(wrong(async () => ({}))).toThrow(/promise/);
   expect(wrong(() => undefined)).toThrow(/no outputs/);
   expect(wrong(() => ({}))).toThrow(/no outputs/);
-  expect(wrong(() => ({ y: 3 }))).toThrow(/'y' is no tensor/);
+  expect(wrong(() => ({ y: 3 }))).toThrow(/'y' is not a tensor/);
 });
 
 test('without a checkpoint, sizes must be given', () => {

@@ -108,19 +108,19 @@ describe('softmax', () => {
       -2000, 0,
     ]);
   });
-  test('is the graph that the compiler knows: foldMax, sub, exp, sum, div', () => {
+  test('is the graph that the compiler knows: reduceMax, sub, exp, sum, div', () => {
     expect(
       order(trace(randomParams(1), (t) => ({ y: softmax(t.input('x', 'n', { n: 4 }), 'n') }))).map(
         (node) => node.op.name,
       ),
-    ).toEqual(['input', 'foldMax', 'sub', 'exp', 'sum', 'div']);
+    ).toEqual(['input', 'reduceMax', 'sub', 'exp', 'sum', 'div']);
   });
   test('of f16 works in f32', () => {
     const ops = order(trace(randomParams(1), (t) => ({ y: softmax(t.input('x', 'n', { n: 4 }, 'f16'), 'n') })));
     expect(ops.map((node) => `${node.op.name} ${node.type.dtype}`)).toEqual([
       'input f16',
       'cast f32',
-      'foldMax f32',
+      'reduceMax f32',
       'sub f32',
       'exp f32',
       'sum f32',

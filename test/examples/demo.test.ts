@@ -74,10 +74,10 @@ describe('npm run demo', () => {
     },
   );
 
-  it('refuses what is no photograph with exit code 1', { timeout: 60_000 }, async () => {
+  it('refuses what is not a photograph with exit code 1', { timeout: 60_000 }, async () => {
     const { code, stderr } = await demo(['--image', script]);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/opabinia: decodeImage: .*demo\.ts is no JPEG, PNG or WebP image/);
+    expect(stderr).toMatch(/opabinia: decodeImage: .*demo\.ts is not a JPEG, PNG or WebP image/);
   });
 
   it('refuses a picture so long that no token would show it', { timeout: 60_000 }, async () => {

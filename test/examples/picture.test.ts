@@ -5,7 +5,13 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { textWidth, text } from '../../examples/demo/glyphs.ts';
-import { colourOf, drawOverlay, pictureSize, writePicture, type AttentionPicture } from '../../examples/demo/picture.ts';
+import {
+  colourOf,
+  drawOverlay,
+  pictureSize,
+  writePicture,
+  type AttentionPicture,
+} from '../../examples/demo/picture.ts';
 
 // A grey square, 4 × 4 regions; the first encoder's mass grows along the row, the last row of regions is padding.
 const picture: AttentionPicture = {

@@ -99,7 +99,7 @@ export const graphMutants: readonly Mutant[] = [
   pass('softmax without its maximum', 'exp(x) instead of exp(x − max x)', (node, make) => {
     const [shifted] = node.inputs;
     const [x, top] = shifted?.inputs ?? [];
-    return node.op.name === 'exp' && shifted?.op.name === 'sub' && top?.op.name === 'foldMax' && x !== undefined
+    return node.op.name === 'exp' && shifted?.op.name === 'sub' && top?.op.name === 'reduceMax' && x !== undefined
       ? make(node.op, [x])
       : undefined;
   }),

@@ -75,7 +75,7 @@ export const kernelMutants: readonly Mutant[] = [
   ),
   kernels(
     'serial loop one short',
-    'the last element of a fold is left out',
+    'the last element of a reduction is left out',
     swap(/(for \(var i_\d+ = 0u; i_\d+ < )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`),
   ),
   kernels(
@@ -129,7 +129,7 @@ export const kernelMutants: readonly Mutant[] = [
   ),
   kernels(
     'tree one level short',
-    'the last level of a fold in workgroup memory is left out',
+    'the last level of a reduction in workgroup memory is left out',
     swap(/if \((t|\(t \/ \d+u\)) < 1u\)/g, 'if (false)'),
   ),
   kernels(
@@ -160,7 +160,7 @@ export const kernelMutants: readonly Mutant[] = [
     halved(/(c_\d+|acc_\d+) = (fma\(.*\));$/gm),
     /contraction/,
   ),
-  kernels('f16 sums', 'a fold accumulates in f16', halved(/(acc_\d+) = (\(acc_\d+ \+ .*\));$/gm), /rows/),
+  kernels('f16 sums', 'a reduction accumulates in f16', halved(/(acc_\d+) = (\(acc_\d+ \+ .*\));$/gm), /rows/),
   kernels('symbol at its bound', 'a symbolic size is taken at its bound', (text, plan) =>
     text.replace(/sizes\[(\d+)\]/g, (_m, i: string) => `${plan.symbols[Number(i)]?.bound ?? 0}u`),
   ),

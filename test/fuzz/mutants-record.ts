@@ -5,7 +5,7 @@ import type { Context } from '../../compiler/schedule/frame.ts';
 import { constantIndex } from '../../compiler/index/index-math.ts';
 import { axisOf, multiplySizes } from '../../dsl/axis/axis.ts';
 import type { DType, MapOp, ViewOp } from '../../dsl/graph/op.ts';
-import { foldMax, foldMin, sum } from '../../dsl/ops/reduce.ts';
+import { reduceMax, reduceMin, sum } from '../../dsl/ops/reduce.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { flip, pad, slice, window } from '../../dsl/ops/view.ts';
 import { code, like, literal, scalarType, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
@@ -140,13 +140,13 @@ export const recordMutants: readonly Mutant[] = [
     slice,
     (old) => (math, out, attrs, x) => old(math, out, { ...attrs, step: 1 }, x),
   ),
-  patched('identity of max', 'the largest element is at least 0', foldMax, 'identityOf', identity(0)),
-  patched('identity of min', 'the smallest element is at most 0', foldMin, 'identityOf', identity(0)),
+  patched('identity of max', 'the largest element is at least 0', reduceMax, 'identityOf', identity(0)),
+  patched('identity of min', 'the smallest element is at most 0', reduceMin, 'identityOf', identity(0)),
   patched('identity of sum', 'a sum starts from 1', sum, 'identityOf', () => () => 1),
   patched(
-    'fold loses NaN',
+    'reduction loses NaN',
     'the largest element is a number although one is not',
-    foldMax,
+    reduceMax,
     'wgsl',
     (old) => (a, b) => plain('max')([a, b], old(a, b)),
   ),

@@ -72,7 +72,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
   }, 120_000);
   afterAll(() => {
     model.close();
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
     rmSync(folder, { recursive: true });
   });

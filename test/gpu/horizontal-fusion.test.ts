@@ -1,4 +1,4 @@
-// Folds over rows of one shape that share a kernel: values, and which may.
+// Reductions over rows of one shape that share a kernel: values, and which may.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
@@ -37,7 +37,7 @@ function norms(
 
 const dispatches = (graph: Graph): number => compile(graph, desktopGpu, { verify: true }).dispatches.length;
 
-describe('folds side by side', () => {
+describe('reductions side by side', () => {
   // Two tensors for each norm besides its weights: x, y, and up to two parameters.
   test('two norms of one layer are one kernel', () => expect(dispatches(norms(2, () => [5, 32]))).toBe(1));
   test('of other rows, or rows of another length, they stay apart', () => {
@@ -76,7 +76,7 @@ describe('folds side by side', () => {
   });
 });
 
-describe.skipIf(withoutGpu)('folds side by side on the GPU', () => {
+describe.skipIf(withoutGpu)('reductions side by side on the GPU', () => {
   test.each([
     [2, 5, 32, 'f32'],
     [3, 1, 64, 'f32'],

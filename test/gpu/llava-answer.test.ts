@@ -36,7 +36,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
   }, 60_000);
   afterAll(() => {
     for (const model of opened) model.close();
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
     rmSync(folder, { recursive: true });
   });

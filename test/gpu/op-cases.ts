@@ -2,7 +2,16 @@
 import fc from 'fast-check';
 import { symbolSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { Builder, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
-import { isFloat, isInteger, Refusal, type Attrs, type DType, type MapOp, type Op, type ViewOp } from '../../dsl/graph/op.ts';
+import {
+  isFloat,
+  isInteger,
+  Refusal,
+  type Attrs,
+  type DType,
+  type MapOp,
+  type Op,
+  type ViewOp,
+} from '../../dsl/graph/op.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { print } from '../../dsl/text/print.ts';
@@ -49,7 +58,7 @@ const leftOut: ReadonlyMap<string, readonly number[]> = new Map([
   // The argument is reduced by π/2 in three parts, which lasts to some 100,000.
   ['sin', [3.4028234663852886e38, -3.4028234663852886e38]],
   ['cos', [3.4028234663852886e38, -3.4028234663852886e38]],
-  // WGSL's own remainder, x − y·trunc(x/y), is no number where the quotient or y is infinite.
+  // WGSL's own remainder, x − y·trunc(x/y), is not a number where the quotient or y is infinite.
   ['mod', [3.4028234663852886e38, -3.4028234663852886e38, Infinity, -Infinity, 2 ** -126]],
   // A fractional power of −∞ is +∞ in PyTorch, as no other fractional power of a negative number is; the sign of zero may be lost.
   ['pow', [-Infinity, -0]],
@@ -94,8 +103,8 @@ class CaseMaker {
         return this.#source(op.name);
       case 'map':
         return this.#map(op);
-      case 'fold':
-        return this.#fold();
+      case 'reduce':
+        return this.#reduction();
       case 'view':
         return this.#view(op);
       case 'join':
@@ -178,17 +187,17 @@ class CaseMaker {
     return attrs['to'] === 'u32' && isFloat(from) ? [0, 300] : [-300, 300];
   }
 
-  #fold(): Case {
+  #reduction(): Case {
     const dtype = this.#draw.of(dtypes.filter((x) => x !== 'bool'));
     const axes = this.#axes(4, 1);
     const all = axes.map((axis) => axis.name);
     const some = all.filter(() => this.#draw.chance(2));
-    const folded = some.length === 0 ? [this.#draw.of(all)] : some;
+    const reduced = some.length === 0 ? [this.#draw.of(all)] : some;
     const legal =
       this.#op.name === 'sum'
         ? axes
-        : axes.map((axis) => (folded.includes(axis.name) && axis.size === 0 ? { name: axis.name, size: 1 } : axis));
-    return this.#case(this.#node(this.#op.name, [this.#input(dtype, legal)], { axes: folded }), dtype);
+        : axes.map((axis) => (reduced.includes(axis.name) && axis.size === 0 ? { name: axis.name, size: 1 } : axis));
+    return this.#case(this.#node(this.#op.name, [this.#input(dtype, legal)], { axes: reduced }), dtype);
   }
 
   #view(op: ViewOp): Case {

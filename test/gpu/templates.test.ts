@@ -278,7 +278,7 @@ describe.skipIf(withoutGpu)('rows', () => {
     await expectTemplate('serial rows', 0, graph);
   });
 
-  test('two folded axes around one that stays', async () => {
+  test('two reduced axes around one that stays', async () => {
     const graph = trace(randomParams(1), (t) => {
       const x = t.input('x', 'a b c d', { a: 3, b: 5, c: 4, d: 12 }) as Any;
       return { y: x.sub(reduce(x, 'a b c d -> b', 'mean') as Any), total: reduce(x, 'a b c d -> a c', 'sum') as Any };

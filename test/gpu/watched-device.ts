@@ -27,8 +27,8 @@ export class WatchedDevice implements Device {
   get facts() {
     return this.#device.facts;
   }
-  get ledger() {
-    return this.#device.ledger;
+  get memory() {
+    return this.#device.memory;
   }
   get created() {
     return this.#device.created;

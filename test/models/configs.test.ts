@@ -172,7 +172,7 @@ describe('refusals', () => {
 
   test('no model type, and no object', () => {
     expect(refusal(() => readConfig({ hidden_size: 3 }, where))).toContain('has no model_type');
-    expect(refusal(() => readConfig([1], where))).toContain('is no JSON object');
+    expect(refusal(() => readConfig([1], where))).toContain('is not a JSON object');
   });
 
   test.each([

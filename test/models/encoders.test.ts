@@ -9,7 +9,14 @@ import { verifyFile } from '../../cli/verify.ts';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
 import { fixedParams, randomParams, trace, type Params, type ParamSource, type Tensor } from '../../dsl/index.ts';
-import { clipConfig, clipFeatures, clipLarge336, clipShapes, clipUnread, clipVision } from '../../models/towers/clip.ts';
+import {
+  clipConfig,
+  clipFeatures,
+  clipLarge336,
+  clipShapes,
+  clipUnread,
+  clipVision,
+} from '../../models/towers/clip.ts';
 import {
   convNext,
   convNextBlock,
@@ -304,7 +311,7 @@ describe('positions', () => {
     close(positions(4, 9, [56, 126]), [table[0] ?? NaN, ...bicubic(table.slice(1), side, 4, 9, [6 / 4, 6 / 9])]);
   });
 
-  test('a table that is no square is refused', () => {
+  test('a table that is not a square is refused', () => {
     expect(() =>
       run((t) =>
         positionsFor(t.constant(0, 'n c', { n: 12, c: 1 }), { classTokens: 1, grid: [2, 2], picture: [28, 28] }),

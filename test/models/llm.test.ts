@@ -11,8 +11,21 @@ import { fixedParams, order, randomParams, trace, type Graph, type ParamSource }
 import { decodeWithVision, embedSequence } from '../../models/multimodal/cambrian.ts';
 import { regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
-import { decodeGraph, paddedPositions, prefillGraph, turnGraph, turnTables } from '../../models/decoders/decoder-graphs.ts';
-import { decoderLayers, embedTokens, finalNorm, logitsOf, openTurn, type LanguageModel } from '../../models/decoders/decoder.ts';
+import {
+  decodeGraph,
+  paddedPositions,
+  prefillGraph,
+  turnGraph,
+  turnTables,
+} from '../../models/decoders/decoder-graphs.ts';
+import {
+  decoderLayers,
+  embedTokens,
+  finalNorm,
+  logitsOf,
+  openTurn,
+  type LanguageModel,
+} from '../../models/decoders/decoder.ts';
 import { llama, llamaConfigs } from '../../models/decoders/llama.ts';
 import { phi3, phi3Configs } from '../../models/decoders/phi3.ts';
 import { frequencies, ropeTables } from '../../models/decoders/rope.ts';
@@ -424,7 +437,7 @@ describe('configs', () => {
       /'hidden_size'[^]*is 25, which 6 heads do not divide[^]*head_dim/,
     ],
     ['a missing field', () => llama({ ...small, vocab_size: undefined }), /has no 'vocab_size'/],
-    ['a field of another type', () => llama({ ...small, vocab_size: '50' }), /'vocab_size'[^]*is no number/],
+    ['a field of another type', () => llama({ ...small, vocab_size: '50' }), /'vocab_size'[^]*is not a number/],
     ['a misspelt field', () => llama({ ...small, hidden_size: undefined, hiden_size: 24 }), /hiden_size/],
     ['another activation', () => phi3({ ...small, hidden_act: 'gelu' }), /hidden_act[^]*gelu/],
     [

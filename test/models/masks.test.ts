@@ -54,7 +54,7 @@ describe('padding', () => {
     [1.5, 2],
     [NaN, 2],
     [Infinity, 2],
-  ])('%d × %d is no picture', (width, height) => {
+  ])('%d × %d is not a picture', (width, height) => {
     expect(() => padding({ width, height }, 8)).toThrow(OpabiniaError);
   });
 });

@@ -2,7 +2,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { randomParams, trace, type Graph } from '../../dsl/index.ts';
-import { drawToken, isGreedy, samplingSettings, settingCount, type SamplingOptions } from '../../models/decoders/sampling.ts';
+import {
+  drawToken,
+  isGreedy,
+  samplingSettings,
+  settingCount,
+  type SamplingOptions,
+} from '../../models/decoders/sampling.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { load } from '../../runtime/program/program.ts';
@@ -162,7 +168,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('on the device', () => {
     device = await openDevice();
   });
   afterAll(() => {
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
   });
 

@@ -1,6 +1,6 @@
-// The cure of a machine without an adapter, for each system; what set-up runs is what it prints.
+// The advice of a machine without an adapter, for each system; what set-up runs is what it prints.
 import { describe, expect, test } from 'vitest';
-import { cureFor, printCure, type Machine } from '../../pipelines/setup/advice.ts';
+import { adviceFor, printAdvice, type Machine } from '../../pipelines/setup/advice.ts';
 
 const debian12: Machine = {
   platform: 'linux',
@@ -22,24 +22,24 @@ describe('Debian 12', () => {
     `echo 'deb ${uri} bookworm-backports main' > /etc/apt/sources.list.d/bookworm-backports.list; ${fromBackports}`;
 
   test('adds backports from the mirror in use, in either form of apt sources', () => {
-    expect(cureFor(debian12)).toMatchObject({ automatic: true, command: added('http://mirror.example/debian') });
+    expect(adviceFor(debian12)).toMatchObject({ automatic: true, command: added('http://mirror.example/debian') });
     expect(
-      cureFor({
+      adviceFor({
         ...debian12,
         aptSources:
           '# deb http://old/debian bookworm main\ndeb [signed-by=/k.gpg] http://one.line/debian bookworm main\n',
       }).command,
     ).toBe(added('http://one.line/debian'));
-    expect(cureFor({ ...debian12, aptSources: '' }).command).toBe(added('http://deb.debian.org/debian'));
+    expect(adviceFor({ ...debian12, aptSources: '' }).command).toBe(added('http://deb.debian.org/debian'));
   });
 
   test('leaves sources alone that have backports, not those where they are commented out', () => {
     expect(
-      cureFor({ ...debian12, aptSources: `${debian12.aptSources}\ndeb http://x/debian bookworm-backports main\n` })
+      adviceFor({ ...debian12, aptSources: `${debian12.aptSources}\ndeb http://x/debian bookworm-backports main\n` })
         .command,
     ).toBe(fromBackports);
     expect(
-      cureFor({ ...debian12, aptSources: `${debian12.aptSources}\n#deb http://x/debian bookworm-backports main\n` })
+      adviceFor({ ...debian12, aptSources: `${debian12.aptSources}\n#deb http://x/debian bookworm-backports main\n` })
         .command,
     ).toBe(added('http://mirror.example/debian'));
   });
@@ -61,14 +61,14 @@ test.each<[string, Machine, string | undefined]>([
   ['macOS', { platform: 'darwin', root: false, release: '', aptSources: '' }, undefined],
   ['Windows', { platform: 'win32', root: false, release: '', aptSources: '' }, undefined],
 ])('%s', (_name, machine, command) => {
-  const cure = cureFor(machine);
-  expect(cure.command).toBe(command);
+  const advice = adviceFor(machine);
+  expect(advice.command).toBe(command);
   // only systems that we know to the package are changed without asking
-  expect(cure.automatic).toBe(command?.startsWith('apt-get') ?? false);
-  expect(cure.why.length).toBeGreaterThan(20);
+  expect(advice.automatic).toBe(command?.startsWith('apt-get') ?? false);
+  expect(advice.why.length).toBeGreaterThan(20);
 });
 
 test('who is not root gets the command with sudo', () => {
-  expect(printCure(cureFor(debian12), false)).toContain(`sudo sh -c "echo 'deb http://mirror.example/debian`);
-  expect(printCure(cureFor(debian12), true)).not.toContain('sudo');
+  expect(printAdvice(adviceFor(debian12), false)).toContain(`sudo sh -c "echo 'deb http://mirror.example/debian`);
+  expect(printAdvice(adviceFor(debian12), true)).not.toContain('sudo');
 });

@@ -119,7 +119,7 @@ describe('directories that cannot be opened', () => {
       /has no config\.json[\s\S]*this has /,
     );
   });
-  test('a config that is no JSON, or no UTF-8', () => {
+  test('a config that is not a JSON, or no UTF-8', () => {
     expect(refusal((directory) => writeFileSync(join(directory, 'config.json'), '{"model_type": '))).toContain(
       'config.json is not JSON',
     );

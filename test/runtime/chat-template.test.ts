@@ -94,7 +94,7 @@ describe('limits', () => {
     ).toContain('gives 5000000 characters');
     expect(await refusal(renderTemplate('x'.repeat(300_000), context))).toContain('has 300000 characters');
   });
-  test('one that is no template, and one that raises', async () => {
+  test('one that is not a template, and one that raises', async () => {
     expect(await refusal(renderTemplate('{% if %}', context))).toContain('the chat template fails');
     expect(await refusal(renderTemplate("{{ raise_exception('roles must alternate') }}", context))).toContain(
       'roles must alternate',

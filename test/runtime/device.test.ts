@@ -63,7 +63,7 @@ gpu('lost', () => {
     await expect(program.run({ x: [1, 1, 1, 1] })).rejects.toThrow(DeviceLostError);
     await expect(load(totalPlan(), device, values({}))).rejects.toThrow(DeviceLostError);
     program.dispose();
-    expect([device.ledger.now, device.state]).toEqual([0, 'lost']);
+    expect([device.memory.now, device.state]).toEqual([0, 'lost']);
   });
 
   test('taken away by the driver, at any of 20 moments', async () => {
@@ -103,9 +103,9 @@ gpu('out of memory', () => {
     );
     expect(device.created.buffers).toBe(0);
     const small = await load(onePlan(fill), device, values({}));
-    expect(device.ledger.now).toBe(32);
+    expect(device.memory.now).toBe(32);
     small.dispose();
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
   });
 
@@ -136,7 +136,7 @@ gpu('out of memory', () => {
       });
       const device = new GpuDevice(scarce, real.facts, Number.POSITIVE_INFINITY);
       await expect(load(totalPlan(), device, values({}))).rejects.toThrow(OutOfMemoryError);
-      expect([device.ledger.now, device.state]).toEqual([0, 'ready']);
+      expect([device.memory.now, device.state]).toEqual([0, 'ready']);
       real.close();
     }
   });
@@ -166,7 +166,7 @@ gpu('over a limit', () => {
     const failure = await load(made, device, values({})).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(OverLimitError);
     expect(String(failure)).toMatch(message);
-    expect([device.ledger.now, device.ledger.peak > 1024, device.state]).toEqual([0, false, 'ready']);
+    expect([device.memory.now, device.memory.peak > 1024, device.state]).toEqual([0, false, 'ready']);
     device.close();
   });
 });
@@ -227,7 +227,7 @@ gpu('refused', () => {
     const sound = await load(onePlan(fill), device, values({}));
     expect([...((await sound.run({}))['y']?.data ?? [])]).toEqual([1, 1, 1, 1]);
     sound.dispose();
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
   });
 

@@ -263,7 +263,7 @@ describe('decodeImage', () => {
     expect([image.width, image.height, image.rgb[0]]).toEqual([3, 2, 0]);
     expect(notes).toEqual(['cat.webp is an animation of 2 frames; the first one is used']);
   });
-  it('refuses what is no photograph', async () => {
+  it('refuses what is not a photograph', async () => {
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>';
     await expect(decodeImage(Buffer.from(svg))).rejects.toThrow(
       /no JPEG, PNG or WebP image: it begins with 3c 73 76 67/,

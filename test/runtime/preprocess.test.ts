@@ -225,7 +225,7 @@ describe('pictures that cannot be used', () => {
   test('no image at all', async () => {
     await expect(
       decodeImage(readFileSync(new URL('../../package.json', import.meta.url)), { name: 'package.json' }),
-    ).rejects.toThrow(/package\.json is no JPEG, PNG or WebP/);
+    ).rejects.toThrow(/package\.json is not a JPEG, PNG or WebP/);
   });
   test('a bomb of 16,000 × 16,000, from its header alone', async () => {
     const bomb = await sharp({

@@ -15,7 +15,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     device = await openDevice();
   });
   afterAll(() => {
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
   });
 
@@ -102,15 +102,15 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     });
   });
 
-  test('2,000 runs create nothing and leave the ledger as it was', async () => {
+  test('2,000 runs create nothing and leave the memory as it was', async () => {
     await using(totalPlan(), {}, async (program) => {
       await program.run({ x: [1, 1, 1, 1] });
       const created = device.created;
-      const { now, peak } = device.ledger;
+      const { now, peak } = device.memory;
       const x = new Float32Array(4).fill(1);
       for (let i = 0; i < 2000; i++) await program.run({ x });
       expect(device.created).toEqual(created);
-      expect([device.ledger.now, device.ledger.peak]).toEqual([now, peak]);
+      expect([device.memory.now, device.memory.peak]).toEqual([now, peak]);
       expect([...((await program.run({ x }))['y']?.data ?? [])]).toEqual([2002, 2002, 2002, 2002]);
     });
   });
@@ -226,14 +226,14 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     });
   });
 
-  test('the ledger: load adds what the plan says, transient parameters go, dispose gives everything back', async () => {
-    const before = device.ledger.now;
+  test('the memory: load adds what the plan says, transient parameters go, dispose gives everything back', async () => {
+    const before = device.memory.now;
     const program = await load(scalePlan(), device, values({ scale }));
     // symbols, x, w, y and the readback of y; the parameter itself is gone
-    expect(device.ledger.now - before).toBe(4 + 256 + 256 + 256 + 256);
+    expect(device.memory.now - before).toBe(4 + 256 + 256 + 256 + 256);
     program.dispose();
     program.dispose();
-    expect(device.ledger.now).toBe(before);
+    expect(device.memory.now).toBe(before);
     await expect(program.run({ x: [1] })).rejects.toThrow(/disposed/);
   });
 
@@ -246,11 +246,11 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
   });
 
   test('a source with another number of values is refused by path, and nothing stays', async () => {
-    const before = device.ledger.now;
+    const before = device.memory.now;
     await expect(load(scalePlan(), device, values({ scale: [1, 2] }))).rejects.toThrow(
       /64 values, and its source gave 2[^]*scale/,
     );
-    expect(device.ledger.now).toBe(before);
+    expect(device.memory.now).toBe(before);
   });
 
   test('a profile of more dispatches than a query set holds', async () => {
@@ -311,7 +311,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     expect(rows[0]?.milliseconds).toBeLessThan(1000);
     expect(profileTable(rows)).toMatch(/block\.scale +kernel 1 +multiply/);
     program.dispose();
-    expect(other.ledger.now).toBe(0);
+    expect(other.memory.now).toBe(0);
     if (!timestamps) other.close();
   });
 });

@@ -198,8 +198,8 @@ describe('maps', () => {
   });
 });
 
-describe('folds', () => {
-  const fold = (op: string, axes: string, x: readonly number[], dtype: DType = 'f32') => {
+describe('reductions', () => {
+  const reduction = (op: string, axes: string, x: readonly number[], dtype: DType = 'f32') => {
     const rest = ['a:2', 'b:2', 'c:3'].filter((axis) => !axes.includes(axis.slice(0, 1))).join(' ');
     return run(
       `%x = input name=x : ${dtype} [a:2 b:2 c:3]\n%y = ${op} %x axes=[${axes}] : ${dtype} [${rest}]\nreturn y=%y`,
@@ -208,24 +208,24 @@ describe('folds', () => {
   };
   const numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
   test('any axes', () => {
-    expect(fold('sum', 'c', numbers)).toEqual([6, 15, 24, 33]);
-    expect(fold('sum', 'a', numbers)).toEqual([8, 10, 12, 14, 16, 18]);
-    expect(fold('sum', 'a c', numbers)).toEqual([30, 48]);
-    expect(fold('sum', 'c b a', numbers)).toEqual([78]);
-    expect(fold('foldMax', 'b', numbers)).toEqual([4, 5, 6, 10, 11, 12]);
-    expect(fold('foldMin', 'a b', numbers)).toEqual([1, 2, 3]);
+    expect(reduction('sum', 'c', numbers)).toEqual([6, 15, 24, 33]);
+    expect(reduction('sum', 'a', numbers)).toEqual([8, 10, 12, 14, 16, 18]);
+    expect(reduction('sum', 'a c', numbers)).toEqual([30, 48]);
+    expect(reduction('sum', 'c b a', numbers)).toEqual([78]);
+    expect(reduction('reduceMax', 'b', numbers)).toEqual([4, 5, 6, 10, 11, 12]);
+    expect(reduction('reduceMin', 'a b', numbers)).toEqual([1, 2, 3]);
   });
   test('NaN wins, infinities are values, integers wrap', () => {
-    expect(fold('foldMax', 'c', numbers.with(4, NaN))).toEqual([3, NaN, 9, 12]);
+    expect(reduction('reduceMax', 'c', numbers.with(4, NaN))).toEqual([3, NaN, 9, 12]);
     expect(
-      fold(
-        'foldMax',
+      reduction(
+        'reduceMax',
         'a b c',
         numbers.map(() => -Infinity),
       ),
     ).toEqual([-Infinity]);
     expect(
-      fold(
+      reduction(
         'sum',
         'a b c',
         numbers.map(() => 2 ** 29),
@@ -281,7 +281,7 @@ describe('tensors longer than one inner loop', () => {
     );
     check('flip %x axis=a', '[a:3 b:47 c:65]', ([a = 0, b = 0, c = 0]) => at(2 - a, b, c), [3, 47, 65]);
   });
-  test('folds', () => {
+  test('reductions', () => {
     const total = (f: (i: number) => number, n: number) =>
       Array.from({ length: n }, (_, i) => f(i)).reduce((x, y) => x + y, 0);
     check('sum %x axes=[a]', '[b:47 c:65]', ([b = 0, c = 0]) => total((a) => at(a, b, c), 3), [47, 65]);
@@ -289,7 +289,7 @@ describe('tensors longer than one inner loop', () => {
     check('sum %x axes=[c]', '[a:3 b:47]', ([a = 0, b = 0]) => total((c) => at(a, b, c), 65), [3, 47]);
     check('sum %x axes=[b c]', '[a:3]', ([a = 0]) => total((b) => total((c) => at(a, b, c), 65), 47), [3]);
     check(
-      'foldMax %x axes=[a c]',
+      'reduceMax %x axes=[a c]',
       '[b:47]',
       ([b = 0]) => Math.max(...[0, 1, 2].flatMap((a) => Array.from({ length: size.c }, (_, c) => at(a, b, c)))),
       [47],

@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { openSafetensors, SafetensorsError, storedBytes, type StoredDType } from '../../runtime/checkpoint/safetensors.ts';
+import {
+  openSafetensors,
+  SafetensorsError,
+  storedBytes,
+  type StoredDType,
+} from '../../runtime/checkpoint/safetensors.ts';
 import { encodeSafetensors, writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 import { decodeAsF32, decodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { goodHeader, malformedFiles, rawFile } from './malformed-headers.ts';

@@ -84,7 +84,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     device = await openDevice();
   });
   afterAll(() => {
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     device.close();
   });
 
@@ -103,10 +103,10 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     ];
     const shared = new SharedBuffers();
     const one = await load(small, device, counting, { shared });
-    const [first, before] = [reads, device.ledger.now];
+    const [first, before] = [reads, device.memory.now];
     const two = await load(large, device, counting, { shared });
     expect(reads).toBe(first);
-    expect(device.ledger.now - before).toBeLessThan(
+    expect(device.memory.now - before).toBeLessThan(
       large.memory.inputsAndOutputs * 2 + large.memory.activations + 1024,
     );
     const x = Float32Array.from({ length: 40 * 32 }, (_, i) => Math.sin(i));
@@ -120,7 +120,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     one.dispose();
     expect((await two.run({ x }))['y']?.data).toEqual(again?.data);
     two.dispose();
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
   });
 
   test('a load that fails leaves nothing and spoils nothing', async () => {
@@ -130,7 +130,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     await expect(
       load(plan, device, { read: () => new Float32Array(1) }, { shared: new SharedBuffers() }),
     ).rejects.toThrow(/its source gave 1/);
-    expect(device.ledger.now).toBe(0);
+    expect(device.memory.now).toBe(0);
     using program = await load(plan, device, source, { shared });
     expect(program.plan).toBe(plan);
     await expect(load(plan, device, randomParams(4), { shared })).rejects.toThrow(/another source of parameters/);

@@ -235,7 +235,7 @@ describe('refusals', () => {
       refusal((_, model) => {
         model['merges'] = ['abc'];
       }),
-    ).toContain('which is no pair');
+    ).toContain('which is not a pair');
     expect(
       refusal((json) => {
         json['added_tokens'] = [{ content: '', id: 3 }];
@@ -252,7 +252,7 @@ describe('refusals', () => {
         model['vocab'] = { a: 0 };
         model['merges'] = undefined;
       }),
-    ).toContain('is no tokenizer that is known');
+    ).toContain('is not a tokenizer that is known');
     expect(refusal(() => undefined)).toBe('672');
   });
   test('a text of more than a million characters', () => {

@@ -2,11 +2,11 @@
 // (Wilkinson; Higham 2002, Accuracy and Stability of Numerical Algorithms, §3.3.) No tolerance is chosen: every term has a source.
 import { evaluateSize, type SymbolValues } from '../../dsl/axis/axis.ts';
 import { order, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
-import { isFloat, type Attrs, type DType, type FoldOp, type MapOp } from '../../dsl/graph/op.ts';
+import { isFloat, type Attrs, type DType, type ReduceOp, type MapOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { sum } from '../../dsl/ops/reduce.ts';
 import { evaluateContract } from '../../runtime/reference/contract.ts';
-import { evaluateFold, evaluateGather, evaluateJoin, evaluateMap } from '../../runtime/reference/element.ts';
+import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from '../../runtime/reference/element.ts';
 import { elementCount, knownAxes, stridesOf } from '../../runtime/reference/values.ts';
 import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
@@ -98,8 +98,8 @@ function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: Bou
       const error = mapError(op, attrs, type.dtype, operands, y);
       return moves.has(op.name) ? error : rounded(error, y, node);
     }
-    case 'fold':
-      return rounded(foldError(op, a ?? missing(node), y), y, node);
+    case 'reduce':
+      return rounded(reduceError(op, a ?? missing(node), y), y, node);
     case 'view': {
       const view = { op, attrs, of: node.inputs[0]?.type ?? type, out: y.axes, symbols };
       const constants = (x: number): number => storing(x, type.dtype);
@@ -173,11 +173,11 @@ function mapError(op: MapOp, attrs: Attrs, dtype: DType, operands: readonly Boun
   return evaluateMap({ ...op, eval: at }, pairs, attrs, y.axes, dtype);
 }
 
-function foldError(op: FoldOp, x: Bounded, y: Values): Float64Array {
-  if (op.rounding === 0) return evaluateFold({ ...op, combine: Math.max, identity: 0 }, errors(x), y.axes);
-  const carried = evaluateFold(sum, errors(x), y.axes);
+function reduceError(op: ReduceOp, x: Bounded, y: Values): Float64Array {
+  if (op.rounding === 0) return evaluateReduce({ ...op, combine: Math.max, identity: 0 }, errors(x), y.axes);
+  const carried = evaluateReduce(sum, errors(x), y.axes);
   if (!isFloat(x.dtype)) return carried;
-  const sizes = evaluateFold(sum, { ...x, data: x.data.map(Math.abs) }, y.axes);
+  const sizes = evaluateReduce(sum, { ...x, data: x.data.map(Math.abs) }, y.axes);
   const n = y.data.length === 0 ? 0 : x.data.length / y.data.length;
   const safe = isExact(x) && n * largestIn(x) <= largest.f32;
   return carried.map((e, i) => accumulated(n, sizes[i] ?? NaN, e, safe));
@@ -237,7 +237,7 @@ function rounded(error: Float64Array, y: Values, node: Node): Float64Array {
   });
 }
 
-/** A bound that is no number bounds nothing; a result that may overflow may be anything. */
+/** A bound that is not a number bounds nothing; a result that may overflow may be anything. */
 function settled(error: number, value: number, dtype: DType): number {
   if (Number.isNaN(error)) return Infinity;
   return Number.isFinite(value) && error > 0 && Math.abs(value) + error > largest[dtype] ? Infinity : error;

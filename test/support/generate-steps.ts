@@ -180,10 +180,10 @@ const cast: Step = (m, draw) => {
   return op(m, 'cast', [x], { to });
 };
 
-// ---- folds, views, joins, gathers ----------------------------------------------------------------------------------
+// ---- reductions, views, joins, gathers ----------------------------------------------------------------------------------
 
-const fold: Step = (m, draw) => {
-  const name = draw.of(['sum', 'foldMax', 'foldMin']);
+const reduction: Step = (m, draw) => {
+  const name = draw.of(['sum', 'reduceMax', 'reduceMin']);
   const x = m.pick(
     draw,
     (y) => dtypeOf(y) !== 'bool' && axesOf(y).length > 0,
@@ -370,7 +370,7 @@ const contract: Step = (m, draw) => {
 };
 
 function softmaxOf(m: Making, x: Made | undefined, axis: string): Made | undefined {
-  const shifted = op(m, 'sub', [x, op(m, 'foldMax', [x], { axes: [axis] })]);
+  const shifted = op(m, 'sub', [x, op(m, 'reduceMax', [x], { axes: [axis] })]);
   const powers = op(m, 'exp', [shifted]);
   return op(m, 'div', [powers, op(m, 'sum', [powers], { axes: [axis] })]);
 }
@@ -493,7 +493,7 @@ const update: Step = (m, draw) => {
 export const steps: readonly Step[] = [
   unary,
   binary,
-  fold,
+  reduction,
   rearrange,
   contract,
   broadcast,
@@ -518,7 +518,7 @@ export const steps: readonly Step[] = [
   unary,
   binary,
   contract,
-  fold,
+  reduction,
   binary,
   unary,
 ];
@@ -535,7 +535,7 @@ export const productSteps: readonly Step[] = [
   softmax,
   layerNorm,
   concat,
-  fold,
+  reduction,
   leaf,
   rearrange,
   update,
@@ -558,7 +558,7 @@ export const movingSteps: readonly Step[] = [
   slice,
   binary,
   update,
-  fold,
+  reduction,
   leaf,
   unary,
   where,

@@ -1,6 +1,14 @@
 // Valid random graphs with feeds, for property tests: a list of numbers is read as a list of steps, so that shrinking drops steps and picks simpler ones.
 import fc from 'fast-check';
-import { evaluateSize, sizeBound, sizeLeast, symbolSize, type Axis, type Size, type SizeSymbol } from '../../dsl/axis/axis.ts';
+import {
+  evaluateSize,
+  sizeBound,
+  sizeLeast,
+  symbolSize,
+  type Axis,
+  type Size,
+  type SizeSymbol,
+} from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { Builder, order, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
 import { isFloat, type Attrs, type DType, type Op } from '../../dsl/graph/op.ts';
@@ -109,7 +117,16 @@ const hostileNames = [
 /** Float results beyond this are dropped: rounding errors of f16 must stay small beside the values. */
 const limits: Record<DType, number> = { f32: 1e4, f16: 500, bf16: 500, i32: Infinity, u32: Infinity, bool: 1 };
 /** Ops whose result is exact for exact operands, in any float dtype. */
-const selections: ReadonlySet<string> = new Set(['neg', 'abs', 'floor', 'min', 'max', 'where', 'foldMax', 'foldMin']);
+const selections: ReadonlySet<string> = new Set([
+  'neg',
+  'abs',
+  'floor',
+  'min',
+  'max',
+  'where',
+  'reduceMax',
+  'reduceMin',
+]);
 
 export class Making {
   readonly builder = new Builder();

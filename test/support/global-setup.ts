@@ -1,13 +1,13 @@
 // Before any test: an adapter, or the advice that set-up would give. OPABINIA_NO_GPU=1 leaves the tests that need one out.
 import { probe } from '../../pipelines/setup/adapter.ts';
-import { advice } from '../../cli/setup.ts';
+import { whatToDo } from '../../cli/setup.ts';
 
 export function setup(): void {
   if (process.env['OPABINIA_NO_GPU'] === '1') return;
   const found = probe();
   if (found.found === 'adapter') return;
   const refusal = new Error(
-    `the tests need an adapter, and Dawn finds none: ${advice(found)}\nor set OPABINIA_NO_GPU=1 to leave out the tests that need one`,
+    `the tests need an adapter, and Dawn finds none: ${whatToDo(found)}\nor set OPABINIA_NO_GPU=1 to leave out the tests that need one`,
   );
   refusal.stack = refusal.message; // the advice, not where in this file it was given
   throw refusal;

@@ -136,9 +136,9 @@ function element(node: Node, x: readonly Element[], feeds: GeneratedFeeds): Elem
           over(attrs['axes'] as string[], first, at).reduce((sum, place) => sum + a(place), 0),
           type.dtype,
         );
-    case 'foldMax':
+    case 'reduceMax':
       return (at) => Math.max(...over(attrs['axes'] as string[], first, at).map(a));
-    case 'foldMin':
+    case 'reduceMin':
       return (at) => Math.min(...over(attrs['axes'] as string[], first, at).map(a));
     case 'broadcast':
       return a;

@@ -5,7 +5,14 @@ import { convNextPixels } from '../../../models/towers/convnext.ts';
 import { dinov2Pixels } from '../../../models/towers/dinov2.ts';
 import { siglipPixels } from '../../../models/towers/siglip.ts';
 import type { PixelNorm } from '../../../models/towers/tower.ts';
-import { backgroundOf, expandToSquare, normalize, resizePillow, type Image, type Rgb } from '../../../runtime/image/image.ts';
+import {
+  backgroundOf,
+  expandToSquare,
+  normalize,
+  resizePillow,
+  type Image,
+  type Rgb,
+} from '../../../runtime/image/image.ts';
 import type { GoldenFile } from '../golden-file.ts';
 import type { GoldenModel, Kind } from '../kind.ts';
 import type { Numbers } from '../../../runtime/program/values.ts';
