@@ -1,16 +1,16 @@
-// `opabinia doctor`: the adapter, its driver, features and limits, and for whatever is missing a advice of one line.
+// `opabinia doctor`: the adapter, its driver, features and limits, and for whatever is missing what to do, in one line.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { DeviceFacts } from '../runtime/device/device.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
 import { probe } from '../pipelines/setup/adapter.ts';
-import { whatToDo } from './setup.ts';
+import { whatToDo } from '../pipelines/setup/set-up.ts';
 import { formatTable } from '../dsl/text/table.ts';
 
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
-    .description('adapter, driver, features, limits, what is missing and its advice')
+    .description('adapter, driver, features, limits, what is missing, and advice')
     .option('--json', 'print the facts as JSON')
     .action((options: { readonly json?: boolean }) => {
       const found = probe();

@@ -9,7 +9,7 @@ import type { Progress } from '../runtime/program/upload.ts';
 import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
 import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
-import { whole } from './plan.ts';
+import { whole } from './options.ts';
 
 export interface RunFlags {
   readonly image: readonly string[];

@@ -6,7 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { fetchModel, progressLine, type FetchProgress } from '../../cli/fetch.ts';
+import { fetchModel, type FetchProgress } from '../../runtime/checkpoint/fetch.ts';
+import { progressLine } from '../../cli/progress-line.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { resolveModel } from '../../runtime/checkpoint/hub.ts';
 

@@ -1,6 +1,7 @@
 // The released models: their parameter counts are those of the published files; the 8B compiles whole.
 import { expect, test } from 'vitest';
-import { parameterCounts, planModel, printPlanned, releasedModel } from '../../cli/plan.ts';
+import { parameterCounts, planModel, releasedModel } from '../../pipelines/plan/plan-model.ts';
+import { printPlanned } from '../../pipelines/plan/print-planned.ts';
 
 const towers = {
   'CLIP-ViT-SO400M-14-384': 428_225_600,

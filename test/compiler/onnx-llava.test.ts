@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { toPrompts } from '../../pipelines/answer/prompts.ts';
-import { exportModels } from '../../cli/export.ts';
+import { exportModels } from '../../pipelines/export/export-models.ts';
 import { OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import type { Image } from '../../runtime/image/image.ts';

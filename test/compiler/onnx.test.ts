@@ -14,9 +14,9 @@ import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { exportModels } from '../../cli/export.ts';
+import { exportModels } from '../../pipelines/export/export-models.ts';
 import { onnxBackend, OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { exportOnnx, type OnnxModel } from '../../compiler/export/onnx.ts';
 import { ModelProtoSchema, TensorProto_DataLocation, type GraphProto } from '../../compiler/export/gen/onnx_pb.js';
 import {

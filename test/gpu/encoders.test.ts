@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
 import { boundF16, compare, modelTolerance } from '../../pipelines/verify/compare.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { trace, type Params } from '../../dsl/index.ts';
 import { clipConfig, clipFeatures, clipUnread } from '../../models/towers/clip.ts';
 import type { FeatureMap } from '../../models/sequence/regions.ts';

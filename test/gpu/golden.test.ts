@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 
 const folder = join(import.meta.dirname, '../golden/cambrian');
 const files = readdirSync(folder).filter((name) => name.endsWith('.safetensors'));

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { compile } from '../../compiler/compile.ts';
 import { turnTables } from '../../models/decoders/decoder-graphs.ts';
 import { anyresLayout, anyresSlots } from '../../models/multimodal/llava-next.ts';

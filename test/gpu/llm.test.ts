@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, referenceBackend, type Backend, type Outputs } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { randomParams } from '../../dsl/index.ts';
 import { decodeGraph, paddedPositions, turnGraph, turnTables } from '../../models/decoders/decoder-graphs.ts';
 import { phi3 } from '../../models/decoders/phi3.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
 import { fixedParams, randomParams, trace, type Params, type ParamSource, type Tensor } from '../../dsl/index.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
-import { verify, verifyFile } from '../../cli/verify.ts';
+import { verify, verifyFile } from '../../pipelines/verify/verify.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { fixedParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
 import { readLlava, type LlavaConfig } from '../../models/configs/llava.ts';
 import { newlineSlot } from '../../models/sequence/collate.ts';

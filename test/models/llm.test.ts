@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../cli/verify.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import { fixedParams, order, randomParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';

@@ -1,6 +1,6 @@
 // Before any test: an adapter, or the advice that set-up would give. OPABINIA_NO_GPU=1 leaves the tests that need one out.
 import { probe } from '../../pipelines/setup/adapter.ts';
-import { whatToDo } from '../../cli/setup.ts';
+import { whatToDo } from '../../pipelines/setup/set-up.ts';
 
 export function setup(): void {
   if (process.env['OPABINIA_NO_GPU'] === '1') return;

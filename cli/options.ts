@@ -1,0 +1,9 @@
+// Options that several commands have, checked.
+import { OpabiniaError } from '../dsl/error.ts';
+
+/** A whole number of at least one. Throws `OpabiniaError` that names the option. */
+export function whole(option: string, text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= 1 && Number.isSafeInteger(value)) return value;
+  throw new OpabiniaError(`${option} is '${text}'`, { op: 'opabinia', advice: 'give a whole number above 0' });
+}

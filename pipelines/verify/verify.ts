@@ -1,0 +1,140 @@
+// Golden files against the public models, on the GPU, on the reference interpreter or through ONNX Runtime.
+import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { DeviceError } from '../../runtime/device/failure.ts';
+import { formatError, formatTable } from '../../dsl/text/table.ts';
+import { openBackend, type Backend, type Outputs } from './backends.ts';
+import { compare, type Comparison } from './compare.ts';
+import { GoldenFile, type ComputeDType } from './golden-file.ts';
+import type { GoldenModel } from './kind.ts';
+import { kinds } from './kinds.ts';
+
+export interface VerifyOptions {
+  readonly backend?: string;
+  readonly dtype?: string;
+}
+
+/**
+ * Checks every `output.*` of one file, intermediates included. Throws `OpabiniaError` for an unknown kind, a malformed file,
+ * or a model that does not fit its checkpoint.
+ */
+export async function verifyFile(
+  path: string,
+  backend: Backend,
+  dtype: ComputeDType = 'f32',
+): Promise<readonly Comparison[]> {
+  const file = new GoldenFile(path, dtype);
+  try {
+    const kind = kinds.get(file.kind);
+    if (kind === undefined) {
+      throw new OpabiniaError(`${path} is of the unknown kind '${file.kind}'`, {
+        op: 'verify',
+        advice: `the nearest known kinds are ${nearestNames(file.kind, kinds.keys()).join(', ')}`,
+      });
+    }
+    const model = kind(file);
+    const once =
+      model.graph === undefined
+        ? new Map<string, ArrayLike<number>>()
+        : await backend.run(model.graph, file.checkpoint, model.inputs);
+    const computed = new Map([...once, ...(await holdAll(model, backend, file))]);
+    return file.outputs.map((name) => {
+      const expected = file.numbers(`output.${name}`);
+      const shape = file.shape(`output.${name}`);
+      // Integers and masks made on the host are exact in either dtype.
+      const onHost = model.host.get(name);
+      return compare(
+        name,
+        shape,
+        onHost ?? computed.get(name),
+        expected,
+        onHost === undefined && model.exact?.(name) !== true ? dtype : 'f32',
+        model.tolerance?.(name),
+      );
+    });
+  } finally {
+    file.checkpoint.close();
+  }
+}
+
+async function holdAll(model: GoldenModel, backend: Backend, file: GoldenFile): Promise<Outputs> {
+  const outputs = new Map<string, ArrayLike<number>>();
+  for (const { graph, hold } of model.conversations ?? []) {
+    const opened = await backend.open(graph, file.checkpoint);
+    try {
+      for (const [name, values] of await hold(opened.step)) outputs.set(name, values);
+    } finally {
+      opened.close();
+    }
+  }
+  return outputs;
+}
+
+/** Verifies files one after the other and prints a table for each; true when every output of every file is within its bound. */
+export async function verify(
+  paths: readonly string[],
+  options: VerifyOptions,
+  print: (text: string) => void,
+): Promise<boolean> {
+  const dtype = options.dtype ?? 'f32';
+  if (dtype !== 'f32' && dtype !== 'f16')
+    throw new OpabiniaError(`there is no dtype '${dtype}'`, { op: 'verify', advice: 'f32 or f16' });
+  const backend = await openBackend(options.backend ?? 'gpu');
+  try {
+    let allOk = true;
+    for (const path of paths) {
+      print(`${path}  (${dtype}, ${backend.name})`);
+      const ok = await verifyOne(path, backend, dtype, print);
+      allOk &&= ok;
+    }
+    return allOk;
+  } finally {
+    backend.close();
+  }
+}
+
+async function verifyOne(
+  path: string,
+  backend: Backend,
+  dtype: ComputeDType,
+  print: (text: string) => void,
+): Promise<boolean> {
+  try {
+    const rows = await verifyFile(path, backend, dtype);
+    print(printTable(rows));
+    const wrong = rows.filter((row) => row.verdict !== 'ok').length;
+    print(
+      wrong === 0
+        ? `${rows.length} outputs within their bounds\n`
+        : `${wrong} of ${rows.length} outputs miss their bounds\n`,
+    );
+    if (rows.length === 0) print('the file expects no outputs: nothing was verified\n');
+    return wrong === 0 && rows.length > 0;
+  } catch (error) {
+    // One bad file does not keep the others from being checked; a lost device does.
+    if (!(error instanceof OpabiniaError) || error instanceof DeviceError) throw error;
+    print(`${error.message}\n`);
+    return false;
+  }
+}
+
+function printTable(rows: readonly Comparison[]): string {
+  const columns = [
+    { title: 'tensor' },
+    { title: 'shape' },
+    { title: 'max |Δ|', align: 'right' },
+    { title: 'relative', align: 'right' },
+    { title: 'bound', align: 'right' },
+    { title: 'verdict' },
+  ] as const;
+  return formatTable(
+    columns,
+    rows.map((row) => [
+      row.tensor,
+      `[${row.shape.join(' ')}]`,
+      formatError(row.largest),
+      formatError(row.relative),
+      formatError(row.bound),
+      row.verdict,
+    ]),
+  );
+}

@@ -1,0 +1,244 @@
+// A repository of the Hugging Face hub into the standard cache, resumed where it stopped, checked when it is there.
+import { createHash, type Hash } from 'node:crypto';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ReadableStream } from 'node:stream/web';
+import { downloadFile, listFiles, modelInfo, type ListFileEntry } from '@huggingface/hub';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { hubCache, isOffline, parseRepo, repoFolder, type Environment } from './hub.ts';
+
+export interface FetchProgress {
+  readonly file: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface FetchOptions {
+  readonly env?: Environment | undefined;
+  /** All files; by default those that a model directory is read from. */
+  readonly all?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly progress?: ((progress: FetchProgress) => void) | undefined;
+}
+
+/** Configs, tokenizers, templates, weights in safetensors. Pickles are never read, so they are not fetched either. */
+const wanted =
+  /(?:\.json|\.jinja|\.safetensors|(?:^|\/)(?:README\.md|LICENSE[^/]*|tokenizer\.model|merges\.txt|vocab\.txt))$/i;
+
+/** Retries of one file: a broken connection goes on where it stopped. */
+const attempts = 5;
+
+/** Returns the directory of the snapshot. Throws `OpabiniaError` for a name that is none, `HF_HUB_OFFLINE`, and whatever the hub refuses. */
+export async function fetchModel(text: string, options: FetchOptions = {}): Promise<string> {
+  const { env = process.env } = options;
+  const name = parseRepo(text);
+  if (name === undefined)
+    throw new OpabiniaError(`'${text}' is not a repository`, {
+      op: 'fetch',
+      advice: 'owner/name, or owner/name@revision',
+    });
+  if (isOffline(env))
+    throw new OpabiniaError(`HF_HUB_OFFLINE forbids to fetch ${text}`, { op: 'fetch', advice: 'unset it' });
+  const hub = {
+    repo: { type: 'model', name: name.repo } as const,
+    ...endpoint(env),
+    ...(env['HF_TOKEN'] === undefined || env['HF_TOKEN'] === '' ? {} : { accessToken: env['HF_TOKEN'] }),
+    fetch: aborted(options.signal),
+  };
+  const folder = repoFolder(hubCache(env), name.repo);
+  const commit = await asking(
+    text,
+    async () => (await modelInfo({ ...hub, name: name.repo, revision: name.revision, additionalFields: ['sha'] })).sha,
+  );
+  if (!/^[0-9a-f]{40}$/.test(commit))
+    throw new OpabiniaError(`the hub says that ${text} is at the commit '${String(commit).slice(0, 60)}'`, {
+      op: 'fetch',
+      advice: 'check HF_ENDPOINT',
+    });
+  const files = await asking(text, async () => {
+    const found: ListFileEntry[] = [];
+    for await (const entry of listFiles({ ...hub, recursive: true, revision: commit }))
+      if (entry.type === 'file' && (options.all === true || wanted.test(entry.path))) found.push(entry);
+    return found;
+  });
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  let before = 0;
+  for (const file of files) {
+    await fetchFile(file, {
+      folder,
+      commit,
+      open: () => downloadFile({ ...hub, path: file.path, revision: commit }),
+      report: (done) => options.progress?.({ file: file.path, done: before + done, total }),
+      signal: options.signal,
+    });
+    before += file.size;
+  }
+  // The branch points at the commit when all of it is there.
+  if (name.revision !== commit) {
+    const ref = join(folder, 'refs', name.revision);
+    mkdirSync(dirname(ref), { recursive: true });
+    writeFileSync(ref, commit);
+  }
+  return join(folder, 'snapshots', commit);
+}
+
+function endpoint(env: Environment): { readonly hubUrl?: string } {
+  const url = env['HF_ENDPOINT'];
+  if (url === undefined) return {};
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new OpabiniaError(`HF_ENDPOINT is '${url}', which is not a web address`, {
+      op: 'fetch',
+      advice: 'https://huggingface.co',
+    });
+  return { hubUrl: url.replace(/\/+$/, '') };
+}
+
+const aborted = (signal: AbortSignal | undefined): typeof fetch =>
+  signal === undefined ? fetch : (input, init) => fetch(input, { ...init, signal });
+
+async function asking<T>(text: string, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (cause) {
+    throw refusal(text, cause);
+  }
+}
+
+/** What the hub answered, as our own error: with the status, and what to do about it. Never with the token. */
+function refusal(text: string, cause: unknown): OpabiniaError {
+  if (cause instanceof OpabiniaError) return cause;
+  const status =
+    cause instanceof Error && 'statusCode' in cause && typeof cause.statusCode === 'number'
+      ? cause.statusCode
+      : undefined;
+  const advice =
+    status === 401 || status === 403
+      ? 'the repository may be gated or private: accept its terms on the hub and set HF_TOKEN'
+      : status === 404
+        ? 'check the name and the revision'
+        : 'check the network and HF_ENDPOINT, and try again: what is there is kept';
+  const reason =
+    cause instanceof Error
+      ? [cause.message, cause.cause instanceof Error ? cause.cause.message : '']
+          .filter((part) => part !== '')
+          .join(': ')
+      : String(cause);
+  return new OpabiniaError(
+    `${text} could not be fetched${status === undefined ? '' : ` (status ${status})`}: ${reason}`,
+    { op: 'fetch', advice, cause },
+  );
+}
+
+interface Download {
+  readonly folder: string;
+  readonly commit: string;
+  readonly open: () => Promise<Blob | null>;
+  readonly report: (done: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Into `blobs/`, under the hash that the hub names it by, and a link to it from the snapshot: the layout of the hub's own tools. */
+async function fetchFile(file: ListFileEntry, download: Download): Promise<void> {
+  const { folder, commit, report } = download;
+  if (
+    file.path.split('/').some((part) => part === '' || part === '.' || part === '..') ||
+    file.path.includes('\\') ||
+    file.path.includes('\0')
+  )
+    throw new OpabiniaError(
+      `the hub names the file '${file.path.slice(0, 200)}', which would be outside of the cache`,
+      { op: 'fetch', advice: 'the repository is made to mislead' },
+    );
+  const hash = file.lfs?.oid ?? file.oid ?? '';
+  if (!/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/.test(hash))
+    throw new OpabiniaError(`the hub gives no hash for ${file.path}`, { op: 'fetch', advice: 'check HF_ENDPOINT' });
+  const [blob, link] = [join(folder, 'blobs', hash), join(folder, 'snapshots', commit, file.path)];
+  mkdirSync(dirname(blob), { recursive: true });
+  mkdirSync(dirname(link), { recursive: true });
+  if (statSync(blob, { throwIfNoEntry: false })?.size !== file.size)
+    await fill(`${blob}.incomplete`, blob, hash, file, download);
+  report(file.size);
+  if (existsSync(link)) return;
+  rmSync(link, { force: true });
+  symlinkSync(relative(dirname(link), blob), link);
+}
+
+async function fill(
+  partial: string,
+  blob: string,
+  hash: string,
+  file: ListFileEntry,
+  { open, report, signal }: Download,
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await append(partial, file, open, report);
+      break;
+    } catch (cause) {
+      if (signal?.aborted === true || attempt >= attempts || cause instanceof OpabiniaError)
+        throw refusal(file.path, cause);
+    }
+  }
+  const found = await hashOf(partial, file);
+  if (found !== hash) {
+    // What is wrong must not be gone on with.
+    rmSync(partial);
+    throw new OpabiniaError(`${file.path} has the hash ${found}, and the hub says ${hash}`, {
+      op: 'fetch',
+      advice: 'it was damaged on its way; fetch again',
+    });
+  }
+  renameSync(partial, blob);
+}
+
+/** Goes on from the bytes that are there. */
+async function append(
+  partial: string,
+  file: ListFileEntry,
+  open: Download['open'],
+  report: Download['report'],
+): Promise<void> {
+  let done = statSync(partial, { throwIfNoEntry: false })?.size ?? 0;
+  if (done > file.size) {
+    rmSync(partial);
+    done = 0;
+  }
+  if (done === file.size && existsSync(partial)) return;
+  const whole = await open();
+  if (whole === null)
+    throw new OpabiniaError(`the hub has no ${file.path} any more`, { op: 'fetch', advice: 'fetch again' });
+  if (whole.size !== file.size)
+    throw new OpabiniaError(`${file.path} has ${whole.size} bytes, and the hub listed ${file.size}`, {
+      op: 'fetch',
+      advice: 'check HF_ENDPOINT, and fetch again',
+    });
+  if (file.size === 0) return writeFileSync(partial, '');
+  const from = Readable.fromWeb((done === 0 ? whole : whole.slice(done)).stream() as ReadableStream);
+  from.on('data', (bytes: Uint8Array) => report((done += bytes.byteLength)));
+  await pipeline(from, createWriteStream(partial, { flags: 'a' }));
+  const got = statSync(partial).size;
+  if (got < file.size) throw new Error(`the connection ended after ${got} of ${file.size} bytes`);
+  if (got > file.size) {
+    rmSync(partial);
+    throw new Error('the server does not go on from where it stopped; from the beginning');
+  }
+}
+
+/** sha256 of large files, and git's own hash of small ones. */
+async function hashOf(path: string, file: ListFileEntry): Promise<string> {
+  const hash: Hash = file.lfs === undefined ? createHash('sha1').update(`blob ${file.size}\0`) : createHash('sha256');
+  for await (const bytes of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(bytes as Buffer);
+  return hash.digest('hex');
+}
