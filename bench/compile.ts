@@ -1,7 +1,7 @@
 // `npm run bench:compile`: how long tracing and compiling take, cold and warm, for the graphs that the goals speak of. Needs no GPU.
+import { order } from '../dsl/graph/walk.ts';
 import { compile } from '../compiler/compile.ts';
 import { desktopGpu, lavapipe } from '../compiler/profile.ts';
-import { order } from '../dsl/graph/graph.ts';
 import { formatTable } from '../dsl/text/table.ts';
 import { fullSize } from '../test/compiler/full-size.ts';
 

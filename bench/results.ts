@@ -79,7 +79,7 @@ export type Measured = z.infer<typeof measured>;
 export type CaseResult = z.infer<typeof caseResult>;
 export type Results = z.infer<typeof results>;
 
-/** Reads results. Throws `OpabiniaError` for another schema, with both numbers, and for what is no results file. */
+/** Reads results. Throws `OpabiniaError` for another schema, with both numbers, and for what is not a results file. */
 export function parseResults(text: string, name: string): Results {
   let json: unknown;
   try {
@@ -97,7 +97,7 @@ export function parseResults(text: string, name: string): Results {
   }
   const parsed = results.safeParse(json);
   if (!parsed.success)
-    throw new OpabiniaError(`${name} is no results file: ${z.prettifyError(parsed.error)}`, {
+    throw new OpabiniaError(`${name} is not a results file: ${z.prettifyError(parsed.error)}`, {
       op: 'bench',
       advice: 'run the benchmark again',
     });

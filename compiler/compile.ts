@@ -1,7 +1,8 @@
 // The walk, one line a stage: passes → load time → layout → group → schedule → memory → emit → Plan.
 import { printAxes } from '../dsl/axis/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
-import { Builder, order, roleOf, type Graph, type Node } from '../dsl/graph/graph.ts';
+import { Builder, roleOf, type Graph, type Node } from '../dsl/graph/graph.ts';
+import { order } from '../dsl/graph/walk.ts';
 import { sortedSymbols } from '../dsl/graph/symbols.ts';
 import { assemble, type Assembly } from './assembly/assemble.ts';
 import type { Grouping } from './fuse/group.ts';

@@ -1,7 +1,8 @@
 // Arithmetic and memory traffic of nodes, from their op records, at the largest sizes that the symbols allow.
 import { sizeBound, type Axis } from '../dsl/axis/axis.ts';
 import { dtypeBytes } from '../dsl/graph/elements.ts';
-import { order, type Graph, type Node } from '../dsl/graph/graph.ts';
+import type { Graph, Node } from '../dsl/graph/graph.ts';
+import { order } from '../dsl/graph/walk.ts';
 import type { TensorType } from '../dsl/graph/op.ts';
 import { roles } from '../dsl/ops/contract.ts';
 

@@ -1,6 +1,7 @@
 // The whole walk as text: each stage that changed something, the rules that fired, every cut with its reason, every kernel with its
 // path, work and roofline time, and the memory plan.
-import { order, type Graph } from '../dsl/graph/graph.ts';
+import type { Graph } from '../dsl/graph/graph.ts';
+import { order } from '../dsl/graph/walk.ts';
 import { print } from '../dsl/text/print.ts';
 import type { Step } from './assembly/assemble.ts';
 import { compile, type Stage } from './compile.ts';

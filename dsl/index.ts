@@ -16,7 +16,8 @@ export {
 export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis/axis.ts';
 export { OpabiniaError, nearestNames } from './error.ts';
 export type { Where } from './error.ts';
-export { Builder, describe, order, orderFrom, roleOf, roots } from './graph/graph.ts';
+export { Builder, describe, roleOf } from './graph/graph.ts';
+export { order, orderFrom, roots } from './graph/walk.ts';
 export type { Graph, Node, Origin, Update } from './graph/graph.ts';
 export type { Attr, Attrs, DType, Kind, Op, Shows, SourceRole, TensorType } from './graph/op.ts';
 export { parse } from './text/parse.ts';

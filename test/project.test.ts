@@ -1,6 +1,7 @@
 // The whole source tree type-checks and keeps the laws that lint enforces: who may import whom among them.
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
@@ -21,4 +22,32 @@ test('type-checks', async () => {
 
 test('lint finds nothing', async () => {
   expect(await complaints('oxlint', '--type-aware', '--tsconfig', 'tsconfig.json', '--format', 'unix')).toBe('');
+});
+
+/** Folders whose files are a list of like things, as long as the list is. */
+const lists =
+  /^(compiler\/(passes|schedule)|models\/(connectors|towers|decoders|configs)|pipelines\/(verify\/(kinds|connectors)|train\/optimizers|evaluate\/benchmarks)|dsl\/ops(\/map)?|cli|bench(\/cases|\/peers)?|test(\/.*)?)$/;
+
+test('every room has a README, and no more than twelve files lie about in it', () => {
+  const rooms = ['dsl', 'compiler', 'runtime', 'models', 'pipelines', 'cli'].flatMap((top) => [
+    top,
+    ...readdirSync(join(root, top), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && entry.name !== 'gen')
+      .map((entry) => relative(root, join(entry.parentPath, entry.name))),
+  ]);
+  for (const room of rooms) {
+    const files = readdirSync(join(root, room), { withFileTypes: true }).filter((entry) => entry.isFile());
+    if (!lists.test(room))
+      expect(files.filter((file) => file.name.endsWith('.ts')).length, room).toBeLessThanOrEqual(12);
+    // The parts of a list are described where the list is.
+    if (!lists.test(join(room, '..')))
+      expect(
+        files.map((file) => file.name),
+        room,
+      ).toContain('README.md');
+  }
+});
+
+test('is formatted', async () => {
+  expect(await complaints('oxfmt', '--check', '.')).toBe('');
 });

@@ -1,5 +1,6 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
-import { orderFrom, roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { orderFrom } from '../../dsl/graph/walk.ts';
 import { sizeIndex } from '../index/index-math.ts';
 import type { Group, Grouping } from '../fuse/group.ts';
 import { isStoredSource } from '../fuse/group.ts';

@@ -2,14 +2,14 @@
 // one load. The packing itself is views, stored once when the parameters are loaded.
 import type { Axis, Size } from '../../dsl/axis/axis.ts';
 import { multiplySizes } from '../../dsl/axis/axis.ts';
-import { order, roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
+import { roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { pad, rearrange, slice } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening, loaded, type SplitGraph } from '../rewrite/load-time.ts';
-import { mapGraph, must } from '../rewrite/pass.ts';
 import { productOf, type Product } from '../schedule/contract.ts';
 
 const panel = 64;

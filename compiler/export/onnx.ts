@@ -3,11 +3,11 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { printSize, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { describe, order, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { describe, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { order, readersOf } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { costOf, elementsOf } from '../cost.ts';
-import { readersOf } from '../rewrite/pass.ts';
 import { fusedAt, type Fused } from './fused.ts';
 import {
   GraphProtoSchema,

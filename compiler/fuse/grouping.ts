@@ -1,6 +1,7 @@
 // What becomes one kernel. Anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic;
 // what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
-import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { findAttention } from '../match/attention.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';

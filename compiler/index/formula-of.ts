@@ -25,7 +25,7 @@ function atomFormula(atom: Atom): Formula {
     case 'variable':
     case 'remainder':
     case 'clamp':
-      throw new TypeError(`a ${atom.kind} is no formula of symbols`);
+      throw new TypeError(`a ${atom.kind} is not a formula of symbols`);
     default:
       return atom satisfies never;
   }

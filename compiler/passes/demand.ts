@@ -209,7 +209,7 @@ export function needed(node: Node, demand: Demand, i: number): Demand | undefine
       return only(demand, has);
     case 'reduce':
       return only(demand, (name) => has(name) && !axisNames(node.attrs['axes']).includes(name));
-    // A summed axis is no axis of the output, so no range of it is ever asked for.
+    // A summed axis is not an axis of the output, so no range of it is ever asked for.
     case 'contract':
       return only(demand, has);
     case 'gather':

@@ -1,9 +1,10 @@
 // Siblings: products that share their activations become one product with the weights side by side, and slices of it.
 import { addSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
-import { order, roots, type Builder, type Graph, type Node, type Origin } from '../../dsl/graph/graph.ts';
+import type { Builder, Graph, Node, Origin } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { layerOf } from '../match/layer.ts';
-import { mapGraph, must, readersOf, type GraphPass } from '../rewrite/pass.ts';
+import type { GraphPass } from '../rewrite/pass.ts';
 import { asProduct, type Product } from '../match/linear-map.ts';
 import { namesOf, Rewriter, sameAxes } from '../rewrite/rewriter.ts';
 import { scalarValue } from '../rewrite/rules.ts';

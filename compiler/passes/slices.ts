@@ -1,9 +1,10 @@
 // Slices pushed down: every tensor is computed only as far as its readers ask, however deep the slice that asks stands.
 import { axisOf, divideSize, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
-import { order, roots, type Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order, roots } from '../../dsl/graph/walk.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
 import { broadcast, rearrange } from '../../dsl/ops/view.ts';
-import { mapGraph, must, type GraphPass } from '../rewrite/pass.ts';
+import type { GraphPass } from '../rewrite/pass.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
 import {
   admitted,

@@ -1,9 +1,9 @@
 // Work on parameters alone is taken out of the graph: it runs once, when the parameters are loaded.
-import { order, type Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import type { SourceOp } from '../../dsl/graph/op.ts';
 import { param, typeAttrs } from '../../dsl/ops/source.ts';
 import { isFixed } from './fixed.ts';
-import { mapGraph, must } from './pass.ts';
 
 /** A leaf of the main graph: an output of the load graph. Attr `name`: which; `axes` and `dtype`: its type. */
 export const loaded: SourceOp = {

@@ -1,6 +1,7 @@
 // Runs passes: a table of rules walked over a graph bottom up, or a function from graph to graph. Each is named, counted and verified.
 import { OpabiniaError } from '../../dsl/error.ts';
-import { Builder, describe, order, roots, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { Builder, describe, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { Rewriter, type Uses } from './rewriter.ts';
 import type { Rule } from './rules.ts';
 import { verifyGraph } from './verify-graph.ts';
@@ -77,34 +78,6 @@ export function transplant(graph: Graph, builder: Builder): Graph {
     );
   }
   return mapGraph(graph, (node) => must(copies, node));
-}
-
-/** The graph with each output, state and value replaced. */
-export function mapGraph(graph: Graph, replace: (node: Node) => Node): Graph {
-  return {
-    outputs: new Map([...graph.outputs].map(([name, node]) => [name, replace(node)])),
-    updates: graph.updates.map((update) => ({ ...update, state: replace(update.state), value: replace(update.value) })),
-  };
-}
-
-/** The value of a key that must be there. */
-export function must<K, V>(map: ReadonlyMap<K, V>, key: K): V {
-  const value = map.get(key);
-  if (value === undefined) throw new TypeError('a node was reached before its operands');
-  return value;
-}
-
-/** The readers of each node, each once. */
-export function readersOf(nodes: readonly Node[]): ReadonlyMap<Node, readonly Node[]> {
-  const readers = new Map<Node, Node[]>();
-  for (const node of nodes) {
-    for (const input of new Set(node.inputs)) {
-      const known = readers.get(input);
-      if (known === undefined) readers.set(input, [node]);
-      else known.push(node);
-    }
-  }
-  return readers;
 }
 
 interface Frame {

@@ -1,7 +1,8 @@
 // What must hold of a graph after every pass: each type is what its op infers, operands come first, nothing asked for is lost.
 import { printAxes } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { describe, inferType, order, printAttrs, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { describe, inferType, printAttrs, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { Refusal } from '../../dsl/graph/op.ts';
 import { sameType } from './rewriter.ts';
 

@@ -188,34 +188,3 @@ export function printAttr(attr: Attr | undefined): string {
 export function printNumber(x: number): string {
   return Object.is(x, -0) ? '-0' : String(x);
 }
-
-/** Every node that the outputs and updates need, operands before users. */
-export function order(graph: Graph): readonly Node[] {
-  return orderFrom(roots(graph));
-}
-
-export function roots(graph: Graph): readonly Node[] {
-  return [...graph.outputs.values(), ...graph.updates.flatMap((u) => [u.state, u.value])];
-}
-
-export function orderFrom(starts: readonly Node[]): readonly Node[] {
-  const done = new Set<Node>();
-  // An explicit stack: a decoder of 80 layers is deeper than the call stack likes.
-  const stack: { readonly node: Node; next: number }[] = [];
-  for (const start of starts) {
-    if (done.has(start)) continue;
-    stack.push({ node: start, next: 0 });
-    while (stack.length > 0) {
-      const top = stack[stack.length - 1];
-      if (top === undefined) break;
-      const child = top.node.inputs[top.next++];
-      if (child === undefined) {
-        done.add(top.node);
-        stack.pop();
-      } else if (!done.has(child)) {
-        stack.push({ node: child, next: 0 });
-      }
-    }
-  }
-  return [...done];
-}

@@ -1,7 +1,8 @@
 // The symbols that a graph depends on: those in the sizes of axes, in attributes, and in the positions of updates.
+import { order } from './walk.ts';
 import { isAffine, sizeSymbols, type SizeSymbol } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
-import { order, type Graph, type Node } from './graph.ts';
+import type { Graph, Node } from './graph.ts';
 import type { Attr, Attrs } from './op.ts';
 
 function symbolsIn(attr: Attr): readonly SizeSymbol[] {

@@ -7,7 +7,7 @@ const plain = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
  * Attributes `pattern` and, where an axis is split, `sizes` of its parts; the operand's axes say the rest.
- * Undefined when the attributes are not of that form: names that are no plain words, sizes that differ from the operand's.
+ * Undefined when the attributes are not of that form: names that are not plain words, sizes that differ from the operand's.
  */
 export function writePattern(attrs: Attrs, operand: readonly Axis[]): Attrs | undefined {
   const { split, merge, sizes } = attrs as unknown as RearrangeAttrs;

@@ -1,6 +1,7 @@
 // The text form of a graph: one line a node, stable and readable; parse.ts reads it back to the same graph.
 import { isAffine, printAxes, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
-import { order, printNumber, type Graph, type Node, type Update } from '../graph/graph.ts';
+import { printNumber, type Graph, type Node, type Update } from '../graph/graph.ts';
+import { order } from '../graph/walk.ts';
 import type { Attr, Attrs, Op, TensorType } from '../graph/op.ts';
 import { ops } from '../ops/index.ts';
 import { printSymbol, sortedSymbols } from '../graph/symbols.ts';

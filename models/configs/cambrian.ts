@@ -93,7 +93,7 @@ export function readCambrian(json: ConfigJson, type: CambrianConfig['type'], whe
     );
   const sideOf = (count: number, field: string) => {
     const side = Math.round(Math.sqrt(count));
-    if (side * side !== count) throw refuse(`${count} tokens in ${field} are no square grid`, 'grids are square');
+    if (side * side !== count) throw refuse(`${count} tokens in ${field} are not a square grid`, 'grids are square');
     return side;
   };
   const [side, groups] = [

@@ -51,7 +51,7 @@ export class HubConfig implements ConfigReader {
       value.every((item): item is number => typeof item === 'number' && Number.isFinite(item))
     )
       return value;
-    throw this.wrong(key, 'is no list of numbers');
+    throw this.wrong(key, 'is not a list of numbers');
   }
 
   /** A config inside this one; undefined when it is absent. */

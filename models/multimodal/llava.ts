@@ -101,7 +101,7 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
 export function viewTokens({ type, vision: { image, patch }, dropClass }: LlavaConfig): number {
   if (type === 'llava_next' && !dropClass)
     throw new OpabiniaError(
-      "vision_feature_select_strategy is 'full': tokens with a class token are no grid to put tiles together on",
+      "vision_feature_select_strategy is 'full': tokens with a class token are not a grid to put tiles together on",
       { op: 'llava', advice: "LLaVA-NeXT has 'default'" },
     );
   return Math.floor(image / patch) ** 2 + (dropClass ? 0 : 1);

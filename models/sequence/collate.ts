@@ -292,7 +292,7 @@ export interface QueryPlaces {
 
 /**
  * Places of the image blocks in a batch. Cambrian's released models take every block to begin at the constant
- * `imagePosition` of their config; without it the blocks' true starts are used. Newlines are no queries.
+ * `imagePosition` of their config; without it the blocks' true starts are used. Newlines are not queries.
  */
 export function queryPlaces(batch: SequenceBatch, images: number, side: number, imagePosition?: number): QueryPlaces {
   const place = new Int32Array(images * side * side);

@@ -70,7 +70,7 @@ export function positionsFor(table: Positions, options: PositionOptions): Positi
   const side = Math.sqrt(table.size('n') - classTokens);
   if (!Number.isInteger(side))
     throw new OpabiniaError(
-      `${table.size('n')} positions, ${classTokens} of them a class token's, are no square grid`,
+      `${table.size('n')} positions, ${classTokens} of them a class token's, are not a square grid`,
       {
         op: 'positionsFor',
         path: table.node.origin.path,

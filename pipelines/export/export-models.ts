@@ -4,7 +4,8 @@ import { basename, dirname, extname, join, relative, resolve, sep } from 'node:p
 import { pathToFileURL } from 'node:url';
 import { exportOnnx, type OnnxModel, type StoredWeight, type Weights } from '../../compiler/export/onnx.ts';
 import { nearestNames, OpabiniaError, randomParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
-import { order, roleOf } from '../../dsl/graph/graph.ts';
+import { roleOf } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { clipFeatures } from '../../models/towers/clip.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { nativeSide, towerPixels, type TowerConfig } from '../../models/configs/towers.ts';

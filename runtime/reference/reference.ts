@@ -1,7 +1,8 @@
 // The judge: runs any graph on the CPU from the op records alone. It imports only dsl, so it shares no bug with the compiler it judges.
 import { evaluateSize, printSize, type Size, type SymbolValues } from '../../dsl/axis/axis.ts';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
-import { describe, order, orderFrom, roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { describe, roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { order, orderFrom } from '../../dsl/graph/walk.ts';
 import type { SourceOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { symbolsOfNode } from '../../dsl/graph/symbols.ts';
@@ -247,7 +248,7 @@ function checkUpdate({ state, value, at }: Update, symbols: SymbolValues): void 
 
 /** Writes the value over its range of the state, in place. */
 function write(state: Float64Array | undefined, update: Update, value: Values, symbols: SymbolValues): void {
-  if (state === undefined) return refuse(update.state, 'an update names what is no state of the graph');
+  if (state === undefined) return refuse(update.state, 'an update names what is not a state of the graph');
   const strides = stridesOf(knownAxes(update.state.type.axes, symbols));
   const stride = (name: string) => strides.get(name) ?? 0;
   const base = [...update.at].reduce((sum, [name, size]) => sum + evaluateSize(size, symbols) * stride(name), 0);

@@ -58,7 +58,7 @@ function readVocabulary(model: Fields, refuse: Refuse): ReadonlyMap<string, numb
         (piece: unknown) => Array.isArray(piece) && typeof piece[0] === 'string' && typeof piece[1] === 'number',
       )
     )
-      throw refuse('has a vocabulary that is no list of pieces and scores');
+      throw refuse('has a vocabulary that is not a list of pieces and scores');
     return new Map(vocab.map((piece: readonly [string, number], i) => [piece[0], i]));
   }
   if (!isObject(vocab)) throw refuse('has no vocabulary');
@@ -77,7 +77,7 @@ const isId = (id: unknown): id is number => typeof id === 'number' && Number.isI
 
 function readAdded(list: unknown, refuse: Refuse): readonly AddedToken[] {
   if (list === undefined || list === null) return [];
-  if (!Array.isArray(list) || list.length > 100_000) throw refuse('has added_tokens that are no list');
+  if (!Array.isArray(list) || list.length > 100_000) throw refuse('has added_tokens that are not a list');
   return list.map((token: unknown): AddedToken => {
     if (!isObject(token) || typeof token['content'] !== 'string' || token['content'] === '' || !isId(token['id']))
       throw refuse(`has the added token ${JSON.stringify(token).slice(0, 80)}, which has no content or no id`);
@@ -89,7 +89,7 @@ function readAdded(list: unknown, refuse: Refuse): readonly AddedToken[] {
 function checkMerges(model: Fields, ids: ReadonlyMap<string, number>, refuse: Refuse): void {
   const { merges } = model;
   if (merges === undefined || merges === null) return;
-  if (!Array.isArray(merges)) throw refuse('has merges that are no list');
+  if (!Array.isArray(merges)) throw refuse('has merges that are not a list');
   for (const merge of merges as readonly unknown[]) {
     const [left, right, ...more] = splitMerge(merge);
     if (left === undefined || right === undefined || more.length > 0)

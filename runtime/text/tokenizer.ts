@@ -167,7 +167,7 @@ export function openTokenizer(files: ModelFiles): Tokenizer {
 
 // ---- text as it comes ------------------------------------------------------------------------------------------------
 
-/** Ids held back for the rest of a character; more than this many are no character any more. */
+/** Ids held back for the rest of a character; more than this many are not a character any more. */
 const heldLimit = 8;
 const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]$/u;
 

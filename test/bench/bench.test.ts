@@ -131,8 +131,8 @@ describe('results files', () => {
     const read = (value: unknown) => () => parseResults(JSON.stringify(value), 'old.json');
     expect(read({ ...sample, schema: 0 })).toThrow(`old.json has schema 0; this version reads schema ${schemaNumber}`);
     expect(read({ cases: [] })).toThrow('no schema number');
-    expect(read({ ...sample, roofline: undefined })).toThrow(/old.json is no results file[^]*roofline/);
-    expect(() => parseResults('{', 'old.json')).toThrow('no JSON');
+    expect(read({ ...sample, roofline: undefined })).toThrow(/old.json is not a results file[^]*roofline/);
+    expect(() => parseResults('{', 'old.json')).toThrow('not JSON');
   });
 
   test('quick runs are not filed', () => {

@@ -202,7 +202,7 @@ describe('refusals', () => {
   });
 
   test('an endpoint that is none', async () => {
-    expect(await failure('made/model', { HF_ENDPOINT: 'file:///etc' })).toContain('no web address');
+    expect(await failure('made/model', { HF_ENDPOINT: 'file:///etc' })).toContain('not a web address');
   });
 });
 

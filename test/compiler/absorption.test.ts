@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest';
 import { symbolSize, type Size } from '../../dsl/axis/axis.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { attention, linear, randomParams, trace, type Float, type Tensor } from '../../dsl/index.ts';
 import { flopsOf } from '../../compiler/cost.ts';
-import { order } from '../../dsl/graph/graph.ts';
 import { runPasses } from '../../compiler/rewrite/pass.ts';
 import { absorption } from '../../compiler/passes/absorption.ts';
 import { expectSameGraph, feedsFor } from './judge.ts';

@@ -1,5 +1,6 @@
 // Judges a rewrite: both graphs on the same numbers through the interpreter in double precision.
-import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { printAxes } from '../../dsl/axis/axis.ts';
 import { print } from '../../dsl/text/print.ts';
 import { evaluate, type Feeds, type Values } from '../../runtime/reference/reference.ts';

@@ -1,12 +1,13 @@
 // Work on parameters alone: split off, computed once, and read by the main graph as if it were a parameter.
 import { describe, expect, test } from 'vitest';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import { attention, concat, layerNorm, linear, rearrange, trace } from '../../dsl/index.ts';
 import { param } from '../../dsl/ops/source.ts';
 import { evaluate, type Feeds } from '../../runtime/reference/reference.ts';
 import { isFixed } from '../../compiler/rewrite/fixed.ts';
 import { loaded, splitLoadTime, type SplitGraph } from '../../compiler/rewrite/load-time.ts';
-import { mapGraph, must, runPasses, transplant } from '../../compiler/rewrite/pass.ts';
+import { runPasses, transplant } from '../../compiler/rewrite/pass.ts';
 import { passes } from '../../compiler/passes/index.ts';
 import { verifyGraph } from '../../compiler/rewrite/verify-graph.ts';
 import { expectEqual, expectSameGraph, feedsFor } from './judge.ts';

@@ -1,8 +1,8 @@
 // Our interpreter and ONNX Runtime on the same graph: every element within the bound that running error analysis gives it.
 import { exportOnnx } from '../../compiler/export/onnx.ts';
-import { mapGraph } from '../../compiler/rewrite/pass.ts';
 import { runExported, type OnnxRuntime } from '../../pipelines/verify/onnx-runtime.ts';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, order } from '../../dsl/graph/walk.ts';
 import type { Op } from '../../dsl/graph/op.ts';
 import { evaluateWithError, isWithin, type Bounded } from '../support/forward-error.ts';
 import type { GeneratedFeeds } from '../support/generate.ts';

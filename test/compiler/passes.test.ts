@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { axisOf, sizeBound } from '../../dsl/axis/axis.ts';
-import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import {
   attention,
   gelu,

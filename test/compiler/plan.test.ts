@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
-import { order, type Graph } from '../../dsl/graph/graph.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { attentionOf, connector, mlp, norm, softmaxOver, svaLayer, vit } from './full-size.ts';
 
 const profiles = [lavapipe, desktopGpu];

@@ -1,9 +1,9 @@
 // Every rule: it fires at its own left sides, keeps the type, and both sides agree on random numbers.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { nowhere, order, orderFrom, type Node } from '../../dsl/graph/graph.ts';
+import { nowhere, type Node } from '../../dsl/graph/graph.ts';
+import { order, orderFrom, readersOf } from '../../dsl/graph/walk.ts';
 import { print } from '../../dsl/text/print.ts';
-import { readersOf } from '../../compiler/rewrite/pass.ts';
 import { Rewriter, sameType } from '../../compiler/rewrite/rewriter.ts';
 import { any, as, lit, op, rule, type Rule } from '../../compiler/rewrite/rules.ts';
 import { absorptionRules } from '../../compiler/passes/absorption.ts';

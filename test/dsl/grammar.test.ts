@@ -85,7 +85,7 @@ type Check<R extends Row> = R[0] extends 'rearrange'
 type Agrees<R extends Row, V> = V extends R[3] ? (R[3] extends V ? never : [R, V]) : [R, V];
 type Disagreements<T extends readonly Row[]> = { readonly [K in keyof T]: Agrees<T[K], Verdict<T[K]>> }[number];
 
-// Where the types say something else than the table, `true` is no value of this type, and tsc names the row and the verdict.
+// Where the types say something else than the table, `true` is not a value of this type, and tsc names the row and the verdict.
 const agreed: [Disagreements<typeof rows>] extends [never] ? true : Disagreements<typeof rows> = true;
 
 function runtimeVerdict([call, axes, pattern]: Row): string {

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { axisOf, evaluateSize, type Axis } from '../../dsl/axis/axis.ts';
-import { Builder, order, type Node } from '../../dsl/graph/graph.ts';
+import { Builder, type Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import type { DType, ViewOp } from '../../dsl/graph/op.ts';
 import { maps } from '../../dsl/ops/map.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';

@@ -1,11 +1,11 @@
 // Bad passes: rewrites of the graph that do not hold.
 import { printSize } from '../../dsl/axis/axis.ts';
-import { order, type Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, order } from '../../dsl/graph/walk.ts';
 import { isFloat, type Attrs, type Op } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
-import { mapGraph } from '../../compiler/rewrite/pass.ts';
 import type { Mutant } from './mutants.ts';
 
 type Make = (op: Op, inputs: readonly Node[], attrs?: Attrs) => Node;

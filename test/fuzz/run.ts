@@ -1,9 +1,9 @@
 // `npm run fuzz -- [--graphs N] [--seed S] [--minutes M] [--onnx] [--save DIR]`: random graphs, random passes, two judges; failures shrunk and saved.
+import { order } from '../../dsl/graph/walk.ts';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import fc from 'fast-check';
-import { order } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { caseArbitrary, writeCase, type FuzzCase } from './case.ts';
 import { GpuChild } from './child.ts';

@@ -1,7 +1,8 @@
 // Contractions at the edges of each template's tiles, with views, gathers and joins on the operands, and maps, views and several roots after.
 import fc from 'fast-check';
 import { symbolSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
-import { order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { contract } from '../../dsl/ops/contract.ts';
 import { param, typeAttrs } from '../../dsl/ops/source.ts';

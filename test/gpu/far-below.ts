@@ -1,7 +1,8 @@
 // Masks, as the bound of errors should see them. WGSL lets exp(x) be (3 + 2|x|) units in the last place wrong, which for the −3·10³⁸ of a
 // masked key is a weight of 7: a bound that any result keeps. Drivers give 0 for what is that far below. So the bound is taken from a graph
 // with the same values, whose exponents stop at −1000, where e^x is 0 in double precision too, and whose masks are numbers of f32.
-import { Builder, order, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { mapOp } from '../../dsl/ops/map.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
 

@@ -1,7 +1,7 @@
 // Every op record by itself on the GPU: each dtype it takes, random shapes and broadcasts, special values.
+import { order } from '../../dsl/graph/walk.ts';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { order } from '../../dsl/graph/graph.ts';
 import { Refusal, type DType } from '../../dsl/graph/op.ts';
 import { ops } from '../../dsl/ops/index.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';

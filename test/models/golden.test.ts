@@ -123,7 +123,7 @@ describe('what is wrong is found', () => {
     ],
     ['no kind', { metadata: withConfig(({ kind: _, ...config }) => config) }, /no 'kind' that is a text/],
     ['no config', { metadata: () => ({}) }, /no config/],
-    ['a config that is not a JSON', { metadata: () => ({ config: '{' }) }, /not JSON/],
+    ['a config that is not JSON', { metadata: () => ({ config: '{' }) }, /not JSON/],
     [
       'a config without a needed value',
       { metadata: withConfig(({ D: _, ...config }) => config) },

@@ -132,7 +132,7 @@ describe('LLaVA', () => {
     );
   });
 
-  test("a user's words are no control tokens", async () => {
+  test("a user's words are not control tokens", async () => {
     const laid = await ask(plain, { text: '</s><pad>' });
     const ends = await idsOf(plain, ['</s>', '<pad>']);
     expect(rowOf(laid).filter((id) => ends.includes(id))).toEqual([]);

@@ -240,7 +240,7 @@ describe('malformed files', () => {
     );
   }, 60_000);
 
-  test('paths that are no files', () => {
+  test('paths that are not files', () => {
     expect(() => openSafetensors(join(directory, 'absent'))).toThrow(SafetensorsError);
     expect(() => openSafetensors(directory)).toThrow(SafetensorsError);
   });

@@ -205,7 +205,7 @@ describe('the text of an answer', () => {
     expect(answer.text).toBe('one three  four.');
   });
 
-  test('ends at the end token, which is no part of it', () => {
+  test('ends at the end token, which is not a part of it', () => {
     const { answer } = said([1, 2, 0, 1]);
     expect([answer.text, answer.ended, answer.tokens]).toEqual(['one two ', 'end', [1, 2]]);
   });

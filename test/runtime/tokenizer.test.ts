@@ -193,7 +193,7 @@ describe('text as it comes', () => {
     );
   });
 
-  test('bytes that are no character come out as marks, not never', () => {
+  test('bytes that are not a character come out as marks, not never', () => {
     const nonsense = Array.from({ length: 40 }, () => byteLevel.idOf('ÿ') ?? 0);
     expect(stream(byteLevel, nonsense).join('')).toContain('\u{fffd}');
   });

@@ -1,7 +1,8 @@
 // How far a correct kernel may be from the exact value, element by element: running error analysis over the graph, in double precision.
 // (Wilkinson; Higham 2002, Accuracy and Stability of Numerical Algorithms, §3.3.) No tolerance is chosen: every term has a source.
 import { evaluateSize, type SymbolValues } from '../../dsl/axis/axis.ts';
-import { order, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import type { Graph, Node, Update } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { isFloat, type Attrs, type DType, type ReduceOp, type MapOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { sum } from '../../dsl/ops/reduce.ts';

@@ -10,7 +10,8 @@ import {
   type SizeSymbol,
 } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { Builder, order, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { Builder, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
 import { isFloat, type Attrs, type DType, type Op } from '../../dsl/graph/op.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';

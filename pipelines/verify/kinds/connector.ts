@@ -100,7 +100,10 @@ function pairs(values: unknown, what: string): readonly Canvas[] {
   const isPair = (value: unknown): value is Canvas =>
     Array.isArray(value) && value.length === 2 && value.every((size) => Number.isInteger(size));
   if (Array.isArray(values) && values.every(isPair)) return values;
-  throw new OpabiniaError(`${what} is no list of pairs of sizes`, { op: 'verify', advice: 'the file may be damaged' });
+  throw new OpabiniaError(`${what} is not a list of pairs of sizes`, {
+    op: 'verify',
+    advice: 'the file may be damaged',
+  });
 }
 
 function pooled({ file, features, take }: Build): undefined {

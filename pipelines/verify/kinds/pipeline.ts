@@ -90,7 +90,7 @@ function readSetting(file: GoldenFile): Setting {
 
 function squareSide(tokens: number): number {
   const side = Math.round(Math.sqrt(tokens));
-  if (side * side !== tokens) throw new OpabiniaError(`${tokens} tokens are no square grid`, { op: 'verify' });
+  if (side * side !== tokens) throw new OpabiniaError(`${tokens} tokens are not a square grid`, { op: 'verify' });
   return side;
 }
 

@@ -1,0 +1,61 @@
+// Walks over a graph: its nodes in order, who reads them, and the graph with some of them replaced.
+import type { Graph, Node } from './graph.ts';
+
+/** Every node that the outputs and updates need, operands before users. */
+export function order(graph: Graph): readonly Node[] {
+  return orderFrom(roots(graph));
+}
+
+export function roots(graph: Graph): readonly Node[] {
+  return [...graph.outputs.values(), ...graph.updates.flatMap((u) => [u.state, u.value])];
+}
+
+export function orderFrom(starts: readonly Node[]): readonly Node[] {
+  const done = new Set<Node>();
+  // An explicit stack: a decoder of 80 layers is deeper than the call stack likes.
+  const stack: { readonly node: Node; next: number }[] = [];
+  for (const start of starts) {
+    if (done.has(start)) continue;
+    stack.push({ node: start, next: 0 });
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1];
+      if (top === undefined) break;
+      const child = top.node.inputs[top.next++];
+      if (child === undefined) {
+        done.add(top.node);
+        stack.pop();
+      } else if (!done.has(child)) {
+        stack.push({ node: child, next: 0 });
+      }
+    }
+  }
+  return [...done];
+}
+
+/** The graph with each output, state and value replaced. */
+export function mapGraph(graph: Graph, replace: (node: Node) => Node): Graph {
+  return {
+    outputs: new Map([...graph.outputs].map(([name, node]) => [name, replace(node)])),
+    updates: graph.updates.map((update) => ({ ...update, state: replace(update.state), value: replace(update.value) })),
+  };
+}
+
+/** The value of a key that must be there. */
+export function must<K, V>(map: ReadonlyMap<K, V>, key: K): V {
+  const value = map.get(key);
+  if (value === undefined) throw new TypeError('a node was reached before its operands');
+  return value;
+}
+
+/** The readers of each node, each once. */
+export function readersOf(nodes: readonly Node[]): ReadonlyMap<Node, readonly Node[]> {
+  const readers = new Map<Node, Node[]>();
+  for (const node of nodes) {
+    for (const input of new Set(node.inputs)) {
+      const known = readers.get(input);
+      if (known === undefined) readers.set(input, [node]);
+      else known.push(node);
+    }
+  }
+  return readers;
+}
