@@ -1,34 +1,89 @@
-// How models read a `config.json`: by key and type, each with the default of the class that wrote the file.
-import { OpabiniaError } from '../../dsl/index.ts';
+// The one reader of configs: a JSON object, by key and type, each field with the default of the class that wrote the file.
+import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 
-/** Checked reads of one JSON object. Each throws `OpabiniaError` when the value is of another type, or missing without a default. */
-export interface ConfigReader {
-  has(key: string): boolean;
-  number(key: string, otherwise?: number): number;
-  numbers(key: string): readonly number[];
-  text(key: string, otherwise?: string): string;
-  flag(key: string, otherwise: boolean): boolean;
-}
+/** Fields of a config. A field that is absent or null takes the default of the read; one of another type is an error that names it. */
+export class ConfigReader {
+  readonly #fields: ReadonlyMap<string, unknown>;
+  readonly #name: string;
 
-/** The forms of GELU that `gelu` knows. */
-export type Gelu = 'exact' | 'tanh' | 'quick';
+  /** `name` says in errors which config it is. Throws `OpabiniaError` when `json` is not an object. */
+  constructor(json: unknown, name: string) {
+    if (typeof json !== 'object' || json === null || Array.isArray(json))
+      throw new OpabiniaError(`the config of ${name} is not a JSON object`, { op: 'config' });
+    this.#fields = new Map(Object.entries(json));
+    this.#name = name;
+  }
 
-const gelus: Readonly<Record<string, Gelu>> = {
-  gelu: 'exact',
-  gelu_pytorch_tanh: 'tanh',
-  gelu_new: 'tanh',
-  gelu_fast: 'tanh',
-  quick_gelu: 'quick',
-};
+  has(key: string): boolean {
+    return (this.#fields.get(key) ?? null) !== null;
+  }
 
-/** `hidden_act` as a form of GELU. Throws for any other activation. */
-export function geluOf(config: ConfigReader, otherwise: string): Gelu {
-  const name = config.text('hidden_act', otherwise);
-  const form = gelus[name];
-  if (form === undefined)
-    throw new OpabiniaError(`the config wants the activation '${name}', which this model does not have`, {
-      op: 'hidden_act',
-      advice: `it has ${Object.keys(gelus).join(', ')}`,
+  number(key: string, otherwise?: number): number {
+    const value = this.#field(key) ?? otherwise;
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw this.wrong(key, 'is not a number');
+  }
+
+  /** A whole number of at least one: a size or a count. */
+  count(key: string, otherwise?: number): number {
+    const value = this.number(key, otherwise);
+    if (Number.isInteger(value) && value >= 1) return value;
+    throw this.wrong(key, `is ${value}, not a whole number above 0`);
+  }
+
+  flag(key: string, otherwise: boolean): boolean {
+    const value = this.#field(key) ?? otherwise;
+    if (typeof value === 'boolean') return value;
+    throw this.wrong(key, 'is neither true nor false');
+  }
+
+  text(key: string, otherwise?: string): string {
+    const value = this.#field(key) ?? otherwise;
+    if (typeof value === 'string') return value;
+    throw this.wrong(key, 'is not a text');
+  }
+
+  numbers(key: string): readonly number[] {
+    const value = this.#field(key);
+    if (
+      Array.isArray(value) &&
+      value.every((item): item is number => typeof item === 'number' && Number.isFinite(item))
+    )
+      return value;
+    throw this.wrong(key, 'is not a list of numbers');
+  }
+
+  /** A list of objects, each read like this one. */
+  list(key: string): readonly ConfigReader[] {
+    const value = this.#field(key);
+    if (Array.isArray(value))
+      return value.map((item, i) => new ConfigReader(item, `${this.#name}, field '${key}[${i}]'`));
+    throw this.wrong(key, 'is not a list of objects');
+  }
+
+  /** A field as it stands, for what has no read of its own; undefined when it is absent. */
+  raw(key: string): unknown {
+    return this.#field(key);
+  }
+
+  /** A config inside this one; undefined when it is absent. */
+  inner(key: string): ConfigReader | undefined {
+    const value = this.#field(key);
+    return value === undefined ? undefined : new ConfigReader(value, `${this.#name}, field '${key}'`);
+  }
+
+  /** An error about one field. */
+  wrong(key: string, what: string, advice?: string): OpabiniaError {
+    if (this.has(key) || advice !== undefined)
+      return new OpabiniaError(`'${key}' in the config of ${this.#name} ${what}`, { op: 'config', advice });
+    const present = [...this.#fields.keys()].filter((name) => name !== key);
+    return new OpabiniaError(`the config of ${this.#name} has no '${key}'`, {
+      op: 'config',
+      advice: present.length === 0 ? 'it is empty' : `the nearest fields are ${nearestNames(key, present).join(', ')}`,
     });
-  return form;
+  }
+
+  #field(key: string): unknown {
+    return this.#fields.get(key) ?? undefined;
+  }
 }

@@ -10,7 +10,7 @@ import {
   type ConvNextConfig,
 } from '../towers/convnext.ts';
 import { dinov2Config, dinov2Pixels, dinov2Shapes, type Dinov2Config } from '../towers/dinov2.ts';
-import { HubConfig } from './hub-config.ts';
+import { ConfigReader } from './config-reader.ts';
 import type { Shapes } from './param-shapes.ts';
 import { siglipConfig, siglipPixels, siglipShapes, siglipSo400m384, type SiglipConfig } from '../towers/siglip.ts';
 import type { PixelNorm } from '../towers/tower.ts';
@@ -101,7 +101,7 @@ export function readTowerOf(json: ConfigJson, kind: TowerKind, where: string): T
       ? json
       : asObject(json['vision_config'], `${where}, field 'vision_config'`);
   checkConfig(vit, own, where);
-  const read = new HubConfig(own, where);
+  const read = new ConfigReader(own, where);
   switch (kind) {
     case 'clip':
       return { tower: 'clip', config: checkedHeads(clipConfig(read), where) };
@@ -122,7 +122,7 @@ function readConvNext(json: ConfigJson, where: string): TowerConfig {
     });
   }
   checkConfig(stages, json, where);
-  return { tower: 'convnext', config: convNextConfig(new HubConfig(json, where)) };
+  return { tower: 'convnext', config: convNextConfig(new ConfigReader(json, where)) };
 }
 
 /** `open_clip_config.json`, or timm's `config.json`, which name an architecture; undefined for another file. Throws for one that is not known. */

@@ -1,7 +1,7 @@
 // The Llama family: Llama 3 (Dubey et al. 2024, arXiv 2407.21783), Vicuna 1.5, Yi. Projections apart, no biases unless the config has them.
 import { linear } from '../../dsl/index.ts';
 import { checkHeads, type DecoderConfig, type DecoderFamily, type LanguageModel } from './decoder.ts';
-import { HubConfig } from '../configs/hub-config.ts';
+import { ConfigReader } from '../configs/config-reader.ts';
 import { readRope } from './rope.ts';
 
 const family: DecoderFamily = {
@@ -18,7 +18,7 @@ const family: DecoderFamily = {
 
 /** From a `config.json` of model type `llama`, absent fields by the defaults of transformers. Throws `OpabiniaError`. */
 export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
-  const config = new HubConfig(json, name);
+  const config = new ConfigReader(json, name);
   const activation = config.text('hidden_act', 'silu');
   if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
   return {
@@ -33,7 +33,7 @@ export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
 
 /** The fields that Llama and Phi-3 configs share. */
 export function decoderSizes(
-  config: HubConfig,
+  config: ConfigReader,
   eps: number,
   maxPositions: number,
 ): Omit<DecoderConfig, 'attentionBias' | 'mlpBias'> {

@@ -1,7 +1,7 @@
 // Phi-3 (Abdin et al. 2024, arXiv 2404.14219): a Llama whose input projections are stored fused, with a sliding window and long-RoPE.
 import { linear, slice } from '../../dsl/index.ts';
 import { checkHeads, type DecoderFamily, type LanguageModel } from './decoder.ts';
-import { HubConfig } from '../configs/hub-config.ts';
+import { ConfigReader } from '../configs/config-reader.ts';
 import { decoderSizes } from './llama.ts';
 
 const family: DecoderFamily = {
@@ -32,7 +32,7 @@ export interface Phi3Options {
 
 /** From a `config.json` of model type `phi3`, absent fields by the defaults of transformers. Throws `OpabiniaError`. */
 export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
-  const config = new HubConfig(json, options.name ?? 'a Phi-3 model');
+  const config = new ConfigReader(json, options.name ?? 'a Phi-3 model');
   const activation = config.text('hidden_act', 'silu');
   if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
   const rotary = config.number('partial_rotary_factor', 1);

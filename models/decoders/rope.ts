@@ -9,7 +9,7 @@ import {
   type Tensor,
   type Trace,
 } from '../../dsl/index.ts';
-import type { HubConfig } from '../configs/hub-config.ts';
+import type { ConfigReader } from '../configs/config-reader.ts';
 
 /** How frequencies are changed for contexts longer than a model was first trained for. */
 export type RopeScaling =
@@ -43,7 +43,7 @@ export interface Rope {
 const known = ['default', 'linear', 'llama3', 'longrope', 'su'];
 
 /** Reads `rope_theta` and `rope_scaling`, or `rope_parameters` of newer configs. Throws `OpabiniaError` for a scaling that is not known. */
-export function readRope(config: HubConfig, headSize: number): Rope {
+export function readRope(config: ConfigReader, headSize: number): Rope {
   const joint = config.inner('rope_parameters');
   const scaling = joint ?? config.inner('rope_scaling');
   const theta = joint?.has('rope_theta') === true ? joint.number('rope_theta') : config.number('rope_theta', 10000);
@@ -53,7 +53,7 @@ export function readRope(config: HubConfig, headSize: number): Rope {
   return { theta, headSize, scaling: readScaling(config, scaling, headSize) };
 }
 
-function readScaling(config: HubConfig, scaling: HubConfig, headSize: number): RopeScaling {
+function readScaling(config: ConfigReader, scaling: ConfigReader, headSize: number): RopeScaling {
   const type = scaling.text('rope_type', scaling.text('type', 'default'));
   switch (type) {
     case 'default':
@@ -77,7 +77,7 @@ function readScaling(config: HubConfig, scaling: HubConfig, headSize: number): R
   }
 }
 
-function readLongRope(config: HubConfig, scaling: HubConfig, headSize: number): RopeScaling {
+function readLongRope(config: ConfigReader, scaling: ConfigReader, headSize: number): RopeScaling {
   const [short, long] = [scaling.numbers('short_factor'), scaling.numbers('long_factor')];
   for (const [name, list] of [
     ['short_factor', short],

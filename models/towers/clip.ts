@@ -1,6 +1,7 @@
 // OpenAI CLIP's vision transformer (arXiv 2103.00020), with the names of Hugging Face's CLIPVisionModel.
 import { layerNorm, type Float, type Params, type Tensor } from '../../dsl/index.ts';
-import { geluOf, type ConfigReader, type Gelu } from '../configs/config-reader.ts';
+import { geluOf, type Gelu } from '../configs/activation.ts';
+import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { hubBlock, hubBlockShapes } from './hub-block.ts';
 import { affineShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';

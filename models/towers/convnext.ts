@@ -11,7 +11,8 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
-import { geluOf, type ConfigReader, type Gelu } from '../configs/config-reader.ts';
+import { geluOf, type Gelu } from '../configs/activation.ts';
+import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { affineShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
 import { clipMean, clipStd, onGrid, patchConv, rootOf, type Grid, type Pixels, type PixelNorm } from './tower.ts';

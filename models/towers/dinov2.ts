@@ -1,6 +1,7 @@
 // DINOv2's vision transformer (arXiv 2304.07193), with the names of Hugging Face's Dinov2Model.
 import { layerNorm, linear, rearrange, silu, type Float, type Params, type Tensor } from '../../dsl/index.ts';
-import { geluOf, type ConfigReader, type Gelu } from '../configs/config-reader.ts';
+import { geluOf, type Gelu } from '../configs/activation.ts';
+import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
 import { gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';

@@ -12,7 +12,8 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
-import { geluOf, type ConfigReader, type Gelu } from '../configs/config-reader.ts';
+import { geluOf, type Gelu } from '../configs/activation.ts';
+import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { hubBlock, hubBlockShapes, type BlockPlaces } from './hub-block.ts';
 import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';

@@ -14,7 +14,7 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
-import type { Gelu } from '../configs/config-reader.ts';
+import type { Gelu } from '../configs/activation.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { onGrid, type Grid } from './tower.ts';
 

@@ -1,70 +1,16 @@
 // A golden file: weights under the checkpoint's names, `input.*`, `output.*`, and the config it was made with.
 import { OpabiniaError } from '../../dsl/error.ts';
+import { ConfigReader } from '../../models/configs/config-reader.ts';
 import type { Inspect } from '../../models/sequence/regions.ts';
 import type { Tensor } from '../../dsl/index.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 
 export type ComputeDType = 'f32' | 'f16';
 
-/** The config with checked reads: a value of another type than expected is an error that names the key. */
-export class GoldenConfig {
-  readonly #values: ReadonlyMap<string, unknown>;
-  readonly #file: string;
-
-  constructor(values: Readonly<Record<string, unknown>>, file: string) {
-    this.#values = new Map(Object.entries(values));
-    this.#file = file;
-  }
-
-  has(key: string): boolean {
-    return this.#values.has(key);
-  }
-
-  number(key: string, otherwise?: number): number {
-    const value = this.#values.get(key) ?? otherwise;
-    if (typeof value === 'number') return value;
-    throw this.#wrong(key, 'a number');
-  }
-
-  numbers(key: string): readonly number[] {
-    const value = this.#values.get(key);
-    if (Array.isArray(value) && value.every((item) => typeof item === 'number')) return value;
-    throw this.#wrong(key, 'a list of numbers');
-  }
-
-  text(key: string, otherwise?: string): string {
-    const value = this.#values.get(key) ?? otherwise;
-    if (typeof value === 'string') return value;
-    throw this.#wrong(key, 'a text');
-  }
-
-  flag(key: string, otherwise: boolean): boolean {
-    const value = this.#values.get(key) ?? otherwise;
-    if (typeof value === 'boolean') return value;
-    throw this.#wrong(key, 'true or false');
-  }
-
-  /** A list of objects, as `cases` is in files of many small cases. */
-  list(key: string): readonly GoldenConfig[] {
-    const value = this.#values.get(key);
-    if (Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null)) {
-      return value.map((item: object) => new GoldenConfig({ ...item }, this.#file));
-    }
-    throw this.#wrong(key, 'a list of objects');
-  }
-
-  #wrong(key: string, wanted: string): OpabiniaError {
-    return new OpabiniaError(`the config of ${this.#file} has no '${key}' that is ${wanted}`, {
-      op: 'verify',
-      advice: `it has ${[...this.#values.keys()].join(', ')}`,
-    });
-  }
-}
-
 export class GoldenFile {
   readonly path: string;
   readonly kind: string;
-  readonly config: GoldenConfig;
+  readonly config: ConfigReader;
   readonly checkpoint: Checkpoint;
   readonly dtype: ComputeDType;
 
@@ -75,7 +21,7 @@ export class GoldenFile {
     this.checkpoint = openCheckpoint(path, { dtype });
     try {
       const values = readConfig(path, this.checkpoint);
-      this.config = new GoldenConfig(values, path);
+      this.config = new ConfigReader(values, path);
       this.kind = this.checkpoint.metadata.get('kind') ?? this.config.text('kind');
     } catch (error) {
       this.checkpoint.close();

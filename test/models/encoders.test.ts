@@ -1,4 +1,5 @@
 // Vision encoders: golden files of the reference implementations, other checkpoints' names, sizes at full scale, what is refused.
+import { ConfigReader } from '../../models/configs/config-reader.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -558,13 +559,7 @@ describe('taps', () => {
   });
 
   test('configs without fields have the defaults of their classes', () => {
-    const empty = {
-      has: () => false,
-      number: (_: string, otherwise = NaN) => otherwise,
-      numbers: () => [],
-      text: (_: string, otherwise = '') => otherwise,
-      flag: (_: string, otherwise: boolean) => otherwise,
-    };
+    const empty = new ConfigReader({}, 'nothing');
     expect(clipConfig(empty)).toEqual({
       width: 768,
       layers: 12,

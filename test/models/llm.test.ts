@@ -446,7 +446,7 @@ describe('configs', () => {
       /short_factor[^]*1 numbers[^]*2 frequencies/,
     ],
     ['half-rotated heads', () => phi3({ ...small, partial_rotary_factor: 0.5 }), /partial_rotary_factor/],
-    ['no object', () => llama([]), /no JSON object/],
+    ['no object', () => llama([]), /not a JSON object/],
     [
       'a weight of another size',
       () =>

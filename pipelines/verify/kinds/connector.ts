@@ -77,17 +77,9 @@ export const connector: Kind = (file): GoldenModel => {
   };
 };
 
-/** A value of the config that has no checked read. */
-function stated(file: GoldenFile, key: string): unknown {
-  const config: unknown = JSON.parse(file.checkpoint.metadata.get('config') ?? '{}');
-  return typeof config === 'object' && config !== null
-    ? new Map<string, unknown>(Object.entries(config)).get(key)
-    : undefined;
-}
-
 /** `tolerance_abs`: what each output may differ by. */
 function tolerances(file: GoldenFile): ReadonlyMap<string, number> {
-  const bounds = stated(file, 'tolerance_abs');
+  const bounds = file.config.raw('tolerance_abs');
   return new Map(
     typeof bounds === 'object' && bounds !== null
       ? Object.entries(bounds).filter((entry): entry is [string, number] => typeof entry[1] === 'number')
@@ -139,7 +131,7 @@ function packed({ file, params, features, take }: Build): ReadonlyMap<string, Nu
   const { config } = file;
   const image = config.number('image_size');
   const side = Math.floor(image / config.number('patch_size'));
-  const read = (key: string): readonly Canvas[] => pairs(stated(file, key), `'${key}' of ${file.path}`);
+  const read = (key: string): readonly Canvas[] => pairs(file.config.raw(key), `'${key}' of ${file.path}`);
   const canvases = read('image_grid_pinpoints');
   const limit = /^anyres_max_(\d+)$/.exec(config.text('vision_aspect_ratio', ''))?.[1];
   const newline = params.get('image_newline', 'e');

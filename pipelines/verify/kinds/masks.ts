@@ -11,7 +11,8 @@ import {
   type PictureSize,
 } from '../../../models/sequence/masks.ts';
 import { regionsOf } from '../../../models/sequence/regions.ts';
-import { OutputRecorder, type GoldenConfig } from '../golden-file.ts';
+import type { ConfigReader } from '../../../models/configs/config-reader.ts';
+import { OutputRecorder } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
 import type { Numbers } from '../../../runtime/program/values.ts';
 
@@ -24,7 +25,7 @@ interface MaskCase {
   readonly shown: readonly number[];
 }
 
-function readCase(one: GoldenConfig): MaskCase {
+function readCase(one: ConfigReader): MaskCase {
   const picture = { width: one.number('width'), height: one.number('height') };
   const queries = one.number('query_side');
   return {

@@ -1,0 +1,26 @@
+// Activations as configs name them.
+import { OpabiniaError } from '../../dsl/index.ts';
+import type { ConfigReader } from './config-reader.ts';
+
+/** The forms of GELU that `gelu` knows. */
+export type Gelu = 'exact' | 'tanh' | 'quick';
+
+const gelus: Readonly<Record<string, Gelu>> = {
+  gelu: 'exact',
+  gelu_pytorch_tanh: 'tanh',
+  gelu_new: 'tanh',
+  gelu_fast: 'tanh',
+  quick_gelu: 'quick',
+};
+
+/** `hidden_act` as a form of GELU. Throws for any other activation. */
+export function geluOf(config: ConfigReader, otherwise: string): Gelu {
+  const name = config.text('hidden_act', otherwise);
+  const form = gelus[name];
+  if (form === undefined)
+    throw new OpabiniaError(`the config wants the activation '${name}', which this model does not have`, {
+      op: 'hidden_act',
+      advice: `it has ${Object.keys(gelus).join(', ')}`,
+    });
+  return form;
+}
