@@ -1,4 +1,5 @@
 // `npm run fuzz -- [--graphs N] [--seed S] [--minutes M] [--onnx] [--save DIR]`: random graphs, random passes, two judges; failures shrunk and saved.
+import { randomInt } from 'node:crypto';
 import { order } from '../../dsl/graph/walk.ts';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -205,7 +206,12 @@ if (import.meta.main) {
   const command = new Command('fuzz')
     .description('random graphs on the GPU, against the interpreter and ONNX Runtime')
     .option('--graphs <n>', 'how many', number, 200)
-    .option('--seed <s>', 'of the first graph', number, 1)
+    .option(
+      '--seed <s>',
+      'of the first graph; drawn anew where it is left out, and printed',
+      number,
+      randomInt(2 ** 31),
+    )
     .option('--minutes <m>', 'stop after', number, 15)
     .option('--gradients', 'gradients too')
     .option('--onnx', 'ONNX Runtime as a second judge')
@@ -214,6 +220,7 @@ if (import.meta.main) {
     .option('--wide <n>', 'one in so many graphs has over 65,535 workgroups; 0: none', number, 500);
   try {
     const options = command.parse().opts<Options>();
+    process.stdout.write(`seed ${options.seed}\n`);
     const { graphs, findings, report } = await fuzz(options, (line) => process.stdout.write(`${line}\n`));
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 1)}\n`);
     const { ops: _ops, findings: _findings, ...figures } = report;
