@@ -2,7 +2,7 @@
 import { rmsNorm, trace, type Graph } from '../../dsl/index.ts';
 import { convNextBlock, convNextXxl } from '../../models/towers/convnext.ts';
 import { decoderLayers, openCache, openTurn, type LanguageModel } from '../../models/decoders/decoder.ts';
-import { turnTables } from '../../models/decoders/decoder-graphs.ts';
+import { turnTables } from '../../models/decoders/turn-graph.ts';
 import { phi3, phi3Configs } from '../../models/decoders/phi3.ts';
 import { geluMlp, vitBlock } from '../../models/towers/vit.ts';
 import { benchParams, uniform, type BenchCase, type Scale, type Work } from '../case.ts';

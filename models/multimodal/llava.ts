@@ -20,7 +20,7 @@ import { decoderShapes } from '../configs/decoder-shapes.ts';
 import type { LlavaConfig } from '../configs/llava.ts';
 import { emptySlot, newlineSlot, textSlot } from '../sequence/collate.ts';
 import { twoLayerProjector } from '../connectors/mlp.ts';
-import { isLegacyBuffer, type GenerationSizes } from '../decoders/decoder-graphs.ts';
+import { isLegacyBuffer, type TurnSizes } from '../decoders/turn-graph.ts';
 import {
   decoderLayers,
   embedTokens,
@@ -117,7 +117,7 @@ export function llavaTokens(body: Params, pixels: Pixels, config: LlavaConfig): 
   );
 }
 
-export interface LlavaSizes extends GenerationSizes {
+export interface LlavaSizes extends TurnSizes {
   /** Views of all pictures of all prompts together: one a picture in LLaVA-1.5, with its tiles in LLaVA-NeXT. */
   readonly viewLimit: number;
 }
@@ -305,7 +305,7 @@ export function llavaPrefillGraph(source: ParamSource, config: LlavaConfig, opti
 }
 
 /** One token behind `past` others (a symbol): inputs `ids`, `cos`, `sin`, with `padded` `attend`; outputs as of prefill. */
-export function llavaDecodeGraph(source: ParamSource, config: LlavaConfig, options: GenerationSizes): Graph {
+export function llavaDecodeGraph(source: ParamSource, config: LlavaConfig, options: TurnSizes): Graph {
   const names = llavaNames(source);
   return trace(
     source,
@@ -334,7 +334,7 @@ function nextTokens(
   source: ParamSource,
   names: LlavaNames,
   { language }: LlavaConfig,
-  sizes: GenerationSizes,
+  sizes: TurnSizes,
   step: Step,
 ): { readonly logits: Tensor; readonly token: Tensor } {
   const root = languageParams(t.params, names);

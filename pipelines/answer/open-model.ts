@@ -3,7 +3,7 @@ import { OpabiniaError } from '../../dsl/index.ts';
 import type { ConfigJson } from '../../models/configs/fields.ts';
 import { readConfig, type ModelConfig } from '../../models/configs/read.ts';
 import { stopTokens, templateFor } from '../../models/sequence/conversation.ts';
-import { isLegacyBuffer } from '../../models/decoders/decoder-graphs.ts';
+import { isLegacyBuffer } from '../../models/decoders/turn-graph.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, referenceBackend, type Backend, type Outputs } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { randomParams } from '../../dsl/index.ts';
-import { decodeGraph, paddedPositions, turnGraph, turnTables } from '../../models/decoders/decoder-graphs.ts';
+import { paddedPositions, turnGraph, turnTables } from '../../models/decoders/turn-graph.ts';
 import { phi3 } from '../../models/decoders/phi3.ts';
 
 let backend: Backend;
@@ -123,7 +123,7 @@ describe('a padded batch with a window', () => {
   );
 
   test('single tokens into an empty cache', async () => {
-    const graph = decodeGraph(source, model, { batch: 2, capacity: 8 });
+    const graph = turnGraph(source, model, { batch: 2, capacity: 8, promptLimit: 1 });
     const runs = await Promise.all(
       [backend, referenceBackend()].map(async (on) => {
         const opened = await on.open(graph, source);

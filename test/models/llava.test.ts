@@ -8,7 +8,7 @@ import { fixedParams, trace, type Graph, type ParamSource } from '../../dsl/inde
 import { readLlava, type LlavaConfig } from '../../models/configs/llava.ts';
 import { newlineSlot } from '../../models/sequence/collate.ts';
 import { llavaConnector } from '../../models/connectors/mlp.ts';
-import { paddedPositions, turnTables } from '../../models/decoders/decoder-graphs.ts';
+import { paddedPositions, turnTables } from '../../models/decoders/turn-graph.ts';
 import {
   anyresLayout,
   anyresSlots,

@@ -12,12 +12,12 @@ import { decodeWithVision, embedSequence } from '../../models/multimodal/cambria
 import { regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
 import {
-  decodeGraph,
   paddedPositions,
-  prefillGraph,
   turnGraph,
+  type TurnOptions,
+  type TurnSizes,
   turnTables,
-} from '../../models/decoders/decoder-graphs.ts';
+} from '../../models/decoders/turn-graph.ts';
 import {
   decoderLayers,
   embedTokens,
@@ -172,6 +172,13 @@ const close = (a: ArrayLike<number>, b: ArrayLike<number>) => {
 };
 const counting = (from: number, count: number) => Array.from({ length: count }, (_, i) => from + i);
 const ids = [3, 41, 7, 7, 19, 2, 33, 48];
+
+/** A prompt with nothing before it. */
+const prefillGraph = (params: ParamSource, model: LanguageModel, options: TurnOptions): Graph =>
+  turnGraph(params, model, { ...options, past: 'none' });
+/** One token behind others. */
+const decodeGraph = (params: ParamSource, model: LanguageModel, sizes: TurnSizes): Graph =>
+  turnGraph(params, model, { ...sizes, promptLimit: 1 });
 
 describe('prefill and decode', () => {
   const windowed = phi3({ ...small, model_type: 'phi3', sliding_window: 3 });

@@ -1,6 +1,6 @@
 // Golden kinds of the language models: prefill with intermediates, then eight greedy steps with a key-value cache.
 import { trace, type ParamSource, type Tensor, type Trace } from '../../../dsl/index.ts';
-import { decodeGraph, isLegacyBuffer, turnGraph, turnTables } from '../../../models/decoders/decoder-graphs.ts';
+import { isLegacyBuffer, turnGraph, turnTables } from '../../../models/decoders/turn-graph.ts';
 import {
   decoderLayers,
   embedTokens,
@@ -148,7 +148,7 @@ function conversations(file: GoldenFile, model: LanguageModel): readonly Convers
   };
   const graphs = {
     turn: turnGraph(source, model, { ...sizes, promptLimit: prompt.length }),
-    decode: decodeGraph(source, model, sizes),
+    decode: turnGraph(source, model, { ...sizes, promptLimit: 1 }),
   };
   return [
     {

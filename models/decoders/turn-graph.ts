@@ -1,4 +1,5 @@
-// A language model as graphs over the same states: prefill reads a prompt, decode one token, and a turn anything behind anything.
+// A language model as a graph over its cache, step by step from outside: some tokens behind others. What answers on the device by
+// itself is in generation-graphs.ts.
 import { trace, type Graph, type ParamSource, type Size, type Tensor, type Trace } from '../../dsl/index.ts';
 import type { Hidden } from '../multimodal/cambrian.ts';
 import {
@@ -17,7 +18,7 @@ import {
 import { ropeTables } from './rope.ts';
 
 /** What must be the same in all graphs that share a cache. */
-export interface GenerationSizes {
+export interface TurnSizes {
   readonly batch: number;
   /** Tokens that the cache holds. */
   readonly capacity: number;
@@ -25,9 +26,11 @@ export interface GenerationSizes {
   readonly padded?: boolean | undefined;
 }
 
-export interface PrefillOptions extends GenerationSizes {
-  /** Tokens of the longest prompt. */
+export interface TurnOptions extends TurnSizes {
+  /** Most tokens of this turn; with 1, a decode step, their number is no symbol. */
   readonly promptLimit: number;
+  /** none: the turn begins the sequence; by default any number of tokens, a symbol, stands before it. */
+  readonly past?: 'none' | undefined;
   /** ids: an input `ids`, `b s`; embeds: an input `embeds`, `b s e`, as when image tokens stand among the text. */
   readonly from?: 'ids' | 'embeds' | undefined;
   /** Prompts padded on the right: an input `last`, `b`, names the last token of each row. */
@@ -40,43 +43,16 @@ export function isLegacyBuffer(path: string): boolean {
 }
 
 /**
- * The prompt: symbol `s`, its tokens. Inputs `ids` or `embeds`, `cos`, `sin` (`turnTables`). Outputs `logits`, `b s v` with s = 1,
- * and `token`, the likeliest next one. Writes the cache from position 0.
+ * `s` tokens (a symbol) behind `past` others (a symbol, from 0): a prompt, a part of one, the next turn of a conversation, or one token.
+ * Inputs `ids` or `embeds`, `cos`, `sin` (`turnTables`). Outputs `logits`, `b s v` with s = 1, and `token`, the likeliest next one.
  */
-export function prefillGraph(source: ParamSource, model: LanguageModel, options: PrefillOptions): Graph {
+export function turnGraph(source: ParamSource, model: LanguageModel, options: TurnOptions): Graph {
   return trace(
     source,
     (t) => {
-      const length = t.symbol('s', { upTo: options.promptLimit });
-      const turn = cachedTurn(t, source, model.config, options, 0, length);
-      const start = startStates(t, source, model.config, options, length);
-      const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
-      return nextTokens(t, model, turn, start, last);
-    },
-    { unread: legacyBuffers(source) },
-  );
-}
-
-/** One token behind `past` others (a symbol, from 0): inputs `ids`, `cos`, `sin`; outputs as of prefill. */
-export function decodeGraph(source: ParamSource, model: LanguageModel, options: GenerationSizes): Graph {
-  return trace(
-    source,
-    (t) => {
-      const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - 1 });
-      const turn = cachedTurn(t, source, model.config, options, past, 1);
-      return nextTokens(t, model, turn, startStates(t, source, model.config, options, 1));
-    },
-    { unread: legacyBuffers(source) },
-  );
-}
-
-/** `s` tokens behind `past` others, which may be none: a prompt in parts, or the next turn of a conversation. Inputs and outputs as of prefill. */
-export function turnGraph(source: ParamSource, model: LanguageModel, options: PrefillOptions): Graph {
-  return trace(
-    source,
-    (t) => {
-      const past = t.symbol('past', { atLeast: 0, upTo: options.capacity - options.promptLimit });
-      const length = t.symbol('s', { upTo: options.promptLimit });
+      const past =
+        options.past === 'none' ? 0 : t.symbol('past', { atLeast: 0, upTo: options.capacity - options.promptLimit });
+      const length = options.promptLimit === 1 ? 1 : t.symbol('s', { upTo: options.promptLimit });
       const turn = cachedTurn(t, source, model.config, options, past, length);
       const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
       return nextTokens(t, model, turn, startStates(t, source, model.config, options, length), last);
@@ -93,7 +69,7 @@ function cachedTurn(
   t: Trace,
   source: ParamSource,
   config: DecoderConfig,
-  sizes: GenerationSizes,
+  sizes: TurnSizes,
   past: Size,
   length: Size,
 ): Turn {
@@ -105,7 +81,7 @@ function startStates(
   t: Trace,
   source: ParamSource,
   config: DecoderConfig,
-  options: GenerationSizes & { readonly from?: 'ids' | 'embeds' | undefined },
+  options: TurnSizes & { readonly from?: 'ids' | 'embeds' | undefined },
   s: Size,
 ): Hidden {
   const b = options.batch;
