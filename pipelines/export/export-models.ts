@@ -1,5 +1,5 @@
 // `opabinia export FILE.ts|DIR --onnx OUT`: graphs of a source file, or of a model directory, as ONNX models. Weights of a checkpoint stay in its files.
-import { closeSync, existsSync, linkSync, openSync, realpathSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, linkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { exportOnnx, type OnnxModel, type StoredWeight, type Weights } from '../../compiler/export/onnx.ts';
@@ -12,6 +12,7 @@ import { nativeSide, towerPixels, type TowerConfig } from '../../models/configs/
 import { convNextFeatures } from '../../models/towers/convnext.ts';
 import { dinov2Features } from '../../models/towers/dinov2.ts';
 import { siglipFeatures } from '../../models/towers/siglip.ts';
+import { AtomicFile } from '../../runtime/files/atomic-file.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
 import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
@@ -66,17 +67,28 @@ export async function exportModels(what: string, command: ExportCommand): Promis
       });
     const chosen = command.graph === undefined ? names : [command.graph];
     const places = placesOf(opened.files, out);
+    const inputs = [what, ...opened.files.flatMap(({ path }) => [path, ...shardsOf(path)])];
     return chosen.map((name): Exported => {
       const path =
         chosen.length === 1 ? out : `${out.slice(0, out.length - extname(out).length)}.${name}${extname(out)}`;
       const graph = opened.graphs.get(name)?.() ?? { outputs: new Map(), updates: [] };
-      const weights =
-        opened.files.length > 0
-          ? { read: opened.source.read.bind(opened.source), placeOf: (parameter: string) => places.get(parameter) }
-          : ownWeights(graph, opened.source, path);
-      const model = exportOnnx(graph, { weights, plain: command.plain ?? false, name: `${basename(what)} ${name}` });
-      writeFileSync(path, model.bytes);
-      return { name, path, model };
+      const own = opened.files.length > 0 ? undefined : ownWeights(graph, opened.source, path, inputs);
+      const weights = own ?? {
+        read: opened.source.read.bind(opened.source),
+        placeOf: (parameter: string) => places.get(parameter),
+      };
+      try {
+        const options = { weights, plain: command.plain ?? false, name: `${basename(what)} ${name}` };
+        const model = exportOnnx(graph, options);
+        const file = new AtomicFile(path, { inputs, op: 'export' });
+        file.write(model.bytes);
+        // The weights first: a model never names a file that is not there.
+        own?.file?.commit();
+        file.commit();
+        return { name, path, model };
+      } finally {
+        own?.file?.abort();
+      }
     });
   } finally {
     opened.close();
@@ -127,27 +139,30 @@ async function openSource(file: string): Promise<Exportable> {
   return { graphs, source: isSource(source) ? source : randomParams(0), files: [], close: () => undefined };
 }
 
-/** Into the model while they are few, else into one file beside it. */
-function ownWeights(graph: Graph, source: ParamSource, path: string): Weights {
+/** Into the model while they are few, else into one file beside it, which is committed when the model is. */
+function ownWeights(
+  graph: Graph,
+  source: ParamSource,
+  path: string,
+  inputs: readonly string[],
+): Weights & { readonly file?: AtomicFile } {
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
   const bytes = parameters.reduce(
     (sum, node) => sum + 4 * node.type.axes.reduce((count, axis) => count * Number(axis.size), 1),
     0,
   );
-  if (bytes <= embedded) return source;
-  const file = `${path.slice(0, path.length - extname(path).length)}.bin`;
-  writeFileSync(file, '');
-  let offset = 0;
+  const read = source.read.bind(source);
+  if (bytes <= embedded) return { read };
+  const name = `${path.slice(0, path.length - extname(path).length)}.bin`;
+  const file = new AtomicFile(name === path ? `${path}.weights` : name, { inputs, op: 'export' });
   return {
-    read: (name, shape) => source.read(name, shape),
-    placeOf(name, shape): StoredWeight {
-      const values = source.read(name, shape);
-      const descriptor = openSync(file, 'a');
-      writeSync(descriptor, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-      closeSync(descriptor);
-      const place: StoredWeight = { dtype: 'F32', location: basename(file), offset, length: values.byteLength };
-      offset += values.byteLength;
-      return place;
+    read,
+    file,
+    placeOf(parameter, shape): StoredWeight {
+      const values = read(parameter, shape);
+      const offset = file.bytes;
+      file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+      return { dtype: 'F32', location: basename(file.path), offset, length: values.byteLength };
     },
   };
 }

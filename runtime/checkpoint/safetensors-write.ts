@@ -1,6 +1,6 @@
 // Writes safetensors files: tensors in the given order, header padded so that the data is 8-byte aligned.
-import { renameSync, writeFileSync } from 'node:fs';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { writeFileAtomic, type AtomicOptions } from '../files/atomic-file.ts';
 import type { StoredDType } from './safetensors.ts';
 import { encodeStored } from './stored-values.ts';
 
@@ -49,13 +49,12 @@ export function encodeSafetensors(
   return out;
 }
 
-/** Writes beside the target and renames, so that a reader never sees half a file. */
+/** Writes the file whole or not at all. Throws `OpabiniaError`. */
 export function writeSafetensors(
   path: string,
   tensors: readonly TensorToStore[],
   metadata: Readonly<Record<string, string>> = {},
+  options: AtomicOptions = {},
 ): void {
-  const beside = `${path}.${process.pid}.partial`;
-  writeFileSync(beside, encodeSafetensors(tensors, metadata));
-  renameSync(beside, path);
+  writeFileAtomic(path, encodeSafetensors(tensors, metadata), options);
 }
