@@ -17,6 +17,9 @@ import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
 import { downloadFile, listFiles, modelInfo, type ListFileEntry } from '@huggingface/hub';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { writeFileAtomic } from '../files/atomic-file.ts';
+import { withLock } from '../files/lock-file.ts';
+import { guardedFetch } from './guarded-fetch.ts';
 import { hubCache, isOffline, parseRepo, repoFolder, type Environment } from './hub.ts';
 
 export interface FetchProgress {
@@ -30,12 +33,21 @@ export interface FetchOptions {
   /** All files; by default those that a model directory is read from. */
   readonly all?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds that the hub may say nothing for; by default a minute. */
+  readonly patience?: number | undefined;
   readonly progress?: ((progress: FetchProgress) => void) | undefined;
 }
 
 /** Configs, tokenizers, templates, weights in safetensors. Pickles are never read, so they are not fetched either. */
 const wanted =
   /(?:\.json|\.jinja|\.safetensors|(?:^|\/)(?:README\.md|LICENSE[^/]*|tokenizer\.model|merges\.txt|vocab\.txt))$/i;
+
+/** Where the hub is, unless HF_ENDPOINT says otherwise. */
+const hubUrl = 'https://huggingface.co';
+/** Bytes of one page of a listing; files, pages of files. */
+const pageLimit = 64 * 2 ** 20;
+const mostEntries = 100_000;
+const mostPages = 1_000;
 
 /** Retries of one file: a broken connection goes on where it stopped. */
 const attempts = 5;
@@ -51,11 +63,19 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
     });
   if (isOffline(env))
     throw new OpabiniaError(`HF_HUB_OFFLINE forbids to fetch ${text}`, { op: 'fetch', advice: 'unset it' });
+  const place = endpoint(env);
+  // What one answer may hold: a page of a listing, or the file that is being fetched.
+  let mostBytes = pageLimit;
   const hub = {
     repo: { type: 'model', name: name.repo } as const,
-    ...endpoint(env),
+    hubUrl: place,
     ...(env['HF_TOKEN'] === undefined || env['HF_TOKEN'] === '' ? {} : { accessToken: env['HF_TOKEN'] }),
-    fetch: aborted(options.signal),
+    fetch: guardedFetch({
+      home: new URL(place),
+      signal: options.signal,
+      patience: options.patience,
+      mostBytes: () => mostBytes,
+    }),
   };
   const folder = repoFolder(hubCache(env), name.repo);
   const commit = await asking(
@@ -69,13 +89,22 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
     });
   const files = await asking(text, async () => {
     const found: ListFileEntry[] = [];
-    for await (const entry of listFiles({ ...hub, recursive: true, revision: commit }))
+    let listed = 0;
+    let pages = 0;
+    const paged: typeof fetch = (input, init) => {
+      if (++pages > mostPages) throw endless(text);
+      return hub.fetch(input, init);
+    };
+    for await (const entry of listFiles({ ...hub, fetch: paged, recursive: true, revision: commit })) {
+      if (++listed > mostEntries) throw endless(text);
       if (entry.type === 'file' && (options.all === true || wanted.test(entry.path))) found.push(entry);
+    }
     return found;
   });
   const total = files.reduce((sum, file) => sum + file.size, 0);
   let before = 0;
   for (const file of files) {
+    mostBytes = Math.max(pageLimit, file.size);
     await fetchFile(file, {
       folder,
       commit,
@@ -89,24 +118,27 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
   if (name.revision !== commit) {
     const ref = join(folder, 'refs', name.revision);
     mkdirSync(dirname(ref), { recursive: true });
-    writeFileSync(ref, commit);
+    writeFileAtomic(ref, commit, { op: 'fetch' });
   }
   return join(folder, 'snapshots', commit);
 }
 
-function endpoint(env: Environment): { readonly hubUrl?: string } {
-  const url = env['HF_ENDPOINT'];
-  if (url === undefined) return {};
+function endpoint(env: Environment): string {
+  const url = env['HF_ENDPOINT'] ?? hubUrl;
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     throw new OpabiniaError(`HF_ENDPOINT is '${url}', which is not a web address`, {
       op: 'fetch',
-      advice: 'https://huggingface.co',
+      advice: hubUrl,
     });
-  return { hubUrl: url.replace(/\/+$/, '') };
+  return url.replace(/\/+$/, '');
 }
 
-const aborted = (signal: AbortSignal | undefined): typeof fetch =>
-  signal === undefined ? fetch : (input, init) => fetch(input, { ...init, signal });
+function endless(text: string): OpabiniaError {
+  return new OpabiniaError(`the hub's list of the files of ${text} does not end`, {
+    op: 'fetch',
+    advice: 'check HF_ENDPOINT',
+  });
+}
 
 async function asking<T>(text: string, ask: () => Promise<T>): Promise<T> {
   try {
@@ -167,12 +199,25 @@ async function fetchFile(file: ListFileEntry, download: Download): Promise<void>
   const [blob, link] = [join(folder, 'blobs', hash), join(folder, 'snapshots', commit, file.path)];
   mkdirSync(dirname(blob), { recursive: true });
   mkdirSync(dirname(link), { recursive: true });
-  if (statSync(blob, { throwIfNoEntry: false })?.size !== file.size)
-    await fill(`${blob}.incomplete`, blob, hash, file, download);
+  const isThere = (): boolean => statSync(blob, { throwIfNoEntry: false })?.size === file.size;
+  // One process a blob: two that append to the same partial file spoil it for both.
+  if (!isThere())
+    await withLock(
+      `${blob}.lock`,
+      async () => {
+        if (!isThere()) await fill(`${blob}.incomplete`, blob, hash, file, download);
+      },
+      download.signal,
+    );
   report(file.size);
   if (existsSync(link)) return;
   rmSync(link, { force: true });
-  symlinkSync(relative(dirname(link), blob), link);
+  try {
+    symlinkSync(relative(dirname(link), blob), link);
+  } catch (cause) {
+    // Another process was faster.
+    if (!existsSync(link)) throw cause;
+  }
 }
 
 async function fill(

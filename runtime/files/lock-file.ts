@@ -1,0 +1,62 @@
+// A lock between processes: a file that only one of them can make. One whose owner has died is taken over.
+import { closeSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OpabiniaError } from '../../dsl/error.ts';
+
+/** Milliseconds after which a lock of another machine, whose processes cannot be asked, counts as left behind. */
+const abandoned = 10 * 60_000;
+
+/**
+ * Runs `work` while no other process does so under the same lock. Waits for as long as the owner lives. Throws `OpabiniaError` when the
+ * lock cannot be made, and the signal's reason when it is aborted.
+ */
+export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  for (let wait = 10; !take(path); wait = Math.min(500, 2 * wait)) {
+    if (isLeftBehind(path)) rmSync(path, { force: true });
+    else await sleep(wait, undefined, signal === undefined ? {} : { signal });
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+function take(path: string): boolean {
+  try {
+    const descriptor = openSync(path, 'wx');
+    writeSync(descriptor, `${process.pid} ${hostname()}`);
+    closeSync(descriptor);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false;
+    throw new OpabiniaError(`${path} could not be made: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      op: 'lock',
+      cause,
+      advice: 'check the folder and the disk',
+    });
+  }
+}
+
+function isLeftBehind(path: string): boolean {
+  try {
+    const [pid = '', host = ''] = readFileSync(path, 'utf8').split(' ');
+    const age = Date.now() - statSync(path).mtimeMs;
+    // A lock that is not written yet belongs to a process that is just making it.
+    if (host === '') return age > 2_000;
+    return host === hostname() ? !isAlive(Number(pid)) : age > abandoned;
+  } catch {
+    // It went away meanwhile.
+    return false;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (cause) {
+    return cause instanceof Error && 'code' in cause && cause.code === 'EPERM';
+  }
+}
