@@ -1,14 +1,16 @@
-// A checkpoint on disk as a source of parameters: one safetensors file, a sharded one with its index, or the directory that holds either.
+// A checkpoint on disk as a source of parameters: one file of safetensors or of PyTorch, a sharded one with its index, or the directory
+// that holds either.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { DType, ParamSource } from '../../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
 import { leadsOut } from './links.ts';
+import { openPytorchFile } from './pytorch/pytorch-file.ts';
 import {
   openSafetensors,
   storedBytes,
-  type SafetensorsFile,
+  type TensorFile,
   type SafetensorsOptions,
   type StoredDType,
   type StoredTensor,
@@ -46,16 +48,23 @@ export interface Checkpoint extends ParamSource {
 
 const indexLimit = 25_000_000;
 const maxNames = 200_000;
-const shardName = /^[\w.-]+\.safetensors$/;
+const shardName = /^[\w.-]+\.(?:safetensors|bin|pt|pth)$/;
+/** In order of preference: safetensors first, where a directory has both. */
+const weightNames = [
+  'model.safetensors',
+  'model.safetensors.index.json',
+  'pytorch_model.bin',
+  'pytorch_model.bin.index.json',
+];
 
 /**
- * Opens `path`: `x.safetensors`, `x.safetensors.index.json`, or a directory. Every header and the index are checked before a
+ * Opens `path`: `x.safetensors`, PyTorch's `x.bin`, the `….index.json` of shards of either, or a directory. Every header and the index are checked before a
  * single value is read. Throws `OpabiniaError`.
  */
 export function openCheckpoint(path: string, options: CheckpointOptions = {}): Checkpoint {
   const file = resolveFile(path);
   if (file.endsWith('.json')) return openSharded(file, options);
-  const single = openSafetensors(file, options);
+  const single = openTensors(file, options);
   return checkpoint(
     file,
     single.metadata,
@@ -70,30 +79,24 @@ function resolveFile(path: string): string {
   if (found === undefined)
     throw new OpabiniaError(`'${path}' does not exist`, { op: 'openCheckpoint', advice: 'check the path' });
   if (!found.isDirectory()) return path;
-  const candidates = ['model.safetensors', 'model.safetensors.index.json'].map((name) => join(path, name));
-  const chosen = candidates.find((candidate) => existsSync(candidate));
+  const chosen = weightNames.map((name) => join(path, name)).find((candidate) => existsSync(candidate));
   if (chosen !== undefined) return chosen;
-  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth'].find((name) =>
-    existsSync(join(path, name)),
-  );
-  throw new OpabiniaError(
-    `'${path}' holds no model.safetensors and no model.safetensors.index.json${pickled === undefined ? '' : `, only ${pickled}`}`,
-    {
-      op: 'openCheckpoint',
-      advice:
-        pickled === undefined
-          ? 'give a Hugging Face model directory or a .safetensors file'
-          : 'a pickle can run code and is never read; convert it with save_pretrained(…, safe_serialization=True)',
-    },
-  );
+  throw new OpabiniaError(`'${path}' holds none of ${weightNames.join(', ')}`, {
+    op: 'openCheckpoint',
+    advice: 'give a Hugging Face model directory, a .safetensors file, or a .bin file of PyTorch',
+  });
+}
+
+function openTensors(path: string, options: SafetensorsOptions): TensorFile {
+  return /\.(?:bin|pt|pth)$/.test(path) ? openPytorchFile(path) : openSafetensors(path, options);
 }
 
 function openSharded(path: string, options: CheckpointOptions): Checkpoint {
   const { shardOf, totalBytes } = readIndex(path);
-  const opened = new Map<string, SafetensorsFile>();
+  const opened = new Map<string, TensorFile>();
   try {
-    for (const shard of new Set(shardOf.values())) opened.set(shard, openSafetensors(shardPath(path, shard), options));
-    const fileOf = new Map<string, SafetensorsFile>();
+    for (const shard of new Set(shardOf.values())) opened.set(shard, openTensors(shardPath(path, shard), options));
+    const fileOf = new Map<string, TensorFile>();
     for (const [name, shard] of shardOf) {
       const file = opened.get(shard);
       if (file === undefined || !file.tensors.has(name))
@@ -112,7 +115,7 @@ function openSharded(path: string, options: CheckpointOptions): Checkpoint {
 /** Nothing in a shard that the index does not know, and the total that the index declares. */
 function checkShards(
   path: string,
-  opened: ReadonlyMap<string, SafetensorsFile>,
+  opened: ReadonlyMap<string, TensorFile>,
   shardOf: ReadonlyMap<string, string>,
   totalBytes: number | undefined,
 ): void {
@@ -186,8 +189,8 @@ function graphDType(dtype: StoredDType | undefined): DType | undefined {
 function checkpoint(
   path: string,
   metadata: ReadonlyMap<string, string>,
-  fileOf: ReadonlyMap<string, SafetensorsFile>,
-  files: readonly SafetensorsFile[],
+  fileOf: ReadonlyMap<string, TensorFile>,
+  files: readonly TensorFile[],
   options: CheckpointOptions,
 ): Checkpoint {
   const prefix = options.prefix ?? '';
@@ -196,7 +199,7 @@ function checkpoint(
     const tensor = file.tensors.get(name);
     if (tensor !== undefined) stored.set(name, tensor);
   }
-  const find = (name: string): { readonly file: SafetensorsFile; readonly tensor: StoredTensor } => {
+  const find = (name: string): { readonly file: TensorFile; readonly tensor: StoredTensor } => {
     const [file, tensor] = [fileOf.get(name), stored.get(name)];
     if (file !== undefined && tensor !== undefined) return { file, tensor };
     throw new OpabiniaError(`${path} has no tensor '${name}'`, {

@@ -38,9 +38,12 @@ export interface FetchOptions {
   readonly progress?: ((progress: FetchProgress) => void) | undefined;
 }
 
-/** Configs, tokenizers, templates, weights in safetensors. Pickles are never read, so they are not fetched either. */
+/** Configs, tokenizers, templates, weights in safetensors. */
 const wanted =
   /(?:\.json|\.jinja|\.safetensors|(?:^|\/)(?:README\.md|LICENSE[^/]*|tokenizer\.model|merges\.txt|vocab\.txt))$/i;
+
+/** Weights of PyTorch: for repositories that have no others. */
+const pytorchWeights = /(?:^|\/)pytorch_model[\w.-]*\.bin(?:\.index\.json)?$/;
 
 /** Where the hub is, unless HF_ENDPOINT says otherwise. */
 const hubUrl = 'https://huggingface.co';
@@ -97,9 +100,11 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
     };
     for await (const entry of listFiles({ ...hub, fetch: paged, recursive: true, revision: commit })) {
       if (++listed > mostEntries) throw endless(text);
-      if (entry.type === 'file' && (options.all === true || wanted.test(entry.path))) found.push(entry);
+      if (entry.type === 'file') found.push(entry);
     }
-    return found;
+    if (options.all === true) return found;
+    const safe = found.some((file) => file.path.endsWith('.safetensors'));
+    return found.filter((file) => (pytorchWeights.test(file.path) ? !safe : wanted.test(file.path)));
   });
   const total = files.reduce((sum, file) => sum + file.size, 0);
   let before = 0;

@@ -106,6 +106,9 @@ const weightNames = [
   'model.safetensors.index.json',
   'open_clip_model.safetensors',
   'open_clip_pytorch_model.safetensors',
+  'pytorch_model.bin',
+  'pytorch_model.bin.index.json',
+  'open_clip_pytorch_model.bin',
 ];
 
 /** What a model directory holds. Throws `OpabiniaError` when it is none, or a file is a link that leads out of it. */

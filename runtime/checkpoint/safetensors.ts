@@ -47,7 +47,8 @@ export interface SafetensorsOptions {
   readonly headerLimit?: number;
 }
 
-export interface SafetensorsFile {
+/** A file of tensors by name, whatever its format. */
+export interface TensorFile {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, string>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -76,7 +77,7 @@ export class SafetensorsError extends OpabiniaError {
  * Opens a file and validates its header: the rules of the format's own Rust reader, stricter where JavaScript readers go wrong.
  * Throws `SafetensorsError`; nothing stays open then.
  */
-export function openSafetensors(path: string, options: SafetensorsOptions = {}): SafetensorsFile {
+export function openSafetensors(path: string, options: SafetensorsOptions = {}): TensorFile {
   const descriptor = openFile(path);
   try {
     const size = fstatSync(descriptor).size;
@@ -173,7 +174,7 @@ function checkHeader(
   header: string,
   dataStart: number,
   size: number,
-): Pick<SafetensorsFile, 'metadata' | 'tensors'> {
+): Pick<TensorFile, 'metadata' | 'tensors'> {
   let parsed: Json;
   try {
     parsed = parseStrict(header, { depth: 4, what: 'header' });

@@ -1,0 +1,255 @@
+// Tensors of a `.bin`, `.pt` or `.pth` file as `torch.save` has written them since PyTorch 1.6: a zip of one pickle and the storages.
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import { storedBytes, type StoredDType, type StoredTensor, type TensorFile } from '../safetensors.ts';
+import { ForeignNameError, Global, PickleError, readPickle, type Call, type Value } from './pickle.ts';
+import { readZipDirectory, ZipError, type ZipEntry } from './zip.ts';
+
+const storages: Readonly<Record<string, StoredDType>> = {
+  'torch DoubleStorage': 'F64',
+  'torch FloatStorage': 'F32',
+  'torch HalfStorage': 'F16',
+  'torch BFloat16Storage': 'BF16',
+  'torch LongStorage': 'I64',
+  'torch IntStorage': 'I32',
+  'torch ByteStorage': 'U8',
+  'torch BoolStorage': 'BOOL',
+};
+const rebuild = 'torch._utils _rebuild_tensor_v2';
+const parameter = 'torch._utils _rebuild_parameter';
+const allowed: ReadonlySet<string> = new Set([
+  ...Object.keys(storages),
+  rebuild,
+  parameter,
+  'collections OrderedDict',
+  'torch Size',
+]);
+
+const mostPickle = 256 * 2 ** 20;
+const mostTensors = 200_000;
+const mostRank = 8;
+/** Where training scripts keep the weights among other things. */
+const wrappers = ['state_dict', 'model_state_dict', 'model', 'module'];
+
+/** A tensor and how its elements lie in its storage. */
+interface Placed extends StoredTensor {
+  /** In elements; undefined where the elements lie row by row. */
+  readonly strides: readonly number[] | undefined;
+}
+
+export class PytorchFileError extends OpabiniaError {
+  constructor(file: string, what: string, advice = 'the file is damaged or made to mislead; get it again') {
+    super(`${file}: ${what}`, { op: 'pytorch', advice });
+    this.name = 'PytorchFileError';
+  }
+}
+
+/**
+ * Opens a file and finds every tensor in it, without running anything: a pickle that names more than tensors and dictionaries is
+ * refused. Throws `PytorchFileError`; nothing stays open then.
+ */
+export function openPytorchFile(path: string): TensorFile {
+  const descriptor = open(path);
+  try {
+    const size = fstatSync(descriptor).size;
+    const tensors = tensorsOf(path, descriptor, size);
+    return {
+      path,
+      metadata: new Map(),
+      tensors,
+      readInto: (name, target, offset = 0) => {
+        const tensor = tensors.get(name);
+        if (tensor === undefined)
+          throw new PytorchFileError(path, `has no tensor '${name}'`, 'look at the names it has');
+        if (!Number.isSafeInteger(offset) || offset < 0 || offset + target.byteLength > tensor.bytes)
+          throw new PytorchFileError(
+            path,
+            `bytes ${offset} to ${offset + target.byteLength} of '${name}' were asked for, but it has ${tensor.bytes}`,
+            'ask for a range inside the tensor',
+          );
+        if (tensor.strides === undefined) readFully(path, descriptor, target, tensor.start + offset);
+        else readStrided(path, descriptor, tensor, tensor.strides, target, offset);
+      },
+      close: () => closeSync(descriptor),
+    };
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+}
+
+function open(path: string): number {
+  try {
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (fstatSync(descriptor).isFile()) return descriptor;
+    closeSync(descriptor);
+  } catch (cause) {
+    throw new PytorchFileError(
+      path,
+      `cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`,
+      'check the path',
+    );
+  }
+  throw new PytorchFileError(path, 'is not a regular file', 'give the path of a .bin, .pt or .pth file');
+}
+
+function tensorsOf(path: string, descriptor: number, size: number): ReadonlyMap<string, Placed> {
+  try {
+    const entries = readZipDirectory(descriptor, size);
+    const pickle = [...entries.values()].find((entry) => /^[^/]+\/data\.pkl$/.test(entry.name));
+    if (pickle === undefined) throw new ZipError('has no data.pkl');
+    if (pickle.bytes > mostPickle)
+      throw new ZipError(`has a data.pkl of ${pickle.bytes} bytes; at most ${mostPickle} are accepted`);
+    const root = pickle.name.slice(0, -'data.pkl'.length);
+    const order = entries.get(`${root}byteorder`);
+    if (order !== undefined && bytesOf(path, descriptor, order).toString('latin1') !== 'little')
+      throw new ZipError('was written on a big-endian machine');
+    const found = new Map<string, Placed>();
+    collect(weightsOf(readPickle(bytesOf(path, descriptor, pickle), allowed)), (name, value) => {
+      const call = tensorCall(value);
+      if (call === undefined) return;
+      if (found.size >= mostTensors) throw new PickleError(`names more than ${mostTensors} tensors`);
+      found.set(
+        name,
+        placed(name, call, (key) => entries.get(`${root}data/${key}`)),
+      );
+    });
+    if (found.size === 0) throw new PickleError('holds no tensors by name');
+    return found;
+  } catch (cause) {
+    if (cause instanceof ZipError && startsAsPickle(descriptor))
+      throw new PytorchFileError(
+        path,
+        'is in the format before PyTorch 1.6',
+        'load it with a newer PyTorch, and save it again there',
+      );
+    if (cause instanceof ForeignNameError)
+      throw new PytorchFileError(
+        path,
+        `${cause.message}: it would have to be run to be read`,
+        'save the weights alone where it came from: torch.save(model.state_dict(), …), or safetensors',
+      );
+    if (cause instanceof ZipError || cause instanceof PickleError) throw new PytorchFileError(path, cause.message);
+    throw cause;
+  }
+}
+
+function startsAsPickle(descriptor: number): boolean {
+  const first = Buffer.alloc(2);
+  readSync(descriptor, first, 0, 2, 0);
+  return first[0] === 0x80;
+}
+
+function bytesOf(path: string, descriptor: number, entry: ZipEntry): Buffer {
+  const bytes = Buffer.alloc(entry.bytes);
+  readFully(path, descriptor, bytes, entry.start);
+  return bytes;
+}
+
+/** The dictionary of weights: the root, or what it keeps them in. */
+function weightsOf(root: Value): Map<Value, Value> {
+  if (!(root instanceof Map)) throw new PickleError('holds something else than a dictionary');
+  for (const name of wrappers) {
+    const inner = root.get(name);
+    if (inner instanceof Map && ![...root.values()].some((value) => tensorCall(value) !== undefined)) return inner;
+  }
+  return root;
+}
+
+function collect(map: Map<Value, Value>, take: (name: string, value: Value) => void): void {
+  for (const [name, value] of map) if (typeof name === 'string') take(name, value);
+}
+
+function isCall(value: Value): value is Call {
+  return typeof value === 'object' && value !== null && 'of' in value;
+}
+
+/** The call that rebuilds a tensor, also inside of a parameter; undefined for anything else. */
+function tensorCall(value: Value): Call | undefined {
+  if (!isCall(value)) return undefined;
+  if (value.of === rebuild) return value;
+  const [inner = null] = value.with;
+  return value.of === parameter ? tensorCall(inner) : undefined;
+}
+
+const isCount = (value: Value | undefined): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+
+function counts(value: Value | undefined): readonly number[] | undefined {
+  const list: Value | undefined =
+    value !== undefined && value !== null && isCall(value) && value.of === 'torch Size' ? value.with[0] : value;
+  return Array.isArray(list) && (list as readonly Value[]).every(isCount) ? (list as readonly number[]) : undefined;
+}
+
+function placed(name: string, call: Call, storageOf: (key: string) => ZipEntry | undefined): Placed {
+  const refuse = (what: string) => new PickleError(`tensor '${name.slice(0, 200)}' ${what}`);
+  const [storage, offset, size, stride] = call.with;
+  const place = typeof storage === 'object' && storage !== null && 'persistent' in storage ? storage.persistent : null;
+  const [what, type, key, , elements] = Array.isArray(place) ? (place as readonly Value[]) : [];
+  if (what !== 'storage' || !(type instanceof Global) || typeof key !== 'string' || !isCount(elements))
+    throw refuse('is in a storage that is not known');
+  const dtype = storages[type.name];
+  if (dtype === undefined) throw refuse(`is in a ${type.name}, which is not known`);
+  const entry = storageOf(key);
+  if (entry === undefined) throw refuse('is in a storage that is not there');
+  const [shape, strides] = [counts(size), counts(stride)];
+  if (shape === undefined || strides === undefined || strides.length !== shape.length || !isCount(offset))
+    throw refuse('has sizes that are none');
+  if (shape.length > mostRank) throw refuse(`has ${shape.length} axes; at most ${mostRank} are accepted`);
+  const unit = storedBytes[dtype];
+  const count = shape.reduce((product, n) => product * n, 1);
+  const last = count === 0 ? offset : shape.reduce((sum, n, i) => sum + (n - 1) * (strides[i] ?? 0), offset) + 1;
+  if (!Number.isSafeInteger(count * unit) || last > elements || elements * unit > entry.bytes)
+    throw refuse('reaches beyond its storage');
+  // A stride of 0 makes much of little: such a tensor is as large as its storage says, or it was not saved by anybody.
+  if (count > elements) throw refuse('has more elements than its storage');
+  const dense = shape.map((_, i) => shape.slice(i + 1).reduce((product, n) => product * n, 1));
+  const contiguous = shape.every((n, i) => n === 1 || count === 0 || strides[i] === dense[i]);
+  return {
+    name,
+    dtype,
+    shape,
+    start: entry.start + offset * unit,
+    bytes: count * unit,
+    strides: contiguous ? undefined : strides,
+  };
+}
+
+/** Elements of a tensor that was saved as a view, such as a transposed one, in row-major order. */
+function readStrided(
+  path: string,
+  descriptor: number,
+  tensor: Placed,
+  strides: readonly number[],
+  target: Uint8Array,
+  offset: number,
+): void {
+  const unit = storedBytes[tensor.dtype];
+  const reach = tensor.shape.reduce((sum, n, i) => sum + (n - 1) * (strides[i] ?? 0), 0) + 1;
+  const all = Buffer.alloc(reach * unit);
+  readFully(path, descriptor, all, tensor.start);
+  for (let i = 0; i < target.byteLength; i++) {
+    let element = Math.floor((offset + i) / unit);
+    let from = 0;
+    for (let axis = tensor.shape.length - 1; axis >= 0; axis--) {
+      const n = tensor.shape[axis] ?? 1;
+      from += (element % n) * (strides[axis] ?? 0);
+      element = Math.floor(element / n);
+    }
+    target[i] = all[from * unit + ((offset + i) % unit)] ?? 0;
+  }
+}
+
+function readFully(path: string, descriptor: number, target: Uint8Array, position: number): void {
+  // The kernel moves at most 2 GiB in one call.
+  for (let done = 0; done < target.byteLength;) {
+    const got = readSync(descriptor, target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
+    if (got === 0)
+      throw new PytorchFileError(
+        path,
+        `ended at byte ${position + done} while it was read`,
+        'do not write to a checkpoint that is in use',
+      );
+    done += got;
+  }
+}
