@@ -1,7 +1,7 @@
 // Reductions: associative operations over axes (attr `axes`: the names reduced away).
 import type { DType, ReduceOp } from '../graph/op.ts';
 import { call, wgsl } from '../wgsl.ts';
-import { largest, smallest } from './map.ts';
+import { largest, smallest } from './map/wgsl-functions.ts';
 
 const lowest = {
   f32: -Infinity,

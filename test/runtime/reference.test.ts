@@ -6,7 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { Attrs, DType, ViewOp } from '../../dsl/graph/op.ts';
-import { maps } from '../../dsl/ops/map.ts';
+import { maps } from '../../dsl/ops/map/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { parse } from '../../dsl/text/parse.ts';
 import { evaluate, evaluateNodes, type Feeds, type Precision } from '../../runtime/reference/reference.ts';

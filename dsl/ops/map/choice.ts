@@ -1,0 +1,46 @@
+// One operand or another, as it is.
+import { Refusal, type MapOp } from '../../graph/op.ts';
+import { call, wgsl, type Code } from '../../wgsl.ts';
+import { within } from './accuracy.ts';
+import { agree } from './dtype-rules.ts';
+import { binary, map } from './row.ts';
+import { largest, smallest } from './wgsl-functions.ts';
+
+export const choices: readonly MapOp[] = [
+  binary({
+    name: 'min',
+    doc: 'the smaller; NaN wins',
+    commutes: true,
+    f: (x, y) => Math.min(x, y),
+    w: (x, y) => call(smallest, x, y),
+    accuracy: within(0),
+    grad: (m, dy, _y, [a, b]) => [m.op('where', m.op('le', a, b), dy, 0), m.op('where', m.op('le', a, b), 0, dy)],
+  }),
+  binary({
+    name: 'max',
+    doc: 'the larger; NaN wins',
+    commutes: true,
+    f: (x, y) => Math.max(x, y),
+    w: (x, y) => call(largest, x, y),
+    accuracy: within(0),
+    grad: (m, dy, _y, [a, b]) => [m.op('where', m.op('ge', a, b), dy, 0), m.op('where', m.op('ge', a, b), 0, dy)],
+  }),
+  map({
+    name: 'where',
+    doc: 'the second operand where the first is true, else the third',
+    arity: 3,
+    flops: 1,
+    sample: [-4, 4],
+    accuracy: within(0),
+    dtype: ([test, ...values]) =>
+      test === 'bool'
+        ? agree(values)
+        : new Refusal(`the mask must be bool, not ${test ?? 'missing'}`, 'compare first, e.g. x.gt(0)'),
+    eval: ([test, yes = NaN, no = NaN]) => (test !== 0 ? yes : no),
+    wgsl: ([test, yes, no]) => {
+      const value = wgsl`select(${no as Code}, ${yes as Code}, ${test as Code})`;
+      return value;
+    },
+    grad: (m, dy, _y, [test]) => [undefined, m.op('where', test, dy, 0), m.op('where', test, 0, dy)],
+  }),
+];
