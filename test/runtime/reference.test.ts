@@ -388,6 +388,9 @@ describe('views, joins, gathers', () => {
         const sum = math.add(i, j);
         return { index: new Map([['n', math.remainder(sum, 4)]]), guards: [math.within(sum, 0, 5)], otherwise: 9 };
       },
+      transpose() {
+        throw new Error('not asked for');
+      },
     };
     const builder = new Builder();
     const y = builder.make(skew, [input(builder, 'x', { n: 4 })]);

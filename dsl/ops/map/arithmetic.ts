@@ -24,7 +24,10 @@ export const arithmetic: readonly MapOp[] = [
     f: Math.abs,
     w: (x) => wgsl`abs(${x})`,
     accuracy: within(0),
-    grad: (m, dy, _y, [x]) => [m.op('where', m.op('lt', x, 0), m.op('neg', dy), dy)],
+    // 0 at 0.
+    grad: (m, dy, _y, [x]) => [
+      m.op('where', m.op('lt', x, 0), m.op('neg', dy), m.op('where', m.op('gt', x, 0), dy, 0)),
+    ],
   }),
   unary({
     name: 'floor',
@@ -74,7 +77,8 @@ export const arithmetic: readonly MapOp[] = [
     sample: [0.5, 8],
     accuracy: (_y, [a = 0, b = 1]) =>
       4 * ulp(a) + (Math.abs(a % b) < 4 * ulp(a) || Math.abs(b) - Math.abs(a % b) < 4 * ulp(a) ? Math.abs(b) : 0),
-    grad: (m, dy, _y, [a, b]) => [dy, m.op('neg', m.op('mul', dy, m.op('floor', m.op('div', a, b))))],
+    // The quotient cut off towards zero is (x - remainder) / y.
+    grad: (m, dy, y, [a, b]) => [dy, m.op('mul', dy, m.op('div', m.op('sub', y, a), b))],
   }),
   binary({
     name: 'xor',

@@ -1,4 +1,4 @@
-// The same number in another dtype.
+// The same number: in another dtype, or a second time.
 import { Refusal, type DType, type MapOp } from '../../graph/op.ts';
 import { code, like, literal, scalarType, splat, type Code, type WgslType } from '../../wgsl.ts';
 import { isDType } from '../source.ts';
@@ -16,6 +16,24 @@ export const cast: MapOp = map({
   dtype: (_operands, attrs) => (isDType(attrs['to']) ? attrs['to'] : new Refusal(`no dtype '${String(attrs['to'])}'`)),
   eval: ([x = NaN], dtype) => castNumber(x, dtype),
   wgsl: ([x], result) => castCode(x as Code, result),
+  grad: (m, dy, _y, [x]) => [x === undefined ? undefined : m.cast(dy, x.type.dtype)],
+});
+
+/**
+ * The same number, computed a second time: what stands behind it is not the same node as what stands behind its operand, so the backward
+ * pass can have values of its own instead of keeping those of the forward pass.
+ */
+export const again: MapOp = map({
+  name: 'again',
+  doc: 'x, for values that are computed a second time',
+  arity: 1,
+  flops: 0,
+  sample: [-4, 4],
+  accuracy: within(0),
+  dtype: ([dtype = 'f32']) => dtype,
+  eval: ([x = NaN]) => x,
+  wgsl: ([x]) => x as Code,
+  grad: (_m, dy) => [dy],
 });
 
 function castNumber(x: number, dtype: DType): number {

@@ -107,9 +107,15 @@ export const transcendental: readonly MapOp[] = [
     accuracy: (y, [a = 1, b = 1]) =>
       (8 + 4 * Math.abs(b) * (1 + Math.abs(Math.log2(Math.abs(a) + 1e-30)))) * ulp(y) +
       Math.abs(b) * Math.abs(y) * 2 ** -20,
+    // A power 0 is 1 wherever x is, and 0 to any power not negative is 0 or 1 wherever y is.
     grad: (m, dy, y, [a, b]) => [
-      m.op('mul', dy, m.op('mul', b, m.op('pow', a, m.op('sub', b, 1)))),
-      m.op('mul', dy, m.op('mul', y, m.op('log', a))),
+      m.op('where', m.op('eq', b, 0), 0, m.op('mul', dy, m.op('mul', b, m.op('pow', a, m.op('sub', b, 1))))),
+      m.op(
+        'where',
+        m.op('and', m.op('eq', a, 0), m.op('ge', b, 0)),
+        0,
+        m.op('mul', dy, m.op('mul', y, m.op('log', a))),
+      ),
     ],
   }),
 ];
