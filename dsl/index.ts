@@ -80,6 +80,8 @@ export {
 export type { AttentionOptions } from './functions/nn.ts';
 export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './functions/conv.ts';
 export type { ConvOptions, Pair } from './functions/conv.ts';
+export { crossEntropy, linearCrossEntropy } from './functions/loss.ts';
+export type { CrossEntropyOptions, LinearCrossEntropyOptions } from './functions/loss.ts';
 export { resize } from './functions/resize.ts';
 export type { ResizeOptions } from './functions/resize.ts';
 export type { Params, ParamSource } from './params.ts';
