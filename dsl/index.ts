@@ -16,6 +16,10 @@ export {
 export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis/axis.ts';
 export { OpabiniaError, nearestNames } from './error.ts';
 export type { Where } from './error.ts';
+export { gradients } from './gradient/gradients.ts';
+export type { GradientOptions } from './gradient/gradients.ts';
+export { recompute } from './gradient/recompute.ts';
+export { stopGradient } from './gradient/stop-gradient.ts';
 export { Builder, describe, roleOf } from './graph/graph.ts';
 export { order, orderFrom, roots } from './graph/walk.ts';
 export type { Graph, Node, Origin, Update } from './graph/graph.ts';
@@ -76,6 +80,8 @@ export {
 export type { AttentionOptions } from './functions/nn.ts';
 export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './functions/conv.ts';
 export type { ConvOptions, Pair } from './functions/conv.ts';
+export { crossEntropy, linearCrossEntropy } from './functions/loss.ts';
+export type { CrossEntropyOptions, LinearCrossEntropyOptions } from './functions/loss.ts';
 export { resize } from './functions/resize.ts';
 export type { ResizeOptions } from './functions/resize.ts';
 export type { Params, ParamSource } from './params.ts';

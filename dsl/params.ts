@@ -3,7 +3,7 @@ import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis/a
 import { nearestNames, OpabiniaError } from './error.ts';
 import type { Builder, Node } from './graph/graph.ts';
 import type { DType } from './graph/op.ts';
-import { mapOp } from './ops/map.ts';
+import { mapOp } from './ops/map/index.ts';
 import { param, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
 import type { Distinct } from './axis/pattern-types.ts';

@@ -3,7 +3,7 @@ import { addSizes, axisOf, printAxes, printSize, type Axis, type Size } from './
 import { nearestNames, OpabiniaError } from './error.ts';
 import { describe, inferType, type Builder, type Node } from './graph/graph.ts';
 import { isInteger, Refusal, type Attrs, type DType, type Op } from './graph/op.ts';
-import { mapOp } from './ops/map.ts';
+import { mapOp } from './ops/map/index.ts';
 import { constant, extent, typeAttrs } from './ops/source.ts';
 import { broadcast, rearrange, slice } from './ops/view.ts';
 import { here, originOf } from './origin.ts';

@@ -13,6 +13,7 @@ import {
   type SizeSymbol,
 } from './axis/axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
+import { withoutStops } from './gradient/stop-gradient.ts';
 import { Builder, roleOf, type Graph, type Node, type Update } from './graph/graph.ts';
 import { isInteger, type DType, type SourceOp } from './graph/op.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
@@ -76,7 +77,7 @@ export function trace(
     const outputs = build(run);
     const graph: Graph = { outputs: outputNodes(builder, outputs, run.updates), updates: run.updates };
     checkUnread(reader, options.unread ?? 'error');
-    return graph;
+    return withoutStops(graph, builder);
   } finally {
     builder.close('the trace of these tensors has ended');
   }

@@ -5,7 +5,7 @@ import { multiplySizes } from '../../dsl/axis/axis.ts';
 import { roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { pad, rearrange, slice } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';

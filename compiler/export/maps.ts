@@ -118,6 +118,7 @@ const rows: Readonly<Record<string, Row>> = {
     return writer.emit('Or', [writer.emit('And', [test, yes]), writer.emit('And', [writer.emit('Not', [test]), no])]);
   },
   cast,
+  again: ({ x: [x = ''] }) => x,
 };
 
 /** BitShift takes unsigned numbers only; a negative i32 is complemented on the way. */
@@ -188,6 +189,7 @@ export const exactMaps: ReadonlySet<string> = new Set([
   'max',
   'where',
   'cast',
+  'again',
   'not',
   'isNaN',
   'lt',

@@ -1,7 +1,7 @@
 // Between the format that values are stored in and the format of arithmetic: 16-bit floats widen, bool is a word that is not 0.
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType } from '../../dsl/graph/op.ts';
-import { computeType } from '../../dsl/ops/map.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, like, vectorType, type Code, type Helper } from '../../dsl/wgsl.ts';
 import { elementText, type Slot } from './kernel.ts';
 

@@ -3,7 +3,7 @@ import { addSizes, sizeBound, type Axis, type Size } from '../../dsl/axis/axis.t
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
-import { computeType } from '../../dsl/ops/map.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, literal, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import {

@@ -2,7 +2,7 @@
 import { addSizes, axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { broadcast } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening } from '../rewrite/load-time.ts';

@@ -2,7 +2,7 @@
 import { axisOf } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat, isInteger, type DType, type IndexMath, type MapOp, type TensorType } from '../../dsl/graph/op.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
 import { sameAxes, sameType, type Rewriter } from '../rewrite/rewriter.ts';
 import { any, as, lit, number, op, rule, scalarValue, type Rule } from '../rewrite/rules.ts';

@@ -4,7 +4,7 @@ import { inferType, type Builder, type Node, type Origin } from '../../dsl/graph
 import { Refusal, type Attrs, type DType, type Op, type TensorType } from '../../dsl/graph/op.ts';
 import { contract } from '../../dsl/ops/contract.ts';
 import { concat } from '../../dsl/ops/join.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
 import { broadcast, rearrange, slice } from '../../dsl/ops/view.ts';
 

@@ -1,7 +1,7 @@
 // One workgroup per row: its lanes walk the reduced axes together, reduce their partial results, and walk the row again for the next level.
 import { axisNames } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
-import { computeType } from '../../dsl/ops/map.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, divide, constantIndex, scale, type Index } from '../index/index-math.ts';

@@ -4,7 +4,7 @@ import type { Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import { computeType } from '../../dsl/ops/map.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index/index-math.ts';

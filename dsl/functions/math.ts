@@ -2,7 +2,7 @@
 import { axisOf, sizeBound, type Axis } from '../axis/axis.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { concat as concatOp } from '../ops/join.ts';
-import { mapOp } from '../ops/map.ts';
+import { mapOp } from '../ops/map/index.ts';
 import { iota, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
 import type { Has, Renamed, Wider, Without } from '../axis/pattern-types.ts';

@@ -1,11 +1,12 @@
 // Modules and activations of neural networks, as functions of paths and tensors.
 import { axisOf, printAxes, subtractSizes, type Axis, type Size } from '../axis/axis.ts';
 import { isFloat, type DType } from '../graph/op.ts';
+import { stopGradient } from '../gradient/stop-gradient.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
 import type { Params } from '../params.ts';
 import type { Has, Last, Renamed } from '../axis/pattern-types.ts';
-import { erf, exp, log, positions, rsqrt, sigmoid, tanh } from './math.ts';
+import { erf, exp, log, positions, rsqrt, sigmoid, tanh, where } from './math.ts';
 import { reduceAxes, product } from './shape.ts';
 import {
   apply,
@@ -48,8 +49,9 @@ export function silu<S extends string, D extends DType>(x: Tensor<S, D>): Tensor
   return elementwise('mul', x, sigmoid(x));
 }
 
+/** x where x > 0, else 0; NaN stays. Its slope at 0 is 0, as in PyTorch. */
 export function relu<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
-  return elementwise('max', x, 0);
+  return where(elementwise<S, 'bool'>('le', x, 0), 0, x) as Tensor<string, D> as Tensor<S, D>;
 }
 
 /** e^x / Σ e^x along an axis, in f32. */
@@ -59,7 +61,7 @@ export function softmax<S extends string, D extends DType, A extends string>(
 ): Tensor<S, D> {
   requireAxis('softmax', x, axis);
   return inF32('softmax', x, (wide) => {
-    const e = exp(elementwise<S, DType>('sub', wide, reduceAxes('max', wide, [axis], 'softmax')));
+    const e = exp(shifted('softmax', wide, axis));
     return elementwise('div', e, reduceAxes('sum', e, [axis], 'softmax'));
   });
 }
@@ -71,9 +73,14 @@ export function logSoftmax<S extends string, D extends DType, A extends string>(
 ): Tensor<S, D> {
   requireAxis('logSoftmax', x, axis);
   return inF32('logSoftmax', x, (wide) => {
-    const shifted = elementwise<S, DType>('sub', wide, reduceAxes('max', wide, [axis], 'logSoftmax'));
-    return elementwise('sub', shifted, log(reduceAxes<string, DType>('sum', exp(shifted), [axis], 'logSoftmax')));
+    const low = shifted('logSoftmax', wide, axis);
+    return elementwise('sub', low, log(reduceAxes<string, DType>('sum', exp(low), [axis], 'logSoftmax')));
   });
+}
+
+/** x − max x along an axis, so that powers of e stay finite. What follows is the same for every shift, so none has a gradient. */
+function shifted<S extends string>(name: string, x: Tensor<S>, axis: string): Tensor<S> {
+  return elementwise('sub', x, stopGradient(reduceAxes<string, DType>('max', x, [axis], name)));
 }
 
 /** Runs `f` on floats in f32 and gives back the dtype of x. */

@@ -54,8 +54,12 @@ interface Common {
 
 /** Builds nodes inside a gradient rule. */
 export interface GradientMath {
-  /** Applies an op by name, as in `op('mul', dy, y)`; numbers become constants of the first node's dtype; a missing operand throws. */
+  /** A scalar function by name. Numbers become constants of the dtype of the first operand that is not bool. */
   op(name: string, ...operands: readonly (Node | number | undefined)[]): Node;
+  cast(x: Node, dtype: DType): Node;
+  /** Σ over the named axes; 16-bit floats are summed in f32. */
+  sum(x: Node, axes: readonly string[]): Node;
+  view(op: ViewOp, x: Node, attrs: Attrs): Node;
 }
 
 /**
@@ -88,7 +92,10 @@ export interface MapOp extends Common {
   eval(x: readonly number[], dtype: DType, attrs: Attrs): number;
   /** Lowering; operands are of one width. */
   wgsl(x: readonly Code[], result: WgslType, attrs: Attrs): Code;
-  /** VJP: the gradient of each operand; undefined where the op has none. */
+  /**
+   * VJP: what the gradient `dy` of the result is for each operand, on the axes of the result; undefined where it is zero everywhere.
+   * Where a function has no derivative, PyTorch's choice. Without this field, a gradient through the op is an error.
+   */
   grad?(math: GradientMath, dy: Node, y: Node, x: readonly Node[]): readonly (Node | undefined)[];
   /** Floating-point operations per element. */
   readonly flops: number;
@@ -108,7 +115,8 @@ export interface ReduceOp extends Common {
   wgsl(a: Code, b: Code): Code;
   /** Largest relative error per step, in units of rounding: 1 for a sum, 0 for a selection. */
   readonly rounding: 0 | 1;
-  grad?(math: GradientMath, dy: Node, y: Node, x: Node): Node;
+  /** VJP: the gradient of the operand, on its axes or, where it is the same along the reduced ones, without them. */
+  grad?(math: GradientMath, dy: Node, y: Node, x: Node, axes: readonly string[]): Node;
 }
 
 /**
@@ -135,6 +143,8 @@ export interface ViewOp extends Common {
   readonly text?: TextForm;
   infer(x: TensorType, attrs: Attrs): TensorType | Refusal;
   source<I, C>(math: IndexMath<I, C>, out: ReadonlyMap<string, I>, attrs: Attrs, x: TensorType): ViewSource<I, C>;
+  /** VJP, which for a linear map is its transpose: each element of the operand gets the sum of what showed it. */
+  transpose(math: GradientMath, dy: Node, attrs: Attrs, x: TensorType): Node;
   /** For a one-to-one view: the output index of an input index. */
   target?<I, C>(
     math: IndexMath<I, C>,

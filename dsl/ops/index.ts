@@ -4,7 +4,7 @@ import { contract } from './contract.ts';
 import { reductions } from './reduce.ts';
 import { gather } from './gather.ts';
 import { concat } from './join.ts';
-import { maps } from './map.ts';
+import { maps } from './map/index.ts';
 import { sources } from './source.ts';
 import { views } from './view.ts';
 

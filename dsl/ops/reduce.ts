@@ -1,7 +1,7 @@
 // Reductions: associative operations over axes (attr `axes`: the names reduced away).
 import type { DType, ReduceOp } from '../graph/op.ts';
 import { call, wgsl } from '../wgsl.ts';
-import { largest, smallest } from './map.ts';
+import { largest, smallest } from './map/wgsl-functions.ts';
 
 const lowest = {
   f32: -Infinity,
@@ -29,6 +29,14 @@ export const sum: ReduceOp = {
   combine: (a, b) => a + b,
   identityOf: () => 0,
   wgsl: (a, b) => wgsl`(${a} + ${b})`,
+  grad: (_m, dy) => dy,
+};
+
+/** Elements that are equally extreme share the gradient evenly, as in PyTorch's amax and amin. */
+const amongEquals: NonNullable<ReduceOp['grad']> = (m, dy, y, x, axes) => {
+  const extreme = m.op('eq', x, y);
+  const share = m.op('div', dy, m.sum(m.cast(extreme, dy.type.dtype), axes));
+  return m.op('where', extreme, share, 0);
 };
 
 /** NaN wins, as in PyTorch. */
@@ -41,6 +49,7 @@ export const reduceMax: ReduceOp = {
   combine: Math.max,
   identityOf: (dtype) => lowest[dtype],
   wgsl: (a, b) => call(largest, a, b),
+  grad: amongEquals,
 };
 
 /** NaN wins, as in PyTorch. */
@@ -53,6 +62,7 @@ export const reduceMin: ReduceOp = {
   combine: Math.min,
   identityOf: (dtype) => highest[dtype],
   wgsl: (a, b) => call(smallest, a, b),
+  grad: amongEquals,
 };
 
 export const reductions: readonly ReduceOp[] = [sum, reduceMax, reduceMin];

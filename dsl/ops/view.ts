@@ -13,7 +13,8 @@ import {
   type Axis,
   type Size,
 } from '../axis/axis.ts';
-import { Refusal, type Attrs, type IndexMath, type TensorType, type ViewOp } from '../graph/op.ts';
+import type { Node } from '../graph/graph.ts';
+import { Refusal, type Attrs, type GradientMath, type IndexMath, type TensorType, type ViewOp } from '../graph/op.ts';
 import { axesOf } from './source.ts';
 import { readPattern, writePattern } from './view-pattern.ts';
 
@@ -108,6 +109,14 @@ export const rearrange: ViewOp = {
     x.axes.forEach((axis, i) => takeApart(math, attrs, attrs.split[i] ?? [], indexOf(index, axis.name), parts));
     return new Map(attrs.merge.map((m) => [m.name, putTogether(math, attrs, m.parts, parts)]));
   },
+  transpose(math, dy, raw, x) {
+    const { split, merge, sizes } = rearrangeAttrs(raw);
+    return math.view(rearrange, dy, {
+      split: merge.map((m) => m.parts),
+      merge: x.axes.map((axis, i) => ({ name: axis.name, parts: split[i] ?? [] })),
+      sizes,
+    });
+  },
 };
 
 function indexOf<I>(index: ReadonlyMap<string, I>, name: string): I {
@@ -135,6 +144,11 @@ export const broadcast: ViewOp = {
   source(_math, out, _attrs, x) {
     return { index: new Map(x.axes.map((axis) => [axis.name, indexOf(out, axis.name)])), guards: [], otherwise: 0 };
   },
+  transpose: (math, dy, _attrs, x) =>
+    math.sum(
+      dy,
+      dy.type.axes.map((axis) => axis.name).filter((name) => axisOf(x.axes, name) === undefined),
+    ),
 };
 
 function withSize(x: TensorType, name: string, size: Size): TensorType {
@@ -182,6 +196,16 @@ export const slice: ViewOp = {
     );
     return { index: only(x, out, name, index), guards: [], otherwise: 0 };
   },
+  transpose(math, dy, attrs, x) {
+    const axis = String(attrs['axis']);
+    const [start, step, whole] = [size(attrs, 'start'), Number(attrs['step'] ?? 1), axisOf(x.axes, axis)?.size ?? 0];
+    const apart = spread(math, dy, axis, step);
+    // The last element of a step may lie behind the end: one step more than needed, cut off again.
+    const end = addSizes(start, multiplySizes(step, size(attrs, 'size')));
+    const after = addSizes(subtractSizes(whole, end), step - 1);
+    const wide = math.view(pad, apart, { axis, before: start, after, value: 0 });
+    return step === 1 ? wide : math.view(slice, wide, { axis, start: 0, size: whole, step: 1 });
+  },
 };
 
 /** Attrs `axis`, `before`, `after`, `value`. */
@@ -212,6 +236,11 @@ export const pad: ViewOp = {
       otherwise: Number(attrs['value'] ?? 0),
     };
   },
+  transpose(math, dy, attrs, x) {
+    const axis = String(attrs['axis']);
+    const whole = axisOf(x.axes, axis)?.size ?? 0;
+    return math.view(slice, dy, { axis, start: size(attrs, 'before'), size: whole, step: 1 });
+  },
 };
 
 /** Attr `axis`. */
@@ -233,6 +262,7 @@ export const flip: ViewOp = {
       otherwise: 0,
     };
   },
+  transpose: (math, dy, attrs) => math.view(flip, dy, { axis: String(attrs['axis']) }),
 };
 
 /** Attrs `axis`, `into` (name of the position axis, name of the axis inside the window), `size`, `stride`, `dilation`. */
@@ -285,6 +315,68 @@ export const window: ViewOp = {
     );
     return { index: only(x, out, String(attrs['axis']), index), guards: [], otherwise: 0 };
   },
+  /**
+   * Element p gets Σ_i dy[(p − i·dilation) / stride, i]. Rows i of `dy`, laid end to end and read with a length that is `dilation`
+   * shorter, are each shifted against the one before: views, and one sum over them.
+   */
+  transpose(math, dy, attrs, x) {
+    const axis = String(attrs['axis']);
+    const [outer, inner] = attrs['into'] as readonly [string, string];
+    const [width, stride, dilation] = [
+      Number(attrs['size']),
+      Number(attrs['stride'] ?? 1),
+      Number(attrs['dilation'] ?? 1),
+    ];
+    const others = x.axes.filter((a) => a.name !== axis);
+    const [row, place, all] = fresh(x, 'row', 'place', 'rows');
+    const apart = spread(math, dy, outer, stride);
+    const whole = axisOf(x.axes, axis)?.size ?? 0;
+    const shifted = addSizes(whole, Math.max(0, stride - 1 - dilation));
+    const length = addSizes(shifted, dilation);
+    const steps = axisOf(apart.type.axes, outer)?.size ?? 0;
+    const rows = math.view(pad, apart, { axis: outer, before: 0, after: subtractSizes(length, steps), value: 0 });
+    const end = math.view(rearrange, rows, {
+      split: rows.type.axes.map((a) => [a.name === outer ? place : a.name === inner ? row : a.name]),
+      merge: [...others.map((a) => ({ name: a.name, parts: [a.name] })), { name: all, parts: [row, place] }],
+      sizes: Object.fromEntries([...others.map((a) => [a.name, a.size] as const), [row, width], [place, length]]),
+    });
+    const shorter = math.view(slice, end, { axis: all, start: 0, size: multiplySizes(width, shifted), step: 1 });
+    const apartAgain = math.view(rearrange, shorter, {
+      split: [...others.map((a) => [a.name]), [row, place]],
+      merge: [
+        { name: row, parts: [row] },
+        ...x.axes.map((a) => ({ name: a.name, parts: [a.name === axis ? place : a.name] })),
+      ],
+      sizes: Object.fromEntries([...others.map((a) => [a.name, a.size] as const), [row, width], [place, shifted]]),
+    });
+    return math.sum(math.view(slice, apartAgain, { axis, start: 0, size: whole, step: 1 }), [row]);
+  },
 };
+
+/** The elements of one axis `step` apart, and zeros between and after them. */
+function spread(math: GradientMath, x: Node, axis: string, step: number): Node {
+  if (step === 1) return x;
+  const [gap] = fresh(x.type, 'gap');
+  const sizes = Object.fromEntries(x.type.axes.map((a) => [a.name, a.size]));
+  const split = x.type.axes.map((a) => [a.name]);
+  const merge = x.type.axes.map((a) => ({ name: a.name, parts: [a.name] }));
+  const unit = math.view(rearrange, x, {
+    split: x.type.axes.map((a) => (a.name === axis ? [axis, gap] : [a.name])),
+    merge: [...merge, { name: gap, parts: [gap] }],
+    sizes: { ...sizes, [gap]: 1 },
+  });
+  const wide = math.view(pad, unit, { axis: gap, before: 0, after: step - 1, value: 0 });
+  return math.view(rearrange, wide, {
+    split: [...split, [gap]],
+    merge: x.type.axes.map((a) => ({ name: a.name, parts: a.name === axis ? [axis, gap] : [a.name] })),
+    sizes: { ...sizes, [gap]: step },
+  });
+}
+
+/** Axis names that the tensor does not have. */
+function fresh<const N extends readonly string[]>(x: TensorType, ...names: N): { readonly [I in keyof N]: string } {
+  const free = (name: string): string => (axisOf(x.axes, name) === undefined ? name : free(`${name}_`));
+  return names.map(free) as { readonly [I in keyof N]: string };
+}
 
 export const views: readonly ViewOp[] = [rearrange, broadcast, slice, pad, flip, window];

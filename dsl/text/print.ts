@@ -231,13 +231,7 @@ export function sameAttr(a: unknown, b: unknown): boolean {
 export function printOpTable(records: readonly Op[] = ops): string {
   const rows = [
     ['op', 'kind', 'facts', 'gradient', 'what'],
-    ...records.map((op) => [
-      op.name,
-      op.kind,
-      factsOf(op),
-      'grad' in op && op.grad !== undefined ? 'yes' : '-',
-      op.doc,
-    ]),
+    ...records.map((op) => [op.name, op.kind, factsOf(op), hasGradient(op) ? 'yes' : '-', op.doc]),
   ];
   const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return `${rows
@@ -248,6 +242,11 @@ export function printOpTable(records: readonly Op[] = ops): string {
         .trimEnd(),
     )
     .join('\n')}\n`;
+}
+
+/** Maps and reductions have a rule in their record; the other kinds have one each, and sources need none. */
+function hasGradient(op: Op): boolean {
+  return op.kind === 'map' || op.kind === 'reduce' ? op.grad !== undefined : op.kind !== 'source';
 }
 
 function factsOf(op: Op): string {

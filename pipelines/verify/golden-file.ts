@@ -67,9 +67,18 @@ export class GoldenFile {
 
   /** Names of the expected outputs, without `output.`. */
   get outputs(): readonly string[] {
+    return this.#below('output.');
+  }
+
+  /** What the expected gradients are taken by, without `grad.`: paths of parameters, `input.X`, `inter.X`. */
+  get gradients(): readonly string[] {
+    return this.#below('grad.');
+  }
+
+  #below(prefix: string): readonly string[] {
     return [...this.checkpoint.stored.keys()]
-      .filter((name) => name.startsWith('output.'))
-      .map((name) => name.slice('output.'.length))
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => name.slice(prefix.length))
       .sort();
   }
 }

@@ -13,7 +13,9 @@ export interface GoldenModel {
   /** Outputs computed on the host. */
   readonly host: ReadonlyMap<string, Numbers>;
   /** What an output may differ by in f32; absent: the bound of Cambrian's own files. */
-  readonly tolerance?: ((output: string) => Tolerance) | undefined;
+  readonly tolerance?: ((output: string) => Tolerance | undefined) | undefined;
+  /** The file's `grad.*` are expected too, as outputs of the same names. */
+  readonly gradients?: boolean | undefined;
   /** Outputs that hold to `tolerance` in every dtype: tokens. */
   readonly exact?: ((output: string) => boolean) | undefined;
   /** Outputs that take several runs, each reading what the one before left in the states. */

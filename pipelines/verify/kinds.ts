@@ -3,17 +3,20 @@ import type { Kind } from './kind.ts';
 import { baselineProjector } from './kinds/baseline.ts';
 import { bilinear } from './kinds/bilinear.ts';
 import { connector } from './kinds/connector.ts';
+import { connectorGradients } from './kinds/connector-gradients.ts';
 import { llamaModel, phi3Model } from './kinds/language-model.ts';
 import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
-import { aggregationLayer, crossAttentionLayer, tokenSampler } from './kinds/sva-layers.ts';
+import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
 
 export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['VisionCrossAttentionLayer', crossAttentionLayer],
   ['VisionAggregationLayer', aggregationLayer],
   ['VisionTokenSampler', tokenSampler],
+  ['grad.sva_layer', svaGradients],
+  ['grad.connector', connectorGradients],
   ['pipeline', pipeline],
   ['masks', masks],
   ['bilinear_align_corners_false', bilinear],

@@ -14,7 +14,7 @@ export interface VerifyOptions {
 }
 
 /**
- * Checks every `output.*` of one file, intermediates included. Throws `OpabiniaError` for an unknown kind, a malformed file,
+ * Checks every `output.*` of one file, intermediates included, and its `grad.*` where its kind has gradients. Throws `OpabiniaError` for an unknown kind, a malformed file,
  * or a model that does not fit its checkpoint.
  */
 export async function verifyFile(
@@ -37,9 +37,11 @@ export async function verifyFile(
         ? new Map<string, ArrayLike<number>>()
         : await backend.run(model.graph, file.checkpoint, model.inputs);
     const computed = new Map([...once, ...(await holdAll(model, backend, file))]);
-    return file.outputs.map((name) => {
-      const expected = file.numbers(`output.${name}`);
-      const shape = file.shape(`output.${name}`);
+    const outputs = file.outputs.map((name) => ({ name, stored: `output.${name}` }));
+    const gradients = model.gradients === true ? file.gradients.map((name) => `grad.${name}`) : [];
+    return [...outputs, ...gradients.map((name) => ({ name, stored: name }))].map(({ name, stored }) => {
+      const expected = file.numbers(stored);
+      const shape = file.shape(stored);
       // Integers and masks made on the host are exact in either dtype.
       const onHost = model.host.get(name);
       return compare(

@@ -34,7 +34,7 @@ import {
   type Trace,
 } from '../../dsl/index.ts';
 import { Builder } from '../../dsl/graph/graph.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';

@@ -17,7 +17,7 @@ import {
   type Tensor,
 } from '../../dsl/index.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { print } from '../../dsl/text/print.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
 import { flopsOf, graphCost } from '../../compiler/cost.ts';

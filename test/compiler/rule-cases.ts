@@ -6,7 +6,7 @@ import { contract } from '../../dsl/ops/contract.ts';
 import { reduceMax, reduceMin, sum } from '../../dsl/ops/reduce.ts';
 import { gather } from '../../dsl/ops/gather.ts';
 import { concat } from '../../dsl/ops/join.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, input, param, typeAttrs } from '../../dsl/ops/source.ts';
 import { broadcast, flip, pad, rearrange, slice, window } from '../../dsl/ops/view.ts';
 import { absorbedAttention } from './absorption-cases.ts';

@@ -5,7 +5,7 @@ import { axisOf, evaluateSize, type Axis } from '../../dsl/axis/axis.ts';
 import { Builder, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { DType, ViewOp } from '../../dsl/graph/op.ts';
-import { maps } from '../../dsl/ops/map.ts';
+import { maps } from '../../dsl/ops/map/index.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
 import { views } from '../../dsl/ops/view.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';

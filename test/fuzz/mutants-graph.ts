@@ -3,7 +3,7 @@ import { printSize } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, order } from '../../dsl/graph/walk.ts';
 import { isFloat, type Attrs, type Op } from '../../dsl/graph/op.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import type { Mutant } from './mutants.ts';

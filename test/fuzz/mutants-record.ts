@@ -6,7 +6,7 @@ import { constantIndex } from '../../compiler/index/index-math.ts';
 import { axisOf, multiplySizes } from '../../dsl/axis/axis.ts';
 import type { DType, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { reduceMax, reduceMin, sum } from '../../dsl/ops/reduce.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { flip, pad, slice, window } from '../../dsl/ops/view.ts';
 import { code, like, literal, scalarType, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Mutant } from './mutants.ts';

@@ -3,7 +3,7 @@
 // with the same values, whose exponents stop at −1000, where e^x is 0 in double precision too, and whose masks are numbers of f32.
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { mapOp } from '../../dsl/ops/map.ts';
+import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
 
 /** The graph again, with exponents of at least −1000 and constants at or below −10³⁸ rounded to f32. Throws for graphs with states. */

@@ -6,7 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { Attrs, DType, ViewOp } from '../../dsl/graph/op.ts';
-import { maps } from '../../dsl/ops/map.ts';
+import { maps } from '../../dsl/ops/map/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { parse } from '../../dsl/text/parse.ts';
 import { evaluate, evaluateNodes, type Feeds, type Precision } from '../../runtime/reference/reference.ts';
@@ -387,6 +387,9 @@ describe('views, joins, gathers', () => {
         if (i === undefined || j === undefined) throw new Error('no index');
         const sum = math.add(i, j);
         return { index: new Map([['n', math.remainder(sum, 4)]]), guards: [math.within(sum, 0, 5)], otherwise: 9 };
+      },
+      transpose() {
+        throw new Error('not asked for');
       },
     };
     const builder = new Builder();

@@ -1,7 +1,7 @@
 // The steps a random graph is made of: each adds a node, or a subgraph of a known shape, to what was made so far.
 import { sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { isFloat, isInteger, type Attr, type DType, type MapOp } from '../../dsl/graph/op.ts';
-import { maps } from '../../dsl/ops/map.ts';
+import { maps } from '../../dsl/ops/map/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import type { Draw, Made, Making } from './generate.ts';
 

@@ -41,6 +41,7 @@ export const scalar: { readonly [name: string]: (x: readonly number[], dtype: DT
   cos: ([x = 0]) => Math.sin(x + Math.PI / 2),
   floor: ([x = 0]) => x - (((x % 1) + 1) % 1),
   isNaN: ([x = 0]) => (Number.isNaN(x) ? 1 : 0),
+  again: ([x = 0]) => x,
   not: ([x = 0]) => (x ? 0 : 1),
   add: ([x = 0, y = 0]) => x + y,
   sub: ([x = 0, y = 0]) => x - y,

@@ -1,9 +1,10 @@
 // Golden kind of the whole path from tower features to the LLM's hidden states, in the inference and in the training layout.
-import { gather, OpabiniaError, rearrange, trace, type Params, type Trace } from '../../../dsl/index.ts';
+import { gather, OpabiniaError, rearrange, trace, type Params, type Tensor, type Trace } from '../../../dsl/index.ts';
 import {
   decodeWithVision,
   embedSequence,
   type Decoder,
+  type Hidden,
   type LlmVision,
   type SequenceTensors,
 } from '../../../models/multimodal/cambrian.ts';
@@ -33,7 +34,7 @@ import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
 import type { Numbers } from '../../../runtime/program/values.ts';
 
-interface Setting {
+export interface Setting {
   readonly file: GoldenFile;
   readonly pictures: readonly PictureSize[];
   /** Side of the final grid, and of each group's and each encoder's. */
@@ -63,7 +64,7 @@ export const pipeline: Kind = (file) => {
   return { graph, inputs, host: hostOutputs(setting) };
 };
 
-function readSetting(file: GoldenFile): Setting {
+export function readSetting(file: GoldenFile): Setting {
   const { config } = file;
   const training = config.text('layout') === 'train';
   const side = squareSide(config.number('image_token_len'));
@@ -80,7 +81,11 @@ function readSetting(file: GoldenFile): Setting {
     side,
     groups: config.numbers('query_num_list').map(squareSide),
     // The training files were made by the reference's own code, so they have its masks.
-    masks: { sides: config.numbers('aux_token_len_list').map(squareSide), finalSide: side, trainingQuirk: training },
+    masks: {
+      sides: config.numbers('aux_token_len_list').map(squareSide),
+      finalSide: side,
+      trainingQuirk: training && config.text('group_masks', 'reference') !== 'spatial',
+    },
     heads: config.number('num_heads', 16),
     batch: trained ?? inferenceBatch(file, pictures, side),
     collated: trained?.idsWithPlaceholder,
@@ -133,13 +138,53 @@ function inferenceBatch(file: GoldenFile, pictures: readonly PictureSize[], side
 }
 
 function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map<string, Numbers>): void {
+  const { file } = setting;
+  const { root, embeds, vision } = connected(t, setting, recorder, inputs);
+  const hidden = Array.from(
+    { length: file.config.number('llm_layers', 0) + 1 },
+    (_, i) => `hidden_${String(i).padStart(2, '0')}`,
+  );
+  const alone = file.config.flag('connector_only', false);
+  if (alone && ![...hidden, 'last_hidden_state'].some((name) => recorder.wants(name))) return;
+  const last = decodeWithVision(
+    root,
+    embeds,
+    toyDecoder(root, file.config.number('llm_layers')),
+    alone ? undefined : vision(),
+    (path, value) => {
+      if (hidden.includes(path)) recorder.take(path, value);
+      else recorder.inspect(path, value);
+    },
+  );
+  recorder.take('last_hidden_state', last);
+}
+
+/** The connector over the file's features, and the sequence with its tokens in place. */
+export interface Connected {
+  /** Where the model's parameters stand. */
+  readonly root: Params;
+  readonly embeds: Hidden;
+  readonly features: ReadonlyMap<string, Tensor>;
+  /** What SVA layers in the LLM read. */
+  readonly vision: () => LlmVision;
+}
+
+export function connected(
+  t: Trace,
+  setting: Setting,
+  recorder: OutputRecorder,
+  inputs: Map<string, Numbers>,
+): Connected {
   const { file, side, groups, masks: layout, batch, heads } = setting;
   const root = t.params.at('model');
+  const features = new Map<string, Tensor>();
   const maps = layout.sides.map((_, k) => {
     const name = `tower_features_${k}`;
     const [b = 1, n = 1, c = 1] = file.shape(`input.${name}`);
     inputs.set(name, file.numbers(`input.${name}`));
-    return asSquareMap(t.input(name, 'b n c', { b, n, c }, file.dtype));
+    const given = t.input(name, 'b n c', { b, n, c }, file.dtype);
+    features.set(name, given);
+    return asSquareMap(given);
   });
   const known = new Map<number, readonly RegionMasks[]>();
   const masks = (queries: number): readonly RegionMasks[] => {
@@ -164,30 +209,7 @@ function build(t: Trace, setting: Setting, recorder: OutputRecorder, inputs: Map
   const embeds = embedSequence(root, result.tokens, sequence);
   recorder.take('inputs_embeds', embeds);
   finalOutputs(t, setting, result, recorder);
-
-  const hidden = Array.from(
-    { length: file.config.number('llm_layers', 0) + 1 },
-    (_, i) => `hidden_${String(i).padStart(2, '0')}`,
-  );
-  if (
-    file.config.flag('connector_only', false) &&
-    ![...hidden, 'last_hidden_state'].some((name) => recorder.wants(name))
-  )
-    return;
-  const vision = file.config.flag('connector_only', false)
-    ? undefined
-    : llmVision(t, setting, result, masks(side), integers, inputs);
-  const last = decodeWithVision(
-    root,
-    embeds,
-    toyDecoder(root, file.config.number('llm_layers')),
-    vision,
-    (path, value) => {
-      if (hidden.includes(path)) recorder.take(path, value);
-      else recorder.inspect(path, value);
-    },
-  );
-  recorder.take('last_hidden_state', last);
+  return { root, embeds, features, vision: () => llmVision(t, setting, result, masks(side), integers, inputs) };
 }
 
 /** The files' stand-in for a decoder layer: h·scale + bias. */
@@ -257,7 +279,7 @@ function finalOutputs(t: Trace, setting: Setting, result: SvaResult, recorder: O
   recorder.take('final_global_context', gather(rearrange(result.context, 'b c -> m=(b) c'), image, 'm'));
 }
 
-function hostOutputs(setting: Setting): ReadonlyMap<string, Numbers> {
+export function hostOutputs(setting: Setting): ReadonlyMap<string, Numbers> {
   const { batch, areas, pictures, side, masks } = setting;
   const host = new Map<string, Numbers>([
     ['attention_mask', batch.attend],

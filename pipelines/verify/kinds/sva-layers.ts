@@ -1,10 +1,11 @@
 // Golden kinds of single SVA layers and samplers: rows of one query each, with their own regions, masks and context.
-import { trace, type Trace } from '../../../dsl/index.ts';
+import { OpabiniaError, trace, type Tensor, type Trace } from '../../../dsl/index.ts';
 import { visionAggregationLayer } from '../../../models/connectors/aggregation.ts';
 import type { Queries } from '../../../models/sequence/regions.ts';
 import { visionCrossAttentionLayer, type Sight } from '../../../models/connectors/sva-layer.ts';
 import { visionTokenSampler } from '../../../models/connectors/sva.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
+import { gradientTolerance, takeGradients, weightedLoss } from '../gradients.ts';
 import type { GoldenModel, Kind } from '../kind.ts';
 
 type Build = (t: Trace, query: Queries, sight: Sight, recorder: OutputRecorder, file: GoldenFile) => Queries;
@@ -33,17 +34,31 @@ const kind =
         const masks = masked
           ? all.map((k) => t.input(`mask_${k}`, 'b q t', { b: rows, q: 1, t: file.size(`input.mask_${k}`, 1) }, 'bool'))
           : undefined;
-        recorder.take('queries', build(t, query, { context, regions, masks }, recorder, file));
+        const queries = build(t, query, { context, regions, masks }, recorder, file);
+        recorder.take('queries', queries);
+        if (file.gradients.length > 0) {
+          const given = new Map<string, Tensor>(regions.map((region, k) => [`kv_${k}`, region]));
+          takeGradients(
+            t,
+            file,
+            recorder,
+            weightedLoss(t, file, recorder, queries),
+            given.set('queries', query).set('context', context),
+          );
+        }
         return recorder.tensors;
       },
-      { unread: ['input.', 'output.'] },
+      { unread: ['input.', 'output.', 'grad.', 'upstream.'] },
     );
     const names = [
       'queries',
       'context',
       ...Array.from({ length: encoders }, (_, k) => (masked ? [`kv_${k}`, `mask_${k}`] : [`kv_${k}`])).flat(),
     ];
-    return { graph, inputs: new Map(names.map((name) => [name, file.numbers(`input.${name}`)])), host: new Map() };
+    const given = new Map(names.map((name) => [name, file.numbers(`input.${name}`)]));
+    if (file.gradients.length === 0) return { graph, inputs: given, host: new Map() };
+    const inputs = new Map([...given, ['upstream', file.numbers('upstream.queries')]]);
+    return { graph, inputs, host: new Map(), gradients: true, tolerance: gradientTolerance(file, 1e-4, 1e-6) };
   };
 
 const options = (recorder: OutputRecorder, file: GoldenFile) => ({
@@ -66,3 +81,20 @@ export const tokenSampler = kind((t, query, sight, recorder, file) =>
     layer: file.config.text('layer_type', 'joint') === 'sep' ? 'sep' : 'joint',
   }),
 );
+
+const modules: ReadonlyMap<string, Kind> = new Map([
+  ['VisionCrossAttentionLayer', crossAttentionLayer],
+  ['VisionAggregationLayer', aggregationLayer],
+  ['VisionTokenSampler', tokenSampler],
+]);
+
+/** Gradients of Σ queries · upstream by every parameter, input and intermediate activation of one of the three. */
+export const svaGradients: Kind = (file) => {
+  const name = file.config.text('module');
+  const module = modules.get(name);
+  if (module !== undefined) return module(file);
+  throw new OpabiniaError(`there is no module '${name}'`, {
+    op: 'verify',
+    advice: `known are ${[...modules.keys()].join(', ')}`,
+  });
+};

@@ -1,0 +1,192 @@
+// Losses: cross-entropy of logits, and of hidden states with the language head behind them.
+import { axisOf, printAxes, sizeBound, type Axis } from '../axis/axis.ts';
+import { type DType } from '../graph/op.ts';
+import { recompute } from '../gradient/recompute.ts';
+import { stopGradient } from '../gradient/stop-gradient.ts';
+import { apply, elementwise, refusal, requireAxis, requireNumber, widened, type Tensor } from '../tensor.ts';
+import { concat as concatOp } from '../ops/join.ts';
+import type { Has } from '../axis/pattern-types.ts';
+import { exp, log, positions, where } from './math.ts';
+import { product, reduceAxes, slice } from './shape.ts';
+
+export interface CrossEntropyOptions {
+  /** The label of a row that counts for nothing. Default −100. */
+  readonly ignore?: number | undefined;
+  /** Weight of the mean over all classes against that of the label. Default 0. */
+  readonly smoothing?: number | undefined;
+  /** `mean` divides by the number of rows that count; of none, it is NaN, as in PyTorch. Default `mean`. */
+  readonly reduction?: 'mean' | 'sum' | undefined;
+}
+
+/** What one row needs: log Σ e^logit, the label's logit, and where labels are smoothed the mean of all logits. */
+interface RowTerms {
+  readonly total: Tensor<string, 'f32'>;
+  readonly label: Tensor<string, 'f32'>;
+  readonly mean: Tensor<string, 'f32'> | undefined;
+}
+
+/**
+ * −Σ log softmax(logits)[label] over the rows whose label counts, in f32: PyTorch's `cross_entropy`. `axis` is that of the classes;
+ * the labels have the other axes.
+ */
+export function crossEntropy<S extends string, D extends DType, A extends string>(
+  logits: Tensor<S, D>,
+  labels: Tensor<string, 'i32'>,
+  options: CrossEntropyOptions & { readonly axis: A & Has<S, A> },
+): Tensor<'', 'f32'> {
+  requireAxis('crossEntropy', logits, options.axis);
+  checkLabels('crossEntropy', logits, labels, options.axis);
+  const wide = logits.cast('f32') as Tensor<string, 'f32'>;
+  return reduced('crossEntropy', rowTerms(wide, labels, options.axis, 0, options), labels, options);
+}
+
+export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
+  /** Bytes that the logits of one part of the classes may take in f32. Default 64 MiB. */
+  readonly partBytes?: number | undefined;
+}
+
+/**
+ * The same of the logits `hidden · headᵀ`, which never stand in memory together: the classes are taken in parts, whose logits the
+ * backward pass computes again. `hidden` and `head` share one axis; the other axis of `head` is that of the classes. What is held is
+ * the logits of two parts and their gradients.
+ */
+export function linearCrossEntropy<S extends string, T extends string, D extends DType>(
+  hidden: Tensor<S, D>,
+  head: Tensor<T, D>,
+  labels: Tensor<string, 'i32'>,
+  options: LinearCrossEntropyOptions = {},
+): Tensor<'', 'f32'> {
+  const name = 'linearCrossEntropy';
+  const classes = head.axes.filter((axis) => axisOf(hidden.axes, axis.name) === undefined);
+  const [along] = classes;
+  if (along === undefined || classes.length !== 1 || head.axes.length !== 2)
+    throw refusal(
+      name,
+      `the head ${printAxes(head.axes)} must share one axis with the hidden states, and have one of classes`,
+      [hidden, head],
+      'rename its axes with rearrange',
+    );
+  const rows = hidden.axes.filter((axis) => axisOf(head.axes, axis.name) === undefined);
+  checkLabels(name, hidden, labels, head.axes.find((axis) => axis !== along)?.name ?? '');
+  const count = requireNumber(name, head, along.name);
+  const each = partSize(rows, count, options.partBytes ?? 64 * 2 ** 20);
+  const names = rows.map((axis) => axis.name);
+  const parts = Array.from({ length: Math.ceil(count / each) }, (_, i): RowTerms => {
+    const start = i * each;
+    const some = slice<string, D, string>(head, along.name, { start, size: Math.min(each, count - start) });
+    const terms = (x: Tensor<string, D>): RowTerms =>
+      rowTerms(
+        product<string, D>(name, x, some, [...names, along.name]).cast('f32'),
+        labels,
+        along.name,
+        start,
+        options,
+      );
+    // Three values of one block: the logits behind them are one node, forward and again.
+    const mean = terms(hidden as Tensor<string, D>).mean;
+    return {
+      total: recompute((x) => terms(x).total, hidden as Tensor<string, D>),
+      label: recompute((x) => terms(x).label, hidden as Tensor<string, D>),
+      mean: mean && recompute((x) => terms(x).mean ?? terms(x).total, hidden as Tensor<string, D>),
+    };
+  });
+  const [first] = parts;
+  if (first === undefined) throw refusal(name, 'there are no classes', [head]);
+  const sum = (of: (part: RowTerms) => Tensor<string, 'f32'> | undefined): Tensor<string, 'f32'> =>
+    parts
+      .map(of)
+      .reduce<Tensor<string, 'f32'> | undefined>((all, part) => (all && part ? all.add(part) : part), undefined) ??
+    first.total;
+  const joined: RowTerms =
+    parts.length === 1
+      ? first
+      : {
+          total: logSumExp(
+            sideBySide(
+              name,
+              parts.map((part) => part.total),
+              `${along.name}_part`,
+            ),
+            `${along.name}_part`,
+          ),
+          label: sum((part) => part.label),
+          mean:
+            first.mean &&
+            parts
+              .map((part, i) => (part.mean ?? part.total).mul(Math.min(each, count - i * each) / count))
+              .reduce((all, part) => all.add(part)),
+        };
+  return reduced(name, joined, labels, options);
+}
+
+/** As many classes as `partBytes` hold the logits of, in whole tiles of a contraction. */
+function partSize(rows: readonly Axis[], count: number, partBytes: number): number {
+  const bytes = 4 * rows.reduce((total, axis) => total * Math.max(1, sizeBound(axis.size)), 1);
+  const most = Math.max(64, Math.floor(partBytes / bytes / 64) * 64);
+  const parts = Math.ceil(count / most);
+  return Math.min(count, Math.ceil(count / parts / 64) * 64);
+}
+
+function checkLabels(name: string, x: Tensor, labels: Tensor, axis: string): void {
+  const rows = x.axes.filter((a) => a.name !== axis);
+  if (labels.axes.length !== rows.length || rows.some((a) => axisOf(labels.axes, a.name) === undefined))
+    throw refusal(
+      name,
+      `the labels ${printAxes(labels.axes)} must have the axes ${printAxes(rows)}`,
+      [x, labels],
+      'one label a row',
+    );
+}
+
+/** Of the classes that stand along `axis`, the first of which has the number `start`. */
+function rowTerms(
+  logits: Tensor<string, 'f32'>,
+  labels: Tensor<string, 'i32'>,
+  axis: string,
+  start: number,
+  { smoothing = 0 }: CrossEntropyOptions,
+): RowTerms {
+  const along = requireAxis('crossEntropy', logits, axis);
+  const place = elementwise<string, 'i32'>('sub', labels, start);
+  const isLabel: Tensor<string, 'bool'> = elementwise(
+    'eq',
+    widened<string, 'i32'>('crossEntropy', place, [...labels.axes, along]),
+    positions(logits, along, axis),
+  );
+  return {
+    total: logSumExp(logits, axis),
+    label: reduceAxes('sum', where(isLabel, logits, 0), [axis], 'crossEntropy'),
+    mean: smoothing === 0 ? undefined : reduceAxes('mean', logits, [axis], 'crossEntropy'),
+  };
+}
+
+/** log Σ e^x along an axis, without overflow. */
+function logSumExp(x: Tensor<string, 'f32'>, axis: string): Tensor<string, 'f32'> {
+  const top: Tensor<string, 'f32'> = stopGradient(reduceAxes('max', x, [axis], 'logSumExp'));
+  return top.add(log(reduceAxes<string, 'f32'>('sum', exp(x.sub(top)), [axis], 'logSumExp')));
+}
+
+function sideBySide(name: string, xs: readonly Tensor<string, 'f32'>[], axis: string): Tensor<string, 'f32'> {
+  const unit = xs.map((x) => widened<string, 'f32'>(name, x, [...x.axes, { name: axis, size: 1 }]));
+  return apply(name, concatOp, unit, { axis });
+}
+
+function reduced(
+  name: string,
+  { total, label, mean }: RowTerms,
+  labels: Tensor<string, 'i32'>,
+  { ignore = -100, smoothing = 0, reduction = 'mean' }: CrossEntropyOptions,
+): Tensor<'', 'f32'> {
+  const counts = labels.ne(ignore);
+  const loss =
+    mean === undefined
+      ? total.sub(label)
+      : total
+          .sub(label)
+          .mul(1 - smoothing)
+          .add(total.sub(mean).mul(smoothing));
+  const rows = loss.axes.map((axis) => axis.name);
+  const all = reduceAxes<'', 'f32'>('sum', where(counts, loss, 0), rows, name);
+  if (reduction === 'sum') return all;
+  return all.div(reduceAxes<'', 'f32'>('sum', counts.cast('f32') as Tensor<string, 'f32'>, rows, name));
+}

@@ -1,0 +1,85 @@
+// Vector-Jacobian products, one a kind: what the gradient of a node's value is for its operands.
+import { addSizes, axisOf, type Size } from '../axis/axis.ts';
+import { product } from '../functions/shape.ts';
+import { axisNames, type Node } from '../graph/graph.ts';
+import { iota, typeAttrs } from '../ops/source.ts';
+import { slice } from '../ops/view.ts';
+import { sizeValue } from '../tensor.ts';
+import type { BackwardMath } from './backward-math.ts';
+
+/** The gradient for operand i; undefined where it is zero everywhere. */
+export type Contribution = Node | undefined;
+
+/** The op has no gradient rule. */
+export const noRule = Symbol('no gradient rule');
+
+/**
+ * What `dy`, the gradient of `y`, is for each operand of `y`, on that operand's axes. `wanted` says for which operands it is asked;
+ * the others may be left out.
+ */
+export function vjp(
+  math: BackwardMath,
+  y: Node,
+  dy: Node,
+  wanted: (operand: number) => boolean,
+): readonly Contribution[] | typeof noRule {
+  const { op, inputs, attrs } = y;
+  const [a, b] = inputs;
+  switch (op.kind) {
+    case 'source':
+      return [];
+    case 'map': {
+      const parts = op.grad?.(math, dy, y, inputs);
+      return parts?.map((part, i) => part && math.narrowed(part, inputs[i]?.type.axes ?? [])) ?? noRule;
+    }
+    case 'reduce': {
+      if (a === undefined) return [];
+      const part = op.grad?.(math, dy, y, a, axisNames(attrs['axes']));
+      return part === undefined ? noRule : [math.widened(part, a.type.axes)];
+    }
+    case 'view':
+      return a === undefined ? [] : [math.narrowed(op.transpose(math, dy, attrs, a.type), a.type.axes)];
+    case 'join':
+      return parts(math, dy, inputs, String(attrs['axis']));
+    case 'gather':
+      return a === undefined || b === undefined ? [] : [readersSummed(math, dy, a, b, String(attrs['axis']))];
+    case 'contract':
+      return a === undefined || b === undefined
+        ? []
+        : [wanted(0) ? times(math, dy, b, a) : undefined, wanted(1) ? times(math, dy, a, b) : undefined];
+    default:
+      return op satisfies never;
+  }
+}
+
+/** Each part of a concatenation reads its own range. */
+function parts(math: BackwardMath, dy: Node, inputs: readonly Node[], axis: string): readonly Node[] {
+  let start: Size = 0;
+  return inputs.map((input) => {
+    const size = axisOf(input.type.axes, axis)?.size ?? 0;
+    const part = math.view(slice, dy, { axis, start, size, step: 1 });
+    start = addSizes(start, size);
+    return part;
+  });
+}
+
+/** d(a·b)/da = dy·b, summed over what `a` has not. */
+function times(math: BackwardMath, dy: Node, other: Node, operand: Node): Node {
+  const names = operand.type.axes.map((axis) => axis.name);
+  return product('gradients', math.tensor(dy), math.tensor(other), names).node;
+}
+
+/**
+ * Row r of the table gets the sum of the results that read it: a product with the matrix that says who read what, in one order
+ * and without atomics.
+ */
+function readersSummed(math: BackwardMath, dy: Node, table: Node, index: Node, axis: string): Node {
+  const size = axisOf(table.type.axes, axis)?.size ?? 0;
+  const { dtype } = index.type;
+  const rows = { name: axis, size };
+  const row = math.cast(math.make(iota, [], typeAttrs([rows], 'i32')), dtype);
+  const last = math.op('sub', sizeValue('gradients', math.tensor(index), size).node, 1);
+  const read = math.op('min', dtype === 'u32' ? index : math.op('max', index, 0), last);
+  const hits = math.cast(math.op('eq', math.widened(read, [...index.type.axes, rows]), row), dy.type.dtype);
+  return times(math, dy, hits, table);
+}

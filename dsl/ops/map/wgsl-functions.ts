@@ -1,0 +1,82 @@
+// What WGSL lacks, or has with another meaning or too coarsely: functions written once per operand type.
+import { like, literal, scalarType, type HelperRecipe, type WgslType } from '../../wgsl.ts';
+
+// WGSL lets a compiler assume that NaN does not occur, so `x != x` may fold to false: NaN is told by its bits.
+export const isNaNBits = (x: string, type: WgslType): string =>
+  `((bitcast<${like(type, 'u32')}>(${x}) & ${like(type, 'u32')}(0x7fffffffu)) > ${like(type, 'u32')}(0x7f800000u))`;
+
+const propagating = (name: 'max' | 'min'): HelperRecipe => ({
+  name: `${name}_nan`,
+  write: (fn, type) =>
+    scalarType(type) === 'f32'
+      ? `fn ${fn}(a: ${type}, b: ${type}) -> ${type} { return select(select(${name}(a, b), b, ${isNaNBits('b', type)}), a, ${isNaNBits('a', type)}); }`
+      : `fn ${fn}(a: ${type}, b: ${type}) -> ${type} { return ${name}(a, b); }`,
+});
+/** max that lets NaN win. */
+export const largest = propagating('max');
+/** min that lets NaN win. */
+export const smallest = propagating('min');
+
+// Rational approximation on [-4, 4] (the one Eigen and XLA use); outside, |erf| rounds to 1.
+export const erfRecipe: HelperRecipe = {
+  name: 'erf',
+  write: (fn, type) => {
+    const horner = (coefficients: readonly number[]) =>
+      coefficients.map((c) => `${type}(${literal(c, 'f32').text})`).reduce((sum, c) => `fma(${sum}, s, ${c})`);
+    return `fn ${fn}(v: ${type}) -> ${type} {
+  let x = clamp(v, ${type}(-4.0), ${type}(4.0));
+  let s = x * x;
+  let p = x * ${horner([-2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4, -2.954600006155e-3, -1.60960333262415e-2])};
+  return select(p / ${horner([-1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3, -7.37332916720468e-3, -1.42647390514189e-2])}, v, ${isNaNBits('v', type)});
+}`;
+  },
+};
+
+// Sine by reduction to [-π/4, π/4] with π/2 in three parts (Cody and Waite), then a minimax polynomial: built-in sin is only good to 2^-11.
+const trig = (name: 'sine' | 'cosine'): HelperRecipe => ({
+  name,
+  write: (fn, type) => {
+    const u = like(type, 'u32');
+    const i = like(type, 'i32');
+    return `fn ${fn}(x: ${type}) -> ${type} {
+  let n = round(x * 0.636619772f);
+  let r = fma(n, ${type}(-7.54978942e-8f), fma(n, ${type}(-4.83751297e-4f), fma(n, ${type}(-1.5703125f), x)));
+  let s = r * r;
+  let odd = fma(r * s, fma(s, fma(s, ${type}(-1.95152959e-4f), ${type}(8.33216087e-3f)), ${type}(-1.66666546e-1f)), r);
+  let even = fma(s * s, fma(s, fma(s, ${type}(2.44331571e-5f), ${type}(-1.38873162e-3f)), ${type}(4.16666456e-2f)), fma(s, ${type}(-0.5f), ${type}(1.0f)));
+  let quarter = (bitcast<${u}>(${i}(n)) + ${u}(${name === 'sine' ? '0u' : '1u'})) & ${u}(3u);
+  let value = select(odd, even, (quarter & ${u}(1u)) == ${u}(1u));
+  return select(value, -value, quarter >= ${u}(2u));
+}`;
+  },
+});
+export const sine = trig('sine');
+export const cosine = trig('cosine');
+
+// exp overflows for large |x| and a compiler may assume it does not: tanh by the odd rational for small x, by exp of a clamped x otherwise.
+export const tanhRecipe: HelperRecipe = {
+  name: 'tanh',
+  write: (fn, type) => `fn ${fn}(x: ${type}) -> ${type} {
+  let a = min(abs(x), ${type}(10.0f));
+  let e = exp(-2.0f * a);
+  let s = x * x;
+  let small = x * fma(s, fma(s, fma(s, fma(s, ${type}(-5.70498872745e-3f), ${type}(2.06390887954e-2f)), ${type}(-5.37397155531e-2f)), ${type}(1.33314422036e-1f)), ${type}(-3.33332819422e-1f)) * s + x;
+  let big = (1.0f - e) / (1.0f + e);
+  let value = select(select(big, -big, x < ${type}(0.0f)), small, abs(x) < ${type}(0.625f));
+  return select(value, x, ${isNaNBits('x', type)});
+}`,
+};
+
+// pow(x, y) is undefined for x < 0 in WGSL; whole exponents keep their sign as in PyTorch. Drivers give 0 for 0 to a negative or NaN power.
+export const power: HelperRecipe = {
+  name: 'power',
+  write: (fn, type) => `fn ${fn}(x: ${type}, y: ${type}) -> ${type} {
+  let whole = y == floor(y);
+  let odd = whole & (floor(y * 0.5f) * 2.0f != y);
+  let infinite = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7f800000u));
+  let size = select(select(pow(abs(x), y), abs(infinite), (x == ${type}(0.0f)) & (y < ${type}(0.0f))), ${type}(1.0f), y == ${type}(0.0f));
+  let negative = x < ${type}(0.0f);
+  let nan = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7fc00000u));
+  return select(select(size, select(size, -size, odd), negative), nan, (negative & !whole) | ${isNaNBits('y', type)});
+}`,
+};
