@@ -3,6 +3,9 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import type { ParamSource } from '../../dsl/index.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
+import { order } from '../../dsl/graph/walk.ts';
+import type { InitialStates } from '../../runtime/program/place.ts';
+import type { Program } from '../../runtime/program/program.ts';
 import type { Numbers } from '../../runtime/program/values.ts';
 
 export type Outputs = ReadonlyMap<string, ArrayLike<number>>;
@@ -13,7 +16,16 @@ export interface Backend {
   run(graph: Graph, source: ParamSource, inputs: ReadonlyMap<string, Numbers>): Promise<Outputs>;
   /** The same graph again and again; its states live from run to run, and `close` ends them. */
   open(graph: Graph, source: ParamSource): Promise<{ readonly step: Step; readonly close: () => void }>;
+  /** Several graphs over the same states, which begin as `states` has them, or as zeros. */
+  openTogether?(graphs: readonly Graph[], source: ParamSource, states: InitialStates): Promise<Together>;
   close(): void;
+}
+
+export interface Together {
+  /** One a graph. */
+  readonly steps: readonly Step[];
+  readonly state: (name: string) => Promise<ArrayLike<number>>;
+  readonly close: () => void;
 }
 
 /** One run of an opened graph. */
@@ -46,16 +58,44 @@ export function referenceBackend(): Backend {
         close: () => undefined,
       };
     },
+    openTogether: async (graphs, source, initial) => {
+      let states = firstStates(graphs, initial);
+      return {
+        steps: graphs.map((graph) => async (inputs, symbols) => {
+          const result = evaluate(
+            graph,
+            { inputs, states, symbols, params: (path, shape) => source.read(path, shape) },
+            { precision: 'f32' },
+          );
+          states = new Map([...states, ...result.states]);
+          return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
+        }),
+        state: async (name) => states.get(name) ?? [],
+        close: () => undefined,
+      };
+    },
     close: () => undefined,
   };
 }
 
+function firstStates(graphs: readonly Graph[], initial: InitialStates): ReadonlyMap<string, ArrayLike<number>> {
+  const nodes = graphs.flatMap((graph) => order(graph).filter((node) => roleOf(node) === 'state'));
+  return new Map(
+    nodes.flatMap((node): readonly (readonly [string, ArrayLike<number>])[] => {
+      const name = String(node.attrs['name']);
+      const shape = node.type.axes.map((axis) => Number(axis.size));
+      return initial.has(name) ? [[name, initial.read(name, shape)]] : [];
+    }),
+  );
+}
+
 /** Dawn. Imported only when asked for, so that `--backend reference` works where no GPU package loads. */
 export async function gpuBackend(): Promise<Backend> {
-  const [{ compile }, dawn, { load }] = await Promise.all([
+  const [{ compile }, dawn, { load }, { SharedBuffers }] = await Promise.all([
     import('../../compiler/compile.ts'),
     import('../../runtime/device/dawn.ts'),
     import('../../runtime/program/program.ts'),
+    import('../../runtime/program/shared-buffers.ts'),
   ]);
   const device = await dawn.openDevice();
   const profile = dawn.deviceProfile(device);
@@ -85,6 +125,23 @@ export async function gpuBackend(): Promise<Backend> {
           return new Map(Object.entries(outputs).map(([name, output]) => [name, Float64Array.from(output.data)]));
         },
         close: () => program.dispose(),
+      };
+    },
+    openTogether: async (graphs, source, states) => {
+      const shared = new SharedBuffers();
+      const programs: Program[] = [];
+      for (const graph of graphs)
+        programs.push(await load(compile(graph, profile), device, source, { shared, states }));
+      return {
+        steps: programs.map((program) => async (inputs, symbols) => {
+          const outputs = await program.run(Object.fromEntries(inputs), { symbols: Object.fromEntries(symbols) });
+          return new Map(Object.entries(outputs).map(([name, output]) => [name, Float64Array.from(output.data)]));
+        }),
+        state: async (name) => {
+          const owner = programs.find((program) => program.plan.states.some((state) => state.name === name));
+          return owner === undefined ? [] : Float64Array.from((await owner.readState(name)).data);
+        },
+        close: () => programs.forEach((program) => program.dispose()),
       };
     },
     close: () => device.close(),

@@ -1,8 +1,9 @@
 // What a kind of golden file is: a way to build the model it describes from the public `models/`.
 import type { Graph } from '../../dsl/graph/graph.ts';
 import type { Numbers } from '../../runtime/program/values.ts';
-import type { Outputs, Step } from './backends.ts';
-import type { Tolerance } from './compare.ts';
+import type { InitialStates } from '../../runtime/program/place.ts';
+import type { Outputs, Step, Together } from './backends.ts';
+import type { Comparison, Tolerance } from './compare.ts';
 import type { GoldenFile } from './golden-file.ts';
 
 export interface GoldenModel {
@@ -20,6 +21,16 @@ export interface GoldenModel {
   readonly exact?: ((output: string) => boolean) | undefined;
   /** Outputs that take several runs, each reading what the one before left in the states. */
   readonly conversations?: readonly Conversation[] | undefined;
+  /** Outputs of a training: several graphs over states that begin with the file's own values. */
+  readonly training?: Training | undefined;
+}
+
+export interface Training {
+  readonly graphs: readonly Graph[];
+  readonly states: InitialStates;
+  readonly hold: (together: Together) => Promise<Outputs>;
+  /** Bounds over several outputs together. */
+  readonly overall?: ((computed: Outputs) => readonly Comparison[]) | undefined;
 }
 
 export interface Conversation {

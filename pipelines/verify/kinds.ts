@@ -9,6 +9,7 @@ import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
+import { trainAccumulation, trainOptimizer } from './kinds/train-mlp.ts';
 import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
 
 export const kinds: ReadonlyMap<string, Kind> = new Map([
@@ -29,4 +30,9 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['convnext', convNextKind],
   ['llama', llamaModel],
   ['phi3', phi3Model],
+  ['train.adamw', trainOptimizer],
+  ['train.sgd', trainOptimizer],
+  ['train.lion', trainOptimizer],
+  ['train.muon', trainOptimizer],
+  ['train.accumulation', trainAccumulation],
 ]);

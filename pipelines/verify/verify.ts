@@ -36,10 +36,11 @@ export async function verifyFile(
       model.graph === undefined
         ? new Map<string, ArrayLike<number>>()
         : await backend.run(model.graph, file.checkpoint, model.inputs);
-    const computed = new Map([...once, ...(await holdAll(model, backend, file))]);
+    const trained = await train(model, backend, file);
+    const computed = new Map([...once, ...(await holdAll(model, backend, file)), ...trained]);
     const outputs = file.outputs.map((name) => ({ name, stored: `output.${name}` }));
     const gradients = model.gradients === true ? file.gradients.map((name) => `grad.${name}`) : [];
-    return [...outputs, ...gradients.map((name) => ({ name, stored: name }))].map(({ name, stored }) => {
+    const rows = [...outputs, ...gradients.map((name) => ({ name, stored: name }))].map(({ name, stored }) => {
       const expected = file.numbers(stored);
       const shape = file.shape(stored);
       // Integers and masks made on the host are exact in either dtype.
@@ -53,6 +54,7 @@ export async function verifyFile(
         model.tolerance?.(name),
       );
     });
+    return [...rows, ...(model.training?.overall?.(computed) ?? [])];
   } finally {
     file.checkpoint.close();
   }
@@ -69,6 +71,22 @@ async function holdAll(model: GoldenModel, backend: Backend, file: GoldenFile): 
     }
   }
   return outputs;
+}
+
+async function train(model: GoldenModel, backend: Backend, file: GoldenFile): Promise<Outputs> {
+  const { training } = model;
+  if (training === undefined) return new Map();
+  if (backend.openTogether === undefined)
+    throw new OpabiniaError(`the backend '${backend.name}' does not train`, {
+      op: 'verify',
+      advice: 'take --backend gpu or --backend reference',
+    });
+  const together = await backend.openTogether(training.graphs, file.checkpoint, training.states);
+  try {
+    return await training.hold(together);
+  } finally {
+    together.close();
+  }
 }
 
 /** Verifies files one after the other and prints a table for each; true when every output of every file is within its bound. */

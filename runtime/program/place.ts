@@ -16,6 +16,13 @@ export interface LoadOptions {
   readonly deadline?: number | undefined;
   /** Weights and states shared with other programs that were loaded with the same object. */
   readonly shared?: SharedBuffers | undefined;
+  /** What states hold at first; those that it does not know begin as zeros. States that are shared already keep what they hold. */
+  readonly states?: InitialStates | undefined;
+}
+
+/** Values of states by name: parameters that learn, what an optimizer has saved. */
+export interface InitialStates extends ParameterValues {
+  readonly has: (name: string) => boolean;
 }
 
 /** A dispatch with its buffers bound. */
@@ -111,6 +118,11 @@ async function placeNow(
     let count = 0;
     const done = (path: string): void => options.progress?.(++count, total, path);
     await uploadParameters(parametersIn(fresh), device, at, source, done);
+    if (options.states !== undefined) {
+      const { states } = options;
+      const given = plan.states.filter((state) => fresh.includes(state.buffer) && states.has(state.name));
+      await uploadParameters(given, device, at, states, () => undefined);
+    }
     for (const stage of stages) {
       const opened = await allocate(stage.opens.map(request));
       stage.opens.forEach((index, i) => {

@@ -1,0 +1,27 @@
+// Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2): the sign of an interpolated momentum.
+import { slotOf, type Optimizer } from './optimizer.ts';
+
+export interface LionOptions {
+  /** Default (0.9, 0.99). */
+  readonly betas?: readonly [number, number] | undefined;
+}
+
+/** c = β₁m + (1−β₁)g; θ ← θ − lr·(sign c + wd·θ); m ← β₂m + (1−β₂)g. The sign of 0 is 0. */
+export function lion({ betas: [beta1, beta2] = [0.9, 0.99] }: LionOptions = {}): Optimizer {
+  return {
+    name: 'lion',
+    slots: ['exp_avg'],
+    settings: { beta1, beta2 },
+    update: (learning, { rate, decay }) => {
+      const { value, gradient } = learning;
+      const m = slotOf(learning, 'exp_avg');
+      const c = m.mul(beta1).add(gradient.mul(1 - beta1));
+      const sign = c.gt(0).cast('f32').sub(c.lt(0).cast('f32'));
+      const step = decay === 0 ? sign : sign.add(value.mul(decay));
+      return {
+        value: value.sub(step.mul(rate)),
+        slots: new Map([['exp_avg', m.mul(beta2).add(gradient.mul(1 - beta2))]]),
+      };
+    },
+  };
+}

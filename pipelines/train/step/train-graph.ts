@@ -1,0 +1,217 @@
+// One plan a step: forward, loss, backward, norm and clip, update. What lives from step to step is states, under the names of the checkpoint.
+import {
+  gradients,
+  OpabiniaError,
+  stack,
+  trace,
+  where,
+  type Graph,
+  type Params,
+  type ParamSource,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../../../dsl/index.ts';
+import type { Optimizer, Scalar, Value } from '../optimizers/optimizer.ts';
+import { clipFactor, gradientNorm } from './gradient-norm.ts';
+import type { ResolvedGroup } from './groups.ts';
+import { openLossScale, type LossScaling } from './loss-scale.ts';
+import { trainedParams } from './trained-params.ts';
+
+/** The sum of what the targets of a batch cost: it is divided by the input `targets`, the number of all targets of a step. */
+export type LossSum = (t: Trace, p: Params) => Scalar;
+
+export interface StepConfig {
+  readonly groups: readonly ResolvedGroup[];
+  readonly optimizer: Optimizer;
+  /** Largest norm of all gradients together; none when absent or 0. */
+  readonly clip?: number | undefined;
+  readonly scaling?: LossScaling | undefined;
+  /** Keeps a moving average of each parameter, in states `ema.{path}`: e ← d·e + (1 − d)·θ. */
+  readonly ema?: number | undefined;
+  /** Micro-batches of one step; 1 by default. */
+  readonly accumulate?: number | undefined;
+}
+
+/** The elements of the output `metrics`, in order. */
+export const metricNames = ['loss', 'gradientNorm', 'applied', 'skippedInARow', 'scale', 'updates'] as const;
+export type Metrics = Readonly<Record<(typeof metricNames)[number], number>>;
+
+export interface TrainGraphs {
+  /** Of every micro-batch but the last: adds to the gradients. Undefined where a step is one batch. */
+  readonly accumulate: Graph | undefined;
+  /** Of the last micro-batch, or the only one: the update. */
+  readonly step: Graph;
+  /** Paths of what learns, in the order of the output `squares`. */
+  readonly learned: readonly string[];
+}
+
+/**
+ * Inputs besides those of the loss: `rates`, one a group, and `targets`. Output `metrics` (`metricNames`: the loss and the norm are those
+ * before the update, the norm before clipping) and `squares`, Σ g² of each parameter. States: parameters under their paths, the
+ * optimizer's slots as `{slot}.{path}`, `gradient.{path}` where gradients are accumulated, and counters.
+ */
+export function trainGraphs(source: ParamSource, config: StepConfig, loss: LossSum): TrainGraphs {
+  const known = learnedBy(config);
+  const micro = config.accumulate ?? 1;
+  let learned: readonly string[] = [];
+  const build = (last: boolean): Graph =>
+    trace(
+      source,
+      (t) => {
+        const { params, values } = trainedParams(t, (path) => known.has(path));
+        const openings = openStep(t, config, loss, params, micro > 1);
+        learned = [...values.keys()];
+        checkRead(known, values);
+        return last ? finish(t, config, openings, values) : collect(t, openings, values);
+      },
+      { unread: 'ignore' },
+    );
+  const step = build(true);
+  return { step, learned, accumulate: micro > 1 ? build(false) : undefined };
+}
+
+function learnedBy(config: StepConfig): ReadonlySet<string> {
+  return new Set(config.groups.flatMap((group) => group.members));
+}
+
+/** A parameter that the model never reads would be saved as if it had been trained. */
+function checkRead(known: ReadonlySet<string>, values: ReadonlyMap<string, Value>): void {
+  const unread = [...known].filter((path) => !values.has(path));
+  if (unread.length === 0) return;
+  throw new OpabiniaError(
+    `${unread.length} parameters should learn and are not read by the loss: ${unread.slice(0, 3).join(', ')}`,
+    { op: 'train', advice: "take them out of the groups with '!glob', or freeze them" },
+  );
+}
+
+interface Opening {
+  /** Of this micro-batch, by all targets of the step; times the loss scale for the gradients. */
+  readonly share: Scalar;
+  readonly scaled: Scalar;
+  readonly scale: ReturnType<typeof openLossScale>;
+  /** What earlier micro-batches of the step left. */
+  readonly earlier: Scalar | undefined;
+}
+
+function openStep(t: Trace, config: StepConfig, loss: LossSum, params: Params, accumulates: boolean): Opening {
+  const sum = loss(t, params);
+  const share = sum.cast('f32').div(t.input('targets', '', {}));
+  const scale = openLossScale(t, config.scaling);
+  return {
+    share,
+    scaled: scale.scale === undefined ? share : share.mul(scale.scale),
+    scale,
+    earlier: accumulates ? t.state('loss', '', {}) : undefined,
+  };
+}
+
+function gradientsOf({ scaled }: Opening, values: ReadonlyMap<string, Value>): readonly Value[] {
+  return gradients(scaled, [...values.values()], { unused: 'zeros' });
+}
+
+/** Gradients wait, scaled, in states of their own. */
+function collect(t: Trace, opening: Opening, values: ReadonlyMap<string, Value>): Readonly<Record<string, Tensor>> {
+  const paths = [...values.keys()];
+  gradientsOf(opening, values).forEach((gradient, i) => {
+    const held = gradientState(t, paths[i] ?? '', gradient);
+    t.update(held, held.add(gradient));
+  });
+  if (opening.earlier !== undefined) t.update(opening.earlier, opening.earlier.add(opening.share));
+  return {};
+}
+
+function gradientState(t: Trace, path: string, like: Value): Value {
+  return stateLike(t, `gradient.${path}`, like);
+}
+
+function stateLike(t: Trace, name: string, like: Value): Value {
+  return t.state<string, 'f32'>(name, ...shapeOf(like));
+}
+
+function shapeOf(like: Value): readonly [axes: string, sizes: Readonly<Record<string, Size>>] {
+  return [
+    like.axes.map((axis) => axis.name).join(' '),
+    Object.fromEntries(like.axes.map((axis) => [axis.name, axis.size])),
+  ];
+}
+
+function finish(
+  t: Trace,
+  config: StepConfig,
+  opening: Opening,
+  values: ReadonlyMap<string, Value>,
+): Readonly<Record<string, Tensor>> {
+  const { share, scale, earlier } = opening;
+  const paths = [...values.keys()];
+  const own = gradientsOf(opening, values);
+  const summed = own.map((gradient, i) => {
+    if (earlier === undefined) return gradient;
+    const held = gradientState(t, paths[i] ?? '', gradient);
+    t.update(held, t.constant(0, ...shapeOf(gradient)));
+    return held.add(gradient);
+  });
+  const unscaled = scale.scale === undefined ? summed : summed.map((gradient) => gradient.div(scale.scale ?? 1));
+  const { squares, norm, finite } = gradientNorm(unscaled);
+  const applied = finite.cast('f32');
+  scale.settle(applied);
+  const total = earlier === undefined ? share : earlier.add(share);
+  if (earlier !== undefined) t.update(earlier, t.constant(0, '', {}));
+
+  const updates = t.state('updates', '', {});
+  t.update(updates, updates.add(applied));
+  const skipped = t.state('skipped_in_a_row', '', {});
+  const skippedNow = where(finite, 0, skipped.add(1));
+  t.update(skipped, skippedNow);
+
+  const clip = config.clip === undefined || config.clip === 0 ? undefined : clipFactor(t, norm, config.clip);
+  const gradientOf = new Map(unscaled.map((gradient, i) => [paths[i] ?? '', clip === undefined ? gradient : gradient.mul(clip)]));
+  const corrections = new Map<number, Scalar>();
+  const correction = (beta: number): Scalar => {
+    const made = corrections.get(beta) ?? openCorrection(t, beta, finite);
+    corrections.set(beta, made);
+    return made;
+  };
+  const rates = t.input('rates', 'g', { g: config.groups.length });
+  config.groups.forEach((group, g) => {
+    const optimizer = group.optimizer ?? config.optimizer;
+    const rate = rates.at('g', g);
+    for (const path of group.members) {
+      const [value, gradient] = [values.get(path), gradientOf.get(path)];
+      if (value === undefined || gradient === undefined) continue;
+      const slots = new Map(optimizer.slots.map((slot) => [slot, stateLike(t, `${slot}.${path}`, value)]));
+      const next = optimizer.update(
+        { value, gradient, slots },
+        { rate, decay: group.weightDecay ?? 0, first: updates.eq(0), correction },
+      );
+      // A step that is not finite leaves everything as it was.
+      const kept = next.value.where(finite, value);
+      t.update(value, kept);
+      for (const [slot, state] of slots) {
+        const changed = next.slots.get(slot);
+        if (changed !== undefined) t.update(state, changed.where(finite, state));
+      }
+      if (config.ema !== undefined) {
+        const average = stateLike(t, `ema.${path}`, value);
+        t.update(average, average.mul(config.ema).add(kept.mul(1 - config.ema)));
+      }
+    }
+  });
+  const metrics: Record<(typeof metricNames)[number], Scalar> = {
+    loss: total,
+    gradientNorm: norm,
+    applied,
+    skippedInARow: skippedNow,
+    scale: scale.scale ?? t.constant(1, '', {}),
+    updates: updates.add(applied),
+  };
+  return { metrics: stack(metricNames.map((name) => metrics[name]), 'm'), squares };
+}
+
+/** 1 − βᵗ without cancellation: c ← β·c + (1 − β) from 0, which is exact to rounding where 1 − 0.999ᵗ is not. */
+function openCorrection(t: Trace, beta: number, finite: Tensor<'', 'bool'>): Scalar {
+  const state = t.state(`correction.${beta}`, '', {});
+  const next = state.mul(beta).add(1 - beta);
+  t.update(state, where(finite, next, state));
+  return next;
+}
