@@ -20,7 +20,10 @@ export function norm(p: Params, map: FeatureMap, { kind, path, eps }: NormOption
     case 'rms-plain':
       return unitRms(map, eps);
     case 'rms-unit': {
-      const weight = own.get('weight', 'c', { c: map.size('c') }).cast('f32').add(1);
+      const weight = own
+        .get('weight', 'c', { c: map.size('c') })
+        .cast('f32')
+        .add(1);
       return unitRms(map.cast('f32'), eps).mul(weight).cast(map.dtype);
     }
     default:

@@ -60,7 +60,11 @@ export function merger(p: Params, map: FeatureMap, options: MergerOptions, conte
 }
 
 /** The same merger with other squares, for a search. */
-export function otherMerges<C extends { readonly merge: number }>(config: C, _tokens: number, maps: readonly MapShape[]): readonly C[] {
+export function otherMerges<C extends { readonly merge: number }>(
+  config: C,
+  _tokens: number,
+  maps: readonly MapShape[],
+): readonly C[] {
   const [rows = 1] = maps[0] ?? [];
   return Array.from({ length: Math.min(16, rows) }, (_, i) => ({ ...config, merge: i + 1 }));
 }
