@@ -1,6 +1,7 @@
 // What a golden file of a connector gives to the model that is made of it, and where its outputs go.
 import { OpabiniaError } from '../../dsl/error.ts';
 import { rearrange, slice, type DType, type Float, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
+import type { ConnectorContext } from '../../models/connectors/connector.ts';
 import type { VisualTokens } from '../../models/connectors/visual-tokens.ts';
 import { asSquareMap, type FeatureMap } from '../../models/sequence/regions.ts';
 import type { Numbers } from '../../runtime/program/values.ts';
@@ -58,6 +59,11 @@ export class GoldenBuild {
   /** `input.NAME`, tokens `b n c` of any number, as a map of one row: for connectors that do not ask where a token lies. */
   rowMap(name = 'features'): FeatureMap {
     return rearrange(this.input(name, 'b n c'), 'b (h n) c -> b h w=(n) c', { h: 1 });
+  }
+
+  /** A context that takes intermediate activations whose names the file has. */
+  get context(): ConnectorContext {
+    return { inspect: (path, value) => this.take(path, value) };
   }
 
   /** `output.NAME`; its elements in row-major order are those of the file. Outputs that the file does not have are left out. */
