@@ -41,7 +41,20 @@ export function gridTokens(grid: Tensor<'b h w e', Float>, view = 0): VisualToke
 
 /** `gridTokens` of a map whose channels are the language model's. */
 export function mapTokens(map: FeatureMap, view = 0): VisualTokens {
-  return gridTokens(rearrange(map, 'b h w c -> b h w e=(c)'), view);
+  return gridTokens(toLanguage(map), view);
+}
+
+/** A map whose channels go on as the language model's. */
+export function toLanguage(map: FeatureMap): Tensor<'b h w e', Float> {
+  return rearrange(map, 'b h w c -> b h w e=(c)');
+}
+
+/** What becomes of every token by itself; the layout stays. */
+export function eachToken(
+  { tokens, layout }: VisualTokens,
+  change: (tokens: Tensor<'b n e', Float>) => Tensor<'b n e', Float>,
+): VisualTokens {
+  return { tokens: change(tokens), layout };
 }
 
 /** Tokens without a place on a grid: results of learned queries, or of a selection. */

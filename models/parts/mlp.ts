@@ -1,5 +1,5 @@
 // Linear maps with activations between them, on every token of a map: what most projectors are.
-import { gelu, linear, relu, sigmoid, silu, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import { gelu, linear, relu, silu, slice, type Float, type Params, type Tensor } from '../../dsl/index.ts';
 import { sized, type FeatureMap } from '../sequence/regions.ts';
 
 export type Activation = 'gelu' | 'gelu-tanh' | 'gelu-quick' | 'silu' | 'relu';
@@ -65,7 +65,15 @@ export function gatedMlp(
   });
 }
 
-/** x scaled channel by channel: σ of a map of the token mean. */
-export function gated(x: FeatureMap, gate: Tensor<'b c', Float>): FeatureMap {
-  return x.mul(sigmoid(gate));
+/** One wide map `linear_1`; its first half times silu of its second; `linear_2`. */
+export function splitGated(
+  p: Params,
+  map: FeatureMap,
+  hidden: number | undefined,
+  width: number | undefined,
+): FeatureMap {
+  const wide = linear(p.at('linear_1'), map, 'c', sized(hidden));
+  const half = wide.size('c') / 2;
+  const [value, gate] = [slice(wide, 'c', { size: half }), slice(wide, 'c', { start: half })];
+  return linear(p.at('linear_2'), value.mul(silu(gate)), 'c', sized(width));
 }

@@ -40,6 +40,8 @@ export interface MergerOptions extends Omit<MlpOptions, 'width' | 'hidden'> {
   readonly order?: ChannelOrder | undefined;
   /** Zeros to a grid that divides; without it such a grid is refused. */
   readonly pad?: boolean | undefined;
+  /** The grid of tokens is left transposed (InternVL's first version); channels within a token are not. */
+  readonly transposed?: boolean | undefined;
   readonly norm?: (NormOptions & { readonly place: 'before' | 'after' }) | undefined;
   /** Width between the linear maps: a number, that of the merged token, or that of the result (the default). */
   readonly hidden?: number | 'merged' | undefined;
@@ -49,7 +51,8 @@ export interface MergerOptions extends Omit<MlpOptions, 'width' | 'hidden'> {
 export function merger(p: Params, map: FeatureMap, options: MergerOptions, context: ConnectorContext): FeatureMap {
   const { merge, order, hidden, norm: normed } = options;
   const inner = normed?.place === 'before' ? norm(p, map, normed) : map;
-  const squares = spaceToDepth(options.pad === true ? paddedTo(inner, merge) : inner, merge, order);
+  const upright = spaceToDepth(options.pad === true ? paddedTo(inner, merge) : inner, merge, order);
+  const squares = options.transposed === true ? rearrange(upright, 'b h w c -> b h=(w) w=(h) c') : upright;
   context.inspect?.('shuffled', squares);
   const merged = normed?.place === 'after' ? norm(p, squares, normed) : squares;
   return mlp(p, merged, {
@@ -57,6 +60,16 @@ export function merger(p: Params, map: FeatureMap, options: MergerOptions, conte
     width: context.width,
     hidden: hidden === 'merged' ? merged.size('c') : (hidden ?? context.width),
   });
+}
+
+/** Qwen's form: each patch is normed, squares of patches become one token, and an MLP as wide inside as that token. */
+export function patchMerger(
+  p: Params,
+  map: FeatureMap,
+  options: { readonly merge: number; readonly norm: NormOptions; readonly linears: readonly string[] },
+  context: ConnectorContext,
+): FeatureMap {
+  return merger(p, map, { ...options, hidden: 'merged', norm: { ...options.norm, place: 'before' } }, context);
 }
 
 /** The same merger with other squares, for a search. */

@@ -1,9 +1,18 @@
 // What a golden file of a connector gives to the model that is made of it, and where its outputs go.
 import { OpabiniaError } from '../../dsl/error.ts';
-import { rearrange, slice, type DType, type Float, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
+import {
+  rearrange,
+  repeat,
+  slice,
+  type DType,
+  type Float,
+  type Params,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
 import type { ConnectorContext } from '../../models/connectors/connector.ts';
 import type { VisualTokens } from '../../models/connectors/visual-tokens.ts';
-import { asSquareMap, type FeatureMap } from '../../models/sequence/regions.ts';
+import type { FeatureMap } from '../../models/sequence/regions.ts';
 import type { Numbers } from '../../runtime/program/values.ts';
 import type { GoldenFile, OutputRecorder } from './golden-file.ts';
 
@@ -51,9 +60,33 @@ export class GoldenBuild {
     return this.file.numbers(`input.${name}`);
   }
 
-  /** `input.NAME`, tokens `b n c` after `skip` class tokens, as the square grid that they are. */
-  squareMap(name = 'features', skip = 0): FeatureMap {
-    return asSquareMap(slice(this.input(name, 'b n c'), 'n', { start: skip }));
+  /**
+   * `input.NAME`, tokens `b n c` after `skip` class tokens, as the grid that they are: of `grid` in the config where that is there, a
+   * side or rows and columns, else square.
+   */
+  gridMap(name = 'features', skip = 0): FeatureMap {
+    const tokens = slice(this.input(name, 'b n c'), 'n', { start: skip });
+    const grid = this.config.raw('grid');
+    const rows = Array.isArray(grid) ? Number(grid[0]) : Math.round(Math.sqrt(tokens.size('n')));
+    return rearrange(tokens, 'b (h w) c -> b h w c', { h: rows });
+  }
+
+  /** Tokens whose order is that of squares of `merge` × `merge`, one square after the other, as a map that has these squares below one another. */
+  blockMap(tokens: Tensor<'n c', Float>, merge: number): FeatureMap {
+    return rearrange(repeat(tokens, 'n c -> b n c', { b: 1 }), 'b (n i j) c -> b h=(n i) w=(j) c', {
+      i: merge,
+      j: merge,
+    });
+  }
+
+  /** Pieces of a tensor of tokens, one behind the other, of these sizes. */
+  pieces(tokens: Tensor<'n c', Float>, sizes: readonly number[]): readonly Tensor<'n c', Float>[] {
+    let start = 0;
+    return sizes.map((size) => {
+      const piece = slice(tokens, 'n', { start, size });
+      start += size;
+      return piece;
+    });
   }
 
   /** `input.NAME`, tokens `b n c` of any number, as a map of one row: for connectors that do not ask where a token lies. */

@@ -21,7 +21,7 @@ export const adapters: Adapters = {
   'llava-mlp': mlpOrBlocks,
   'llava-mlp-res': mlpOrBlocks,
   'llava-next-pooler': (golden) =>
-    golden.takeTokens(llavaNextPooler.build(golden.params, [golden.squareMap()], { kernel: 2 }, {})),
+    golden.takeTokens(llavaNextPooler.build(golden.params, [golden.gridMap()], { kernel: 2 }, {})),
   'se-mlp': (golden) => golden.takeTokens(seMlp.build(golden.params, [golden.rowMap()], { layers: 2 }, {})),
   'prismatic-fused-mlp': (golden) =>
     golden.takeTokens(prismatic.build(golden.params, [golden.rowMap()], { expansion: 4 }, {})),
@@ -54,7 +54,7 @@ export const adapters: Adapters = {
     const { config } = golden;
     const merge = config.number('hidden_stride');
     const options = { merge, indicators: config.number('num_visual_indicator_tokens'), eps: config.number('ln_eps') };
-    golden.takeTokens(ovis.build(golden.params, [golden.squareMap()], options, golden.context));
+    golden.takeTokens(ovis.build(golden.params, [golden.gridMap()], options, golden.context));
   },
   'florence2-projector': (golden) => {
     const map = rearrange(golden.input('features', 'b c h w'), 'b c h w -> b h w c');

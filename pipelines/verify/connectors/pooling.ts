@@ -6,7 +6,7 @@ import type { Adapters } from '../golden-build.ts';
 export const adapters: Adapters = {
   'llava-next-2dpool': (golden) => {
     for (const mode of ['average', 'max', 'bilinear'] as const) {
-      const map = poolMap(golden.squareMap(), mode, golden.config.number('stride'));
+      const map = poolMap(golden.gridMap(), mode, golden.config.number('stride'));
       golden.take(mode, rearrange(map, 'b h w c -> b n=(h w) c'));
     }
   },
