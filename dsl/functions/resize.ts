@@ -9,6 +9,8 @@ export interface ResizeOptions {
   readonly mode: 'bilinear' | 'bicubic';
   /** Widens the filter when shrinking; bicubic then has a = -0.5 (as Pillow), without it a = -0.75. */
   readonly antialias?: boolean | undefined;
+  /** Whether the outermost samples of input and output lie on one another, instead of the borders of their cells; bilinear only. */
+  readonly alignCorners?: boolean | undefined;
   /** Out/in ratios that sampling positions are computed with instead of those of the sizes: interpolate's `scale_factor`. */
   readonly factors?: readonly [number, number] | undefined;
 }
@@ -19,17 +21,24 @@ export interface ResizeOptions {
  */
 export function resize<S extends string, D extends DType>(x: Tensor<S, D>, options: ResizeOptions): Tensor<S, D> {
   const [rows, columns] = [requireNumber('resize', x, 'h'), requireNumber('resize', x, 'w')];
-  const { height, width, mode, antialias = false, factors } = options;
+  const { height, width, mode, antialias = false, alignCorners = false, factors } = options;
   if (![height, width].every((n) => Number.isInteger(n) && n >= 1))
     throw refusal('resize', `an output of ${height}×${width} is not a size`, [x], 'whole numbers from 1 on');
   if (factors?.some((f) => !(f > 0 && Number.isFinite(f))))
     throw refusal('resize', `factors are ${factors.join(' and ')}`, [x], 'positive numbers');
+  if (alignCorners && (mode !== 'bilinear' || antialias || factors !== undefined))
+    throw refusal('resize', 'alignCorners goes with plain bilinear sampling only', [x], 'leave it out');
   const along = (y: Tensor<S, D>, axis: 'h' | 'w'): Tensor<S, D> => {
     const [from, to, factor] = axis === 'h' ? [rows, height, factors?.[0]] : [columns, width, factors?.[1]];
     // Equal sizes sample the elements themselves, for every filter here.
     return from === to && (factor ?? 1) === 1
       ? y
-      : contractAxis('resize', y, axis, resizeWeights(from, to, mode, antialias, factor));
+      : contractAxis(
+          'resize',
+          y,
+          axis,
+          alignCorners ? cornerWeights(from, to) : resizeWeights(from, to, mode, antialias, factor),
+        );
   };
   // The axis that shrinks most goes first: the rest of the work is then smaller.
   return height / rows <= width / columns ? along(along(x, 'h'), 'w') : along(along(x, 'w'), 'h');
@@ -53,6 +62,20 @@ export function resizeWeights(
     if (antialias) antialiased(row, from, scale, mode, add);
     else if (mode === 'bilinear') linear(row, scale, add);
     else cubic(row, scale, add);
+  }
+  return { rows: to, columns: from, values };
+}
+
+/** Linear weights where sample 0 lies on sample 0 and the last on the last (`align_corners=True`). */
+function cornerWeights(from: number, to: number): Weights {
+  const values = new Float64Array(to * from);
+  const scale = to > 1 ? (from - 1) / (to - 1) : 0;
+  for (let row = 0; row < to; row++) {
+    const position = scale * row;
+    const left = Math.min(Math.floor(position), from - 1);
+    const right = Math.min(left + 1, from - 1);
+    values[row * from + left] = 1 - (position - left);
+    values[row * from + right] = (values[row * from + right] ?? 0) + (position - left);
   }
   return { rows: to, columns: from, values };
 }
