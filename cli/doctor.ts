@@ -1,8 +1,8 @@
 // `opabinia doctor`: the adapter, its driver, features and limits, and for whatever is missing what to do, in one line.
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { DeviceFacts } from '../runtime/device/device.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
+import { packageVersion } from '../runtime/files/package-files.ts';
 import { probe } from '../pipelines/setup/adapter.ts';
 import { whatToDo } from '../pipelines/setup/set-up.ts';
 import { formatTable } from '../dsl/text/table.ts';
@@ -74,7 +74,7 @@ export function report(facts: DeviceFacts): string {
       'workgroup',
       `${limits.maxComputeInvocationsPerWorkgroup} threads, ${printBytes(limits.maxComputeWorkgroupStorageSize)}, grid up to ${limits.maxComputeWorkgroupsPerDimension}`,
     ],
-    ['versions', `Node ${process.versions.node}, webgpu ${installed('webgpu')}, opabinia ${installed('..')}`],
+    ['versions', `Node ${process.versions.node}, webgpu ${packageVersion('webgpu')}, opabinia ${packageVersion()}`],
   ];
   const width = Math.max(...lines.map(([name = '']) => name.length));
   const facing = lines.map(([name = '', value = '']) => `${name.padEnd(width)}  ${value}`).join('\n');
@@ -83,11 +83,4 @@ export function report(facts: DeviceFacts): string {
     wishes.map(({ what, has, advice }) => (has(facts) ? [what, 'yes', ''] : [what, 'no', advice])),
   );
   return `${facing}\n\n${table}`;
-}
-
-function installed(name: string): string {
-  const text: unknown = JSON.parse(
-    readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8'),
-  );
-  return typeof text === 'object' && text !== null && 'version' in text ? String(text.version) : 'unknown';
 }

@@ -6,6 +6,7 @@ import { DeviceError } from '../runtime/device/failure.ts';
 import { addDoctor } from './doctor.ts';
 import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';
+import { addNew } from './new.ts';
 import { addPlan } from './plan.ts';
 import { addRun } from './run.ts';
 import { addVerify } from './verify.ts';
@@ -13,7 +14,7 @@ import { addVerify } from './verify.ts';
 const program = new Command('opabinia')
   .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
   .showHelpAfterError();
-for (const add of [addDoctor, addExport, addFetch, addPlan, addRun, addVerify]) add(program);
+for (const add of [addDoctor, addExport, addFetch, addNew, addPlan, addRun, addVerify]) add(program);
 
 try {
   await program.parseAsync();

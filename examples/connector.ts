@@ -1,6 +1,5 @@
 // A new connector from scratch: pool each region of each encoder, then let every position weigh the encoders against one another.
 // Change a name in one of the patterns, and the editor says what is wrong with it.
-import { compile } from '../compiler/compile.ts';
 import {
   einsum,
   gelu,
@@ -15,9 +14,9 @@ import {
   type Float,
   type Params,
   type Tensor,
-} from '../dsl/index.ts';
-import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
-import { load } from '../runtime/program/program.ts';
+  load,
+  openDevice,
+} from '../index.ts';
 
 /** One encoder's tokens, on that encoder's own grid. */
 type FeatureMap = Tensor<'b h w c', Float>;
@@ -55,14 +54,13 @@ export const inputs = {
 };
 
 const device = await openDevice();
-const plan = compile(graph, deviceProfile(device));
-const program = await load(plan, device, params);
+const program = await load(graph, device, params);
 export const outputs = await program.run(inputs);
 
 console.log(
-  `two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in ${plan.dispatches.length} kernels on ${device.facts.name}:`,
+  `two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in ${program.plan.dispatches.length} kernels on ${device.facts.name}:`,
 );
-for (const { label } of plan.dispatches) console.log(`  ${label}`);
+for (const { label } of program.plan.dispatches) console.log(`  ${label}`);
 for (const [name, { data }] of Object.entries(outputs))
   console.log(`${name}[0] = ${Array.from(data.slice(0, 6), (v) => Number(v).toFixed(4)).join(' ')} …`);
 program.dispose();

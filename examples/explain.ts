@@ -1,5 +1,4 @@
 // What the compiler does with a pre-norm attention block: passes, cuts, kernels with their work, then the time each really takes.
-import { compile } from '../compiler/compile.ts';
 import { explain } from '../compiler/explain.ts';
 import {
   attention,
@@ -14,7 +13,7 @@ import {
 } from '../dsl/index.ts';
 import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
 import { profileTable } from '../runtime/device/kernel-times.ts';
-import { load } from '../runtime/program/program.ts';
+import { load } from '../pipelines/run/load.ts';
 
 /** x + W_o attention(W_q x̂, W_k x̂, W_v x̂), x̂ = LN(x) */
 function block(p: Params, x: Tensor<'b n d', Float>, heads: number): Tensor<'b n d', Float> {
@@ -40,7 +39,7 @@ const device = await openDevice();
 const profile = deviceProfile(device);
 console.log(explain(graph, profile));
 
-const program = await load(compile(graph, profile), device, params);
+const program = await load(graph, device, params);
 export const outputs = await program.run(inputs);
 console.log(`\nmeasured on ${device.facts.name}`);
 console.log(profileTable(await program.profile(inputs)));

@@ -1,8 +1,5 @@
 // A two-layer MLP with a residual: from a TypeScript function to numbers, in two kernels.
-import { compile } from '../compiler/compile.ts';
-import { gelu, linear, randomParams, trace, type Float, type Params, type Tensor } from '../dsl/index.ts';
-import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
-import { load } from '../runtime/program/program.ts';
+import { gelu, linear, randomParams, trace, type Float, type Params, type Tensor, load, openDevice } from '../index.ts';
 
 /** x + W₂ gelu(W₁ x). A module is a function; `p` is a place in the checkpoint. */
 function mlp(p: Params, x: Tensor<'b n d', Float>): Tensor<'b n d', Float> {
@@ -17,12 +14,11 @@ export const graph = trace(params, (t) => ({
 export const inputs = { x: Float32Array.from({ length: 6 * 16 }, (_, i) => Math.sin(i)) };
 
 const device = await openDevice();
-const plan = compile(graph, deviceProfile(device));
-const program = await load(plan, device, params);
+const program = await load(graph, device, params);
 export const outputs = await program.run(inputs);
 
-console.log(`on ${device.facts.name}, ${plan.dispatches.length} kernels:`);
-for (const { label, path, flops } of plan.dispatches)
+console.log(`on ${device.facts.name}, ${program.plan.dispatches.length} kernels:`);
+for (const { label, path, flops } of program.plan.dispatches)
   console.log(`  ${label} in ${path}, ${flops} floating-point operations`);
 for (const [name, { data, axes }] of Object.entries(outputs)) {
   console.log(

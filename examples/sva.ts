@@ -1,11 +1,8 @@
 // Cambrian-1's Spatial Vision Aggregator on two encoders of different grids, with padding masks and weights from a seed.
-import { compile } from '../compiler/compile.ts';
-import { randomParams, trace, type ParamSource } from '../dsl/index.ts';
+import { randomParams, trace, type ParamSource, load, openDevice } from '../index.ts';
 import { regionMask } from '../models/sequence/masks.ts';
 import { spatialVisionAggregator } from '../models/connectors/sva.ts';
 import { svaShapes, type SvaShape } from '../models/connectors/sva-shapes.ts';
-import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
-import { load } from '../runtime/program/program.ts';
 
 // One query group on the final 6 × 6 grid, one on 3 × 3; encoder 1 has 4 and 16 tokens in each of their regions.
 const sva = { channels: [24, 40], sides: [6, 12], groups: [6, 3], depth: 2, width: 32, out: 48 } satisfies SvaShape;
@@ -38,13 +35,12 @@ export const inputs = Object.fromEntries(
 );
 
 const device = await openDevice();
-const plan = compile(graph, deviceProfile(device));
-const program = await load(plan, device, params);
+const program = await load(graph, device, params);
 export const outputs = await program.run(inputs);
 
-const { parameters, activations } = plan.memory;
+const { parameters, activations } = program.plan.memory;
 console.log(
-  `${shapes.size} parameters (${parameters} bytes), ${plan.load.length} kernels once at load, ${plan.dispatches.length} in a run, ${activations} bytes of activations`,
+  `${shapes.size} parameters (${parameters} bytes), ${program.plan.load.length} kernels once at load, ${program.plan.dispatches.length} in a run, ${activations} bytes of activations`,
 );
 for (const [name, { data, axes }] of Object.entries(outputs)) {
   console.log(

@@ -36,7 +36,7 @@ async function bufferClass(gpu: GPU): Promise<unknown> {
 /** Throws `Error` without an adapter. */
 export async function provideNavigator(): Promise<void> {
   const facts = await adapterFacts({ validation: false });
-  const gpu = [...(globalThis.opabiniaDawn?.values() ?? [])][0];
+  const gpu = [...(globalThis.opabiniaDawn?.values() ?? [])][0] as GPU | undefined;
   if (facts === undefined || gpu === undefined) throw new Error('there is no adapter');
   Object.assign(globalThis, constants, { GPUBuffer: await bufferClass(gpu) });
   Object.defineProperty(globalThis, 'navigator', {

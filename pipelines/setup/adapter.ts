@@ -1,6 +1,7 @@
 // Asks, from a safe distance, whether this machine has an adapter that Dawn accepts.
 import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { siblingModule } from '../../runtime/files/package-files.ts';
 import type { DeviceFacts } from '../../runtime/device/device.ts';
 
 export type Probe =
@@ -15,7 +16,7 @@ const patience = 30_000;
 
 /** Looks for an adapter in a child process, which a broken driver may take down or hang. */
 export function probe(): Probe {
-  const child = spawnSync(process.execPath, [join(import.meta.dirname, 'probe.ts')], {
+  const child = spawnSync(process.execPath, [fileURLToPath(siblingModule(import.meta.url, 'probe'))], {
     encoding: 'utf8',
     timeout: patience,
     killSignal: 'SIGKILL',

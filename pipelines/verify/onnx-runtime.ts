@@ -3,10 +3,12 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { exportOnnx, type OnnxModel, type Port, type Weights } from '../../compiler/export/onnx.ts';
 import { evaluateSize, type SymbolValues } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
+import { siblingModule } from '../../runtime/files/package-files.ts';
 import type { Backend } from './backends.ts';
 
 export interface WireTensor {
@@ -44,7 +46,7 @@ export class OnnxRuntime {
   #sessions = 0;
 
   constructor() {
-    this.#child = fork(join(import.meta.dirname, 'onnx-worker.ts'), {
+    this.#child = fork(fileURLToPath(siblingModule(import.meta.url, 'onnx-worker')), {
       serialization: 'advanced',
       execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -4,6 +4,7 @@ import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
+import { quietly } from './quiet.ts';
 import { wait } from './wait.ts';
 
 export interface OpenOptions {
@@ -30,7 +31,7 @@ const wantedFeatures = [
 
 declare global {
   /** Every object that `create()` returned. Once one is collected, the process crashes or hangs: they are never let go. */
-  var opabiniaDawn: Map<string, GPU> | undefined;
+  var opabiniaDawn: Map<string, unknown> | undefined;
 }
 
 async function instance(options: OpenOptions): Promise<GPU> {
@@ -45,7 +46,8 @@ async function instance(options: OpenOptions): Promise<GPU> {
   const key = flags.join(' ');
   globalThis.opabiniaDawn ??= new Map();
   const known = globalThis.opabiniaDawn.get(key);
-  if (known !== undefined) return known;
+  // The declarations of the package name no type of WebGPU, whose own need those of a browser.
+  if (known !== undefined) return known as GPU;
   let create: (flags: string[]) => GPU;
   try {
     ({ create } = await import('webgpu'));
@@ -62,7 +64,9 @@ async function instance(options: OpenOptions): Promise<GPU> {
 
 async function findAdapter(options: OpenOptions): Promise<GPUAdapter | undefined> {
   const gpu = await instance(options);
-  const adapter = await wait(gpu.requestAdapter({ powerPreference: options.power ?? 'high-performance' }));
+  const adapter = await wait(
+    quietly(() => gpu.requestAdapter({ powerPreference: options.power ?? 'high-performance' })),
+  );
   return adapter ?? undefined;
 }
 

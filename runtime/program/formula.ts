@@ -1,4 +1,5 @@
 // Sizes of one run: evaluates a plan's formulas and finds the value of each symbol from the sizes that the user's inputs have.
+import type { Size } from '../../dsl/axis/axis.ts';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { Formula, PlanAxis, PlanSymbol, PlanTensor } from '../../compiler/plan.ts';
 
@@ -16,6 +17,14 @@ export function evaluateFormula(formula: Formula, symbols: Symbols): number {
   if ('product' in formula)
     return formula.product.reduce((total: number, part) => total * evaluateFormula(part, symbols), 1);
   return Math.ceil(evaluateFormula(formula.ceil, symbols) / formula.by);
+}
+
+/** A size of the graph as a formula of a plan. */
+export function sizeFormula(size: Size): Formula {
+  if (typeof size === 'number') return size;
+  return {
+    sum: [size.constant, ...size.terms.map(({ symbol, times }) => ({ product: [times, { symbol: symbol.name }] }))],
+  };
 }
 
 export function formulaSymbols(formula: Formula): ReadonlySet<string> {
@@ -46,7 +55,7 @@ function printFormula(formula: Formula, symbols: Symbols): string {
 
 /** What the user said of an input's sizes: by axis, or only how many elements there are. */
 export interface GivenSizes {
-  readonly tensor: PlanTensor;
+  readonly tensor: Pick<PlanTensor, 'name' | 'axes'>;
   readonly sizes: Readonly<Record<string, number>> | undefined;
   readonly elements: number;
 }

@@ -1,25 +1,16 @@
 // Loads a plan into a device and runs it. Everything is made once, by `load`: a run in steady state creates no object on the device.
 import { dtypeBytes, fromBytes, toBytes } from '../../dsl/graph/elements.ts';
-import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import type { Formula, Plan, PlanTensor } from '../../compiler/plan.ts';
 import type { Device, DeviceBuffer, Read, Step } from '../device/device.ts';
-import {
-  elementCount,
-  evaluateFormula,
-  printPlanAxes,
-  resolveSymbols,
-  type GivenSizes,
-  type Symbols,
-} from './formula.ts';
+import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from '../device/kernel-times.ts';
 import type { ParameterValues } from './upload.ts';
-import { checkCount, isNumbers, refusal, type Numbers } from './values.ts';
+import { checkInputs, named, type Inputs } from './inputs.ts';
 
-/** Row-major values; with `sizes` by axis where symbols are to be read off them. */
-export type Input = Numbers | { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> };
-export type Inputs = Readonly<Record<string, Input>>;
+export type { Input, Inputs } from './inputs.ts';
 
 export interface RunOptions {
   /** Values of symbols that the inputs' sizes do not determine. */
@@ -197,21 +188,8 @@ export class Program {
 
   #check(inputs: Inputs, options: RunOptions): Call {
     this.#live();
-    const given = this.plan.inputs.map((tensor) => ({ tensor, ...valuesOf(tensor, inputs) }));
-    for (const name of Object.keys(inputs)) named(name, this.plan.inputs, 'input');
-    const sizes: GivenSizes[] = given.map(({ tensor, data, sizes: bySize }) => ({
-      tensor,
-      sizes: bySize,
-      elements: data.length,
-    }));
-    const symbols = resolveSymbols(this.plan.symbols, options.symbols ?? {}, sizes);
+    const { symbols, given } = checkInputs(this.plan.inputs, this.plan.symbols, inputs, options.symbols);
     const writes = given.map(({ tensor, data }) => {
-      checkCount(
-        `input '${tensor.name}'`,
-        printPlanAxes(tensor.axes, symbols),
-        elementCount(tensor.axes, symbols),
-        data.length,
-      );
       const view = toBytes(data, tensor.dtype);
       // An earlier run is still to come: the caller may reuse its array before this one's turn.
       const kept =
@@ -263,38 +241,4 @@ function stepsOf(prepared: readonly Prepared[], symbols: Symbols): readonly Step
       group,
     }) => ({ group, grid: [size(x), size(y), size(z)] }),
   );
-}
-
-function valuesOf(
-  tensor: PlanTensor,
-  inputs: Inputs,
-): { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> | undefined } {
-  const label = `input '${tensor.name}' ${printPlanAxes(tensor.axes, new Map())}`;
-  const input = Object.hasOwn(inputs, tensor.name) ? inputs[tensor.name] : undefined;
-  if (input === undefined) {
-    const near = nearestNames(tensor.name, Object.keys(inputs));
-    throw new OpabiniaError(`${label} ${tensor.dtype} is not given`, {
-      op: 'run',
-      advice: near.length === 0 ? undefined : `given are ${near.map((name) => `'${name}'`).join(', ')}`,
-    });
-  }
-  const { data, sizes } = isNumbers(input) ? { data: input, sizes: undefined } : input;
-  const why = refusal(data, tensor.dtype);
-  if (why !== undefined) throw new OpabiniaError(`${label} ${why}`, { op: 'run' });
-  const unknown = Object.keys(sizes ?? {}).find((name) => !tensor.axes.some((axis) => axis.name === name));
-  if (unknown !== undefined) throw new OpabiniaError(`${label} has no axis '${unknown}'`, { op: 'run' });
-  return { data, sizes };
-}
-
-function named(name: string, tensors: readonly PlanTensor[], what: string): PlanTensor {
-  const found = tensors.find((tensor) => tensor.name === name);
-  if (found !== undefined) return found;
-  const near = nearestNames(
-    name,
-    tensors.map((tensor) => tensor.name),
-  ).map((other) => `'${other}'`);
-  throw new OpabiniaError(`there is no ${what} '${name}'`, {
-    op: 'run',
-    advice: near.length === 0 ? `this program has no ${what}s` : near.join(', '),
-  });
 }

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { RenderReply, RenderRequest } from './chat-template-worker.ts';
 import { readJsonFile, readTextFile, type ModelFiles } from '../checkpoint/hub.ts';
+import { siblingModule } from '../files/package-files.ts';
 import type { PromptPart } from './tokenizer.ts';
 
 export interface ChatMessage {
@@ -43,7 +44,7 @@ export async function renderTemplate(
     });
   if (template.length > limits.template)
     throw refuse(`has ${template.length} characters; at most ${limits.template} are accepted`);
-  const worker = new Worker(new URL('./chat-template-worker.ts', import.meta.url), {
+  const worker = new Worker(siblingModule(import.meta.url, 'chat-template-worker'), {
     env: {},
     resourceLimits: {
       maxOldGenerationSizeMb: limits.memory,

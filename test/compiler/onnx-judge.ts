@@ -4,7 +4,7 @@ import { runExported, type OnnxRuntime } from '../../pipelines/verify/onnx-runti
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, order } from '../../dsl/graph/walk.ts';
 import type { Op } from '../../dsl/graph/op.ts';
-import { evaluateWithError, isWithin, type Bounded } from '../support/forward-error.ts';
+import { evaluateWithError, isWithin, type Bounded } from '../../pipelines/testing/forward-error.ts';
 import type { GeneratedFeeds } from '../support/generate.ts';
 
 /** ONNX Runtime's logistic function is a rational approximation, good to an absolute error: small values have few digits. */

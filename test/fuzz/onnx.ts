@@ -2,7 +2,7 @@
 import { exportOnnx } from '../../compiler/export/onnx.ts';
 import { OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { evaluateWithError } from '../support/forward-error.ts';
+import { evaluateWithError } from '../../pipelines/testing/forward-error.ts';
 import { expectWithin } from '../gpu/run-plan.ts';
 import { asFeeds, type FuzzCase } from './case.ts';
 import type { Outcome } from './judge.ts';

@@ -5,7 +5,7 @@ import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { parse } from '../../dsl/text/parse.ts';
-import { evaluateWithError, isWithin } from '../support/forward-error.ts';
+import { evaluateWithError, isWithin } from '../../pipelines/testing/forward-error.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
 

@@ -6,7 +6,12 @@ import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
-import { evaluateWithError, larger, type BoundedFeeds, type BoundedResult } from '../support/forward-error.ts';
+import {
+  evaluateWithError,
+  larger,
+  type BoundedFeeds,
+  type BoundedResult,
+} from '../../pipelines/testing/forward-error.ts';
 import { afterRun, runPlan, type Counts } from './run-plan.ts';
 import { WatchedDevice } from './watched-device.ts';
 

@@ -12,7 +12,7 @@ import { parse } from '../../dsl/text/parse.ts';
 import { evaluate, evaluateNodes, type Feeds, type Precision } from '../../runtime/reference/reference.ts';
 import { roundToBf16 } from '../../runtime/reference/values.ts';
 import { viewByElement, viewTables } from '../../runtime/reference/view.ts';
-import { evaluateWithError, isWithin } from '../support/forward-error.ts';
+import { evaluateWithError, isWithin } from '../../pipelines/testing/forward-error.ts';
 import { graphArbitrary, record } from '../support/generate.ts';
 import { naiveValues, scalar } from '../support/naive.ts';
 

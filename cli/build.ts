@@ -1,0 +1,80 @@
+// `npm run build`: the package as others install it, in `dist/`: JavaScript, declarations and source maps.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const dist = join(root, 'dist');
+
+rmSync(dist, { recursive: true, force: true });
+const compiled = spawnSync(
+  process.execPath,
+  [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'],
+  {
+    cwd: root,
+    stdio: 'inherit',
+  },
+);
+if (compiled.status !== 0) process.exit(compiled.status ?? 1);
+
+// Generated code has its JavaScript already.
+const generated = 'compiler/export/gen';
+cpSync(join(root, generated), join(dist, generated), { recursive: true });
+
+writeConnectors();
+for (const path of files('.d.ts')) mendDeclarations(path);
+for (const path of files('.js.map')) mendMap(path);
+chmodSync(join(dist, 'cli/bin.js'), 0o755);
+
+function files(ending: string): readonly string[] {
+  return readdirSync(dist, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith(ending))
+    .map((path) => join(dist, path));
+}
+
+/** `opabinia/connectors`: the folder of connectors is its registry, so this face of it is written, not kept. */
+function writeConnectors(): void {
+  const folder = join(dist, 'models/connectors');
+  const modules = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.js') && path !== 'index.js')
+    .map((path) => path.replaceAll('\\', '/'))
+    .sort();
+  const seen = new Set<string>();
+  const lines = modules.flatMap((path) => {
+    const names = exportedNames(readFileSync(join(folder, path), 'utf8')).filter((name) => !seen.has(name));
+    for (const name of names) seen.add(name);
+    return names.length === 0 ? [] : [`export { ${names.join(', ')} } from './${path}';`];
+  });
+  const types = [`export type * from './connector.js';`, `export type * from './visual-tokens.js';`];
+  writeFileSync(join(folder, 'index.js'), `${lines.join('\n')}\n`);
+  writeFileSync(join(folder, 'index.d.ts'), `${[...types, ...lines].join('\n')}\n`);
+}
+
+function exportedNames(code: string): readonly string[] {
+  return [...code.matchAll(/^export (?:async )?(?:const|function|class) ([A-Za-z_$][\w$]*)/gm)].map(
+    ([, name = '']) => name,
+  );
+}
+
+/**
+ * Imports by their real ending, and the libraries that a declaration needs whatever the user's own settings are: 16-bit floats of
+ * ECMAScript 2025, Node.
+ */
+function mendDeclarations(path: string): void {
+  const text = readFileSync(path, 'utf8').replace(/((?:from|import\()\s*['"]\.{1,2}\/[^'"]*)\.ts(['"])/g, '$1.js$2');
+  const needs = [
+    /\bFloat16Array\b/.test(text) ? '/// <reference lib="esnext.float16" />' : '',
+    /\bSymbol\.(?:async)?[dD]ispose\b/.test(text) ? '/// <reference lib="esnext.disposable" />' : '',
+    /\bfrom 'node:|\bBuffer\b|\bNodeJS\b/.test(text) ? '/// <reference types="node" />' : '',
+  ].filter((line) => line !== '');
+  writeFileSync(path, [...needs, text].join('\n'));
+}
+
+/** The package has no sources: maps name them as the repository does, so that a stack trace can be read there. */
+function mendMap(path: string): void {
+  const map = JSON.parse(readFileSync(path, 'utf8')) as { sources: readonly string[] };
+  const source = relative(dist, path)
+    .replaceAll('\\', '/')
+    .replace(/\.js\.map$/, '.ts');
+  writeFileSync(path, JSON.stringify({ ...map, sources: [`opabinia:///${source}`] }));
+}

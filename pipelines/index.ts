@@ -1,0 +1,8 @@
+// `opabinia/pipelines`: what the commands do, for programs.
+export { openModel } from './answer/open-model.ts';
+export { Session } from './answer/session.ts';
+export { exportModels } from './export/export-models.ts';
+export { planModel } from './plan/plan-model.ts';
+export { interpret } from './run/interpreter.ts';
+export { load } from './run/load.ts';
+export { verifyFile } from './verify/verify.ts';

@@ -1,0 +1,106 @@
+// One graph on the device and on the interpreter, held together element by element.
+import { OpabiniaError } from '../../dsl/error.ts';
+import { toArray } from '../../dsl/graph/elements.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
+import { sortedSymbols } from '../../dsl/graph/symbols.ts';
+import { randomParams, trace, type ParamSource, type Trace } from '../../dsl/index.ts';
+import { openDevice } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { checkInputs } from '../../runtime/program/inputs.ts';
+import type { Inputs } from '../../runtime/program/program.ts';
+import { load } from '../run/load.ts';
+import { inputTensors } from '../run/interpreter.ts';
+import { evaluateWithError, isWithin, type Bounded } from './forward-error.ts';
+import { randomInputs } from './random-inputs.ts';
+
+/** A graph, or what makes one: a function as `trace` takes it. */
+export type Subject = Graph | ((t: Trace) => ReturnType<Parameters<typeof trace>[1]>);
+
+export interface SameOptions {
+  /** What the graph was traced with; by default random parameters of seed 1. */
+  readonly params?: ParamSource | undefined;
+  /** By default the best device of this machine, which is closed again. */
+  readonly device?: Device | undefined;
+  readonly symbols?: Readonly<Record<string, number>> | undefined;
+  /** Of the inputs that are not given. */
+  readonly seed?: number | undefined;
+}
+
+export interface Sameness {
+  /** Elements that were compared, of all outputs. */
+  readonly elements: number;
+  /** The largest error found, as a share of what is allowed there: at most 1. */
+  readonly worst: number;
+}
+
+/**
+ * Runs a graph on the device and on the reference interpreter, and throws `OpabiniaError` at the first element that is further apart than
+ * the dtypes and the lengths of the sums in this graph allow. Inputs that are not given are drawn.
+ *
+ * @example await expectSame((t) => ({ y: gelu(t.input('x', 'b c', { b: 2, c: 3 })) }));
+ */
+export async function expectSame(subject: Subject, inputs: Inputs = {}, options: SameOptions = {}): Promise<Sameness> {
+  const params = options.params ?? randomParams(1);
+  const graph = typeof subject === 'function' ? trace(params, subject) : subject;
+  const all = randomInputs(graph, inputs, options.seed);
+  const exact = exactly(graph, params, all, options.symbols);
+  const device = options.device ?? (await openDevice());
+  try {
+    const program = await load(graph, device, params);
+    try {
+      const got = await program.run(all, options.symbols === undefined ? {} : { symbols: options.symbols });
+      return compareAll(exact, (name) => got[name]?.data ?? [], 1);
+    } finally {
+      program.dispose();
+    }
+  } finally {
+    if (options.device === undefined) device.close();
+  }
+}
+
+/** Exact outputs of a graph, each with how far a correct device may be from them. */
+export function exactly(
+  graph: Graph,
+  params: ParamSource,
+  inputs: Inputs,
+  symbols: Readonly<Record<string, number>> | undefined,
+): ReadonlyMap<string, Bounded> {
+  const checked = checkInputs(inputTensors(graph), sortedSymbols(graph, 'run'), inputs, symbols);
+  return evaluateWithError(graph, {
+    // The device gets inputs in their dtype, and so does the judge.
+    inputs: new Map(checked.given.map(({ tensor, data }) => [tensor.name, toArray(data, tensor.dtype)])),
+    params: (path, shape) => params.read(path, shape),
+    symbols: checked.symbols,
+  }).outputs;
+}
+
+/** Throws `OpabiniaError` at the first element outside of `factor` times its bound. */
+export function compareAll(
+  exact: ReadonlyMap<string, Bounded>,
+  got: (name: string) => ArrayLike<number>,
+  factor: number,
+): Sameness {
+  let [elements, worst] = [0, 0];
+  for (const [name, { data, error }] of exact) {
+    const values = got(name);
+    if (values.length !== data.length)
+      throw new OpabiniaError(`output '${name}' has ${values.length} elements, and ${data.length} are expected`, {
+        op: 'expectSame',
+      });
+    for (let i = 0; i < data.length; i++) {
+      const [value, wanted, bound] = [values[i] ?? NaN, data[i] ?? NaN, factor * (error[i] ?? 0)];
+      if (!isWithin(value, wanted, bound))
+        throw new OpabiniaError(
+          `element ${i} of output '${name}' is ${value}, and ${wanted} is exact: ${Math.abs(value - wanted)} apart, where ${bound} is allowed`,
+          {
+            op: 'expectSame',
+            advice: 'if the model is right, this is a fault of the compiler: please report the graph (print(graph))',
+          },
+        );
+      if (bound > 0 && Number.isFinite(bound) && Number.isFinite(wanted))
+        worst = Math.max(worst, Math.abs(value - wanted) / bound);
+    }
+    elements += data.length;
+  }
+  return { elements, worst };
+}

@@ -1,0 +1,49 @@
+// Inputs for a graph, drawn from a seed.
+import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { order } from '../../dsl/graph/walk.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { Input } from '../../runtime/program/program.ts';
+
+/** Uniform numbers in [0, 1), the same for the same seed (mulberry32). */
+function uniform(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/**
+ * Values for every input of a graph that is not in `given`: floats from a normal distribution, whole numbers from 0 to 7, true and
+ * false alike. Throws `OpabiniaError` for an input of symbolic size, whose size nobody said.
+ */
+export function randomInputs(
+  graph: Graph,
+  given: Readonly<Record<string, Input>> = {},
+  seed = 1,
+): Readonly<Record<string, Input>> {
+  const draw = uniform(seed);
+  const drawn = order(graph)
+    .filter((node) => roleOf(node) === 'input' && given[String(node.attrs['name'])] === undefined)
+    .map((node): [string, Input] => [String(node.attrs['name']), valuesFor(node, draw)]);
+  return { ...Object.fromEntries(drawn), ...given };
+}
+
+function valuesFor(node: Node, draw: () => number): number[] {
+  const { axes, dtype } = node.type;
+  const symbolic = axes.find((axis) => typeof axis.size !== 'number');
+  if (symbolic !== undefined)
+    throw new OpabiniaError(`the input '${String(node.attrs['name'])}' has no size along '${symbolic.name}' yet`, {
+      op: 'randomInputs',
+      advice: 'give its values',
+    });
+  const count = axes.reduce((product, axis) => product * Number(axis.size), 1);
+  // Box and Muller; 1 - u is never 0.
+  const normal = (): number => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
+  return Array.from({ length: count }, () =>
+    isFloat(dtype) ? normal() : dtype === 'bool' ? Number(draw() < 0.5) : Math.floor(8 * draw()),
+  );
+}

@@ -1,0 +1,37 @@
+// Dawn writes warnings about its own limits to the process's stderr whenever it looks for an adapter. They tell a user nothing, and no flag
+// of Dawn's turns them off.
+import { closeSync, openSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+
+/** What may open a file of its own at the same time, and would then get the number that stderr has. */
+const busy = /^(?:FSReq|Worker|MessagePort|GetAddrInfo)/;
+
+/**
+ * Calls `look` while nothing reaches stderr. Only on POSIX, on the main thread, and while nothing else of the process opens files: in all
+ * other cases the warnings are the lesser evil.
+ */
+export function quietly<T>(look: () => T): T {
+  const safe =
+    process.platform !== 'win32' && isMainThread && !process.getActiveResourcesInfo().some((name) => busy.test(name));
+  const kept = safe ? reopened('/dev/fd/2', 'a') : undefined;
+  if (kept === undefined) return look();
+  // The lowest free number is the one that was just given back.
+  closeSync(2);
+  const nothing = openSync('/dev/null', 'w');
+  try {
+    return look();
+  } finally {
+    closeSync(nothing);
+    openSync(`/dev/fd/${kept}`, 'a');
+    closeSync(kept);
+  }
+}
+
+/** Undefined for what cannot be opened a second time, such as a socket. */
+function reopened(path: string, flags: string): number | undefined {
+  try {
+    return openSync(path, flags);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,20 @@
+// `opabinia/runtime`: devices, programs, checkpoints, text and pictures.
+export { openCheckpoint } from './checkpoint/checkpoint.ts';
+export type { Checkpoint, CheckpointOptions } from './checkpoint/checkpoint.ts';
+export { modelFiles, resolveModel } from './checkpoint/hub.ts';
+export { joinSources } from './checkpoint/joined-source.ts';
+export { openSafetensors } from './checkpoint/safetensors.ts';
+export { writeSafetensors } from './checkpoint/safetensors-write.ts';
+export type { TensorToStore } from './checkpoint/safetensors-write.ts';
+export { adapterFacts, deviceProfile, openDevice } from './device/dawn.ts';
+export type { OpenOptions } from './device/dawn.ts';
+export type { Device, DeviceFacts } from './device/device.ts';
+export { DeviceError } from './device/failure.ts';
+export { profileTable } from './device/kernel-times.ts';
+export { decodeImage } from './image/image.ts';
+export { load as loadPlan } from './program/program.ts';
+export type { Input, Inputs, Output, Program, RunOptions } from './program/program.ts';
+export { memoryPlan } from './program/memory-check.ts';
+export { SharedBuffers } from './program/shared-buffers.ts';
+export { evaluate } from './reference/reference.ts';
+export { openTokenizer, Tokenizer } from './text/tokenizer.ts';

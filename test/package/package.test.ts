@@ -1,0 +1,181 @@
+// The package as others get it: built, packed, installed into an empty folder, type-checked there, run there.
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { newProject, projectFiles } from '../../pipelines/new/new-project.ts';
+import { withoutGpu } from '../gpu/compare.ts';
+
+const root = join(import.meta.dirname, '../..');
+const scratch = mkdtempSync(join(tmpdir(), 'opabinia-package-'));
+const project = join(scratch, 'my-project');
+const installed = join(project, 'node_modules', 'opabinia');
+const all = process.env['OPABINIA_ALL'] === '1';
+
+function run(command: string, args: readonly string[], folder = project): string {
+  const child = spawnSync(command, [...args], { cwd: folder, encoding: 'utf8', timeout: 300_000 });
+  if (child.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${child.stdout}${child.stderr}`);
+  return child.stdout;
+}
+const node = (...args: readonly string[]): string => run(process.execPath, args);
+
+let tarball = '';
+beforeAll(() => {
+  const report = JSON.parse(
+    execFileSync('npm', ['pack', '--json', '--pack-destination', scratch], {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }),
+  ) as readonly { readonly filename: string }[] | Readonly<Record<string, { readonly filename: string }>>;
+  tarball = join(scratch, Object.values(report)[0]?.filename ?? '');
+  newProject(project, { opabinia: `file:${tarball}` });
+  if (all) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);
+  else unpack();
+}, 300_000);
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+/** The tarball as npm would lay it, over the dependencies that are here already: what takes long is fetching those. */
+function unpack(): void {
+  mkdirSync(installed, { recursive: true });
+  run('tar', ['-xzf', tarball, '--strip-components=1', '-C', installed]);
+  const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
+    readonly dependencies: Readonly<Record<string, string>>;
+  };
+  // Only what the package itself depends on, so that a forgotten dependency is missed here too.
+  const wanted = new Set([...Object.keys(dependencies), '@types/node', 'undici-types']);
+  for (const name of wanted) for (const inner of closure(name)) wanted.add(inner);
+  for (const name of wanted) {
+    const place = join(project, 'node_modules', name);
+    mkdirSync(join(place, '..'), { recursive: true });
+    symlinkSync(join(root, 'node_modules', name), place);
+  }
+}
+
+function closure(name: string): readonly string[] {
+  const file = join(root, 'node_modules', name, 'package.json');
+  if (!existsSync(file)) return [];
+  const json = JSON.parse(readFileSync(file, 'utf8')) as Readonly<Record<string, Readonly<Record<string, string>>>>;
+  return Object.keys({ ...json['dependencies'], ...json['optionalDependencies'] }).filter((inner) =>
+    existsSync(join(root, 'node_modules', inner)),
+  );
+}
+
+test('the tarball is small, and has what it must have and nothing else', () => {
+  expect(statSync(tarball).size).toBeLessThan(1.5 * 2 ** 20);
+  const files = readdirSync(installed, { recursive: true, encoding: 'utf8' });
+  expect(files).toEqual(
+    expect.arrayContaining(['LICENSE', 'README.md', 'dist/index.js', 'dist/index.d.ts', 'dist/index.js.map']),
+  );
+  // Sources would be dragged through the user's compiler.
+  expect(
+    files.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !file.startsWith('examples/')),
+  ).toEqual([]);
+  expect(files.filter((file) => /^(?:test|bench|docs)\b/.test(file))).toEqual([]);
+});
+
+test('five files of a project, all or nothing', () => {
+  expect(
+    readdirSync(project)
+      .filter((name) => name !== 'node_modules' && name !== 'package-lock.json')
+      .sort(),
+  ).toEqual([...projectFiles].sort());
+  const lines = readFileSync(join(project, 'connector.ts'), 'utf8').trimEnd().split('\n').length;
+  expect(lines).toBeGreaterThanOrEqual(40);
+  expect(lines).toBeLessThanOrEqual(65);
+  expect(() => newProject(project)).toThrow(/is not an empty folder/);
+  expect(() => newProject(join(scratch, 'not a name'))).toThrow(/cannot be the name/);
+  expect(readdirSync(scratch).filter((name) => name.endsWith('.partial'))).toEqual([]);
+});
+
+test('types check in the project, strictly, declarations of the package included', () => {
+  writeFileSync(
+    join(project, 'faces.ts'),
+    ['', '/models', '/connectors', '/compiler', '/runtime', '/pipelines', '/testing']
+      .map((path, i) => `import * as face${i} from 'opabinia${path}';\nconsole.log(Object.keys(face${i}).length);`)
+      .join('\n'),
+  );
+  node(join(root, 'node_modules/typescript/bin/tsc'), '-p', '.');
+  expect(
+    node('faces.ts')
+      .trim()
+      .split('\n')
+      .map(Number)
+      .every((count) => count > 2),
+  ).toBe(true);
+}, 120_000);
+
+test('a mistake in a pattern is a type error there too, by axis name', () => {
+  writeFileSync(
+    join(project, 'wrong.ts'),
+    "import { rearrange, type Tensor } from 'opabinia';\nexport const f = (x: Tensor<'b h w c'>) => rearrange(x, 'b h c w -> b c h w');\n",
+  );
+  const child = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.'], {
+    cwd: project,
+    encoding: 'utf8',
+  });
+  rmSync(join(project, 'wrong.ts'));
+  expect(child.status).not.toBe(0);
+  expect(child.stdout).toContain("pattern has 'c' where the tensor 'b h w c' has 'w'");
+}, 120_000);
+
+test('the face loads nothing heavy, and traces without a GPU', () => {
+  writeFileSync(
+    join(project, 'light.ts'),
+    `import { registerHooks } from 'node:module';
+const seen: string[] = [];
+registerHooks({ load(url, context, next) { seen.push(url); return next(url, context); } });
+const { gatedPool, graph } = await import('./connector.ts');
+console.log(JSON.stringify({ outputs: [...graph.outputs.keys()], packages: [...new Set(seen.flatMap((url) => /node_modules\\/((?:@[^/]+\\/)?[^/]+)\\//g.exec(url)?.[1] ?? []))] }));
+`,
+  );
+  const { outputs, packages } = JSON.parse(node('light.ts')) as {
+    readonly outputs: readonly string[];
+    readonly packages: readonly string[];
+  };
+  expect(outputs).toEqual(['tokens']);
+  for (const heavy of [
+    'sharp',
+    'commander',
+    '@huggingface/hub',
+    '@huggingface/tokenizers',
+    '@huggingface/jinja',
+    'webgpu',
+    'onnxruntime-node',
+    'zod',
+  ])
+    expect(packages).not.toContain(heavy);
+});
+
+describe.skipIf(withoutGpu)('on the driver', () => {
+  test('npm start and npm test of the project', () => {
+    expect(run('npm', ['start', '--silent'])).toMatch(/kernels\ntokens b:1 q:16 e:48/);
+    expect(run('npm', ['test', '--silent'])).toMatch(/pass 3\n/);
+  }, 240_000);
+
+  test('the command: doctor, new, and what an older Node is told', () => {
+    const bin = join(installed, 'dist/cli/bin.js');
+    expect(readFileSync(bin, 'utf8').startsWith('#!/usr/bin/env node\n')).toBe(true);
+    expect(node(bin, 'doctor')).toMatch(/adapter .*\n[^]*opabinia \d+\.\d+/);
+    expect(node(bin, 'new', 'another')).toContain('npm install');
+    expect(readdirSync(join(project, 'another')).sort()).toEqual([...projectFiles].sort());
+    rmSync(join(project, 'another'), { recursive: true });
+    cpSync(bin, join(project, 'old.mjs'));
+    writeFileSync(join(project, 'old.mjs'), readFileSync(bin, 'utf8').replaceAll('process.versions.node', "'20.1.0'"));
+    const old = spawnSync(process.execPath, ['old.mjs'], { cwd: project, encoding: 'utf8' });
+    rmSync(join(project, 'old.mjs'));
+    expect([old.status, old.stderr]).toEqual([1, expect.stringContaining('needs Node 24')]);
+  }, 120_000);
+});
