@@ -2,7 +2,7 @@
 import { axisOf, printSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { findAttention } from '../match/attention.ts';
+import { findAttention, isClosed } from '../match/attention.ts';
 import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../match/composites.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { convAt } from './fused-conv.ts';
@@ -222,8 +222,8 @@ function dependsOn(node: Node, wanted: Node): boolean {
 }
 
 function attentionAt(product: Node, around: Surroundings): Fused | undefined {
-  const found = findAttention(product, around.readers, around.leaves);
-  if (found === undefined || !isFloat(product.type.dtype)) return undefined;
+  const found = findAttention(product, around.leaves);
+  if (found === undefined || !isClosed(found, around.readers) || !isFloat(product.type.dtype)) return undefined;
   const { query, key, value, batch, rows, keys, depth, width } = found;
   const logits = readLogits(found.logits, found.scores);
   const everywhere = batch.every((axis) =>

@@ -13,6 +13,8 @@ export interface Work {
   /** A source that is an output itself is copied. */
   readonly outputs: ReadonlySet<Node>;
   readonly owner: Map<Node, Group>;
+  /** Maps and products that every kernel computes for itself: values on the scores of an attention. */
+  readonly inPlace: ReadonlySet<Node>;
   readonly cuts: Cut[];
 }
 
@@ -77,6 +79,7 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
   for (let n = queue.shift(); n !== undefined; n = queue.shift()) {
     for (const reader of work.readers.get(n) ?? []) {
       if (found.has(reader) || work.owner.has(reader) || reader.op.kind !== 'map' || !sameAxes(reader, start)) continue;
+      if (work.inPlace.has(reader)) continue;
       if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, members, oldest))) continue;
       members.add(reader);
       found.add(reader);
@@ -128,8 +131,11 @@ export function rows(first: Node, work: Work): Group {
     }
   }
   closeOver(members, first.id);
+  leaveOut(members, work);
   const roots = [...members].filter(
-    (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
+    (n) =>
+      !work.inPlace.has(n) &&
+      (work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r) || work.inPlace.has(r))),
   );
   for (const from of roots) {
     for (const to of work.readers.get(from) ?? []) {
@@ -146,7 +152,32 @@ export function rows(first: Node, work: Work): Group {
     }
   }
   const reductions = [...members].filter((n) => n.op.kind === 'reduce').sort((a, b) => a.id - b.id);
-  return { template: 'rows', reductions, nodes: members, roots };
+  const nodes = new Set([
+    ...members,
+    ...computedInPlace(
+      [...members].flatMap((n) => n.inputs),
+      work,
+    ),
+  ]);
+  return { template: 'rows', reductions, nodes, roots };
+}
+
+/** Removes what is computed in place and leads to no other member: each reader computes it for itself. */
+function leaveOut(members: Set<Node>, work: Work): void {
+  for (const n of [...members].sort((a, b) => b.id - a.id))
+    if (work.inPlace.has(n) && !(work.readers.get(n) ?? []).some((r) => members.has(r))) members.delete(n);
+}
+
+/** What of the values computed in place a kernel computes for these operands. */
+export function computedInPlace(operands: readonly Node[], work: Pick<Work, 'inPlace'>): readonly Node[] {
+  const found = new Set<Node>();
+  const visit = (n: Node): void => {
+    if (!work.inPlace.has(n) || found.has(n)) return;
+    found.add(n);
+    n.inputs.forEach(visit);
+  };
+  operands.forEach(visit);
+  return [...found];
 }
 
 /** Removes members that read something which depends on the group from outside: grouping must not make a cycle. */

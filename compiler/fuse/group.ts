@@ -13,6 +13,8 @@ export type Group =
   | {
       readonly template: 'contract';
       readonly contract: Node;
+      /** The operand that is computed where it is summed, element by element, and never stored. */
+      readonly streams?: 0 | 1;
       readonly chain: readonly Node[];
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];

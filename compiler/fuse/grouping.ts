@@ -2,10 +2,11 @@
 // what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
 import type { Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { findAttention } from '../match/attention.ts';
+import { findAttention, isClosed } from '../match/attention.ts';
+import { scoreRegion } from '../match/score-region.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
-import { dependsOn, epilogue, rows, type Work } from './fusion.ts';
+import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';
 import { materialised } from './materialise.ts';
 import { fuseHorizontally } from './horizontal-fusion.ts';
 
@@ -21,29 +22,50 @@ export function group(graph: Graph): Grouping {
     ...graph.outputs.values(),
     ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value),
   ]);
-  const work: Work = { readers, kept, copied, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
+  const inPlace = new Set<Node>();
+  const outputs = new Set(graph.outputs.values());
+  const work: Work = { readers, kept, copied, outputs, owner: new Map(), inPlace, cuts: [] };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
     groups.push(made);
-    for (const n of made.nodes) work.owner.set(n, made);
+    for (const n of made.nodes) if (!inPlace.has(n)) work.owner.set(n, made);
   };
 
+  const readersOf = (x: Node): readonly Node[] => readers.get(x) ?? [];
   for (const n of nodes) {
     if (n.op.kind !== 'contract' || work.owner.has(n)) continue;
-    const attention = findAttention(
-      n,
-      (x) => readers.get(x) ?? [],
-      (x) => kept.has(x) || work.owner.has(x),
-    );
+    const attention = findAttention(n, (x) => kept.has(x) || work.owner.has(x));
     if (attention === undefined) continue;
+    // The gradient reads what is inside: the kernel computes it for itself, and so does every other that needs it.
+    const isAlone = isClosed(attention, readersOf);
+    const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
+    if (!isAlone && region === undefined) continue;
+    region?.forEach((x) => inPlace.add(x));
     const { chain, roots } = epilogue(n, work);
-    claim({ template: 'attention', attention, chain, nodes: new Set([...attention.nodes, ...chain]), roots });
+    const made: Group = {
+      template: 'attention',
+      attention,
+      chain,
+      nodes: new Set([...attention.nodes, ...chain]),
+      roots,
+    };
+    groups.push(made);
+    for (const x of isAlone ? made.nodes : [n, ...chain]) work.owner.set(x, made);
   }
   for (const n of nodes) {
-    if (work.owner.has(n)) continue;
+    if (work.owner.has(n) || inPlace.has(n)) continue;
     if (n.op.kind === 'contract') {
       const { chain, roots } = epilogue(n, work);
-      claim({ template: 'contract', contract: n, chain, nodes: new Set([n, ...chain]), roots });
+      const computed = computedInPlace(n.inputs, work);
+      const side = n.inputs.findIndex((x) => inPlace.has(x));
+      claim({
+        template: 'contract',
+        contract: n,
+        chain,
+        nodes: new Set([n, ...chain, ...computed]),
+        roots,
+        ...(side === 0 || side === 1 ? { streams: side } : {}),
+      });
     } else if (n.op.kind === 'reduce') {
       claim(rows(n, work));
     }

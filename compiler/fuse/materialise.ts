@@ -25,7 +25,8 @@ export function materialised(
 ): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
-  const isOpen = (n: Node): boolean => n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n);
+  const isOpen = (n: Node): boolean =>
+    n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n) && !work.inPlace.has(n);
   for (const n of nodes) {
     if (stored.has(n) || parts.has(n)) {
       cost.set(n, loadOf(n));

@@ -2,6 +2,7 @@
 import { addSizes, sizeBound, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
+import { roles } from '../../dsl/ops/contract.ts';
 import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, literal, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
@@ -108,8 +109,9 @@ export class Lowering {
         return this.#join(block, op, node, index, width);
       case 'gather':
         return this.#gather(block, node, index, width);
-      case 'reduce':
       case 'contract':
+        return this.#contract(block, node, index, width);
+      case 'reduce':
         throw new OpabiniaError(`the ${op.kind} '${op.name}' was neither stored nor computed by its kernel`, {
           op: op.name,
           path: node.origin.path,
@@ -237,6 +239,40 @@ export class Lowering {
     const clamped = block.let('row', code(inside, 'u32', position.needs), `row/${position.text}/${end.key}`);
     const row = atomIndex(loopVariable(clamped.text, end));
     return this.value(block, x, new Map(index).set(name, row), width);
+  }
+
+  /** One element of a product that nobody stores: a loop over what is summed, in f32. */
+  #contract(block: Block, node: Node, index: IndexMap, width: Width): Code {
+    const [a, b] = node.inputs;
+    if (a === undefined || b === undefined) throw new TypeError('a contraction without operands');
+    if (width === 4) return this.#byLane(block, node, index);
+    const { sum } = roles(a.type, b.type, node.type);
+    const inner = sum.at(-1);
+    const isWide = inner !== undefined && typeof inner.size === 'number' && inner.size % 4 === 0;
+    const total = block.var('product', literal(0, 'f32'));
+    const step = (body: Block, axes: readonly Axis[], at: IndexMap): void => {
+      const [first, ...rest] = axes;
+      if (first === undefined) {
+        const [x, y] = [this.value(body, a, at, isWide ? 4 : 1), this.value(body, b, at, isWide ? 4 : 1)];
+        const needs = [...x.needs, ...y.needs];
+        body.assign(
+          total.text,
+          code(
+            isWide ? `${total.text} + dot(${x.text}, ${y.text})` : `fma(${x.text}, ${y.text}, ${total.text})`,
+            'f32',
+            needs,
+          ),
+        );
+        return;
+      }
+      const isQuartered = isWide && rest.length === 0;
+      const end = isQuartered ? divide(sizeIndex(first.size), constantIndex(4)) : sizeIndex(first.size);
+      body.loop('d', end, (inside, d) =>
+        step(inside, rest, new Map(at).set(first.name, isQuartered ? add(scale(d, 4), quad) : d)),
+      );
+    };
+    step(block, sum, index);
+    return total;
   }
 
   #byLane(block: Block, node: Node, index: IndexMap): Code {

@@ -29,25 +29,24 @@ export interface Attention {
   readonly operands: readonly Node[];
 }
 
-/** The attention whose last contraction is `product`, when nothing outside reads what is inside. `taken`: stored for another reason. */
-export function findAttention(
-  product: Node,
-  readers: (n: Node) => readonly Node[],
-  taken: (n: Node) => boolean,
-): Attention | undefined {
+/**
+ * The attention whose last contraction is `product`. Others may read what is inside (`isClosed` tells); `taken`: stored for another
+ * reason, so that there is no attention.
+ */
+export function findAttention(product: Node, taken: (n: Node) => boolean): Attention | undefined {
   for (const side of [0, 1] as const) {
-    const found = match(product, side, readers, taken);
+    const found = match(product, side, taken);
     if (found !== undefined) return found;
   }
   return undefined;
 }
 
-function match(
-  product: Node,
-  side: 0 | 1,
-  readers: (n: Node) => readonly Node[],
-  taken: (n: Node) => boolean,
-): Attention | undefined {
+/** True when nothing outside reads what is computed inside. */
+export function isClosed({ nodes, product }: Attention, readers: (n: Node) => readonly Node[]): boolean {
+  return [...nodes].every((n) => n === product || readers(n).every((r) => nodes.has(r)));
+}
+
+function match(product: Node, side: 0 | 1, taken: (n: Node) => boolean): Attention | undefined {
   const weights = product.inputs[side];
   const value = product.inputs[1 - side];
   if (weights === undefined || value === undefined) return undefined;
@@ -74,8 +73,7 @@ function match(
   const width = second.columns.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
   if (!isKeyAxis || !sameRows || depth > 256 || width > 256 || first.sum.length !== 1 || second.columns.length !== 1)
     return undefined;
-  const closed = [...inner].every((n) => !taken(n) && readers(n).every((r) => inner.has(r) || r === product));
-  if (!closed) return undefined;
+  if ([...inner].some(taken)) return undefined;
   // An axis that key or value carry is walked by the grid; one that only the query has is a row of the tile.
   const batch = [...first.batch, ...first.rows.filter((x) => second.batch.some((y) => y.name === x.name))];
   const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
@@ -118,7 +116,8 @@ function scorePath(logits: Node, axis: string): { readonly scores: Node; readonl
   }
 }
 
-function leadsToContract(node: Node): boolean {
+/** True for a product, and for maps of one. */
+export function leadsToContract(node: Node): boolean {
   if (node.op.kind === 'contract') return true;
   return node.op.kind === 'map' && node.inputs.some(leadsToContract);
 }

@@ -15,6 +15,7 @@ import { scheduleContractTile } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
 import { scheduleRows } from './rows.ts';
+import { scheduleStreamingProduct } from './streaming-product.ts';
 import { scheduleSerialContract, scheduleSerialRows } from './serial.ts';
 
 type GroupOf<T extends Group['template']> = Extract<Group, { template: T }>;
@@ -53,6 +54,12 @@ export const templates: Templates = {
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],
   contract: [
+    {
+      name: 'streaming product',
+      when: 'one operand is computed where it is summed',
+      fits: (group) => group.streams !== undefined,
+      schedule: scheduleStreamingProduct,
+    },
     {
       name: 'serial contraction',
       when: 'no tile to speak of: few rows and columns to a batch, or a short sum',

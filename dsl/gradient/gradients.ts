@@ -2,7 +2,7 @@
 import { printAxes } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
 import { describe, type Builder, type Node } from '../graph/graph.ts';
-import { isFloat } from '../graph/op.ts';
+import { isFloat, type DType } from '../graph/op.ts';
 import { orderFrom } from '../graph/walk.ts';
 import { at, here } from '../origin.ts';
 import { refusal, Tensor } from '../tensor.ts';
@@ -65,7 +65,8 @@ export function gradientNodes(builder: Builder, loss: Node, wrt: readonly Node[]
   const depends = dependents(nodes, new Set(targets));
   const replays = new Replays(builder, nodes);
   const known = new Map<Node, Gradient>([[loss, new Gradient(undefined)]]);
-  known.get(loss)?.add(new BackwardMath(builder, loss.origin).filled(1, [], loss.type.dtype));
+  const start = new BackwardMath(builder, loss.origin);
+  known.get(loss)?.add(start, start.filled(1, [], loss.type.dtype));
   for (const node of nodes.toReversed()) {
     const gradient = depends.has(node) ? known.get(node) : undefined;
     const dy = gradient?.total(new BackwardMath(builder, node.origin));
@@ -82,7 +83,7 @@ export function gradientNodes(builder: Builder, loss: Node, wrt: readonly Node[]
       if (operand === undefined || !wanted(i)) return;
       const sum = known.get(operand) ?? new Gradient(node);
       known.set(operand, sum);
-      if (part !== undefined) sum.add(part);
+      if (part !== undefined) sum.add(new BackwardMath(builder, operand.origin), part);
     });
   }
   return wrt.map((node, i) => {
@@ -94,33 +95,26 @@ export function gradientNodes(builder: Builder, loss: Node, wrt: readonly Node[]
   });
 }
 
-/** The sum of what a node's readers give it. */
+/** The sum of what a node's readers give it, added as it comes: what was added need not be kept. 16-bit floats are added in f32. */
 class Gradient {
   /** A reader on the way from the loss; none for the loss itself. */
   readonly via: Node | undefined;
-  readonly #parts: Node[] = [];
-  #total: Node | undefined;
+  #sum: Node | undefined;
+  #dtype: DType = 'f32';
 
   constructor(via: Node | undefined) {
     this.via = via;
   }
 
-  add(part: Node): void {
-    this.#parts.push(part);
-    this.#total = undefined;
+  add(math: BackwardMath, part: Node): void {
+    this.#dtype = part.type.dtype;
+    const wide = this.#dtype === 'f16' || this.#dtype === 'bf16' ? 'f32' : this.#dtype;
+    this.#sum = this.#sum === undefined ? part : math.op('add', math.cast(this.#sum, wide), math.cast(part, wide));
   }
 
-  /** 16-bit floats are added in f32. Undefined when every reader gave zero. */
+  /** Undefined when every reader gave zero. */
   total(math: BackwardMath): Node | undefined {
-    const [first, ...rest] = this.#parts;
-    if (first === undefined || rest.length === 0) return first;
-    const { dtype } = first.type;
-    const wide = this.#parts.map((part) => math.cast(part, dtype === 'f16' || dtype === 'bf16' ? 'f32' : dtype));
-    this.#total ??= math.cast(
-      wide.reduce((sum, part) => math.op('add', sum, part)),
-      dtype,
-    );
-    return this.#total;
+    return this.#sum && math.cast(this.#sum, this.#dtype);
   }
 }
 

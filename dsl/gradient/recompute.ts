@@ -22,34 +22,59 @@ export function recompute<const X extends readonly Tensor[], Y extends Tensor>(f
   return y;
 }
 
-/** Copies of the nodes of blocks that are to be computed again. */
+/**
+ * Copies of the nodes of blocks that are to be computed again. Each block is copied when the walk from the loss first comes to it: in the
+ * order of the graph, and so of its kernels, its values are computed again right before they are needed.
+ */
 export class Replays {
+  readonly #builder: Builder;
+  readonly #blockOf = new Map<Node, Node>();
   readonly #copies = new Map<Node, Node>();
 
+  /** `nodes`: those that the loss depends on, operands first. */
   constructor(builder: Builder, nodes: readonly Node[]) {
+    this.#builder = builder;
     // From the loss backwards: a block within a block is copied with it, from the outer block's inputs.
-    for (const node of nodes.toReversed()) {
-      const block = blocks.get(node);
-      if (block !== undefined && !this.#copies.has(node)) this.#copy(builder, node, block);
+    for (const result of nodes.toReversed()) {
+      const block = blocks.get(result);
+      if (block === undefined || this.#blockOf.has(result)) continue;
+      for (const node of insideOf(result, block)) if (!this.#blockOf.has(node)) this.#blockOf.set(node, result);
     }
   }
 
   /** The node whose operands the backward pass reads in the place of those of `node`. */
   of(node: Node): Node {
+    const result = this.#blockOf.get(node);
+    const block = result === undefined ? undefined : blocks.get(result);
+    if (result !== undefined && block !== undefined && !this.#copies.has(node)) this.#copy(result, block);
     return this.#copies.get(node) ?? node;
   }
 
-  #copy(builder: Builder, result: Node, { inputs }: Block): void {
-    const starts = new Set(inputs);
-    const inside = new Map<Node, Node>();
-    for (const x of inputs) inside.set(x, builder.make(mapOp('again'), [x], {}, x.origin));
-    for (const node of orderFrom([result])) {
-      if (starts.has(node)) continue;
-      const operands = node.inputs.map((input) => inside.get(input) ?? input);
-      if (operands.every((operand, i) => operand === node.inputs[i])) continue;
-      const copy = builder.make(node.op, operands, node.attrs, node.origin);
+  #copy(result: Node, block: Block): void {
+    const inside = new Map<Node, Node>(
+      block.inputs.map((x) => [x, this.#builder.make(mapOp('again'), [x], {}, x.origin)]),
+    );
+    for (const node of insideOf(result, block)) {
+      const copy = this.#builder.make(
+        node.op,
+        node.inputs.map((input) => inside.get(input) ?? input),
+        node.attrs,
+        node.origin,
+      );
       inside.set(node, copy);
-      if (!this.#copies.has(node)) this.#copies.set(node, copy);
+      if (this.#blockOf.get(node) === result) this.#copies.set(node, copy);
     }
   }
+}
+
+/** What a block computes from its inputs, operands first. */
+function insideOf(result: Node, { inputs }: Block): readonly Node[] {
+  const inside = new Set<Node>();
+  const depends = new Set<Node>(inputs);
+  for (const node of orderFrom([result])) {
+    if (depends.has(node) || !node.inputs.some((input) => depends.has(input))) continue;
+    depends.add(node);
+    inside.add(node);
+  }
+  return [...inside];
 }

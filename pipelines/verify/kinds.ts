@@ -6,6 +6,7 @@ import { connector } from './kinds/connector.ts';
 import { connectorGradients } from './kinds/connector-gradients.ts';
 import { llamaModel, phi3Model } from './kinds/language-model.ts';
 import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
+import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
@@ -16,6 +17,7 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['VisionCrossAttentionLayer', crossAttentionLayer],
   ['VisionAggregationLayer', aggregationLayer],
   ['VisionTokenSampler', tokenSampler],
+  ['grad.ops', opGradients],
   ['grad.sva_layer', svaGradients],
   ['grad.connector', connectorGradients],
   ['pipeline', pipeline],

@@ -6,14 +6,14 @@ import { llama } from '../../../models/decoders/llama.ts';
 import { turnTables } from '../../../models/decoders/turn-graph.ts';
 import type { Numbers } from '../../../runtime/program/values.ts';
 import { gradientTolerance, takeGradients } from '../gradients.ts';
-import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
+import { OutputRecorder } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
 import { connected, hostOutputs, readSetting, type Setting } from './pipeline.ts';
 
 export const connectorGradients: Kind = (file) => {
   const setting = counted(readSetting(file));
   const { batch } = setting;
-  const model = llama(languageConfig(file), file.path);
+  const model = llama(file.config.raw('llm'), file.path);
   const recorder = new OutputRecorder(file, 'model.');
   const inputs = new Map<string, Numbers>();
   const graph = trace(
@@ -58,10 +58,4 @@ function counted(setting: Setting): Setting {
   if (setting.collated !== undefined) return setting;
   const positions = Int32Array.from({ length: batch.samples * batch.length }, (_, i) => i % batch.length);
   return { ...setting, batch: { ...batch, positions } };
-}
-
-/** The part of the config that a language model's own reader takes. */
-function languageConfig(file: GoldenFile): unknown {
-  const config: unknown = JSON.parse(file.checkpoint.metadata.get('config') ?? 'null');
-  return typeof config === 'object' && config !== null && 'llm' in config ? config.llm : undefined;
 }

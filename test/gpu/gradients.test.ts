@@ -1,0 +1,177 @@
+// Gradients on the GPU: what streams, what windows and rows give back, each element within its own bound.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Graph } from '../../dsl/graph/graph.ts';
+import {
+  attention,
+  conv2d,
+  crossEntropy,
+  gather,
+  gradients,
+  layerNorm,
+  linear,
+  linearCrossEntropy,
+  randomParams,
+  rearrange,
+  recompute,
+  reduce,
+  silu,
+  trace,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
+import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
+import { storedFeeds } from './contract-cases.ts';
+import { withNearExponents } from './far-below.ts';
+
+type Any = Tensor<string, 'f32'>;
+
+let gpu: Gpu;
+beforeAll(async () => {
+  if (!withoutGpu) gpu = await openGpu();
+});
+afterAll(() => {
+  if (!withoutGpu) gpu.close();
+});
+
+/** Σ y · up and its gradients by all of `wrt`. */
+function backward(t: Trace, y: Any, wrt: readonly Any[]): Record<string, Any> {
+  const names = y.axes.map((axis) => axis.name).join(' ');
+  const up = t.input<string>('up', names, Object.fromEntries(y.axes.map((axis) => [axis.name, axis.size])));
+  const loss = reduce(y.mul(up), `${names} ->` as never, 'sum') as Any;
+  return { y, ...Object.fromEntries(gradients(loss, wrt).map((gradient, i) => [`d${i}`, gradient])) };
+}
+
+async function hold(graph: Graph, masked = false): Promise<void> {
+  for (const profile of gpu.profiles)
+    await judge(gpu, graph, storedFeeds(graph), { profile, ...(masked ? { bound: withNearExponents } : {}) });
+}
+
+interface AttentionCase {
+  readonly name: string;
+  readonly query: string;
+  readonly key: string;
+  readonly sizes: Readonly<Record<string, number>>;
+  readonly causal?: boolean;
+  readonly mask?: { readonly axes: string; readonly dtype: 'bool' | 'f32' };
+}
+
+const attentions: readonly AttentionCase[] = [
+  { name: 'full', query: 'h s d', key: 'h t d', sizes: { h: 2, s: 5, t: 7, d: 8 } },
+  { name: 'causal', query: 'b h s d', key: 'b h t d', sizes: { b: 2, h: 1, s: 9, t: 9, d: 4 }, causal: true },
+  { name: 'odd depth', query: 's d', key: 't d', sizes: { s: 3, t: 5, d: 5 } },
+  { name: 'grouped', query: 'g r s d', key: 'g t d', sizes: { g: 2, r: 3, s: 5, t: 5, d: 8 }, causal: true },
+  { name: 'per region', query: 'b q h d', key: 'b q t h d', sizes: { b: 1, q: 6, t: 19, h: 2, d: 4 } },
+  {
+    name: 'bool mask',
+    query: 'b h s d',
+    key: 'b h t d',
+    sizes: { b: 2, h: 2, s: 3, t: 6, d: 4 },
+    mask: { axes: 'b s t', dtype: 'bool' },
+  },
+  {
+    name: 'trained bias',
+    query: 'b h s d',
+    key: 'b h t d',
+    sizes: { b: 2, h: 2, s: 3, t: 6, d: 4 },
+    mask: { axes: 'h s t', dtype: 'f32' },
+  },
+];
+
+function attentionGraph({ query, key, sizes, causal, mask }: AttentionCase): Graph {
+  const of = (axes: string) => Object.fromEntries(axes.split(' ').map((axis) => [axis, sizes[axis] ?? 1]));
+  return trace(randomParams(1), (t) => {
+    const [q, k, v] = [
+      t.input<string>('q', query, of(query)),
+      t.input<string>('k', key, of(key)),
+      t.input<string>('v', key, of(key)),
+    ];
+    const given = mask && t.input<string, 'bool' | 'f32'>('mask', mask.axes, of(mask.axes), mask.dtype);
+    const y = attention<string, string, string, 'f32'>(q, k, v, {
+      key: 't',
+      along: 'd',
+      causal: causal === true ? 's' : false,
+      mask: given,
+    });
+    return backward(t, y, [q, k, v, ...(given?.dtype === 'f32' ? [given as Any] : [])]);
+  });
+}
+
+describe.skipIf(withoutGpu)('attention', () => {
+  test.each(attentions)('$name: nothing as large as the scores is stored', async (one) => {
+    const graph = attentionGraph(one);
+    for (const profile of gpu.profiles) {
+      const { plan, templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
+      // A region's keys are its own: nothing is summed over queries, and what a key gets is a map of what is stored.
+      const streams = one.name === 'per region' ? 0 : 3;
+      expect(templates.filter((name) => name === 'streaming product')).toHaveLength(streams);
+      expect(templates.filter((name) => name.startsWith('attention'))).toHaveLength(1);
+      expect(plan.dispatches.length).toBeLessThanOrEqual(6);
+    }
+  });
+});
+
+const image = (t: Trace, name: string, sizes: Readonly<Record<'b' | 'h' | 'w' | 'c', number>>) =>
+  t.input(name, 'b h w c', sizes);
+
+const cases: Readonly<Record<string, (t: Trace) => Record<string, Any>>> = {
+  'a layer norm and a gated block, computed again': (t) => {
+    const x = t.input('x', 'n d', { n: 5, d: 12 });
+    const block = (z: Tensor<'n d', 'f32'>) => {
+      const normed = layerNorm(t.params.at('norm'), z);
+      const gate = silu(linear(t.params.at('gate'), normed, 'o', { size: 20 }));
+      return z.add(
+        linear(t.params.at('down'), gate.mul(linear(t.params.at('up'), normed, 'o', { size: 20 })), 'd', { size: 12 }),
+      );
+    };
+    const y = recompute(block, recompute(block, x));
+    return backward(
+      t,
+      y as Any,
+      [
+        x,
+        t.params.at('norm').get('weight', 'w'),
+        t.params.at('gate').get('weight', 'o i'),
+        t.params.at('down').get('bias', 'o'),
+      ] as Any[],
+    );
+  },
+  'a convolution with stride and padding': (t) => {
+    const x = image(t, 'x', { b: 2, h: 7, w: 6, c: 3 });
+    const y = conv2d(t.params, x, { out: 'o', size: 5, kernel: 3, stride: 2, padding: 1 });
+    return backward(t, y as Any, [x, t.params.get('weight', 'o i a b')] as Any[]);
+  },
+  'a depthwise convolution': (t) => {
+    const x = image(t, 'x', { b: 1, h: 8, w: 9, c: 4 });
+    const y = conv2d(t.params, x, { out: 'c', size: 4, kernel: 5, padding: 2, groups: 4 });
+    return backward(t, y as Any, [x, t.params.get('weight', 'o i a b')] as Any[]);
+  },
+  'rows that are read several times': (t) => {
+    const [table, ids] = [t.input('table', 'v d', { v: 9, d: 6 }), t.input('ids', 'b n', { b: 3, n: 4 }, 'i32')];
+    return backward(t, gather(table, ids, 'v') as Any, [table]);
+  },
+  'cross-entropy of logits': (t) => {
+    const logits = t.input('logits', 'n v', { n: 6, v: 11 });
+    const labels = t.input('labels', 'n', { n: 6 }, 'i32');
+    const loss = crossEntropy(logits, labels, { axis: 'v', smoothing: 0.1 });
+    return { loss, d: gradients(loss, [logits])[0] };
+  },
+  'cross-entropy with the head, in parts': (t) => {
+    const hidden = t.input('hidden', 'b s e', { b: 2, s: 5, e: 16 });
+    const head = t.input('head', 'v e', { v: 300, e: 16 });
+    const labels = t.input('labels', 'b s', { b: 2, s: 5 }, 'i32');
+    const loss = linearCrossEntropy(hidden, head, labels, { partBytes: 64 * 4 * 10 });
+    const [dHidden, dHead] = gradients(loss, [hidden, head]);
+    return { loss, dHidden, dHead };
+  },
+  'the largest of overlapping windows of regions': (t) => {
+    const x = t.input('x', 'b n c', { b: 2, n: 36, c: 4 });
+    const regions = rearrange(x, 'b (qh rh qw rw) c -> b q=(qh qw) t=(rh rw) c', { qh: 2, qw: 2, rh: 3 });
+    return backward(t, reduce(regions, 'b q t c -> b q c', 'max') as Any, [x]);
+  },
+};
+
+describe.skipIf(withoutGpu)('others', () => {
+  test.each(Object.entries(cases))('%s', async (_name, build) => {
+    await hold(trace(randomParams(3), build));
+  });
+});
