@@ -10,6 +10,7 @@ import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
+import { trainCambrian } from './kinds/train-cambrian.ts';
 import { trainAccumulation, trainOptimizer } from './kinds/train-mlp.ts';
 import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
 
@@ -37,4 +38,6 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['train.lion', trainOptimizer],
   ['train.muon', trainOptimizer],
   ['train.accumulation', trainAccumulation],
+  ['train.stage1', trainCambrian],
+  ['train.stage2', trainCambrian],
 ]);
