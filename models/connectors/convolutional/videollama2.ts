@@ -56,16 +56,24 @@ export const videollama2 = connector<StcConfig>({
   },
   build: (p, maps, config, { width }) => {
     const { depth, hidden: size, layers } = config;
-    const first = maps.map((map) => regStage(p.at('s1'), map, { depth, size }));
+    const first = framesOf(regStage(p.at('s1'), asBatch(maps), { depth, size }), maps.length);
+    const cells = sampled(p, first, config);
+    const second = regStage(p.at('s2'), asBatch(cells), { depth, size });
     const linears = Array.from({ length: layers }, (_, i) => 2 * i);
-    return joinTokens(
-      sampled(p, first, config).map((map, view) => {
-        const second = regStage(p.at('s2'), map, { depth, size });
-        return mapTokens(mlp(p.at('readout'), second, { linears, width }), view);
-      }),
-    );
+    const read = mlp(p.at('readout'), second, { linears, width });
+    return joinTokens(framesOf(read, cells.length).map((map, view) => mapTokens(map, view)));
   },
 });
+
+/** Frames in the place of pictures: what is done to each by itself is done to all at once. */
+function asBatch(maps: readonly FeatureMap[]): FeatureMap {
+  return rearrange(stack(maps, 't'), 'b h w c t -> b=(t b) h w c');
+}
+
+function framesOf(batch: FeatureMap, count: number): readonly FeatureMap[] {
+  const video = rearrange(batch, '(t b) h w c -> t b h w c', { t: count });
+  return Array.from({ length: count }, (_, t) => video.at('t', t));
+}
 
 /** Blocks of frames, rows and columns as one cell each; what is left over at the end is dropped. */
 function sampled(p: Params, maps: readonly FeatureMap[], { steps, sampler, hidden }: StcConfig): readonly FeatureMap[] {
