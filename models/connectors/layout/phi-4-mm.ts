@@ -8,9 +8,8 @@ import { connector, onlyMap } from '../connector.ts';
 import { eachToken, joinTokens, markToken, rowsEndedBy, toLanguage, type VisualTokens } from '../visual-tokens.ts';
 
 export interface Phi4MmConfig {
-  /** Side of a tile in pixels, and of a patch. */
+  /** Side of a tile in pixels. */
   readonly tile: number;
-  readonly patch: number;
 }
 
 const crops = (count: number) => Array.from({ length: count }, () => [32, 32, 1152] as const);
@@ -29,7 +28,7 @@ export const phi4mm = connector<Phi4MmConfig>({
   towers: 'views',
   presets: {
     'phi-4-multimodal-2x2': {
-      config: { tile: 448, patch: 14 },
+      config: { tile: 448 },
       maps: crops(5),
       width: 3072,
       picture: { width: 896, height: 896 },
@@ -39,18 +38,18 @@ export const phi4mm = connector<Phi4MmConfig>({
     const tiles = maps.slice(1);
     const tiling = squareTiling(tiles.length);
     const picture = pictures?.[0];
-    const useful = picture === undefined ? undefined : usefulCells(picture, tiling, config);
+    const useful = picture === undefined ? undefined : usefulCells(picture, tiling, config, onlyMap(maps).size('h'));
     return phi4Tokens(p, onlyMap(maps), tiles, { tiling, useful, width });
   },
 });
 
 /** Pooled rows and columns of the tiles that show the picture: it is scaled to fit them and padded at the right or below. */
-function usefulCells({ width, height }: PictureSize, [rows, columns]: Tiling, { tile, patch }: Phi4MmConfig): Tiling {
-  const [canvasHeight, canvasWidth] = [rows * tile, columns * tile];
+function usefulCells({ width, height }: PictureSize, tiling: Tiling, { tile }: Phi4MmConfig, side: number): Tiling {
+  const [canvasHeight, canvasWidth] = [tiling[0] * tile, tiling[1] * tile];
   const scale = Math.min(canvasWidth / width, canvasHeight / height);
   const cells = (canvas: number, size: number) => {
     const padding = canvas - Math.min(canvas, Math.trunc(size * scale));
-    return Math.ceil((canvas / patch - Math.floor(padding / patch)) / 2);
+    return Math.ceil(((canvas / tile) * side - Math.floor((padding * side) / tile)) / 2);
   };
   return [cells(canvasHeight, height), cells(canvasWidth, width)];
 }
