@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { DeviceError } from '../runtime/device/failure.ts';
+import { addCompare } from './compare.ts';
 import { addDoctor } from './doctor.ts';
 import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';
@@ -16,7 +17,8 @@ import { addVerify } from './verify.ts';
 const program = new Command('opabinia')
   .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
   .showHelpAfterError();
-for (const add of [addDoctor, addExport, addFetch, addNew, addPlan, addRun, addRuns, addTrain, addVerify]) add(program);
+const commands = [addCompare, addDoctor, addExport, addFetch, addNew, addPlan, addRun, addRuns, addTrain, addVerify];
+for (const add of commands) add(program);
 
 try {
   await program.parseAsync();

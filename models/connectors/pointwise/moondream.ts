@@ -15,7 +15,7 @@ export const moondream = connector<MoondreamConfig>({
   year: 2025,
   source: 'vikhyat/moondream moondream/torch/vision.py vision_projection',
   mathematics: ['x = [global ; pool(local)] along channels', 'y = W₂ gelu_tanh(W₁ x)'],
-  towers: 'many',
+  towers: 'views',
   presets: {
     'moondream2-2x2-crops': {
       config: { hidden: 8192 },

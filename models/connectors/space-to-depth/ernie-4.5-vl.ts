@@ -23,7 +23,7 @@ export const ernie45vl = connector<Ernie45VlConfig>({
   source:
     'huggingface/transformers models/ernie4_5_vl_moe/modeling_ernie4_5_vl_moe.py Ernie4_5_VLMoeVariableResolutionResamplerModel',
   mathematics: ['s_t = LN(W₂ gelu(W₁ s2d(x_t)))', 'u = LN(W₄ gelu(W₃ [s_t ; s_{t+1}]))', 'y = RMS(W₅ u)'],
-  towers: 'many',
+  towers: 'views',
   presets: {
     'ernie-4.5-vl-28b-a3b': { config: { merge: 2, eps: 1e-6, rmsEps: 1e-5 }, maps: [[36, 36, 1280]], width: 2560 },
   },

@@ -21,7 +21,7 @@ export const phi3v = connector<Phi3VConfig>({
     's = s2d(tiles), s_g = s2d(whole), each row with sub_GN behind it',
     'y = W₂ gelu(W₁ [s ; glb_GN ; s_g])',
   ],
-  towers: 'many',
+  towers: 'views',
   presets: {
     'phi-3-vision-2x2': {
       config: { merge: 2 },

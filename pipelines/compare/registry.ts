@@ -1,0 +1,72 @@
+// All connectors: those of the folders, and those that a user's file exports.
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { isConnector, type AnyConnector } from '../../models/connectors/connector.ts';
+import { importFolder } from '../folder.ts';
+
+export interface Listed {
+  readonly connector: AnyConnector;
+  /** The folder below `models/connectors`, or the user's file. */
+  readonly family: string;
+  /** The module that exports it. */
+  readonly url: string;
+}
+
+const root = new URL('../../models/connectors/', import.meta.url);
+
+/** Every connector of the folders, by family and name. */
+export async function zoo(): Promise<readonly Listed[]> {
+  const modules = await importFolder(root);
+  return modules.flatMap(({ folder, url, exports }) =>
+    Object.values(exports)
+      .filter(isConnector)
+      .map((connector) => ({ connector, family: folder, url })),
+  );
+}
+
+/**
+ * The connectors that are asked for, by name or by file; all where none is named. Throws `OpabiniaError` for an unknown name (with the
+ * nearest), for a file that is not there or does not load, and for one that exports no connector.
+ */
+export async function listed(names: readonly string[]): Promise<readonly Listed[]> {
+  const all = await zoo();
+  if (names.length === 0) return all;
+  const found = await Promise.all(names.map(async (name) => (isPath(name) ? fromFile(name) : [fromZoo(all, name)])));
+  return found.flat();
+}
+
+function isPath(name: string): boolean {
+  return /[/\\]|\.[cm]?[jt]s$/.test(name) && (name.includes('/') || name.includes('\\') || existsSync(name));
+}
+
+function fromZoo(all: readonly Listed[], name: string): Listed {
+  const found = all.find(({ connector }) => connector.name === name);
+  if (found !== undefined) return found;
+  const known = all.map(({ connector }) => connector.name);
+  throw new OpabiniaError(`there is no connector '${name}'`, {
+    op: 'compare',
+    advice: `the nearest are ${nearestNames(name, known).join(', ')}; a file of your own begins with ./`,
+  });
+}
+
+async function fromFile(path: string): Promise<readonly Listed[]> {
+  const full = resolve(path);
+  if (!existsSync(full))
+    throw new OpabiniaError(`there is no file ${path}`, { op: 'compare', advice: 'give a path to a TypeScript file' });
+  let exports: Readonly<Record<string, unknown>>;
+  try {
+    exports = (await import(pathToFileURL(full).href)) as Readonly<Record<string, unknown>>;
+  } catch (cause) {
+    const what = cause instanceof Error ? cause.message : String(cause);
+    throw new OpabiniaError(`${path} does not load: ${what}`, { op: 'compare', cause });
+  }
+  const connectors = Object.values(exports).filter(isConnector);
+  if (connectors.length === 0)
+    throw new OpabiniaError(`${path} exports no connector`, {
+      op: 'compare',
+      advice: 'export const mine = connector({ … }): see docs/connectors.md',
+    });
+  return connectors.map((connector) => ({ connector, family: path, url: pathToFileURL(full).href }));
+}

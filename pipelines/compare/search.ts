@@ -1,0 +1,139 @@
+// Which configuration of a connector is compared: the reference one, or the one of its own knobs that comes nearest to a budget of tokens.
+import { desktopGpu } from '../../compiler/profile.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { AnyConnector, MapShape, Preset } from '../../models/connectors/connector.ts';
+import { tokenCount } from '../../models/connectors/visual-tokens.ts';
+import type { Encoder } from './encoders.ts';
+import { traced, type Setting } from './measure.ts';
+
+export interface Chosen {
+  readonly config: unknown;
+  readonly setting: Setting;
+  readonly tokens: number;
+  /** What had to be changed for it to fit, in words; '' for nothing. */
+  readonly note: string;
+}
+
+/** The reference setting of a connector: the first of its presets. */
+export function referenceOf(connector: AnyConnector): Preset<unknown> {
+  const [preset] = Object.values(connector.presets);
+  if (preset === undefined)
+    throw new OpabiniaError(`${connector.name} has no preset`, {
+      op: 'compare',
+      advice: 'presets: { name: { config, maps, width } }',
+    });
+  return preset;
+}
+
+/** Settings to try, in order: what the encoders give, then all of them on a grid they share, as Cambrian-1 has it. */
+function settingsFor(connector: AnyConnector, encoders: readonly Encoder[], base: Setting): readonly Setting[] {
+  const preset = referenceOf(connector);
+  const [first] = encoders;
+  if (first === undefined) return [];
+  const facts = (used: readonly Encoder[]) => used.map(({ heads, classTokens }) => ({ heads, classTokens }));
+  const one = { ...base, picture: preset.picture, maps: [first.map], towers: facts([first]) };
+  switch (connector.towers) {
+    case 'one':
+      // What reads pixels has its own map in its preset.
+      return isPicture(preset) ? [{ ...one, maps: preset.maps }] : [one];
+    case 'views': {
+      const views = preset.maps.map(([rows, columns]): MapShape => {
+        const [r, c] = preset.maps[0] ?? [rows, columns];
+        return [(first.map[0] * rows) / r, (first.map[1] * columns) / c, first.map[2]];
+      });
+      const towers = views.map(() => ({ heads: first.heads, classTokens: first.classTokens }));
+      return [{ ...one, maps: views.map(([h, w, c]) => [Math.round(h), Math.round(w), c] as const), towers }];
+    }
+    case 'many':
+      return [
+        { ...one, maps: encoders.map((encoder) => encoder.map), towers: facts(encoders) },
+        { ...one, maps: encoders.map((encoder) => encoder.shared), towers: facts(encoders) },
+      ];
+    default:
+      return connector.towers satisfies never;
+  }
+}
+
+function isPicture({ maps }: Preset<unknown>): boolean {
+  return maps.length === 1 && maps[0]?.[2] === 3;
+}
+
+/**
+ * The configuration to compare. Without a budget the reference one; where that does not fit the encoders' grids, the variant whose
+ * token count is nearest to the reference's own. Throws what building it throws when no variant fits, and `OpabiniaError` where a budget
+ * is given and the nearest variant is not within half of it and twice it.
+ */
+export function choose(
+  connector: AnyConnector,
+  encoders: readonly Encoder[],
+  base: Setting,
+  budget: number | undefined,
+): Chosen {
+  const preset = referenceOf(connector);
+  const settings = settingsFor(connector, encoders, base);
+  let failure: unknown;
+  const attempt = (config: unknown, setting: Setting): number | undefined => {
+    try {
+      return tokenCount(traced(connector, config, setting).layout);
+    } catch (error) {
+      // What does not fit the encoders' grids is one more thing to skip; our own faults are not.
+      if (!(error instanceof OpabiniaError)) throw error;
+      failure ??= error;
+      return undefined;
+    }
+  };
+  const label = (setting: Setting) => (setting === settings[0] ? '' : 'encoders on a shared grid');
+  if (budget === undefined)
+    for (const setting of settings) {
+      const tokens = attempt(preset.config, setting);
+      if (tokens !== undefined) return { config: preset.config, setting, tokens, note: label(setting) };
+    }
+  const wanted = budget ?? referenceTokens(connector);
+  let best: Chosen | undefined;
+  for (const setting of settings) {
+    const configs = [preset.config, ...(connector.variants?.(preset.config, wanted, setting.maps) ?? [])];
+    for (const config of configs) {
+      const tokens = attempt(config, setting);
+      if (tokens === undefined) continue;
+      if (best === undefined || Math.abs(tokens - wanted) < Math.abs(best.tokens - wanted)) {
+        const changed = config === preset.config ? '' : changes(preset.config, config);
+        best = { config, setting, tokens, note: [changed, label(setting)].filter((text) => text !== '').join('; ') };
+      }
+    }
+    if (best !== undefined) break;
+  }
+  if (best === undefined) throw failure;
+  if (budget !== undefined && (best.tokens > 2 * budget || best.tokens < budget / 2))
+    throw new OpabiniaError(`${connector.name} has no variant near ${budget} tokens`, {
+      op: 'compare',
+      advice: `the nearest has ${best.tokens}${best.note === '' ? '' : ` (${best.note})`}`,
+    });
+  return best;
+}
+
+/** Tokens of the reference setting, on its own maps. */
+export function referenceTokens(connector: AnyConnector): number {
+  const { maps, config, picture, width } = referenceOf(connector);
+  const towers = maps.map(() => ({ heads: 16, classTokens: 1 }));
+  const model = { name: '', width, layers: 1, layerParameters: 0, attentionWidth: 0 };
+  const { layout } = traced(connector, config, {
+    maps,
+    towers,
+    picture,
+    model,
+    dtype: 'f16',
+    question: 1,
+    profile: desktopGpu,
+  });
+  return tokenCount(layout);
+}
+
+/** `merge 2 → 3`: what differs between two configurations. */
+function changes(from: unknown, to: unknown): string {
+  if (typeof from !== 'object' || typeof to !== 'object' || from === null || to === null) return '';
+  const before = new Map<string, unknown>(Object.entries(from));
+  return Object.entries(to)
+    .filter(([key, value]) => JSON.stringify(before.get(key)) !== JSON.stringify(value))
+    .map(([key, value]) => `${key} ${JSON.stringify(before.get(key))} → ${JSON.stringify(value)}`)
+    .join(', ');
+}
