@@ -22,6 +22,8 @@ export interface Preset<C> {
   readonly maps: readonly MapShape[];
   /** Width of its language model. */
   readonly width: number;
+  /** The picture that gives these maps, where the layout depends on its size. */
+  readonly picture?: PictureSize | undefined;
   /** Layers of its language model; only where the connector acts inside of it. */
   readonly layers?: number | undefined;
 }

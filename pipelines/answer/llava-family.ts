@@ -3,7 +3,7 @@ import { OpabiniaError } from '../../dsl/index.ts';
 import type { LlavaConfig } from '../../models/configs/llava.ts';
 import { checkUserText } from '../../models/sequence/conversation.ts';
 import { llavaAnswerDecodeGraph, llavaAnswerPrefillGraph, mostViews } from '../../models/multimodal/llava-answer.ts';
-import { anyresLayout, anyresSlots } from '../../models/multimodal/llava-next.ts';
+import { anyresLayout, anyresSlots } from '../../models/sequence/anyres.ts';
 import {
   layOutPrompts,
   llavaNames,

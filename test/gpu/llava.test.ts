@@ -5,7 +5,7 @@ import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { compile } from '../../compiler/compile.ts';
 import { turnTables } from '../../models/decoders/turn-graph.ts';
-import { anyresLayout, anyresSlots } from '../../models/multimodal/llava-next.ts';
+import { anyresLayout, anyresSlots } from '../../models/sequence/anyres.ts';
 import { layOutPrompts, llavaDecodeGraph, llavaPrefillGraph, llavaVisionGraph } from '../../models/multimodal/llava.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import { load } from '../../runtime/program/program.ts';

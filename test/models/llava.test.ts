@@ -18,7 +18,7 @@ import {
   unpadded,
   type AnyresOptions,
   type Canvas,
-} from '../../models/multimodal/llava-next.ts';
+} from '../../models/sequence/anyres.ts';
 import {
   languageParams,
   layOutPrompts,

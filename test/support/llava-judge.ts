@@ -3,7 +3,7 @@ import { LlavaFamily } from '../../pipelines/answer/llava-family.ts';
 import type { OpenedModel } from '../../pipelines/answer/open-model.ts';
 import type { LlavaConfig } from '../../models/configs/llava.ts';
 import { turnTables } from '../../models/decoders/turn-graph.ts';
-import { anyresLayout, anyresSlots } from '../../models/multimodal/llava-next.ts';
+import { anyresLayout, anyresSlots } from '../../models/sequence/anyres.ts';
 import { layOutPrompts, llavaPrefillGraph, llavaVisionGraph, viewSlots } from '../../models/multimodal/llava.ts';
 import { modelFiles, readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../runtime/image/image.ts';

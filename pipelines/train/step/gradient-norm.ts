@@ -15,7 +15,13 @@ export interface GradientNorm {
 const largest = 3e38;
 
 export function gradientNorm(gradients: readonly Value[]): GradientNorm {
-  const sums = gradients.map((g): Scalar => reduceAxes('sum', g.mul(g), g.axes.map((axis) => axis.name)));
+  const sums = gradients.map((g): Scalar =>
+    reduceAxes(
+      'sum',
+      g.mul(g),
+      g.axes.map((axis) => axis.name),
+    ),
+  );
   const squares = stack(sums, 'p') as Tensor<'p', 'f32'>;
   const total = reduceAxes<'', 'f32'>('sum', squares, ['p']);
   return { squares, norm: sqrt(total), finite: total.lt(largest).and(isNaN(total).not()) };

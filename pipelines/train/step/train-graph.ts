@@ -165,7 +165,9 @@ function finish(
   t.update(skipped, skippedNow);
 
   const clip = config.clip === undefined || config.clip === 0 ? undefined : clipFactor(t, norm, config.clip);
-  const gradientOf = new Map(unscaled.map((gradient, i) => [paths[i] ?? '', clip === undefined ? gradient : gradient.mul(clip)]));
+  const gradientOf = new Map(
+    unscaled.map((gradient, i) => [paths[i] ?? '', clip === undefined ? gradient : gradient.mul(clip)]),
+  );
   const corrections = new Map<number, Scalar>();
   const correction = (beta: number): Scalar => {
     const made = corrections.get(beta) ?? openCorrection(t, beta, finite);
@@ -205,7 +207,13 @@ function finish(
     scale: scale.scale ?? t.constant(1, '', {}),
     updates: updates.add(applied),
   };
-  return { metrics: stack(metricNames.map((name) => metrics[name]), 'm'), squares };
+  return {
+    metrics: stack(
+      metricNames.map((name) => metrics[name]),
+      'm',
+    ),
+    squares,
+  };
 }
 
 /** 1 − βᵗ without cancellation: c ← β·c + (1 − β) from 0, which is exact to rounding where 1 − 0.999ᵗ is not. */

@@ -28,8 +28,16 @@ export function trainedParams(t: Trace, learns: (path: string) => boolean): Trai
       const names = like.axes.map((axis) => axis.name);
       const own =
         known === undefined
-          ? t.state<string, 'f32'>(path, names.join(' '), Object.fromEntries(like.axes.map((a) => [a.name, fixed(a.size, path)])))
-          : renamed<string, 'f32'>('get', known, new Map(known.axes.map((axis, i) => [axis.name, names[i] ?? axis.name])));
+          ? t.state<string, 'f32'>(
+              path,
+              names.join(' '),
+              Object.fromEntries(like.axes.map((a) => [a.name, fixed(a.size, path)])),
+            )
+          : renamed<string, 'f32'>(
+              'get',
+              known,
+              new Map(known.axes.map((axis, i) => [axis.name, names[i] ?? axis.name])),
+            );
       if (known === undefined) values.set(path, own);
       return own.cast(like.dtype) as Tensor<string, Float> as Tensor<S, Float>;
     },

@@ -30,7 +30,11 @@ function mlpLoss(file: GoldenFile, batch: number): (t: Trace, p: Params) => Scal
     const first = layerNorm(p.at('norm'), linear(p.at('fc1'), x, 'h', { size: wide }), { eps });
     const second = tanh(linear(p.at('fc2'), gelu(first, 'exact'), 'k', { size: narrow }));
     const logits = linear(p.at('head'), second, 'c', { size: classes, bias: false });
-    return crossEntropy(logits, labels, { axis: 'c', reduction: 'sum', ignore: file.config.number('ignore_index', -100) });
+    return crossEntropy(logits, labels, {
+      axis: 'c',
+      reduction: 'sum',
+      ignore: file.config.number('ignore_index', -100),
+    });
   };
 }
 
@@ -61,7 +65,13 @@ function valuesAfter(file: GoldenFile, groups: readonly ResolvedGroup[], optimiz
   };
 }
 
-function model(file: GoldenFile, batch: number, course: Omit<Course, 'graphs' | 'after'>, optimizer: Optimizer, micro: number): GoldenModel {
+function model(
+  file: GoldenFile,
+  batch: number,
+  course: Omit<Course, 'graphs' | 'after'>,
+  optimizer: Optimizer,
+  micro: number,
+): GoldenModel {
   const { groups } = course;
   const graphs = trainGraphs(
     file.checkpoint,

@@ -96,7 +96,11 @@ export async function runCourse(course: Course, { steps: runs, state }: Together
       const isLast = m === batches.length - 1;
       const run = isLast ? step : accumulate;
       if (run === undefined) throw new OpabiniaError('several micro-batches and one graph', { op: 'verify' });
-      const given = new Map<string, Numbers>([...inputs, ['targets', [targets]], ...(isLast ? [['rates', lr] as const] : [])]);
+      const given = new Map<string, Numbers>([
+        ...inputs,
+        ['targets', [targets]],
+        ...(isLast ? [['rates', lr] as const] : []),
+      ]);
       const metrics = (await run(given, new Map())).get('metrics');
       if (!isLast) continue;
       losses.push(metrics?.[metricNames.indexOf('loss')] ?? NaN);
@@ -109,7 +113,11 @@ export async function runCourse(course: Course, { steps: runs, state }: Together
 }
 
 /** Bounds that files state in words: loss, norm and rates are the same for all. */
-export function courseTolerance(groups: readonly ResolvedGroup[], loss: number, norm: number): (output: string) => Tolerance | undefined {
+export function courseTolerance(
+  groups: readonly ResolvedGroup[],
+  loss: number,
+  norm: number,
+): (output: string) => Tolerance | undefined {
   return (output) => {
     switch (output) {
       case 'loss':

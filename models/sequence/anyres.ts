@@ -1,8 +1,8 @@
 // LLaVA-NeXT's pictures of any size (`anyres`): a canvas is chosen, cut into tiles, and the tokens of the tiles are put together again.
 import { concat, OpabiniaError, rearrange, repeat, resize, slice, type Float, type Tensor } from '../../dsl/index.ts';
-import { newlineSlot } from '../sequence/collate.ts';
-import type { Crop, PictureSize } from '../sequence/masks.ts';
-import { cropGrid, imageTokens } from '../sequence/newline.ts';
+import { newlineSlot } from './collate.ts';
+import type { Crop, PictureSize } from './masks.ts';
+import { cropGrid, imageTokens } from './newline.ts';
 import type { Grid } from '../towers/tower.ts';
 
 /** Height and width in pixels of what a picture may be put on: an entry of `image_grid_pinpoints`. */
