@@ -1,5 +1,6 @@
 // What the visual tokens of one picture are, in the order the language model reads them. Layouts are made together with the tokens they describe, never written by hand.
 import { concat, OpabiniaError, rearrange, repeat, slice, type Float, type Tensor } from '../../dsl/index.ts';
+import { constantLike } from '../../dsl/functions/constants.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 
 /** What a visual token stands for: a cell of a grid, a query without a place, or a learned mark between them. */
@@ -60,6 +61,21 @@ export function eachToken(
 /** Tokens without a place on a grid: results of learned queries, or of a selection. */
 export function queryTokens(tokens: Tensor<'b n e', Float>): VisualTokens {
   return { tokens, layout: [{ role: 'query', count: tokens.size('n') }] };
+}
+
+/** The results of learned queries as tokens. */
+export function tokensOfQueries(results: Tensor<'b q c', Float>): VisualTokens {
+  return queryTokens(rearrange(results, 'b q c -> b n=(q) e=(c)'));
+}
+
+/** No token in the prompt: of connectors that the language model reads inside only. `width` is that of the language model. */
+export function noTokens(
+  like: Tensor<string, Float>,
+  width: number,
+  carries: Readonly<Record<string, Tensor>>,
+): VisualTokens {
+  const sizes = { b: like.axes[0]?.size ?? 1, n: 0, e: width };
+  return { tokens: repeat(constantLike(like, [0], '', {}, like.dtype), '-> b n e', sizes), layout: [], carries };
 }
 
 /** One learned vector as a token. */
