@@ -3,13 +3,11 @@
 import { printSize, type Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import { bytesOf } from '../cost.ts';
+import type { BindingBudget } from './bindings.ts';
 import type { Group } from './group.ts';
 import { layerOf } from '../match/layer.ts';
 
 type Rows = Extract<Group, { template: 'rows' }>;
-
-/** Tensors that one such kernel reads and writes: kernels have few bindings. */
-const mostTensors = 8;
 
 /** A computed value of more bytes is let go as soon as it can be, and does not wait for others of its kind. */
 const mostBytes = 48 * 2 ** 20;
@@ -17,12 +15,14 @@ const mostBytes = 48 * 2 ** 20;
 /**
  * Groups of equal depth cannot depend on one another, directly or through what is merged beside them: every way from one kernel to another goes
  * deeper. `alone`: states, what is written straight into one, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
- * more than it reads, so it is left as it is.
+ * more than it reads, so it is left as it is. `mostTensors`: what one such kernel reads and writes.
  */
 export function fuseHorizontally(
   groups: readonly Group[],
   stored: ReadonlySet<Node>,
   alone: ReadonlySet<Node>,
+  mostTensors: number,
+  budget: BindingBudget,
 ): readonly Group[] {
   const maker = new Map<Node, Group>(
     groups.flatMap((group) => group.roots.map((root): [Node, Group] => [root, group])),
@@ -48,15 +48,15 @@ export function fuseHorizontally(
     if ([...own, ...group.roots].some((node) => alone.has(node))) continue;
     if ([...own].some((node) => maker.has(node) && bytesOf(node.type) > mostBytes)) continue;
     const key = `${depthOf(group)} ${shapeOf(group)}`;
-    const tensors = own.size + group.roots.length;
+    const tensors = [...own, ...group.roots].reduce((sum, node) => sum + budget.of(node), 0);
     const last = open.get(key);
     if (last !== undefined && last.tensors + tensors <= mostTensors) {
       last.groups.push(group);
       last.tensors += tensors;
     } else {
-      const alone = { groups: [group], tensors };
-      open.set(key, alone);
-      together.push(alone.groups);
+      const next = { groups: [group], tensors };
+      open.set(key, next);
+      together.push(next.groups);
     }
   }
   const hosts = new Map<Group, Rows>(
