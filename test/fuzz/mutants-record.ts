@@ -11,8 +11,8 @@ import { flip, pad, slice, window } from '../../dsl/ops/view.ts';
 import { code, like, literal, scalarType, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Mutant } from './mutants.ts';
 
-/** Replaces one property while the compiler runs. */
-function patched<T extends object, K extends keyof T>(
+/** Replaces one property while the compiler, or whoever installs it, runs. */
+export function patched<T extends object, K extends keyof T>(
   name: string,
   what: string,
   of: T,
