@@ -67,13 +67,13 @@ function build(base: number, unordered: readonly Term[]): Index {
   let constant = base;
   let terms = collect(unordered);
   for (let pair = quotientAndRest(terms); pair !== undefined; pair = quotientAndRest(terms)) {
-    // d·(x/d) + x%d is x.
-    const { quotient, rest, of } = pair;
-    constant += of.constant * rest.times;
-    terms = collect([
-      ...terms.filter((t) => !quotient.includes(t) && t !== rest),
-      ...of.terms.map((t) => ({ atom: t.atom, times: t.times * rest.times })),
-    ]);
+    // f·d·(x/d) + f·(x%d) is f·x.
+    const { quotient, rest, of, others } = pair;
+    const whole = of.terms.map((t) => ({ atom: others.reduce(productAtom, t.atom), times: t.times * rest.times }));
+    const [first, ...more] = others;
+    if (first === undefined) constant += of.constant * rest.times;
+    else whole.push({ atom: more.reduce(productAtom, first), times: of.constant * rest.times });
+    terms = collect([...terms.filter((t) => !quotient.includes(t) && t !== rest), ...whole]);
   }
   terms.sort((a, b) => b.times - a.times || (a.atom.key < b.atom.key ? -1 : 1));
   let least = constant;
@@ -107,27 +107,49 @@ function collect(terms: readonly Term[]): Term[] {
 interface Whole {
   readonly rest: Term;
   readonly of: Index;
-  /** The terms that together are by·(of / by). */
+  /** The factors that both the quotient and the rest are multiplied with. */
+  readonly others: readonly Atom[];
+  /** The terms that together are by·(of / by), times the others. */
   readonly quotient: readonly Term[];
 }
 
 function quotientAndRest(terms: readonly Term[]): Whole | undefined {
   if (terms.length < 2) return undefined;
   for (const rest of terms) {
-    if (rest.atom.kind !== 'remainder') continue;
-    const { of, by } = rest.atom;
-    const key = `(${of.key}/${by.key})`;
-    const wanted =
-      by.terms.length === 0
-        ? [{ key, times: rest.times * by.constant }]
-        : [
-            ...by.terms.map((t) => ({ key: productKey([t.atom.key, key]), times: rest.times * t.times })),
-            ...(by.constant === 0 ? [] : [{ key, times: rest.times * by.constant }]),
-          ];
-    const quotient = wanted.flatMap((w) => terms.filter((t) => t.atom.key === w.key && t.times === w.times));
-    if (quotient.length === wanted.length) return { rest, of, quotient };
+    for (const factor of factorsOf(rest.atom)) {
+      if (factor.kind !== 'remainder') continue;
+      const { of, by } = factor;
+      const others = factorsOf(rest.atom).filter((other) => other !== factor);
+      const shared = [...others.map((other) => other.key), quotientKey(of, by)];
+      const wanted = [
+        ...by.terms.map((t) => ({
+          key: productKey([...factorsOf(t.atom).map((own) => own.key), ...shared]),
+          times: rest.times * t.times,
+        })),
+        ...(by.constant === 0 ? [] : [{ key: productKey(shared), times: rest.times * by.constant }]),
+      ];
+      const quotient = wanted.flatMap((w) => terms.filter((t) => t.atom.key === w.key && t.times === w.times));
+      if (quotient.length === wanted.length) return { rest, of, others, quotient };
+    }
   }
   return undefined;
+}
+
+/** The key that `divide` gives a quotient: of a quotient, by a number, it is the quotient by both. */
+function quotientKey(of: Index, by: Index): string {
+  const inner = by.terms.length === 0 ? onlyQuotient(of) : undefined;
+  return inner === undefined ? `(${of.key}/${by.key})` : `(${inner.of.key}/${multiply(inner.by, by).key})`;
+}
+
+/** The quotient that an expression is, where it is nothing else. */
+function onlyQuotient(x: Index): Division | undefined {
+  const [only] = x.terms;
+  if (only === undefined || x.terms.length > 1 || x.constant !== 0 || only.times !== 1) return undefined;
+  return only.atom.kind === 'divide' ? only.atom : undefined;
+}
+
+function factorsOf(atom: Atom): readonly Atom[] {
+  return atom.kind === 'product' ? atom.factors : [atom];
 }
 
 function productKey(keys: readonly string[]): string {
@@ -187,7 +209,7 @@ export function multiply(a: Index, b: Index): Index {
 }
 
 function productAtom(a: Atom, b: Atom): Atom {
-  const factors = [a, b].flatMap((x) => (x.kind === 'product' ? x.factors : [x]));
+  const factors = [a, b].flatMap(factorsOf);
   factors.sort((x, y) => (x.key < y.key ? -1 : 1));
   const corners = factors.reduce<readonly number[]>((ends, f) => ends.flatMap((e) => [e * f.least, e * f.most]), [1]);
   return {
@@ -230,6 +252,9 @@ function split(x: Index, by: number): { readonly g: number; readonly large: Inde
 function fits(x: Index, by: Index): boolean {
   if (x.least < 0) return false;
   if (x.most < by.least) return true;
+  // ⌊a / b⌋ < c where a < b·c.
+  const inner = onlyQuotient(x);
+  if (inner !== undefined && fits(inner.of, multiply(inner.by, by))) return true;
   const [only] = x.terms;
   if (x.terms.length !== 1 || x.constant !== 0 || only === undefined || only.times !== 1) return false;
   const { atom } = only;
@@ -248,7 +273,7 @@ function symbolicSplit(x: Index, by: Index): { readonly quotient: Index; readonl
   const rest: Term[] = [];
   let whole = 0;
   for (const t of x.terms) {
-    const factors = t.atom.kind === 'product' ? t.atom.factors : [t.atom];
+    const factors = factorsOf(t.atom);
     const at = factors.findIndex((f) => f.key === only.atom.key);
     if (at < 0 || t.times % only.times !== 0) {
       rest.push(t);
@@ -285,9 +310,8 @@ export function divide(x: Index, by: Index): Index {
       x.terms.filter((t) => t.times % d !== 0),
     );
     if (whole.key !== '0' && rest.least >= 0) return add(whole, divide(rest, by));
-    const [only] = x.terms;
-    if (x.terms.length === 1 && x.constant === 0 && only?.times === 1 && only.atom.kind === 'divide')
-      return divide(only.atom.of, multiply(only.atom.by, by));
+    const inner = onlyQuotient(x);
+    if (inner !== undefined) return divide(inner.of, multiply(inner.by, by));
   } else {
     const parts = symbolicSplit(x, by);
     if (parts !== undefined && fits(parts.rest, by)) return parts.quotient;

@@ -22,7 +22,7 @@ export function visionAggregationLayer(
   sight: Sight,
   options: SvaLayerOptions = {},
 ): Queries {
-  const { joined, mixed } = withContext(p, query, sight.context, options.inspect);
+  const { joined, mixed } = withContext(p, query, sight.context, options);
   const reads = sight.regions.map((region, k) =>
     aggregate(p.at(`aggregate_${k}`), mixed, withPosition(p, k, region), sight.masks?.[k], options),
   );
@@ -65,14 +65,17 @@ function aggregate(
   options: SvaLayerOptions,
 ): Queries {
   const layer = p.at('attention_layer');
-  const read = region.size('t') === 1 ? single(layer, region.at('t', 0)) : attend(layer, query, region, mask, options);
+  const read =
+    region.size('t') === 1
+      ? single(layer, region.at('t', 0), query.size('c'))
+      : attend(layer, query, region, mask, options);
   options.inspect?.(layer.path, read);
   options.inspect?.(p.path, read);
   return read;
 }
 
-function single(p: Params, token: Queries): Queries {
-  const width = { size: token.size('c'), bias: false };
+function single(p: Params, token: Queries, size: number): Queries {
+  const width = { size, bias: false };
   return linear(p.at('linear_2'), gelu(linear(p.at('linear_1'), token, 'c', width), 'exact'), 'c', width);
 }
 
@@ -83,7 +86,8 @@ function attend(
   mask: RegionMasks | undefined,
   options: SvaLayerOptions,
 ): Queries {
-  const key = normedLinear(p.at('k_proj'), region, options.inspect);
-  const value = normedLinear(p.at('v_proj'), region, options.inspect);
+  const width = query.size('c');
+  const key = normedLinear(p.at('k_proj'), region, width, options.inspect);
+  const value = normedLinear(p.at('v_proj'), region, width, options.inspect);
   return regionAttention(p, query, key, value, mask, options);
 }

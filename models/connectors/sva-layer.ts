@@ -20,6 +20,8 @@ export const svaHeads = 16;
 
 export interface SvaLayerOptions {
   readonly heads?: number | undefined;
+  /** Width of the layer inside; that of the context when left out, as in the released models. */
+  readonly hidden?: number | undefined;
   readonly inspect?: Inspect | undefined;
 }
 
@@ -32,14 +34,17 @@ export interface Sight {
   readonly masks?: readonly RegionMasks[] | undefined;
 }
 
-/** One "joint" layer: a single softmax over the regions of all encoders. `queries` may be of another width than `C`. */
+/**
+ * One "joint" layer: a single softmax over the regions of all encoders. Queries, context and the layer inside may be of three widths; a
+ * region of one token may have a width of its own too, one of more tokens is as wide as its positions.
+ */
 export function visionCrossAttentionLayer(
   p: Params,
   query: Queries,
   sight: Sight,
   options: SvaLayerOptions = {},
 ): Queries {
-  const { mixed } = withContext(p, query, sight.context, options.inspect);
+  const { mixed } = withContext(p, query, sight.context, options);
   const placed = sight.regions.map((region, k) => withPosition(p, k, region));
   const read = jointAttention(p.at('cross_attn'), mixed, placed, sight.masks, options);
   return query.add(layerOutput(p, mixed.add(read), query.size('c'), options.inspect));
@@ -50,12 +55,13 @@ export function withContext(
   p: Params,
   query: Queries,
   context: Tensor<'b c', Float>,
-  inspect?: Inspect,
+  { hidden, inspect }: SvaLayerOptions,
 ): { readonly joined: Queries; readonly mixed: Queries } {
-  const width = { size: context.size('c'), bias: false };
-  const projected = repeat(linear(p.at('proj_context'), context, 'c', width), 'b c -> b q c', { q: query.sizeOf('q') });
+  const size = hidden ?? context.size('c');
+  const narrow = linear(p.at('proj_context'), context, 'c', { size, bias: false });
+  const projected = repeat(narrow, 'b c -> b q c', { q: query.sizeOf('q') });
   const joined = concat([query, projected], 'c');
-  const mixed = linear(p.at('proj_in'), joined, 'c', width);
+  const mixed = linear(p.at('proj_in'), joined, 'c', { size: narrow.size('c'), bias: false });
   inspect?.(p.at('proj_context').path, projected);
   inspect?.(p.at('proj_in').path, mixed);
   return { joined, mixed };
@@ -87,8 +93,9 @@ function jointAttention(
   masks: readonly RegionMasks[] | undefined,
   options: SvaLayerOptions,
 ): Queries {
-  const key = regions.map((region, k) => normedLinear(p.at(`k_proj_${k}`), region, options.inspect));
-  const value = regions.map((region, k) => normedLinear(p.at(`v_proj_${k}`), region, options.inspect));
+  const width = query.size('c');
+  const key = regions.map((region, k) => normedLinear(p.at(`k_proj_${k}`), region, width, options.inspect));
+  const value = regions.map((region, k) => normedLinear(p.at(`v_proj_${k}`), region, width, options.inspect));
   const mask = masks === undefined ? undefined : concat(masks, 't');
   return regionAttention(p, query, concat(key, 't'), concat(value, 't'), mask, options);
 }
@@ -103,12 +110,13 @@ export function regionAttention(
   options: SvaLayerOptions,
 ): Queries {
   const h = options.heads ?? svaHeads;
-  const q = rearrange(normedLinear(p.at('q_proj'), query, options.inspect), 'b q (h d) -> b q h d', { h });
+  const width = query.size('c');
+  const q = rearrange(normedLinear(p.at('q_proj'), query, width, options.inspect), 'b q (h d) -> b q h d', { h });
   const k = rearrange(key, 'b q t (h d) -> b q t h d', { h });
   const v = rearrange(value, 'b q t (h d) -> b q t h d', { h });
   const read = attention(q, k, v, { key: 't', along: 'd', mask });
   const out = linear(p.at('o_proj'), rearrange(read, 'b q h d -> b q c=(h d)'), 'c', {
-    size: query.size('c'),
+    size: width,
     bias: false,
   });
   if (options.inspect !== undefined)
@@ -130,13 +138,14 @@ function weightsOf(
   return softmax(mask === undefined ? scores : scores.where(mask, -3e38), 't');
 }
 
-/** LayerNorm and a linear map without bias, as the checkpoint numbers them. */
-export function normedLinear<S extends string>(p: Params, x: Tensor<S, Float>, inspect?: Inspect): Tensor<S, Float> {
-  const width = x.axes.at(-1)?.size;
-  const out = linear(p.at(1), layerNorm(p.at(0), x), 'c', {
-    ...(typeof width === 'number' ? { size: width } : {}),
-    bias: false,
-  }) as Tensor<S, Float>;
+/** LayerNorm and a linear map to `width` without bias, as the checkpoint numbers them. */
+export function normedLinear<S extends string>(
+  p: Params,
+  x: Tensor<S, Float>,
+  width: number,
+  inspect?: Inspect,
+): Tensor<S, Float> {
+  const out = linear(p.at(1), layerNorm(p.at(0), x), 'c', { size: width, bias: false }) as Tensor<S, Float>;
   inspect?.(p.path, out);
   return out;
 }

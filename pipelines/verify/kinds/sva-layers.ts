@@ -61,8 +61,10 @@ const kind =
     return { graph, inputs, host: new Map(), gradients: true, tolerance: gradientTolerance(file, 1e-4, 1e-6) };
   };
 
-const options = (recorder: OutputRecorder, file: GoldenFile) => ({
+/** `layer`: where a layer's parameters stand; they say how wide it is inside. */
+const options = (recorder: OutputRecorder, file: GoldenFile, layer = '') => ({
   heads: file.config.number('num_heads', 16),
+  hidden: file.size(`${layer}proj_context.weight`, 0),
   inspect: recorder.inspect,
 });
 
@@ -76,7 +78,7 @@ export const aggregationLayer = kind((t, query, sight, recorder, file) =>
 
 export const tokenSampler = kind((t, query, sight, recorder, file) =>
   visionTokenSampler(t.params, query, sight, {
-    ...options(recorder, file),
+    ...options(recorder, file, 'layers.0.'),
     depth: file.config.number('D'),
     layer: file.config.text('layer_type', 'joint') === 'sep' ? 'sep' : 'joint',
   }),
