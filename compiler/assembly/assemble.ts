@@ -12,6 +12,7 @@ import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
 import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
+import { inOrder } from './order.ts';
 
 /** A kernel in its place in the order, with what it is about. */
 export interface Step {
@@ -161,7 +162,10 @@ export function assemble(
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
   return {
-    steps: inOrder(steps, options.byOutput === true ? firstOutputs(graph) : new Map()),
+    steps: inOrder(steps, {
+      first: options.byOutput === true ? firstOutputs(graph) : new Map(),
+      kept: new Set([...sources.values(), ...outputs.values()]),
+    }),
     places,
     outputs,
     sources,
@@ -185,52 +189,6 @@ function firstOutputs(graph: Graph): ReadonlyMap<Node, number> {
       for (const node of nodes) if (!first.has(node)) first.set(node, number);
     });
   return first;
-}
-
-/** A kernel after all that write what it reads; a state is overwritten after all that read it. Otherwise the order of the graph. */
-function inOrder(
-  steps: readonly (Step & { readonly last: boolean })[],
-  first: ReadonlyMap<Node, number>,
-): readonly Step[] {
-  const writers = new Map<Storage, number[]>();
-  const readers = new Map<Storage, number[]>();
-  steps.forEach((step, i) => {
-    for (const slot of step.kernel.slots) push(slot.write ? writers : readers, slot.storage, i);
-  });
-  const before = steps.map((step, i) => {
-    const needs = new Set<number>();
-    for (const slot of step.kernel.slots) {
-      if (!slot.write)
-        (writers.get(slot.storage) ?? [])
-          .filter((w) => w !== i && steps[w]?.last === false)
-          .forEach((w) => needs.add(w));
-      else if (step.last) (readers.get(slot.storage) ?? []).filter((r) => r !== i).forEach((r) => needs.add(r));
-    }
-    return needs;
-  });
-  const rank = steps.map((s) => Math.max(...s.group.roots.map((r) => r.id), 0));
-  const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
-  const done = new Set<number>();
-  const result: Step[] = [];
-  const waiting = steps
-    .map((_, i) => i)
-    .sort((a, b) => (cluster[a] ?? 0) - (cluster[b] ?? 0) || (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
-  while (waiting.length > 0) {
-    const at = waiting.findIndex((i) => [...(before[i] ?? [])].every((b) => done.has(b)));
-    const chosen = waiting[at];
-    const step = chosen === undefined ? undefined : steps[chosen];
-    if (chosen === undefined || step === undefined) throw new TypeError('kernels wait for one another');
-    waiting.splice(at, 1);
-    done.add(chosen);
-    result.push(step);
-  }
-  return result;
-}
-
-function push<K>(map: Map<K, number[]>, key: K, value: number): void {
-  const known = map.get(key);
-  if (known === undefined) map.set(key, [value]);
-  else if (!known.includes(value)) known.push(value);
 }
 
 /** `contract+add+gelu`: what a kernel computes, views left out, long lists shortened. */

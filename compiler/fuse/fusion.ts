@@ -63,6 +63,18 @@ export function epilogue(anchor: Node, inner: ReadonlySet<Node>, work: Work): Ep
     from = onlyViewAfter(ends, work);
     if (from !== undefined) views = [...views, from];
   }
+  // What only reductions read, and is a map of another result, they compute themselves: one of the two is stored.
+  const again = new Set(
+    roots.filter(
+      (n) =>
+        n !== anchor &&
+        !work.kept.has(n) &&
+        n.inputs.some((x) => roots.includes(x)) &&
+        (work.readers.get(n) ?? []).every((r) => r.op.kind === 'reduce'),
+    ),
+  );
+  roots = roots.filter((n) => !again.has(n));
+  chain = chain.filter((n) => !again.has(n));
   for (const root of roots)
     for (const to of work.readers.get(root) ?? [])
       if (!chain.includes(to)) work.cuts.push({ from: root, to, reason: `${to.op.kind} after ${anchor.op.kind}` });
@@ -94,6 +106,7 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
     for (const reader of work.readers.get(n) ?? []) {
       if (found.has(reader) || work.owner.has(reader) || work.inPlace.has(reader)) continue;
       if (reader.op.kind !== 'map' || !isOverSameAxes(reader, start)) continue;
+      if (reader.inputs.some((x) => !members.has(x) && endsLater(x, oldest, start, work))) continue;
       if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, members, oldest, work.owner))) continue;
       members.add(reader);
       found.add(reader);
@@ -102,6 +115,19 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
     }
   }
   return [...found].sort((x, y) => x.id - y.id);
+}
+
+/**
+ * True for a contraction that has no kernel yet and comes later in the graph, and for maps of it: what is made of both is given to the
+ * later one. A sum of many products then grows with each, and none waits for the last.
+ */
+function endsLater(x: Node, anchor: number, like: Node, work: Work, seen = new Set<Node>()): boolean {
+  if (seen.has(x) || work.owner.has(x) || work.inPlace.has(x) || x.id < anchor || !isOverSameAxes(x, like))
+    return false;
+  seen.add(x);
+  return (
+    x.op.kind === 'contract' || (x.op.kind === 'map' && x.inputs.some((y) => endsLater(y, anchor, like, work, seen)))
+  );
 }
 
 /** A reduction, the reductions over the same axes that follow it, and the maps between and after them: one pass structure over the same rows. */

@@ -2,11 +2,15 @@
 // are one dispatch instead of one each.
 import { printSize, type Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { bytesOf } from '../cost.ts';
 import type { BindingBudget } from './bindings.ts';
 import type { Group } from './group.ts';
 import { layerOf } from '../match/layer.ts';
 
 type Rows = Extract<Group, { template: 'rows' }>;
+
+/** A computed value of more bytes is let go as soon as it can be, and does not wait for others of its kind. */
+const mostBytes = 48 * 2 ** 20;
 
 /**
  * Groups of equal depth cannot depend on one another, directly or through what is merged beside them: every way from one kernel to another goes
@@ -42,6 +46,7 @@ export function fuseHorizontally(
     if (group.template !== 'rows') continue;
     const own = reads.get(group) ?? new Set();
     if ([...own, ...group.roots].some((node) => alone.has(node))) continue;
+    if ([...own].some((node) => maker.has(node) && bytesOf(node.type) > mostBytes)) continue;
     const key = `${depthOf(group)} ${shapeOf(group)}`;
     const tensors = [...own, ...group.roots].reduce((sum, node) => sum + budget.of(node), 0);
     const last = open.get(key);

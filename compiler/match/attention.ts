@@ -117,7 +117,9 @@ function scorePath(logits: Node, axis: string): { readonly scores: Node; readonl
 }
 
 /** True for a product, and for maps of one. */
-export function leadsToContract(node: Node): boolean {
+export function leadsToContract(node: Node, seen = new Set<Node>()): boolean {
   if (node.op.kind === 'contract') return true;
-  return node.op.kind === 'map' && node.inputs.some(leadsToContract);
+  if (node.op.kind !== 'map' || seen.has(node)) return false;
+  seen.add(node);
+  return node.inputs.some((x) => leadsToContract(x, seen));
 }

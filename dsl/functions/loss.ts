@@ -3,11 +3,10 @@ import { axisOf, printAxes, sizeBound, type Axis } from '../axis/axis.ts';
 import { type DType } from '../graph/op.ts';
 import { recompute } from '../gradient/recompute.ts';
 import { stopGradient } from '../gradient/stop-gradient.ts';
-import { apply, elementwise, refusal, requireAxis, requireNumber, widened, type Tensor } from '../tensor.ts';
-import { concat as concatOp } from '../ops/join.ts';
+import { elementwise, refusal, requireAxis, requireNumber, widened, type Tensor } from '../tensor.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { exp, log, positions, where } from './math.ts';
-import { product, reduceAxes, slice } from './shape.ts';
+import { concat, product, reduceAxes, slice } from './shape.ts';
 
 export interface CrossEntropyOptions {
   /** The label of a row that counts for nothing. Default −100. */
@@ -82,40 +81,40 @@ export function linearCrossEntropy<S extends string, T extends string, D extends
         start,
         options,
       );
-    // Three values of one block: the logits behind them are one node, forward and again.
-    const mean = terms(hidden as Tensor<string, D>).mean;
+    // Values of one block: the logits behind them are one node, forward and again.
+    const held = (of: (terms: RowTerms) => Tensor<string, 'f32'>) =>
+      recompute((x) => of(terms(x)), hidden as Tensor<string, D>);
     return {
-      total: recompute((x) => terms(x).total, hidden as Tensor<string, D>),
-      label: recompute((x) => terms(x).label, hidden as Tensor<string, D>),
-      mean: mean && recompute((x) => terms(x).mean ?? terms(x).total, hidden as Tensor<string, D>),
+      total: held((row) => row.total),
+      label: held((row) => row.label),
+      mean: (options.smoothing ?? 0) === 0 ? undefined : held((row) => row.mean ?? row.total),
     };
   });
-  const [first] = parts;
-  if (first === undefined) throw refusal(name, 'there are no classes', [head]);
-  const sum = (of: (part: RowTerms) => Tensor<string, 'f32'> | undefined): Tensor<string, 'f32'> =>
-    parts
-      .map(of)
-      .reduce<Tensor<string, 'f32'> | undefined>((all, part) => (all && part ? all.add(part) : part), undefined) ??
-    first.total;
-  const joined: RowTerms =
-    parts.length === 1
-      ? first
-      : {
-          total: logSumExp(
-            sideBySide(
-              name,
-              parts.map((part) => part.total),
-              `${along.name}_part`,
-            ),
-            `${along.name}_part`,
+  const axis = `${along.name}_part`;
+  const sum = (x: Tensor<string, 'f32'>): Tensor<string, 'f32'> => reduceAxes('sum', x, [axis], name);
+  const joined: RowTerms = {
+    total: gathered(
+      name,
+      axis,
+      parts.map((part) => part.total),
+      (x) => logSumExp(x, axis),
+    ),
+    label: gathered(
+      name,
+      axis,
+      parts.map((part) => part.label),
+      sum,
+    ),
+    mean:
+      (options.smoothing ?? 0) === 0
+        ? undefined
+        : gathered(
+            name,
+            axis,
+            parts.map((part, i) => (part.mean ?? part.total).mul(Math.min(each, count - i * each) / count)),
+            sum,
           ),
-          label: sum((part) => part.label),
-          mean:
-            first.mean &&
-            parts
-              .map((part, i) => (part.mean ?? part.total).mul(Math.min(each, count - i * each) / count))
-              .reduce((all, part) => all.add(part)),
-        };
+  };
   return reduced(name, joined, labels, options);
 }
 
@@ -166,9 +165,29 @@ function logSumExp(x: Tensor<string, 'f32'>, axis: string): Tensor<string, 'f32'
   return top.add(log(reduceAxes<string, 'f32'>('sum', exp(x.sub(top)), [axis], 'logSumExp')));
 }
 
-function sideBySide(name: string, xs: readonly Tensor<string, 'f32'>[], axis: string): Tensor<string, 'f32'> {
-  const unit = xs.map((x) => widened<string, 'f32'>(name, x, [...x.axes, { name: axis, size: 1 }]));
-  return apply(name, concatOp, unit, { axis });
+/** Kernels have few bindings: so many tensors are put side by side at once. */
+const mostJoined = 6;
+
+/** All of them taken together by `reduce`, which is associative, along an axis of their own: a few at a time. */
+function gathered(
+  name: string,
+  axis: string,
+  xs: readonly Tensor<string, 'f32'>[],
+  reduce: (x: Tensor<string, 'f32'>) => Tensor<string, 'f32'>,
+): Tensor<string, 'f32'> {
+  const [first] = xs;
+  if (first === undefined) throw new TypeError('nothing to take together');
+  if (xs.length === 1) return first;
+  const groups = Array.from({ length: Math.ceil(xs.length / mostJoined) }, (_, i) =>
+    xs.slice(i * mostJoined, (i + 1) * mostJoined),
+  );
+  const reduced = groups.map((group) => {
+    const [only] = group;
+    if (only !== undefined && group.length === 1) return only;
+    const unit = group.map((x) => widened<string, 'f32'>(name, x, [...x.axes, { name: axis, size: 1 }]));
+    return reduce(concat<string, 'f32', string>(unit, axis));
+  });
+  return gathered(name, axis, reduced, reduce);
 }
 
 function reduced(

@@ -1,0 +1,168 @@
+// The order of kernels: what is read has been written, and of several such orders the one that holds least at a time.
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { Storage } from '../kernel/storage.ts';
+import type { Step } from './assemble.ts';
+
+/** `last`: it writes into a state after all that read it. */
+type Ordered = Step & { readonly last: boolean };
+
+export interface OrderOptions {
+  /** Of each node, the first output that needs it: what one output needs stands together. */
+  readonly first: ReadonlyMap<Node, number>;
+  /** What lives outside of the run. */
+  readonly kept: ReadonlySet<Storage>;
+}
+
+/**
+ * A kernel after all that write what it reads; a state is overwritten after all that read it. Otherwise the order of the graph, or, where
+ * less is then alive at the fullest moment, an order that prefers kernels which free more than they take: a backward pass whose weights'
+ * gradients are all computed last would keep every activation until then.
+ */
+export function inOrder(steps: readonly Ordered[], { first, kept }: OrderOptions): readonly Step[] {
+  const before = waitsOf(steps);
+  const rank = steps.map((s) => Math.max(...s.group.roots.map((r) => r.id), 0));
+  const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
+  const byGraph = steps
+    .map((_, i) => i)
+    .sort((a, b) => (cluster[a] ?? 0) - (cluster[b] ?? 0) || (rank[a] ?? 0) - (rank[b] ?? 0) || a - b);
+  const plain = arrange(byGraph, before, (ready) => ready[0]);
+  const candidates = [plain];
+  // Work at load time has an order of its own.
+  if (first.size === 0) {
+    for (const most of [-1, Infinity]) {
+      const life = new Life(steps, kept);
+      candidates.push(
+        arrange(byGraph, before, (ready) => {
+          const chosen = leastOf(ready, (i) => life.growth(i), most) ?? ready[0];
+          if (chosen !== undefined) life.run(chosen);
+          return chosen;
+        }),
+      );
+    }
+  }
+  const peaks = candidates.map((order) => peakOf(order, steps, kept));
+  // A tie, or nearly one, keeps the order of the graph.
+  const best = peaks.reduce((least, peak, i) => (peak < 0.98 * (peaks[least] ?? 0) ? i : least), 0);
+  return (candidates[best] ?? plain).map((i) => steps[i]).filter((step) => step !== undefined);
+}
+
+/** For each kernel those that must have run. */
+function waitsOf(steps: readonly Ordered[]): readonly ReadonlySet<number>[] {
+  const writers = new Map<Storage, number[]>();
+  const readers = new Map<Storage, number[]>();
+  steps.forEach((step, i) => {
+    for (const slot of step.kernel.slots) push(slot.write ? writers : readers, slot.storage, i);
+  });
+  return steps.map((step, i) => {
+    const needs = new Set<number>();
+    for (const slot of step.kernel.slots) {
+      if (!slot.write)
+        (writers.get(slot.storage) ?? [])
+          .filter((w) => w !== i && steps[w]?.last === false)
+          .forEach((w) => needs.add(w));
+      else if (step.last) (readers.get(slot.storage) ?? []).filter((r) => r !== i).forEach((r) => needs.add(r));
+    }
+    return needs;
+  });
+}
+
+/** All kernels, the next always chosen from those whose turn it may be, in the order given. */
+function arrange(
+  preferred: readonly number[],
+  before: readonly ReadonlySet<number>[],
+  choose: (ready: readonly number[]) => number | undefined,
+): readonly number[] {
+  const open = before.map((needs) => needs.size);
+  const after = new Map<number, number[]>();
+  before.forEach((needs, i) => needs.forEach((other) => push(after, other, i)));
+  const place = new Map(preferred.map((i, at) => [i, at]));
+  const ready = preferred.filter((i) => open[i] === 0);
+  const result: number[] = [];
+  while (ready.length > 0) {
+    const chosen = choose(ready);
+    if (chosen === undefined) break;
+    ready.splice(ready.indexOf(chosen), 1);
+    result.push(chosen);
+    for (const next of after.get(chosen) ?? []) {
+      open[next] = (open[next] ?? 0) - 1;
+      if (open[next] !== 0) continue;
+      const at = ready.findIndex((other) => (place.get(other) ?? 0) > (place.get(next) ?? 0));
+      ready.splice(at === -1 ? ready.length : at, 0, next);
+    }
+  }
+  if (result.length < before.length) throw new TypeError('kernels wait for one another');
+  return result;
+}
+
+/** The first of those with the least value, if that is at most `most`. */
+function leastOf(items: readonly number[], value: (item: number) => number, most: number): number | undefined {
+  let best: { readonly item: number; readonly value: number } | undefined;
+  for (const item of items) {
+    const own = value(item);
+    if (own <= most && (best === undefined || own < best.value)) best = { item, value: own };
+  }
+  return best?.item;
+}
+
+/** What is alive while kernels run. */
+class Life {
+  readonly #reads: readonly (readonly Storage[])[];
+  readonly #writes: readonly (readonly Storage[])[];
+  readonly #left = new Map<Storage, number>();
+  readonly #live = new Set<Storage>();
+  bytes = 0;
+
+  constructor(steps: readonly Ordered[], kept: ReadonlySet<Storage>) {
+    const own = (write: boolean) =>
+      steps.map((step) => [
+        ...new Set(step.kernel.slots.filter((s) => s.write === write && !kept.has(s.storage)).map((s) => s.storage)),
+      ]);
+    this.#reads = own(false);
+    this.#writes = own(true);
+    for (const storages of this.#reads)
+      for (const storage of storages) this.#left.set(storage, (this.#left.get(storage) ?? 0) + 1);
+  }
+
+  /** Bytes that are alive after a kernel and were not before it. */
+  growth(step: number): number {
+    const made = (this.#writes[step] ?? []).filter((storage) => !this.#live.has(storage));
+    const freed = (this.#reads[step] ?? []).filter((storage) => this.#left.get(storage) === 1);
+    return total(made) - total(freed);
+  }
+
+  /** Runs a kernel; bytes alive while it runs. */
+  run(step: number): number {
+    for (const storage of this.#writes[step] ?? []) {
+      if (this.#live.has(storage)) continue;
+      this.#live.add(storage);
+      this.bytes += bytesOf(storage);
+    }
+    const during = this.bytes;
+    for (const storage of this.#reads[step] ?? []) {
+      const left = (this.#left.get(storage) ?? 0) - 1;
+      this.#left.set(storage, left);
+      if (left === 0 && this.#live.delete(storage)) this.bytes -= bytesOf(storage);
+    }
+    return during;
+  }
+}
+
+function peakOf(order: readonly number[], steps: readonly Ordered[], kept: ReadonlySet<Storage>): number {
+  const life = new Life(steps, kept);
+  return order.reduce((peak, step) => Math.max(peak, life.run(step)), 0);
+}
+
+function total(storages: readonly Storage[]): number {
+  return storages.reduce((sum, storage) => sum + bytesOf(storage), 0);
+}
+
+function bytesOf({ elements, dtype }: Storage): number {
+  return elements.most * dtypeBytes(dtype);
+}
+
+function push<K>(map: Map<K, number[]>, key: K, value: number): void {
+  const known = map.get(key);
+  if (known === undefined) map.set(key, [value]);
+  else if (!known.includes(value)) known.push(value);
+}
