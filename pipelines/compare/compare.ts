@@ -4,11 +4,11 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { Float } from '../../dsl/index.ts';
 import type { Encoder } from './encoders.ts';
 import type { ReadingModel } from './language-models.ts';
-import { keepsOfAll } from './keeps.ts';
+import { keepsOfAll } from './sight/keeps.ts';
 import { costOf, type Cost, type Setting } from './measure.ts';
 import type { Listed } from './registry.ts';
 import { choose } from './search.ts';
-import type { Keeps } from './sight.ts';
+import type { Keeps } from './sight/sight.ts';
 
 export interface CompareOptions {
   readonly encoders: readonly Encoder[];

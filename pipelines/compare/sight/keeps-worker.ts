@@ -1,6 +1,6 @@
 // What connectors keep, on a thread of its own: it takes as long as their costs.
 import { parentPort, workerData } from 'node:worker_threads';
-import { isConnector } from '../../models/connectors/connector.ts';
+import { isConnector } from '../../../models/connectors/connector.ts';
 import { keepsOf, sightOf } from './sight.ts';
 
 interface Wanted {
