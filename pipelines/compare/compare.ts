@@ -19,6 +19,8 @@ export interface CompareOptions {
   readonly tokens?: number | undefined;
   /** Tokens of the question. */
   readonly question: number;
+  /** Whether to find out what each keeps, which takes as long as all the rest, on another thread; true unless told otherwise. */
+  readonly look?: boolean | undefined;
 }
 
 export interface Row {
@@ -48,7 +50,7 @@ export async function compareConnectors(
   options: CompareOptions,
   note: (name: string) => void = () => undefined,
 ): Promise<Comparison> {
-  const seeing = keepsOfAll(listed);
+  const seeing = options.look === false ? new Map<string, Keeps>() : keepsOfAll(listed);
   const rows: Omit<Row, 'keeps'>[] = [];
   const refused: Refused[] = [];
   for (const one of listed) {
