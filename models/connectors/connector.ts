@@ -151,11 +151,24 @@ export function connector<C>(record: ConnectorRecord<C>): Connector<C> {
     [brand]: true,
     build: (p, maps, config, context) => {
       checkMaps(record.name, p, maps);
-      const made = record.build(p, maps, config, context);
+      const made = built(record, p, maps, config, context);
       checkTokens(record.name, p, made, maps, context);
       return made;
     },
   };
+}
+
+/** What else than our own errors is thrown while a connector is traced is an error of its code: it is told with its line. */
+function built<C>(record: ConnectorRecord<C>, ...given: Parameters<ConnectorRecord<C>['build']>): VisualTokens {
+  try {
+    return record.build(...given);
+  } catch (cause) {
+    if (cause instanceof OpabiniaError) throw cause;
+    const what = cause instanceof Error ? cause.message : String(cause);
+    const frames = cause instanceof Error ? (cause.stack ?? '').split('\n') : [];
+    const place = frames.map((frame) => /(?:file:\/\/)?(\/[^()]*\.[jt]s:\d+):\d+\)?$/.exec(frame)?.[1]).find(Boolean);
+    throw new OpabiniaError(`it threw while it was traced: ${what}`, { op: record.name, place, cause });
+  }
 }
 
 /** A connector in one of its configurations. */
