@@ -38,6 +38,10 @@ export interface TowerReadings {
   classAttention(layer: number): Tensor<'b a n', Float>;
   /** Keys of the patches in a block, by head. */
   keys(layer: number): Tensor<'b n a d', Float>;
+  /** Queries and keys of all tokens in a block, class tokens first, all heads side by side. */
+  queriesAndKeys(layer: number): { readonly query: Tensor<'b n c', Float>; readonly key: Tensor<'b n c', Float> };
+  /** The last hidden state when the map of hidden state `layer` is replaced by another one: for what compresses inside the tower. */
+  resume(layer: number, map: FeatureMap): FeatureMap;
 }
 
 /** What surrounds a connector. Methods make what they give when they are called, so that a connector gets what it asks for and no more. */
