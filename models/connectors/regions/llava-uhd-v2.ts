@@ -38,22 +38,22 @@ export const llavaUhd2 = connector<LlavaUhd2Config>({
   build: (p, maps, config) => tokensOfQueries(postProjected(p, read(p, onlyMap(maps), config), config.eps)),
 });
 
-/** Aspects of a cell, height over width, and the bins that are read of it. */
-const shapes: readonly (readonly [number, number])[] = [
-  [3, 3],
+/** Rows and columns of bins. Among equally near ones the first is taken. */
+const shapes: readonly (readonly [rows: number, columns: number])[] = [
   [2, 4],
+  [2, 3],
+  [3, 4],
+  [3, 3],
   [4, 2],
-  [2, 5],
-  [5, 2],
-  [2, 6],
-  [6, 2],
+  [3, 2],
+  [4, 3],
 ];
 
 /** The bins whose aspect is nearest to that of the map, on a logarithmic scale. */
 function binsFor(rows: number, columns: number): readonly [number, number] {
-  const aspect = Math.log(rows / columns);
-  const distance = ([down, across]: readonly [number, number]) => Math.abs(Math.log(down / across) - aspect);
-  return shapes.reduce((best, shape) => (distance(shape) < distance(best) ? shape : best), [3, 3] as const);
+  const aspect = Math.log(columns / rows);
+  const distance = ([down, across]: readonly [number, number]) => Math.abs(aspect - Math.log(across / down));
+  return shapes.reduce((best, shape) => (distance(shape) < distance(best) ? shape : best));
 }
 
 function read(p: Params, map: FeatureMap, config: LlavaUhd2Config): Queries {

@@ -3,6 +3,7 @@ import { OpabiniaError } from '../../../dsl/error.ts';
 import { concat, rearrange, repeat, type Float, type Tensor } from '../../../dsl/index.ts';
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import type { TowerReadings } from '../../../models/connectors/connector.ts';
+import { honeybeeDAbstractor } from '../../../models/connectors/regions/honeybee-d-abstractor.ts';
 import { windowQueries } from '../../../models/connectors/regions/granite-4-vision.ts';
 import { llavaUhd2 } from '../../../models/connectors/regions/llava-uhd-v2.ts';
 import { miniCpmV46, windowMerger } from '../../../models/connectors/regions/minicpm-v-4.6.ts';
@@ -102,6 +103,23 @@ export const adapters: Adapters = {
     for (const [i, map] of pictures(golden).entries())
       golden.takeTokens(miniCpmV46.build(golden.params, [map], options, {}), `tokens.${i}`);
   },
+  'honeybee-d-abstractor': (golden) => {
+    const { config } = golden;
+    if (config.number('num_feature_levels', 1) !== 1)
+      throw config.wrong('num_feature_levels', 'is not 1', 'maps of several levels have no pooled queries');
+    const options = {
+      queries: config.number('num_queries'),
+      size: config.number('d_model'),
+      layers: config.number('decoder_layers'),
+      heads: config.number('decoder_attention_heads'),
+      points: config.number('decoder_n_points'),
+      intermediate: config.number('decoder_ffn_dim'),
+      pooled: pooledTarget(config),
+      ends: config.number('num_eos_tokens', 0),
+      placed: golden.file.has('v_pos_emb'),
+    };
+    golden.takeTokens(honeybeeDAbstractor.build(golden.params, [golden.gridMap()], options, {}));
+  },
   'oryx-dynamic-compressor': (golden) => {
     const inner = golden.config.number('mid_channel');
     for (const [mode, merge] of [
@@ -113,6 +131,12 @@ export const adapters: Adapters = {
         golden.takeTokens(oryx.build(golden.params, [golden.gridMap()], { merge, inner, projector: false }, {}), mode);
   },
 };
+
+function pooledTarget(config: ConfigReader): 'query' | 'tgt' | 'none' {
+  const target = config.text('pooled_v_target', 'query');
+  if (target === 'query' || target === 'tgt' || target === 'none') return target;
+  throw config.wrong('pooled_v_target', `is '${target}'`, 'query, tgt or none');
+}
 
 function padded(golden: GoldenBuild, crops: FeatureMap, kind: string): FeatureMap {
   const known = ['pad_and_partial_pad', 'pad_embed', 'regress'] as const;
