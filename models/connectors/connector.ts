@@ -205,6 +205,21 @@ export function required<K extends keyof ConnectorContext>(
   return value;
 }
 
+/** Part `name` of what an injection sees. Throws `OpabiniaError` where the language model does not give it. */
+export function requiredState<K extends keyof InjectionState>(
+  state: InjectionState,
+  name: K,
+  by: string,
+): NonNullable<InjectionState[K]> {
+  const value = state[name];
+  if (value === undefined || value === null)
+    throw new OpabiniaError(`${by} reads '${name}' of the language model, which does not give it`, {
+      op: 'inject',
+      advice: `give it in the state: { ${name}: … }`,
+    });
+  return value;
+}
+
 function checkMaps(op: string, p: Params, maps: readonly FeatureMap[]): void {
   const [first] = maps;
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op, path: p.path, advice });
