@@ -9,6 +9,7 @@ import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
+import { trainCambrian } from './kinds/train-cambrian.ts';
 import { trainAccumulation, trainOptimizer } from './kinds/train-mlp.ts';
 import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
 
@@ -35,4 +36,6 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['train.lion', trainOptimizer],
   ['train.muon', trainOptimizer],
   ['train.accumulation', trainAccumulation],
+  ['train.stage1', trainCambrian],
+  ['train.stage2', trainCambrian],
 ]);
