@@ -9,12 +9,14 @@ import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
 import { addPlan } from './plan.ts';
 import { addRun } from './run.ts';
+import { addRuns } from './runs.ts';
+import { addTrain } from './train.ts';
 import { addVerify } from './verify.ts';
 
 const program = new Command('opabinia')
   .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
   .showHelpAfterError();
-for (const add of [addDoctor, addExport, addFetch, addNew, addPlan, addRun, addVerify]) add(program);
+for (const add of [addDoctor, addExport, addFetch, addNew, addPlan, addRun, addRuns, addTrain, addVerify]) add(program);
 
 try {
   await program.parseAsync();

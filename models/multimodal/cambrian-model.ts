@@ -119,6 +119,34 @@ export function visionGraph(source: ParamSource, model: CambrianModel, sizes: Ca
   );
 }
 
+/** The towers alone, one picture a run: inputs `pixels_{k}`, outputs `features_{k}`, `b h w c` on the grid that the connector takes. */
+export function towersGraph(source: ParamSource, model: CambrianModel): Graph {
+  return trace(
+    source,
+    (t) =>
+      Object.fromEntries(
+        model.towers.map((tower, k) => {
+          const side = towerSide(model, k);
+          const pixels = t.input<'b h w c', 'f32' | 'f16'>(
+            `pixels_${k}`,
+            'b h w c',
+            { b: 1, h: side, w: side, c: 3 },
+            source.dtype,
+          );
+          const map = towerMap(
+            t.params.at(towerRoot(k)),
+            pixels,
+            tower,
+            model.config.towers[k],
+            model.config.clipLayer,
+          );
+          return [`features_${k}`, map.cast('f32')];
+        }),
+      ),
+    { unread: 'ignore' },
+  );
+}
+
 function put(t: Trace, state: Tensor | undefined, value: Tensor, image: Size): void {
   if (state === undefined) throw new RangeError('there is one state for each tower');
   t.update(state, value, { i: image });

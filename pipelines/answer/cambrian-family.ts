@@ -132,15 +132,22 @@ export class CambrianFamily implements Family {
   }
 }
 
+/** What the towers read of a picture: inputs `pixels_{k}`. */
+export function towerInputs(model: CambrianModel, image: Image): Readonly<Record<string, Float32Array>> {
+  return Object.fromEntries(
+    model.towers.map((tower, k) => [
+      `pixels_${k}`,
+      towerPicture(image, { ...towerPixels[tower.tower], side: towerSide(model, k) }),
+    ]),
+  );
+}
+
 /** The inputs of the graph of one picture. */
 function pictureInputs(model: CambrianModel, image: Image): Inputs {
-  const { config, towers } = model;
+  const { config } = model;
   const sides = config.towers.map((tower) => tower.side);
   return Object.fromEntries([
-    ...towers.map(
-      (tower, k) =>
-        [`pixels_${k}`, towerPicture(image, { ...towerPixels[tower.tower], side: towerSide(model, k) })] as const,
-    ),
+    ...Object.entries(towerInputs(model, image)),
     ...maskGrids(model).flatMap((queries) =>
       batchMasks([image], queries, { sides, finalSide: config.connector.side }).map(
         (mask, k) => [`mask_${queries}_${k}`, mask.attend] as const,

@@ -4,7 +4,7 @@ import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import type { ParamSource } from '../../dsl/index.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import type { InitialStates } from '../../runtime/program/place.ts';
+import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Program } from '../../runtime/program/program.ts';
 import type { Numbers } from '../../runtime/program/values.ts';
 

@@ -7,7 +7,14 @@ import { checkPlan, shrinkAdvice } from './fit.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
 import { SharedBuffers, shareKeys } from './shared-buffers.ts';
-import { uploadConstants, uploadParameters, type ParameterValues, type Progress } from './upload.ts';
+import {
+  uploadConstants,
+  uploadParameters,
+  uploadStates,
+  type InitialStates,
+  type ParameterValues,
+  type Progress,
+} from './upload.ts';
 
 export interface LoadOptions {
   /** Told after each parameter. */
@@ -18,11 +25,6 @@ export interface LoadOptions {
   readonly shared?: SharedBuffers | undefined;
   /** What states hold at first; those that it does not know begin as zeros. States that are shared already keep what they hold. */
   readonly states?: InitialStates | undefined;
-}
-
-/** Values of states by name: parameters that learn, what an optimizer has saved. */
-export interface InitialStates extends ParameterValues {
-  readonly has: (name: string) => boolean;
 }
 
 /** A dispatch with its buffers bound. */
@@ -119,9 +121,8 @@ async function placeNow(
     const done = (path: string): void => options.progress?.(++count, total, path);
     await uploadParameters(parametersIn(fresh), device, at, source, done);
     if (options.states !== undefined) {
-      const { states } = options;
-      const given = plan.states.filter((state) => fresh.includes(state.buffer) && states.has(state.name));
-      await uploadParameters(given, device, at, states, () => undefined);
+      const own = plan.states.filter((state) => fresh.includes(state.buffer));
+      await uploadStates(own, device, at, options.states);
     }
     for (const stage of stages) {
       const opened = await allocate(stage.opens.map(request));

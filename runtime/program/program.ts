@@ -7,8 +7,8 @@ import type { Device, DeviceBuffer, Read, Step } from '../device/device.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from '../device/kernel-times.ts';
-import type { ParameterValues } from './upload.ts';
 import { checkInputs, named, type Inputs } from './inputs.ts';
+import { uploadStates, type InitialStates, type ParameterValues } from './upload.ts';
 
 export type { Input, Inputs } from './inputs.ts';
 
@@ -137,13 +137,14 @@ export class Program {
     });
   }
 
-  /** Sets every state back to zeros. */
-  async reset(): Promise<void> {
-    await this.#queued(async () =>
+  /** Sets every state back to zeros, or to what `states` has for it. */
+  async reset(states?: InitialStates): Promise<void> {
+    await this.#queued(async () => {
       this.device.clear(
         [...this.#placed.buffers].flatMap(([i, buffer]) => (this.plan.buffers[i]?.role === 'state' ? [buffer] : [])),
-      ),
-    );
+      );
+      if (states !== undefined) await uploadStates(this.plan.states, this.device, (i) => this.#buffer(i), states);
+    });
   }
 
   /** Gives every byte back. A run still in flight is refused. A second call does nothing. */

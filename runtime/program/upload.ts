@@ -79,6 +79,22 @@ export async function uploadParameters(
   await upload.end();
 }
 
+/** Values of states by name: parameters that learn, what an optimizer has saved. */
+export interface InitialStates extends ParameterValues {
+  readonly has: (name: string) => boolean;
+}
+
+/** Those of the states that `values` has. */
+export async function uploadStates(
+  states: readonly PlanTensor[],
+  device: Device,
+  bufferOf: (index: number) => DeviceBuffer,
+  values: InitialStates,
+): Promise<void> {
+  const given = states.filter((state) => values.has(state.name));
+  await uploadParameters(given, device, bufferOf, values, () => undefined);
+}
+
 interface Piece {
   readonly count: number;
   readonly view: ArrayBufferView<ArrayBufferLike>;

@@ -42,6 +42,8 @@ export interface TrainGraphs {
   readonly accumulate: Graph | undefined;
   /** Of the last micro-batch, or the only one: the update. */
   readonly step: Graph;
+  /** The loss alone, output `loss`: the sum over the targets of a batch. */
+  readonly evaluate: Graph;
   /** Paths of what learns, in the order of the output `squares`. */
   readonly learned: readonly string[];
 }
@@ -55,20 +57,21 @@ export function trainGraphs(source: ParamSource, config: StepConfig, loss: LossS
   const known = learnedBy(config);
   const micro = config.accumulate ?? 1;
   let learned: readonly string[] = [];
-  const build = (last: boolean): Graph =>
+  const build = (part: 'step' | 'accumulate' | 'evaluate'): Graph =>
     trace(
       source,
       (t) => {
         const { params, values } = trainedParams(t, (path) => known.has(path));
+        if (part === 'evaluate') return { loss: loss(t, params) };
         const openings = openStep(t, config, loss, params, micro > 1);
         learned = [...values.keys()];
         checkRead(known, values);
-        return last ? finish(t, config, openings, values) : collect(t, openings, values);
+        return part === 'step' ? finish(t, config, openings, values) : collect(t, openings, values);
       },
       { unread: 'ignore' },
     );
-  const step = build(true);
-  return { step, learned, accumulate: micro > 1 ? build(false) : undefined };
+  const step = build('step');
+  return { step, learned, accumulate: micro > 1 ? build('accumulate') : undefined, evaluate: build('evaluate') };
 }
 
 function learnedBy(config: StepConfig): ReadonlySet<string> {

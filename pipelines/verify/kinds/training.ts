@@ -1,7 +1,7 @@
 // What golden files of training have in common: steps one after the other, learning rates by schedule, states compared after some of them.
 import { OpabiniaError, type ParamSource } from '../../../dsl/index.ts';
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
-import type { InitialStates } from '../../../runtime/program/place.ts';
+import type { InitialStates } from '../../../runtime/program/upload.ts';
 import type { Numbers } from '../../../runtime/program/values.ts';
 import { adamW } from '../../train/optimizers/adamw.ts';
 import { lion } from '../../train/optimizers/lion.ts';

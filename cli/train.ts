@@ -1,0 +1,55 @@
+// `opabinia train RECIPE.ts`: trains what a recipe says, in a folder of its own, and goes on where it stopped.
+import type { Command } from 'commander';
+import { openDevice } from '../runtime/device/dawn.ts';
+import { checkRecipe, openRecipe } from '../pipelines/train/recipe/open-recipe.ts';
+import { withSettings } from '../pipelines/train/recipe/settings.ts';
+import { train } from '../pipelines/train/train.ts';
+
+interface TrainFlags {
+  readonly set: readonly string[];
+  readonly resume?: boolean;
+  readonly sanity?: boolean;
+  readonly runs: string;
+}
+
+/** Adds the command to the program. Ctrl-C finishes the step and saves; a second one ends at once. */
+export function addTrain(program: Command): void {
+  program
+    .command('train')
+    .description('train what a recipe says')
+    .argument('<recipe>', 'a TypeScript file that exports a recipe')
+    .option(
+      '--set <field=value>',
+      'change a field of the recipe; may be given several times',
+      (value: string, all: readonly string[]) => [...all, value],
+      [],
+    )
+    .option('--resume', 'go on from the last checkpoint')
+    .option('--sanity', 'overfit one batch to a loss under 0.05, and write nothing')
+    .option('--runs <folder>', 'where folders of runs and cached features are', 'runs')
+    .action(async (file: string, flags: TrainFlags) => {
+      const recipe = withSettings(await openRecipe(file), flags.set);
+      checkRecipe(recipe, file);
+      let stops = false;
+      process.on('SIGINT', () => {
+        if (stops) process.exit(130);
+        stops = true;
+        console.error('finishing the step and saving; once more to end at once');
+      });
+      const device = await openDevice();
+      try {
+        const report = await train(recipe, device, {
+          root: flags.runs,
+          resume: flags.resume,
+          sanity: flags.sanity,
+          stopped: () => stops,
+          print: (line) => console.log(line),
+        });
+        const last = report.stages.at(-1);
+        if (last !== undefined) console.log(`${last.ended}: step ${last.position.step}, loss ${last.loss.toFixed(4)}`);
+        if (last?.ended === 'stopped') process.exitCode = 130;
+      } finally {
+        device.close();
+      }
+    });
+}

@@ -1,0 +1,97 @@
+// Cambrian-1's two stages (arXiv 2406.16860; github.com/cambrian-mllm/cambrian at 539ffc3). Where the paper's table and the scripts that
+// made the released models differ, both are here.
+import { adamW } from '../optimizers/adamw.ts';
+import type { ParameterGroup } from '../step/groups.ts';
+import { rateForBatch } from '../step/schedule.ts';
+import type { DataSet, Stage } from './recipe.ts';
+
+/** `published`: appendix table of the paper. `scripts`: `scripts/cambrian/*.sh` and the README. */
+export type CambrianSource = 'published' | 'scripts';
+export type CambrianSize = '8b' | '13b' | '34b';
+
+interface Rates {
+  /** Stage 1, and within it the aggregator and its queries. */
+  readonly connector: number;
+  readonly aggregator: number;
+  readonly tuning: number;
+  readonly batch: { readonly first: number; readonly second: number };
+}
+
+const rates: Readonly<Record<CambrianSource, (size: CambrianSize) => Rates>> = {
+  published: () => ({ connector: 1e-4, aggregator: 1e-4, tuning: 2e-5, batch: { first: 512, second: 512 } }),
+  scripts: (size) => ({
+    connector: 1e-3,
+    aggregator: 1e-4,
+    tuning: size === '34b' ? 2e-5 : 4e-5,
+    batch: size === '34b' ? { first: 1024, second: 1024 } : { first: 512, second: 512 },
+  }),
+};
+
+/** What stage 1 trains: every parameter whose name holds one of these words of the reference's `train_fsdp.py`. */
+export const connectorPaths = ['mm_projector', 'vision_sampler', 'vision_query', 'image_newline', 'pos_emb'] as const;
+const aggregatorPaths = ['vision_sampler', 'vision_query'] as const;
+
+const holding = (words: readonly string[]): readonly string[] => words.map((word) => `*${word}*`);
+
+export interface CambrianStage {
+  readonly data: DataSet;
+  readonly source?: CambrianSource | undefined;
+  readonly size?: CambrianSize | undefined;
+  /** Another batch than the released one scales every rate by √(batch / released). */
+  readonly batch?: number | undefined;
+  readonly microBatch?: number | undefined;
+  readonly steps?: number | undefined;
+  readonly length?: number | undefined;
+  readonly saveEvery?: number | undefined;
+}
+
+/** Stage 1: connector alone, towers and language model frozen; 6 % warm-up, cosine to 0, no decay, one epoch, norm clipped to 1. */
+export function cambrianStage1(options: CambrianStage): Stage {
+  const { connector, aggregator, batch } = rates[options.source ?? 'scripts'](options.size ?? '8b');
+  const chosen = options.batch ?? batch.first;
+  const lr = (rate: number): number => rateForBatch(rate, chosen, batch.first);
+  return {
+    ...common(options, chosen),
+    name: 'stage 1',
+    groups: [
+      { paths: holding(aggregatorPaths), lr: lr(aggregator) },
+      // `pos_emb` stands below `vision_sampler` in every released model.
+      {
+        paths: holding(
+          connectorPaths.filter((word) => !aggregatorPaths.some((other) => other === word) && word !== 'pos_emb'),
+        ),
+        lr: lr(connector),
+      },
+    ],
+    schedule: { shape: 'cosine', warmup: { ratio: 0.06 } },
+  };
+}
+
+/** Stage 2: connector and language model with embeddings and head, one rate for all; 3 % warm-up; batches grouped by kind and length. */
+export function cambrianStage2(options: CambrianStage): Stage {
+  const { tuning, batch } = rates[options.source ?? 'scripts'](options.size ?? '8b');
+  const chosen = options.batch ?? batch.second;
+  const group: ParameterGroup = { paths: ['*'], lr: rateForBatch(tuning, chosen, batch.second) };
+  return {
+    ...common(options, chosen),
+    name: 'stage 2',
+    groups: [group],
+    schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
+    groupByLength: true,
+  };
+}
+
+function common(options: CambrianStage, batch: number): Omit<Stage, 'name' | 'groups' | 'schedule'> {
+  return {
+    data: options.data,
+    optimizer: adamW({ betas: [0.9, 0.999], eps: 1e-8 }),
+    batch,
+    microBatch: options.microBatch,
+    steps: options.steps,
+    epochs: options.steps === undefined ? 1 : undefined,
+    length: options.length ?? 2048,
+    layout: 'train',
+    clip: 1,
+    saveEvery: options.saveEvery,
+  };
+}

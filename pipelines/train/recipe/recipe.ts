@@ -1,0 +1,60 @@
+// A recipe: a training as typed data. A file of one exports it by name: `export const recipe: Recipe = { … }`.
+import type { LlavaSample } from '../data/llava-file.ts';
+import type { Optimizer } from '../optimizers/optimizer.ts';
+import type { ParameterGroup } from '../step/groups.ts';
+import type { LossScaling } from '../step/loss-scale.ts';
+import type { LoraGroup } from '../step/lora.ts';
+import type { Schedule } from '../step/schedule.ts';
+
+/** A file in LLaVA's format with the folder of its pictures, or a generator of samples, which begins anew at each call. */
+export type DataSet =
+  | { readonly file: string; readonly images: string }
+  | { readonly samples: () => AsyncIterable<LlavaSample>; readonly count: number; readonly images: string };
+
+export interface Stage {
+  readonly name: string;
+  readonly data: DataSet;
+  /** What learns; everything else is frozen. A path belongs to the first group that means it. */
+  readonly groups: readonly ParameterGroup[];
+  readonly frozen?: readonly string[] | undefined;
+  readonly lora?: readonly LoraGroup[] | undefined;
+  readonly optimizer: Optimizer;
+  readonly schedule: Schedule;
+  /** Samples of a step, and how many of them at once; by default all. */
+  readonly batch: number;
+  readonly microBatch?: number | undefined;
+  /** How long: steps, or passes over the data. */
+  readonly steps?: number | undefined;
+  readonly epochs?: number | undefined;
+  /** Tokens of a sequence, pictures included. */
+  readonly length: number;
+  /** Pictures whole with their padding masked (`train`, as the released models learned), or without it (`unpad`). Default `train`. */
+  readonly layout?: 'train' | 'unpad' | undefined;
+  /** Largest norm of all gradients; default 1, 0 for none. */
+  readonly clip?: number | undefined;
+  readonly scaling?: LossScaling | undefined;
+  readonly ema?: number | undefined;
+  /** Batches of samples of about one length, text and pictures apart. */
+  readonly groupByLength?: boolean | undefined;
+  readonly saveEvery?: number | undefined;
+  readonly logEvery?: number | undefined;
+  /** Loss on other samples, each so many steps. */
+  readonly evaluation?: { readonly data: DataSet; readonly every: number; readonly batches: number } | undefined;
+}
+
+export interface Recipe {
+  /** Of the folder below `runs/`. */
+  readonly name: string;
+  /** A model directory, or a name on the hub. */
+  readonly model: string;
+  readonly towers?: readonly string[] | undefined;
+  /** Of the arithmetic; what learns is kept in f32. Default f32. */
+  readonly dtype?: 'f32' | 'f16' | undefined;
+  readonly seed?: number | undefined;
+  readonly stages: readonly Stage[];
+}
+
+/** Samples at once. */
+export function microBatchOf(stage: Stage): number {
+  return stage.microBatch ?? stage.batch;
+}

@@ -1,0 +1,175 @@
+// Checkpoints of a run: a folder each, whole or not there, the last two kept, every file verified before it is read again.
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
+import { openCheckpoint, type Checkpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { streamSafetensors, type TensorToStream } from '../../../runtime/checkpoint/safetensors-stream.ts';
+import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
+import { contentKey } from '../../../runtime/files/content-key.ts';
+import type { InitialStates } from '../../../runtime/program/upload.ts';
+
+/** A state of the program: what is saved. */
+export interface SavedState {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Of the weights, under the reference's names; otherwise of the optimizer. */
+  readonly weight: boolean;
+  readonly values: () => Promise<ArrayLike<number>>;
+}
+
+/** Where a run stands. */
+export interface Position {
+  readonly stage: number;
+  /** Steps of the stage that are done, and samples that were taken. */
+  readonly step: number;
+  readonly samples: number;
+  readonly tokens: number;
+}
+
+const [weightsFile, optimizerFile, stateFile] = ['model.safetensors', 'optimizer.safetensors', 'run_state.json'];
+const kept = 2;
+
+const stateSchema = z.object({
+  position: z.object({ stage: z.int(), step: z.int(), samples: z.int(), tokens: z.number() }),
+  sha256: z.record(z.string(), z.string()),
+});
+
+/** `checkpoint-{stage}-{step}` folders of a run, the newest first. */
+export function listCheckpoints(
+  folder: string,
+): readonly { readonly path: string; readonly stage: number; readonly step: number }[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .flatMap((name) => {
+      const found = /^checkpoint-(\d+)-(\d+)$/.exec(name);
+      return found === null ? [] : [{ path: join(folder, name), stage: Number(found[1]), step: Number(found[2]) }];
+    })
+    .sort((a, b) => b.stage - a.stage || b.step - a.step);
+}
+
+/**
+ * Saves under a name that nobody reads, and renames when all is on the disk; then older ones go. Throws `OpabiniaError` when the disk is
+ * full: the checkpoints before it are untouched.
+ */
+export async function saveCheckpoint(
+  folder: string,
+  position: Position,
+  states: readonly SavedState[],
+  files: Readonly<Record<string, string>>,
+): Promise<string> {
+  const name = `checkpoint-${position.stage}-${position.step}`;
+  const [path, partial] = [join(folder, name), join(folder, `.${name}.partial`)];
+  rmSync(partial, { recursive: true, force: true });
+  try {
+    mkdirSync(partial, { recursive: true });
+    const tensors = (weight: boolean): readonly TensorToStream[] =>
+      states
+        .filter((state) => state.weight === weight)
+        .map((state) => ({ name: state.name, dtype: 'F32', shape: state.shape, values: state.values }));
+    await streamSafetensors(join(partial, weightsFile), tensors(true), { format: 'pt' }, { op: 'save' });
+    await streamSafetensors(join(partial, optimizerFile), tensors(false), { format: 'pt' }, { op: 'save' });
+    for (const [file, content] of Object.entries(files)) writeFileAtomic(join(partial, file), content, { op: 'save' });
+    const sha256 = Object.fromEntries(
+      [weightsFile, optimizerFile].map((file) => [file, contentKey([], [join(partial, file)])]),
+    );
+    writeFileAtomic(join(partial, stateFile), `${JSON.stringify({ position, sha256 }, null, 2)}\n`, { op: 'save' });
+    rmSync(path, { recursive: true, force: true });
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { recursive: true, force: true });
+    throw error;
+  }
+  for (const old of listCheckpoints(folder).slice(kept)) rmSync(old.path, { recursive: true, force: true });
+  return path;
+}
+
+/** What a program begins with when a run goes on. */
+export interface OpenedCheckpoint extends InitialStates {
+  readonly path: string;
+  readonly position: Position;
+  readonly names: readonly string[];
+  readonly shape: (name: string) => readonly number[] | undefined;
+  readonly close: () => void;
+}
+
+/** Throws `OpabiniaError` for a checkpoint with a file missing or changed. */
+export function openRunCheckpoint(path: string): OpenedCheckpoint {
+  const damaged = (what: string, cause?: unknown) =>
+    new OpabiniaError(`${path} ${what}`, { op: 'resume', cause, advice: 'delete it: the one before it is tried next' });
+  let state: z.infer<typeof stateSchema>;
+  try {
+    state = stateSchema.parse(JSON.parse(readFileSync(join(path, stateFile), 'utf8')));
+  } catch (cause) {
+    throw damaged(`has no ${stateFile} that can be read`, cause);
+  }
+  for (const file of [weightsFile, optimizerFile])
+    if (!existsSync(join(path, file)) || contentKey([], [join(path, file)]) !== state.sha256[file])
+      throw damaged(`is damaged: ${file} is not what was saved`);
+  const opened: Checkpoint[] = [];
+  try {
+    for (const file of [weightsFile, optimizerFile]) opened.push(openCheckpoint(join(path, file)));
+  } catch (error) {
+    for (const checkpoint of opened) checkpoint.close();
+    throw error;
+  }
+  const owner = (name: string): Checkpoint | undefined => opened.find((checkpoint) => checkpoint.stored.has(name));
+  return {
+    path,
+    position: state.position,
+    names: opened.flatMap((checkpoint) => [...checkpoint.stored.keys()]),
+    shape: (name) => owner(name)?.stored.get(name)?.shape,
+    has: (name) => owner(name) !== undefined,
+    read: (name, shape) => owner(name)?.read(name, shape) ?? new Float32Array(0),
+    part: (name, shape, start, count) => owner(name)?.part(name, shape, start, count) ?? new Float32Array(0),
+    close: () => opened.forEach((checkpoint) => checkpoint.close()),
+  };
+}
+
+/** The newest checkpoint that is whole; damaged ones are told of and passed over. */
+export function newestCheckpoint(folder: string, note: (text: string) => void): OpenedCheckpoint | undefined {
+  for (const { path } of listCheckpoints(folder)) {
+    try {
+      return openRunCheckpoint(path);
+    } catch (error) {
+      if (!(error instanceof OpabiniaError)) throw error;
+      note(error.message);
+    }
+  }
+  return undefined;
+}
+
+/** Throws `OpabiniaError` where a checkpoint is of another model, or its optimizer's state of another optimizer or other groups. */
+export function checkStates(checkpoint: OpenedCheckpoint, states: readonly Omit<SavedState, 'values'>[]): void {
+  const refuse = (what: string, advice: string) =>
+    new OpabiniaError(`${checkpoint.path} ${what}`, { op: 'resume', advice });
+  for (const { name, shape, weight } of states) {
+    const stored = checkpoint.shape(name);
+    if (stored === undefined)
+      throw weight
+        ? refuse(
+            `has no weights '${name}': it is of another model, or other parameters learned`,
+            near(name, checkpoint),
+          )
+        : refuse(
+            `has no state '${name}': its optimizer is another`,
+            'take the optimizer and the groups of the run, or begin a new one',
+          );
+    if (stored.join() !== shape.join())
+      throw refuse(
+        `holds '${name}' of shape [${stored.join(' ')}], and the model's is [${shape.join(' ')}]`,
+        'it is of another model: begin a new run',
+      );
+  }
+  const known = new Set(states.map((state) => state.name));
+  const stray = checkpoint.names.find((name) => !known.has(name));
+  if (stray !== undefined)
+    throw refuse(
+      `holds '${stray}', which this run has not`,
+      'its optimizer, its groups or its model are others: begin a new run',
+    );
+}
+
+function near(name: string, checkpoint: OpenedCheckpoint): string {
+  return `the nearest name in it is '${nearestNames(name, checkpoint.names, 1)[0] ?? 'none'}'`;
+}

@@ -1,0 +1,244 @@
+// A recipe from beginning to end: stage after stage, in a folder that says everything, gone on with where it stopped.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import { contentKey } from '../../runtime/files/content-key.ts';
+import { openModel, type OpenedModel } from '../answer/open-model.ts';
+import { cambrianTrainable } from './cambrian-trainable.ts';
+import { openLlavaFile, type LlavaFile, type LlavaSample } from './data/llava-file.ts';
+import { fileSamples, skipped } from './data/sample-stream.ts';
+import type { DataSet, Recipe, Stage } from './recipe/recipe.ts';
+import { newestCheckpoint, type OpenedCheckpoint } from './run/checkpoints.ts';
+import { RunFolder } from './run/run-folder.ts';
+import { sanity } from './run/sanity.ts';
+import { trainStage, type StageResult, type StageRun } from './run/train-stage.ts';
+import { stageWeights, writeStageWeights } from './run/stage-weights.ts';
+
+export interface TrainOptions {
+  /** Where the folder of the run and the cache of features are; default `runs`. */
+  readonly root?: string | undefined;
+  readonly resume?: boolean | undefined;
+  /** Overfit one batch instead, and write nothing. */
+  readonly sanity?: boolean | undefined;
+  readonly stopped?: (() => boolean) | undefined;
+  readonly print: (line: string) => void;
+}
+
+export interface TrainReport {
+  readonly folder: string;
+  readonly stages: readonly StageResult[];
+}
+
+/** Throws `OpabiniaError`, `DeviceError`; what was saved before stays. */
+export async function train(recipe: Recipe, device: Device, options: TrainOptions): Promise<TrainReport> {
+  const { root = 'runs', print } = options;
+  const stopped = options.stopped ?? (() => false);
+  const folder = options.sanity === true ? undefined : new RunFolder(root, recipe.name, options.resume === true);
+  const checkpoint =
+    folder === undefined || options.resume !== true
+      ? undefined
+      : newestCheckpoint(folder.path, (text) => print(`  · ${text}`));
+  const results: StageResult[] = [];
+  try {
+    if (checkpoint === undefined) folder?.writeConfig(describe(recipe, device));
+    else print(`going on from ${checkpoint.path}`);
+    folder?.rewind(checkpoint?.position.stage ?? 0, checkpoint?.position.step ?? 0);
+    for (const [index, stage] of recipe.stages.entries()) {
+      if (checkpoint !== undefined && index < checkpoint.position.stage) continue;
+      const own = checkpoint?.position.stage === index ? checkpoint : undefined;
+      const result = await oneStage({
+        recipe,
+        stage,
+        index,
+        device,
+        folder,
+        root,
+        checkpoint: own,
+        stopped,
+        print,
+        sanity: options.sanity === true,
+      });
+      results.push(result);
+      if (result.ended === 'stopped') break;
+    }
+  } finally {
+    checkpoint?.close();
+  }
+  return { folder: folder?.path ?? '', stages: results };
+}
+
+interface OneStage {
+  readonly recipe: Recipe;
+  readonly stage: Stage;
+  readonly index: number;
+  readonly device: Device;
+  readonly folder: RunFolder | undefined;
+  readonly root: string;
+  readonly checkpoint: OpenedCheckpoint | undefined;
+  readonly stopped: () => boolean;
+  readonly print: (line: string) => void;
+  readonly sanity: boolean;
+}
+
+async function oneStage(one: OneStage): Promise<StageResult> {
+  const { recipe, stage, index, device, folder, print, checkpoint } = one;
+  const seed = recipe.seed ?? 0;
+  const data = openData(stage.data);
+  const opened = withEarlier(openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }), folder, index);
+  mkdirSync(one.root, { recursive: true });
+  const trainable = cambrianTrainable(opened, {
+    device,
+    stage,
+    seed,
+    cache: one.root,
+    first: () => firstOf(stage.data, data.file),
+  });
+  const held = stage.evaluation === undefined ? undefined : openData(stage.evaluation.data);
+  try {
+    const total = stage.steps ?? Math.ceil(((stage.epochs ?? 1) * data.count) / stage.batch);
+    const skip = checkpoint?.position.samples ?? 0;
+    const samples = (from: number): AsyncIterable<LlavaSample> =>
+      data.file === undefined
+        ? skipped(samplesOf(stage.data), from)
+        : fileSamples(data.file, {
+            seed: seed + index,
+            skip: from,
+            groupedBy: stage.groupByLength === true ? stage.batch : undefined,
+          });
+    print(`${stage.name}: ${total} steps of ${stage.batch} samples, ${data.count} in the data`);
+    if (one.sanity) return await sanity({ stage, index, trainable, device, samples: samples(0), print });
+    if (folder === undefined) throw new TypeError('a run has a folder');
+    const run: StageRun = {
+      stage,
+      index,
+      trainable,
+      device,
+      folder,
+      total,
+      count: data.count,
+      samples: samples(skip),
+      held: held === undefined ? undefined : () => heldSamples(stage, held.file),
+      checkpoint,
+      stopped: one.stopped,
+      print,
+    };
+    const result = await trainStage(run);
+    if (result.ended !== 'stopped') await writeStageWeights(folder.path, index);
+    return result;
+  } finally {
+    trainable.close();
+    data.file?.close();
+    held?.file?.close();
+    opened.close();
+  }
+}
+
+interface OpenData {
+  readonly file: LlavaFile | undefined;
+  readonly count: number;
+}
+
+function openData(data: DataSet): OpenData {
+  if ('samples' in data) return { file: undefined, count: data.count };
+  if (!existsSync(data.images))
+    throw new OpabiniaError(`there is no folder of pictures ${data.images}`, {
+      op: 'data',
+      advice: 'check `images` in the recipe',
+    });
+  const file = openLlavaFile(data.file);
+  if (file.count === 0)
+    throw new OpabiniaError(`${data.file} has no samples`, { op: 'data', advice: 'give a file with at least one' });
+  // A line that does not parse is told before anything is loaded, not in the middle of a run.
+  for (let i = 0; i < Math.min(file.count, 100_000); i++) file.sample(i);
+  return { file, count: file.count };
+}
+
+function samplesOf(data: DataSet): AsyncIterable<LlavaSample> {
+  if ('samples' in data) return data.samples();
+  throw new TypeError('the data is a file');
+}
+
+async function firstOf(data: DataSet, file: LlavaFile | undefined): Promise<LlavaSample> {
+  if (file !== undefined) return file.sample(0);
+  for await (const sample of samplesOf(data)) return sample;
+  throw new OpabiniaError('the generator of samples gives none', { op: 'data', advice: 'yield at least one sample' });
+}
+
+/** In the order of the file: the same batches each time. */
+async function* heldSamples({ evaluation }: Stage, file: LlavaFile | undefined): AsyncGenerator<LlavaSample> {
+  if (evaluation === undefined) return;
+  if (file === undefined) yield* samplesOf(evaluation.data);
+  else for (let i = 0; i < file.count; i++) yield file.sample(i);
+}
+
+/** The model with the weights that earlier stages of the run have learned. */
+function withEarlier(opened: OpenedModel, folder: RunFolder | undefined, index: number): OpenedModel {
+  const paths = folder === undefined ? [] : stageWeights(folder.path, index);
+  if (paths.length === 0) return opened;
+  const learned = paths.map((path) => openCheckpoint(path)).toReversed();
+  const owner = (path: string) => learned.find((checkpoint) => checkpoint.stored.has(path));
+  const base = opened.source;
+  const source: Source = {
+    ...base,
+    shape: (path) => owner(path)?.shape(path) ?? base.shape(path),
+    storedAs: (path) => (owner(path) === undefined ? base.storedAs?.(path) : undefined),
+    read: (path, shape) => owner(path)?.read(path, shape) ?? base.read(path, shape),
+    part: (path, shape, start, count) =>
+      owner(path)?.part(path, shape, start, count) ??
+      base.part?.(path, shape, start, count) ??
+      base.read(path, shape).subarray(start, start + count),
+    storedPart: (path, shape, dtype, start, count) =>
+      owner(path) === undefined ? base.storedPart?.(path, shape, dtype, start, count) : undefined,
+  };
+  return {
+    ...opened,
+    source,
+    close: () => {
+      for (const checkpoint of learned) checkpoint.close();
+      opened.close();
+    },
+  };
+}
+
+/** Everything that a run depends on. */
+function describe(recipe: Recipe, device: Device): unknown {
+  return {
+    recipe: JSON.parse(JSON.stringify(recipe)) as unknown,
+    git: gitCommit(),
+    generator: generatorHash(),
+    device: device.facts.name,
+    driver: device.facts.driver,
+    node: process.version,
+  };
+}
+
+/** The commit of the code, with a mark when files differ from it; undefined where there is no git. */
+function gitCommit(): string | undefined {
+  const ask = (...words: readonly string[]): string =>
+    execFileSync('git', words, {
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  try {
+    return `${ask('rev-parse', 'HEAD')}${ask('status', '--porcelain') === '' ? '' : '+changes'}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A hash over the sources that make kernels: two runs of one hash have the same ones. */
+function generatorHash(): string {
+  const root = join(import.meta.dirname, '../..');
+  const files = ['dsl', 'compiler'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') || name.endsWith('.js'))
+      .map((name) => join(root, folder, name))
+      .sort(),
+  );
+  return contentKey([], files).slice(0, 16);
+}

@@ -1,0 +1,51 @@
+// Writes safetensors tensor by tensor, so that no more than one of them is in memory. The file has its name when it is whole.
+import { OpabiniaError } from '../../dsl/error.ts';
+import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
+import { storedBytes, type StoredDType } from './safetensors.ts';
+import { encodeStored } from './stored-values.ts';
+
+export interface TensorToStream {
+  readonly name: string;
+  readonly dtype: StoredDType;
+  readonly shape: readonly number[];
+  /** Row-major. */
+  readonly values: () => Promise<ArrayLike<number>>;
+}
+
+/** Throws `OpabiniaError` when a tensor has another number of values than its shape says, and when the disk is full. */
+export async function streamSafetensors(
+  path: string,
+  tensors: readonly TensorToStream[],
+  metadata: Readonly<Record<string, string>>,
+  options: AtomicOptions = {},
+): Promise<void> {
+  const header = new Map<string, unknown>([['__metadata__', metadata]]);
+  let end = 0;
+  for (const { name, dtype, shape } of tensors) {
+    if (header.has(name)) throw new OpabiniaError(`'${name}' stands twice`, { op: 'write' });
+    const bytes = shape.reduce((product, size) => product * size, storedBytes[dtype]);
+    header.set(name, { dtype, shape, data_offsets: [end, end + bytes] });
+    end += bytes;
+  }
+  const text = Buffer.from(
+    `{${[...header].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`,
+  );
+  const start = Buffer.alloc(8 + Math.ceil(text.byteLength / 8) * 8, ' ');
+  start.writeBigUInt64LE(BigInt(start.byteLength - 8), 0);
+  start.set(text, 8);
+  const file = new AtomicFile(path, options);
+  try {
+    file.write(start);
+    for (const { name, dtype, shape, values } of tensors) {
+      const given = await values();
+      const count = shape.reduce((product, size) => product * size, 1);
+      if (given.length !== count)
+        throw new OpabiniaError(`'${name}' has shape ${shape.join('×')}, and ${given.length} values`, { op: 'write' });
+      file.write(encodeStored(dtype, given));
+    }
+    file.commit();
+  } catch (error) {
+    file.abort();
+    throw error;
+  }
+}
