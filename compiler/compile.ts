@@ -41,12 +41,16 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
   const symbols = sortedSymbols(graph, 'compile');
   refuseUnsupported(graph, profile);
   const builder = new Builder();
-  const ideal = runPasses(graph, passes, (done) => report?.({ name: 'pass', report: done }), { verify, builder });
+  const ideal = runPasses(graph, passes, (done) => report?.({ name: 'pass', report: done }), {
+    verify,
+    builder,
+    profile,
+  });
   const apart = splitLoadTime(ideal, builder);
   const split = packing ? packWeights(apart, builder, (contract) => isTiled(contract, profile)) : apart;
   report?.({ name: 'split', split });
   const [load, main] = (['load', 'main'] as const).map((which) => {
-    const grouping = group(split[which]);
+    const grouping = group(split[which], profile, builder);
     report?.({ name: 'group', which, grouping });
     const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });
     if (verify) verifyAssembly(assembly, profile);

@@ -17,6 +17,30 @@ export interface DeviceProfile {
   /** For roofline estimates. */
   readonly flopsPerSecond: number;
   readonly bytesPerSecond: number;
+  /** Those that were measured on this device, where they are not the usual ones. */
+  readonly choices?: Partial<Choices>;
+}
+
+/** Where a choice of the compiler starts to pay on a device: measured, not read off it. */
+export interface Choices {
+  /**
+   * Tensors that reductions put into one kernel by horizontal fusion read and write together. More would save dispatches and lose
+   * the overlap of what they wait for; results live at the same time.
+   */
+  readonly fusedTensors: number;
+  /** Loads of one element beyond which a value is stored rather than computed where it is read: each is an address and, on a software device, a miss. */
+  readonly loadsInPlace: number;
+  /** Results of overlapping windows that one thread computes, at most: each keeps its accumulator in registers. */
+  readonly neighbours: number;
+  /** Re-association through attention must save this factor of the arithmetic: it gives up the one streaming kernel. */
+  readonly absorptionGain: number;
+}
+
+/** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
+const usual: Choices = { fusedTensors: 8, loadsInPlace: 6, neighbours: 8, absorptionGain: 2 };
+
+export function choicesOf(profile: DeviceProfile | undefined): Choices {
+  return { ...usual, ...profile?.choices };
 }
 
 /** Mesa lavapipe on two cores: the device of the tests. */

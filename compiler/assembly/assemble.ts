@@ -1,11 +1,13 @@
 // Groups to ordered kernels: each group scheduled, concatenation parts and state updates copied where no kernel writes them itself.
 import { roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { orderFrom } from '../../dsl/graph/walk.ts';
 import { sizeIndex } from '../index/index-math.ts';
 import type { Group, Grouping } from '../fuse/group.ts';
+import { isUnbound } from '../fuse/bindings.ts';
 import { isStoredSource } from '../fuse/group.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { isEmpty, partsOf } from '../kernel/lower.ts';
+import { isEmpty, sectionsAlong } from '../kernel/lower.ts';
 import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
@@ -73,20 +75,24 @@ export function assemble(
     readonly afterReaders: boolean;
     readonly from?: Placement;
   }[] = [];
-  for (const { join, parts, cache } of grouping.joins) {
+  const copied: { readonly node: Node; readonly target: Placement }[] = [];
+  for (const { join, parts, sections, cache } of grouping.joins) {
     const name = String(join.attrs['axis']);
     const storage = places.get(join)?.storage;
     if (storage === undefined) continue;
-    for (const [i, part] of partsOf(join, name).entries()) {
+    for (const [i, part] of sectionsAlong(sections, name).entries()) {
       // The old part of a cache is where it is.
       if (cache !== undefined && i === 0) continue;
       const target: Placement = { storage, starts: new Map([[name, part.start]]) };
       if (parts.has(part.node)) {
         places.set(part.node, target);
         targets.set(part.node, target);
-      } else copies.push({ group: copyOf(part.node, places.has(part.node)), target, afterReaders: false });
+      } else copied.push({ node: part.node, target });
     }
   }
+  // What is copied into one concatenation may stand in another: only now is it known where.
+  for (const { node, target } of copied)
+    copies.push({ group: copyOf(node, places.has(node)), target, afterReaders: false });
   const inPlace = new Set<Update>([
     ...grouping.direct,
     ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
@@ -120,11 +126,18 @@ export function assemble(
       outputs.set(name, storage);
     }
   }
-  const place = (node: Node) => places.get(node);
+  // A number that is an output has a place, and is still not read from there.
+  const place = (node: Node) => (isUnbound(node) ? undefined : places.get(node));
+  const hasSymbols = symbolsOf(graph, 'compile').length > 0;
   const steps: (Step & { readonly last: boolean })[] = [];
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
     if (group.roots.every(isEmpty)) return; // nothing to compute
-    const { kernel, template } = schedule(group, { profile, place: from === undefined ? place : () => from, target });
+    const { kernel, template } = schedule(group, {
+      profile,
+      hasSymbols,
+      place: from === undefined ? place : () => from,
+      target,
+    });
     steps.push({
       kernel,
       template,

@@ -1,7 +1,8 @@
 // How a kernel grows from its anchor: the maps and reductions around it on the same elements, as long as no cycle arises.
 import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
-import type { Cut, Group } from './group.ts';
+import { longestWithin, type BindingBudget } from './bindings.ts';
+import { tooManyBindings, type Cut, type Group } from './group.ts';
 
 /** What grouping knows while it goes. */
 export interface Work {
@@ -14,9 +15,11 @@ export interface Work {
   readonly outputs: ReadonlySet<Node>;
   readonly owner: Map<Node, Group>;
   readonly cuts: Cut[];
+  readonly budget: BindingBudget;
 }
 
-function sameAxes(a: Node, b: Node): boolean {
+/** True when both are over the same elements: the same axes, in any order. */
+function isOverSameAxes(a: Node, b: Node): boolean {
   return (
     a.type.axes.length === b.type.axes.length &&
     a.type.axes.every((axis) => axisOf(b.type.axes, axis.name) !== undefined)
@@ -31,42 +34,49 @@ interface Epilogue {
 }
 
 /**
- * The maps that follow an anchor on the same elements. A one-to-one view changes only where results are written: it is taken along
- * when it is the single way on, and a map or an output follows it.
+ * The maps that follow an anchor on the same elements, as many as the device has bindings for. A one-to-one view changes only where
+ * results are written: it is taken along when it is the single way on, and a map or an output follows it.
+ * `inner`: all that the anchor's kernel computes anyway.
  */
-export function epilogue(anchor: Node, work: Work): Epilogue {
+export function epilogue(anchor: Node, inner: ReadonlySet<Node>, work: Work): Epilogue {
   let chain: readonly Node[] = [];
   let roots: readonly Node[] = [anchor];
-  for (let from = anchor, views: readonly Node[] = []; ;) {
-    const region = mapsAfter(from, new Set([anchor, ...chain, ...views, from]), anchor.id, work);
-    const members = new Set([anchor, ...chain, ...views, from, ...region]);
-    const own = [from, ...region].filter(
-      (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
-    );
-    if (from === anchor || region.length > 0 || work.kept.has(from)) {
-      chain = [...members].filter((n) => n !== anchor).sort((x, y) => x.id - y.id);
-      roots = own;
+  let views: readonly Node[] = [];
+  let from: Node | undefined = anchor;
+  while (from !== undefined) {
+    const start: Node = from;
+    const before = new Set([...inner, anchor, ...chain, ...views]);
+    const endsOf = (members: ReadonlySet<Node>): readonly Node[] =>
+      [...members].filter((n) => (n === start || !before.has(n)) && isRoot(n, members, work));
+    const region = mapsAfter(start, before, anchor.id, work);
+    const members = new Set(longestWithin([...before, ...region], before.size, endsOf, work.budget));
+    const ends = endsOf(members);
+    if (start === anchor || members.size > before.size || work.kept.has(start)) {
+      chain = [...members].filter((n) => n !== anchor && !inner.has(n)).sort((x, y) => x.id - y.id);
+      roots = ends;
       views = [];
     }
-    const [last] = own;
-    const readers = last === undefined ? [] : (work.readers.get(last) ?? []);
-    const [next] = readers;
-    const isOnlyWay = own.length === 1 && readers.length === 1 && last !== undefined && !work.kept.has(last);
-    if (
-      !isOnlyWay ||
-      next === undefined ||
-      work.owner.has(next) ||
-      next.op.kind !== 'view' ||
-      next.op.target === undefined
-    )
-      break;
-    views = [...views, next];
-    from = next;
+    from = onlyViewAfter(ends, work);
+    if (from !== undefined) views = [...views, from];
   }
   for (const root of roots)
     for (const to of work.readers.get(root) ?? [])
       if (!chain.includes(to)) work.cuts.push({ from: root, to, reason: `${to.op.kind} after ${anchor.op.kind}` });
   return { chain, roots };
+}
+
+/** True for what a kernel must store: something outside reads it, or it is an output. */
+function isRoot(node: Node, members: ReadonlySet<Node>, work: Work): boolean {
+  return work.kept.has(node) || (work.readers.get(node) ?? []).some((reader) => !members.has(reader));
+}
+
+/** The one-to-one view that is the only reader of the only result. */
+function onlyViewAfter(ends: readonly Node[], work: Work): Node | undefined {
+  const [end, ...others] = ends;
+  if (end === undefined || others.length > 0 || work.kept.has(end)) return undefined;
+  const [next, ...more] = work.readers.get(end) ?? [];
+  if (next === undefined || more.length > 0 || work.owner.has(next)) return undefined;
+  return next.op.kind === 'view' && next.op.target !== undefined ? next : undefined;
 }
 
 /** Maps reached from `start` on the same elements, none of which waits for something computed from the group outside of it. */
@@ -76,8 +86,9 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
   const queue = [start];
   for (let n = queue.shift(); n !== undefined; n = queue.shift()) {
     for (const reader of work.readers.get(n) ?? []) {
-      if (found.has(reader) || work.owner.has(reader) || reader.op.kind !== 'map' || !sameAxes(reader, start)) continue;
-      if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, members, oldest))) continue;
+      if (found.has(reader) || work.owner.has(reader) || reader.op.kind !== 'map' || !isOverSameAxes(reader, start))
+        continue;
+      if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, members, oldest, work.owner))) continue;
       members.add(reader);
       found.add(reader);
       // A map that was refused because it also reads this one may be taken now.
@@ -122,35 +133,39 @@ export function rows(first: Node, work: Work): Group {
       if (work.owner.has(reader) || !joins(reader)) continue;
       // A reader that also needs something computed from this group's results, outside of it, must wait for a later kernel.
       const others = reader.inputs.filter((i) => !members.has(i));
-      if (others.some((o) => dependsOn(o, members, first.id))) continue;
+      if (others.some((o) => dependsOn(o, members, first.id, work.owner))) continue;
       members.add(reader);
       queue.push(reader);
     }
   }
-  closeOver(members, first.id);
-  const roots = [...members].filter(
-    (n) => work.kept.has(n) || (work.readers.get(n) ?? []).some((r) => !members.has(r)),
-  );
+  closeOver(members, first.id, work.owner);
+  const rootsOf = (some: ReadonlySet<Node>): readonly Node[] => [...some].filter((n) => isRoot(n, some, work));
+  const all = [...members].sort((a, b) => a.id - b.id);
+  // What is left out at the end reads what stays, and nothing that stays reads it.
+  const nodes = new Set(longestWithin(all, 1, rootsOf, work.budget));
+  const roots = rootsOf(nodes);
   for (const from of roots) {
     for (const to of work.readers.get(from) ?? []) {
-      if (members.has(to)) continue;
+      if (nodes.has(to)) continue;
       work.cuts.push({
         from,
         to,
         reason: work.owner.has(to)
           ? 'the reader belongs to another kernel'
-          : joins(to)
-            ? 'it also reads a later result'
-            : `${to.op.kind} on other axes than the reduction`,
+          : members.has(to)
+            ? tooManyBindings
+            : joins(to)
+              ? 'it also reads a later result'
+              : `${to.op.kind} on other axes than the reduction`,
       });
     }
   }
-  const reductions = [...members].filter((n) => n.op.kind === 'reduce').sort((a, b) => a.id - b.id);
-  return { template: 'rows', reductions, nodes: members, roots };
+  const reductions = all.filter((n) => nodes.has(n) && n.op.kind === 'reduce');
+  return { template: 'rows', reductions, nodes, roots };
 }
 
 /** Removes members that read something which depends on the group from outside: grouping must not make a cycle. */
-function closeOver(members: Set<Node>, first: number): void {
+function closeOver(members: Set<Node>, first: number, owner: ReadonlyMap<Node, Group>): void {
   for (let changed = true; changed;) {
     changed = false;
     for (const n of [...members]) {
@@ -162,7 +177,7 @@ function closeOver(members: Set<Node>, first: number): void {
         changed = true;
         continue;
       }
-      if (outside.some((o) => dependsOn(o, members, first))) {
+      if (outside.some((o) => dependsOn(o, members, first, owner))) {
         members.delete(n);
         changed = true;
       }
@@ -170,15 +185,21 @@ function closeOver(members: Set<Node>, first: number): void {
   }
 }
 
-/** True when `node` needs a member of the group. Operands have smaller ids than their readers, so old nodes end the search. */
+/**
+ * True when `node` needs a member of the group, itself or through all that its kernel computes with it. Operands have smaller ids than
+ * their readers, so old nodes end the search.
+ */
 export function dependsOn(
   node: Node,
   members: ReadonlySet<Node>,
   oldest: number,
+  owner: ReadonlyMap<Node, Group>,
   seen: Set<Node> = new Set(),
 ): boolean {
   if (members.has(node)) return true;
-  if (node.id < oldest || seen.has(node)) return false;
+  if (seen.has(node)) return false;
   seen.add(node);
-  return node.inputs.some((x) => dependsOn(x, members, oldest, seen));
+  const together = owner.get(node)?.nodes ?? [];
+  for (const other of together) if (dependsOn(other, members, oldest, owner, seen)) return true;
+  return node.id >= oldest && node.inputs.some((x) => dependsOn(x, members, oldest, owner, seen));
 }

@@ -25,6 +25,9 @@ export type Group =
     }
   | { readonly template: 'map'; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] };
 
+/** The reason of a cut that only the device's bindings make. */
+export const tooManyBindings = 'too many buffers for one kernel';
+
 /** An edge between two kernels, and why it could not stay inside one. */
 export interface Cut {
   readonly from: Node;
@@ -36,6 +39,8 @@ export interface Cut {
 export interface PlacedJoin {
   readonly join: Node;
   readonly parts: ReadonlySet<Node>;
+  /** The operands of the join in order, or joins of neighbouring operands where all together have too many buffers for one kernel. */
+  readonly sections: readonly Node[];
   /** The join is the first part of a state, which its second operand is written into. */
   readonly cache?: Update;
 }

@@ -1,27 +1,35 @@
 // What becomes one kernel. Anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic;
 // what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
-import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { findAttention } from '../match/attention.ts';
+import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
+import { fitBindings } from './fit.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { dependsOn, epilogue, rows, type Work } from './fusion.ts';
 import { materialised } from './materialise.ts';
 import { fuseHorizontally } from './horizontal-fusion.ts';
 
-export function group(graph: Graph): Grouping {
+/** `builder`: of the graph's nodes; concatenations in stages are made with it. */
+export function group(graph: Graph, profile: DeviceProfile, builder: Builder): Grouping {
+  const choices = choicesOf(profile);
+
   const nodes = order(graph);
   const readers = new Map<Node, Node[]>(nodes.map((n) => [n, []]));
   for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
   const caches = findCacheJoins(graph, nodes, readers);
-  const direct = findDirectUpdates(graph, readers);
-  const cached = new Set([...caches.map((c) => c.update), ...direct]);
+  const updates = findDirectUpdates(graph, readers);
+  const cached = new Set([...caches.map((c) => c.update), ...updates]);
   const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
   const copied = new Set<Node>([
     ...graph.outputs.values(),
     ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value),
   ]);
-  const work: Work = { readers, kept, copied, outputs: new Set(graph.outputs.values()), owner: new Map(), cuts: [] };
+  const outputs = new Set(graph.outputs.values());
+  const budget = bindingBudget(graph, kept, profile);
+  const work: Work = { readers, kept, copied, outputs, owner: new Map(), cuts: [], budget };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
     groups.push(made);
@@ -35,42 +43,57 @@ export function group(graph: Graph): Grouping {
       (x) => readers.get(x) ?? [],
       (x) => kept.has(x) || work.owner.has(x),
     );
-    if (attention === undefined) continue;
-    const { chain, roots } = epilogue(n, work);
+    if (attention === undefined || leastBindings(attention.nodes, [n], budget) > budget.most) continue;
+    const { chain, roots } = epilogue(n, attention.nodes, work);
     claim({ template: 'attention', attention, chain, nodes: new Set([...attention.nodes, ...chain]), roots });
   }
   for (const n of nodes) {
     if (work.owner.has(n)) continue;
     if (n.op.kind === 'contract') {
-      const { chain, roots } = epilogue(n, work);
+      const { chain, roots } = epilogue(n, new Set([n]), work);
       claim({ template: 'contract', contract: n, chain, nodes: new Set([n, ...chain]), roots });
     } else if (n.op.kind === 'reduce') {
       claim(rows(n, work));
     }
   }
 
-  for (const part of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) {
-    if (!work.owner.has(part) && !isStoredSource(part))
-      claim({ template: 'map', nodes: new Set([part]), roots: [part] });
-  }
-  const joins = placeJoins(nodes, work, caches);
+  const claimAlone = (n: Node): void => {
+    if (!work.owner.has(n) && !isStoredSource(n)) claim({ template: 'map', nodes: new Set([n]), roots: [n] });
+  };
+  for (const n of [...caches.map((c) => c.part), ...updates.map((u) => u.value)])
+    if (n.op.kind !== 'join') claimAlone(n);
+  const joins = [...placeJoins(nodes, work, caches)];
+  // A concatenation that several kernels write has a place of its own, and is copied into the state.
+  const whole = (n: Node): boolean =>
+    n.op.kind !== 'join' ||
+    (joins.every(({ join }) => join !== n) && leastBindings(new Set([n]), [n], budget) <= budget.most);
+  const direct = updates.filter(({ value }) => whole(value));
+  for (const n of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) claimAlone(n);
   const stored = new Set<Node>([
     ...groups.flatMap((g) => g.roots),
     ...joins.map((j) => j.join),
     ...nodes.filter(isStoredSource),
   ]);
   const parts = new Set(joins.flatMap((j) => [...j.parts]));
-  for (const n of materialised(nodes, work, stored, parts)) {
+  for (const n of materialised(nodes, work, stored, parts, choices.loadsInPlace)) {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }
+  const holder = new Map<Node, Node>([
+    ...joins.flatMap(({ join, parts: made, cache }) => {
+      const whole = cache?.state ?? join;
+      return [join, ...made].map((node): [Node, Node] => [node, whole]);
+    }),
+    ...direct.map(({ value, state }): [Node, Node] => [value, state]),
+  ]);
+  fitBindings({ work, groups, joins, stored, holder, known: new Set(nodes), builder });
   const alone = new Set([
     ...graph.updates.map((update) => update.state),
     ...direct.map((update) => update.value),
     ...parts,
   ]);
   return {
-    groups: fuseHorizontally(groups, stored, alone),
+    groups: fuseHorizontally(groups, stored, alone, Math.min(choices.fusedTensors, budget.most), budget),
     joins,
     direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
     cuts: work.cuts,
@@ -93,7 +116,7 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
     if (cache !== undefined) {
       const made = makes(cache.part) ? [cache.part] : [];
       made.forEach((p) => taken.add(p));
-      placed.push({ join: n, parts: new Set(made), cache: cache.update });
+      placed.push({ join: n, parts: new Set(made), sections: n.inputs, cache: cache.update });
       continue;
     }
     if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
@@ -103,12 +126,12 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
       n.inputs.filter((x) => {
         if (!makes(x)) return false;
         const later = reachedFrom(x, work);
-        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id)));
+        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id, new Map())));
       }),
     );
     if (parts.size === 0) continue;
     parts.forEach((p) => taken.add(p));
-    placed.push({ join: n, parts });
+    placed.push({ join: n, parts, sections: n.inputs });
   }
   return placed;
 }

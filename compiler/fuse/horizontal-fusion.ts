@@ -2,23 +2,23 @@
 // are one dispatch instead of one each.
 import { printSize, type Axis } from '../../dsl/axis/axis.ts';
 import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import type { BindingBudget } from './bindings.ts';
 import type { Group } from './group.ts';
 import { layerOf } from '../match/layer.ts';
 
 type Rows = Extract<Group, { template: 'rows' }>;
 
-/** Tensors that one such kernel reads and writes: kernels have few bindings. */
-const mostTensors = 8;
-
 /**
  * Groups of equal depth cannot depend on one another, directly or through what is merged beside them: every way from one kernel to another goes
  * deeper. `alone`: states, what is written straight into one, and parts of a concatenation that are written where they belong. A kernel that reads or makes one of these waits for
- * more than it reads, so it is left as it is.
+ * more than it reads, so it is left as it is. `mostTensors`: what one such kernel reads and writes.
  */
 export function fuseHorizontally(
   groups: readonly Group[],
   stored: ReadonlySet<Node>,
   alone: ReadonlySet<Node>,
+  mostTensors: number,
+  budget: BindingBudget,
 ): readonly Group[] {
   const maker = new Map<Node, Group>(
     groups.flatMap((group) => group.roots.map((root): [Node, Group] => [root, group])),
@@ -43,15 +43,15 @@ export function fuseHorizontally(
     const own = reads.get(group) ?? new Set();
     if ([...own, ...group.roots].some((node) => alone.has(node))) continue;
     const key = `${depthOf(group)} ${shapeOf(group)}`;
-    const tensors = own.size + group.roots.length;
+    const tensors = [...own, ...group.roots].reduce((sum, node) => sum + budget.of(node), 0);
     const last = open.get(key);
     if (last !== undefined && last.tensors + tensors <= mostTensors) {
       last.groups.push(group);
       last.tensors += tensors;
     } else {
-      const alone = { groups: [group], tensors };
-      open.set(key, alone);
-      together.push(alone.groups);
+      const next = { groups: [group], tensors };
+      open.set(key, next);
+      together.push(next.groups);
     }
   }
   const hosts = new Map<Group, Rows>(

@@ -14,7 +14,7 @@ interface Cost {
 
 /**
  * Values that no anchor stores but that must be stored, or are cheaper to store than to compute again. Operands first, a value with too
- * many operands of its own is stored; then, readers first, one that would be computed too often: where the end of a chain is stored,
+ * many loads of its own (over `mostLoads`) is stored; then, readers first, one that would be computed too often: where the end of a chain is stored,
  * its beginning need not be.
  */
 export function materialised(
@@ -22,6 +22,7 @@ export function materialised(
   work: Work,
   stored: ReadonlySet<Node>,
   parts: ReadonlySet<Node>,
+  mostLoads: number,
 ): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
@@ -34,12 +35,12 @@ export function materialised(
     }
     const own = inPlaceCost(n, cost);
     const isKept = work.kept.has(n) && !work.owner.has(n);
-    const isWide = isOpen(n) && own.loads.size > mostOperands && uses(n, work, result).length > 0;
+    const isWide = isOpen(n) && own.loads.size > mostLoads && uses(n, work, result).length > 0;
     if (isKept || isWide) {
       result.add(n);
       if (isWide && !isKept)
         uses(n, work, result).forEach((use) =>
-          work.cuts.push({ from: n, to: use.reader, reason: 'too many operands for one kernel' }),
+          work.cuts.push({ from: n, to: use.reader, reason: 'too many loads for one element' }),
         );
     }
     cost.set(n, result.has(n) ? loadOf(n) : own);
@@ -54,9 +55,6 @@ export function materialised(
   }
   return nodes.filter((n) => result.has(n));
 }
-
-/** Loads of one element beyond which a value is stored: kernels have few bindings. */
-const mostOperands = 6;
 
 function loadOf(n: Node): Cost {
   return { loads: new Set([String(n.id)]), work: new Set() };

@@ -39,6 +39,14 @@ export function unitBytes({ storage, width }: Pick<Slot, 'storage' | 'width'>): 
   return storage.dtype === 'bf16' && width === 1 ? 4 : dtypeBytes(storage.dtype) * width;
 }
 
+/** Offsets of bindings are multiples of this on every device. */
+const pieceAlignment = 256;
+
+/** Bytes of a tensor that one binding holds, where it takes several: pieces start at aligned offsets. */
+export function bytesInBinding(maxBindingBytes: number): number {
+  return Math.floor(maxBindingBytes / pieceAlignment) * pieceAlignment;
+}
+
 /** Bindings that a slot takes. */
 export function bindingsOf(slot: Slot): number {
   if (slot.piece === undefined) return 1;

@@ -4,7 +4,7 @@ import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, literal, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
+import { code, literal, scalarType, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import {
   add,
@@ -17,6 +17,7 @@ import {
   indexMath,
   isMultiple,
   mentions,
+  remainder,
   scale,
   sizeIndex,
   substitute,
@@ -25,7 +26,7 @@ import {
   type Index,
 } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { loaded, stored } from './element-format.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
 
@@ -43,9 +44,6 @@ export interface Touch {
   readonly width: Width;
 }
 
-/** Offsets of bindings are multiples of this on every device. */
-export const pieceAlignment = 256;
-
 /** Values that the template itself holds: an accumulator, a reduced row. */
 export type Held = (block: Block, index: IndexMap, width: Width) => Code;
 
@@ -57,12 +55,22 @@ export class Lowering {
   readonly #place: (node: Node) => Placement | undefined;
   readonly #computed: ReadonlySet<Node>;
   readonly #maxBindingBytes: number;
+  readonly #oneBindingEach: boolean;
 
-  /** `computed`: nodes that this kernel computes itself, even if they are stored too. */
-  constructor(place: (node: Node) => Placement | undefined, computed: ReadonlySet<Node>, maxBindingBytes: number) {
+  /**
+   * `computed`: nodes that this kernel computes itself, even if they are stored too. `oneBindingEach`: no tensor is read both by
+   * vectors and by elements, and none is written by vectors.
+   */
+  constructor(
+    place: (node: Node) => Placement | undefined,
+    computed: ReadonlySet<Node>,
+    maxBindingBytes: number,
+    oneBindingEach: boolean,
+  ) {
     this.#place = place;
     this.#computed = computed;
     this.#maxBindingBytes = maxBindingBytes;
+    this.#oneBindingEach = oneBindingEach;
   }
 
   /** The value of `node` at `index` (one entry per axis of the node; more are ignored). */
@@ -194,7 +202,7 @@ export class Lowering {
   #join(block: Block, _op: JoinOp, node: Node, index: IndexMap, width: Width): Code {
     const name = String(node.attrs['axis']);
     const along = at(index, name);
-    const parts = partsOf(node, name).filter((part) => !isEmpty(part.node));
+    const parts = sectionsAlong(node.inputs, name).filter((part) => !isEmpty(part.node));
     const certain = parts.find((p) => along.least >= p.start.most && along.most < p.end.least);
     const moved = (i: Index): IndexMap => new Map(index).set(name, i);
     if (certain !== undefined)
@@ -250,25 +258,40 @@ export class Lowering {
   /** A stored value; four neighbours in memory are one vector load. */
   #load(block: Block, placement: Placement, index: IndexMap, width: Width): Code {
     const flat = address(placement, index);
-    const { dtype } = placement.storage;
-    if (width === 1) {
-      const slot = this.#touch(this.slot(placement, 1, false), flat, 1);
-      return loaded(block.let('at', code(indexText(flat), 'u32'), `at/${flat.key}`), slot, dtype);
-    }
-    const step = coefficient(flat, quadName);
+    if (width === 1) return this.#loadOne(block, placement, flat);
     const start = onLane(flat, 0);
-    if (step === 1 && isMultiple(start, 4) && isMultiple(placement.storage.elements, 4)) {
-      const slot = this.#touch(this.slot(placement, 4, false), start, 4);
-      const quarter = divide(start, constantIndex(4));
-      return loaded(block.let('at', code(indexText(quarter), 'u32'), `at/${quarter.key}`), slot, dtype);
+    const isVector =
+      coefficient(flat, quadName) === 1 && isMultiple(start, 4) && isMultiple(placement.storage.elements, 4);
+    if (isVector && this.#only(placement)?.width !== 1) return this.#loadQuarter(block, placement, start);
+    return compose([0, 1, 2, 3].map((lane) => this.#loadOne(block, placement, onLane(flat, lane))));
+  }
+
+  #loadOne(block: Block, placement: Placement, flat: Index): Code {
+    if (this.#only(placement)?.width === 4) {
+      // One of a vector that the kernel reads as a whole elsewhere.
+      const start = scale(divide(flat, constantIndex(4)), 4);
+      const vector = block.let(
+        'four',
+        this.#loadQuarter(block, placement, start),
+        `four/${placement.storage.name}/${start.key}`,
+      );
+      const lane = remainder(flat, constantIndex(4));
+      return code(`${vector.text}[${indexText(lane)}]`, scalarType(vector.type), vector.needs);
     }
-    return compose(
-      [0, 1, 2, 3].map((lane) => {
-        const one = onLane(flat, lane);
-        const slot = this.#touch(this.slot(placement, 1, false), one, 1);
-        return loaded(block.let('at', code(indexText(one), 'u32'), `at/${one.key}`), slot, dtype);
-      }),
-    );
+    const slot = this.#touch(this.slot(placement, 1, false), flat, 1);
+    return loaded(block.let('at', code(indexText(flat), 'u32'), `at/${flat.key}`), slot, placement.storage.dtype);
+  }
+
+  /** The vector that begins at a multiple of four. */
+  #loadQuarter(block: Block, placement: Placement, start: Index): Code {
+    const slot = this.#touch(this.slot(placement, 4, false), start, 4);
+    const quarter = divide(start, constantIndex(4));
+    return loaded(block.let('at', code(indexText(quarter), 'u32'), `at/${quarter.key}`), slot, placement.storage.dtype);
+  }
+
+  /** The binding that a tensor must be read through, where each has one. */
+  #only({ storage }: Placement): Slot | undefined {
+    return this.#oneBindingEach ? this.slots.find((slot) => slot.storage === storage && !slot.write) : undefined;
   }
 
   #touch(slot: Slot, at: Index, width: Width): Slot {
@@ -290,10 +313,10 @@ export class Lowering {
     return slot;
   }
 
-  /** Elements in one binding of a tensor that is over the limit; pieces start at aligned offsets. */
+  /** Elements in one binding of a tensor that is over the limit. */
   #piece({ storage }: Placement, width: Width): number | undefined {
     if (storage.elements.most * dtypeBytes(storage.dtype) <= this.#maxBindingBytes) return undefined;
-    return (Math.floor(this.#maxBindingBytes / pieceAlignment) * pieceAlignment) / unitBytes({ storage, width });
+    return bytesInBinding(this.#maxBindingBytes) / unitBytes({ storage, width });
   }
 
   /** Writes the value of a root; in vectors when four neighbours in memory are four neighbours along the quad. */
@@ -306,7 +329,7 @@ export class Lowering {
     }
     const start = onLane(flat, 0);
     const wide = splat(value, typeOf(dtype, 4));
-    if (canStoreVector(placement, index)) {
+    if (canStoreVector(placement, index) && !this.#oneBindingEach) {
       block.store(
         this.#touch(this.slot(placement, 4, true), start, 4),
         divide(start, constantIndex(4)),
@@ -379,17 +402,17 @@ export function isEmpty(node: Node): boolean {
   return node.type.axes.some((axis) => sizeBound(axis.size) <= 0);
 }
 
-export interface Part {
+export interface Section {
   readonly node: Node;
   readonly start: Index;
   readonly end: Index;
   readonly size: Index;
 }
 
-/** The operands of a concatenation with their ranges along the joined axis. */
-export function partsOf(node: Node, name: string): readonly Part[] {
+/** What is concatenated, in order, with its ranges along the joined axis. */
+export function sectionsAlong(nodes: readonly Node[], name: string): readonly Section[] {
   let start: Size = 0;
-  return node.inputs.map((input) => {
+  return nodes.map((input) => {
     const size = axisSize(input.type.axes, name);
     const end = addSizes(start, size);
     const part = { node: input, start: sizeIndex(start), end: sizeIndex(end), size: sizeIndex(size) };

@@ -11,9 +11,6 @@ import { axesWithin, namesOf, sameType, type Rewriter } from '../rewrite/rewrite
 import { scalarValue, type Rule } from '../rewrite/rules.ts';
 import { projections, type Part, type Parts, type Projection } from './projections.ts';
 
-/** Fewer operations by this factor, or the attention stays one kernel. */
-const leastGain = 2;
-
 /** An attention before grouping: weights that are a softmax of a product of query and key, and the product with the values. */
 interface Found {
   readonly weights: Node;
@@ -98,6 +95,8 @@ function absorb(node: Node, r: Rewriter): Node | undefined {
   const found = find(node, r);
   if (found === undefined) return undefined;
   const { query, keys, values, first, second, weights, scores, keyAxis } = found;
+  // Fewer operations by this factor, or the attention stays one kernel.
+  const leastGain = r.choices.absorptionGain;
   const paired = scores.type.axes.filter((axis) => axis.name !== keyAxis);
   const within = (axes: readonly Axis[], names: readonly string[]) => axes.every((axis) => names.includes(axis.name));
   const keyTaken = keys.parts.map(

@@ -2,6 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import { Builder, describe, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
+import { choicesOf, type Choices, type DeviceProfile } from '../profile.ts';
 import { Rewriter, type Uses } from './rewriter.ts';
 import type { Rule } from './rules.ts';
 import { verifyGraph } from './verify-graph.ts';
@@ -37,6 +38,8 @@ export interface PassOptions {
   readonly verify?: boolean;
   /** Where the nodes are made; the graph is copied into it first, so that a closed trace can be rewritten. */
   readonly builder?: Builder;
+  /** The device that is compiled for, where rules ask what pays on it. */
+  readonly profile?: DeviceProfile;
 }
 
 /** The graph after all passes in order. Throws `OpabiniaError` when a pass breaks it, or rules undo one another. */
@@ -47,6 +50,7 @@ export function runPasses(
   options: PassOptions = {},
 ): Graph {
   const builder = options.builder ?? new Builder();
+  const choices = choicesOf(options.profile);
   let current = transplant(graph, builder);
   if (options.verify === true) verifyGraph(current, 'trace', graph);
   for (const pass of passes) {
@@ -55,7 +59,7 @@ export function runPasses(
     const fire = (rule: string) => {
       fired.set(rule, (fired.get(rule) ?? 0) + 1);
     };
-    const next = 'rules' in pass ? applyRules(current, pass, builder, fire) : pass.run(current, builder, fire);
+    const next = 'rules' in pass ? applyRules(current, pass, builder, fire, choices) : pass.run(current, builder, fire);
     if (options.verify === true) verifyGraph(next, pass.name, current);
     current = next;
     report?.({ pass, graph: current, fired, milliseconds: performance.now() - start });
@@ -80,15 +84,18 @@ export function transplant(graph: Graph, builder: Builder): Graph {
   return mapGraph(graph, (node) => must(copies, node));
 }
 
-interface Frame {
-  readonly node: Node;
-  /** The node with settled operands, once they are. */
-  rebuilt: Node | undefined;
-  /** What a rule made of it, until that is settled. */
-  replacement: Node | undefined;
-}
+/** A node on the way: first its operands are settled, then what a rule made of it. */
+type Frame =
+  | { readonly node: Node; readonly rebuilt: undefined }
+  | { readonly node: Node; readonly rebuilt: Node; readonly replacement: Node };
 
-function applyRules(graph: Graph, pass: RulePass, builder: Builder, fire: (rule: string) => void): Graph {
+function applyRules(
+  graph: Graph,
+  pass: RulePass,
+  builder: Builder,
+  fire: (rule: string) => void,
+  choices: Choices,
+): Graph {
   const nodes = order(graph);
   const before = readersOf(nodes);
   const settled = new Map<Node, Node>();
@@ -114,7 +121,7 @@ function applyRules(graph: Graph, pass: RulePass, builder: Builder, fire: (rule:
   const rewrite = (node: Node): Node | undefined => {
     const rules = rulesFor(node);
     if (rules.length === 0) return undefined;
-    const rewriter = new Rewriter(builder, node.origin, uses);
+    const rewriter = new Rewriter(builder, node.origin, uses, choices);
     for (const rule of rules) {
       const next = rule.apply(node, rewriter);
       if (next === undefined || next === node) continue;
@@ -130,33 +137,32 @@ function applyRules(graph: Graph, pass: RulePass, builder: Builder, fire: (rule:
     return undefined;
   };
 
+  /** The node of settled operands, with what a rule makes of it. */
+  const rebuild = (node: Node): { readonly rebuilt: Node; readonly replacement: Node } => {
+    const inputs = node.inputs.map((input) => must(settled, input));
+    const same = inputs.every((input, i) => input === node.inputs[i]);
+    const rebuilt = same ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+    return { rebuilt, replacement: settled.get(rebuilt) ?? rewrite(rebuilt) ?? rebuilt };
+  };
+
   const settle = (start: Node): void => {
-    const stack: Frame[] = [{ node: start, rebuilt: undefined, replacement: undefined }];
-    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      if (top.replacement === undefined) {
-        if (settled.has(top.node)) {
-          stack.pop();
-          continue;
-        }
-        const unsettled = top.node.inputs.find((input) => !settled.has(input));
-        if (unsettled !== undefined) {
-          stack.push({ node: unsettled, rebuilt: undefined, replacement: undefined });
-          continue;
-        }
-        const inputs = top.node.inputs.map((input) => must(settled, input));
-        const same = inputs.every((input, i) => input === top?.node.inputs[i]);
-        top.rebuilt = same ? top.node : builder.make(top.node.op, inputs, top.node.attrs, top.node.origin);
-        top.replacement = settled.get(top.rebuilt) ?? rewrite(top.rebuilt) ?? top.rebuilt;
-      }
-      const result = top.replacement === top.rebuilt ? top.rebuilt : settled.get(top.replacement);
-      if (result === undefined) {
-        stack.push({ node: top.replacement, rebuilt: undefined, replacement: undefined });
+    const stack: Frame[] = [{ node: start, rebuilt: undefined }];
+    for (let frame = stack.pop(); frame !== undefined; frame = stack.pop()) {
+      const { node } = frame;
+      if (frame.rebuilt === undefined) {
+        if (settled.has(node)) continue;
+        const unsettled = node.inputs.find((input) => !settled.has(input));
+        if (unsettled === undefined) stack.push({ node, ...rebuild(node) });
+        else stack.push(frame, { node: unsettled, rebuilt: undefined });
         continue;
       }
-      settled.set(top.node, result);
-      if (top.rebuilt !== undefined) settled.set(top.rebuilt, result);
-      settled.set(result, result);
-      stack.pop();
+      const { rebuilt, replacement } = frame;
+      const result = replacement === rebuilt ? rebuilt : settled.get(replacement);
+      if (result === undefined) {
+        stack.push(frame, { node: replacement, rebuilt: undefined });
+        continue;
+      }
+      for (const done of [node, rebuilt, result]) settled.set(done, result);
     }
   };
 

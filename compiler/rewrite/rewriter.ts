@@ -7,6 +7,7 @@ import { concat } from '../../dsl/ops/join.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, typeAttrs } from '../../dsl/ops/source.ts';
 import { broadcast, rearrange, slice } from '../../dsl/ops/view.ts';
+import { choicesOf, type Choices } from '../profile.ts';
 
 /** Who reads a node, at the beginning of a pass. */
 export interface Uses {
@@ -19,11 +20,14 @@ const unused: Uses = { readers: () => [], leaves: () => false };
 export class Rewriter {
   readonly builder: Builder;
   readonly origin: Origin;
+  /** Where rules begin to pay on the device that is compiled for. */
+  readonly choices: Choices;
   readonly #uses: Uses;
 
-  constructor(builder: Builder, origin: Origin, uses: Uses = unused) {
+  constructor(builder: Builder, origin: Origin, uses: Uses = unused, choices: Choices = choicesOf(undefined)) {
     this.builder = builder;
     this.origin = origin;
+    this.choices = choices;
     this.#uses = uses;
   }
 

@@ -26,6 +26,10 @@ export interface Context {
   readonly place: (node: Node) => Placement | undefined;
   /** Where a root of the group is written. */
   readonly target: (node: Node) => Placement;
+  /** True in graphs with sizes that change from run to run: they take a binding. */
+  readonly hasSymbols: boolean;
+  /** Each tensor through one binding, by elements where others read it by vectors; for kernels that have too few bindings otherwise. */
+  readonly oneBindingEach?: boolean;
 }
 
 /** A kernel being written. */
@@ -37,7 +41,12 @@ export class Frame {
   readonly context: Context;
   constructor(context: Context, group: Group) {
     this.context = context;
-    this.lowering = new Lowering(context.place, group.nodes, context.profile.maxBindingBytes);
+    this.lowering = new Lowering(
+      context.place,
+      group.nodes,
+      context.profile.maxBindingBytes,
+      context.oneBindingEach === true,
+    );
   }
 
   share(stem: string, type: Shared['type'], length: number): string {

@@ -3,7 +3,7 @@ import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import { sizeBound } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
-import type { Kernel } from '../kernel/kernel.ts';
+import { bindingsOf, type Kernel } from '../kernel/kernel.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
@@ -140,21 +140,30 @@ function pick<T extends Group['template']>(
   let tight: string | undefined;
   for (const row of new Set([...fitting, ...rows])) {
     if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
-    const kernel = row.schedule(group, context);
-    const over = overLimit(kernel, context.profile);
-    if (over === undefined) return { kernel, template: row.name };
-    tight ??= over;
+    for (const oneBindingEach of [false, true]) {
+      const kernel = row.schedule(group, { ...context, oneBindingEach });
+      const over = overLimit(kernel, context);
+      if (over === undefined) return { kernel, template: row.name };
+      tight ??= over;
+    }
   }
   const [root] = group.roots;
   throw new OpabiniaError(`a kernel needs ${tight ?? 'a template'}`, {
     op: root?.op.name,
     path: root?.origin.path,
     place: root?.origin.place,
-    advice: 'shrink the batch or the largest axis',
+    advice: tight?.includes('buffers') === true ? undefined : 'shrink the batch or the largest axis',
   });
 }
 
-function overLimit({ grid, threads, shared }: Kernel, profile: DeviceProfile): string | undefined {
+function overLimit(kernel: Kernel, { profile, hasSymbols }: Context): string | undefined {
+  const { grid, threads, shared, slots } = kernel;
+  const bindings = slots.reduce((sum, slot) => sum + bindingsOf(slot), hasSymbols ? 1 : 0);
+  if (bindings > profile.maxBindings)
+    return `${bindings} buffers, the device '${profile.name}' allows ${profile.maxBindings}`;
+  // Two writable bindings of one tensor overlap, which WebGPU refuses.
+  const written = slots.filter((slot) => slot.write).map((slot) => slot.storage);
+  if (new Set(written).size < written.length) return 'one tensor written through two bindings';
   if (grid.some((n) => n.most > profile.maxGrid))
     return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
   if (threads > profile.maxWorkgroupThreads)

@@ -4,6 +4,7 @@ import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { indexMath, mentions, sizeIndex } from '../index/index-math.ts';
 import type { IndexMap } from '../kernel/storage.ts';
+import { choicesOf } from '../profile.ts';
 import { indexVariable, type Context } from './frame.ts';
 
 export interface Neighbours {
@@ -15,8 +16,6 @@ export interface Neighbours {
   readonly summed: { readonly name: string; readonly length: number };
 }
 
-const most = 8;
-
 /** Along the last axis that no vector takes, where its size is a multiple of their number and a short summed axis slides along it. */
 export function findNeighbours(
   outer: readonly Axis[],
@@ -25,6 +24,7 @@ export function findNeighbours(
   operands: readonly Node[],
   context: Context,
 ): Neighbours | undefined {
+  const most = choicesOf(context.profile).neighbours;
   const axis = outer.at(wide ? -2 : -1);
   const summed = inner.at(-1);
   if (

@@ -36,16 +36,17 @@ export function sourceOf(shape: (path: string) => readonly number[] | undefined)
 export function svaSource(c: number): ParamSource {
   return sourceOf((path) => {
     if (path.endsWith('proj_in.weight')) return [c, 2 * c];
-    if (/pos_embed_\d$/.test(path)) return [4, c];
+    // As many positions as the region has tokens: the model says.
+    if (/pos_embed_\d$/.test(path)) return undefined;
     if (/vision_query$|(_proj(_\d)?\.0|norm)\.(weight|bias)$/.test(path)) return [c];
     return [c, c];
   });
 }
 
-/** A vision sampler over four encoders with 1, 1, 1 and 4 tokens a region; its first queries are the same everywhere. */
-export function sampler(depth: number, c = 16, queries = 9): Graph {
+/** A vision sampler over four encoders with these tokens a region; its first queries are the same everywhere. */
+export function sampler(depth: number, c = 16, queries = 9, tokens = [1, 1, 1, 4]): Graph {
   return trace(svaSource(c), (t) => {
-    const regions = [1, 1, 1, 4].map((size, k) => t.input(`x${k}`, 'b q t c', { b: 2, q: queries, t: size, c }));
+    const regions = tokens.map((size, k) => t.input(`x${k}`, 'b q t c', { b: 2, q: queries, t: size, c }));
     const context = t.input('context', 'b c', { b: 2, c });
     const query = repeat(t.params.get('vision_query', 'c'), 'c -> b q c', { b: 2, q: queries });
     return { y: visionTokenSampler(t.params.at('vision_sampler_0'), query, { context, regions }, { depth, heads: 4 }) };
@@ -77,4 +78,15 @@ export function block(p: Params, x: Tensor<'b n c', Float>, heads: number): Tens
   return middle.add(
     linear(p.at('mlp', 'down'), gelu(linear(p.at('mlp', 'up'), layerNorm(p.at('norm2'), middle), 'f')), 'c'),
   );
+}
+
+/** The same sampler over rows of one query each, every encoder with its mask. */
+export function maskedSampler(depth: number, c: number, rows: number, tokens: readonly number[], heads: number): Graph {
+  return trace(svaSource(c), (t) => {
+    const regions = tokens.map((size, k) => t.input(`x${k}`, 'b q t c', { b: rows, q: 1, t: size, c }));
+    const masks = tokens.map((size, k) => t.input(`mask${k}`, 'b q t', { b: rows, q: 1, t: size }, 'bool'));
+    const context = t.input('context', 'b c', { b: rows, c });
+    const query = t.input('query', 'b q c', { b: rows, q: 1, c });
+    return { y: visionTokenSampler(t.params, query, { context, regions, masks }, { depth, heads }) };
+  });
 }

@@ -10,8 +10,11 @@ import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
 import { graphArbitrary, type Generated, type GraphOptions } from '../support/generate.ts';
 import { attentionSteps, movingSteps, productSteps } from '../support/generate-steps.ts';
+import { wideSteps } from '../support/wide-steps.ts';
 
-export type Limits = Partial<Pick<DeviceProfile, 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>>;
+export type Limits = Partial<
+  Pick<DeviceProfile, 'maxBindings' | 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>
+>;
 
 export interface Setting {
   /** The class of shapes and values that it was drawn from. */
@@ -43,8 +46,18 @@ export interface Wire extends Setting {
   readonly feeds: CaseFeeds;
 }
 
-/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions and norms. attention: that, of up to 33 keys. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. nan: some inputs are NaN. wide: over 65,535 workgroups. */
-export type Kind = 'plain' | 'quads' | 'products' | 'attention' | 'moves' | 'limits' | 'empty' | 'nan' | 'wide';
+/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions and norms. attention: that, of up to 33 keys. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. bindings: more operands and results than a kernel may bind. nan: some inputs are NaN. wide: over 65,535 workgroups. */
+export type Kind =
+  | 'plain'
+  | 'quads'
+  | 'products'
+  | 'attention'
+  | 'moves'
+  | 'limits'
+  | 'bindings'
+  | 'empty'
+  | 'nan'
+  | 'wide';
 
 interface Class extends GraphOptions {
   readonly weight: number;
@@ -70,6 +83,7 @@ const classes: Record<Kind, Class> = {
   },
   moves: { weight: 12, sizes: [3, 4, 8, 5, 12, 7, 16, 1], steps: movingSteps },
   limits: { weight: 15, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
+  bindings: { weight: 8, sizes: [3, 4, 8, 5, 12, 16, 1], steps: wideSteps, maxNodes: 80 },
   empty: { weight: 5, sizes: [0, 3, 4, 1, 5, 0, 8], empty: true },
   nan: { weight: 9, sizes: [3, 4, 17, 8, 5, 33, 64, 1], dtypes: ['f32', 'bool', 'f32'] },
   wide: { weight: 0, sizes: [3, 1, 2, 4, 65537, 4194305, 21845], maxElements: 4_300_000, maxNodes: 4, symbols: false },
@@ -100,7 +114,9 @@ function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
           maxGrid: number(65535, 64, 17, 5),
           maxWorkgroupThreads: number(256, 128, 64),
         })
-      : fc.constant({});
+      : kind === 'bindings'
+        ? fc.record({ maxBindings: number(8, 10, 16) })
+        : fc.constant({});
   const some = fc.option(fc.shuffledSubarray(passes.map((pass) => pass.name)), { nil: undefined, freq: 3 });
   const graph = graphArbitrary(shape);
   return fc

@@ -7,8 +7,8 @@ import type { Draw, Made, Making } from './generate.ts';
 
 export type Step = (m: Making, draw: Draw) => Made | undefined;
 
-const dtypeOf = (x: Made): DType => x.node.type.dtype;
-const axesOf = (x: Made): readonly Axis[] => x.node.type.axes;
+export const dtypeOf = (x: Made): DType => x.node.type.dtype;
+export const axesOf = (x: Made): readonly Axis[] => x.node.type.axes;
 const names = (axes: readonly Axis[]): string[] => axes.map((axis) => axis.name);
 const any = (m: Making, draw: Draw): Made | undefined =>
   m.pick(
@@ -16,7 +16,7 @@ const any = (m: Making, draw: Draw): Made | undefined =>
     () => true,
     () => m.fresh(draw, m.dtype(draw), m.axes(draw)),
   );
-const aFloat = (m: Making, draw: Draw, least = 0): Made | undefined =>
+export const aFloat = (m: Making, draw: Draw, least = 0): Made | undefined =>
   m.pick(
     draw,
     (x) => isFloat(dtypeOf(x)) && axesOf(x).length >= least,
@@ -39,7 +39,7 @@ function scalar(m: Making, value: number, dtype: DType): Made | undefined {
 }
 
 /** `make` on operands that may be missing. */
-function op(
+export function op(
   m: Making,
   name: string,
   operands: readonly (Made | undefined)[],
@@ -94,7 +94,7 @@ const comparisons = maps.filter((map) => ['lt', 'le', 'gt', 'ge', 'eq', 'ne'].in
 const takesIntegers = (map: MapOp): boolean =>
   typeof map.dtype(map.arity === 1 ? ['i32'] : ['i32', 'i32'], {}) === 'string';
 
-const unary: Step = (m, draw) => {
+export const unary: Step = (m, draw) => {
   const map = draw.of(unaries);
   const exact = jumps.has(map.name);
   const x = m.pick(
@@ -106,7 +106,7 @@ const unary: Step = (m, draw) => {
   return op(m, map.name, [into(m, x, map.sample[0], map.sample[1])]);
 };
 
-const binary: Step = (m, draw) => {
+export const binary: Step = (m, draw) => {
   const map = draw.of(floatBinaries);
   const x = m.pick(
     draw,
@@ -182,7 +182,7 @@ const cast: Step = (m, draw) => {
 
 // ---- reductions, views, joins, gathers ----------------------------------------------------------------------------------
 
-const reduction: Step = (m, draw) => {
+export const reduction: Step = (m, draw) => {
   const name = draw.of(['sum', 'reduceMax', 'reduceMin']);
   const x = m.pick(
     draw,
@@ -198,7 +198,7 @@ function freshName(taken: readonly string[], wanted: string): string {
   return taken.includes(wanted) ? freshName(taken, `${wanted}x`) : wanted;
 }
 
-const rearrange: Step = (m, draw) => {
+export const rearrange: Step = (m, draw) => {
   const x = any(m, draw);
   if (x === undefined) return undefined;
   const sizes: Record<string, Size> = {};
@@ -258,7 +258,7 @@ const broadcast: Step = (m, draw) => {
   });
 };
 
-const slice: Step = (m, draw) => {
+export const slice: Step = (m, draw) => {
   const x = withAxis(m, draw);
   if (x === undefined) return undefined;
   const axis = draw.of(axesOf(x));
@@ -302,7 +302,7 @@ const window: Step = (m, draw) => {
   });
 };
 
-const concat: Step = (m, draw) => {
+export const concat: Step = (m, draw) => {
   const x = withAxis(m, draw);
   if (x === undefined) return undefined;
   const axis = draw.of(axesOf(x));
@@ -345,7 +345,7 @@ const gather: Step = (m, draw) => {
 
 // ---- contractions and known shapes ----------------------------------------------------------------------------------
 
-const contract: Step = (m, draw) => {
+export const contract: Step = (m, draw) => {
   const x = aFloat(m, draw);
   if (x === undefined) return undefined;
   const agrees = (y: Made) =>
@@ -369,7 +369,7 @@ const contract: Step = (m, draw) => {
   return op(m, 'contract', [x, y], { axes: names(out) });
 };
 
-function softmaxOf(m: Making, x: Made | undefined, axis: string): Made | undefined {
+export function softmaxOf(m: Making, x: Made | undefined, axis: string): Made | undefined {
   const shifted = op(m, 'sub', [x, op(m, 'reduceMax', [x], { axes: [axis] })]);
   const powers = op(m, 'exp', [shifted]);
   return op(m, 'div', [powers, op(m, 'sum', [powers], { axes: [axis] })]);
@@ -380,7 +380,7 @@ const softmax: Step = (m, draw) => {
   return x === undefined ? undefined : softmaxOf(m, x, draw.of(axesOf(x)).name);
 };
 
-const layerNorm: Step = (m, draw) => {
+export const layerNorm: Step = (m, draw) => {
   const x = m.pick(
     draw,
     (y) => isFloat(dtypeOf(y)) && axesOf(y).some((a) => typeof a.size === 'number'),
@@ -463,7 +463,7 @@ const extent: Step = (m, draw) => {
 };
 
 /** A state with room for a value made so far, that value written into it, and sometimes a reader of the state as it was. */
-const update: Step = (m, draw) => {
+export const update: Step = (m, draw) => {
   const value = m.options.updates === false ? undefined : any(m, draw);
   if (value === undefined || value.node.op.name === 'state') return undefined;
   const growing = axesOf(value).find(() => draw.chance(2));

@@ -1,0 +1,168 @@
+// What the compiler fuses never needs more buffers than a device binds: named cases, every connector and model, and random graphs.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { compile } from '../../compiler/compile.ts';
+import type { Plan } from '../../compiler/plan.ts';
+import { desktopGpu, lavapipe, type DeviceProfile } from '../../compiler/profile.ts';
+import { verifyPlan } from '../../compiler/verify.ts';
+import { concat, layerNorm, linear, randomParams, stack, trace, type Graph, type Tensor } from '../../dsl/index.ts';
+import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
+import { kinds } from '../../pipelines/verify/kinds.ts';
+import { graphArbitrary } from '../support/generate.ts';
+import { wideSteps } from '../support/wide-steps.ts';
+import { attentionOf, connector, mlp, norm, svaLayer, vit } from './full-size.ts';
+import { maskedSampler, sampler } from './models.ts';
+
+const seed = Number(process.env['OPABINIA_SEED'] ?? 20261);
+const profiles: readonly DeviceProfile[] = [lavapipe, desktopGpu].flatMap((profile) =>
+  [8, 10, 16].map((maxBindings) => ({ ...profile, maxBindings, name: `${profile.name} with ${maxBindings} bindings` })),
+);
+
+/** Whole models are compiled once for each limit; `OPABINIA_ALL=1` for both kinds of device. */
+const all = process.env['OPABINIA_ALL'] === '1';
+const someProfiles = all ? profiles : profiles.filter((_, i) => i === 0 || i === 2 || i === 4);
+
+/** `verify` holds that bindings of one kernel do not overlap. */
+function plansOf(graph: Graph, devices = profiles): readonly Plan[] {
+  return devices.map((profile) => {
+    const plan = compile(graph, profile, { verify: true });
+    for (const { label, bindings } of [...plan.load, ...plan.dispatches])
+      expect(bindings.length, `${label}, for the ${profile.name}`).toBeLessThanOrEqual(profile.maxBindings);
+    return plan;
+  });
+}
+
+const inputs = (t: Parameters<Parameters<typeof trace>[1]>[0], count: number): readonly Tensor<'n c', 'f32'>[] =>
+  Array.from({ length: count }, (_, i) => t.input(`x${i}`, 'n c', { n: 5, c: 8 }));
+const sum = <S extends string>(terms: readonly Tensor<S, 'f32'>[]): Tensor<S, 'f32'> =>
+  terms.reduce((all, term) => all.add(term));
+
+describe('more operands than bindings', () => {
+  test.each([9, 16, 40])('concat of %i tensors, in stages', (count) => {
+    const plans = plansOf(trace(randomParams(1), (t) => ({ y: concat(inputs(t, count), 'n') })));
+    // Each stage reads what the device binds besides the result.
+    for (const [i, plan] of plans.entries())
+      expect(plan.dispatches.length).toBe(Math.ceil(count / ((profiles[i]?.maxBindings ?? 0) - 1)));
+  });
+  test('stack of 16', () => {
+    plansOf(trace(randomParams(1), (t) => ({ y: stack(inputs(t, 16), 'k') })));
+  });
+  test('concat of 16 maps of 16 tensors', () => {
+    plansOf(
+      trace(randomParams(1), (t) => ({
+        y: concat(
+          inputs(t, 16).map((x, i) => x.mul(i + 2)),
+          'c',
+        ),
+      })),
+    );
+  });
+  test('the same tensors twice, and a concatenation that is there already', () => {
+    plansOf(
+      trace(randomParams(1), (t) => {
+        const x = inputs(t, 15);
+        return { y: concat([...x, ...x], 'n'), z: concat(x.slice(0, 7), 'n') };
+      }),
+    );
+  });
+  test('norms of one tensor, summed', () => {
+    plansOf(
+      trace(randomParams(1), (t) => {
+        const x = t.input('x', 'b c', { b: 5, c: 32 });
+        return { y: sum([0, 1, 2, 3, 4].map((i) => layerNorm(t.params.at(i), x))) };
+      }),
+    );
+  });
+  test('twenty linears of one tensor, summed', () => {
+    plansOf(
+      trace(randomParams(1), (t) => {
+        const x = t.input('x', 'b c', { b: 5, c: 32 });
+        return { y: sum(Array.from({ length: 20 }, (_, i) => linear(t.params.at(i), x, 'o', { size: 16 }))) };
+      }),
+    );
+  });
+  test('a product of two sums of ten', () => {
+    plansOf(
+      trace(randomParams(1), (t) => {
+        const x = inputs(t, 20);
+        return { y: sum(x.slice(0, 10)).mul(sum(x.slice(10))) };
+      }),
+    );
+  });
+});
+
+/** Two results of one kernel in one concatenation: one binding, or the device refuses the overlap. */
+test('parts of one concatenation that one kernel makes are one binding', () => {
+  plansOf(sampler(4, 48, 7, [1, 1, 16, 4]));
+  plansOf(maskedSampler(4, 48, 7, [1, 1, 16, 4], 16));
+});
+
+test('a plan with two writable bindings that overlap is refused', () => {
+  const plan = compile(norm(5), lavapipe);
+  const [dispatch] = plan.dispatches;
+  const kernel = dispatch === undefined ? undefined : plan.kernels[dispatch.kernel];
+  const at = kernel?.access.indexOf('read_write') ?? -1;
+  const written = dispatch?.bindings[at];
+  if (dispatch === undefined || kernel === undefined || written === undefined)
+    throw new Error('a norm writes something');
+  const twice: Plan = {
+    ...plan,
+    kernels: plan.kernels.map((k) => (k === kernel ? { ...k, access: [...k.access, 'read_write'] } : k)),
+    dispatches: [{ ...dispatch, bindings: [...dispatch.bindings, written] }],
+  };
+  expect(() => verifyPlan(plan, lavapipe)).not.toThrow();
+  expect(() => verifyPlan(twice, lavapipe)).toThrow(/two writable bindings overlap/);
+});
+
+describe('connectors and models', () => {
+  const full: readonly (readonly [string, () => Graph])[] = [
+    ["Cambrian-8B's connector", connector],
+    ['a block of a ViT', () => vit(1, 768, 12)],
+    ['an SVA layer', svaLayer],
+    ['an MLP', mlp],
+    ['causal attention', () => attentionOf(64, 'causal')],
+  ];
+  test.each(full)('%s', (_name, build) => {
+    plansOf(build(), someProfiles);
+  });
+
+  const folder = join(import.meta.dirname, '../golden');
+  const files = ['cambrian', 'connectors', 'models'].flatMap((group) =>
+    readdirSync(join(folder, group))
+      .filter((name) => name.endsWith('.safetensors'))
+      .map((name) => join(group, name)),
+  );
+  test.each(files)('%s', (name) => {
+    const file = new GoldenFile(join(folder, name), 'f32');
+    try {
+      const model = kinds.get(file.kind)?.(file);
+      const graphs = [model?.graph, ...(model?.conversations ?? []).map((conversation) => conversation.graph)];
+      for (const graph of graphs) if (graph !== undefined) plansOf(graph, someProfiles);
+    } finally {
+      file.checkpoint.close();
+    }
+  });
+});
+
+/** `OPABINIA_ALL=1` runs ten times as many. */
+const runs = all ? 1000 : 80;
+
+test(`random graphs, seed ${seed}`, () => {
+  const profile = fc.constantFrom(...profiles);
+  const some = fc.constantFrom(true, true, false);
+  const wide = graphArbitrary({ steps: wideSteps, maxNodes: 80, sizes: [3, 4, 8, 5, 12, 16, 1] });
+  const run = (graphs: typeof wide, numRuns: number): void => {
+    fc.assert(
+      fc.property(graphs, profile, some, ({ graph }, device, packing) => {
+        const plan = compile(graph, device, { verify: true, packing });
+        for (const { bindings } of [...plan.load, ...plan.dispatches])
+          expect(bindings.length).toBeLessThanOrEqual(device.maxBindings);
+      }),
+      { numRuns, seed },
+    );
+  };
+  run(wide, runs);
+  run(graphArbitrary(), runs);
+}, 300_000);
