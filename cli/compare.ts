@@ -6,6 +6,7 @@ import { deviceNamed, devices } from '../compiler/devices.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { compareConnectors } from '../pipelines/compare/compare.ts';
 import { encoders, encodersNamed } from '../pipelines/compare/encoders.ts';
+import { connectorsPage } from '../pipelines/compare/document.ts';
 import { languageModelNamed } from '../pipelines/compare/language-models.ts';
 import { comparisonSvg } from '../pipelines/compare/plot.ts';
 import { comparisonCsv, comparisonJson, printComparison } from '../pipelines/compare/print-comparison.ts';
@@ -21,6 +22,7 @@ interface Flags {
   readonly json?: true;
   readonly csv?: true;
   readonly plot?: string;
+  readonly document?: string;
 }
 
 export function addCompare(program: Command): void {
@@ -38,8 +40,13 @@ export function addCompare(program: Command): void {
     .option('--json', 'print the figures as JSON')
     .option('--csv', 'print the figures as CSV')
     .option('--plot <file>', 'draw tokens against FLOP into an .svg or .png file')
+    .option('--document <file>', 'write a page instead: of each what it computes, what its tokens see, what it costs')
     .action(async (names: readonly string[], flags: Flags) => {
       checkPlot(flags.plot);
+      if (flags.document !== undefined) {
+        writeFileSync(flags.document, connectorsPage(await listed(names)));
+        return;
+      }
       const options = {
         encoders: encodersNamed(flags.encoders.split(',').filter((name) => name !== '')),
         model: languageModelNamed(flags.llm),

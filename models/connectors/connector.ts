@@ -38,6 +38,10 @@ export interface TowerReadings {
   classAttention(layer: number): Tensor<'b a n', Float>;
   /** Keys of the patches in a block, by head. */
   keys(layer: number): Tensor<'b n a d', Float>;
+  /** Queries and keys of all tokens in a block, class tokens first, all heads side by side. */
+  queriesAndKeys(layer: number): { readonly query: Tensor<'b n c', Float>; readonly key: Tensor<'b n c', Float> };
+  /** The last hidden state when the map of hidden state `layer` is replaced by another one: for what compresses inside the tower. */
+  resume(layer: number, map: FeatureMap): FeatureMap;
 }
 
 /** What surrounds a connector. Methods make what they give when they are called, so that a connector gets what it asks for and no more. */
@@ -151,11 +155,24 @@ export function connector<C>(record: ConnectorRecord<C>): Connector<C> {
     [brand]: true,
     build: (p, maps, config, context) => {
       checkMaps(record.name, p, maps);
-      const made = record.build(p, maps, config, context);
+      const made = built(record, p, maps, config, context);
       checkTokens(record.name, p, made, maps, context);
       return made;
     },
   };
+}
+
+/** What else than our own errors is thrown while a connector is traced is an error of its code: it is told with its line. */
+function built<C>(record: ConnectorRecord<C>, ...given: Parameters<ConnectorRecord<C>['build']>): VisualTokens {
+  try {
+    return record.build(...given);
+  } catch (cause) {
+    if (cause instanceof OpabiniaError) throw cause;
+    const what = cause instanceof Error ? cause.message : String(cause);
+    const frames = cause instanceof Error ? (cause.stack ?? '').split('\n') : [];
+    const place = frames.map((frame) => /(?:file:\/\/)?(\/[^()]*\.[jt]s:\d+):\d+\)?$/.exec(frame)?.[1]).find(Boolean);
+    throw new OpabiniaError(`it threw while it was traced: ${what}`, { op: record.name, place, cause });
+  }
 }
 
 /** A connector in one of its configurations. */
@@ -197,6 +214,21 @@ export function required<K extends keyof ConnectorContext>(
     throw new OpabiniaError(`${by} reads '${name}', and the context has none`, {
       op: 'connector',
       advice: `give it in the context: { ${name}: … }`,
+    });
+  return value;
+}
+
+/** Part `name` of what an injection sees. Throws `OpabiniaError` where the language model does not give it. */
+export function requiredState<K extends keyof InjectionState>(
+  state: InjectionState,
+  name: K,
+  by: string,
+): NonNullable<InjectionState[K]> {
+  const value = state[name];
+  if (value === undefined || value === null)
+    throw new OpabiniaError(`${by} reads '${name}' of the language model, which does not give it`, {
+      op: 'inject',
+      advice: `give it in the state: { ${name}: … }`,
     });
   return value;
 }

@@ -4,11 +4,11 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { Float } from '../../dsl/index.ts';
 import type { Encoder } from './encoders.ts';
 import type { ReadingModel } from './language-models.ts';
-import { keepsOfAll } from './keeps.ts';
+import { keepsOfAll } from './sight/keeps.ts';
 import { costOf, type Cost, type Setting } from './measure.ts';
 import type { Listed } from './registry.ts';
 import { choose } from './search.ts';
-import type { Keeps } from './sight.ts';
+import type { Keeps } from './sight/sight.ts';
 
 export interface CompareOptions {
   readonly encoders: readonly Encoder[];
@@ -19,6 +19,8 @@ export interface CompareOptions {
   readonly tokens?: number | undefined;
   /** Tokens of the question. */
   readonly question: number;
+  /** Whether to find out what each keeps, which takes as long as all the rest, on another thread; true unless told otherwise. */
+  readonly look?: boolean | undefined;
 }
 
 export interface Row {
@@ -48,7 +50,7 @@ export async function compareConnectors(
   options: CompareOptions,
   note: (name: string) => void = () => undefined,
 ): Promise<Comparison> {
-  const seeing = keepsOfAll(listed);
+  const seeing = options.look === false ? new Map<string, Keeps>() : keepsOfAll(listed);
   const rows: Omit<Row, 'keeps'>[] = [];
   const refused: Refused[] = [];
   for (const one of listed) {

@@ -73,6 +73,19 @@ function readings(asked: Asked, k: number, { maps, towers, dtype, batch: b = 1 }
       asked.input(`class_${k}_layer_${layer}`, 'b p c', { b, p: Math.max(1, classTokens), c }, dtype),
     classAttention: (layer) => asked.input(`attention_${k}_layer_${layer}`, 'b a n', { b, a, n }, dtype),
     keys: (layer) => asked.input(`keys_${k}_layer_${layer}`, 'b n a d', { b, n, a, d: Math.floor(c / a) }, dtype),
+    queriesAndKeys: (layer) => {
+      const sizes = { b, n: classTokens + n, c };
+      return {
+        query: asked.input(`queries_${k}_layer_${layer}`, 'b n c', sizes, dtype),
+        key: asked.input(`all_keys_${k}_layer_${layer}`, 'b n c', sizes, dtype),
+      };
+    },
+    // The rest of the tower is not the connector's cost; the difference keeps alive what the connector made for it.
+    resume: (layer, map) => {
+      const sizes = { b, h: map.size('h'), w: map.size('w'), c };
+      const rest = asked.input(`resumed_${k}_layer_${layer}`, 'b h w c', sizes, dtype);
+      return rest.add(map.sub(map));
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 // A released model at full size, compiled without weights and without a GPU: what it is, costs and takes.
 import { compile } from '../../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
-import { desktopGpu } from '../../compiler/profile.ts';
+import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
 import { nearestNames, OpabiniaError, randomParams } from '../../dsl/index.ts';
 import {
   cambrianModelShapes,
@@ -78,6 +78,8 @@ export interface PlanOptions {
   readonly context: number;
   readonly prompt: number;
   readonly images: number;
+  /** What it is compiled for; a desktop GPU unless told otherwise. */
+  readonly profile?: DeviceProfile | undefined;
 }
 
 export interface PlannedModel {
@@ -124,7 +126,7 @@ export function planModel(
   const programs = Object.entries(graphs).map(([program, make]): PlannedProgram => {
     note(`compiling ${program}`);
     const start = performance.now();
-    const plan = compile(make(), desktopGpu);
+    const plan = compile(make(), options.profile ?? desktopGpu);
     return {
       name: program,
       plan,

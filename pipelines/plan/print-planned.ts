@@ -12,7 +12,7 @@ export function printPlanned(planned: PlannedModel, options: PlanOptions): strin
   const flops = (part: string): readonly string[] =>
     programs.map((program) => formatCount(program.flops.get(part) ?? 0));
   return [
-    `${planned.name}, ${options.dtype}, a context of ${options.context} tokens, a prompt of ${options.prompt}, ${options.images} image${options.images === 1 ? '' : 's'}; compiled for a ${desktopGpu.name}, batch 1; FLOP are those of its kernels, after all passes`,
+    `${planned.name}, ${options.dtype}, a context of ${options.context} tokens, a prompt of ${options.prompt}, ${options.images} image${options.images === 1 ? '' : 's'}; compiled for ${options.profile?.name ?? `a ${desktopGpu.name}`}, batch 1; FLOP are those of its kernels, after all passes`,
     '',
     formatTable(
       [{ title: 'part' }, right('parameters'), ...programs.map((program) => right(`FLOP, ${program.name}`))],

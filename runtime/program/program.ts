@@ -7,8 +7,8 @@ import type { Device, DeviceBuffer, Read, Step } from '../device/device.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from '../device/kernel-times.ts';
-import { uploadStates, type InitialStates, type ParameterValues } from './upload.ts';
 import { checkInputs, named, type Inputs } from './inputs.ts';
+import { uploadStates, type InitialStates, type ParameterValues } from './upload.ts';
 
 export type { Input, Inputs } from './inputs.ts';
 

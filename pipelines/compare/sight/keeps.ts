@@ -1,6 +1,6 @@
 // What each connector keeps of the picture's order, found beside the costs, on another thread.
 import { Worker } from 'node:worker_threads';
-import type { Listed } from './registry.ts';
+import type { Listed } from '../registry.ts';
 import type { Keeps } from './sight.ts';
 
 /** By name; a connector that fits no small map has none. */

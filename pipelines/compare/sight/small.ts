@@ -1,0 +1,94 @@
+// A connector on maps so small that the interpreter is quick, in a configuration that fits them.
+import { OpabiniaError, randomParams, trace, type Graph, type Tensor, type Trace } from '../../../dsl/index.ts';
+import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
+import { tokenCount, type Layout, type VisualTokens } from '../../../models/connectors/visual-tokens.ts';
+import { languageModelNamed } from '../language-models.ts';
+import { referenceOf, referenceTokens } from '../search.ts';
+import { madeContext } from '../surroundings.ts';
+
+/** Views or towers that are looked at; more show nothing new. */
+const mostMaps = 3;
+const channels = 8;
+/** Width of the language model around it. */
+export const smallWidth = 8;
+
+export interface Small {
+  readonly config: unknown;
+  readonly shapes: readonly MapShape[];
+  readonly tokens: number;
+}
+
+/**
+ * Maps of the first of `sides` that fits, with the connector's knobs turned so that it has about as many tokens for each cell as its
+ * reference setting. Undefined where no small map fits it.
+ */
+export function smallSetting(connector: AnyConnector, sides: readonly number[] = [6, 8, 4, 12, 24]): Small | undefined {
+  const preset = referenceOf(connector);
+  const [rows, columns] = preset.maps[0] ?? [1, 1];
+  const cells = (maps: readonly MapShape[]) => maps.reduce((sum, [h, w]) => sum + h * w, 0);
+  for (const side of sides) {
+    const shapes = preset.maps
+      .slice(0, mostMaps)
+      .map(([r, c, own]): MapShape => [
+        Math.max(1, Math.round((r / rows) * side)),
+        Math.max(1, Math.round((c / columns) * side)),
+        own === 3 ? 3 : channels,
+      ]);
+    const wanted = Math.max(1, (referenceTokens(connector) / cells(preset.maps)) * cells(shapes));
+    const made = [preset.config, ...(connector.variants?.(preset.config, Math.round(wanted), shapes) ?? [])]
+      .flatMap((own) => [narrowed(own), own])
+      .map((config) => attempt(connector, config, shapes))
+      .filter((small) => small !== undefined);
+    const distance = ({ tokens }: Small) => Math.abs(Math.log(tokens / wanted));
+    const [best] = made.toSorted((x, y) => distance(x) - distance(y));
+    if (best !== undefined) return best;
+  }
+  return undefined;
+}
+
+/** The same configuration with widths inside that are quick to compute with. */
+function narrowed(value: unknown): unknown {
+  if (typeof value === 'number') return Number.isInteger(value) && value >= 256 ? 8 : value;
+  if (Array.isArray(value)) return value.map(narrowed);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, narrowed(inner)]));
+}
+
+function attempt(connector: AnyConnector, config: unknown, shapes: readonly MapShape[]): Small | undefined {
+  try {
+    const { layout } = smallGraph(connector, { config, shapes }, 1, ({ tokens }) => ({ tokens }));
+    return { config, shapes, tokens: tokenCount(layout) };
+  } catch (error) {
+    if (error instanceof OpabiniaError) return undefined;
+    throw error;
+  }
+}
+
+/** The graph of what `outputs` makes of its tokens, for `b` pictures, in f32. */
+export function smallGraph(
+  connector: AnyConnector,
+  { config, shapes }: Pick<Small, 'config' | 'shapes'>,
+  b: number,
+  outputs: (made: VisualTokens, t: Trace) => Readonly<Record<string, Tensor>>,
+): { readonly graph: Graph; readonly layout: Layout } {
+  const around = {
+    maps: shapes,
+    towers: shapes.map(() => ({ heads: 2, classTokens: 1 })),
+    model: { ...languageModelNamed('llama-3-8b'), width: smallWidth },
+    dtype: 'f32' as const,
+    question: 2,
+    batch: b,
+  };
+  let layout: Layout = [];
+  const graph = trace(
+    randomParams(7),
+    (t) => {
+      const maps = shapes.map(([h, w, c], k) => t.input(`map_${k}`, 'b h w c', { b, h, w, c }));
+      const made = connector.build(t.params, maps, config, madeContext(t, around));
+      ({ layout } = made);
+      return outputs(made, t);
+    },
+    { unread: 'ignore' },
+  );
+  return { graph, layout };
+}

@@ -1,0 +1,257 @@
+// Comparing connectors before anything runs: names, files, budgets, figures, tables, plots, the page.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { deviceNamed, devices } from '../../compiler/devices.ts';
+import { desktopGpu } from '../../compiler/profile.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { compareConnectors, type Comparison } from '../../pipelines/compare/compare.ts';
+import { connectorsPage } from '../../pipelines/compare/document.ts';
+import { encoders, encodersNamed } from '../../pipelines/compare/encoders.ts';
+import { languageModelNamed, prefillFlops } from '../../pipelines/compare/language-models.ts';
+import { comparisonSvg } from '../../pipelines/compare/plot.ts';
+import { comparisonCsv, comparisonJson, printComparison } from '../../pipelines/compare/print-comparison.ts';
+import { listed, zoo } from '../../pipelines/compare/registry.ts';
+import { keepsOf, sightOf } from '../../pipelines/compare/sight/sight.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'opabinia-compare-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const model = languageModelNamed('llama-3-8b');
+const options = { encoders, model, profile: desktopGpu, dtype: 'f16' as const, question: 64, look: false };
+const of = async (names: readonly string[], more: object = {}): Promise<Comparison> =>
+  compareConnectors(await listed(names), { ...options, ...more });
+
+/** A file outside the project that imports the sources. */
+function ownFile(name: string, text: string): string {
+  const path = join(scratch, name);
+  const root = join(import.meta.dirname, '../..');
+  writeFileSync(path, text.replaceAll('@', root));
+  return path;
+}
+
+const own = (build: string) => `
+import { linear } from '@/dsl/index.ts';
+import { connector, onlyMap } from '@/models/connectors/connector.ts';
+import { mapTokens } from '@/models/connectors/visual-tokens.ts';
+export const mine = connector({
+  name: 'mine', title: 'Mine', paper: 'https://example.org', year: 2026, source: 'mine.ts', mathematics: ['y = W x'],
+  towers: 'one', presets: { one: { config: {}, maps: [[24, 24, 1024]], width: 4096 } },
+  build: (p, maps, config, { width }) => { ${build} },
+});`;
+
+describe('what is asked for', () => {
+  test('all of the zoo, or some of it by name', async () => {
+    expect((await listed([])).length).toBe((await zoo()).length);
+    expect((await listed(['llava', 'deco'])).map(({ connector }) => connector.name)).toEqual(['llava', 'deco']);
+  });
+
+  test('unknown names, with the nearest', async () => {
+    await expect(listed(['lava'])).rejects.toThrow(/no connector 'lava'[^]*llava/);
+    expect(() => encodersNamed(['clip-l-33'])).toThrow(/no encoder 'clip-l-33'[^]*clip-l-336/);
+    expect(() => encodersNamed([])).toThrow(/no encoder/);
+    expect(() => deviceNamed('h200')).toThrow(/no device 'h200'[^]*h100/);
+    expect(() => deviceNamed('toString')).toThrow(/no device/);
+    expect(() => languageModelNamed('llama-3-7b')).toThrow(/no language model 'llama-3-7b'[^]*llama-3-8b/);
+    expect(() => languageModelNamed('constructor')).toThrow(/no language model/);
+  });
+
+  test("a file of one's own", async () => {
+    const path = ownFile('mine.ts', own("return mapTokens(linear(p, onlyMap(maps), 'c', { size: width }))"));
+    const { rows } = await of([path], { look: true });
+    // One matrix of 4096 × 1024 and its bias, read for 576 patches.
+    expect(rows[0]?.cost).toMatchObject({
+      tokensIn: 576,
+      tokensOut: 576,
+      parameters: 4096 * 1024 + 4096,
+      trained: 4096 * 1024 + 4096,
+    });
+    expect(rows[0]?.keeps).toEqual({ grid: true, order: true, regions: true });
+  });
+
+  test('a file that is not there, does not load, or exports no connector', async () => {
+    await expect(listed(['./nothing-here.ts'])).rejects.toThrow(/no file .*nothing-here\.ts/);
+    await expect(listed([ownFile('broken.ts', 'export const = 3;')])).rejects.toThrow(/does not load/);
+    await expect(listed([ownFile('empty.ts', 'export const mine = 3;')])).rejects.toThrow(/exports no connector/);
+  });
+
+  test('one that throws while it is traced: its line', async () => {
+    const path = ownFile('throws.ts', own("throw new TypeError('oh')"));
+    const { rows, refused } = await of([path]);
+    expect(rows).toEqual([]);
+    expect(refused[0]?.reason.message).toMatch(/mine: it threw while it was traced: oh[^]*at {2}.*throws\.ts:8/);
+  });
+
+  test('one that returns another order of axes', async () => {
+    const path = ownFile(
+      'order.ts',
+      own("const t = mapTokens(onlyMap(maps)); return { ...t, tokens: rearrange(t.tokens, 'b n e -> b e n') }").replace(
+        '{ linear }',
+        '{ linear, rearrange }',
+      ),
+    );
+    expect((await of([path])).refused[0]?.reason.message).toMatch(/a connector gives 'b n e'/);
+  });
+});
+
+describe('figures', () => {
+  test("LLaVA's MLP is what its two matrices are", async () => {
+    const { rows } = await of(['llava']);
+    const [c, h, n] = [1024, 4096, 576];
+    const parameters = c * h + h + h * h + h;
+    const products = 2 * n * (c * h + h * h);
+    expect(rows[0]?.cost.parameters).toBe(parameters);
+    // Products, and a few operations an element for biases and GELU.
+    expect(rows[0]?.cost.forward).toBeGreaterThanOrEqual(products);
+    expect(rows[0]?.cost.forward).toBeLessThanOrEqual(products + 40 * n * h);
+    // Backward: a product for each weight, and one for the gradient of what stands between the two.
+    const back = 2 * n * (c * h + h * h) + 2 * n * h * h;
+    expect(rows[0]?.cost.backward).toBeGreaterThanOrEqual(back);
+    expect(rows[0]?.cost.backward).toBeLessThanOrEqual(back * 1.05);
+    // What must be kept for it: the inner activations at least.
+    expect(rows[0]?.cost.peakTraining).toBeGreaterThanOrEqual(2 * n * h);
+    expect(rows[0]?.cost.peakInference).toBeLessThanOrEqual(rows[0]?.cost.peakTraining ?? 0);
+  });
+
+  test('prefill: two FLOP for each parameter and token, and causal attention', () => {
+    // Llama 3 8B's layers: 32 · (2 · 4096² + 2 · 4096 · 1024 + 3 · 4096 · 14336 + 2 · 4096)
+    const layers = 32 * (2 * 4096 ** 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096);
+    expect(model.layerParameters * model.layers).toBe(layers);
+    const t = 144;
+    const tokens = Array.from({ length: 32 }, () => t);
+    expect(prefillFlops(model, tokens)).toBe(2 * layers * t + 32 * 2 * 4096 * t * t);
+  });
+
+  test('several towers are read whole, or on a shared grid where they must be', async () => {
+    const { rows } = await of(['eagle', 'prismatic', 'llava']);
+    const read = (maps: readonly (readonly number[])[]) => maps.reduce((sum, [h = 0, w = 0]) => sum + h * w, 0);
+    expect(rows.map(({ cost }) => cost.tokensIn)).toEqual([
+      read(encoders.map(({ map }) => map)),
+      read(encoders.map(({ map }) => map)),
+      576,
+    ]);
+  });
+});
+
+describe('budgets', () => {
+  test('knobs are turned to the variant that is nearest', async () => {
+    const { rows } = await of(['deco', 'internvl', 'mobilevlm-ldpv2', 'matryoshka'], { tokens: 64 });
+    expect(rows.map(({ cost }) => cost.tokensOut)).toEqual([64, 64, 64, 64]);
+    expect(rows[1]?.note).toBe('merge 2 → 3');
+  });
+
+  test('a budget that no variant meets: the nearest is told', async () => {
+    const { rows, refused } = await of(['llava'], { tokens: 64 });
+    expect(rows).toEqual([]);
+    expect(refused[0]?.reason).toBeInstanceOf(OpabiniaError);
+    expect(refused[0]?.reason.message).toMatch(/llava has no variant near 64 tokens[^]*576/);
+  });
+
+  test("a grid that the reference setting does not divide: the connector's own knobs are turned", async () => {
+    const { rows } = await of(['internvl'], { encoders: encodersNamed(['siglip-so400m-384']) });
+    expect(rows[0]?.cost.tokensOut).toBe(81);
+    expect(rows[0]?.note).toBe('merge 2 → 3');
+  });
+});
+
+describe('what tokens see', () => {
+  test('a square of patches, and nothing else', async () => {
+    const [one] = await listed(['internvl']);
+    const sight = one === undefined ? undefined : sightOf(one.connector, [4]);
+    const seen = sight?.weights.map((own) => [...own].flatMap((x, cell) => (x > 0 ? [cell] : [])));
+    expect(seen).toEqual([
+      [0, 1, 4, 5],
+      [2, 3, 6, 7],
+      [8, 9, 12, 13],
+      [10, 11, 14, 15],
+    ]);
+  });
+
+  test('order without a grid, a grid without order, nothing', () => {
+    const eye = (order: readonly number[]) =>
+      order.map((cell) => Float64Array.from({ length: 16 }, (_, i) => Number(i === cell)));
+    const layout = (role: 'cell' | 'query') => [{ role, count: 16 }] as const;
+    const inOrder = Array.from({ length: 16 }, (_, i) => i);
+    const sight = { rows: 4, columns: 4 };
+    expect(keepsOf({ ...sight, layout: layout('query'), weights: eye(inOrder) })).toEqual({
+      grid: false,
+      order: true,
+      regions: true,
+    });
+    expect(keepsOf({ ...sight, layout: layout('cell'), weights: eye(inOrder.toReversed()) })).toEqual({
+      grid: false,
+      order: false,
+      regions: true,
+    });
+    const all = inOrder.map(() => new Float64Array(16).fill(1));
+    expect(keepsOf({ ...sight, layout: layout('query'), weights: all })).toEqual({
+      grid: false,
+      order: false,
+      regions: false,
+    });
+  });
+});
+
+describe('what is printed', () => {
+  const names = ['llava', 'deco', 'phi-3-v', 'idefics3'];
+
+  test('a table, CSV and JSON say the same', async () => {
+    const comparison = await of([...names, 'mof']);
+    const table = printComparison(comparison);
+    const csv = comparisonCsv(comparison).split('\n');
+    const json = JSON.parse(JSON.stringify(comparisonJson(comparison))) as {
+      connectors: { connector: string; tokensOut: number }[];
+    };
+    expect(csv).toHaveLength(1 + comparison.rows.length);
+    for (const [i, row] of comparison.rows.entries()) {
+      const { name } = row.listed.connector;
+      expect(table).toContain(name);
+      expect(csv[i + 1]?.startsWith(`${name},`)).toBe(true);
+      expect(json.connectors[i]).toMatchObject({ connector: name, tokensOut: row.cost.tokensOut });
+    }
+  });
+
+  test('a plot has every name once, inside its frame, none over another', async () => {
+    const svg = comparisonSvg(await of(names));
+    const labels = [...svg.matchAll(/<text x="([\d.]+)" y="([\d.]+)" fill="[^"]*">([^<]*)</g)].map(
+      ([, x, y, text = '']) => ({
+        x: Number(x),
+        y: Number(y),
+        text,
+      }),
+    );
+    expect(labels.map(({ text }) => text).toSorted()).toEqual(names.toSorted());
+    for (const a of labels)
+      for (const b of labels)
+        if (a !== b)
+          expect(Math.abs(a.y - b.y) >= 13 || a.x + 6 * a.text.length < b.x || b.x + 6 * b.text.length < a.x).toBe(
+            true,
+          );
+  });
+
+  test('devices say where their speeds are from', () => {
+    for (const { source, profile } of Object.values(devices)) {
+      expect(source.length).toBeGreaterThan(10);
+      expect(profile.flopsPerSecond).toBeGreaterThan(0);
+    }
+  });
+});
+
+describe('the page', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/connectors.md'), 'utf8');
+
+  test('has a section for each connector, with its mathematics', async () => {
+    for (const { connector } of await zoo()) {
+      const section = page.split(`\n### ${connector.title}\n`)[1]?.split('\n### ')[0] ?? '';
+      expect(section, connector.name).toContain(`\`${connector.name}\``);
+      for (const line of connector.mathematics) expect(section, connector.name).toContain(line);
+    }
+  });
+
+  test.skipIf(process.env['OPABINIA_ALL'] !== '1')(
+    'is what the connectors give',
+    async () => expect(page).toBe(connectorsPage(await zoo())),
+    300_000,
+  );
+});

@@ -1,0 +1,36 @@
+// PyTorch's own trainings: optimizers, accumulation, steps of Cambrian's stages, on the interpreter; on the device those that are small.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { gpuBackend, referenceBackend } from '../../../pipelines/verify/backends.ts';
+import { verifyFile } from '../../../pipelines/verify/verify.ts';
+
+const folder = join(import.meta.dirname, '../../golden/training');
+const files = readdirSync(folder).filter((name) => name.startsWith('train_'));
+const all = process.env['OPABINIA_ALL'] === '1';
+
+describe('on the interpreter', () => {
+  test('they are there', () => expect(files.length).toBeGreaterThanOrEqual(8));
+
+  test.each(files)('%s', { timeout: 120_000 }, async (name) => {
+    const rows = await verifyFile(join(folder, name), referenceBackend());
+    expect(rows.length).toBeGreaterThan(5);
+    expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+  });
+});
+
+describe('on the device', () => {
+  test.each(files.filter((name) => all || /adamw_constant|accumulation/.test(name)))(
+    '%s',
+    { timeout: 900_000 },
+    async (name) => {
+      const backend = await gpuBackend();
+      try {
+        const rows = await verifyFile(join(folder, name), backend);
+        expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+      } finally {
+        backend.close();
+      }
+    },
+  );
+});

@@ -1,0 +1,166 @@
+// The loop on the device: the same bytes twice, and when it is stopped and goes on; what is not finite is skipped; nothing is made anew.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Stage } from '../../../pipelines/train/recipe/recipe.ts';
+import { sgd } from '../../../pipelines/train/optimizers/sgd.ts';
+import { listCheckpoints, newestCheckpoint } from '../../../pipelines/train/run/checkpoints.ts';
+import { RunFolder } from '../../../pipelines/train/run/run-folder.ts';
+import { trainStage } from '../../../pipelines/train/run/train-stage.ts';
+import type { Device } from '../../../runtime/device/device.ts';
+import { openDevice } from '../../../runtime/device/dawn.ts';
+import { mlp, mlpStage, numbered } from './mlp.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'opabinia-train-'));
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice();
+});
+afterAll(() => {
+  device.close();
+  rmSync(root, { recursive: true });
+});
+
+interface Course {
+  readonly name: string;
+  readonly total?: number;
+  readonly resume?: boolean;
+  /** Steps after which the user stops. */
+  readonly stopAfter?: number;
+  readonly stage?: Stage;
+  readonly poison?: (sample: number) => boolean;
+}
+
+async function run({ name, total = 8, resume = false, stopAfter = Infinity, stage = mlpStage(), poison }: Course) {
+  const folder = new RunFolder(root, name, resume);
+  const lines: string[] = [];
+  const checkpoint = resume ? newestCheckpoint(folder.path, (text) => lines.push(text)) : undefined;
+  folder.rewind(0, checkpoint?.position.step ?? 0);
+  try {
+    const rows = stage.microBatch ?? stage.batch;
+    let steps = 0;
+    const result = await trainStage({
+      stage,
+      index: 0,
+      trainable: mlp(rows, poison),
+      device,
+      folder,
+      total,
+      count: 12,
+      samples: numbered(checkpoint?.position.samples ?? 0),
+      checkpoint,
+      stopped: () => ++steps >= stopAfter,
+      print: (line) => lines.push(line),
+    });
+    return { result, lines, folder };
+  } finally {
+    checkpoint?.close();
+  }
+}
+
+function bytes(name: string): readonly [Buffer, Buffer] {
+  const [last] = listCheckpoints(join(root, name));
+  const read = (file: string): Buffer => readFileSync(join(last?.path ?? '', file));
+  return [read('model.safetensors'), read('optimizer.safetensors')];
+}
+
+describe('a run', () => {
+  test(
+    'learns, logs every step, keeps two checkpoints, and is the same bytes again',
+    { timeout: 300_000 },
+    async () => {
+      const { result, lines, folder } = await run({ name: 'a' });
+      expect(result.ended).toBe('done');
+      const metrics = folder.metrics();
+      expect(metrics.map((line) => line.step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+      expect(metrics[0]?.learningRate).toBe(0);
+      expect(lines.filter((line) => line.startsWith('  ✓')).length).toBeGreaterThan(4);
+      expect(listCheckpoints(join(root, 'a')).map(({ step }) => step)).toEqual([8, 6]);
+      const state: unknown = JSON.parse(readFileSync(join(root, 'a', 'trainer_state.json'), 'utf8'));
+      expect(state).toMatchObject({ global_step: 8, max_steps: 8, log_history: { length: 8 } });
+      await run({ name: 'b' });
+      expect(bytes('b')).toEqual(bytes('a'));
+    },
+  );
+
+  test.each([1, 3, 4])(
+    'stopped after %i steps and gone on is the run that was never stopped',
+    { timeout: 300_000 },
+    async (stopAfter) => {
+      const name = `stopped-${stopAfter}`;
+      const first = await run({ name, stopAfter });
+      expect(first.result).toMatchObject({ ended: 'stopped', position: { step: stopAfter } });
+      const second = await run({ name, resume: true });
+      expect(second.result.ended).toBe('done');
+      expect(bytes(name)).toEqual(bytes('a'));
+      expect(second.folder.metrics().map((line) => [line.step, line.loss])).toEqual(
+        new RunFolder(root, 'a', true).metrics().map((line) => [line.step, line.loss]),
+      );
+    },
+  );
+
+  test('goes on from the checkpoint before, where the last one is damaged', { timeout: 300_000 }, async () => {
+    await run({ name: 'damaged' });
+    const [last] = listCheckpoints(join(root, 'damaged'));
+    const file = join(last?.path ?? '', 'model.safetensors');
+    const content = readFileSync(file);
+    content[content.length - 1] = (content.at(-1) ?? 0) ^ 1;
+    writeFileSync(file, content);
+    const { lines } = await run({ name: 'damaged', resume: true });
+    expect(lines.join('\n')).toMatch(/model\.safetensors is not what was saved/);
+    expect(bytes('damaged')).toEqual(bytes('a'));
+  });
+
+  test('micro-batches give the step of the whole batch', { timeout: 300_000 }, async () => {
+    const { folder } = await run({ name: 'micro', total: 3, stage: mlpStage({ microBatch: 2 }) });
+    const { folder: whole } = await run({ name: 'whole', total: 3 });
+    const losses = folder.metrics().map((line) => line.loss ?? NaN);
+    whole.metrics().forEach((line, i) => expect(losses[i]).toBeCloseTo(line.loss ?? NaN, 5));
+  });
+
+  test(
+    'a step that is not finite changes nothing and is told; ten in a row end the run',
+    { timeout: 300_000 },
+    async () => {
+      const { folder, lines } = await run({ name: 'poison', total: 3, poison: (sample) => sample === 6 });
+      expect(folder.metrics().map((line) => line.skipped)).toEqual([false, true, false]);
+      expect(lines.join('\n')).toMatch(/step 2 is skipped/);
+      await expect(run({ name: 'lost', total: 20, poison: (sample) => sample > 4 })).rejects.toThrow(
+        /10 steps in a row/,
+      );
+      expect(readdirSync(join(root, 'lost')).some((name) => name.startsWith('checkpoint'))).toBe(true);
+    },
+  );
+
+  test('another optimizer, another model', { timeout: 300_000 }, async () => {
+    await expect(
+      run({ name: 'a', resume: true, total: 9, stage: mlpStage({ optimizer: sgd({ momentum: 0.9 }) }) }),
+    ).rejects.toThrow(/has no state 'momentum_buffer\.\S+': its optimizer is another/);
+    const fewer = mlpStage({ groups: [{ paths: ['last.weight'], lr: 0.1 }] });
+    await expect(run({ name: 'a', resume: true, total: 9, stage: fewer })).rejects.toThrow(
+      /holds '\S+', which this run has not/,
+    );
+  });
+
+  test('no buffer, group or kernel is made between steps', { timeout: 300_000 }, async () => {
+    const before: (readonly [number, number, number])[] = [];
+    const folder = new RunFolder(root, 'steady', false);
+    await trainStage({
+      stage: mlpStage({ saveEvery: 100 }),
+      index: 0,
+      trainable: mlp(4),
+      device,
+      folder,
+      total: 5,
+      count: 12,
+      samples: numbered(0),
+      stopped: () => {
+        before.push([device.created.buffers, device.created.groups, device.created.kernels]);
+        return false;
+      },
+      print: () => undefined,
+    });
+    expect(new Set(before.map(String)).size).toBe(1);
+  });
+});
