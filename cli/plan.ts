@@ -2,7 +2,8 @@
 import { Option, type Command } from 'commander';
 import { deviceNamed, devices } from '../compiler/devices.ts';
 import { releasedCambrian } from '../models/configs/released.ts';
-import { planModel, type PlanOptions } from '../pipelines/plan/plan-model.ts';
+import { planModel, releasedModel, type PlanOptions } from '../pipelines/plan/plan-model.ts';
+import { planTraining, printTraining, type TrainingPlanOptions } from '../pipelines/plan/plan-training.ts';
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
 import { whole } from './options.ts';
 
@@ -13,6 +14,9 @@ interface Flags {
   readonly images: string;
   readonly json?: true;
   readonly device: string;
+  readonly train?: '1' | '2';
+  readonly length: string;
+  readonly batch: string;
 }
 
 export function addPlan(program: Command): void {
@@ -27,8 +31,33 @@ export function addPlan(program: Command): void {
     .option('--prompt <tokens>', 'tokens of the prompt, image tokens included', '700')
     .option('--images <count>', 'images in the prompt', '1')
     .option('--device <name>', `${Object.keys(devices).join(', ')}`, 'desktop')
+    .addOption(
+      new Option('--train <stage>', 'a training step of this stage of its recipe, instead of answering').choices([
+        '1',
+        '2',
+      ]),
+    )
+    .option('--length <tokens>', 'of a sequence, with --train', '2048')
+    .option('--batch <count>', 'sequences at once, with --train', '1')
     .option('--json', 'print the figures as JSON')
     .action((model: string, flags: Flags) => {
+      if (flags.train !== undefined) {
+        const training: TrainingPlanOptions = {
+          stage: flags.train === '1' ? 1 : 2,
+          dtype: flags.dtype,
+          length: whole('--length', flags.length),
+          batch: whole('--batch', flags.batch),
+          profile: deviceNamed(flags.device).profile,
+        };
+        const planned = planTraining(releasedModel(model).model, training);
+        const { plan, flops, learned } = planned;
+        console.log(
+          flags.json === true
+            ? JSON.stringify({ memory: plan.memory, flops, learned, dispatches: plan.dispatches.length }, null, 2)
+            : printTraining(planned, training),
+        );
+        return;
+      }
       const options: PlanOptions = {
         dtype: flags.dtype,
         context: whole('--context', flags.context),
