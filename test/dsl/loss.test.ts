@@ -1,0 +1,55 @@
+// Cross-entropy with the head in parts is cross-entropy of all logits; what does not fit is refused.
+import { describe, expect, test } from 'vitest';
+import {
+  crossEntropy,
+  einsum,
+  fixedParams,
+  gradients,
+  linearCrossEntropy,
+  trace,
+  type CrossEntropyOptions,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
+import { distance, numbers, run } from './run.ts';
+
+const sizes = { n: 5, e: 6, v: 200 };
+const inputs = { x: numbers(30, 1), head: numbers(1200, 2).map((w) => 3 * w), labels: [3, -100, 199, 64, 0] };
+
+function loss(t: Trace, parts: number | undefined, options: CrossEntropyOptions): readonly Tensor[] {
+  const x = t.input('x', 'n e', { n: sizes.n, e: sizes.e });
+  const head = t.input('head', 'v e', { v: sizes.v, e: sizes.e });
+  const labels = t.input('labels', 'n', { n: sizes.n }, 'i32');
+  const value =
+    parts === undefined
+      ? crossEntropy(einsum(x, head, 'n e, v e -> n v'), labels, { ...options, axis: 'v' })
+      : linearCrossEntropy(x, head, labels, { ...options, partBytes: parts });
+  return [value, ...gradients(value, [x, head])];
+}
+
+describe('in parts of 64 classes, and whole', () => {
+  test.each<CrossEntropyOptions>([{}, { reduction: 'sum' }, { smoothing: 0.1 }, { ignore: 64 }])('%o', (options) => {
+    const used = options.ignore === 64 ? { ...inputs, labels: [3, 5, 199, 64, 0] } : inputs;
+    for (const which of [0, 1, 2]) {
+      const of = (parts: number | undefined) =>
+        run((t) => loss(t, parts, options)[which] as Tensor, { inputs: used }).data;
+      expect(distance(of(4 * 64 * sizes.n), of(undefined))).toBeLessThan(1e-13);
+    }
+  });
+});
+
+test('labels on other axes, and a head that shares none', () => {
+  const refused = (build: (t: Trace) => Tensor) => () => trace(fixedParams({}), (t) => ({ y: build(t) }));
+  expect(
+    refused((t) => {
+      const logits = t.input('logits', 'n v', { n: 2, v: 3 });
+      return crossEntropy(logits, t.input('labels', 'm', { m: 2 }, 'i32'), { axis: 'v' });
+    }),
+  ).toThrow(/the labels \[m:2\] must have the axes \[n:2\][^]*one label a row/);
+  expect(
+    refused((t) => {
+      const labels = t.input('labels', 'n', { n: 2 }, 'i32');
+      return linearCrossEntropy(t.input('x', 'n e', { n: 2, e: 3 }), t.input('head', 'v f', { v: 4, f: 3 }), labels);
+    }),
+  ).toThrow(/must share one axis with the hidden states/);
+});
