@@ -13,6 +13,7 @@ import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
 import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
 import { inOrder } from './order.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** A kernel in its place in the order, with what it is about. */
 export interface Step {
@@ -78,7 +79,7 @@ export function assemble(
   }[] = [];
   const copied: { readonly node: Node; readonly target: Placement }[] = [];
   for (const { join, parts, sections, cache } of grouping.joins) {
-    const name = String(join.attrs['axis']);
+    const name = alongAxis(join);
     const storage = places.get(join)?.storage;
     if (storage === undefined) continue;
     for (const [i, part] of sectionsAlong(sections, name).entries()) {

@@ -1,6 +1,7 @@
 // What becomes one kernel: a group, the edges that were cut and why, and what is written where it belongs.
 import type { Node, Update } from '../../dsl/graph/graph.ts';
 import type { Attention } from '../match/attention.ts';
+import { valuesOf } from '../../dsl/ops/source.ts';
 
 export type Group =
   | {
@@ -67,7 +68,7 @@ export function isStoredSource(n: Node): boolean {
     case 'loaded':
       return true;
     case 'constant':
-      return !(n.attrs['values'] instanceof Float64Array) || n.attrs['values'].length !== 1;
+      return valuesOf(n)?.length !== 1;
     case 'index':
     case 'extent':
       return false;

@@ -9,13 +9,14 @@ import { imageTokens } from '../../models/sequence/newline.ts';
 import { asSquareMap, regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 /** Shapes of the parameters that a graph reads, by path. */
 function parameters(graph: Graph): Map<string, number[]> {
   return new Map(
     order(graph)
       .filter((node) => node.op.name === 'param')
-      .map((node) => [String(node.attrs['name']), node.type.axes.map((axis) => Number(axis.size))]),
+      .map((node) => [nameOf(node), node.type.axes.map((axis) => Number(axis.size))]),
   );
 }
 
