@@ -12,8 +12,8 @@ import { code, like, literal, scalarType, splat, wgsl, type Code } from '../../d
 import type { Mutant } from './mutants.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
-/** Replaces one property while the compiler runs. */
-function patched<T extends object, K extends keyof T>(
+/** Replaces one property while the compiler, or whoever installs it, runs. */
+export function patched<T extends object, K extends keyof T>(
   name: string,
   what: string,
   of: T,

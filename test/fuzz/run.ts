@@ -1,4 +1,4 @@
-// `npm run fuzz -- [--graphs N] [--seed S] [--minutes M] [--onnx] [--save DIR]`: random graphs, random passes, two judges; failures shrunk and saved.
+// `npm run fuzz -- [--graphs N] [--seed S] [--minutes M] [--gradients] [--onnx] [--save DIR]`: random graphs, random passes, two judges; failures shrunk and saved.
 import { randomInt } from 'node:crypto';
 import { order } from '../../dsl/graph/walk.ts';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import fc from 'fast-check';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { caseArbitrary, writeCase, type FuzzCase } from './case.ts';
+import { caseArbitrary, elementsOf, writeCase, type FuzzCase } from './case.ts';
 import { GpuChild } from './child.ts';
 import type { Outcome } from './judge.ts';
+import { judgeGradients, withGradients } from './gradients.ts';
 import { OnnxJudge } from './onnx.ts';
 
 interface Options {
@@ -23,15 +24,23 @@ interface Options {
   readonly wide: number;
 }
 
+/** Elements of all tensors of a graph whose gradients are compared with differences: each is evaluated dozens of times. */
+const mostDifferentiated = 20_000;
+
 export interface Finding {
   readonly index: number;
-  readonly judge: 'gpu' | 'onnx';
+  readonly judge: 'gpu' | 'onnx' | 'differences';
   readonly kind: Outcome['kind'];
   readonly what: string;
   /** How often a failure of the same kind came up. */
   times: number;
   readonly nodes: number;
   readonly file: string | undefined;
+}
+
+interface Judged {
+  readonly judge: Finding['judge'];
+  readonly outcome: Outcome;
 }
 
 /** Judges every graph; the figures and the findings. */
@@ -43,8 +52,6 @@ export async function fuzz(
   readonly findings: readonly Finding[];
   readonly report: Record<string, unknown>;
 }> {
-  if (options.gradients === true)
-    throw new OpabiniaError('gradients of graphs are not there yet', { op: 'fuzz', advice: 'leave --gradients out' });
   const [gpu, onnx] = [new GpuChild(), new OnnxJudge()];
   const arbitrary = caseArbitrary({ wide: options.wide });
   const end = performance.now() + options.minutes * 60_000;
@@ -64,10 +71,14 @@ export async function fuzz(
   const [kinds, ops, templates] = [new Map<string, number>(), new Map<string, number>(), new Map<string, number>()];
   const findings: Finding[] = [];
 
-  const judge = async (
-    given: FuzzCase,
-    index: number,
-  ): Promise<{ readonly judge: Finding['judge']; readonly outcome: Outcome }> => {
+  const judge = async (drawn: FuzzCase, index: number): Promise<Judged> => {
+    const given = options.gradients === true ? withGradients(drawn) : drawn;
+    if (given === undefined) return { judge: 'gpu', outcome: { kind: 'same' } };
+    if (options.gradients === true && elementsOf(given) <= mostDifferentiated) {
+      const { compared, wrong } = judgeGradients(given);
+      add('differences', compared);
+      if (wrong !== undefined) return { judge: 'differences', outcome: { kind: 'wrong', what: wrong } };
+    }
     const outcome = await gpu.run(given);
     if (outcome.kind !== 'ok' && outcome.kind !== 'refused') return { judge: 'gpu', outcome };
     const second =
@@ -92,7 +103,7 @@ export async function fuzz(
     add('nodes', nodes.length);
     for (const node of nodes) count(ops, node.op.name);
     const { judge: by, outcome } = await judge(given, index);
-    if (outcome.kind === 'ok' || outcome.kind === 'refused') {
+    if (outcome.kind === 'ok' || outcome.kind === 'refused' || outcome.kind === 'same') {
       add(outcome.kind);
       if (outcome.kind === 'ok') {
         add('compared', outcome.compared);
@@ -100,7 +111,7 @@ export async function fuzz(
         for (const template of outcome.templates) count(templates, template);
       }
     } else {
-      const what = 'what' in outcome ? outcome.what : outcome.kind;
+      const { what } = outcome;
       const known = findings.find(
         (finding) =>
           finding.kind === outcome.kind && finding.judge === by && signature(finding.what) === signature(what),
@@ -144,7 +155,7 @@ export async function fuzz(
     await fc.check(
       fc.asyncProperty(arbitrary, async (smaller) => {
         const again = await judge(smaller, at);
-        if (again.judge === by && again.outcome.kind !== 'ok' && again.outcome.kind !== 'refused') {
+        if (again.judge === by && !['ok', 'refused', 'same'].includes(again.outcome.kind)) {
           smallest = smaller;
           last = again.outcome;
           return false;
@@ -213,7 +224,7 @@ if (import.meta.main) {
       randomInt(2 ** 31),
     )
     .option('--minutes <m>', 'stop after', number, 15)
-    .option('--gradients', 'gradients too')
+    .option('--gradients', 'their gradients: on the GPU, and against central differences')
     .option('--onnx', 'ONNX Runtime as a second judge')
     .option('--save <dir>', 'where shrunk failures go', 'test/golden/fuzz')
     .option('--json <file>', 'the report as JSON')

@@ -41,9 +41,13 @@ function backward(t: Trace, y: Any, wrt: readonly Any[]): Record<string, Any> {
   return { y, ...Object.fromEntries(gradients(loss, wrt).map((gradient, i) => [`d${i}`, gradient])) };
 }
 
-async function hold(graph: Graph, masked = false): Promise<void> {
-  for (const profile of gpu.profiles)
-    await judge(gpu, graph, storedFeeds(graph), { profile, ...(masked ? { bound: withNearExponents } : {}) });
+// Dozens of kernels each, which a software driver compiles at their first dispatch: as a desktop GPU too with OPABINIA_ALL=1.
+const all = process.env['OPABINIA_ALL'] === '1';
+const patience = 300_000;
+
+async function hold(graph: Graph): Promise<void> {
+  for (const profile of all ? gpu.profiles : [gpu.profiles[0]])
+    await judge(gpu, graph, storedFeeds(graph), { profile });
 }
 
 interface AttentionCase {
@@ -97,17 +101,21 @@ function attentionGraph({ query, key, sizes, causal, mask }: AttentionCase): Gra
 }
 
 describe.skipIf(withoutGpu)('attention', () => {
-  test.each(attentions)('$name: nothing as large as the scores is stored', async (one) => {
-    const graph = attentionGraph(one);
-    for (const profile of gpu.profiles) {
-      const { plan, templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
-      // A region's keys are its own: nothing is summed over queries, and what a key gets is a map of what is stored.
-      const streams = one.name === 'per region' ? 0 : 3;
-      expect(templates.filter((name) => name === 'streaming product')).toHaveLength(streams);
-      expect(templates.filter((name) => name.startsWith('attention'))).toHaveLength(1);
-      expect(plan.dispatches.length).toBeLessThanOrEqual(6);
-    }
-  });
+  test.each(attentions)(
+    '$name: nothing as large as the scores is stored',
+    async (one) => {
+      const graph = attentionGraph(one);
+      for (const profile of all ? gpu.profiles : [gpu.profiles[0]]) {
+        const { plan, templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
+        // A region's keys are its own: nothing is summed over queries, and what a key gets is a map of what is stored.
+        const streams = one.name === 'per region' ? 0 : 3;
+        expect(templates.filter((name) => name === 'streaming product')).toHaveLength(streams);
+        expect(templates.filter((name) => name.startsWith('attention'))).toHaveLength(1);
+        expect(plan.dispatches.length).toBeLessThanOrEqual(6);
+      }
+    },
+    patience,
+  );
 });
 
 const image = (t: Trace, name: string, sizes: Readonly<Record<'b' | 'h' | 'w' | 'c', number>>) =>
@@ -157,7 +165,7 @@ const cases: Readonly<Record<string, (t: Trace) => Record<string, Any>>> = {
   },
   'cross-entropy with the head, in parts': (t) => {
     const hidden = t.input('hidden', 'b s e', { b: 2, s: 5, e: 16 });
-    const head = t.input('head', 'v e', { v: 300, e: 16 });
+    const head = t.input('head', 'v e', { v: 130, e: 16 });
     const labels = t.input('labels', 'b s', { b: 2, s: 5 }, 'i32');
     const loss = linearCrossEntropy(hidden, head, labels, { partBytes: 64 * 4 * 10 });
     const [dHidden, dHead] = gradients(loss, [hidden, head]);
@@ -171,7 +179,11 @@ const cases: Readonly<Record<string, (t: Trace) => Record<string, Any>>> = {
 };
 
 describe.skipIf(withoutGpu)('others', () => {
-  test.each(Object.entries(cases))('%s', async (_name, build) => {
-    await hold(trace(randomParams(3), build));
-  });
+  test.each(Object.entries(cases))(
+    '%s',
+    async (_name, build) => {
+      await hold(trace(randomParams(3), build));
+    },
+    patience,
+  );
 });

@@ -1,0 +1,142 @@
+// What backward passes hold and do, counted on their plans: nothing as large as the scores of an attention or the logits of a vocabulary,
+// nothing of what is frozen, and no more memory than what lives at once.
+import { describe, expect, test } from 'vitest';
+import { compile, type Stage } from '../../compiler/compile.ts';
+import { bytesOf } from '../../compiler/cost.ts';
+import type { Plan } from '../../compiler/plan.ts';
+import { desktopGpu, lavapipe, type DeviceProfile } from '../../compiler/profile.ts';
+import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import {
+  attention,
+  gelu,
+  gradients,
+  layerNorm,
+  linear,
+  linearCrossEntropy,
+  randomParams,
+  recompute,
+  reduce,
+  trace,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
+
+interface Compiled {
+  readonly plan: Plan;
+  /** What kernels store, states and outputs among it. */
+  readonly stored: readonly Node[];
+  readonly products: readonly Node[];
+}
+
+function compiled(graph: Graph, profile: DeviceProfile, verify = true): Compiled {
+  const [stored, products]: [Node[], Node[]] = [[], []];
+  const report = (stage: Stage): void => {
+    if (stage.name !== 'group' || stage.which !== 'main') return;
+    stored.push(...stage.grouping.groups.flatMap((g) => g.roots));
+    products.push(...stage.grouping.groups.flatMap((g) => (g.template === 'contract' ? [g.contract] : [])));
+  };
+  return { plan: compile(graph, profile, { verify, report }), stored, products };
+}
+
+const elements = (node: Node): number => node.type.axes.reduce((product, axis) => product * Number(axis.size), 1);
+
+describe.each([desktopGpu, lavapipe])('attention backward, for the $name', (profile) => {
+  test.each([true, false])('2,048 × 2,048 with 32 heads (causal: %s): at most 6 kernels, and no scores', (causal) => {
+    const [h, n, d] = [32, 2048, 128];
+    const graph = trace(randomParams(1), (t) => {
+      const [q, k, v] = [
+        t.input('q', 'h s d', { h, s: n, d }),
+        t.input('k', 'h t d', { h, t: n, d }),
+        t.input('v', 'h t d', { h, t: n, d }),
+      ];
+      const y = attention(q, k, v, { key: 't', along: 'd', causal });
+      const loss = reduce(y.mul(t.input('up', 'h s d', { h, s: n, d })), 'h s d ->', 'sum');
+      const [dq, dk, dv] = gradients(loss, [q, k, v]);
+      return { y, dq, dk, dv };
+    });
+    const { plan, stored } = compiled(graph, profile, false);
+    expect(plan.dispatches.length).toBeLessThanOrEqual(6);
+    expect(Math.max(...stored.map(elements))).toBeLessThanOrEqual(h * n * d);
+    expect(plan.memory.activations).toBeLessThan(2 ** 21);
+  });
+
+  test('19 keys to a query: one kernel forward, four backward', () => {
+    const sizes = { b: 1, q: 576, h: 16, d: 64 };
+    const graph = trace(randomParams(1), (t) => {
+      const q = t.input('q', 'b q h d', sizes);
+      const [k, v] = [t.input('k', 'b q t h d', { ...sizes, t: 19 }), t.input('v', 'b q t h d', { ...sizes, t: 19 })];
+      const y = attention(q, k, v, { key: 't', along: 'd' });
+      const loss = reduce(y.mul(t.input('up', 'b q h d', sizes)), 'b q h d ->', 'sum');
+      const [dq, dk, dv] = gradients(loss, [q, k, v]);
+      return { y, dq, dk, dv };
+    });
+    expect(compiled(graph, profile).plan.dispatches.length).toBeLessThanOrEqual(5);
+  });
+});
+
+test('cross-entropy with a head of 128,256 classes: at most 256 MiB beside the weights', () => {
+  const [s, e, v] = [2048, 4096, 128256];
+  const graph = trace(randomParams(1), (t) => {
+    const hidden = t.input('hidden', 's e', { s, e });
+    const labels = t.input('labels', 's', { s }, 'i32');
+    const loss = linearCrossEntropy(hidden, t.params.get('head', 'v e', { v, e }), labels);
+    return { loss, d: gradients(loss, [hidden])[0] };
+  });
+  const { plan, stored } = compiled(graph, desktopGpu, false);
+  expect(plan.memory.activations).toBeLessThanOrEqual(256 * 2 ** 20);
+  expect(Math.max(...stored.map((node) => bytesOf(node.type)))).toBeLessThanOrEqual(64 * 2 ** 20);
+});
+
+/** A tower, a connector and a language model of one block each, as wide as is quick to compile. */
+function model(t: Trace, trained: readonly string[], again = false): Record<string, Tensor> {
+  const x = t.input('x', 'n d', { n: 256, d: 64 });
+  const block = (name: string) => (y: Tensor<'n d', 'f32'>) => {
+    const p = t.params.at(name);
+    const wide = gelu(linear(p.at('up'), layerNorm(p.at('norm'), y), 'w', { size: 256 }));
+    return y.add(linear(p.at('down'), wide, 'd', { size: 64 }));
+  };
+  const run = (name: string, y: Tensor<'n d', 'f32'>) => (again ? recompute(block(name), y) : block(name)(y));
+  const names = ['tower.0', 'tower.1', 'connector', 'language.0', 'language.1', 'language.2'];
+  const y = names.reduce((z, name) => run(name, z), x as Tensor<'n d', 'f32'>);
+  const paths = names
+    .filter((name) => trained.some((part) => name.startsWith(part)))
+    .flatMap((name) => [`${name}.up.weight`, `${name}.down.weight`]);
+  const found = gradients(
+    reduce(y.mul(y), 'n d ->', 'sum'),
+    paths.map((path) => t.params.get(path, 'o i')),
+  );
+  return Object.fromEntries(found.map((gradient, i) => [`d ${paths[i] ?? ''}`, gradient]));
+}
+
+const graphOf = (trained: readonly string[], again = false): Graph =>
+  trace(randomParams(1), (t) => model(t, trained, again), { unread: 'ignore' });
+
+describe('what is frozen costs nothing backward', () => {
+  const { plan, stored, products } = compiled(graphOf(['connector']), desktopGpu);
+
+  test('no activation of the tower is kept for the backward pass', () => {
+    const first = stored.findIndex((node) => node.origin.path.startsWith('connector'));
+    expect(first).toBeGreaterThan(0);
+    const late = plan.dispatches.slice(first).filter(({ path }) => path.startsWith('tower'));
+    expect(late).toEqual([]);
+  });
+
+  test('no gradient of a weight of the tower or the language model is computed', () => {
+    const ofWeights = products.filter((node) => node.type.axes.every((axis) => axis.name !== 'n'));
+    expect(ofWeights.map((node) => node.origin.path).toSorted()).toEqual(['connector.down', 'connector.up']);
+    expect(plan.outputs.map(({ name }) => name)).toEqual(['d connector.up.weight', 'd connector.down.weight']);
+  });
+});
+
+describe('activations of a training step', () => {
+  test.each([desktopGpu, lavapipe])('at most 1.1 × what lives at once, for the $name', (profile) => {
+    const { memory } = compiled(graphOf(['connector', 'language']), profile).plan;
+    expect(memory.activations).toBeLessThanOrEqual(1.1 * memory.liveBound);
+  });
+
+  test('blocks that are computed again hold less', () => {
+    const names = ['tower', 'connector', 'language'];
+    const [kept, again] = [false, true].map((flag) => compiled(graphOf(names, flag), desktopGpu).plan.memory.liveBound);
+    expect(again).toBeLessThan(0.75 * (kept ?? 0));
+  });
+});
