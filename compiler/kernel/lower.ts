@@ -338,8 +338,15 @@ export class Lowering {
   }
 
   slot(placement: Placement, width: Width, write: boolean): Slot {
-    const known = this.slots.find((s) => s.storage === placement.storage && s.width === width && s.write === write);
-    if (known !== undefined) return known;
+    const same = this.slots.findIndex((s) => s.storage === placement.storage && s.width === width);
+    const known = this.slots[same];
+    if (known !== undefined && (known.write || !write)) return known;
+    if (known !== undefined) {
+      // One that is read already is written through the same binding: two of one buffer would overlap.
+      const both: Slot = { ...known, write: true };
+      this.slots[same] = both;
+      return both;
+    }
     const slot: Slot = {
       name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`,
       storage: placement.storage,
