@@ -1,6 +1,7 @@
 // What a case of the race is: a graph with parameters and inputs from a seed, the same in every process that builds it.
 import { bytesOf, graphCost } from '../compiler/cost.ts';
 import { evaluateSize, order, roleOf, type DType, type Graph, type Node, type ParamSource } from '../dsl/index.ts';
+import { nameOf } from '../dsl/ops/source.ts';
 
 /** quick: sizes that run in milliseconds on a software driver, to see that everything works. */
 export type Scale = 'full' | 'quick';
@@ -93,7 +94,7 @@ export interface TensorFacts {
 export function inputFacts(graph: Graph): readonly TensorFacts[] {
   return order(graph)
     .filter((node) => roleOf(node) === 'input')
-    .map((node) => facts(String(node.attrs['name']), node));
+    .map((node) => facts(nameOf(node), node));
 }
 
 export function outputFacts(graph: Graph): readonly TensorFacts[] {

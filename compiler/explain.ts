@@ -3,6 +3,7 @@
 import type { Graph } from '../dsl/graph/graph.ts';
 import { order } from '../dsl/graph/walk.ts';
 import { print } from '../dsl/text/print.ts';
+import { formatTable, type Column } from '../dsl/text/table.ts';
 import type { Step } from './assembly/assemble.ts';
 import { compile, type Stage } from './compile.ts';
 import type { Cut } from './fuse/group.ts';
@@ -87,21 +88,40 @@ function where(cut: Cut): string {
 
 function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): readonly string[] {
   const total = plan.dispatches.reduce((sum, d) => sum + roofline(d, profile), 0);
-  const kernels = plan.dispatches.map((d, i) => {
-    const step = steps[i];
-    const slots =
-      step === undefined
-        ? ''
-        : `reads ${step.kernel.slots.filter((s) => !s.write).length} writes ${step.kernel.slots.filter((s) => s.write).length}`;
-    return `kernel ${String(i).padStart(3)}  ${d.label.padEnd(40)} ${(step?.kernel.template ?? '').padEnd(38)} ${slots}  ${quantity(d.bytes, 'B').padStart(9)} ${quantity(d.flops, 'FLOP').padStart(12)} ${(1000 * roofline(d, profile)).toFixed(3).padStart(8)} ms  ${d.path}`;
+  const rows = plan.dispatches.map((d, i) => {
+    const slots = steps[i]?.kernel.slots ?? [];
+    const written = slots.filter((slot) => slot.write).length;
+    return [
+      String(i),
+      d.label,
+      steps[i]?.kernel.template ?? '',
+      String(slots.length - written),
+      String(written),
+      quantity(d.bytes, 'B'),
+      quantity(d.flops, 'FLOP'),
+      (1000 * roofline(d, profile)).toFixed(3),
+      d.path,
+    ];
   });
   const { memory } = plan;
   return [
     `== plan       ${plan.dispatches.length} dispatches a run, ${plan.load.length} at load, ${plan.kernels.length} different kernels; roofline of ${profile.name}: ${(1000 * total).toFixed(2)} ms`,
-    ...kernels,
+    formatTable(kernelColumns, rows),
     `== memory     activations ${quantity(memory.activations, 'B')} (${quantity(memory.liveBound, 'B')} live at once), parameters ${quantity(memory.parameters, 'B')}, computed at load ${quantity(memory.loaded, 'B')}, states ${quantity(memory.states, 'B')}, inputs and outputs ${quantity(memory.inputsAndOutputs, 'B')}`,
   ];
 }
+
+const kernelColumns = [
+  { title: 'kernel', align: 'right' },
+  { title: 'computes' },
+  { title: 'template' },
+  { title: 'reads', align: 'right' },
+  { title: 'writes', align: 'right' },
+  { title: 'memory', align: 'right' },
+  { title: 'work', align: 'right' },
+  { title: 'ms', align: 'right' },
+  { title: 'path' },
+] as const satisfies readonly Column[];
 
 /** Seconds that a kernel takes at least: its arithmetic or its memory traffic at the device's full rate. */
 function roofline(d: PlanDispatch, profile: DeviceProfile): number {

@@ -28,7 +28,10 @@ export interface Choices {
    * the overlap of what they wait for; results live at the same time.
    */
   readonly fusedTensors: number;
-  /** Loads of one element beyond which a value is stored rather than computed where it is read: each is an address and, on a software device, a miss. */
+  /**
+   * Loads of one element beyond which a value is stored rather than computed where it is read: each is an address, and the kernel's text
+   * grows with it. Four corners of a bilinear sample with their coordinates are nine.
+   */
   readonly loadsInPlace: number;
   /** Results of overlapping windows that one thread computes, at most: each keeps its accumulator in registers. */
   readonly neighbours: number;
@@ -37,7 +40,7 @@ export interface Choices {
 }
 
 /** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
-const usual: Choices = { fusedTensors: 8, loadsInPlace: 6, neighbours: 8, absorptionGain: 2 };
+const usual: Choices = { fusedTensors: 8, loadsInPlace: 16, neighbours: 8, absorptionGain: 2 };
 
 export function choicesOf(profile: DeviceProfile | undefined): Choices {
   return { ...usual, ...profile?.choices };

@@ -13,6 +13,7 @@ import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
 import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
 import { inOrder } from './order.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** A kernel in its place in the order, with what it is about. */
 export interface Step {
@@ -78,7 +79,7 @@ export function assemble(
   }[] = [];
   const copied: { readonly node: Node; readonly target: Placement }[] = [];
   for (const { join, parts, sections, cache } of grouping.joins) {
-    const name = String(join.attrs['axis']);
+    const name = alongAxis(join);
     const storage = places.get(join)?.storage;
     if (storage === undefined) continue;
     for (const [i, part] of sectionsAlong(sections, name).entries()) {
@@ -94,8 +95,17 @@ export function assemble(
   // What is copied into one concatenation may stand in another: only now is it known where.
   for (const { node, target } of copied)
     copies.push({ group: copyOf(node, places.has(node)), target, afterReaders: false });
+  const written = new Set(grouping.inPlace.map(({ group }) => group));
+  for (const { updates } of grouping.inPlace)
+    for (const { state, value } of updates) {
+      const storage = sources.get(state) ?? storageOf(state);
+      sources.set(state, storage);
+      places.set(state, { storage });
+      targets.set(value, { storage });
+    }
   const inPlace = new Set<Update>([
     ...grouping.direct,
+    ...grouping.inPlace.flatMap(({ updates }) => updates),
     ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
   ]);
   for (const update of graph.updates) {
@@ -157,7 +167,7 @@ export function assemble(
         if (target === undefined) throw new TypeError(`nowhere to write ${node.op.name}`);
         return target;
       },
-      false,
+      written.has(group),
     );
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);

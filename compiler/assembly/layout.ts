@@ -6,7 +6,7 @@ import { roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
-import { typeAttrs } from '../../dsl/ops/source.ts';
+import { typeAttrs, nameOf } from '../../dsl/ops/source.ts';
 import { pad, rearrange, slice } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening, loaded, type SplitGraph } from '../rewrite/load-time.ts';
@@ -32,7 +32,7 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
   const read = new Set(
     order(main)
       .filter((n) => roleOf(n) === 'loaded')
-      .map((n) => String(n.attrs['name'])),
+      .map((n) => nameOf(n)),
   );
   const needed = new Map([...outputs].filter(([name]) => read.has(name)));
   return { load: { outputs: needed, updates: [] }, main };
@@ -73,7 +73,7 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
 
   /** The weights in terms of the load graph: its own leaves are parameters. */
   function fromParameters(node: Node): Node {
-    if (roleOf(node) === 'loaded') return must(split.load.outputs, String(node.attrs['name']));
+    if (roleOf(node) === 'loaded') return must(split.load.outputs, nameOf(node));
     const inputs = node.inputs.map(fromParameters);
     return inputs.every((input, i) => input === node.inputs[i])
       ? node

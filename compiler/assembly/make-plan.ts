@@ -16,6 +16,7 @@ import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from '../plan.ts';
 import type { DeviceProfile } from '../profile.ts';
 import type { Storage } from '../kernel/storage.ts';
+import { nameOf, valuesOf } from '../../dsl/ops/source.ts';
 
 interface Place {
   readonly buffer: number;
@@ -51,21 +52,19 @@ export function makePlan(
   };
 
   // Sources, outputs: a buffer each.
-  const readByMain = new Set(
-    [...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => String(n.attrs['name'])),
-  );
+  const readByMain = new Set([...main.sources.keys()].filter((n) => roleOf(n) === 'param').map((n) => nameOf(n)));
   const inputs: PlanTensor[] = [];
   const parameters = new Map<string, PlanTensor>();
   const states = new Map<string, PlanTensor>();
   for (const node of inputNodes) {
-    const name = String(node.attrs['name']);
+    const name = nameOf(node);
     const buffer = named(`input ${name}`, () => ({ name, role: 'input', bytes: bytesOf(node.type) }));
     inputs.push(tensor(name, node.type, buffer));
   }
   for (const assembly of [load, main]) {
     for (const [node, storage] of assembly.sources) {
-      const name = String(node.attrs['name'] ?? storage.name);
       const role = bufferRole(node);
+      const name = role === 'constant' ? storage.name : nameOf(node);
       const bytes = bytesOf(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
@@ -101,7 +100,7 @@ export function makePlan(
     outputs.push(tensor(name, storage, buffer));
   }
   for (const update of graph.updates) {
-    const name = String(update.state.attrs['name']);
+    const name = nameOf(update.state);
     if (!states.has(name)) throw new TypeError(`the state '${name}' is written but stands nowhere`);
   }
 
@@ -222,8 +221,8 @@ function tensor(name: string, type: Pick<TensorType, 'axes' | 'dtype'>, buffer: 
 
 /** The bytes of an array constant, in base64. */
 function contentsOf(node: Node): string {
-  const { values } = node.attrs;
-  if (!(values instanceof Float64Array)) throw new TypeError(`the source '${node.op.name}' has no values`);
+  const values = valuesOf(node);
+  if (values === undefined) throw new TypeError(`the source '${node.op.name}' has no values`);
   const stored = toBytes(values, node.type.dtype);
   let text = '';
   const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);

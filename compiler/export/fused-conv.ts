@@ -1,8 +1,8 @@
 // Convolution by what it is made of: windows over two axes of a padded tensor, multiplied with filters and summed.
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
+import { pad, rearrange, window } from '../../dsl/ops/view.ts';
 import type { Fused } from './fused.ts';
 
 interface Window {
@@ -59,7 +59,7 @@ function dense(node: Node): Fused | undefined {
 
 function depthwise(node: Node): Fused | undefined {
   const product = node.inputs[0];
-  const reduced = axisNames(node.attrs['axes']);
+  const reduced = reducedAxes(node);
   if (product?.op.name !== 'mul' || node.type.dtype === 'bf16') return undefined;
   const [a, b] = product.inputs;
   if (a === undefined || b === undefined) return undefined;
@@ -140,7 +140,7 @@ function matchWindows(node: Node): Windows | undefined {
   const names = new Map(node.type.axes.map((axis) => [axis.name, axis.name]));
   let current = node;
   while (current.op.name === 'rearrange') {
-    const { split, merge } = current.attrs as unknown as RearrangeAttrs;
+    const { split, merge } = rearrange.read(current.attrs);
     const input = current.inputs[0];
     if (
       input === undefined ||
@@ -161,31 +161,33 @@ function matchWindows(node: Node): Windows | undefined {
   const behind = (name: string): string => [...names].find(([, now]) => now === name)?.[0] ?? name;
   const windows: Window[] = [];
   while (current.op.name === 'window' && windows.length < 2) {
-    const [outer, inner] = current.attrs['into'] as readonly [string, string];
-    const axis = String(current.attrs['axis']);
+    const {
+      axis,
+      into: [outer, inner],
+      stride,
+      dilation,
+    } = window.read(current.attrs);
     const padded = current.inputs[0];
     if (padded === undefined || axis !== outer) return undefined;
     nodes.push(current);
-    const pads =
-      padded.op.name === 'pad' && padded.attrs['axis'] === axis && Number(padded.attrs['value'] ?? 0) === 0
-        ? padded
-        : undefined;
-    const [before, after] = [Number(pads?.attrs['before'] ?? 0), Number(pads?.attrs['after'] ?? 0)];
-    const unpadded = pads === undefined ? padded : pads.inputs[0];
+    const padding = padded.op.name === 'pad' ? pad.read(padded.attrs) : undefined;
+    const pads = padding?.axis === axis && padding.value === 0 ? padding : undefined;
+    const { before, after } = pads ?? { before: 0, after: 0 };
+    const unpadded = pads === undefined ? padded : padded.inputs[0];
     if (
       unpadded === undefined ||
-      !Number.isInteger(before) ||
-      !Number.isInteger(after) ||
+      typeof before !== 'number' ||
+      typeof after !== 'number' ||
       typeof axisOf(unpadded.type.axes, axis)?.size !== 'number'
     )
       return undefined;
-    if (pads !== undefined) nodes.push(pads);
+    if (pads !== undefined) nodes.push(padded);
     windows.push({
       outer: behind(outer),
       inner: behind(inner),
       axis,
-      stride: Number(current.attrs['stride'] ?? 1),
-      dilation: Number(current.attrs['dilation'] ?? 1),
+      stride,
+      dilation,
       before,
       after,
     });

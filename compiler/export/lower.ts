@@ -11,14 +11,16 @@ import {
   type Size,
 } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { axisNames, describe, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, describe, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import type { RearrangeAttrs } from '../../dsl/ops/view.ts';
+import { pad, rearrange, slice, window } from '../../dsl/ops/view.ts';
 import { scalar } from '../match/composites.ts';
 import { castTo, choose, elementOf, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { namesOf, Values, type Value } from './values.ts';
 import { Element, type Writer } from './writer.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
+import { valuesOf } from '../../dsl/ops/source.ts';
 
 /** The error of a node that has no form in ONNX. */
 export function cannotExport(node: Node, why: string): OpabiniaError {
@@ -147,7 +149,7 @@ export class Lowering {
   #reduction(node: Node, op: ReduceOp): Value {
     const input = this.#operand(node, 0);
     const x = this.value(input);
-    const gone = axisNames(node.attrs['axes']);
+    const gone = reducedAxes(node);
     const axes = x.axes.filter((axis) => !gone.includes(axis.name));
     if (gone.length === 0) return x;
     const where = this.writer.ints(x.axes.flatMap((axis, i) => (gone.includes(axis.name) ? [i] : [])));
@@ -207,7 +209,7 @@ export class Lowering {
   }
 
   #rearrange(node: Node, input: Node, x: Value): Value {
-    const { split, merge, sizes } = node.attrs as unknown as RearrangeAttrs;
+    const { split, merge, sizes } = rearrange.read(node.attrs);
     const partsOf = new Map(input.type.axes.map((axis, i) => [axis.name, split[i] ?? []]));
     const parts = x.axes
       .flatMap((axis) => partsOf.get(axis.name) ?? [])
@@ -260,10 +262,9 @@ export class Lowering {
 
   /** Views that change one axis. */
   #along(node: Node, input: Node, x: Value): Value {
-    const name = String(node.attrs['axis']);
+    const name = alongAxis(node);
     const place = x.axes.findIndex((axis) => axis.name === name);
     const size = axisOf(input.type.axes, name)?.size ?? 0;
-    const attr = (key: string, otherwise: Size): Size => (node.attrs[key] ?? otherwise) as Size;
     const resized = (to: Size): readonly Axis[] =>
       x.axes.map((axis) => (axis.name === name ? { name, size: to } : axis));
     switch (node.op.name) {
@@ -277,14 +278,16 @@ export class Lowering {
         ]);
         return { tensor, axes: x.axes };
       }
-      case 'slice':
+      case 'slice': {
+        const taken = slice.read(node.attrs);
         return {
-          tensor: this.slice(x, place, attr('start', 0), attr('size', 0), Number(node.attrs['step'] ?? 1)),
-          axes: resized(attr('size', 0)),
+          tensor: this.slice(x, place, taken.start, taken.size, taken.step),
+          axes: resized(taken.size),
         };
+      }
       case 'pad': {
-        const [before, after] = [attr('before', 0), attr('after', 0)];
-        const value = this.writer.constant(elementOf[node.type.dtype], [], [Number(node.attrs['value'] ?? 0)]);
+        const { before, after, value: outside } = pad.read(node.attrs);
+        const value = this.writer.constant(elementOf[node.type.dtype], [], [outside]);
         // Of all axes: the input that names some of them is read wrongly once ONNX Runtime moves a Transpose past the Pad.
         const pads = [before, after].flatMap((width) => x.axes.map((axis) => (axis.name === name ? width : 0)));
         const tensor = this.writer.emit('Pad', [x.tensor, this.writer.sizes(pads), value]);
@@ -309,12 +312,12 @@ export class Lowering {
   }
 
   #window(node: Node, x: Value, place: number, size: Size): Value {
-    const [outer, inner] = node.attrs['into'] as readonly [string, string];
-    const [width, stride, dilation] = [
-      Number(node.attrs['size']),
-      Number(node.attrs['stride'] ?? 1),
-      Number(node.attrs['dilation'] ?? 1),
-    ];
+    const {
+      into: [outer, inner],
+      size: width,
+      stride,
+      dilation,
+    } = window.read(node.attrs);
     const steps = axisOf(node.type.axes, outer)?.size ?? 0;
     const axes = x.axes.flatMap((axis, i): readonly Axis[] =>
       i === place
@@ -361,7 +364,7 @@ export class Lowering {
   // ---- joins and gathers -----------------------------------------------------------------------------------------
 
   #join(node: Node): Value {
-    const name = String(node.attrs['axis']);
+    const name = alongAxis(node);
     const order = namesOf(this.value(this.#operand(node, 0)).axes);
     const parts = node.inputs.map((input) => this.values.inOrder(this.value(input), order).tensor);
     return {
@@ -372,7 +375,7 @@ export class Lowering {
 
   #gather(node: Node): Value {
     const [table, index] = [this.#operand(node, 0), this.#operand(node, 1)];
-    const name = String(node.attrs['axis']);
+    const name = alongAxis(node);
     const { writer, values } = this;
     const x = this.value(table);
     const position = this.value(index);
@@ -401,11 +404,11 @@ export class Lowering {
   /** Positions brought into 0 … last, as int64. */
   #clamped(index: Node, positions: string, last: Size): string {
     const { writer } = this;
-    const { values } = index.attrs;
+    const values = valuesOf(index);
     const wide = (x: string): string => (index.type.dtype === 'u32' ? x : castTo(writer, x, Element.INT64));
     const most = typeof last === 'number' ? last : sizeLeast(last);
     const inside =
-      values instanceof Float64Array
+      values !== undefined
         ? values.every((value) => value >= 0 && value <= most)
         : index.op.name === 'iota' && sizeBound(index.type.axes[0]?.size ?? 0) <= most + 1;
     if (inside) return wide(positions);

@@ -1,6 +1,6 @@
 // A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
 import { create, toBinary } from '@bufbuild/protobuf';
-import { printSize, sizesEqual, type Axis, type Size, type SizeSymbol } from '../../dsl/axis/axis.ts';
+import { printSize, sizesEqual, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { describe, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
@@ -26,6 +26,7 @@ import { cannotExport, Lowering } from './lower.ts';
 import { castTo, elementOf, roundBf16 } from './maps.ts';
 import { namesOf, type Value } from './values.ts';
 import { bytesOf, contrib, Element, opset, property, Writer, type Source } from './writer.ts';
+import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
 
 /** Where a parameter stands in a file, as it is. */
 export interface StoredWeight {
@@ -80,8 +81,6 @@ const embeddedLimit = 1.5e9;
 export function exportOnnx(graph: Graph, options: ExportOptions): OnnxModel {
   return new Exporter(graph, options).run();
 }
-
-const nameOf = (node: Node): string => String(node.attrs['name']);
 
 class Exporter {
   readonly #graph: Graph;
@@ -221,18 +220,17 @@ class Exporter {
 
   #source(node: Node): Value {
     const { dtype, axes } = node.type;
-    const { values, size } = node.attrs;
     const writer = this.#writer;
     switch (node.op.name) {
       case 'param':
         return { tensor: this.#parameter(node), axes };
       case 'const':
         return {
-          tensor: writer.constant(elementOf[dtype], fixedSizes(node), values instanceof Float64Array ? values : []),
+          tensor: writer.constant(elementOf[dtype], fixedSizes(node), valuesOf(node) ?? []),
           axes,
         };
       case 'extent':
-        return { tensor: castTo(writer, writer.scalarSize(size as Size), elementOf[dtype]), axes };
+        return { tensor: castTo(writer, writer.scalarSize(extentOf(node) ?? 0), elementOf[dtype]), axes };
       case 'iota': {
         const length = axes[0]?.size ?? 0;
         if (typeof length === 'number')

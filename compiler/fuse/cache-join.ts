@@ -2,6 +2,7 @@
 // part: x is written where it belongs before anything reads the whole, and nothing is copied.
 import { sizesEqual } from '../../dsl/axis/axis.ts';
 import type { Graph, Node, Update } from '../../dsl/graph/graph.ts';
+import { slice } from '../../dsl/ops/view.ts';
 
 export interface CacheJoin {
   readonly join: Node;
@@ -19,7 +20,6 @@ export function findCacheJoins(
   const outputs = new Set(graph.outputs.values());
   return nodes.flatMap((join): readonly CacheJoin[] => {
     const [old, part] = join.inputs;
-    const axis = String(join.attrs['axis']);
     const [state] = old?.inputs ?? [];
     if (
       join.op.kind !== 'join' ||
@@ -32,6 +32,7 @@ export function findCacheJoins(
       outputs.has(state)
     )
       return [];
+    const { axis } = join.op.read(join.attrs);
     if (state.op.kind !== 'source' || !isStart(old, axis)) return [];
     const updates = graph.updates.filter((u) => u.state === state);
     const [update] = updates;
@@ -59,13 +60,9 @@ export function findCacheJoins(
 
 /** A slice from the start of the axis. */
 function isStart(node: Node, axis: string): boolean {
-  return (
-    node.op.kind === 'view' &&
-    node.op.shows === 'range' &&
-    String(node.attrs['axis']) === axis &&
-    node.attrs['start'] === 0 &&
-    Number(node.attrs['step'] ?? 1) === 1
-  );
+  if (node.op.kind !== 'view' || node.op.shows !== 'range') return false;
+  const taken = slice.read(node.attrs);
+  return taken.axis === axis && taken.start === 0 && taken.step === 1;
 }
 
 /**

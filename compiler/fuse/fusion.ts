@@ -1,8 +1,8 @@
 // How a kernel grows from its anchor: the maps and reductions around it on the same elements, as long as no cycle arises.
 import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import { leastBindings, longestWithin, type BindingBudget } from './bindings.ts';
 import { tooManyBindings, type Cut, type Group } from './group.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 
 /** What grouping knows while it goes. */
 export interface Work {
@@ -135,7 +135,7 @@ export function rows(first: Node, work: Work): Group {
   const [x] = first.inputs;
   if (x === undefined) throw new TypeError('a reduction without an operand');
   const full = x.type.axes;
-  const reduced = axisNames(first.attrs['axes']);
+  const reduced = reducedAxes(first);
   const outer = full.filter((axis) => !reduced.includes(axis.name));
   const members = new Set<Node>([first]);
   // An axis that came in by another operand may have the name of a reduced one, and another size.
@@ -148,7 +148,7 @@ export function rows(first: Node, work: Work): Group {
   const joins = (n: Node): boolean => {
     if (n.op.kind === 'reduce') {
       const input = n.inputs[0];
-      const names = axisNames(n.attrs['axes']);
+      const names = reducedAxes(n);
       return (
         input !== undefined &&
         isOver(input, full) &&

@@ -1,6 +1,8 @@
 // What becomes one kernel: a group, the edges that were cut and why, and what is written where it belongs.
 import type { Node, Update } from '../../dsl/graph/graph.ts';
+import type { InPlaceUpdates } from './in-place-updates.ts';
 import type { Attention } from '../match/attention.ts';
+import { valuesOf } from '../../dsl/ops/source.ts';
 
 export type Group =
   | {
@@ -52,6 +54,8 @@ export interface Grouping {
   readonly joins: readonly PlacedJoin[];
   /** Updates whose value is computed straight into the state. */
   readonly direct: readonly Update[];
+  /** Groups that write over the states that they read. */
+  readonly inPlace: readonly InPlaceUpdates[];
   readonly cuts: readonly Cut[];
   /** Nodes whose values are in memory: group roots, joins and sources. */
   readonly stored: ReadonlySet<Node>;
@@ -67,7 +71,7 @@ export function isStoredSource(n: Node): boolean {
     case 'loaded':
       return true;
     case 'constant':
-      return !(n.attrs['values'] instanceof Float64Array) || n.attrs['values'].length !== 1;
+      return valuesOf(n)?.length !== 1;
     case 'index':
     case 'extent':
       return false;

@@ -8,6 +8,7 @@ import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { fitBindings } from './fit.ts';
+import { findInPlaceUpdates } from './in-place-updates.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';
 import { materialised } from './materialise.ts';
@@ -90,6 +91,8 @@ export function group(graph: Graph, profile: DeviceProfile, builder: Builder): G
     (joins.every(({ join }) => join !== n) && leastBindings(new Set([n]), [n], budget) <= budget.most);
   const direct = updates.filter(({ value }) => whole(value));
   for (const n of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) claimAlone(n);
+  const updatesInPlace = findInPlaceUpdates(graph, readers, (n) => work.owner.has(n), budget);
+  for (const made of updatesInPlace) claim(made.group);
   const stored = new Set<Node>([
     ...groups.flatMap((g) => g.roots),
     ...joins.map((j) => j.join),
@@ -105,7 +108,10 @@ export function group(graph: Graph, profile: DeviceProfile, builder: Builder): G
       const whole = cache?.state ?? join;
       return [join, ...made].map((node): [Node, Node] => [node, whole]);
     }),
-    ...direct.map(({ value, state }): [Node, Node] => [value, state]),
+    ...[...direct, ...updatesInPlace.flatMap((made) => made.updates)].map(({ value, state }): [Node, Node] => [
+      value,
+      state,
+    ]),
   ]);
   fitBindings({ work, groups, joins, stored, holder, known: new Set(nodes), builder });
   const alone = new Set([
@@ -116,6 +122,7 @@ export function group(graph: Graph, profile: DeviceProfile, builder: Builder): G
   return {
     groups: fuseHorizontally(groups, stored, alone, Math.min(choices.fusedTensors, budget.most), budget),
     joins,
+    inPlace: updatesInPlace,
     direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
     cuts: work.cuts,
     stored,

@@ -1,9 +1,9 @@
 // Reductions of one layer over rows of the same shape that do not depend on one another share a kernel: the norms of several encoders' features
 // are one dispatch instead of one each.
 import { printSize, type Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
 import { bytesOf } from '../cost.ts';
 import type { BindingBudget } from './bindings.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { Group } from './group.ts';
 import { layerOf } from '../match/layer.ts';
 
@@ -110,5 +110,5 @@ function shapeOf({ reductions }: Rows): string {
   const [first] = reductions;
   const x = first?.inputs[0];
   const print = (axes: readonly Axis[]) => axes.map((axis) => `${axis.name}:${printSize(axis.size)}`).join(' ');
-  return `${layerOf(first?.origin.path ?? '')} ${print(x?.type.axes ?? [])} ${x?.type.dtype ?? ''} ${axisNames(first?.attrs['axes']).join()}`;
+  return `${layerOf(first?.origin.path ?? '')} ${print(x?.type.axes ?? [])} ${x?.type.dtype ?? ''} ${reducedAxes(first).join()}`;
 }

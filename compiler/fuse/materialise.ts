@@ -104,16 +104,23 @@ function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
   return [...found.values()];
 }
 
+/** Columns or rows of a contraction's tile, and tiles of rows that walk the same keys: before kernels are scheduled, a guess. */
 const tileGuess = 64;
+const rowTilesGuess = 4;
 
-/** A contraction reads an operand once per tile of the other side; reductions read theirs once per pass. */
+/** A contraction reads an operand once per tile of the other side, attention the keys once per tile of rows; reductions read theirs once per pass. */
 function repeats(owner: Group, reader: Node): number {
-  if (owner.template === 'rows') return owner.reductions.length + 1;
+  if (owner.template === 'rows') return passesOf(owner);
   if (owner.template === 'contract' && reader === owner.contract)
     return Math.max(1, largestSide(owner.contract) / tileGuess);
-  if (owner.template === 'attention' && owner.attention.operands.includes(reader)) return 4;
-  if (owner.template === 'attention' && owner.attention.nodes.has(reader)) return 1;
+  if (owner.template === 'attention' && owner.attention.operands.includes(reader)) return rowTilesGuess;
   return 1;
+}
+
+/** Walks over the same rows: one for each reduction, and one that writes whole rows. */
+function passesOf({ reductions, roots }: Extract<Group, { template: 'rows' }>): number {
+  const width = reductions[0]?.inputs[0]?.type.axes.length;
+  return reductions.length + (roots.some((root) => root.type.axes.length === width) ? 1 : 0);
 }
 
 function largestSide(contract: Node): number {

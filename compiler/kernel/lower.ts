@@ -30,6 +30,8 @@ import { indexText } from '../index/index-text.ts';
 import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { loaded, stored } from './element-format.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
+import { extentOf, valuesOf } from '../../dsl/ops/source.ts';
 
 /** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
 export type Width = 1 | 4;
@@ -132,13 +134,13 @@ export class Lowering {
   #source(op: SourceOp, node: Node, index: IndexMap, width: Width): Code {
     const type = computeType(node.type.dtype);
     const wanted = typeOf(node.type.dtype, width);
-    const { values, size } = node.attrs;
+    const values = valuesOf(node);
     switch (op.role) {
       case 'constant':
-        if (values instanceof Float64Array && values.length === 1) return splat(literal(values[0] ?? 0, type), wanted);
+        if (values?.length === 1) return splat(literal(values[0] ?? 0, type), wanted);
         break;
       case 'extent':
-        return splat(code(`${type}(${indexText(sizeIndex(size as Size))})`, type), wanted);
+        return splat(code(`${type}(${indexText(sizeIndex(extentOf(node) ?? 0))})`, type), wanted);
       case 'index': {
         const [only] = index.values();
         if (only === undefined) break;
@@ -201,8 +203,8 @@ export class Lowering {
     return tests.length === 0 ? 'true' : `(${tests.join(' && ')})`;
   }
 
-  #join(block: Block, _op: JoinOp, node: Node, index: IndexMap, width: Width): Code {
-    const name = String(node.attrs['axis']);
+  #join(block: Block, op: JoinOp, node: Node, index: IndexMap, width: Width): Code {
+    const name = op.read(node.attrs).axis;
     const along = at(index, name);
     const parts = sectionsAlong(node.inputs, name).filter((part) => !isEmpty(part.node));
     const certain = parts.find((p) => along.least >= p.start.most && along.most < p.end.least);
@@ -235,7 +237,7 @@ export class Lowering {
   #gather(block: Block, node: Node, index: IndexMap, width: Width): Code {
     const [x, positions] = node.inputs;
     if (x === undefined || positions === undefined) throw new TypeError('a gather without operands');
-    const name = String(node.attrs['axis']);
+    const name = alongAxis(node);
     if (width === 4 && positions.type.axes.some((axis) => mentions(at(index, axis.name), quadName)))
       return this.#byLane(block, node, index);
     const end = sizeIndex(axisSize(x.type.axes, name));
@@ -336,8 +338,15 @@ export class Lowering {
   }
 
   slot(placement: Placement, width: Width, write: boolean): Slot {
-    const known = this.slots.find((s) => s.storage === placement.storage && s.width === width && s.write === write);
-    if (known !== undefined) return known;
+    const same = this.slots.findIndex((s) => s.storage === placement.storage && s.width === width);
+    const known = this.slots[same];
+    if (known !== undefined && (known.write || !write)) return known;
+    if (known !== undefined) {
+      // One that is read already is written through the same binding: two of one buffer would overlap.
+      const both: Slot = { ...known, write: true };
+      this.slots[same] = both;
+      return both;
+    }
     const slot: Slot = {
       name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`,
       storage: placement.storage,

@@ -1,6 +1,7 @@
 // Recognises what the composites of the DSL are made of: softmax, norms, activations. Pure looks at nodes; nothing is rewritten.
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
+import { valuesOf } from '../../dsl/ops/source.ts';
 
 /** e^(s − max s) / Σ e^(s − max s) along one axis; casts behind it belong to it. */
 export interface Softmax {
@@ -24,9 +25,9 @@ export function matchSoftmax(node: Node): Softmax | undefined {
   if (difference?.op.name !== 'sub') return undefined;
   const [logits, top] = difference.inputs;
   if (logits === undefined || top?.op.name !== 'reduceMax' || top.inputs[0] !== logits) return undefined;
-  const axes = axisNames(total.attrs['axes']);
+  const axes = reducedAxes(total);
   const [axis] = axes;
-  if (axis === undefined || axes.length !== 1 || axisNames(top.attrs['axes']).join() !== axis) return undefined;
+  if (axis === undefined || axes.length !== 1 || reducedAxes(top).join() !== axis) return undefined;
   return { logits, axis, nodes: [...casts, quotient, powers, total, difference, top] };
 }
 
@@ -94,7 +95,7 @@ function matchMean(
 ): { readonly of: Node; readonly axis: Axis; readonly nodes: readonly Node[] } | undefined {
   return firstOf(node.op.name === 'mul' ? swaps(node) : [], ([total, constant]) => {
     const of = total.inputs[0];
-    const [name, ...more] = axisNames(total.attrs['axes']);
+    const [name, ...more] = reducedAxes(total);
     const axis = of === undefined || name === undefined ? undefined : axisOf(of.type.axes, name);
     const factor = scalar(constant);
     if (
@@ -185,10 +186,7 @@ function firstOf<T>(pairs: readonly Pair[], match: (pair: Pair) => T | undefined
 
 /** The number of a constant without axes. */
 export function scalar(node: Node): number | undefined {
-  const { values } = node.attrs;
-  return node.op.name === 'const' && node.type.axes.length === 0 && values instanceof Float64Array
-    ? values[0]
-    : undefined;
+  return node.type.axes.length === 0 ? valuesOf(node)?.[0] : undefined;
 }
 
 function scaledBy(node: Node): { readonly x: Node; readonly by: number } | undefined {

@@ -8,7 +8,7 @@
 // 3. A kernel that walks keys for several rows at once goes as far as the farthest of them; `seenKeys` grows with the position.
 // A masked key then weighs e^(constant − maximum), which is 0 in f32 as long as the maximum is 104 above the constant: the templates ask
 // the same of scores where they pad with −3·10³⁸. What cannot be kept is 0·∞ and 0·NaN: a value behind the diagonal is never read.
-import type { Axis, Size } from '../../dsl/axis/axis.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { scalar } from './composites.ts';
@@ -28,6 +28,7 @@ import {
 } from '../index/index-math.ts';
 import { loopVariable } from '../kernel/kernel.ts';
 import type { IndexMap } from '../kernel/storage.ts';
+import { extentOf } from '../../dsl/ops/source.ts';
 
 export interface MaskExtent {
   /** The query axis that the keys' order is compared with. */
@@ -132,7 +133,8 @@ function compute(node: Node, index: IndexMap): Index | undefined {
     return x === undefined || y === undefined ? undefined : add(x, op.name === 'add' ? y : scale(y, -1));
   }
   if (op.name === 'iota') return index.get(node.type.axes[0]?.name ?? '');
-  if (op.name === 'extent') return sizeIndex(attrs['size'] as Size);
+  const size = extentOf(node);
+  if (size !== undefined) return sizeIndex(size);
   const value = scalar(node);
   return value !== undefined && Number.isInteger(value) ? constantIndex(value) : undefined;
 }

@@ -2,7 +2,7 @@
 // of the result times the values). As many numbers as queries times keys, all of which end in sums over queries or keys: a kernel can compute
 // each where it is summed, and none need be stored.
 import type { Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { elementsOf } from '../cost.ts';
 import { leadsToContract, type Attention } from './attention.ts';
@@ -62,7 +62,7 @@ function isProduct(n: Node): boolean {
 
 /** A reduction may walk any of the axes of the scores. */
 function sumsScores(reduction: Node, scores: Node): boolean {
-  return axisNames(reduction.attrs['axes']).every((name) => scores.type.axes.some((axis) => axis.name === name));
+  return reducedAxes(reduction).every((name) => scores.type.axes.some((axis) => axis.name === name));
 }
 
 /** The other factor has few columns of its own, and is no value on the scores itself. */

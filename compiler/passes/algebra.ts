@@ -14,6 +14,7 @@ import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
 import { renaming } from './rearrangement.ts';
 import { viewRules } from './views.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** More pieces than this would trade one long product for many short ones. */
 const mostPieces = 4;
@@ -24,7 +25,7 @@ function splitJoin(node: Node, r: Rewriter): Node | undefined {
   if (product === undefined) return undefined;
   const { inner, outer, again } = peel(product.x, r, false);
   if (inner.op.kind !== 'join') return undefined;
-  const along = String(inner.attrs['axis']);
+  const along = alongAxis(inner);
   const sum = outer(along);
   if (product.roles.sum.length !== 1 || product.roles.sum[0]?.name !== sum) return undefined;
   const repeats = (part: Node) =>

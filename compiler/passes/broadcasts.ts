@@ -1,11 +1,12 @@
 // Broadcasts pulled up: f(broadcast x) = broadcast(f x), so that what is the same along an axis is computed once.
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { broadcast, rearrange } from '../../dsl/ops/view.ts';
 import { namesOf, type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
 import { attributesOf, attrsOf, formOf, separable, without } from './rearrangement.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** True when the node has the axis only because a broadcast gave it. */
 function isNew(node: Node, axis: string): boolean {
@@ -92,7 +93,7 @@ function pullThroughReduce(node: Node, r: Rewriter): Node | undefined {
 function reduceOfBroadcast(node: Node, r: Rewriter): Node | undefined {
   const [x] = node.inputs;
   if (x === undefined || node.op.kind !== 'reduce') return undefined;
-  const along = axisNames(node.attrs['axes']);
+  const along = reducedAxes(node);
   const selects = node.op.rounding === 0;
   const same = along.filter(
     (name) =>
@@ -111,7 +112,7 @@ function pullThroughView(node: Node, r: Rewriter): Node | undefined {
   const [x] = node.inputs;
   if (x === undefined || x.op !== broadcast || node.op.kind !== 'view' || node.op === broadcast) return undefined;
   if (node.op === rearrange) return pullThroughRearrange(node, x, r);
-  const along = String(node.attrs['axis']);
+  const along = alongAxis(node);
   if (isNew(x, along) && (node.op.name === 'slice' || node.op.name === 'flip'))
     return r.broadcast(strip(x, new Set([along]), r), node.type.axes);
   const pulled = sharedNewAxes(
@@ -133,7 +134,7 @@ function pullThroughRearrange(node: Node, x: Node, r: Rewriter): Node | undefine
 }
 
 function pullThroughJoin(node: Node, r: Rewriter): Node | undefined {
-  const along = String(node.attrs['axis']);
+  const along = alongAxis(node);
   const pulled = sharedNewAxes(
     node,
     node.type.axes.filter((axis) => axis.name !== along),
@@ -152,7 +153,7 @@ function pullThroughJoin(node: Node, r: Rewriter): Node | undefined {
 }
 
 function pullThroughGather(node: Node, r: Rewriter): Node | undefined {
-  const along = String(node.attrs['axis']);
+  const along = alongAxis(node);
   const pulled = sharedNewAxes(
     node,
     node.type.axes.filter((axis) => axis.name !== along),

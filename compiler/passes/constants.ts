@@ -3,9 +3,10 @@ import { axisOf } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat, isInteger, type DType, type IndexMath, type MapOp, type TensorType } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
-import { constant, typeAttrs } from '../../dsl/ops/source.ts';
+import { constant, typeAttrs, valuesOf } from '../../dsl/ops/source.ts';
 import { sameAxes, sameType, type Rewriter } from '../rewrite/rewriter.ts';
 import { any, as, lit, number, op, rule, scalarValue, type Rule } from '../rewrite/rules.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** Constants larger than this stay expressions: they would only make the plan bigger. */
 const largestConstant = 65536;
@@ -16,9 +17,8 @@ interface Known {
 }
 
 function known(node: Node): Known | undefined {
-  if (node.op.name !== 'const') return undefined;
-  const values = node.attrs['values'];
-  return values instanceof Float64Array ? { type: node.type, values } : undefined;
+  const values = valuesOf(node);
+  return values === undefined ? undefined : { type: node.type, values };
 }
 
 function makeConstant(r: Rewriter, type: TensorType, values: Float64Array): Node {
@@ -112,7 +112,7 @@ function reduceOfJoin(node: Node, r: Rewriter): Node | undefined {
   const count = smallCount(node.type);
   const operands = node.inputs.map(known);
   if (count === undefined || !operands.every((operand) => operand !== undefined)) return undefined;
-  const name = String(node.attrs['axis']);
+  const name = alongAxis(node);
   const values = new Float64Array(count);
   forEachIndex(node.type, count, (index, at) => {
     let rest = index.get(name) ?? 0;

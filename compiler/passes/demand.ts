@@ -10,9 +10,10 @@ import {
   type Axis,
   type Size,
 } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
-import { rearrange } from '../../dsl/ops/view.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
+import { rearrange, pad, slice, window } from '../../dsl/ops/view.ts';
 import { attrsOf } from './rearrangement.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** `size` elements from `start`, every step-th. */
 export interface Range {
@@ -65,9 +66,6 @@ function only(demand: Demand, keep: (axis: string) => boolean): Demand {
   return new Map([...demand].filter(([name]) => keep(name)));
 }
 
-const sizeAttr = (node: Node, key: string): Size => node.attrs[key] as Size;
-export const axisAttr = (node: Node): string => String(node.attrs['axis']);
-
 /** How a demand on an output axis of a rearrange narrows the outermost part of an input axis. */
 export interface PartRange {
   readonly part: string;
@@ -113,7 +111,7 @@ export function joinedRanges(node: Node, range: Range): readonly (Range | undefi
   const ranges: (Range | undefined)[] = [];
   let offset: Size = 0;
   for (const part of node.inputs) {
-    const size: Size = axisOf(part.type.axes, axisAttr(node))?.size ?? 0;
+    const size: Size = axisOf(part.type.axes, alongAxis(node))?.size ?? 0;
     const past = addSizes(offset, size);
     if (neverAbove(past, range.start) || neverAbove(end, offset)) {
       ranges.push(undefined);
@@ -135,8 +133,9 @@ export interface Padded {
 }
 
 export function paddedRange(node: Node, range: Range): Padded | undefined {
-  const [start, size, before] = [range.start, range.size, sizeAttr(node, 'before')];
-  const inside = axisOf(node.inputs[0]?.type.axes ?? [], axisAttr(node))?.size;
+  const { axis, before } = pad.read(node.attrs);
+  const { start, size } = range;
+  const inside = axisOf(node.inputs[0]?.type.axes ?? [], axis)?.size;
   if (
     range.step !== 1 ||
     typeof start !== 'number' ||
@@ -170,13 +169,12 @@ export function admitted(node: Node, demand: Demand): Demand {
     case 'gather':
       return sound;
     case 'join':
-      return only(sound, (name) => name !== axisAttr(node) || joinedRanges(node, range(name)) !== undefined);
+      return only(sound, (name) => name !== alongAxis(node) || joinedRanges(node, range(name)) !== undefined);
     case 'view':
       break;
     default:
       return node.op satisfies never;
   }
-  const along = axisAttr(node);
   switch (node.op.name) {
     case 'broadcast':
     case 'slice':
@@ -184,11 +182,11 @@ export function admitted(node: Node, demand: Demand): Demand {
     case 'rearrange':
       return only(sound, (name) => rearrangedRange(node, name, range(name)) !== undefined);
     case 'flip':
-      return only(sound, (name) => name !== along || range(name).step === 1);
+      return only(sound, (name) => name !== alongAxis(node) || range(name).step === 1);
     case 'pad':
-      return only(sound, (name) => name !== along || paddedRange(node, range(name)) !== undefined);
+      return only(sound, (name) => name !== alongAxis(node) || paddedRange(node, range(name)) !== undefined);
     case 'window': {
-      const [outer, inner] = node.attrs['into'] as readonly [string, string];
+      const [outer, inner] = window.read(node.attrs).into;
       return only(sound, (name) => name !== inner && (name !== outer || typeof range(name).size === 'number'));
     }
     // A view this pass does not know computes everything.
@@ -208,18 +206,18 @@ export function needed(node: Node, demand: Demand, i: number): Demand | undefine
     case 'map':
       return only(demand, has);
     case 'reduce':
-      return only(demand, (name) => has(name) && !axisNames(node.attrs['axes']).includes(name));
+      return only(demand, (name) => has(name) && !reducedAxes(node).includes(name));
     // A summed axis is not an axis of the output, so no range of it is ever asked for.
     case 'contract':
       return only(demand, has);
     case 'gather':
-      return only(demand, (name) => has(name) && name !== axisAttr(node));
+      return only(demand, (name) => has(name) && name !== alongAxis(node));
     case 'join': {
-      const range = demand.get(axisAttr(node));
+      const range = demand.get(alongAxis(node));
       const ranges = range === undefined ? undefined : joinedRanges(node, range);
       if (ranges === undefined) return demand;
       const own = ranges[i];
-      return own === undefined ? undefined : new Map([...demand, [axisAttr(node), own]]);
+      return own === undefined ? undefined : new Map([...demand, [alongAxis(node), own]]);
     }
     case 'view':
       return neededByView(node, demand, has);
@@ -237,15 +235,15 @@ function neededByView(node: Node, demand: Demand, has: (name: string) => boolean
     }
     return below;
   }
-  const along = axisAttr(node);
   if (node.op.name === 'broadcast') return only(demand, has);
+  const along = alongAxis(node);
   const below = new Map(only(demand, (name) => has(name) && name !== along));
   const range = demand.get(along);
   const whole = axisOf(node.inputs[0]?.type.axes ?? [], along)?.size ?? 0;
   switch (node.op.name) {
     case 'slice': {
-      const [start, step] = [sizeAttr(node, 'start'), Number(node.attrs['step'] ?? 1)];
-      const taken = range ?? { start: 0, size: sizeAttr(node, 'size'), step: 1 };
+      const { start, size, step } = slice.read(node.attrs);
+      const taken = range ?? { start: 0, size, step: 1 };
       below.set(along, {
         start: addSizes(start, multiplySizes(step, taken.start)),
         size: taken.size,
@@ -263,7 +261,7 @@ function neededByView(node: Node, demand: Demand, has: (name: string) => boolean
       break;
     }
     case 'window': {
-      const [outer] = node.attrs['into'] as readonly [string, string];
+      const [outer] = window.read(node.attrs).into;
       below.delete(outer);
       const steps = demand.get(outer);
       if (steps !== undefined) below.set(along, windowRange(node, steps));
@@ -277,11 +275,7 @@ function neededByView(node: Node, demand: Demand, has: (name: string) => boolean
 
 /** The input range under some positions of a window. */
 function windowRange(node: Node, positions: Range): Range {
-  const [size, stride, dilation] = [
-    Number(node.attrs['size']),
-    Number(node.attrs['stride'] ?? 1),
-    Number(node.attrs['dilation'] ?? 1),
-  ];
+  const { size, stride, dilation } = window.read(node.attrs);
   const span = dilation * (size - 1) + 1;
   return {
     start: multiplySizes(stride, positions.start),

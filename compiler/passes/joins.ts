@@ -3,23 +3,27 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import type { RulePass } from '../rewrite/pass.ts';
 import { sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
-import { printSize, type Size } from '../../dsl/axis/axis.ts';
+import { printSize } from '../../dsl/axis/axis.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
+import { slice } from '../../dsl/ops/view.ts';
 
-const sliceKey = (node: Node): string | undefined =>
-  node.op.name === 'slice'
-    ? `${String(node.attrs['axis'])} ${printSize(node.attrs['start'] as Size)} ${printSize(node.attrs['size'] as Size)} ${String(node.attrs['step'] ?? 1)}`
-    : undefined;
+function sliceKey(node: Node): string | undefined {
+  if (node.op !== slice) return undefined;
+  const { axis, start, size, step } = slice.read(node.attrs);
+  return `${axis} ${printSize(start)} ${printSize(size)} ${step}`;
+}
 
 /**
  * concat_t(m₀[c], m₁[c], …) = concat_t(m₀, m₁, …)[c]. Pays when other ranges of the same tensors are joined too: the keys
  * and the values of all encoders, which siblings left as slices of one product each, then share one join.
  */
 function joinBeforeSlice(node: Node, r: Rewriter): Node | undefined {
-  const along = String(node.attrs['axis']);
+  const along = alongAxis(node);
   const [first] = node.inputs;
   const key = first === undefined ? undefined : sliceKey(first);
-  const axis = first?.attrs['axis'];
-  if (first === undefined || key === undefined || axis === along || node.inputs.length < 2) return undefined;
+  if (first === undefined || key === undefined || node.inputs.length < 2) return undefined;
+  const { axis, start, size, step } = slice.read(first.attrs);
+  if (axis === along) return undefined;
   const whole: Node[] = [];
   for (const part of node.inputs) {
     const [x] = part.inputs;
@@ -40,13 +44,7 @@ function joinBeforeSlice(node: Node, r: Rewriter): Node | undefined {
       return undefined;
     whole.push(x);
   }
-  return r.slice(
-    r.concat(whole, along),
-    String(axis),
-    first.attrs['start'] as Size,
-    first.attrs['size'] as Size,
-    Number(first.attrs['step'] ?? 1),
-  );
+  return r.slice(r.concat(whole, along), axis, start, size, step);
 }
 
 export const joinRules: readonly Rule[] = [

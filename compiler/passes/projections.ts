@@ -1,7 +1,8 @@
 // Keys or values as attention reads them: along the key axis a concatenation of parts, each perhaps a product with fixed weights.
 import { axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
+import { rearrange } from '../../dsl/ops/view.ts';
+import type { RearrangeAttrs } from '../../dsl/ops/view-pattern.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { asProduct } from '../match/linear-map.ts';
 import { axesWithin, type Rewriter } from '../rewrite/rewriter.ts';
@@ -50,9 +51,7 @@ type Shown = (axis: Axis) => readonly Piece[] | undefined;
 export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts | undefined {
   const [under] = node.inputs;
   const view =
-    node.op === rearrange && under !== undefined
-      ? { x: under, attrs: node.attrs as unknown as RearrangeAttrs }
-      : undefined;
+    node.op === rearrange && under !== undefined ? { x: under, attrs: rearrange.read(node.attrs) } : undefined;
   const inner = view === undefined ? node : view.x;
   const shown: Shown =
     view === undefined
@@ -70,7 +69,7 @@ export function projections(node: Node, keyAxis: string, taken: Set<string>, r: 
       : { parts: [{ node, size, projection: undefined }], along: keyAxis, shown: (x) => x };
   }
   const keyPart = shown(key)?.[0]?.part ?? keyAxis;
-  const nodes = inner.op.kind === 'join' && inner.attrs['axis'] === key.name ? inner.inputs : [inner];
+  const nodes = inner.op.kind === 'join' && inner.op.read(inner.attrs).axis === key.name ? inner.inputs : [inner];
   const again = (x: Node): Node => {
     if (view === undefined) return x;
     const own = x.type.axes.find((axis) => axis.name === key.name);

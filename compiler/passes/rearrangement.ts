@@ -2,7 +2,8 @@
 import { divideSize, multiplySizes, sizesEqual, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
-import { rearrange, type RearrangeAttrs } from '../../dsl/ops/view.ts';
+import { rearrange } from '../../dsl/ops/view.ts';
+import type { RearrangeAttrs } from '../../dsl/ops/view-pattern.ts';
 
 /** A rearrange whose elementary axes are numbers 0, 1, …: names matter only where it is written back. */
 export interface Form {
@@ -15,7 +16,7 @@ export interface Form {
 }
 
 export function attrsOf(node: Node): RearrangeAttrs {
-  return node.attrs as unknown as RearrangeAttrs;
+  return rearrange.read(node.attrs);
 }
 
 export function formOf(attrs: RearrangeAttrs): Form {

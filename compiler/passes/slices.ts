@@ -3,12 +3,11 @@ import { axisOf, divideSize, subtractSizes, type Axis, type Size } from '../../d
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, roots } from '../../dsl/graph/walk.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
-import { broadcast, rearrange } from '../../dsl/ops/view.ts';
+import { broadcast, rearrange, window } from '../../dsl/ops/view.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
 import {
   admitted,
-  axisAttr,
   everything,
   needed,
   paddedRange,
@@ -19,6 +18,7 @@ import {
   type Range,
 } from './demand.ts';
 import { attrsOf } from './rearrangement.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /**
  * Backwards, the union of what the readers of a node ask for; forwards, each node over that range alone, and a slice on the
@@ -88,7 +88,7 @@ function narrowed(
   });
   const [first] = inputs;
   if (node.op.name === 'slice' && first !== undefined) return first;
-  if (node.op.kind === 'join') return r.concat(inputs, axisAttr(node));
+  if (node.op.kind === 'join') return r.concat(inputs, alongAxis(node));
   if (inputs.every((input, i) => input === node.inputs[i]) && demand.size === 0) return node;
   const attrs = narrowedAttrs(node, demand);
   return attrs === undefined && first !== undefined ? first : r.make(node.op, inputs, attrs ?? node.attrs);
@@ -122,7 +122,7 @@ function narrowedAttrs(node: Node, demand: Demand): Attrs | undefined {
     return { split: attrs.split, merge: attrs.merge.map(({ name, parts }) => ({ name, parts })), sizes };
   }
   if (node.op.name === 'pad') {
-    const range = demand.get(axisAttr(node));
+    const range = demand.get(alongAxis(node));
     const padded = range === undefined ? undefined : paddedRange(node, range);
     if (padded === undefined) return node.attrs;
     return padded.before === 0 && padded.after === 0
@@ -130,9 +130,9 @@ function narrowedAttrs(node: Node, demand: Demand): Attrs | undefined {
       : { ...node.attrs, before: padded.before, after: padded.after };
   }
   if (node.op.name === 'window') {
-    const [outer] = node.attrs['into'] as readonly [string, string];
-    const range = demand.get(outer);
-    return range === undefined ? node.attrs : { ...node.attrs, stride: Number(node.attrs['stride'] ?? 1) * range.step };
+    const { into, stride } = window.read(node.attrs);
+    const range = demand.get(into[0]);
+    return range === undefined ? node.attrs : { ...node.attrs, stride: stride * range.step };
   }
   return node.attrs;
 }

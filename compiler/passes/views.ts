@@ -9,7 +9,7 @@ import {
   type Size,
 } from '../../dsl/axis/axis.ts';
 import { printAttrs, type Node } from '../../dsl/graph/graph.ts';
-import { rearrange } from '../../dsl/ops/view.ts';
+import { rearrange, pad, slice } from '../../dsl/ops/view.ts';
 import { namesOf, sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
 import { any, as, op, rule, type Rule } from '../rewrite/rules.ts';
 import {
@@ -22,10 +22,7 @@ import {
   isPermutation,
   type Form,
 } from './rearrangement.ts';
-
-const sizeAttr = (node: Node, key: string): Size => node.attrs[key] as Size;
-const axisAttr = (node: Node): string => String(node.attrs['axis']);
-const stepOf = (node: Node): number => Number(node.attrs['step'] ?? 1);
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 function makeRearrange(r: Rewriter, x: Node, form: Form): Node {
   const simple = coarsen(form);
@@ -45,7 +42,7 @@ interface Piece {
 
 /** Neighbouring slices of one tensor among the operands of a concat become one slice. */
 function joinPieces(node: Node, r: Rewriter): Node | undefined {
-  const axis = axisAttr(node);
+  const axis = alongAxis(node);
   const parts: Node[] = [];
   let open: Piece | undefined;
   const close = (): void => {
@@ -54,12 +51,12 @@ function joinPieces(node: Node, r: Rewriter): Node | undefined {
   };
   for (const part of node.inputs) {
     const [x] = part.inputs;
-    if (part.op.name !== 'slice' || x === undefined || axisAttr(part) !== axis || stepOf(part) !== 1) {
+    if (part.op.name !== 'slice' || x === undefined || alongAxis(part) !== axis || slice.read(part.attrs).step !== 1) {
       close();
       parts.push(part);
       continue;
     }
-    const [start, size] = [sizeAttr(part, 'start'), sizeAttr(part, 'size')];
+    const { start, size } = slice.read(part.attrs);
     if (open !== undefined && open.node === x && sizesEqual(open.end, start)) {
       open = { ...open, end: addSizes(start, size) };
     } else {
@@ -74,10 +71,8 @@ function joinPieces(node: Node, r: Rewriter): Node | undefined {
 /** A slice that lies inside one operand of a concat. */
 function sliceOfConcat(node: Node, r: Rewriter): Node | undefined {
   const [joined] = node.inputs;
-  const axis = axisAttr(node);
-  if (joined === undefined || joined.op.kind !== 'join') return undefined;
-  const [start, size, step] = [sizeAttr(node, 'start'), sizeAttr(node, 'size'), stepOf(node)];
-  if (axisAttr(joined) !== axis) return undefined;
+  const { axis, start, size, step } = slice.read(node.attrs);
+  if (joined === undefined || joined.op.kind !== 'join' || joined.op.read(joined.attrs).axis !== axis) return undefined;
   const end = addSizes(start, addSizes(multiplySizes(step, subtractSizes(size, 1)), 1));
   let offset: Size = 0;
   for (const part of joined.inputs) {
@@ -91,7 +86,7 @@ function sliceOfConcat(node: Node, r: Rewriter): Node | undefined {
 
 /** The operands of a concat under one and the same rearrange that leaves the joined axis whole: the rearrange can come after. */
 function concatOfRearranges(node: Node, r: Rewriter): Node | undefined {
-  const axis = axisAttr(node);
+  const axis = alongAxis(node);
   const [first] = node.inputs;
   const inner = first?.inputs[0];
   if (
@@ -171,48 +166,53 @@ export const viewRules: readonly Rule[] = [
     name: 'slice of everything',
     why: 'nothing is taken away',
     from: op('slice', any('x')),
-    when: ({ x }, node) => sameAxes(x.type.axes, node.type.axes) && stepOf(node) === 1,
+    when: ({ x }, node) => sameAxes(x.type.axes, node.type.axes) && slice.read(node.attrs).step === 1,
     to: ({ x }) => x,
   }),
   rule({
     name: 'slice of slice',
     why: 'start + step·(start′ + step′·i) is a range again',
     from: op('slice', as('inner', op('slice', any('x')))),
-    when: ({ inner }, node) => axisAttr(inner) === axisAttr(node),
-    to: ({ x, inner }, r, node) =>
-      r.slice(
-        x,
-        axisAttr(node),
-        addSizes(sizeAttr(inner, 'start'), multiplySizes(stepOf(inner), sizeAttr(node, 'start'))),
-        sizeAttr(node, 'size'),
-        stepOf(inner) * stepOf(node),
-      ),
+    when: ({ inner }, node) => alongAxis(inner) === alongAxis(node),
+    to({ x, inner }, r, node) {
+      const [first, second] = [slice.read(inner.attrs), slice.read(node.attrs)];
+      const start = addSizes(first.start, multiplySizes(first.step, second.start));
+      return r.slice(x, second.axis, start, second.size, first.step * second.step);
+    },
   }),
   { name: 'slice of concat', why: 'the range lies inside one operand', heads: ['slice'], apply: sliceOfConcat },
   rule({
     name: 'pad by nothing',
     why: 'nothing is added',
     from: op('pad', any('x')),
-    when: (_found, node) => node.attrs['before'] === 0 && node.attrs['after'] === 0,
+    when(_found, node) {
+      const { before, after } = pad.read(node.attrs);
+      return before === 0 && after === 0;
+    },
     to: ({ x }) => x,
   }),
   rule({
     name: 'pad of pad',
     why: 'the same value on the same axis',
     from: op('pad', as('inner', op('pad', any('x')))),
-    when: ({ inner }, node) => axisAttr(inner) === axisAttr(node) && inner.attrs['value'] === node.attrs['value'],
-    to: ({ x, inner }, r, node) =>
-      r.make(node.op, [x], {
+    when({ inner }, node) {
+      const [first, second] = [pad.read(inner.attrs), pad.read(node.attrs)];
+      return first.axis === second.axis && first.value === second.value;
+    },
+    to({ x, inner }, r, node) {
+      const [first, second] = [pad.read(inner.attrs), pad.read(node.attrs)];
+      return r.make(node.op, [x], {
         ...node.attrs,
-        before: addSizes(sizeAttr(inner, 'before'), sizeAttr(node, 'before')),
-        after: addSizes(sizeAttr(inner, 'after'), sizeAttr(node, 'after')),
-      }),
+        before: addSizes(first.before, second.before),
+        after: addSizes(first.after, second.after),
+      });
+    },
   }),
   rule({
     name: 'flip of flip',
     why: 'reversed twice',
     from: op('flip', as('inner', op('flip', any('x')))),
-    when: ({ inner }, node) => axisAttr(inner) === axisAttr(node),
+    when: ({ inner }, node) => alongAxis(inner) === alongAxis(node),
     to: ({ x }) => x,
   }),
   {
@@ -227,9 +227,9 @@ export const viewRules: readonly Rule[] = [
     heads: ['concat'],
     apply(node, r) {
       const parts = node.inputs.flatMap((part) =>
-        part.op.kind === 'join' && axisAttr(part) === axisAttr(node) ? part.inputs : [part],
+        part.op.kind === 'join' && alongAxis(part) === alongAxis(node) ? part.inputs : [part],
       );
-      return parts.length > node.inputs.length ? r.concat(parts, axisAttr(node)) : undefined;
+      return parts.length > node.inputs.length ? r.concat(parts, alongAxis(node)) : undefined;
     },
   },
   {

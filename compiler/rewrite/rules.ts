@@ -1,6 +1,7 @@
 // Rewrite rules as rows: a pattern with typed captures, a condition, a replacement, and why the two sides are equal.
-import { roleOf, type Node } from '../../dsl/graph/graph.ts';
+import { type Node } from '../../dsl/graph/graph.ts';
 import type { Rewriter } from './rewriter.ts';
+import { valuesOf } from '../../dsl/ops/source.ts';
 
 /** A rewrite of one node. */
 export interface Rule {
@@ -79,9 +80,7 @@ export function op<const P extends readonly Pattern<unknown>[]>(name: string, ..
 /** The value of a node that is the same number everywhere, if it is one. */
 export function scalarValue(node: Node): number | undefined {
   const inner = node.op.kind === 'view' && node.op.shows === 'repeated' ? node.inputs[0] : node;
-  if (inner === undefined || roleOf(inner) !== 'constant' || inner.type.axes.length > 0) return undefined;
-  const values = inner.attrs['values'];
-  return values instanceof Float64Array ? values[0] : undefined;
+  return inner === undefined || inner.type.axes.length > 0 ? undefined : valuesOf(inner)?.[0];
 }
 
 interface Row<C> {

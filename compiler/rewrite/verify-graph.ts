@@ -5,6 +5,7 @@ import { describe, inferType, printAttrs, roleOf, type Graph, type Node } from '
 import { order } from '../../dsl/graph/walk.ts';
 import { Refusal } from '../../dsl/graph/op.ts';
 import { sameType } from './rewriter.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 /** Throws `OpabiniaError` naming the stage and the node when `graph` is broken, or differs in interface from `before`. */
 export function verifyGraph(graph: Graph, stage: string, before?: Graph): void {
@@ -46,7 +47,7 @@ function sameInterface(graph: Graph, stage: string, before: Graph): void {
     const update = graph.updates[i];
     if (
       update === undefined ||
-      update.state.attrs['name'] !== old.state.attrs['name'] ||
+      nameOf(update.state) !== nameOf(old.state) ||
       !sameType(update.value.type, old.value.type)
     ) {
       throw broken(stage, old.value, 'the update of a state has changed');

@@ -1,5 +1,5 @@
 // Which template makes the kernel of a group: a table of named rows, the first that fits.
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { sizeBound } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
@@ -109,7 +109,7 @@ function isThin(group: GroupOf<'contract'>, profile: DeviceProfile): boolean {
 
 function isShortOrStrided(group: GroupOf<'rows'>): boolean {
   const x = group.reductions[0]?.inputs[0];
-  const reduced = axisNames(group.reductions[0]?.attrs['axes']);
+  const reduced = reducedAxes(group.reductions[0]);
   if (x === undefined) return true;
   const length = x.type.axes.filter((a) => reduced.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
   const last = x.type.axes.at(-1);

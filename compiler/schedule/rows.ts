@@ -1,5 +1,5 @@
 // One workgroup per row: its lanes walk the reduced axes together, reduce their partial results, and walk the row again for the next level.
-import { axisNames } from '../../dsl/graph/graph.ts';
+import { reducedAxes } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
@@ -26,7 +26,7 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
   const x = first?.inputs[0];
   if (first === undefined || x === undefined) throw new TypeError('a group of rows without a reduction');
   const { profile } = context;
-  const reduced = axisNames(first.attrs['axes']);
+  const reduced = reducedAxes(first);
   const outer = x.type.axes.filter((a) => !reduced.includes(a.name));
   const inner = x.type.axes.filter((a) => reduced.includes(a.name));
   const frame = new Frame(context, group);

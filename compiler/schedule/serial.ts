@@ -1,7 +1,7 @@
 // One thread per row (or per four neighbouring rows): it walks the reduced axes in loops. For short reductions, for reductions over an axis that is
 // not the contiguous one, and for contractions with no tile to speak of.
 import type { Axis } from '../../dsl/axis/axis.ts';
-import { axisNames, type Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
@@ -20,7 +20,7 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
   const [first] = group.reductions;
   const x = first?.inputs[0];
   if (first === undefined || x === undefined) throw new TypeError('a group of rows without a reduction');
-  const reduced = axisNames(first.attrs['axes']);
+  const reduced = reducedAxes(first);
   const outer = x.type.axes.filter((a) => !reduced.includes(a.name));
   const inner = x.type.axes.filter((a) => reduced.includes(a.name));
   const frame = new Frame(context, group);

@@ -3,6 +3,7 @@ import { OpabiniaError, nearestNames } from '../error.ts';
 import { Builder, roleOf, type Graph, type Node } from '../graph/graph.ts';
 import { mapGraph, must, order } from '../graph/walk.ts';
 import { gradientNodes } from './gradients.ts';
+import { nameOf } from '../ops/source.ts';
 
 /**
  * The graph with an output `d NAME` for each named input, parameter or state: the gradient of the output `loss`. A name that the loss does
@@ -17,7 +18,7 @@ export function gradientGraph(graph: Graph, loss: string, wrt: readonly string[]
   const named = new Map<string, Node>();
   for (const node of copies.values()) {
     const role = roleOf(node);
-    if (role === 'input' || role === 'param' || role === 'state') named.set(String(node.attrs['name']), node);
+    if (role === 'input' || role === 'param' || role === 'state') named.set(nameOf(node), node);
   }
   const find = (among: ReadonlyMap<string, Node>, name: string): Node => {
     const node = among.get(name);

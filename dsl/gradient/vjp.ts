@@ -1,7 +1,7 @@
 // Vector-Jacobian products, one a kind: what the gradient of a node's value is for its operands.
 import { addSizes, axisOf, type Size } from '../axis/axis.ts';
 import { product } from '../functions/shape.ts';
-import { axisNames, type Node } from '../graph/graph.ts';
+import type { Node } from '../graph/graph.ts';
 import { iota, typeAttrs } from '../ops/source.ts';
 import { slice } from '../ops/view.ts';
 import { sizeValue } from '../tensor.ts';
@@ -34,15 +34,15 @@ export function vjp(
     }
     case 'reduce': {
       if (a === undefined) return [];
-      const part = op.grad?.(math, dy, y, a, axisNames(attrs['axes']));
+      const part = op.grad?.(math, dy, y, a, op.read(attrs).axes);
       return part === undefined ? noRule : [math.widened(part, a.type.axes)];
     }
     case 'view':
       return a === undefined ? [] : [math.narrowed(op.transpose(math, dy, attrs, a.type), a.type.axes)];
     case 'join':
-      return parts(math, dy, inputs, String(attrs['axis']));
+      return parts(math, dy, inputs, op.read(attrs).axis);
     case 'gather':
-      return a === undefined || b === undefined ? [] : [readersSummed(math, dy, a, b, String(attrs['axis']))];
+      return a === undefined || b === undefined ? [] : [readersSummed(math, dy, a, b, op.read(attrs).axis)];
     case 'contract':
       return a === undefined || b === undefined
         ? []

@@ -86,6 +86,11 @@ export function roleOf(node: Node): SourceRole | undefined {
   return node.op.kind === 'source' ? node.op.role : undefined;
 }
 
+/** The axes that a reduction takes away; none for any other node. */
+export function reducedAxes(node: Node | undefined): readonly string[] {
+  return node?.op.kind === 'reduce' ? node.op.read(node.attrs).axes : [];
+}
+
 /** `gelu(fc1) [b:1 n:577 d:1024] f32  models/vit.ts:31` */
 export function describe(node: Node): string {
   const name = node.op.kind === 'source' && typeof node.attrs['name'] === 'string' ? node.attrs['name'] : node.op.name;
@@ -152,7 +157,7 @@ function alignedAxes(inputs: readonly TensorType[]): readonly Axis[] | Refusal {
 }
 
 function reducedType(op: ReduceOp, x: TensorType, attrs: Attrs): TensorType | Refusal {
-  const names = axisNames(attrs['axes']);
+  const names = op.read(attrs).axes;
   const unknown = names.find((name) => axisOf(x.axes, name) === undefined);
   if (unknown !== undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${unknown}'`);
   if (x.dtype === 'bool') return new Refusal('reductions numbers, not bool', 'cast it first');
@@ -160,11 +165,6 @@ function reducedType(op: ReduceOp, x: TensorType, attrs: Attrs): TensorType | Re
   if (empty !== undefined && op.rounding === 0)
     return new Refusal(`axis '${empty.name}' may be empty, and an empty ${op.name} has no value`);
   return { axes: x.axes.filter((axis) => !names.includes(axis.name)), dtype: x.dtype };
-}
-
-/** A list of axis names held in an attribute. */
-export function axisNames(attr: Attr | undefined): readonly string[] {
-  return Array.isArray(attr) ? attr.filter((name): name is string => typeof name === 'string') : [];
 }
 
 /** A canonical text of attributes: keys sorted, equal values equal text. */

@@ -14,6 +14,12 @@ export interface TensorType {
 export type Attr = number | string | boolean | Size | Float64Array | readonly Attr[] | { readonly [key: string]: Attr };
 export type Attrs = { readonly [key: string]: Attr };
 
+/** The attributes of an op, typed and checked (`attributes.ts`). Throws `OpabiniaError` that names the op and the attribute. */
+export type Reader<A> = (attrs: Attrs) => A;
+
+/** What a reader gives. */
+export type Read<R> = R extends Reader<infer A> ? A : never;
+
 /** Thrown as text by a shape rule; the builder adds op, path and place. */
 export class Refusal {
   readonly what: string;
@@ -108,6 +114,8 @@ export interface MapOp extends Common {
 /** Reductions axes away with an associative operation. */
 export interface ReduceOp extends Common {
   readonly kind: 'reduce';
+  /** The axes that are reduced away. */
+  readonly read: Reader<{ readonly axes: readonly string[] }>;
   readonly identity: number;
   combine(a: number, b: number): number;
   /** The identity in the element's own type: integers have other limits than floats. */
@@ -136,8 +144,9 @@ export interface TextForm {
 }
 
 /** An index map: no arithmetic on elements, never a copy by itself. */
-export interface ViewOp extends Common {
+export interface ViewOp<A = unknown> extends Common {
   readonly kind: 'view';
+  readonly read: Reader<A>;
   readonly shows: Shows;
   /** Undefined when attributes stand in a text as they are. */
   readonly text?: TextForm;
@@ -154,26 +163,36 @@ export interface ViewOp extends Common {
   ): ReadonlyMap<string, I>;
 }
 
-/** Lays tensors end to end along one axis (attr `axis`). */
+/** Lays tensors end to end along one axis. */
 export interface JoinOp extends Common {
   readonly kind: 'join';
+  readonly read: Reader<{ readonly axis: string }>;
   infer(inputs: readonly TensorType[], attrs: Attrs): TensorType | Refusal;
 }
 
-/** Reads rows of the first operand at positions held by the second (attr `axis`); shared axes are batch axes. */
+/** Reads rows of the first operand, along one axis, at positions held by the second; shared axes are batch axes. */
 export interface GatherOp extends Common {
   readonly kind: 'gather';
+  readonly read: Reader<{ readonly axis: string }>;
   infer(x: TensorType, index: TensorType, attrs: Attrs): TensorType | Refusal;
 }
 
 /** The one product: Σ over the axes that both operands have and the output has not. */
 export interface ContractOp extends Common {
   readonly kind: 'contract';
+  /** The axes of the output, in order. */
+  readonly read: Reader<{ readonly axes: readonly string[] }>;
   infer(a: TensorType, b: TensorType, attrs: Attrs): TensorType | Refusal;
 }
 
 export type Op = SourceOp | MapOp | ReduceOp | ViewOp | JoinOp | GatherOp | ContractOp;
 export type Kind = Op['kind'];
+
+const dtypes: readonly unknown[] = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'] satisfies readonly DType[];
+
+export function isDType(text: unknown): text is DType {
+  return dtypes.includes(text);
+}
 
 export function isFloat(dtype: DType): boolean {
   return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';

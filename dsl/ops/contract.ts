@@ -1,7 +1,9 @@
 // The one product of tensors: einsum of two operands, by axis names.
 import { axisOf, printAxes, printSize, sizesEqual, type Axis } from '../axis/axis.ts';
-import { axisNames } from '../graph/graph.ts';
+import { attributes, names } from '../graph/attributes.ts';
 import { isFloat, Refusal, type ContractOp, type TensorType } from '../graph/op.ts';
+
+const read = attributes('contract', { axes: names });
 
 /**
  * Σ over the axes that both operands have and the output has not (attr `axes`: the output's axes in order).
@@ -9,10 +11,11 @@ import { isFloat, Refusal, type ContractOp, type TensorType } from '../graph/op.
  */
 export const contract: ContractOp = {
   kind: 'contract',
+  read,
   name: 'contract',
   doc: 'product of two tensors, summed over shared axes',
   infer(a, b, attrs) {
-    const out = axisNames(attrs['axes']);
+    const out = read(attrs).axes;
     if (a.dtype !== b.dtype) return new Refusal(`dtypes differ: ${a.dtype} and ${b.dtype}`, 'cast one of them');
     if (!isFloat(a.dtype)) return new Refusal(`multiplies floats, not ${a.dtype}`);
     for (const axis of a.axes) {

@@ -1,14 +1,18 @@
 // Rows of one tensor at positions held by another: embedding lookup, token selection.
 import { axisOf, printAxes, printSize, sizesEqual } from '../axis/axis.ts';
+import { attributes, text } from '../graph/attributes.ts';
 import { isInteger, Refusal, type GatherOp } from '../graph/op.ts';
+
+const read = attributes('gather', { axis: text });
 
 /** out[i…, rest…] = x[axis = index[i…], rest…]; an axis that both have is a batch axis; positions are clamped into the axis. */
 export const gather: GatherOp = {
   kind: 'gather',
+  read,
   name: 'gather',
   doc: 'rows of the first operand at the positions in the second',
   infer(x, index, attrs) {
-    const name = String(attrs['axis']);
+    const name = read(attrs).axis;
     if (axisOf(x.axes, name) === undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${name}'`);
     if (axisOf(index.axes, name) !== undefined)
       return new Refusal(

@@ -1,13 +1,17 @@
 // Concatenation along one axis (attr `axis`). Stacking is concatenation along a new axis of size 1.
 import { addSizes, axisOf, printAxes, sizesEqual, type Size } from '../axis/axis.ts';
+import { attributes, text } from '../graph/attributes.ts';
 import { Refusal, type JoinOp } from '../graph/op.ts';
+
+const read = attributes('concat', { axis: text });
 
 export const concat: JoinOp = {
   kind: 'join',
+  read,
   name: 'concat',
   doc: 'tensors laid end to end along one axis',
   infer(inputs, attrs) {
-    const name = String(attrs['axis']);
+    const name = read(attrs).axis;
     const [first] = inputs;
     if (first === undefined) return new Refusal('needs at least one tensor');
     let total: Size = 0;

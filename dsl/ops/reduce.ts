@@ -1,4 +1,5 @@
 // Reductions: associative operations over axes (attr `axes`: the names reduced away).
+import { attributes, names } from '../graph/attributes.ts';
 import type { DType, ReduceOp } from '../graph/op.ts';
 import { call, wgsl } from '../wgsl.ts';
 import { largest, smallest } from './map/wgsl-functions.ts';
@@ -20,8 +21,11 @@ const highest = {
   bool: 1,
 } as const satisfies Record<DType, number>;
 
+const read = attributes('reduce', { axes: names });
+
 export const sum: ReduceOp = {
   kind: 'reduce',
+  read,
   name: 'sum',
   doc: 'Σ x',
   identity: 0,
@@ -42,6 +46,7 @@ const amongEquals: NonNullable<ReduceOp['grad']> = (m, dy, y, x, axes) => {
 /** NaN wins, as in PyTorch. */
 export const reduceMax: ReduceOp = {
   kind: 'reduce',
+  read,
   name: 'reduceMax',
   doc: 'the largest element',
   identity: -Infinity,
@@ -55,6 +60,7 @@ export const reduceMax: ReduceOp = {
 /** NaN wins, as in PyTorch. */
 export const reduceMin: ReduceOp = {
   kind: 'reduce',
+  read,
   name: 'reduceMin',
   doc: 'the smallest element',
   identity: Infinity,

@@ -1,7 +1,14 @@
 // A rearrange's attributes as the pattern a person would write, and back: `b n (h d) -> b h n d`.
 import { printSize, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
-import type { Attr, Attrs } from '../graph/op.ts';
-import type { Merged, RearrangeAttrs } from './view.ts';
+import { attributes, merges, parts, sizes, type Merged } from '../graph/attributes.ts';
+import type { Attr, Attrs, Read } from '../graph/op.ts';
+
+/**
+ * Splits, permutes, renames and merges axes; one to one.
+ * `split`: for each input axis its elementary axes; `merge`: the output axes; `sizes`: the size of each elementary axis.
+ */
+export const readRearrange = attributes('rearrange', { split: parts, merge: merges, sizes });
+export type RearrangeAttrs = Read<typeof readRearrange>;
 
 const plain = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
@@ -10,7 +17,7 @@ const plain = /^[A-Za-z_][A-Za-z0-9_]*$/;
  * Undefined when the attributes are not of that form: names that are not plain words, sizes that differ from the operand's.
  */
 export function writePattern(attrs: Attrs, operand: readonly Axis[]): Attrs | undefined {
-  const { split, merge, sizes } = attrs as unknown as RearrangeAttrs;
+  const { split, merge, sizes } = readRearrange(attrs);
   if (Object.keys(attrs).length !== 3 || split.length !== operand.length) return undefined;
   const parts = split.flat();
   const known = new Set(parts);

@@ -14,27 +14,10 @@ import {
   type Size,
 } from '../axis/axis.ts';
 import type { Node } from '../graph/graph.ts';
-import { Refusal, type Attrs, type GradientMath, type IndexMath, type TensorType, type ViewOp } from '../graph/op.ts';
-import { axesOf } from './source.ts';
-import { readPattern, writePattern } from './view-pattern.ts';
-
-/** One output axis of a rearrange: its name, and the elementary axes merged into it, outermost first. */
-export interface Merged {
-  readonly name: string;
-  readonly parts: readonly string[];
-}
-
-/**
- * Splits, permutes, renames and merges axes; one to one.
- * Attr `split`: for each input axis its elementary axes; `merge`: the output axes; `sizes`: the size of each elementary axis.
- */
-export interface RearrangeAttrs {
-  readonly split: readonly (readonly string[])[];
-  readonly merge: readonly Merged[];
-  readonly sizes: { readonly [part: string]: Size };
-}
-
-const rearrangeAttrs = (attrs: Attrs): RearrangeAttrs => attrs as unknown as RearrangeAttrs;
+import { attributes, axes, number, otherwise, pair, size, text } from '../graph/attributes.ts';
+import { Refusal, type GradientMath, type IndexMath, type Read, type TensorType, type ViewOp } from '../graph/op.ts';
+import { readPattern, readRearrange, writePattern, type RearrangeAttrs } from './view-pattern.ts';
+import { view } from './view-row.ts';
 
 function partSize(attrs: RearrangeAttrs, part: string): Size {
   const size = attrs.sizes[part];
@@ -74,14 +57,13 @@ function putTogether<I, C>(
   }, math.of(0));
 }
 
-export const rearrange: ViewOp = {
-  kind: 'view',
+export const rearrange: ViewOp<RearrangeAttrs> = view({
   name: 'rearrange',
   shows: 'each',
   text: { write: writePattern, read: readPattern },
   doc: 'split, permute, rename and merge axes, one to one',
-  infer(x, raw) {
-    const attrs = rearrangeAttrs(raw);
+  read: readRearrange,
+  infer(x, attrs) {
     if (attrs.split.length !== x.axes.length)
       return new Refusal(
         `the pattern has ${attrs.split.length} axes, the tensor ${printAxes(x.axes)} has ${x.axes.length}`,
@@ -96,28 +78,25 @@ export const rearrange: ViewOp = {
     }
     return { axes: attrs.merge.map((m) => ({ name: m.name, size: product(attrs, m.parts) })), dtype: x.dtype };
   },
-  source(math, out, raw, x) {
-    const attrs = rearrangeAttrs(raw);
+  source(math, out, attrs, x) {
     const parts = new Map<string, Parameters<typeof math.add>[0]>();
     for (const merged of attrs.merge) takeApart(math, attrs, merged.parts, indexOf(out, merged.name), parts);
     const index = new Map(x.axes.map((axis, i) => [axis.name, putTogether(math, attrs, attrs.split[i] ?? [], parts)]));
     return { index, guards: [], otherwise: 0 };
   },
-  target(math, index, raw, x) {
-    const attrs = rearrangeAttrs(raw);
+  target(math, index, attrs, x) {
     const parts = new Map<string, Parameters<typeof math.add>[0]>();
     x.axes.forEach((axis, i) => takeApart(math, attrs, attrs.split[i] ?? [], indexOf(index, axis.name), parts));
     return new Map(attrs.merge.map((m) => [m.name, putTogether(math, attrs, m.parts, parts)]));
   },
-  transpose(math, dy, raw, x) {
-    const { split, merge, sizes } = rearrangeAttrs(raw);
+  transpose(math, dy, { split, merge, sizes }, x) {
     return math.view(rearrange, dy, {
       split: merge.map((m) => m.parts),
       merge: x.axes.map((axis, i) => ({ name: axis.name, parts: split[i] ?? [] })),
       sizes,
     });
   },
-};
+});
 
 function indexOf<I>(index: ReadonlyMap<string, I>, name: string): I {
   const found = index.get(name);
@@ -125,21 +104,22 @@ function indexOf<I>(index: ReadonlyMap<string, I>, name: string): I {
   return found;
 }
 
-/** Attr `axes`: the output axes in order, among them every input axis. */
-export const broadcast: ViewOp = {
-  kind: 'view',
+const readBroadcast = attributes('broadcast', { axes });
+
+/** `axes`: the output axes in order, among them every input axis. */
+export const broadcast: ViewOp<Read<typeof readBroadcast>> = view({
   name: 'broadcast',
   shows: 'repeated',
   doc: 'new axes along which the value is the same',
-  infer(x, attrs) {
-    const axes = axesOf(attrs['axes']);
+  read: readBroadcast,
+  infer(x, { axes: wanted }) {
     for (const axis of x.axes) {
-      const wide = axisOf(axes, axis.name);
+      const wide = axisOf(wanted, axis.name);
       if (wide === undefined) return new Refusal(`axis '${axis.name}' is lost`);
       if (!sizesEqual(wide.size, axis.size))
         return new Refusal(`axis '${axis.name}' is ${printSize(axis.size)}, not ${printSize(wide.size)}`);
     }
-    return { axes, dtype: x.dtype };
+    return { axes: wanted, dtype: x.dtype };
   },
   source(_math, out, _attrs, x) {
     return { index: new Map(x.axes.map((axis) => [axis.name, indexOf(out, axis.name)])), guards: [], otherwise: 0 };
@@ -149,35 +129,30 @@ export const broadcast: ViewOp = {
       dy,
       dy.type.axes.map((axis) => axis.name).filter((name) => axisOf(x.axes, name) === undefined),
     ),
-};
+});
 
 function withSize(x: TensorType, name: string, size: Size): TensorType {
   return { axes: x.axes.map((axis): Axis => (axis.name === name ? { name, size } : axis)), dtype: x.dtype };
 }
 
-function along(x: TensorType, attrs: Attrs): Axis | Refusal {
-  const name = String(attrs['axis']);
+function along(x: TensorType, name: string): Axis | Refusal {
   return axisOf(x.axes, name) ?? new Refusal(`${printAxes(x.axes)} has no axis '${name}'`);
 }
-
-const size = (attrs: Attrs, key: string): Size => attrs[key] as Size;
 
 function only<I>(x: TensorType, out: ReadonlyMap<string, I>, name: string, index: I): ReadonlyMap<string, I> {
   return new Map(x.axes.map((axis) => [axis.name, axis.name === name ? index : indexOf(out, axis.name)]));
 }
 
-/** Attrs `axis`, `start`, `size`, `step` (a positive number). */
-export const slice: ViewOp = {
-  kind: 'view',
+const readSlice = attributes('slice', { axis: text, start: size, size, step: otherwise(number, 1) });
+
+export const slice: ViewOp<Read<typeof readSlice>> = view({
   name: 'slice',
   shows: 'range',
   doc: 'a range of one axis, every step-th element',
-  infer(x, attrs) {
-    const axis = along(x, attrs);
+  read: readSlice,
+  infer(x, { axis: name, start, size: taken, step }) {
+    const axis = along(x, name);
     if (axis instanceof Refusal) return axis;
-    const step = Number(attrs['step'] ?? 1);
-    const start = size(attrs, 'start');
-    const taken = size(attrs, 'size');
     if (!Number.isInteger(step) || step < 1) return new Refusal(`step must be a positive whole number, got ${step}`);
     const end = step === 1 ? addSizes(start, taken) : addSizes(addSizes(start, multiplySizes(step, taken)), 1 - step);
     const room = subtractSizes(axis.size, end);
@@ -188,37 +163,31 @@ export const slice: ViewOp = {
     }
     return withSize(x, axis.name, taken);
   },
-  source(math, out, attrs, x) {
-    const name = String(attrs['axis']);
-    const index = math.add(
-      math.multiply(indexOf(out, name), Number(attrs['step'] ?? 1)),
-      math.of(size(attrs, 'start')),
-    );
-    return { index: only(x, out, name, index), guards: [], otherwise: 0 };
+  source(math, out, { axis, start, step }, x) {
+    const index = math.add(math.multiply(indexOf(out, axis), step), math.of(start));
+    return { index: only(x, out, axis, index), guards: [], otherwise: 0 };
   },
-  transpose(math, dy, attrs, x) {
-    const axis = String(attrs['axis']);
-    const [start, step, whole] = [size(attrs, 'start'), Number(attrs['step'] ?? 1), axisOf(x.axes, axis)?.size ?? 0];
+  transpose(math, dy, { axis, start, size: taken, step }, x) {
+    const whole = axisOf(x.axes, axis)?.size ?? 0;
     const apart = spread(math, dy, axis, step);
     // The last element of a step may lie behind the end: one step more than needed, cut off again.
-    const end = addSizes(start, multiplySizes(step, size(attrs, 'size')));
+    const end = addSizes(start, multiplySizes(step, taken));
     const after = addSizes(subtractSizes(whole, end), step - 1);
     const wide = math.view(pad, apart, { axis, before: start, after, value: 0 });
     return step === 1 ? wide : math.view(slice, wide, { axis, start: 0, size: whole, step: 1 });
   },
-};
+});
 
-/** Attrs `axis`, `before`, `after`, `value`. */
-export const pad: ViewOp = {
-  kind: 'view',
+const readPad = attributes('pad', { axis: text, before: size, after: size, value: otherwise(number, 0) });
+
+export const pad: ViewOp<Read<typeof readPad>> = view({
   name: 'pad',
   shows: 'padded',
   doc: 'a constant before and after one axis',
-  infer(x, attrs) {
-    const axis = along(x, attrs);
+  read: readPad,
+  infer(x, { axis: name, before, after }) {
+    const axis = along(x, name);
     if (axis instanceof Refusal) return axis;
-    const before = size(attrs, 'before');
-    const after = size(attrs, 'after');
     if (sizeLeast(before) < 0 || sizeLeast(after) < 0)
       return new Refusal(
         `padding must not be negative, got ${printSize(before)} and ${printSize(after)}`,
@@ -226,35 +195,32 @@ export const pad: ViewOp = {
       );
     return withSize(x, axis.name, addSizes(addSizes(before, axis.size), after));
   },
-  source(math, out, attrs, x) {
-    const name = String(attrs['axis']);
-    const axis = axisOf(x.axes, name);
-    const index = math.add(indexOf(out, name), math.of(multiplySizes(-1, size(attrs, 'before'))));
+  source(math, out, { axis, before, value }, x) {
+    const index = math.add(indexOf(out, axis), math.of(multiplySizes(-1, before)));
     return {
-      index: only(x, out, name, index),
-      guards: [math.within(index, 0, axis?.size ?? 0)],
-      otherwise: Number(attrs['value'] ?? 0),
+      index: only(x, out, axis, index),
+      guards: [math.within(index, 0, axisOf(x.axes, axis)?.size ?? 0)],
+      otherwise: value,
     };
   },
-  transpose(math, dy, attrs, x) {
-    const axis = String(attrs['axis']);
+  transpose(math, dy, { axis, before }, x) {
     const whole = axisOf(x.axes, axis)?.size ?? 0;
-    return math.view(slice, dy, { axis, start: size(attrs, 'before'), size: whole, step: 1 });
+    return math.view(slice, dy, { axis, start: before, size: whole, step: 1 });
   },
-};
+});
 
-/** Attr `axis`. */
-export const flip: ViewOp = {
-  kind: 'view',
+const readFlip = attributes('flip', { axis: text });
+
+export const flip: ViewOp<Read<typeof readFlip>> = view({
   name: 'flip',
   shows: 'each',
   doc: 'one axis in reverse order',
-  infer(x, attrs) {
-    const axis = along(x, attrs);
+  read: readFlip,
+  infer(x, { axis: name }) {
+    const axis = along(x, name);
     return axis instanceof Refusal ? axis : x;
   },
-  source(math, out, attrs, x) {
-    const name = String(attrs['axis']);
+  source(math, out, { axis: name }, x) {
     const last = subtractSizes(axisOf(x.axes, name)?.size ?? 1, 1);
     return {
       index: only(x, out, name, math.add(math.of(last), math.multiply(indexOf(out, name), -1))),
@@ -262,24 +228,26 @@ export const flip: ViewOp = {
       otherwise: 0,
     };
   },
-  transpose: (math, dy, attrs) => math.view(flip, dy, { axis: String(attrs['axis']) }),
-};
+  transpose: (math, dy, { axis }) => math.view(flip, dy, { axis }),
+});
 
-/** Attrs `axis`, `into` (name of the position axis, name of the axis inside the window), `size`, `stride`, `dilation`. */
-export const window: ViewOp = {
-  kind: 'view',
+const readWindow = attributes('window', {
+  axis: text,
+  into: pair,
+  size: number,
+  stride: otherwise(number, 1),
+  dilation: otherwise(number, 1),
+});
+
+/** `into`: name of the position axis, name of the axis inside the window. */
+export const window: ViewOp<Read<typeof readWindow>> = view({
   name: 'window',
   shows: 'windows',
   doc: 'overlapping windows along one axis',
-  infer(x, attrs) {
-    const axis = along(x, attrs);
+  read: readWindow,
+  infer(x, { axis: name, into: [outer, inner], size: width, stride, dilation }) {
+    const axis = along(x, name);
     if (axis instanceof Refusal) return axis;
-    const [outer, inner] = attrs['into'] as readonly [string, string];
-    const [width, stride, dilation] = [
-      Number(attrs['size']),
-      Number(attrs['stride'] ?? 1),
-      Number(attrs['dilation'] ?? 1),
-    ];
     if (![width, stride, dilation].every((n) => Number.isInteger(n) && n > 0))
       return new Refusal(
         `size, stride and dilation must be positive whole numbers, got ${width}, ${stride}, ${dilation}`,
@@ -297,7 +265,7 @@ export const window: ViewOp = {
     const others = x.axes.filter((a) => a.name !== axis.name);
     const clash = others.find((a) => a.name === outer || a.name === inner);
     if (clash !== undefined || outer === inner) return new Refusal(`axis '${clash?.name ?? outer}' stands twice`);
-    const axes = x.axes.flatMap((a): readonly Axis[] =>
+    const wanted = x.axes.flatMap((a): readonly Axis[] =>
       a.name === axis.name
         ? [
             { name: outer, size: addSizes(steps, 1) },
@@ -305,28 +273,17 @@ export const window: ViewOp = {
           ]
         : [a],
     );
-    return { axes, dtype: x.dtype };
+    return { axes: wanted, dtype: x.dtype };
   },
-  source(math, out, attrs, x) {
-    const [outer, inner] = attrs['into'] as readonly [string, string];
-    const index = math.add(
-      math.multiply(indexOf(out, outer), Number(attrs['stride'] ?? 1)),
-      math.multiply(indexOf(out, inner), Number(attrs['dilation'] ?? 1)),
-    );
-    return { index: only(x, out, String(attrs['axis']), index), guards: [], otherwise: 0 };
+  source(math, out, { axis, into: [outer, inner], stride, dilation }, x) {
+    const index = math.add(math.multiply(indexOf(out, outer), stride), math.multiply(indexOf(out, inner), dilation));
+    return { index: only(x, out, axis, index), guards: [], otherwise: 0 };
   },
   /**
    * Element p gets Σ_i dy[(p − i·dilation) / stride, i]. Rows i of `dy`, laid end to end and read with a length that is `dilation`
    * shorter, are each shifted against the one before: views, and one sum over them.
    */
-  transpose(math, dy, attrs, x) {
-    const axis = String(attrs['axis']);
-    const [outer, inner] = attrs['into'] as readonly [string, string];
-    const [width, stride, dilation] = [
-      Number(attrs['size']),
-      Number(attrs['stride'] ?? 1),
-      Number(attrs['dilation'] ?? 1),
-    ];
+  transpose(math, dy, { axis, into: [outer, inner], size: width, stride, dilation }, x) {
     const others = x.axes.filter((a) => a.name !== axis);
     const [row, place, all] = fresh(x, 'row', 'place', 'rows');
     const apart = spread(math, dy, outer, stride);
@@ -351,7 +308,7 @@ export const window: ViewOp = {
     });
     return math.sum(math.view(slice, apartAgain, { axis, start: 0, size: whole, step: 1 }), [row]);
   },
-};
+});
 
 /** The elements of one axis `step` apart, and zeros between and after them. */
 function spread(math: GradientMath, x: Node, axis: string, step: number): Node {

@@ -11,9 +11,9 @@ import {
 } from '../axis/axis.ts';
 import { nearestNames, OpabiniaError } from '../error.ts';
 import { Builder, roleOf, type Graph, type Node, type Update } from '../graph/graph.ts';
-import type { Attr, Attrs, Op, TensorType } from '../graph/op.ts';
+import { isDType, type Attr, type Attrs, type Op, type TensorType } from '../graph/op.ts';
 import { opByName, ops } from '../ops/index.ts';
-import { isDType, typeAttrs } from '../ops/source.ts';
+import { typeAttrs } from '../ops/source.ts';
 import { printType } from './print.ts';
 import {
   nameIn,

@@ -79,7 +79,7 @@ export function readCambrian(json: ConfigJson, type: CambrianConfig['type'], whe
   if (fields.mm_projector_type !== 'sva')
     throw refuse(
       `mm_projector_type is '${fields.mm_projector_type}'`,
-      "Cambrian's released models have 'sva'; the baselines are in models/connectors/baselines.ts",
+      "Cambrian's released models have 'sva'; the connectors it is compared with are in models/connectors",
     );
   if (names.length !== lengths.length)
     throw refuse(

@@ -1,6 +1,7 @@
 // Configs of LLaVA-1.5 (`llava`) and LLaVA-NeXT (`llava_next`), as transformers writes them.
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/index.ts';
+import type { Connect } from '../connectors/connector.ts';
 import type { ClipConfig } from '../towers/clip.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
 import { readDecoder } from './decoders.ts';
@@ -18,6 +19,8 @@ export interface LlavaConfig {
   readonly imageToken: number;
   /** LLaVA-NeXT: heights and widths of the canvases that a picture may be put on. */
   readonly canvases: readonly (readonly [height: number, width: number])[];
+  /** What makes tokens of the tower's patches; LLaVA's own two-layer MLP unless told otherwise. */
+  readonly connector?: Connect | undefined;
 }
 
 const schema = z.looseObject({

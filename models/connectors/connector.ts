@@ -76,8 +76,10 @@ export interface InjectionState {
   readonly slots: Tensor<'b s', 'i32'>;
   /** For each position the last picture before it, counted from 1 in the sample; 0 where there is none. For connectors that let text see the picture before it. */
   readonly pictures?: (() => Tensor<'b s', 'i32'>) | undefined;
-  /** Attention weights of the layer before, summed over the heads, of the last position; for selections. */
+  /** Attention weights of the layer before, of the last position, averaged over the heads; for selections. */
   readonly lastAttention?: (() => Tensor<'b s', Float>) | undefined;
+  /** The same of the layer that comes next, if it were run on these hidden states. */
+  readonly nextAttention?: (() => Tensor<'b s', Float>) | undefined;
 }
 
 /** What a connector does inside the language model. */
@@ -95,6 +97,10 @@ export interface InjectionResult {
   readonly hidden: Tensor<'b s e', Float>;
   /** Positions of the input that are left, in order; absent: all. */
   readonly kept?: Tensor<'b s', 'i32'> | undefined;
+  /** Whether what is left keeps the positions that it is rotated by (the default), or is numbered anew. */
+  readonly renumbered?: boolean | undefined;
+  /** False where no later layer may attend; absent: all may be attended to. */
+  readonly seen?: Tensor<'b s', 'bool'> | undefined;
 }
 
 export interface ConnectorRecord<C> {

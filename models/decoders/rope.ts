@@ -1,6 +1,8 @@
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout of Hugging Face checkpoints.
+import { constantLike } from '../../dsl/functions/constants.ts';
 import {
   flip,
+  gather,
   OpabiniaError,
   rearrange,
   repeat,
@@ -168,6 +170,18 @@ export function ropeInputs(t: Trace, rope: Rope, sizes: { readonly b: Size; read
   const sin = t.input(`${prefix}sin`, 'b s f', { ...sizes, f });
   const sign = t.iota('half', 2).cast('f32').mul(2).sub(1);
   return { cos, sin: repeat(sin, 'b s f -> b s half f', { half: 2 }).mul(sign) };
+}
+
+/** Angles of positions that are known in the graph only, each below `upTo`: rows of a table. */
+export function anglesAt(positions: Tensor<'b s', 'i32'>, rope: Rope, upTo: number): Angles {
+  const sizes = { p: upTo, f: rope.headSize / 2 };
+  const tables = ropeTables(
+    rope,
+    Array.from({ length: upTo }, (_, position) => position),
+  );
+  const of = (values: Float32Array) => gather(constantLike(positions, values, 'p f', sizes, 'f32'), positions, 'p');
+  const sign = constantLike(positions, [-1, 1], 'half', { half: 2 }, 'f32');
+  return { cos: of(tables.cos), sin: repeat(of(tables.sin), 'b s f -> b s half f', { half: 2 }).mul(sign) };
 }
 
 /** a' = a·cos − b·sin, b' = b·cos + a·sin, where a and b are the halves of a head; in f32 whatever the storage. */

@@ -19,7 +19,10 @@ import { clipShapes, clipUnread, clipVision } from '../towers/clip.ts';
 import { decoderShapes } from '../configs/decoder-shapes.ts';
 import type { LlavaConfig } from '../configs/llava.ts';
 import { emptySlot, newlineSlot, textSlot } from '../sequence/collate.ts';
-import { twoLayerProjector } from '../connectors/mlp.ts';
+import { connect, type Connect, type MapShape } from '../connectors/connector.ts';
+import { llava } from '../connectors/pointwise/llava.ts';
+import { factsOf, type ConnectorFacts } from '../connectors/traced.ts';
+import { tokenCount } from '../connectors/visual-tokens.ts';
 import { isLegacyBuffer, type TurnSizes } from '../decoders/turn-graph.ts';
 import {
   decoderLayers,
@@ -31,7 +34,7 @@ import {
   openCache,
   openTurn,
 } from '../decoders/decoder.ts';
-import { affineShapes, under, type ShapeEntry, type Shapes } from '../configs/param-shapes.ts';
+import { under, type ShapeEntry, type Shapes } from '../configs/param-shapes.ts';
 import type { Pixels } from '../towers/tower.ts';
 import { hiddenState } from '../towers/vit.ts';
 
@@ -77,14 +80,11 @@ export function languageParams(root: Params, names: LlavaNames): Params {
 
 /** Names and shapes of all parameters. The new names have the tower's without `vision_model`, as transformers 5 writes them. */
 export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Shapes {
-  const [{ width }, { hidden }] = [config.vision, config.language.config];
+  const { hidden } = config.language.config;
   const newline: readonly ShapeEntry[] = config.type === 'llava_next' ? [['image_newline', [hidden]]] : [];
   const body: readonly ShapeEntry[] = [
     ...under('vision_tower', clipShapes(config.vision, names === 'old' ? undefined : '')),
-    ...under(projectorName, [
-      ...affineShapes('linear_1', [hidden, width]),
-      ...affineShapes('linear_2', [hidden, hidden]),
-    ]),
+    ...under(projectorName, connectorFacts(config).shapes),
     ...newline,
   ];
   const language = [...decoderShapes(config.language, false)];
@@ -97,24 +97,55 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
 
 // ---- pictures --------------------------------------------------------------------------------------------------------
 
-/** Tokens that the tower gives of one view. Throws `OpabiniaError` for LLaVA-NeXT with the class token, whose tokens would be no grid. */
-export function viewTokens({ type, vision: { image, patch }, dropClass }: LlavaConfig): number {
-  if (type === 'llava_next' && !dropClass)
+const ownProjector = connect(llava, { linears: ['linear_1', 'linear_2'] });
+
+function connectorOf(config: LlavaConfig): Connect {
+  return config.connector ?? ownProjector;
+}
+
+/** The tower's patches as a map; with the class token they are no grid, and stand in one row. */
+function mapShape({ vision: { image, patch, width }, dropClass }: LlavaConfig): MapShape {
+  const side = Math.floor(image / patch);
+  return dropClass ? [side, side, width] : [1, side * side + 1, width];
+}
+
+const known = new WeakMap<LlavaConfig, ConnectorFacts>();
+
+/** Layout and parameters of the connector, from its trace. */
+function connectorFacts(config: LlavaConfig): ConnectorFacts {
+  const facts = known.get(config) ?? factsOf(connectorOf(config), [mapShape(config)], config.language.config.hidden);
+  known.set(config, facts);
+  return facts;
+}
+
+/**
+ * Tokens of one view, as the connector gives them. Throws `OpabiniaError` for LLaVA-NeXT with the class token, or with a connector that
+ * does not keep the tower's grid: the tokens of its tiles would be no grid to put together.
+ */
+export function viewTokens(config: LlavaConfig): number {
+  const isNext = config.type === 'llava_next';
+  if (isNext && !config.dropClass)
     throw new OpabiniaError(
-      "vision_feature_select_strategy is 'full': tokens with a class token are not a grid to put tiles together on",
+      "vision_feature_select_strategy is 'full': tokens with a class token are no grid to put tiles together on",
       { op: 'llava', advice: "LLaVA-NeXT has 'default'" },
     );
-  return Math.floor(image / patch) ** 2 + (dropClass ? 0 : 1);
+  const count = tokenCount(connectorFacts(config).layout);
+  const [rows, columns] = mapShape(config);
+  if (isNext && count !== rows * columns)
+    throw new OpabiniaError(
+      `'${connectorOf(config).name}' gives ${count} tokens of a grid of ${rows}×${columns}, and LLaVA-NeXT puts whole grids together`,
+      { op: 'llava', advice: 'take a connector that keeps every token, or LLaVA-1.5' },
+    );
+  return count;
 }
 
 /** Tokens of pictures as the language model reads them: of the tower's chosen hidden state, without a norm, through the projector. */
 export function llavaTokens(body: Params, pixels: Pixels, config: LlavaConfig): Tensor<'b n e', Float> {
   const encoded = clipVision(body.at('vision_tower'), pixels, config.vision);
   const patches = slice(hiddenState(encoded, config.layer), 'n', { start: config.dropClass ? encoded.classTokens : 0 });
-  return rearrange(
-    twoLayerProjector(body.at(projectorName), patches, { width: config.language.config.hidden }),
-    'b n c -> b n e=(c)',
-  );
+  const map = rearrange(patches, 'b (h w) c -> b h w c', { h: mapShape(config)[0] });
+  const context = { width: config.language.config.hidden };
+  return connectorOf(config).build(body.at(projectorName), [map], context).tokens;
 }
 
 export interface LlavaSizes extends TurnSizes {

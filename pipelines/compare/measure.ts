@@ -11,6 +11,7 @@ import type { AnyConnector, MapShape } from '../../models/connectors/connector.t
 import { tokenCount, type Layout } from '../../models/connectors/visual-tokens.ts';
 import { prefillFlops, type ReadingModel } from './language-models.ts';
 import { injectionsOf, madeContext, type Surroundings } from './surroundings.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 export interface Setting extends Surroundings {
   readonly maps: readonly MapShape[];
@@ -132,10 +133,6 @@ function positionsRead(nodes: readonly Node[]): number {
       read.set(which, elementsOf(node.type.axes.filter(({ name }) => name === 'h' || name === 'w')));
   }
   return sum([...read.values()]);
-}
-
-function nameOf(node: Node): string {
-  return String(node.attrs['name']);
 }
 
 function flopsOf(plan: Plan): number {

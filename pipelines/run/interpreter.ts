@@ -8,6 +8,7 @@ import { sizeFormula } from '../../runtime/program/formula.ts';
 import { checkInputs, named, type Inputs, type InputTensor } from '../../runtime/program/inputs.ts';
 import type { Output, RunOptions } from '../../runtime/program/program.ts';
 import { evaluate, type Precision, type Values } from '../../runtime/reference/reference.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 export interface InterpretOptions {
   /** f32: each op's result is rounded to its dtype, as on a device; f64: nothing is rounded. */
@@ -68,10 +69,10 @@ export class Interpreter {
 export function inputTensors(graph: Graph): readonly InputTensor[] {
   return order(graph)
     .filter((node) => roleOf(node) === 'input')
-    .map(({ attrs, type }) => ({
-      name: String(attrs['name']),
-      dtype: type.dtype,
-      axes: type.axes.map(({ name, size }) => ({ name, size: sizeFormula(size) })),
+    .map((node) => ({
+      name: nameOf(node),
+      dtype: node.type.dtype,
+      axes: node.type.axes.map(({ name, size }) => ({ name, size: sizeFormula(size) })),
     }));
 }
 

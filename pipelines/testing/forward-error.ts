@@ -11,6 +11,7 @@ import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from '../..
 import { elementCount, knownAxes, stridesOf } from '../../runtime/reference/values.ts';
 import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 /** Exact values, and for each the most that a correct result may differ from it; Infinity where nothing can be said. */
 export interface Bounded extends Values {
@@ -107,9 +108,9 @@ function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: Bou
       return evaluateView({ ...view, round: constants }, errors(a ?? missing(node))).slice();
     }
     case 'join':
-      return evaluateJoin(operands.map(errors), String(attrs['axis']), y.axes);
+      return evaluateJoin(operands.map(errors), op.read(attrs).axis, y.axes);
     case 'gather':
-      return gatherError(a ?? missing(node), b ?? missing(node), String(attrs['axis']), y);
+      return gatherError(a ?? missing(node), b ?? missing(node), op.read(attrs).axis, y);
     case 'contract':
       return rounded(contractError(node, a ?? missing(node), b ?? missing(node), y), y, node);
     default:
@@ -278,8 +279,6 @@ function write(
     state.error[to] = value.error[i] ?? NaN;
   }
 }
-
-const nameOf = (node: Node): string => String(node.attrs['name']);
 
 function missing(node: Node): never {
   throw new TypeError(`${node.op.name} was not evaluated`);

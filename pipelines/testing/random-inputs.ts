@@ -4,6 +4,7 @@ import { order } from '../../dsl/graph/walk.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Input } from '../../runtime/program/program.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 /** Uniform numbers in [0, 1), the same for the same seed (mulberry32). */
 function uniform(seed: number): () => number {
@@ -27,8 +28,8 @@ export function randomInputs(
 ): Readonly<Record<string, Input>> {
   const draw = uniform(seed);
   const drawn = order(graph)
-    .filter((node) => roleOf(node) === 'input' && given[String(node.attrs['name'])] === undefined)
-    .map((node): [string, Input] => [String(node.attrs['name']), valuesFor(node, draw)]);
+    .filter((node) => roleOf(node) === 'input' && given[nameOf(node)] === undefined)
+    .map((node): [string, Input] => [nameOf(node), valuesFor(node, draw)]);
   return { ...Object.fromEntries(drawn), ...given };
 }
 
@@ -36,7 +37,7 @@ function valuesFor(node: Node, draw: () => number): number[] {
   const { axes, dtype } = node.type;
   const symbolic = axes.find((axis) => typeof axis.size !== 'number');
   if (symbolic !== undefined)
-    throw new OpabiniaError(`the input '${String(node.attrs['name'])}' has no size along '${symbolic.name}' yet`, {
+    throw new OpabiniaError(`the input '${nameOf(node)}' has no size along '${symbolic.name}' yet`, {
       op: 'randomInputs',
       advice: 'give its values',
     });

@@ -15,7 +15,8 @@ import type { DataSet, Recipe, Stage } from './recipe/recipe.ts';
 import { newestCheckpoint, type OpenedCheckpoint } from './run/checkpoints.ts';
 import { RunFolder } from './run/run-folder.ts';
 import { sanity } from './run/sanity.ts';
-import { trainStage, type StageResult, type StageRun } from './run/train-stage.ts';
+import type { StageResult, StageRun } from './run/loop.ts';
+import { trainStage } from './run/train-stage.ts';
 import { stageWeights, writeStageWeights } from './run/stage-weights.ts';
 
 export interface TrainOptions {

@@ -7,6 +7,7 @@ import { order } from '../../dsl/graph/walk.ts';
 import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Program } from '../../runtime/program/program.ts';
 import type { Numbers } from '../../runtime/program/values.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 export type Outputs = ReadonlyMap<string, ArrayLike<number>>;
 
@@ -82,7 +83,7 @@ function firstStates(graphs: readonly Graph[], initial: InitialStates): Readonly
   const nodes = graphs.flatMap((graph) => order(graph).filter((node) => roleOf(node) === 'state'));
   return new Map(
     nodes.flatMap((node): readonly (readonly [string, ArrayLike<number>])[] => {
-      const name = String(node.attrs['name']);
+      const name = nameOf(node);
       const shape = node.type.axes.map((axis) => Number(axis.size));
       return initial.has(name) ? [[name, initial.read(name, shape)]] : [];
     }),
@@ -164,7 +165,7 @@ function inputsRead(graph: Graph): ReadonlySet<string> {
   for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
     if (seen.has(node)) continue;
     seen.add(node);
-    if (roleOf(node) === 'input') names.add(String(node.attrs['name']));
+    if (roleOf(node) === 'input') names.add(nameOf(node));
     stack.push(...node.inputs);
   }
   return names;

@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly deadline?: number | undefined;
   /** Weights and states shared with other programs that were loaded with the same object. */
   readonly shared?: SharedBuffers | undefined;
+  /** Runs that may be on the device at once, each with readback buffers of its own: the queue is not empty while results are read. Default 1. */
+  readonly atOnce?: number | undefined;
   /** What states hold at first; those that it does not know begin as zeros. States that are shared already keep what they hold. */
   readonly states?: InitialStates | undefined;
 }
@@ -37,7 +39,7 @@ export interface Prepared {
 export interface Placed {
   /** As in the plan; those that only load time needs are gone. */
   readonly buffers: ReadonlyMap<number, DeviceBuffer>;
-  /** One readback buffer for each output. */
+  /** One readback buffer for each output, for each of the runs that may be on the device at once. */
   readonly staging: readonly DeviceBuffer[];
   readonly steps: readonly Prepared[];
   readonly deadline: number;
@@ -93,11 +95,13 @@ async function placeNow(
     });
     const fresh = plan.buffers.flatMap((buffer, i) => (buffer.transient === true || buffers.has(i) ? [] : [i]));
     const stages = loadStages(plan, new Set(fresh.filter((i) => plan.buffers[i]?.role === 'loaded')));
-    const readback = plan.outputs.map((output): BufferRequest => ({
-      label: `readback of ${output.name}`,
-      bytes: roomOf(output, plan),
-      use: 'readback',
-    }));
+    const readback = Array.from({ length: options.atOnce ?? 1 }, () =>
+      plan.outputs.map((output): BufferRequest => ({
+        label: `readback of ${output.name}`,
+        bytes: roomOf(output, plan),
+        use: 'readback',
+      })),
+    ).flat();
     const requests = [...fresh.map(request), ...readback];
     // What load time needs besides is refused now, not half-way.
     device.memory.check(

@@ -50,19 +50,24 @@ export async function load(
   return new Program(plan, device, await place(plan, device, source, options));
 }
 
-/** A loaded plan. Runs are taken one after the other, in the order of the calls. */
+/** A loaded plan. Runs are taken one after the other, in the order of the calls; with `atOnce` the next begins before the last is read. */
 export class Program {
   readonly plan: Plan;
   readonly device: Device;
   readonly #placed: Placed;
+  readonly #atOnce: number;
   #last: Promise<unknown> = Promise.resolve();
   #inFlight = 0;
+  /** Of those in flight, what no run may overlap. */
+  #alone = 0;
+  #turns = 0;
   #disposed = false;
 
   constructor(plan: Plan, device: Device, placed: Placed) {
     this.plan = plan;
     this.device = device;
     this.#placed = placed;
+    this.#atOnce = placed.staging.length / Math.max(1, plan.outputs.length) || 1;
   }
 
   /**
@@ -71,9 +76,11 @@ export class Program {
    */
   async run(inputs: Inputs, options: RunOptions = {}): Promise<Record<string, Output>> {
     const call = this.#check(inputs, options);
-    return this.#queued(async () => {
+    return this.#queued(async (turn) => {
       this.#write(call);
-      const reads = call.outputs.map((output) => this.#read(output, call.symbols)).filter((read) => read.bytes > 0);
+      const reads = call.outputs
+        .map((output) => this.#read(output, call.symbols, turn))
+        .filter((read) => read.bytes > 0);
       const bytes = await this.device.run(stepsOf(this.#placed.steps, call.symbols), reads, this.#placed.deadline);
       let next = 0;
       return Object.fromEntries(
@@ -87,7 +94,7 @@ export class Program {
           ];
         }),
       );
-    });
+    }, 'run');
   }
 
   /**
@@ -158,16 +165,21 @@ export class Program {
     this.dispose();
   }
 
-  /** After all earlier calls: runs share the program's buffers. */
-  async #queued<T>(task: () => Promise<T>): Promise<T> {
+  /** After all earlier calls: runs share the program's buffers. As many runs as were asked for at `load` are on the device at once. */
+  async #queued<T>(task: (turn: number) => Promise<T>, kind: 'run' | 'alone' = 'alone'): Promise<T> {
     this.#live();
+    const turn = kind === 'run' ? this.#turns++ % this.#atOnce : 0;
+    const before = this.#last;
     const behind = async (): Promise<T> => {
-      await this.#last;
+      await before;
       this.#live();
-      return task();
+      return task(turn);
     };
-    const mine = this.#inFlight++ === 0 ? task() : behind();
-    this.#last = mine.catch(() => undefined);
+    const follows = kind === 'run' && this.#alone === 0 && this.#inFlight < this.#atOnce;
+    const isFree = this.#inFlight++ === 0 || follows;
+    if (kind === 'alone') this.#alone++;
+    const mine = isFree ? task(turn) : behind();
+    this.#last = Promise.allSettled([before, mine]);
     try {
       return await mine;
     } catch (error) {
@@ -175,6 +187,7 @@ export class Program {
       throw error;
     } finally {
       this.#inFlight--;
+      if (kind === 'alone') this.#alone--;
     }
   }
 
@@ -217,8 +230,9 @@ export class Program {
     for (const { buffer, offset, view } of call.writes) this.device.write(buffer, offset, view);
   }
 
-  #read(output: PlanTensor, symbols: Symbols): Read {
-    const through = this.#placed.staging[this.plan.outputs.indexOf(output)];
+  #read(output: PlanTensor, symbols: Symbols, turn: number): Read {
+    const { outputs } = this.plan;
+    const through = this.#placed.staging[turn * outputs.length + outputs.indexOf(output)];
     if (through === undefined) throw new OpabiniaError(`output '${output.name}' has no readback buffer`, { op: 'run' });
     const bytes = Math.ceil((elementCount(output.axes, symbols) * dtypeBytes(output.dtype)) / 4) * 4;
     return { from: this.#buffer(output.buffer), offset: output.offset, bytes, through };

@@ -1,5 +1,5 @@
 // The judge: runs any graph on the CPU from the op records alone. It imports only dsl, so it shares no bug with the compiler it judges.
-import { evaluateSize, printSize, type Size, type SymbolValues } from '../../dsl/axis/axis.ts';
+import { evaluateSize, printSize, type SymbolValues } from '../../dsl/axis/axis.ts';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import { describe, roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
 import { order, orderFrom } from '../../dsl/graph/walk.ts';
@@ -19,6 +19,7 @@ import {
   type Values,
 } from './values.ts';
 import { evaluateView, forEachOuter, type View } from './view.ts';
+import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
 
 export type { KnownAxis, Precision, Values } from './values.ts';
 
@@ -125,9 +126,9 @@ function compute(
       return evaluateView(view, operand(0));
     }
     case 'join':
-      return evaluateJoin(operands, String(attrs['axis']), axes);
+      return evaluateJoin(operands, op.read(attrs).axis, axes);
     case 'gather':
-      return evaluateGather(operand(0), operand(1), String(attrs['axis']), axes);
+      return evaluateGather(operand(0), operand(1), op.read(attrs).axis, axes);
     case 'contract': {
       const [a, b] = node.inputs;
       if (a === undefined || b === undefined) return refuse(node, 'takes two operands');
@@ -148,8 +149,6 @@ function refuse(node: Node, what: string, advice?: string): never {
 }
 
 // ---- sources ----------------------------------------------------------------------------------------------------
-
-const nameOf = (node: Node): string => String(node.attrs['name']);
 
 /** What is given from outside, an input, a parameter or a state; undefined for what is computed. */
 function given(node: Node, nodes: readonly Node[], feeds: Feeds): ArrayLike<number> | undefined {
@@ -185,14 +184,14 @@ function given(node: Node, nodes: readonly Node[], feeds: Feeds): ArrayLike<numb
 
 function sourceValues(op: SourceOp, node: Node, axes: readonly KnownAxis[], symbols: SymbolValues): Float64Array {
   const count = elementCount(axes);
-  const { values, size } = node.attrs;
   switch (op.role) {
-    case 'constant':
-      if (!(values instanceof Float64Array)) return refuse(node, 'holds no numbers');
+    case 'constant': {
+      const values = valuesOf(node) ?? refuse(node, 'holds no numbers');
       if (values.length !== count) return refuse(node, `holds ${values.length} numbers for ${count} elements`);
       return new Float64Array(values);
+    }
     case 'extent':
-      return new Float64Array(count).fill(evaluateSize(size as Size, symbols));
+      return new Float64Array(count).fill(evaluateSize(extentOf(node) ?? 0, symbols));
     case 'index':
       return Float64Array.from({ length: count }, (_, i) => i);
     case 'input':

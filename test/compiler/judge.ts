@@ -4,6 +4,7 @@ import { order } from '../../dsl/graph/walk.ts';
 import { printAxes } from '../../dsl/axis/axis.ts';
 import { print } from '../../dsl/text/print.ts';
 import { evaluate, type Feeds, type Values } from '../../runtime/reference/reference.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 /** A graph with one output. */
 export function graphOf(node: Node): Graph {
@@ -35,9 +36,9 @@ export function feedsFor(graph: Graph, seed = 0, symbols: ReadonlyMap<string, nu
       1,
     );
     const { dtype } = node.type;
-    const numbers = numbersFor(String(node.attrs['name']), count, seed);
+    const numbers = numbersFor(nameOf(node), count, seed);
     inputs.set(
-      String(node.attrs['name']),
+      nameOf(node),
       dtype === 'bool'
         ? numbers.map((x) => Number(x > 0))
         : dtype === 'i32' || dtype === 'u32'

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import { attention, concat, layerNorm, linear, rearrange, trace } from '../../dsl/index.ts';
-import { param } from '../../dsl/ops/source.ts';
+import { param, nameOf } from '../../dsl/ops/source.ts';
 import { evaluate, type Feeds } from '../../runtime/reference/reference.ts';
 import { isFixed } from '../../compiler/rewrite/fixed.ts';
 import { loaded, splitLoadTime, type SplitGraph } from '../../compiler/rewrite/load-time.ts';
@@ -54,7 +54,7 @@ function splitOf(graph: Graph): SplitGraph & { readonly whole: Graph } {
 const names = (graph: Graph, op: string): readonly string[] =>
   order(graph)
     .filter((node) => node.op.name === op)
-    .map((node) => String(node.attrs['name']))
+    .map((node) => nameOf(node))
     .sort();
 
 test('an optimised SVA runs in two steps', () => {

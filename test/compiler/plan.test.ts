@@ -5,6 +5,7 @@ import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
+import { sampledMap } from './sampling-graph.ts';
 import { attentionOf, connector, mlp, norm, softmaxOver, svaLayer, vit } from './full-size.ts';
 
 const profiles = [lavapipe, desktopGpu];
@@ -36,6 +37,7 @@ describe.each(profiles)('kernels, for the $name', (profile) => {
     expect(eight.dispatches.length).toBe(2 * four.dispatches.length);
     expect(eight.kernels.length).toBe(four.kernels.length);
   });
+  test('bilinear sampling at offset points, summed over samples, is one', () => expect(kernels(sampledMap())).toBe(1));
   test('one SVA layer with four encoders are at most 20', () => expect(kernels(svaLayer())).toBeLessThanOrEqual(20));
 });
 

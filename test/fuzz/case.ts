@@ -1,7 +1,7 @@
 // One case of the fuzzer: a graph, its feeds, and how it is compiled. Drawn at random, sent to a child process, written to a file and read back.
 import fc from 'fast-check';
 import { evaluateSize } from '../../dsl/axis/axis.ts';
-import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import type { Graph } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { parse } from '../../dsl/text/parse.ts';
 import { print } from '../../dsl/text/print.ts';
@@ -11,6 +11,7 @@ import type { Feeds } from '../../runtime/reference/reference.ts';
 import { graphArbitrary, type Generated, type GraphOptions } from '../support/generate.ts';
 import { attentionSteps, movingSteps, productSteps } from '../support/generate-steps.ts';
 import { wideSteps } from '../support/wide-steps.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 export type Limits = Partial<
   Pick<DeviceProfile, 'maxBindings' | 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>
@@ -166,8 +167,6 @@ function feedsOf({ graph, feeds }: Generated, nan: number | undefined): CaseFeed
   );
   return { inputs, params, states: feeds.states, symbols: feeds.symbols };
 }
-
-const nameOf = (node: Node): string => String(node.attrs['name']);
 
 export function toWire({ graph, ...rest }: FuzzCase): Wire {
   return { ...rest, text: print(graph) };

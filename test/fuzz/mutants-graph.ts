@@ -7,6 +7,7 @@ import { mapOp } from '../../dsl/ops/map/index.ts';
 import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import type { Mutant } from './mutants.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 type Make = (op: Op, inputs: readonly Node[], attrs?: Attrs) => Node;
 /** The replacement of a node whose operands were replaced already; undefined: it stays. */
@@ -161,7 +162,7 @@ export const graphMutants: readonly Mutant[] = [
   pass('gather from the end', 'positions count from the end', (node, make) => {
     const [x, positions] = node.inputs;
     return node.op.kind === 'gather' && x !== undefined && positions !== undefined
-      ? make(node.op, [make(record('flip'), [x], { axis: String(node.attrs['axis']) }), positions], node.attrs)
+      ? make(node.op, [make(record('flip'), [x], { axis: alongAxis(node) }), positions], node.attrs)
       : undefined;
   }),
   pass('iota from 1', 'indices count from 1', (node, make) =>

@@ -10,6 +10,7 @@ import { mapOp } from '../../dsl/ops/map/index.ts';
 import { flip, pad, slice, window } from '../../dsl/ops/view.ts';
 import { code, like, literal, scalarType, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Mutant } from './mutants.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** Replaces one property while the compiler, or whoever installs it, runs. */
 export function patched<T extends object, K extends keyof T>(
@@ -85,7 +86,7 @@ export const recordMutants: readonly Mutant[] = [
     pad,
     (old) => (math, out, attrs, x) => {
       const made = old(math, out, attrs, x);
-      const name = String(attrs['axis']);
+      const name = alongAxis({ attrs });
       const index = made.index.get(name);
       const end = axisOf(x.axes, name)?.size ?? 1;
       return {
@@ -116,7 +117,7 @@ export const recordMutants: readonly Mutant[] = [
   ),
   view('flip off by one', 'a flipped axis is turned by one element', flip, (old) => (math, out, attrs, x) => {
     const made = old(math, out, attrs, x);
-    const name = String(attrs['axis']);
+    const name = alongAxis({ attrs });
     const index = made.index.get(name);
     return index === undefined
       ? made

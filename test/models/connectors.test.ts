@@ -33,6 +33,7 @@ import { smallGraph, smallSetting } from '../../pipelines/compare/sight/small.ts
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 const all = await zoo();
 const connectors = all.map(({ connector: one }) => [one.name, one] as const);
@@ -139,9 +140,7 @@ function checkGradient(graph: Graph): void {
   const source = randomParams(7);
   const nodes = order(graph);
   const named = (role: 'param' | 'input') =>
-    nodes
-      .filter((node) => roleOf(node) === role && node.type.dtype === 'f32')
-      .map((node) => String(node.attrs['name']));
+    nodes.filter((node) => roleOf(node) === role && node.type.dtype === 'f32').map((node) => nameOf(node));
   const sizes = inputSizes(graph);
   const wrt = [...named('param'), ...named('input')];
   const values = (name: string, shape: readonly number[]) =>

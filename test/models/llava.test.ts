@@ -1,13 +1,13 @@
-// LLaVA-1.5 and LLaVA-NeXT: connectors by golden files, sizes of pictures, both sets of names, prompts with pictures, released sizes.
-import { readdirSync, readFileSync } from 'node:fs';
+// LLaVA-1.5 and LLaVA-NeXT: sizes of pictures, both sets of names, prompts with pictures, released sizes.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { referenceBackend } from '../../pipelines/verify/backends.ts';
-import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { fixedParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
 import { readLlava, type LlavaConfig } from '../../models/configs/llava.ts';
 import { newlineSlot } from '../../models/sequence/collate.ts';
-import { llavaConnector } from '../../models/connectors/mlp.ts';
+import { connect } from '../../models/connectors/connector.ts';
+import { llava } from '../../models/connectors/pointwise/llava.ts';
+import { deco } from '../../models/connectors/pooling/deco.ts';
 import { paddedPositions, turnTables } from '../../models/decoders/turn-graph.ts';
 import {
   anyresLayout,
@@ -36,43 +36,6 @@ import { countParameters } from '../../models/configs/param-shapes.ts';
 import { anyresTiles } from '../../runtime/image/preprocess.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 import { answer, noise, oldName, tiny, tinyNext, tinySource, tinyWithClass, type Item } from '../support/llava.ts';
-
-// ---- golden files ----------------------------------------------------------------------------------------------------
-
-const folder = join(import.meta.dirname, '../golden/connectors');
-const files = [
-  'llava-mlp',
-  'llava-mlp-res',
-  'llava-next-pooler',
-  'llava-next-2dpool',
-  'llava-onevision-anyres-pack',
-  'vip-llava',
-  'mistral3-projector',
-];
-
-describe('golden files', () => {
-  test('they are there', () =>
-    expect(readdirSync(folder)).toEqual(expect.arrayContaining(files.map((name) => `${name}.safetensors`))));
-
-  test.each(files.flatMap((name) => (['f32', 'f16'] as const).map((dtype) => [name, dtype] as const)))(
-    '%s in %s',
-    async (name, dtype) => {
-      const rows = await verifyFile(join(folder, `${name}.safetensors`), referenceBackend(), dtype);
-      expect(rows.length).toBeGreaterThan(0);
-      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
-    },
-  );
-
-  test('a connector that LLaVA does not have', () => {
-    const build = (type: string) => () =>
-      trace(fixedParams({}), (t) => ({
-        y: llavaConnector(type, t.params, t.input('x', 'b n c', { b: 1, n: 2, c: 3 })),
-      }));
-    expect(build('mlp2x_relu')).toThrow(/no connector 'mlp2x_relu'[^]*mlpNx_resMx_gelu/);
-    expect(build('mlp0x_res1x_gelu')).toThrow(/no connector/);
-    expect(build('identity')).not.toThrow();
-  });
-});
 
 // ---- sizes of pictures -------------------------------------------------------------------------------------------------
 
@@ -425,6 +388,24 @@ describe('prompts with pictures', () => {
     const results = converse(tiny, names, views, [prompt], [[12], [41]]);
     close(results[0] ?? [], answer(tiny, views, items));
     close(results[2] ?? [], answer(tiny, views, [...items, ...text(12, 41)]));
+  });
+
+  test('another connector is one line: tokens, parameters and prompts follow from it', () => {
+    const pooled: LlavaConfig = { ...tiny, connector: connect(deco, { side: 2, layers: 2 }) };
+    expect([viewTokens(tiny), viewTokens(pooled)]).toEqual([9, 4]);
+    const paths = [...llavaShapes(pooled).keys()].filter((path) => path.startsWith('multi_modal_projector.'));
+    expect(paths).toEqual(expect.arrayContaining(['multi_modal_projector.mlp_projector.0.weight']));
+    expect(paths.some((path) => path.includes('linear_1'))).toBe(false);
+    const prompt = (config: LlavaConfig): LlavaPrompt => ({ ids: [1, image, 5], images: [viewSlots(config, 0)] });
+    expect(layOutPrompts([prompt(pooled)], pooled, sizesOf(1)).length).toBe(2 + 4);
+    const [answered] = converse(pooled, 'old', [noise(4)], [prompt(pooled)], []);
+    expect(answered?.every(Number.isFinite)).toBe(true);
+    // The same connector by name is the same model.
+    const named: LlavaConfig = { ...tiny, connector: connect(llava, { linears: ['linear_1', 'linear_2'] }) };
+    expect(converse(named, 'old', [noise(4)], [prompt(named)], [])).toEqual(
+      converse(tiny, 'old', [noise(4)], [prompt(tiny)], []),
+    );
+    expect(() => viewTokens({ ...tinyNext, connector: connect(deco, { side: 2, layers: 2 }) })).toThrow(/whole grids/);
   });
 
   test('with the class token', () => {

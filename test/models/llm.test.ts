@@ -32,6 +32,7 @@ import { frequencies, ropeTables } from '../../models/decoders/rope.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 const folder = join(import.meta.dirname, '../golden/models');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-llm-'));
@@ -204,7 +205,7 @@ describe('prefill and decode', () => {
     const states = (graph: Graph) =>
       graph.updates.map(
         ({ state }) =>
-          `${String(state.attrs['name'])} ${state.type.axes.map((axis) => `${axis.name}:${String(axis.size)}`).join(' ')}`,
+          `${nameOf(state)} ${state.type.axes.map((axis) => `${axis.name}:${String(axis.size)}`).join(' ')}`,
       );
     const sizes = { batch: 2, capacity: 12 };
     const decode = states(decodeGraph(source, tiny, sizes));
@@ -280,7 +281,7 @@ describe('prefill and decode', () => {
     const graph = prefillGraph(source, tied, { batch: 1, capacity: 12, promptLimit: 9 });
     const names = order(graph)
       .filter((node) => node.op.name === 'param')
-      .map((node) => String(node.attrs['name']));
+      .map((node) => nameOf(node));
     expect(names).not.toContain('lm_head.weight');
     const asUntied: ParamSource = {
       ...source,
@@ -474,10 +475,7 @@ function parameters(graph: Graph): Map<string, number> {
   return new Map(
     order(graph)
       .filter((node) => node.op.name === 'param')
-      .map((node) => [
-        String(node.attrs['name']),
-        node.type.axes.reduce((count, axis) => count * Number(axis.size), 1),
-      ]),
+      .map((node) => [nameOf(node), node.type.axes.reduce((count, axis) => count * Number(axis.size), 1)]),
   );
 }
 const total = (sizes: Map<string, number>) => [...sizes.values()].reduce((sum, size) => sum + size, 0);

@@ -2,20 +2,21 @@
 import { describe, expect, test } from 'vitest';
 import { order, randomParams, trace, type Graph, type Tensor } from '../../dsl/index.ts';
 import { decodeWithVision, embedSequence, samplerAfter } from '../../models/multimodal/cambrian.ts';
-import { concatTowers } from '../../models/connectors/baselines.ts';
+import { channelConcat } from '../../models/parts/grids.ts';
 import { layOutForInference } from '../../models/sequence/collate.ts';
 import { batchMasks, crop, regionOrder } from '../../models/sequence/masks.ts';
 import { imageTokens } from '../../models/sequence/newline.ts';
 import { asSquareMap, regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
 import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 /** Shapes of the parameters that a graph reads, by path. */
 function parameters(graph: Graph): Map<string, number[]> {
   return new Map(
     order(graph)
       .filter((node) => node.op.name === 'param')
-      .map((node) => [String(node.attrs['name']), node.type.axes.map((axis) => Number(axis.size))]),
+      .map((node) => [nameOf(node), node.type.axes.map((axis) => Number(axis.size))]),
   );
 }
 
@@ -203,7 +204,7 @@ describe('image tokens', () => {
 test('towers side by side: other grids are resized to the common one', () => {
   const graph = trace(randomParams(1), (t) => {
     const maps = [2, 4].map((side, k): FeatureMap => t.input(`x${k}`, 'b h w c', { b: 1, h: side, w: side, c: 1 + k }));
-    return { y: concatTowers(maps, 2) };
+    return { y: channelConcat(maps, { rows: 2, columns: 2 }) };
   });
   const y = run(graph, { x0: [1, 2, 3, 4], x1: Array.from({ length: 32 }, (_, i) => i) }).get('y') ?? [];
   // Half the size without antialiasing: the mean of the two middle samples on each axis of every 2 × 2 square.

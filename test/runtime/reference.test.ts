@@ -375,6 +375,7 @@ describe('views, joins, gathers', () => {
       name: 'skew',
       shows: 'windows',
       doc: '',
+      read: (attrs) => attrs,
       infer: (x) => ({
         axes: [
           { name: 'i', size: 3 },

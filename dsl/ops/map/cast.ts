@@ -1,9 +1,11 @@
 // The same number: in another dtype, or a second time.
-import { Refusal, type DType, type MapOp } from '../../graph/op.ts';
+import { attributes, dtype } from '../../graph/attributes.ts';
+import type { DType, MapOp } from '../../graph/op.ts';
 import { code, like, literal, scalarType, splat, type Code, type WgslType } from '../../wgsl.ts';
-import { isDType } from '../source.ts';
 import { within } from './accuracy.ts';
 import { map } from './row.ts';
+
+const read = attributes('cast', { to: dtype });
 
 export const cast: MapOp = map({
   name: 'cast',
@@ -13,7 +15,7 @@ export const cast: MapOp = map({
   flops: 0,
   sample: [-4, 4],
   accuracy: within(0),
-  dtype: (_operands, attrs) => (isDType(attrs['to']) ? attrs['to'] : new Refusal(`no dtype '${String(attrs['to'])}'`)),
+  dtype: (_operands, attrs) => read(attrs).to,
   eval: ([x = NaN], dtype) => castNumber(x, dtype),
   wgsl: ([x], result) => castCode(x as Code, result),
   grad: (m, dy, _y, [x]) => [x === undefined ? undefined : m.cast(dy, x.type.dtype)],

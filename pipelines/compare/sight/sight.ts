@@ -6,6 +6,7 @@ import type { AnyConnector, MapShape } from '../../../models/connectors/connecto
 import type { Layout } from '../../../models/connectors/visual-tokens.ts';
 import { evaluate } from '../../../runtime/reference/reference.ts';
 import { smallGraph, smallSetting, smallWidth } from './small.ts';
+import { nameOf } from '../../../dsl/ops/source.ts';
 
 export interface Sight {
   readonly rows: number;
@@ -52,10 +53,7 @@ export function sightOf(connector: AnyConnector, sides?: readonly number[]): Sig
 export function inputSizes(graph: Graph): ReadonlyMap<string, readonly number[]> {
   const inputs = order(graph).filter((node) => roleOf(node) === 'input');
   return new Map(
-    inputs.map((node) => [
-      String(node.attrs['name']),
-      node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 1)),
-    ]),
+    inputs.map((node) => [nameOf(node), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 1))]),
   );
 }
 

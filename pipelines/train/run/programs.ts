@@ -80,14 +80,14 @@ export class StepPrograms {
     );
     const shared = new SharedBuffers();
     const loaded: Program[] = [];
-    const put = async (plan: Plan | undefined): Promise<Program | undefined> => {
+    const put = async (plan: Plan | undefined, atOnce = 1): Promise<Program | undefined> => {
       if (plan === undefined) return undefined;
-      const program = await load(plan, device, source, { shared, states });
+      const program = await load(plan, device, source, { shared, states, atOnce });
       loaded.push(program);
       return program;
     };
     try {
-      const first = await put(step);
+      const first = await put(step, 2);
       if (first === undefined) throw new TypeError('a step has a plan');
       return new StepPrograms([first, await put(accumulate), await put(evaluate)], graphs.learned);
     } catch (error) {

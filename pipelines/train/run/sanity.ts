@@ -1,6 +1,6 @@
 // `--sanity`: one batch, again and again, until it is known by heart. A model that cannot do that cannot learn anything.
 import { OpabiniaError } from '../../../dsl/error.ts';
-import type { StageResult, StageRun } from './train-stage.ts';
+import type { StageResult, StageRun } from './loop.ts';
 import { openLoop } from './train-stage.ts';
 
 /** Loss that must be reached, and the steps that it may take. */

@@ -5,6 +5,7 @@ import { roleOf, type Graph } from '../../../dsl/graph/graph.ts';
 import { order } from '../../../dsl/graph/walk.ts';
 import { isFloat } from '../../../dsl/graph/op.ts';
 import { evaluate } from '../../../runtime/reference/reference.ts';
+import { nameOf } from '../../../dsl/ops/source.ts';
 
 export type Values = ReadonlyMap<string, Float64Array>;
 
@@ -14,7 +15,7 @@ export function leavesOf(graph: Graph): ReadonlyMap<string, { readonly count: nu
     order(graph)
       .filter((node) => ['input', 'param', 'state'].includes(roleOf(node) ?? ''))
       .map((node) => [
-        String(node.attrs['name']),
+        nameOf(node),
         {
           count: node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, new Map()), 1),
           float: isFloat(node.type.dtype),

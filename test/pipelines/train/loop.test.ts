@@ -1,12 +1,21 @@
 // The loop on the device: the same bytes twice, and when it is stopped and goes on; what is not finite is skipped; nothing is made anew.
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Stage } from '../../../pipelines/train/recipe/recipe.ts';
 import { sgd } from '../../../pipelines/train/optimizers/sgd.ts';
-import { listCheckpoints, newestCheckpoint } from '../../../pipelines/train/run/checkpoints.ts';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import {
+  listCheckpoints,
+  newestCheckpoint,
+  saveCheckpoint,
+  type SavedState,
+} from '../../../pipelines/train/run/checkpoints.ts';
 import { RunFolder } from '../../../pipelines/train/run/run-folder.ts';
+import { sanity } from '../../../pipelines/train/run/sanity.ts';
 import { trainStage } from '../../../pipelines/train/run/train-stage.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { openDevice } from '../../../runtime/device/dawn.ts';
@@ -100,6 +109,18 @@ describe('a run', () => {
     },
   );
 
+  test('killed behind a checkpoint and gone on, too', { timeout: 300_000 }, async () => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'child.ts'), root, 'killed'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    for await (const line of createInterface({ input: child.stdout })) if (line.includes('4/8')) child.kill('SIGKILL');
+    await ended;
+    expect(listCheckpoints(join(root, 'killed')).at(-1)?.step).toBe(3);
+    await run({ name: 'killed', resume: true });
+    expect(bytes('killed')).toEqual(bytes('a'));
+  });
+
   test('goes on from the checkpoint before, where the last one is damaged', { timeout: 300_000 }, async () => {
     await run({ name: 'damaged' });
     const [last] = listCheckpoints(join(root, 'damaged'));
@@ -141,6 +162,71 @@ describe('a run', () => {
     await expect(run({ name: 'a', resume: true, total: 9, stage: fewer })).rejects.toThrow(
       /holds '\S+', which this run has not/,
     );
+  });
+
+  test(
+    'a disk that is full, and any other failure to save, leaves the checkpoints before',
+    { timeout: 300_000 },
+    async () => {
+      const folder = join(root, 'full');
+      const state = (values: () => Promise<ArrayLike<number>>): SavedState => ({
+        name: 'w',
+        shape: [2],
+        weight: true,
+        values,
+      });
+      const position = { stage: 0, step: 1, samples: 4, tokens: 4 };
+      await saveCheckpoint(folder, position, [state(async () => [1, 2])], {});
+      const full = async (): Promise<ArrayLike<number>> => {
+        throw new OpabiniaError('ENOSPC');
+      };
+      await expect(saveCheckpoint(folder, { ...position, step: 2 }, [state(full)], {})).rejects.toThrow(/ENOSPC/);
+      expect(readdirSync(folder)).toEqual(['checkpoint-0-1']);
+      const opened = newestCheckpoint(folder, () => undefined);
+      expect(Array.from(opened?.read('w', [2]) ?? [])).toEqual([1, 2]);
+      opened?.close();
+    },
+  );
+
+  test('more memory than the device has is refused with the three largest items, before anything is allocated', async () => {
+    const small = await openDevice({ budget: 2000 });
+    try {
+      const held = small.memory.now;
+      await expect(
+        trainStage({
+          stage: mlpStage(),
+          index: 0,
+          trainable: mlp(4),
+          device: small,
+          folder: new RunFolder(root, 'small', false),
+          total: 1,
+          count: 12,
+          samples: numbered(0),
+          stopped: () => false,
+          print: () => undefined,
+        }),
+      ).rejects.toThrow(/parameters that learn|optimizer and averages/);
+      expect(small.memory.peak).toBe(held);
+    } finally {
+      small.close();
+    }
+  });
+
+  test('one batch is learned by heart', { timeout: 300_000 }, async () => {
+    const lines: string[] = [];
+    const result = await sanity({
+      stage: mlpStage(),
+      index: 0,
+      trainable: mlp(4),
+      device,
+      samples: numbered(0),
+      print: (line) => lines.push(line),
+    });
+    expect(result.loss).toBeLessThan(0.05);
+    const still = mlpStage({ groups: [{ paths: ['*'], lr: 0 }] });
+    await expect(
+      sanity({ stage: still, index: 0, trainable: mlp(4), device, samples: numbered(0), print: () => undefined }),
+    ).rejects.toThrow(/it should be under 0\.05/);
   });
 
   test('no buffer, group or kernel is made between steps', { timeout: 300_000 }, async () => {

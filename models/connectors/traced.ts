@@ -1,0 +1,28 @@
+// What a connector is without weights: its layout, and the names and shapes of its parameters, from one trace.
+import { randomParams, roleOf, trace, type Float } from '../../dsl/index.ts';
+import { order } from '../../dsl/graph/walk.ts';
+import type { Connect, MapShape } from './connector.ts';
+import type { Layout } from './visual-tokens.ts';
+
+export interface ConnectorFacts {
+  readonly layout: Layout;
+  /** Paths below its own place, and sizes. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+}
+
+/** Layout and parameters of a connector that reads maps alone, for one picture. Throws what building it throws. */
+export function factsOf(used: Connect, maps: readonly MapShape[], width: number): ConnectorFacts {
+  let layout: Layout = [];
+  const graph = trace(randomParams(0), (t) => {
+    const inputs = maps.map(([h, w, c], k) => t.input<'b h w c', Float>(`map_${k}`, 'b h w c', { b: 1, h, w, c }));
+    const made = used.build(t.params, inputs, { width });
+    ({ layout } = made);
+    return { tokens: made.tokens };
+  });
+  const parameters = order(graph).filter((node) => roleOf(node) === 'param');
+  const sizes = parameters.map(
+    (node) =>
+      [String(node.attrs['name']), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 0))] as const,
+  );
+  return { layout, shapes: new Map(sizes) };
+}

@@ -1,0 +1,36 @@
+// Connectors on the GPU: golden files in both dtypes, one of each family, and all of them where there is time.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
+import { withoutGpu } from './compare.ts';
+
+const folder = join(import.meta.dirname, '../golden/connectors');
+const all = readdirSync(folder).map((file) => file.replace(/\.safetensors$/, ''));
+const some = [
+  'ovis2-visual-vocabulary',
+  'internvl-official-ps',
+  'gemma4-position-pool',
+  'mobilevlm-ldpv2',
+  'mof-interleave',
+];
+
+describe.skipIf(withoutGpu)('golden files of connectors', () => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await gpuBackend();
+  });
+  afterAll(() => backend.close());
+
+  const files = process.env['OPABINIA_ALL'] === '1' ? all : some;
+  test.each(files.flatMap((name) => (['f32', 'f16'] as const).map((dtype) => [name, dtype] as const)))(
+    '%s in %s',
+    async (name, dtype) => {
+      const rows = await verifyFile(join(folder, `${name}.safetensors`), backend, dtype);
+      expect(rows.length).toBeGreaterThan(0);
+      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+    },
+    120_000,
+  );
+});

@@ -1,0 +1,280 @@
+// Connectors without a golden file, against plain loops over numbers, written from what their papers and code say.
+import { describe, expect, test } from 'vitest';
+import { randomParams, trace, type Graph } from '../../dsl/index.ts';
+import type { AnyConnector } from '../../models/connectors/connector.ts';
+import { deepseekOcr } from '../../models/connectors/space-to-depth/deepseek-ocr.ts';
+import { fourierCompressor } from '../../models/connectors/pooling/fourier-compressor.ts';
+import { cambrianS } from '../../models/connectors/pooling/cambrian-s.ts';
+import { llavaVideo } from '../../models/connectors/pooling/llava-video.ts';
+import { internvl } from '../../models/connectors/space-to-depth/internvl.ts';
+import { internvlTiles } from '../../models/connectors/layout/internvl-tiles.ts';
+import { llavaOneVision15 } from '../../models/connectors/space-to-depth/llava-onevision-1.5.ts';
+import { mageVl } from '../../models/connectors/space-to-depth/mage-vl.ts';
+import { moondream } from '../../models/connectors/pointwise/moondream.ts';
+import { phi3v } from '../../models/connectors/space-to-depth/phi-3-v.ts';
+import { step3 } from '../../models/connectors/space-to-depth/step3.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
+
+type Vector = readonly number[];
+/** Rows, columns, channels. */
+type Grid = readonly (readonly Vector[])[];
+
+const source = randomParams(11);
+const seed = (k: number) => (i: number) => Math.sin(1.7 * (i + 1) + 3.1 * k);
+
+function grid(h: number, w: number, c: number, k = 0): Grid {
+  const at = seed(k);
+  return Array.from({ length: h }, (_, y) =>
+    Array.from({ length: w }, (_column, x) => Array.from({ length: c }, (_channel, e) => at((y * w + x) * c + e))),
+  );
+}
+
+/** The tokens that the connector gives, by the interpreter in double precision. */
+function tokens(connector: AnyConnector, config: object, maps: readonly Grid[], width: number): readonly Vector[] {
+  const graph: Graph = trace(source, (t) => {
+    const inputs = maps.map((map, k) =>
+      t.input(`m${k}`, 'b h w c', { b: 1, h: map.length, w: map[0]?.length ?? 0, c: map[0]?.[0]?.length ?? 0 }),
+    );
+    return { y: connector.build(t.params, inputs, config, { width }).tokens };
+  });
+  const inputs = new Map(maps.map((map, k) => [`m${k}`, map.flat(2)]));
+  const data =
+    evaluate(graph, { inputs, params: (path, shape) => source.read(path, shape) }, { precision: 'f64' }).outputs.get(
+      'y',
+    )?.data ?? [];
+  return Array.from({ length: data.length / width }, (_, n) =>
+    Array.from({ length: width }, (_e, e) => data[n * width + e] ?? NaN),
+  );
+}
+
+function close(got: readonly Vector[], want: readonly Vector[]): void {
+  expect(got.length).toBe(want.length);
+  got.forEach((token, n) =>
+    token.forEach((x, e) => expect(Math.abs(x - (want[n]?.[e] ?? NaN)), `token ${n}, channel ${e}`).toBeLessThan(1e-9)),
+  );
+}
+
+// ---- plain mathematics ---------------------------------------------------------------------------------------------
+
+function linear(path: string, x: Vector, out: number, bias = true): Vector {
+  const weight = source.read(`${path}.weight`, [out, x.length]);
+  const offset = bias ? source.read(`${path}.bias`, [out]) : new Float32Array(out);
+  return Array.from({ length: out }, (_, o) =>
+    x.reduce((sum, value, i) => sum + value * (weight[o * x.length + i] ?? 0), offset[o] ?? 0),
+  );
+}
+
+/** By its Taylor series, which converges everywhere. */
+function erf(x: number): number {
+  let [term, sum] = [x, x];
+  for (let n = 1; n < 200; n++) {
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+const gelu = (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2));
+const geluTanh = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+
+function mlp(paths: readonly [string, string], x: Vector, hidden: number, out: number, act = gelu): Vector {
+  return linear(paths[1], linear(paths[0], x, hidden).map(act), out);
+}
+
+function layerNorm(path: string, x: Vector, eps: number): Vector {
+  const mean = x.reduce((sum, v) => sum + v, 0) / x.length;
+  const variance = x.reduce((sum, v) => sum + (v - mean) ** 2, 0) / x.length;
+  const [weight, bias] = [source.read(`${path}.weight`, [x.length]), source.read(`${path}.bias`, [x.length])];
+  return x.map((v, i) => ((v - mean) / Math.sqrt(variance + eps)) * (weight[i] ?? 0) + (bias[i] ?? 0));
+}
+
+/** Patches of each square side by side, row by row. */
+function squares(map: Grid, k: number): Grid {
+  return Array.from({ length: map.length / k }, (_, y) =>
+    Array.from({ length: (map[0]?.length ?? 0) / k }, (_column, x) =>
+      Array.from({ length: k * k }, (_patch, i) => map[y * k + Math.floor(i / k)]?.[x * k + (i % k)] ?? []).flat(),
+    ),
+  );
+}
+
+function eachCell(map: Grid, f: (x: Vector, row: number, column: number) => Vector): Grid {
+  return map.map((line, row) => line.map((cell, column) => f(cell, row, column)));
+}
+
+/** A 3 × 3 convolution of stride 2 with a border of zeros. */
+function strided(path: string, map: Grid, out: number, bias: boolean): Grid {
+  const c = map[0]?.[0]?.length ?? 0;
+  const weight = source.read(`${path}.weight`, [out, c, 3, 3]);
+  const offset = bias ? source.read(`${path}.bias`, [out]) : new Float32Array(out);
+  return Array.from({ length: Math.ceil(map.length / 2) }, (_, y) =>
+    Array.from({ length: Math.ceil((map[0]?.length ?? 0) / 2) }, (_column, x) =>
+      Array.from({ length: out }, (_out, o) => {
+        let sum = offset[o] ?? 0;
+        for (let i = 0; i < 3; i++)
+          for (let j = 0; j < 3; j++)
+            for (let e = 0; e < c; e++)
+              sum += (map[2 * y + i - 1]?.[2 * x + j - 1]?.[e] ?? 0) * (weight[((o * c + e) * 3 + i) * 3 + j] ?? 0);
+        return sum;
+      }),
+    ),
+  );
+}
+
+function vector(path: string, shape: readonly number[]): Vector {
+  return Array.from(source.read(path, shape));
+}
+
+/** Bilinear samples, pixels on pixels (`align_corners=False`). */
+function bilinear(map: Grid, rows: number, columns: number): Grid {
+  const near = (at: number, from: number, to: number) => {
+    const position = Math.max(0, ((at + 0.5) * from) / to - 0.5);
+    const low = Math.min(Math.floor(position), from - 1);
+    return { low, high: Math.min(low + 1, from - 1), part: position - low };
+  };
+  const [h, w] = [map.length, map[0]?.length ?? 0];
+  return Array.from({ length: rows }, (_, i) =>
+    Array.from({ length: columns }, (_column, j) => {
+      const [y, x] = [near(i, h, rows), near(j, w, columns)];
+      return (map[0]?.[0] ?? []).map((_channel, e) => {
+        const at = (row: number, column: number) => map[row]?.[column]?.[e] ?? NaN;
+        const top = at(y.low, x.low) * (1 - x.part) + at(y.low, x.high) * x.part;
+        const bottom = at(y.high, x.low) * (1 - x.part) + at(y.high, x.high) * x.part;
+        return top * (1 - y.part) + bottom * y.part;
+      });
+    }),
+  );
+}
+
+// ---- the connectors --------------------------------------------------------------------------------------------------
+
+describe('against plain loops', () => {
+  const projector = ['mm_projector.0', 'mm_projector.2'] as const;
+
+  test('Fourier Compressor: the transform by its sums, cut, and the inverse by its sums', () => {
+    const [map, k, n, c] = [grid(5, 5, 3), 3, 5, 3];
+    const scaleOf = (f: number, size: number) => Math.sqrt((f === 0 ? 1 : 2) / size);
+    const wave = (f: number, at: number, size: number) =>
+      scaleOf(f, size) * Math.cos((Math.PI * f * (at + 0.5)) / size);
+    const spectrum = (u: number, v: number, e: number) => {
+      let sum = 0;
+      for (let y = 0; y < n; y++)
+        for (let x = 0; x < n; x++) sum += wave(u, y, n) * wave(v, x, n) * (map[y]?.[x]?.[e] ?? NaN);
+      return sum;
+    };
+    const small: Grid = Array.from({ length: k }, (_, y) =>
+      Array.from({ length: k }, (_column, x) =>
+        Array.from({ length: c }, (_channel, e) => {
+          let sum = 0;
+          for (let u = 0; u < k; u++)
+            for (let v = 0; v < k; v++) sum += wave(u, y, k) * wave(v, x, k) * spectrum(u, v, e);
+          return sum;
+        }),
+      ),
+    );
+    close(tokens(fourierCompressor, { side: k }, [map], 4), eachCell(small, (x) => mlp(projector, x, 4, 4)).flat());
+  });
+
+  test('all frequencies of a grid are the grid', () => {
+    const map = grid(4, 4, 3);
+    close(tokens(fourierCompressor, { side: 4 }, [map], 4), eachCell(map, (x) => mlp(projector, x, 4, 4)).flat());
+  });
+
+  test('Cambrian-S: an MLP, bilinear samples, a newline behind each row', () => {
+    const map = grid(5, 5, 3);
+    const rows = bilinear(
+      eachCell(map, (x) => mlp(projector, x, 4, 4)),
+      3,
+      3,
+    );
+    const newline = vector('image_newline', [4]);
+    close(
+      tokens(cambrianS, { side: 3, newline: true }, [map], 4),
+      rows.flatMap((row) => [...row, newline]),
+    );
+  });
+
+  test('LLaVA-OneVision frames: an MLP, bilinear samples of half the grid rounded up', () => {
+    const map = grid(5, 7, 3);
+    const small = bilinear(
+      eachCell(map, (x) => mlp(projector, x, 4, 4)),
+      3,
+      4,
+    );
+    close(tokens(llavaVideo, { mode: 'bilinear', stride: 2 }, [map], 4), small.flat());
+  });
+
+  test('LLaVA-OneVision-1.5 and 2: norm, squares, MLP as wide as the square', () => {
+    for (const merge of [2, 3]) {
+      const map = grid(6, 12, 3);
+      const merged = squares(
+        eachCell(map, (x) => layerNorm('ln_q', x, 1e-5)),
+        merge,
+      );
+      const want = eachCell(merged, (x) => mlp(['mlp.0', 'mlp.2'], x, x.length, 5)).flat();
+      close(tokens(llavaOneVision15, { merge, eps: 1e-5 }, [map], 5), want);
+    }
+  });
+
+  test("Mage-VL: Qwen's merger, and rows and columns of positions", () => {
+    const map = grid(4, 6, 3);
+    const merged = squares(
+      eachCell(map, (x) => layerNorm('ln_q', x, 1e-6)),
+      2,
+    );
+    const [rows, columns] = [vector('row_embed.weight', [7, 5]), vector('col_embed.weight', [7, 5])];
+    const want = eachCell(merged, (x, row, column) =>
+      mlp(['mlp.0', 'mlp.2'], x, x.length, 5).map(
+        (v, e) => v + (rows[row * 5 + e] ?? 0) + (columns[column * 5 + e] ?? 0),
+      ),
+    );
+    close(tokens(mageVl, { merge: 2, eps: 1e-6, positions: 7 }, [map], 5), want.flat());
+  });
+
+  test('Step3: strided convolutions, each doubling the channels, and a map', () => {
+    const map = grid(7, 5, 2);
+    const down = strided('vit_downsampler2', strided('vit_downsampler1', map, 4, true), 8, true);
+    const want = eachCell(down, (x) => linear('vit_large_projector', x, 3, false)).flat();
+    close(tokens(step3, { steps: 2 }, [map], 3), want);
+  });
+
+  test('Phi-3-Vision: tiles with separators, one between, the whole; an MLP over all', () => {
+    const [whole, tiles] = [grid(4, 4, 2), grid(4, 8, 2, 1)];
+    const [row, between] = [vector('sub_GN', [1, 1, 1, 8]), vector('glb_GN', [1, 1, 8])];
+    const lined = (map: Grid) => squares(map, 2).flatMap((line) => [...line, row]);
+    const all = [...lined(tiles), between, ...lined(whole)];
+    close(
+      tokens(phi3v, { merge: 2 }, [whole, tiles], 5),
+      all.map((x) => mlp(['img_projection.0', 'img_projection.2'], x, 5, 5)),
+    );
+  });
+
+  test('DeepSeek-OCR: CLIP beside the compressed map of SAM, newlines, a separator', () => {
+    const [clip, sam] = [grid(2, 2, 3), grid(8, 8, 2, 1)];
+    const small = strided('sam_model.net_3', strided('sam_model.net_2', sam, 4, false), 6, false);
+    const rows = eachCell(clip, (x, i, j) => linear('projector.layers', [...x, ...(small[i]?.[j] ?? [])], 5));
+    const want = [...rows.flatMap((line) => [...line, vector('image_newline', [5])]), vector('view_seperator', [5])];
+    close(tokens(deepseekOcr, { channels: [4, 6] }, [clip, sam], 5), want);
+  });
+
+  test('Moondream: the whole beside its crops, pooled over uneven bins', () => {
+    const [whole, crops] = [grid(3, 3, 2), grid(5, 4, 2, 1)];
+    const bins = (size: number, at: number) => [Math.floor((at * size) / 3), Math.ceil(((at + 1) * size) / 3)] as const;
+    const want = eachCell(whole, (x, i, j) => {
+      const [[top, bottom], [left, right]] = [bins(5, i), bins(4, j)];
+      const mean = x.map((_v, e) => {
+        let sum = 0;
+        for (let y = top; y < bottom; y++) for (let z = left; z < right; z++) sum += crops[y]?.[z]?.[e] ?? NaN;
+        return sum / ((bottom - top) * (right - left));
+      });
+      return mlp(['proj_mlp.fc1', 'proj_mlp.fc2'], [...x, ...mean], 6, 5, geluTanh);
+    });
+    close(tokens(moondream, { hidden: 6 }, [whole, crops], 5), want.flat());
+  });
+
+  test('InternVL tiles: each view by itself, one after the other', () => {
+    const config = { merge: 2, version: 'v2', names: 'mlp1', eps: 1e-5 } as const;
+    const views = [grid(4, 4, 2), grid(4, 4, 2, 1), grid(4, 4, 2, 2)];
+    const want = views.flatMap((view) => tokens(internvl, config, [view], 5));
+    close(tokens(internvlTiles, config, views, 5), want);
+  });
+});
