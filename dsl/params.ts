@@ -6,6 +6,7 @@ import type { DType } from './graph/op.ts';
 import { mapOp } from './ops/map/index.ts';
 import { param, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
+import type { Keys, Known } from './axis/argument-types.ts';
 import type { Distinct } from './axis/pattern-types.ts';
 import { renamed, Tensor, type Float } from './tensor.ts';
 
@@ -31,10 +32,10 @@ export interface Params {
    * The tensor `name` below this path. Sizes that are left out come from the checkpoint; given ones are checked against it.
    * Throws `OpabiniaError` for a path that does not exist (with the nearest names), another rank, or another size.
    */
-  get<S extends string>(
+  get<S extends string, Z extends Readonly<Record<string, number>> = Readonly<Record<string, number>>>(
     name: string,
     axes: S & Distinct<S>,
-    sizes?: Readonly<Record<string, number>>,
+    sizes?: Z & Known<S, Keys<Z>>,
   ): Tensor<S, Float>;
   has(name: string): boolean;
   readonly path: string;

@@ -19,6 +19,7 @@ import { isInteger, type DType, type SourceOp } from './graph/op.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
 import { axisList, ParamReader, sizedAxes, type Params, type ParamSource } from './params.ts';
+import type { Keys, Known, Sized } from './axis/argument-types.ts';
 import type { Distinct } from './axis/pattern-types.ts';
 import { refusal, Tensor, widened } from './tensor.ts';
 
@@ -26,28 +27,44 @@ import { refusal, Tensor, widened } from './tensor.ts';
 export interface Trace {
   readonly params: Params;
   /** A tensor given at each run. */
-  input<S extends string, D extends DType = 'f32'>(
+  input<
+    S extends string,
+    D extends DType = 'f32',
+    Z extends Readonly<Record<string, Size>> = Readonly<Record<string, Size>>,
+  >(
     name: string,
     axes: S & Distinct<S>,
-    sizes: Readonly<Record<string, Size>>,
+    sizes: Z & Sized<S, Keys<Z>>,
     dtype?: D,
   ): Tensor<S, D>;
   /** A size that changes from run to run, from `atLeast` (1) to `upTo`. The same name is the same symbol. */
   symbol(name: string, limits: { readonly upTo: number; readonly atLeast?: number }): Size;
   /** A buffer that lives between runs, zero at first. */
-  state<S extends string, D extends DType = 'f32'>(
+  state<
+    S extends string,
+    D extends DType = 'f32',
+    Z extends Readonly<Record<string, Size>> = Readonly<Record<string, Size>>,
+  >(
     name: string,
     axes: S & Distinct<S>,
-    sizes: Readonly<Record<string, Size>>,
+    sizes: Z & Sized<S, Keys<Z>>,
     dtype?: D,
   ): Tensor<S, D>;
   /** Writes `value` into a state at the end of the run, from `start` on along the named axes. */
-  update(state: Tensor, value: Tensor, start?: Readonly<Record<string, Size>>): void;
+  update<S extends string, Z extends Readonly<Record<string, Size>> = Readonly<Record<string, Size>>>(
+    state: Tensor<S>,
+    value: Tensor,
+    start?: Z & Known<S, Keys<Z>>,
+  ): void;
   /** Numbers known now: row-major, or one for all elements. */
-  constant<S extends string, D extends DType = 'f32'>(
+  constant<
+    S extends string,
+    D extends DType = 'f32',
+    Z extends Readonly<Record<string, Size>> = Readonly<Record<string, Size>>,
+  >(
     values: number | ArrayLike<number>,
     axes: S & Distinct<S>,
-    sizes: Readonly<Record<string, Size>>,
+    sizes: Z & Sized<S, Keys<Z>>,
     dtype?: D,
   ): Tensor<S, D>;
   /** The index along its only axis. */

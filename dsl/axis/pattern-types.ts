@@ -12,14 +12,21 @@ type Collect<S extends string, Out extends string = never> = S extends `${infer 
   ? Collect<R, W extends '' ? Out : Out | W>
   : Out;
 
-/** `unknown` when every name of A is an axis of S, else the error. */
-export type Has<S extends string, A extends string> = string extends S
-  ? unknown
-  : string extends A
-    ? unknown
+/**
+ * `unknown` when every name of A is an axis of S, else the error. Where S is a type parameter nothing is known yet, and the check
+ * passes: TypeScript skips a branch that cannot be taken when every type parameter is `any`. (The brackets see to it that a condition on
+ * such an `any` is decided, and not `any` itself.)
+ */
+export type Has<S extends string, A extends string> = [Missing<S, A>] extends ['wrong']
+  ? AxisError<`'${S}' has no axis '${Exclude<Words<A>, Words<S>>}'`>
+  : unknown;
+type Missing<S extends string, A extends string> = [string] extends [S]
+  ? 'right'
+  : [string] extends [A]
+    ? 'right'
     : [Exclude<Words<A>, Words<S>>] extends [never]
-      ? unknown
-      : AxisError<`'${S}' has no axis '${Exclude<Words<A>, Words<S>>}'`>;
+      ? 'right'
+      : 'wrong';
 
 /** `unknown` when the names in S differ, else the error. */
 export type Distinct<S extends string> = string extends S ? unknown : Twice<`${S} `>;
@@ -103,10 +110,10 @@ type Left<
         : X extends `${infer B} ${infer Y}`
           ? W extends B
             ? Left<R, Y, S, Names | W>
-            : AxisError<`pattern has '${W}' where the tensor '${S}' has '${B}'`>
+            : Odd<W, `pattern has '${W}' where the tensor '${S}' has '${B}'`>
           : string extends S
             ? Left<R, X, S, Names | W>
-            : AxisError<`pattern has more axes than the tensor '${S}'`>
+            : Odd<W, `pattern has more axes than the tensor '${S}'`>
   : X extends ''
     ? Names
     : string extends S
@@ -171,22 +178,45 @@ export type Right<P extends string> = string extends P
 type LeftOf<L extends string, S extends string> = Left<`${L} `, string extends S ? '' : S extends '' ? '' : `${S} `, S>;
 type Dropped<L, R, Use extends string> = [Exclude<L, R>] extends [never]
   ? unknown
-  : AxisError<`axis '${Exclude<L, R> & string}' is dropped: use ${Use}`>;
+  : Odd<Exclude<L, R> & string, `axis '${Exclude<L, R> & string}' is dropped: use ${Use}`>;
 type New<L, R, Use extends string> = [Exclude<R, L>] extends [never]
   ? unknown
-  : AxisError<`axis '${Exclude<R, L> & string}' is new: ${Use}`>;
+  : Odd<Exclude<R, L> & string, `axis '${Exclude<R, L> & string}' is new: ${Use}`>;
 
-/** `unknown` when `rearrange` may take this pattern for axes S, else the error. */
-export type Rearrange<P extends string, S extends string> = string extends P
+/** einops' words that are no names here, with what to write instead; else the message. */
+type Odd<W extends string, Message extends string> = [W] extends ['...']
+  ? AxisError<"there is no '...': write out the axes">
+  : [W] extends [`${number}`]
+    ? AxisError<`'${W}' is not a name: '()' on the left matches an axis of size 1, 'one=()' on the right makes one`>
+    : AxisError<Message>;
+type First<A, B> = unknown extends A ? B : A;
+
+/** The sizes that a pattern has no axis for. */
+type Misspelt<Names, Given extends string> = string extends Given
+  ? unknown
+  : [Exclude<Given, Names>] extends [never]
+    ? unknown
+    : AxisError<`a size is given for '${Exclude<Given, Names>}', which the pattern does not have`>;
+
+/** The new axes of a pattern that no size is given for. */
+type WithoutSize<New, Given extends string> = string extends Given
+  ? unknown
+  : [Exclude<New, Given>] extends [never]
+    ? unknown
+    : Odd<
+        Exclude<New, Given> & string,
+        `the new axis '${Exclude<New, Given> & string}' has no size: give it, as in { ${Exclude<New, Given> & string}: 2 }`
+      >;
+
+/** `unknown` when `rearrange` may take this pattern for axes S with sizes of the names G, else the error. */
+export type Rearrange<P extends string, S extends string, G extends string = string> = string extends P
   ? unknown
   : P extends `${infer L}->${infer R}`
     ? LeftOf<L, S> extends infer A
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? unknown extends New<A, B, 'use repeat'>
-              ? Dropped<A, B, 'reduce'>
-              : New<A, B, 'use repeat'>
+            ? First<First<New<A, B, 'use repeat'>, Dropped<A, B, 'reduce'>>, Misspelt<B, G>>
             : B
           : never
         : A
@@ -194,14 +224,14 @@ export type Rearrange<P extends string, S extends string> = string extends P
     : AxisError<"write 'axes -> axes'">;
 
 /** As `Rearrange`, for `repeat`: the right side may have new names. */
-export type Repeat<P extends string, S extends string> = string extends P
+export type Repeat<P extends string, S extends string, G extends string = string> = string extends P
   ? unknown
   : P extends `${infer L}->${infer R}`
     ? LeftOf<L, S> extends infer A
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? Dropped<A, B, 'reduce'>
+            ? First<First<Dropped<A, B, 'reduce'>, Misspelt<B, G>>, WithoutSize<Exclude<B, A>, G>>
             : B
           : never
         : A
@@ -209,14 +239,14 @@ export type Repeat<P extends string, S extends string> = string extends P
     : AxisError<"write 'axes -> axes'">;
 
 /** As `Rearrange`, for `reduce`: names that the right side leaves out are reduced away. */
-export type Reduce<P extends string, S extends string> = string extends P
+export type Reduce<P extends string, S extends string, G extends string = string> = string extends P
   ? unknown
   : P extends `${infer L}->${infer R}`
     ? LeftOf<L, S> extends infer A
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? New<A, B, 'use repeat'>
+            ? First<New<A, B, 'use repeat'>, Misspelt<A, G>>
             : B
           : never
         : A

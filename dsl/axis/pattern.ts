@@ -103,16 +103,16 @@ const cache = new Map<string, Pattern>();
 
 /**
  * The pattern of this text. Throws `OpabiniaError` that points at the place in the text.
- * `op` is the function that was called, for the message.
+ * `op` is the function that was called and `axes` are those of its tensors, for the message.
  */
-export function parsePattern(text: string, op: string): Pattern {
+export function parsePattern(text: string, op: string, axes: readonly string[] = []): Pattern {
   const known = cache.get(text);
   if (known !== undefined) return known;
   // Building the grammar takes some 10 ms, so only a program that uses a pattern pays for it.
   built ??= { lexer: new Lexer(tokenTypes, { positionTracking: 'onlyOffset' }), parser: new PatternParser() };
   const { tokens, errors } = built.lexer.tokenize(text);
   const lexical = errors[0];
-  if (lexical !== undefined) throw lexicalError(text, op, lexical);
+  if (lexical !== undefined) throw lexicalError(text, op, lexical, axes);
   checkSpaces(text, op, tokens);
   built.parser.input = tokens;
   const sides = built.parser.pattern();
@@ -138,17 +138,26 @@ export function patternError(
   return new OpabiniaError(`${what}\n  ${text}\n  ${caret}`, { op, advice, path: origin.path, place: origin.place });
 }
 
-function lexicalError(text: string, op: string, error: ILexingError): OpabiniaError {
+function lexicalError(text: string, op: string, error: ILexingError, axes: readonly string[]): OpabiniaError {
   const character = text[error.offset] ?? '';
+  if (text.startsWith('...', error.offset))
+    return patternError(
+      op,
+      text,
+      error.offset,
+      3,
+      `'...' stands for axes, and a pattern here names them all\n  operand ${axes.join(', ')}`,
+      `write them out: ${axes.map((list) => `'${list.replaceAll(/[[\]]|:\S*/g, '')}'`).join(', ')}`,
+    );
   const advice = /[0-9]/.test(character)
-    ? "name every axis with letters; '()' on the left matches an axis of size 1, 'n=()' on the right makes one"
+    ? text.slice(0, error.offset).includes('->')
+      ? `an axis of size 1 needs a name: 'one=()'`
+      : "'()' matches an axis of size 1; every other axis has a name of letters"
     : character === '='
       ? "a merged axis is written without spaces: 'q=(h w)'"
       : /[-–—>→]/.test(character)
         ? "the arrow is written '->'"
-        : character === '.'
-          ? "there is no '...': write out all axes"
-          : "axes are letters, digits and '_', grouped by '(' and ')'";
+        : "axes are letters, digits and '_', grouped by '(' and ')'";
   return patternError(op, text, error.offset, error.length, `'${character}' does not belong in a pattern`, advice);
 }
 

@@ -5,6 +5,7 @@ import { concat as concatOp } from '../ops/join.ts';
 import { mapOp } from '../ops/map/index.ts';
 import { iota, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
+import type { Lacks } from '../axis/argument-types.ts';
 import type { Has, Renamed, Wider, Without } from '../axis/pattern-types.ts';
 import { reduceAxes, gather } from './shape.ts';
 import {
@@ -139,7 +140,7 @@ export function topK<S extends string, D extends DType, A extends string, I exte
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
   k: number,
-  into?: I,
+  into?: I & Lacks<Without<S, A>, I>,
 ): { readonly values: Tensor<Renamed<S, A, I>, D>; readonly indices: Tensor<Renamed<S, A, I>, 'i32'> } {
   const along = requireAxis('topK', x, axis);
   const name = into ?? axis;

@@ -5,7 +5,8 @@ import { stopGradient } from '../gradient/stop-gradient.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
 import type { Params } from '../params.ts';
-import type { Has, Last, Renamed } from '../axis/pattern-types.ts';
+import type { Lacks } from '../axis/argument-types.ts';
+import type { Append, Has, Last, Renamed, Without } from '../axis/pattern-types.ts';
 import { erf, exp, log, positions, rsqrt, sigmoid, tanh, where } from './math.ts';
 import { reduceAxes, product } from './shape.ts';
 import {
@@ -222,7 +223,7 @@ function axisOrLast(name: string, x: Tensor, axis: string | undefined): Axis {
 export function linear<S extends string, D extends DType, O extends string, A extends string = Last<S>>(
   p: Params,
   x: Tensor<S, D>,
-  out: O,
+  out: O & Lacks<Without<S, A>, O>,
   options: {
     readonly size?: number | undefined;
     readonly bias?: boolean | undefined;
@@ -274,17 +275,26 @@ export function checkDType(name: string, x: Tensor, weight: Tensor): void {
 
 // ---- attention -----------------------------------------------------------------------------------------------------
 
-export interface AttentionOptions {
+/** The options of an attention of a query over axes S, keys over K and values over V; without them, any names. */
+export interface AttentionOptions<
+  S extends string = string,
+  K extends string = string,
+  V extends string = string,
+  Key extends string = string,
+  Along extends string = string,
+  M extends string = string,
+  Causal extends string = string,
+> {
   /** The axis of keys and values that is attended over. */
-  readonly key: string;
+  readonly key: Key & Has<K, Key> & Has<V, Key> & Lacks<S, Key>;
   /** The feature axis of query and key. */
-  readonly along: string;
+  readonly along: Along & Has<S, Along> & Has<K, Along> & Has<V, Along>;
   /** Default 1/√(size of `along`). */
   readonly scale?: number | undefined;
   /** bool: true = attend; float: added to the scaled scores. Its axes are among those of the scores. Where nothing may be attended, all keys weigh the same. */
-  readonly mask?: Tensor | undefined;
+  readonly mask?: (Tensor<M> & Has<Append<S, Key>, M>) | undefined;
   /** Query i attends to key j when j ≤ i + (keys − queries). A name says which axis holds the query positions; true: the last that only the query has. */
-  readonly causal?: boolean | string | undefined;
+  readonly causal?: boolean | (Causal & Has<S, Causal>) | undefined;
 }
 
 // Lower than any score, and still finite: a row of nothing but masked keys then has no 0/0.
@@ -294,13 +304,23 @@ const masked = -3e38;
  * softmax(scale · query·key) · value, by names: axes that query and key share are batch axes, axes that only the query has are its positions
  * (or, for grouped queries, the group). The result has the query's axes. Scores and softmax are in f32.
  */
-export function attention<S extends string, K extends string, V extends string, D extends DType>(
+export function attention<
+  S extends string,
+  K extends string,
+  V extends string,
+  D extends DType,
+  Key extends string = string,
+  Along extends string = string,
+  M extends string = string,
+  Causal extends string = string,
+>(
   query: Tensor<S, D>,
   key: Tensor<K, D>,
   value: Tensor<V, D>,
-  options: AttentionOptions,
+  options: AttentionOptions<S, K, V, Key, Along, M, Causal>,
 ): Tensor<S, D> {
-  const { key: over, along } = options;
+  const over: string = options.key;
+  const along: string = options.along;
   for (const [x, axis] of [
     [query, along],
     [key, along],
@@ -329,7 +349,7 @@ export function attention<S extends string, K extends string, V extends string, 
   const scale = options.scale ?? 1 / Math.sqrt(requireNumber('attention', query, along));
   const rows = query.axes.map((axis) => axis.name).filter((name) => name !== along);
   const raw = product<string, DType>('attention', query, key, [...rows, over]);
-  const scores = applyMasks(raw.cast('f32').mul(scale), query, key, options);
+  const scores = applyMasks(raw.cast('f32').mul(scale), query, key, { ...options, key: over, along });
   const weights = softmax(scores, over).cast(query.dtype);
   return product(
     'attention',

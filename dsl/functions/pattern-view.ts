@@ -7,7 +7,7 @@ import { apply, type Tensor } from '../tensor.ts';
 import type { Sizes } from './shape.ts';
 
 export function oneSided(op: string, text: string, x: Tensor): Pattern {
-  const pattern = parsePattern(text, op);
+  const pattern = parsePattern(text, op, [printAxes(x.axes)]);
   if (pattern.inputs.length !== 1)
     throw patternError(
       op,

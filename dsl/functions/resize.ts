@@ -1,5 +1,6 @@
 // Resizing of images and feature maps: one constant matrix per axis, with the weights of torch.nn.functional.interpolate (align_corners=False).
 import type { DType } from '../graph/op.ts';
+import type { Has } from '../axis/pattern-types.ts';
 import { contractAxis, type Weights } from './resample.ts';
 import { refusal, requireNumber, type Tensor } from '../tensor.ts';
 
@@ -19,7 +20,10 @@ export interface ResizeOptions {
  * `b h w c` at another height and width. Weights and sums in f32.
  * Source: ATen native/UpSample.h (area_pixel_compute_source_index, cubic_convolution) and native/cpu/UpSampleKernel.cpp (antialias).
  */
-export function resize<S extends string, D extends DType>(x: Tensor<S, D>, options: ResizeOptions): Tensor<S, D> {
+export function resize<S extends string, D extends DType>(
+  x: Tensor<S, D> & Has<S, 'h w'>,
+  options: ResizeOptions,
+): Tensor<S, D> {
   const [rows, columns] = [requireNumber('resize', x, 'h'), requireNumber('resize', x, 'w')];
   const { height, width, mode, antialias = false, alignCorners = false, factors } = options;
   if (![height, width].every((n) => Number.isInteger(n) && n >= 1))

@@ -3,6 +3,7 @@ import {
   addSizes,
   axisOf,
   divideSize,
+  printAxes,
   printSize,
   sizeLeast,
   sizesEqual,
@@ -20,6 +21,7 @@ import { flip as flipOp, pad as padOp, slice as sliceOp, window as windowOp } fr
 import { atOperands, here } from '../origin.ts';
 import { parsePattern, patternError } from '../axis/pattern.ts';
 import type * as Types from '../axis/pattern-types.ts';
+import type { Equal, Keys, Lacks } from '../axis/argument-types.ts';
 import type { Gathered, Has } from '../axis/pattern-types.ts';
 import {
   apply,
@@ -44,14 +46,14 @@ export type Sizes = Readonly<Record<string, Size>>;
  * In a group, one size may be left out. Makes one view, and none when nothing changes.
  * Throws `OpabiniaError` for a pattern that does not fit, or a division that does not come out.
  */
-export function rearrange<const P extends string, S extends string, D extends DType>(
+export function rearrange<const P extends string, S extends string, D extends DType, Z extends Sizes = {}>(
   x: Tensor<S, D>,
-  pattern: P & Types.Rearrange<P, S>,
-  sizes: Sizes = {},
+  pattern: P & Types.Rearrange<P, S, Keys<Z>>,
+  sizes?: Z,
 ): Tensor<Types.Right<P>, D> {
   return atOperands([x.node], () => {
     const parsed = oneSided('rearrange', pattern, x);
-    const known = bind('rearrange', parsed, x, sizes);
+    const known = bind('rearrange', parsed, x, sizes ?? {});
     checkKept('rearrange', parsed, 'use reduce');
     checkNew('rearrange', parsed);
     return view('rearrange', x, parsed, known);
@@ -59,19 +61,19 @@ export function rearrange<const P extends string, S extends string, D extends DT
 }
 
 /** New axes along which the value is the same: `repeat(x, 'c -> b q c', { b: 2, q: 576 })`. Costs nothing: it is a view. */
-export function repeat<const P extends string, S extends string, D extends DType>(
+export function repeat<const P extends string, S extends string, D extends DType, Z extends Sizes = {}>(
   x: Tensor<S, D>,
-  pattern: P & Types.Repeat<P, S>,
-  sizes: Sizes = {},
+  pattern: P & Types.Repeat<P, S, Keys<Z>>,
+  sizes?: Z,
 ): Tensor<Types.Right<P>, D> {
   return atOperands([x.node], () => {
     const parsed = oneSided('repeat', pattern, x);
-    const known = bind('repeat', parsed, x, sizes);
+    const known = bind('repeat', parsed, x, sizes ?? {});
     checkKept('repeat', parsed, 'use reduce');
     const left = new Set(parsed.inputs[0]?.flatMap((item) => item.parts));
     for (const item of parsed.output) {
       for (const part of item.parts) {
-        const size = sizes[part];
+        const size = sizes?.[part];
         if (left.has(part)) continue;
         if (size === undefined)
           throw patternError(
@@ -101,15 +103,15 @@ export function repeat<const P extends string, S extends string, D extends DType
  * Reductions away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
  * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
  */
-export function reduce<const P extends string, S extends string, D extends DType>(
+export function reduce<const P extends string, S extends string, D extends DType, Z extends Sizes = {}>(
   x: Tensor<S, D>,
-  pattern: P & Types.Reduce<P, S>,
+  pattern: P & Types.Reduce<P, S, Keys<Z>>,
   by: 'sum' | 'mean' | 'max' | 'min',
-  sizes: Sizes = {},
+  sizes?: Z,
 ): Tensor<Types.Right<P>, D> {
   return atOperands([x.node], () => {
     const parsed = oneSided('reduce', pattern, x);
-    const known = bind('reduce', parsed, x, sizes);
+    const known = bind('reduce', parsed, x, sizes ?? {});
     checkNew('reduce', parsed);
     const kept = parsed.output.flatMap((item) => item.parts);
     const flat = toParts('reduce', x, parsed, known);
@@ -166,7 +168,7 @@ export function einsum<const P extends string, A extends string, B extends strin
   pattern: P & Types.Einsum<P, A, B>,
 ): Tensor<Types.Right<P>, D> {
   return atOperands([a.node, b.node], () => {
-    const parsed = parsePattern(pattern, 'einsum');
+    const parsed = parsePattern(pattern, 'einsum', [printAxes(a.axes), printAxes(b.axes)]);
     const name = `einsum '${pattern}'`;
     const [left, right, third] = parsed.inputs;
     if (left === undefined || right === undefined || third !== undefined)
@@ -282,30 +284,39 @@ export function flip<S extends string, D extends DType, A extends string>(
 
 /** Tensors laid end to end along an axis that each of them has; all other axes agree in name, order and size. */
 export function concat<S extends string, D extends DType, A extends string>(
-  xs: readonly Tensor<S, D>[],
+  xs: readonly Tensor<S, D>[] & Equal<S>,
   axis: A & Has<S, A>,
 ): Tensor<S, D> {
-  const [first] = xs;
-  if (first === undefined)
-    throw new OpabiniaError('needs at least one tensor', {
-      op: 'concat',
-      place: here().place,
-      advice: 'the list is empty',
-    });
-  for (const x of xs) requireAxis('concat', x, axis);
-  return xs.length === 1 ? first : apply('concat', concatOp, xs, { axis });
+  return laidEndToEnd('concat', xs, axis);
 }
 
 /** Equal-shaped tensors side by side along a new last axis. */
 export function stack<S extends string, D extends DType, A extends string>(
-  xs: readonly Tensor<S, D>[],
-  axis: A,
+  xs: readonly Tensor<S, D>[] & Equal<S>,
+  axis: A & Lacks<S, A>,
 ): Tensor<Types.Append<S, A>, D> {
   const twice = xs.find((x) => axisOf(x.axes, axis) !== undefined);
   if (twice !== undefined)
     throw refusal('stack', `the tensor has the axis '${axis}' already`, [twice], 'use concat, or another name');
-  const unit = xs.map((x) => widened<string, D>('stack', x, [...x.axes, { name: axis, size: 1 }]));
-  return concat(unit, axis) as Tensor<string, D> as Tensor<Types.Append<S, A>, D>;
+  const unit = xs.map((x) => widened<Types.Append<S, A>, D>('stack', x, [...x.axes, { name: axis, size: 1 }]));
+  return laidEndToEnd('stack', unit, axis);
+}
+
+/** A concatenation for the function `name`. Throws `OpabiniaError` for an empty list, and for axes that differ. */
+function laidEndToEnd<S extends string, D extends DType>(
+  name: string,
+  xs: readonly Tensor<S, D>[],
+  axis: string,
+): Tensor<S, D> {
+  const [first] = xs;
+  if (first === undefined)
+    throw new OpabiniaError('needs at least one tensor', {
+      op: name,
+      place: here().place,
+      advice: 'the list is empty',
+    });
+  for (const x of xs) requireAxis(name, x, axis);
+  return xs.length === 1 ? first : apply(name, concatOp, xs, { axis });
 }
 
 /** Overlapping windows along one axis: `into` names the axis of positions, which takes its place, and the axis within a window, which follows. */

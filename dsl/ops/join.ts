@@ -1,5 +1,5 @@
 // Concatenation along one axis (attr `axis`). Stacking is concatenation along a new axis of size 1.
-import { addSizes, axisOf, printAxes, sizesEqual, type Size } from '../axis/axis.ts';
+import { addSizes, axisOf, printAxes, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
 import { attributes, text } from '../graph/attributes.ts';
 import { Refusal, type JoinOp } from '../graph/op.ts';
 
@@ -28,7 +28,7 @@ export const concat: JoinOp = {
         );
       if (!same)
         return new Refusal(
-          `${printAxes(first.axes)} and ${printAxes(x.axes)} differ in more than axis '${name}'`,
+          `${printAxes(first.axes)} and ${printAxes(x.axes)} differ in more than axis '${name}': ${otherDifference(first.axes, x.axes, name)}`,
           'rearrange one of them to the same axes in the same order',
         );
       total = addSizes(total, axis.size);
@@ -36,3 +36,12 @@ export const concat: JoinOp = {
     return { axes: first.axes.map((a) => (a.name === name ? { name, size: total } : a)), dtype: first.dtype };
   },
 };
+
+/** In which axis, besides the joined one, two lists differ. */
+function otherDifference(a: readonly Axis[], b: readonly Axis[], joined: string): string {
+  const odd = [...a, ...b].find(({ name }) => {
+    const [x, y] = [axisOf(a, name), axisOf(b, name)];
+    return name !== joined && (x === undefined || y === undefined || !sizesEqual(x.size, y.size));
+  });
+  return odd === undefined ? 'in their order' : `also in axis '${odd.name}'`;
+}

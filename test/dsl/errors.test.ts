@@ -91,7 +91,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     { op: 'repeat', says: ["axis 'd' stands twice", '\n  b n d -> b n d d\n                 ^'] },
   ],
   'duplicate axis by stack': [
-    (t) => stack([x(t)], 'n'),
+    (t) => stack([loose(x(t))], 'n'),
     { op: 'stack', says: ["axis 'n' already", '[b:2 n:6 d:8]'], tries: /concat/ },
   ],
   'size mismatch': [
@@ -110,6 +110,62 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
   'size mismatch of concat': [
     (t) => concat([x(t), t.input('y', 'b n d', { b: 2, n: 5, d: 8 })], 'd'),
     { op: 'concat', says: ['[b:2 n:6 d:8]', '[b:2 n:5 d:8]', "more than axis 'd'"] },
+  ],
+  'concat of other axes': [
+    (t) => concat([loose(x(t)), loose(t.input('y', 'b k d', { b: 2, k: 6, d: 8 }))], 'd'),
+    { op: 'concat', says: ['[b:2 n:6 d:8]', '[b:2 k:6 d:8]'], tries: /same axes in the same order/ },
+  ],
+  'stack of other axes': [
+    (t) => stack([loose(x(t)), loose(t.input('y', 'b n', { b: 2, n: 6 }))], 'k'),
+    { op: 'stack', says: ['[b:2 n:6 d:8', '[b:2 n:6', "axis 'd'"], tries: /same axes in the same order/ },
+  ],
+  'linear onto an axis that exists': [
+    (t) => linear(t.params.at('blocks', 0, 'fc1'), loose(x(t)), 'n'),
+    { op: 'linear', says: ["another axis 'n' already", '[b:2 n:6 d:8]'], tries: /another name/ },
+  ],
+  'topK onto an axis that exists': [
+    (t) => topK(loose(x(t)), 'n', 2, 'd'),
+    { op: 'topK', says: ["axis 'd' already", '[b:2 n:6 d:8]'], tries: /another name/ },
+  ],
+  'a key axis that is none': [
+    (t) => attention(loose(x(t)), others(t), others(t), { key: 'm', along: 'd' }),
+    { op: 'attention', says: ["no axis 'm'", '[b:2 t:5 d:8]'], tries: /'t'/ },
+  ],
+  'features that are none': [
+    (t) => attention(loose(x(t)), others(t), others(t), { key: 't', along: 'c' }),
+    { op: 'attention', says: ["no axis 'c'", '[b:2 n:6 d:8]'], tries: /'d'/ },
+  ],
+  'an order of queries along no axis': [
+    (t) => attention(loose(x(t)), others(t), others(t), { key: 't', along: 'd', causal: 'q' }),
+    { op: 'attention', says: ["no axis 'q'", '[b:2 n:6 d:8]'], tries: /'n'/ },
+  ],
+  'resize of what has no height': [
+    (t) => resize(loose(x(t)), { height: 2, width: 2, mode: 'bilinear' }),
+    { op: 'resize', says: ["no axis 'h'", '[b:2 n:6 d:8]'] },
+  ],
+  'a misspelt size of an input': [
+    (t) => t.input<string>('y', 'a b', { a: 1, b: 2, bb: 2 }),
+    { op: 'input', says: ["a size is given for 'bb'", "'a b'"] },
+  ],
+  'a misspelt size of a parameter': [
+    (t) => t.params.at('blocks', 0, 'norm').get<string>('weight', 'c', { cc: 8 }),
+    { op: 'get', says: ["a size is given for 'cc'", "'c'"], path: 'blocks.0.norm.weight' },
+  ],
+  "einops' dots": [
+    (t) => reduce(loose(x(t)), untyped('... d -> d'), 'sum'),
+    {
+      op: 'reduce',
+      says: ["'...' stands for axes", '[b:2 n:6 d:8]', '\n  ... d -> d\n  ^^^'],
+      tries: /write them out.*'b n d'/,
+    },
+  ],
+  "einops' dots in einsum": [
+    (t) => einsum(loose(x(t)), loose(x2(t)), untyped('... n d, n -> ... d')),
+    { op: 'einsum', says: ["'...' stands for axes", '\n  ... n d, n -> ... d\n  ^^^'], tries: /write them out/ },
+  ],
+  "einops' axis of size 1": [
+    (t) => repeat(loose(x(t)), untyped('b n d -> b 1 n d')),
+    { op: 'repeat', says: ["'1'", '\n  b n d -> b 1 n d\n             ^'], tries: /'one=\(\)'/ },
   ],
   'a stray axis': [
     (t) => loose(x(t)).add(loose(t.input('bias', 'k', { k: 3 }))),
@@ -176,11 +232,11 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     { op: 'rearrange', says: ["'h' and 'w' are unknown"], tries: /all but one/ },
   ],
   'a size of no axis': [
-    (t) => rearrange(x(t), 'b (h w) d -> b h w d', { hh: 2 }),
+    (t) => rearrange(x(t), untyped('b (h w) d -> b h w d'), { hh: 2 }),
     { op: 'rearrange', says: ["'hh'"], tries: /'h'/ },
   ],
   'a new axis without a size': [
-    (t) => repeat(x(t), 'b n d -> b q n d'),
+    (t) => repeat(x(t), untyped('b n d -> b q n d')),
     { op: 'repeat', says: ["'q' has no size"], tries: /q: 2/ },
   ],
   'groups that do not come out': [
@@ -239,7 +295,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     { op: 'constant', says: ['[n:2 m:2] has 4 elements', '3 numbers'] },
   ],
   'a missing size': [
-    (t) => t.input('y', 'a b', { a: 1 }),
+    (t) => t.input<string>('y', 'a b', { a: 1 }),
     { op: 'input', says: ["axis 'b' of 'a b' has no size"], tries: /b: 2/ },
   ],
   'a size that is none': [(t) => t.input('y', 'a', { a: 1.5 }), { op: 'input', says: ["'a' is 1.5"] }],
@@ -287,7 +343,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
       attention(x(t), t.input('k', 'b t d', { b: 2, t: 5, d: 8 }), t.input('v', 'b t d', { b: 2, t: 5, d: 8 }), {
         key: 't',
         along: 'd',
-        mask: t.constant(1, 's', { s: 5 }, 'bool'),
+        mask: loose(t.constant(1, 's', { s: 5 }, 'bool')) as Tensor,
       }),
     { op: 'attention', says: ["mask has the axis 's'", '[b:2 n:6 t:5]'] },
   ],
@@ -300,7 +356,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     { op: 'softmax', says: ["'n' may be empty"] },
   ],
   'keys that share the queries': [
-    (t) => attention(x(t), keys(t), keys(t), { key: 'n', along: 'd' }),
+    (t) => attention(loose(x(t)), keys(t), keys(t), { key: 'n', along: 'd' }),
     { op: 'attention', says: ["key axis 'n' too", '[b:2 n:6 d:8]'], tries: /rename/ },
   ],
   'keys with an axis of their own': [
@@ -337,6 +393,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
 };
 
 const x2 = (t: Trace) => t.input('m', 'n', { n: 6 });
+const others = (t: Trace) => loose(t.constant(1, 'b t d', { b: 2, t: 5, d: 8 }));
 const keys = (t: Trace) => t.constant(1, 'b n d', { b: 2, n: 6, d: 8 });
 
 describe('a refusal says what, where and what to do', () => {

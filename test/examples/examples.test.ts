@@ -17,6 +17,7 @@ const folder = new URL('../../examples/', import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith('.ts') && !/^(make|train)-/.test(name));
 // What each must have printed, besides numbers.
 const printed: Readonly<Record<string, RegExp>> = {
+  'any-axes.ts': /image \[b:1 h:3 w:3 e:16\] = -?\d[\s\S]*text \[b:1 n:5 e:16\] = -?\d/,
   'connector.ts':
     /two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in \d+ kernels on .+:\n[\s\S]*tokens\[0\] = -?\d/,
   'explain.ts':

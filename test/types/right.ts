@@ -1,5 +1,5 @@
 // What must type-check: connectors written from the outside, generic modules, and tensors whose axes tsc does not know.
-import { attention, concat, einsum, gelu, layerNorm, linear, rearrange, reduce, repeat, softmax, stack, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import { attention, concat, einsum, gelu, layerNorm, linear, rearrange, reduce, repeat, softmax, stack, type Float, type Has, type Params, type SetLast, type Tensor } from '../../dsl/index.ts';
 
 export type FeatureMap = Tensor<'b h w c', Float>;
 
@@ -18,6 +18,27 @@ export function gatedPool(p: Params, maps: readonly FeatureMap[], { side, width 
 /** A module over any axes. */
 export const normed = <S extends string>(p: Params, x: Tensor<S, Float>) => linear(p.at(1), layerNorm(p.at(0), x), 'c', { bias: false });
 export const used: Tensor<'b q c', Float> = normed({} as Params, {} as Tensor<'b q d', Float>);
+
+/** Any axes, and the same with the last one replaced. */
+export function mlp<S extends string, const O extends string>(p: Params, x: Tensor<S, Float>, out: O, size: number) {
+  return linear(p.at('fc2'), gelu(linear(p.at('fc1'), layerNorm(p.at('norm'), x), 'hidden', { size: 4 * size })), out, { size });
+}
+export const mapped: Tensor<'b h w e', Float> = mlp({} as Params, {} as Tensor<'b h w c', Float>, 'e', 8);
+export const rowwise: Tensor<'n c', Float> = mlp({} as Params, {} as Tensor<'n c', Float>, 'c', 8);
+
+/** Any axes, and the same: an annotation is right too. */
+export function residual<S extends string>(p: Params, x: Tensor<S, Float>): Tensor<S, Float> {
+  const gate = softmax(reduceLast(p, x), 'g');
+  return x.add(x).mul(gate.at('g', 0)).add(x.neg());
+}
+export function reduceLast<S extends string>(p: Params, x: Tensor<S, Float>): Tensor<SetLast<S, 'g'>, Float> {
+  return linear(p.at('gate'), x, 'g', { size: 2 });
+}
+/** A module over an axis that its caller names. */
+export function mixed<S extends string, A extends string>(p: Params, x: Tensor<S, Float>, axis: A & Has<S, A>) {
+  return linear(p, softmax(x, axis), 'k', { axis, size: 3 });
+}
+export const over: Tensor<'b k d', Float> = mixed({} as Params, {} as Tensor<'b n d', Float>, 'n');
 
 declare const unknown: Tensor;
 declare const x: Tensor<'b n d', 'f32'>;
