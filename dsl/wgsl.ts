@@ -7,6 +7,8 @@ export interface Code {
   readonly text: string;
   readonly type: WgslType;
   readonly needs: readonly Helper[];
+  /** An expression of literals alone, which WGSL evaluates while it compiles. */
+  readonly isLiteral?: true;
 }
 
 /** A WGSL function that an op calls, written once per operand type it is called with. */
@@ -56,12 +58,18 @@ export function code(text: string, type: WgslType, needs: readonly Helper[] = []
   return { text, type, needs };
 }
 
+/** Code that is made of literals alone. */
+export function constantCode(text: string, type: WgslType): Code {
+  return { text, type, needs: [], isLiteral: true };
+}
+
 /** A WGSL literal of a number in the given scalar type. WGSL has none for infinities and NaN: those are made from their bits at run time. */
 export function literal(value: number, type: WgslScalar): Code {
-  if (type === 'bool') return code(value === 0 ? 'false' : 'true', 'bool');
-  if (type === 'u32') return code(`${value >>> 0}u`, 'u32');
-  if (type === 'i32') return code(value === -2147483648 ? 'i32(-2147483647 - 1)' : `${Math.trunc(value)}i`, 'i32');
-  return Number.isFinite(value) ? code(floatLiteral(value), 'f32') : fromBits(value);
+  if (type === 'bool') return constantCode(value === 0 ? 'false' : 'true', 'bool');
+  if (type === 'u32') return constantCode(`${value >>> 0}u`, 'u32');
+  if (type === 'i32')
+    return constantCode(value === -2147483648 ? 'i32(-2147483647 - 1)' : `${Math.trunc(value)}i`, 'i32');
+  return Number.isFinite(value) ? constantCode(floatLiteral(value), 'f32') : fromBits(value);
 }
 
 // A call of a function is not a constant expression, so the compiler does not refuse what it evaluates to.
@@ -89,7 +97,8 @@ function floatLiteral(value: number): string {
 export function splat(value: Code, shape: WgslType): Code {
   if (isVector(value.type) || !isVector(shape)) return value;
   const wide = vectorOf[scalarType(value.type)];
-  return code(`${wide}(${value.text})`, wide, value.needs);
+  const text = `${wide}(${value.text})`;
+  return value.isLiteral === true ? constantCode(text, wide) : code(text, wide, value.needs);
 }
 
 /** Typed template: holes are `Code`; the result has the type of the first hole. */

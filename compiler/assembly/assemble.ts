@@ -7,7 +7,7 @@ import type { Group, Grouping } from '../fuse/group.ts';
 import { isUnbound } from '../fuse/bindings.ts';
 import { isStoredSource } from '../fuse/group.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { isEmpty, sectionsAlong } from '../kernel/lower.ts';
+import { isEmpty, sectionsAlong } from '../kernel/sections.ts';
 import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';

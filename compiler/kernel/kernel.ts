@@ -80,6 +80,12 @@ export interface Kernel {
   readonly accesses: readonly { readonly slot: Slot; readonly at: Index; readonly width: 1 | 4 }[];
 }
 
+/** The identifier of an axis: letters, digits and '_', none in front of a letter. The number behind keeps it apart from WGSL's own words. */
+export function axisStem(axis: string): string {
+  const plain = axis.replace(/\W/g, '_');
+  return /^[A-Za-z]/.test(plain) ? plain : `axis${plain}`;
+}
+
 /** Names are unique in a kernel, not in a block: shaders are read by people. */
 export class Names {
   readonly #next = new Map<string, number>();

@@ -1,11 +1,20 @@
 // From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
-import { addSizes, sizeBound, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import type { Axis, Size } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, literal, scalarType, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
+import {
+  code,
+  constantCode,
+  literal,
+  scalarType,
+  splat,
+  vectorType,
+  type Code,
+  type WgslType,
+} from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import {
   add,
@@ -16,6 +25,7 @@ import {
   constantIndex,
   divide,
   indexMath,
+  isConstant,
   isMultiple,
   mentions,
   remainder,
@@ -27,8 +37,9 @@ import {
   type Index,
 } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { axisStem, bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { loaded, stored } from './element-format.ts';
+import { axisSize, isEmpty, sectionsAlong } from './sections.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import { extentOf, valuesOf } from '../../dsl/ops/source.ts';
@@ -102,9 +113,10 @@ export class Lowering {
         const type = typeOf(node.type.dtype, width);
         const values = node.inputs.map((x) => this.value(block, x, index, width));
         // WGSL refuses expressions of literals that overflow or have no value, and whole numbers over a literal 0: these become variables.
-        const isRefused = values.every(isLiteral) || node.inputs.some((x) => isInteger(x.type.dtype));
+        const isRefused =
+          values.every((value) => value.isLiteral === true) || node.inputs.some((x) => isInteger(x.type.dtype));
         const operands = isRefused
-          ? values.map((value) => (isLiteral(value) ? block.var('constant', value) : value))
+          ? values.map((value) => (value.isLiteral === true ? block.var('constant', value) : value))
           : values;
         const { needs, text } = op.wgsl(
           operands.map((x) => splat(x, type)),
@@ -140,7 +152,7 @@ export class Lowering {
         if (values?.length === 1) return splat(literal(values[0] ?? 0, type), wanted);
         break;
       case 'extent':
-        return splat(code(`${type}(${indexText(sizeIndex(extentOf(node) ?? 0))})`, type), wanted);
+        return splat(ofIndex(sizeIndex(extentOf(node) ?? 0), type), wanted);
       case 'index': {
         const [only] = index.values();
         if (only === undefined) break;
@@ -160,7 +172,7 @@ export class Lowering {
 
   /** An index as an i32 value. */
   position(index: Index, width: Width): Code {
-    if (width === 1) return code(`i32(${indexText(index)})`, 'i32');
+    if (width === 1) return ofIndex(index, 'i32');
     const step = coefficient(index, quadName);
     if (step === undefined) return compose([0, 1, 2, 3].map((lane) => this.position(onLane(index, lane), 1)));
     return code(`(vec4i(i32(${indexText(onLane(index, 0))})) + vec4i(0, ${step}, ${2 * step}, ${3 * step}))`, 'vec4i');
@@ -277,7 +289,7 @@ export class Lowering {
       }
       const isQuartered = isWide && rest.length === 0;
       const end = isQuartered ? divide(sizeIndex(first.size), constantIndex(4)) : sizeIndex(first.size);
-      body.loop('d', end, (inside, d) =>
+      body.loop(axisStem(first.name), end, (inside, d) =>
         step(inside, rest, new Map(at).set(first.name, isQuartered ? add(scale(d, 4), quad) : d)),
       );
     };
@@ -317,14 +329,22 @@ export class Lowering {
       return code(`${vector.text}[${indexText(lane)}]`, scalarType(vector.type), vector.needs);
     }
     const slot = this.#touch(this.slot(placement, 1, false), flat, 1);
-    return loaded(block.let('at', code(indexText(flat), 'u32'), `at/${flat.key}`), slot, placement.storage.dtype);
+    return loaded(
+      block.let(`${slot.name}_at`, code(indexText(flat), 'u32'), `at/${flat.key}`),
+      slot,
+      placement.storage.dtype,
+    );
   }
 
   /** The vector that begins at a multiple of four. */
   #loadQuarter(block: Block, placement: Placement, start: Index): Code {
     const slot = this.#touch(this.slot(placement, 4, false), start, 4);
     const quarter = divide(start, constantIndex(4));
-    return loaded(block.let('at', code(indexText(quarter), 'u32'), `at/${quarter.key}`), slot, placement.storage.dtype);
+    return loaded(
+      block.let(`${slot.name}_at`, code(indexText(quarter), 'u32'), `at/${quarter.key}`),
+      slot,
+      placement.storage.dtype,
+    );
   }
 
   /** The binding that a tensor must be read through, where each has one. */
@@ -406,12 +426,6 @@ export function onLane(index: Index, lane: number): Index {
   return substitute(index, quadName, constantIndex(lane));
 }
 
-/** True for an expression of literals alone. */
-function isLiteral({ text }: Code): boolean {
-  const names = text.match(/(?<![\w.])[A-Za-z_]\w*/g) ?? [];
-  return names.every((name) => /^(vec[234]\w?|[fiu]32|f16|bool|true|false)$/.test(name));
-}
-
 function clampedQuarter(index: Index, size: Index): Index {
   return divide(clamp(index, size), constantIndex(4));
 }
@@ -421,47 +435,28 @@ export function typeOf(dtype: DType, width: Width): WgslType {
   return width === 4 ? vectorType(scalar) : scalar;
 }
 
+/** An index as a value of another type. */
+function ofIndex(index: Index, type: WgslType): Code {
+  const text = `${type}(${indexText(index)})`;
+  return isConstant(index) ? constantCode(text, type) : code(text, type);
+}
+
 function compose(lanes: readonly Code[]): Code {
   const [first] = lanes;
   if (first === undefined) throw new TypeError('no lanes');
   const type = vectorType(first.type);
-  return code(
-    `${type}(${lanes.map((l) => l.text).join(', ')})`,
-    type,
-    lanes.flatMap((l) => l.needs),
-  );
+  const text = `${type}(${lanes.map((lane) => lane.text).join(', ')})`;
+  return lanes.every((lane) => lane.isLiteral === true)
+    ? constantCode(text, type)
+    : code(
+        text,
+        type,
+        lanes.flatMap((lane) => lane.needs),
+      );
 }
 
 function at(index: IndexMap, name: string): Index {
   const found = index.get(name);
   if (found === undefined) throw new TypeError(`no index for axis '${name}'`);
   return found;
-}
-
-function axisSize(axes: readonly Axis[], name: string): Size {
-  return axes.find((a) => a.name === name)?.size ?? 1;
-}
-
-/** True for a tensor without elements: there is nothing to load. */
-export function isEmpty(node: Node): boolean {
-  return node.type.axes.some((axis) => sizeBound(axis.size) <= 0);
-}
-
-export interface Section {
-  readonly node: Node;
-  readonly start: Index;
-  readonly end: Index;
-  readonly size: Index;
-}
-
-/** What is concatenated, in order, with its ranges along the joined axis. */
-export function sectionsAlong(nodes: readonly Node[], name: string): readonly Section[] {
-  let start: Size = 0;
-  return nodes.map((input) => {
-    const size = axisSize(input.type.axes, name);
-    const end = addSizes(start, size);
-    const part = { node: input, start: sizeIndex(start), end: sizeIndex(end), size: sizeIndex(size) };
-    start = end;
-    return part;
-  });
 }

@@ -6,7 +6,7 @@ import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, divide, constantIndex, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import type { Block, Kernel } from '../kernel/kernel.ts';
+import { axisStem, type Block, type Kernel } from '../kernel/kernel.ts';
 import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import {
   count,
@@ -49,7 +49,7 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
     const at = takeApart(indexVariable(row.text, rows), outer);
     const walk = (block: Block, write: (body: Block, index: ReadonlyMap<string, Index>) => void) => {
       block.loop(
-        'i',
+        inner.map(({ name }) => axisStem(name)).join('_'),
         steps,
         (inside, i) => write(inside, new Map([...at, ...takeApart(wide ? add(scale(i, 4), quad) : i, inner)])),
         { from: indexVariable(laneName, constantIndex(lanes)), step: lanes },

@@ -8,7 +8,7 @@ import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index/index-math.ts';
-import type { Block, Kernel } from '../kernel/kernel.ts';
+import { axisStem, type Block, type Kernel } from '../kernel/kernel.ts';
 import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
 import { reduceLevels } from './levels.ts';
@@ -146,7 +146,9 @@ function nest(
     write(body, index);
     return;
   }
-  body.loop('i', sizeIndex(first.size), (inside, i) => nest(inside, rest, new Map(index).set(first.name, i), write));
+  body.loop(axisStem(first.name), sizeIndex(first.size), (inside, i) =>
+    nest(inside, rest, new Map(index).set(first.name, i), write),
+  );
 }
 
 /** A contraction without tiles: every thread sums its own products, or those of neighbours whose windows overlap. */

@@ -7,7 +7,7 @@ import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import type { Block, Kernel } from '../kernel/kernel.ts';
+import { axisStem, type Block, type Kernel } from '../kernel/kernel.ts';
 import { quad, typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
@@ -59,5 +59,7 @@ function walk(body: Block, axes: readonly Axis[], index: IndexMap, write: (body:
   const [first, ...rest] = axes;
   if (first === undefined) write(body, index);
   else
-    body.loop('i', sizeIndex(first.size), (inside, i) => walk(inside, rest, new Map(index).set(first.name, i), write));
+    body.loop(axisStem(first.name), sizeIndex(first.size), (inside, i) =>
+      walk(inside, rest, new Map(index).set(first.name, i), write),
+    );
 }
