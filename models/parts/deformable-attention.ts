@@ -1,10 +1,12 @@
 // Deformable attention of one map (Zhu et al. 2021, arXiv 2010.04159, equation 2): each head of each query reads a few points that it places itself.
+import { constantLike } from '../../dsl/functions/constants.ts';
 import {
   floor,
   gather,
   linear,
   rearrange,
   reduce,
+  repeat,
   softmax,
   type Float,
   type Params,
@@ -48,34 +50,35 @@ export function deformableAttention(
     return shifts.at('i', i).add(references.at('i', i).cast('f32').mul(extent)).sub(0.5);
   });
   if (x === undefined || y === undefined) throw new TypeError('a point has two coordinates');
-  const seen = sampled(rearrange(value, 'b n (a d) -> b n a d', { a: heads }), map, x, y);
-  const read = rearrange(reduce(seen.mul(weights), 'b q a k d -> b q a d', 'sum'), 'b q a d -> b q c=(a d)');
+  const read = sampled(rearrange(value, 'b n (a d) -> b n a d', { a: heads }), map, { x, y, weights });
   return linear(p.at('output_proj'), read, 'c', { size });
 }
 
-/** Bilinear samples of the values at the points; outside of the map there are zeros. */
-function sampled(value: Tensor<'b n a d', Float>, map: FeatureMap, x: Points, y: Points): Tensor<'b q a k d', Float> {
-  const [left, top] = [floor(x), floor(y)];
-  const corners = [0, 1].flatMap((down) => [0, 1].map((right) => [down, right] as const));
-  const parts = corners.map(([down, right]) => {
-    const [column, row] = [left.add(right), top.add(down)];
-    const across = right === 1 ? x.sub(left) : left.add(1).sub(x);
-    const along = down === 1 ? y.sub(top) : top.add(1).sub(y);
-    const inside = within(column, map.size('w')).and(within(row, map.size('h')));
-    const weight = across.mul(along).where(inside, 0);
-    const place = clamped(row, map.size('h'))
-      .mul(map.size('w'))
-      .add(clamped(column, map.size('w')));
-    return gather(value, place, 'n').mul(weight.cast(value.dtype));
-  });
-  const [first, ...rest] = parts;
-  if (first === undefined) throw new TypeError('a cell has four corners');
-  return rest.reduce((sum, part) => sum.add(part), first);
+/** The weighed sum of bilinear samples of the values at the points; outside of the map there are zeros. */
+function sampled(
+  value: Tensor<'b n a d', Float>,
+  map: FeatureMap,
+  { x, y, weights }: { readonly x: Points; readonly y: Points; readonly weights: Tensor<'b q a k', Float> },
+): Queries {
+  // The four corners of the cell that a point lies in are one axis: above and below, left and right.
+  const near = (at: Points, size: number, side: 'down' | 'right') => {
+    const first = floor(at);
+    const which = side === 'down' ? [0, 0, 1, 1] : [0, 1, 0, 1];
+    const step = constantLike(at, which, 'j', { j: 4 }, 'f32');
+    const place = repeat(first, 'b q a k -> b q a k j', { j: 4 }).add(step);
+    const share = repeat(at.sub(first), 'b q a k -> b q a k j', { j: 4 });
+    // 1 − share for the first of the two, share for the second.
+    const weight = share.mul(step.mul(2).sub(1)).add(step.neg().add(1));
+    return {
+      place: place
+        .max(0)
+        .min(size - 1)
+        .cast('i32'),
+      weight: weight.where(place.ge(0).and(place.le(size - 1)), 0),
+    };
+  };
+  const [row, column] = [near(y, map.size('h'), 'down'), near(x, map.size('w'), 'right')];
+  const seen = gather(value, row.place.mul(map.size('w')).add(column.place), 'n');
+  const shares = row.weight.mul(column.weight).mul(weights.cast('f32')).cast(value.dtype);
+  return rearrange(reduce(seen.mul(shares), 'b q a k j d -> b q a d', 'sum'), 'b q a d -> b q c=(a d)');
 }
-
-const within = (at: Points, size: number): Tensor<'b q a k', 'bool'> => at.ge(0).and(at.le(size - 1));
-const clamped = (at: Points, size: number): Tensor<'b q a k', 'i32'> =>
-  at
-    .max(0)
-    .min(size - 1)
-    .cast('i32');

@@ -1,5 +1,6 @@
 // The one-layer resampler of Qwen-VL and those that copy it: learned queries on a grid attend to the picture once; sine and cosine positions.
 import {
+  concat,
   einsum,
   layerNorm,
   linear,
@@ -97,12 +98,13 @@ export function onGrid(table: PositionTable, side: number, rows: number, columns
  * each half [sin | cos] of position / 10000^(i / (c/4)).
  */
 export function gridSines(like: Tensor<string, Float>, rows: number, columns: number, size: number): PositionTable {
-  const values = Float64Array.from({ length: rows * columns * size }, (_, at) => {
-    const [cell, channel] = [Math.floor(at / size), at % size];
-    const place = channel < size / 2 ? cell % columns : Math.floor(cell / columns);
-    return lineSine(place, channel % (size / 2), size / 2);
-  });
-  return constantLike(like, values, 'n c', { n: rows * columns, c: size }, like.dtype);
+  const half = size / 2;
+  const line = (places: number): Float64Array =>
+    Float64Array.from({ length: places * half }, (_, at) => lineSine(Math.floor(at / half), at % half, half));
+  const across = constantLike(like, line(columns), 'w c', { w: columns, c: half }, like.dtype);
+  const down = constantLike(like, line(rows), 'h c', { h: rows, c: half }, like.dtype);
+  const cells = [repeat(across, 'w c -> h w c', { h: rows }), repeat(down, 'h c -> h w c', { w: columns })];
+  return rearrange(concat(cells, 'c'), 'h w c -> n=(h w) c');
 }
 
 /** Element `channel` of `size` of the position of a point on a line: [sin | cos] of place / 10000^(i / (size/2)). */

@@ -122,6 +122,7 @@ export function injectionsOf(
       slots: t.input(name('slots'), 'b s', { b, s }, 'i32'),
       pictures: () => t.input(name('pictures'), 'b s', { b, s }, 'i32'),
       lastAttention: () => t.input<'b s', Float>(name('attention'), 'b s', { b, s }, dtype),
+      nextAttention: () => t.input<'b s', Float>(name('next_attention'), 'b s', { b, s }, dtype),
     };
     const { hidden } = inject.apply(t.params, state, config, { layer, index });
     outputs[`after_${layer}`] = hidden;

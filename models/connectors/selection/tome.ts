@@ -12,6 +12,7 @@ import {
   type Float,
   type Tensor,
 } from '../../../dsl/index.ts';
+import { constantLike } from '../../../dsl/functions/constants.ts';
 import { asQueries, asRow, tokensOf, type Sequence } from '../../parts/attention.ts';
 import { mlp } from '../../parts/mlp.ts';
 import { highest, others, placesOf } from '../../parts/selection.ts';
@@ -53,14 +54,17 @@ export const tome = connector<ToMeConfig>({
   },
   build: (p, maps, { merges }, { width }) => {
     const tokens = tokensOf(onlyMap(maps));
-    const one = reduce(tokens, 'b n c -> b n', 'max').mul(0).add(1);
+    const one = repeat(constantLike(tokens, [1], '', {}, tokens.dtype), '-> b n', {
+      b: tokens.sizeOf('b'),
+      n: tokens.sizeOf('n'),
+    });
     const merged = merges.reduce<Weighted>((x, count) => mergedPairs(x, x.tokens, count), { tokens, size: one });
     const projected = mlp(p.at('mm_projector'), asRow(merged.tokens), { linears: [0, 2], width });
     return tokensOfQueries(asQueries(tokensOf(projected)));
   },
 });
 
-/** Tokens of A that stay, the least alike last, then those of B with what they took in. `metric`: what they are compared by. */
+/** Tokens of A that stay, in order, then those of B with what they took in. `metric`: what they are compared by. */
 export function mergedPairs({ tokens, size }: Weighted, metric: Sequence, count: number): Weighted {
   const n = tokens.size('n');
   const wide = metric.cast('f32');
@@ -71,7 +75,7 @@ export function mergedPairs({ tokens, size }: Weighted, metric: Sequence, count:
   const best = reduce(alike, 'b n m -> b n', 'max');
   const partner = argmax(alike, 'm');
   const joins = highest(best, count);
-  const stays = others(joins, best, best.size('n') - count);
+  const left = best.size('n') - count;
   const into = gather(partner, joins, 'n');
   const target = repeat(into, 'b k -> b k m', { m: alike.sizeOf('m') });
   const member = target.eq(placesOf(alike, 'm')).cast(tokens.dtype);
@@ -79,8 +83,10 @@ export function mergedPairs({ tokens, size }: Weighted, metric: Sequence, count:
   const sizes = rearrange(size, 'b (n c) -> b n c', { c: 1 });
   const merge = (x: Sequence): Sequence => {
     const added = einsum(member, gather(half(x, 0), joins, 'n'), 'b k m, b k c -> b m c');
-    const left = rearrange(gather(half(x, 0), stays, 'n'), 'b k c -> b n=(k) c');
-    return concat([left, half(x, 1).add(rearrange(added, 'b m c -> b n=(m) c'))], 'n');
+    const merged = half(x, 1).add(rearrange(added, 'b m c -> b n=(m) c'));
+    if (left === 0) return merged;
+    const stays = gather(half(x, 0), others(joins, best, left), 'n');
+    return concat([rearrange(stays, 'b k c -> b n=(k) c'), merged], 'n');
   };
   const total = merge(sizes).at('c', 0);
   return { tokens: merge(weighed).div(total), size: total };
