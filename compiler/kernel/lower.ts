@@ -361,12 +361,8 @@ export class Lowering {
     const same = this.slots.findIndex((s) => s.storage === placement.storage && s.width === width);
     const known = this.slots[same];
     if (known !== undefined && (known.write || !write)) return known;
-    if (known !== undefined) {
-      // One that is read already is written through the same binding: two of one buffer would overlap.
-      const both: Slot = { ...known, write: true };
-      this.slots[same] = both;
-      return both;
-    }
+    // One that is read already is written through the same binding: two of one buffer would overlap.
+    if (known !== undefined) return (this.slots[same] = { ...known, write: true });
     const slot: Slot = {
       name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`,
       storage: placement.storage,

@@ -38,16 +38,26 @@ function mlpLoss(file: GoldenFile, batch: number): (t: Trace, p: Params) => Scal
   };
 }
 
-function batchAt(file: GoldenFile, prefix: string): MicroBatch {
-  const labels = file.numbers(`${prefix}.labels`);
+/** Filled up to `rows` with rows whose label is ignored: batches of one training may differ in size. */
+function batchAt(file: GoldenFile, prefix: string, rows: number): MicroBatch {
+  const labels = [...file.numbers(`${prefix}.labels`)];
+  const x = [...file.numbers(`${prefix}.x`)];
+  const width = x.length / Math.max(1, labels.length);
   const ignored = file.config.number('ignore_index', -100);
+  const targets = labels.filter((label) => label !== ignored).length;
+  while (labels.length < rows) labels.push(ignored);
+  while (x.length < rows * width) x.push(0);
   return {
     inputs: new Map([
-      ['x', file.numbers(`${prefix}.x`)],
+      ['x', x],
       ['labels', labels],
     ]),
-    targets: labels.filter((label) => label !== ignored).length,
+    targets,
   };
+}
+
+function rowsOf(file: GoldenFile, prefixes: readonly string[]): number {
+  return Math.max(...prefixes.map((prefix) => file.size(`${prefix}.labels`, 0)));
 }
 
 function valuesAfter(file: GoldenFile, groups: readonly ResolvedGroup[], optimizer: Optimizer) {
@@ -101,18 +111,21 @@ function model(
 
 export const trainOptimizer: Kind = (file) => {
   const { config } = file;
-  const steps = Array.from({ length: config.count('steps') }, (_, i) => [batchAt(file, `input.${stepName(i + 1)}`)]);
+  const prefixes = Array.from({ length: config.count('steps') }, (_, i) => `input.${stepName(i + 1)}`);
+  const rows = rowsOf(file, prefixes);
+  const steps = prefixes.map((prefix) => [batchAt(file, prefix, rows)]);
   const optimizer = optimizerOf(config.inner('optimizer') ?? config);
   const groups = groupsOf(config);
   const course = { groups, schedule: scheduleOf(config), total: config.number('total_steps', steps.length), steps };
-  return model(file, config.count('batch'), course, optimizer, 1);
+  return model(file, rows, course, optimizer, 1);
 };
 
 /** Several steps on one accumulated gradient; the file holds the result of the last. */
 export const trainAccumulation: Kind = (file) => {
   const { config } = file;
-  const sizes = config.numbers('micro_batches');
-  const micro = sizes.map((_, i) => batchAt(file, `input.micro_${i}`));
+  const prefixes = config.numbers('micro_batches').map((_, i) => `input.micro_${i}`);
+  const rows = rowsOf(file, prefixes);
+  const micro = prefixes.map((prefix) => batchAt(file, prefix, rows));
   const paths = [...file.checkpoint.stored.keys()].filter((name) => !/^(input|output|grad)\./.test(name));
   const groups: readonly ResolvedGroup[] = [
     { paths, members: paths, lr: config.number('lr'), weightDecay: config.number('weight_decay', 0) },
@@ -122,7 +135,7 @@ export const trainAccumulation: Kind = (file) => {
   const inner = config.inner('optimizer');
   const made = model(
     file,
-    sizes[0] ?? 1,
+    rows,
     { groups, schedule: { shape: 'constant' }, total: last, steps },
     inner === undefined ? adamW() : optimizerOf(inner),
     micro.length,

@@ -189,7 +189,7 @@ describe('a run', () => {
   );
 
   test('more memory than the device has is refused with the three largest items, before anything is allocated', async () => {
-    const small = await openDevice({ budget: 2000 });
+    const small = await openDevice({ budget: 600 });
     try {
       const held = small.memory.now;
       await expect(
