@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '..');
 /** Answers after a first one, in which the driver compiles. Every answer must have the same tokens. Throws `Error` when it has not. */
 export async function measureGeneration(device: Device, answers: number, tokens: number): Promise<Generated> {
   const { directory } = makeCheckpoint(join(root, 'out', 'bench', 'cambrian-made'));
-  const model = openModel(directory);
+  const model = await openModel(directory);
   try {
     const photo = await decodeImage(join(root, 'examples', 'photos', 'chelsea.png'));
     const before = device.memory.now;

@@ -96,7 +96,7 @@ export async function runModel(
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const note = (text: string): void => console.error(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
   const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note })));
-  const model = openModel(directory, {
+  const model = await openModel(directory, {
     dtype: flags.dtype,
     towers: flags.tower.length === 0 ? undefined : flags.tower,
   });

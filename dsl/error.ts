@@ -13,6 +13,8 @@ export interface Where {
 }
 
 export class OpabiniaError extends Error {
+  /** The first line of the message, without the op. */
+  readonly what: string;
   readonly op: string | undefined;
   readonly path: string | undefined;
   readonly place: string | undefined;
@@ -25,6 +27,7 @@ export class OpabiniaError extends Error {
     if (where.advice) lines.push(`  try ${where.advice}`);
     super(lines.join('\n'), where.cause === undefined ? undefined : { cause: where.cause });
     this.name = 'OpabiniaError';
+    this.what = what;
     this.op = where.op;
     this.path = where.path;
     this.place = where.place;

@@ -17,4 +17,5 @@ export type { Input, Inputs, Output, Program, RunOptions } from './program/progr
 export { memoryPlan } from './program/memory-check.ts';
 export { SharedBuffers } from './program/shared-buffers.ts';
 export { evaluate } from './reference/reference.ts';
-export { openTokenizer, Tokenizer } from './text/tokenizer.ts';
+export { openTokenizer, type SandboxTokenizer } from './text/open-tokenizer.ts';
+export { Tokenizer } from './text/tokenizer.ts';

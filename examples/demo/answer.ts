@@ -21,7 +21,7 @@ export async function answerDemo({ device, photo, progress }: AnswerDemo): Promi
   progress(
     `${directory}: a Cambrian of ${(made.parameters / 1e6).toFixed(2)} million parameters${made.written ? ', made now' : ''}`,
   );
-  const model = openModel(directory);
+  const model = await openModel(directory);
   try {
     const session = await Session.open(model, device, { context: 512, images: 1, note: progress });
     try {

@@ -195,9 +195,26 @@ export type EncodeChunk = (
 ) => readonly number[];
 
 export interface PromptOptions {
-  /** By default plain for llama_3, whose template holds the begin-of-text token itself, and as the reference does for the others. */
+  /** By default that of `joinerOf`. */
   readonly joiner?: Joiner | undefined;
   readonly begin?: number | undefined;
+}
+
+/** How a template's pieces are joined: plain for llama_3, which holds the begin-of-text token itself. */
+export function joinerOf(name: TemplateName): Joiner {
+  return name === 'llama_3' ? 'plain' : 'reference';
+}
+
+/** What stands between images: one piece more than there are images. */
+export function promptChunks(
+  parts: readonly ConversationPart[],
+): readonly (readonly Exclude<ConversationPart, { kind: 'image' }>[])[] {
+  const chunks: Exclude<ConversationPart, { kind: 'image' }>[][] = [[]];
+  for (const part of parts) {
+    if (part.kind === 'image') chunks.push([]);
+    else chunks.at(-1)?.push(part);
+  }
+  return chunks;
 }
 
 /**
@@ -210,14 +227,9 @@ export function promptIds(
   encode: EncodeChunk,
   options: PromptOptions = {},
 ): readonly number[] {
-  const chunks: Exclude<ConversationPart, { kind: 'image' }>[][] = [[]];
-  for (const part of parts) {
-    if (part.kind === 'image') chunks.push([]);
-    else chunks.at(-1)?.push(part);
-  }
-  const joiner = options.joiner ?? (name === 'llama_3' ? 'plain' : 'reference');
+  const joiner = options.joiner ?? joinerOf(name);
   return joinChunks(
-    chunks.map((chunk) => encode(chunk, { automatic: joiner === 'reference' })),
+    promptChunks(parts).map((chunk) => encode(chunk, { automatic: joiner === 'reference' })),
     joiner,
     options.begin,
   );

@@ -2,7 +2,9 @@
 import { ignoredLabel, imagePlaceholder } from './collate.ts';
 import {
   conversationParts,
-  promptIds,
+  joinChunks,
+  joinerOf,
+  promptChunks,
   type ConversationOptions,
   type EncodeChunk,
   type PromptOptions,
@@ -21,20 +23,24 @@ export interface LabelledIds {
  * the template's end token are learned. Where tokens run over such a border, or where the reference would have counted otherwise, the
  * whole sample is ignored, as there. Throws `OpabiniaError` like `conversationParts`.
  */
-export function labelledIds(
+export async function labelledIds(
   name: TemplateName,
   turns: readonly Turn[],
-  encode: EncodeChunk,
+  encode: (...chunk: Parameters<EncodeChunk>) => Promise<readonly number[]> | readonly number[],
   options: PromptOptions & Pick<ConversationOptions, 'system'> = {},
-): LabelledIds {
-  const idsOf = (count: number, ask: boolean): readonly number[] =>
-    promptIds(name, conversationParts(name, turns.slice(0, count), { system: options.system, ask }), encode, options);
-  const ids = idsOf(turns.length, false);
+): Promise<LabelledIds> {
+  const joiner = options.joiner ?? joinerOf(name);
+  const idsOf = async (count: number, ask: boolean): Promise<readonly number[]> => {
+    const parts = conversationParts(name, turns.slice(0, count), { system: options.system, ask });
+    const chunks = promptChunks(parts).map((chunk) => encode(chunk, { automatic: joiner === 'reference' }));
+    return joinChunks(await Promise.all(chunks), joiner, options.begin);
+  };
+  const ids = await idsOf(turns.length, false);
   const labels = ids.map(() => ignoredLabel);
   if (!isCounted(name, turns)) return { ids, labels };
   for (const [i, turn] of turns.entries()) {
     if (turn.role !== 'assistant') continue;
-    const [asked, answered] = [idsOf(i, true), idsOf(i + 1, false)];
+    const [asked, answered] = [await idsOf(i, true), await idsOf(i + 1, false)];
     if (!startsWith(ids, asked) || !startsWith(ids, answered)) return { ids, labels: ids.map(() => ignoredLabel) };
     for (let at = asked.length; at < answered.length; at++) {
       const id = ids[at] ?? ignoredLabel;

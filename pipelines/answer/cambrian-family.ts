@@ -24,7 +24,7 @@ import type { Image } from '../../runtime/image/image.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import { checkAspectRatio, towerPicture } from '../../runtime/image/preprocess.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
-import type { Tokenizer } from '../../runtime/text/tokenizer.ts';
+import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { checkTower } from './tower-match.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, PromptOptions, Question } from './family.ts';
 import { beginToken, templateIds } from './templates.ts';
@@ -60,10 +60,10 @@ export class CambrianFamily implements Family {
   readonly model: CambrianModel;
   readonly template: TemplateName;
   readonly #source: Source;
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: SandboxTokenizer;
   readonly #begin: number | undefined;
 
-  constructor(model: CambrianModel, source: Source, tokenizer: Tokenizer, begin: number | undefined) {
+  constructor(model: CambrianModel, source: Source, tokenizer: SandboxTokenizer, begin: number | undefined) {
     this.model = model;
     this.template = templateFor((token) => tokenizer.idOf(token) !== undefined);
     this.#source = source;
@@ -87,15 +87,16 @@ export class CambrianFamily implements Family {
     } = this.model.config;
     const pictures: Image[] = [];
     const position = this.#position(questions, options);
-    const samples = questions.map((question): InferenceSample => {
+    const samples: InferenceSample[] = [];
+    for (const question of questions) {
       const own = question.images ?? [];
       own.forEach((image, i) => checkAspectRatio(image, side, `image ${i + 1}`));
-      const ids = templateIds(this.template, this.#tokenizer, this.#begin, question);
+      const ids = await templateIds(this.template, this.#tokenizer, this.#begin, question);
       checkImagePosition(ids, position);
       const first = pictures.length;
       pictures.push(...own);
-      return { ids, images: own.map((_, i) => first + i) };
-    });
+      samples.push({ ids, images: own.map((_, i) => first + i) });
+    }
     const batch = layOutForInference(samples, pictures, { side });
     // A picture that no slot shows stands for none at all.
     const images = Math.max(1, pictures.length);

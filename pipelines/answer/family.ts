@@ -10,7 +10,7 @@ import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
-import type { Tokenizer } from '../../runtime/text/tokenizer.ts';
+import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 
 export interface Question {
   readonly text: string;
@@ -85,7 +85,7 @@ export interface Opening {
   readonly directory: string;
   readonly files: ModelFiles;
   readonly json: ConfigJson;
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: SandboxTokenizer;
   /** Directories of the towers that the user gave. */
   readonly towers: readonly string[] | undefined;
 }

@@ -32,7 +32,7 @@ function questionIds({ files, json, tokenizer }: Opening): QuestionIds {
         { automatic: false },
       );
   const guessed = templateFor((token) => tokenizer.idOf(token) !== undefined);
-  return (question) => Promise.resolve(templateIds(guessed, tokenizer, beginToken(json), question));
+  return (question) => templateIds(guessed, tokenizer, beginToken(json), question);
 }
 
 class LanguageFamily implements Family {
@@ -59,7 +59,7 @@ class LanguageFamily implements Family {
         advice: 'leave out --image, or give a Cambrian or LLaVA model',
       });
     const ids: (readonly number[])[] = [];
-    // One after the other: a template runs in a thread of its own.
+    // One after the other: templates and tokenizers run in one process.
     for (const question of questions) ids.push(await this.#ids(question));
     if (ids.some((row) => row.length === 0))
       throw new OpabiniaError('the chat template makes a prompt of no tokens', {

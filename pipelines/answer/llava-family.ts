@@ -24,7 +24,8 @@ import {
   readProcessor,
   type ImageProcessor,
 } from '../../runtime/image/preprocess.ts';
-import type { PromptPart, Tokenizer } from '../../runtime/text/tokenizer.ts';
+import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
+import type { PromptPart } from '../../runtime/text/tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from './family.ts';
 import { messagesOf, ownTemplate, type ChatTemplate } from './templates.ts';
 
@@ -113,7 +114,7 @@ const vicuna: ChatTemplate = (question) => {
 
 interface LlavaParts {
   readonly source: Source;
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: SandboxTokenizer;
   readonly template: ChatTemplate;
   readonly processor: ImageProcessor;
 }
@@ -202,7 +203,7 @@ export class LlavaFamily implements Family {
     const parts = (await template(question)).map((part) =>
       part.kind === 'image' ? { kind: 'control' as const, text: imageText } : part,
     );
-    const ids = tokenizer.encode(parts, { automatic: false });
+    const ids = await tokenizer.encode(parts, { automatic: false });
     const [begin] = tokenizer.automaticStart;
     // A template may write the begin-of-text token itself; transformers' processors then add none.
     return begin !== undefined && ids[0] === begin ? ids : tokenizer.encode(parts);

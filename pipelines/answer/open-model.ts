@@ -11,7 +11,7 @@ import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
 import { joinSources, type Source } from '../../runtime/checkpoint/joined-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/checkpoint/match.ts';
-import { openTokenizer, type Tokenizer } from '../../runtime/text/tokenizer.ts';
+import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { planCambrian } from './cambrian-family.ts';
 import type { Family, FamilyPlan, Opening } from './family.ts';
 import { planLanguage } from './language-family.ts';
@@ -22,7 +22,7 @@ export interface OpenedModel {
   readonly directory: string;
   readonly family: Family;
   readonly language: LanguageModel;
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: SandboxTokenizer;
   readonly endTokens: ReadonlySet<number>;
   /** `max_new_tokens` of generation_config.json. */
   readonly maxNewTokens: number | undefined;
@@ -63,13 +63,13 @@ function noAnswers(path: string): OpabiniaError {
 }
 
 /** Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then. */
-export function openModel(model: string, options: OpenModelOptions = {}): OpenedModel {
+export async function openModel(model: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
   const directory = resolveModel(model);
   const files = modelFiles(directory);
   const path = needFile(files.config, 'config.json', files);
   const config = readConfig(readJsonFile(path), path);
   if (config.kind === 'tower') throw noAnswers(path);
-  const tokenizer = openTokenizer(files);
+  const tokenizer = await openTokenizer(files);
   const { language, towers, wanted, family } = planOf(
     config,
     { directory, files, json: config.json, tokenizer, towers: options.towers },

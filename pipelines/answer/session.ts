@@ -172,13 +172,13 @@ export class Session {
       })) {
         options.onToken?.();
         for (const [row, answer] of answers.entries()) {
-          const text = answer.push(tokens[row] ?? 0);
+          const text = await answer.push(tokens[row] ?? 0);
           if (text !== '') yield { row, text };
         }
         if (answers.every((answer) => answer.ended !== undefined)) break;
       }
       for (const [row, answer] of answers.entries()) {
-        const text = answer.end('length');
+        const text = await answer.end('length');
         if (text !== '') yield { row, text };
       }
       return answers.map((answer) => ({ text: answer.text, tokens: answer.tokens, reason: answer.ended ?? 'length' }));

@@ -1,10 +1,18 @@
 // A question in a template: the conversation templates written here, or the directory's own chat template.
 import { OpabiniaError } from '../../dsl/index.ts';
 import type { ConfigJson } from '../../models/configs/fields.ts';
-import { conversationParts, promptIds, type TemplateName, type Turn } from '../../models/sequence/conversation.ts';
+import {
+  conversationParts,
+  joinChunks,
+  joinerOf,
+  promptChunks,
+  type TemplateName,
+  type Turn,
+} from '../../models/sequence/conversation.ts';
 import { chatParts, readChatTemplate, type ChatMessage } from '../../runtime/text/chat-template.ts';
 import { readJsonFile, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
-import type { PromptPart, Tokenizer } from '../../runtime/text/tokenizer.ts';
+import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
+import type { PromptPart } from '../../runtime/text/tokenizer.ts';
 import type { Question } from './family.ts';
 
 /** The begin-of-text token of a config. */
@@ -18,14 +26,16 @@ function turnsOf({ text, images = [], history = [] }: Question): readonly Turn[]
 }
 
 /** Ids of a question in a template of models/conversation.ts. Throws `OpabiniaError`. */
-export function templateIds(
+export async function templateIds(
   template: TemplateName,
-  tokenizer: Tokenizer,
+  tokenizer: SandboxTokenizer,
   begin: number | undefined,
   question: Question,
-): readonly number[] {
+): Promise<readonly number[]> {
   const parts = conversationParts(template, turnsOf(question), { system: question.system });
-  return promptIds(template, parts, (chunk, encode) => tokenizer.encode(chunk, encode), { begin });
+  const joiner = joinerOf(template);
+  const chunks = promptChunks(parts).map((chunk) => tokenizer.encode(chunk, { automatic: joiner === 'reference' }));
+  return joinChunks(await Promise.all(chunks), joiner, begin);
 }
 
 // ---- the directory's own template --------------------------------------------------------------------------------------
@@ -58,14 +68,14 @@ export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
       return await chatParts(template, messagesOf(question), { variables, strings });
     } catch (cause) {
       if (question.system === undefined || !(cause instanceof OpabiniaError)) throw cause;
-      throw new OpabiniaError(`with a system message ${cause.message.split('\n')[0] ?? ''}`, {
+      throw new OpabiniaError(`with a system message ${cause.what}`, {
         op: 'prompt',
         cause,
         advice: 'the template may have no place for one: leave out --system, or say it in the prompt',
       });
     }
   };
-  // Each run is a thread of its own, and a question is laid out twice: to see whether it fits, and to be answered.
+  // A question is laid out twice: to see whether it fits, and to be answered.
   const known = new WeakMap<Question, Promise<readonly PromptPart[]>>();
   return (question) => {
     const parts = known.get(question) ?? render(question);

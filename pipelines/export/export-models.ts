@@ -57,7 +57,7 @@ export async function exportModels(what: string, command: ExportCommand): Promis
   const opened =
     statSync(what, { throwIfNoEntry: false })?.isFile() === true
       ? await openSource(what)
-      : openDirectory(what, command);
+      : await openDirectory(what, command);
   try {
     const names = [...opened.graphs.keys()];
     if (command.graph !== undefined && !opened.graphs.has(command.graph))
@@ -169,7 +169,7 @@ function ownWeights(
 
 // ---- model directories -----------------------------------------------------------------------------------------------
 
-function openDirectory(what: string, command: ExportCommand): Exportable {
+async function openDirectory(what: string, command: ExportCommand): Promise<Exportable> {
   const dtype = command.dtype ?? 'f32';
   if (dtype !== 'f32' && dtype !== 'f16')
     throw new OpabiniaError(`there is no dtype '${dtype}'`, { op: 'export', advice: 'f32 or f16' });
@@ -179,7 +179,7 @@ function openDirectory(what: string, command: ExportCommand): Exportable {
   const config = readConfig(readJsonFile(path), path);
   if (config.kind === 'tower')
     return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
-  const model = openModel(what, { dtype });
+  const model = await openModel(what, { dtype });
   const { language, family, source } = model;
   const capacity = command.context ?? Math.min(2048, language.config.maxPositions);
   const sizes = {

@@ -183,7 +183,7 @@ class Batches {
   async #prepared(sample: LlavaSample): Promise<Prepared | string> {
     const { tokenizer } = this.#opened;
     const begin = tokenizer.automaticStart[0];
-    const labelled = labelledIds(
+    const labelled = await labelledIds(
       this.#family.template,
       sample.turns,
       (chunk, encode) => tokenizer.encode(chunk, encode),

@@ -89,7 +89,11 @@ async function oneStage(one: OneStage): Promise<StageResult> {
   const { recipe, stage, index, device, folder, print, checkpoint } = one;
   const seed = recipe.seed ?? 0;
   const data = openData(stage.data);
-  const opened = withEarlier(openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }), folder, index);
+  const opened = withEarlier(
+    await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }),
+    folder,
+    index,
+  );
   mkdirSync(one.root, { recursive: true });
   const trainable = cambrianTrainable(opened, {
     device,

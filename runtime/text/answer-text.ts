@@ -1,5 +1,5 @@
 // From the tokens of one answer to its text: words as they become complete, up to a token or a string that ends it.
-import { TextStream, type Tokenizer } from './tokenizer.ts';
+import { TextStream, type Decoder } from './tokenizer.ts';
 
 /** length: as many tokens as were allowed; end: the model's own token; stop: a stop string. */
 export type EndReason = 'length' | 'end' | 'stop';
@@ -20,8 +20,8 @@ export class AnswerText {
   #tokens: number[] = [];
   #ended: EndReason | undefined;
 
-  constructor(tokenizer: Pick<Tokenizer, 'decode'>, options: AnswerOptions) {
-    this.#stream = new TextStream(tokenizer);
+  constructor(decoder: Decoder, options: AnswerOptions) {
+    this.#stream = new TextStream(decoder);
     this.#options = { ...options, stop: options.stop?.filter((text) => text !== '') };
   }
 
@@ -41,17 +41,17 @@ export class AnswerText {
   }
 
   /** The text that is complete with this token; empty after the end. */
-  push(token: number): string {
+  async push(token: number): Promise<string> {
     if (this.#ended !== undefined) return '';
     if (this.#options.endTokens.has(token)) return this.end('end');
     this.#tokens.push(token);
-    return this.#take(this.#stream.push(token), false);
+    return this.#take(await this.#stream.push(token), false);
   }
 
   /** What is left. The reason stays the first one given. */
-  end(reason: EndReason): string {
+  async end(reason: EndReason): Promise<string> {
     if (this.#ended !== undefined) return '';
-    const rest = this.#take(this.#stream.end(), true);
+    const rest = this.#take(await this.#stream.end(), true);
     this.#ended ??= reason;
     return rest;
   }

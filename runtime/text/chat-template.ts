@@ -1,10 +1,8 @@
-// Chat templates (Jinja) of Hugging Face, in a thread of their own with limits; users' words go in as marks and come out as parts.
+// Chat templates (Jinja) of Hugging Face, in a process of their own with limits; users' words go in as marks and come out as parts.
 import { randomBytes } from 'node:crypto';
-import { Worker } from 'node:worker_threads';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { RenderReply, RenderRequest } from './chat-template-worker.ts';
 import { readJsonFile, readTextFile, type ModelFiles } from '../checkpoint/hub.ts';
-import { siblingModule } from '../files/package-files.ts';
+import { sandbox as shared, type Sandbox } from '../sandbox/sandbox.ts';
 import type { PromptPart } from './tokenizer.ts';
 
 export interface ChatMessage {
@@ -13,73 +11,38 @@ export interface ChatMessage {
 }
 
 export interface TemplateLimits {
-  /** Milliseconds, from when the thread is ready. */
+  /** Milliseconds, from when the process is ready. */
   readonly time: number;
-  /** MiB of the thread's heap. */
-  readonly memory: number;
   /** Characters of the template and of what it gives. */
   readonly template: number;
   readonly output: number;
 }
 
-export const templateLimits: TemplateLimits = { time: 1_000, memory: 64, template: 256 * 1024, output: 4 * 2 ** 20 };
-
-/** The thread itself has to start; on a busy machine this takes a while, and is not the template's fault. */
-const startLimit = 30_000;
+export const templateLimits: TemplateLimits = { time: 1_000, template: 256 * 1024, output: 4 * 2 ** 20 };
 
 /**
- * What a template makes of its context. Throws `OpabiniaError` for a template that fails, that takes longer or more memory than its
- * limits, and for one, or a result, that is too large.
+ * What a template makes of its context. Throws `OpabiniaError` for a template that fails, that takes longer than its limit or more memory
+ * than the sandbox has, and for one, or a result, that is too large.
  */
 export async function renderTemplate(
   template: string,
   context: Readonly<Record<string, unknown>>,
   limits: TemplateLimits = templateLimits,
+  sandbox: Sandbox = shared,
 ): Promise<string> {
-  const refuse = (what: string, cause?: unknown) =>
-    new OpabiniaError(`the chat template ${what}`, {
-      op: 'chatTemplate',
-      cause,
-      advice: 'the template is in chat_template.jinja or tokenizer_config.json of the model; get it again, or mend it',
-    });
+  const who = 'the chat template';
+  const op = 'chatTemplate';
+  const advice =
+    'the template is in chat_template.jinja or tokenizer_config.json of the model; get it again, or mend it';
   if (template.length > limits.template)
-    throw refuse(`has ${template.length} characters; at most ${limits.template} are accepted`);
-  const worker = new Worker(siblingModule(import.meta.url, 'chat-template-worker'), {
-    env: {},
-    resourceLimits: {
-      maxOldGenerationSizeMb: limits.memory,
-      maxYoungGenerationSizeMb: Math.max(1, Math.floor(limits.memory / 4)),
-      stackSizeMb: 4,
-    },
-  });
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await new Promise<string>((resolve, reject) => {
-      timer = setTimeout(() => reject(refuse('could not be run: its thread does not start')), startLimit);
-      worker.once('error', (error: Error & { readonly code?: string }) => {
-        reject(
-          refuse(
-            error.code === 'ERR_WORKER_OUT_OF_MEMORY'
-              ? `takes more than ${limits.memory} MiB of memory`
-              : `fails: ${error.message}`,
-            error,
-          ),
-        );
-      });
-      worker.on('message', (reply: RenderReply) => {
-        if (reply.kind === 'text') resolve(reply.text);
-        else if (reply.kind === 'refused') reject(refuse(reply.what));
-        else {
-          clearTimeout(timer);
-          timer = setTimeout(() => reject(refuse(`runs for more than ${limits.time / 1000} s`)), limits.time);
-          worker.postMessage({ template, context, limit: limits.output } satisfies RenderRequest);
-        }
-      });
+    throw new OpabiniaError(`${who} has ${template.length} characters; at most ${limits.template} are accepted`, {
+      op,
+      advice,
     });
-  } finally {
-    clearTimeout(timer);
-    await worker.terminate();
-  }
+  return sandbox.ask<'render'>(
+    { kind: 'render', template, context, limit: limits.output },
+    { time: limits.time, who, op, advice },
+  );
 }
 
 /** The default template of a model, from its own file or from `tokenizer_config.json`; undefined when it has none. Throws `OpabiniaError`. */

@@ -11,7 +11,12 @@ interface Checked {
   readonly json: object;
   readonly added: readonly AddedToken[];
   readonly size: number;
+  /** Tokens of the vocabulary that are spelled like control tokens. */
+  readonly spelled: ReadonlyMap<string, number>;
 }
+
+/** `<s>`, `[CLS]`, and the bytes `<0x0A>`. */
+const spelledLikeControl = /^(?:<[^<>\s]{1,62}>|\[[^[\]\s]{1,62}\])$/;
 
 const idLimit = 4_194_304;
 
@@ -43,7 +48,8 @@ export function checkTokenizerJson(json: unknown, where: string): Checked {
   checkMerges(model, ids, refuse);
   let size = 0;
   for (const id of [...ids.values(), ...added.map((token) => token.id)]) size = Math.max(size, id + 1);
-  return { json, added, size };
+  const spelled = new Map([...ids].filter(([token]) => token.length <= 64 && spelledLikeControl.test(token)));
+  return { json, added, size, spelled };
 }
 
 type Refuse = (what: string) => OpabiniaError;

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { readJsonFile, type ModelFiles, needFile } from '../checkpoint/hub.ts';
 import { checkTokenizerJson, isBlank, renamed, type AddedToken } from './tokenizer-json.ts';
 
 /** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
@@ -16,19 +15,18 @@ export type TextPart = Exclude<PromptPart, { kind: 'image' }>;
 
 /** Characters of one request. */
 const textLimit = 1_000_000;
-/** Bytes of a tokenizer.json. */
-const fileLimit = 64 * 2 ** 20;
-
 export interface EncodeOptions {
   /** Put the tokens in front and behind that the tokenizer adds by itself; by default yes. */
   readonly automatic?: boolean | undefined;
 }
 
+/** Runs here, in this process: for files that are one's own. Those of strangers are opened by `openTokenizer`. */
 export class Tokenizer {
   readonly #own: HubTokenizer;
   readonly #guarded: Guarded;
   readonly #controls: ReadonlyMap<string, number>;
   readonly #controlIds: ReadonlySet<number>;
+  readonly #spelled: ReadonlyMap<string, number>;
   readonly #before: readonly number[];
   readonly #after: readonly number[];
   /** Ids that exist; the embedding table of the model may be larger. */
@@ -43,6 +41,7 @@ export class Tokenizer {
       checked.added.filter((token) => !isBlank(token)).map((token) => [token.content, token.id]),
     );
     this.#controlIds = new Set(this.#controls.values());
+    this.#spelled = checked.spelled;
     this.size = checked.size;
     const [bare, full] = [true, false].map((without) => this.#own.encode('a', { add_special_tokens: !without }).ids);
     const at = startOf(full ?? [], bare ?? []);
@@ -66,6 +65,15 @@ export class Tokenizer {
     return this.#controls.get(token) ?? this.#own.token_to_id(token);
   }
 
+  get controls(): ReadonlySet<number> {
+    return this.#controlIds;
+  }
+
+  /** Control tokens, and tokens of the vocabulary that are spelled like one, with their ids. */
+  names(): ReadonlyMap<string, number> {
+    return new Map([...this.#spelled, ...this.#controls]);
+  }
+
   isControl(id: number): boolean {
     return this.#controlIds.has(id);
   }
@@ -83,6 +91,11 @@ export class Tokenizer {
       });
     const ids = this.#guarded.encode(parts);
     return options.automatic === false ? ids : [...this.#before, ...ids, ...this.#after];
+  }
+
+  /** Texts of several lists of ids. */
+  decodeAll(lists: readonly (readonly number[])[]): readonly string[] {
+    return lists.map((ids) => this.decode(ids));
   }
 
   /** The text of ids; control tokens are left out. */
@@ -155,39 +168,33 @@ class Guarded {
   }
 }
 
-/** From the files of a model. Throws `OpabiniaError`. */
-export function openTokenizer(files: ModelFiles): Tokenizer {
-  const path = needFile(files.tokenizer, 'tokenizer.json', files);
-  return new Tokenizer(
-    readJsonFile(path, fileLimit),
-    files.tokenizerConfig === undefined ? {} : readJsonFile(files.tokenizerConfig),
-    path,
-  );
-}
-
 // ---- text as it comes ------------------------------------------------------------------------------------------------
 
 /** Ids held back for the rest of a character; more than this many are not a character any more. */
 const heldLimit = 8;
 const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]$/u;
 
+/** Ids to texts, one for each list. */
+export interface Decoder {
+  readonly decodeAll: (lists: readonly (readonly number[])[]) => Promise<readonly string[]> | readonly string[];
+}
+
 /** Ids one by one to text in whole words. */
 export class TextStream {
-  readonly #tokenizer: Pick<Tokenizer, 'decode'>;
+  readonly #decoder: Decoder;
   /** Ids whose text is known, kept because the text of an id may depend on the one before it. */
   #context: number[] = [];
   #held: number[] = [];
   #word = '';
 
-  constructor(tokenizer: Pick<Tokenizer, 'decode'>) {
-    this.#tokenizer = tokenizer;
+  constructor(decoder: Decoder) {
+    this.#decoder = decoder;
   }
 
   /** Text that is complete with this id: up to the last space, or all of it after a newline or an ideograph; may be empty. */
-  push(id: number): string {
+  async push(id: number): Promise<string> {
     this.#held.push(id);
-    const known = this.#tokenizer.decode(this.#context);
-    const now = this.#tokenizer.decode([...this.#context, ...this.#held]);
+    const { known, now } = await this.#texts();
     // A replacement character at the end may be the first bytes of a character.
     if (now.endsWith('\u{fffd}') && this.#held.length < heldLimit) return '';
     this.#word += now.slice(known.length);
@@ -202,12 +209,17 @@ export class TextStream {
   }
 
   /** What is left at the end. */
-  end(): string {
-    const known = this.#tokenizer.decode(this.#context);
-    const rest = this.#word + this.#tokenizer.decode([...this.#context, ...this.#held]).slice(known.length);
+  async end(): Promise<string> {
+    const { known, now } = await this.#texts();
+    const rest = this.#word + now.slice(known.length);
     this.#context = [];
     this.#held = [];
     this.#word = '';
     return rest;
+  }
+
+  async #texts(): Promise<{ readonly known: string; readonly now: string }> {
+    const [known = '', now = ''] = await this.#decoder.decodeAll([this.#context, [...this.#context, ...this.#held]]);
+    return { known, now };
   }
 }

@@ -112,7 +112,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
       '--json',
     );
     expect(status).toBe(0);
-    const model = openModel(llava);
+    const model = await openModel(llava);
     try {
       const { tokens, leads } = judgeLlava(model, 'What is this?', [await decodeImage(photo)]);
       expect(Math.min(...leads)).toBeGreaterThan(1e-3);

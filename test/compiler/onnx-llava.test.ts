@@ -51,7 +51,7 @@ test.each(['llava', 'llava_next'] as const)(
       height: 40,
       rgb: Uint8Array.from({ length: 70 * 40 * 3 }, (_, i) => (i * 37) % 251),
     };
-    const model = openModel(directory);
+    const model = await openModel(directory);
     try {
       const laid = await model.family.layOut([{ text: 'What is this?', images: [picture] }], {});
       const { inputs, symbols, width } = toPrompts(model, laid, 1, 'greedy', {});

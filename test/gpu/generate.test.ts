@@ -64,7 +64,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
   let tall: Image;
 
   beforeAll(async () => {
-    model = openModel(makeCheckpoint(join(folder, 'made')).directory);
+    model = await openModel(makeCheckpoint(join(folder, 'made')).directory);
     device = await openDevice();
     photo = await decodeImage(join(import.meta.dirname, '../../examples/photos/chelsea.png'));
     // Another shape: its image block has other tokens.

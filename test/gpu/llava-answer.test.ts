@@ -41,8 +41,8 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
     rmSync(folder, { recursive: true });
   });
 
-  function made(choices: LlavaChoices): OpenedModel {
-    const model = openModel(makeLlava(join(folder, String(opened.length)), choices).directory);
+  async function made(choices: LlavaChoices): Promise<OpenedModel> {
+    const model = await openModel(makeLlava(join(folder, String(opened.length)), choices).directory);
     opened.push(model);
     return model;
   }
@@ -66,7 +66,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
   const text = 'What is this?';
 
   test('LLaVA-1.5: a picture, two, none, and all of them as a batch', async () => {
-    const model = made({});
+    const model = await made({});
     const pictures = [[photo], [tall, photo], []] as const;
     const judged = pictures.map((own) => judge(model, text, own));
     // Rounding in f32 moves a logit by about 1e-5: that a token leads by more is what makes tokens comparable.
@@ -84,14 +84,14 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
   }, 600_000);
 
   test('LLaVA-1.5 with the newer names of transformers', async () => {
-    const model = made({ names: 'new' });
+    const model = await made({ names: 'new' });
     const { tokens, leads } = judge(model, text, [photo]);
     expect(Math.min(...leads)).toBeGreaterThan(1e-3);
     expect((await answers(model, {}, [[{ text, images: [photo] }]]))[0]).toEqual([tokens]);
   }, 600_000);
 
   test('LLaVA-NeXT: pictures of two shapes in tiles', async () => {
-    const model = made({ type: 'llava_next' });
+    const model = await made({ type: 'llava_next' });
     const judged = [[photo], [tall, photo]].map((own) => judge(model, text, own));
     expect(Math.min(...judged.flatMap(({ leads }) => leads))).toBeGreaterThan(1e-3);
     expect(
@@ -100,8 +100,8 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('a LLaVA directory', () 
   }, 600_000);
 
   test('more pictures than the session was opened for, and an answer in f16', async () => {
-    const model = made({});
-    const half = openModel(model.directory, { dtype: 'f16' });
+    const model = await made({});
+    const half = await openModel(model.directory, { dtype: 'f16' });
     opened.push(half);
     const session = await Session.open(half, device, { context: 128, images: 1 });
     try {

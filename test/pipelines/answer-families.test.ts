@@ -20,7 +20,7 @@ let count = 0;
 
 /** What a use of an opened model gives. */
 async function using<T>(directory: string, use: (model: OpenedModel) => Promise<T>): Promise<T> {
-  const model = openModel(directory);
+  const model = await openModel(directory);
   try {
     return await use(model);
   } finally {
@@ -33,16 +33,15 @@ const ask = (directory: string, question: Question): Promise<LaidOut> =>
 
 /** Ids of a whole prompt, image tokens as 0, put together from what stands between control tokens. */
 const idsOf = (directory: string, pieces: readonly (string | number)[]): Promise<readonly number[]> =>
-  using(directory, (model) =>
-    Promise.resolve(
-      pieces.flatMap((piece): readonly number[] => {
-        if (typeof piece === 'number') return Array<number>(piece).fill(0);
-        return /^<.*>$/.test(piece)
-          ? [model.tokenizer.idOf(piece) ?? -1]
-          : model.tokenizer.encode([{ kind: 'user', text: piece }], { automatic: false });
-      }),
-    ),
-  );
+  using(directory, async ({ tokenizer }) => {
+    const ids: number[] = [];
+    for (const piece of pieces) {
+      if (typeof piece === 'number') ids.push(...Array<number>(piece).fill(0));
+      else if (/^<.*>$/.test(piece)) ids.push(tokenizer.idOf(piece) ?? -1);
+      else ids.push(...(await tokenizer.encode([{ kind: 'user', text: piece }], { automatic: false })));
+    }
+    return ids;
+  });
 
 const rowOf = (laid: LaidOut): readonly number[] => [...(laid.rows['ids']?.values ?? [])];
 

@@ -1,4 +1,4 @@
-// Chat templates: what they give, as parts; and that a hostile one costs a second and 64 MiB, not the process.
+// Chat templates: what they give, as parts; and that a hostile one costs a second, not the process.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import {
   templateLimits,
   type ChatMessage,
 } from '../../runtime/text/chat-template.ts';
+import { Sandbox } from '../../runtime/sandbox/sandbox.ts';
 import { modelFiles } from '../../runtime/checkpoint/hub.ts';
 
 const meta =
@@ -79,14 +80,16 @@ describe('limits', () => {
   });
   test('one that fills the memory', async () => {
     // Without the limit of time it would go on to fill whatever there is.
+    const small = new Sandbox(32);
     const message = await refusal(
       renderTemplate(
         '{% set ns = namespace(list=[]) %}{% for i in range(10000000) %}{% set ns.list = ns.list + [[i, i, i, i, i, i, i, i]] %}{% endfor %}',
         context,
-        { ...templateLimits, memory: 16, time: 60_000 },
+        { ...templateLimits, time: 60_000 },
+        small,
       ),
     );
-    expect(message).toContain('takes more than 16 MiB');
+    expect(message).toContain('takes more than 32 MiB');
   });
   test('one that gives more than 4 MiB of text, and one that is too long itself', async () => {
     expect(

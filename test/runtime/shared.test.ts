@@ -188,32 +188,35 @@ test('several checkpoints as one', () => {
 
 describe('the text of an answer', () => {
   const words = ['', 'one ', 'two ', 'th', 'ree ', 'STOP', ' four', '.'];
-  const tokenizer = { decode: (ids: readonly number[]) => ids.map((id) => words[id] ?? '').join('') };
-  const said = (
+  const decoder = {
+    decodeAll: (lists: readonly (readonly number[])[]) => lists.map((ids) => ids.map((id) => words[id] ?? '').join('')),
+  };
+  const said = async (
     ids: readonly number[],
     stop: readonly string[] = [],
-  ): { readonly pieces: readonly string[]; readonly answer: AnswerText } => {
-    const answer = new AnswerText(tokenizer, { endTokens: new Set([0]), stop });
-    const pieces = ids.map((id) => answer.push(id));
-    return { pieces: [...pieces, answer.end('length')].filter((piece) => piece !== ''), answer };
+  ): Promise<{ readonly pieces: readonly string[]; readonly answer: AnswerText }> => {
+    const answer = new AnswerText(decoder, { endTokens: new Set([0]), stop });
+    const pieces: string[] = [];
+    for (const id of ids) pieces.push(await answer.push(id));
+    return { pieces: [...pieces, await answer.end('length')].filter((piece) => piece !== ''), answer };
   };
 
-  test('whole words, and the rest at the end', () => {
-    const { pieces, answer } = said([1, 3, 4, 6, 7]);
+  test('whole words, and the rest at the end', async () => {
+    const { pieces, answer } = await said([1, 3, 4, 6, 7]);
     expect(pieces).toEqual(['one ', 'three ', ' ', 'four.']);
     expect(answer.ended).toBe('length');
     expect(answer.text).toBe('one three  four.');
   });
 
-  test('ends at the end token, which is not a part of it', () => {
-    const { answer } = said([1, 2, 0, 1]);
+  test('ends at the end token, which is not a part of it', async () => {
+    const { answer } = await said([1, 2, 0, 1]);
     expect([answer.text, answer.ended, answer.tokens]).toEqual(['one two ', 'end', [1, 2]]);
   });
 
-  test('a stop string across words is never shown, nor its beginning', () => {
-    const { pieces, answer } = said([1, 2, 3, 4, 1], ['two three']);
+  test('a stop string across words is never shown, nor its beginning', async () => {
+    const { pieces, answer } = await said([1, 2, 3, 4, 1], ['two three']);
     expect(pieces.join('')).toBe('one ');
     expect([answer.text, answer.ended]).toEqual(['one ', 'stop']);
-    expect(said([1, 2, 6, 7], ['two three']).answer.text).toBe('one two  four.');
+    expect((await said([1, 2, 6, 7], ['two three'])).answer.text).toBe('one two  four.');
   });
 });

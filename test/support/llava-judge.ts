@@ -1,4 +1,5 @@
 // Greedy tokens of a LLaVA directory by the interpreter, which reads the whole sequence anew for each: the judge of whatever runs faster.
+import { join } from 'node:path';
 import { LlavaFamily } from '../../pipelines/answer/llava-family.ts';
 import type { OpenedModel } from '../../pipelines/answer/open-model.ts';
 import type { LlavaConfig } from '../../models/configs/llava.ts';
@@ -8,6 +9,7 @@ import { layOutPrompts, llavaPrefillGraph, llavaVisionGraph, viewSlots } from '.
 import { modelFiles, readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import { anyresTiles, processPicture, readProcessor } from '../../runtime/image/preprocess.ts';
+import { readTokenizer } from '../../runtime/text/read-tokenizer.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 
 /** Tokens that are judged. */
@@ -19,7 +21,9 @@ function configOf({ family }: OpenedModel): LlavaConfig {
 }
 
 /** `USER: <image>\n{text} ASSISTANT:` with the token of an image once for each picture, put together from pieces. */
-function promptIds({ tokenizer }: OpenedModel, image: number, text: string, pictures: number): readonly number[] {
+function promptIds({ directory }: OpenedModel, image: number, text: string, pictures: number): readonly number[] {
+  // In this process: the judge asks no sandbox.
+  const tokenizer = readTokenizer(join(directory, 'tokenizer.json'));
   const ids = (piece: string) => tokenizer.encode([{ kind: 'control', text: piece }], { automatic: false });
   const begin = tokenizer.idOf('<s>') ?? -1;
   if (pictures === 0) return [begin, ...ids(`USER: ${text} ASSISTANT:`)];

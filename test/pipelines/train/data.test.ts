@@ -108,9 +108,9 @@ function toyIds(text: string): number[] {
 }
 
 describe('label masks', () => {
-  test.each(golden.cases.map((one, i) => ({ ...one, i })))("$i: $template, as the reference's", (one) => {
+  test.each(golden.cases.map((one, i) => ({ ...one, i })))("$i: $template, as the reference's", async (one) => {
     const { turns } = readSample({ conversations: one.conversations }, 'golden', 'case');
-    const made = labelledIds(
+    const made = await labelledIds(
       one.template,
       turns,
       (chunk, { automatic }) => [
@@ -123,21 +123,21 @@ describe('label masks', () => {
     expect(made.labels).toEqual(one.labels);
   });
 
-  test('tokens that run over the border of question and answer mask the whole sample', () => {
+  test('tokens that run over the border of question and answer mask the whole sample', async () => {
     const { turns } = readSample(sample('A?'), 'f', 'line 1');
     // A tokenizer that makes one token of a line break and the letter behind it.
     const greedy = (text: string): number[] =>
       [...text.matchAll(/\nY|[^]/gu)].map(([token]) => (token.length > 1 ? 99_999 : (token.codePointAt(0) ?? 0)));
-    const made = labelledIds('chatml_direct', turns, (chunk) => greedy(chunk.map((part) => part.text).join('')));
+    const made = await labelledIds('chatml_direct', turns, (chunk) => greedy(chunk.map((part) => part.text).join('')));
     expect(new Set(made.labels)).toEqual(new Set([-100]));
   });
 
-  test('llama_3 counts no image after the first turn', () => {
+  test('llama_3 counts no image after the first turn', async () => {
     const turns = [
       ...readSample(sample('A?'), 'f', 'line 1').turns,
       ...readSample(sample('<image>B?', 'b.png'), 'f', 'line 2').turns,
     ];
-    const made = labelledIds('llama_3', turns, (chunk) => toyIds(chunk.map((part) => part.text).join('')));
+    const made = await labelledIds('llama_3', turns, (chunk) => toyIds(chunk.map((part) => part.text).join('')));
     expect(new Set(made.labels)).toEqual(new Set([-100]));
   });
 });
