@@ -8,11 +8,17 @@ import { withoutGpu } from './compare.ts';
 
 const folder = join(import.meta.dirname, '../golden/connectors');
 const all = readdirSync(folder).map((file) => file.replace(/\.safetensors$/, ''));
-const some = ['llava-mlp', 'internvl-official-ps', 'mof-interleave'];
+/** One or two a family. */
+const some = [
+  'llava-mlp',
   'internvl-official-ps',
   'gemma4-position-pool',
   'mobilevlm-ldpv2',
   'mof-interleave',
+  'qwen-resampler',
+  'tokenpacker',
+  'flamingo-gated-xattn',
+  'visionzip',
 ];
 
 describe.skipIf(withoutGpu)('golden files of connectors', () => {
