@@ -1,5 +1,5 @@
 // From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
-import type { Axis, Size } from '../../dsl/axis/axis.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';

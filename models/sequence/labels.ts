@@ -32,7 +32,7 @@ export async function labelledIds(
   const joiner = options.joiner ?? joinerOf(name);
   const idsOf = async (count: number, ask: boolean): Promise<readonly number[]> => {
     const parts = conversationParts(name, turns.slice(0, count), { system: options.system, ask });
-    const chunks = promptChunks(parts).map((chunk) => encode(chunk, { automatic: joiner === 'reference' }));
+    const chunks = promptChunks(parts).map(async (chunk) => encode(chunk, { automatic: joiner === 'reference' }));
     return joinChunks(await Promise.all(chunks), joiner, options.begin);
   };
   const ids = await idsOf(turns.length, false);
