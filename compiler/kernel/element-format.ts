@@ -2,7 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, like, vectorType, type Code, type Helper } from '../../dsl/wgsl.ts';
+import { code, constantCode, like, vectorType, type Code, type Helper } from '../../dsl/wgsl.ts';
 import { elementText, type Slot } from './kernel.ts';
 
 /** The WGSL type of one array element of a stored tensor. */
@@ -62,4 +62,19 @@ export function stored(value: Code, dtype: DType): Code {
     return code(`narrow_bf16(${value.text})`, value.type, [...value.needs, narrow]);
   }
   return value;
+}
+
+/** Four scalars as one vector. */
+export function compose(lanes: readonly Code[]): Code {
+  const [first] = lanes;
+  if (first === undefined) throw new TypeError('no lanes');
+  const type = vectorType(first.type);
+  const text = `${type}(${lanes.map((lane) => lane.text).join(', ')})`;
+  return lanes.every((lane) => lane.isLiteral === true)
+    ? constantCode(text, type)
+    : code(
+        text,
+        type,
+        lanes.flatMap((lane) => lane.needs),
+      );
 }

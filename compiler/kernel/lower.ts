@@ -38,7 +38,7 @@ import {
 } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { axisStem, bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
-import { loaded, stored } from './element-format.ts';
+import { compose, loaded, stored } from './element-format.ts';
 import { axisSize, isEmpty, sectionsAlong } from './sections.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
@@ -435,20 +435,6 @@ export function typeOf(dtype: DType, width: Width): WgslType {
 function ofIndex(index: Index, type: WgslType): Code {
   const text = `${type}(${indexText(index)})`;
   return isConstant(index) ? constantCode(text, type) : code(text, type);
-}
-
-function compose(lanes: readonly Code[]): Code {
-  const [first] = lanes;
-  if (first === undefined) throw new TypeError('no lanes');
-  const type = vectorType(first.type);
-  const text = `${type}(${lanes.map((lane) => lane.text).join(', ')})`;
-  return lanes.every((lane) => lane.isLiteral === true)
-    ? constantCode(text, type)
-    : code(
-        text,
-        type,
-        lanes.flatMap((lane) => lane.needs),
-      );
 }
 
 function at(index: IndexMap, name: string): Index {
