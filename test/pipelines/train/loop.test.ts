@@ -133,6 +133,18 @@ describe('a run', () => {
     expect(bytes('damaged')).toEqual(bytes('a'));
   });
 
+  test.skipIf(process.env['OPABINIA_ALL'] !== '1')(
+    '200 steps are the same bytes twice',
+    { timeout: 900_000 },
+    async () => {
+      const stage = mlpStage({ saveEvery: 150, logEvery: 50 });
+      await run({ name: 'long-1', total: 200, stage });
+      await run({ name: 'long-2', total: 200, stage, stopAfter: 117 });
+      await run({ name: 'long-2', total: 200, stage, resume: true });
+      expect(bytes('long-2')).toEqual(bytes('long-1'));
+    },
+  );
+
   test('micro-batches give the step of the whole batch', { timeout: 300_000 }, async () => {
     const { folder } = await run({ name: 'micro', total: 3, stage: mlpStage({ microBatch: 2 }) });
     const { folder: whole } = await run({ name: 'whole', total: 3 });
