@@ -1,23 +1,14 @@
 // One node of our graph as ONNX operators, by kind.
-import {
-  addSizes,
-  axisOf,
-  multiplySizes,
-  sizeBound,
-  sizeLeast,
-  sizesEqual,
-  subtractSizes,
-  type Axis,
-  type Size,
-} from '../../dsl/axis/axis.ts';
+import { axisOf, sizeBound, sizeLeast, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { reducedAxes, describe, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import { pad, rearrange, slice, window } from '../../dsl/ops/view.ts';
+import { rearrange } from '../../dsl/ops/view.ts';
 import { scalar } from '../match/composites.ts';
-import { castTo, choose, elementOf, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
+import { castTo, choose, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { namesOf, Values, type Value } from './values.ts';
+import { viewAlongAxis } from './view-along-axis.ts';
 import { Element, type Writer } from './writer.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
@@ -202,7 +193,7 @@ export class Lowering {
       case 'flip':
       case 'pad':
       case 'window':
-        return this.#along(node, input, x);
+        return viewAlongAxis(this.writer, node, input, x);
       default:
         throw cannotExport(node, 'this view has no ONNX operators');
     }
@@ -258,107 +249,6 @@ export class Lowering {
       tensor: this.writer.emit('Expand', [thin, this.writer.sizes(node.type.axes.map((axis) => axis.size))]),
       axes: node.type.axes,
     };
-  }
-
-  /** Views that change one axis. */
-  #along(node: Node, input: Node, x: Value): Value {
-    const name = alongAxis(node);
-    const place = x.axes.findIndex((axis) => axis.name === name);
-    const size = axisOf(input.type.axes, name)?.size ?? 0;
-    const resized = (to: Size): readonly Axis[] =>
-      x.axes.map((axis) => (axis.name === name ? { name, size: to } : axis));
-    switch (node.op.name) {
-      case 'flip': {
-        const tensor = this.writer.emit('Slice', [
-          x.tensor,
-          this.writer.ints([-1]),
-          this.writer.ints([-2147483648]),
-          this.writer.ints([place]),
-          this.writer.ints([-1]),
-        ]);
-        return { tensor, axes: x.axes };
-      }
-      case 'slice': {
-        const taken = slice.read(node.attrs);
-        return {
-          tensor: this.slice(x, place, taken.start, taken.size, taken.step),
-          axes: resized(taken.size),
-        };
-      }
-      case 'pad': {
-        const { before, after, value: outside } = pad.read(node.attrs);
-        const value = this.writer.constant(elementOf[node.type.dtype], [], [outside]);
-        // Of all axes: the input that names some of them is read wrongly once ONNX Runtime moves a Transpose past the Pad.
-        const pads = [before, after].flatMap((width) => x.axes.map((axis) => (axis.name === name ? width : 0)));
-        const tensor = this.writer.emit('Pad', [x.tensor, this.writer.sizes(pads), value]);
-        return { tensor, axes: resized(addSizes(addSizes(before, size), after)) };
-      }
-      default:
-        return this.#window(node, x, place, size);
-    }
-  }
-
-  /** `count` elements of the axis at `place`, every step-th from `start`. */
-  slice(x: Value, place: number, start: Size, count: Size, step = 1): string {
-    if (step === 1 && start === 0 && sizesEqual(count, x.axes[place]?.size ?? -1)) return x.tensor;
-    const end = addSizes(start, multiplySizes(step, count));
-    return this.writer.emit('Slice', [
-      x.tensor,
-      this.writer.size(start),
-      this.writer.size(end),
-      this.writer.ints([place]),
-      ...(step === 1 ? [] : [this.writer.ints([step])]),
-    ]);
-  }
-
-  #window(node: Node, x: Value, place: number, size: Size): Value {
-    const {
-      into: [outer, inner],
-      size: width,
-      stride,
-      dilation,
-    } = window.read(node.attrs);
-    const steps = axisOf(node.type.axes, outer)?.size ?? 0;
-    const axes = x.axes.flatMap((axis, i): readonly Axis[] =>
-      i === place
-        ? [
-            { name: outer, size: steps },
-            { name: inner, size: width },
-          ]
-        : [axis],
-    );
-    // Windows that lie side by side are a reshape; others read their elements by position.
-    if (dilation === 1 && stride === width) {
-      const covered = multiplySizes(width, steps);
-      const tensor = sizesEqual(covered, size) ? x.tensor : this.slice(x, place, 0, covered);
-      return {
-        tensor: this.writer.reshape(
-          tensor,
-          axes.map((axis) => [axis.size]),
-        ),
-        axes,
-      };
-    }
-    const inside = Array.from({ length: width }, (_, i) => i * dilation);
-    const { writer } = this;
-    const positions =
-      typeof steps === 'number'
-        ? writer.constant(
-            Element.INT64,
-            [steps, width],
-            Array.from({ length: steps * width }, (_, i) => Math.floor(i / width) * stride + (inside[i % width] ?? 0)),
-          )
-        : writer.emit('Add', [
-            writer.emit('Unsqueeze', [
-              writer.emit('Mul', [
-                writer.emit('Range', [writer.int(0), writer.scalarSize(steps), writer.int(1)]),
-                writer.int(stride),
-              ]),
-              writer.ints([1]),
-            ]),
-            writer.ints(inside),
-          ]);
-    return { tensor: writer.emit('Gather', [x.tensor, positions], { axis: BigInt(place) }), axes };
   }
 
   // ---- joins and gathers -----------------------------------------------------------------------------------------
