@@ -1,10 +1,12 @@
 // The whole walk as text: each stage that changed something, the rules that fired, every cut with its reason, every kernel with its
 // path, work and roofline time, and the memory plan.
-import type { Graph } from '../dsl/graph/graph.ts';
+import { printAxes } from '../dsl/axis/axis.ts';
+import type { Graph, Node } from '../dsl/graph/graph.ts';
 import { order } from '../dsl/graph/walk.ts';
 import { print } from '../dsl/text/print.ts';
 import { formatTable, type Column } from '../dsl/text/table.ts';
 import type { Step } from './assembly/assemble.ts';
+import { flopsOf } from './cost.ts';
 import { compile, type Stage } from './compile.ts';
 import type { Cut } from './fuse/group.ts';
 import type { Plan, PlanDispatch } from './plan.ts';
@@ -74,31 +76,57 @@ function cutLines(groups: number, cuts: readonly Cut[]): readonly string[] {
     .map(([reason, all]) => `'${reason}' ×${all.length}`);
   return [
     `== group      ${groups} kernels${reasons.length === 0 ? '' : `; cut: ${reasons.join(', ')}`}`,
-    ...cuts.slice(0, mostCuts).map((cut) => `   ${cut.from.op.name} → ${cut.to.op.name}${where(cut)}: ${cut.reason}`),
+    ...cuts.slice(0, mostCuts).map((cut) => `   ${named(cut.from)} → ${named(cut.to)}${where(cut)}: ${cut.reason}`),
     ...(cuts.length > mostCuts ? [`   … ${cuts.length - mostCuts} more`] : []),
   ];
 }
 
 const mostCuts = 24;
 
+/** `mul [b:1 n:577 d:1024]`: which of many nodes of one op it is. */
+const named = (node: Node): string => `${node.op.name} ${printAxes(node.type.axes)}`;
+
 function where(cut: Cut): string {
   const path = cut.from.origin.path || cut.to.origin.path;
   return path === '' ? '' : ` in ${path}`;
 }
 
+/**
+ * Operations of a kernel, with those of values that it computes in place because nothing stores them, each once: a map kernel has the
+ * arithmetic of all maps up to what it loads.
+ */
+function workOf({ group, flops }: Step, stored: ReadonlySet<Node>): number {
+  let inPlace = 0;
+  const seen = new Set<Node>(group.nodes);
+  const visit = (node: Node): void => {
+    for (const input of node.inputs) {
+      const { kind } = input.op;
+      if (seen.has(input) || stored.has(input) || kind === 'source' || kind === 'reduce' || kind === 'contract')
+        continue;
+      seen.add(input);
+      inPlace += flopsOf(input);
+      visit(input);
+    }
+  };
+  for (const node of group.nodes) visit(node);
+  return flops + inPlace;
+}
+
 function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): readonly string[] {
   const total = plan.dispatches.reduce((sum, d) => sum + roofline(d, profile), 0);
+  const stored = new Set(steps.flatMap((step) => [...step.group.nodes]));
   const rows = plan.dispatches.map((d, i) => {
-    const slots = steps[i]?.kernel.slots ?? [];
+    const step = steps[i];
+    const slots = step?.kernel.slots ?? [];
     const written = slots.filter((slot) => slot.write).length;
     return [
       String(i),
       d.label,
-      steps[i]?.kernel.template ?? '',
+      step?.kernel.template ?? '',
       String(slots.length - written),
       String(written),
       quantity(d.bytes, 'B'),
-      quantity(d.flops, 'FLOP'),
+      quantity(step === undefined ? d.flops : workOf(step, stored), 'FLOP'),
       (1000 * roofline(d, profile)).toFixed(3),
       d.path,
     ];

@@ -1,6 +1,6 @@
 // Parameters as paths: `p.at('layers', 3).get('weight', 'o i')` is the tensor `layers.3.weight` of the checkpoint.
 import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis/axis.ts';
-import { nearestNames, OpabiniaError } from './error.ts';
+import { nearestNames, OpabiniaError, type Where } from './error.ts';
 import type { Builder, Node } from './graph/graph.ts';
 import type { DType } from './graph/op.ts';
 import { mapOp } from './ops/map/index.ts';
@@ -37,7 +37,11 @@ export interface Params {
     axes: S & Distinct<S>,
     sizes?: Z & Known<S, Keys<Z>>,
   ): Tensor<S, Float>;
-  has(name: string): boolean;
+  /**
+   * Whether the model has the tensor `name` below this path. Where every path could exist (random parameters), a tensor exists once it has
+   * been read, and before that it is as `otherwise` says: a module asks for what is optional, so absent unless it says so.
+   */
+  has(name: string, otherwise?: boolean): boolean;
   readonly path: string;
 }
 
@@ -57,7 +61,7 @@ export class ParamReader {
     return {
       path,
       at: (...more) => this.params(join(more)),
-      has: (name) => this.#source.shape(join([name])) !== undefined || this.#source.names() === undefined,
+      has: (name, otherwise = false) => this.#has(join([name]), otherwise),
       get: <S extends string>(name: string, axes: S, sizes: Readonly<Record<string, number>> = {}) =>
         this.#get<S>(join([name]), axes, sizes),
     };
@@ -68,6 +72,11 @@ export class ParamReader {
     const under = (path: string) =>
       allowed.some((prefix) => path === prefix || path.startsWith(prefix.endsWith('.') ? prefix : `${prefix}.`));
     return [...(this.#source.names() ?? [])].filter((path) => !this.#nodes.has(path) && !under(path));
+  }
+
+  #has(path: string, otherwise: boolean): boolean {
+    if (this.#nodes.has(path) || this.#source.shape(path) !== undefined) return true;
+    return this.#source.names() === undefined && otherwise;
   }
 
   #get<S extends string>(path: string, text: string, sizes: Readonly<Record<string, number>>): Tensor<S, Float> {
@@ -129,6 +138,31 @@ export function axisList(op: string, text: string, path = ''): readonly string[]
   return names;
 }
 
+/** Thrown where nothing says how long an axis is; a function whose caller knows it by another name says that one. */
+export class MissingSize extends OpabiniaError {
+  readonly axis: string;
+
+  constructor(axis: string, what: string, where: Where) {
+    super(what, where);
+    this.axis = axis;
+  }
+}
+
+/** Runs `read`; where the size of `axis` is missing, the error names the option of `name` that gives it. */
+export function withOption<T>(name: string, axis: string, option: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof MissingSize) || error.axis !== axis) throw error;
+    throw new OpabiniaError(`the number of outputs is not known: no checkpoint says it, and no option does`, {
+      op: name,
+      path: error.path,
+      place: error.place,
+      advice: `give it: { ${option}: 64 }`,
+    });
+  }
+}
+
 /** The sizes of a list of axes. Throws for a missing size, a size of no axis, and for what is not a size. */
 export function sizedAxes(
   op: string,
@@ -142,7 +176,12 @@ export function sizedAxes(
   return names.map((name) => {
     const size = sizes[name];
     if (size === undefined)
-      throw refuse(`axis '${name}' of '${names.join(' ')}' has no size`, `give it: { ${name}: 2 }`);
+      throw new MissingSize(name, `axis '${name}' of '${names.join(' ')}' has no size`, {
+        op,
+        path,
+        place: here().place,
+        advice: `give it: { ${name}: 2 }`,
+      });
     if (typeof size === 'number' && !(Number.isInteger(size) && size >= 0))
       throw refuse(`the size of axis '${name}' is ${size}, no whole number`);
     return { name, size };

@@ -3,7 +3,7 @@ import { printSize } from '../axis/axis.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
-import type { Params } from '../params.ts';
+import { withOption, type Params } from '../params.ts';
 import { checkDType } from './nn.ts';
 import { average, contractAxis } from './resample.ts';
 import { reduceAxes, pad, product, rearrange, window } from './shape.ts';
@@ -132,12 +132,14 @@ export function conv2d<D extends DType, const O extends string>(
     );
   return at(p.path, () => {
     const seen = windows('conv2d', x, options, 0) as Tensor<string, Float>;
-    const weight = p.get('weight', 'o i kh kw', {
-      i: channels / groups,
-      kh,
-      kw,
-      ...(options.size === undefined ? {} : { o: options.size }),
-    });
+    const weight = withOption('conv2d', 'o', 'size', () =>
+      p.get('weight', 'o i kh kw', {
+        i: channels / groups,
+        kh,
+        kw,
+        ...(options.size === undefined ? {} : { o: options.size }),
+      }),
+    );
     checkDType('conv2d', x, weight);
     const outputs = weight.size('o');
     if (outputs % groups !== 0)

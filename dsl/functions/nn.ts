@@ -4,7 +4,7 @@ import { isFloat, type DType } from '../graph/op.ts';
 import { stopGradient } from '../gradient/stop-gradient.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
-import type { Params } from '../params.ts';
+import { withOption, type Params } from '../params.ts';
 import type { Lacks } from '../axis/argument-types.ts';
 import type { Append, Has, Last, Renamed, Without } from '../axis/pattern-types.ts';
 import { erf, exp, log, positions, rsqrt, sigmoid, tanh, where } from './math.ts';
@@ -238,7 +238,7 @@ export function linear<S extends string, D extends DType, O extends string, A ex
     ...(options.size === undefined ? {} : { o: options.size }),
   };
   return at(p.path, () => {
-    const weight = p.get('weight', 'o i', sizes);
+    const weight = withOption('linear', 'o', 'size', () => p.get('weight', 'o i', sizes));
     checkDType('linear', x, weight);
     const summed = out === axis.name ? `${axis.name}_in` : axis.name;
     const named = renamed<string, Float>(
@@ -334,7 +334,7 @@ export function attention<
       'attention',
       `the query has the key axis '${over}' too`,
       [query, key],
-      `rename the sequence of the keys: rearrange(k, '… ${over}=(n) …')`,
+      renamingAdvice(query, key, over),
     );
   for (const x of [key, value]) {
     const stray = x.axes.find((axis) => axis.name !== over && axisOf(query.axes, axis.name) === undefined);
@@ -357,6 +357,16 @@ export function attention<
     value as Tensor<string, DType>,
     query.axes.map((axis) => axis.name),
   ) as Tensor<S, D>;
+}
+
+/** In self-attention the keys' positions need another name than the queries'. */
+function renamingAdvice(query: Tensor, key: Tensor, over: string): string {
+  const free = ['t', 'k', 'keys', `${over}_key`].find((name) =>
+    [query, key].every((x) => axisOf(x.axes, name) === undefined),
+  );
+  const pattern = (name: (axis: string) => string): string => key.axes.map((axis) => name(axis.name)).join(' ');
+  const renamedKeys = `'${pattern((axis) => axis)} -> ${pattern((axis) => (axis === over ? `${free}=(${over})` : axis))}'`;
+  return `give the positions of keys and values another name: rearrange(key, ${renamedKeys}), the same for the values, and { key: '${free}' }`;
 }
 
 function applyMasks(

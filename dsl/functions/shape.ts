@@ -37,6 +37,7 @@ import {
 } from '../tensor.ts';
 
 import { oneSided, bind, bindSide, checkKept, checkNew, sizeIn, view, toParts, merged } from './pattern-view.ts';
+import { roleOf, type Node } from '../graph/graph.ts';
 
 /** Sizes of elementary axes, by name. */
 export type Sizes = Readonly<Record<string, Size>>;
@@ -198,6 +199,12 @@ export function einsum<const P extends string, A extends string, B extends strin
   });
 }
 
+/** True for a tensor of the checkpoint, also in another dtype or under other names. */
+function isParameter(node: Node): boolean {
+  const [x] = node.inputs;
+  return x === undefined ? roleOf(node) === 'param' : node.inputs.length === 1 && isParameter(x);
+}
+
 /** Σ a·b over all axes that are not in `out`. */
 export function product<S extends string, D extends DType>(
   name: string,
@@ -213,7 +220,9 @@ export function product<S extends string, D extends DType>(
         name,
         `axis '${axis.name}' is ${printSize(axis.size)} in the first operand and ${printSize(other.size)} in the second`,
         [a, b],
-        'the checkpoint and the config may belong to different models',
+        [a, b].some((x) => isParameter(x.node))
+          ? 'the checkpoint and the config may belong to different models'
+          : `one name is one size: rename '${axis.name}' of one operand with rearrange, or slice it`,
       );
     }
   }

@@ -23,7 +23,7 @@ export const contract: ContractOp = {
       if (other !== undefined && !sizesEqual(axis.size, other.size)) {
         return new Refusal(
           `axis '${axis.name}' is ${printSize(axis.size)} in the first operand and ${printSize(other.size)} in the second`,
-          'the checkpoint and the config may belong to different models',
+          `one name is one size: rename '${axis.name}' of one operand, or slice it`,
         );
       }
       if (other === undefined && !out.includes(axis.name))

@@ -25,7 +25,10 @@ export const gather: GatherOp = {
       return b !== undefined && !sizesEqual(a.size, b.size);
     });
     if (clash !== undefined)
-      return new Refusal(`axis '${clash.name}' is ${printSize(clash.size)} in one operand and not in the other`);
+      return new Refusal(
+        `axis '${clash.name}' is ${printSize(clash.size)} in the tensor and ${printSize(axisOf(index.axes, clash.name)?.size ?? 0)} in the positions`,
+        `an axis of both is a batch axis: rename it in the positions if it is not`,
+      );
     const rest = x.axes.filter((a) => a.name !== name && axisOf(index.axes, a.name) === undefined);
     return { axes: [...index.axes, ...rest], dtype: x.dtype };
   },

@@ -67,9 +67,9 @@ export function languageParams(root: Params, names: LlavaNames): Params {
   return {
     path: root.path,
     at: (...path) => (path[0] === 'model' ? own.at(...path.slice(1)) : root.at(...path)),
-    has: (name) => {
+    has: (name, otherwise) => {
       const [p, local] = find(name);
-      return p.has(local);
+      return p.has(local, otherwise);
     },
     get: (name, axes, sizes) => {
       const [p, local] = find(name);

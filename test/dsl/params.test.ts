@@ -16,6 +16,20 @@ describe('params', () => {
     expect(printAxes(node?.type.axes ?? [])).toBe('[o:3 i:2]');
   });
 
+  test('under random parameters a tensor exists once it was read, or where the module says so', () => {
+    trace(randomParams(1), (t) => {
+      const p = t.params.at('q');
+      expect([p.has('bias'), p.has('bias', true), p.has('bias', false)]).toEqual([false, true, false]);
+      const bias = p.get('bias', 'o', { o: 2 });
+      expect([p.has('bias'), p.has('weight')]).toEqual([true, false]);
+      return { bias };
+    });
+    trace(fixedParams({ 'q.weight': { shape: [1], values: [1] } }), (t) => {
+      expect(t.params.at('q').has('bias', true)).toBe(false);
+      return { w: t.params.at('q').get('weight', 'o') };
+    });
+  });
+
   test('one path is one node, under whatever names', () => {
     const source = fixedParams({ embed: { shape: [5, 4], values: new Float32Array(20) } });
     const graph = trace(source, (t) => ({

@@ -1,0 +1,32 @@
+// What a person reads about a kernel: all of its arithmetic, and which value was stored.
+import { expect, test } from 'vitest';
+import { deviceNamed } from '../../compiler/devices.ts';
+import { explain } from '../../compiler/explain.ts';
+import { order, randomParams, sizeBound, trace, type Graph, type Node } from '../../dsl/index.ts';
+import { gelu, linear } from '../../dsl/index.ts';
+
+const { profile } = deviceNamed('lavapipe');
+
+/** Σ of what the records say, for the maps of a graph. */
+function mapWork(graph: Graph): number {
+  const elements = (node: Node) => node.type.axes.reduce((count, axis) => count * sizeBound(axis.size), 1);
+  return order(graph).reduce((sum, node) => sum + (node.op.kind === 'map' ? node.op.flops * elements(node) : 0), 0);
+}
+
+test('a map kernel has the work of every map that it computes in place', () => {
+  const graph = trace(randomParams(1), (t) => ({ y: gelu(t.input('x', 'n d', { n: 3, d: 7 })).add(1) }));
+  const work = mapWork(graph);
+  expect(work).toBeGreaterThan(3 * 7 * 5);
+  expect(work).toBeLessThan(1000);
+  expect(explain(graph, profile)).toMatch(new RegExp(`\\b0  \\S+ +map .* ${work} FLOP `));
+});
+
+test('a value that is stored rather than computed again is named with its axes', () => {
+  const graph = trace(randomParams(1), (t) => {
+    const x = t.input('x', 'b n d', { b: 1, n: 600, d: 512 });
+    return { y: linear(t.params.at('fc'), gelu(x), 'e', { size: 2048 }) };
+  });
+  expect(explain(graph, profile)).toMatch(
+    /mul \[b:1 n:600 d:512\] → contract \[b:1 n:600 e:2048\] in fc: would be computed ×\d+/,
+  );
+});
