@@ -35,7 +35,10 @@ export type Stage =
   | { readonly name: 'schedule'; readonly which: 'load' | 'main'; readonly assembly: Assembly }
   | { readonly name: 'plan'; readonly plan: Plan };
 
-/** A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` where the device's limits do not suffice. */
+/**
+ * A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` where the device's limits do not suffice.
+ * @example const plan = compile(graph, deviceProfile(await openDevice()))
+ */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
   const { passes = standardPasses, packing = true, verify = false, report } = options;
   const symbols = sortedSymbols(graph, 'compile');

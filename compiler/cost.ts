@@ -21,7 +21,10 @@ export function bytesOf(type: TensorType): number {
   return elementsOf(type.axes) * dtypeBytes(type.dtype);
 }
 
-/** Contraction 2·M·N·K, reduction one per element read, map its record's flops per element; views, joins and gathers only move. */
+/**
+ * Contraction 2·M·N·K, reduction one per element read, map its record's flops per element; views, joins and gathers only move.
+ * @example order(graph).reduce((sum, node) => sum + flopsOf(node), 0)
+ */
 export function flopsOf(node: Node): number {
   const [a, b] = node.inputs;
   switch (node.op.kind) {

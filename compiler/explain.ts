@@ -19,7 +19,10 @@ export interface ExplainOptions {
   readonly shaders?: boolean;
 }
 
-/** What the compiler does with a graph on a device of this profile, stage by stage. */
+/**
+ * What the compiler does with a graph on a device of this profile, stage by stage.
+ * @example console.log(explain(graph, deviceProfile(await openDevice())))
+ */
 export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOptions = {}): string {
   const stages: Stage[] = [];
   const plan = compile(graph, profile, { report: (stage) => stages.push(stage) });

@@ -35,7 +35,10 @@ export class OpabiniaError extends Error {
   }
 }
 
-/** The `count` names nearest to `wanted` by edit distance, nearest first: for «did you mean». */
+/**
+ * The `count` names nearest to `wanted` by edit distance, nearest first: for «did you mean».
+ * @example nearestNames('sofmax', ['softmax', 'sigmoid'], 1)
+ */
 export function nearestNames(wanted: string, known: Iterable<string>, count = 3): readonly string[] {
   const scored = [...known].map((name) => ({ name, distance: editDistance(wanted, name) }));
   scored.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1));

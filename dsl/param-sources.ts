@@ -8,6 +8,7 @@ import type { Float } from './tensor.ts';
  * Any path exists; its values depend on seed and path alone, so two models that share a path share its values.
  * Tensors of two axes and more: normal with deviation 1/√fan-in, the fan-in being all sizes but the first (PyTorch's layout).
  * Of one axis: `weight` is 1 + N(0, 0.02), as in a norm; everything else N(0, 0.02).
+ * @example randomParams(1)
  */
 export function randomParams(seed: number, options: { readonly dtype?: Float } = {}): ParamSource {
   const dtype = options.dtype ?? 'f32';
@@ -31,7 +32,10 @@ export function randomParams(seed: number, options: { readonly dtype?: Float } =
   };
 }
 
-/** Parameters given as numbers. Reading checks the shape. */
+/**
+ * Parameters given as numbers. Reading checks the shape.
+ * @example fixedParams({ 'fc.weight': { shape: [2, 3], values: [1, 2, 3, 4, 5, 6] } })
+ */
 export function fixedParams(
   tensors: Readonly<Record<string, { readonly shape: readonly number[]; readonly values: ArrayLike<number> }>>,
   options: { readonly dtype?: Float } = {},

@@ -81,6 +81,7 @@ export interface TraceOptions {
 /**
  * The graph of a model. `build` runs once, synchronously; its tensors cannot be used afterwards.
  * Throws `OpabiniaError` for whatever does not fit, and for tensors of the checkpoint that nobody read.
+ * @example trace(randomParams(1), (t) => ({ y: gelu(t.input('x', 'b d', { b: 2, d: 8 })) }))
  */
 export function trace(
   source: ParamSource,

@@ -77,6 +77,7 @@ const embeddedLimit = 1.5e9;
 /**
  * The model. A symbol that no input's shape shows is an input of its own (int64, no axes). Throws `OpabiniaError` for a node that
  * ONNX has no operators for, and when the embedded parameters are more than a model file can hold.
+ * @example const { model, weights } = exportOnnx(graph, { source: params })
  */
 export function exportOnnx(graph: Graph, options: ExportOptions): OnnxModel {
   return new Exporter(graph, options).run();

@@ -42,7 +42,10 @@ export interface PassOptions {
   readonly profile?: DeviceProfile;
 }
 
-/** The graph after all passes in order. Throws `OpabiniaError` when a pass breaks it, or rules undo one another. */
+/**
+ * The graph after all passes in order. Throws `OpabiniaError` when a pass breaks it, or rules undo one another.
+ * @example print(runPasses(graph, passes))
+ */
 export function runPasses(
   graph: Graph,
   passes: readonly Pass[],

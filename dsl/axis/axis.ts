@@ -52,11 +52,18 @@ function affine(base: number, parts: readonly SizeTerm[]): Size {
   return kept.length === 0 ? base : { constant: base, terms: kept };
 }
 
+/**
+ * The sum of two sizes.
+ * @example addSizes(x.sizeOf('n'), 1)
+ */
 export function addSizes(a: Size, b: Size): Size {
   return affine(constant(a) + constant(b), [...terms(a), ...terms(b)]);
 }
 
-/** The product; two symbolic sizes have no affine product and are refused. */
+/**
+ * The product; two symbolic sizes have no affine product and are refused.
+ * @example multiplySizes(n, 2) // 2n
+ */
 export function multiplySizes(a: Size, b: Size): Size {
   if (typeof a === 'number')
     return affine(
@@ -69,11 +76,18 @@ export function multiplySizes(a: Size, b: Size): Size {
   });
 }
 
+/**
+ * The difference of two sizes.
+ * @example subtractSizes(x.sizeOf('n'), 1)
+ */
 export function subtractSizes(a: Size, b: Size): Size {
   return addSizes(a, multiplySizes(-1, b));
 }
 
-/** The exact quotient by a number, or undefined when the division does not come out. */
+/**
+ * The exact quotient by a number, or undefined when the division does not come out.
+ * @example divideSize(x.sizeOf('n'), 2)
+ */
 export function divideSize(size: Size, by: number): Size | undefined {
   if (by === 0) return undefined;
   const comesOut = constant(size) % by === 0 && terms(size).every((t) => t.times % by === 0);
@@ -84,12 +98,19 @@ export function divideSize(size: Size, by: number): Size | undefined {
   );
 }
 
+/**
+ * True when two sizes are the same number, or the same expression of symbols.
+ * @example sizesEqual(x.sizeOf('n'), 6)
+ */
 export function sizesEqual(a: Size, b: Size): boolean {
   if (typeof a === 'number' || typeof b === 'number') return a === b;
   return printSize(a) === printSize(b);
 }
 
-/** The largest value the size can take. */
+/**
+ * The largest value the size can take.
+ * @example sizeBound(n) // 64
+ */
 export function sizeBound(size: Size): number {
   return terms(size).reduce(
     (sum, t) => sum + t.times * (t.times > 0 ? t.symbol.bound : t.symbol.least),
@@ -97,7 +118,10 @@ export function sizeBound(size: Size): number {
   );
 }
 
-/** The smallest value the size can take. */
+/**
+ * The smallest value the size can take.
+ * @example sizeLeast(n) // 1
+ */
 export function sizeLeast(size: Size): number {
   return terms(size).reduce(
     (sum, t) => sum + t.times * (t.times > 0 ? t.symbol.least : t.symbol.bound),
@@ -105,6 +129,10 @@ export function sizeLeast(size: Size): number {
   );
 }
 
+/**
+ * A size as a number, once its symbols have values. Throws `OpabiniaError` for a symbol without one.
+ * @example evaluateSize(addSizes(n, 1), new Map([['n', 3]])) // 4
+ */
 export function evaluateSize(size: Size, values: SymbolValues): number {
   return terms(size).reduce((sum, t) => sum + t.times * symbolValue(t.symbol, values), constant(size));
 }
@@ -120,11 +148,18 @@ export function isAffine(value: object): value is AffineSize {
   return 'terms' in value && 'constant' in value;
 }
 
+/**
+ * The symbols that a size depends on.
+ * @example sizeSymbols(n).map((symbol) => symbol.name)
+ */
 export function sizeSymbols(size: Size): readonly SizeSymbol[] {
   return terms(size).map((t) => t.symbol);
 }
 
-/** `577`, `n`, `2n+1`: the form used in printed graphs and in errors. */
+/**
+ * `577`, `n`, `2n+1`: the form used in printed graphs and in errors.
+ * @example printSize(addSizes(multiplySizes(2, n), 1)) // 2n+1
+ */
 export function printSize(size: Size): string {
   if (typeof size === 'number') return String(size);
   const parts = size.terms.map((t) =>
@@ -134,11 +169,18 @@ export function printSize(size: Size): string {
   return size.constant === 0 ? text : size.constant > 0 ? `${text}+${size.constant}` : `${text}${size.constant}`;
 }
 
-/** `[b:2 n:577 d:1024]` */
+/**
+ * `[b:2 n:577 d:1024]`
+ * @example printAxes(x.axes) // [b:1 n:6 d:8]
+ */
 export function printAxes(axes: readonly Axis[]): string {
   return `[${axes.map((a) => `${a.name}:${printSize(a.size)}`).join(' ')}]`;
 }
 
+/**
+ * The axis of this name among axes.
+ * @example axisOf(x.axes, 'n')?.size
+ */
 export function axisOf(axes: readonly Axis[], name: string): Axis | undefined {
   return axes.find((a) => a.name === name);
 }

@@ -106,6 +106,7 @@ export interface ConvOptions<O extends string> extends WindowOptions {
 /**
  * Convolution (cross-correlation, as in PyTorch): `weight` is `o i kh kw` with i = channels / groups, and `bias` is `o`, at p.
  * Throws when channels do not divide by `groups`, or the window does not fit.
+ * @example conv2d(p.at('conv'), image, { out: 'c', size: 16, kernel: 3, padding: 1 })
  */
 export function conv2d<D extends DType, const O extends string>(
   p: Params,
@@ -208,7 +209,10 @@ function grouped(
   return rearrange<string, 'b h w g m', Float>(y, `b h w g m -> b h w ${out}=(g m)`);
 }
 
-/** The largest element of each window; padding never wins. */
+/**
+ * The largest element of each window; padding never wins.
+ * @example maxPool2d(image, { kernel: 2 })
+ */
 export function maxPool2d<D extends DType>(x: Tensor<'b h w c', D>, options: WindowOptions): Tensor<'b h w c', D> {
   requireImage('maxPool2d', x);
   const lowest =
@@ -219,7 +223,10 @@ export function maxPool2d<D extends DType>(x: Tensor<'b h w c', D>, options: Win
   ]) as Tensor<'b h w c', D>;
 }
 
-/** The mean of each window. Padding counts as zeros, as PyTorch does by default; `countPadding: false` leaves it out of the count. */
+/**
+ * The mean of each window. Padding counts as zeros, as PyTorch does by default; `countPadding: false` leaves it out of the count.
+ * @example avgPool2d(image, { kernel: 2 })
+ */
 export function avgPool2d<D extends DType>(
   x: Tensor<'b h w c', D>,
   options: Omit<WindowOptions, 'dilation'> & { readonly countPadding?: boolean | undefined },
@@ -245,7 +252,10 @@ export function avgPool2d<D extends DType>(
   }, x);
 }
 
-/** Means over `height` × `width` bins from ⌊i·in/out⌋ to ⌈(i+1)·in/out⌉, as PyTorch's AdaptiveAvgPool2d. */
+/**
+ * Means over `height` × `width` bins from ⌊i·in/out⌋ to ⌈(i+1)·in/out⌉, as PyTorch's AdaptiveAvgPool2d.
+ * @example adaptiveAvgPool2d(image, { height: 3, width: 3 })
+ */
 export function adaptiveAvgPool2d<D extends DType>(
   x: Tensor<'b h w c', D>,
   options: { readonly height: number; readonly width: number },
@@ -275,12 +285,18 @@ export function adaptiveAvgPool2d<D extends DType>(
   );
 }
 
-/** Channels into space, in PyTorch's order: channel c·r² + i·r + j goes to row i and column j of its r × r square. */
+/**
+ * Channels into space, in PyTorch's order: channel c·r² + i·r + j goes to row i and column j of its r × r square.
+ * @example pixelShuffle(image, 2) // half as many pixels' channels, twice the height and width
+ */
 export function pixelShuffle<D extends DType>(x: Tensor<'b h w c', D>, factor: number): Tensor<'b h w c', D> {
   return rearrange(x, 'b h w c=(d i j) -> b h=(h i) w=(w j) c=(d)', { i: factor, j: factor });
 }
 
-/** Space into channels: the inverse of `pixelShuffle`. */
+/**
+ * Space into channels: the inverse of `pixelShuffle`.
+ * @example pixelUnshuffle(image, 2)
+ */
 export function pixelUnshuffle<D extends DType>(x: Tensor<'b h w c', D>, factor: number): Tensor<'b h w c', D> {
   return rearrange(x, 'b h=(y i) w=(x j) c -> b h=(y) w=(x) c=(c i j)', { i: factor, j: factor });
 }

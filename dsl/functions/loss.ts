@@ -27,6 +27,7 @@ interface RowTerms {
 /**
  * −Σ log softmax(logits)[label] over the rows whose label counts, in f32: PyTorch's `cross_entropy`. `axis` is that of the classes;
  * the labels have the other axes.
+ * @example crossEntropy(x, labels, { axis: 'd' }) // labels: Tensor<'b n', 'i32'>
  */
 export function crossEntropy<S extends string, D extends DType, A extends string>(
   logits: Tensor<S, D>,
@@ -48,6 +49,7 @@ export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
  * The same of the logits `hidden · headᵀ`, which never stand in memory together: the classes are taken in parts, whose logits the
  * backward pass computes again. `hidden` and `head` share one axis; the other axis of `head` is that of the classes. What is held is
  * the logits of two parts and their gradients.
+ * @example linearCrossEntropy(x, p.get('head', 'v d', { v: 100, d: 8 }), labels)
  */
 export function linearCrossEntropy<S extends string, T extends string, D extends DType>(
   hidden: Tensor<S, D>,

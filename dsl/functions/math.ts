@@ -25,45 +25,95 @@ function unary<S extends string, D extends DType>(name: string, x: Tensor<S, D>)
   return apply(name, mapOp(name), [x]);
 }
 
+/**
+ * e^x. Exponents below −87 give 0: denormal results are flushed.
+ * @example exp(x.neg())
+ */
 export function exp<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('exp', x);
 }
+/**
+ * ln x; −∞ at 0, NaN below.
+ * @example log(x.mul(x).add(1))
+ */
 export function log<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('log', x);
 }
+/**
+ * √x; NaN below 0.
+ * @example sqrt(abs(x))
+ */
 export function sqrt<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('sqrt', x);
 }
-/** 1/√x */
+/**
+ * 1/√x
+ * @example rsqrt(x.mul(x).add(1e-6))
+ */
 export function rsqrt<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('rsqrt', x);
 }
+/**
+ * The hyperbolic tangent.
+ * @example tanh(x)
+ */
 export function tanh<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('tanh', x);
 }
+/**
+ * The error function, 2/√π ∫₀ˣ e^(−t²) dt.
+ * @example erf(x)
+ */
 export function erf<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('erf', x);
 }
+/**
+ * 1 / (1 + e^(−x)).
+ * @example x.mul(sigmoid(x))
+ */
 export function sigmoid<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('sigmoid', x);
 }
+/**
+ * The sine; x in radians.
+ * @example sin(x)
+ */
 export function sin<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('sin', x);
 }
+/**
+ * The cosine; x in radians.
+ * @example cos(x)
+ */
 export function cos<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('cos', x);
 }
+/**
+ * The largest whole number that is not above x.
+ * @example floor(x)
+ */
 export function floor<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('floor', x);
 }
+/**
+ * |x| for every element.
+ * @example abs(x)
+ */
 export function abs<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('abs', x);
 }
+/**
+ * −x for every element.
+ * @example neg(x)
+ */
 export function neg<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return unary('neg', x);
 }
 
-/** The bits in which two whole numbers differ. */
+/**
+ * The bits in which two whole numbers differ.
+ * @example xor(ids, 5)
+ */
 export function xor<S extends string, D extends DType, T extends string, E extends DType>(
   x: Tensor<S, D>,
   y: Operand<S, D, T, E>,
@@ -71,7 +121,10 @@ export function xor<S extends string, D extends DType, T extends string, E exten
   return elementwise('xor', x, y);
 }
 
-/** The bits of x moved down by y places, modulo 32; the sign of an i32 is kept. */
+/**
+ * The bits of x moved down by y places, modulo 32; the sign of an i32 is kept.
+ * @example shiftRight(ids, 1)
+ */
 export function shiftRight<S extends string, D extends DType, T extends string, E extends DType>(
   x: Tensor<S, D>,
   y: Operand<S, D, T, E>,
@@ -79,12 +132,18 @@ export function shiftRight<S extends string, D extends DType, T extends string, 
   return elementwise('shiftRight', x, y);
 }
 
-/** True where an element is not a number. */
+/**
+ * True where an element is not a number.
+ * @example isNaN(x)
+ */
 export function isNaN<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, 'bool'> {
   return apply('isNaN', mapOp('isNaN'), [x]);
 }
 
-/** `yes` where the mask is true, `no` where it is false; the axes are those of the operand that has them all. */
+/**
+ * `yes` where the mask is true, `no` where it is false; the axes are those of the operand that has them all.
+ * @example where(mask, x, 0)
+ */
 export function where<M extends string, S extends string, D extends DType>(
   mask: Tensor<M, 'bool'>,
   yes: Tensor<S, D>,
@@ -116,7 +175,10 @@ export function positions<A extends string>(like: Tensor, axis: Axis, name: A): 
   );
 }
 
-/** The position of the largest element, the first of equals; NaN is larger than every number, as in PyTorch. */
+/**
+ * The position of the largest element, the first of equals; NaN is larger than every number, as in PyTorch.
+ * @example argmax(x, 'd') // Tensor<'b n', 'i32'>
+ */
 export function argmax<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
@@ -135,6 +197,7 @@ const mostRanked = 4096;
  * The k largest elements along an axis in falling order, and their positions; among equals the lower position comes first.
  * NaN is larger than every number, as in PyTorch. `into` names the axis of the result; without it, it keeps its name.
  * Up to 4096 elements each is ranked against all others; beyond, the largest is taken k times.
+ * @example const { values, indices } = topK(x, 'd', 2, 'k') // both Tensor<'b n k'>
  */
 export function topK<S extends string, D extends DType, A extends string, I extends string = A>(
   x: Tensor<S, D>,

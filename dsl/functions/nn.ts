@@ -24,7 +24,10 @@ import {
 
 // ---- activations ---------------------------------------------------------------------------------------------------
 
-/** x·Φ(x): by erf, by tanh (Hendrycks and Gimpel 2016, §2), or by the sigmoid of 1.702x (OpenAI's CLIP). */
+/**
+ * x·Φ(x): by erf, by tanh (Hendrycks and Gimpel 2016, §2), or by the sigmoid of 1.702x (OpenAI's CLIP).
+ * @example gelu(x, 'tanh')
+ */
 export function gelu<S extends string, D extends DType>(
   x: Tensor<S, D>,
   form: 'exact' | 'tanh' | 'quick' = 'exact',
@@ -45,17 +48,26 @@ export function gelu<S extends string, D extends DType>(
   }
 }
 
-/** x·sigmoid(x) */
+/**
+ * x·sigmoid(x)
+ * @example silu(x)
+ */
 export function silu<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return elementwise('mul', x, sigmoid(x));
 }
 
-/** x where x > 0, else 0; NaN stays. Its slope at 0 is 0, as in PyTorch. */
+/**
+ * x where x > 0, else 0; NaN stays. Its slope at 0 is 0, as in PyTorch.
+ * @example relu(x)
+ */
 export function relu<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return where(elementwise<S, 'bool'>('le', x, 0), 0, x) as Tensor<string, D> as Tensor<S, D>;
 }
 
-/** e^x / Σ e^x along an axis, in f32. */
+/**
+ * e^x / Σ e^x along an axis, in f32.
+ * @example softmax(x, 'd')
+ */
 export function softmax<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
@@ -67,7 +79,10 @@ export function softmax<S extends string, D extends DType, A extends string>(
   });
 }
 
-/** log softmax along an axis, in f32. */
+/**
+ * log softmax along an axis, in f32.
+ * @example logSoftmax(x, 'd')
+ */
 export function logSoftmax<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
@@ -96,7 +111,10 @@ function inF32<S extends string, D extends DType>(
 
 // ---- norms ---------------------------------------------------------------------------------------------------------
 
-/** (x − mean) / √(variance + eps) over axes; the variance is the biased one. */
+/**
+ * (x − mean) / √(variance + eps) over axes; the variance is the biased one.
+ * @example standardize(x, { axes: ['d'], eps: 1e-5 })
+ */
 export function standardize<S extends string, D extends DType>(
   x: Tensor<S, D>,
   options: { readonly axes: readonly string[]; readonly eps: number },
@@ -111,7 +129,10 @@ function standardized<S extends string>(name: string, x: Tensor<S>, axes: readon
   return elementwise('mul', centred, rsqrt(variance.add(eps)));
 }
 
-/** Layer normalisation along one axis (the last): parameters `weight` and `bias` at p; statistics in f32. */
+/**
+ * Layer normalisation along one axis (the last): parameters `weight` and `bias` at p; statistics in f32.
+ * @example layerNorm(p.at('norm'), x)
+ */
 export function layerNorm<S extends string, D extends DType, A extends string = Last<S>>(
   p: Params,
   x: Tensor<S, D>,
@@ -130,7 +151,10 @@ export function layerNorm<S extends string, D extends DType, A extends string = 
   );
 }
 
-/** x / √(mean x² + eps) · weight along one axis (the last); in f32. */
+/**
+ * x / √(mean x² + eps) · weight along one axis (the last); in f32.
+ * @example rmsNorm(p.at('norm'), x, { eps: 1e-6 })
+ */
 export function rmsNorm<S extends string, D extends DType, A extends string = Last<S>>(
   p: Params,
   x: Tensor<S, D>,
@@ -148,6 +172,7 @@ export function rmsNorm<S extends string, D extends DType, A extends string = La
 /**
  * Group normalisation: statistics over a group of channels and every axis but the batch's (`batch`: the first axis).
  * Parameters `weight` and `bias` at p, one per channel. Throws when the channels do not divide by `groups`.
+ * @example groupNorm(p.at('norm'), image, { groups: 2, axis: 'c' })
  */
 export function groupNorm<S extends string, D extends DType, A extends string>(
   p: Params,
@@ -219,6 +244,7 @@ function axisOrLast(name: string, x: Tensor, axis: string | undefined): Axis {
 /**
  * x·Wᵀ + b along an axis (the last): `weight` is `o i` and `bias` is `o` at p, as PyTorch stores them.
  * The result has the axis `out` in its place; `out` may be the old name. `size` is checked against the checkpoint, and needed without one.
+ * @example linear(p.at('fc'), x, 'f', { size: 32 }) // Tensor<'b n f'>
  */
 export function linear<S extends string, D extends DType, O extends string, A extends string = Last<S>>(
   p: Params,
@@ -303,6 +329,7 @@ const masked = -3e38;
 /**
  * softmax(scale · query·key) · value, by names: axes that query and key share are batch axes, axes that only the query has are its positions
  * (or, for grouped queries, the group). The result has the query's axes. Scores and softmax are in f32.
+ * @example attention(x, rearrange(y, 'b n d -> b t=(n) d'), rearrange(y, 'b n d -> b t=(n) d'), { key: 't', along: 'd' })
  */
 export function attention<
   S extends string,

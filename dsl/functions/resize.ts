@@ -19,6 +19,7 @@ export interface ResizeOptions {
 /**
  * `b h w c` at another height and width. Weights and sums in f32.
  * Source: ATen native/UpSample.h (area_pixel_compute_source_index, cubic_convolution) and native/cpu/UpSampleKernel.cpp (antialias).
+ * @example resize(image, { height: 12, width: 12, mode: 'bicubic' })
  */
 export function resize<S extends string, D extends DType>(
   x: Tensor<S, D> & Has<S, 'h w'>,

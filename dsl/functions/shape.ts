@@ -46,6 +46,7 @@ export type Sizes = Readonly<Record<string, Size>>;
  * Splits, permutes, renames and merges axes: `rearrange(x, 'b (h w) c -> b h w c', { h: 24 })`.
  * In a group, one size may be left out. Makes one view, and none when nothing changes.
  * Throws `OpabiniaError` for a pattern that does not fit, or a division that does not come out.
+ * @example rearrange(x, 'b n (h k) -> b h n k', { h: 2 })
  */
 export function rearrange<const P extends string, S extends string, D extends DType, Z extends Sizes = {}>(
   x: Tensor<S, D>,
@@ -61,7 +62,10 @@ export function rearrange<const P extends string, S extends string, D extends DT
   });
 }
 
-/** New axes along which the value is the same: `repeat(x, 'c -> b q c', { b: 2, q: 576 })`. Costs nothing: it is a view. */
+/**
+ * New axes along which the value is the same: `repeat(x, 'c -> b q c', { b: 2, q: 576 })`. Costs nothing: it is a view.
+ * @example repeat(x, 'b n d -> b q n d', { q: 4 })
+ */
 export function repeat<const P extends string, S extends string, D extends DType, Z extends Sizes = {}>(
   x: Tensor<S, D>,
   pattern: P & Types.Repeat<P, S, Keys<Z>>,
@@ -103,6 +107,7 @@ export function repeat<const P extends string, S extends string, D extends DType
 /**
  * Reductions away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
  * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
+ * @example reduce(x, 'b n d -> b d', 'mean')
  */
 export function reduce<const P extends string, S extends string, D extends DType, Z extends Sizes = {}>(
   x: Tensor<S, D>,
@@ -162,6 +167,7 @@ function divideByCount<S extends string, D extends DType>(
 /**
  * The product of two tensors, summed over every axis that the right side leaves out: `einsum(x, w, 'b n i, o i -> b n o')`.
  * Sums accumulate in f32. Throws `OpabiniaError` for sizes or dtypes that differ.
+ * @example einsum(x, p.get('weight', 'o d', { o: 4, d: 8 }), 'b n d, o d -> b n o')
  */
 export function einsum<const P extends string, A extends string, B extends string, D extends DType, E extends DType>(
   a: Tensor<A, D>,
@@ -243,7 +249,10 @@ export function product<S extends string, D extends DType>(
 
 // ---- ranges, joins, windows ----------------------------------------------------------------------------------------
 
-/** A range of one axis: `size` elements from `start` (negative: from the end), every `step`-th. */
+/**
+ * A range of one axis: `size` elements from `start` (negative: from the end), every `step`-th.
+ * @example slice(x, 'n', { start: -2 })
+ */
 export function slice<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
@@ -270,7 +279,10 @@ function steps(x: Tensor, axis: string, rest: Size, step: number): Size {
   return count;
 }
 
-/** A constant before and after one axis. */
+/**
+ * A constant before and after one axis.
+ * @example pad(x, 'n', { before: 1, after: 2, value: -1 })
+ */
 export function pad<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
@@ -282,7 +294,10 @@ export function pad<S extends string, D extends DType, A extends string>(
   return before === 0 && after === 0 ? x : apply('pad', padOp, [x], { axis, before, after, value });
 }
 
-/** One axis in reverse order. */
+/**
+ * One axis in reverse order.
+ * @example flip(x, 'n')
+ */
 export function flip<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
@@ -291,7 +306,10 @@ export function flip<S extends string, D extends DType, A extends string>(
   return apply('flip', flipOp, [x], { axis });
 }
 
-/** Tensors laid end to end along an axis that each of them has; all other axes agree in name, order and size. */
+/**
+ * Tensors laid end to end along an axis that each of them has; all other axes agree in name, order and size.
+ * @example concat([x, y], 'n')
+ */
 export function concat<S extends string, D extends DType, A extends string>(
   xs: readonly Tensor<S, D>[] & Equal<S>,
   axis: A & Has<S, A>,
@@ -299,7 +317,10 @@ export function concat<S extends string, D extends DType, A extends string>(
   return laidEndToEnd('concat', xs, axis);
 }
 
-/** Equal-shaped tensors side by side along a new last axis. */
+/**
+ * Equal-shaped tensors side by side along a new last axis.
+ * @example stack([x, y], 'k') // Tensor<'b n d k'>
+ */
 export function stack<S extends string, D extends DType, A extends string>(
   xs: readonly Tensor<S, D>[] & Equal<S>,
   axis: A & Lacks<S, A>,
@@ -328,7 +349,10 @@ function laidEndToEnd<S extends string, D extends DType>(
   return xs.length === 1 ? first : apply(name, concatOp, xs, { axis });
 }
 
-/** Overlapping windows along one axis: `into` names the axis of positions, which takes its place, and the axis within a window, which follows. */
+/**
+ * Overlapping windows along one axis: `into` names the axis of positions, which takes its place, and the axis within a window, which follows.
+ * @example window(x, 'n', { into: ['n', 'k'], size: 3 }) // Tensor<'b n k d'>
+ */
 export function window<
   S extends string,
   D extends DType,
@@ -358,6 +382,7 @@ export function window<
 /**
  * Elements of `x` at positions along `axis`: the axes of `index`, then those of `x` that are neither read nor shared.
  * Shared axes are batch axes. Positions are clamped into the axis.
+ * @example gather(p.get('embedding', 'v d', { v: 100, d: 8 }), ids, 'v') // Tensor<'b k d'>
  */
 export function gather<S extends string, D extends DType, I extends string, A extends string>(
   x: Tensor<S, D>,

@@ -20,6 +20,7 @@ export interface GradientOptions {
  * the interpreter, and has gradients itself. Where a function has no derivative (ties, kinks), PyTorch's choice.
  * Throws `OpabiniaError` when the loss is not one float, when it does not depend on a tensor, and for an op without a gradient rule, with
  * the path from the loss to it.
+ * @example const [dw] = gradients(reduce(x.mul(x), 'b n d -> ', 'sum'), [x])
  */
 export function gradients<const W extends readonly Tensor[]>(
   loss: Tensor,

@@ -14,6 +14,7 @@ const blocks = new WeakMap<Node, Block>();
 /**
  * `f(...xs)`, of which the backward pass keeps `xs` alone: what the gradients need of the values in between is computed a second time.
  * Memory of one block in exchange for its forward arithmetic (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+ * @example recompute((h) => gelu(linear(p.at('fc'), h, 'f', { size: 32 })), x)
  */
 export function recompute<const X extends readonly Tensor[], Y extends Tensor>(f: (...xs: X) => Y, ...xs: X): Y {
   const y = f(...xs);

@@ -23,7 +23,10 @@ const stop: MapOp = {
   accuracy: () => 0,
 };
 
-/** `x`, through which no gradient goes: it counts as a constant, and so does everything that only it needs. */
+/**
+ * `x`, through which no gradient goes: it counts as a constant, and so does everything that only it needs.
+ * @example x.sub(stopGradient(x))
+ */
 export function stopGradient<S extends string, D extends DType>(x: Tensor<S, D>): Tensor<S, D> {
   return apply('stopGradient', stop, [x]);
 }

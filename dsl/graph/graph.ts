@@ -81,7 +81,10 @@ function ordinal(i: number, count: number): string {
   return count === 1 ? 'operand' : `operand ${i + 1}`;
 }
 
-/** What a leaf stands for; undefined for what is computed. */
+/**
+ * What a leaf stands for; undefined for what is computed.
+ * @example roleOf(x.node) // 'input'
+ */
 export function roleOf(node: Node): SourceRole | undefined {
   return node.op.kind === 'source' ? node.op.role : undefined;
 }
@@ -91,7 +94,10 @@ export function reducedAxes(node: Node | undefined): readonly string[] {
   return node?.op.kind === 'reduce' ? node.op.read(node.attrs).axes : [];
 }
 
-/** `gelu(fc1) [b:1 n:577 d:1024] f32  models/vit.ts:31` */
+/**
+ * `gelu(fc1) [b:1 n:577 d:1024] f32  models/vit.ts:31`
+ * @example describe(x.node)
+ */
 export function describe(node: Node): string {
   const name = node.op.kind === 'source' && typeof node.attrs['name'] === 'string' ? node.attrs['name'] : node.op.name;
   const path = node.origin.path === '' || node.origin.path === name ? '' : ` (${node.origin.path})`;

@@ -1,15 +1,26 @@
 // Walks over a graph: its nodes in order, who reads them, and the graph with some of them replaced.
 import type { Graph, Node } from './graph.ts';
 
-/** Every node that the outputs and updates need, operands before users. */
+/**
+ * Every node that the outputs and updates need, operands before users.
+ * @example order(graph).length
+ */
 export function order(graph: Graph): readonly Node[] {
   return orderFrom(roots(graph));
 }
 
+/**
+ * The nodes that a run is for: outputs, then the values and states of updates.
+ * @example roots(graph)
+ */
 export function roots(graph: Graph): readonly Node[] {
   return [...graph.outputs.values(), ...graph.updates.flatMap((u) => [u.state, u.value])];
 }
 
+/**
+ * These nodes and all that they need, operands before their readers.
+ * @example orderFrom([gelu(x).node]).length
+ */
 export function orderFrom(starts: readonly Node[]): readonly Node[] {
   const done = new Set<Node>();
   // An explicit stack: a decoder of 80 layers is deeper than the call stack likes.

@@ -12,6 +12,10 @@ export const ops: readonly Op[] = [...sources, ...maps, ...reductions, ...views,
 
 const byName = new Map<string, Op>(ops.map((op) => [op.name, op]));
 
+/**
+ * The record of an op; undefined for a name that no op has.
+ * @example opByName('gather')?.doc
+ */
 export function opByName(name: string): Op | undefined {
   return byName.get(name);
 }

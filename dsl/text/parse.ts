@@ -30,6 +30,7 @@ import {
  * The graph of a text that `print` wrote or a person did. `#` starts a comment.
  * Throws `OpabiniaError` with line, column, what was expected and the line itself: for text that is not a graph, for unknown ops,
  * values and symbols, for what an op refuses, and for a written type that is not the inferred one. `builder` takes the nodes.
+ * @example parse(print(graph))
  */
 export function parse(text: string, builder: Builder = new Builder()): Graph {
   const fail = (what: string, at: IToken | Mistake, advice?: string, cause?: unknown): never => {

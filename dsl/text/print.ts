@@ -15,6 +15,7 @@ import { printSymbol, sortedSymbols } from '../graph/symbols.ts';
  * return y=%2
  * ```
  * Nodes are numbered in the order of `order(graph)`. Throws `OpabiniaError` when two symbols share a name and not their bounds.
+ * @example print(graph)
  */
 export function print(graph: Graph): string {
   const nodes = order(graph);

@@ -37,12 +37,18 @@ export function under(path: string, entries: Iterable<ShapeEntry>): readonly Sha
   return path === '' ? [...entries] : [...entries].map(([name, shape]) => [`${path}.${name}`, shape] as const);
 }
 
-/** The number of parameters. */
+/**
+ * The number of parameters.
+ * @example countParameters(new Map([['weight', [4, 8]]])) // 32
+ */
 export function countParameters(shapes: Shapes): number {
   return [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
-/** Parameters of these names and shapes, with values from another source, e.g. `randomParams`. */
+/**
+ * Parameters of these names and shapes, with values from another source, e.g. `randomParams`.
+ * @example shapedParams(new Map([['weight', [4, 8]]]), randomParams(1))
+ */
 export function shapedParams(shapes: Shapes, values: ParamSource): ParamSource {
   return {
     dtype: values.dtype,

@@ -28,6 +28,7 @@ export const modelTypes: readonly string[] = [
 /**
  * What a `config.json` or `open_clip_config.json` describes; `where` names the file in errors. Throws `OpabiniaError` for an unknown
  * model type, with the known ones, and for every field that is out of its range.
+ * @example const config = readConfig(JSON.parse(text), 'config.json')
  */
 export function readConfig(parsed: unknown, where: string): ModelConfig {
   const json = asObject(parsed, where);

@@ -62,6 +62,7 @@ export interface GenerationParts {
  * The prompts, padded on the right to `s` tokens. Inputs: `ids` `b s`, `length` `b`, those of `look`, and for random draws
  * `settings`, `seed` `b`, `seen` `b v`. Outputs: `token` `b`, the first of each answer, and the `logits` it comes from, `b v`.
  * Writes the cache from position 0 and all other states.
+ * @example const prefill = prefillGraph(params, llama(config), sizes)
  */
 export function prefillGraph(
   source: ParamSource,
@@ -118,6 +119,7 @@ export function prefillGraph(
 /**
  * One more token for each row: its last one is read from where the step before left it. No inputs; symbol `past`, the tokens in
  * the cache, padding included. Outputs as of prefill.
+ * @example const decode = decodeGraph(params, llama(config), sizes)
  */
 export function decodeGraph(
   source: ParamSource,

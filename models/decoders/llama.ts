@@ -16,7 +16,10 @@ const family: DecoderFamily = {
   }),
 };
 
-/** From a `config.json` of model type `llama`, absent fields by the defaults of transformers. Throws `OpabiniaError`. */
+/**
+ * A Llama-like language model. From a `config.json` of model type `llama`, absent fields by the defaults of transformers. Throws `OpabiniaError`.
+ * @example const model = llama(JSON.parse(text))
+ */
 export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
   const config = new ConfigReader(json, name);
   const activation = config.text('hidden_act', 'silu');

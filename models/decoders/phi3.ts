@@ -30,7 +30,10 @@ export interface Phi3Options {
   readonly name?: string;
 }
 
-/** From a `config.json` of model type `phi3`, absent fields by the defaults of transformers. Throws `OpabiniaError`. */
+/**
+ * A Phi-3 language model. From a `config.json` of model type `phi3`, absent fields by the defaults of transformers. Throws `OpabiniaError`.
+ * @example const model = phi3(JSON.parse(text))
+ */
 export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
   const config = new ConfigReader(json, options.name ?? 'a Phi-3 model');
   const activation = config.text('hidden_act', 'silu');

@@ -45,6 +45,7 @@ export function isLegacyBuffer(path: string): boolean {
 /**
  * `s` tokens (a symbol) behind `past` others (a symbol, from 0): a prompt, a part of one, the next turn of a conversation, or one token.
  * Inputs `ids` or `embeds`, `cos`, `sin` (`turnTables`). Outputs `logits`, `b s v` with s = 1, and `token`, the likeliest next one.
+ * @example const turn = turnGraph(params, llama(config), options)
  */
 export function turnGraph(source: ParamSource, model: LanguageModel, options: TurnOptions): Graph {
   return trace(

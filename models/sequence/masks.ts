@@ -93,6 +93,7 @@ export function regionOrder(side: number, queries: number): readonly number[] {
 /**
  * Mask of one encoder for one query grid. A query whose whole region is padding attends to all of it: otherwise its softmax
  * could be empty.
+ * @example const { attend } = regionMask({ width: 640, height: 480 }, 24, 8)
  */
 export function regionMask(picture: PictureSize, side: number, queries: number): RegionMask {
   const r = regionSide(side, queries);

@@ -22,6 +22,7 @@ export function sized(size: number | undefined): { readonly size?: number } {
 /**
  * Regions of `map` for a `queries × queries` grid: query (i, j) gets the r × r patch at rows i·r…, columns j·r…, r = side / queries.
  * A view; throws `OpabiniaError` when the side does not divide.
+ * @example const regions = regionsOf(map, 8) // Tensor<'b q t c'>
  */
 export function regionsOf(map: FeatureMap, queries: number): Regions {
   regionSide(map.size('h'), queries);

@@ -100,7 +100,10 @@ export function clipVision(p: Params, pixels: Pixels, config: ClipConfig): ClipE
   };
 }
 
-/** The map that a connector reads. Cambrian-1 and LLaVA take the hidden state before the last block, without a norm. */
+/**
+ * The map that a connector reads. Cambrian-1 and LLaVA take the hidden state before the last block, without a norm.
+ * @example const map = clipFeatures(t.params, pixels, config) // Tensor<'b h w c'>
+ */
 export function clipFeatures(p: Params, pixels: Pixels, config: ClipConfig, options: TapOptions = {}): FeatureMap {
   const { layer = -2, norm = false, grid } = options;
   const encoded = clipVision(p, pixels, config);

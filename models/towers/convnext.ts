@@ -148,7 +148,10 @@ export interface ConvNextTap {
   readonly grid?: Grid | undefined;
 }
 
-/** The map that a connector reads. Cambrian-1 takes all stages, each resized to 96 × 96. Throws `OpabiniaError` for a stage that is not there. */
+/**
+ * The map that a connector reads. Cambrian-1 takes all stages, each resized to 96 × 96. Throws `OpabiniaError` for a stage that is not there.
+ * @example const map = convNextFeatures(t.params, pixels, config) // Tensor<'b h w c'>
+ */
 export function convNextFeatures(
   p: Params,
   pixels: Pixels,

@@ -139,7 +139,10 @@ function swigluMlp(p: Params, x: Tokens, hidden: number): Tokens {
   return linear(p.at('weights_out'), silu(both.at('s', 0)).mul(both.at('s', 1)), 'c', { size: x.size('c') });
 }
 
-/** The map that a connector reads. Cambrian-1 takes the last hidden state after the final norm. */
+/**
+ * The map that a connector reads. Cambrian-1 takes the last hidden state after the final norm.
+ * @example const map = dinov2Features(t.params, pixels, config) // Tensor<'b h w c'>
+ */
 export function dinov2Features(p: Params, pixels: Pixels, config: Dinov2Config, options: TapOptions = {}): FeatureMap {
   const { layer = -1, norm = true, grid } = options;
   const encoded = dinov2Vision(p, pixels, config);

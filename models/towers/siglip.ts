@@ -238,7 +238,10 @@ function poolingHead(head: Head, tokens: Tokens, config: SiglipConfig): Tensor<'
   );
 }
 
-/** The map that a connector reads. Cambrian-1 takes the last hidden state after the final norm. */
+/**
+ * The map that a connector reads. Cambrian-1 takes the last hidden state after the final norm.
+ * @example const map = siglipFeatures(t.params, pixels, config) // Tensor<'b h w c'>
+ */
 export function siglipFeatures(p: Params, pixels: Pixels, config: SiglipConfig, options: TapOptions = {}): FeatureMap {
   const { layer = -1, norm = true, grid } = options;
   const encoded = siglipVision(p, pixels, config);

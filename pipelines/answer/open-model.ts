@@ -62,7 +62,10 @@ function noAnswers(path: string): OpabiniaError {
   });
 }
 
-/** Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then. */
+/**
+ * A released model, opened for answering. Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then.
+ * @example const { session } = await openModel('owner/name')
+ */
 export async function openModel(model: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
   const directory = resolveModel(model);
   const files = modelFiles(directory);

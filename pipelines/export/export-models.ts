@@ -49,7 +49,10 @@ interface Exportable {
 /** Parameters of a source file that fit into the model file; more of them get a file of their own. */
 const embedded = 16 * 2 ** 20;
 
-/** Writes one model for each graph. Throws `OpabiniaError`, for instance for a graph that ONNX has no operators for. */
+/**
+ * Writes one model for each graph. Throws `OpabiniaError`, for instance for a graph that ONNX has no operators for.
+ * @example await exportModels('connector.onnx-source', { onnx: 'out.onnx' })
+ */
 export async function exportModels(what: string, command: ExportCommand): Promise<readonly Exported[]> {
   const out = resolve(command.onnx);
   if (statSync(dirname(out), { throwIfNoEntry: false })?.isDirectory() !== true)

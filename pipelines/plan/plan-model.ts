@@ -101,7 +101,10 @@ export interface PlannedProgram {
   readonly flops: ReadonlyMap<string, number>;
 }
 
-/** Traces and compiles all graphs of a released model. */
+/**
+ * Traces and compiles all graphs of a released model.
+ * @example const { graphs } = planModel(text, options)
+ */
 export function planModel(
   text: string,
   options: PlanOptions,

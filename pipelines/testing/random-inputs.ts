@@ -20,6 +20,7 @@ function uniform(seed: number): () => number {
 /**
  * Values for every input of a graph that is not in `given`: floats from a normal distribution, whole numbers from 0 to 7, true and
  * false alike. Throws `OpabiniaError` for an input of symbolic size, whose size nobody said.
+ * @example const outputs = await interpret(graph, params).run(randomInputs(graph))
  */
 export function randomInputs(
   graph: Graph,

@@ -16,6 +16,7 @@ export interface VerifyOptions {
 /**
  * Checks every `output.*` of one file, intermediates included, and its `grad.*` where its kind has gradients. Throws `OpabiniaError` for an unknown kind, a malformed file,
  * or a model that does not fit its checkpoint.
+ * @example const comparisons = await verifyFile('golden.safetensors', backend)
  */
 export async function verifyFile(
   path: string,

@@ -60,6 +60,7 @@ const weightNames = [
 /**
  * Opens `path`: `x.safetensors`, PyTorch's `x.bin`, the `….index.json` of shards of either, or a directory. Every header and the index are checked before a
  * single value is read. Throws `OpabiniaError`.
+ * @example const params = openCheckpoint('connector.safetensors')
  */
 export function openCheckpoint(path: string, options: CheckpointOptions = {}): Checkpoint {
   const file = resolveFile(path);

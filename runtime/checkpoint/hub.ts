@@ -57,7 +57,10 @@ export function cachedSnapshot({ repo, revision }: RepoName, env: Environment = 
   return found.length === 1 ? join(snapshots, found[0] ?? '') : undefined;
 }
 
-/** A directory as it is, or the snapshot of `owner/name[@revision]` in the cache. Throws `OpabiniaError`; downloads nothing. */
+/**
+ * A directory as it is, or the snapshot of `owner/name[@revision]` in the cache. Throws `OpabiniaError`; downloads nothing.
+ * @example const directory = resolveModel('owner/name')
+ */
 export function resolveModel(model: string, env: Environment = process.env): string {
   const found = statSync(model, { throwIfNoEntry: false });
   if (found?.isDirectory() === true) return model;
@@ -111,7 +114,10 @@ const weightNames = [
   'open_clip_pytorch_model.bin',
 ];
 
-/** What a model directory holds. Throws `OpabiniaError` when it is none, or a file is a link that leads out of it. */
+/**
+ * What a model directory holds. Throws `OpabiniaError` when it is none, or a file is a link that leads out of it.
+ * @example const { config } = modelFiles(resolveModel('owner/name'))
+ */
 export function modelFiles(directory: string): ModelFiles {
   if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true)
     throw new OpabiniaError(`there is no directory ${directory}`, { op: 'modelFiles', advice: 'check the path' });

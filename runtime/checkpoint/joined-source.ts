@@ -11,7 +11,10 @@ export interface PlacedSource {
   readonly source: Source;
 }
 
-/** Throws `OpabiniaError` when dtypes differ; reading a path that nobody has, too. */
+/**
+ * Several sources of parameters as one, each below its own root. Throws `OpabiniaError` when dtypes differ; reading a path that nobody has, too.
+ * @example const params = joinSources([{ root: 'vision', source: tower }, { root: '', source: language }])
+ */
 export function joinSources(parts: readonly [PlacedSource, ...PlacedSource[]]): Source {
   const { dtype } = parts[0].source;
   const other = parts.find((part) => part.source.dtype !== dtype);

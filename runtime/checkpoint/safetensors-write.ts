@@ -49,7 +49,10 @@ export function encodeSafetensors(
   return out;
 }
 
-/** Writes the file whole or not at all. Throws `OpabiniaError`. */
+/**
+ * Writes the file whole or not at all. Throws `OpabiniaError`.
+ * @example writeSafetensors('out.safetensors', [{ name: 'y', dtype: 'F32', shape: [2], data: new Float32Array(2) }])
+ */
 export function writeSafetensors(
   path: string,
   tensors: readonly TensorToStore[],

@@ -76,6 +76,7 @@ export class SafetensorsError extends OpabiniaError {
 /**
  * Opens a file and validates its header: the rules of the format's own Rust reader, stricter where JavaScript readers go wrong.
  * Throws `SafetensorsError`; nothing stays open then.
+ * @example const { tensors } = openSafetensors('connector.safetensors')
  */
 export function openSafetensors(path: string, options: SafetensorsOptions = {}): TensorFile {
   const descriptor = openFile(path);

@@ -70,7 +70,10 @@ async function findAdapter(options: OpenOptions): Promise<GPUAdapter | undefined
   return adapter ?? undefined;
 }
 
-/** What the best adapter offers, or undefined when there is none. A broken driver can crash here: ask in a child process. */
+/**
+ * What the best adapter offers, or undefined when there is none. A broken driver can crash here: ask in a child process.
+ * @example const facts = await adapterFacts()
+ */
 export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFacts | undefined> {
   const adapter = await findAdapter(options);
   return adapter === undefined ? undefined : factsOf(adapter, [...adapter.features], options);
@@ -79,6 +82,7 @@ export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFac
 /**
  * The best device of this machine with every limit it has and every feature we know a use for.
  * Throws `NoAdapterError`, `OverLimitError`.
+ * @example const device = await openDevice()
  */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   const adapter = await findAdapter(options);
@@ -170,7 +174,10 @@ function matricesOf(about: object): readonly string[] {
   return configs.map((c: MatrixConfig) => `${c.M}x${c.N}x${c.K} ${c.componentType}->${c.resultComponentType}`);
 }
 
-/** The facts a compiler needs of this device. */
+/**
+ * The facts a compiler needs of this device.
+ * @example const profile = deviceProfile(await openDevice())
+ */
 export function deviceProfile(device: Device): DeviceProfile {
   const { facts } = device;
   const { limits, subgroups } = facts;

@@ -12,7 +12,10 @@ export interface ProfileRow {
   readonly bytes: number;
 }
 
-/** Slowest first, with the share of the whole and the rates reached; `rows` longer than `most` are summed in a last line. */
+/**
+ * A table of measured kernels. Slowest first, with the share of the whole and the rates reached; `rows` longer than `most` are summed in a last line.
+ * @example console.log(profileTable(rows))
+ */
 export function profileTable(rows: readonly ProfileRow[], most = 40): string {
   const total = rows.reduce((sum, row) => sum + row.milliseconds, 0);
   const sorted = [...rows].sort((a, b) => b.milliseconds - a.milliseconds);

@@ -49,6 +49,7 @@ export interface DecodeOptions {
  * The pixels of a JPEG, PNG or WebP file, or of its bytes, as `PIL.Image.open(…).convert('RGB')` gives them: alpha dropped, grey
  * widened, EXIF rotation and colour profile ignored, the first frame of an animation.
  * Throws `OpabiniaError` for another format, a damaged file, and more than 50 million pixels.
+ * @example const { width, height, data } = await decodeImage('photo.jpg')
  */
 export async function decodeImage(source: string | Uint8Array, options: DecodeOptions = {}): Promise<Image> {
   const name = options.name ?? (typeof source === 'string' ? source : 'the image');

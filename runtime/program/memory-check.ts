@@ -40,7 +40,10 @@ function partByPath(parameter: string): string {
   return names.slice(0, Math.min(2, number < 0 ? Math.max(1, names.length - 1) : number)).join('.');
 }
 
-/** What programs that live at the same time take on the device, at the bounds of their symbols. */
+/**
+ * What programs that live at the same time take on the device, at the bounds of their symbols.
+ * @example const { total } = memoryPlan([{ name: 'connector', plan }])
+ */
 export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOptions = {}): MemoryPlan {
   const { partOf = partByPath, shared = true } = options;
   const seen = new Set<string>();

@@ -40,6 +40,7 @@ interface Call {
 /**
  * Puts a plan on a device: checks limits and memory on paper, allocates, compiles, uploads, runs the plan's load-time dispatches.
  * When any of it fails nothing stays allocated. Throws `OverLimitError`, `OutOfMemoryError`, `ValidationError`, `OpabiniaError`.
+ * @example const program = await loadPlan(plan, device, params)
  */
 export async function load(
   plan: Plan,

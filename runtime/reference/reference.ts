@@ -45,6 +45,7 @@ export interface Result {
 /**
  * Runs a graph once. Sums and products accumulate in doubles; with precision `f32` each op's result is rounded to its dtype.
  * The updates read the states as they were before the run. Throws `OpabiniaError` for feeds that do not fit, before anything is computed.
+ * @example const { outputs } = evaluate(graph, { inputs, params: params.read }, { precision: 'f64' })
  */
 export function evaluate(graph: Graph, feeds: Feeds, options: Options): Result {
   const symbols = feeds.symbols ?? new Map<string, number>();

@@ -106,7 +106,10 @@ function openIn(sandbox: Sandbox, key: number, place: Place): Promise<TokenizerF
   return sandbox.ask<'open'>({ kind: 'open', key, ...place }, options);
 }
 
-/** From the files of a model. Throws `OpabiniaError`. */
+/**
+ * The tokenizer of a model, from its files; it runs where a hostile one can be ended. Throws `OpabiniaError`.
+ * @example const tokenizer = await openTokenizer(modelFiles(resolveModel('owner/name')))
+ */
 export async function openTokenizer(files: ModelFiles): Promise<SandboxTokenizer> {
   const path = needFile(files.tokenizer, 'tokenizer.json', files);
   return SandboxTokenizer.open({ path, configPath: files.tokenizerConfig });

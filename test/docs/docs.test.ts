@@ -1,0 +1,76 @@
+// The pages for people: every function has a line and an example that runs, and what stands beside PyTorch's code computes the same.
+import { execFile } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { apiPage, readApi } from '../../docs/generate-api.ts';
+import { randomParams } from '../../dsl/index.ts';
+import { checkpoint, declarations, numbersOf, runBlock } from './prelude.ts';
+
+const root = join(import.meta.dirname, '../..');
+const api = readApi();
+const dsl = api[0]?.functions ?? [];
+
+const page = readFileSync(join(root, 'docs/from-pytorch.md'), 'utf8');
+const idioms = [...page.matchAll(/^## (.*)\n([\s\S]*?)(?=^## |$(?![\s\S]))/gm)].map(([, title = '', body = '']) => ({
+  title,
+  ours: /```ts\n([\s\S]*?)```/.exec(body)?.[1]?.trim() ?? '',
+}));
+const golden = z
+  .record(z.string(), z.object({ shape: z.array(z.number()), values: z.array(z.number()) }))
+  .parse(JSON.parse(readFileSync(join(root, 'test/golden/from-pytorch.json'), 'utf8')));
+
+test('api.md is what the sources say: `npm run docs`', () => {
+  expect(readFileSync(join(root, 'docs/api.md'), 'utf8')).toBe(apiPage(api));
+});
+
+test.each(api.flatMap(({ name, functions }) => functions.map((f) => [`${name} ${f.name}`, f] as const)))(
+  '%s says what it does, and shows it',
+  (_name, { text, example, name }) => {
+    expect(text.length).toBeGreaterThan(2);
+    expect(example).toContain(`${name}(`);
+  },
+);
+
+test.each(dsl.map(({ name, example }) => [name, example]))('the example of %s runs', (_name, example) => {
+  expect(() => runBlock(example, randomParams(1))).not.toThrow();
+});
+
+describe('from-pytorch.md', () => {
+  test('has PyTorch’s numbers for every block', () => expect(idioms.map(({ title }) => title)).toEqual(Object.keys(golden)));
+
+  test.each(idioms.map(({ title, ours }) => [title, ours]))('%s', (title, ours) => {
+    const { graph } = runBlock(ours, checkpoint);
+    const { shape, values } = numbersOf(graph, checkpoint);
+    const expected = golden[title];
+    expect(shape).toEqual(expected?.shape);
+    expect(values).toHaveLength(expected?.values.length ?? -1);
+    // PyTorch computes in f32, from sums of at most 36 products of numbers up to 1.
+    values.forEach((value, i) => expect(Math.abs(value - (expected?.values[i] ?? NaN))).toBeLessThan(2e-5));
+  });
+});
+
+test('every block is right for tsc', { timeout: 60_000 }, async () => {
+  const folder = join(root, 'out/docs');
+  mkdirSync(folder, { recursive: true });
+  const blocks = [...dsl.map(({ example }) => example), ...idioms.map(({ ours }) => ours)];
+  writeFileSync(join(folder, 'blocks.ts'), `${declarations}${blocks.map((code) => `{\n${code}\n}`).join('\n')}\n`);
+  writeFileSync(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({
+      extends: '../../tsconfig.json',
+      compilerOptions: { noUnusedLocals: false },
+      include: ['blocks.ts'],
+      exclude: [],
+    }),
+  );
+  const tsc = promisify(execFile)(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', folder]);
+  expect(
+    await tsc.then(
+      () => '',
+      (error: unknown) => (error instanceof Error && 'stdout' in error ? String(error.stdout) : String(error)),
+    ),
+  ).toBe('');
+});
