@@ -35,7 +35,7 @@ export function contractAxis<S extends string, D extends DType>(
   const inner = `${axis}_in`;
   const wide = renamed<string, 'f32'>(name, x.cast('f32'), new Map([[axis, inner]]));
   const taps = tapsOf(weights);
-  if (taps.length <= mostTaps && taps.length * 2 < weights.columns)
+  if (taps.length > 0 && taps.length <= mostTaps && taps.length * 2 < weights.columns)
     return renamed<S, 'f32'>(
       name,
       sumOfTaps(wide, axis, inner, taps),

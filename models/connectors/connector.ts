@@ -8,6 +8,7 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
+import type { Angles } from '../decoders/rope.ts';
 import type { PictureSize } from '../sequence/masks.ts';
 import type { FeatureMap, Inspect } from '../sequence/regions.ts';
 import { tokenCount, type VisualTokens } from './visual-tokens.ts';
@@ -80,12 +81,16 @@ export interface InjectionState {
   readonly lastAttention?: (() => Tensor<'b s', Float>) | undefined;
   /** The same of the layer that comes next, if it were run on these hidden states. */
   readonly nextAttention?: (() => Tensor<'b s', Float>) | undefined;
+  /** What queries and keys are rotated by at each position. */
+  readonly angles?: (() => Angles) | undefined;
 }
 
 /** What a connector does inside the language model. */
 export interface Injection<C> {
   /** Layers after which it acts, counted from 0; −1 is before the first. `layers`: how many the model has. */
   after(config: C, layers: number): readonly number[];
+  /** Whether what `apply` returns stands for the layer that would come next: weights inside layers are the connector's. */
+  readonly replaces?: boolean | undefined;
   /** In words, for tables: `hidden states of visual tokens; encoder maps`. */
   readonly reads: string;
   readonly writes: string;

@@ -7,6 +7,7 @@ import type {
   MapShape,
   TowerReadings,
 } from '../../models/connectors/connector.ts';
+import { anglesAt } from '../../models/decoders/rope.ts';
 import type { VisualTokens } from '../../models/connectors/visual-tokens.ts';
 import type { PictureSize } from '../../models/sequence/masks.ts';
 import type { ReadingModel } from './language-models.ts';
@@ -122,6 +123,12 @@ export function injectionsOf(
       slots: t.input(name('slots'), 'b s', { b, s }, 'i32'),
       pictures: () => t.input(name('pictures'), 'b s', { b, s }, 'i32'),
       lastAttention: () => t.input<'b s', Float>(name('attention'), 'b s', { b, s }, dtype),
+      angles: () =>
+        anglesAt(
+          t.input(name('positions'), 'b s', { b, s }, 'i32'),
+          { theta: 10000, headSize: 128, scaling: { kind: 'none' } },
+          s,
+        ),
       nextAttention: () => t.input<'b s', Float>(name('next_attention'), 'b s', { b, s }, dtype),
     };
     const { hidden } = inject.apply(t.params, state, config, { layer, index });

@@ -1,15 +1,5 @@
 // Idefics: a perceiver, and gated cross-attention layers with a gated MLP inside the language model; queries and keys may be normed by head.
-import {
-  concat,
-  layerNorm,
-  linear,
-  rearrange,
-  repeat,
-  rmsNorm,
-  stack,
-  type Params,
-  type Tensor,
-} from '../../../dsl/index.ts';
+import { rearrange, rmsNorm, stack, type Params, type Tensor } from '../../../dsl/index.ts';
 import {
   asQueries,
   asRow,
@@ -28,20 +18,11 @@ import {
   type Hidden,
   type Sight,
 } from '../../parts/gated-attention.ts';
-import { activate, gatedMlp } from '../../parts/mlp.ts';
+import { gatedMlp } from '../../parts/mlp.ts';
+import { ideficsLatents, type IdeficsPerceiver } from '../../parts/idefics-perceiver.ts';
 import { carried } from '../../parts/slots.ts';
-import type { Queries } from '../../sequence/regions.ts';
 import { connector, onlyMap, requiredState } from '../connector.ts';
 import { noTokens } from '../visual-tokens.ts';
-
-export interface IdeficsPerceiver {
-  readonly latents: number;
-  readonly depth: number;
-  readonly heads: number;
-  readonly headSize: number;
-  /** Whether queries and keys are normed within each head. */
-  readonly headNorms: boolean;
-}
 
 export interface IdeficsGated {
   readonly heads: number;
@@ -114,31 +95,6 @@ export const idefics = connector<IdeficsConfig>({
     },
   },
 });
-
-export function ideficsLatents(p: Params, x: Sequence, config: IdeficsPerceiver): Queries {
-  const { latents: q, depth, heads, headSize } = config;
-  const c = x.size('c');
-  let latents: Queries = repeat(p.get('latents', 'q c', { q, c }), 'q c -> b q c', { b: x.sizeOf('b') });
-  for (let i = 0; i < depth; i++) {
-    const own = p.at('blocks', i, 0);
-    const normed = layerNorm(own.at('latents_layer_norm'), latents);
-    const context = concat([layerNorm(own.at('context_layer_norm'), x), asTokens(normed)], 'n');
-    const read = projectedAttention(own, normed, context, context, {
-      names: { ...projections, out: 'output_proj' },
-      bias: false,
-      heads,
-      inner: heads * headSize,
-      norm: config.headNorms
-        ? (of, y) => layerNorm(own.at(of === 'query' ? 'q_layer_norm' : 'k_layer_norm'), y)
-        : undefined,
-    });
-    latents = latents.add(read);
-    const mlp = p.at('blocks', i, 1);
-    const inner = linear(mlp.at('fc'), layerNorm(mlp.at('ln'), latents), 'c', { size: 4 * c, bias: false });
-    latents = latents.add(linear(mlp.at('c_proj'), activate(inner, 'relu'), 'c', { size: c, bias: false }));
-  }
-  return layerNorm(p.at('layer_norm'), latents);
-}
 
 export interface IdeficsSight {
   readonly context: Sequence;

@@ -47,6 +47,10 @@ export const aria = connector<AriaConfig>({
       width: 2560,
     },
   },
+  variants: (config, tokens, maps) => {
+    const [rows = 1, columns = 1] = maps[0] ?? [];
+    return [{ ...config, queriesFor: [[rows * columns, Math.max(1, Math.round(tokens))] as const] }];
+  },
   build: (p, maps, config, { width }) => tokensOfQueries(ariaTokens(p, tokensOf(onlyMap(maps)), config, { width })),
 });
 

@@ -1,21 +1,18 @@
 // LLaVA-Mini: a few queries compress the picture; before the language model, its own kind of layers let them and the text read all patches.
 import {
   concat,
-  einsum,
   gather,
-  linear,
   pad,
   rearrange,
   reduce,
   repeat,
   slice,
-  softmax,
   where,
   type Params,
   type Tensor,
 } from '../../../dsl/index.ts';
-import { headAttention, packedProjections, tokensOf } from '../../parts/attention.ts';
-import { resamplerInputs } from '../../parts/grid-resampler.ts';
+import { tokensOf } from '../../parts/attention.ts';
+import { gridResampler } from '../../parts/grid-resampler.ts';
 import { mlp } from '../../parts/mlp.ts';
 import { placesOf } from '../../parts/selection.ts';
 import { carried } from '../../parts/slots.ts';
@@ -23,7 +20,7 @@ import { sidesNear } from '../../parts/token-budgets.ts';
 import { decoderLayers } from '../../decoders/decoder.ts';
 import { llama } from '../../decoders/llama.ts';
 import { anglesAt } from '../../decoders/rope.ts';
-import type { FeatureMap, Queries } from '../../sequence/regions.ts';
+import type { FeatureMap } from '../../sequence/regions.ts';
 import { connector, onlyMap, type InjectionState } from '../connector.ts';
 import { mapTokens, tokensOfQueries } from '../visual-tokens.ts';
 
@@ -81,7 +78,11 @@ export const llavaMini = connector<LlavaMiniConfig>({
   build: (p, maps, config, { width }) => {
     const map = onlyMap(maps);
     const project = (x: FeatureMap) => mlp(p.at('mm_projector'), x, { linears: [0, 2], width });
-    const { results } = llavaMiniCompressor(p.at('compressor'), map, config);
+    const results = gridResampler(p.at('compressor'), map, {
+      ...config,
+      positions: 'queries and keys',
+      size: map.size('c'),
+    });
     const few = tokensOf(project(rearrange(results, 'b (h q) c -> b h w=(q) c', { h: 1 })));
     const tokens = tokensOfQueries(rearrange(few, 'b n c -> b q=(n) c'));
     return { ...tokens, carries: { all: mapTokens(project(map)).tokens, few: tokens.tokens } };
@@ -93,30 +94,6 @@ export const llavaMini = connector<LlavaMiniConfig>({
     apply: (p, state, config) => ({ hidden: fused(p, state, config) }),
   },
 });
-
-/** Results, and how much each looks at each patch, averaged over the heads. The map is as wide as the queries. */
-export function llavaMiniCompressor(
-  p: Params,
-  map: FeatureMap,
-  config: CompressorConfig,
-): { readonly results: Queries; readonly weights: Tensor<'b q n', 'f32'> } {
-  const { query, key, value } = resamplerInputs(p, map, {
-    ...config,
-    positions: 'queries and keys',
-    size: map.size('c'),
-  });
-  const own = p.at('attn');
-  const { q, k, v } = packedProjections(own, query, key, value);
-  const results = linear(own.at('out_proj'), headAttention(q, k, v, config), 'c', { size: q.size('c') });
-  const a = { a: config.heads };
-  const scores = einsum(
-    rearrange(q, 'b q (a d) -> b q a d', a),
-    rearrange(k, 'b n (a d) -> b n a d', a),
-    'b q a d, b n a d -> b q a n',
-  );
-  const scaled = scores.cast('f32').mul(1 / Math.sqrt(q.size('c') / config.heads));
-  return { results, weights: reduce(softmax(scaled, 'n'), 'b q a n -> b q n', 'mean') };
-}
 
 /** Patches, queries and the prompt without its visual positions through the layers; queries and text, back in their places. */
 function fused(

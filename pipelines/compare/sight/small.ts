@@ -46,12 +46,15 @@ export function smallSetting(connector: AnyConnector, sides: readonly number[] =
   return undefined;
 }
 
-/** The same configuration with widths inside that are quick to compute with. */
-function narrowed(value: unknown): unknown {
-  if (typeof value === 'number') return Number.isInteger(value) && value >= 256 ? 8 : value;
-  if (Array.isArray(value)) return value.map(narrowed);
+/** The same configuration with widths inside that are quick to compute with, and as few heads as those have. */
+function narrowed(value: unknown, key = ''): unknown {
+  if (typeof value === 'number') {
+    if (key === 'heads' || key === 'keyValueHeads') return Math.min(value, 2);
+    return Number.isInteger(value) && value >= 256 ? 8 : value;
+  }
+  if (Array.isArray(value)) return value.map((item) => narrowed(item));
   if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, narrowed(inner)]));
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, narrowed(inner, name)]));
 }
 
 function attempt(connector: AnyConnector, config: unknown, shapes: readonly MapShape[]): Small | undefined {

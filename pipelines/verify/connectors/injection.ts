@@ -4,7 +4,8 @@ import { concat, rearrange, reduce, repeat, slice, stack, type Tensor } from '..
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import { stacksOf } from '../../../models/connectors/injection/deepstack.ts';
 import { flamingoLatents, gatedCrossAttention } from '../../../models/connectors/injection/flamingo.ts';
-import { ideficsGatedLayer, ideficsLatents } from '../../../models/connectors/injection/idefics.ts';
+import { ideficsGatedLayer } from '../../../models/connectors/injection/idefics.ts';
+import { ideficsLatents } from '../../../models/parts/idefics-perceiver.ts';
 import { mllamaCrossLayer } from '../../../models/connectors/injection/llama-3.2-vision.ts';
 import type { Sight } from '../../../models/parts/gated-attention.ts';
 import { addedRows } from '../../../models/parts/slots.ts';

@@ -15,7 +15,7 @@ import { constantLike } from '../../../dsl/functions/constants.ts';
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import { clustered } from '../../../models/connectors/selection/chat-univi.ts';
 import { keptVisual } from '../../../models/connectors/selection/fastv.ts';
-import { llavaMiniCompressor } from '../../../models/connectors/selection/llava-mini.ts';
+import { gridResampler, resamplerWeights } from '../../../models/parts/grid-resampler.ts';
 import { classLook, outlierRatio, pruneAndMerge } from '../../../models/connectors/selection/prumerge.ts';
 import { zip } from '../../../models/connectors/selection/visionzip.ts';
 import { attentionRow } from '../../../models/decoders/attention-rows.ts';
@@ -77,10 +77,10 @@ export const adapters: Adapters = {
       side: config.number('grid_size'),
       heads: config.number('num_heads'),
       eps: config.number('ln_eps', 1e-5),
-    };
-    const { results, weights } = llavaMiniCompressor(golden.params, map, options);
-    golden.take('tokens', results);
-    golden.take('attention', weights);
+      positions: 'queries and keys',
+    } as const;
+    golden.take('tokens', gridResampler(golden.params, map, options));
+    golden.take('attention', resamplerWeights(golden.params, map, options));
   },
 };
 
