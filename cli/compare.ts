@@ -12,6 +12,7 @@ import { comparisonSvg } from '../pipelines/compare/plot.ts';
 import { comparisonCsv, comparisonJson, printComparison } from '../pipelines/compare/print-comparison.ts';
 import { listed } from '../pipelines/compare/registry.ts';
 import { whole } from './options.ts';
+import { say } from './output.ts';
 
 interface Flags {
   readonly encoders: string;
@@ -60,8 +61,8 @@ export function addCompare(program: Command): void {
       // One that is asked for and cannot be compared is an error; among many it is a line below the table.
       if (comparison.rows.length === 0 && first !== undefined) throw first.reason;
       if (flags.plot !== undefined) await draw(flags.plot, comparisonSvg(comparison));
-      if (flags.json === true) console.log(JSON.stringify(comparisonJson(comparison), null, 2));
-      else console.log(flags.csv === true ? comparisonCsv(comparison) : printComparison(comparison));
+      if (flags.json === true) say(JSON.stringify(comparisonJson(comparison), null, 2));
+      else say(flags.csv === true ? comparisonCsv(comparison) : printComparison(comparison));
     });
 }
 

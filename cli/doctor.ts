@@ -6,6 +6,7 @@ import { packageVersion } from '../runtime/files/package-files.ts';
 import { probe } from '../pipelines/setup/adapter.ts';
 import { whatToDo } from '../pipelines/setup/set-up.ts';
 import { formatTable } from '../dsl/text/table.ts';
+import { say } from './output.ts';
 
 export function addDoctor(program: Command): void {
   program
@@ -14,8 +15,8 @@ export function addDoctor(program: Command): void {
     .option('--json', 'print the facts as JSON')
     .action((options: { readonly json?: boolean }) => {
       const found = probe();
-      if (options.json === true) console.log(JSON.stringify(found, undefined, 2));
-      else console.log(found.found === 'adapter' ? report(found.facts) : `adapter   none\n\n${whatToDo(found)}`);
+      if (options.json === true) say(JSON.stringify(found, undefined, 2));
+      else say(found.found === 'adapter' ? report(found.facts) : `adapter   none\n\n${whatToDo(found)}`);
       if (found.found !== 'adapter') process.exitCode = 3;
     });
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { exportModels, type ExportCommand } from '../pipelines/export/export-models.ts';
 import { printExported } from '../pipelines/export/print-exported.ts';
+import { say } from './output.ts';
 
 /** Adds the command to the program. */
 export function addExport(program: Command): void {
@@ -39,6 +40,6 @@ States are inputs of their own name and outputs NAME.next. A symbol that no inpu
 Weights of a directory stay in its safetensors files; where OUT lies outside of it, they get a second name (a hard link) beside OUT.`,
     )
     .action(async (model: string, options: ExportCommand) => {
-      process.stdout.write(`${printExported(await exportModels(model, options))}\n`);
+      say(printExported(await exportModels(model, options)));
     });
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { fetchModel } from '../runtime/checkpoint/fetch.ts';
 import { progressLine } from './progress-line.ts';
+import { say } from './output.ts';
 
 /** Adds the command to the program. Ctrl-C stops it with exit code 130; the next call goes on. */
 export function addFetch(program: Command): void {
@@ -15,7 +16,7 @@ export function addFetch(program: Command): void {
       process.once('SIGINT', () => stop.abort());
       try {
         const directory = await fetchModel(repo, { all, signal: stop.signal, progress: progressLine(process.stderr) });
-        console.log(directory);
+        say(directory);
       } catch (error) {
         if (!stop.signal.aborted) throw error;
         process.exit(130);

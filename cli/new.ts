@@ -2,6 +2,7 @@
 import { relative } from 'node:path';
 import type { Command } from 'commander';
 import { newProject } from '../pipelines/new/new-project.ts';
+import { say } from './output.ts';
 
 export function addNew(program: Command): void {
   program
@@ -11,6 +12,6 @@ export function addNew(program: Command): void {
     .action((directory: string) => {
       const made = newProject(directory);
       const where = relative(process.cwd(), made) || '.';
-      console.log(`${made}\n\n  cd ${where}\n  npm install\n  npm start\n  npm test`);
+      say(`${made}\n\n  cd ${where}\n  npm install\n  npm start\n  npm test`);
     });
 }

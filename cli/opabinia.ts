@@ -3,11 +3,13 @@
 import { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { DeviceError } from '../runtime/device/failure.ts';
+import { systemError } from '../runtime/files/system-error.ts';
 import { addCompare } from './compare.ts';
 import { addDoctor } from './doctor.ts';
 import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
+import { guardOutput, tellError } from './output.ts';
 import { addPlan } from './plan.ts';
 import { addRun } from './run.ts';
 import { addRuns } from './runs.ts';
@@ -20,10 +22,12 @@ const program = new Command('opabinia')
 const commands = [addCompare, addDoctor, addExport, addFetch, addNew, addPlan, addRun, addRuns, addTrain, addVerify];
 for (const add of commands) add(program);
 
+guardOutput();
 try {
   await program.parseAsync();
 } catch (error) {
-  console.error(error instanceof OpabiniaError ? `opabinia: ${error.message}` : error);
+  const typed = systemError(error, 'opabinia') ?? error;
+  tellError(typed);
   // A hung device keeps the process alive: leave at once.
-  process.exit(error instanceof DeviceError ? 3 : error instanceof OpabiniaError ? 1 : 2);
+  process.exit(typed instanceof DeviceError ? 3 : typed instanceof OpabiniaError ? 1 : 2);
 }

@@ -6,6 +6,7 @@ import { planModel, releasedModel, type PlanOptions } from '../pipelines/plan/pl
 import { planTraining, printTraining, type TrainingPlanOptions } from '../pipelines/plan/plan-training.ts';
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
 import { whole } from './options.ts';
+import { say, tell } from './output.ts';
 
 interface Flags {
   readonly dtype: 'f32' | 'f16';
@@ -65,7 +66,7 @@ export function addPlan(program: Command): void {
         images: whole('--images', flags.images),
         profile: deviceNamed(flags.device).profile,
       };
-      const planned = planModel(model, options, (what) => console.error(what));
-      console.log(flags.json === true ? JSON.stringify(plannedJson(planned), null, 2) : printPlanned(planned, options));
+      const planned = planModel(model, options, (what) => tell(what));
+      say(flags.json === true ? JSON.stringify(plannedJson(planned), null, 2) : printPlanned(planned, options));
     });
 }

@@ -10,6 +10,7 @@ import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
 import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { whole } from './options.ts';
+import { rewrite, say, tell, write } from './output.ts';
 
 export interface RunFlags {
   readonly image: readonly string[];
@@ -80,7 +81,7 @@ export function addRun(program: Command): void {
           process.exit(130);
         });
       const report = await runModel(model, flags, { signal: stopper.signal, compiled: listen });
-      if (flags.json === true) console.log(JSON.stringify(report));
+      if (flags.json === true) say(JSON.stringify(report));
     });
 }
 
@@ -90,11 +91,10 @@ export async function runModel(
   flags: RunFlags,
   { signal, compiled }: { readonly signal: AbortSignal; readonly compiled: () => void },
 ): Promise<RunReport> {
-  const write = (text: string): void => void process.stdout.write(text);
   const options = answerOptions(flags, signal);
   const began = performance.now();
   const seconds = (since: number): number => (performance.now() - since) / 1000;
-  const note = (text: string): void => console.error(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
+  const note = (text: string): void => tell(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
   const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note })));
   const model = await openModel(directory, {
     dtype: flags.dtype,
@@ -202,11 +202,13 @@ function progressBar(): Progress {
   return (done, total, path) => {
     const tenths = Math.floor((10 * done) / Math.max(1, total));
     if (process.stderr.isTTY) {
-      process.stderr.write(
-        `\r\x1b[K${'█'.repeat(2 * tenths)}${'░'.repeat(20 - 2 * tenths)} ${done}/${total} ${path.slice(0, 60)}${done === total ? '\r\x1b[K' : ''}`,
+      rewrite(
+        done === total
+          ? ''
+          : `${'█'.repeat(2 * tenths)}${'░'.repeat(20 - 2 * tenths)} ${done}/${total} ${path.slice(0, 60)}`,
       );
     } else if (tenths !== said && tenths % 5 === 0) {
-      console.error(`  ${done} of ${total} tensors`);
+      tell(`  ${done} of ${total} tensors`);
       said = tenths;
     }
   };

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import { listRuns, printRuns } from '../pipelines/train/list-runs.ts';
+import { say } from './output.ts';
 
 /** Adds the command to the program. */
 export function addRuns(program: Command): void {
@@ -24,6 +25,6 @@ export function addRuns(program: Command): void {
           }`,
         });
       const chosen = names.length === 0 ? all : all.filter((run) => names.includes(run.name));
-      console.log(chosen.length === 0 ? `there are no runs in ${flags.runs}` : printRuns(chosen));
+      say(chosen.length === 0 ? `there are no runs in ${flags.runs}` : printRuns(chosen));
     });
 }

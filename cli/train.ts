@@ -4,6 +4,7 @@ import { openDevice } from '../runtime/device/dawn.ts';
 import { checkRecipe, openRecipe } from '../pipelines/train/recipe/open-recipe.ts';
 import { withSettings } from '../pipelines/train/recipe/settings.ts';
 import { train } from '../pipelines/train/train.ts';
+import { say, tell } from './output.ts';
 
 interface TrainFlags {
   readonly set: readonly string[];
@@ -34,7 +35,7 @@ export function addTrain(program: Command): void {
       process.on('SIGINT', () => {
         if (stops) process.exit(130);
         stops = true;
-        console.error('finishing the step and saving; once more to end at once');
+        tell('finishing the step and saving; once more to end at once');
       });
       const device = await openDevice();
       try {
@@ -43,10 +44,10 @@ export function addTrain(program: Command): void {
           resume: flags.resume,
           sanity: flags.sanity,
           stopped: () => stops,
-          print: (line) => console.log(line),
+          print: (line) => say(line),
         });
         const last = report.stages.at(-1);
-        if (last !== undefined) console.log(`${last.ended}: step ${last.position.step}, loss ${last.loss.toFixed(4)}`);
+        if (last !== undefined) say(`${last.ended}: step ${last.position.step}, loss ${last.loss.toFixed(4)}`);
         if (last?.ended === 'stopped') process.exitCode = 130;
       } finally {
         device.close();

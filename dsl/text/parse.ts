@@ -13,7 +13,7 @@ import { nearestNames, OpabiniaError } from '../error.ts';
 import { Builder, roleOf, type Graph, type Node, type Update } from '../graph/graph.ts';
 import { isDType, type Attr, type Attrs, type Op, type TensorType } from '../graph/op.ts';
 import { opByName, ops } from '../ops/index.ts';
-import { typeAttrs } from '../ops/source.ts';
+import { nameOf, typeAttrs } from '../ops/source.ts';
 import { printType } from './print.ts';
 import {
   nameIn,
@@ -55,12 +55,19 @@ export function parse(text: string, builder: Builder = new Builder()): Graph {
       fail(`expected whole bounds with least ≤ bound, found ${least} and ${bound}`, name);
     symbols.set(nameIn(name), { name: nameIn(name), least, bound });
   }
-  const reading: Reading = { symbols, fail };
+  const reading: Reading = { symbols, fail, constants: { count: 0 } };
   const nodes = new Map<string, Node>();
+  const sources = new Set<string>();
   const valueAt = (token: IToken): Node => nodes.get(token.image) ?? fail(`${token.image} is not defined above`, token);
   for (const line of tree.nodes) {
     if (nodes.has(line.result.image)) fail(`${line.result.image} is defined twice`, line.result);
-    nodes.set(line.result.image, readNode(line, line.operands.map(valueAt), builder, reading));
+    const node = readNode(line, line.operands.map(valueAt), builder, reading);
+    nodes.set(line.result.image, node);
+    const role = roleOf(node);
+    if (role === undefined || !('name' in node.attrs)) continue;
+    const named = `the ${role} '${nameOf(node)}'`;
+    if (sources.has(named)) fail(`${named} is defined twice`, line.result, 'use the value of the first line');
+    sources.add(named);
   }
   const outputs = new Map<string, Node>();
   for (const { name, value } of tree.outputs) {
@@ -81,6 +88,8 @@ export function parse(text: string, builder: Builder = new Builder()): Graph {
 }
 
 interface Reading {
+  /** Numbers of all constants so far. */
+  readonly constants: { count: number };
   readonly symbols: ReadonlyMap<string, SizeSymbol>;
   readonly fail: (what: string, at: IToken, advice?: string, cause?: unknown) => never;
 }
@@ -121,6 +130,8 @@ function readNode(line: NodeSyntax, inputs: readonly Node[], builder: Builder, r
 /** What the printer left out is put back. */
 function fullAttrs(op: Op, attrs: Attrs, type: TensorType, inputs: readonly Node[]): Attrs | string {
   if (op.kind === 'source') {
+    const stated = ['axes', 'dtype'].find((name) => Object.hasOwn(attrs, name));
+    if (stated !== undefined) return `expected no attribute '${stated}': the type behind the colon says it`;
     const count = attrs['values'] instanceof Float64Array ? attrs['values'].length : undefined;
     const wanted = type.axes.reduce((product, axis) => (typeof axis.size === 'number' ? product * axis.size : NaN), 1);
     if (count !== undefined && count !== wanted)
@@ -182,7 +193,10 @@ function readAxes(axes: readonly AxisSyntax[], reading: Reading): readonly Axis[
     const name = nameIn(axis.name);
     if (axes.findIndex((other) => nameIn(other.name) === name) !== i)
       reading.fail(`axis '${name}' stands twice`, axis.name);
-    return { name, size: readSize(axis.size, reading) };
+    const size = readSize(axis.size, reading);
+    if (typeof size === 'number' && !(Number.isSafeInteger(size) && size >= 0))
+      reading.fail(`axis '${name}' has the size ${size}`, axis.name, 'sizes are whole numbers from 0 on');
+    return { name, size };
   });
 }
 
@@ -196,8 +210,8 @@ function readFields(fields: readonly FieldSyntax[], reading: Reading): Attrs {
   return Object.fromEntries(entries);
 }
 
-/** The most numbers one constant may hold: a run such as `0*999999999999` must not exhaust the memory. */
-const longest = 2 ** 28;
+/** The most numbers that the constants of a text may hold together: a run such as `0*999999999999` must not exhaust the memory. */
+const longest = 2 ** 25;
 
 function readValue(syntax: ValueSyntax, reading: Reading): Attr {
   switch (syntax.kind) {
@@ -215,8 +229,13 @@ function readValue(syntax: ValueSyntax, reading: Reading): Attr {
         : { name: syntax.name, size: readSize(syntax.size, reading) };
     case 'constants': {
       const count = syntax.runs.reduce((sum, run) => sum + run.times, 0);
-      if (!Number.isSafeInteger(count) || count > longest)
-        reading.fail(`a constant holds ${count} numbers, more than ${longest}`, syntax.open);
+      reading.constants.count += count;
+      if (!Number.isSafeInteger(count) || reading.constants.count > longest)
+        reading.fail(
+          `constants hold ${reading.constants.count} numbers, more than ${longest}`,
+          syntax.open,
+          'give long tables as parameters',
+        );
       const values = new Float64Array(count);
       let at = 0;
       for (const { value, times } of syntax.runs) values.fill(value, at, (at += times));

@@ -1,6 +1,6 @@
 // A model directory made from a seed: complete or not there at all, and left as it is when it was made before.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { writeSafetensors, type TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
@@ -25,7 +25,10 @@ export interface Making {
   readonly write: (directory: string, seed: number) => number;
 }
 
-/** Writes the directory, or leaves it when it is there already from the same making. Throws `OpabiniaError` when something else is there. */
+/**
+ * Writes the directory, or leaves it when it is there already from the same making. Throws `OpabiniaError` when something else is there,
+ * also beside an older making: files of a user are never deleted.
+ */
 export function makeDirectory(directory: string, { what, version, seed, write }: Making): MadeCheckpoint {
   const target = resolve(directory);
   const known = existsSync(join(target, marker))
@@ -34,6 +37,7 @@ export function makeDirectory(directory: string, { what, version, seed, write }:
         version?: number;
         seed?: number;
         parameters?: number;
+        files?: readonly string[];
       })
     : undefined;
   if (known?.what === what && known.version === version && known.seed === seed && known.parameters !== undefined)
@@ -44,18 +48,60 @@ export function makeDirectory(directory: string, { what, version, seed, write }:
       advice: 'give a directory that does not exist',
     });
   // Beside the target, and renamed when it is complete: nobody sees half a model.
-  const beside = `${target}.${process.pid}.partial`;
+  const [beside, before] = [`${target}.${process.pid}.partial`, `${target}.${process.pid}.before`];
   mkdirSync(dirname(target), { recursive: true });
-  rmSync(beside, { recursive: true, force: true });
+  cleanUp(target);
   try {
     mkdirSync(beside);
     const parameters = write(beside, seed);
-    writeJson(beside, marker, { what, version, seed, parameters });
-    rmSync(target, { recursive: true, force: true });
+    const files = [...filesIn(beside), marker].sort();
+    writeJson(beside, marker, { what, version, seed, parameters, files });
+    if (existsSync(target)) {
+      const own = new Set([...files, ...(known?.files ?? [])]);
+      const foreign = filesIn(target).filter((file) => !own.has(file));
+      if (foreign.length > 0)
+        throw new OpabiniaError(`${target} holds ${foreign.slice(0, 3).join(', ')}, which was not made here`, {
+          op: 'makeCheckpoint',
+          advice: 'move it away, or give another directory: the old model would be replaced',
+        });
+      renameSync(target, before);
+    }
     renameSync(beside, target);
     return { directory: target, parameters, written: true };
   } finally {
     rmSync(beside, { recursive: true, force: true });
+    if (existsSync(target)) rmSync(before, { recursive: true, force: true });
+  }
+}
+
+/** Paths below a directory, of files and links. */
+function filesIn(directory: string): readonly string[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1));
+}
+
+/** What processes that were killed have left: halves are deleted, a directory that was being replaced gets its name back. */
+function cleanUp(target: string): void {
+  const left = /^\.(\d+)\.(partial|before)$/;
+  for (const name of readdirSync(dirname(target))) {
+    const [, pid, what] = name.startsWith(basename(target))
+      ? (left.exec(name.slice(basename(target).length)) ?? [])
+      : [];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    const path = join(dirname(target), name);
+    if (what === 'before' && !existsSync(target)) renameSync(path, target);
+    else rmSync(path, { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (cause) {
+    return cause instanceof Error && 'code' in cause && cause.code === 'EPERM';
   }
 }
 

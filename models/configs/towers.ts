@@ -135,7 +135,8 @@ export function readArchitecture(json: ConfigJson, where: string): TowerConfig |
       : undefined;
   if (stated === undefined) return undefined;
   // timm puts the name of the training data after a dot.
-  const found = architectures[stated.split('.')[0] ?? ''];
+  const key = stated.split('.')[0] ?? '';
+  const found = Object.hasOwn(architectures, key) ? architectures[key] : undefined;
   if (found !== undefined) return found;
   throw new OpabiniaError(`${where} names the architecture '${stated}', which is not known`, {
     op: 'config',

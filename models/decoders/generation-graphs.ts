@@ -156,6 +156,9 @@ export function decodeGraph(
   );
 }
 
+/** Tokens of prompt and answer for which graphs are made. */
+const longestContext = 2 ** 20;
+
 function checkSizes(config: DecoderConfig, { batch, capacity, promptLimit }: GenerationSizes): void {
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'generation', advice });
   if (![batch, capacity, promptLimit].every((n) => Number.isInteger(n) && n >= 1))
@@ -165,6 +168,9 @@ function checkSizes(config: DecoderConfig, { batch, capacity, promptLimit }: Gen
       `prompts of up to ${promptLimit} tokens leave no room for an answer in ${capacity}`,
       'raise capacity or lower promptLimit',
     );
+  // Tables of rotations are made for every position: what a config claims is no reason to fill the memory with them.
+  if (capacity > longestContext)
+    throw refuse(`a context of ${capacity} tokens`, `graphs are made for at most ${longestContext}`);
   if (capacity > config.maxPositions)
     throw refuse(
       `a context of ${capacity} tokens is over the ${config.maxPositions} that the model knows`,

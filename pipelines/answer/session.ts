@@ -5,6 +5,8 @@ import { OpabiniaError, type Graph } from '../../dsl/index.ts';
 import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
+import { OutOfMemoryError } from '../../runtime/device/failure.ts';
+import { printBytes } from '../../runtime/device/memory-budget.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { generateTokens, knownSymbols, roomFor, untilAborted, type GenerationPrograms } from './generate.ts';
 import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
@@ -129,14 +131,19 @@ export class Session {
   /** One question; yields whole words, returns the answer. */
   async *answer(question: Question, options: AnswerOptions = {}): AsyncGenerator<string, Answer, undefined> {
     const all = this.answerAll([question], options);
-    for (;;) {
-      const next = await all.next();
-      if (next.done === true) {
-        const [only] = next.value;
-        if (only === undefined) throw new TypeError('one question has one answer');
-        return only;
+    try {
+      for (;;) {
+        const next = await all.next();
+        if (next.done === true) {
+          const [only] = next.value;
+          if (only === undefined) throw new TypeError('one question has one answer');
+          return only;
+        }
+        yield next.value.text;
       }
-      yield next.value.text;
+    } finally {
+      // Also where the reader leaves its loop: the session is free for the next question.
+      await all.return([]);
     }
   }
 
@@ -250,12 +257,28 @@ interface Prepared {
   readonly memory: MemoryPlan;
 }
 
+/** Keys and values of the whole context against the device's memory, before graphs of that length are made. Throws `OutOfMemoryError`. */
+function checkCache(
+  { language: { config }, source }: OpenedModel,
+  device: Device,
+  { batch, capacity }: { readonly batch: number; readonly capacity: number },
+): void {
+  const perToken = 2 * config.layers * config.keyValueHeads * config.headSize * (source.dtype === 'f16' ? 2 : 4);
+  const [needed, room] = [batch * capacity * perToken, device.memory.budget - device.memory.now];
+  if (needed <= room) return;
+  throw new OutOfMemoryError(
+    `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device.facts.name} has ${printBytes(room)} free`,
+    { op: 'session', advice: `open it with a context of at most ${Math.floor(room / (batch * perToken))} tokens` },
+  );
+}
+
 /** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. */
 function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): Prepared {
   const profile = deviceProfile(device);
   const { family, source } = model;
   const { capacity, promptLimit } = contextOf(model, options.context);
   const sizes = { batch: options.batch ?? 1, capacity, promptLimit, imageLimit: Math.max(1, options.images ?? 1) };
+  checkCache(model, device, sizes);
   const make = (name: string, graph: () => Graph): NamedPlan => {
     options.note?.(`compiling ${name} for ${profile.name}`);
     return { name, plan: compile(graph(), profile) };

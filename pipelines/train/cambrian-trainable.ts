@@ -1,5 +1,4 @@
 // A Cambrian directory as something that learns: its loss, and samples as batches in the layout of its training.
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { cambrianInputs, cambrianLoss, type CambrianTraining } from '../../models/multimodal/cambrian-training.ts';
@@ -209,7 +208,7 @@ class Batches {
 /** The picture, or why it cannot be read. */
 async function readPicture(path: string): Promise<Image | string> {
   try {
-    return await decodeImage(readFileSync(path), { name: path });
+    return await decodeImage(path);
   } catch (error) {
     const isOurs = error instanceof OpabiniaError || (error instanceof Error && 'code' in error);
     if (!isOurs) throw error;

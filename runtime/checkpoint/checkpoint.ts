@@ -1,10 +1,11 @@
 // A checkpoint on disk as a source of parameters: one file of safetensors or of PyTorch, a sharded one with its index, or the directory
 // that holds either.
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { DType, ParamSource } from '../../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
+import { readRegular, statOf } from '../files/regular-file.ts';
 import { leadsOut } from './links.ts';
 import { openPytorchFile } from './pytorch/pytorch-file.ts';
 import {
@@ -46,6 +47,8 @@ export interface Checkpoint extends ParamSource {
   close(): void;
 }
 
+/** Bytes of one tensor as a whole; a sparse file may claim any number. */
+const wholeLimit = 2 ** 32;
 const indexLimit = 25_000_000;
 const maxNames = 200_000;
 const shardName = /^[\w.-]+\.(?:safetensors|bin|pt|pth)$/;
@@ -76,7 +79,7 @@ export function openCheckpoint(path: string, options: CheckpointOptions = {}): C
 }
 
 function resolveFile(path: string): string {
-  const found = statSync(path, { throwIfNoEntry: false });
+  const found = statOf(path, 'openCheckpoint');
   if (found === undefined)
     throw new OpabiniaError(`'${path}' does not exist`, { op: 'openCheckpoint', advice: 'check the path' });
   if (!found.isDirectory()) return path;
@@ -143,11 +146,10 @@ function readIndex(path: string): {
   readonly shardOf: ReadonlyMap<string, string>;
   readonly totalBytes: number | undefined;
 } {
-  const size = statSync(path).size;
-  if (size > indexLimit) throw refuseIndex(path, `has ${size} bytes; at most ${indexLimit} are accepted`);
+  const bytes = readRegular(path, indexLimit, 'openCheckpoint');
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw refuseIndex(path, 'is not valid UTF-8');
   }
@@ -210,6 +212,14 @@ function checkpoint(
   };
   const bytesOf = (name: string): { readonly bytes: Uint8Array; readonly tensor: StoredTensor } => {
     const { file, tensor } = find(name);
+    if (tensor.bytes > wholeLimit)
+      throw new OpabiniaError(
+        `'${name}' of ${path} has ${tensor.bytes} bytes; at most ${wholeLimit} are read at once`,
+        {
+          op: 'checkpoint',
+          advice: 'read it in parts (`part`), or split it where it is written',
+        },
+      );
     const bytes = new Uint8Array(tensor.bytes);
     file.readInto(name, bytes);
     return { bytes, tensor };

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { readRegular, statOf } from '../files/regular-file.ts';
 import { leadsOut } from './links.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -62,7 +63,7 @@ export function cachedSnapshot({ repo, revision }: RepoName, env: Environment = 
  * @example const directory = resolveModel('owner/name')
  */
 export function resolveModel(model: string, env: Environment = process.env): string {
-  const found = statSync(model, { throwIfNoEntry: false });
+  const found = statOf(model, 'resolveModel');
   if (found?.isDirectory() === true) return model;
   if (found !== undefined)
     throw new OpabiniaError(`${model} is a file, and a model is a directory`, {
@@ -119,7 +120,7 @@ const weightNames = [
  * @example const { config } = modelFiles(resolveModel('owner/name'))
  */
 export function modelFiles(directory: string): ModelFiles {
-  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true)
+  if (statOf(directory, 'modelFiles')?.isDirectory() !== true)
     throw new OpabiniaError(`there is no directory ${directory}`, { op: 'modelFiles', advice: 'check the path' });
   const first = (...names: readonly string[]): string | undefined => {
     const name = names.find((candidate) => existsSync(join(directory, candidate)));
@@ -176,16 +177,9 @@ export function readJsonFile(path: string, limit = jsonLimit): unknown {
 
 /** A UTF-8 file of at most `limit` bytes. Throws `OpabiniaError`. */
 export function readTextFile(path: string, limit: number): string {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found?.isFile() !== true)
-    throw new OpabiniaError(`${path} is not a file`, { op: 'readTextFile', advice: 'check the path' });
-  if (found.size > limit)
-    throw new OpabiniaError(`${path} has ${found.size} bytes; at most ${limit} are accepted`, {
-      op: 'readTextFile',
-      advice: 'it is not what its name says',
-    });
+  const bytes = readRegular(path, limit, 'readTextFile');
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new OpabiniaError(`${path} is not UTF-8`, {
       op: 'readTextFile',
@@ -209,11 +203,7 @@ export function resolveTower(
   if (given !== undefined) return resolveModel(given, env);
   const last = name.split('/').at(-1) ?? name;
   const beside = join(model, 'towers', last);
-  if (
-    /^[\w.-]+$/.test(last) &&
-    !last.startsWith('.') &&
-    statSync(beside, { throwIfNoEntry: false })?.isDirectory() === true
-  )
+  if (/^[\w.-]+$/.test(last) && !last.startsWith('.') && statOf(beside, 'resolveTower')?.isDirectory() === true)
     return beside;
   const names = repos.map(parseRepo).filter((repo) => repo !== undefined);
   const cached = names.map((repo) => cachedSnapshot(repo, env)).find((snapshot) => snapshot !== undefined);

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { codeOf, systemAdvice } from './system-error.ts';
 
 export interface AtomicOptions {
   /** Files that are read to make this one: it replaces none of them, whatever name they have. */
@@ -106,26 +107,13 @@ export function writeFileAtomic(path: string, content: Uint8Array | string, opti
   file.commit();
 }
 
-const advice: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: make room, and try again; what was there before is untouched',
-  EDQUOT: 'the quota is used up: make room, and try again; what was there before is untouched',
-  EFBIG: 'the file system takes no file of this size',
-  EACCES: 'choose a folder that you may write to',
-  EPERM: 'choose a folder that you may write to',
-  EROFS: 'the file system is read-only: choose another folder',
-  ENAMETOOLONG: 'choose a shorter name',
-  ENOENT: 'make the folder first',
-  ENOTDIR: 'a part of the path is a file: choose another folder',
-};
-
 function writeError(path: string, op: string, cause: unknown): OpabiniaError {
   if (cause instanceof OpabiniaError) return cause;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new OpabiniaError(`${path} could not be written: ${reason}`, {
     op,
     cause,
-    advice: advice[code] ?? 'check the folder and the disk',
+    advice: codeOf(cause) === 'ENOENT' ? 'make the folder first' : systemAdvice(cause),
   });
 }
 

@@ -1,7 +1,7 @@
 // Photographs in: decoding (sharp), padding to a square, Pillow-exact resizing, normalising. No GPU.
-import { readFile } from 'node:fs/promises';
 import sharp from 'sharp';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { readRegular } from '../files/regular-file.ts';
 import { resample, type Filter } from './resample.ts';
 
 export type { Filter } from './resample.ts';
@@ -17,6 +17,10 @@ export type Rgb = readonly [number, number, number];
 
 /** More pixels than this are refused from the header alone, before anything is decoded. */
 export const pixelLimit = 50_000_000;
+/** The longest side: a line of a million pixels is not a photograph, and what is made of it is square. */
+const sideLimit = 65_535;
+/** Bytes of a file. */
+const fileLimit = 2 ** 30;
 
 const formats = {
   jpeg: { loader: 'VipsForeignLoadJpeg', matches: (b: Uint8Array) => starts(b, 0, [0xff, 0xd8, 0xff]) },
@@ -53,7 +57,7 @@ export interface DecodeOptions {
  */
 export async function decodeImage(source: string | Uint8Array, options: DecodeOptions = {}): Promise<Image> {
   const name = options.name ?? (typeof source === 'string' ? source : 'the image');
-  const bytes = typeof source === 'string' ? await readBytes(source) : source;
+  const bytes = typeof source === 'string' ? readBytes(source) : source;
   if (!Object.values(formats).some((format) => format.matches(bytes))) {
     throw new OpabiniaError(`${name} is not a JPEG, PNG or WebP image: it begins with ${firstBytes(bytes)}`, {
       op: 'decodeImage',
@@ -69,6 +73,11 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
         { op: 'decodeImage', advice: 'shrink it first' },
       );
     }
+    if (Math.max(header.width, header.height) > sideLimit)
+      throw new OpabiniaError(
+        `${name} is ${header.width} × ${header.height} pixels, with a side of more than ${sideLimit}`,
+        { op: 'decodeImage', advice: 'crop it first' },
+      );
     if ((header.pages ?? 1) > 1)
       options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
     const decoded = await sharp(bytes, { limitInputPixels: pixelLimit, ignoreIcc: true, failOn: 'warning' })
@@ -90,14 +99,12 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
   }
 }
 
-async function readBytes(path: string): Promise<Uint8Array> {
+function readBytes(path: string): Uint8Array {
   try {
-    return await readFile(path);
+    return readRegular(path, fileLimit, 'decodeImage');
   } catch (cause) {
-    throw new OpabiniaError(`${path} could not be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      op: 'decodeImage',
-      cause,
-    });
+    const why = cause instanceof OpabiniaError ? cause.what : cause instanceof Error ? cause.message : String(cause);
+    throw new OpabiniaError(`${path} could not be read: ${why}`, { op: 'decodeImage', cause });
   }
 }
 
@@ -145,6 +152,11 @@ export function expandToSquare(image: Image, background: Rgb): Image {
   const { width, height } = image;
   if (width === height) return image;
   const side = Math.max(width, height);
+  if (side * side > pixelLimit)
+    throw new OpabiniaError(
+      `an image of ${width} × ${height} would be padded to ${side} × ${side} pixels, more than the ${pixelLimit / 1e6} million that are made`,
+      { op: 'expandToSquare', advice: 'crop or shrink it first' },
+    );
   const left = Math.floor((side - width) / 2);
   const top = Math.floor((side - height) / 2);
   const rgb = new Uint8Array(side * side * 3);

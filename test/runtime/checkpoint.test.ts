@@ -74,10 +74,10 @@ describe('good checkpoints', () => {
   });
 
   test('links into the blobs of a cache are followed, links elsewhere are not', () => {
-    const cache = folder();
+    const cache = join(folder(), 'models--owner--name');
     const blobs = join(cache, 'blobs');
-    const snapshot = join(cache, 'snapshots', 'abc');
-    mkdirSync(blobs);
+    const snapshot = join(cache, 'snapshots', 'abc'.padEnd(40, '0'));
+    mkdirSync(blobs, { recursive: true });
     mkdirSync(snapshot, { recursive: true });
     const original = sharded({ weight_map: goodMap });
     for (const name of [first, second, 'model.safetensors.index.json']) {

@@ -266,7 +266,7 @@ describe('decodeImage', () => {
   it('refuses what is not a photograph', async () => {
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>';
     await expect(decodeImage(Buffer.from(svg))).rejects.toThrow(
-      /no JPEG, PNG or WebP image: it begins with 3c 73 76 67/,
+      /is not a JPEG, PNG or WebP image: it begins with 3c 73 76 67/,
     );
     await expect(decodeImage(await raw.clone().gif().toBuffer())).rejects.toThrow(/no JPEG, PNG or WebP/);
     await expect(decodeImage(new Uint8Array(0))).rejects.toThrow(/it is empty/);
