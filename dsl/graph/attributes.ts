@@ -56,6 +56,10 @@ export const numbers: Field<Float64Array> = {
   is: 'a list of numbers',
   read: (attr) => (attr instanceof Float64Array ? attr : undefined),
 };
+export const flag: Field<boolean> = {
+  is: 'true or false',
+  read: (attr) => (typeof attr === 'boolean' ? attr : undefined),
+};
 export const dtype: Field<DType> = { is: 'a dtype', read: (attr) => (isDType(attr) ? attr : undefined) };
 
 /** An attribute that may be left out. */
