@@ -11,6 +11,8 @@ const stop: MapOp = {
   arity: 1,
   converts: false,
   commutes: false,
+  rounding: 0,
+  jumps: false,
   flops: 0,
   sample: [-4, 4],
   dtype: ([dtype = 'f32']) => dtype,

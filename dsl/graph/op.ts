@@ -92,6 +92,10 @@ export interface MapOp extends Common {
   readonly converts: boolean;
   /** True when two operands may change places. */
   readonly commutes: boolean;
+  /** 0 when the result is one of the operands, or as exact as they are in any float dtype; 1 when it is rounded. */
+  readonly rounding: 0 | 1;
+  /** True when a small change of an operand can change the result by a large amount. */
+  readonly jumps: boolean;
   /** Result dtype, or a refusal. */
   dtype(operands: readonly DType[], attrs: Attrs): DType | Refusal;
   /** Reference semantics in double precision. */

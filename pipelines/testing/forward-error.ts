@@ -43,7 +43,6 @@ const largest: Record<DType, number> = {
   bool: Infinity,
 };
 /** Maps that give one of their operands, or a value of the same digits: what is a 16-bit float stays one. */
-const moves: ReadonlySet<string> = new Set(['neg', 'abs', 'floor', 'min', 'max', 'where']);
 
 /** Runs a graph exactly and bounds what a device may make of it. */
 export function evaluateWithError(graph: Graph, feeds: BoundedFeeds): BoundedResult {
@@ -99,7 +98,7 @@ function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: Bou
       return sourceError(node, y, feeds);
     case 'map': {
       const error = mapError(op, attrs, type.dtype, operands, y);
-      return moves.has(op.name) ? error : rounded(error, y, node);
+      return op.rounding === 0 ? error : rounded(error, y, node);
     }
     case 'reduce':
       return rounded(reduceError(op, a ?? missing(node), y), y, node);

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { axisOf, evaluateSize, type Axis } from '../../dsl/axis/axis.ts';
 import { Builder, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import type { DType, ViewOp } from '../../dsl/graph/op.ts';
+import type { DType, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { maps } from '../../dsl/ops/map/index.ts';
 import { input, typeAttrs } from '../../dsl/ops/source.ts';
 import { views } from '../../dsl/ops/view.ts';
@@ -109,5 +109,35 @@ test('a map commutes exactly when its operands may change places', () => {
         numbers.every((x) => numbers.every((y) => Object.is(op.eval([x, y], dtype, {}), op.eval([y, x], dtype, {})))),
       );
     expect(op.commutes, op.name).toBe(either);
+  }
+});
+
+/** Operands of a map of floats: values that an f16 holds, away from what a division by 0 makes. */
+function floatOperands(op: MapOp): readonly (readonly number[])[] {
+  const numbers = [-2.5, -1, 0.75, 1, 3, Math.f16round(1 / 3)];
+  if (typeof op.dtype(new Array<DType>(op.arity).fill('f32'), { to: 'f32' }) !== 'string') return [];
+  return op.arity === 1 ? numbers.map((x) => [x]) : numbers.flatMap((x) => numbers.map((y) => [x, y]));
+}
+
+test('a map that does not round gives what an f16 holds for operands that an f16 holds', () => {
+  for (const op of maps.filter(({ rounding }) => rounding === 0))
+    for (const x of floatOperands(op)) {
+      const y = op.eval(x, 'f32', {});
+      expect(Math.f16round(y), `${op.name} ${x.join(' ')}`).toBe(y);
+    }
+  expect(maps.filter(({ rounding }) => rounding === 0).length).toBeGreaterThan(8);
+});
+
+test('a map jumps exactly when a tiny change of an operand can make a large one of the result', () => {
+  for (const op of maps.filter(({ arity, converts }) => arity <= 2 && !converts)) {
+    const jumps = floatOperands(op).some((x) =>
+      [-1e-9, 1e-9].some((change) =>
+        x.some((_, k) => {
+          const moved = x.map((value, i) => (i === k ? value + change : value));
+          return Math.abs(op.eval(moved, 'f32', {}) - op.eval(x, 'f32', {})) > 0.2;
+        }),
+      ),
+    );
+    expect(op.jumps, op.name).toBe(jumps);
   }
 });

@@ -82,21 +82,22 @@ function into(m: Making, x: Made, low: number, high: number): Made | undefined {
   return y === undefined || inside(y) ? y : op(m, 'max', [y, scalar(m, low, dtypeOf(x))]);
 }
 
-const jumps: ReadonlySet<string> = new Set(['floor', 'mod', 'lt', 'le', 'gt', 'ge', 'eq', 'ne']);
-const unaries = maps.filter((map) => map.arity === 1 && map.name !== 'cast' && map.name !== 'not');
-const bits: ReadonlySet<string> = new Set(['xor', 'shiftRight']);
-const floatBinaries = maps.filter(
-  (map) =>
-    map.arity === 2 && !bits.has(map.name) && !['and', 'or', 'lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name),
-);
-const bitwiseMaps = maps.filter((map) => bits.has(map.name));
-const comparisons = maps.filter((map) => ['lt', 'le', 'gt', 'ge', 'eq', 'ne'].includes(map.name));
-const takesIntegers = (map: MapOp): boolean =>
-  typeof map.dtype(map.arity === 1 ? ['i32'] : ['i32', 'i32'], {}) === 'string';
+/** What a map makes of operands of one dtype; a refusal where it takes none of it. */
+const made = (map: MapOp, dtype: DType) =>
+  map.dtype(
+    Array.from({ length: map.arity }, () => dtype),
+    {},
+  );
+const unaries = maps.filter((map) => map.arity === 1 && !map.converts && typeof made(map, 'f32') === 'string');
+const binaries = maps.filter((map) => map.arity === 2);
+const floatBinaries = binaries.filter((map) => made(map, 'f32') === 'f32');
+const bitwiseMaps = binaries.filter((map) => made(map, 'i32') === 'i32' && made(map, 'f32') !== 'f32');
+const comparisons = binaries.filter((map) => made(map, 'f32') === 'bool');
+const takesIntegers = (map: MapOp): boolean => typeof made(map, 'i32') === 'string';
 
 export const unary: Step = (m, draw) => {
   const map = draw.of(unaries);
-  const exact = jumps.has(map.name);
+  const exact = map.jumps;
   const x = m.pick(
     draw,
     (y) => (isFloat(dtypeOf(y)) || (takesIntegers(map) && isInteger(dtypeOf(y)))) && (!exact || y.exact),

@@ -117,18 +117,6 @@ const hostileNames = [
 ] as const;
 /** Float results beyond this are dropped: rounding errors of f16 must stay small beside the values. */
 const limits: Record<DType, number> = { f32: 1e4, f16: 500, bf16: 500, i32: Infinity, u32: Infinity, bool: 1 };
-/** Ops whose result is exact for exact operands, in any float dtype. */
-const selections: ReadonlySet<string> = new Set([
-  'neg',
-  'abs',
-  'floor',
-  'min',
-  'max',
-  'where',
-  'reduceMax',
-  'reduceMin',
-]);
-
 export class Making {
   readonly builder = new Builder();
   readonly options: GraphOptions;
@@ -266,9 +254,10 @@ export class Making {
       node.op.kind === 'view' ||
       node.op.kind === 'join' ||
       node.op.kind === 'gather' ||
-      selections.has(node.op.name);
+      ((node.op.kind === 'map' || node.op.kind === 'reduce') && node.op.rounding === 0);
     const small =
-      node.op.name === 'cast' &&
+      node.op.kind === 'map' &&
+      node.op.converts &&
       operands.every((operand) => !isFloat(operand.node.type.dtype)) &&
       values.data.every((x) => Math.abs(x) <= 256);
     const exact = !isFloat(node.type.dtype) || ((moves || small) && operands.every((operand) => operand.exact));

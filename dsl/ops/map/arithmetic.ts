@@ -8,6 +8,7 @@ import { binary, unary } from './row.ts';
 export const arithmetic: readonly MapOp[] = [
   unary({
     name: 'neg',
+    rounding: 0,
     doc: '-x',
     sample: [-4, 4],
     rule: numbers,
@@ -18,6 +19,7 @@ export const arithmetic: readonly MapOp[] = [
   }),
   unary({
     name: 'abs',
+    rounding: 0,
     doc: '|x|',
     sample: [-4, 4],
     rule: numbers,
@@ -31,6 +33,8 @@ export const arithmetic: readonly MapOp[] = [
   }),
   unary({
     name: 'floor',
+    rounding: 0,
+    jumps: true,
     doc: 'largest whole number not above x',
     sample: [-4, 4],
     f: Math.floor,
@@ -71,6 +75,7 @@ export const arithmetic: readonly MapOp[] = [
   }),
   binary({
     name: 'mod',
+    jumps: true,
     doc: 'remainder with the sign of x',
     f: (x, y, dtype) => (isInteger(dtype) && y === 0 ? 0 : x % y),
     w: (x, y) => wgsl`(${x} % ${y})`,

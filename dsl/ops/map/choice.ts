@@ -15,6 +15,7 @@ function chosen(m: GradientMath, dy: Node, x: Node | undefined, other: Node | un
 export const choices: readonly MapOp[] = [
   binary({
     name: 'min',
+    rounding: 0,
     doc: 'the smaller; NaN wins',
     commutes: true,
     f: (x, y) => Math.min(x, y),
@@ -24,6 +25,7 @@ export const choices: readonly MapOp[] = [
   }),
   binary({
     name: 'max',
+    rounding: 0,
     doc: 'the larger; NaN wins',
     commutes: true,
     f: (x, y) => Math.max(x, y),
@@ -33,6 +35,7 @@ export const choices: readonly MapOp[] = [
   }),
   map({
     name: 'where',
+    rounding: 0,
     doc: 'the second operand where the first is true, else the third',
     arity: 3,
     flops: 1,

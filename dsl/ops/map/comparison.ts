@@ -48,6 +48,7 @@ export const comparisons: readonly MapOp[] = [
   ),
   map({
     name: 'isNaN',
+    rounding: 0,
     doc: 'true where x is not a number',
     arity: 1,
     flops: 1,
@@ -65,6 +66,7 @@ export const comparisons: readonly MapOp[] = [
   }),
   unary({
     name: 'not',
+    rounding: 0,
     doc: 'logical not',
     sample: [0, 1],
     rule: logic,
@@ -74,6 +76,7 @@ export const comparisons: readonly MapOp[] = [
   }),
   binary({
     name: 'and',
+    rounding: 0,
     doc: 'logical and',
     commutes: true,
     rule: logic,
@@ -84,6 +87,7 @@ export const comparisons: readonly MapOp[] = [
   }),
   binary({
     name: 'or',
+    rounding: 0,
     doc: 'logical or',
     commutes: true,
     rule: logic,

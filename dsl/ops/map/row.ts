@@ -7,9 +7,14 @@ import { comparison, floats, numbers, type Rule } from './dtype-rules.ts';
 const integer = (value: number, dtype: DType): number =>
   dtype === 'i32' ? value | 0 : dtype === 'u32' ? value >>> 0 : value;
 
-interface Row extends Omit<MapOp, 'kind' | 'converts' | 'commutes' | 'eval' | 'wgsl' | 'accuracy'> {
+interface Row extends Omit<
+  MapOp,
+  'kind' | 'converts' | 'commutes' | 'rounding' | 'jumps' | 'eval' | 'wgsl' | 'accuracy'
+> {
   readonly converts?: boolean;
   readonly commutes?: boolean;
+  readonly rounding?: MapOp['rounding'];
+  readonly jumps?: boolean;
   readonly eval: MapOp['eval'];
   readonly wgsl: MapOp['wgsl'];
   readonly accuracy?: MapOp['accuracy'];
@@ -19,18 +24,21 @@ export const map = (row: Row): MapOp => ({
   kind: 'map',
   converts: false,
   commutes: false,
+  rounding: 1,
+  jumps: false,
   accuracy: within(1),
   ...row,
 });
 
-type Unary = Pick<MapOp, 'name' | 'doc' | 'sample'> & {
-  readonly f: (x: number) => number;
-  readonly w: (x: Code) => Code;
-  readonly grad?: NonNullable<MapOp['grad']>;
-  readonly accuracy?: MapOp['accuracy'];
-  readonly flops?: number;
-  readonly rule?: Rule;
-};
+type Unary = Pick<MapOp, 'name' | 'doc' | 'sample'> &
+  Pick<Row, 'rounding' | 'jumps'> & {
+    readonly f: (x: number) => number;
+    readonly w: (x: Code) => Code;
+    readonly grad?: NonNullable<MapOp['grad']>;
+    readonly accuracy?: MapOp['accuracy'];
+    readonly flops?: number;
+    readonly rule?: Rule;
+  };
 export const unary = ({ f, w, flops = 1, rule = floats, ...row }: Unary): MapOp =>
   map({
     ...row,
@@ -42,7 +50,7 @@ export const unary = ({ f, w, flops = 1, rule = floats, ...row }: Unary): MapOp 
   });
 
 type Binary = Pick<MapOp, 'name' | 'doc'> &
-  Pick<Row, 'commutes'> & {
+  Pick<Row, 'commutes' | 'rounding' | 'jumps'> & {
     readonly f: (x: number, y: number, dtype: DType) => number;
     readonly w: (x: Code, y: Code) => Code;
     readonly grad?: NonNullable<MapOp['grad']>;
@@ -68,4 +76,5 @@ export const compare = (
   f: (x: number, y: number) => boolean,
   w: (x: Code, y: Code) => Code,
   commutes = false,
-): MapOp => binary({ name, doc, commutes, rule: comparison, f: (x, y) => Number(f(x, y)), w });
+): MapOp =>
+  binary({ name, doc, commutes, rounding: 0, jumps: true, rule: comparison, f: (x, y) => Number(f(x, y)), w });
