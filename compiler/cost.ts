@@ -32,6 +32,8 @@ export function flopsOf(node: Node): number {
       return node.op.flops * elementsOf(node.type.axes);
     case 'reduce':
       return a === undefined ? 0 : elementsOf(a.type.axes);
+    case 'scatter':
+      return a === undefined ? 0 : elementsOf(a.type.axes);
     case 'contract':
       return a === undefined || b === undefined
         ? 0
@@ -40,6 +42,7 @@ export function flopsOf(node: Node): number {
     case 'view':
     case 'join':
     case 'gather':
+    case 'sort':
       return 0;
     default:
       return node.op satisfies never;

@@ -46,7 +46,6 @@ export {
 export type { Sizes } from './functions/shape.ts';
 export {
   abs,
-  argmax,
   cos,
   erf,
   exp,
@@ -60,10 +59,12 @@ export {
   sin,
   sqrt,
   tanh,
-  topK,
   where,
   xor,
 } from './functions/math.ts';
+export { scatterAdd } from './functions/scatter.ts';
+export { argmax, argsort, oneHot, sort, topK } from './functions/rank.ts';
+export type { Ranked } from './functions/rank.ts';
 export {
   attention,
   gelu,

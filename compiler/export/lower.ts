@@ -7,6 +7,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { scalar } from '../match/composites.ts';
 import { castTo, choose, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
+import { exportScatter, exportSort } from './order.ts';
 import { namesOf, Values, type Value } from './values.ts';
 import { viewAlongAxis } from './view-along-axis.ts';
 import { Element, type Writer } from './writer.ts';
@@ -82,6 +83,10 @@ export class Lowering {
         return this.#join(node);
       case 'gather':
         return this.#gather(node);
+      case 'scatter':
+        return this.#rounded(node, this.#scatter(node));
+      case 'sort':
+        return this.#sort(node);
       case 'contract':
         return this.#rounded(node, this.#contract(node));
       default:
@@ -292,6 +297,19 @@ export class Lowering {
   }
 
   /** Positions brought into 0 … last, as int64. */
+  #scatter(node: Node): Value {
+    const [updates, index] = [this.#operand(node, 0), this.#operand(node, 1)];
+    const last = subtractSizes(axisOf(node.type.axes, alongAxis(node))?.size ?? 0, 1);
+    const positions = this.value(index);
+    const clamped = this.#clamped(index, positions.tensor, last);
+    return exportScatter(this, node, this.value(updates), { tensor: clamped, axes: positions.axes });
+  }
+
+  #sort(node: Node): Value {
+    const x = this.#operand(node, 0);
+    return exportSort(this, node, x, this.value(x));
+  }
+
   #clamped(index: Node, positions: string, last: Size): string {
     const { writer } = this;
     const values = valuesOf(index);

@@ -27,6 +27,19 @@ export type Group =
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];
     }
+  | {
+      readonly template: 'scatter';
+      readonly scatter: Node;
+      readonly chain: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | {
+      readonly template: 'sort';
+      readonly sort: Node;
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
   | { readonly template: 'map'; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] };
 
 /** The reason of a cut that only the device's bindings make. */

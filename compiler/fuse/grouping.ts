@@ -76,6 +76,11 @@ export function group(graph: Graph, profile: DeviceProfile, builder: Builder): G
       });
     } else if (n.op.kind === 'reduce') {
       claim(rows(n, work));
+    } else if (n.op.kind === 'scatter') {
+      const { chain, roots } = epilogue(n, new Set([n]), work);
+      claim({ template: 'scatter', scatter: n, chain, nodes: new Set([n, ...chain]), roots });
+    } else if (n.op.kind === 'sort') {
+      claim({ template: 'sort', sort: n, nodes: new Set([n]), roots: [n] });
     }
   }
 

@@ -111,6 +111,8 @@ const rowTilesGuess = 4;
 /** A contraction reads an operand once per tile of the other side, attention the keys once per tile of rows; reductions read theirs once per pass. */
 function repeats(owner: Group, reader: Node): number {
   if (owner.template === 'rows') return passesOf(owner);
+  // Positions are compared with every row, elements with one another.
+  if (owner.template === 'scatter' || owner.template === 'sort') return 4;
   if (owner.template === 'contract' && reader === owner.contract)
     return Math.max(1, largestSide(owner.contract) / tileGuess);
   if (owner.template === 'attention' && owner.attention.operands.includes(reader)) return rowTilesGuess;

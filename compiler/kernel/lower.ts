@@ -134,6 +134,8 @@ export class Lowering {
       case 'contract':
         return this.#contract(block, node, index, width);
       case 'reduce':
+      case 'scatter':
+      case 'sort':
         throw new OpabiniaError(`the ${op.kind} '${op.name}' was neither stored nor computed by its kernel`, {
           op: op.name,
           path: node.origin.path,

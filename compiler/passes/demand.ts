@@ -168,6 +168,10 @@ export function admitted(node: Node, demand: Demand): Demand {
     case 'contract':
     case 'gather':
       return sound;
+    // Other ranks, and the sums of other rows, are found in one go.
+    case 'scatter':
+    case 'sort':
+      return only(sound, (name) => name !== alongAxis(node));
     case 'join':
       return only(sound, (name) => name !== alongAxis(node) || joinedRanges(node, range(name)) !== undefined);
     case 'view':
@@ -211,6 +215,8 @@ export function needed(node: Node, demand: Demand, i: number): Demand | undefine
     case 'contract':
       return only(demand, has);
     case 'gather':
+    case 'scatter':
+    case 'sort':
       return only(demand, (name) => has(name) && name !== alongAxis(node));
     case 'join': {
       const range = demand.get(alongAxis(node));

@@ -16,6 +16,8 @@ import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
+import { isLongScatter, scheduleScatter, scheduleScatterRows } from './scatter.ts';
+import { fitsWorkgroup, scheduleCountingSort, scheduleSort } from './sort.ts';
 import { scheduleSerialContract, scheduleSerialRows } from './serial.ts';
 
 type GroupOf<T extends Group['template']> = Extract<Group, { template: T }>;
@@ -90,6 +92,24 @@ export const templates: Templates = {
     },
     { name: 'rows', when: 'otherwise', fits: () => true, schedule: scheduleRows },
   ],
+  scatter: [
+    {
+      name: 'scatter by workgroups',
+      when: 'a row is long: its workgroup looks for its terms together',
+      fits: ({ scatter }) => isLongScatter(scatter),
+      schedule: scheduleScatterRows,
+    },
+    { name: 'scatter', when: 'otherwise', fits: () => true, schedule: scheduleScatter },
+  ],
+  sort: [
+    {
+      name: 'sort in workgroup memory',
+      when: 'the elements, or twice the ranks asked for, fit into it',
+      fits: (group, profile) => fitsWorkgroup(group.sort, profile),
+      schedule: scheduleSort,
+    },
+    { name: 'sort by counting', when: 'otherwise', fits: () => true, schedule: scheduleCountingSort },
+  ],
   map: [{ name: 'map', when: 'always', fits: () => true, schedule: scheduleMap }],
 };
 
@@ -130,6 +150,10 @@ export function schedule(group: Group, context: Context): { readonly kernel: Ker
       return pick(templates.contract, group, context);
     case 'rows':
       return pick(templates.rows, group, context);
+    case 'scatter':
+      return pick(templates.scatter, group, context);
+    case 'sort':
+      return pick(templates.sort, group, context);
     case 'map':
       return pick(templates.map, group, context);
     default:

@@ -1,25 +1,11 @@
-// Scalar functions of tensors, selection, and ranking.
-import { axisOf, sizeBound, type Axis } from '../axis/axis.ts';
-import { isFloat, type DType } from '../graph/op.ts';
-import { concat as concatOp } from '../ops/join.ts';
+// Scalar functions of tensors, and selection.
+import type { Axis } from '../axis/axis.ts';
+import type { DType } from '../graph/op.ts';
 import { mapOp } from '../ops/map/index.ts';
 import { iota, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
-import type { Lacks } from '../axis/argument-types.ts';
-import type { Has, Renamed, Wider, Without } from '../axis/pattern-types.ts';
-import { reduceAxes, gather } from './shape.ts';
-import {
-  apply,
-  elementwise,
-  refusal,
-  renamed,
-  requireAxis,
-  scalar,
-  Tensor,
-  widened,
-  type Agree,
-  type Operand,
-} from '../tensor.ts';
+import type { Wider } from '../axis/pattern-types.ts';
+import { apply, elementwise, refusal, scalar, Tensor, type Agree, type Operand } from '../tensor.ts';
 
 function unary<S extends string, D extends DType>(name: string, x: Tensor<S, D>): Tensor<S, D> {
   return apply(name, mapOp(name), [x]);
@@ -173,111 +159,4 @@ export function positions<A extends string>(like: Tensor, axis: Axis, name: A): 
     like.builder,
     like.builder.make(iota, [], typeAttrs([{ name, size: axis.size }], 'i32'), originOf([like.node])),
   );
-}
-
-/**
- * The position of the largest element, the first of equals; NaN is larger than every number, as in PyTorch.
- * @example argmax(x, 'd') // Tensor<'b n', 'i32'>
- */
-export function argmax<S extends string, D extends DType, A extends string>(
-  x: Tensor<S, D>,
-  axis: A & Has<S, A>,
-): Tensor<Without<S, A>, 'i32'> {
-  const along = requireAxis('argmax', x, axis);
-  const largest = reduceAxes<string, D>('max', x, [axis], 'argmax');
-  const equal: Tensor<string, 'bool'> = elementwise('eq', x, largest);
-  const hit: Tensor<string, 'bool'> = isFloat(x.dtype) ? equal.or(isNaN(x)) : equal;
-  const index = widened<string, 'i32'>('argmax', positions(x, along, axis), x.axes);
-  return reduceAxes('min', index.where(hit, sizeBound(along.size)), [axis], 'argmax');
-}
-
-const mostRanked = 4096;
-
-/**
- * The k largest elements along an axis in falling order, and their positions; among equals the lower position comes first.
- * NaN is larger than every number, as in PyTorch. `into` names the axis of the result; without it, it keeps its name.
- * Up to 4096 elements each is ranked against all others; beyond, the largest is taken k times.
- * @example const { values, indices } = topK(x, 'd', 2, 'k') // both Tensor<'b n k'>
- */
-export function topK<S extends string, D extends DType, A extends string, I extends string = A>(
-  x: Tensor<S, D>,
-  axis: A & Has<S, A>,
-  k: number,
-  into?: I & Lacks<Without<S, A>, I>,
-): { readonly values: Tensor<Renamed<S, A, I>, D>; readonly indices: Tensor<Renamed<S, A, I>, 'i32'> } {
-  const along = requireAxis('topK', x, axis);
-  const name = into ?? axis;
-  if (!Number.isInteger(k) || k < 1) throw refusal('topK', `k is ${k}`, [x], 'k is a positive whole number');
-  if (typeof along.size === 'number' && k > along.size)
-    throw refusal('topK', `axis '${axis}' of size ${along.size} has no ${k} largest`, [x]);
-  if (name !== axis && axisOf(x.axes, name) !== undefined)
-    throw refusal('topK', `the tensor has the axis '${name}' already`, [x], 'give `into` another name');
-  const fresh = `${axis}_top`;
-  const indices =
-    sizeBound(along.size) <= mostRanked ? rankedIndices(x, along, k, fresh) : repeatedIndices(x, along, k, fresh);
-  const values = gather<string, D, string, string>(x, indices, axis);
-  const names = new Map([[fresh, name]]);
-  return { values: renamed('topK', values, names), indices: renamed('topK', indices, names) };
-}
-
-/** rank of i = number of j that come before it; position r of the result is the i of rank r. */
-function rankedIndices(x: Tensor, along: Axis, k: number, fresh: string): Tensor<string, 'i32'> {
-  const other = `${along.name}_other`;
-  const theirs = renamed<string, DType>('topK', x, new Map([[along.name, other]]));
-  const pairs = x.axes.flatMap((axis) =>
-    axis.name === along.name ? [axis, { name: other, size: along.size }] : [axis],
-  );
-  const [a, b] = [widened<string, DType>('topK', x, pairs), widened<string, DType>('topK', theirs, pairs)];
-  const [i, j] = [positions(x, along, along.name), positions(x, along, other)].map((p) =>
-    widened<string, 'i32'>('topK', p, pairs),
-  );
-  if (i === undefined || j === undefined) throw new TypeError('two positions were made');
-  let greater: Tensor<string, 'bool'> = b.gt(a);
-  let equal: Tensor<string, 'bool'> = b.eq(a);
-  if (isFloat(x.dtype)) {
-    const [nanA, nanB] = [isNaN(a), isNaN(b)];
-    greater = greater.or(nanB.and(nanA.not()));
-    equal = equal.or(nanB.and(nanA));
-  }
-  const rank = reduceAxes<string, 'i32'>('sum', greater.or(equal.and(j.lt(i))).cast('i32'), [other]);
-  const slots = rank.axes.flatMap((axis) => (axis.name === along.name ? [axis, { name: fresh, size: k }] : [axis]));
-  const slot = positions(x, { name: fresh, size: k }, fresh);
-  const here = widened<string, 'i32'>('topK', positions(x, along, along.name), slots);
-  return reduceAxes('sum', here.where(widened<string, 'i32'>('topK', rank, slots).eq(slot), 0), [along.name]);
-}
-
-/** argmax, k times, each time without the positions already taken. */
-function repeatedIndices(x: Tensor, along: Axis, k: number, fresh: string): Tensor<string, 'i32'> {
-  const index = widened<string, 'i32'>('topK', positions(x, along, along.name), x.axes);
-  let free: Tensor<string, 'bool'> | undefined;
-  const taken: Tensor<string, 'i32'>[] = [];
-  for (let n = 0; n < k; n++) {
-    const best = free === undefined ? argmax<string, DType, string>(x, along.name) : bestAmong(x, free, along, index);
-    const rest: Tensor<string, 'bool'> = index.ne(best);
-    free = free === undefined ? rest : free.and(rest);
-    taken.push(best);
-  }
-  const order = x.axes.map((axis) => (axis.name === along.name ? { name: fresh, size: k } : axis));
-  const unit = taken.map((best) =>
-    widened<string, 'i32'>(
-      'topK',
-      best,
-      order.map((axis) => (axis.name === fresh ? { name: fresh, size: 1 } : axis)),
-    ),
-  );
-  return unit.length === 1 && unit[0] !== undefined ? unit[0] : apply('topK', concatOp, unit, { axis: fresh });
-}
-
-/** As argmax among the free positions. Nothing outside them can win, whatever the values are. */
-function bestAmong(
-  x: Tensor,
-  free: Tensor<string, 'bool'>,
-  along: Axis,
-  index: Tensor<string, 'i32'>,
-): Tensor<string, 'i32'> {
-  const lowest = isFloat(x.dtype) ? -Infinity : x.dtype === 'u32' ? 0 : -2147483648;
-  const largest = reduceAxes<string, DType>('max', x.where(free, lowest), [along.name]);
-  let hit: Tensor<string, 'bool'> = elementwise('eq', x, largest);
-  if (isFloat(x.dtype)) hit = hit.or(isNaN(x));
-  return reduceAxes('min', index.where(hit.and(free), sizeBound(along.size)), [along.name]);
 }

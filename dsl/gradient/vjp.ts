@@ -2,9 +2,9 @@
 import { addSizes, axisOf, type Size } from '../axis/axis.ts';
 import { product } from '../functions/shape.ts';
 import type { Node } from '../graph/graph.ts';
-import { iota, typeAttrs } from '../ops/source.ts';
+import { gather } from '../ops/gather.ts';
+import { scatter } from '../ops/scatter.ts';
 import { slice } from '../ops/view.ts';
-import { sizeValue } from '../tensor.ts';
 import type { BackwardMath } from './backward-math.ts';
 
 /** The gradient for operand i; undefined where it is zero everywhere. */
@@ -43,6 +43,12 @@ export function vjp(
       return parts(math, dy, inputs, op.read(attrs).axis);
     case 'gather':
       return a === undefined || b === undefined ? [] : [readersSummed(math, dy, a, b, op.read(attrs).axis)];
+    case 'scatter':
+      return b === undefined
+        ? []
+        : [math.narrowed(math.make(gather, [dy, b], { axis: op.read(attrs).axis }), a?.type.axes ?? [])];
+    case 'sort':
+      return [];
     case 'contract':
       return a === undefined || b === undefined
         ? []
@@ -69,17 +75,8 @@ function times(math: BackwardMath, dy: Node, other: Node, operand: Node): Node {
   return product('gradients', math.tensor(dy), math.tensor(other), names).node;
 }
 
-/**
- * Row r of the table gets the sum of the results that read it: a product with the matrix that says who read what, in one order
- * and without atomics.
- */
+/** Row r of the table gets the sum of the results that read it. */
 function readersSummed(math: BackwardMath, dy: Node, table: Node, index: Node, axis: string): Node {
   const size = axisOf(table.type.axes, axis)?.size ?? 0;
-  const { dtype } = index.type;
-  const rows = { name: axis, size };
-  const row = math.cast(math.make(iota, [], typeAttrs([rows], 'i32')), dtype);
-  const last = math.op('sub', sizeValue('gradients', math.tensor(index), size).node, 1);
-  const read = math.op('min', dtype === 'u32' ? index : math.op('max', index, 0), last);
-  const hits = math.cast(math.op('eq', math.widened(read, [...index.type.axes, rows]), row), dy.type.dtype);
-  return times(math, dy, hits, table);
+  return math.make(scatter, [dy, index], { axis, size, axes: table.type.axes.map((a) => a.name) });
 }

@@ -56,6 +56,10 @@ export const numbers: Field<Float64Array> = {
   is: 'a list of numbers',
   read: (attr) => (attr instanceof Float64Array ? attr : undefined),
 };
+export const flag: Field<boolean> = {
+  is: 'true or false',
+  read: (attr) => (typeof attr === 'boolean' ? attr : undefined),
+};
 export const dtype: Field<DType> = { is: 'a dtype', read: (attr) => (isDType(attr) ? attr : undefined) };
 
 /** An attribute that may be left out. */
@@ -132,7 +136,7 @@ export const sizes: Field<{ readonly [part: string]: Size }> = {
 
 const readAlong = attributes('axis', { axis: text });
 
-/** The axis that a slice, pad, flip, window, join or gather goes along. */
+/** The axis that a slice, pad, flip, window, join, gather, scatter or sort goes along. */
 export function alongAxis(node: { readonly attrs: Attrs }): string {
   return readAlong(node.attrs).axis;
 }

@@ -129,6 +129,10 @@ export function inferType(op: Op, inputs: readonly TensorType[], attrs: Attrs): 
       return op.infer(inputs, attrs);
     case 'gather':
       return a === undefined || b === undefined ? new Refusal('takes a tensor and an index') : op.infer(a, b, attrs);
+    case 'scatter':
+      return a === undefined || b === undefined ? new Refusal('takes updates and an index') : op.infer(a, b, attrs);
+    case 'sort':
+      return a === undefined ? new Refusal('takes one operand') : op.infer(a, attrs);
     case 'contract':
       return a === undefined || b === undefined ? new Refusal('takes two operands') : op.infer(a, b, attrs);
     default:

@@ -185,7 +185,21 @@ export interface ContractOp extends Common {
   infer(a: TensorType, b: TensorType, attrs: Attrs): TensorType | Refusal;
 }
 
-export type Op = SourceOp | MapOp | ReduceOp | ViewOp | JoinOp | GatherOp | ContractOp;
+/** Adds rows of the first operand up at positions held by the second (attrs `axis`, `size`, `axes`): the adjoint of a gather. */
+export interface ScatterOp extends Common {
+  readonly kind: 'scatter';
+  readonly read: Reader<{ readonly axis: string; readonly size: Size; readonly axes: readonly string[] }>;
+  infer(updates: TensorType, index: TensorType, attrs: Attrs): TensorType | Refusal;
+}
+
+/** The positions of the elements along an axis, in order (attrs `axis`, `size`, `descending`). */
+export interface SortOp extends Common {
+  readonly kind: 'sort';
+  readonly read: Reader<{ readonly axis: string; readonly size: Size; readonly descending: boolean }>;
+  infer(x: TensorType, attrs: Attrs): TensorType | Refusal;
+}
+
+export type Op = SourceOp | MapOp | ReduceOp | ViewOp | JoinOp | GatherOp | ScatterOp | SortOp | ContractOp;
 export type Kind = Op['kind'];
 
 const dtypes: readonly unknown[] = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'] satisfies readonly DType[];

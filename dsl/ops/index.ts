@@ -5,10 +5,22 @@ import { reductions } from './reduce.ts';
 import { gather } from './gather.ts';
 import { concat } from './join.ts';
 import { maps } from './map/index.ts';
+import { scatter } from './scatter.ts';
+import { sort } from './sort.ts';
 import { sources } from './source.ts';
 import { views } from './view.ts';
 
-export const ops: readonly Op[] = [...sources, ...maps, ...reductions, ...views, concat, gather, contract];
+export const ops: readonly Op[] = [
+  ...sources,
+  ...maps,
+  ...reductions,
+  ...views,
+  concat,
+  gather,
+  scatter,
+  sort,
+  contract,
+];
 
 const byName = new Map<string, Op>(ops.map((op) => [op.name, op]));
 

@@ -247,7 +247,7 @@ export function printOpTable(records: readonly Op[] = ops): string {
 
 /** Maps and reductions have a rule in their record; the other kinds have one each, and sources need none. */
 function hasGradient(op: Op): boolean {
-  return op.kind === 'map' || op.kind === 'reduce' ? op.grad !== undefined : op.kind !== 'source';
+  return op.kind === 'map' || op.kind === 'reduce' ? op.grad !== undefined : op.kind !== 'source' && op.kind !== 'sort';
 }
 
 function factsOf(op: Op): string {
@@ -262,6 +262,8 @@ function factsOf(op: Op): string {
       return op.rounding === 1 ? 'rounds' : 'selects';
     case 'join':
     case 'gather':
+    case 'scatter':
+    case 'sort':
     case 'contract':
       return '-';
     default:

@@ -8,6 +8,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { sum } from '../../dsl/ops/reduce.ts';
 import { evaluateContract } from '../../runtime/reference/contract.ts';
 import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from '../../runtime/reference/element.ts';
+import { evaluateScatter } from '../../runtime/reference/order.ts';
 import { elementCount, knownAxes, stridesOf } from '../../runtime/reference/values.ts';
 import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
@@ -111,6 +112,11 @@ function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: Bou
       return evaluateJoin(operands.map(errors), op.read(attrs).axis, y.axes);
     case 'gather':
       return gatherError(a ?? missing(node), b ?? missing(node), op.read(attrs).axis, y);
+    case 'scatter':
+      return rounded(scatterError(a ?? missing(node), b ?? missing(node), op.read(attrs).axis, y), y, node);
+    case 'sort':
+      // An element that may be another has another rank.
+      return y.data.map(() => (isExact(a ?? missing(node)) ? 0 : Infinity));
     case 'contract':
       return rounded(contractError(node, a ?? missing(node), b ?? missing(node), y), y, node);
     default:
@@ -226,6 +232,18 @@ function gatherError(x: Bounded, index: Bounded, axis: string, y: Values): Float
   const rest = error.length / index.data.length;
   // A position that may be another reads another row.
   return error.map((e, i) => ((index.error[Math.floor(i / rest)] ?? 0) > 0 ? Infinity : e));
+}
+
+/** As a sum of all terms there are: how many an element has depends on the positions. */
+function scatterError(updates: Bounded, index: Bounded, axis: string, y: Values): Float64Array {
+  if (!isExact(index)) return y.data.map(() => Infinity);
+  const add = (data: Float64Array) => evaluateScatter({ ...updates, data }, index, axis, y.axes);
+  const carried = add(errors(updates).data);
+  if (!isFloat(updates.dtype)) return carried;
+  const [sizes, counts] = [add(updates.data.map(Math.abs)), add(updates.data.map(() => 1))];
+  const most = counts.reduce((a, b) => Math.max(a, b), 0);
+  const safe = isExact(updates) && most * largestIn(updates) <= largest.f32;
+  return carried.map((e, i) => accumulated(counts[i] ?? NaN, sizes[i] ?? NaN, e, safe));
 }
 
 /** A 16-bit result is rounded where it is stored, and kept in f32 where it stays inside a kernel. Casts round what f32 cannot hold. */

@@ -8,6 +8,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { symbolsOfNode } from '../../dsl/graph/symbols.ts';
 import { evaluateContract } from './contract.ts';
 import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from './element.ts';
+import { evaluateScatter, evaluateSort } from './order.ts';
 import {
   elementCount,
   knownAxes,
@@ -130,6 +131,10 @@ function compute(
       return evaluateJoin(operands, op.read(attrs).axis, axes);
     case 'gather':
       return evaluateGather(operand(0), operand(1), op.read(attrs).axis, axes);
+    case 'scatter':
+      return rounded(evaluateScatter(operand(0), operand(1), op.read(attrs).axis, axes));
+    case 'sort':
+      return evaluateSort(operand(0), op.read(attrs).axis, op.read(attrs).descending, axes);
     case 'contract': {
       const [a, b] = node.inputs;
       if (a === undefined || b === undefined) return refuse(node, 'takes two operands');

@@ -111,6 +111,10 @@ class CaseMaker {
         return this.#join();
       case 'gather':
         return this.#gather();
+      case 'scatter':
+        return this.#scatter();
+      case 'sort':
+        return this.#sort();
       case 'contract':
         return this.#contract();
       default:
@@ -306,6 +310,49 @@ class CaseMaker {
         { axis: along.name },
       ),
       dtype,
+    );
+  }
+
+  #scatter(): Case {
+    const dtype = this.#draw.of<DType>(['f32', 'f16', 'i32', 'u32']);
+    const summed = { name: 't', size: this.#draw.of([1, 3, 64, 150]) };
+    const kept = this.#draw.chance(2) ? [{ name: 'b', size: this.#draw.of([1, 3, 4]) }] : [];
+    const rest = this.#draw.chance(3) ? [] : [{ name: 'd', size: this.#draw.of([1, 5, 8, 33, 64, 130, 300]) }];
+    const size = this.#draw.of([1, 3, 4, 17]);
+    const positions = this.#draw.of<DType>(['i32', 'u32']);
+    const domain = positions === 'i32' ? ([-2, size + 2] as const) : ([0, size + 2] as const);
+    const index = shuffled([...kept, summed], this.#draw);
+    const out = shuffled([...kept.map((axis) => axis.name), 'r', ...rest.map((axis) => axis.name)], this.#draw);
+    return this.#case(
+      this.#node(
+        this.#op.name,
+        [
+          this.#input(dtype, shuffled([...index, ...rest], this.#draw)),
+          this.#input(positions, index, undefined, domain),
+        ],
+        { axis: 'r', size, axes: out },
+      ),
+      dtype,
+    );
+  }
+
+  #sort(): Case {
+    const dtype = this.#draw.of<DType>(['f32', 'f16', 'i32', 'u32']);
+    const length = this.#draw.of([1, 2, 7, 32, 33, 64, 100, 300]);
+    const axes = shuffled(
+      [{ name: 's', size: length }, ...(this.#draw.chance(2) ? [{ name: 'b', size: this.#draw.of([1, 3, 4]) }] : [])],
+      this.#draw,
+    );
+    const size = this.#draw.chance(2) ? length : 1 + this.#draw.below(length);
+    // Few different values: ties everywhere.
+    const domain = this.#draw.chance(2) ? ([0, 4] as const) : undefined;
+    return this.#case(
+      this.#node(this.#op.name, [this.#input(dtype, axes, undefined, domain)], {
+        axis: 's',
+        size,
+        descending: this.#draw.chance(2),
+      }),
+      'i32',
     );
   }
 

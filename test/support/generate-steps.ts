@@ -343,6 +343,40 @@ const gather: Step = (m, draw) => {
   return index === undefined || !fits(index) ? undefined : op(m, 'gather', [x, index], { axis: axis.name });
 };
 
+const scatter: Step = (m, draw) => {
+  const x = m.pick(
+    draw,
+    (y) => axesOf(y).length > 0 && dtypeOf(y) !== 'bool',
+    () => m.fresh(draw, m.floatDType(draw), atLeastOne(m, draw, 1)),
+  );
+  if (x === undefined || dtypeOf(x) === 'bool') return undefined;
+  const own = axesOf(x).filter(() => draw.chance(2));
+  const index = m.fresh(draw, draw.of(['i32', 'u32']), own.length === 0 ? axesOf(x).slice(0, 1) : own);
+  if (index === undefined) return undefined;
+  const kept = axesOf(index).filter(() => draw.chance(3));
+  const rest = axesOf(x).filter((a) => !names(axesOf(index)).includes(a.name));
+  const axis = freshName(names(axesOf(x)), 'r');
+  const out = names([...kept, { name: axis, size: 1 }, ...rest]);
+  return op(m, 'scatter', [x, index], {
+    axis,
+    size: draw.of([1, 3, 4, 9]),
+    axes: draw.chance(2) ? out : out.toReversed(),
+  });
+};
+
+const sort: Step = (m, draw) => {
+  const x = m.pick(
+    draw,
+    (y) => axesOf(y).length > 0 && dtypeOf(y) !== 'bool' && y.exact,
+    () => m.fresh(draw, m.floatDType(draw), atLeastOne(m, draw, 1)),
+  );
+  if (x === undefined || !x.exact || dtypeOf(x) === 'bool') return undefined;
+  const axis = draw.of(axesOf(x));
+  const least = sizeLeast(axis.size);
+  const size = typeof axis.size !== 'number' && draw.chance(2) ? axis.size : 1 + draw.below(Math.max(1, least));
+  return least < 1 ? undefined : op(m, 'sort', [x], { axis: axis.name, size, descending: draw.chance(2) });
+};
+
 // ---- contractions and known shapes ----------------------------------------------------------------------------------
 
 export const contract: Step = (m, draw) => {
@@ -503,6 +537,8 @@ export const steps: readonly Step[] = [
   window,
   concat,
   gather,
+  scatter,
+  sort,
   where,
   compare,
   logic,
@@ -552,6 +588,8 @@ export const movingSteps: readonly Step[] = [
   flip,
   concat,
   gather,
+  scatter,
+  sort,
   rearrange,
   broadcast,
   concat,

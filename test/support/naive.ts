@@ -194,6 +194,29 @@ function element(node: Node, x: readonly Element[], feeds: GeneratedFeeds): Elem
       };
     case 'gather':
       return (at) => a(moved(at, Math.min((first?.get(axis) ?? 0) - 1, Math.max(0, b(at)))));
+    case 'scatter': {
+      const length = mine.get(axis) ?? 0;
+      const names = [...(second?.keys() ?? [])].filter((name) => !mine.has(name));
+      return (at) =>
+        over(names, second, at).reduce((sum, place) => {
+          const row = Math.min(length - 1, Math.max(0, b(place)));
+          return row === at[axis] ? sum + a(place) : sum;
+        }, 0);
+    }
+    case 'sort':
+      // The element that as many others come before as the rank says.
+      return (at) => {
+        const value = (i: number): number => a(moved(at, i));
+        const all = Array.from({ length: first?.get(axis) ?? 0 }, (_, i) => i);
+        const size = (x: number): number => (Number.isNaN(x) ? Infinity : x);
+        const isNaN = Number.isNaN;
+        const isLess = (i: number, j: number): boolean => {
+          const [x, y] = node.attrs['descending'] === true ? [value(j), value(i)] : [value(i), value(j)];
+          if (size(x) !== size(y)) return size(x) < size(y);
+          return isNaN(x) === isNaN(y) ? i < j : isNaN(y);
+        };
+        return all.find((i) => all.filter((j) => isLess(j, i)).length === at[axis]) ?? NaN;
+      };
     case 'contract': {
       const summed = [...(first ?? new Map<string, number>())]
         .filter(([name]) => second?.has(name) === true && !mine.has(name))

@@ -14,6 +14,7 @@ import {
   rearrange,
   reduce,
   repeat,
+  scatterAdd,
   slice,
   tanh,
   trace,
@@ -206,8 +207,32 @@ test('operands that broadcast by name', () => {
   );
 });
 
+test('scatterAdd', () => {
+  fc.assert(
+    fc.property(
+      size,
+      size,
+      size,
+      fc.array(fc.integer({ min: -1, max: 4 }), { minLength: 16, maxLength: 16 }),
+      (b, n, d, at) => {
+        hold((t) => {
+          const x = t.input('x', 'b n d', { b, n, d });
+          const index = t.input('index', 'b n', { b, n }, 'i32');
+          return { y: scatterAdd(x, index, 'v b d', { v: 3 }), wrt: ['x'], whole: { index: at.slice(0, b * n) } };
+        });
+        hold((t) => {
+          const x = t.input('x', 'd n b', { d, n, b });
+          const index = t.input('index', 'n b', { n, b }, 'i32');
+          return { y: scatterAdd(x, index, 'd v', { v: 4 }), wrt: ['x'], whole: { index: at.slice(0, b * n) } };
+        });
+      },
+    ),
+    runs,
+  );
+});
+
 test('no array op was left out', () => {
-  const kinds = new Set(['view', 'join', 'gather', 'contract', 'reduce']);
+  const kinds = new Set(['view', 'join', 'gather', 'scatter', 'contract', 'reduce']);
   const all = ops.filter((op) => kinds.has(op.kind)).map((op) => op.name);
   expect(all.filter((name) => opByName(name) !== undefined && !seen.has(name))).toEqual([]);
 });

@@ -1,0 +1,236 @@
+// Sums of rows by position, without atomics: each element of the result looks for its own terms and adds them in the order of the index.
+import type { Axis } from '../../dsl/axis/axis.ts';
+import { axisOf, sizeBound } from '../../dsl/axis/axis.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
+import { scatterRoles } from '../../dsl/ops/scatter.ts';
+import { code, isVector, like, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, atomIndex, constantIndex, divide, remainder, scale, sizeIndex } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
+import { canStoreVector, quad, typeOf, type Width } from '../kernel/lower.ts';
+import type { IndexMap } from '../kernel/storage.ts';
+import {
+  component,
+  count,
+  Frame,
+  indexVariable,
+  isQuartered,
+  lineGrid,
+  takeApart,
+  threadItems,
+  throughChain,
+  type Context,
+} from './frame.ts';
+
+type ScatterGroup = Extract<Group, { template: 'scatter' }>;
+
+const threads = 64;
+/** Positions that one lane looks at in a row: their hits are the bits of a word. */
+const perLane = 32;
+
+interface Parts {
+  readonly updates: Node;
+  readonly index: Node;
+  readonly axis: Axis;
+  readonly summed: readonly Axis[];
+  readonly rest: readonly Axis[];
+}
+
+function partsOf(scatter: Node): Parts {
+  const { inputs, type } = scatter;
+  const [updates, index] = inputs;
+  const axis = axisOf(type.axes, alongAxis(scatter));
+  if (updates === undefined || index === undefined || axis === undefined)
+    throw new TypeError('a scatter without operands');
+  return { updates, index, axis, ...scatterRoles(index.type, type, axis.name) };
+}
+
+/** True when what a position moves keeps a workgroup busy, and there are positions enough to look through together. */
+export function isLongScatter(scatter: Node): boolean {
+  const { summed, rest } = partsOf(scatter);
+  return (
+    rest.every((axis) => typeof axis.size === 'number') &&
+    count(rest).most >= 32 &&
+    summed.reduce((n, axis) => n * sizeBound(axis.size), 1) >= 2 * perLane
+  );
+}
+
+/** The position at an index, brought into the axis, as an i32. */
+function row(block: Block, frame: Frame, { index, axis }: Parts, at: IndexMap, width: Width): Code {
+  const position = frame.lowering.value(block, index, at, width);
+  const last = `(${indexText(sizeIndex(axis.size))} - 1u)`;
+  const type = like(position.type, 'i32');
+  const limit = splat(code(`i32${last}`, 'i32'), type);
+  return position.type === 'u32' || position.type === 'vec4u'
+    ? code(`${type}(min(${position.text}, ${splat(code(last, 'u32'), position.type).text}))`, type, position.needs)
+    : code(`clamp(${position.text}, ${splat(code('0i', 'i32'), type).text}, ${limit.text})`, type, position.needs);
+}
+
+/** One thread per element, or per four neighbours: it walks the positions, and loads what is meant for it. */
+export function scheduleScatter(group: ScatterGroup, context: Context): Kernel {
+  const { scatter } = group;
+  const parts = partsOf(scatter);
+  const frame = new Frame(context, group);
+  const { lowering } = frame;
+  const { axes, dtype } = scatter.type;
+  const [root] = group.roots;
+  const wide =
+    isQuartered(axes.at(-1)) &&
+    (root === undefined || canStoreVector(context.target(root), throughChain(group.chain, takeApart(quad, axes))));
+  const width: Width = wide ? 4 : 1;
+  const items = wide ? divide(count(axes), constantIndex(4)) : count(axes);
+  const { grid, item, test } = threadItems(frame.body, items, threads, context.profile.maxGrid);
+  frame.body.when(test, (body) => {
+    const out = takeApart(wide ? add(scale(item, 4), quad) : item, axes);
+    const own = lowering.position(out.get(parts.axis.name) ?? constantIndex(0), width);
+    const acc = body.var('acc', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
+    nest(body, parts.summed, out, (inside, at) => {
+      const found = inside.let('found', row(inside, frame, parts, at, width));
+      const last = axes.at(-1)?.name ?? '';
+      // Along the rest all four neighbours have one position.
+      const isOne = !wide || parts.rest.some((axis) => axis.name === last);
+      const hit = isOne
+        ? code(`${scalarOf(found)} == ${scalarOf(own)}`, 'bool')
+        : code(`(${splat(found, 'vec4i').text} == ${splat(own, 'vec4i').text})`, 'vec4<bool>');
+      const term = (block: Block) => splat(lowering.value(block, parts.updates, at, width), acc.type);
+      if (isOne) inside.when(hit.text, (block) => block.assign(acc.text, wgsl`(${acc} + ${term(block)})`));
+      else {
+        const value = term(inside);
+        inside.assign(
+          acc.text,
+          code(`select(${acc.text}, ${acc.text} + ${value.text}, ${hit.text})`, acc.type, value.needs),
+        );
+      }
+    });
+    lowering.held.set(scatter, (_b, at, w) =>
+      w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
+    );
+    const index = throughChain(group.chain, out);
+    for (const made of group.roots)
+      lowering.store(body, context.target(made), index, lowering.value(body, made, index, width), width);
+  });
+  return frame.finish('scatter', threads, grid);
+}
+
+const scalarOf = (x: Code): string => (isVector(x.type) ? `${x.text}.x` : x.text);
+
+/** Loops over the axes, outermost first. */
+function nest(
+  body: Block,
+  axes: readonly Axis[],
+  index: IndexMap,
+  write: (body: Block, index: IndexMap) => void,
+): void {
+  const [first, ...others] = axes;
+  if (first === undefined) return write(body, index);
+  body.loop('i', sizeIndex(first.size), (inside, i) => nest(inside, others, new Map(index).set(first.name, i), write));
+}
+
+/**
+ * One workgroup per row and 64 columns: its lanes look at 32 positions each and leave a word of hits in workgroup memory, which all
+ * then walk in order. A row looks at each position once, not once a column.
+ */
+export function scheduleScatterRows(group: ScatterGroup, context: Context): Kernel {
+  const { scatter } = group;
+  const parts = partsOf(scatter);
+  const { summed, rest } = parts;
+  const frame = new Frame(context, group);
+  const { lowering } = frame;
+  const { axes, dtype } = scatter.type;
+  const rows = axes.filter((axis) => !rest.includes(axis));
+  const wide = isQuartered(rest.at(-1)) && axes.at(-1) === rest.at(-1);
+  const width: Width = wide ? 4 : 1;
+  const columns = count(rest).constant / width;
+  const blocks = Math.ceil(columns / threads);
+  const items = scale(count(rows), blocks);
+  const line = lineGrid(items, context.profile.maxGrid);
+  const hits = frame.share('hits', 'u32', threads);
+  const zero = frame.zero(frame.body);
+  const item = frame.body.let('item', code(line.item, 'u32'));
+  frame.body.when(line.exact ? 'true' : `${item.text} < ${indexText(items)}`, (body) => {
+    const flat = indexVariable(item.text, items);
+    const own = takeApart(divide(flat, constantIndex(blocks)), rows);
+    const target = body.let('target', code(`i32(${indexText(own.get(parts.axis.name) ?? constantIndex(0))})`, 'i32'));
+    const thread = indexVariable('t', constantIndex(threads));
+    const lane = add(scale(remainder(flat, constantIndex(blocks)), threads), thread);
+    const isFull = columns % threads === 0;
+    const column = isFull
+      ? lane
+      : indexVariable(body.let('column', code(indexText(lane), 'u32')).text, constantIndex(columns));
+    const within = isFull ? 'true' : `${indexText(column)} < ${columns}u`;
+    const out: IndexMap = new Map([...own, ...takeApart(wide ? add(scale(column, 4), quad) : column, rest)]);
+    const acc = body.var('acc', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
+    const length = count(summed);
+    const termAt = (flatTerm: string): IndexMap =>
+      new Map([...out, ...takeApart(atomIndex(loopVariable(flatTerm, length)), summed)]);
+    body.loop(
+      'tile',
+      length,
+      (inside, tile) => {
+        const mask = inside.var('mask', code('0u', 'u32'));
+        inside.loop(
+          'bit',
+          constantIndex(perLane),
+          (deep, bit) => {
+            const term = deep.let('term', code(`${indexText(tile)} + t * ${perLane}u + ${indexText(bit)}`, 'u32'));
+            deep.when(`${term.text} < ${indexText(length)}`, (found) => {
+              const at = row(found, frame, parts, termAt(term.text), 1);
+              found.assign(
+                mask.text,
+                code(
+                  `${mask.text} | select(0u, 1u << ${indexText(bit)}, ${at.text} == ${target.text})`,
+                  'u32',
+                  at.needs,
+                ),
+              );
+            });
+          },
+          { endText: `${perLane}u + ${zero.text}` },
+        );
+        inside.assign(`${hits}[t]`, mask);
+        inside.barrier();
+        inside.when(within, (mine) => {
+          mine.loop(
+            'from',
+            constantIndex(threads),
+            (deep, from) => {
+              const word = deep.var('word', code(`${hits}[${indexText(from)}]`, 'u32'));
+              deep.loop(
+                'hit',
+                constantIndex(perLane),
+                (each) => {
+                  const term = each.let(
+                    'term',
+                    code(
+                      `${indexText(tile)} + ${indexText(from)} * ${perLane}u + firstTrailingBit(${word.text})`,
+                      'u32',
+                    ),
+                  );
+                  each.assign(word.text, code(`${word.text} & (${word.text} - 1u)`, 'u32'));
+                  const value = splat(lowering.value(each, parts.updates, termAt(term.text), width), acc.type);
+                  each.assign(acc.text, wgsl`(${acc} + ${value})`);
+                },
+                { endText: `countOneBits(${hits}[${indexText(from)}])` },
+              );
+            },
+            { endText: `${threads}u + ${zero.text}` },
+          );
+        });
+        inside.barrier();
+      },
+      { step: threads * perLane },
+    );
+    lowering.held.set(scatter, (_b, at, w) =>
+      w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
+    );
+    body.when(within, (mine) => {
+      const index = throughChain(group.chain, out);
+      for (const made of group.roots)
+        lowering.store(mine, context.target(made), index, lowering.value(mine, made, index, width), width);
+    });
+  });
+  return frame.finish('scatter by workgroups', threads, line.grid);
+}
