@@ -81,6 +81,12 @@ export {
 export type { AttentionOptions } from './functions/nn.ts';
 export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './functions/conv.ts';
 export type { ConvOptions, Pair } from './functions/conv.ts';
+export { convTranspose2d } from './functions/conv-transpose.ts';
+export type { ConvTransposeOptions } from './functions/conv-transpose.ts';
+export { cumsum } from './functions/cumsum.ts';
+export { arange, full, fullLike } from './functions/fill.ts';
+export { gridSample, sampleBilinear } from './functions/sample.ts';
+export type { GridSampleOptions, SampleOptions } from './functions/sample.ts';
 export { crossEntropy, linearCrossEntropy } from './functions/loss.ts';
 export type { CrossEntropyOptions, LinearCrossEntropyOptions } from './functions/loss.ts';
 export { resize } from './functions/resize.ts';

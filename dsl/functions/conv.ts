@@ -21,7 +21,7 @@ import {
 /** One number for both axes, or height and width. */
 export type Pair = number | readonly [number, number];
 
-const both = (pair: Pair): readonly [number, number] => (typeof pair === 'number' ? [pair, pair] : pair);
+export const both = (pair: Pair): readonly [number, number] => (typeof pair === 'number' ? [pair, pair] : pair);
 
 interface WindowOptions {
   readonly kernel: Pair;
@@ -89,7 +89,7 @@ function tiles(name: string, x: Tensor, axis: string, inner: string, size: numbe
   });
 }
 
-function requireImage(name: string, x: Tensor): void {
+export function requireImage(name: string, x: Tensor): void {
   const names = x.axes.map((axis) => axis.name).join(' ');
   if (names !== 'b h w c') throw refusal(name, `takes axes 'b h w c', not '${names}'`, [x], 'rearrange it');
 }
