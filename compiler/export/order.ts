@@ -1,9 +1,9 @@
 // Scatters and sorts as ONNX operators.
-import { sort } from '../../dsl/ops/sort.ts';
-import { alongAxis } from '../../dsl/graph/attributes.ts';
 import { axisOf } from '../../dsl/axis/axis.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { axesAmong, scatterRoles } from '../../dsl/ops/scatter.ts';
+import { sort } from '../../dsl/ops/sort.ts';
 import { castTo, elementOf, wrap } from './maps.ts';
 import { namesOf, type Value, type Values } from './values.ts';
 import { Element, type Writer } from './writer.ts';

@@ -1,7 +1,7 @@
 // Sums of rows by position, without atomics: each element of the result looks for its own terms and adds them in the order of the index.
-import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { axisOf, sizeBound } from '../../dsl/axis/axis.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { scatterRoles } from '../../dsl/ops/scatter.ts';
@@ -39,10 +39,10 @@ interface Parts {
   readonly rest: readonly Axis[];
 }
 
-function partsOf(node: Node): Parts {
-  const { inputs, type } = node;
+function partsOf(scatter: Node): Parts {
+  const { inputs, type } = scatter;
   const [updates, index] = inputs;
-  const axis = axisOf(type.axes, alongAxis(node));
+  const axis = axisOf(type.axes, alongAxis(scatter));
   if (updates === undefined || index === undefined || axis === undefined)
     throw new TypeError('a scatter without operands');
   return { updates, index, axis, ...scatterRoles(index.type, type, axis.name) };

@@ -1,8 +1,8 @@
 // Positions in order along an axis. Values become words whose order is that of the values, and ties go to the lower position: no two
 // elements are equal, and every sorting network gives the same stable result.
-import { sort } from '../../dsl/ops/sort.ts';
 import { axisOf, sizeBound, type Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
+import { sort } from '../../dsl/ops/sort.ts';
 import { code, type Code, type Helper } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { atomIndex, constantIndex, sizeIndex, type Index } from '../index/index-math.ts';
@@ -24,7 +24,7 @@ interface Parts {
 
 function partsOf({ inputs, attrs, type }: Node): Parts {
   const [x] = inputs;
-  const { axis: name, descending: isFalling } = sort.read(attrs);
+  const { axis: name, descending } = sort.read(attrs);
   const along = x && axisOf(x.type.axes, name);
   const ranks = axisOf(type.axes, name);
   if (x === undefined || along === undefined || ranks === undefined) throw new TypeError('a sort without an operand');
@@ -33,7 +33,7 @@ function partsOf({ inputs, attrs, type }: Node): Parts {
     along,
     rows: x.type.axes.filter((axis) => axis.name !== name),
     ranks: sizeIndex(ranks.size),
-    isFalling,
+    isFalling: descending,
   };
 }
 

@@ -136,7 +136,7 @@ export const sizes: Field<{ readonly [part: string]: Size }> = {
 
 const readAlong = attributes('axis', { axis: text });
 
-/** The axis that a slice, pad, flip, window, join or gather goes along. */
+/** The axis that a slice, pad, flip, window, join, gather, scatter or sort goes along. */
 export function alongAxis(node: { readonly attrs: Attrs }): string {
   return readAlong(node.attrs).axis;
 }

@@ -3,7 +3,7 @@ import { axisOf, printAxes, sizesEqual, type Axis } from '../axis/axis.ts';
 import { attributes, names, size, text } from '../graph/attributes.ts';
 import { isInteger, Refusal, type ScatterOp } from '../graph/op.ts';
 
-const read = attributes('scatter', { axis: text, axes: names, size });
+const read = attributes('scatter', { axis: text, size, axes: names });
 
 /**
  * out[axis = r, kept…] = Σ updates[all…] over the elements whose position index[…] is r. Attr `axes`: the axes of the result in order,
@@ -17,7 +17,7 @@ export const scatter: ScatterOp = {
   name: 'scatter',
   doc: 'sums of the first operand by the positions in the second',
   infer(updates, index, attrs) {
-    const { axis, axes: out, size: rows } = read(attrs);
+    const { axis, size: rows, axes: out } = read(attrs);
     if (updates.dtype === 'bool') return new Refusal('sums numbers, not bool', 'cast them first');
     if (!isInteger(index.dtype)) return new Refusal(`positions must be i32 or u32, not ${index.dtype}`, 'cast them');
     if (axisOf(updates.axes, axis) !== undefined)

@@ -1,9 +1,9 @@
 // The order of the elements along an axis, as positions: what sorting and the largest k are made of.
 import { axisOf, printAxes, printSize, sizeLeast, subtractSizes } from '../axis/axis.ts';
-import { attributes, flag, otherwise, size, text } from '../graph/attributes.ts';
+import { attributes, flag, size, text } from '../graph/attributes.ts';
 import { Refusal, type SortOp } from '../graph/op.ts';
 
-const read = attributes('sort', { axis: text, size, descending: otherwise(flag, false) });
+const read = attributes('sort', { axis: text, size, descending: flag });
 
 /**
  * out[axis = r] is the position of the element of rank r along `axis`, for the first `size` ranks; falling where `descending`. Equal

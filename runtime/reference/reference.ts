@@ -133,10 +133,8 @@ function compute(
       return evaluateGather(operand(0), operand(1), op.read(attrs).axis, axes);
     case 'scatter':
       return rounded(evaluateScatter(operand(0), operand(1), op.read(attrs).axis, axes));
-    case 'sort': {
-      const { axis, descending } = op.read(attrs);
-      return evaluateSort(operand(0), axis, descending, axes);
-    }
+    case 'sort':
+      return evaluateSort(operand(0), op.read(attrs).axis, op.read(attrs).descending, axes);
     case 'contract': {
       const [a, b] = node.inputs;
       if (a === undefined || b === undefined) return refuse(node, 'takes two operands');
