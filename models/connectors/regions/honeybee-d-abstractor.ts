@@ -75,7 +75,7 @@ export const honeybeeDAbstractor = connector<DAbstractorConfig>({
     }
     const projected = (x: Queries): VisualTokens =>
       tokensOfQueries(
-        width === config.size && !p.at('output_proj').has('weight')
+        (width ?? config.size) === config.size && !p.at('output_proj').has('weight')
           ? x
           : linear(p.at('output_proj'), x, 'c', sized(width)),
       );

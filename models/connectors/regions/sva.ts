@@ -4,6 +4,7 @@ import { carried } from '../../parts/slots.ts';
 import { placesOf } from '../../parts/selection.ts';
 import { regionsOf, type Queries } from '../../sequence/regions.ts';
 import { connector, type MapShape } from '../connector.ts';
+import { svaHeads } from '../sva-layer.ts';
 import { spatialVisionAggregator, visionTokenSampler, type SvaConfig } from '../sva.ts';
 import { gridTokens, rowsEndedBy, type VisualTokens } from '../visual-tokens.ts';
 
@@ -20,7 +21,7 @@ const maps: readonly MapShape[] = [
   [24, 24, 1536],
   [96, 96, 5760],
 ];
-const released = { groups: [24], side: 24, depth: 3, width: 1024, newline: true } as const;
+const released = { groups: [24], side: 24, depth: 3, heads: svaHeads, width: 1024, newline: true } as const;
 
 export const sva = connector<SvaConnectorConfig>({
   name: 'sva',

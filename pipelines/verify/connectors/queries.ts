@@ -45,7 +45,7 @@ export const adapters: Adapters = {
       intermediate: config.number('mlp_intermediate'),
       eps: config.number('rms_norm_eps'),
     };
-    const seen = golden.mask('attention_mask', 'b n');
+    const seen = golden.file.has('input.attention_mask') ? golden.mask('attention_mask', 'b n') : undefined;
     golden.take('latents', idefics2Latents(golden.params, golden.rowMap(), options, { seen }));
   },
   'qwen-resampler': (golden) =>
@@ -71,7 +71,7 @@ export const adapters: Adapters = {
   'qformer-instructblip': (golden) => {
     const queries = golden.config.number('num_query_tokens');
     const ids = golden.integers('instruction_ids', 'b t');
-    const mask = golden.mask('instruction_mask', 'b t');
+    const mask = golden.file.has('input.instruction_mask') ? golden.mask('instruction_mask', 'b t') : undefined;
     const picture = golden.input('features', 'b n c');
     const rows = instructedRows(golden.params, picture, ids, mask, { ...qFormer(golden.config), queries });
     golden.take('all', rows);
