@@ -9,11 +9,6 @@ import { withoutGpu } from './compare.ts';
 const folder = join(import.meta.dirname, '../golden/connectors');
 const all = readdirSync(folder).map((file) => file.replace(/\.safetensors$/, ''));
 const some = ['llava-mlp', 'internvl-official-ps', 'mof-interleave'];
-  'internvl-official-ps',
-  'gemma4-position-pool',
-  'mobilevlm-ldpv2',
-  'mof-interleave',
-];
 
 describe.skipIf(withoutGpu)('golden files of connectors', () => {
   let backend: Backend;
