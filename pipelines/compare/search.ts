@@ -25,33 +25,48 @@ export function referenceOf(connector: AnyConnector): Preset<unknown> {
   return preset;
 }
 
-/** Settings to try, in order: what the encoders give, then all of them on a grid they share, as Cambrian-1 has it. */
-function settingsFor(connector: AnyConnector, encoders: readonly Encoder[], base: Setting): readonly Setting[] {
+interface Try {
+  readonly setting: Setting;
+  /** What about it is not as the encoders were given; '' for nothing. */
+  readonly note: string;
+}
+
+/**
+ * Settings to try, in order. A connector of one tower takes the first encoder, and where its configuration wants another width the next;
+ * one of several takes all as they are, then on the grid that Cambrian-1 resamples them to.
+ */
+function settingsFor(connector: AnyConnector, encoders: readonly Encoder[], base: Setting): readonly Try[] {
   const preset = referenceOf(connector);
-  const [first] = encoders;
-  if (first === undefined) return [];
   const facts = (used: readonly Encoder[]) => used.map(({ heads, classTokens }) => ({ heads, classTokens }));
-  const one = { ...base, picture: preset.picture, maps: [first.map], towers: facts([first]) };
-  switch (connector.towers) {
-    case 'one':
-      // What reads pixels has its own map in its preset.
-      return isPicture(preset) ? [{ ...one, maps: preset.maps }] : [one];
-    case 'views': {
-      const views = preset.maps.map(([rows, columns]): MapShape => {
-        const [r, c] = preset.maps[0] ?? [rows, columns];
-        return [(first.map[0] * rows) / r, (first.map[1] * columns) / c, first.map[2]];
-      });
-      const towers = views.map(() => ({ heads: first.heads, classTokens: first.classTokens }));
-      return [{ ...one, maps: views.map(([h, w, c]) => [Math.round(h), Math.round(w), c] as const), towers }];
-    }
-    case 'many':
-      return [
-        { ...one, maps: encoders.map((encoder) => encoder.map), towers: facts(encoders) },
-        { ...one, maps: encoders.map((encoder) => encoder.shared), towers: facts(encoders) },
-      ];
-    default:
-      return connector.towers satisfies never;
+  if (connector.towers === 'many') {
+    const towers = facts(encoders);
+    return [
+      { setting: { ...base, maps: encoders.map((encoder) => encoder.map), towers }, note: '' },
+      {
+        setting: { ...base, maps: encoders.map((encoder) => encoder.shared), towers },
+        note: 'encoders on a shared grid',
+      },
+    ];
   }
+  const given = encoders.map((encoder) => ({ encoder, map: encoder.map, where: encoder.name }));
+  const [rows, columns] = encoders[0]?.shared ?? [1, 1];
+  const resampled = encoders.map((encoder) => ({
+    encoder,
+    map: [rows, columns, encoder.map[2]] as const,
+    where: `${encoder.name} resampled to ${rows}×${columns}`,
+  }));
+  return [...given, ...resampled].map(({ encoder, map, where }, i) => {
+    // What reads pixels has its own map in its preset.
+    const maps = isPicture(preset) ? preset.maps : connector.towers === 'one' ? [map] : viewsOf(preset, map);
+    const setting = { ...base, picture: preset.picture, maps, towers: facts(maps.map(() => encoder)) };
+    return { setting, note: i === 0 ? '' : `on ${where}` };
+  });
+}
+
+/** The views of the reference setting, as this encoder sees them: as many times the first one's rows and columns. */
+function viewsOf({ maps }: Preset<unknown>, map: MapShape): readonly MapShape[] {
+  const [rows, columns] = maps[0] ?? [1, 1];
+  return maps.map(([r, c]): MapShape => [Math.round((map[0] * r) / rows), Math.round((map[1] * c) / columns), map[2]]);
 }
 
 function isPicture({ maps }: Preset<unknown>): boolean {
@@ -82,22 +97,21 @@ export function choose(
       return undefined;
     }
   };
-  const label = (setting: Setting) => (setting === settings[0] ? '' : 'encoders on a shared grid');
   if (budget === undefined)
-    for (const setting of settings) {
+    for (const { setting, note } of settings.slice(0, connector.towers === 'many' ? 2 : 1)) {
       const tokens = attempt(preset.config, setting);
-      if (tokens !== undefined) return { config: preset.config, setting, tokens, note: label(setting) };
+      if (tokens !== undefined) return { config: preset.config, setting, tokens, note };
     }
   const wanted = budget ?? referenceTokens(connector);
   let best: Chosen | undefined;
-  for (const setting of settings) {
+  for (const { setting, note: where } of settings) {
     const configs = [preset.config, ...(connector.variants?.(preset.config, wanted, setting.maps) ?? [])];
     for (const config of configs) {
       const tokens = attempt(config, setting);
       if (tokens === undefined) continue;
       if (best === undefined || Math.abs(tokens - wanted) < Math.abs(best.tokens - wanted)) {
         const changed = config === preset.config ? '' : changes(preset.config, config);
-        best = { config, setting, tokens, note: [changed, label(setting)].filter((text) => text !== '').join('; ') };
+        best = { config, setting, tokens, note: [changed, where].filter((text) => text !== '').join('; ') };
       }
     }
     if (best !== undefined) break;
