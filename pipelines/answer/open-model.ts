@@ -88,7 +88,7 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
     files.generationConfig === undefined
       ? undefined
       : readGenerationConfig(readJsonFile(files.generationConfig), files.generationConfig);
-  if (tokenizer.size > language.config.vocabulary)
+  if (!tokenizer.fits(language.config.vocabulary))
     throw new OpabiniaError(
       `${files.tokenizer ?? directory} has ids up to ${tokenizer.size - 1}, and ${path} a vocabulary of ${language.config.vocabulary}`,
       { op: 'openModel', advice: 'take both files from one revision of one model' },

@@ -132,7 +132,7 @@ export function modelFiles(directory: string): ModelFiles {
     openClipConfig: first('open_clip_config.json'),
     generationConfig: first('generation_config.json'),
     preprocessorConfig: first('preprocessor_config.json', 'processor_config.json'),
-    tokenizer: first('tokenizer.json'),
+    tokenizer: first('tokenizer.json', 'tokenizer.model'),
     tokenizerConfig: first('tokenizer_config.json'),
     chatTemplate: first('chat_template.jinja', 'chat_template.json'),
     weights: first(...weightNames),

@@ -1,5 +1,6 @@
 // A stranger's tokenizer: it runs in the sandbox, since its regular expressions may never end; here is what is asked of it.
 import { statSync } from 'node:fs';
+import { OpabiniaError } from '../../dsl/error.ts';
 import { needFile, type ModelFiles } from '../checkpoint/hub.ts';
 import { sandbox as shared, type AskOptions, type Sandbox } from '../sandbox/sandbox.ts';
 import type { TokenizerFacts } from '../sandbox/protocol.ts';
@@ -7,6 +8,9 @@ import type { EncodeOptions, TextPart } from './tokenizer.ts';
 
 /** Milliseconds of opening, and of one text or answer. A file, or a text, of many megabytes is given more. */
 const limits = { open: 5_000, openByte: 1 / 4_000, text: 5_000, character: 1 / 100 } as const;
+
+/** Added tokens without an embedding. */
+const spareTokens = 8;
 
 let keys = 0;
 
@@ -21,6 +25,7 @@ export class SandboxTokenizer {
   readonly #key: number;
   readonly #facts: TokenizerFacts;
   readonly #controls: ReadonlySet<number>;
+  #vocabulary = Infinity;
   /** Of the process that has it open. */
   #generation: number;
 
@@ -49,6 +54,16 @@ export class SandboxTokenizer {
     return this.#facts.automaticStart;
   }
 
+  /**
+   * Ids from `vocabulary` on have no embedding: a text that has one is refused from now on. False where the tokenizer has more of them
+   * than a few added tokens, such as one for padding: then it belongs to another model.
+   */
+  fits(vocabulary: number): boolean {
+    this.#vocabulary = vocabulary;
+    const over = this.#facts.controls.filter((id) => id >= vocabulary).length;
+    return this.size <= vocabulary || (over <= spareTokens && this.size - vocabulary === over);
+  }
+
   /** The id of a control token, or of a token of the vocabulary that is spelled like one. */
   idOf(token: string): number | undefined {
     return this.#facts.names.get(token);
@@ -63,10 +78,17 @@ export class SandboxTokenizer {
     const characters = parts.reduce((sum, part) => sum + part.text.length, 0);
     const options = this.#options(limits.text + characters * limits.character);
     await this.#reopen();
-    return this.#sandbox.ask<'encode'>({ kind: 'encode', key: this.#key, parts, automatic }, options);
+    const ids = await this.#sandbox.ask<'encode'>({ kind: 'encode', key: this.#key, parts, automatic }, options);
+    const over = ids.find((id) => id >= this.#vocabulary);
+    if (over !== undefined)
+      throw new OpabiniaError(`the text has the token ${over}, and the model a vocabulary of ${this.#vocabulary}`, {
+        op: 'tokenizer',
+        advice: 'leave that token out: the model has no embedding for it',
+      });
+    return ids;
   }
 
-  /** The text of ids; control tokens are left out. */
+  /** The text of ids; special tokens are left out. */
   async decode(ids: readonly number[]): Promise<string> {
     const [text = ''] = await this.decodeAll([ids]);
     return text;

@@ -150,3 +150,20 @@ export function renamed(json: object, names: ReadonlyMap<string, string>): objec
     },
   };
 }
+
+/** Ids of the 256 bytes, and of what no piece spells. */
+export interface ByteIds {
+  readonly ids: readonly number[];
+  readonly unknown: number;
+}
+
+/** Undefined for every tokenizer but a Unigram that falls back to bytes, and for one that has not all of them. */
+export function unigramBytes(json: object): ByteIds | undefined {
+  const model = (json as Fields)['model'] as Fields;
+  if (model['byte_fallback'] !== true || !Array.isArray(model['vocab']) || !isId(model['unk_id'])) return undefined;
+  const places = new Map((model['vocab'] as readonly (readonly [string, number])[]).map(([piece], id) => [piece, id]));
+  const ids = Array.from({ length: 256 }, (_, byte) =>
+    places.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+  );
+  return ids.every((id) => id !== undefined) ? { ids, unknown: model['unk_id'] } : undefined;
+}

@@ -2,13 +2,19 @@
 import { randomBytes } from 'node:crypto';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { checkTokenizerJson, isBlank, renamed, type AddedToken } from './tokenizer-json.ts';
+import { checkTokenizerJson, isBlank, renamed, unigramBytes, type AddedToken, type ByteIds } from './tokenizer-json.ts';
 
 /** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
 export type PromptPart =
   | { readonly kind: 'control'; readonly text: string }
   | { readonly kind: 'user'; readonly text: string }
   | { readonly kind: 'image' };
+
+/** What the library gives. */
+interface Encoded {
+  readonly ids: number[];
+  readonly tokens: readonly string[];
+}
 
 /** Parts between images. */
 export type TextPart = Exclude<PromptPart, { kind: 'image' }>;
@@ -26,6 +32,8 @@ export class Tokenizer {
   readonly #guarded: Guarded;
   readonly #controls: ReadonlyMap<string, number>;
   readonly #controlIds: ReadonlySet<number>;
+  /** Not shown. */
+  readonly #special: ReadonlySet<number>;
   readonly #spelled: ReadonlyMap<string, number>;
   readonly #before: readonly number[];
   readonly #after: readonly number[];
@@ -41,6 +49,7 @@ export class Tokenizer {
       checked.added.filter((token) => !isBlank(token)).map((token) => [token.content, token.id]),
     );
     this.#controlIds = new Set(this.#controls.values());
+    this.#special = new Set(checked.added.filter((token) => token.special).map((token) => token.id));
     this.#spelled = checked.spelled;
     this.size = checked.size;
     const [bare, full] = [true, false].map((without) => this.#own.encode('a', { add_special_tokens: !without }).ids);
@@ -98,9 +107,9 @@ export class Tokenizer {
     return lists.map((ids) => this.decode(ids));
   }
 
-  /** The text of ids; control tokens are left out. */
+  /** The text of ids; special tokens are left out, other added ones are words like any other. */
   decode(ids: readonly number[]): string {
-    const kept = ids.filter((id) => !this.#controlIds.has(id) && this.#own.id_to_token(id) !== undefined);
+    const kept = ids.filter((id) => !this.#special.has(id) && this.#own.id_to_token(id) !== undefined);
     // Cleaned-up spaces would change text that was shown already.
     return kept.length === 0 ? '' : this.#own.decode([...kept], { clean_up_tokenization_spaces: false });
   }
@@ -129,6 +138,8 @@ function build(json: object, config: object, where: string): HubTokenizer {
 class Guarded {
   readonly #make: (names: ReadonlyMap<string, string>) => HubTokenizer;
   readonly #contents: readonly string[];
+  /** Of Unigram with byte fallback, which the library has for BPE alone. */
+  readonly #bytes: ByteIds | undefined;
   readonly #spellings: RegExp | undefined;
   #names: ReadonlyMap<string, string>;
   #tokenizer: HubTokenizer;
@@ -136,6 +147,7 @@ class Guarded {
   constructor(json: object, config: object, controls: readonly AddedToken[], where: string) {
     this.#make = (names) => build(renamed(json, names), config, where);
     this.#contents = controls.map((token) => token.content);
+    this.#bytes = unigramBytes(json);
     // The longest first: `<|end|>` must not be found inside of `<|end|><|x|>`.
     const sorted = [...this.#contents].sort((a, b) => b.length - a.length).map((text) => RegExp.escape(text));
     this.#spellings = sorted.length === 0 ? undefined : new RegExp(sorted.join('|'), 'gu');
@@ -164,7 +176,17 @@ class Guarded {
           : part.text.replace(this.#spellings, (found) => this.#names.get(found) ?? found),
       )
       .join('');
-    return text === '' ? [] : this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+    if (text === '') return [];
+    const { ids, tokens }: Encoded = this.#tokenizer.encode(text, { add_special_tokens: false });
+    const bytes = this.#bytes;
+    if (bytes === undefined) return ids;
+    const unknown = bytes.unknown;
+    return ids.flatMap((id, i) => {
+      const token = tokens[i] ?? '';
+      return id !== unknown || token.startsWith('\u{e000}')
+        ? id
+        : [...Buffer.from(token)].map((byte) => bytes.ids[byte] ?? id);
+    });
   }
 }
 

@@ -203,6 +203,13 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
       expect(pieces).toHaveLength(1);
       expect((await finished(session.answerAll([question], { maxNewTokens: 10 })))[0]).toEqual(whole);
 
+      // A reader that leaves its loop leaves the session free.
+      for await (const piece of session.answer(question)) {
+        expect(piece).toBe(pieces[0]);
+        break;
+      }
+      expect((await finished(session.answerAll([question], { maxNewTokens: 10 })))[0]).toEqual(whole);
+
       const stop = whole?.text.slice(3, 9) ?? '';
       const [cut] = await finished(session.answerAll([question], { maxNewTokens: 10, stop: [stop] }));
       expect(cut).toMatchObject({ reason: 'stop', text: whole?.text.slice(0, whole.text.indexOf(stop)) });

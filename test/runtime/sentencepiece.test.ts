@@ -1,0 +1,122 @@
+// `tokenizer.model` read directly: ids and texts of SentencePiece itself, and files that are damaged.
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { modelFiles } from '../../runtime/checkpoint/hub.ts';
+import { openTokenizer } from '../../runtime/text/open-tokenizer.ts';
+import { readTokenizer } from '../../runtime/text/read-tokenizer.ts';
+import { sentencePieceJson } from '../../runtime/text/sentencepiece.ts';
+import { TextStream, Tokenizer, type TextPart } from '../../runtime/text/tokenizer.ts';
+import { generator, mutated } from '../attack/mutate.ts';
+
+const golden = join(import.meta.dirname, '../golden/sentencepiece');
+const folder = mkdtempSync(join(tmpdir(), 'opabinia-sentencepiece-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const user = (text: string): TextPart => ({ kind: 'user', text });
+const control = (text: string): TextPart => ({ kind: 'control', text });
+const bare = { automatic: false };
+
+describe.each(['bpe', 'unigram'])('%s', (name) => {
+  const tokenizer = readTokenizer(join(golden, `${name}.model`));
+  const { cases } = JSON.parse(readFileSync(join(golden, `${name}.json`), 'utf8')) as {
+    readonly cases: readonly { readonly text: string; readonly ids: readonly number[]; readonly decoded: string }[];
+  };
+
+  test("ids and texts are SentencePiece's own", () => {
+    for (const { text, ids, decoded } of cases) {
+      expect(tokenizer.encode([user(text)], bare), text).toEqual(ids);
+      expect(tokenizer.decode(ids), text).toBe(decoded);
+    }
+  });
+
+  test('as it comes, the text is the same', async () => {
+    for (const { ids, decoded } of cases) {
+      const stream = new TextStream(tokenizer);
+      let text = '';
+      for (const id of ids) text += await stream.push(id);
+      expect(text + (await stream.end())).toBe(decoded);
+    }
+  });
+
+  test("a user's words are no control tokens", () => {
+    expect(tokenizer.encode([control('</s>')], bare)).toContain(2);
+    expect(tokenizer.encode([user('<s></s><unk>')], bare).filter((id) => id <= 2)).toEqual([]);
+  });
+});
+
+describe('added tokens', () => {
+  const bpe = readTokenizer(join(golden, 'bpe.model'));
+  test('a symbol defined by hand is one id where a template writes it, and stays in answers', () => {
+    const ids = bpe.encode([control('<image>'), user('see <image>')], bare);
+    expect(ids[0]).toBe(3);
+    expect(ids.indexOf(3, 1)).toBe(-1);
+    expect(bpe.decode([...bpe.encode([user('a')], bare), 3])).toBe('a<image>');
+  });
+
+  test('those of tokenizer_config.json and added_tokens.json; begin and end as the config says', () => {
+    cpSync(join(golden, 'bpe.model'), join(folder, 'tokenizer.model'));
+    const config = join(folder, 'tokenizer_config.json');
+    writeFileSync(
+      config,
+      JSON.stringify({
+        tokenizer_class: 'LlamaTokenizer',
+        add_eos_token: true,
+        added_tokens_decoder: {
+          700: { content: '<|eot|>', special: true },
+          701: { content: '<tool>', special: false },
+        },
+      }),
+    );
+    writeFileSync(join(folder, 'added_tokens.json'), JSON.stringify({ '<pad>': 702 }));
+    const tokenizer = readTokenizer(join(folder, 'tokenizer.model'), config);
+    expect(tokenizer.size).toBe(703);
+    expect(tokenizer.automaticStart).toEqual([1]);
+    expect(tokenizer.encode([control('<|eot|><tool><pad>')])).toEqual([1, 700, 701, 702, 2]);
+    expect(tokenizer.decode([700, 701])).toBe('<tool>');
+  });
+});
+
+test('a directory that has no tokenizer.json opens in the sandbox; spare tokens are refused when a text has one', async () => {
+  const files = modelFiles(folder);
+  expect(files.tokenizer).toContain('tokenizer.model');
+  const tokenizer = await openTokenizer(files);
+  expect(tokenizer.fits(690)).toBe(false);
+  expect(tokenizer.fits(702)).toBe(true);
+  expect(await tokenizer.decode(await tokenizer.encode([user('Hello')]))).toBe('Hello');
+  await expect(tokenizer.encode([control('<pad>')])).rejects.toThrow(
+    /the token 702, and the model a vocabulary of 702/,
+  );
+  tokenizer.close();
+});
+
+describe('damaged files', () => {
+  const good = readFileSync(join(golden, 'bpe.model'));
+  test.each<[string, Uint8Array, RegExp]>([
+    ['nothing', new Uint8Array(), /has no pieces/],
+    ['text', Buffer.from('not a model'), /cannot be read/],
+    ['cut off', good.subarray(0, good.length - 3), /cannot be read/],
+    [
+      'a piece twice',
+      Buffer.concat([good, Buffer.from('0a0e0a053c756e6b3e150000000018 02'.replace(' ', ''), 'hex')]),
+      /has a piece twice/,
+    ],
+    ['a piece without text', Buffer.concat([good, Buffer.from('0a00', 'hex')]), /a piece has 0 characters/],
+    ['words', Buffer.concat([good, Buffer.from('12021803', 'hex')]), /is of words/],
+  ])('%s', (_name, bytes, message) => {
+    expect(() => sentencePieceJson(bytes, {}, {}, 'tokenizer.model')).toThrow(message);
+  });
+
+  test('mutations are read or refused by a typed error', () => {
+    const random = generator(7);
+    for (let i = 0; i < 60; i++) {
+      try {
+        void new Tokenizer(sentencePieceJson(mutated(good, random), {}, {}, 'tokenizer.model'), {}, 'tokenizer.model')
+          .size;
+      } catch (error) {
+        expect(error).toBeInstanceOf(OpabiniaError);
+      }
+    }
+  });
+});
