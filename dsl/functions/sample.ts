@@ -1,6 +1,6 @@
 // Images between their pixels: bilinear sampling at given points.
 import { axisOf, multiplySizes, type Size } from '../axis/axis.ts';
-import type { Append, Without } from '../axis/pattern-types.ts';
+import type { Gathered, Without } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { rearrange } from '../ops/view.ts';
 import { apply, elementwise, refusal, renamed, requireAxis, sizeValue, type Float, type Tensor } from '../tensor.ts';
@@ -19,14 +19,14 @@ export interface GridSampleOptions extends SampleOptions {
 
 /**
  * `x` at the points of `grid`, whose axis `xy` holds the column and the row from −1 to 1: PyTorch's `grid_sample`, bilinear. The result has
- * the axes of the grid without `xy`, and then `c`; where the grid has the axis `b`, each picture has its own points. Positions and weights in f32.
- * @example const seen = gridSample(map, grid); // grid 'b q xy' gives 'b q c'
+ * the axes of the grid without `xy`, then `b` where the grid has it not, and `c`; where it has, each picture has its own points. Positions and weights in f32.
+ * @example gridSample(image, t.input('grid', 'b q xy', { b: 1, q: 5, xy: 2 })) // Tensor<'b q c', 'f32'>
  */
 export function gridSample<D extends Float, G extends string>(
   x: Tensor<'b h w c', D>,
   grid: Tensor<G, Float>,
   options: GridSampleOptions = {},
-): Tensor<Append<Without<G, 'xy'>, 'c'>, D> {
+): Tensor<Gathered<'b n c', Without<G, 'xy'>, 'n'>, D> {
   const two = requireAxis('gridSample', grid, 'xy').size;
   if (two !== 2) throw refusal('gridSample', `axis 'xy' has ${String(two)} elements`, [grid], 'a column and a row');
   const wide = grid.cast('f32') as Tensor as Tensor<'xy', 'f32'>;
@@ -38,23 +38,23 @@ export function gridSample<D extends Float, G extends string>(
       : elementwise<string, 'f32'>('mul', at.add(1), size).sub(1).mul(0.5);
   };
   return sampled('gridSample', x, pixels(1, 'h'), pixels(0, 'w'), options) as Tensor as Tensor<
-    Append<Without<G, 'xy'>, 'c'>,
+    Gathered<'b n c', Without<G, 'xy'>, 'n'>,
     D
   >;
 }
 
 /**
  * `x` between its pixels, at rows and columns counted from the middle of the first pixel: (0, 0) is the first pixel itself. The axes of
- * rows and columns are the same, and the result has them and then `c`; where they have the axis `b`, each picture has its own points.
- * @example const seen = sampleBilinear(map, rows, columns); // 'b q' gives 'b q c'
+ * rows and columns are the same, and the result has them, then `b` where they have it not, and `c`; where they have, each picture has its own points.
+ * @example sampleBilinear(image, t.input('rows', 'q', { q: 5 }), t.input('columns', 'q', { q: 5 })) // Tensor<'q b c', 'f32'>
  */
 export function sampleBilinear<D extends Float, P extends string>(
   x: Tensor<'b h w c', D>,
   rows: Tensor<P, 'f32'>,
   columns: Tensor<P, 'f32'>,
   options: SampleOptions = {},
-): Tensor<Append<P, 'c'>, D> {
-  return sampled('sampleBilinear', x, rows, columns, options) as Tensor as Tensor<Append<P, 'c'>, D>;
+): Tensor<Gathered<'b n c', P, 'n'>, D> {
+  return sampled('sampleBilinear', x, rows, columns, options) as Tensor as Tensor<Gathered<'b n c', P, 'n'>, D>;
 }
 
 function sampled(
