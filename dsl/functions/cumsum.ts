@@ -14,7 +14,7 @@ const block = 64;
  * Element i is the sum of the elements 0 … i along the axis: `torch.cumsum`. Sums of f16 accumulate in f32. An infinity or NaN reaches only
  * what comes after it. Within blocks of 64 each sum is taken anew, and so are the sums of blocks: n·64 additions, and little memory.
  * Throws `OpabiniaError` for bool.
- * @example const ends = cumsum(lengths, 'n');
+ * @example const ends = cumsum(x, 'n')
  */
 export function cumsum<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,

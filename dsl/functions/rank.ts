@@ -34,7 +34,7 @@ export interface Ranked<S extends string, D extends DType> {
  * The k largest elements along an axis in falling order, and their positions; among equals the lower position comes first.
  * NaN is larger than every number, as in PyTorch. `into` names the axis of the result; without it, it keeps its name.
  * Throws `OpabiniaError` where the axis may have fewer than k elements.
- * @example const { values, indices } = topK(scores, 'n', 5);
+ * @example const { values, indices } = topK(x, 'n', 5)
  */
 export function topK<S extends string, D extends DType, A extends string, I extends string = A>(
   x: Tensor<S, D>,
@@ -50,7 +50,7 @@ export function topK<S extends string, D extends DType, A extends string, I exte
 /**
  * The elements along an axis in rising order, or falling where `descending`, and the positions they had. Equal elements keep their order;
  * NaN is larger than every number, as in PyTorch.
- * @example const { values } = sort(x, 'n', { descending: true });
+ * @example const { values } = sort(x, 'n', { descending: true })
  */
 export function sort<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
@@ -63,7 +63,7 @@ export function sort<S extends string, D extends DType, A extends string>(
 
 /**
  * The positions of the elements along an axis in rising order, or falling where `descending`: those of `sort`.
- * @example const order = argsort(x, 'n');
+ * @example const places = argsort(x, 'n')
  */
 export function argsort<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
@@ -101,7 +101,7 @@ function freshName(x: Tensor, wanted: string): string {
 /**
  * Rows of zeros with a one at each position: PyTorch's `one_hot`, with the classes along a new last axis and in the dtype asked for.
  * A position outside the classes gives a row of zeros. Throws `OpabiniaError` when the tensor has the axis already.
- * @example const classes = oneHot(labels, 'v', 10, 'f32');
+ * @example const classes = oneHot(labels, 'v', 10, 'f32')
  */
 export function oneHot<S extends string, A extends string, D extends DType = 'f32'>(
   index: Tensor<S, 'i32' | 'u32'>,

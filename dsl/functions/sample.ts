@@ -20,7 +20,7 @@ export interface GridSampleOptions extends SampleOptions {
 /**
  * `x` at the points of `grid`, whose axis `xy` holds the column and the row from −1 to 1: PyTorch's `grid_sample`, bilinear. The result has
  * the axes of the grid without `xy`, and then `c`; where the grid has the axis `b`, each picture has its own points. Positions and weights in f32.
- * @example const seen = gridSample(map, grid); // grid 'b q xy' gives 'b q c'
+ * @example const seen = gridSample(image, t.input('grid', 'b q xy', { b: 1, q: 5, xy: 2 })) // grid 'b q xy' gives 'b q c'
  */
 export function gridSample<D extends Float, G extends string>(
   x: Tensor<'b h w c', D>,
@@ -46,7 +46,7 @@ export function gridSample<D extends Float, G extends string>(
 /**
  * `x` between its pixels, at rows and columns counted from the middle of the first pixel: (0, 0) is the first pixel itself. The axes of
  * rows and columns are the same, and the result has them and then `c`; where they have the axis `b`, each picture has its own points.
- * @example const seen = sampleBilinear(map, rows, columns); // 'b q' gives 'b q c'
+ * @example const seen = sampleBilinear(image, t.input('rows', 'b q', { b: 1, q: 5 }), t.input('columns', 'b q', { b: 1, q: 5 })) // 'b q' gives 'b q c'
  */
 export function sampleBilinear<D extends Float, P extends string>(
   x: Tensor<'b h w c', D>,

@@ -11,7 +11,7 @@ import type { Sizes } from './shape.ts';
  * are 0. `axes` are those of the result in order: one new axis, whose size `sizes` gives, and axes of the updates; those of the index that
  * are not among them are summed. The adjoint of `gather`: positions are clamped into the axis, and sums are the same bits in every run.
  * PyTorch: `zeros.index_add(0, index, updates)`.
- * @example const sums = scatterAdd(tokens, index, 'v c', { v: 1000 }); // tokens 'n c', index 'n'
+ * @example const sums = scatterAdd(x, labels, 'b v d', { v: 1000 }) // labels: Tensor<'b n', 'i32'>
  */
 export function scatterAdd<S extends string, D extends DType, I extends string, const O extends string>(
   updates: Tensor<S, D>,
