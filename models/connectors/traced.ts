@@ -3,6 +3,7 @@ import { randomParams, roleOf, trace, type Float } from '../../dsl/index.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { Connect, MapShape } from './connector.ts';
 import type { Layout } from './visual-tokens.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 export interface ConnectorFacts {
   readonly layout: Layout;
@@ -21,8 +22,7 @@ export function factsOf(used: Connect, maps: readonly MapShape[], width: number)
   });
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
   const sizes = parameters.map(
-    (node) =>
-      [String(node.attrs['name']), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 0))] as const,
+    (node) => [nameOf(node), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 0))] as const,
   );
   return { layout, shapes: new Map(sizes) };
 }
