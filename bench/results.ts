@@ -85,7 +85,7 @@ export function parseResults(text: string, name: string): Results {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new OpabiniaError(`${name} is no JSON`, { op: 'bench', cause, advice: 'run the benchmark again' });
+    throw new OpabiniaError(`${name} is not JSON`, { op: 'bench', cause, advice: 'run the benchmark again' });
   }
   const schema = typeof json === 'object' && json !== null && 'schema' in json ? json.schema : undefined;
   if (schema !== schemaNumber) {

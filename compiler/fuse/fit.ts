@@ -71,16 +71,23 @@ function reads(
   return { stored, inPlace };
 }
 
-/** Stores the value that frees most bindings of a kernel; where none alone does, an operand. False when there is nothing left to store. */
+/**
+ * Stores the value that frees most bindings of a kernel, of those whose own kernel is within the budget where there are any: a long sum
+ * is made in few steps. Where none alone frees one, an operand. False when there is nothing left to store.
+ */
 function storeOne({ nodes, roots }: Reader, f: Fitting): boolean {
   const canStore = (node: Node): boolean =>
     node.op.kind !== 'view' && node.op.kind !== 'source' && !f.work.owner.has(node) && !f.work.inPlace.has(node);
   const now = bindings(nodes, roots, f);
   const inPlace = [...reads(nodes, f).inPlace].filter(canStore);
   const [best] = inPlace
-    .map((node) => ({ node, freed: now - bindings(nodes, roots, f, node) }))
+    .map((node) => ({
+      node,
+      freed: now - bindings(nodes, roots, f, node),
+      fits: Number(bindings(new Set([node]), [node], f) <= f.work.budget.most),
+    }))
     .filter(({ freed }) => freed > 0)
-    .sort((a, b) => b.freed - a.freed || a.node.id - b.node.id);
+    .sort((a, b) => b.fits - a.fits || b.freed - a.freed || a.node.id - b.node.id);
   const operand = [...operandsOf(nodes, f.work.budget)].find((node) => inPlace.includes(node));
   const chosen = best?.node ?? operand;
   if (chosen === undefined) return false;

@@ -268,7 +268,7 @@ describe('decodeImage', () => {
     await expect(decodeImage(Buffer.from(svg))).rejects.toThrow(
       /is not a JPEG, PNG or WebP image: it begins with 3c 73 76 67/,
     );
-    await expect(decodeImage(await raw.clone().gif().toBuffer())).rejects.toThrow(/no JPEG, PNG or WebP/);
+    await expect(decodeImage(await raw.clone().gif().toBuffer())).rejects.toThrow(/not a JPEG, PNG or WebP/);
     await expect(decodeImage(new Uint8Array(0))).rejects.toThrow(/it is empty/);
     await expect(decodeImage('no/such/file.png')).rejects.toThrow(/no\/such\/file.png could not be read/);
   });
