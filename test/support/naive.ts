@@ -206,8 +206,10 @@ function element(node: Node, x: readonly Element[], feeds: GeneratedFeeds): Elem
     case 'sort':
       // The element that as many others come before as the rank says.
       return (at) => {
-        const value = (i: number): number => a(moved(at, i));
         const all = Array.from({ length: first?.get(axis) ?? 0 }, (_, i) => i);
+        // Once each: below them the whole graph is computed again for every element.
+        const row = all.map((i) => a(moved(at, i)));
+        const value = (i: number): number => row[i] ?? NaN;
         const size = (x: number): number => (Number.isNaN(x) ? Infinity : x);
         const isNaN = Number.isNaN;
         const isLess = (i: number, j: number): boolean => {
