@@ -52,7 +52,7 @@ export function addPlan(program: Command): void {
         };
         const planned = planTraining(releasedModel(model).model, training);
         const { plan, flops, learned } = planned;
-        console.log(
+        say(
           flags.json === true
             ? JSON.stringify({ memory: plan.memory, flops, learned, dispatches: plan.dispatches.length }, null, 2)
             : printTraining(planned, training),
