@@ -8,8 +8,8 @@ import { errorOf, type Reply, type Request, type RequestOf, type ValueOf } from 
 
 /** MiB of the process's heap, unless it is said otherwise: a tokenizer of 64 MiB of JSON fits. */
 const defaultMemory = 1024;
-/** MiB of addresses that Node itself reserves. */
-const reserved = 3072;
+/** MiB of addresses that Node itself reserves; with half of it, V8 ends programs that hold little but make much garbage. */
+const reserved = 6144;
 /** Milliseconds. The process has to start; on a busy machine this takes a while, and is nobody's fault. */
 const startLimit = 60_000;
 
