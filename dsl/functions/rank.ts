@@ -8,7 +8,10 @@ import { apply, elementwise, refusal, renamed, requireAxis, widened, type Tensor
 import { isNaN, positions } from './math.ts';
 import { gather, reduceAxes } from './shape.ts';
 
-/** The position of the largest element, the first of equals; NaN is larger than every number, as in PyTorch. */
+/**
+ * The position of the largest element, the first of equals; NaN is larger than every number, as in PyTorch.
+ * @example argmax(x, 'd') // Tensor<'b n', 'i32'>
+ */
 export function argmax<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
   axis: A & Has<S, A>,

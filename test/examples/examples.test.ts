@@ -21,7 +21,7 @@ const printed: Readonly<Record<string, RegExp>> = {
   'connector.ts':
     /two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in \d+ kernels on .+:\n[\s\S]*tokens\[0\] = -?\d/,
   'explain.ts':
-    /^== trace +\d+ nodes[\s\S]*== canonical[\s\S]*kernel +0[\s\S]*== memory[\s\S]*measured on .+\n +ms[\s\S]*all \d+ dispatches/,
+    /^== trace +\d+ nodes[\s\S]*== canonical[\s\S]*kernel +computes[\s\S]*\n +0 [\s\S]*== memory[\s\S]*measured on .+\n +ms[\s\S]*all \d+ dispatches/,
   'mlp.ts': /2 kernels:\n[\s\S]*y \[b:1 n:6 d:16\] = -?\d/,
   'sva.ts': /kernels once at load[\s\S]*tokens \[b:1 h:6 w:6 e:48\] = -?\d/,
 };
