@@ -154,7 +154,7 @@ function checkGradient(graph: Graph): void {
   const sizes = inputSizes(graph);
   const wrt = [...named('param'), ...named('input')];
   const values = (name: string, shape: readonly number[]) =>
-    sizes.has(name) ? sampleValues(name, shape, 0) : Float64Array.from(source.read(name, shape));
+    sizes.has(name) ? sampleValues(name, shape) : Float64Array.from(source.read(name, shape));
   const direction = (name: string, count: number) =>
     Float64Array.from({ length: count }, (_, i) => Math.cos(7.77 * (i + 1) + name.length));
   const at = (step: number, name: string, shape: readonly number[]) => {

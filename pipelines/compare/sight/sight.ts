@@ -38,11 +38,10 @@ export function sightOf(connector: AnyConnector, sides?: readonly number[]): Sig
   // Sample 0 is the picture itself, sample i + 1 has cell i changed.
   const { graph, layout } = smallGraph(connector, small, cells + 1, ({ tokens }) => ({ tokens }));
   const source = randomParams(7);
+  // Towers look at the same place of the picture; views at places of their own.
+  const isSeen = (name: string) => (connector.towers === 'many' ? name.startsWith('map_') : name.startsWith('map_0'));
   const inputs = new Map(
-    [...inputSizes(graph)].map(([name, sizes]) => [
-      name,
-      sampleValues(name, sizes, name.startsWith('map_0') ? cells : 0),
-    ]),
+    [...inputSizes(graph)].map(([name, sizes]) => [name, sampleValues(name, sizes, isSeen(name) ? shape : undefined)]),
   );
   const result = evaluate(graph, { inputs, params: (path, size) => source.read(path, size) }, { precision: 'f32' });
   const values = result.outputs.get('tokens')?.data;
@@ -57,17 +56,22 @@ export function inputSizes(graph: Graph): ReadonlyMap<string, readonly number[]>
   );
 }
 
-/** The same numbers for every sample; of sample i + 1, those of cell i are others. */
-export function sampleValues(name: string, sizes: readonly number[], cells: number): Float64Array {
-  const [b = 1] = sizes;
+/** The same numbers for every sample; of sample i + 1, those of cell i of a map of this shape are others, on any grid. */
+export function sampleValues(name: string, sizes: readonly number[], shape?: MapShape): Float64Array {
+  const [b = 1, h = 1, w = 1, c = 1] = sizes;
   const each = sizes.slice(1).reduce((product, size) => product * size, 1);
   const out = new Float64Array(each * b);
   const noise = (i: number, salt: number) => Math.sin(12.9898 * (i + 1) + 78.233 * (salt + name.length)) * 1.3;
-  for (let sample = 0; sample < b; sample++)
-    for (let i = 0; i < each; i++) {
-      const isChanged = cells > 0 && Math.floor(i / (each / cells)) === sample - 1;
-      out[sample * each + i] = /ids|mask/.test(name) ? 1 : noise(i, isChanged ? 5 : 1);
-    }
+  const cellOf = (i: number): number => {
+    if (shape === undefined) return -1;
+    const [row, column] = [Math.floor(i / (w * c)), Math.floor(i / c) % w];
+    return Math.floor((row * shape[0]) / h) * shape[1] + Math.floor((column * shape[1]) / w);
+  };
+  for (let i = 0; i < each; i++) {
+    const cell = cellOf(i);
+    for (let sample = 0; sample < b; sample++)
+      out[sample * each + i] = /ids|mask/.test(name) ? 1 : noise(i, cell >= 0 && cell === sample - 1 ? 5 : 1);
+  }
   return out;
 }
 
@@ -88,6 +92,9 @@ function weigh(values: ArrayLike<number>, layout: Layout, [rows, columns]: MapSh
   return { rows, columns, layout, weights };
 }
 
+/** Fewer tokens stand in order by chance. */
+const fewestOrdered = 4;
+
 /** Read off what tokens see. */
 export function keepsOf({ rows, columns, layout, weights }: Sight): Keeps {
   const cells = rows * columns;
@@ -96,7 +103,7 @@ export function keepsOf({ rows, columns, layout, weights }: Sight): Keeps {
     const before = looking[i];
     return before !== undefined && (centre.row > before.row + 0.25 || centre.column > before.column + 0.1);
   }).length;
-  const order = looking.length > 1 && ordered >= 0.9 * (looking.length - 1);
+  const order = looking.length >= fewestOrdered && ordered >= 0.9 * (looking.length - 1);
   return {
     grid: layout.some((run) => run.role === 'cell') && order,
     order,

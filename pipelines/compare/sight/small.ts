@@ -1,4 +1,5 @@
 // A connector on maps so small that the interpreter is quick, in a configuration that fits them.
+import { graphCost } from '../../../compiler/cost.ts';
 import { OpabiniaError, randomParams, trace, type Graph, type Tensor, type Trace } from '../../../dsl/index.ts';
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { tokenCount, type Layout, type VisualTokens } from '../../../models/connectors/visual-tokens.ts';
@@ -9,6 +10,8 @@ import { madeContext } from '../surroundings.ts';
 /** Views or towers that are looked at; more show nothing new. */
 const mostMaps = 3;
 const channels = 8;
+/** What the interpreter does in some seconds. */
+const mostFlops = 3e8;
 /** Width of the language model around it. */
 export const smallWidth = 8;
 
@@ -36,7 +39,7 @@ export function smallSetting(connector: AnyConnector, sides: readonly number[] =
       ]);
     const wanted = Math.max(1, (referenceTokens(connector) / cells(preset.maps)) * cells(shapes));
     const made = [preset.config, ...(connector.variants?.(preset.config, Math.round(wanted), shapes) ?? [])]
-      .flatMap((own) => [narrowed(own), own])
+      .flatMap(narrowed)
       .map((config) => attempt(connector, config, shapes))
       .filter((small) => small !== undefined);
     const distance = ({ tokens }: Small) => Math.abs(Math.log(tokens / wanted));
@@ -46,20 +49,37 @@ export function smallSetting(connector: AnyConnector, sides: readonly number[] =
   return undefined;
 }
 
-/** The same configuration with widths inside that are quick to compute with, and as few heads as those have. */
-function narrowed(value: unknown, key = ''): unknown {
-  if (typeof value === 'number') {
-    if (key === 'heads' || key === 'keyValueHeads') return Math.min(value, 2);
-    return Number.isInteger(value) && value >= 256 ? 8 : value;
-  }
-  if (Array.isArray(value)) return value.map((item) => narrowed(item));
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, narrowed(inner, name)]));
+/** The same configuration in forms that are quick to compute with, the quickest first; which of them is one, building it shows. */
+function narrowed(config: unknown): readonly unknown[] {
+  const widths = (own: number) => (value: unknown, key: string) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= 256 && !/tile|image/i.test(key) ? own : value;
+  const shallow = (own: number) => (value: unknown, key: string) => {
+    if (typeof value !== 'number') return value;
+    if (/^(layers|depth)$/i.test(key)) return Math.min(value, 2);
+    return /heads$/i.test(key) ? Math.min(value, 2) : widths(own)(value, key);
+  };
+  // 48 divides by most numbers of heads.
+  return [
+    changed(config, shallow(8)),
+    changed(config, shallow(16)),
+    changed(config, widths(8)),
+    changed(config, widths(48)),
+    config,
+  ];
+}
+
+function changed(value: unknown, leaf: (value: unknown, key: string) => unknown, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => changed(item, leaf, key));
+  if (typeof value !== 'object' || value === null) return leaf(value, key);
+  return Object.fromEntries(Object.entries(value).map(([own, inner]) => [own, changed(inner, leaf, own)]));
 }
 
 function attempt(connector: AnyConnector, config: unknown, shapes: readonly MapShape[]): Small | undefined {
   try {
-    const { layout } = smallGraph(connector, { config, shapes }, 1, ({ tokens }) => ({ tokens }));
+    const { graph, layout } = smallGraph(connector, { config, shapes }, 1, ({ tokens }) => ({ tokens }));
+    const cells = (shapes[0]?.[0] ?? 1) * (shapes[0]?.[1] ?? 1);
+    // Looking takes a picture for each cell, on the interpreter.
+    if (graphCost(graph).flops * (cells + 1) > mostFlops) return undefined;
     return { config, shapes, tokens: tokenCount(layout) };
   } catch (error) {
     if (error instanceof OpabiniaError) return undefined;
