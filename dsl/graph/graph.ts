@@ -1,4 +1,5 @@
 // A graph is a set of immutable, interned nodes: equal nodes are the same object, so a common subexpression never exists twice.
+import { digest } from './digest.ts';
 import { axisOf, isAffine, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
 import { Refusal, type Attr, type Attrs, type ReduceOp, type Op, type SourceRole, type TensorType } from './op.ts';
@@ -177,6 +178,9 @@ function reducedType(op: ReduceOp, x: TensorType, attrs: Attrs): TensorType | Re
   return { axes: x.axes.filter((axis) => !names.includes(axis.name)), dtype: x.dtype };
 }
 
+/** Numbers of an array that the text of attributes has one by one; of more it has their digest. */
+const mostWritten = 256;
+
 /** A canonical text of attributes: keys sorted, equal values equal text. */
 export function printAttrs(attrs: Attrs): string {
   return Object.keys(attrs)
@@ -188,7 +192,10 @@ export function printAttrs(attrs: Attrs): string {
 export function printAttr(attr: Attr | undefined): string {
   if (attr === undefined) return '';
   // Array.from: the array's own join writes -0 as 0, and the two are different constants.
-  if (attr instanceof Float64Array) return `{${Array.from(attr, printNumber).join(' ')}}`;
+  if (attr instanceof Float64Array)
+    return attr.length > mostWritten
+      ? `{#${attr.length} ${digest(attr)}}`
+      : `{${Array.from(attr, printNumber).join(' ')}}`;
   if (Array.isArray(attr)) return `[${attr.map((item: Attr) => printAttr(item)).join(' ')}]`;
   if (typeof attr === 'object') return isAffine(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
   return typeof attr === 'number' ? printNumber(attr) : typeof attr === 'string' ? JSON.stringify(attr) : String(attr);

@@ -1,35 +1,13 @@
-// Connectors side by side on the same encoders and the same language model, before anything runs.
-import type { DeviceProfile } from '../../compiler/profile.ts';
+// Connectors side by side on the same encoders and the same language model, before anything runs: as many threads as there are cores.
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Float } from '../../dsl/index.ts';
-import type { Encoder } from './encoders.ts';
-import type { ReadingModel } from './language-models.ts';
-import { keepsOfAll } from './sight/keeps.ts';
-import { costOf, type Cost, type Setting } from './measure.ts';
+import { compareOne, type Compared, type CompareOptions } from './compare-one.ts';
 import type { Listed } from './registry.ts';
-import { choose } from './search.ts';
-import type { Keeps } from './sight/sight.ts';
+import type { Answer, Wanted } from './worker.ts';
 
-export interface CompareOptions {
-  readonly encoders: readonly Encoder[];
-  readonly model: ReadingModel;
-  readonly profile: DeviceProfile;
-  readonly dtype: Float;
-  /** Visual tokens that each connector's knobs are turned towards. */
-  readonly tokens?: number | undefined;
-  /** Tokens of the question. */
-  readonly question: number;
-  /** Whether to find out what each keeps, which takes as long as all the rest, on another thread; true unless told otherwise. */
-  readonly look?: boolean | undefined;
-}
-
-export interface Row {
+export interface Row extends Compared {
   readonly listed: Listed;
-  readonly config: unknown;
-  readonly note: string;
-  readonly cost: Cost;
-  /** What of the picture's order survives; undefined where no small map fits it. */
-  readonly keeps: Keeps | undefined;
 }
 
 /** A connector that could not be compared, and why. */
@@ -44,31 +22,65 @@ export interface Comparison {
   readonly refused: readonly Refused[];
 }
 
+/** Fewer are compared here: starting a thread takes as long. */
+const fewest = 6;
+const mostThreads = 8;
+
 /** Compares what is listed. What does not fit the encoders, or has no variant near the budget, is told apart and does not stop the others. */
-export async function compareConnectors(
-  listed: readonly Listed[],
-  options: CompareOptions,
-  note: (name: string) => void = () => undefined,
-): Promise<Comparison> {
-  const seeing = options.look === false ? new Map<string, Keeps>() : keepsOfAll(listed);
-  const rows: Omit<Row, 'keeps'>[] = [];
+export async function compareConnectors(listed: readonly Listed[], options: CompareOptions): Promise<Comparison> {
+  const threads = Math.min(availableParallelism(), mostThreads, Math.ceil(listed.length / fewest));
+  const answers = threads > 1 ? await onThreads(listed, options, threads) : listed.map((one) => here(one, options));
+  const rows: Row[] = [];
   const refused: Refused[] = [];
-  for (const one of listed) {
-    note(one.connector.name);
-    try {
-      rows.push(compareOne(one, options));
-    } catch (error) {
-      if (!(error instanceof OpabiniaError)) throw error;
-      refused.push({ listed: one, reason: error });
-    }
+  for (const [i, answer] of answers.entries()) {
+    const one = listed[i];
+    if (one === undefined || answer === undefined) throw new TypeError('a connector was not compared');
+    if ('fault' in answer) throw new Error(answer.fault);
+    if ('row' in answer) rows.push({ ...answer.row, listed: one });
+    else refused.push({ listed: one, reason: new OpabiniaError(answer.refused) });
   }
-  const keeps = await seeing;
-  return { options, rows: rows.map((row) => ({ ...row, keeps: keeps.get(row.listed.connector.name) })), refused };
+  return { options, rows, refused };
 }
 
-function compareOne(listed: Listed, options: CompareOptions): Omit<Row, 'keeps'> {
-  const { model, profile, dtype, question } = options;
-  const base: Setting = { maps: [], towers: [], model, profile, dtype, question };
-  const { config, setting, note } = choose(listed.connector, options.encoders, base, options.tokens);
-  return { listed, config, note, cost: costOf(listed.connector, config, setting) };
+function here({ connector }: Listed, options: CompareOptions): Answer {
+  try {
+    return { row: compareOne(connector, options) };
+  } catch (error) {
+    if (error instanceof OpabiniaError) return { refused: error.message };
+    throw error;
+  }
+}
+
+async function onThreads(
+  listed: readonly Listed[],
+  options: CompareOptions,
+  threads: number,
+): Promise<readonly Answer[]> {
+  const answers: Answer[] = [];
+  let next = 0;
+  // Beside this file, with the ending that this file has: TypeScript in the sources, JavaScript in the built package.
+  const script = new URL(`./worker${/\.[jt]s$/.exec(import.meta.url)?.[0] ?? '.ts'}`, import.meta.url);
+  const work = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker(script, { workerData: options });
+      let at = -1;
+      const ask = (): void => {
+        const one = listed[(at = next++)];
+        if (one === undefined) {
+          void worker.terminate().then(() => {
+            resolve();
+          });
+          return;
+        }
+        worker.postMessage({ url: one.url, name: one.connector.name } satisfies Wanted);
+      };
+      worker.on('message', (answer: Answer) => {
+        answers[at] = answer;
+        ask();
+      });
+      worker.on('error', reject);
+      ask();
+    });
+  await Promise.all(Array.from({ length: threads }, work));
+  return answers;
 }

@@ -1,17 +1,18 @@
 // What a connector costs, from its traced graph alone: no weights, no GPU.
 import { compile } from '../../compiler/compile.ts';
 import { elementsOf } from '../../compiler/cost.ts';
-import type { Plan } from '../../compiler/plan.ts';
+import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
-import { gradientGraph } from '../../dsl/gradient/gradient-graph.ts';
-import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { printAttrs, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { einsum, randomParams, rearrange, trace, type Float } from '../../dsl/index.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
+import { printAxes, randomParams, trace, type Float } from '../../dsl/index.ts';
 import type { AnyConnector, MapShape } from '../../models/connectors/connector.ts';
 import { tokenCount, type Layout } from '../../models/connectors/visual-tokens.ts';
 import { prefillFlops, type ReadingModel } from './language-models.ts';
-import { injectionsOf, madeContext, type Surroundings } from './surroundings.ts';
-import { nameOf } from '../../dsl/ops/source.ts';
+import { injectionsOf, madeContext, weighed, type Carried, type Inside, type Surroundings } from './surroundings.ts';
+import { trainingCost } from './training-cost.ts';
 
 export interface Setting extends Surroundings {
   readonly maps: readonly MapShape[];
@@ -33,7 +34,7 @@ export interface Cost {
   readonly backward: number;
   /** Read and written by the kernels of a forward run. */
   readonly bytes: number;
-  /** Largest sum of activations that live at the same time. */
+  /** Largest sum of activations that live at the same time; in training, what every layer inside the language model keeps comes to it. */
   readonly peakInference: number;
   readonly peakTraining: number;
   readonly kernels: number;
@@ -47,16 +48,16 @@ export interface Cost {
 }
 
 export interface Traced {
+  /** Pictures to tokens, and to what is read inside the language model. */
   readonly graph: Graph;
   readonly layout: Layout;
-  readonly injected: readonly number[];
-  /** Positions left in each layer of the language model. */
-  readonly positions: readonly number[];
+  readonly inside: Inside;
 }
 
-/** The connector's graph: tokens, and the hidden states of every layer that it changes. `loss`: the sum of all that, each element weighed by an input. */
+/** The connector's graphs. `loss`: the only output of each is the sum of what it gives, each element weighed by an input. */
 export function traced(connector: AnyConnector, config: unknown, setting: Setting, loss = false): Traced {
-  let [layout, injected, positions]: [Layout, readonly number[], readonly number[]] = [[], [], []];
+  let layout: Layout = [];
+  const carried = new Map<string, Carried>();
   const graph = trace(
     randomParams(0, { dtype: setting.dtype }),
     (t) => {
@@ -65,63 +66,94 @@ export function traced(connector: AnyConnector, config: unknown, setting: Settin
       );
       const made = connector.build(t.params, maps, config, madeContext(t, setting));
       ({ layout } = made);
-      const inside = injectionsOf(t, connector, config, made, setting);
-      ({ injected, positions } = inside);
-      if (!loss) return { tokens: made.tokens, ...inside.outputs };
-      const parts = [rearrange(made.tokens, 'b n e -> b s=(n) e'), ...Object.values(inside.outputs)];
-      const weighed = parts.map((part, i) => {
-        const sizes = { b: part.sizeOf('b'), s: part.sizeOf('s'), e: part.sizeOf('e') };
-        const weight = t.input<'b s e', Float>(`weight_${i}`, 'b s e', sizes, setting.dtype);
-        return einsum(part, weight, 'b s e, b s e -> ');
-      });
-      return { loss: weighed.reduce((total, part) => total.add(part)) };
+      const others = connector.inject === undefined ? [] : Object.entries(made.carries ?? {});
+      for (const [name, { axes, dtype }] of others) carried.set(name, { axes, dtype });
+      // What was given is there already.
+      const computed = others.filter(([, value]) => roleOf(value.node) === undefined);
+      if (!loss) return { tokens: made.tokens, ...Object.fromEntries(computed) };
+      const floats = computed.map(([, value]) => value).filter((value) => isFloat(value.dtype));
+      return { loss: weighed(t, [made.tokens, ...floats], setting.dtype) };
     },
     { unread: 'ignore' },
   );
-  return { graph, layout, injected, positions };
+  return { graph, layout, inside: injectionsOf(connector, config, carried, tokenCount(layout), setting, loss) };
+}
+
+/** Graphs that differ in the names of their parameters alone, and how often each stands there. */
+interface Distinct {
+  readonly graph: Graph;
+  readonly count: number;
+}
+
+function distinct(graphs: readonly Graph[]): readonly Distinct[] {
+  const found = new Map<string, Distinct>();
+  for (const graph of graphs) {
+    const key = formOf(graph);
+    found.set(key, { graph: found.get(key)?.graph ?? graph, count: (found.get(key)?.count ?? 0) + 1 });
+  }
+  return [...found.values()];
+}
+
+/** Text of a graph without the names and numbers in it: what its cost depends on. */
+function formOf(graph: Graph): string {
+  const nodes = order(graph);
+  const number = new Map(nodes.map((node, i) => [node, i]));
+  return nodes
+    .map(({ op, inputs, type, attrs }) => {
+      const rest = Object.entries(attrs).filter(([key, value]) => key !== 'name' && !(value instanceof Float64Array));
+      return `${op.name} ${inputs.map((input) => number.get(input)).join()} ${printAxes(type.axes)} ${type.dtype} ${printAttrs(Object.fromEntries(rest))}`;
+    })
+    .join('\n');
 }
 
 export function costOf(connector: AnyConnector, config: unknown, setting: Setting): Cost {
-  const { graph, layout, injected, positions } = traced(connector, config, setting);
-  const nodes = order(graph);
-  const plan = compile(graph, setting.profile);
-  const training = trainingPlan(connector, config, setting);
-  const forward = flopsOf(plan);
-  const parameters = nodes.filter((node) => roleOf(node) === 'param');
+  const { graph, layout, inside } = traced(connector, config, setting);
+  const parts = [{ graph, count: 1 }, ...distinct(inside.layers.map((layer) => layer.graph))].map((part) => ({
+    ...part,
+    plan: compile(part.graph, setting.profile),
+  }));
+  const over = (figure: (plan: Plan) => number) => sum(parts.map(({ plan, count }) => count * figure(plan)));
+  const weights = traced(connector, config, setting, true);
+  const trained = [
+    { graph: weights.graph, count: 1 },
+    ...distinct(weights.inside.layers.map((layer) => layer.graph)),
+  ].map((part) => ({ ...part, ...trainingCost(part.graph, differentiable(part.graph), setting.profile) }));
+  const own = (of: Graph) => order(of).filter((node) => roleOf(node) === 'param');
+  const parameters = new Map(
+    [graph, ...inside.layers.map((layer) => layer.graph)].flatMap(own).map((node) => [nameOf(node), node]),
+  );
+  const frozen = trained.flatMap((part) => own(part.graph).filter((node) => !part.reached.has(nameOf(node))));
   const elements = (of: readonly Node[]) => sum(of.map((node) => elementsOf(node.type.axes)));
   return {
     layout,
-    tokensIn: positionsRead(nodes),
+    tokensIn: positionsRead(order(graph)),
     tokensOut: tokenCount(layout),
-    parameters: elements(parameters),
-    trained: elements(
-      parameters.filter((node) => training?.plan.outputs.some(({ name }) => name === `d ${nameOf(node)}`)),
-    ),
-    forward,
-    backward: training === undefined ? 0 : Math.max(0, flopsOf(training.plan) - forward),
-    bytes: sum(plan.dispatches.map((dispatch) => dispatch.bytes)),
-    peakInference: plan.memory.liveBound,
-    peakTraining: training?.plan.memory.liveBound ?? plan.memory.liveBound,
-    kernels: plan.kernels.length,
-    dispatches: plan.dispatches.length,
-    prefill: prefillFlops(setting.model, positions),
-    roofline: sum(
-      plan.dispatches.map(({ flops, bytes }) =>
-        Math.max(flops / setting.profile.flopsPerSecond, bytes / setting.profile.bytesPerSecond),
-      ),
-    ),
-    injected,
+    parameters: elements([...parameters.values()]),
+    trained: elements([...parameters.values()]) - elements(frozen),
+    forward: over(flopsOf),
+    backward: sum(trained.map(({ backward, count }) => count * backward)),
+    bytes: over((plan) => sum(plan.dispatches.map((dispatch) => dispatch.bytes))),
+    peakInference: Math.max(...parts.map(({ plan }) => plan.memory.liveBound)),
+    peakTraining: sum(trained.map(({ peak, count }) => count * peak)),
+    kernels: sum(parts.map(({ plan }) => plan.kernels.length)),
+    dispatches: over((plan) => plan.dispatches.length),
+    prefill: prefillFlops(setting.model, inside.positions),
+    roofline: over((plan) => sum(plan.dispatches.map((dispatch) => seconds(dispatch, setting.profile)))),
+    injected: inside.layers.map(({ layer }) => layer),
   };
 }
 
-/** Forward and backward in one plan: the gradient of every parameter that the tokens depend on. Undefined without parameters. */
-function trainingPlan(connector: AnyConnector, config: unknown, setting: Setting): { readonly plan: Plan } | undefined {
-  const { graph } = traced(connector, config, setting, true);
-  const parameters = order(graph).filter((node) => roleOf(node) === 'param');
-  if (parameters.length === 0) return undefined;
-  const whole = gradientGraph(graph, 'loss', [...new Set(parameters.map(nameOf))]);
-  // An estimate of arithmetic and memory: how many buffers one kernel may bind does not enter it.
-  return { plan: compile(whole, { ...setting.profile, maxBindings: 64 }) };
+function seconds({ flops, bytes }: PlanDispatch, { flopsPerSecond, bytesPerSecond }: DeviceProfile): number {
+  return Math.max(flops / flopsPerSecond, bytes / bytesPerSecond);
+}
+
+/** Names that training differentiates by: parameters, and what a layer hands back to the picture's graph and to the layer before. */
+function differentiable(graph: Graph): readonly string[] {
+  const names = order(graph)
+    .filter((node) => isFloat(node.type.dtype) && (roleOf(node) === 'param' || roleOf(node) === 'input'))
+    .filter((node) => roleOf(node) === 'param' || /^(carried_|hidden$)/.test(nameOf(node)))
+    .map(nameOf);
+  return [...new Set(names)];
 }
 
 /** Cells of the maps that the graph reads; a map of which it reads several layers counts once. */

@@ -56,8 +56,10 @@ function settingsFor(connector: AnyConnector, encoders: readonly Encoder[], base
     where: `${encoder.name} resampled to ${rows}×${columns}`,
   }));
   return [...given, ...resampled].map(({ encoder, map, where }, i) => {
+    const width = isProjected(preset) ? base.model.width : map[2];
+    const seen: MapShape = [map[0], map[1], width];
     // What reads pixels has its own map in its preset.
-    const maps = isPicture(preset) ? preset.maps : connector.towers === 'one' ? [map] : viewsOf(preset, map);
+    const maps = isPicture(preset) ? preset.maps : connector.towers === 'one' ? [seen] : viewsOf(preset, seen);
     const setting = { ...base, picture: preset.picture, maps, towers: facts(maps.map(() => encoder)) };
     return { setting, note: i === 0 ? '' : `on ${where}` };
   });
@@ -67,6 +69,11 @@ function settingsFor(connector: AnyConnector, encoders: readonly Encoder[], base
 function viewsOf({ maps }: Preset<unknown>, map: MapShape): readonly MapShape[] {
   const [rows, columns] = maps[0] ?? [1, 1];
   return maps.map(([r, c]): MapShape => [Math.round((map[0] * r) / rows), Math.round((map[1] * c) / columns), map[2]]);
+}
+
+/** Whether its map is as wide as the language model: another connector has made it so. */
+function isProjected({ maps, width }: Preset<unknown>): boolean {
+  return maps.every(([, , channels]) => channels === width);
 }
 
 function isPicture({ maps }: Preset<unknown>): boolean {
@@ -105,7 +112,10 @@ export function choose(
   const wanted = budget ?? referenceTokens(connector);
   let best: Chosen | undefined;
   for (const { setting, note: where } of settings) {
-    const configs = [preset.config, ...(connector.variants?.(preset.config, wanted, setting.maps) ?? [])];
+    const configs = [preset.config, fitted(preset, base.model.width)].flatMap((own) => [
+      own,
+      ...(connector.variants?.(own, wanted, setting.maps) ?? []),
+    ]);
     for (const config of configs) {
       const tokens = attempt(config, setting);
       if (tokens === undefined) continue;
@@ -140,6 +150,20 @@ export function referenceTokens(connector: AnyConnector): number {
     profile: desktopGpu,
   });
   return tokenCount(layout);
+}
+
+/** The reference configuration for a language model of another width: what was as wide as its own is as wide as this, with as many heads as go with it. */
+function fitted({ config, width: from }: Preset<unknown>, to: number): unknown {
+  if (typeof config !== 'object' || config === null || from === to) return config;
+  const entries = Object.entries(config).map(([key, value]): readonly [string, unknown] => {
+    if (value === from) return [key, to];
+    return [
+      key,
+      /^heads$/.test(key) && typeof value === 'number' ? Math.max(1, Math.round((value * to) / from)) : value,
+    ];
+  });
+  // Heads follow only where a width of the configuration does.
+  return entries.some(([key, value]) => value === to && key !== 'heads') ? Object.fromEntries(entries) : config;
 }
 
 /** `merge 2 → 3`: what differs between two configurations. */

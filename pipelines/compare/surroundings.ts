@@ -1,5 +1,16 @@
 // What stands around a connector in a comparison: inputs for whatever it asks for, made when it asks.
-import type { Float, Size, Tensor, Trace } from '../../dsl/index.ts';
+import {
+  einsum,
+  randomParams,
+  trace,
+  type Axis,
+  type DType,
+  type Float,
+  type Graph,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
 import type {
   AnyConnector,
   ConnectorContext,
@@ -7,8 +18,6 @@ import type {
   MapShape,
   TowerReadings,
 } from '../../models/connectors/connector.ts';
-import { anglesAt } from '../../models/decoders/rope.ts';
-import type { VisualTokens } from '../../models/connectors/visual-tokens.ts';
 import type { PictureSize } from '../../models/sequence/masks.ts';
 import type { ReadingModel } from './language-models.ts';
 
@@ -90,51 +99,93 @@ function readings(asked: Asked, k: number, { maps, towers, dtype, batch: b = 1 }
   };
 }
 
+/** What stands at one layer of the language model. */
+export interface InsideLayer {
+  readonly layer: number;
+  /** Its graph: `hidden`, and with a loss the sum of that weighed by an input. */
+  readonly graph: Graph;
+}
+
 export interface Inside {
-  /** Hidden states after each layer that is changed. */
-  readonly outputs: Readonly<Record<string, Tensor<'b s e', Float>>>;
-  readonly injected: readonly number[];
+  readonly layers: readonly InsideLayer[];
   /** Visual positions in each layer of the language model. */
   readonly positions: readonly number[];
 }
 
-/** What the connector does inside the language model, each layer on hidden states of its own. */
+/** A value that goes from the picture's graph to those of the layers. */
+export interface Carried {
+  readonly axes: readonly Axis[];
+  readonly dtype: DType;
+}
+
+/** Of the language model. */
+const headSize = 128;
+
+/** What the connector does inside the language model, each layer a graph of its own: what the picture's graph carries is an input there. */
 export function injectionsOf(
-  t: Trace,
   connector: AnyConnector,
   config: unknown,
-  made: VisualTokens,
+  carried: ReadonlyMap<string, Carried>,
+  tokens: number,
   { model, dtype, question }: Surroundings,
+  loss: boolean,
 ): Inside {
-  let visual = made.tokens.size('n');
+  let visual = tokens;
   const all = (count: number) => Array.from({ length: count }, () => visual);
   const { inject } = connector;
-  if (inject === undefined) return { outputs: {}, injected: [], positions: all(model.layers) };
-  const injected = inject.after(config, model.layers);
-  const outputs: Record<string, Tensor<'b s e', Float>> = {};
+  if (inject === undefined) return { layers: [], positions: all(model.layers) };
   const positions: number[] = [];
-  for (const [index, layer] of injected.entries()) {
+  const layers = inject.after(config, model.layers).map((layer, index): InsideLayer => {
     positions.push(...all(Math.max(0, layer + 1 - positions.length)));
     const [b, s] = [1, visual + question];
-    const name = (what: string) => `llm_${what}_after_${layer}`;
-    const state: InjectionState = {
-      hidden: t.input<'b s e', Float>(name('hidden'), 'b s e', { b, s, e: model.width }, dtype),
-      carried: made.carries ?? {},
-      slots: t.input(name('slots'), 'b s', { b, s }, 'i32'),
-      pictures: () => t.input(name('pictures'), 'b s', { b, s }, 'i32'),
-      lastAttention: () => t.input<'b s', Float>(name('attention'), 'b s', { b, s }, dtype),
-      angles: () =>
-        anglesAt(
-          t.input(name('positions'), 'b s', { b, s }, 'i32'),
-          { theta: 10000, headSize: 128, scaling: { kind: 'none' } },
-          s,
-        ),
-      nextAttention: () => t.input<'b s', Float>(name('next_attention'), 'b s', { b, s }, dtype),
-    };
-    const { hidden } = inject.apply(t.params, state, config, { layer, index });
-    outputs[`after_${layer}`] = hidden;
-    visual = Math.max(0, hidden.size('s') - question);
-  }
+    const graph = trace(
+      randomParams(0, { dtype }),
+      (t) => {
+        const asked = new Asked(t);
+        const given = [...carried].map(([name, { axes, dtype: own }]): [string, Tensor] => [
+          name,
+          t.input<string, DType>(`carried_${name}`, axes.map((axis) => axis.name).join(' '), sizesOf(axes), own),
+        ]);
+        const state: InjectionState = {
+          hidden: asked.input('hidden', 'b s e', { b, s, e: model.width }, dtype),
+          carried: Object.fromEntries(given),
+          slots: asked.input('slots', 'b s', { b, s }, 'i32'),
+          pictures: () => asked.input('pictures', 'b s', { b, s }, 'i32'),
+          lastAttention: () => asked.input('attention', 'b s', { b, s }, dtype),
+          angles: () => ({
+            cos: asked.input('cos', 'b s f', { b, s, f: headSize / 2 }, 'f32'),
+            sin: asked.input('sin', 'b s half f', { b, s, half: 2, f: headSize / 2 }, 'f32'),
+          }),
+          nextAttention: () => asked.input('next_attention', 'b s', { b, s }, dtype),
+        };
+        const { hidden } = inject.apply(t.params, state, config, { layer, index });
+        visual = Math.max(0, hidden.size('s') - question);
+        return loss ? { loss: weighed(t, [hidden], dtype) } : { hidden };
+      },
+      { unread: 'ignore' },
+    );
+    return { layer, graph };
+  });
   positions.push(...all(model.layers - positions.length));
-  return { outputs, injected, positions };
+  return { layers, positions };
+}
+
+/** The sum of tensors, each element weighed by an input: what is trained, whatever the loss is. */
+export function weighed(t: Trace, tensors: readonly Tensor[], dtype: Float): Tensor<'', Float> {
+  const parts = tensors.map((tensor, i) => {
+    const axes = tensor.axes.map((axis) => axis.name).join(' ');
+    const weight = t.input<string, Float>(`weight_${i}`, axes, sizesOf(tensor.axes), dtype);
+    return einsum<string, string, string, Float, Float>(
+      tensor as Tensor<string, Float>,
+      weight,
+      `${axes}, ${axes} -> `,
+    ) as Tensor<'', Float>;
+  });
+  const [first, ...rest] = parts;
+  if (first === undefined) throw new TypeError('nothing is weighed');
+  return rest.reduce((total, part) => total.add(part), first);
+}
+
+function sizesOf(axes: readonly Axis[]): Readonly<Record<string, Size>> {
+  return Object.fromEntries(axes.map(({ name, size }) => [name, size]));
 }

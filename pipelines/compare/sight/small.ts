@@ -39,8 +39,7 @@ export function smallSetting(connector: AnyConnector, sides: readonly number[] =
       ]);
     const wanted = Math.max(1, (referenceTokens(connector) / cells(preset.maps)) * cells(shapes));
     const made = [preset.config, ...(connector.variants?.(preset.config, Math.round(wanted), shapes) ?? [])]
-      .flatMap(narrowed)
-      .map((config) => attempt(connector, config, shapes))
+      .map((config) => firstFit(connector, narrowed(config), shapes))
       .filter((small) => small !== undefined);
     const distance = ({ tokens }: Small) => Math.abs(Math.log(tokens / wanted));
     const [best] = made.toSorted((x, y) => distance(x) - distance(y));
@@ -72,6 +71,18 @@ function changed(value: unknown, leaf: (value: unknown, key: string) => unknown,
   if (Array.isArray(value)) return value.map((item) => changed(item, leaf, key));
   if (typeof value !== 'object' || value === null) return leaf(value, key);
   return Object.fromEntries(Object.entries(value).map(([own, inner]) => [own, changed(inner, leaf, own)]));
+}
+
+function firstFit(
+  connector: AnyConnector,
+  configs: readonly unknown[],
+  shapes: readonly MapShape[],
+): Small | undefined {
+  for (const config of configs) {
+    const small = attempt(connector, config, shapes);
+    if (small !== undefined) return small;
+  }
+  return undefined;
 }
 
 function attempt(connector: AnyConnector, config: unknown, shapes: readonly MapShape[]): Small | undefined {
