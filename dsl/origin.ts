@@ -5,6 +5,18 @@ const folder = new URL('.', import.meta.url).href;
 const framesKept = 24;
 
 let scope: string | undefined;
+let keepsFrames = true;
+
+/** Runs `build` without finding out the lines of code that its nodes come from, which is a third of what tracing takes: for graphs that are only counted. */
+export function withoutPlaces<T>(build: () => T): T {
+  const outer = keepsFrames;
+  keepsFrames = false;
+  try {
+    return build();
+  } finally {
+    keepsFrames = outer;
+  }
+}
 
 /** Runs `build` with every node it makes at the model path `path`: a module's statistics belong to the module, not to its input. */
 export function at<T>(path: string, build: () => T): T {
@@ -40,6 +52,7 @@ class Lazy implements Origin {
 
   constructor(path: string) {
     this.path = path;
+    if (!keepsFrames) return;
     const limit = Error.stackTraceLimit;
     Error.stackTraceLimit = framesKept;
     this.#stack = new Error();

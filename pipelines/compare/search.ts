@@ -4,7 +4,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { AnyConnector, MapShape, Preset } from '../../models/connectors/connector.ts';
 import { tokenCount } from '../../models/connectors/visual-tokens.ts';
 import type { Encoder } from './encoders.ts';
-import { traced, type Setting } from './measure.ts';
+import { counted, traced, type Setting } from './measure.ts';
 
 export interface Chosen {
   readonly config: unknown;
@@ -96,7 +96,7 @@ export function choose(
   let failure: unknown;
   const attempt = (config: unknown, setting: Setting): number | undefined => {
     try {
-      return tokenCount(traced(connector, config, setting).layout);
+      return tokenCount(counted(connector, config, setting).layout);
     } catch (error) {
       // What does not fit the encoders' grids is one more thing to skip; our own faults are not.
       if (!(error instanceof OpabiniaError)) throw error;
@@ -126,6 +126,9 @@ export function choose(
     }
     if (best !== undefined) break;
   }
+  const [first] = settings;
+  // Once more, for an error that knows its line.
+  if (best === undefined && first !== undefined) traced(connector, preset.config, first.setting);
   if (best === undefined) throw failure;
   if (budget !== undefined && (best.tokens > 2 * budget || best.tokens < budget / 2))
     throw new OpabiniaError(`${connector.name} has no variant near ${budget} tokens`, {
@@ -135,21 +138,21 @@ export function choose(
   return best;
 }
 
+const known = new WeakMap<AnyConnector, number>();
+
 /** Tokens of the reference setting, on its own maps. */
 export function referenceTokens(connector: AnyConnector): number {
+  const tokens = known.get(connector) ?? countedTokens(connector);
+  known.set(connector, tokens);
+  return tokens;
+}
+
+function countedTokens(connector: AnyConnector): number {
   const { maps, config, picture, width } = referenceOf(connector);
   const towers = maps.map(() => ({ heads: 16, classTokens: 1 }));
-  const model = { name: '', width, layers: 1, layerParameters: 0, attentionWidth: 0 };
-  const { layout } = traced(connector, config, {
-    maps,
-    towers,
-    picture,
-    model,
-    dtype: 'f16',
-    question: 1,
-    profile: desktopGpu,
-  });
-  return tokenCount(layout);
+  const model = { name: '', width, layers: 0, layerParameters: 0, attentionWidth: 0 };
+  const around = { maps, towers, picture, model, dtype: 'f16', question: 1, profile: desktopGpu } as const;
+  return tokenCount(counted({ ...connector, inject: undefined }, config, around).layout);
 }
 
 /** The reference configuration for a language model of another width: what was as wide as its own is as wide as this, with as many heads as go with it. */

@@ -2,6 +2,7 @@
 import { randomParams, type Graph } from '../../../dsl/index.ts';
 import { roleOf } from '../../../dsl/graph/graph.ts';
 import { order } from '../../../dsl/graph/walk.ts';
+import { withoutPlaces } from '../../../dsl/origin.ts';
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import type { Layout } from '../../../models/connectors/visual-tokens.ts';
 import { evaluate } from '../../../runtime/reference/reference.ts';
@@ -36,7 +37,7 @@ export function sightOf(connector: AnyConnector, sides?: readonly number[]): Sig
   if (small === undefined || shape === undefined) return undefined;
   const cells = shape[0] * shape[1];
   // Sample 0 is the picture itself, sample i + 1 has cell i changed.
-  const { graph, layout } = smallGraph(connector, small, cells + 1, ({ tokens }) => ({ tokens }));
+  const { graph, layout } = withoutPlaces(() => smallGraph(connector, small, cells + 1, ({ tokens }) => ({ tokens })));
   const source = randomParams(7);
   // Towers look at the same place of the picture; views at places of their own.
   const isSeen = (name: string) => (connector.towers === 'many' ? name.startsWith('map_') : name.startsWith('map_0'));

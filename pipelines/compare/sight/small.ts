@@ -1,6 +1,7 @@
 // A connector on maps so small that the interpreter is quick, in a configuration that fits them.
 import { graphCost } from '../../../compiler/cost.ts';
 import { OpabiniaError, randomParams, trace, type Graph, type Tensor, type Trace } from '../../../dsl/index.ts';
+import { withoutPlaces } from '../../../dsl/origin.ts';
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { tokenCount, type Layout, type VisualTokens } from '../../../models/connectors/visual-tokens.ts';
 import { languageModelNamed } from '../language-models.ts';
@@ -87,7 +88,9 @@ function firstFit(
 
 function attempt(connector: AnyConnector, config: unknown, shapes: readonly MapShape[]): Small | undefined {
   try {
-    const { graph, layout } = smallGraph(connector, { config, shapes }, 1, ({ tokens }) => ({ tokens }));
+    const { graph, layout } = withoutPlaces(() =>
+      smallGraph(connector, { config, shapes }, 1, ({ tokens }) => ({ tokens })),
+    );
     const cells = (shapes[0]?.[0] ?? 1) * (shapes[0]?.[1] ?? 1);
     // Looking takes a picture for each cell, on the interpreter.
     if (graphCost(graph).flops * (cells + 1) > mostFlops) return undefined;
