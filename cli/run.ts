@@ -95,13 +95,13 @@ export async function runModel(
   const began = performance.now();
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const note = (text: string): void => tell(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
-  const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note })));
   const model = await openModel(directory, {
     dtype: flags.dtype,
     towers: flags.tower.length === 0 ? undefined : flags.tower,
   });
-  const question: Question = { text: flags.prompt, images, system: flags.system };
   try {
+    const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note, upright: model.upright })));
+    const question: Question = { text: flags.prompt, images, system: flags.system };
     // What cannot be asked is refused before the device is opened, not after a model was loaded.
     const { width } = await model.family.layOut([question], options);
     const context =

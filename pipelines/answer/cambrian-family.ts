@@ -46,6 +46,7 @@ export function planCambrian(
   const configs: readonly TowerConfig[] = towers.map((tower) => tower.config);
   return {
     language: config.language,
+    upright: false, // Cambrian's `Image.open(…).convert('RGB')` knows no EXIF
     towers: towers.map((tower, k) => ({
       root: towerRoot(k),
       weights: tower.weights,

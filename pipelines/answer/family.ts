@@ -102,6 +102,8 @@ export interface TowerCheckpoint {
 /** What a family knows before the weights are opened. */
 export interface FamilyPlan {
   readonly language: LanguageModel;
+  /** Whether photographs are turned as the camera was held, as this family's own code does. */
+  readonly upright: boolean;
   readonly towers: readonly TowerCheckpoint[];
   /** What the main checkpoint must hold, and prefixes of what it may hold besides; names may depend on who wrote it. */
   readonly wanted: (stored: Shapes) => { readonly shapes: Shapes; readonly ignored?: readonly string[] };

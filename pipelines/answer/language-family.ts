@@ -16,6 +16,7 @@ export function planLanguage(language: LanguageModel, fused: boolean, opening: O
   const ids = questionIds(opening);
   return {
     language,
+    upright: false,
     towers: [],
     wanted: () => ({ shapes: decoderShapes(language, fused) }),
     family: (source) => new LanguageFamily(language, source, ids),

@@ -51,6 +51,7 @@ export function planLlava(config: LlavaConfig, { files, tokenizer, directory }: 
   const template = ownTemplate(files) ?? vicuna;
   return {
     language: config.language,
+    upright: true, // transformers' `load_image`
     towers: [],
     wanted: (stored) => wantedOf(config, stored),
     family: (source) => new LlavaFamily(config, { source, tokenizer, template, processor }),

@@ -22,6 +22,8 @@ export interface OpenedModel {
   readonly directory: string;
   readonly family: Family;
   readonly language: LanguageModel;
+  /** How its pictures are decoded (`decodeImage`). */
+  readonly upright: boolean;
   readonly tokenizer: SandboxTokenizer;
   readonly endTokens: ReadonlySet<number>;
   /** `max_new_tokens` of generation_config.json. */
@@ -73,7 +75,7 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
   const config = readConfig(readJsonFile(path), path);
   if (config.kind === 'tower') throw noAnswers(path);
   const tokenizer = await openTokenizer(files);
-  const { language, towers, wanted, family } = planOf(
+  const { language, upright, towers, wanted, family } = planOf(
     config,
     { directory, files, json: config.json, tokenizer, towers: options.towers },
     path,
@@ -123,6 +125,7 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
       directory,
       family: family(source),
       language,
+      upright,
       tokenizer,
       source,
       close,

@@ -1,10 +1,10 @@
 // Photographs in: decoding (sharp), padding to a square, Pillow-exact resizing, normalising. No GPU.
-import sharp from 'sharp';
+import sharp, { type Metadata, type Sharp } from 'sharp';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readRegular } from '../files/regular-file.ts';
-import { resample, type Filter } from './resample.ts';
+import { resample, type Filter, type Window } from './resample.ts';
 
-export type { Filter } from './resample.ts';
+export type { Filter, Window } from './resample.ts';
 
 /** 8-bit RGB, rows from the top, three bytes a pixel: `rgb.length === height * width * 3`. */
 export interface Image {
@@ -47,13 +47,17 @@ export interface DecodeOptions {
   readonly name?: string;
   /** Told when only a part of the file was used, e.g. the first frame of an animation. */
   readonly note?: (text: string) => void;
+  /** Turned as the camera was held (EXIF orientation), as transformers' `load_image` does; Cambrian's own code does not. */
+  readonly upright?: boolean;
 }
 
 /**
- * The pixels of a JPEG, PNG or WebP file, or of its bytes, as `PIL.Image.open(…).convert('RGB')` gives them: alpha dropped, grey
- * widened, EXIF rotation and colour profile ignored, the first frame of an animation.
+ * The pixels of a JPEG, PNG or WebP file, or of its bytes, as `PIL.Image.open(…).convert('RGB')` gives them: alpha dropped, gray
+ * widened (16 bits of gray cut off above 255), CMYK by complements, EXIF orientation and color profile ignored (`upright` turns), the
+ * first frame of an animation. A JPEG with stray bytes or odd markers, as some phones write, is read as far as it goes; one that
+ * ends early is refused.
  * Throws `OpabiniaError` for another format, a damaged file, and more than 50 million pixels.
- * @example const { width, height, data } = await decodeImage('photo.jpg')
+ * @example const { width, height, rgb } = await decodeImage('photo.jpg')
  */
 export async function decodeImage(source: string | Uint8Array, options: DecodeOptions = {}): Promise<Image> {
   const name = options.name ?? (typeof source === 'string' ? source : 'the image');
@@ -65,27 +69,20 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
     });
   }
   try {
-    const image = sharp(bytes, { limitInputPixels: false, ignoreIcc: true, failOn: 'warning' });
-    const header = await image.metadata();
-    if (header.width * header.height > pixelLimit) {
-      throw new OpabiniaError(
-        `${name} has ${header.width} × ${header.height} pixels, more than the ${pixelLimit / 1e6} million that are decoded`,
-        { op: 'decodeImage', advice: 'shrink it first' },
-      );
-    }
-    if (Math.max(header.width, header.height) > sideLimit)
-      throw new OpabiniaError(
-        `${name} is ${header.width} × ${header.height} pixels, with a side of more than ${sideLimit}`,
-        { op: 'decodeImage', advice: 'crop it first' },
-      );
+    const header = await open(bytes, false).metadata();
+    checkHeader(header, name);
     if ((header.pages ?? 1) > 1)
       options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
-    const decoded = await sharp(bytes, { limitInputPixels: pixelLimit, ignoreIcc: true, failOn: 'warning' })
+    const upright = options.upright === true ? open(bytes, pixelLimit).autoOrient() : open(bytes, pixelLimit);
+    const space = spaceOf(header);
+    const decoded = await upright
       .removeAlpha()
-      .toColourspace('srgb')
+      .pipelineColourspace(space)
+      .toColourspace(space)
       .raw({ depth: 'uchar' })
       .toBuffer({ resolveWithObject: true });
-    return toRgb(decoded.data, decoded.info.width, decoded.info.height, decoded.info.channels);
+    const { width, height, channels } = decoded.info;
+    return { width, height, rgb: toRgb(decoded.data, width * height, channels) };
   } catch (cause) {
     if (cause instanceof OpabiniaError) throw cause;
     throw new OpabiniaError(
@@ -97,6 +94,29 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
       },
     );
   }
+}
+
+/** Warnings of the JPEG library are none of Pillow's errors; the end of the file before the end of the picture is. */
+function open(bytes: Uint8Array, limit: number | false): Sharp {
+  return sharp(bytes, { limitInputPixels: limit, ignoreIcc: true, failOn: 'error' });
+}
+
+function checkHeader({ width, height }: Metadata, name: string): void {
+  const refuse = (what: string, advice: string): OpabiniaError =>
+    new OpabiniaError(`${name} ${what}`, { op: 'decodeImage', advice });
+  if (width * height > pixelLimit)
+    throw refuse(
+      `has ${width} × ${height} pixels, more than the ${pixelLimit / 1e6} million that are decoded`,
+      'shrink it first',
+    );
+  if (Math.max(width, height) > sideLimit)
+    throw refuse(`is ${width} × ${height} pixels, with a side of more than ${sideLimit}`, 'crop it first');
+}
+
+/** The color space in which the stored values come out as they are; libvips converts by profiles, Pillow by arithmetic. */
+function spaceOf({ space, depth, channels }: Metadata): 'cmyk' | 'grey16' | 'srgb' {
+  if (space === 'cmyk') return 'cmyk';
+  return depth === 'ushort' && channels === 1 ? 'grey16' : 'srgb';
 }
 
 function readBytes(path: string): Uint8Array {
@@ -114,12 +134,21 @@ function firstBytes(bytes: Uint8Array): string {
     : [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
 }
 
-/** sharp keeps a grey image at one channel. */
-function toRgb(bytes: Uint8Array, width: number, height: number, channels: number): Image {
-  const rgb = new Uint8Array(width * height * 3);
-  if (channels === 3) rgb.set(bytes);
-  else for (let i = 0; i < rgb.length; i++) rgb[i] = bytes[Math.trunc(i / 3) * channels] ?? 0;
-  return { width, height, rgb };
+/** One channel is gray, four are cyan, magenta, yellow and black: `clip(255 − k − ink·(255 − k)/255)`, rounded as Pillow rounds. */
+function toRgb(bytes: Uint8Array, pixels: number, channels: number): Uint8Array {
+  if (channels === 3) return new Uint8Array(bytes);
+  const rgb = new Uint8Array(pixels * 3);
+  for (let i = 0; i < rgb.length; i++) {
+    const pixel = Math.trunc(i / 3) * channels;
+    const value = bytes[pixel + (channels === 4 ? i % 3 : 0)] ?? 0;
+    rgb[i] = channels === 4 ? complement(value, 255 - (bytes[pixel + 3] ?? 0)) : value;
+  }
+  return rgb;
+}
+
+function complement(ink: number, light: number): number {
+  const scaled = ink * light + 128;
+  return Math.max(0, light - (((scaled >> 8) + scaled) >> 8));
 }
 
 function checkImage(op: string, image: Image): void {
@@ -166,16 +195,25 @@ export function expandToSquare(image: Image, background: Rgb): Image {
   return { width: side, height: side, rgb };
 }
 
-/** `PIL.Image.resize((width, height), filter)`, byte for byte. */
-export function resizePillow(image: Image, width: number, height: number, filter: Filter = 'bicubic'): Image {
+/** `PIL.Image.resize((width, height), filter)` of Pillow 12.3, byte for byte; of that only `window`, where one is given. */
+export function resizePillow(
+  image: Image,
+  width: number,
+  height: number,
+  filter: Filter = 'bicubic',
+  window: Window = { left: 0, top: 0, width, height },
+): Image {
   checkImage('resizePillow', image);
-  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || width * height > pixelLimit) {
+  const made = window.width * window.height;
+  const largest = Math.max(width, height);
+  if (![width, height].every((n) => Number.isInteger(n) && n >= 1) || made > pixelLimit || largest > pixelLimit) {
     throw new OpabiniaError(`an image cannot be resized to ${width} × ${height}`, {
       op: 'resizePillow',
       advice: `give two positive integers of at most ${pixelLimit / 1e6} million pixels together`,
     });
   }
-  return { width, height, rgb: resample(image.rgb, image, { width, height }, 3, filter) };
+  const rgb = resample(image.rgb, image, { width, height }, 3, filter, window);
+  return { width: window.width, height: window.height, rgb };
 }
 
 /** `(byte/255 − mean) / std` per channel, as `[channel, height, width]` ('chw', as PyTorch has it) or `[height, width, channel]` ('hwc'). */

@@ -1,7 +1,7 @@
 // From a decoded picture to the numbers a tower reads: Cambrian's own way per tower, and what a `preprocessor_config.json` asks for.
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { backgroundOf, expandToSquare, normalize, resizePillow, type Filter, type Image, type Rgb } from './image.ts';
+import { backgroundOf, expandToSquare, normalize, resizePillow, type Filter, type Image, type Rgb, type Window } from './image.ts';
 
 export type Layout = 'chw' | 'hwc';
 
@@ -199,8 +199,7 @@ export interface Picture {
 export function processPicture(image: Image, processor: ImageProcessor, layout: Layout = 'hwc'): Picture {
   const { square, resize, filter, crop, scale, mean, std } = processor;
   const padded = square ? expandToSquare(image, backgroundOf(mean)) : image;
-  const sized = resize === undefined ? padded : resizeTo(padded, ...target(padded, resize), filter);
-  const cropped = crop === undefined ? sized : centreCrop(sized, crop.height, crop.width);
+  const cropped = resizeAndCrop(padded, resize === undefined ? undefined : target(padded, resize), crop, filter);
   // `normalize` divides by 255: another scale goes into mean and deviation, (b·s − m)/d = (b/255 − m/(255·s)) / (d/(255·s)).
   const by = 255 * scale;
   const pixels =
@@ -217,22 +216,53 @@ function target(image: Image, resize: Resize): readonly [width: number, height: 
   return width <= height ? [resize.edge, long] : [long, resize.edge];
 }
 
-function resizeTo(image: Image, width: number, height: number, filter: Filter | 'nearest'): Image {
-  if (image.width === width && image.height === height) return image;
-  return filter === 'nearest' ? resizeNearest(image, width, height) : resizePillow(image, width, height, filter);
+/**
+ * Only what the crop keeps is made: a line of 1,000 × 1 pixels, resized to a shortest edge of 336, would be 336,000 × 336, of which
+ * 336 × 336 stay.
+ */
+function resizeAndCrop(
+  image: Image,
+  to: readonly [width: number, height: number] | undefined,
+  crop: ImageProcessor['crop'],
+  filter: Filter | 'nearest',
+): Image {
+  const [width, height] = to ?? [image.width, image.height];
+  if (crop === undefined) return resizeTo(image, width, height, filter);
+  const [shownWidth, shownHeight] = [Math.min(width, crop.width), Math.min(height, crop.height)];
+  const shown = resizeTo(image, width, height, filter, {
+    left: cropOffset(width, shownWidth),
+    top: cropOffset(height, shownHeight),
+    width: shownWidth,
+    height: shownHeight,
+  });
+  return centreCrop(shown, crop.height, crop.width);
 }
 
-/** Pillow's nearest neighbour: the source pixel under the centre of each. */
-function resizeNearest(image: Image, width: number, height: number): Image {
-  const rgb = new Uint8Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    const row = Math.min(image.height - 1, Math.floor((y + 0.5) * (image.height / height)));
-    for (let x = 0; x < width; x++) {
-      const from = (row * image.width + Math.min(image.width - 1, Math.floor((x + 0.5) * (image.width / width)))) * 3;
-      rgb.set(image.rgb.subarray(from, from + 3), (y * width + x) * 3);
+function resizeTo(
+  image: Image,
+  width: number,
+  height: number,
+  filter: Filter | 'nearest',
+  window: Window = { left: 0, top: 0, width, height },
+): Image {
+  return filter === 'nearest'
+    ? resizeNearest(image, width, height, window)
+    : resizePillow(image, width, height, filter, window);
+}
+
+/** Pillow's nearest neighbor: the source pixel under the center of each. */
+function resizeNearest(image: Image, width: number, height: number, window: Window): Image {
+  const rgb = new Uint8Array(window.width * window.height * 3);
+  const source = (i: number, from: number, to: number): number =>
+    Math.min(from - 1, Math.floor((i + 0.5) * (from / to)));
+  for (let y = 0; y < window.height; y++) {
+    const row = source(window.top + y, image.height, height);
+    for (let x = 0; x < window.width; x++) {
+      const from = (row * image.width + source(window.left + x, image.width, width)) * 3;
+      rgb.set(image.rgb.subarray(from, from + 3), (y * window.width + x) * 3);
     }
   }
-  return { width, height, rgb };
+  return { width: window.width, height: window.height, rgb };
 }
 
 /** A window of an image on black; the window may reach beyond it. */
@@ -252,9 +282,11 @@ function windowOf(image: Image, left: number, top: number, width: number, height
 
 /** transformers' `center_crop`: offsets rounded down inside of an image, and up where it is padded with black. */
 export function centreCrop(image: Image, height: number, width: number): Image {
-  const offset = (size: number, wanted: number) =>
-    wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2);
-  return windowOf(image, offset(image.width, width), offset(image.height, height), width, height);
+  return windowOf(image, cropOffset(image.width, width), cropOffset(image.height, height), width, height);
+}
+
+function cropOffset(size: number, wanted: number): number {
+  return wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2);
 }
 
 // ---- LLaVA-NeXT --------------------------------------------------------------------------------------------------------

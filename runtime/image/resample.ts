@@ -58,21 +58,28 @@ interface Taps {
   readonly stride: number;
 }
 
-function tapsOf(from: number, to: number, kernel: Kernel): Taps {
+/** A stretch of the outputs of one axis. */
+interface Stretch {
+  readonly start: number;
+  readonly length: number;
+}
+
+/** Taps of the outputs of `stretch` alone. */
+function tapsOf(from: number, to: number, { start, length }: Stretch, kernel: Kernel): Taps {
   const scale = from / to;
   const stretch = Math.max(scale, 1);
   const support = kernel.support * stretch;
   const stride = Math.ceil(support) * 2 + 1;
   const taps: Taps = {
-    first: new Int32Array(to),
-    count: new Int32Array(to),
-    weights: new Int32Array(to * stride),
+    first: new Int32Array(length),
+    count: new Int32Array(length),
+    weights: new Int32Array(length * stride),
     stride,
   };
   const shrink = 1 / stretch;
   const exact = new Float64Array(stride);
-  for (let i = 0; i < to; i++) {
-    const center = (i + 0.5) * scale;
+  for (let i = 0; i < length; i++) {
+    const center = (start + i + 0.5) * scale;
     const first = Math.max(0, Math.trunc(center - support + 0.5));
     const count = Math.min(from, Math.trunc(center + support + 0.5)) - first;
     let total = 0;
@@ -92,39 +99,82 @@ function tapsOf(from: number, to: number, kernel: Kernel): Taps {
 }
 
 /**
- * One pass along one axis of a dense byte array seen as [outer, from, inner] → [outer, to, inner].
+ * One pass along one axis of a dense byte array seen as [outer, from, inner] → [outer, stretch, inner].
  * Between the two passes the values are rounded to bytes, as Pillow does.
  */
-function pass(bytes: Uint8Array, outer: number, from: number, to: number, inner: number, kernel: Kernel): Uint8Array {
-  const { first, count, weights, stride } = tapsOf(from, to, kernel);
-  const out = new Uint8ClampedArray(outer * to * inner);
+function pass(
+  bytes: Uint8Array,
+  outer: number,
+  [from, to]: readonly [number, number],
+  stretch: Stretch,
+  inner: number,
+  kernel: Kernel,
+): Uint8Array {
+  const { first, count, weights, stride } = tapsOf(from, to, stretch, kernel);
+  const { length } = stretch;
+  const out = new Uint8ClampedArray(outer * length * inner);
   for (let o = 0; o < outer; o++) {
-    for (let i = 0; i < to; i++) {
+    for (let i = 0; i < length; i++) {
       const base = (o * from + (first[i] ?? 0)) * inner;
       const taps = count[i] ?? 0;
       for (let e = 0; e < inner; e++) {
         let sum = half;
         for (let j = 0; j < taps; j++) sum += (bytes[base + j * inner + e] ?? 0) * (weights[i * stride + j] ?? 0);
-        out[(o * to + i) * inner + e] = sum >> fractionBits;
+        out[(o * length + i) * inner + e] = sum >> fractionBits;
       }
     }
   }
   return new Uint8Array(out.buffer);
 }
 
+/** `start` and `length` of the outputs along one axis where nothing is resized. */
+function cut(bytes: Uint8Array, outer: number, from: number, { start, length }: Stretch, inner: number): Uint8Array {
+  if (start === 0 && length === from) return bytes;
+  const out = new Uint8Array(outer * length * inner);
+  for (let o = 0; o < outer; o++)
+    out.set(bytes.subarray((o * from + start) * inner, (o * from + start + length) * inner), o * length * inner);
+  return out;
+}
+
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A part of the resized image: the rest of it is never made. */
+export interface Window extends Size {
+  readonly left: number;
+  readonly top: number;
+}
+
 /**
- * `[height, width, channels]` bytes resized to `[toHeight, toWidth, channels]`: horizontal pass, then vertical; a pass that would
- * change nothing is skipped. All sizes are positive integers; the caller has checked them.
+ * `[height, width, channels]` bytes resized to `[toHeight, toWidth, channels]`, or that result's `window`: horizontal pass, then
+ * vertical; the other way round for an image over a hundred times as high as wide that becomes less high (Pillow ≥ 12.3,
+ * `Image.resize`); a pass that would change nothing is skipped. All sizes are positive integers, the window lies inside; the caller
+ * has checked them.
  */
 export function resample(
   bytes: Uint8Array,
-  size: { readonly width: number; readonly height: number },
-  to: { readonly width: number; readonly height: number },
+  size: Size,
+  to: Size,
   channels: number,
   filter: Filter,
+  window: Window = { left: 0, top: 0, ...to },
 ): Uint8Array {
   const kernel = kernels[filter];
-  const wide = size.width === to.width ? bytes : pass(bytes, size.height, size.width, to.width, channels, kernel);
-  const out = size.height === to.height ? wide : pass(wide, 1, size.height, to.height, to.width * channels, kernel);
+  const columns = { start: window.left, length: window.width };
+  const rows = { start: window.top, length: window.height };
+  const across = (from: Uint8Array, height: number): Uint8Array =>
+    size.width === to.width
+      ? cut(from, height, size.width, columns, channels)
+      : pass(from, height, [size.width, to.width], columns, channels, kernel);
+  const down = (from: Uint8Array, width: number): Uint8Array =>
+    size.height === to.height
+      ? cut(from, 1, size.height, rows, width * channels)
+      : pass(from, 1, [size.height, to.height], rows, width * channels, kernel);
+  const tall = size.height > size.width * 100 && to.height < size.height;
+  const out = tall
+    ? across(down(bytes, size.width), window.height)
+    : down(across(bytes, size.height), window.width);
   return out === bytes ? bytes.slice() : out;
 }
