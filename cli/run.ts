@@ -188,7 +188,7 @@ function answerOptions(flags: RunFlags, signal: AbortSignal): AnswerOptions {
     position: flags.imagePosition,
     stop: flags.stop,
     topK: flags.topK === undefined ? undefined : whole('--top-k', flags.topK),
-    topP: number('--top-p', flags.topP, 1e-6, 1),
+    topP: number('--top-p', flags.topP, 0, 1),
     repetitionPenalty: number('--repetition-penalty', flags.repetitionPenalty, 0.01, 100),
     maxNewTokens: flags.maxNewTokens === undefined ? undefined : whole('--max-new-tokens', flags.maxNewTokens),
     // Said at the end, so that the same answer can be had again.

@@ -70,14 +70,18 @@ export function drawToken(t: Trace, scores: Scores, draw: Draw | undefined): Ten
   const plain = scores.cast('f32');
   const penalised = where(draw.seen, where(plain.gt(0), plain.div(penalty), plain.mul(penalty)), plain);
   const random = temperature.gt(0);
-  const scaled = penalised.div(temperature.where(random, 1));
-  const below = scaled.sub(reduce(scaled, 'b v -> b', 'max'));
+  // From the highest score down before the division: at a temperature near 0 the quotients of scores overflow, the highest one's never.
+  const under = penalised.sub(reduce(penalised, 'b v -> b', 'max'));
+  const below = under.div(temperature.max(coldest).where(random, 1));
   const among = keepHighest(t, below, undefined, topK);
   const mass = exp(below).where(among, 0);
   const kept = keepHighest(t, below, mass, reduce(mass, 'b v -> b', 'sum').mul(topP)).and(among);
   const noise = gumbel(t, scores, draw);
   return argmax(below.add(noise.where(random, 0)).where(kept, never), 'v');
 }
+
+/** Colder is as cold: two scores that f32 tells apart are hundreds of powers of e apart here. */
+const coldest = 1e-9;
 
 /** Below every score: no draw reaches it. */
 const never = -3e38;

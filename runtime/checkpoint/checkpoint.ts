@@ -96,18 +96,11 @@ function openTensors(path: string, options: SafetensorsOptions): TensorFile {
 }
 
 function openSharded(path: string, options: CheckpointOptions): Checkpoint {
-  const { shardOf, totalBytes } = readIndex(path);
+  const shardOf = readIndex(path);
   const opened = new Map<string, TensorFile>();
   try {
     for (const shard of new Set(shardOf.values())) opened.set(shard, openTensors(shardPath(path, shard), options));
-    const fileOf = new Map<string, TensorFile>();
-    for (const [name, shard] of shardOf) {
-      const file = opened.get(shard);
-      if (file === undefined || !file.tensors.has(name))
-        throw refuseIndex(path, `says '${name}' is in ${shard}, which has no such tensor`);
-      fileOf.set(name, file);
-    }
-    checkShards(path, opened, shardOf, totalBytes);
+    const fileOf = filesByName(path, opened, shardOf);
     const files = [...opened.values()];
     return checkpoint(path, files[0]?.metadata ?? new Map(), fileOf, files, options);
   } catch (error) {
@@ -116,23 +109,26 @@ function openSharded(path: string, options: CheckpointOptions): Checkpoint {
   }
 }
 
-/** Nothing in a shard that the index does not know, and the total that the index declares. */
-function checkShards(
+/**
+ * Where each tensor is. The shards say what they hold; the index only decides where two of them hold one name. Released indices name
+ * tensors that no shard has (tied heads, buffers), leave out others, and add up to another total: what is needed and missing is told
+ * when it is read.
+ */
+function filesByName(
   path: string,
   opened: ReadonlyMap<string, TensorFile>,
   shardOf: ReadonlyMap<string, string>,
-  totalBytes: number | undefined,
-): void {
-  let sum = 0;
+): ReadonlyMap<string, TensorFile> {
+  const fileOf = new Map<string, TensorFile>();
   for (const [shard, file] of opened) {
-    for (const tensor of file.tensors.values()) {
-      if (shardOf.get(tensor.name) !== shard)
-        throw refuseIndex(path, `does not say that '${tensor.name}' is in ${shard}`);
-      sum += tensor.bytes;
+    for (const name of file.tensors.keys()) {
+      const named = shardOf.get(name);
+      if (fileOf.has(name) && (named === undefined || opened.get(named)?.tensors.has(name) !== true))
+        throw refuseIndex(path, `does not say which of its shards '${name}' is read from; more than one has it`);
+      if (!fileOf.has(name) || named === shard) fileOf.set(name, file);
     }
   }
-  if (totalBytes !== undefined && totalBytes !== sum)
-    throw refuseIndex(path, `declares ${totalBytes} bytes in all, but the shards hold ${sum}`);
+  return fileOf;
 }
 
 function refuseIndex(path: string, what: string): OpabiniaError {
@@ -142,10 +138,8 @@ function refuseIndex(path: string, what: string): OpabiniaError {
   });
 }
 
-function readIndex(path: string): {
-  readonly shardOf: ReadonlyMap<string, string>;
-  readonly totalBytes: number | undefined;
-} {
+/** The shard of each tensor, as the index has it. */
+function readIndex(path: string): ReadonlyMap<string, string> {
   const bytes = readRegular(path, indexLimit, 'openCheckpoint');
   let text: string;
   try {
@@ -167,11 +161,7 @@ function readIndex(path: string): {
   }
   if (shardOf.size > maxNames)
     throw refuseIndex(path, `names ${shardOf.size} tensors; at most ${maxNames} are accepted`);
-  const metadata = (root as ReadonlyMap<string, Json>).get('metadata');
-  const total = metadata instanceof Map ? (metadata as ReadonlyMap<string, Json>).get('total_size') : undefined;
-  if (total !== undefined && typeof total !== 'number')
-    throw refuseIndex(path, 'has a total_size that is not a number');
-  return { shardOf, totalBytes: total };
+  return shardOf;
 }
 
 /** A shard stays in its directory, or in the cache that this is in. */

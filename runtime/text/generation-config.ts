@@ -24,7 +24,7 @@ const schema = z.looseObject({
   do_sample: z.boolean().nullish(),
   temperature: z.number().min(0).max(100).nullish(),
   top_k: z.int().min(0).max(4_194_304).nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().positive().max(100).nullish(),
   max_new_tokens: z.int().min(1).max(1_000_000).nullish(),
 });

@@ -84,10 +84,10 @@ function expected(
   const weight = (entry: { readonly score: number }): number => Math.exp(entry.score - (sorted[0]?.score ?? 0));
   const total = among.reduce((sum, entry) => sum + weight(entry), 0);
   let mass = 0;
-  const kept = among.filter((entry) => {
+  const kept = among.filter((entry, rank) => {
     const before = mass;
     mass += weight(entry);
-    return before < topP * total;
+    return rank === 0 || before < topP * total;
   });
   return kept.reduce((best, entry) => (entry.score + entry.noise > best.score + best.noise ? entry : best)).token;
 }
@@ -102,6 +102,10 @@ const settings: readonly SamplingOptions[] = [
   { temperature: 0.1, topP: 1e-6 },
   { repetitionPenalty: 1.8 },
   { temperature: 1, repetitionPenalty: 1.2, topK: 10_000 },
+  { temperature: 0.8, topP: 0 },
+  // In f32 a subnormal, which a device may read as 0.
+  { temperature: 1e-38 },
+  { temperature: 1e-38, repetitionPenalty: 1.3, topK: 3 },
 ];
 
 function inputs(
