@@ -113,8 +113,9 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
     const weights = needFile(files.weights, 'model.safetensors', files);
     const main = open(weights);
     const stored = storedShapes(main);
-    const { shapes, ignored } = wanted(stored);
-    checkMatch(matchTensors(shapes, stored, ignored), directory);
+    const { shapes, ignored = [] } = wanted(stored);
+    const spare = language.config.tied ? spareHeads(shapes, stored, language) : [];
+    checkMatch(matchTensors(shapes, stored, [...ignored, ...spare]), directory);
     const beside = towers.map((tower) => {
       const source = open(tower.weights);
       tower.check(storedShapes(source));
@@ -150,6 +151,14 @@ function storedShapes(checkpoint: Checkpoint): Shapes {
   return new Map(
     [...checkpoint.stored].filter(([name]) => !isLegacyBuffer(name)).map(([name, tensor]) => [name, tensor.shape]),
   );
+}
+
+/** The output matrix of a model that has it tied to its embedding, stored all the same by some who saved it. */
+function spareHeads(wanted: Shapes, stored: Shapes, { config }: LanguageModel): readonly string[] {
+  const shape = `${config.vocabulary},${config.hidden}`;
+  return [...stored]
+    .filter(([name, found]) => /(?:^|\.)lm_head\.weight$/.test(name) && !wanted.has(name) && found.join() === shape)
+    .map(([name]) => name);
 }
 
 /** `eos_token_id`, of the whole or of its language model. */

@@ -131,12 +131,22 @@ export function modelFiles(directory: string): ModelFiles {
     config: first('config.json'),
     openClipConfig: first('open_clip_config.json'),
     generationConfig: first('generation_config.json'),
-    preprocessorConfig: first('preprocessor_config.json', 'processor_config.json'),
+    preprocessorConfig: preprocessorOf(first('processor_config.json'), first('preprocessor_config.json')),
     tokenizer: first('tokenizer.json', 'tokenizer.model'),
     tokenizerConfig: first('tokenizer_config.json'),
     chatTemplate: first('chat_template.jinja', 'chat_template.json'),
     weights: first(...weightNames),
   };
+}
+
+/**
+ * The file that says how pictures are made. Saved by transformers 5, `processor_config.json` holds an `image_processor`; an older
+ * file beside it is then a leftover. Before, it held other things, and did not matter where there was a `preprocessor_config.json`.
+ */
+function preprocessorOf(processor: string | undefined, preprocessor: string | undefined): string | undefined {
+  if (processor === undefined || preprocessor === undefined) return processor ?? preprocessor;
+  const json = readJsonFile(processor);
+  return typeof json === 'object' && json !== null && 'image_processor' in json ? processor : preprocessor;
 }
 
 /** The path, or an error that says which of the files that a model needs is not there. */

@@ -1,7 +1,16 @@
 // From a decoded picture to the numbers a tower reads: Cambrian's own way per tower, and what a `preprocessor_config.json` asks for.
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { backgroundOf, expandToSquare, normalize, resizePillow, type Filter, type Image, type Rgb, type Window } from './image.ts';
+import {
+  backgroundOf,
+  expandToSquare,
+  normalize,
+  resizePillow,
+  type Filter,
+  type Image,
+  type Rgb,
+  type Window,
+} from './image.ts';
 
 export type Layout = 'chw' | 'hwc';
 

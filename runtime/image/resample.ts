@@ -173,8 +173,6 @@ export function resample(
       ? cut(from, 1, size.height, rows, width * channels)
       : pass(from, 1, [size.height, to.height], rows, width * channels, kernel);
   const tall = size.height > size.width * 100 && to.height < size.height;
-  const out = tall
-    ? across(down(bytes, size.width), window.height)
-    : down(across(bytes, size.height), window.width);
+  const out = tall ? across(down(bytes, size.width), window.height) : down(across(bytes, size.height), window.width);
   return out === bytes ? bytes.slice() : out;
 }

@@ -94,7 +94,9 @@ describe('good checkpoints', () => {
       expect([...checkpoint.read('a.bias', [2])]).toEqual(values);
       checkpoint.close();
     }
-    expect(() => openCheckpoint(twice({ 'a.weight': first, 'b.weight': second }))).toThrow(/which of its shards 'a.bias'/);
+    expect(() => openCheckpoint(twice({ 'a.weight': first, 'b.weight': second }))).toThrow(
+      /which of its shards 'a.bias'/,
+    );
   });
 
   test('a directory with one file, its metadata, and a prefix', () => {
