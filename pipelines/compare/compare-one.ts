@@ -5,7 +5,7 @@ import type { Float } from '../../dsl/index.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import type { Encoder } from './encoders.ts';
 import type { ReadingModel } from './language-models.ts';
-import { costOf, type Cost, type Setting } from './measure.ts';
+import { costOf, type Cost, type Setting } from './cost/measure.ts';
 import { choose } from './search.ts';
 import { keepsOf, sightOf, type Keeps } from './sight/sight.ts';
 

@@ -5,7 +5,7 @@ import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { describeLayout, type Layout } from '../../models/connectors/visual-tokens.ts';
 import { printBytes } from '../../runtime/device/memory-budget.ts';
 import { languageModelNamed } from './language-models.ts';
-import { costOf, type Cost } from './measure.ts';
+import { costOf, type Cost } from './cost/measure.ts';
 import type { Listed } from './registry.ts';
 import { referenceOf } from './search.ts';
 import { keepsOf, sightOf, type Sight } from './sight/sight.ts';

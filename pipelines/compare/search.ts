@@ -4,7 +4,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { AnyConnector, MapShape, Preset } from '../../models/connectors/connector.ts';
 import { tokenCount } from '../../models/connectors/visual-tokens.ts';
 import type { Encoder } from './encoders.ts';
-import { counted, traced, type Setting } from './measure.ts';
+import { counted, traced, type Setting } from './cost/measure.ts';
 
 export interface Chosen {
   readonly config: unknown;

@@ -14,6 +14,7 @@ import { graphArbitrary } from '../support/generate.ts';
 import { wideSteps } from '../support/wide-steps.ts';
 import { attentionOf, connector, mlp, norm, svaLayer, vit } from './full-size.ts';
 import { maskedSampler, sampler } from './models.ts';
+import { everything } from '../support/share.ts';
 
 const seed = Number(process.env['OPABINIA_SEED'] ?? 20261);
 const profiles: readonly DeviceProfile[] = [lavapipe, desktopGpu].flatMap((profile) =>
@@ -21,8 +22,7 @@ const profiles: readonly DeviceProfile[] = [lavapipe, desktopGpu].flatMap((profi
 );
 
 /** Whole models are compiled once for each limit; `OPABINIA_ALL=1` for both kinds of device. */
-const all = process.env['OPABINIA_ALL'] === '1';
-const someProfiles = all ? profiles : profiles.filter((_, i) => i === 0 || i === 2 || i === 4);
+const someProfiles = everything ? profiles : profiles.filter((_, i) => i === 0 || i === 2 || i === 4);
 
 /** `verify` holds that bindings of one kernel do not overlap. */
 function plansOf(graph: Graph, devices = profiles): readonly Plan[] {
@@ -147,7 +147,7 @@ describe('connectors and models', () => {
 });
 
 /** `OPABINIA_ALL=1` runs ten times as many. */
-const runs = all ? 1000 : 80;
+const runs = everything ? 1000 : 80;
 
 test(`random graphs, seed ${seed}`, () => {
   const profile = fc.constantFrom(...profiles);

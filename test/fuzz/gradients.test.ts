@@ -4,8 +4,8 @@ import { expect, test } from 'vitest';
 import { caseArbitrary, elementsOf, type FuzzCase } from './case.ts';
 import { judgeGradients, withGradients } from './gradients.ts';
 import { gradientMutants } from './mutants-gradient.ts';
+import { everything } from '../support/share.ts';
 
-const all = process.env['OPABINIA_ALL'] === '1';
 const arbitrary = caseArbitrary();
 
 /** Random graphs that are small enough to be evaluated often. */
@@ -25,13 +25,13 @@ test('gradients of random graphs are what differences say', { timeout: 300_000 }
       expect(judged.wrong, `graph ${graphs}`).toBeUndefined();
       compared += judged.compared;
     }
-    if (++graphs >= (all ? 600 : 60)) break;
+    if (++graphs >= (everything ? 600 : 60)) break;
   }
   expect(compared).toBeGreaterThan(graphs);
 });
 
 test('every planted mistake is seen', { timeout: 600_000 }, () => {
-  const waiting = new Set(all ? gradientMutants : gradientMutants.filter((_, i) => i % 4 === 0));
+  const waiting = new Set(everything ? gradientMutants : gradientMutants.filter((_, i) => i % 4 === 0));
   let graphs = 0;
   for (const given of cases()) {
     for (const mutant of waiting) {

@@ -6,6 +6,7 @@ import { graphArbitrary } from '../support/generate.ts';
 import { wideSteps } from '../support/wide-steps.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
+import { everything } from '../support/share.ts';
 
 describe.skipIf(withoutGpu)(`few bindings, seed ${seed}`, () => {
   let gpu: Gpu;
@@ -13,7 +14,7 @@ describe.skipIf(withoutGpu)(`few bindings, seed ${seed}`, () => {
     gpu = await openGpu();
   });
   afterAll(() => gpu.close());
-  const runs = process.env['OPABINIA_ALL'] === '1' ? 120 : 12;
+  const runs = everything ? 120 : 6;
 
   test('random graphs with more operands than bindings', async () => {
     const wide = graphArbitrary({ steps: wideSteps, maxNodes: 60, sizes: [3, 4, 8, 5, 12, 16, 1] });

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { withoutGpu } from './compare.ts';
+import { everything } from '../support/share.ts';
 
 const folder = join(import.meta.dirname, '../golden/connectors');
 const all = readdirSync(folder).map((file) => file.replace(/\.safetensors$/, ''));
@@ -28,7 +29,7 @@ describe.skipIf(withoutGpu)('golden files of connectors', () => {
   });
   afterAll(() => backend.close());
 
-  const files = process.env['OPABINIA_ALL'] === '1' ? all : some;
+  const files = everything ? all : some;
   test.each(files.flatMap((name) => (['f32', 'f16'] as const).map((dtype) => [name, dtype] as const)))(
     '%s in %s',
     async (name, dtype) => {

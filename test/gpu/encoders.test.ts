@@ -12,6 +12,7 @@ import { convNextConfig, convNextFeatures, convNextUnread } from '../../models/t
 import { dinov2Config, dinov2Features, dinov2Unread } from '../../models/towers/dinov2.ts';
 import { siglipConfig, siglipFeatures, siglipUnread } from '../../models/towers/siglip.ts';
 import { channelsLast, type Pixels } from '../../models/towers/tower.ts';
+import { share } from '../support/share.ts';
 
 type Tower = (file: GoldenFile) => {
   readonly unread: readonly string[];
@@ -78,8 +79,9 @@ describe('vision encoders on the GPU', () => {
   );
 
   test.each(
+    // In f32 the golden files above hold the same with all intermediates.
     towers.flatMap(([name, output, tower]) =>
-      (['f32', 'f16'] as const).map((dtype) => ({ name, output, tower, dtype })),
+      share(['f16'] as const, ['f32', 'f16'] as const).map((dtype) => ({ name, output, tower, dtype })),
     ),
   )(
     '$name: $output alone in $dtype',

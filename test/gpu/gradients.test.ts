@@ -22,6 +22,7 @@ import {
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
 import { withNearExponents } from './far-below.ts';
+import { everything } from '../support/share.ts';
 
 type Any = Tensor<string, 'f32'>;
 
@@ -42,11 +43,10 @@ function backward(t: Trace, y: Any, wrt: readonly Any[]): Record<string, Any> {
 }
 
 // Dozens of kernels each, which a software driver compiles at their first dispatch: as a desktop GPU too with OPABINIA_ALL=1.
-const all = process.env['OPABINIA_ALL'] === '1';
 const patience = 300_000;
 
 async function hold(graph: Graph): Promise<void> {
-  for (const profile of all ? gpu.profiles : [gpu.profiles[0]])
+  for (const profile of everything ? gpu.profiles : [gpu.profiles[0]])
     await judge(gpu, graph, storedFeeds(graph), { profile });
 }
 
@@ -105,7 +105,7 @@ describe.skipIf(withoutGpu)('attention', () => {
     '$name: nothing as large as the scores is stored',
     async (one) => {
       const graph = attentionGraph(one);
-      for (const profile of all ? gpu.profiles : [gpu.profiles[0]]) {
+      for (const profile of everything ? gpu.profiles : [gpu.profiles[0]]) {
         const { plan, templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
         // A region's keys are its own: nothing is summed over queries, and what a key gets is a map of what is stored.
         const streams = one.name === 'per region' ? 0 : 3;

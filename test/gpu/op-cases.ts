@@ -69,11 +69,14 @@ const leftOut: ReadonlyMap<string, readonly number[]> = new Map([
   ['contract', [3.4028234663852886e38, -3.4028234663852886e38]],
 ]);
 
-/** Cases of one op; all of them valid, or the generator is wrong. */
-export function caseArbitrary(op: Op, numbers: Numbers): fc.Arbitrary<Case> {
+/** So many turns take an op through every dtype that it knows. */
+export const dtypeTurns = dtypes.length;
+
+/** Cases of one op; all of them valid, or the generator is wrong. `turn` chooses the dtype, which is drawn without it. */
+export function caseArbitrary(op: Op, numbers: Numbers, turn?: number): fc.Arbitrary<Case> {
   const choices = fc.array(fc.noBias(fc.nat({ max: 1_000_003 })), { minLength: 40, maxLength: 40, size: 'max' });
   return choices.map((list) => {
-    const made = new CaseMaker(new Draw(list), op, numbers).make();
+    const made = new CaseMaker(new Draw(list), op, numbers, turn).make();
     Object.defineProperty(made, fc.toStringMethod, { value: () => `\n${print(made.graph)}`, enumerable: false });
     return made;
   });
@@ -89,10 +92,13 @@ class CaseMaker {
   readonly #params = new Map<string, Float64Array>();
   readonly #states = new Map<string, Float64Array>();
 
-  constructor(draw: Draw, op: Op, numbers: Numbers) {
+  readonly #turn: number | undefined;
+
+  constructor(draw: Draw, op: Op, numbers: Numbers, turn: number | undefined) {
     this.#draw = draw;
     this.#op = op;
     this.#numbers = numbers;
+    this.#turn = turn;
     this.#random = randomNumbers(draw.below(1e6));
   }
 
@@ -122,10 +128,15 @@ class CaseMaker {
     }
   }
 
+  #inTurn<T>(choices: readonly T[]): T {
+    const chosen = this.#turn === undefined ? undefined : choices[this.#turn % choices.length];
+    return chosen ?? this.#draw.of(choices);
+  }
+
   // ---- by kind ----
 
   #source(name: string): Case {
-    const dtype = this.#draw.of(dtypes);
+    const dtype = this.#inTurn(dtypes);
     if (name === 'extent') {
       const symbol = { name: 'n', least: 1, bound: 40 };
       const size: Size = this.#draw.of<Size>([symbolSize(symbol), { constant: 3, terms: [{ symbol, times: 2 }] }]);
@@ -171,7 +182,7 @@ class CaseMaker {
         (list, i, all) =>
           !(op.dtype(list, attrs) instanceof Refusal) && all.findIndex((other) => other.join() === list.join()) === i,
       );
-    const types = this.#draw.of(accepted);
+    const types = this.#inTurn(accepted);
     const axes = this.#axes(4);
     const wide = this.#draw.below(op.arity);
     const domain = op.sample;
@@ -192,7 +203,7 @@ class CaseMaker {
   }
 
   #reduction(): Case {
-    const dtype = this.#draw.of(dtypes.filter((x) => x !== 'bool'));
+    const dtype = this.#inTurn(dtypes.filter((x) => x !== 'bool'));
     const axes = this.#axes(4, 1);
     const all = axes.map((axis) => axis.name);
     const some = all.filter(() => this.#draw.chance(2));
@@ -205,7 +216,7 @@ class CaseMaker {
   }
 
   #view(op: ViewOp): Case {
-    const dtype = this.#draw.of(dtypes);
+    const dtype = this.#inTurn(dtypes);
     const axes = this.#axes(op.name === 'window' ? 2 : 3, 1).map((a) =>
       op.name === 'window' && a.size === 0 ? { name: a.name, size: 1 } : a,
     );
@@ -279,7 +290,7 @@ class CaseMaker {
   }
 
   #join(): Case {
-    const dtype = this.#draw.of(dtypes);
+    const dtype = this.#inTurn(dtypes);
     const axes = this.#axes(3, 1);
     const along = this.#draw.of(axes);
     const parts = Array.from({ length: 1 + this.#draw.below(4) }, (_, i) =>
@@ -294,7 +305,7 @@ class CaseMaker {
   }
 
   #gather(): Case {
-    const dtype = this.#draw.of(dtypes);
+    const dtype = this.#inTurn(dtypes);
     const axes = this.#axes(3, 1).map((axis) => (axis.size === 0 ? { name: axis.name, size: 1 } : axis));
     const along = this.#draw.of(axes);
     const shared = axes.filter((axis) => axis !== along && this.#draw.chance(2));
@@ -314,7 +325,7 @@ class CaseMaker {
   }
 
   #scatter(): Case {
-    const dtype = this.#draw.of<DType>(['f32', 'f16', 'i32', 'u32']);
+    const dtype = this.#inTurn<DType>(['f32', 'f16', 'i32', 'u32']);
     const summed = { name: 't', size: this.#draw.of([1, 3, 64, 150]) };
     const kept = this.#draw.chance(2) ? [{ name: 'b', size: this.#draw.of([1, 3, 4]) }] : [];
     const rest = this.#draw.chance(3) ? [] : [{ name: 'd', size: this.#draw.of([1, 5, 8, 33, 64, 130, 300]) }];
@@ -337,7 +348,7 @@ class CaseMaker {
   }
 
   #sort(): Case {
-    const dtype = this.#draw.of<DType>(['f32', 'f16', 'i32', 'u32']);
+    const dtype = this.#inTurn<DType>(['f32', 'f16', 'i32', 'u32']);
     const length = this.#draw.of([1, 2, 7, 32, 33, 64, 100, 300]);
     const axes = shuffled(
       [{ name: 's', size: length }, ...(this.#draw.chance(2) ? [{ name: 'b', size: this.#draw.of([1, 3, 4]) }] : [])],
@@ -357,7 +368,7 @@ class CaseMaker {
   }
 
   #contract(): Case {
-    const dtype = this.#draw.of<DType>(['f32', 'f16']);
+    const dtype = this.#inTurn<DType>(['f32', 'f16']);
     const some = (names: readonly string[], most: number): readonly Axis[] =>
       names
         .slice(0, this.#draw.below(most + 1))
@@ -374,7 +385,7 @@ class CaseMaker {
       ? [...batch, ...rows, ...columns]
       : shuffled([...batch, ...rows, ...columns], this.#draw);
     if (Math.max(elements(left), elements(right), elements(out)) > 40_000)
-      return new CaseMaker(new Draw([this.#draw.below(1e6)]), this.#op, this.#numbers).make();
+      return new CaseMaker(new Draw([this.#draw.below(1e6)]), this.#op, this.#numbers, this.#turn).make();
     return this.#case(
       this.#node(this.#op.name, [this.#input(dtype, left), this.#input(dtype, right)], {
         axes: out.map((axis) => axis.name),

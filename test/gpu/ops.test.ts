@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Refusal, type DType } from '../../dsl/graph/op.ts';
 import { ops } from '../../dsl/ops/index.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
-import { caseArbitrary } from './op-cases.ts';
+import { share } from '../support/share.ts';
+import { caseArbitrary, dtypeTurns } from './op-cases.ts';
 
 describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
   let gpu: Gpu;
@@ -18,9 +19,9 @@ describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
   test.each(ops.map((op) => [op.name, op] as const))(
     '%s',
     async (_name, op) => {
-      await fc.assert(
-        fc.asyncProperty(
-          caseArbitrary(op, 'ordinary'),
+      for (let turn = 0; turn < dtypeTurns; turn++) {
+        const cases = fc.asyncProperty(
+          caseArbitrary(op, 'ordinary', turn),
           fc.constantFrom(0, 1),
           async ({ graph, feeds, dtype }, profile) => {
             await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0] });
@@ -30,9 +31,10 @@ describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
                 (exercised.get(node.op.name) ?? new Set()).add(node.op === op ? dtype : node.type.dtype),
               );
           },
-        ),
-        { numRuns: 40, seed },
-      );
+        );
+        // oxlint-disable-next-line no-await-in-loop
+        await fc.assert(cases, { numRuns: share(op.kind === 'map' ? 3 : 4, 8), seed: seed + turn });
+      }
     },
     120_000,
   );
@@ -44,7 +46,7 @@ describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
         fc.asyncProperty(caseArbitrary(op, 'special'), async ({ graph, feeds }) => {
           await judge(gpu, graph, feeds, { profile: gpu.profiles[0] });
         }),
-        { numRuns: 24, seed: seed + 1 },
+        { numRuns: share(8, 24), seed: seed + 1 },
       );
     },
     120_000,

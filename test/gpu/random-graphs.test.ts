@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { passes } from '../../compiler/passes/index.ts';
 import { graphArbitrary } from '../support/generate.ts';
+import { share } from '../support/share.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 
 describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {
@@ -21,7 +22,7 @@ describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {
         compared += verdict.compared;
         vacuous += verdict.vacuous;
       }),
-      { numRuns: 220, seed },
+      { numRuns: share(90, 220), seed },
     );
     // A bound as large as the values themselves would let anything pass.
     expect(vacuous).toBeLessThan(0.02 * compared);
@@ -38,7 +39,7 @@ describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {
           await judge(gpu, graph, feeds, { profile: gpu.profiles[profile] ?? gpu.profiles[0], passes: some, packing });
         },
       ),
-      { numRuns: 110, seed: seed + 1 },
+      { numRuns: share(45, 110), seed: seed + 1 },
     );
   }, 900_000);
 });

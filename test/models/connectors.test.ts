@@ -26,7 +26,7 @@ import {
 } from '../../models/connectors/visual-tokens.ts';
 import { importFolder } from '../../pipelines/folder.ts';
 import { languageModelNamed } from '../../pipelines/compare/language-models.ts';
-import { traced } from '../../pipelines/compare/measure.ts';
+import { traced } from '../../pipelines/compare/cost/measure.ts';
 import { zoo } from '../../pipelines/compare/registry.ts';
 import { inputSizes, sampleValues } from '../../pipelines/compare/sight/sight.ts';
 import { smallGraph, smallSetting } from '../../pipelines/compare/sight/small.ts';

@@ -17,12 +17,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newProject, projectFiles } from '../../pipelines/new/new-project.ts';
 import { withoutGpu } from '../gpu/compare.ts';
+import { everything } from '../support/share.ts';
 
 const root = join(import.meta.dirname, '../..');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-package-'));
 const project = join(scratch, 'my-project');
 const installed = join(project, 'node_modules', 'opabinia');
-const all = process.env['OPABINIA_ALL'] === '1';
 
 function run(command: string, args: readonly string[], folder = project): string {
   const child = spawnSync(command, [...args], { cwd: folder, encoding: 'utf8', timeout: 300_000 });
@@ -42,7 +42,7 @@ beforeAll(() => {
   ) as readonly { readonly filename: string }[] | Readonly<Record<string, { readonly filename: string }>>;
   tarball = join(scratch, Object.values(report)[0]?.filename ?? '');
   newProject(project, { opabinia: `file:${tarball}` });
-  if (all) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);
+  if (everything) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);
   else unpack();
 }, 300_000);
 afterAll(() => rmSync(scratch, { recursive: true }));

@@ -14,6 +14,7 @@ import { comparisonSvg } from '../../pipelines/compare/plot.ts';
 import { comparisonCsv, comparisonJson, printComparison } from '../../pipelines/compare/print-comparison.ts';
 import { listed, zoo } from '../../pipelines/compare/registry.ts';
 import { keepsOf, sightOf } from '../../pipelines/compare/sight/sight.ts';
+import { everything } from '../support/share.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-compare-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -249,7 +250,7 @@ describe('the page', () => {
     }
   });
 
-  test.skipIf(process.env['OPABINIA_ALL'] !== '1')(
+  test.skipIf(!everything)(
     'is what the connectors give',
     async () => expect(page).toBe(connectorsPage(await zoo())),
     300_000,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, referenceBackend, type Backend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
+import { everything } from '../support/share.ts';
 
 const folder = join(import.meta.dirname, '../golden/training');
 const files = readdirSync(folder).filter((name) => /^grad_.*\.safetensors$/.test(name));
@@ -21,7 +22,6 @@ test.each(files)('%s, on the interpreter', async (name) => {
 });
 
 // Hundreds of kernels, each compiled by the driver once: minutes on a software device.
-const all = process.env['OPABINIA_ALL'] === '1';
 
 describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('on the GPU', () => {
   let gpu: Backend;
@@ -30,7 +30,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('on the GPU', () => {
   });
   afterAll(() => gpu.close());
 
-  test.each(all ? files : ['grad_sva_joint_small_variance.safetensors'])(
+  test.each(everything ? files : ['grad_sva_joint_small_variance.safetensors'])(
     '%s',
     async (name) => {
       await hold(name, gpu);

@@ -287,6 +287,12 @@ test('generation_config.json: values and ranges', async () => {
     begin: 1,
     sample: false,
   });
-  for (const wrong of [{ top_p: -0.1 }, { top_p: 1.1 }, { temperature: -1 }, { eos_token_id: 'x' }, { max_new_tokens: 0 }])
+  for (const wrong of [
+    { top_p: -0.1 },
+    { top_p: 1.1 },
+    { temperature: -1 },
+    { eos_token_id: 'x' },
+    { max_new_tokens: 0 },
+  ])
     expect(() => readGenerationConfig(wrong, 'some/g.json')).toThrow(/some\/g\.json is wrong at/);
 });

@@ -6,7 +6,7 @@ import type { AnyConnector, MapShape } from '../../../models/connectors/connecto
 import { tokenCount, type Layout, type VisualTokens } from '../../../models/connectors/visual-tokens.ts';
 import { languageModelNamed } from '../language-models.ts';
 import { referenceOf, referenceTokens } from '../search.ts';
-import { madeContext } from '../surroundings.ts';
+import { madeContext } from '../cost/surroundings.ts';
 
 /** Views or towers that are looked at; more show nothing new. */
 const mostMaps = 3;

@@ -10,11 +10,12 @@ import { openDevice } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { RunFolder } from '../../../pipelines/train/run/run-folder.ts';
 import { train } from '../../../pipelines/train/train.ts';
+import { everything } from '../../support/share.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-cambrian-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
-describe.skipIf(process.env['OPABINIA_ALL'] !== '1')('stage 1 and stage 2', () => {
+describe.skipIf(!everything)('stage 1 and stage 2', () => {
   let device: Device;
   beforeAll(async () => {
     device = await openDevice();

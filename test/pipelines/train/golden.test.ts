@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { gpuBackend, referenceBackend } from '../../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../../pipelines/verify/verify.ts';
+import { everything } from '../../support/share.ts';
 
 const folder = join(import.meta.dirname, '../../golden/training');
 const files = readdirSync(folder).filter((name) => name.startsWith('train_'));
-const all = process.env['OPABINIA_ALL'] === '1';
 
 describe('on the interpreter', () => {
   test('they are there', () => expect(files.length).toBeGreaterThanOrEqual(8));
@@ -20,7 +20,7 @@ describe('on the interpreter', () => {
 });
 
 describe('on the device', () => {
-  test.each(files.filter((name) => all || /adamw_constant|accumulation/.test(name)))(
+  test.each(files.filter((name) => everything || /adamw_constant|accumulation/.test(name)))(
     '%s',
     { timeout: 900_000 },
     async (name) => {

@@ -1,13 +1,13 @@
 // What training one graph costs beside running it: arithmetic of the backward pass, and the activations that live until it.
-import { bytesOf, graphCost } from '../../compiler/cost.ts';
-import { group } from '../../compiler/fuse/grouping.ts';
-import type { DeviceProfile } from '../../compiler/profile.ts';
-import { runPasses } from '../../compiler/rewrite/pass.ts';
-import { splitLoadTime } from '../../compiler/rewrite/load-time.ts';
-import { peak, type Lifetime } from '../../compiler/assembly/memory.ts';
-import { gradientGraph } from '../../dsl/gradient/gradient-graph.ts';
-import { Builder, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
-import { order } from '../../dsl/graph/walk.ts';
+import { bytesOf, graphCost } from '../../../compiler/cost.ts';
+import { group } from '../../../compiler/fuse/grouping.ts';
+import type { DeviceProfile } from '../../../compiler/profile.ts';
+import { runPasses } from '../../../compiler/rewrite/pass.ts';
+import { splitLoadTime } from '../../../compiler/rewrite/load-time.ts';
+import { peak, type Lifetime } from '../../../compiler/assembly/memory.ts';
+import { gradientGraph } from '../../../dsl/gradient/gradient-graph.ts';
+import { Builder, roleOf, type Graph, type Node } from '../../../dsl/graph/graph.ts';
+import { order } from '../../../dsl/graph/walk.ts';
 
 export interface TrainingCost {
   readonly backward: number;

@@ -10,16 +10,16 @@ import {
   type Size,
   type Tensor,
   type Trace,
-} from '../../dsl/index.ts';
+} from '../../../dsl/index.ts';
 import type {
   AnyConnector,
   ConnectorContext,
   InjectionState,
   MapShape,
   TowerReadings,
-} from '../../models/connectors/connector.ts';
-import type { PictureSize } from '../../models/sequence/masks.ts';
-import type { ReadingModel } from './language-models.ts';
+} from '../../../models/connectors/connector.ts';
+import type { PictureSize } from '../../../models/sequence/masks.ts';
+import type { ReadingModel } from '../language-models.ts';
 
 /** Facts of a tower that its map does not show. */
 export interface TowerFacts {

@@ -1,17 +1,17 @@
 // What a connector costs, from its traced graph alone: no weights, no GPU.
-import { compile } from '../../compiler/compile.ts';
-import { elementsOf } from '../../compiler/cost.ts';
-import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
-import type { DeviceProfile } from '../../compiler/profile.ts';
-import { printAttrs, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
-import { isFloat } from '../../dsl/graph/op.ts';
-import { order } from '../../dsl/graph/walk.ts';
-import { withoutPlaces } from '../../dsl/origin.ts';
-import { nameOf } from '../../dsl/ops/source.ts';
-import { printAxes, randomParams, trace, type Float } from '../../dsl/index.ts';
-import type { AnyConnector, MapShape } from '../../models/connectors/connector.ts';
-import { tokenCount, type Layout } from '../../models/connectors/visual-tokens.ts';
-import { prefillFlops, type ReadingModel } from './language-models.ts';
+import { compile } from '../../../compiler/compile.ts';
+import { elementsOf } from '../../../compiler/cost.ts';
+import type { Plan, PlanDispatch } from '../../../compiler/plan.ts';
+import type { DeviceProfile } from '../../../compiler/profile.ts';
+import { printAttrs, roleOf, type Graph, type Node } from '../../../dsl/graph/graph.ts';
+import { isFloat } from '../../../dsl/graph/op.ts';
+import { order } from '../../../dsl/graph/walk.ts';
+import { withoutPlaces } from '../../../dsl/origin.ts';
+import { nameOf } from '../../../dsl/ops/source.ts';
+import { printAxes, randomParams, trace, type Float } from '../../../dsl/index.ts';
+import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
+import { tokenCount, type Layout } from '../../../models/connectors/visual-tokens.ts';
+import { prefillFlops, type ReadingModel } from '../language-models.ts';
 import { injectionsOf, madeContext, weighed, type Carried, type Inside, type Surroundings } from './surroundings.ts';
 import { trainingCost } from './training-cost.ts';
 
