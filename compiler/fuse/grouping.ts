@@ -7,7 +7,7 @@ import { scoreRegion } from '../match/score-region.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
-import { fitBindings } from './fit.ts';
+import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';

@@ -7,11 +7,11 @@ import { deviceNamed, devices } from '../../compiler/devices.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { compareConnectors, type Comparison } from '../../pipelines/compare/compare.ts';
-import { connectorsPage } from '../../pipelines/compare/document.ts';
+import { connectorsPage } from '../../pipelines/compare/print/document.ts';
 import { encoders, encodersNamed } from '../../pipelines/compare/encoders.ts';
 import { languageModelNamed, prefillFlops } from '../../pipelines/compare/language-models.ts';
-import { comparisonSvg } from '../../pipelines/compare/plot.ts';
-import { comparisonCsv, comparisonJson, printComparison } from '../../pipelines/compare/print-comparison.ts';
+import { comparisonSvg } from '../../pipelines/compare/print/plot.ts';
+import { comparisonCsv, comparisonJson, printComparison } from '../../pipelines/compare/print/print-comparison.ts';
 import { listed, zoo } from '../../pipelines/compare/registry.ts';
 import { keepsOf, sightOf } from '../../pipelines/compare/sight/sight.ts';
 

@@ -11,7 +11,7 @@ export interface Value {
 
 export const namesOf = (axes: readonly Axis[]): readonly string[] => axes.map((axis) => axis.name);
 
-export class Values {
+export class Permutations {
   readonly #writer: Writer;
   readonly #permuted = new Map<string, string>();
 
