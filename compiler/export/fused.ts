@@ -1,14 +1,16 @@
 // Composites as the operators that ONNX Runtime has fused kernels for.
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf, printSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { findAttention, isClosed } from '../match/attention.ts';
-import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../match/composites.ts';
+import { matchActivation, matchNorm, matchSoftmax, type Norm } from '../match/composites.ts';
+import type { ScoreStep } from '../match/score-path.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { convAt } from './fused-conv.ts';
 import type { NodeExporter } from './node-exporter.ts';
 import { elementOf } from './maps.ts';
-import { namesOf, type Value } from './ordered-tensor.ts';
+import { type Value } from './ordered-tensor.ts';
 import { contrib } from './writer.ts';
 
 export interface Fused {
@@ -186,46 +188,30 @@ type Step =
   | { readonly kind: 'add'; readonly bias: Node }
   | { readonly kind: 'where'; readonly mask: Node; readonly low: number };
 
-function readLogits(logits: Node, scores: Node): Logits | undefined {
+function readLogits(path: readonly ScoreStep[]): Logits | undefined {
   let scale = 1;
   let scaled = false;
   const steps: Step[] = [];
-  for (let node = logits; node !== scores;) {
-    const [a, b, c] = node.inputs;
-    if (a === undefined) return undefined;
-    if (node.op.name === 'cast') node = a;
-    else if (node.op.name === 'mul' && b !== undefined) {
-      const factor = scalar(b) ?? scalar(a);
-      if (factor === undefined) return undefined;
-      scale *= factor;
+  for (const step of path) {
+    if (step.kind === 'cast') continue;
+    if (step.kind === 'scale') {
+      scale *= step.by;
       scaled = true;
-      node = scalar(b) === undefined ? b : a;
       // The operator multiplies first: what is added before a multiplication has no place in it.
-    } else if (scaled) return undefined;
-    else if (node.op.name === 'where' && b !== undefined && c !== undefined) {
-      const low = scalar(c);
-      if (low === undefined || low > -1e30) return undefined;
-      steps.push({ kind: 'where', mask: a, low });
-      node = b;
-    } else if (node.op.name === 'add' && b !== undefined) {
-      const isScores = (x: Node): boolean => x.type.axes.length === logits.type.axes.length && dependsOn(x, scores);
-      if (isScores(a) === isScores(b)) return undefined;
-      steps.push({ kind: 'add', bias: isScores(a) ? b : a });
-      node = isScores(a) ? a : b;
-    } else return undefined;
+    } else if (scaled || step.kind === 'other') return undefined;
+    else if (step.kind === 'mask') {
+      if (!step.keeps || step.low > -1e30) return undefined;
+      steps.push({ kind: 'where', mask: step.mask, low: step.low });
+    } else steps.push({ kind: 'add', bias: step.bias });
   }
   return { scale, steps: steps.toReversed() };
-}
-
-function dependsOn(node: Node, wanted: Node): boolean {
-  return node === wanted || (node.op.kind === 'map' && node.inputs.some((input) => dependsOn(input, wanted)));
 }
 
 function attentionAt(product: Node, around: Surroundings): Fused | undefined {
   const found = findAttention(product, around.leaves);
   if (found === undefined || !isClosed(found, around.readers) || !isFloat(product.type.dtype)) return undefined;
   const { query, key, value, batch, rows, keys, depth, width } = found;
-  const logits = readLogits(found.logits, found.scores);
+  const logits = readLogits(found.steps);
   const everywhere = batch.every((axis) =>
     [query, key, value].every((x) => axisOf(x.type.axes, axis.name) !== undefined),
   );

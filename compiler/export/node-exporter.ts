@@ -1,14 +1,15 @@
 // One node of our graph as ONNX operators, by kind.
+import { scalarValue } from '../rewrite/rules.ts';
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf, sizeBound, sizeLeast, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { reducedAxes, describe, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
-import { scalar } from '../match/composites.ts';
 import { castTo, choose, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { exportScatter, exportSort } from './scatter-sort.ts';
-import { namesOf, Permutations, type Value } from './ordered-tensor.ts';
+import { Permutations, type Value } from './ordered-tensor.ts';
 import { viewAlongAxis } from './view-along-axis.ts';
 import { Element, type Writer } from './writer.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
@@ -119,7 +120,7 @@ export class NodeExporter {
       from: node.inputs.map((input) => input.type.dtype),
       to: node.type.dtype,
       attrs: node.attrs,
-      known: (i) => (seen[i] === undefined ? undefined : scalar(seen[i])),
+      known: (i) => (seen[i] === undefined ? undefined : scalarValue(seen[i])),
     });
     const value = { tensor, axes: order };
     return exactMaps.has(op.name) ? value : this.#rounded(node, value);

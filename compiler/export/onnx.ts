@@ -1,4 +1,5 @@
 // A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
+import { elementsOf, namesOf } from '../../dsl/axis/axes.ts';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { printSize, sizesEqual, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
@@ -7,7 +8,7 @@ import { describe, type Graph, type Node, type Update } from '../../dsl/graph/gr
 import { order, readersOf } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
-import { costOf, elementsOf } from '../cost.ts';
+import { costOf } from '../cost.ts';
 import { fusedAt, type Fused } from './fused.ts';
 import {
   GraphProtoSchema,
@@ -24,7 +25,7 @@ import {
 } from './gen/onnx_pb.js';
 import { cannotExport, NodeExporter } from './node-exporter.ts';
 import { castTo, elementOf, roundBf16 } from './maps.ts';
-import { namesOf, type Value } from './ordered-tensor.ts';
+import { type Value } from './ordered-tensor.ts';
 import { bytesOf, contrib, Element, opset, property, Writer, type Source } from './writer.ts';
 import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
 

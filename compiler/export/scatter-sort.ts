@@ -1,11 +1,12 @@
 // Scatters and sorts as ONNX operators.
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { axesAmong, scatterRoles } from '../../dsl/ops/scatter.ts';
 import { sort } from '../../dsl/ops/sort.ts';
 import { castTo, elementOf, wrap } from './maps.ts';
-import { namesOf, type Value, type Permutations } from './ordered-tensor.ts';
+import { type Value, type Permutations } from './ordered-tensor.ts';
 import { Element, type Writer } from './writer.ts';
 
 /** What an operator is written with. */

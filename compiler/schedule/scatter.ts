@@ -1,6 +1,7 @@
 // Sums of rows by position, without atomics: each element of the result looks for its own terms and adds them in the order of the index.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
-import { axisOf, sizeBound } from '../../dsl/axis/axis.ts';
+import { axisOf } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
@@ -56,9 +57,7 @@ function partsOf(scatter: Node): Parts {
 export function isLongScatter(scatter: Node): boolean {
   const { summed, rest } = partsOf(scatter);
   return (
-    rest.every((axis) => typeof axis.size === 'number') &&
-    count(rest).most >= 32 &&
-    summed.reduce((n, axis) => n * sizeBound(axis.size), 1) >= 2 * perLane
+    rest.every((axis) => typeof axis.size === 'number') && count(rest).most >= 32 && elementsOf(summed) >= 2 * perLane
   );
 }
 

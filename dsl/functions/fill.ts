@@ -1,4 +1,5 @@
 // Tensors of one number, of numbers known while a model is traced, and of positions, in the graph of a tensor at hand: a function needs no trace.
+import { fixedElements } from '../axis/axes.ts';
 import type { Size } from '../axis/axis.ts';
 import type { Distinct } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
@@ -53,7 +54,7 @@ export function constantLike<S extends string, D extends DType>(
   dtype: D,
 ): Tensor<S, D> {
   const stated = sizedAxes('constantLike', axisList('constantLike', axes), sizes);
-  const count = stated.reduce((product, axis) => product * Number(axis.size), 1);
+  const count = fixedElements(stated);
   if (count !== values.length)
     throw refusal('constantLike', `${values.length} numbers for ${count} elements of '${axes}'`, [like]);
   const numbers = Float64Array.from(values);
