@@ -22,7 +22,7 @@ export function axesStem(axes: readonly { readonly name: string }[]): string {
 
 /** Bindings (`x0`, `y1`) and their accessors, sizes of the run, helper functions. */
 const own =
-  /^([xy]\d+(_\d+)?|(load|store)_.*|size(s|_.*)|main|sort_key|(widen|narrow)_bf16|.*_(f32|i32|u32|bool|vec4[fiu]|vec4bool))$/;
+  /^([xy]\d+(_\d+)?|(load|store)_.*|sizes?|size_.*|main|sort_key|(widen|narrow)_bf16|.*_(f32|i32|u32|bool|vec4[fiu]|vec4bool))$/;
 
 /** Names are unique in a kernel, not in a block: shaders are read by people. */
 export class Names {

@@ -1,6 +1,7 @@
 // Attention as one streaming kernel, by shuffles: a subgroup holds a few query rows; keys stream past in blocks, one key per lane for the
 // scores, one slice of the width per lane for the weighted sum; a running maximum and sum rescale what has been gathered so far.
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
+import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { reduceMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
@@ -13,7 +14,6 @@ import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import {
-  component,
   count,
   elementAt,
   flatStem,
@@ -24,7 +24,6 @@ import {
   lineGrid,
   namedAxes,
   takeApart,
-  throughChain,
   type Context,
 } from './frame.ts';
 import { lowest } from './streaming-softmax.ts';
@@ -32,7 +31,7 @@ import { lowest } from './streaming-softmax.ts';
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
-  const { attention, chain } = group;
+  const { attention } = group;
   const {
     batch: batchAxes,
     rows: rowAxes,
@@ -252,7 +251,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     const inverse = total.map((t) =>
       body.let('inverse', code(`1.0f / ${reduceLanes(body, sumOp, t, lanes).text}`, 'f32')),
     );
-    writeRows(frame, body, group, chain, context, {
+    writeRows(frame, body, group, {
       firstRow,
       tile,
       widthSteps,
@@ -330,16 +329,8 @@ interface Rows {
 }
 
 /** The epilogue as loops over private arrays: unrolled, the driver would compile it for seconds. */
-function writeRows(
-  frame: Frame,
-  body: Block,
-  group: AttentionGroup,
-  chain: readonly Node[],
-  context: Context,
-  r: Rows,
-): void {
+function writeRows(frame: Frame, body: Block, group: AttentionGroup, r: Rows): void {
   const { attention } = group;
-  const { lowering } = frame;
   const zero = frame.zero(body).text;
   const [widthAxis] = attention.width;
   const kept = body.array('results', r.widthType, r.tile * r.widthSteps);
@@ -385,18 +376,12 @@ function writeRows(
               ...namedAxes(store, row, attention.rows),
               ...(widthAxis === undefined ? [] : [[widthAxis.name, elementAt(unit, r.ow)] as const]),
             ]);
-            lowering.held.set(attention.product, (_b, at, width) =>
-              width === r.ow ? value : component(value, at.get(widthAxis?.name ?? '') ?? constantIndex(0)),
-            );
-            const rootIndex = throughChain(chain, index);
-            for (const root of group.roots)
-              lowering.store(
-                store,
-                context.target(root),
-                rootIndex,
-                lowering.value(store, root, rootIndex, r.ow),
-                r.ow,
-              );
+            storeRoots(frame, store, group, index, {
+              anchor: attention.product,
+              value,
+              width: r.ow,
+              vector: widthAxis?.name,
+            });
           });
         },
         { endText: stepsLeft.text },

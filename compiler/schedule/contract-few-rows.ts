@@ -75,15 +75,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
       const row = inside.index(names.row, indexText(add(firstRow, constantIndex(i))), m);
       inside.when(rows === 1 ? 'true' : `${indexText(row)} < ${indexText(m)}`, (store) => {
         const value = store.let('total', code(at(i), type));
-        storeResult(
-          frame,
-          store,
-          group,
-          product,
-          indexOf(product, batch, row, columnOf(own), undefined, store),
-          value,
-          context,
-        );
+        storeResult(frame, store, group, product, indexOf(product, batch, row, columnOf(own), undefined, store), value);
       });
     });
   });

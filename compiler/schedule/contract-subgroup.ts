@@ -134,7 +134,7 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
           inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
             const value = code(`${kept}[${indexText(add(scale(i, tile.vectors), v))}]`, type);
             const index = indexOf(product, batch, row, elementAt(unit, width), undefined, store);
-            storeResult(frame, store, group, product, index, store.let('total', value), context);
+            storeResult(frame, store, group, product, index, store.let('total', value));
           });
         },
         { endText: vectorsLeft.text },

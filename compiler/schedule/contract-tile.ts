@@ -177,7 +177,6 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
                 product,
                 indexOf(product, batch, at, columnOf(unit), undefined, store),
                 c,
-                context,
               );
             },
           );

@@ -1,4 +1,5 @@
 // What both contraction templates share: which operand gives rows, which columns, how the three axes are walked, and the epilogue.
+import { storeRoots } from './epilogue.ts';
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
@@ -8,17 +9,7 @@ import { add, clamp, constantIndex, divide, scale, type Index } from '../index/i
 import type { Block } from '../kernel/kernel.ts';
 import { quad, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import {
-  component,
-  count,
-  flatStem,
-  isQuartered,
-  namedAxes,
-  takeApart,
-  throughChain,
-  type Context,
-  type Frame,
-} from './frame.ts';
+import { count, flatStem, isQuartered, namedAxes, takeApart, type Frame } from './frame.ts';
 
 export interface Product {
   readonly node: Node;
@@ -90,21 +81,9 @@ export function storeResult(
   product: Product,
   index: IndexMap,
   acc: Code,
-  context: Context,
 ): void {
-  const lastColumn = product.columns.at(-1)?.name ?? '';
-  frame.lowering.held.set(product.node, (_block, at, width) =>
-    width === product.width ? acc : component(acc, at.get(lastColumn) ?? constantIndex(0)),
-  );
-  const rootIndex = throughChain(group.chain, index);
-  for (const root of group.roots)
-    frame.lowering.store(
-      body,
-      context.target(root),
-      rootIndex,
-      frame.lowering.value(body, root, rootIndex, product.width),
-      product.width,
-    );
+  const vector = product.columns.at(-1)?.name;
+  storeRoots(frame, body, group, index, { anchor: product.node, value: acc, width: product.width, vector });
 }
 
 /** A column index brought into range; vectors stay whole. */

@@ -1,4 +1,5 @@
 // Sums of rows by position, without atomics: each element of the result looks for its own terms and adds them in the order of the index.
+import { storeRoots } from './epilogue.ts';
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { axisOf } from '../../dsl/axis/axis.ts';
@@ -14,7 +15,6 @@ import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
 import { canStoreVector, quad, typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import {
-  component,
   count,
   elementAt,
   flatStem,
@@ -108,12 +108,7 @@ export function scheduleScatter(group: ScatterGroup, context: Context): Kernel {
         );
       }
     });
-    lowering.held.set(scatter, (_b, at, w) =>
-      w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
-    );
-    const index = throughChain(group.chain, out);
-    for (const made of group.roots)
-      lowering.store(body, context.target(made), index, lowering.value(body, made, index, width), width);
+    storeRoots(frame, body, group, out, { anchor: scatter, value: acc, width, vector: axes.at(-1)?.name });
   });
   return frame.finish('scatter', threads, grid);
 }
@@ -214,14 +209,9 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
       },
       { step: threads * perLane },
     );
-    lowering.held.set(scatter, (_b, at, w) =>
-      w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
+    body.when(within, (mine) =>
+      storeRoots(frame, mine, group, out, { anchor: scatter, value: acc, width, vector: axes.at(-1)?.name }),
     );
-    body.when(within, (mine) => {
-      const index = throughChain(group.chain, out);
-      for (const made of group.roots)
-        lowering.store(mine, context.target(made), index, lowering.value(mine, made, index, width), width);
-    });
   });
   return frame.finish('scatter by workgroups', threads, line.grid);
 }

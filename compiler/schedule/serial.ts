@@ -1,5 +1,6 @@
 // One thread per row (or per four neighbouring rows): it walks the reduced axes in loops. For short reductions, for reductions over an axis that is
 // not the contiguous one, and for contractions with no tile to speak of.
+import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
@@ -19,7 +20,6 @@ import {
   isQuartered,
   namedAxes,
   threadItems,
-  throughChain,
   walkAxes,
   type Context,
 } from './frame.ts';
@@ -154,7 +154,7 @@ function lastIndices(run: Neighbours | undefined): readonly ReadonlyMap<string, 
 
 /** A contraction without tiles: every thread sums its own products, or those of neighbours whose windows overlap. */
 export function scheduleSerialContract(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const { contract, chain } = group;
+  const { contract } = group;
   const [a, b] = contract.inputs;
   if (a === undefined || b === undefined) throw new TypeError('a contraction without operands');
   const { sum } = roles(a.type, b.type, contract.type);
@@ -192,12 +192,7 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
       }
     });
     for (const { element, acc } of accumulators) {
-      lowering.held.set(contract, (_b, at, w) =>
-        w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
-      );
-      const rootIndex = throughChain(chain, element);
-      for (const root of group.roots)
-        lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, width), width);
+      storeRoots(frame, body, group, element, { anchor: contract, value: acc, width, vector: axes.at(-1)?.name });
     }
   });
   return frame.finish('serial contraction', threads, grid);

@@ -1,6 +1,7 @@
 // A contraction whose one operand is computed where it is summed and never stored: the gradient of an attention by its queries, keys or
 // values, whose weights are as many as queries times keys. A thread holds one row of the result, walks what is summed, computes one weight
 // at a time and adds it times a row of the other operand (Dao et al. 2022, FlashAttention, algorithm 4).
+import { storeRoots } from './epilogue.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
@@ -10,7 +11,6 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import {
-  component,
   count,
   elementAt,
   flatStem,
@@ -19,7 +19,6 @@ import {
   namedAxes,
   takeApart,
   threadItems,
-  throughChain,
   walkAxes,
   type Context,
 } from './frame.ts';
@@ -27,7 +26,7 @@ import {
 const threads = 64;
 
 export function scheduleStreamingProduct(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const { contract, chain, streams = 0 } = group;
+  const { contract, streams = 0 } = group;
   const [weights, other] = [contract.inputs[streams], contract.inputs[1 - streams]];
   if (weights === undefined || other === undefined) throw new TypeError('a contraction without operands');
   const { batch, rows, columns, sum } = roles(weights.type, other.type, contract.type);
@@ -62,12 +61,8 @@ export function scheduleStreamingProduct(group: Extract<Group, { template: 'cont
     });
     body.loop(column, units, (inside, d) => {
       const value = inside.let('value', element(d));
-      lowering.held.set(contract, (_b, at, w) =>
-        w === width ? value : component(value, at.get(last?.name ?? '') ?? constantIndex(0)),
-      );
-      const index = throughChain(chain, new Map([...row, ...place(d)]));
-      for (const root of group.roots)
-        lowering.store(inside, context.target(root), index, lowering.value(inside, root, index, width), width);
+      const index = new Map([...row, ...place(d)]);
+      storeRoots(frame, inside, group, index, { anchor: contract, value, width, vector: last?.name });
     });
   });
   return frame.finish('streaming product, one row a thread', threads, grid);

@@ -1,5 +1,6 @@
 // One query row of attention over a stream of keys: a running maximum and sum, and a weighted sum of the values that is rescaled when the
 // maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
+import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import { seenKeys } from '../match/mask-extent.ts';
@@ -10,7 +11,7 @@ import type { Block } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { component, count, elementAt, flatStem, isQuartered, throughChain, type Frame } from './frame.ts';
+import { count, elementAt, flatStem, isQuartered, type Frame } from './frame.ts';
 
 /** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */
 export const lowest = literal(-3.0e38, 'f32');
@@ -165,15 +166,14 @@ export class StreamingRow {
 
   /** Writes element `d` of the row, whose value is `value`, through whatever follows in the kernel. */
   store(body: Block, index: IndexMap, d: Index, value: Code): void {
-    const { attention, chain, roots } = this.#group;
-    const { lowering, context } = this.#frame;
-    const ow = this.#widthWidth;
+    const [vector, width] = [this.#widthAxis.name, this.#widthWidth];
+    const at = new Map(index).set(vector, elementAt(d, width));
     const kept = body.let('value', value);
-    lowering.held.set(attention.product, (_b, at, width) =>
-      width === ow ? kept : component(kept, at.get(this.#widthAxis.name) ?? constantIndex(0)),
-    );
-    const rootIndex = throughChain(chain, new Map(index).set(this.#widthAxis.name, elementAt(d, ow)));
-    for (const root of roots)
-      lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, ow), ow);
+    storeRoots(this.#frame, body, this.#group, at, {
+      anchor: this.#group.attention.product,
+      value: kept,
+      width,
+      vector,
+    });
   }
 }

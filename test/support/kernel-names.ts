@@ -5,6 +5,7 @@ import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
+import { opByName } from '../../dsl/ops/index.ts';
 
 /** A plan, and the names of all axes that its kernels may walk. */
 export function planWithAxes(graph: Graph, profile: DeviceProfile): { plan: Plan; axes: ReadonlySet<string> } {
@@ -18,6 +19,15 @@ export function planWithAxes(graph: Graph, profile: DeviceProfile): { plan: Plan
     },
   });
   return { plan, axes };
+}
+
+/** The names of all axes of the tensors that a plan stores, as its texts say. */
+export function storedAxes({ kernels }: Plan): ReadonlySet<string> {
+  return new Set(
+    kernels.flatMap(({ wgsl }) =>
+      [...wgsl.matchAll(/^@group.*; \/\/ (.*)$/gm)].flatMap(([, names = '']) => names.split(' ').map(axisStem)),
+    ),
+  );
 }
 
 /** Everything that `main` declares, and workgroup memory. */
@@ -37,7 +47,7 @@ const empty = new Set(['item', 'acc', 'idx', 'tmp', 'temp', 'val']);
 export function unreadable(wgsl: string, axes: ReadonlySet<string>): readonly string[] {
   return declared(wgsl).filter((name) => {
     const stem = name.replace(/_\d+$/, '');
-    if (axes.has(name) || axes.has(stem)) return false;
+    if (axes.has(name) || axes.has(stem) || opByName(stem) !== undefined) return false;
     return stem.length <= 2 || empty.has(stem) || /^[a-z]{1,2}\d+$/.test(stem);
   });
 }
