@@ -1,4 +1,5 @@
 // What a case of the race is: a graph with parameters and inputs from a seed, the same in every process that builds it.
+import { sizeProduct } from '../dsl/axis/axes.ts';
 import { bytesOf, graphCost } from '../compiler/cost.ts';
 import { evaluateSize, order, roleOf, type DType, type Graph, type Node, type ParamSource } from '../dsl/index.ts';
 import { nameOf } from '../dsl/ops/source.ts';
@@ -111,10 +112,10 @@ function facts(name: string, node: Node): TensorFacts {
 
 /** The leading corner of a row-major tensor. */
 export function corner(values: ArrayLike<number>, sizes: readonly number[], part: readonly number[]): Float64Array {
-  const count = part.reduce((product, size) => product * size, 1);
+  const count = sizeProduct(part);
   const out = new Float64Array(count);
   const index = part.map(() => 0);
-  const strides = sizes.map((_, i) => sizes.slice(i + 1).reduce((product, size) => product * size, 1));
+  const strides = sizes.map((_, i) => sizeProduct(sizes.slice(i + 1)));
   let from = 0;
   for (let to = 0; to < count; to++) {
     out[to] = values[from] ?? NaN;
@@ -157,8 +158,8 @@ export function benchParams(dtype: 'f32' | 'f16' = 'f32'): ParamSource {
     shape: () => undefined,
     names: () => undefined,
     read: (path, shape) => {
-      const count = shape.reduce((product, size) => product * size, 1);
-      const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
+      const count = sizeProduct(shape);
+      const fanIn = sizeProduct(shape.slice(1));
       const values = uniform(count, hash(path), shape.length >= 2 ? Math.sqrt(3 / Math.max(1, fanIn)) : 0.05);
       if (shape.length === 1 && path.endsWith('weight'))
         for (let i = 0; i < count; i++) values[i] = (values[i] ?? 0) + 1;

@@ -7,7 +7,7 @@ import { sortedSymbols } from '../dsl/graph/symbols.ts';
 import { assemble, type Assembly } from './assembly/assemble.ts';
 import type { Grouping } from './fuse/group.ts';
 import { group } from './fuse/grouping.ts';
-import { packWeights } from './assembly/layout.ts';
+import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';

@@ -1,5 +1,5 @@
 // Arithmetic and memory traffic of nodes, from their op records, at the largest sizes that the symbols allow.
-import { sizeBound, type Axis } from '../dsl/axis/axis.ts';
+import { elementsOf } from '../dsl/axis/axes.ts';
 import { dtypeBytes } from '../dsl/graph/elements.ts';
 import type { Graph, Node } from '../dsl/graph/graph.ts';
 import { order } from '../dsl/graph/walk.ts';
@@ -11,10 +11,6 @@ export interface Cost {
   readonly flops: number;
   /** Bytes read and written if the node were a kernel of its own. */
   readonly bytes: number;
-}
-
-export function elementsOf(axes: readonly Axis[]): number {
-  return axes.reduce((product, axis) => product * sizeBound(axis.size), 1);
 }
 
 export function bytesOf(type: TensorType): number {

@@ -84,7 +84,7 @@ export type { ConvOptions, Pair } from './functions/conv.ts';
 export { convTranspose2d } from './functions/conv-transpose.ts';
 export type { ConvTransposeOptions } from './functions/conv-transpose.ts';
 export { cumsum } from './functions/cumsum.ts';
-export { arange, full, fullLike } from './functions/fill.ts';
+export { arange, constantLike, full, fullLike } from './functions/fill.ts';
 export { gridSample, sampleBilinear } from './functions/sample.ts';
 export type { GridSampleOptions, SampleOptions } from './functions/sample.ts';
 export { crossEntropy, linearCrossEntropy } from './functions/loss.ts';

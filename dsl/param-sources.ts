@@ -1,4 +1,5 @@
 // Parameters without a checkpoint: from a seed, for prototypes and tests, or from numbers in memory.
+import { sizeProduct } from './axis/axes.ts';
 import { OpabiniaError } from './error.ts';
 import { here } from './origin.ts';
 import type { ParamSource } from './params.ts';
@@ -17,8 +18,8 @@ export function randomParams(seed: number, options: { readonly dtype?: Float } =
     shape: () => undefined,
     names: () => undefined,
     read: (path, shape) => {
-      const count = shape.reduce((product, size) => product * size, 1);
-      const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
+      const count = sizeProduct(shape);
+      const fanIn = sizeProduct(shape.slice(1));
       const deviation = shape.length >= 2 ? 1 / Math.sqrt(Math.max(1, fanIn)) : 0.02;
       const middle = shape.length === 1 && /(^|\.)(weight|gamma)$/.test(path) ? 1 : 0;
       const values = normals(hash(path, seed), count);
@@ -47,7 +48,7 @@ export function fixedParams(
     names: () => known.keys(),
     read: (path, shape) => {
       const tensor = known.get(path);
-      const count = shape.reduce((product, size) => product * size, 1);
+      const count = sizeProduct(shape);
       if (tensor?.values.length !== count) {
         throw new OpabiniaError(
           `${tensor === undefined ? 'no tensor' : `${tensor.values.length} numbers`} for shape [${shape.join(' ')}]`,

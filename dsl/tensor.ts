@@ -172,7 +172,7 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
 
   /** The same numbers in another dtype; floats are cut off towards zero. */
   cast<E extends DType>(dtype: E): Tensor<S, E> {
-    if ((this.dtype as DType) === dtype) return this as unknown as Tensor<S, E>;
+    if ((this.dtype as DType) === dtype) return new Tensor<S, E>(this.builder, this.node);
     return apply('cast', mapOp('cast'), [this], { to: dtype });
   }
 }
@@ -319,7 +319,7 @@ export function renamed<S extends string, D extends DType>(
   const renames = x.axes.map((axis) => ({ part: axis.name, name: names.get(axis.name) ?? axis.name }));
   const merge = (order ?? renames.map((r) => r.name)).flatMap((wanted) => renames.filter((r) => r.name === wanted));
   const same = merge.every((r, i) => r.part === r.name && x.axes[i]?.name === r.name);
-  if (same) return x as unknown as Tensor<S, D>;
+  if (same) return new Tensor<S, D>(x.builder, x.node);
   return apply(name, rearrange, [x], {
     split: x.axes.map((axis) => [axis.name]),
     merge: merge.map((r) => ({ name: r.name, parts: [r.part] })),
@@ -349,6 +349,6 @@ export function widened<S extends string, D extends DType>(
 ): Tensor<S, D> {
   const same = axes.length === x.axes.length && axes.every((axis, i) => axis.name === x.axes[i]?.name);
   return same
-    ? (x as unknown as Tensor<S, D>)
+    ? new Tensor<S, D>(x.builder, x.node)
     : apply(name, broadcast, [x], { axes: axes.map((a) => ({ name: a.name, size: a.size })) });
 }

@@ -1,8 +1,8 @@
 // Cambrian-1's Spatial Vision Aggregator on two encoders of different grids, with padding masks and weights from a seed.
 import { randomParams, trace, type ParamSource, load, openDevice } from '../index.ts';
 import { regionMask } from '../models/sequence/masks.ts';
-import { spatialVisionAggregator } from '../models/connectors/sva.ts';
-import { svaShapes, type SvaShape } from '../models/connectors/sva-shapes.ts';
+import { spatialVisionAggregator } from '../models/parts/sva/aggregator.ts';
+import { svaShapes, type SvaShape } from '../models/parts/sva/shapes.ts';
 
 // One query group on the final 6 × 6 grid, one on 3 × 3; encoder 1 has 4 and 16 tokens in each of their regions.
 const sva = { channels: [24, 40], sides: [6, 12], groups: [6, 3], depth: 2, width: 32, out: 48 } satisfies SvaShape;

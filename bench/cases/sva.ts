@@ -2,7 +2,7 @@
 // our passes re-associate it. Peers run the same graph in both.
 import { trace } from '../../dsl/index.ts';
 import { regionsOf } from '../../models/sequence/regions.ts';
-import { visionCrossAttentionLayer } from '../../models/connectors/sva-layer.ts';
+import { visionCrossAttentionLayer } from '../../models/parts/sva/layer.ts';
 import { benchParams, uniform, type BenchCase, type Scale, type Work } from '../case.ts';
 
 const source = benchParams();

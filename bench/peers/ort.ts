@@ -1,4 +1,5 @@
 // ONNX Runtime on the model we export: tensors on the device, validation off, the graph captured where it can be.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createRequire } from 'node:module';
@@ -176,7 +177,7 @@ function tensorOf(tensors: Readonly<Record<string, ort.Tensor>>, name: string): 
 function hostInputs(work: Work, ports: readonly Port[]): Tensors {
   return Object.fromEntries(
     ports.map(({ name, dtype, sizes, state }) => {
-      const count = sizes.reduce((product, size) => product * size, 1);
+      const count = sizeProduct(sizes);
       const values = state ? (dtype === 'f16' ? new Float16Array(count) : new Float32Array(count)) : work.inputs[name];
       if (values === undefined) throw new Error(`the model has an input '${name}' that the case does not give`);
       return [name, hostTensor(values, sizes)];

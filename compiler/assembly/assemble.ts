@@ -12,7 +12,7 @@ import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
 import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
-import { inOrder } from './order.ts';
+import { inOrder } from './kernel-order.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** A kernel in its place in the order, with what it is about. */

@@ -1,4 +1,5 @@
 // Kernels and memory to a Plan: buffers with their roles, lifetimes placed in arenas, access modes, WGSL of each distinct kernel once.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes, toBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
@@ -6,7 +7,6 @@ import { describe, roleOf, type Graph, type Node } from '../../dsl/graph/graph.t
 import { print } from '../../dsl/text/print.ts';
 import type { TensorType } from '../../dsl/graph/op.ts';
 import type { Assembly, Step } from './assemble.ts';
-import { elementsOf } from '../cost.ts';
 import { emit, type Access } from '../kernel/emit.ts';
 import { formulaOf } from '../index/formula-of.ts';
 import { sizeIndex } from '../index/index-math.ts';

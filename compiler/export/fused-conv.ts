@@ -98,15 +98,15 @@ function conv(
   return {
     operands: [x, filters],
     nodes: [node, ...nodes],
-    lower: (lowering) => {
-      const { writer, values } = lowering;
-      const value = lowering.value(x);
+    lower: (exporter) => {
+      const { writer, permutations } = exporter;
+      const value = exporter.value(x);
       const spatial = windows.map((window) => value.axes.filter((axis) => axis.name === window.axis));
       const channels = value.axes.filter((axis) => axis.name === original(channel.name));
       const rest = value.axes.filter((axis) => ![...spatial, channels].flat().includes(axis));
-      const image = values.grouped(value, [rest, channels, ...spatial]);
+      const image = permutations.grouped(value, [rest, channels, ...spatial]);
       const kernel = windows.map((window) => filters.type.axes.filter((axis) => axis.name === window.inner));
-      const weight = values.grouped(lowering.value(filters), [...filterGroups, ...kernel]);
+      const weight = permutations.grouped(exporter.value(filters), [...filterGroups, ...kernel]);
       const attrs = {
         strides: windows.map((window) => BigInt(window.stride)),
         dilations: windows.map((window) => BigInt(window.dilation)),
@@ -121,7 +121,7 @@ function conv(
         ...windows.flatMap((window) => axisOf(node.type.axes, window.outer) ?? []),
       ];
       const flat = rest.length === 1 && out.length === 1;
-      lowering.set(node, {
+      exporter.set(node, {
         tensor: flat
           ? tensor
           : writer.reshape(

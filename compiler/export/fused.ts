@@ -1,14 +1,16 @@
 // Composites as the operators that ONNX Runtime has fused kernels for.
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf, printSize, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { findAttention, isClosed } from '../match/attention.ts';
-import { matchActivation, matchNorm, matchSoftmax, scalar, type Norm } from '../match/composites.ts';
+import { matchActivation, matchNorm, matchSoftmax, type Norm } from '../match/composites.ts';
+import type { ScoreStep } from '../match/score-path.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { convAt } from './fused-conv.ts';
-import type { Lowering } from './lower.ts';
+import type { NodeExporter } from './node-exporter.ts';
 import { elementOf } from './maps.ts';
-import { namesOf, type Value } from './values.ts';
+import { type Value } from './ordered-tensor.ts';
 import { contrib } from './writer.ts';
 
 export interface Fused {
@@ -19,7 +21,7 @@ export interface Fused {
   /** A sum in front that it gives as well, when it is the first to need it. */
   readonly sum?: Node | undefined;
   /** Sets the value of the node, and of others that the operator gives besides. */
-  readonly lower: (lowering: Lowering, node: Node) => void;
+  readonly lower: (exporter: NodeExporter, node: Node) => void;
 }
 
 /** Who reads a node, and whether its value is asked for outside of the graph. */
@@ -80,10 +82,10 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
     ],
     nodes,
     sum,
-    lower: (lowering, node) => {
-      const { writer } = lowering;
+    lower: (exporter, node) => {
+      const { writer } = exporter;
       const last = (value: Value): Value =>
-        lowering.values.inOrder(value, [
+        exporter.permutations.inOrder(value, [
           ...namesOf(value.axes).filter((name) => name !== norm.axis.name),
           norm.axis.name,
         ]);
@@ -91,22 +93,22 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
       const scale =
         weight === undefined
           ? writer.constant(elementOf[x.type.dtype], [width], new Float32Array(width).fill(1))
-          : lowering.value(weight).tensor;
-      const offset = bias === undefined ? [] : [lowering.value(bias).tensor];
-      if (sum === undefined || lowering.has(sum)) {
-        const value = last(lowering.value(x));
+          : exporter.value(weight).tensor;
+      const offset = bias === undefined ? [] : [exporter.value(bias).tensor];
+      if (sum === undefined || exporter.has(sum)) {
+        const value = last(exporter.value(x));
         const attrs = { axis: -1n, epsilon: norm.eps };
         const tensor =
           norm.kind === 'layer'
             ? writer.emit('LayerNormalization', [value.tensor, scale, ...offset], attrs)
             : writer.emit('SimplifiedLayerNormalization', [value.tensor, scale, ...offset], attrs);
-        lowering.set(node, { tensor, axes: value.axes });
+        exporter.set(node, { tensor, axes: value.axes });
         return;
       }
-      const [a, b] = sum.inputs.map((input) => lowering.value(input));
+      const [a, b] = sum.inputs.map((input) => exporter.value(input));
       if (a === undefined || b === undefined) throw new TypeError('a sum has two operands');
       const left = last(a);
-      const right = lowering.values.inOrder(b, namesOf(left.axes));
+      const right = exporter.permutations.inOrder(b, namesOf(left.axes));
       const skip = norm.kind === 'layer' ? 'SkipLayerNormalization' : 'SkipSimplifiedLayerNormalization';
       const [normed = '', , , added = ''] = writer.emitSeveral(
         skip,
@@ -116,8 +118,8 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
         contrib,
         (output) => output === 0 || output === 3,
       );
-      lowering.set(sum, { tensor: added, axes: left.axes });
-      lowering.set(node, { tensor: normed, axes: left.axes });
+      exporter.set(sum, { tensor: added, axes: left.axes });
+      exporter.set(node, { tensor: normed, axes: left.axes });
     },
   };
 }
@@ -145,14 +147,14 @@ function activationAt(node: Node): Fused | undefined {
   return {
     operands: [x],
     nodes: found.nodes,
-    lower: (lowering) => {
-      const value = lowering.value(x);
-      const { writer } = lowering;
+    lower: (exporter) => {
+      const value = exporter.value(x);
+      const { writer } = exporter;
       const tensor =
         kind === 'sigmoid'
           ? writer.emit('QuickGelu', [value.tensor], { alpha }, contrib)
           : writer.emit('Gelu', [value.tensor], kind === 'geluTanh' ? { approximate: 'tanh' } : {});
-      lowering.set(node, { ...value, tensor });
+      exporter.set(node, { ...value, tensor });
     },
   };
 }
@@ -166,10 +168,10 @@ function softmaxAt(node: Node): Fused | undefined {
   return {
     operands: [logits],
     nodes: found.nodes,
-    lower: (lowering) => {
-      const value = lowering.value(logits);
+    lower: (exporter) => {
+      const value = exporter.value(logits);
       const axis = value.axes.findIndex((other) => other.name === found.axis);
-      lowering.set(node, { ...value, tensor: lowering.writer.emit('Softmax', [value.tensor], { axis: BigInt(axis) }) });
+      exporter.set(node, { ...value, tensor: exporter.writer.emit('Softmax', [value.tensor], { axis: BigInt(axis) }) });
     },
   };
 }
@@ -186,46 +188,30 @@ type Step =
   | { readonly kind: 'add'; readonly bias: Node }
   | { readonly kind: 'where'; readonly mask: Node; readonly low: number };
 
-function readLogits(logits: Node, scores: Node): Logits | undefined {
+function readLogits(path: readonly ScoreStep[]): Logits | undefined {
   let scale = 1;
   let scaled = false;
   const steps: Step[] = [];
-  for (let node = logits; node !== scores;) {
-    const [a, b, c] = node.inputs;
-    if (a === undefined) return undefined;
-    if (node.op.name === 'cast') node = a;
-    else if (node.op.name === 'mul' && b !== undefined) {
-      const factor = scalar(b) ?? scalar(a);
-      if (factor === undefined) return undefined;
-      scale *= factor;
+  for (const step of path) {
+    if (step.kind === 'cast') continue;
+    if (step.kind === 'scale') {
+      scale *= step.by;
       scaled = true;
-      node = scalar(b) === undefined ? b : a;
       // The operator multiplies first: what is added before a multiplication has no place in it.
-    } else if (scaled) return undefined;
-    else if (node.op.name === 'where' && b !== undefined && c !== undefined) {
-      const low = scalar(c);
-      if (low === undefined || low > -1e30) return undefined;
-      steps.push({ kind: 'where', mask: a, low });
-      node = b;
-    } else if (node.op.name === 'add' && b !== undefined) {
-      const isScores = (x: Node): boolean => x.type.axes.length === logits.type.axes.length && dependsOn(x, scores);
-      if (isScores(a) === isScores(b)) return undefined;
-      steps.push({ kind: 'add', bias: isScores(a) ? b : a });
-      node = isScores(a) ? a : b;
-    } else return undefined;
+    } else if (scaled || step.kind === 'other') return undefined;
+    else if (step.kind === 'mask') {
+      if (!step.keeps || step.low > -1e30) return undefined;
+      steps.push({ kind: 'where', mask: step.mask, low: step.low });
+    } else steps.push({ kind: 'add', bias: step.bias });
   }
   return { scale, steps: steps.toReversed() };
-}
-
-function dependsOn(node: Node, wanted: Node): boolean {
-  return node === wanted || (node.op.kind === 'map' && node.inputs.some((input) => dependsOn(input, wanted)));
 }
 
 function attentionAt(product: Node, around: Surroundings): Fused | undefined {
   const found = findAttention(product, around.leaves);
   if (found === undefined || !isClosed(found, around.readers) || !isFloat(product.type.dtype)) return undefined;
   const { query, key, value, batch, rows, keys, depth, width } = found;
-  const logits = readLogits(found.logits, found.scores);
+  const logits = readLogits(found.steps);
   const everywhere = batch.every((axis) =>
     [query, key, value].every((x) => axisOf(x.type.axes, axis.name) !== undefined),
   );
@@ -245,12 +231,12 @@ function attentionAt(product: Node, around: Surroundings): Fused | undefined {
   return {
     operands: [query, key, value, ...logits.steps.map((step) => (step.kind === 'add' ? step.bias : step.mask))],
     nodes: [...found.nodes],
-    lower: (lowering, node) => {
-      const { writer, values } = lowering;
-      const q = values.grouped(lowering.value(query), [outer, rows, [...inner, ...depth]]);
-      const k = values.grouped(lowering.value(key), [outer, keys, [...inner, ...depth]]);
-      const v = values.grouped(lowering.value(value), [outer, keys, [...inner, ...width]]);
-      const bias = attentionBias(lowering, logits, { outer, inner, rows, keys });
+    lower: (exporter, node) => {
+      const { writer, permutations } = exporter;
+      const q = permutations.grouped(exporter.value(query), [outer, rows, [...inner, ...depth]]);
+      const k = permutations.grouped(exporter.value(key), [outer, keys, [...inner, ...depth]]);
+      const v = permutations.grouped(exporter.value(value), [outer, keys, [...inner, ...width]]);
+      const bias = attentionBias(exporter, logits, { outer, inner, rows, keys });
       const tensor = writer.emit(
         'MultiHeadAttention',
         bias === undefined ? [q, k, v] : [q, k, v, '', '', bias],
@@ -259,7 +245,7 @@ function attentionAt(product: Node, around: Surroundings): Fused | undefined {
       );
       const axes = [...outer, ...rows, ...inner, ...width];
       const flat = outer.length === 1 && rows.length === 1 && inner.length === 0;
-      lowering.set(node, {
+      exporter.set(node, {
         tensor: flat
           ? tensor
           : writer.reshape(
@@ -280,16 +266,20 @@ interface Grid {
 }
 
 /** What is added to the scores, of four axes: batch, heads, rows, keys; the first two are 1 where nothing depends on them. */
-function attentionBias(lowering: Lowering, { steps }: Logits, { outer, inner, rows, keys }: Grid): string | undefined {
+function attentionBias(
+  exporter: NodeExporter,
+  { steps }: Logits,
+  { outer, inner, rows, keys }: Grid,
+): string | undefined {
   if (steps.length === 0) return undefined;
-  const sources = steps.map((step) => lowering.value(step.kind === 'add' ? step.bias : step.mask));
+  const sources = steps.map((step) => exporter.value(step.kind === 'add' ? step.bias : step.mask));
   // Layers share their mask, and so what is added to their scores.
   const key = `bias ${sources.map((source) => source.tensor).join()} ${steps.map((step) => (step.kind === 'add' ? '' : step.low)).join()} ${[outer, inner, rows, keys].map((axes) => axes.map((axis) => `${axis.name}:${printSize(axis.size)}`).join()).join(';')}`;
-  return lowering.once(key, () => writeBias(lowering, steps, sources, { outer, inner, rows, keys }));
+  return exporter.once(key, () => writeBias(exporter, steps, sources, { outer, inner, rows, keys }));
 }
 
 function writeBias(
-  { writer, values }: Lowering,
+  { writer, permutations }: NodeExporter,
   steps: readonly Step[],
   sources: readonly Value[],
   { outer, inner, rows, keys }: Grid,
@@ -297,7 +287,7 @@ function writeBias(
   const used = (axes: readonly Axis[]): readonly Axis[] =>
     axes.some((axis) => sources.some((source) => axisOf(source.axes, axis.name) !== undefined)) ? axes : [];
   const axes = [...used(outer), ...used(inner), ...rows, ...keys];
-  const thin = (value: Value): string => values.aligned(value, namesOf(axes), true);
+  const thin = (value: Value): string => permutations.aligned(value, namesOf(axes), true);
   let sum: string | undefined;
   for (const [i, step] of steps.entries()) {
     const source = sources[i];

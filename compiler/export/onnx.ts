@@ -1,4 +1,5 @@
 // A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
+import { elementsOf, namesOf } from '../../dsl/axis/axes.ts';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { printSize, sizesEqual, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
@@ -7,7 +8,7 @@ import { describe, type Graph, type Node, type Update } from '../../dsl/graph/gr
 import { order, readersOf } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
-import { costOf, elementsOf } from '../cost.ts';
+import { costOf } from '../cost.ts';
 import { fusedAt, type Fused } from './fused.ts';
 import {
   GraphProtoSchema,
@@ -22,9 +23,9 @@ import {
   ValueInfoProtoSchema,
   type ValueInfoProto,
 } from './gen/onnx_pb.js';
-import { cannotExport, Lowering } from './lower.ts';
+import { cannotExport, NodeExporter } from './node-exporter.ts';
 import { castTo, elementOf, roundBf16 } from './maps.ts';
-import { namesOf, type Value } from './values.ts';
+import { type Value } from './ordered-tensor.ts';
 import { bytesOf, contrib, Element, opset, property, Writer, type Source } from './writer.ts';
 import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
 
@@ -87,7 +88,7 @@ class Exporter {
   readonly #graph: Graph;
   readonly #options: ExportOptions;
   readonly #writer = new Writer();
-  readonly #lowering: Lowering;
+  readonly #exporter: NodeExporter;
   readonly #nodes: readonly Node[];
   readonly #fused = new Map<Node, Fused>();
   readonly #inputs: Port[] = [];
@@ -98,7 +99,7 @@ class Exporter {
     this.#graph = graph;
     this.#options = options;
     this.#nodes = order(graph);
-    this.#lowering = new Lowering(this.#writer, (node) => this.#produce(node));
+    this.#exporter = new NodeExporter(this.#writer, (node) => this.#produce(node));
   }
 
   run(): OnnxModel {
@@ -111,7 +112,7 @@ class Exporter {
       updates,
       tensor: this.#writer.unique(`${nameOf(state)}.next`),
     }));
-    for (const node of this.#nodes) if (node.op.kind === 'source' && !this.#lowering.has(node)) this.#produce(node);
+    for (const node of this.#nodes) if (node.op.kind === 'source' && !this.#exporter.has(node)) this.#produce(node);
     if (this.#options.plain !== true) this.#findComposites();
     const needed = this.#needed();
     const normed = new Map<Node, Node>();
@@ -121,9 +122,9 @@ class Exporter {
     }
     // A broadcast is written when somebody reads it as a tensor; a sum together with the first norm of it.
     for (const node of needed)
-      if (!this.#lowering.has(node) && node.op.name !== 'broadcast') this.#produce(normed.get(node) ?? node);
+      if (!this.#exporter.has(node) && node.op.name !== 'broadcast') this.#produce(normed.get(node) ?? node);
     for (const { name, node, tensor } of outputs)
-      this.#output('output', name, node.type.dtype, node.type.axes, this.#lowering.declared(node), tensor);
+      this.#output('output', name, node.type.dtype, node.type.axes, this.#exporter.declared(node), tensor);
     for (const { state, updates, tensor } of states)
       this.#output('state', nameOf(state), state.type.dtype, state.type.axes, this.#updated(state, updates), tensor);
     return this.#finish();
@@ -142,7 +143,7 @@ class Exporter {
           : dtype === 'bf16'
             ? roundBf16(this.#writer, tensor)
             : tensor;
-      this.#lowering.set(node, { tensor: inner, axes });
+      this.#exporter.set(node, { tensor: inner, axes });
     });
   }
 
@@ -213,8 +214,8 @@ class Exporter {
         ['bytes', fused === undefined ? total('bytes') : String(moved(fused, node))],
       ],
       () => {
-        if (fused !== undefined) fused.lower(this.#lowering, node);
-        else this.#lowering.set(node, node.op.kind === 'source' ? this.#source(node) : this.#lowering.lower(node));
+        if (fused !== undefined) fused.lower(this.#exporter, node);
+        else this.#exporter.set(node, node.op.kind === 'source' ? this.#source(node) : this.#exporter.lower(node));
       },
     );
   }
@@ -302,7 +303,7 @@ class Exporter {
 
   /** The state after its updates, one after the other. */
   #updated(state: Node, updates: readonly Update[]): string {
-    let current = this.#lowering.declared(state);
+    let current = this.#exporter.declared(state);
     for (const update of updates) {
       this.#writer.within(sourceOf(update.value), [], () => {
         current = this.#written({ tensor: current, axes: state.type.axes }, update, 0);
@@ -314,7 +315,7 @@ class Exporter {
   /** `old` with the update's value in its range of the axes from `place` on: what stands before, the new part, what stands behind. */
   #written(old: Value, update: Update, place: number): string {
     const axis = old.axes[place];
-    const value = this.#lowering.declared(update.value);
+    const value = this.#exporter.declared(update.value);
     if (axis === undefined) return value;
     const count = update.value.type.axes[place]?.size ?? 0;
     const start = update.at.get(axis.name) ?? 0;

@@ -4,7 +4,7 @@ import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { pad, slice, window } from '../../dsl/ops/view.ts';
 import { elementOf } from './maps.ts';
-import type { Value } from './values.ts';
+import type { Value } from './ordered-tensor.ts';
 import { Element, type Writer } from './writer.ts';
 
 /** A view that changes one axis. */

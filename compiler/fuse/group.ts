@@ -1,4 +1,4 @@
-// What becomes one kernel: a group, the edges that were cut and why, and what is written where it belongs.
+// The value of this stage: groups, each of which is one kernel, the edges that were cut and why, and what is written where it belongs.
 import type { Node, Update } from '../../dsl/graph/graph.ts';
 import type { InPlaceUpdates } from './in-place-updates.ts';
 import type { Attention } from '../match/attention.ts';

@@ -1,5 +1,6 @@
-// What becomes one kernel. Anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic;
-// what is left and must be stored becomes a map kernel. Every edge that was cut carries the reason.
+// The order of decisions: anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic, updates and
+// concatenations are written where they belong, what is left and must be stored becomes a map kernel, and what is too much for the device
+// is stored too.
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { findAttention, isClosed } from '../match/attention.ts';
@@ -7,7 +8,7 @@ import { scoreRegion } from '../match/score-region.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
-import { fitBindings } from './fit.ts';
+import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';

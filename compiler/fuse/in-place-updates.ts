@@ -1,5 +1,5 @@
 // States that are written over by the kernel that reads them: a parameter, its moments and its average change in one dispatch, and nothing is copied.
-import { sizesEqual } from '../../dsl/axis/axis.ts';
+import { sameAxes } from '../../dsl/axis/axes.ts';
 import { roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
 import { operandsOf, type BindingBudget } from './bindings.ts';
 import type { Group } from './group.ts';
@@ -54,17 +54,7 @@ function isCandidate(
     !outputs.has(value) &&
     !outputs.has(state) &&
     budget.of(state) === 1 &&
-    sameAxes(state, value)
-  );
-}
-
-function sameAxes(a: Node, b: Node): boolean {
-  return (
-    a.type.axes.length === b.type.axes.length &&
-    a.type.axes.every((axis, i) => {
-      const other = b.type.axes[i];
-      return other?.name === axis.name && sizesEqual(other.size, axis.size);
-    })
+    sameAxes(state.type.axes, value.type.axes)
   );
 }
 
@@ -73,7 +63,7 @@ function coneOf(value: Node, owned: (node: Node) => boolean): ReadonlySet<Node> 
   const cone = new Set<Node>();
   const open = [value];
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
-    if (cone.has(node) || node.op.kind !== 'map' || owned(node) || !sameAxes(node, value)) continue;
+    if (cone.has(node) || node.op.kind !== 'map' || owned(node) || !sameAxes(node.type.axes, value.type.axes)) continue;
     cone.add(node);
     open.push(...node.inputs);
   }

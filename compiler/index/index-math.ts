@@ -27,6 +27,8 @@ interface Division {
   readonly least: number;
   readonly most: number;
   readonly key: string;
+  /** Variable of the kernel that holds it. */
+  readonly identifier?: string;
 }
 interface ProductAtom {
   readonly kind: 'product';
@@ -43,6 +45,8 @@ interface Clamp {
   readonly least: number;
   readonly most: number;
   readonly key: string;
+  /** Variable of the kernel that holds it. */
+  readonly identifier?: string;
 }
 export type Atom = Variable | SymbolAtom | Division | ProductAtom | Clamp;
 
@@ -371,6 +375,7 @@ export function substitute(x: Index, name: string, by: Index): Index {
 }
 
 function substituteAtom(atom: Atom, name: string, by: Index): Index {
+  if (!atomMentions(atom, name)) return atomIndex(atom);
   switch (atom.kind) {
     case 'variable':
       return atom.name === name ? by : atomIndex(atom);

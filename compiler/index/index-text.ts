@@ -16,6 +16,7 @@ export function indexText(x: Index): string {
 }
 
 function atomText(atom: Atom): string {
+  if ('identifier' in atom && atom.identifier !== undefined) return atom.identifier;
   switch (atom.kind) {
     case 'variable':
       return atom.name;

@@ -1,24 +1,19 @@
 // A kernel as WGSL text.
 import { writeHelpers, type Helper } from '../../dsl/wgsl.ts';
 import { indexText, symbolName } from '../index/index-text.ts';
+import { builtins } from './names.ts';
 import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from '../plan.ts';
 import { storedType } from './element-format.ts';
-
-const builtins = {
-  wg: ['workgroup_id', 'vec3u'],
-  nw: ['num_workgroups', 'vec3u'],
-  t: ['local_invocation_index', 'u32'],
-  lane: ['subgroup_invocation_id', 'u32'],
-} as const;
 
 /** Access of each slot, in the kernel's order: a buffer that is written must be bound as read_write everywhere in the dispatch. */
 export type Access = readonly ('read' | 'read_write')[];
 
 /** The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read. */
 export function emit(kernel: Kernel, access: Access, symbols: readonly string[], name: string): PlanKernel {
-  const body = print(kernel.body, '  ');
-  const helpers = writeHelpers(needsOf(kernel.body));
+  const stmts = withoutUnread(kernel.body);
+  const body = print(stmts, '  ');
+  const helpers = writeHelpers(needsOf(stmts));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
   const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
   const slots = kernel.slots
@@ -99,6 +94,27 @@ function elementType(slot: Slot): string {
 
 function print(stmts: readonly Stmt[], indent: string): string {
   return stmts.map((s) => `${indent}${printStmt(s, indent)}`).join('\n');
+}
+
+/** Without named indices that nothing reads: their names went where indices were put together again. */
+function withoutUnread(stmts: readonly Stmt[]): readonly Stmt[] {
+  const reads = new Map<string, number>();
+  const count = (text: string, by: number): void => {
+    for (const [word] of text.matchAll(/[A-Za-z]\w*/g)) reads.set(word, (reads.get(word) ?? 0) + by);
+  };
+  count(print(stmts, ''), 1);
+  // A name is read by later ones only.
+  const keep = (block: readonly Stmt[]): readonly Stmt[] =>
+    block
+      .toReversed()
+      .flatMap((stmt): Stmt | readonly Stmt[] => {
+        if (stmt.kind === 'loop' || stmt.kind === 'when') return { ...stmt, body: keep(stmt.body) };
+        if (stmt.kind !== 'let' || stmt.isIndex !== true || (reads.get(stmt.name) ?? 0) > 1) return stmt;
+        count(stmt.value.text, -1);
+        return [];
+      })
+      .toReversed();
+  return keep(stmts);
 }
 
 function printStmt(stmt: Stmt, indent: string): string {

@@ -2,12 +2,14 @@
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Code, WgslType } from '../../dsl/wgsl.ts';
 import { code } from '../../dsl/wgsl.ts';
-import { add, atomIndex, constantIndex, variable, type Index, type Variable } from '../index/index-math.ts';
+import { add, atomIndex, constantIndex, variable, type Atom, type Index, type Variable } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
+import type { Names } from './names.ts';
 import type { Storage } from './storage.ts';
 
 export type Stmt =
-  | { readonly kind: 'let'; readonly name: string; readonly value: Code }
+  /** `isIndex`: the name of an index, which is dropped where nothing reads it. */
+  | { readonly kind: 'let'; readonly name: string; readonly value: Code; readonly isIndex?: true }
   | { readonly kind: 'var'; readonly name: string; readonly value: Code }
   | { readonly kind: 'array'; readonly name: string; readonly type: WgslType; readonly length: number }
   | { readonly kind: 'assign'; readonly target: string; readonly value: Code }
@@ -80,23 +82,6 @@ export interface Kernel {
   readonly accesses: readonly { readonly slot: Slot; readonly at: Index; readonly width: 1 | 4 }[];
 }
 
-/** The identifier of an axis: letters, digits and '_', none in front of a letter. The number behind keeps it apart from WGSL's own words. */
-export function axisStem(axis: string): string {
-  const plain = axis.replace(/\W/g, '_');
-  return /^[A-Za-z]/.test(plain) ? plain : `axis${plain}`;
-}
-
-/** Names are unique in a kernel, not in a block: shaders are read by people. */
-export class Names {
-  readonly #next = new Map<string, number>();
-  fresh(stem: string): string {
-    const n = this.#next.get(stem) ?? 0;
-    this.#next.set(stem, n + 1);
-    // The number keeps the name apart from built-in functions: `exp_0`, not `exp`.
-    return `${stem}_${n}`;
-  }
-}
-
 /** Statements being written; a block inside another sees what the outer one has computed. */
 export class Block {
   readonly stmts: Stmt[] = [];
@@ -126,6 +111,32 @@ export class Block {
     const name = this.names.fresh(stem);
     this.stmts.push({ kind: 'let', name, value });
     return code(name, value.type, value.needs);
+  }
+
+  /** An index that counts up to `end`, as a variable. */
+  index(stem: string, text: string, end: Index): Index {
+    const name = this.names.fresh(stem);
+    this.stmts.push({ kind: 'let', name, value: code(text, 'u32'), isIndex: true });
+    return atomIndex(loopVariable(name, end));
+  }
+
+  /**
+   * An index whose one quotient, remainder or clamp has a name in the kernel: `stem`, or `stem_quad` where it counts vectors. Of other
+   * indices there is nothing to name. It stays what it is in arithmetic: put together again, the name is gone.
+   */
+  named(stem: string, index: Index): Index {
+    const [only, ...more] = index.terms.filter(({ atom }) => isCompound(atom));
+    if (only === undefined || more.length > 0 || !isCompound(only.atom) || only.atom.identifier !== undefined)
+      return index;
+    const identifier = this.names.fresh(only.times === 4 ? `${stem}_quad` : stem);
+    this.stmts.push({
+      kind: 'let',
+      name: identifier,
+      value: code(indexText(atomIndex(only.atom)), 'u32'),
+      isIndex: true,
+    });
+    const atom: Atom = { ...only.atom, identifier };
+    return { ...index, terms: index.terms.map((term) => (term === only ? { ...term, atom } : term)) };
   }
 
   var(stem: string, value: Code): Code {
@@ -188,6 +199,12 @@ export class Block {
     write(body);
     this.stmts.push({ kind: 'when', test, body: body.stmts });
   }
+}
+
+type Compound = Extract<Atom, { readonly kind: 'divide' | 'remainder' | 'clamp' }>;
+
+function isCompound(atom: Atom): atom is Compound {
+  return atom.kind === 'divide' || atom.kind === 'remainder' || atom.kind === 'clamp';
 }
 
 /** A loop variable below a symbolic end carries the end in its key, so that `v % end` is `v`. */

@@ -37,7 +37,8 @@ import {
   type Index,
 } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { axisStem, bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { axisStem } from './names.ts';
 import { compose, loaded, stored } from './element-format.ts';
 import { axisSize, isEmpty, sectionsAlong } from './sections.ts';
 import { address, type IndexMap, type Placement } from './storage.ts';
@@ -260,7 +261,7 @@ export class Lowering {
       position.type === 'u32'
         ? `min(${position.text}, ${indexText(end)} - 1u)`
         : `u32(clamp(${position.text}, 0i, i32(${indexText(end)}) - 1i))`;
-    const clamped = block.let('row', code(inside, 'u32', position.needs), `row/${position.text}/${end.key}`);
+    const clamped = block.let(axisStem(name), code(inside, 'u32', position.needs), `row/${position.text}/${end.key}`);
     const row = atomIndex(loopVariable(clamped.text, end));
     return this.value(block, x, new Map(index).set(name, row), width);
   }
@@ -291,7 +292,7 @@ export class Lowering {
       }
       const isQuartered = isWide && rest.length === 0;
       const end = isQuartered ? divide(sizeIndex(first.size), constantIndex(4)) : sizeIndex(first.size);
-      body.loop(axisStem(first.name), end, (inside, d) =>
+      body.loop(isQuartered ? `${axisStem(first.name)}_quad` : axisStem(first.name), end, (inside, d) =>
         step(inside, rest, new Map(at).set(first.name, isQuartered ? add(scale(d, 4), quad) : d)),
       );
     };

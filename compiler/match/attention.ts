@@ -1,9 +1,11 @@
 // Recognises attention by what it is made of: a contraction, maps over its scores, softmax along the keys, and a contraction with the values.
+import { fixedElements } from '../../dsl/axis/axes.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { findMaskExtent, type MaskExtent } from './mask-extent.ts';
 import { matchSoftmax } from './composites.ts';
+import { scorePath, type ScoreStep } from './score-path.ts';
 
 export interface Attention {
   /** query · key: the first contraction, its operands ordered so that the first has the query axes. */
@@ -12,6 +14,8 @@ export interface Attention {
   readonly key: Node;
   /** What the softmax is taken of: the scores, scaled and masked. */
   readonly logits: Node;
+  /** What is done to the scores until they are the logits, the last first. */
+  readonly steps: readonly ScoreStep[];
   readonly value: Node;
   /** The second contraction. */
   readonly product: Node;
@@ -55,7 +59,7 @@ function match(product: Node, side: 0 | 1, taken: (n: Node) => boolean): Attenti
   const { logits, axis } = softmax;
   const path = scorePath(logits, axis);
   if (path === undefined) return undefined;
-  const { scores, maps } = path;
+  const { scores, steps } = path;
   const [a, b] = scores.inputs;
   if (a === undefined || b === undefined) return undefined;
   const keyed = a.type.axes.some((x) => x.name === axis);
@@ -64,13 +68,13 @@ function match(product: Node, side: 0 | 1, taken: (n: Node) => boolean): Attenti
   const first = roles(query.type, key.type, scores.type);
   const second = roles(weights.type, value.type, product.type);
   const keys = second.sum;
-  const inner = new Set<Node>([scores, ...maps, ...softmax.nodes]);
+  const inner = new Set<Node>([scores, ...steps.map(({ node }) => node), ...softmax.nodes]);
   const isKeyAxis =
     keys.length === 1 && keys[0]?.name === axis && first.columns.length === 1 && first.columns[0]?.name === axis;
   // The query axes of the scores must be rows of the result too, batch axes stay batch axes unless the values lack them.
   const sameRows = [...first.batch, ...first.rows].every((x) => product.type.axes.some((y) => y.name === x.name));
-  const depth = first.sum.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
-  const width = second.columns.reduce((n, x) => n * (typeof x.size === 'number' ? x.size : Infinity), 1);
+  const depth = fixedElements(first.sum);
+  const width = fixedElements(second.columns);
   if (!isKeyAxis || !sameRows || depth > 256 || width > 256 || first.sum.length !== 1 || second.columns.length !== 1)
     return undefined;
   if ([...inner].some(taken)) return undefined;
@@ -78,12 +82,13 @@ function match(product: Node, side: 0 | 1, taken: (n: Node) => boolean): Attenti
   const batch = [...first.batch, ...first.rows.filter((x) => second.batch.some((y) => y.name === x.name))];
   const rows = first.rows.filter((x) => !second.batch.some((y) => y.name === x.name));
   const [keyAxis] = keys;
-  const maskExtent = keyAxis === undefined ? undefined : findMaskExtent(maps, scores, keyAxis);
+  const maskExtent = keyAxis === undefined ? undefined : findMaskExtent(steps, keyAxis);
   return {
     scores,
     query,
     key,
     logits,
+    steps,
     value,
     product,
     batch,
@@ -95,31 +100,4 @@ function match(product: Node, side: 0 | 1, taken: (n: Node) => boolean): Attenti
     nodes: new Set([...inner, product]),
     operands: [query, key, value],
   };
-}
-
-/** From the logits back to the contraction, through maps that each have one operand depending on a contraction of the key axis. */
-function scorePath(logits: Node, axis: string): { readonly scores: Node; readonly maps: readonly Node[] } | undefined {
-  const maps: Node[] = [];
-  for (let current = logits; ;) {
-    if (current.op.kind === 'contract') return { scores: current, maps };
-    if (current.op.kind !== 'map') return undefined;
-    maps.push(current);
-    const next = current.inputs.filter(
-      (x) =>
-        x.type.axes.length === current.type.axes.length &&
-        x.type.axes.some((a) => a.name === axis) &&
-        leadsToContract(x),
-    );
-    const [only] = next;
-    if (only === undefined || next.length !== 1) return undefined;
-    current = only;
-  }
-}
-
-/** True for a product, and for maps of one. */
-export function leadsToContract(node: Node, seen = new Set<Node>()): boolean {
-  if (node.op.kind === 'contract') return true;
-  if (node.op.kind !== 'map' || seen.has(node)) return false;
-  seen.add(node);
-  return node.inputs.some((x) => leadsToContract(x, seen));
 }

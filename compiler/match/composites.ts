@@ -1,7 +1,7 @@
 // Recognises what the composites of the DSL are made of: softmax, norms, activations. Pure looks at nodes; nothing is rewritten.
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
-import { valuesOf } from '../../dsl/ops/source.ts';
+import { scalarValue } from '../rewrite/rules.ts';
 
 /** e^(s − max s) / Σ e^(s − max s) along one axis; casts behind it belong to it. */
 export interface Softmax {
@@ -73,7 +73,7 @@ function matchStandardized(node: Node): Norm | undefined {
     const shifted = factor.op.name === 'rsqrt' ? factor.inputs[0] : undefined;
     if (shifted?.op.name !== 'add') return undefined;
     return firstOf(swaps(shifted), ([variance, constant]) => {
-      const eps = scalar(constant);
+      const eps = scalarValue(constant);
       const square = eps === undefined ? undefined : matchMean(variance);
       if (eps === undefined || square?.of.op.name !== 'mul' || square.of.inputs.some((input) => input !== centred))
         return undefined;
@@ -97,7 +97,7 @@ function matchMean(
     const of = total.inputs[0];
     const [name, ...more] = reducedAxes(total);
     const axis = of === undefined || name === undefined ? undefined : axisOf(of.type.axes, name);
-    const factor = scalar(constant);
+    const factor = scalarValue(constant);
     if (
       total.op.name !== 'sum' ||
       of === undefined ||
@@ -132,7 +132,7 @@ export function matchActivation(node: Node): Activation | undefined {
     const half = scaledBy(left);
     const one =
       right.op.name === 'add'
-        ? firstOf(swaps(right), ([inner, constant]) => (scalar(constant) === 1 ? inner : undefined))
+        ? firstOf(swaps(right), ([inner, constant]) => (scalarValue(constant) === 1 ? inner : undefined))
         : undefined;
     const argument = one?.inputs[0];
     if (half?.by !== 0.5 || one === undefined || argument === undefined) return undefined;
@@ -184,14 +184,9 @@ function firstOf<T>(pairs: readonly Pair[], match: (pair: Pair) => T | undefined
   return undefined;
 }
 
-/** The number of a constant without axes. */
-export function scalar(node: Node): number | undefined {
-  return node.type.axes.length === 0 ? valuesOf(node)?.[0] : undefined;
-}
-
 function scaledBy(node: Node): { readonly x: Node; readonly by: number } | undefined {
   return firstOf(node.op.name === 'mul' ? swaps(node) : [], ([x, constant]) => {
-    const by = scalar(constant);
+    const by = scalarValue(constant);
     return by === undefined ? undefined : { x, by };
   });
 }

@@ -1,12 +1,13 @@
 // A contraction seen as activations times weights, for the rules that move work to the weights.
+import { namesOf } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles, type Roles } from '../../dsl/ops/contract.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { renaming } from '../passes/rearrangement.ts';
-import { namesOf, type Rewriter } from '../rewrite/rewriter.ts';
+import { type Rewriter } from '../rewrite/rewriter.ts';
 
-export interface Product {
+export interface LinearMap {
   readonly node: Node;
   /** Changes from run to run. */
   readonly x: Node;
@@ -16,8 +17,8 @@ export interface Product {
   readonly roles: Roles;
 }
 
-/** The contraction as a product, if exactly one operand is fixed. */
-export function asProduct(node: Node): Product | undefined {
+/** The contraction as a linear map, if exactly one operand is fixed. */
+export function asLinearMap(node: Node): LinearMap | undefined {
   const [a, b] = node.inputs;
   if (node.op.kind !== 'contract' || a === undefined || b === undefined) return undefined;
   const [fixedA, fixedB] = [isFixed(a), isFixed(b)];
@@ -26,8 +27,8 @@ export function asProduct(node: Node): Product | undefined {
   return { node, x, weights, roles: roles(x.type, weights.type, node.type) };
 }
 
-/** The same product of other operands, with the same output axes. */
-export function productOf(product: Product, x: Node, weights: Node, r: Rewriter): Node {
+/** The same contraction of other operands, with the same output axes. */
+export function ofOperands(product: LinearMap, x: Node, weights: Node, r: Rewriter): Node {
   return r.contract(x, weights, namesOf(product.node.type.axes));
 }
 

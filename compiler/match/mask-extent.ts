@@ -11,7 +11,8 @@
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
-import { scalar } from './composites.ts';
+import { scalarValue } from '../rewrite/rules.ts';
+import type { ScoreStep } from './score-path.ts';
 import {
   add,
   alwaysHolds,
@@ -43,27 +44,24 @@ const masking = -1e38;
 /** What scores may be multiplied by, so that no scaling by itself makes them as low as a mask. */
 const largestScale = 2 ** 20;
 
-/** The maskExtent of rows whose logits are made by `maps`, last first, of the product of query and key; undefined where keys must all be walked. */
-export function findMaskExtent(maps: readonly Node[], scores: Node, key: Axis): MaskExtent | undefined {
-  const [mask, ...scaling] = maps;
-  if (mask?.op.name !== 'where' || mask.type.dtype !== 'f32' || !scaling.every(isScaling)) return undefined;
-  const [condition, yes, no] = mask.inputs;
-  const inner = scaling[0] ?? scores;
-  const other = yes === inner ? no : no === inner ? yes : undefined;
-  const constant = other === undefined ? undefined : scalar(other);
-  if (condition === undefined || constant === undefined || !(constant <= masking)) return undefined;
+/** The mask extent of rows whose logits are made of their scores by `steps`, the last first; undefined where keys must all be walked. */
+export function findMaskExtent(steps: readonly ScoreStep[], key: Axis): MaskExtent | undefined {
+  const [last, ...scaling] = steps;
+  if (last?.kind !== 'mask' || last.node.type.dtype !== 'f32' || !scaling.every(isScaling)) return undefined;
+  const { node: masked, mask, keeps, low } = last;
+  if (!(low <= masking)) return undefined;
   // As indices, every axis of the scores is a variable of its name.
   const index = new Map(
-    mask.type.axes.map((axis) => [axis.name, atomIndex(loopVariable(axis.name, sizeIndex(axis.size)))]),
+    masked.type.axes.map((axis) => [axis.name, atomIndex(loopVariable(axis.name, sizeIndex(axis.size)))]),
   );
-  const slack = slackOf(condition, index, yes === inner);
+  const slack = slackOf(mask, index, keeps);
   // A key is seen while slack = affine(row) − key is not negative.
   if (slack === undefined || coefficient(slack, key.name) !== -1) return undefined;
-  const last = substitute(slack, key.name, constantIndex(0));
-  const [axis, ...more] = mask.type.axes.filter(({ name }) => name !== key.name && mentions(last, name));
-  if (axis === undefined || more.length > 0 || !((coefficient(last, axis.name) ?? 0) > 0) || last.least < 0)
+  const seen = substitute(slack, key.name, constantIndex(0));
+  const [axis, ...more] = masked.type.axes.filter(({ name }) => name !== key.name && mentions(seen, name));
+  if (axis === undefined || more.length > 0 || !((coefficient(seen, axis.name) ?? 0) > 0) || seen.least < 0)
     return undefined;
-  return { axis, last };
+  return { axis, last: seen };
 }
 
 /** Keys that a row at this position along the maskExtent's axis sees, counted from the first: all of `keys` at most. */
@@ -73,20 +71,12 @@ export function seenKeys({ axis, last }: MaskExtent, position: Index, keys: Inde
   return add(isThere ? own : clamp(own, keys), constantIndex(1));
 }
 
-/** A cast between floats, or a product with a constant. */
-function isScaling(node: Node): boolean {
-  const [a, b] = node.inputs;
-  if (a === undefined || !isFloat(node.type.dtype)) return false;
-  if (node.op.name === 'cast') return isFloat(a.type.dtype);
-  const factor =
-    b === undefined
-      ? undefined
-      : node.op.name === 'mul'
-        ? (scalar(a) ?? scalar(b))
-        : node.op.name === 'div'
-          ? 1 / (scalar(b) ?? NaN)
-          : undefined;
-  return factor !== undefined && Math.abs(factor) <= largestScale;
+/** A cast between floats, or a product with a modest constant. */
+function isScaling(step: ScoreStep): boolean {
+  return (
+    step.kind === 'cast' ||
+    (step.kind === 'scale' && Math.abs(step.by) <= largestScale && isFloat(step.node.type.dtype))
+  );
 }
 
 const comparisons = ['ge', 'gt', 'le', 'lt'] as const;
@@ -135,6 +125,6 @@ function compute(node: Node, index: IndexMap): Index | undefined {
   if (op.name === 'iota') return index.get(node.type.axes[0]?.name ?? '');
   const size = extentOf(node);
   if (size !== undefined) return sizeIndex(size);
-  const value = scalar(node);
+  const value = scalarValue(node);
   return value !== undefined && Number.isInteger(value) ? constantIndex(value) : undefined;
 }

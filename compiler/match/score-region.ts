@@ -1,11 +1,11 @@
 // What the gradient of an attention computes on its scores: maps over the scores themselves and over products of the same axes (the gradient
 // of the result times the values). As many numbers as queries times keys, all of which end in sums over queries or keys: a kernel can compute
 // each where it is summed, and none need be stored.
-import type { Axis } from '../../dsl/axis/axis.ts';
+import { elementsOf, fixedElements } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import { elementsOf } from '../cost.ts';
-import { leadsToContract, type Attention } from './attention.ts';
+import type { Attention } from './attention.ts';
+import { leadsToContract } from './score-path.ts';
 
 /** Elements that a thread sums for one row: columns of a result, or the depth of a product that is computed in place. */
 export const mostInPlace = 256;
@@ -57,7 +57,7 @@ export function scoreRegion(
 function isProduct(n: Node): boolean {
   const [a, b] = n.inputs;
   if (n.op.kind !== 'contract' || a === undefined || b === undefined) return false;
-  return elements(roles(a.type, b.type, n.type).sum) <= mostInPlace;
+  return fixedElements(roles(a.type, b.type, n.type).sum) <= mostInPlace;
 }
 
 /** A reduction may walk any of the axes of the scores. */
@@ -71,10 +71,5 @@ function isNarrowProduct(reader: Node, n: Node): boolean {
   if (reader.op.kind !== 'contract' || a === undefined || b === undefined || a === b) return false;
   const { rows, columns, sum } = roles(a.type, b.type, reader.type);
   const own = a === n ? columns : rows;
-  return own.length > 0 && sum.length > 0 && elements(own) <= mostInPlace;
-}
-
-/** Infinity where a size is a symbol. */
-function elements(axes: readonly Axis[]): number {
-  return axes.reduce((product, axis) => product * (typeof axis.size === 'number' ? axis.size : Infinity), 1);
+  return own.length > 0 && sum.length > 0 && fixedElements(own) <= mostInPlace;
 }

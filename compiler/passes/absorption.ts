@@ -1,14 +1,16 @@
 // Re-association through attention: q·(W x) = (Wᵀq)·x and Σ p (W x) = W Σ p x, part by part of a concatenation of keys or values.
 // Where many tokens are projected for few queries (an encoder with 16 tokens to each query of a spatial vision aggregator), the queries
 // take the weights over and the tokens are never projected. (Cambrian-1, arXiv 2406.16860; the algebra is that of DeepSeek-V2's MLA.)
-import { sizeBound, type Axis } from '../../dsl/axis/axis.ts';
+import { axesWithin, elementsOf, namesOf } from '../../dsl/axis/axes.ts';
+import { type Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { sum } from '../../dsl/ops/reduce.ts';
 import { roles, type Roles } from '../../dsl/ops/contract.ts';
 import { matchSoftmax } from '../match/composites.ts';
 import type { RulePass } from '../rewrite/pass.ts';
-import { axesWithin, namesOf, sameType, type Rewriter } from '../rewrite/rewriter.ts';
-import { scalarValue, type Rule } from '../rewrite/rules.ts';
+import { sameType, type Rewriter } from '../rewrite/rewriter.ts';
+import type { Rule } from '../rewrite/rules.ts';
+import { scorePath, type ScoreStep } from '../match/score-path.ts';
 import { projections, type Part, type Parts, type Projection } from './projections.ts';
 
 /** An attention before grouping: weights that are a softmax of a product of query and key, and the product with the values. */
@@ -29,7 +31,8 @@ function find(node: Node, r: Rewriter): Found | undefined {
     const softmax = weights === undefined ? undefined : matchSoftmax(weights);
     if (weights === undefined || value === undefined || softmax === undefined || isReadElsewhere(weights, r)) continue;
     const keyAxis = softmax.axis;
-    const scores = scoresOf(softmax.logits);
+    const path = scorePath(softmax.logits, keyAxis);
+    const scores = path?.steps.every(isTransparent) === true ? path.scores : undefined;
     const [a, b] = scores?.inputs ?? [];
     if (scores === undefined || a === undefined || b === undefined || isReadElsewhere(scores, r)) return undefined;
     const [query, key] = a.type.axes.some((axis) => axis.name === keyAxis) ? [b, a] : [a, b];
@@ -62,23 +65,12 @@ function isReadElsewhere(node: Node, r: Rewriter): boolean {
 }
 
 /**
- * From the logits back to the product. Only what leaves the softmax as it is when every score of a row grows by the same amount may stand
- * between: factors, casts, and masks that replace scores by a constant.
+ * True for what leaves the softmax as it is when every score of a row grows by the same amount: factors, casts, and masks that replace
+ * scores by a constant.
  */
-function scoresOf(logits: Node): Node | undefined {
-  for (let node = logits; ;) {
-    if (node.op.kind === 'contract') return node;
-    const [a, b, c] = node.inputs;
-    if (a === undefined) return undefined;
-    if (node.op.name === 'cast') node = a;
-    else if (node.op.name === 'mul' && b !== undefined && scalarValue(b) !== undefined) node = a;
-    else if (node.op.name === 'mul' && b !== undefined && scalarValue(a) !== undefined) node = b;
-    else if (node.op.name === 'where' && b !== undefined && c !== undefined && (scalarValue(c) ?? 0) <= -1e30) node = b;
-    else return undefined;
-  }
+function isTransparent(step: ScoreStep): boolean {
+  return step.kind === 'cast' || step.kind === 'scale' || (step.kind === 'mask' && step.keeps && step.low <= -1e30);
 }
-
-const elements = (axes: readonly Axis[]): number => axes.reduce((product, axis) => product * sizeBound(axis.size), 1);
 
 /** Operations of a part as written over those with the weights taken to the other side. */
 function gain(
@@ -86,9 +78,13 @@ function gain(
   one: { readonly other: readonly Axis[]; readonly paired: readonly Axis[]; readonly inner: number },
 ): number {
   if (projection === undefined) return 0;
-  const [rows, depth, columns] = [elements(projection.rows), elements(projection.sum), elements(projection.columns)];
-  const pairs = elements(one.paired) * size;
-  return (rows * depth * columns + pairs * one.inner) / (elements(one.other) * depth + pairs * depth);
+  const [rows, depth, columns] = [
+    elementsOf(projection.rows),
+    elementsOf(projection.sum),
+    elementsOf(projection.columns),
+  ];
+  const pairs = elementsOf(one.paired) * size;
+  return (rows * depth * columns + pairs * one.inner) / (elementsOf(one.other) * depth + pairs * depth);
 }
 
 function absorb(node: Node, r: Rewriter): Node | undefined {
@@ -104,7 +100,7 @@ function absorb(node: Node, r: Rewriter): Node | undefined {
       part.projection !== undefined &&
       within(first.sum, namesOf(part.projection.columns)) &&
       within(part.projection.columns, namesOf(query.type.axes)) &&
-      gain(part, { other: query.type.axes, paired, inner: elements(first.sum) }) >= leastGain,
+      gain(part, { other: query.type.axes, paired, inner: elementsOf(first.sum) }) >= leastGain,
   );
   const mixed = weights.type.axes.filter((axis) => axis.name !== keyAxis);
   const valueTaken = values.parts.map(
@@ -112,7 +108,7 @@ function absorb(node: Node, r: Rewriter): Node | undefined {
       part.projection !== undefined &&
       within(second.columns, namesOf(part.projection.columns)) &&
       within(part.projection.columns, namesOf(node.type.axes)) &&
-      gain(part, { other: node.type.axes, paired: mixed, inner: elements(second.columns) }) >= leastGain,
+      gain(part, { other: node.type.axes, paired: mixed, inner: elementsOf(second.columns) }) >= leastGain,
   );
   if (!keyTaken.includes(true) && !valueTaken.includes(true)) return undefined;
   const newScores = keyTaken.includes(true) ? scoresThroughWeights(found, keyTaken, r) : scores;

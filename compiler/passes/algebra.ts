@@ -1,5 +1,6 @@
 // Work moved from activations to weights: joins split, norms' affine parts folded in, products of weights taken once.
-import { addSizes, axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { axesWithin, fixedElements, namesOf, sameAxes } from '../../dsl/axis/axes.ts';
+import { addSizes, axisOf, type Size } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
@@ -7,8 +8,8 @@ import { broadcast } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening } from '../rewrite/load-time.ts';
 import type { RulePass } from '../rewrite/pass.ts';
-import { asProduct, peel, productOf, type Product } from '../match/linear-map.ts';
-import { axesWithin, namesOf, sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
+import { asLinearMap, peel, ofOperands, type LinearMap } from '../match/linear-map.ts';
+import { type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
@@ -21,7 +22,7 @@ const mostPieces = 4;
 
 /** [a; b] W = a W[:n] + b W[n:]. */
 function splitJoin(node: Node, r: Rewriter): Node | undefined {
-  const product = asProduct(node);
+  const product = asLinearMap(node);
   if (product === undefined) return undefined;
   const { inner, outer, again } = peel(product.x, r, false);
   if (inner.op.kind !== 'join') return undefined;
@@ -40,7 +41,7 @@ function splitJoin(node: Node, r: Rewriter): Node | undefined {
   const pieces: Node[] = [];
   for (const part of inner.inputs) {
     const size: Size = axisOf(part.type.axes, along)?.size ?? 0;
-    pieces.push(productOf(product, again(part), r.slice(product.weights, sum, offset, size), r));
+    pieces.push(ofOperands(product, again(part), r.slice(product.weights, sum, offset, size), r));
     offset = addSizes(offset, size);
   }
   return pieces.reduce((total, piece) => r.map('add', total, piece));
@@ -73,7 +74,7 @@ function readByProducts(node: Node, axes: readonly string[], r: Rewriter, depth 
       reader.op.name === 'cast' ||
       ((reader.op.name === 'add' || reader.op.name === 'mul') && fixedLast(reader) !== undefined);
     if (isStep) return readByProducts(reader, axes, r, depth + 1);
-    const product = asProduct(reader);
+    const product = asLinearMap(reader);
     return product !== undefined && axes.every((name) => axisOf(product.roles.sum, name) !== undefined);
   });
 }
@@ -93,7 +94,7 @@ function isShared(weights: Node, r: Rewriter): boolean {
 }
 
 interface Affine {
-  readonly product: Product;
+  readonly product: LinearMap;
   /** What is left of the activations. */
   readonly x: Node;
   /** The fixed operand of the step, with the axes it has in the product. */
@@ -101,7 +102,7 @@ interface Affine {
 }
 
 function affineOperand(node: Node, name: 'mul' | 'add', r: Rewriter): Affine | undefined {
-  const product = asProduct(node);
+  const product = asLinearMap(node);
   if (product === undefined) return undefined;
   const { inner, outer, again } = peel(product.x, r, true);
   const operands = inner.op.name === name ? fixedLast(inner) : undefined;
@@ -118,7 +119,7 @@ function scaleIntoWeights(node: Node, r: Rewriter): Node | undefined {
   const affine = affineOperand(node, 'mul', r);
   if (affine === undefined || isNarrow(affine.product.weights) || isShared(affine.product.weights, r)) return undefined;
   const { product, x, step } = affine;
-  return productOf(product, x, r.map('mul', product.weights, step), r);
+  return ofOperands(product, x, r.map('mul', product.weights, step), r);
 }
 
 /** (x+β) W = x W + β W */
@@ -126,7 +127,7 @@ function shiftThroughWeights(node: Node, r: Rewriter): Node | undefined {
   const affine = affineOperand(node, 'add', r);
   if (affine === undefined || affine.product.roles.batch.length > 0) return undefined;
   const { product, x, step } = affine;
-  const main = productOf(product, x, product.weights, r);
+  const main = ofOperands(product, x, product.weights, r);
   // Σ β W over the summed axes; along those that β does not have it is the same.
   const wide = r.broadcast(step, [
     ...step.type.axes,
@@ -138,14 +139,12 @@ function shiftThroughWeights(node: Node, r: Rewriter): Node | undefined {
   ]);
 }
 
-const count = (axes: readonly Axis[]): number => axes.reduce((product, axis) => product * Number(axis.size), 1);
-
 /** (x A) B = x (A B) where that is less work per row. */
 function associateWeights(node: Node, r: Rewriter): Node | undefined {
-  const second = asProduct(node);
+  const second = asLinearMap(node);
   if (second === undefined) return undefined;
   const { inner, outer } = peel(second.x, r, false);
-  const first = asProduct(inner);
+  const first = asLinearMap(inner);
   if (first === undefined || second.roles.batch.length > 0 || first.roles.batch.length > 0) return undefined;
   // Every column of the first product is summed by the second one, and nothing else is; the rows keep their names.
   const sum = namesOf(second.roles.sum);
@@ -156,7 +155,11 @@ function associateWeights(node: Node, r: Rewriter): Node | undefined {
     !first.roles.rows.every((row) => outer(row.name) === row.name)
   )
     return undefined;
-  const [k, m, n] = [count(first.roles.sum), count(first.roles.columns), count(second.roles.columns)];
+  const [k, m, n] = [
+    fixedElements(first.roles.sum),
+    fixedElements(first.roles.columns),
+    fixedElements(second.roles.columns),
+  ];
   if (
     k * n > k * m + m * n ||
     isNarrow(first.weights) ||

@@ -1,9 +1,10 @@
 // Broadcasts pulled up: f(broadcast x) = broadcast(f x), so that what is the same along an axis is computed once.
+import { fixedElements, namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { broadcast, rearrange } from '../../dsl/ops/view.ts';
-import { namesOf, type Rewriter } from '../rewrite/rewriter.ts';
+import { type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
 import { attributesOf, attrsOf, formOf, separable, without } from './rearrangement.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
@@ -104,7 +105,7 @@ function reduceOfBroadcast(node: Node, r: Rewriter): Node | undefined {
   const rest = along.filter((name) => !same.includes(name));
   const reduced = rest.length === 0 ? narrow : r.make(node.op, [narrow], { axes: rest });
   if (selects) return reduced;
-  const count = same.reduce((product, name) => product * Number(axisOf(x.type.axes, name)?.size), 1);
+  const count = fixedElements(x.type.axes.filter((axis) => same.includes(axis.name)));
   return r.map('mul', reduced, r.scalar(count, x.type.dtype));
 }
 

@@ -1,10 +1,11 @@
 // Numbers known at trace time: computed now, and neutral elements dropped.
+import { fixedElements, sameAxes } from '../../dsl/axis/axes.ts';
 import { axisOf } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { isFloat, isInteger, type DType, type IndexMath, type MapOp, type TensorType } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, typeAttrs, valuesOf } from '../../dsl/ops/source.ts';
-import { sameAxes, sameType, type Rewriter } from '../rewrite/rewriter.ts';
+import { sameType, type Rewriter } from '../rewrite/rewriter.ts';
 import { any, as, lit, number, op, rule, scalarValue, type Rule } from '../rewrite/rules.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
@@ -27,11 +28,7 @@ function makeConstant(r: Rewriter, type: TensorType, values: Float64Array): Node
 
 /** The number of elements, or undefined where it is not known or too large to compute now. */
 function smallCount(type: TensorType): number | undefined {
-  let count = 1;
-  for (const axis of type.axes) {
-    if (typeof axis.size !== 'number') return undefined;
-    count *= axis.size;
-  }
+  const count = fixedElements(type.axes);
   return count <= largestConstant ? count : undefined;
 }
 

@@ -1,4 +1,5 @@
 // Which part of each tensor is asked for: the ranges that its readers take, traced from the outputs to the inputs.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import {
   addSizes,
   axisOf,
@@ -80,9 +81,7 @@ export function rearrangedRange(node: Node, name: string, range: Range): PartRan
   const sizeOf = (parts: readonly string[]): Size | undefined => {
     // Only plain numbers divide and multiply without question.
     const sizes = parts.map((part) => attrs.sizes[part] ?? 1);
-    return sizes.every((size) => typeof size === 'number')
-      ? sizes.reduce((product, size) => product * size, 1)
-      : undefined;
+    return sizes.every((size) => typeof size === 'number') ? sizeProduct(sizes) : undefined;
   };
   const [part, ...inner] = attrs.merge.find((merged) => merged.name === name)?.parts ?? [];
   const at = attrs.split.findIndex((parts) => parts[0] === part);

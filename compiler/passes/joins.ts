@@ -1,7 +1,8 @@
 // Joins of slices: the same range taken from several tensors and joined is a range of the joined tensors.
+import { sameAxes } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { RulePass } from '../rewrite/pass.ts';
-import { sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
+import { type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
 import { printSize } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';

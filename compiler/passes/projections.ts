@@ -1,11 +1,12 @@
 // Keys or values as attention reads them: along the key axis a concatenation of parts, each perhaps a product with fixed weights.
+import { axesWithin } from '../../dsl/axis/axes.ts';
 import { axisOf, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view-pattern.ts';
 import { isFixed } from '../rewrite/fixed.ts';
-import { asProduct } from '../match/linear-map.ts';
-import { axesWithin, type Rewriter } from '../rewrite/rewriter.ts';
+import { asLinearMap } from '../match/linear-map.ts';
+import { type Rewriter } from '../rewrite/rewriter.ts';
 
 export interface Parts {
   readonly parts: readonly Part[];
@@ -106,7 +107,7 @@ function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter)
   const [a, b] = part.inputs;
   const bias = part.op.name !== 'add' ? undefined : b !== undefined && isFixed(b) ? b : a;
   const node = bias === undefined ? part : part.inputs.find((input) => input !== bias);
-  const product = node === undefined ? undefined : asProduct(node);
+  const product = node === undefined ? undefined : asLinearMap(node);
   // Read by something else too, the product is worked out all the same.
   if (node === undefined || product === undefined || [node, part].some((n) => r.leaves(n) || r.readers(n).length > 1))
     return undefined;

@@ -1,16 +1,17 @@
 // Siblings: products that share their activations become one product with the weights side by side, and slices of it.
+import { namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import { addSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node, Origin } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { layerOf } from '../match/layer.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
-import { asProduct, type Product } from '../match/linear-map.ts';
-import { namesOf, Rewriter, sameAxes } from '../rewrite/rewriter.ts';
+import { asLinearMap, type LinearMap } from '../match/linear-map.ts';
+import { Rewriter } from '../rewrite/rewriter.ts';
 import { scalarValue } from '../rewrite/rules.ts';
 
 interface Sibling {
-  readonly product: Product;
+  readonly product: LinearMap;
   readonly column: Axis;
   /** The fixed bias added to nothing but this product, along its column. */
   readonly bias: Node | undefined;
@@ -21,7 +22,7 @@ interface Sibling {
 type Readers = ReadonlyMap<Node, readonly Node[]>;
 
 function asSibling(node: Node, readers: Readers, leaves: ReadonlySet<Node>): Sibling | undefined {
-  const product = asProduct(node);
+  const product = asLinearMap(node);
   const [column, ...more] = product?.roles.columns ?? [];
   if (
     product === undefined ||

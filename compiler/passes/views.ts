@@ -1,4 +1,5 @@
 // Views of views become one view, and a view that changes nothing goes away.
+import { namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import {
   addSizes,
   axisOf,
@@ -10,7 +11,7 @@ import {
 } from '../../dsl/axis/axis.ts';
 import { printAttrs, type Node } from '../../dsl/graph/graph.ts';
 import { rearrange, pad, slice } from '../../dsl/ops/view.ts';
-import { namesOf, sameAxes, type Rewriter } from '../rewrite/rewriter.ts';
+import { type Rewriter } from '../rewrite/rewriter.ts';
 import { any, as, op, rule, type Rule } from '../rewrite/rules.ts';
 import {
   attributesOf,

@@ -1,4 +1,5 @@
 // What a rule builds with: nodes that keep the origin of the node being rewritten, and shorthands for views.
+import { sameAxes } from '../../dsl/axis/axes.ts';
 import { axisOf, sizesEqual, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { inferType, type Builder, type Node, type Origin } from '../../dsl/graph/graph.ts';
 import { Refusal, type Attrs, type DType, type Op, type TensorType } from '../../dsl/graph/op.ts';
@@ -106,27 +107,6 @@ export class Rewriter {
   }
 }
 
-/** The same axes in the same order. */
-export function sameAxes(a: readonly Axis[], b: readonly Axis[]): boolean {
-  return (
-    a.length === b.length &&
-    a.every((axis, i) => {
-      const other = b[i];
-      return other !== undefined && axis.name === other.name && sizesEqual(axis.size, other.size);
-    })
-  );
-}
-
 export function sameType(a: TensorType, b: TensorType): boolean {
   return a.dtype === b.dtype && sameAxes(a.axes, b.axes);
-}
-
-/** True when every axis of `a` is among those of `b`. */
-export function axesWithin(a: readonly Axis[], b: readonly Axis[]): boolean {
-  return a.every((axis) => axisOf(b, axis.name) !== undefined);
-}
-
-/** The names of axes. */
-export function namesOf(axes: readonly Axis[]): readonly string[] {
-  return axes.map((axis) => axis.name);
 }

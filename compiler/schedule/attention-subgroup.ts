@@ -1,6 +1,7 @@
 // Attention as one streaming kernel, by shuffles: a subgroup holds a few query rows; keys stream past in blocks, one key per lane for the
 // scores, one slice of the width per lane for the weighted sum; a running maximum and sum rescale what has been gathered so far.
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
+import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { reduceMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
@@ -10,17 +11,19 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf, type Width } from '../kernel/lower.ts';
+import { axisStem } from '../kernel/names.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
 import {
-  component,
   count,
+  elementAt,
+  flatStem,
   reduceLanes,
   Frame,
   indexVariable,
   isQuartered,
   lineGrid,
+  namedAxes,
   takeApart,
-  throughChain,
   type Context,
 } from './frame.ts';
 import { lowest } from './streaming-softmax.ts';
@@ -28,7 +31,7 @@ import { lowest } from './streaming-softmax.ts';
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
-  const { attention, chain } = group;
+  const { attention } = group;
   const {
     batch: batchAxes,
     rows: rowAxes,
@@ -59,34 +62,35 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
   const single = rowTiles.key === '1';
   const line = lineGrid(batches, context.profile.maxGrid);
   const grid: Kernel['grid'] = single ? line.grid : [rowTiles, batches, constantIndex(1)];
-  const batchItem = single ? frame.body.let('item', code(line.item, 'u32')).text : 'wg.y';
-  const batch = takeApart(indexVariable(batchItem, batches), batchAxes);
+  const batchItem = frame.body.index(flatStem(batchAxes), single ? line.item : 'group.y', batches);
+  const batch = namedAxes(frame.body, batchItem, batchAxes);
   const lane = indexVariable('lane', constantIndex(lanes));
-  const firstRow = single ? constantIndex(0) : scale(indexVariable('wg.x', rowTiles), tile);
+  const firstRow = single ? constantIndex(0) : scale(indexVariable('group.x', rowTiles), tile);
   const rowAt = (i: number): Index => clamp(add(firstRow, constantIndex(i)), m);
   const part = (j: number, at: Index, width: Width, end: Index): Index => {
     const unit = clamp(
       add(constantIndex(j * lanes), at),
       divide(add(end, constantIndex(width - 1)), constantIndex(width)),
     );
-    return width === 4 ? add(scale(unit, 4), quad) : unit;
+    return elementAt(unit, width);
   };
   const keyName = keyAxis.name;
+  const rowStem = rowAxes.length === 0 ? 'row' : flatStem(rowAxes);
   const depthType = typeOf('f32', dw);
   const widthType = typeOf('f32', ow);
   const indices = Array.from({ length: tile }, (_, i) => new Map([...batch, ...takeApart(rowAt(i), rowAxes)]));
 
-  frame.body.when(single && !line.exact ? `${batchItem} < ${indexText(batches)}` : 'true', (body) => {
+  frame.body.when(single && !line.exact ? `${indexText(batchItem)} < ${indexText(batches)}` : 'true', (body) => {
     const zero = frame.zero(body).text;
     // Loaded in a loop and copied: unrolled loads are what the driver compiles slowest.
-    const held = body.array('rows', depthType, tile * depthSteps);
+    const held = body.array('queries', depthType, tile * depthSteps);
     body.loop(
-      'i',
+      'row_in_tile',
       constantIndex(tile),
       (outer, i) => {
-        const row = indexVariable(
-          outer.let('row', code(`min(${indexText(add(firstRow, i))}, ${indexText(add(m, constantIndex(-1)))})`, 'u32'))
-            .text,
+        const row = outer.index(
+          rowStem,
+          `min(${indexText(add(firstRow, i))}, ${indexText(add(m, constantIndex(-1)))})`,
           m,
         );
         for (let j = 0; j < depthSteps; j++) {
@@ -101,22 +105,22 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     );
     const query = indices.map((_, i) =>
       Array.from({ length: depthSteps <= 2 ? depthSteps : 0 }, (_row, j) =>
-        body.let('q', code(`${held}[${i * depthSteps + j}]`, depthType)),
+        body.let('query', code(`${held}[${i * depthSteps + j}]`, depthType)),
       ),
     );
     const result = indices.map(() =>
-      Array.from({ length: widthSteps }, () => body.var('o', splat(literal(0, 'f32'), widthType))),
+      Array.from({ length: widthSteps }, () => body.var('result', splat(literal(0, 'f32'), widthType))),
     );
-    const top = indices.map(() => body.var('top', lowest));
+    const top = indices.map(() => body.var('largest', lowest));
     const total = indices.map(() => body.var('total', literal(0, 'f32')));
 
     const end = tileEnd(body, group, { batch, firstRow, tile, keyCount, m });
     body.loop(
-      't0',
+      `${axisStem(keyName)}_start`,
       keyCount,
-      (outer, t0) => {
+      (outer, start) => {
         const scores = indices.map(() => Array.from({ length: blocks }, () => outer.var('score', literal(0, 'f32'))));
-        const keyOf = (c: number): Index => clamp(add(t0, constantIndex(c * lanes), lane), keyCount);
+        const keyOf = (c: number): Index => clamp(add(start, constantIndex(c * lanes), lane), keyCount);
         // One loop for each slice of the depth that a lane holds; for deep heads one loop over all, which reads the slice by index.
         const slices = depthSteps <= 2 ? Array.from({ length: depthSteps }, (_, j) => j) : [undefined];
         for (const slice of slices) {
@@ -128,10 +132,10 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
               : bound(lanes, units, slice * lanes, zero),
           );
           outer.loop(
-            'kk',
+            `${flatStem([depthAxis], dw)}_in_slice`,
             slice === undefined ? units : constantIndex(lanes),
-            (inside, kk) => {
-              const place = part(slice ?? 0, kk, dw, depth);
+            (inside, within) => {
+              const place = part(slice ?? 0, within, dw, depth);
               const keys = Array.from({ length: blocks }, (_, c) =>
                 splat(
                   lowering.value(
@@ -147,15 +151,15 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
                 const own =
                   slice === undefined
                     ? code(
-                        `${held}[${indexText(add(constantIndex(i * depthSteps), divide(kk, constantIndex(lanes))))}]`,
+                        `${held}[${indexText(add(constantIndex(i * depthSteps), divide(within, constantIndex(lanes))))}]`,
                         depthType,
                       )
                     : row[slice];
                 if (own === undefined) return;
                 const shared = inside.let(
-                  's',
+                  'query_of_lane',
                   code(
-                    `subgroupShuffle(${own.text}, ${indexText(slice === undefined ? remainder(kk, constantIndex(lanes)) : kk)})`,
+                    `subgroupShuffle(${own.text}, ${indexText(slice === undefined ? remainder(within, constantIndex(lanes)) : within)})`,
                     depthType,
                   ),
                 );
@@ -181,7 +185,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
           const [best, sumSoFar, outputs] = [top[i], total[i], result[i]];
           if (best === undefined || sumSoFar === undefined || outputs === undefined) return;
           const logits = row.map((score, c) => {
-            const present = `${indexText(add(t0, constantIndex(c * lanes), lane))} < ${indexText(keyCount)}`;
+            const present = `${indexText(add(start, constantIndex(c * lanes), lane))} < ${indexText(keyCount)}`;
             lowering.held.set(attention.scores, () => score);
             const value = withoutMemory(block, frame, attention.logits, new Map([...index, [keyName, keyOf(c)]]));
             block.assign(score.text, code(`select(${lowest.text}, ${value.text}, ${present})`, 'f32', value.needs));
@@ -191,7 +195,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
           const widest = reduceLanes(
             block,
             { ...reduceMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` },
-            block.let('most', blockBest),
+            block.let('largest_of_block', blockBest),
             lanes,
           );
           const next = block.let('next', wgsl`max(${best}, ${widest})`);
@@ -209,13 +213,13 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
         for (let c = 0; c < blocks; c++) {
           const left = outer.let(
             'steps',
-            code(`u32(clamp(i32(${end}) - i32(${indexText(t0)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'),
+            code(`u32(clamp(i32(${end}) - i32(${indexText(start)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'),
           );
           outer.loop(
-            'kk',
+            `${axisStem(keyName)}_in_block`,
             constantIndex(lanes),
-            (inside, kk) => {
-              const at = clamp(add(t0, constantIndex(c * lanes), kk), keyCount);
+            (inside, within) => {
+              const at = clamp(add(start, constantIndex(c * lanes), within), keyCount);
               const values = Array.from({ length: widthSteps }, (_, j) =>
                 splat(
                   lowering.value(
@@ -231,7 +235,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
                 const score = scores[i]?.[c];
                 if (score === undefined) return;
                 const weight = splat(
-                  inside.let('p', code(`subgroupShuffle(${score.text}, ${indexText(kk)})`, 'f32')),
+                  inside.let('weight', code(`subgroupShuffle(${score.text}, ${indexText(within)})`, 'f32')),
                   widthType,
                 );
                 row.forEach((o, j) => inside.assign(o.text, wgsl`fma(${weight}, ${values[j] ?? o}, ${o})`));
@@ -247,7 +251,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     const inverse = total.map((t) =>
       body.let('inverse', code(`1.0f / ${reduceLanes(body, sumOp, t, lanes).text}`, 'f32')),
     );
-    writeRows(frame, body, group, chain, context, {
+    writeRows(frame, body, group, {
       firstRow,
       tile,
       widthSteps,
@@ -325,19 +329,11 @@ interface Rows {
 }
 
 /** The epilogue as loops over private arrays: unrolled, the driver would compile it for seconds. */
-function writeRows(
-  frame: Frame,
-  body: Block,
-  group: AttentionGroup,
-  chain: readonly Node[],
-  context: Context,
-  r: Rows,
-): void {
+function writeRows(frame: Frame, body: Block, group: AttentionGroup, r: Rows): void {
   const { attention } = group;
-  const { lowering } = frame;
   const zero = frame.zero(body).text;
   const [widthAxis] = attention.width;
-  const kept = body.array('rows', r.widthType, r.tile * r.widthSteps);
+  const kept = body.array('results', r.widthType, r.tile * r.widthSteps);
   r.result.forEach((row, i) =>
     row.forEach((o, j) =>
       body.assign(
@@ -356,42 +352,36 @@ function writeRows(
     code(`min(${r.widthSteps}u, (${indexText(units)} + ${r.lanes - 1}u) / ${r.lanes}u) + ${zero}`, 'u32'),
   );
   body.loop(
-    'i',
+    'row_in_tile',
     constantIndex(r.tile),
     (outer, i) => {
-      const row = indexVariable(outer.let('row', code(`${indexText(r.firstRow)} + ${indexText(i)}`, 'u32')).text, r.m);
+      const row = outer.index(
+        attention.rows.length === 0 ? 'row' : flatStem(attention.rows),
+        indexText(add(r.firstRow, i)),
+        r.m,
+      );
       outer.loop(
-        'j',
+        'slice',
         constantIndex(r.widthSteps),
         (inside, j) => {
-          const unit = indexVariable(
-            inside.let('unit', code(indexText(add(scale(j, r.lanes), r.lane)), 'u32')).text,
-            units,
-          );
+          const unit = inside.index(flatStem(attention.width, r.ow), indexText(add(scale(j, r.lanes), r.lane)), units);
           const full = units.terms.length === 0 && units.constant % r.lanes === 0;
           inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
             const value = store.let(
               'value',
               code(`${kept}[${indexText(add(scale(i, r.widthSteps), j))}]`, r.widthType),
             );
-            const column = r.ow === 4 ? add(scale(unit, 4), quad) : unit;
             const index = new Map([
               ...r.batch,
-              ...takeApart(row, attention.rows),
-              ...(widthAxis === undefined ? [] : [[widthAxis.name, column] as const]),
+              ...namedAxes(store, row, attention.rows),
+              ...(widthAxis === undefined ? [] : [[widthAxis.name, elementAt(unit, r.ow)] as const]),
             ]);
-            lowering.held.set(attention.product, (_b, at, width) =>
-              width === r.ow ? value : component(value, at.get(widthAxis?.name ?? '') ?? constantIndex(0)),
-            );
-            const rootIndex = throughChain(chain, index);
-            for (const root of group.roots)
-              lowering.store(
-                store,
-                context.target(root),
-                rootIndex,
-                lowering.value(store, root, rootIndex, r.ow),
-                r.ow,
-              );
+            storeRoots(frame, store, group, index, {
+              anchor: attention.product,
+              value,
+              width: r.ow,
+              vector: widthAxis?.name,
+            });
           });
         },
         { endText: stepsLeft.text },

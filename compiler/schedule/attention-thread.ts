@@ -4,7 +4,7 @@ import { code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { count, Frame, takeApart, threadItems, type Context } from './frame.ts';
+import { count, flatStem, Frame, namedAxes, threadItems, type Context } from './frame.ts';
 import { StreamingRow } from './streaming-softmax.ts';
 
 const threads = 64;
@@ -13,14 +13,20 @@ export function scheduleAttentionThread(group: Extract<Group, { template: 'atten
   const frame = new Frame(context, group);
   const row = new StreamingRow(frame, group);
   const rowAxes = [...group.attention.batch, ...group.attention.rows];
-  const { grid, item, test } = threadItems(frame.body, count(rowAxes), threads, context.profile.maxGrid);
+  const { grid, item, test } = threadItems(
+    frame.body,
+    flatStem(rowAxes),
+    count(rowAxes),
+    threads,
+    context.profile.maxGrid,
+  );
   frame.body.when(test, (body) => {
-    const index = takeApart(item, rowAxes);
+    const index = namedAxes(body, item, rowAxes);
     const query = body.array('query', row.depthType, row.depthUnits.most);
     const result = body.array('result', row.widthType, row.widthUnits.most);
     row.loadQuery(body, index, query);
     const { total } = row.stream(body, index, query, result);
-    body.loop('d', row.widthUnits, (inside, d) =>
+    body.loop(row.widthStem, row.widthUnits, (inside, d) =>
       row.store(inside, index, d, code(`${result}[${indexText(d)}] / ${total.text}`, row.widthType)),
     );
   });

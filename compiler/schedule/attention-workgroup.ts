@@ -5,7 +5,7 @@ import type { Group } from '../fuse/group.ts';
 import { constantIndex } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { count, Frame, indexVariable, lineGrid, takeApart, type Context } from './frame.ts';
+import { count, flatStem, Frame, indexVariable, lineGrid, namedAxes, type Context } from './frame.ts';
 import { StreamingRow } from './streaming-softmax.ts';
 
 const threads = 64;
@@ -18,15 +18,15 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
   const rows = count(rowAxes);
   const line = lineGrid(rows, context.profile.maxGrid);
   const query = frame.share('query', row.depthType, row.depthUnits.most);
-  const tops = frame.share('tops', 'f32', threads);
-  const totals = frame.share('totals', 'f32', threads);
-  const outs = frame.share('outs', widthType, threads);
-  const item = frame.body.let('item', code(line.item, 'u32'));
-  const own = (memory: string, type: Code['type'] = 'f32') => code(`${memory}[t]`, type);
+  const tops = frame.share('largest_of_each', 'f32', threads);
+  const totals = frame.share('total_of_each', 'f32', threads);
+  const outs = frame.share('result_of_each', widthType, threads);
+  const item = frame.body.index(flatStem(rowAxes), line.item, rows);
+  const own = (memory: string, type: Code['type'] = 'f32') => code(`${memory}[thread]`, type);
 
-  frame.body.when(line.exact ? 'true' : `${item.text} < ${indexText(rows)}`, (body) => {
-    const index = takeApart(indexVariable(item.text, rows), rowAxes);
-    const walk = { from: indexVariable('t', constantIndex(threads)), step: threads };
+  frame.body.when(line.exact ? 'true' : `${indexText(item)} < ${indexText(rows)}`, (body) => {
+    const index = namedAxes(body, item, rowAxes);
+    const walk = { from: indexVariable('thread', constantIndex(threads)), step: threads };
     row.loadQuery(body, index, query, walk);
     body.barrier();
     const result = body.array('result', widthType, widthUnits.most);
@@ -40,14 +40,14 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
     body.assign(own(totals).text, wgsl`(${total} * ${share})`);
     body.barrier();
     const sum = reduceShared(body, totals, 'f32', (x, y) => `${x} + ${y}`);
-    body.loop('d', widthUnits, (each, d) => {
+    body.loop(row.widthStem, widthUnits, (each, d) => {
       each.assign(
         own(outs).text,
         wgsl`(${code(`${result}[${indexText(d)}]`, widthType)} * ${splat(share, widthType)})`,
       );
       each.barrier();
       const merged = reduceShared(each, outs, widthType, (x, y) => `${x} + ${y}`);
-      each.when('t == 0u', (store) => row.store(store, index, d, code(`${merged} / ${sum}`, widthType)));
+      each.when('thread == 0u', (store) => row.store(store, index, d, code(`${merged} / ${sum}`, widthType)));
       each.barrier();
     });
   });
@@ -62,8 +62,8 @@ function reduceShared(
   combine: (x: string, y: string) => string,
 ): string {
   for (let half = threads / 2; half >= 1; half /= 2) {
-    body.when(`t < ${half}u`, (inside) =>
-      inside.assign(`${memory}[t]`, code(combine(`${memory}[t]`, `${memory}[t + ${half}u]`), type)),
+    body.when(`thread < ${half}u`, (inside) =>
+      inside.assign(`${memory}[thread]`, code(combine(`${memory}[thread]`, `${memory}[thread + ${half}u]`), type)),
     );
     body.barrier();
   }

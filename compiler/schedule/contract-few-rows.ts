@@ -5,9 +5,9 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf } from '../kernel/lower.ts';
+import { typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult } from './contract.ts';
-import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
+import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
 /** Vectors (or elements) of columns side by side, and parts of the sum. */
 const across = 16;
@@ -17,7 +17,7 @@ export const mostRows = 4;
 
 export function scheduleContractFewRows(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const product = productOf(group.contract);
-  const { a, b, m, n, k, width } = product;
+  const { a, b, m, n, k, names, width } = product;
   const rows = Math.min(mostRows, m.most);
   const threads = across * parts;
   const frame = new Frame(context, group);
@@ -27,17 +27,18 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const rowTiles = ceilDivide(m, rows);
   const columnTiles = ceilDivide(units, across);
   const batches = count(product.batch);
-  const batch = takeApart(indexVariable('wg.z', batches), product.batch);
-  const thread = indexVariable('t', constantIndex(threads));
-  const part = divide(thread, constantIndex(across));
-  const unit = add(scale(indexVariable('wg.x', columnTiles), across), remainder(thread, constantIndex(across)));
-  const columnOf = (u: Index): Index => (width === 4 ? add(scale(u, 4), quad) : u);
-  const firstRow = scale(indexVariable('wg.y', rowTiles), rows);
+  const batch = namedAxes(body, body.index(names.batch, 'group.z', batches), product.batch);
+  const thread = indexVariable('thread', constantIndex(threads));
+  const part = body.named('part', divide(thread, constantIndex(across)));
+  const inTile = body.named('column_in_tile', remainder(thread, constantIndex(across)));
+  const unit = add(scale(indexVariable('group.x', columnTiles), across), inTile);
+  const columnOf = (u: Index): Index => elementAt(u, width);
+  const firstRow = scale(indexVariable('group.y', rowTiles), rows);
   const partial = frame.share('partial', type, rows * threads);
-  const acc = Array.from({ length: rows }, () => body.var('c', splat(literal(0, 'f32'), type)));
+  const acc = Array.from({ length: rows }, () => body.var('sum', splat(literal(0, 'f32'), type)));
 
   body.loop(
-    'kk',
+    names.sum,
     k,
     (inside, kk) => {
       const weights = splat(
@@ -69,20 +70,12 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
     body.barrier();
   }
   body.when(`${indexText(part)} == 0u && ${indexText(unit)} < ${indexText(units)}`, (inside) => {
-    const own = indexVariable(inside.let('unit', code(indexText(unit), 'u32')).text, units);
+    const own = inside.index(names.column, indexText(unit), units);
     acc.forEach((_, i) => {
-      const row = inside.let('row', code(indexText(add(firstRow, constantIndex(i))), 'u32'));
-      inside.when(rows === 1 ? 'true' : `${row.text} < ${indexText(m)}`, (store) => {
-        const value = store.let('sum', code(at(i), type));
-        storeResult(
-          frame,
-          store,
-          group,
-          product,
-          indexOf(product, batch, indexVariable(row.text, m), columnOf(own), undefined),
-          value,
-          context,
-        );
+      const row = inside.index(names.row, indexText(add(firstRow, constantIndex(i))), m);
+      inside.when(rows === 1 ? 'true' : `${indexText(row)} < ${indexText(m)}`, (store) => {
+        const value = store.let('total', code(at(i), type));
+        storeResult(frame, store, group, product, indexOf(product, batch, row, columnOf(own), undefined, store), value);
       });
     });
   });

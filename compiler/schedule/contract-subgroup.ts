@@ -5,9 +5,9 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf } from '../kernel/lower.ts';
+import { typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
-import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
+import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
 interface Tile {
   readonly rows: number;
@@ -27,7 +27,7 @@ function chooseTile(product: Product): Tile {
 export function scheduleContractSubgroup(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const lanes = context.profile.subgroupSize ?? 8;
   const product = productOf(group.contract);
-  const { a, b, m, n, k, width } = product;
+  const { a, b, m, n, k, names, width } = product;
   const tile = chooseTile(product);
   const frame = new Frame(context, group);
   const { lowering, body } = frame;
@@ -37,39 +37,47 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
   const batches = count(product.batch);
   // Rows fastest: neighbouring workgroups read the same columns.
   const grid: Kernel['grid'] = [rowTiles, columnTiles, batches];
-  const batch = takeApart(indexVariable('wg.z', batches), product.batch);
-  const firstRow = body.let('r0', code(`wg.x * ${tile.rows}u`, 'u32'));
-  const r0 = scale(indexVariable('wg.x', rowTiles), tile.rows);
+  const batch = namedAxes(body, body.index(names.batch, 'group.z', batches), product.batch);
+  const firstRow = scale(indexVariable('group.x', rowTiles), tile.rows);
   const lane = indexVariable('lane', constantIndex(lanes));
   const column = (v: number): Index => {
-    const unit = add(scale(indexVariable('wg.y', columnTiles), lanes * tile.vectors), constantIndex(v * lanes), lane);
-    return width === 4 ? add(scale(unit, 4), quad) : unit;
+    const unit = add(
+      scale(indexVariable('group.y', columnTiles), lanes * tile.vectors),
+      constantIndex(v * lanes),
+      lane,
+    );
+    return elementAt(unit, width);
   };
   const safeColumn = (v: number): Index => inRange(column(v), n, width);
   const type = typeOf('f32', width);
   const zero = frame.zero(body);
   const acc = Array.from({ length: tile.rows }, () =>
-    Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))),
+    Array.from({ length: tile.vectors }, () => body.var('sum', splat(literal(0, 'f32'), type))),
   );
 
   body.loop(
-    'k0',
+    `${names.sum}_start`,
     k,
-    (outer, k0) => {
-      const mine = clamp(add(k0, lane), k);
+    (outer, start) => {
+      const mine = clamp(add(start, lane), k);
       const loads = acc.map((_, i) =>
-        lowering.value(outer, a, indexOf(product, batch, clamp(add(r0, constantIndex(i)), m), undefined, mine), 1),
+        lowering.value(
+          outer,
+          a,
+          indexOf(product, batch, clamp(add(firstRow, constantIndex(i)), m), undefined, mine),
+          1,
+        ),
       );
       // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
       const steps = outer.let(
         'steps',
-        code(`min(${lanes}u, ${indexText(k)} - ${indexText(k0)}) + ${zero.text}`, 'u32'),
+        code(`min(${lanes}u, ${indexText(k)} - ${indexText(start)}) + ${zero.text}`, 'u32'),
       );
       outer.loop(
-        'kk',
+        `${names.sum}_in_block`,
         constantIndex(lanes),
-        (inside, kk) => {
-          const at = clamp(add(k0, kk), k);
+        (inside, within) => {
+          const at = clamp(add(start, within), k);
           const columns =
             acc[0]?.map((_, v) =>
               splat(
@@ -81,7 +89,7 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
             const own = loads[i];
             if (own === undefined) return;
             const shared = splat(
-              inside.let('s', code(`subgroupShuffle(${own.text}, ${indexText(kk)})`, 'f32', own.needs)),
+              inside.let('of_lane', code(`subgroupShuffle(${own.text}, ${indexText(within)})`, 'f32', own.needs)),
               type,
             );
             row.forEach((c, v) => inside.assign(c.text, wgsl`fma(${shared}, ${columns[v] ?? c}, ${c})`));
@@ -94,44 +102,39 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
   );
 
   // The epilogue as a loop over a private array: unrolled, it would compile ten times as long.
-  const kept = body.array('tile', type, tile.rows * tile.vectors);
+  const kept = body.array('sums', type, tile.rows * tile.vectors);
   acc.forEach((row, i) => row.forEach((c, v) => body.assign(`${kept}[${i * tile.vectors + v}]`, c)));
   const rowsLeft = body.let(
-    'rows',
-    code(`min(${tile.rows}u, ${indexText(m)} - ${firstRow.text}) + ${zero.text}`, 'u32'),
+    'rows_left',
+    code(`min(${tile.rows}u, ${indexText(m)} - ${indexText(firstRow)}) + ${zero.text}`, 'u32'),
   );
   const vectorsLeft = body.let(
-    'vectors',
+    'vectors_left',
     code(
-      `min(${tile.vectors}u, (${indexText(n)} - wg.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${zero.text}`,
+      `min(${tile.vectors}u, (${indexText(n)} - group.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${zero.text}`,
       'u32',
     ),
   );
   body.loop(
-    'i',
+    'row_in_tile',
     constantIndex(tile.rows),
     (outer, i) => {
-      const row = indexVariable(outer.let('row', code(`${firstRow.text} + ${indexText(i)}`, 'u32')).text, m);
+      const row = outer.index(names.row, indexText(add(firstRow, i)), m);
       outer.loop(
-        'v',
+        'vector',
         constantIndex(tile.vectors),
         (inside, v) => {
           const units = divide(n, constantIndex(width));
-          const unit = indexVariable(
-            inside.let(
-              'unit',
-              code(
-                indexText(add(scale(indexVariable('wg.y', columnTiles), lanes * tile.vectors), scale(v, lanes), lane)),
-                'u32',
-              ),
-            ).text,
+          const unit = inside.index(
+            names.column,
+            indexText(add(scale(indexVariable('group.y', columnTiles), lanes * tile.vectors), scale(v, lanes), lane)),
             units,
           );
           const full = n.terms.length === 0 && n.constant % columnsPerTile === 0;
           inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
             const value = code(`${kept}[${indexText(add(scale(i, tile.vectors), v))}]`, type);
-            const index = indexOf(product, batch, row, width === 4 ? add(scale(unit, 4), quad) : unit, undefined);
-            storeResult(frame, store, group, product, index, store.let('sum', value), context);
+            const index = indexOf(product, batch, row, elementAt(unit, width), undefined, store);
+            storeResult(frame, store, group, product, index, store.let('total', value));
           });
         },
         { endText: vectorsLeft.text },

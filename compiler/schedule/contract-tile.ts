@@ -5,9 +5,9 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf } from '../kernel/lower.ts';
+import { typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
-import { count, Frame, indexVariable, takeApart, type Context } from './frame.ts';
+import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
 interface Tile {
   /** Threads along rows and columns. */
@@ -28,7 +28,7 @@ function chooseTile(product: Product): Tile {
 
 export function scheduleContractTile(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const product = productOf(group.contract);
-  const { a, b, m, n, k, width } = product;
+  const { a, b, m, n, k, names, width } = product;
   const tile = chooseTile(product);
   const [across, down] = [tile.across[1], tile.across[0]];
   const threads = across * down;
@@ -40,35 +40,36 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
   const rowTiles = ceilDivide(m, tileRows);
   const columnTiles = ceilDivide(n, units * width);
   const batches = count(product.batch);
-  const batch = takeApart(indexVariable('wg.z', batches), product.batch);
-  const stagedA = frame.share('staged_a', 'vec4f', tile.depth * (tileRows / 4));
-  const stagedB = frame.share('staged_b', type, tile.depth * units);
-  const thread = indexVariable('t', constantIndex(threads));
-  const tx = remainder(thread, constantIndex(across));
-  const ty = divide(thread, constantIndex(across));
-  const firstRow = scale(indexVariable('wg.x', rowTiles), tileRows);
-  const firstUnit = scale(indexVariable('wg.y', columnTiles), units);
-  const columnOf = (unit: Index): Index => (width === 4 ? add(scale(unit, 4), quad) : unit);
+  const batch = namedAxes(body, body.index(names.batch, 'group.z', batches), product.batch);
+  const stagedRows = frame.share('staged_rows', 'vec4f', tile.depth * (tileRows / 4));
+  const stagedColumns = frame.share('staged_columns', type, tile.depth * units);
+  const thread = indexVariable('thread', constantIndex(threads));
+  const threadColumn = body.named('thread_column', remainder(thread, constantIndex(across)));
+  const threadRow = body.named('thread_row', divide(thread, constantIndex(across)));
+  const firstRow = scale(indexVariable('group.x', rowTiles), tileRows);
+  const firstUnit = scale(indexVariable('group.y', columnTiles), units);
+  const columnOf = (unit: Index): Index => elementAt(unit, width);
+  const inBlock = `${names.sum}_in_block`;
   const acc = Array.from({ length: tile.rows }, () =>
-    Array.from({ length: tile.vectors }, () => body.var('c', splat(literal(0, 'f32'), type))),
+    Array.from({ length: tile.vectors }, () => body.var('sum', splat(literal(0, 'f32'), type))),
   );
 
   body.loop(
-    'k0',
+    `${names.sum}_start`,
     k,
-    (outer, k0) => {
+    (outer, start) => {
       outer.loop(
-        'e',
+        'staged',
         constantIndex(tile.depth * (tileRows / 4)),
-        (inside, e) => {
-          const kk = remainder(e, constantIndex(tile.depth));
-          const group4 = divide(e, constantIndex(tile.depth));
-          const at = clamp(add(k0, kk), k);
+        (inside, staged) => {
+          const within = inside.named(inBlock, remainder(staged, constantIndex(tile.depth)));
+          const fourRows = inside.named('four_rows', divide(staged, constantIndex(tile.depth)));
+          const at = clamp(add(start, within), k);
           const four = [0, 1, 2, 3].map((j) =>
             lowering.value(
               inside,
               a,
-              indexOf(product, batch, clamp(add(firstRow, scale(group4, 4), constantIndex(j)), m), undefined, at),
+              indexOf(product, batch, clamp(add(firstRow, scale(fourRows, 4), constantIndex(j)), m), undefined, at),
               1,
             ),
           );
@@ -79,20 +80,20 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
           );
           // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.
           const inside4 = code(
-            `select(vec4f(0.0f), ${value.text}, ${indexText(add(k0, kk))} < ${indexText(k)})`,
+            `select(vec4f(0.0f), ${value.text}, ${indexText(add(start, within))} < ${indexText(k)})`,
             'vec4f',
             value.needs,
           );
-          inside.assign(`${stagedA}[${indexText(add(scale(kk, tileRows / 4), group4))}]`, inside4);
+          inside.assign(`${stagedRows}[${indexText(add(scale(within, tileRows / 4), fourRows))}]`, inside4);
         },
         { from: thread, step: threads },
       );
       outer.loop(
-        'e',
+        'staged',
         constantIndex(tile.depth * units),
-        (inside, e) => {
-          const kk = divide(e, constantIndex(units));
-          const unit = remainder(e, constantIndex(units));
+        (inside, staged) => {
+          const within = inside.named(inBlock, divide(staged, constantIndex(units)));
+          const unit = inside.named('column_in_tile', remainder(staged, constantIndex(units)));
           const value = splat(
             lowering.value(
               inside,
@@ -102,7 +103,7 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
                 batch,
                 constantIndex(0),
                 inRange(columnOf(add(firstUnit, unit)), n, width),
-                clamp(add(k0, kk), k),
+                clamp(add(start, within), k),
               ),
               width,
             ),
@@ -110,25 +111,35 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
           );
           const zero = splat(literal(0, 'f32'), type);
           inside.assign(
-            `${stagedB}[${indexText(e)}]`,
-            code(`select(${zero.text}, ${value.text}, ${indexText(add(k0, kk))} < ${indexText(k)})`, type, value.needs),
+            `${stagedColumns}[${indexText(staged)}]`,
+            code(
+              `select(${zero.text}, ${value.text}, ${indexText(add(start, within))} < ${indexText(k)})`,
+              type,
+              value.needs,
+            ),
           );
         },
         { from: thread, step: threads },
       );
       outer.barrier();
-      outer.loop('kk', constantIndex(tile.depth), (inside, kk) => {
+      outer.loop(inBlock, constantIndex(tile.depth), (inside, within) => {
         const rows = Array.from({ length: tile.rows / 4 }, (_, i) =>
           inside.let(
-            'a',
+            'of_rows',
             code(
-              `${stagedA}[${indexText(add(scale(kk, tileRows / 4), scale(ty, tile.rows / 4), constantIndex(i)))}]`,
+              `${stagedRows}[${indexText(add(scale(within, tileRows / 4), scale(threadRow, tile.rows / 4), constantIndex(i)))}]`,
               'vec4f',
             ),
           ),
         );
         const columns = Array.from({ length: tile.vectors }, (_, v) =>
-          inside.let('b', code(`${stagedB}[${indexText(add(scale(kk, units), constantIndex(v * across), tx))}]`, type)),
+          inside.let(
+            'of_columns',
+            code(
+              `${stagedColumns}[${indexText(add(scale(within, units), constantIndex(v * across), threadColumn))}]`,
+              type,
+            ),
+          ),
         );
         acc.forEach((row, i) =>
           row.forEach((c, v) => {
@@ -143,24 +154,29 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
   );
 
   acc.forEach((row, i) => {
-    const at = body.let('row', code(indexText(add(firstRow, scale(ty, tile.rows), constantIndex(i))), 'u32'));
+    const at = body.index(names.row, indexText(add(firstRow, scale(threadRow, tile.rows), constantIndex(i))), m);
     body.when(
-      m.terms.length === 0 && m.constant % tileRows === 0 ? 'true' : `${at.text} < ${indexText(m)}`,
+      m.terms.length === 0 && m.constant % tileRows === 0 ? 'true' : `${indexText(at)} < ${indexText(m)}`,
       (guarded) => {
         row.forEach((c, v) => {
           const end = divide(n, constantIndex(width));
-          const unit = guarded.let('unit', code(indexText(add(firstUnit, constantIndex(v * across), tx)), 'u32'));
+          const unit = guarded.index(
+            names.column,
+            indexText(add(firstUnit, constantIndex(v * across), threadColumn)),
+            end,
+          );
           guarded.when(
-            n.terms.length === 0 && n.constant % (units * width) === 0 ? 'true' : `${unit.text} < ${indexText(end)}`,
+            n.terms.length === 0 && n.constant % (units * width) === 0
+              ? 'true'
+              : `${indexText(unit)} < ${indexText(end)}`,
             (store) => {
               storeResult(
                 frame,
                 store,
                 group,
                 product,
-                indexOf(product, batch, indexVariable(at.text, m), columnOf(indexVariable(unit.text, end)), undefined),
+                indexOf(product, batch, at, columnOf(unit), undefined, store),
                 c,
-                context,
               );
             },
           );

@@ -1,4 +1,5 @@
 // What both contraction templates share: which operand gives rows, which columns, how the three axes are walked, and the epilogue.
+import { storeRoots } from './epilogue.ts';
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
@@ -8,7 +9,7 @@ import { add, clamp, constantIndex, divide, scale, type Index } from '../index/i
 import type { Block } from '../kernel/kernel.ts';
 import { quad, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { component, count, isQuartered, takeApart, throughChain, type Context, type Frame } from './frame.ts';
+import { count, flatStem, isQuartered, namedAxes, takeApart, type Frame } from './frame.ts';
 
 export interface Product {
   readonly node: Node;
@@ -23,6 +24,8 @@ export interface Product {
   readonly m: Index;
   readonly n: Index;
   readonly k: Index;
+  /** What flat indices over these axes are called in the kernel; of columns, one that counts vectors where the width is 4. */
+  readonly names: { readonly batch: string; readonly row: string; readonly column: string; readonly sum: string };
   /** 4 when four neighbouring columns are computed as one vector. */
   readonly width: Width;
 }
@@ -41,20 +44,31 @@ export function productOf(contract: Node): Product {
     .filter((x) => forward.sum.some((s) => s.name === x.name))
     .map((x) => axisOf(forward.sum, x.name) ?? x);
   const width: Width = isQuartered(columns.at(-1)) ? 4 : 1;
-  return { node: contract, a, b, batch, rows, columns, sum, m: count(rows), n: count(columns), k: count(sum), width };
+  const names = {
+    batch: flatStem(batch),
+    row: rows.length === 0 ? 'row' : flatStem(rows),
+    column: columns.length === 0 ? 'column' : flatStem(columns, width),
+    sum: sum.length === 0 ? 'term' : flatStem(sum),
+  };
+  const [m, n, k] = [count(rows), count(columns), count(sum)];
+  return { node: contract, a, b, batch, rows, columns, sum, m, n, k, names, width };
 }
 
+/** Where a row, a column and a place in the sum lie along every axis; in `body`, where it is given, each axis has a name. */
 export function indexOf(
   product: Product,
   batch: IndexMap,
   m: Index,
   n: Index | undefined,
   k: Index | undefined,
+  body?: Block,
 ): IndexMap {
+  const each = (flat: Index, axes: readonly Axis[]) =>
+    body === undefined ? takeApart(flat, axes) : namedAxes(body, flat, axes);
   return new Map([
     ...batch,
-    ...takeApart(m, product.rows),
-    ...(n === undefined ? [] : takeApart(n, product.columns)),
+    ...each(m, product.rows),
+    ...(n === undefined ? [] : each(n, product.columns)),
     ...(k === undefined ? [] : takeApart(k, product.sum)),
   ]);
 }
@@ -67,21 +81,9 @@ export function storeResult(
   product: Product,
   index: IndexMap,
   acc: Code,
-  context: Context,
 ): void {
-  const lastColumn = product.columns.at(-1)?.name ?? '';
-  frame.lowering.held.set(product.node, (_block, at, width) =>
-    width === product.width ? acc : component(acc, at.get(lastColumn) ?? constantIndex(0)),
-  );
-  const rootIndex = throughChain(group.chain, index);
-  for (const root of group.roots)
-    frame.lowering.store(
-      body,
-      context.target(root),
-      rootIndex,
-      frame.lowering.value(body, root, rootIndex, product.width),
-      product.width,
-    );
+  const vector = product.columns.at(-1)?.name;
+  storeRoots(frame, body, group, index, { anchor: product.node, value: acc, width: product.width, vector });
 }
 
 /** A column index brought into range; vectors stay whole. */

@@ -5,18 +5,21 @@ import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { code, isVector, scalarType, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import {
+  add,
   atomIndex,
   constantIndex,
   divide,
   indexMath,
   multiply,
   remainder,
+  scale,
   sizeIndex,
   type Index,
 } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { Block, ceilDivide, loopVariable, Names, type Kernel, type Shared } from '../kernel/kernel.ts';
-import { Lowering } from '../kernel/lower.ts';
+import { Block, ceilDivide, loopVariable, type Kernel, type Shared } from '../kernel/kernel.ts';
+import { axesStem, axisStem, Names } from '../kernel/names.ts';
+import { Lowering, quad, type Width } from '../kernel/lower.ts';
 import type { DeviceProfile } from '../profile.ts';
 import type { IndexMap, Placement } from '../kernel/storage.ts';
 
@@ -57,7 +60,7 @@ export class Frame {
 
   /** 0 at run time, unknown to the driver: a loop bounded by it is not unrolled, which on a software device compiles for seconds. */
   zero(body: Block): Code {
-    return body.let('zero', code('nw.y / (nw.y + 1u)', 'u32'), 'zero');
+    return body.let('zero', code('groups.y / (groups.y + 1u)', 'u32'), 'zero');
   }
 
   finish(
@@ -96,6 +99,36 @@ export function takeApart(flat: Index, axes: readonly Axis[]): Map<string, Index
   return result;
 }
 
+/** The same, each with a name of its own in the kernel. */
+export function namedAxes(body: Block, flat: Index, axes: readonly Axis[]): Map<string, Index> {
+  return new Map([...takeApart(flat, axes)].map(([name, index]) => [name, body.named(axisStem(name), index)]));
+}
+
+/** Loops over the axes, outermost first. */
+export function walkAxes(
+  body: Block,
+  axes: readonly Axis[],
+  index: IndexMap,
+  write: (body: Block, index: IndexMap) => void,
+): void {
+  const [first, ...rest] = axes;
+  if (first === undefined) write(body, index);
+  else
+    body.loop(axisStem(first.name), sizeIndex(first.size), (inside, i) =>
+      walkAxes(inside, rest, new Map(index).set(first.name, i), write),
+    );
+}
+
+/** The name of a flat index over axes, which counts vectors where `width` is 4. */
+export function flatStem(axes: readonly Axis[], width: Width = 1): string {
+  return width === 4 ? `${axesStem(axes)}_quad` : axesStem(axes);
+}
+
+/** The element, or the four elements, that a unit of `width` stands for. */
+export function elementAt(unit: Index, width: Width): Index {
+  return width === 4 ? add(scale(unit, 4), quad) : unit;
+}
+
 export function indexVariable(name: string, end: Index): Index {
   return atomIndex(loopVariable(name, end));
 }
@@ -106,35 +139,36 @@ export function lineGrid(
   widest: number,
 ): { readonly grid: readonly [Index, Index, Index]; readonly item: string; readonly exact: boolean } {
   const one = constantIndex(1);
-  if (n.most <= widest) return { grid: [n, one, one], item: 'wg.x', exact: true };
+  if (n.most <= widest) return { grid: [n, one, one], item: 'group.x', exact: true };
   if (n.terms.length === 0) {
     const y = Math.ceil(n.constant / widest);
     const x = Math.ceil(n.constant / y);
     return {
       grid: [constantIndex(x), constantIndex(y), one],
-      item: '(wg.y * nw.x + wg.x)',
+      item: '(group.y * groups.x + group.x)',
       exact: x * y === n.constant,
     };
   }
   const x = Math.ceil(widest / 2);
-  return { grid: [constantIndex(x), ceilDivide(n, x), one], item: '(wg.y * nw.x + wg.x)', exact: false };
+  return { grid: [constantIndex(x), ceilDivide(n, x), one], item: '(group.y * groups.x + group.x)', exact: false };
 }
 
-/** One thread per item: the flat index and, where the last workgroup is not full, the test that guards it. */
+/** One thread per item: the flat index, called `stem`, and, where the last workgroup is not full, the test that guards it. */
 export function threadItems(
   body: Block,
+  stem: string,
   items: Index,
   threads: number,
   widest: number,
 ): { readonly grid: Kernel['grid']; readonly item: Index; readonly test: string } {
   const groups = ceilDivide(items, threads);
   const line = lineGrid(groups, widest);
-  const flat = body.let('item', code(`${line.item} * ${threads}u + t`, 'u32'));
+  const item = body.index(stem, `${line.item} * ${threads}u + thread`, items);
   const full = items.terms.length === 0 && items.constant % threads === 0 && line.exact;
   return {
     grid: line.grid,
-    item: indexVariable(flat.text, items),
-    test: full ? 'true' : `${flat.text} < ${indexText(items)}`,
+    item,
+    test: full ? 'true' : `${indexText(item)} < ${indexText(items)}`,
   };
 }
 
@@ -173,7 +207,7 @@ export function reduceComponents(body: Block, op: ReduceOp, acc: Code): Code {
 export function reduceLanes(body: Block, op: ReduceOp, acc: Code, lanes: number): Code {
   let result = acc;
   for (let step = lanes / 2; step >= 1; step /= 2) {
-    const other = body.let('other', code(`subgroupShuffleXor(${result.text}, ${step}u)`, result.type));
+    const other = body.let('other_lane', code(`subgroupShuffleXor(${result.text}, ${step}u)`, result.type));
     result = body.let('reduced', op.wgsl(result, other));
   }
   return result;

@@ -1,6 +1,6 @@
 // Which template makes the kernel of a group: a table of named rows, the first that fits.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
-import { sizeBound } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
 import { bindingsOf, type Kernel } from '../kernel/kernel.ts';
@@ -131,9 +131,9 @@ function isShortOrStrided(group: GroupOf<'rows'>): boolean {
   const x = group.reductions[0]?.inputs[0];
   const reduced = reducedAxes(group.reductions[0]);
   if (x === undefined) return true;
-  const length = x.type.axes.filter((a) => reduced.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
+  const length = elementsOf(x.type.axes.filter((a) => reduced.includes(a.name)));
   const last = x.type.axes.at(-1);
-  const rows = x.type.axes.filter((a) => !reduced.includes(a.name)).reduce((n, a) => n * sizeBound(a.size), 1);
+  const rows = elementsOf(x.type.axes.filter((a) => !reduced.includes(a.name)));
   return (length < shortReduce && rows > 1) || (last !== undefined && !reduced.includes(last.name) && rows > 1);
 }
 

@@ -1,10 +1,20 @@
 // One thread per element, or per four neighbours along the last axis; several results on the same axes share it.
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { canStoreVector, quad } from '../kernel/lower.ts';
-import { count, Frame, isQuartered, takeApart, threadItems, type Context } from './frame.ts';
+import {
+  count,
+  elementAt,
+  flatStem,
+  Frame,
+  isQuartered,
+  namedAxes,
+  takeApart,
+  threadItems,
+  type Context,
+} from './frame.ts';
 
 export const threads = 64;
 
@@ -17,14 +27,19 @@ export function scheduleMap(group: Group, context: Context): Kernel {
   const last = axes.at(-1);
   const wide = isQuartered(last) && roots.every((each) => canStoreVector(context.target(each), takeApart(quad, axes)));
   const items: Index = wide ? divide(count(axes), constantIndex(4)) : count(axes);
-  const { grid, item, test } = threadItems(frame.body, items, threads, context.profile.maxGrid);
+  const { grid, item, test } = threadItems(
+    frame.body,
+    flatStem(axes, wide ? 4 : 1),
+    items,
+    threads,
+    context.profile.maxGrid,
+  );
   frame.body.when(test, (body) => {
-    const flat = wide ? add(scale(item, 4), quad) : item;
-    const index = takeApart(flat, axes);
     const width = wide ? 4 : 1;
+    const index = namedAxes(body, elementAt(item, width), axes);
     const value = (each: Node) => frame.lowering.value(body, each, index, width);
     // Results that go over what was read are all there before the first is stored.
-    const results = roots.length === 1 ? [value(root)] : roots.map((each) => body.let('out', value(each)));
+    const results = roots.length === 1 ? [value(root)] : roots.map((each) => body.let('result', value(each)));
     roots.forEach((each, i) => {
       const result = results[i];
       if (result !== undefined) frame.lowering.store(body, context.target(each), index, result, width);

@@ -4,19 +4,21 @@ import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, divide, constantIndex, scale, type Index } from '../index/index-math.ts';
+import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { axisStem, type Block, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf, type Width } from '../kernel/lower.ts';
+import type { Block, Kernel } from '../kernel/kernel.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
 import {
   count,
+  elementAt,
+  flatStem,
+  namedAxes,
   reduceComponents,
   reduceLanes,
   Frame,
   indexVariable,
   isQuartered,
   lineGrid,
-  takeApart,
   type Context,
 } from './frame.ts';
 import { reduceLevels } from './levels.ts';
@@ -42,16 +44,16 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
   const bySubgroup = profile.software && profile.subgroupSize !== undefined;
   const rows = count(outer);
   const line = lineGrid(rows, context.profile.maxGrid);
-  const laneName = bySubgroup ? 'lane' : 't';
+  const laneName = bySubgroup ? 'lane' : 'thread';
 
-  const row = frame.body.let('row', code(line.item, 'u32'));
-  frame.body.when(line.exact ? 'true' : `${row.text} < ${indexText(rows)}`, (body) => {
-    const at = takeApart(indexVariable(row.text, rows), outer);
+  const row = frame.body.index(flatStem(outer), line.item, rows);
+  frame.body.when(line.exact ? 'true' : `${indexText(row)} < ${indexText(rows)}`, (body) => {
+    const at = namedAxes(body, row, outer);
     const walk = (block: Block, write: (body: Block, index: ReadonlyMap<string, Index>) => void) => {
       block.loop(
-        inner.map(({ name }) => axisStem(name)).join('_'),
+        flatStem(inner, width),
         steps,
-        (inside, i) => write(inside, new Map([...at, ...takeApart(wide ? add(scale(i, 4), quad) : i, inner)])),
+        (inside, i) => write(inside, new Map([...at, ...namedAxes(inside, elementAt(i, width), inner)])),
         { from: indexVariable(laneName, constantIndex(lanes)), step: lanes },
       );
     };
@@ -62,7 +64,7 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
           reduction,
           op,
           acc: body.var(
-            'acc',
+            `running_${op.name}`,
             splat(
               literal(op.identityOf(reduction.type.dtype), computeType(reduction.type.dtype)),
               typeOf(reduction.type.dtype, width),
@@ -112,10 +114,12 @@ function workgroupFor(steps: number, most: number): number {
 function reduceWorkgroup(frame: Frame, body: Block, op: ReduceOp, acc: Code, threads: number): Code {
   const memory = frame.share('partial', acc.type, threads);
   const at = (i: string) => code(`${memory}[${i}]`, acc.type, acc.needs);
-  body.assign(`${memory}[t]`, acc);
+  body.assign(`${memory}[thread]`, acc);
   body.barrier();
   for (let half = threads / 2; half >= 1; half /= 2) {
-    body.when(`t < ${half}u`, (inside) => inside.assign(`${memory}[t]`, op.wgsl(at('t'), at(`t + ${half}u`))));
+    body.when(`thread < ${half}u`, (inside) =>
+      inside.assign(`${memory}[thread]`, op.wgsl(at('thread'), at(`thread + ${half}u`))),
+    );
     body.barrier();
   }
   return body.let('reduced', at('0'));

@@ -1,6 +1,8 @@
 // Sums of rows by position, without atomics: each element of the result looks for its own terms and adds them in the order of the index.
+import { storeRoots } from './epilogue.ts';
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
-import { axisOf, sizeBound } from '../../dsl/axis/axis.ts';
+import { axisOf } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
@@ -13,15 +15,18 @@ import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
 import { canStoreVector, quad, typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import {
-  component,
   count,
+  elementAt,
+  flatStem,
   Frame,
   indexVariable,
   isQuartered,
   lineGrid,
+  namedAxes,
   takeApart,
   threadItems,
   throughChain,
+  walkAxes,
   type Context,
 } from './frame.ts';
 
@@ -52,9 +57,7 @@ function partsOf(scatter: Node): Parts {
 export function isLongScatter(scatter: Node): boolean {
   const { summed, rest } = partsOf(scatter);
   return (
-    rest.every((axis) => typeof axis.size === 'number') &&
-    count(rest).most >= 32 &&
-    summed.reduce((n, axis) => n * sizeBound(axis.size), 1) >= 2 * perLane
+    rest.every((axis) => typeof axis.size === 'number') && count(rest).most >= 32 && elementsOf(summed) >= 2 * perLane
   );
 }
 
@@ -82,12 +85,12 @@ export function scheduleScatter(group: ScatterGroup, context: Context): Kernel {
     (root === undefined || canStoreVector(context.target(root), throughChain(group.chain, takeApart(quad, axes))));
   const width: Width = wide ? 4 : 1;
   const items = wide ? divide(count(axes), constantIndex(4)) : count(axes);
-  const { grid, item, test } = threadItems(frame.body, items, threads, context.profile.maxGrid);
+  const { grid, item, test } = threadItems(frame.body, flatStem(axes, width), items, threads, context.profile.maxGrid);
   frame.body.when(test, (body) => {
-    const out = takeApart(wide ? add(scale(item, 4), quad) : item, axes);
+    const out = namedAxes(body, elementAt(item, width), axes);
     const own = lowering.position(out.get(parts.axis.name) ?? constantIndex(0), width);
-    const acc = body.var('acc', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
-    nest(body, parts.summed, out, (inside, at) => {
+    const acc = body.var('sum', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
+    walkAxes(body, parts.summed, out, (inside, at) => {
       const found = inside.let('found', row(inside, frame, parts, at, width));
       const last = axes.at(-1)?.name ?? '';
       // Along the rest all four neighbours have one position.
@@ -105,29 +108,12 @@ export function scheduleScatter(group: ScatterGroup, context: Context): Kernel {
         );
       }
     });
-    lowering.held.set(scatter, (_b, at, w) =>
-      w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
-    );
-    const index = throughChain(group.chain, out);
-    for (const made of group.roots)
-      lowering.store(body, context.target(made), index, lowering.value(body, made, index, width), width);
+    storeRoots(frame, body, group, out, { anchor: scatter, value: acc, width, vector: axes.at(-1)?.name });
   });
   return frame.finish('scatter', threads, grid);
 }
 
 const scalarOf = (x: Code): string => (isVector(x.type) ? `${x.text}.x` : x.text);
-
-/** Loops over the axes, outermost first. */
-function nest(
-  body: Block,
-  axes: readonly Axis[],
-  index: IndexMap,
-  write: (body: Block, index: IndexMap) => void,
-): void {
-  const [first, ...others] = axes;
-  if (first === undefined) return write(body, index);
-  body.loop('i', sizeIndex(first.size), (inside, i) => nest(inside, others, new Map(index).set(first.name, i), write));
-}
 
 /**
  * One workgroup per row and 64 columns: its lanes look at 32 positions each and leave a word of hits in workgroup memory, which all
@@ -149,39 +135,39 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
   const line = lineGrid(items, context.profile.maxGrid);
   const hits = frame.share('hits', 'u32', threads);
   const zero = frame.zero(frame.body);
-  const item = frame.body.let('item', code(line.item, 'u32'));
-  frame.body.when(line.exact ? 'true' : `${item.text} < ${indexText(items)}`, (body) => {
-    const flat = indexVariable(item.text, items);
-    const own = takeApart(divide(flat, constantIndex(blocks)), rows);
+  const flat = frame.body.index(`${flatStem(rows)}_block`, line.item, items);
+  frame.body.when(line.exact ? 'true' : `${indexText(flat)} < ${indexText(items)}`, (body) => {
+    const own = namedAxes(body, divide(flat, constantIndex(blocks)), rows);
     const target = body.let('target', code(`i32(${indexText(own.get(parts.axis.name) ?? constantIndex(0))})`, 'i32'));
-    const thread = indexVariable('t', constantIndex(threads));
+    const thread = indexVariable('thread', constantIndex(threads));
     const lane = add(scale(remainder(flat, constantIndex(blocks)), threads), thread);
     const isFull = columns % threads === 0;
-    const column = isFull
-      ? lane
-      : indexVariable(body.let('column', code(indexText(lane), 'u32')).text, constantIndex(columns));
+    const column = isFull ? lane : body.index(flatStem(rest, width), indexText(lane), constantIndex(columns));
     const within = isFull ? 'true' : `${indexText(column)} < ${columns}u`;
-    const out: IndexMap = new Map([...own, ...takeApart(wide ? add(scale(column, 4), quad) : column, rest)]);
-    const acc = body.var('acc', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
+    const out: IndexMap = new Map([...own, ...namedAxes(body, elementAt(column, width), rest)]);
+    const acc = body.var('sum', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
     const length = count(summed);
     const termAt = (flatTerm: string): IndexMap =>
       new Map([...out, ...takeApart(atomIndex(loopVariable(flatTerm, length)), summed)]);
     body.loop(
-      'tile',
+      `${flatStem(summed)}_start`,
       length,
-      (inside, tile) => {
-        const mask = inside.var('mask', code('0u', 'u32'));
+      (inside, start) => {
+        const mask = inside.var('hits_of_thread', code('0u', 'u32'));
         inside.loop(
-          'bit',
+          'position',
           constantIndex(perLane),
-          (deep, bit) => {
-            const term = deep.let('term', code(`${indexText(tile)} + t * ${perLane}u + ${indexText(bit)}`, 'u32'));
+          (deep, position) => {
+            const term = deep.let(
+              flatStem(summed),
+              code(`${indexText(start)} + thread * ${perLane}u + ${indexText(position)}`, 'u32'),
+            );
             deep.when(`${term.text} < ${indexText(length)}`, (found) => {
               const at = row(found, frame, parts, termAt(term.text), 1);
               found.assign(
                 mask.text,
                 code(
-                  `${mask.text} | select(0u, 1u << ${indexText(bit)}, ${at.text} == ${target.text})`,
+                  `${mask.text} | select(0u, 1u << ${indexText(position)}, ${at.text} == ${target.text})`,
                   'u32',
                   at.needs,
                 ),
@@ -190,22 +176,22 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
           },
           { endText: `${perLane}u + ${zero.text}` },
         );
-        inside.assign(`${hits}[t]`, mask);
+        inside.assign(`${hits}[thread]`, mask);
         inside.barrier();
         inside.when(within, (mine) => {
           mine.loop(
-            'from',
+            'looker',
             constantIndex(threads),
-            (deep, from) => {
-              const word = deep.var('word', code(`${hits}[${indexText(from)}]`, 'u32'));
+            (deep, looker) => {
+              const word = deep.var('hits_left', code(`${hits}[${indexText(looker)}]`, 'u32'));
               deep.loop(
                 'hit',
                 constantIndex(perLane),
                 (each) => {
                   const term = each.let(
-                    'term',
+                    flatStem(summed),
                     code(
-                      `${indexText(tile)} + ${indexText(from)} * ${perLane}u + firstTrailingBit(${word.text})`,
+                      `${indexText(start)} + ${indexText(looker)} * ${perLane}u + firstTrailingBit(${word.text})`,
                       'u32',
                     ),
                   );
@@ -213,7 +199,7 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
                   const value = splat(lowering.value(each, parts.updates, termAt(term.text), width), acc.type);
                   each.assign(acc.text, wgsl`(${acc} + ${value})`);
                 },
-                { endText: `countOneBits(${hits}[${indexText(from)}])` },
+                { endText: `countOneBits(${hits}[${indexText(looker)}])` },
               );
             },
             { endText: `${threads}u + ${zero.text}` },
@@ -223,14 +209,9 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
       },
       { step: threads * perLane },
     );
-    lowering.held.set(scatter, (_b, at, w) =>
-      w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
+    body.when(within, (mine) =>
+      storeRoots(frame, mine, group, out, { anchor: scatter, value: acc, width, vector: axes.at(-1)?.name }),
     );
-    body.when(within, (mine) => {
-      const index = throughChain(group.chain, out);
-      for (const made of group.roots)
-        lowering.store(mine, context.target(made), index, lowering.value(mine, made, index, width), width);
-    });
   });
   return frame.finish('scatter by workgroups', threads, line.grid);
 }

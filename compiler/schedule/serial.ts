@@ -1,5 +1,6 @@
 // One thread per row (or per four neighbouring rows): it walks the reduced axes in loops. For short reductions, for reductions over an axis that is
 // not the contiguous one, and for contractions with no tile to speak of.
+import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
@@ -7,10 +8,21 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index/index-math.ts';
-import { axisStem, type Block, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf, type Width } from '../kernel/lower.ts';
-import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
+import { add, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import type { Block, Kernel } from '../kernel/kernel.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
+import {
+  component,
+  count,
+  elementAt,
+  flatStem,
+  Frame,
+  isQuartered,
+  namedAxes,
+  threadItems,
+  walkAxes,
+  type Context,
+} from './frame.ts';
 import { reduceLevels } from './levels.ts';
 import { findNeighbours, type Neighbours } from './neighbours.ts';
 
@@ -42,19 +54,20 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
   const items = blocked(outer, run);
   const { grid, item, test } = threadItems(
     frame.body,
+    blockedStem(outer, run, width),
     wide ? divide(count(items), constantIndex(4)) : count(items),
     threads,
     context.profile.maxGrid,
   );
   frame.body.when(test, (body) => {
-    const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
+    const elements = elementsOf(namedAxes(body, elementAt(item, width), items), run);
     for (const level of levels) {
       const accumulators = elements.map(() =>
         level.map((reduction) => ({
           reduction,
           op: reduction.op as ReduceOp,
           acc: body.var(
-            'acc',
+            `running_${reduction.op.name}`,
             splat(
               literal((reduction.op as ReduceOp).identityOf(reduction.type.dtype), computeType(reduction.type.dtype)),
               typeOf(reduction.type.dtype, width),
@@ -62,7 +75,7 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
           ),
         })),
       );
-      nest(body, unrolled(inner, run), new Map(), (deep, reduced) => {
+      walkAxes(body, unrolled(inner, run), new Map(), (deep, reduced) => {
         for (const last of lastIndices(run)) {
           elements.forEach((row, r) => {
             for (const { reduction, op, acc } of accumulators[r] ?? []) {
@@ -101,7 +114,7 @@ export function scheduleSerialRows(group: Extract<Group, { template: 'rows' }>, 
       const write = (at: Block, index: ReadonlyMap<string, Index>) =>
         lowering.store(at, context.target(root), index, lowering.value(at, root, index, width), width);
       if (root.type.axes.length === outer.length) write(body, row);
-      else nest(body, inner, row, write);
+      else walkAxes(body, inner, row, write);
     }
   }
 }
@@ -111,6 +124,11 @@ function blocked(axes: readonly Axis[], run: Neighbours | undefined): readonly A
   return run === undefined
     ? axes
     : axes.map((axis) => (axis.name === run.axis.name ? { ...axis, size: run.blocks } : axis));
+}
+
+/** What threads count: of neighbours, the first. */
+function blockedStem(axes: readonly Axis[], run: Neighbours | undefined, width: Width): string {
+  return run === undefined ? flatStem(axes, width) : `${flatStem(axes, width)}_run`;
 }
 
 /** The elements of a thread. */
@@ -134,26 +152,9 @@ function lastIndices(run: Neighbours | undefined): readonly ReadonlyMap<string, 
     : Array.from({ length: run.summed.length }, (_, k) => new Map([[run.summed.name, constantIndex(k)]]));
 }
 
-/** Loops over the axes, outermost first. */
-function nest(
-  body: Block,
-  axes: readonly Axis[],
-  index: ReadonlyMap<string, Index>,
-  write: (body: Block, index: ReadonlyMap<string, Index>) => void,
-): void {
-  const [first, ...rest] = axes;
-  if (first === undefined) {
-    write(body, index);
-    return;
-  }
-  body.loop(axisStem(first.name), sizeIndex(first.size), (inside, i) =>
-    nest(inside, rest, new Map(index).set(first.name, i), write),
-  );
-}
-
 /** A contraction without tiles: every thread sums its own products, or those of neighbours whose windows overlap. */
 export function scheduleSerialContract(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const { contract, chain } = group;
+  const { contract } = group;
   const [a, b] = contract.inputs;
   if (a === undefined || b === undefined) throw new TypeError('a contraction without operands');
   const { sum } = roles(a.type, b.type, contract.type);
@@ -169,17 +170,18 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
   const items = blocked(axes, run);
   const { grid, item, test } = threadItems(
     frame.body,
+    blockedStem(axes, run, width),
     wide ? divide(count(items), constantIndex(4)) : count(items),
     threads,
     context.profile.maxGrid,
   );
   frame.body.when(test, (body) => {
-    const elements = elementsOf(takeApart(wide ? add(scale(item, 4), quad) : item, items), run);
+    const elements = elementsOf(namedAxes(body, elementAt(item, width), items), run);
     const accumulators = elements.map((element) => ({
       element,
-      acc: body.var('acc', splat(literal(0, 'f32'), typeOf('f32', width))),
+      acc: body.var('sum', splat(literal(0, 'f32'), typeOf('f32', width))),
     }));
-    nest(body, unrolled(ordered, run), new Map(), (deep, summed) => {
+    walkAxes(body, unrolled(ordered, run), new Map(), (deep, summed) => {
       for (const last of lastIndices(run)) {
         for (const { element, acc } of accumulators) {
           const at = new Map([...element, ...summed, ...last]);
@@ -190,12 +192,7 @@ export function scheduleSerialContract(group: Extract<Group, { template: 'contra
       }
     });
     for (const { element, acc } of accumulators) {
-      lowering.held.set(contract, (_b, at, w) =>
-        w === width ? acc : component(acc, at.get(axes.at(-1)?.name ?? '') ?? constantIndex(0)),
-      );
-      const rootIndex = throughChain(chain, element);
-      for (const root of group.roots)
-        lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, width), width);
+      storeRoots(frame, body, group, element, { anchor: contract, value: acc, width, vector: axes.at(-1)?.name });
     }
   });
   return frame.finish('serial contraction', threads, grid);

@@ -8,9 +8,10 @@ import type { Group } from '../fuse/group.ts';
 import { atomIndex, constantIndex, sizeIndex, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
+import { axisStem } from '../kernel/names.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import type { DeviceProfile } from '../profile.ts';
-import { count, Frame, indexVariable, lineGrid, takeApart, threadItems, type Context } from './frame.ts';
+import { count, flatStem, Frame, indexVariable, lineGrid, namedAxes, threadItems, type Context } from './frame.ts';
 
 type SortGroup = Extract<Group, { template: 'sort' }>;
 
@@ -94,19 +95,19 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
   const rowCount = count(rows);
   const line = lineGrid(rowCount, profile.maxGrid);
   const zero = frame.zero(frame.body);
-  const row = frame.body.let('row', code(line.item, 'u32'));
+  const row = frame.body.index(flatStem(rows), line.item, rowCount);
   const forLanes = (block: Block, end: number, write: (body: Block, i: string) => void): void =>
-    block.loop('i', constantIndex(end), (inside, i) => write(inside, indexText(i)), {
-      from: indexVariable('t', constantIndex(threads)),
+    block.loop('slot', constantIndex(end), (inside, i) => write(inside, indexText(i)), {
+      from: indexVariable('thread', constantIndex(threads)),
       step: threads,
       endText: `${end}u + ${zero.text}`,
     });
-  frame.body.when(line.exact ? 'true' : `${row.text} < ${indexText(rowCount)}`, (body) => {
-    const own = takeApart(indexVariable(row.text, rowCount), rows);
+  frame.body.when(line.exact ? 'true' : `${indexText(row)} < ${indexText(rowCount)}`, (body) => {
+    const own = namedAxes(body, row, rows);
     // `to`: where in the memory a piece of the row goes, from the element `start` on.
     const take = (block: Block, to: number, width: number, start: string): void =>
       forLanes(block, width, (inside, i) => {
-        const element = inside.let('element', code(`${start} + ${i}`, 'u32'));
+        const element = inside.let(axisStem(along.name), code(`${start} + ${i}`, 'u32'));
         const key = inside.var('key', code('0xffffffffu', 'u32'));
         inside.when(`${element.text} < ${indexText(length)}`, (found) => {
           const at: IndexMap = new Map(own).set(along.name, atomIndex(loopVariable(element.text, length)));
@@ -127,7 +128,7 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
         inside.assign(`${places}[${i}]`, code('0xffffffffu', 'u32'));
       });
       body.loop(
-        'piece',
+        `${axisStem(along.name)}_start`,
         length,
         (inside, piece) => {
           take(inside, size / 2, size / 2, indexText(piece));
@@ -149,7 +150,7 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
           1,
         );
       },
-      { from: indexVariable('t', constantIndex(threads)), step: threads },
+      { from: indexVariable('thread', constantIndex(threads)), step: threads },
     );
   });
   return frame.finish('sort in workgroup memory', threads, line.grid);
@@ -174,8 +175,11 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
                 `((${i} >> ${shift}) << (${shift} + 1u)) | (${i} & ((1u << ${shift}) - 1u))`,
               );
               const high = text(pair, 'high', `${low} | (1u << ${shift})`);
-              const [a, b] = [text(pair, 'a', `${keys}[${low}]`), text(pair, 'b', `${keys}[${high}]`)];
-              const [p, q] = [text(pair, 'p', `${places}[${low}]`), text(pair, 'q', `${places}[${high}]`)];
+              const [a, b] = [text(pair, 'low_key', `${keys}[${low}]`), text(pair, 'high_key', `${keys}[${high}]`)];
+              const [p, q] = [
+                text(pair, 'low_place', `${places}[${low}]`),
+                text(pair, 'high_place', `${places}[${high}]`),
+              ];
               const isLess = `(${b} < ${a} || (${b} == ${a} && ${q} < ${p}))`;
               pair.when(`${isLess} == (((${low} >> ${indexText(phase)}) & 1u) == 0u)`, (swap) => {
                 swap.assign(`${keys}[${low}]`, code(b, 'u32'));
@@ -200,13 +204,13 @@ export function scheduleCountingSort(group: SortGroup, context: Context): Kernel
   const frame = new Frame(context, group);
   const { lowering } = frame;
   const { axes } = x.type;
-  const { grid, item, test } = threadItems(frame.body, count(axes), 64, context.profile.maxGrid);
+  const { grid, item, test } = threadItems(frame.body, flatStem(axes), count(axes), 64, context.profile.maxGrid);
   frame.body.when(test, (body) => {
-    const own = takeApart(item, axes);
+    const own = namedAxes(body, item, axes);
     const mine = own.get(along.name) ?? constantIndex(0);
     const key = body.let('key', keyOf(lowering.value(body, x, own, 1), isFalling));
     const rank = body.var('rank', code('0u', 'u32'));
-    body.loop('other', sizeIndex(along.size), (inside, other) => {
+    body.loop(`other_${axisStem(along.name)}`, sizeIndex(along.size), (inside, other) => {
       const theirs = inside.let(
         'theirs',
         keyOf(lowering.value(inside, x, new Map(own).set(along.name, other), 1), isFalling),

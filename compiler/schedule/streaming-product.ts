@@ -1,21 +1,32 @@
 // A contraction whose one operand is computed where it is summed and never stored: the gradient of an attention by its queries, keys or
 // values, whose weights are as many as queries times keys. A thread holds one row of the result, walks what is summed, computes one weight
 // at a time and adds it times a row of the other operand (Dao et al. 2022, FlashAttention, algorithm 4).
+import { storeRoots } from './epilogue.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
-import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, scale, sizeIndex, type Index } from '../index/index-math.ts';
+import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { axisStem, type Block, type Kernel } from '../kernel/kernel.ts';
-import { quad, typeOf, type Width } from '../kernel/lower.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { component, count, Frame, isQuartered, takeApart, threadItems, throughChain, type Context } from './frame.ts';
+import {
+  count,
+  elementAt,
+  flatStem,
+  Frame,
+  isQuartered,
+  namedAxes,
+  takeApart,
+  threadItems,
+  walkAxes,
+  type Context,
+} from './frame.ts';
 
 const threads = 64;
 
 export function scheduleStreamingProduct(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const { contract, chain, streams = 0 } = group;
+  const { contract, streams = 0 } = group;
   const [weights, other] = [contract.inputs[streams], contract.inputs[1 - streams]];
   if (weights === undefined || other === undefined) throw new TypeError('a contraction without operands');
   const { batch, rows, columns, sum } = roles(weights.type, other.type, contract.type);
@@ -26,40 +37,33 @@ export function scheduleStreamingProduct(group: Extract<Group, { template: 'cont
   const units = divide(count(columns), constantIndex(width));
   const type = typeOf('f32', width);
   const rowAxes = [...batch, ...rows];
-  const place = (unit: Index): IndexMap => takeApart(width === 4 ? add(scale(unit, 4), quad) : unit, columns);
-  const { grid, item, test } = threadItems(frame.body, count(rowAxes), threads, context.profile.maxGrid);
+  const place = (unit: Index): IndexMap => takeApart(elementAt(unit, width), columns);
+  const column = flatStem(columns, width);
+  const { grid, item, test } = threadItems(
+    frame.body,
+    flatStem(rowAxes),
+    count(rowAxes),
+    threads,
+    context.profile.maxGrid,
+  );
 
   frame.body.when(test, (body) => {
-    const row = takeApart(item, rowAxes);
+    const row = namedAxes(body, item, rowAxes);
     const result = body.array('result', type, units.most);
     const element = (d: Index) => code(`${result}[${indexText(d)}]`, type);
-    body.loop('d', units, (inside, d) => inside.assign(element(d).text, splat(literal(0, 'f32'), type)));
-    walk(body, sum, row, (inside, at) => {
+    body.loop(column, units, (inside, d) => inside.assign(element(d).text, splat(literal(0, 'f32'), type)));
+    walkAxes(body, sum, row, (inside, at) => {
       const weight = inside.let('weight', lowering.value(inside, weights, at, 1));
-      inside.loop('d', units, (each, d) => {
+      inside.loop(column, units, (each, d) => {
         const value = splat(lowering.value(each, other, new Map([...at, ...place(d)]), width), type);
         each.assign(element(d).text, wgsl`fma(${splat(weight, type)}, ${value}, ${element(d)})`);
       });
     });
-    body.loop('d', units, (inside, d) => {
+    body.loop(column, units, (inside, d) => {
       const value = inside.let('value', element(d));
-      lowering.held.set(contract, (_b, at, w) =>
-        w === width ? value : component(value, at.get(last?.name ?? '') ?? constantIndex(0)),
-      );
-      const index = throughChain(chain, new Map([...row, ...place(d)]));
-      for (const root of group.roots)
-        lowering.store(inside, context.target(root), index, lowering.value(inside, root, index, width), width);
+      const index = new Map([...row, ...place(d)]);
+      storeRoots(frame, inside, group, index, { anchor: contract, value, width, vector: last?.name });
     });
   });
   return frame.finish('streaming product, one row a thread', threads, grid);
-}
-
-/** Loops over the axes, outermost first. */
-function walk(body: Block, axes: readonly Axis[], index: IndexMap, write: (body: Block, at: IndexMap) => void): void {
-  const [first, ...rest] = axes;
-  if (first === undefined) write(body, index);
-  else
-    body.loop(axisStem(first.name), sizeIndex(first.size), (inside, i) =>
-      walk(inside, rest, new Map(index).set(first.name, i), write),
-    );
 }

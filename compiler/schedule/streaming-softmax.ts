@@ -1,15 +1,17 @@
 // One query row of attention over a stream of keys: a running maximum and sum, and a weighted sum of the values that is rescaled when the
 // maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
+import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import { seenKeys } from '../match/mask-extent.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
+import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Block } from '../kernel/kernel.ts';
-import { quad, typeOf, type Width } from '../kernel/lower.ts';
+import { axisStem } from '../kernel/names.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { component, count, isQuartered, throughChain, type Frame } from './frame.ts';
+import { count, elementAt, flatStem, isQuartered, type Frame } from './frame.ts';
 
 /** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */
 export const lowest = literal(-3.0e38, 'f32');
@@ -34,6 +36,9 @@ export class StreamingRow {
   readonly depthType: Code['type'];
   readonly widthUnits: Index;
   readonly widthType: Code['type'];
+  /** What a loop over `widthUnits` counts. */
+  readonly widthStem: string;
+  readonly #depthStem: string;
   readonly #frame: Frame;
   readonly #group: AttentionGroup;
   readonly #keyAxis: Axis;
@@ -59,6 +64,8 @@ export class StreamingRow {
     this.#widthWidth = isQuartered(widthAxis) ? 4 : 1;
     this.depthUnits = divide(count([depthAxis]), constantIndex(this.#depthWidth));
     this.widthUnits = divide(count([widthAxis]), constantIndex(this.#widthWidth));
+    this.widthStem = flatStem([widthAxis], this.#widthWidth);
+    this.#depthStem = flatStem([depthAxis], this.#depthWidth);
     this.depthType = typeOf('f32', this.#depthWidth);
     this.widthType = typeOf('f32', this.#widthWidth);
   }
@@ -66,10 +73,10 @@ export class StreamingRow {
   /** The query, into memory of `depthUnits` elements. */
   loadQuery(body: Block, index: IndexMap, memory: string, walk?: Walk): void {
     body.loop(
-      'd',
+      this.#depthStem,
       this.depthUnits,
       (inside, d) => {
-        const at = new Map(index).set(this.#depthAxis.name, place(d, this.#depthWidth));
+        const at = new Map(index).set(this.#depthAxis.name, elementAt(d, this.#depthWidth));
         inside.assign(
           `${memory}[${indexText(d)}]`,
           splat(this.#frame.lowering.value(inside, this.#group.attention.query, at, this.#depthWidth), this.depthType),
@@ -83,13 +90,13 @@ export class StreamingRow {
   stream(body: Block, index: IndexMap, query: string, result: string, walk?: Walk): Running {
     const { attention } = this.#group;
     const { lowering } = this.#frame;
-    body.loop('d', this.widthUnits, (inside, d) =>
+    body.loop(this.widthStem, this.widthUnits, (inside, d) =>
       inside.assign(`${result}[${indexText(d)}]`, splat(literal(0, 'f32'), this.widthType)),
     );
-    const top = body.var('top', lowest);
+    const top = body.var('largest', lowest);
     const total = body.var('total', literal(0, 'f32'));
     body.loop(
-      'key',
+      axisStem(this.#keyAxis.name),
       count([this.#keyAxis]),
       (each, key) => {
         const at = new Map(index).set(this.#keyAxis.name, key);
@@ -101,12 +108,12 @@ export class StreamingRow {
         const weight = each.let('weight', code(`exp(${logit.text} - ${next.text})`, 'f32'));
         each.assign(top.text, next);
         each.assign(total.text, wgsl`fma(${total}, ${decay}, ${weight})`);
-        each.loop('d', this.widthUnits, (inside, d) => {
+        each.loop(this.widthStem, this.widthUnits, (inside, d) => {
           const v = splat(
             lowering.value(
               inside,
               attention.value,
-              new Map(at).set(this.#widthAxis.name, place(d, this.#widthWidth)),
+              new Map(at).set(this.#widthAxis.name, elementAt(d, this.#widthWidth)),
               this.#widthWidth,
             ),
             this.widthType,
@@ -126,12 +133,12 @@ export class StreamingRow {
   /** query · key */
   #score(body: Block, at: IndexMap, query: string): Code {
     const score = body.var('score', literal(0, 'f32'));
-    body.loop('d', this.depthUnits, (inside, d) => {
+    body.loop(this.#depthStem, this.depthUnits, (inside, d) => {
       const k = splat(
         this.#frame.lowering.value(
           inside,
           this.#group.attention.key,
-          new Map(at).set(this.#depthAxis.name, place(d, this.#depthWidth)),
+          new Map(at).set(this.#depthAxis.name, elementAt(d, this.#depthWidth)),
           this.#depthWidth,
         ),
         this.depthType,
@@ -159,19 +166,14 @@ export class StreamingRow {
 
   /** Writes element `d` of the row, whose value is `value`, through whatever follows in the kernel. */
   store(body: Block, index: IndexMap, d: Index, value: Code): void {
-    const { attention, chain, roots } = this.#group;
-    const { lowering, context } = this.#frame;
-    const ow = this.#widthWidth;
+    const [vector, width] = [this.#widthAxis.name, this.#widthWidth];
+    const at = new Map(index).set(vector, elementAt(d, width));
     const kept = body.let('value', value);
-    lowering.held.set(attention.product, (_b, at, width) =>
-      width === ow ? kept : component(kept, at.get(this.#widthAxis.name) ?? constantIndex(0)),
-    );
-    const rootIndex = throughChain(chain, new Map(index).set(this.#widthAxis.name, place(d, ow)));
-    for (const root of roots)
-      lowering.store(body, context.target(root), rootIndex, lowering.value(body, root, rootIndex, ow), ow);
+    storeRoots(this.#frame, body, this.#group, at, {
+      anchor: this.#group.attention.product,
+      value: kept,
+      width,
+      vector,
+    });
   }
-}
-
-function place(unit: Index, width: Width): Index {
-  return width === 4 ? add(scale(unit, 4), quad) : unit;
 }

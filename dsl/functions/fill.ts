@@ -1,8 +1,12 @@
-// Tensors of one number, and positions, in the graph of a tensor at hand: a function that has no trace needs none.
+// Tensors of one number, of numbers known while a model is traced, and of positions, in the graph of a tensor at hand: a function needs no trace.
+import { fixedElements } from '../axis/axes.ts';
 import type { Size } from '../axis/axis.ts';
+import type { Distinct } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
+import { constant, typeAttrs } from '../ops/source.ts';
+import { originOf } from '../origin.ts';
 import { axisList, sizedAxes } from '../params.ts';
-import { scalar, widened, type Tensor } from '../tensor.ts';
+import { checkNumber, refusal, scalar, Tensor, widened } from '../tensor.ts';
 import { positions } from './math.ts';
 import type { Sizes } from './shape.ts';
 
@@ -35,4 +39,28 @@ export function fullLike<S extends string, D extends DType>(x: Tensor<S, D>, val
 export function arange<A extends string>(like: Tensor, axis: A, size: Size): Tensor<A, 'i32'> {
   const [made] = sizedAxes('arange', axisList('arange', axis), { [axis]: size });
   return positions(like, made ?? { name: axis, size }, axis);
+}
+
+/**
+ * Numbers known while a model is traced, in row-major order, in the graph of `like`: `torch.tensor`. Throws `OpabiniaError` for another
+ * count of them, and for a number that the dtype has not.
+ * @example constantLike(x, [1, 2, 3, 4, 5, 6], 'q c', { q: 2, c: 3 }, 'f32') // Tensor<'q c', 'f32'>
+ */
+export function constantLike<S extends string, D extends DType>(
+  like: Tensor,
+  values: ArrayLike<number>,
+  axes: S & Distinct<S>,
+  sizes: Sizes,
+  dtype: D,
+): Tensor<S, D> {
+  const stated = sizedAxes('constantLike', axisList('constantLike', axes), sizes);
+  const count = fixedElements(stated);
+  if (count !== values.length)
+    throw refusal('constantLike', `${values.length} numbers for ${count} elements of '${axes}'`, [like]);
+  const numbers = Float64Array.from(values);
+  for (const [i, value] of numbers.entries()) checkNumber('constantLike', value, dtype, [like], ` at ${i}`);
+  return new Tensor<S, D>(
+    like.builder,
+    like.builder.make(constant, [], { ...typeAttrs(stated, dtype), values: numbers }, originOf([like.node])),
+  );
 }

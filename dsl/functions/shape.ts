@@ -33,7 +33,7 @@ import {
   sizeValue,
   widened,
   type Agree,
-  type Tensor,
+  Tensor,
 } from '../tensor.ts';
 
 import { oneSided, bind, bindSide, checkKept, checkNew, sizeIn, view, toParts, merged } from './pattern-view.ts';
@@ -137,7 +137,7 @@ export function reduceAxes<S extends string, D extends DType>(
   axes: readonly string[],
   name = 'reduce',
 ): Tensor<S, D> {
-  if (axes.length === 0) return x as unknown as Tensor<S, D>;
+  if (axes.length === 0) return new Tensor<S, D>(x.builder, x.node);
   if (by !== 'mean') return apply(name, by === 'sum' ? sum : by === 'max' ? reduceMax : reduceMin, [x], { axes });
   if (!isFloat(x.dtype)) throw refusal(name, `a mean of ${x.dtype} is not ${x.dtype}`, [x], "cast it to 'f32' first");
   if (x.dtype === 'f16') return reduceAxes<S, 'f32'>('mean', x.cast('f32'), axes, name).cast(x.dtype);

@@ -48,8 +48,8 @@ const side = (names: readonly string[]): string => (names.length === 1 ? (names[
 
 /** The attributes that `writePattern` wrote, and those without a pattern as they are; a text says what is wrong with the pattern. */
 export function readPattern(attrs: Attrs, operand: readonly Axis[]): Attrs | string {
-  if (!('pattern' in attrs)) return attrs;
-  const text = String(attrs['pattern']);
+  const text = attrs['pattern'];
+  if (typeof text !== 'string') return attrs;
   const [before, after, ...more] = text.split('->');
   if (before === undefined || after === undefined || more.length > 0) return `the pattern '${text}' needs one '->'`;
   const left = readSide(before);

@@ -1,5 +1,5 @@
 // The end of the demo: a whole small Cambrian, made here with weights from a seed, answers about the photograph.
-import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
+import { makeCheckpoint } from '../make-checkpoint.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';

@@ -27,7 +27,7 @@ import { judge, type DemoInputs } from './judge.ts';
 import { demoMasks, demoParams, encoders, sva, traceDemo } from './model.ts';
 import { writePicture } from './picture.ts';
 import { formatCount, formatError, formatTable } from '../../dsl/text/table.ts';
-import { compare } from '../../pipelines/verify/compare.ts';
+import { compare } from '../../pipelines/verify/verdict.ts';
 
 // CLIP's, as two of Cambrian-1's four towers use them.
 const mean: Rgb = [0.48145466, 0.4578275, 0.40821073];

@@ -21,8 +21,8 @@ import {
 } from '../../dsl/index.ts';
 import { regionMask, type PictureSize } from '../../models/sequence/masks.ts';
 import type { FeatureMap, RegionMasks } from '../../models/sequence/regions.ts';
-import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
-import { svaShapes } from '../../models/connectors/sva-shapes.ts';
+import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
+import { svaShapes } from '../../models/parts/sva/shapes.ts';
 
 interface PatchEncoder {
   readonly name: string;

@@ -1,4 +1,5 @@
 // Weights from a seed, by name: no tensor depends on which others there are. Every value is exact in f32, f16 and bf16.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
 import type { TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
 
@@ -32,7 +33,7 @@ interface Spread {
  * enough apart that rounding does not choose the token.
  */
 function spreadOf(name: string, shape: readonly number[]): Spread {
-  const fan = shape.slice(1).reduce((product, size) => product * size, 1);
+  const fan = sizeProduct(shape.slice(1));
   if (name.endsWith('.bias')) return { centre: 0, deviation: 0.1 };
   if (/gamma$|lambda1$/.test(name)) return { centre: 0.5, deviation: 0.15 };
   if (name.endsWith('.weight') && shape.length === 1) return { centre: 1, deviation: 0.15 };
@@ -52,7 +53,7 @@ export function makeTensor(
 ): TensorToStore {
   const { centre, deviation } = spreadOf(name, shape);
   const next = generator(name, seed);
-  const values = Float32Array.from({ length: shape.reduce((product, size) => product * size, 1) }, () =>
+  const values = Float32Array.from({ length: sizeProduct(shape) }, () =>
     rounded(centre + (next() - 0.5) * Math.sqrt(12) * deviation),
   );
   return { name, shape, dtype, values };

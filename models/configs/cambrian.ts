@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import type { VisionSchedule } from '../multimodal/cambrian.ts';
-import { samplerLayer, svaShapes } from '../connectors/sva-shapes.ts';
+import { samplerLayer, svaShapes } from '../parts/sva/shapes.ts';
 import type { DecoderConfig, LanguageModel } from '../decoders/decoder.ts';
 import { under, type ShapeEntry, type Shapes } from './param-shapes.ts';
 import { decoderFields, readDecoder } from './decoders.ts';

@@ -1,5 +1,6 @@
 // Names and shapes of a model's parameters, as its checkpoint has them: to count them, and to make a checkpoint of any size.
 
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import type { ParamSource } from '../../dsl/index.ts';
 
 export type Shapes = ReadonlyMap<string, readonly number[]>;
@@ -42,7 +43,7 @@ export function under(path: string, entries: Iterable<ShapeEntry>): readonly Sha
  * @example countParameters(new Map([['weight', [4, 8]]])) // 32
  */
 export function countParameters(shapes: Shapes): number {
-  return [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  return [...shapes.values()].reduce((sum, shape) => sum + sizeProduct(shape), 0);
 }
 
 /**

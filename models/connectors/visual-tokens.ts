@@ -1,6 +1,14 @@
 // What the visual tokens of one picture are, in the order the language model reads them. Layouts are made together with the tokens they describe, never written by hand.
-import { concat, OpabiniaError, rearrange, repeat, slice, type Float, type Tensor } from '../../dsl/index.ts';
-import { constantLike } from '../../dsl/functions/constants.ts';
+import {
+  concat,
+  constantLike,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  slice,
+  type Float,
+  type Tensor,
+} from '../../dsl/index.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 
 /** What a visual token stands for: a cell of a grid, a query without a place, or a learned mark between them. */

@@ -1,6 +1,6 @@
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout of Hugging Face checkpoints.
-import { constantLike } from '../../dsl/functions/constants.ts';
 import {
+  constantLike,
   flip,
   gather,
   OpabiniaError,

@@ -16,7 +16,7 @@ import { cambrianShapes, type CambrianConfig, type NamedTower } from '../configs
 import { nativeSide, towerPixels, towerShapes, type TowerConfig } from '../configs/towers.ts';
 import { regionSide } from '../sequence/masks.ts';
 import { regionsOf, type FeatureMap, type RegionMasks } from '../sequence/regions.ts';
-import { spatialVisionAggregator } from '../connectors/sva.ts';
+import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
 import { convNextFeatures } from '../towers/convnext.ts';
 import { dinov2Features } from '../towers/dinov2.ts';
 import { under, type Shapes } from '../configs/param-shapes.ts';

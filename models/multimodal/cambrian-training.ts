@@ -2,7 +2,7 @@
 import { linearCrossEntropy, OpabiniaError, slice, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
 import { decoderLayers, finalNorm, openTurn, type LanguageModel } from '../decoders/decoder.ts';
 import { turnTables } from '../decoders/turn-graph.ts';
-import { spatialVisionAggregator } from '../connectors/sva.ts';
+import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
 import { emptySlot, ignoredLabel, queryPlaces, type SequenceBatch } from '../sequence/collate.ts';
 import { batchMasks, regionSide, type PictureSize } from '../sequence/masks.ts';
 import { regionsOf, type RegionMasks } from '../sequence/regions.ts';

@@ -2,8 +2,8 @@
 import { gather, rearrange, where, type Float, type Params, type Tensor } from '../../dsl/index.ts';
 import { emptySlot, newlineSlot } from '../sequence/collate.ts';
 import type { Inspect } from '../sequence/regions.ts';
-import type { Sight } from '../connectors/sva-layer.ts';
-import { visionTokenSampler } from '../connectors/sva.ts';
+import type { Sight } from '../parts/sva/layer.ts';
+import { visionTokenSampler } from '../parts/sva/aggregator.ts';
 
 /** Hidden states of the LLM. */
 export type Hidden = Tensor<'b s e', Float>;

@@ -1,6 +1,6 @@
 // Deformable attention of one map (Zhu et al. 2021, arXiv 2010.04159, equation 2): each head of each query reads a few points that it places itself.
-import { constantLike } from '../../dsl/functions/constants.ts';
 import {
+  constantLike,
   floor,
   gather,
   linear,

@@ -1,6 +1,7 @@
 // The one-layer resampler of Qwen-VL and those that copy it: learned queries on a grid attend to the picture once; sine and cosine positions.
 import {
   concat,
+  constantLike,
   einsum,
   layerNorm,
   linear,
@@ -13,7 +14,6 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
-import { constantLike } from '../../dsl/functions/constants.ts';
 import type { FeatureMap, Queries } from '../sequence/regions.ts';
 import { packedAttention, packedProjections, tokensOf, type Sequence } from './attention.ts';
 

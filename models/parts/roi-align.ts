@@ -1,7 +1,6 @@
 // RoIAlign (He et al. 2017, arXiv 1703.06870, section 3) of boxes that are known beforehand: one constant matrix an axis.
-import { gather, rearrange, type Float, type Tensor } from '../../dsl/index.ts';
+import { constantLike, gather, rearrange, type Float, type Tensor } from '../../dsl/index.ts';
 import { contractAxis } from '../../dsl/functions/resample.ts';
-import { constantLike } from '../../dsl/functions/constants.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 
 /** Left, top, right and bottom, in cells: a cell's centre lies on a whole number, as torchvision has it with `aligned=False`. */

@@ -1,4 +1,5 @@
 // `opabinia export FILE.ts|DIR --onnx OUT`: graphs of a source file, or of a model directory, as ONNX models. Weights of a checkpoint stay in its files.
+import { fixedElements } from '../../dsl/axis/axes.ts';
 import { existsSync, linkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -150,10 +151,7 @@ function ownWeights(
   inputs: readonly string[],
 ): Weights & { readonly file?: AtomicFile } {
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
-  const bytes = parameters.reduce(
-    (sum, node) => sum + 4 * node.type.axes.reduce((count, axis) => count * Number(axis.size), 1),
-    0,
-  );
+  const bytes = parameters.reduce((sum, node) => sum + 4 * fixedElements(node.type.axes), 0);
   const read = source.read.bind(source);
   if (bytes <= embedded) return { read };
   const name = `${path.slice(0, path.length - extname(path).length)}.bin`;

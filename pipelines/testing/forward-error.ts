@@ -8,7 +8,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { sum } from '../../dsl/ops/reduce.ts';
 import { evaluateContract } from '../../runtime/reference/contract.ts';
 import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from '../../runtime/reference/element.ts';
-import { evaluateScatter } from '../../runtime/reference/order.ts';
+import { evaluateScatter } from '../../runtime/reference/scatter-sort.ts';
 import { elementCount, knownAxes, stridesOf } from '../../runtime/reference/values.ts';
 import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';

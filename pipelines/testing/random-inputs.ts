@@ -1,4 +1,5 @@
 // Inputs for a graph, drawn from a seed.
+import { fixedElements } from '../../dsl/axis/axes.ts';
 import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
@@ -42,7 +43,7 @@ function valuesFor(node: Node, draw: () => number): number[] {
       op: 'randomInputs',
       advice: 'give its values',
     });
-  const count = axes.reduce((product, axis) => product * Number(axis.size), 1);
+  const count = fixedElements(axes);
   // Box and Muller; 1 - u is never 0.
   const normal = (): number => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
   return Array.from({ length: count }, () =>

@@ -1,6 +1,6 @@
 // What the loop trains: a source of parameters, a loss, and batches made of samples. Cambrian is one; a user's own model can be another.
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
-import type { Numbers } from '../../runtime/program/values.ts';
+import type { Numbers } from '../../runtime/program/numbers.ts';
 import type { LlavaSample } from './data/llava-file.ts';
 import type { LossSum } from './step/train-graph.ts';
 

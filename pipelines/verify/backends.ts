@@ -6,7 +6,7 @@ import { evaluate } from '../../runtime/reference/reference.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Program } from '../../runtime/program/program.ts';
-import type { Numbers } from '../../runtime/program/values.ts';
+import type { Numbers } from '../../runtime/program/numbers.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 
 export type Outputs = ReadonlyMap<string, ArrayLike<number>>;

@@ -13,7 +13,7 @@ import {
 import type { ConnectorContext } from '../../models/connectors/connector.ts';
 import type { VisualTokens } from '../../models/connectors/visual-tokens.ts';
 import type { FeatureMap } from '../../models/sequence/regions.ts';
-import type { Numbers } from '../../runtime/program/values.ts';
+import type { Numbers } from '../../runtime/program/numbers.ts';
 import type { GoldenFile, OutputRecorder } from './golden-file.ts';
 
 /** Builds the outputs of one file. Those that are known without the graph are returned. */

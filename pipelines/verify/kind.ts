@@ -1,9 +1,9 @@
 // What a kind of golden file is: a way to build the model it describes from the public `models/`.
 import type { Graph } from '../../dsl/graph/graph.ts';
-import type { Numbers } from '../../runtime/program/values.ts';
+import type { Numbers } from '../../runtime/program/numbers.ts';
 import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Outputs, Step, Together } from './backends.ts';
-import type { Comparison, Tolerance } from './compare.ts';
+import type { Comparison, Tolerance } from './verdict.ts';
 import type { GoldenFile } from './golden-file.ts';
 
 export interface GoldenModel {

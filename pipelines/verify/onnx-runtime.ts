@@ -1,4 +1,5 @@
 // ONNX Runtime (its CPU provider) in a child process, and our graphs on it: the judge that nobody here wrote.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -135,7 +136,7 @@ export async function runExported(
   const wire = new Map(
     model.inputs.map((port): [string, WireTensor] => {
       const dims = port.axes.map((axis) => evaluateSize(axis.size, symbols));
-      const count = dims.reduce((product, size) => product * size, 1);
+      const count = sizeProduct(dims);
       const given =
         port.kind === 'symbol'
           ? [symbols.get(port.name) ?? NaN]

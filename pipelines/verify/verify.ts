@@ -3,7 +3,7 @@ import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import { DeviceError } from '../../runtime/device/failure.ts';
 import { formatError, formatTable } from '../../dsl/text/table.ts';
 import { openBackend, type Backend, type Outputs } from './backends.ts';
-import { compare, type Comparison } from './compare.ts';
+import { compare, type Comparison } from './verdict.ts';
 import { GoldenFile, type ComputeDType } from './golden-file.ts';
 import type { GoldenModel } from './kind.ts';
 import { kinds } from './kinds.ts';

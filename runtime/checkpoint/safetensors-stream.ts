@@ -1,4 +1,5 @@
 // Writes safetensors tensor by tensor, so that no more than one of them is in memory. The file has its name when it is whole.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
 import { storedBytes, type StoredDType } from './safetensors.ts';
@@ -23,7 +24,7 @@ export async function streamSafetensors(
   let end = 0;
   for (const { name, dtype, shape } of tensors) {
     if (header.has(name)) throw new OpabiniaError(`'${name}' stands twice`, { op: 'write' });
-    const bytes = shape.reduce((product, size) => product * size, storedBytes[dtype]);
+    const bytes = sizeProduct(shape) * storedBytes[dtype];
     header.set(name, { dtype, shape, data_offsets: [end, end + bytes] });
     end += bytes;
   }
@@ -38,7 +39,7 @@ export async function streamSafetensors(
     file.write(start);
     for (const { name, dtype, shape, values } of tensors) {
       const given = await values();
-      const count = shape.reduce((product, size) => product * size, 1);
+      const count = sizeProduct(shape);
       if (given.length !== count)
         throw new OpabiniaError(`'${name}' has shape ${shape.join('×')}, and ${given.length} values`, { op: 'write' });
       file.write(encodeStored(dtype, given));

@@ -1,4 +1,5 @@
 // Writes safetensors files: tensors in the given order, header padded so that the data is 8-byte aligned.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { writeFileAtomic, type AtomicOptions } from '../files/atomic-file.ts';
 import type { StoredDType } from './safetensors.ts';
@@ -21,7 +22,7 @@ export function encodeSafetensors(
   const parts: Uint8Array[] = [];
   let end = 0;
   for (const { name, dtype, shape, values } of tensors) {
-    const count = shape.reduce((product, size) => product * size, 1);
+    const count = sizeProduct(shape);
     if (count !== values.length)
       throw new OpabiniaError(
         `'${name}' has shape ${shape.join('×')}, ${count} elements, but ${values.length} values`,

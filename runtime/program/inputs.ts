@@ -2,7 +2,7 @@
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { PlanSymbol, PlanTensor } from '../../compiler/plan.ts';
 import { elementCount, printPlanAxes, resolveSymbols, type Symbols } from './formula.ts';
-import { checkCount, isNumbers, refusal, type Numbers } from './values.ts';
+import { checkCount, isNumbers, refusal, type Numbers } from './numbers.ts';
 
 /** Row-major values; with `sizes` by axis where symbols are to be read off them. */
 export type Input = Numbers | { readonly data: Numbers; readonly sizes: Readonly<Record<string, number>> };

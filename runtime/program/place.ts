@@ -3,7 +3,7 @@ import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Plan, PlanDispatch, PlanTensor } from '../../compiler/plan.ts';
 import type { BufferRequest, Device, DeviceBuffer, DeviceGroup, DeviceKernel } from '../device/device.ts';
-import { checkPlan, shrinkAdvice } from './fit.ts';
+import { checkPlan, shrinkAdvice } from './check-plan.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
 import { SharedBuffers, shareKeys } from './shared-buffers.ts';

@@ -8,7 +8,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { symbolsOfNode } from '../../dsl/graph/symbols.ts';
 import { evaluateContract } from './contract.ts';
 import { evaluateReduce, evaluateGather, evaluateJoin, evaluateMap } from './element.ts';
-import { evaluateScatter, evaluateSort } from './order.ts';
+import { evaluateScatter, evaluateSort } from './scatter-sort.ts';
 import {
   elementCount,
   knownAxes,

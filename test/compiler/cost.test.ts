@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { flopsOf, graphCost, trafficOf } from '../../compiler/cost.ts';
 import { axisOf, order, trace, type Node } from '../../dsl/index.ts';
-import { visionCrossAttentionLayer } from '../../models/connectors/sva-layer.ts';
+import { visionCrossAttentionLayer } from '../../models/parts/sva/layer.ts';
 import { sourceOf } from './models.ts';
 import { Sketch } from './rule-cases.ts';
 

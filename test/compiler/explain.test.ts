@@ -1,15 +1,16 @@
 // What a person reads about a kernel: all of its arithmetic, and which value was stored.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import { expect, test } from 'vitest';
 import { deviceNamed } from '../../compiler/devices.ts';
 import { explain } from '../../compiler/explain.ts';
-import { order, randomParams, sizeBound, trace, type Graph, type Node } from '../../dsl/index.ts';
+import { order, randomParams, trace, type Graph, type Node } from '../../dsl/index.ts';
 import { gelu, linear } from '../../dsl/index.ts';
 
 const { profile } = deviceNamed('lavapipe');
 
 /** Σ of what the records say, for the maps of a graph. */
 function mapWork(graph: Graph): number {
-  const elements = (node: Node) => node.type.axes.reduce((count, axis) => count * sizeBound(axis.size), 1);
+  const elements = (node: Node) => elementsOf(node.type.axes);
   return order(graph).reduce((sum, node) => sum + (node.op.kind === 'map' ? node.op.flops * elements(node) : 0), 0);
 }
 

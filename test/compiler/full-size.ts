@@ -1,7 +1,7 @@
 // The graphs that the goals for the compiler speak of, at full size: parts of a ViT, an SVA layer, Cambrian-8B's connector.
 import { attention, gelu, layerNorm, linear, randomParams, softmax, trace, type Graph } from '../../dsl/index.ts';
-import { visionCrossAttentionLayer } from '../../models/connectors/sva-layer.ts';
-import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
+import { visionCrossAttentionLayer } from '../../models/parts/sva/layer.ts';
+import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
 import { block, square } from './models.ts';
 
 /** linear → gelu → linear + residual: 577 tokens. */

@@ -1,5 +1,6 @@
 // What backward passes hold and do, counted on their plans: nothing as large as the scores of an attention or the logits of a vocabulary,
 // nothing of what is frozen, and no more memory than what lives at once.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import { describe, expect, test } from 'vitest';
 import { compile, type Stage } from '../../compiler/compile.ts';
 import { bytesOf } from '../../compiler/cost.ts';
@@ -38,7 +39,7 @@ function compiled(graph: Graph, profile: DeviceProfile, verify = true): Compiled
   return { plan: compile(graph, profile, { verify, report }), stored, products };
 }
 
-const elements = (node: Node): number => node.type.axes.reduce((product, axis) => product * Number(axis.size), 1);
+const elements = (node: Node): number => elementsOf(node.type.axes);
 
 describe.each([desktopGpu, lavapipe])('attention backward, for the $name', (profile) => {
   test.each([true, false])('2,048 × 2,048 with 32 heads (causal: %s): at most 6 kernels, and no scores', (causal) => {

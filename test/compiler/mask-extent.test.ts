@@ -7,13 +7,13 @@ import { causalCases, type CausalCase } from './causal-cases.ts';
 
 /** Where the loop over keys ends, with every variable replaced by what it was bound to. */
 function endOfKeys(wgsl: string): string {
-  const end = /for \(var (?:t0|key)_0 = \w+; \w+ < (.*); \w+ \+= \d+u\)/.exec(wgsl)?.[1];
+  const end = /for \(var (?:t|t_start) = \w+; \w+ < (.*); \w+ \+= \d+u\)/.exec(wgsl)?.[1];
   if (end === undefined) throw new Error(`no loop over keys in\n${wgsl}`);
   const bound = new Map([...wgsl.matchAll(/let (\w+) = (.*);/g)].map(([, name = '', value = '']) => [name, value]));
   let text = end;
   for (let before = ''; before !== text;) {
     before = text;
-    text = text.replace(/\b[a-z]\w*_\d+\b/g, (name) => `(${bound.get(name) ?? name})`);
+    text = text.replace(/\b[a-z]\w*\b/g, (name) => (bound.has(name) ? `(${bound.get(name)})` : name));
   }
   return text;
 }
@@ -38,8 +38,8 @@ describe.each([lavapipe, desktopGpu])('on the $name', (profile) => {
   test.each(Object.keys(causalCases))('%s', (name) => {
     const { graph, walks } = caseOf(name);
     const end = endOfKeys(attentionKernel(graph, profile));
-    if (walks === 'own') expect(end).toMatch(/\bwg\b/);
-    else expect(end).not.toMatch(/\b(wg|t|lane)\b/);
+    if (walks === 'own') expect(end).toMatch(/\bgroup\b/);
+    else expect(end).not.toMatch(/\b(group|thread|lane)\b/);
   });
 });
 

@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from '../../dsl/index.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
-import { visionTokenSampler } from '../../models/connectors/sva.ts';
+import { visionTokenSampler } from '../../models/parts/sva/aggregator.ts';
 import { numbersFor } from './judge.ts';
 
 /** A checkpoint in which `shape` says the size of every tensor. */

@@ -19,7 +19,7 @@ import {
 import { input, typeAttrs, nameOf } from '../../dsl/ops/source.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
 import { print } from '../../dsl/text/print.ts';
-import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
+import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
 import { flopsOf, graphCost } from '../../compiler/cost.ts';
 import { isFixed } from '../../compiler/rewrite/fixed.ts';
 import { splitLoadTime } from '../../compiler/rewrite/load-time.ts';

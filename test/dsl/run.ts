@@ -1,4 +1,5 @@
 // Traces a small model and runs it on the reference interpreter in double precision; random numbers for its inputs.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { randomParams, trace, type ParamSource, type Tensor, type Trace, type TraceOptions } from '../../dsl/index.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 
@@ -58,7 +59,7 @@ export function at(data: ArrayLike<number>, shape: readonly number[]): (...index
 
 /** Row-major values of a function of the indices. */
 export function table(shape: readonly number[], f: (...index: number[]) => number): readonly number[] {
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = sizeProduct(shape);
   return Array.from({ length: count }, (_, flat) => {
     const index: number[] = [];
     for (let n = shape.length - 1, rest = flat; n >= 0; n--) {

@@ -56,7 +56,7 @@ export const kernelMutants: readonly Mutant[] = [
   kernels(
     'stride of a load',
     'an operand is read with a stride one too small',
-    swap(/(let at_\d+ = [^;]*?\* )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`),
+    swap(/(let x\d+_at\w* = [^;]*?\* )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`),
   ),
   kernels(
     'stride of a store',
@@ -66,34 +66,37 @@ export const kernelMutants: readonly Mutant[] = [
   kernels(
     'no guard of the tail',
     'threads after the last item write too',
-    swap(/if \(item_0 < .*\) \{/, 'if (true) {'),
+    swap(/(let (\w+) = [^;]*\bthread;\n *if \()\2 < .*\) \{/, '$1true) {'),
   ),
   kernels(
     'last item lost',
     'the last item is not computed',
-    swap(/if \(item_0 < (\d+)u\)/, (_m, n: string) => `if (item_0 < ${less(n)}u)`),
+    swap(
+      /(let (\w+) = [^;]*\bthread;\n *if \(\2 < )(\d+)u\)/,
+      (_m, head: string, _item, n: string) => `${head}${less(n)}u)`,
+    ),
   ),
   kernels(
     'serial loop one short',
     'the last element of a reduction is left out',
-    swap(/(for \(var i_\d+ = 0u; i_\d+ < )(\d+)u/, (_m, head: string, n: string) => `${head}${less(n)}u`),
+    swap(/(for \(var (\w+) = 0u; \2 < )(\d+)u/, (_m, head: string, _index, n: string) => `${head}${less(n)}u`),
   ),
   kernels(
     'rows start one late',
     'lanes of a row start at their next element',
-    swap(/for \(var i_0 = (t|lane);/, 'for (var i_0 = $1 + 1u;'),
+    swap(/for \(var (\w+) = (thread|lane);/, 'for (var $1 = $2 + 1u;'),
   ),
   kernels(
     'rows step twice as far',
     'every other stride of a row is skipped',
-    swap(/(i_\d+) \+= (\d+)u/g, (_m, i: string, n: string) => `${i} += ${n === '1' ? 1 : 2 * Number(n)}u`),
+    swap(/(\w+) \+= (\d+)u/g, (_m, i: string, n: string) => `${i} += ${n === '1' ? 1 : 2 * Number(n)}u`),
     /^rows/,
   ),
   kernels(
     'tail of the sum lost',
     'elements after the last whole tile of a sum are left out',
     swap(
-      /for \(var (k0_\d+) = 0u; k0_\d+ < (\d+)u; k0_\d+ \+= (\d+)u\)/,
+      /for \(var (\w+_start) = 0u; \w+ < (\d+)u; \w+ \+= (\d+)u\)/,
       (_m, k: string, n: string, step: string) =>
         `for (var ${k} = 0u; ${k} < ${Math.floor(Number(n) / Number(step)) * Number(step)}u; ${k} += ${step}u)`,
     ),
@@ -101,12 +104,15 @@ export const kernelMutants: readonly Mutant[] = [
   kernels(
     'no zeros behind the sum',
     'what is staged beyond the end of the sum is added',
-    swap(/(staged_[ab]_\d+\[[^;]*?\] = )select\((?:vec4f\(0\.0f\)|0\.0f), (.*), [^;]*? < [^;]*\);/g, '$1$2;'),
+    swap(
+      /(staged_(?:rows|columns)\w*\[[^;]*?\] = )select\((?:vec4f\(0\.0f\)|0\.0f), (.*), [^;]*? < [^;]*\);/g,
+      '$1$2;',
+    ),
   ),
   kernels(
     'no guard of rows',
     'rows behind the last are written',
-    swap(/if \(row_\d+ < .*\) \{/g, 'if (true) {'),
+    swap(/(let (\w+) = [^;]*;\n *if \()\2 < .*\) \{/g, '$1true) {'),
     /^contraction/,
   ),
   kernels(
@@ -130,7 +136,7 @@ export const kernelMutants: readonly Mutant[] = [
   kernels(
     'tree one level short',
     'the last level of a reduction in workgroup memory is left out',
-    swap(/if \((t|\(t \/ \d+u\)) < 1u\)/g, 'if (false)'),
+    swap(/if \((thread|part) < 1u\)/g, 'if (false)'),
   ),
   kernels(
     'butterfly one level short',
@@ -140,47 +146,47 @@ export const kernelMutants: readonly Mutant[] = [
   kernels(
     'wrong lane',
     'a lane reads its neighbour instead',
-    swap(/subgroupShuffle\(([^,]*), kk_(\d+)\)/g, 'subgroupShuffle($1, (kk_$2 ^ 1u))'),
+    swap(/subgroupShuffle\(([^,]*), (\w+)\)/g, 'subgroupShuffle($1, ($2 ^ 1u))'),
   ),
-  kernels('batch lost', 'every batch computes the first', swap(/\bwg\.z\b/g, '0u')),
+  kernels('batch lost', 'every batch computes the first', swap(/\bgroup\.z\b/g, '0u')),
   kernels(
     'long grid',
     'the second dimension of a long grid is forgotten',
-    swap(/\(wg\.y \* nw\.x \+ wg\.x\)/g, 'wg.x'),
+    swap(/\(group\.y \* groups\.x \+ group\.x\)/g, 'group.x'),
   ),
   kernels(
     'tile of columns',
     'the second tile of columns starts one late',
-    swap(/wg\.y \* (\d+)u/g, (_m, n: string) => `(wg.y * ${n}u + wg.y)`),
+    swap(/group\.y \* (\d+)u/g, (_m, n: string) => `(group.y * ${n}u + group.y)`),
     /^contraction/,
   ),
+  kernels('f16 products', 'a contraction accumulates in f16', halved(/\b(sum\w*) = (fma\(.*\));$/gm), /contraction/),
   kernels(
-    'f16 products',
-    'a contraction accumulates in f16',
-    halved(/(c_\d+|acc_\d+) = (fma\(.*\));$/gm),
-    /contraction/,
+    'f16 sums',
+    'a reduction accumulates in f16',
+    halved(/\b(running_sum\w*) = (\(running_sum\w* \+ .*\));$/gm),
+    /rows/,
   ),
-  kernels('f16 sums', 'a reduction accumulates in f16', halved(/(acc_\d+) = (\(acc_\d+ \+ .*\));$/gm), /rows/),
   kernels('symbol at its bound', 'a symbolic size is taken at its bound', (text, plan) =>
     text.replace(/sizes\[(\d+)\]/g, (_m, i: string) => `${plan.symbols[Number(i)]?.bound ?? 0}u`),
   ),
   kernels(
     'gather short of the end',
     'positions are clamped one before the last',
-    swap(/(let row_\d+ = (?:u32\(clamp\(.*|min\(.*)) - 1(i|u)\)/g, '$1 - 2$2)'),
+    swap(/(let \w+ = (?:u32\(clamp\(.*|min\(.*)) - 1(i|u)\)/g, '$1 - 2$2)'),
   ),
   kernels(
     'concat boundary',
     'the first element of a part is not taken from it',
     swap(
-      /(if \([^\n{]*? >= )(\d+)(u[^\n{]*\) \{\n(?: +let [^\n]*\n)* +concat_)/g,
+      /(if \([^\n{]*? >= )(\d+)(u[^\n{]*\) \{\n(?: +let [^\n]*\n)* +concat)/g,
       (_m, head: string, n: string, tail: string) => `${head}${Number(n) + 1}${tail}`,
     ),
   ),
   kernels(
     'no rescaling',
     'the running sum of attention is not rescaled when the maximum grows',
-    swap(/(let decay_\d+ = )exp\(.*\);/g, '$11.0f;'),
+    swap(/(let decay\w* = )exp\(.*\);/g, '$11.0f;'),
     /^attention/,
   ),
   kernels(
@@ -189,7 +195,7 @@ export const kernelMutants: readonly Mutant[] = [
     (text) =>
       text
         .replace(/select\(0\.0f, (exp\([^;]*\)), [^;]*\);/g, '$1;')
-        .replace(/(score_\d+ = )select\(\(?-3[^,]*, ([^;]*), [^;,]*\);/g, '$1$2;'),
+        .replace(/(score\w* = )select\(\(?-3[^,]*, ([^;]*), [^;,]*\);/g, '$1$2;'),
     /^attention/,
   ),
   kernels(

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gpuBackend, type Backend } from '../../pipelines/verify/backends.ts';
-import { boundF16, compare, modelTolerance } from '../../pipelines/verify/compare.ts';
+import { boundF16, compare, modelTolerance } from '../../pipelines/verify/verdict.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { trace, type Params } from '../../dsl/index.ts';

@@ -1,4 +1,5 @@
 // The zoo: every golden file, every released configuration, every gradient; and what the contract refuses.
+import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -137,7 +138,7 @@ describe('gradients', () => {
 function weighedSum(t: Trace, part: Tensor): Tensor<'', 'f32'> {
   const names = part.axes.map(({ name }) => name).join(' ');
   const sizes = Object.fromEntries(part.axes.map(({ name, size }) => [name, Number(size)]));
-  const count = Object.values(sizes).reduce((product, size) => product * size, 1);
+  const count = sizeProduct(Object.values(sizes));
   const weights = t.constant<string, 'f32'>(sines(count), names, sizes);
   return reduce(part.cast('f32').mul(weights), `${names} -> `, 'sum') as Tensor<'', 'f32'>;
 }

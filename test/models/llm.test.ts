@@ -10,7 +10,7 @@ import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import { fixedParams, order, randomParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
 import { decodeWithVision, embedSequence } from '../../models/multimodal/cambrian.ts';
 import { regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
-import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
+import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
 import {
   paddedPositions,
   turnGraph,

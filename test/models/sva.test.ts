@@ -7,7 +7,7 @@ import { layOutForInference } from '../../models/sequence/collate.ts';
 import { batchMasks, crop, regionOrder } from '../../models/sequence/masks.ts';
 import { imageTokens } from '../../models/sequence/newline.ts';
 import { asSquareMap, regionsOf, type FeatureMap } from '../../models/sequence/regions.ts';
-import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
+import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 

@@ -1,6 +1,5 @@
 // Molmo 2: windows of patches, listed by their positions, attend from their mean to themselves; a gated MLP.
-import { gather, rearrange, reduce, repeat, type Params, type Tensor } from '../../../dsl/index.ts';
-import { constantLike } from '../../../dsl/functions/constants.ts';
+import { constantLike, gather, rearrange, reduce, repeat, type Params, type Tensor } from '../../../dsl/index.ts';
 import { asRow, projectedAttention, tokensOf, type Sequence } from '../../parts/attention.ts';
 import type { FeatureMap } from '../../sequence/regions.ts';
 import { connector } from '../connector.ts';

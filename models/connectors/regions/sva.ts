@@ -4,8 +4,8 @@ import { carried } from '../../parts/slots.ts';
 import { placesOf } from '../../parts/selection.ts';
 import { regionsOf, type Queries } from '../../sequence/regions.ts';
 import { connector, type MapShape } from '../connector.ts';
-import { svaHeads } from '../sva-layer.ts';
-import { spatialVisionAggregator, visionTokenSampler, type SvaConfig } from '../sva.ts';
+import { svaHeads } from '../../parts/sva/layer.ts';
+import { spatialVisionAggregator, visionTokenSampler, type SvaConfig } from '../../parts/sva/aggregator.ts';
 import { gridTokens, rowsEndedBy, type VisualTokens } from '../visual-tokens.ts';
 
 export interface SvaConnectorConfig extends Pick<SvaConfig, 'groups' | 'side' | 'depth' | 'heads' | 'layer' | 'width'> {

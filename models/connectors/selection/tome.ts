@@ -2,6 +2,7 @@
 import {
   argmax,
   concat,
+  constantLike,
   einsum,
   gather,
   rearrange,
@@ -12,7 +13,6 @@ import {
   type Float,
   type Tensor,
 } from '../../../dsl/index.ts';
-import { constantLike } from '../../../dsl/functions/constants.ts';
 import { asQueries, asRow, tokensOf, type Sequence } from '../../parts/attention.ts';
 import { mlp } from '../../parts/mlp.ts';
 import { highest, others, placesOf } from '../../parts/selection.ts';

@@ -1,6 +1,6 @@
 // What a connector costs, from its traced graph alone: no weights, no GPU.
 import { compile } from '../../../compiler/compile.ts';
-import { elementsOf } from '../../../compiler/cost.ts';
+import { elementsOf } from '../../../dsl/axis/axes.ts';
 import type { Plan, PlanDispatch } from '../../../compiler/plan.ts';
 import type { DeviceProfile } from '../../../compiler/profile.ts';
 import { printAttrs, roleOf, type Graph, type Node } from '../../../dsl/graph/graph.ts';

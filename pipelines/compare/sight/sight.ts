@@ -1,4 +1,5 @@
 // Which cells of the map a token depends on: found by changing one cell at a time, on a small map, on the interpreter.
+import { sizeProduct } from '../../../dsl/axis/axes.ts';
 import { randomParams, type Graph } from '../../../dsl/index.ts';
 import { roleOf } from '../../../dsl/graph/graph.ts';
 import { order } from '../../../dsl/graph/walk.ts';
@@ -60,7 +61,7 @@ export function inputSizes(graph: Graph): ReadonlyMap<string, readonly number[]>
 /** The same numbers for every sample; of sample i + 1, those of cell i of a map of this shape are others, on any grid. */
 export function sampleValues(name: string, sizes: readonly number[], shape?: MapShape): Float64Array {
   const [b = 1, h = 1, w = 1, c = 1] = sizes;
-  const each = sizes.slice(1).reduce((product, size) => product * size, 1);
+  const each = sizeProduct(sizes.slice(1));
   const out = new Float64Array(each * b);
   const noise = (i: number, salt: number) => Math.sin(12.9898 * (i + 1) + 78.233 * (salt + name.length)) * 1.3;
   const cellOf = (i: number): number => {

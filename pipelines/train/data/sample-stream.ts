@@ -1,7 +1,7 @@
 // Samples one after the other, from any sample on: what a data set is for the loop. A user's generator is one, too.
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { LlavaFile, LlavaSample } from './llava-file.ts';
-import { sampleOrder } from './order.ts';
+import { sampleOrder } from './sample-order.ts';
 
 /** Endless, or as long as the user's generator. */
 export type SampleStream = AsyncIterable<LlavaSample>;

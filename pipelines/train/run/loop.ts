@@ -1,7 +1,7 @@
 // The loop of one stage: batch, step, log, save; from any step on, until it is done or told to stop.
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 import type { LlavaSample } from '../data/llava-file.ts';
 import { microBatchOf, type Stage } from '../recipe/recipe.ts';
 import type { ResolvedGroup } from '../step/groups.ts';

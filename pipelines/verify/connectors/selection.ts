@@ -1,5 +1,6 @@
 // Golden files of what chooses and merges tokens.
 import {
+  constantLike,
   linear,
   pad,
   rearrange,
@@ -11,7 +12,6 @@ import {
   type Float,
   type Tensor,
 } from '../../../dsl/index.ts';
-import { constantLike } from '../../../dsl/functions/constants.ts';
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import { clustered } from '../../../models/connectors/selection/chat-univi.ts';
 import { keptVisual } from '../../../models/connectors/selection/fastv.ts';

@@ -2,7 +2,7 @@
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import { trace } from '../../../dsl/index.ts';
 import { importFolder } from '../../folder.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 import { GoldenBuild, type Adapters } from '../golden-build.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
 import type { GoldenModel, Kind } from '../kind.ts';

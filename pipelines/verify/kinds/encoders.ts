@@ -6,7 +6,7 @@ import { dinov2Config, dinov2Features, dinov2Unread, dinov2Vision } from '../../
 import { siglipConfig, siglipFeatures, siglipUnread, siglipVision } from '../../../models/towers/siglip.ts';
 import { channelsLast, type Grid, type Pixels } from '../../../models/towers/tower.ts';
 import { patchMap, type Encoded } from '../../../models/towers/vit.ts';
-import { modelTolerance } from '../compare.ts';
+import { modelTolerance } from '../verdict.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
 import type { GoldenModel, Kind } from '../kind.ts';
 

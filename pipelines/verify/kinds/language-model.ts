@@ -11,8 +11,8 @@ import {
 } from '../../../models/decoders/decoder.ts';
 import { llama } from '../../../models/decoders/llama.ts';
 import { phi3 } from '../../../models/decoders/phi3.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
-import { modelTolerance, type Tolerance } from '../compare.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
+import { modelTolerance, type Tolerance } from '../verdict.ts';
 import type { GoldenFile } from '../golden-file.ts';
 import type { Conversation, GoldenModel, Kind } from '../kind.ts';
 

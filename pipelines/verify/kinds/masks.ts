@@ -14,7 +14,7 @@ import { regionsOf } from '../../../models/sequence/regions.ts';
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import { OutputRecorder } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 
 interface MaskCase {
   readonly index: number;

@@ -29,10 +29,10 @@ import {
   type RegionMask,
 } from '../../../models/sequence/masks.ts';
 import { asSquareMap, regionsOf, type RegionMasks } from '../../../models/sequence/regions.ts';
-import { spatialVisionAggregator, type SvaResult } from '../../../models/connectors/sva.ts';
+import { spatialVisionAggregator, type SvaResult } from '../../../models/parts/sva/aggregator.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 
 export interface Setting {
   readonly file: GoldenFile;

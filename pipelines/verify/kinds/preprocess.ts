@@ -15,7 +15,7 @@ import {
 } from '../../../runtime/image/image.ts';
 import type { GoldenFile } from '../golden-file.ts';
 import type { GoldenModel, Kind } from '../kind.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 
 /** A file lists its cases in the config, or has a picture a tag and an output for each tower that sees it. */
 export const preprocess: Kind = (file) => (file.config.has('cases') ? statedCases(file) : towers(file));

@@ -1,11 +1,11 @@
 // Golden kinds of single SVA layers and samplers: rows of one query each, with their own regions, masks and context.
 import { OpabiniaError, trace, type Tensor, type Trace } from '../../../dsl/index.ts';
-import { visionAggregationLayer } from '../../../models/connectors/aggregation.ts';
+import { visionAggregationLayer } from '../../../models/parts/sva/separate-layer.ts';
 import type { Queries } from '../../../models/sequence/regions.ts';
-import { visionCrossAttentionLayer, type Sight } from '../../../models/connectors/sva-layer.ts';
-import { visionTokenSampler } from '../../../models/connectors/sva.ts';
+import { visionCrossAttentionLayer, type Sight } from '../../../models/parts/sva/layer.ts';
+import { visionTokenSampler } from '../../../models/parts/sva/aggregator.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
-import { gradientTolerance, takeGradients, weightedLoss } from '../gradients.ts';
+import { gradientTolerance, takeGradients, weightedLoss } from '../golden-gradients.ts';
 import type { GoldenModel, Kind } from '../kind.ts';
 
 type Build = (t: Trace, query: Queries, sight: Sight, recorder: OutputRecorder, file: GoldenFile) => Queries;

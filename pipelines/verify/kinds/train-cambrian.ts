@@ -9,11 +9,11 @@ import {
   type SequenceBatch,
 } from '../../../models/sequence/collate.ts';
 import type { PictureSize } from '../../../models/sequence/masks.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 import { trainGraphs } from '../../train/step/train-graph.ts';
 import type { ResolvedGroup } from '../../train/step/groups.ts';
 import type { Outputs } from '../backends.ts';
-import type { Comparison } from '../compare.ts';
+import type { Comparison } from '../verdict.ts';
 import type { GoldenFile } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
 import {

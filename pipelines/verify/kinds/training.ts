@@ -2,7 +2,7 @@
 import { OpabiniaError, type ParamSource } from '../../../dsl/index.ts';
 import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import type { InitialStates } from '../../../runtime/program/upload.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 import { adamW } from '../../train/optimizers/adamw.ts';
 import { lion } from '../../train/optimizers/lion.ts';
 import { muon } from '../../train/optimizers/muon.ts';
@@ -12,7 +12,7 @@ import type { ResolvedGroup } from '../../train/step/groups.ts';
 import { rateFactor, type Schedule } from '../../train/step/schedule.ts';
 import { metricNames, type TrainGraphs } from '../../train/step/train-graph.ts';
 import type { Outputs, Together } from '../backends.ts';
-import type { Tolerance } from '../compare.ts';
+import type { Tolerance } from '../verdict.ts';
 import type { GoldenFile } from '../golden-file.ts';
 
 /** The optimizer that a config names, with its hyperparameters. */

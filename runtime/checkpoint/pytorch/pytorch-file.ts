@@ -1,4 +1,5 @@
 // Tensors of a `.bin`, `.pt` or `.pth` file as `torch.save` has written them since PyTorch 1.6: a zip of one pickle and the storages.
+import { sizeProduct } from '../../../dsl/axis/axes.ts';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { storedBytes, type StoredDType, type StoredTensor, type TensorFile } from '../safetensors.ts';
@@ -197,13 +198,13 @@ function placed(name: string, call: Call, storageOf: (key: string) => ZipEntry |
     throw refuse('has sizes that are none');
   if (shape.length > mostRank) throw refuse(`has ${shape.length} axes; at most ${mostRank} are accepted`);
   const unit = storedBytes[dtype];
-  const count = shape.reduce((product, n) => product * n, 1);
+  const count = sizeProduct(shape);
   const last = count === 0 ? offset : shape.reduce((sum, n, i) => sum + (n - 1) * (strides[i] ?? 0), offset) + 1;
   if (!Number.isSafeInteger(count * unit) || last > elements || elements * unit > entry.bytes)
     throw refuse('reaches beyond its storage');
   // A stride of 0 makes much of little: such a tensor is as large as its storage says, or it was not saved by anybody.
   if (count > elements) throw refuse('has more elements than its storage');
-  const dense = shape.map((_, i) => shape.slice(i + 1).reduce((product, n) => product * n, 1));
+  const dense = shape.map((_, i) => sizeProduct(shape.slice(i + 1)));
   const contiguous = shape.every((n, i) => n === 1 || count === 0 || strides[i] === dense[i]);
   return {
     name,

@@ -1,4 +1,5 @@
 // The gradient of every array op over generated shapes, against central differences in f64.
+import { elementsOf } from '../../../dsl/axis/axes.ts';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
@@ -43,7 +44,7 @@ function hold(build: (t: Trace) => Made): void {
     const { y } = made;
     const names = y.axes.map((axis) => axis.name).join(' ');
     const sizes = Object.fromEntries(y.axes.map((axis) => [axis.name, axis.size]));
-    const count = y.axes.reduce((product, axis) => product * Number(axis.size), 1);
+    const count = elementsOf(y.axes);
     const weights = t.constant<string>(numbers(count, 5), names, sizes);
     const weighted = tanh(y).mul(weights);
     return { loss: y.axes.length === 0 ? weighted : reduce(weighted, `${names} ->` as string as never, 'sum') };

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { FeatureCache } from '../../../pipelines/train/data/feature-cache.ts';
 import { openLlavaFile, readSample } from '../../../pipelines/train/data/llava-file.ts';
-import { sampleOrder } from '../../../pipelines/train/data/order.ts';
+import { sampleOrder } from '../../../pipelines/train/data/sample-order.ts';
 import { fileSamples } from '../../../pipelines/train/data/sample-stream.ts';
 import { labelledIds } from '../../../models/sequence/labels.ts';
 import type { TemplateName } from '../../../models/sequence/conversation.ts';

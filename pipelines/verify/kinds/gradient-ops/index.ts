@@ -2,8 +2,8 @@
 import { nearestNames, OpabiniaError } from '../../../../dsl/error.ts';
 import { gradients, trace, type DType, type Graph, type Tensor, type Trace } from '../../../../dsl/index.ts';
 import type { ConfigReader } from '../../../../models/configs/config-reader.ts';
-import type { Numbers } from '../../../../runtime/program/values.ts';
-import { largestOf } from '../../gradients.ts';
+import type { Numbers } from '../../../../runtime/program/numbers.ts';
+import { largestOf } from '../../golden-gradients.ts';
 import type { GoldenFile } from '../../golden-file.ts';
 import type { Kind } from '../../kind.ts';
 import { called, namesOf, reducedOver, type Case, type OpOf, type T } from './case.ts';

@@ -1,7 +1,7 @@
 // What golden files of gradients have in common: a loss, and gradients by parameters, inputs and intermediate activations.
 import { OpabiniaError } from '../../dsl/error.ts';
 import { gradients, reduce, type Float, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
-import type { Tolerance } from './compare.ts';
+import type { Tolerance } from './verdict.ts';
 import type { GoldenFile, OutputRecorder } from './golden-file.ts';
 
 /** Σ y · upstream, with the input `upstream` of the shape of y; taken as `loss`. */

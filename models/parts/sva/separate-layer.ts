@@ -1,6 +1,6 @@
 // The "sep" variant of an SVA layer: each encoder is read by its own attention, and the query weighs the encoders.
-import { gelu, linear, softmax, type Float, type Params, type Tensor } from '../../dsl/index.ts';
-import type { Queries, RegionMasks, Regions } from '../sequence/regions.ts';
+import { gelu, linear, softmax, type Float, type Params, type Tensor } from '../../../dsl/index.ts';
+import type { Queries, RegionMasks, Regions } from '../../sequence/regions.ts';
 import {
   layerOutput,
   normedLinear,
@@ -9,7 +9,7 @@ import {
   withPosition,
   type Sight,
   type SvaLayerOptions,
-} from './sva-layer.ts';
+} from './layer.ts';
 
 /**
  * One layer: z = LN(y + Σ_k ω_k A_k), with the same context, input, output and residual as the joint layer. A region of one token

@@ -1,6 +1,6 @@
 // Tokens against arithmetic, one mark a connector: a picture without a library.
-import { formatCount } from '../../dsl/text/table.ts';
-import type { Comparison } from './compare.ts';
+import { formatCount } from '../../../dsl/text/table.ts';
+import type { Comparison } from '../compare.ts';
 
 interface Mark {
   readonly name: string;

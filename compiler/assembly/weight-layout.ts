@@ -92,7 +92,7 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
     const padded =
       p.padding === 0
         ? flat
-        : builder.make(pad, [flat], { axis: 'n', before: 0, after: p.padding, value: 0 }, weights.origin);
+        : builder.make(pad, [flat], { axis: 'column', before: 0, after: p.padding, value: 0 }, weights.origin);
     return builder.make(rearrange, [padded], p.toPanels, weights.origin);
   }
 
@@ -101,7 +101,7 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
     const cut =
       p.padding === 0
         ? joined
-        : builder.make(slice, [joined], { axis: 'n', start: 0, size: p.columns, step: 1 }, panels.origin);
+        : builder.make(slice, [joined], { axis: 'column', start: 0, size: p.columns, step: 1 }, panels.origin);
     return builder.make(rearrange, [cut], p.fromFlat, panels.origin);
   }
 }
@@ -115,23 +115,23 @@ interface Packing {
   readonly fromFlat: Attrs;
 }
 
-/** Axis names inside the packing stand for batch (`b0` …), panel `p`, summed `k`, column `n` and column within the panel `j`. */
+/** Axis names inside the packing: `batch_0` …, `panel`, `term` of the sum, `column`, `column_in_panel`; parts of the weights' axes are `part_0` …. */
 function packingOf(product: Product, columns: number): Packing {
   const { b, batch, columns: columnAxes, sum } = product;
   const width = Math.min(panel, Math.ceil(columns / 4) * 4);
   const panels = Math.ceil(columns / width);
-  const short = new Map<string, string>([...b.type.axes].map((a, i) => [a.name, `a${i}`]));
+  const short = new Map<string, string>([...b.type.axes].map((a, i) => [a.name, `part_${i}`]));
   const partOf = (a: Axis): string => short.get(a.name) ?? a.name;
   const elementary: { [part: string]: Size } = Object.fromEntries(b.type.axes.map((a) => [partOf(a), a.size]));
-  const batchNames = batch.map((_, i) => `b${i}`);
+  const batchNames = batch.map((_, i) => `batch_${i}`);
   const total = (axes: readonly Axis[]) => axes.reduce<Size>((n, a) => multiplySizes(n, a.size), 1);
   const flat = [
-    ...batch.map((a, i) => ({ name: `b${i}`, parts: [partOf(a)] })),
-    { name: 'n', parts: columnAxes.map(partOf) },
-    { name: 'k', parts: sum.map(partOf) },
+    ...batch.map((a, i) => ({ name: `batch_${i}`, parts: [partOf(a)] })),
+    { name: 'column', parts: columnAxes.map(partOf) },
+    { name: 'term', parts: sum.map(partOf) },
   ];
-  const batchSizes = Object.fromEntries(batch.map((a, i) => [`b${i}`, a.size]));
-  const sizes = { ...batchSizes, p: panels, j: width, k: total(sum) };
+  const batchSizes = Object.fromEntries(batch.map((a, i) => [`batch_${i}`, a.size]));
+  const sizes = { ...batchSizes, panel: panels, column_in_panel: width, term: total(sum) };
   const whole = (names: readonly string[]) => names.map((name) => ({ name, parts: [name] }));
   return {
     columns,
@@ -141,10 +141,14 @@ function packingOf(product: Product, columns: number): Packing {
       flat,
       elementary,
     ),
-    toPanels: attrs([...batchNames.map((x) => [x]), ['p', 'j'], ['k']], whole([...batchNames, 'p', 'k', 'j']), sizes),
+    toPanels: attrs(
+      [...batchNames.map((x) => [x]), ['panel', 'column_in_panel'], ['term']],
+      whole([...batchNames, 'panel', 'term', 'column_in_panel']),
+      sizes,
+    ),
     fromPanels: attrs(
-      [...batchNames.map((x) => [x]), ['p'], ['k'], ['j']],
-      [...whole(batchNames), { name: 'n', parts: ['p', 'j'] }, ...whole(['k'])],
+      [...batchNames.map((x) => [x]), ['panel'], ['term'], ['column_in_panel']],
+      [...whole(batchNames), { name: 'column', parts: ['panel', 'column_in_panel'] }, ...whole(['term'])],
       sizes,
     ),
     fromFlat: attrs(

@@ -1,9 +1,9 @@
 // A comparison as a table for terminals, as CSV, as JSON.
-import { formatCount, formatTable, type Column } from '../../dsl/text/table.ts';
-import { describeLayout } from '../../models/connectors/visual-tokens.ts';
-import { printBytes } from '../../runtime/device/memory-budget.ts';
-import type { Comparison, Row } from './compare.ts';
-import type { Keeps } from './sight/sight.ts';
+import { formatCount, formatTable, type Column } from '../../../dsl/text/table.ts';
+import { describeLayout } from '../../../models/connectors/visual-tokens.ts';
+import { printBytes } from '../../../runtime/device/memory-budget.ts';
+import type { Comparison, Row } from '../compare.ts';
+import type { Keeps } from '../sight/sight.ts';
 
 export function printComparison({ options, rows, refused }: Comparison): string {
   const right = (title: string): Column => ({ title, align: 'right' });

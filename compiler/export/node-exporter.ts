@@ -1,14 +1,15 @@
 // One node of our graph as ONNX operators, by kind.
+import { scalarValue } from '../rewrite/rules.ts';
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf, sizeBound, sizeLeast, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { reducedAxes, describe, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp, MapOp, ViewOp } from '../../dsl/graph/op.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
-import { scalar } from '../match/composites.ts';
 import { castTo, choose, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
-import { exportScatter, exportSort } from './order.ts';
-import { namesOf, Values, type Value } from './values.ts';
+import { exportScatter, exportSort } from './scatter-sort.ts';
+import { Permutations, type Value } from './ordered-tensor.ts';
 import { viewAlongAxis } from './view-along-axis.ts';
 import { Element, type Writer } from './writer.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
@@ -24,9 +25,9 @@ export function cannotExport(node: Node, why: string): OpabiniaError {
   });
 }
 
-export class Lowering {
+export class NodeExporter {
   readonly writer: Writer;
-  readonly values: Values;
+  readonly permutations: Permutations;
   readonly #known = new Map<Node, Value>();
   readonly #made = new Map<string, string>();
   readonly #produce: (node: Node) => void;
@@ -34,7 +35,7 @@ export class Lowering {
   /** `produce` is asked for a node that a reader needs and that was not lowered yet; it must `set` it. */
   constructor(writer: Writer, produce: (node: Node) => void) {
     this.writer = writer;
-    this.values = new Values(writer);
+    this.permutations = new Permutations(writer);
     this.#produce = produce;
   }
 
@@ -64,7 +65,7 @@ export class Lowering {
 
   /** The node's tensor with its axes in the declared order. */
   declared(node: Node): string {
-    return this.values.inOrder(this.value(node), namesOf(node.type.axes)).tensor;
+    return this.permutations.inOrder(this.value(node), namesOf(node.type.axes)).tensor;
   }
 
   /** Any node but a source; its operands were lowered before. */
@@ -112,14 +113,14 @@ export class Lowering {
     const seen = this.#seenThrough(node);
     const widest = seen.map((input) => this.value(input)).reduce((a, b) => (b.axes.length > a.axes.length ? b : a));
     const order = [...widest.axes, ...node.type.axes.filter((axis) => axisOf(widest.axes, axis.name) === undefined)];
-    const x = seen.map((input) => this.values.aligned(this.value(input), namesOf(order)));
+    const x = seen.map((input) => this.permutations.aligned(this.value(input), namesOf(order)));
     const tensor = row({
       writer: this.writer,
       x,
       from: node.inputs.map((input) => input.type.dtype),
       to: node.type.dtype,
       attrs: node.attrs,
-      known: (i) => (seen[i] === undefined ? undefined : scalar(seen[i])),
+      known: (i) => (seen[i] === undefined ? undefined : scalarValue(seen[i])),
     });
     const value = { tensor, axes: order };
     return exactMaps.has(op.name) ? value : this.#rounded(node, value);
@@ -226,7 +227,7 @@ export class Lowering {
     const still = order.every((name, i) => parts[i]?.name === name);
     const flat = still
       ? x.tensor
-      : this.values.inOrder(
+      : this.permutations.inOrder(
           {
             ...apart,
             tensor: whole
@@ -249,7 +250,7 @@ export class Lowering {
 
   #broadcast(node: Node, x: Value): Value {
     const names = namesOf(node.type.axes);
-    const thin = this.values.aligned(x, names, true);
+    const thin = this.permutations.aligned(x, names, true);
     return {
       tensor: this.writer.emit('Expand', [thin, this.writer.sizes(node.type.axes.map((axis) => axis.size))]),
       axes: node.type.axes,
@@ -261,7 +262,7 @@ export class Lowering {
   #join(node: Node): Value {
     const name = alongAxis(node);
     const order = namesOf(this.value(this.#operand(node, 0)).axes);
-    const parts = node.inputs.map((input) => this.values.inOrder(this.value(input), order).tensor);
+    const parts = node.inputs.map((input) => this.permutations.inOrder(this.value(input), order).tensor);
     return {
       tensor: this.writer.emit('Concat', parts, { axis: BigInt(order.indexOf(name)) }),
       axes: order.flatMap((axis) => axisOf(node.type.axes, axis) ?? []),
@@ -271,7 +272,7 @@ export class Lowering {
   #gather(node: Node): Value {
     const [table, index] = [this.#operand(node, 0), this.#operand(node, 1)];
     const name = alongAxis(node);
-    const { writer, values } = this;
+    const { writer, permutations } = this;
     const x = this.value(table);
     const position = this.value(index);
     const last = subtractSizes(axisOf(table.type.axes, name)?.size ?? 0, 1);
@@ -287,8 +288,8 @@ export class Lowering {
     const shared = namesOf(batch);
     const rest = x.axes.filter((axis) => axis.name !== name && !shared.includes(axis.name));
     const own = position.axes.filter((axis) => !shared.includes(axis.name));
-    const rows = values.inOrder(x, [...shared, name, ...namesOf(rest)]).tensor;
-    const places = values.inOrder({ tensor: clamped, axes: position.axes }, [...shared, ...namesOf(own)]).tensor;
+    const rows = permutations.inOrder(x, [...shared, name, ...namesOf(rest)]).tensor;
+    const places = permutations.inOrder({ tensor: clamped, axes: position.axes }, [...shared, ...namesOf(own)]).tensor;
     const tuples = writer.emit('Unsqueeze', [places, writer.ints([position.axes.length])]);
     return {
       tensor: writer.emit('GatherND', [rows, tuples], { batch_dims: BigInt(batch.length) }),
@@ -329,14 +330,17 @@ export class Lowering {
   #contract(node: Node): Value {
     const [a, b] = [this.#operand(node, 0), this.#operand(node, 1)];
     const { batch, rows, columns, sum } = roles(a.type, b.type, node.type);
-    const { writer, values } = this;
+    const { writer, permutations } = this;
     const [left, right] = [this.value(a), this.value(b)];
     const inOwn = (value: Value, axes: readonly Axis[]): readonly Axis[] =>
       value.axes.filter((axis) => axisOf(axes, axis.name) !== undefined);
     if (sum.length === 0) {
       const axes = [...left.axes, ...right.axes.filter((axis) => axisOf(left.axes, axis.name) === undefined)];
       return {
-        tensor: writer.emit('Mul', [values.aligned(left, namesOf(axes)), values.aligned(right, namesOf(axes))]),
+        tensor: writer.emit('Mul', [
+          permutations.aligned(left, namesOf(axes)),
+          permutations.aligned(right, namesOf(axes)),
+        ]),
         axes,
       };
     }
@@ -356,8 +360,8 @@ export class Lowering {
     const moved = [...rowAxes, ...summed].some((axis, i) => axis !== first.axes[i]);
     const rowGroups =
       batchAxes.length === 0 && rowAxes.length > 0 && !(node.type.dtype === 'f16' && moved) ? each(rowAxes) : [rowAxes];
-    const x = values.grouped(first, [...each(batchAxes), ...rowGroups, summed]);
-    const y = values.grouped(second, [...each(batchAxes), summed, columnAxes]);
+    const x = permutations.grouped(first, [...each(batchAxes), ...rowGroups, summed]);
+    const y = permutations.grouped(second, [...each(batchAxes), summed, columnAxes]);
     const product = writer.emit('MatMul', [x, y]);
     const axes = [...batchAxes, ...rowAxes, ...columnAxes];
     const flat =

@@ -12,10 +12,10 @@ import {
   type Float,
   type Params,
   type Tensor,
-} from '../../dsl/index.ts';
-import { visionAggregationLayer } from './aggregation.ts';
-import { regionsOf, sized, type FeatureMap, type Queries, type RegionMasks } from '../sequence/regions.ts';
-import { visionCrossAttentionLayer, type Sight, type SvaLayerOptions } from './sva-layer.ts';
+} from '../../../dsl/index.ts';
+import { visionAggregationLayer } from './separate-layer.ts';
+import { regionsOf, sized, type FeatureMap, type Queries, type RegionMasks } from '../../sequence/regions.ts';
+import { visionCrossAttentionLayer, type Sight, type SvaLayerOptions } from './layer.ts';
 
 export interface SamplerOptions extends SvaLayerOptions {
   /** Layers, each with its own weights. */

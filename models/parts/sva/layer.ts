@@ -12,8 +12,8 @@ import {
   type Float,
   type Params,
   type Tensor,
-} from '../../dsl/index.ts';
-import type { Inspect, Queries, RegionMasks, Regions } from '../sequence/regions.ts';
+} from '../../../dsl/index.ts';
+import type { Inspect, Queries, RegionMasks, Regions } from '../../sequence/regions.ts';
 
 /** Heads of every SVA layer in the released models. */
 export const svaHeads = 16;

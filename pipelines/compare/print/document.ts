@@ -1,14 +1,14 @@
 // docs/connectors.md, from the connectors themselves: what each computes, what its tokens see, what it costs at its reference setting.
-import { desktopGpu } from '../../compiler/profile.ts';
-import { formatCount } from '../../dsl/text/table.ts';
-import type { AnyConnector } from '../../models/connectors/connector.ts';
-import { describeLayout, type Layout } from '../../models/connectors/visual-tokens.ts';
-import { printBytes } from '../../runtime/device/memory-budget.ts';
-import { languageModelNamed } from './language-models.ts';
-import { costOf, type Cost } from './cost/measure.ts';
-import type { Listed } from './registry.ts';
-import { referenceOf } from './search.ts';
-import { keepsOf, sightOf, type Sight } from './sight/sight.ts';
+import { desktopGpu } from '../../../compiler/profile.ts';
+import { formatCount } from '../../../dsl/text/table.ts';
+import type { AnyConnector } from '../../../models/connectors/connector.ts';
+import { describeLayout, type Layout } from '../../../models/connectors/visual-tokens.ts';
+import { printBytes } from '../../../runtime/device/memory-budget.ts';
+import { languageModelNamed } from '../language-models.ts';
+import { costOf, type Cost } from '../cost/measure.ts';
+import type { Listed } from '../registry.ts';
+import { referenceOf } from '../search.ts';
+import { keepsOf, sightOf, type Sight } from '../sight/sight.ts';
 
 const families: Readonly<Record<string, string>> = {
   pointwise: 'Pointwise: every token is kept',

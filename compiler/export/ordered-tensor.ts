@@ -9,9 +9,7 @@ export interface Value {
   readonly axes: readonly Axis[];
 }
 
-export const namesOf = (axes: readonly Axis[]): readonly string[] => axes.map((axis) => axis.name);
-
-export class Values {
+export class Permutations {
   readonly #writer: Writer;
   readonly #permuted = new Map<string, string>();
 

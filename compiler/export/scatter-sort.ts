@@ -1,21 +1,22 @@
 // Scatters and sorts as ONNX operators.
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { axesAmong, scatterRoles } from '../../dsl/ops/scatter.ts';
 import { sort } from '../../dsl/ops/sort.ts';
 import { castTo, elementOf, wrap } from './maps.ts';
-import { namesOf, type Value, type Values } from './values.ts';
+import { type Value, type Permutations } from './ordered-tensor.ts';
 import { Element, type Writer } from './writer.ts';
 
 /** What an operator is written with. */
 export interface Order {
   readonly writer: Writer;
-  readonly values: Values;
+  readonly permutations: Permutations;
 }
 
 /** ScatterElements on three axes: those kept, those summed, and what one position moves. `positions` lie inside the axis. */
-export function exportScatter({ writer, values }: Order, node: Node, updates: Value, positions: Value): Value {
+export function exportScatter({ writer, permutations }: Order, node: Node, updates: Value, positions: Value): Value {
   const name = alongAxis(node);
   const { summed, rest } = scatterRoles({ axes: positions.axes }, node.type, name);
   const kept = axesAmong(positions.axes, node.type.axes);
@@ -23,12 +24,12 @@ export function exportScatter({ writer, values }: Order, node: Node, updates: Va
   const { dtype } = node.type;
   const element = dtype === 'f16' ? Element.FLOAT : elementOf[dtype];
   const merged = writer.reshape(
-    values.inOrder(updates, namesOf([...kept, ...summed, ...rest])).tensor,
+    permutations.inOrder(updates, namesOf([...kept, ...summed, ...rest])).tensor,
     [kept, summed, rest].map((axes) => axes.map((axis) => axis.size)),
   );
   const terms = dtype === 'f16' ? castTo(writer, merged, element) : merged;
   const flat = writer.reshape(
-    values.inOrder(positions, namesOf([...kept, ...summed])).tensor,
+    permutations.inOrder(positions, namesOf([...kept, ...summed])).tensor,
     [kept, summed, []].map((axes) => axes.map((axis) => axis.size)),
   );
   const shape = writer.emit('Shape', [terms]);

@@ -1,0 +1,34 @@
+// What an anchor computed goes through the maps that follow it in the kernel, and is written where it belongs.
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { Code } from '../../dsl/wgsl.ts';
+import { constantIndex } from '../index/index-math.ts';
+import type { Block } from '../kernel/kernel.ts';
+import type { Width } from '../kernel/lower.ts';
+import type { IndexMap } from '../kernel/storage.ts';
+import { component, throughChain, type Frame } from './frame.ts';
+
+export interface Made {
+  /** The node that the template computes. */
+  readonly anchor: Node;
+  /** One element of it, or four neighbours along the axis `vector`. */
+  readonly value: Code;
+  readonly width: Width;
+  readonly vector: string | undefined;
+}
+
+/** Writes the roots of a group at the index of what was made. */
+export function storeRoots(
+  frame: Frame,
+  body: Block,
+  { chain, roots }: { readonly chain: readonly Node[]; readonly roots: readonly Node[] },
+  index: IndexMap,
+  { anchor, value, width, vector = '' }: Made,
+): void {
+  const { lowering, context } = frame;
+  lowering.held.set(anchor, (_block, at, wanted) =>
+    wanted === width ? value : component(value, at.get(vector) ?? constantIndex(0)),
+  );
+  const target = throughChain(chain, index);
+  for (const root of roots)
+    lowering.store(body, context.target(root), target, lowering.value(body, root, target, width), width);
+}
