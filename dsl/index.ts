@@ -13,7 +13,7 @@ export {
   sizeSymbols,
   subtractSizes,
 } from './axis/axis.ts';
-export type { AffineSize, Axis, Size, SizeSymbol, SymbolValues } from './axis/axis.ts';
+export type { SymbolicSize, Axis, Size, SizeSymbol, SymbolValues } from './axis/axis.ts';
 export { OpabiniaError, nearestNames } from './error.ts';
 export type { Where } from './error.ts';
 export { gradients } from './gradient/gradients.ts';

@@ -1,7 +1,7 @@
 // A graph as an ONNX model: inputs, states and symbols as its inputs; outputs and written states as its outputs; parameters as initializers.
 import { elementsOf, namesOf } from '../../dsl/axis/axes.ts';
 import { create, toBinary } from '@bufbuild/protobuf';
-import { printSize, sizesEqual, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
+import { printSize, sizesEqual, symbolSize, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { describe, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
@@ -147,33 +147,60 @@ class Exporter {
     });
   }
 
-  /** A symbol's value is read off the shape of an input where one shows it. */
+  /** A symbol's value is read off the shape of an input where one shows it, by itself or in a product of known ones. */
   #bindSymbols(): void {
-    for (const symbol of symbolsOf(this.#graph, 'export'))
+    const open = new Map(symbolsOf(this.#graph, 'export').map((symbol) => [symbol.name, symbol]));
+    const bind = (symbol: SizeSymbol, value: () => string): void => {
+      open.delete(symbol.name);
       this.#writer.within(
         { path: symbol.name, doc: `the symbol ${symbol.name}, ${symbol.least} to ${symbol.bound}`, properties: [] },
         [],
-        () => this.#bindSymbol(symbol),
+        () => {
+          this.#writer.bindSymbol(symbol, value());
+        },
       );
+    };
+    while (open.size > 0) {
+      const found = [...open.values()].flatMap((symbol) => this.#shown(symbol, open) ?? [])[0];
+      const [symbol] = open.values();
+      if (found !== undefined) bind(found.symbol, found.value);
+      else if (symbol !== undefined) bind(symbol, () => this.#symbolInput(symbol));
+    }
   }
 
-  #bindSymbol(symbol: SizeSymbol): void {
+  /** The axis of an input whose size is this symbol and others that are not `open`, and how the value comes from it. */
+  #shown(
+    symbol: SizeSymbol,
+    open: ReadonlyMap<string, SizeSymbol>,
+  ): { readonly symbol: SizeSymbol; readonly value: () => string } | undefined {
     const writer = this.#writer;
     for (const { axes, tensor } of this.#inputs) {
       for (const [place, { size }] of axes.entries()) {
-        const [term, ...more] = typeof size === 'number' ? [] : size.terms;
-        if (typeof size === 'number' || term === undefined || more.length > 0 || term.symbol.name !== symbol.name)
-          continue;
-        let value = writer.emit('Shape', [tensor], { start: BigInt(place), end: BigInt(place + 1) });
-        if (size.constant !== 0) value = writer.emit('Sub', [value, writer.ints([size.constant])]);
-        if (term.times !== 1) value = writer.emit('Div', [value, writer.ints([term.times])]);
-        writer.bindSymbol(symbol, value);
-        return;
+        if (typeof size === 'number') continue;
+        const [term, ...more] = size.terms;
+        const own = term?.symbols.filter((factor) => open.has(factor.name));
+        if (term === undefined || more.length > 0 || own?.length !== 1 || own[0]?.name !== symbol.name) continue;
+        // A factor that is 0 says nothing of the others.
+        const others = term.symbols.filter((factor) => factor.name !== symbol.name);
+        if (others.some((factor) => factor.least === 0)) continue;
+        const value = (): string => {
+          const whole = writer.emit('Shape', [tensor], { start: BigInt(place), end: BigInt(place + 1) });
+          const rest = size.constant === 0 ? whole : writer.emit('Sub', [whole, writer.ints([size.constant])]);
+          return [...(term.times === 1 ? [] : [term.times]), ...others.map(symbolSize)].reduce<string>(
+            (quotient, by) => writer.emit('Div', [quotient, writer.size(by)]),
+            rest,
+          );
+        };
+        return { symbol, value };
       }
     }
-    const tensor = writer.unique(symbol.name);
-    this.#inputs.push({ kind: 'symbol', name: symbol.name, tensor, dtype: 'i64', axes: [] });
-    writer.bindSymbol(symbol, writer.emit('Unsqueeze', [tensor, writer.ints([0])]));
+    return undefined;
+  }
+
+  #symbolInput({ name }: SizeSymbol): string {
+    const tensor = this.#writer.unique(name);
+    this.#inputs.push({ kind: 'symbol', name, tensor, dtype: 'i64', axes: [] });
+    return this.#writer.emit('Unsqueeze', [tensor, this.#writer.ints([0])]);
   }
 
   // ---- nodes -----------------------------------------------------------------------------------------------------

@@ -185,12 +185,8 @@ export class Writer {
     if (known !== undefined) return known;
     let sum: string | undefined;
     for (const term of size.terms) {
-      const symbol = this.#symbols.get(term.symbol.name);
-      if (symbol === undefined)
-        throw new OpabiniaError(`the symbol '${term.symbol.name}' has no value in the exported graph`, {
-          op: 'export',
-        });
-      const scaled = term.times === 1 ? symbol : this.emit('Mul', [symbol, this.ints([term.times])]);
+      const product = term.symbols.map((symbol) => this.#symbol(symbol)).reduce((a, b) => this.emit('Mul', [a, b]));
+      const scaled = term.times === 1 ? product : this.emit('Mul', [product, this.ints([term.times])]);
       sum = sum === undefined ? scaled : this.emit('Add', [sum, scaled]);
     }
     const total =
@@ -201,6 +197,13 @@ export class Writer {
           : this.emit('Add', [sum, this.ints([size.constant])]);
     this.#shared.set(`size ${printSize(size)}`, total);
     return total;
+  }
+
+  #symbol({ name }: SizeSymbol): string {
+    const tensor = this.#symbols.get(name);
+    if (tensor === undefined)
+      throw new OpabiniaError(`the symbol '${name}' has no value in the exported graph`, { op: 'export' });
+    return tensor;
   }
 
   /** A size as an int64 scalar. */

@@ -1,6 +1,6 @@
 // Integer index expressions: sums of products of loop variables, symbols, quotients and remainders, simplified as they are made.
 // An expression knows its interval, so that `(4i + j) / 4` with 0 ≤ j < 4 is `i`, and so that loads can be proved in range.
-import type { Size } from '../../dsl/axis/axis.ts';
+import type { Size, SizeSymbol } from '../../dsl/axis/axis.ts';
 import type { IndexMath } from '../../dsl/graph/op.ts';
 
 export interface Variable {
@@ -172,17 +172,12 @@ export function sizeIndex(size: Size): Index {
   if (typeof size === 'number') return constantIndex(size);
   return build(
     size.constant,
-    size.terms.map((t) => ({
-      times: t.times,
-      atom: {
-        kind: 'symbol',
-        name: t.symbol.name,
-        least: t.symbol.least,
-        most: t.symbol.bound,
-        key: `$${t.symbol.name}`,
-      } as const,
-    })),
+    size.terms.map(({ symbols, times }) => ({ times, atom: symbols.map(symbolAtom).reduce(productAtom) })),
   );
+}
+
+function symbolAtom({ name, least, bound }: SizeSymbol): Atom {
+  return { kind: 'symbol', name, least, most: bound, key: `$${name}` };
 }
 
 export function add(...parts: readonly Index[]): Index {
@@ -269,27 +264,41 @@ function fits(x: Index, by: Index): boolean {
   );
 }
 
-/** Divides every term by a symbolic divisor where it stands as a factor. */
+/**
+ * x = quotient·by + rest: every term that has the largest product of a symbolic divisor as a factor gives one term of the quotient.
+ * Undefined where no term has.
+ */
 function symbolicSplit(x: Index, by: Index): { readonly quotient: Index; readonly rest: Index } | undefined {
-  const [only] = by.terms;
-  if (by.terms.length !== 1 || by.constant !== 0 || only === undefined) return undefined;
-  const quotient: Term[] = [];
-  const rest: Term[] = [];
-  let whole = 0;
-  for (const t of x.terms) {
-    const factors = factorsOf(t.atom);
-    const at = factors.findIndex((f) => f.key === only.atom.key);
-    if (at < 0 || t.times % only.times !== 0) {
-      rest.push(t);
-      continue;
-    }
-    const left = factors.filter((_, i) => i !== at);
-    const times = t.times / only.times;
-    const [first, ...others] = left;
-    if (first === undefined) whole += times;
-    else quotient.push({ atom: others.reduce(productAtom, first), times });
+  const leading = by.terms.reduce<Term | undefined>(
+    (most, t) => (most === undefined || factorsOf(t.atom).length > factorsOf(most.atom).length ? t : most),
+    undefined,
+  );
+  if (leading === undefined) return undefined;
+  const wanted = factorsOf(leading.atom);
+  const quotient = add(
+    ...x.terms.flatMap((t) => {
+      const left = withoutFactors(factorsOf(t.atom), wanted);
+      if (left === undefined || t.times % leading.times !== 0) return [];
+      const [first, ...others] = left;
+      const times = t.times / leading.times;
+      return [
+        first === undefined ? constantIndex(times) : build(0, [{ atom: others.reduce(productAtom, first), times }]),
+      ];
+    }),
+  );
+  if (quotient.key === '0') return undefined;
+  return { quotient, rest: add(x, scale(multiply(quotient, by), -1)) };
+}
+
+/** What is left of the factors of a product; undefined when it does not have all those wanted. */
+function withoutFactors(factors: readonly Atom[], wanted: readonly Atom[]): readonly Atom[] | undefined {
+  const left = [...factors];
+  for (const { key } of wanted) {
+    const at = left.findIndex((factor) => factor.key === key);
+    if (at < 0) return undefined;
+    left.splice(at, 1);
   }
-  return { quotient: build(whole, quotient), rest: build(x.constant, rest) };
+  return left;
 }
 
 /** floor(x / by), for x ≥ 0. */
@@ -343,7 +352,8 @@ export function remainder(x: Index, by: Index): Index {
     if (rest.key !== x.key && rest.least >= 0) return remainder(rest, by);
   } else {
     const parts = symbolicSplit(x, by);
-    if (parts !== undefined && parts.quotient.key !== '0') return remainder(parts.rest, by);
+    // The rest of a difference may be negative, whose remainder in u32 is another.
+    if (parts !== undefined && parts.rest.least >= 0) return remainder(parts.rest, by);
   }
   return atomIndex({
     kind: 'remainder',

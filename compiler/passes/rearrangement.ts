@@ -47,14 +47,10 @@ export function coarsen(form: Form): Form {
     });
   const heads = new Set(form.sizes.keys());
   for (const part of joined.values()) heads.delete(part);
-  const symbolic = (size: Size | undefined) => typeof size === 'object';
   const sizes = [...form.sizes];
   for (const head of heads) {
-    for (let part = joined.get(head); part !== undefined; part = joined.get(part)) {
-      // Two symbols have no product: such a pair stays apart, and with it everything behind it.
-      if (symbolic(sizes[head]) && symbolic(form.sizes[part])) return form;
+    for (let part = joined.get(head); part !== undefined; part = joined.get(part))
       sizes[head] = multiplySizes(sizes[head] ?? 1, form.sizes[part] ?? 1);
-    }
   }
   if (joined.size === 0) return form;
   const keep = (parts: readonly number[]) => parts.filter((part) => heads.has(part));
@@ -99,8 +95,7 @@ interface Refinement {
 }
 
 function quotient(size: Size, by: Size): Size | undefined {
-  if (sizesEqual(size, by)) return 1;
-  return typeof by === 'number' ? divideSize(size, by) : undefined;
+  return sizesEqual(size, by) ? 1 : divideSize(size, by);
 }
 
 function refine(a: readonly Size[], b: readonly Size[]): Refinement | undefined {

@@ -1,5 +1,5 @@
 // Which nodes depend on parameters and constants only: their value is the same in every run.
-import { isAffine } from '../../dsl/axis/axis.ts';
+import { isSymbolicSize } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Attr } from '../../dsl/graph/op.ts';
 
@@ -37,5 +37,5 @@ function isFixedHere(node: Node): boolean {
 function isNumeric(attr: Attr): boolean {
   if (typeof attr !== 'object' || attr instanceof Float64Array) return true;
   if (Array.isArray(attr)) return attr.every((item: Attr) => isNumeric(item));
-  return !isAffine(attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
+  return !isSymbolicSize(attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
 }

@@ -100,7 +100,7 @@ function partSizes(item: Item, axis: Axis, sizes: Sizes, fail: Fail): readonly (
       );
     return item.parts.map((part) => [part, sizes[part] ?? 0]);
   }
-  const size = quotient(axis.size, given);
+  const size = divideSize(axis.size, given);
   if (size === undefined)
     throw fail(
       item,
@@ -108,14 +108,6 @@ function partSizes(item: Item, axis: Axis, sizes: Sizes, fail: Fail): readonly (
       'the division must come out',
     );
   return item.parts.map((part) => [part, part === rest ? size : (sizes[part] ?? 0)]);
-}
-
-/** size / by where it comes out; a multiple of a symbolic size divides by that size. */
-function quotient(size: Size, by: Size): Size | undefined {
-  if (typeof by === 'number') return divideSize(size, by);
-  if (typeof size === 'number') return undefined;
-  const ratio = (size.terms[0]?.times ?? 0) / (by.terms[0]?.times ?? 1);
-  return Number.isInteger(ratio) && sizesEqual(multiplySizes(ratio, by), size) ? ratio : undefined;
 }
 
 export function describeOperand(x: Tensor): string {

@@ -1,5 +1,5 @@
 // Attributes, typed: a record says field by field what its op holds, and whoever reads gets exactly that, or an error.
-import { isAffine, type Axis, type Size } from '../axis/axis.ts';
+import { isSymbolicSize, type Axis, type Size } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
 import { isDType, type Attr, type Attrs, type DType, type Reader } from './op.ts';
 
@@ -43,14 +43,14 @@ export function attributes<const F extends Readonly<Record<string, Field<unknown
 const isList = (attr: Attr | undefined): attr is readonly Attr[] => Array.isArray(attr);
 
 const isRecord = (attr: Attr | undefined): attr is Attrs =>
-  typeof attr === 'object' && !isList(attr) && !(attr instanceof Float64Array) && !isAffine(attr);
+  typeof attr === 'object' && !isList(attr) && !(attr instanceof Float64Array) && !isSymbolicSize(attr);
 
 export const text: Field<string> = { is: 'a word', read: (attr) => (typeof attr === 'string' ? attr : undefined) };
 export const number: Field<number> = { is: 'a number', read: (attr) => (typeof attr === 'number' ? attr : undefined) };
 export const size: Field<Size> = {
   is: 'a size',
   read: (attr) =>
-    typeof attr === 'number' || (typeof attr === 'object' && !isList(attr) && isAffine(attr)) ? attr : undefined,
+    typeof attr === 'number' || (typeof attr === 'object' && !isList(attr) && isSymbolicSize(attr)) ? attr : undefined,
 };
 export const numbers: Field<Float64Array> = {
   is: 'a list of numbers',

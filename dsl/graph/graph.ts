@@ -1,6 +1,15 @@
 // A graph is a set of immutable, interned nodes: equal nodes are the same object, so a common subexpression never exists twice.
 import { digest } from './digest.ts';
-import { axisOf, isAffine, printAxes, printSize, sizeLeast, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
+import {
+  axisOf,
+  isSymbolicSize,
+  printAxes,
+  printSize,
+  sizeLeast,
+  sizesEqual,
+  type Axis,
+  type Size,
+} from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
 import { Refusal, type Attr, type Attrs, type ReduceOp, type Op, type SourceRole, type TensorType } from './op.ts';
 
@@ -197,7 +206,7 @@ export function printAttr(attr: Attr | undefined): string {
       ? `{#${attr.length} ${digest(attr)}}`
       : `{${Array.from(attr, printNumber).join(' ')}}`;
   if (Array.isArray(attr)) return `[${attr.map((item: Attr) => printAttr(item)).join(' ')}]`;
-  if (typeof attr === 'object') return isAffine(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
+  if (typeof attr === 'object') return isSymbolicSize(attr) ? printSize(attr) : `(${printAttrs(attr as Attrs)})`;
   return typeof attr === 'number' ? printNumber(attr) : typeof attr === 'string' ? JSON.stringify(attr) : String(attr);
 }
 

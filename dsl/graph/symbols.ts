@@ -1,6 +1,6 @@
 // The symbols that a graph depends on: those in the sizes of axes, in attributes, and in the positions of updates.
 import { order } from './walk.ts';
-import { isAffine, sizeSymbols, type SizeSymbol } from '../axis/axis.ts';
+import { isSymbolicSize, sizeSymbols, type SizeSymbol } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
 import type { Graph, Node } from './graph.ts';
 import type { Attr, Attrs } from './op.ts';
@@ -8,7 +8,7 @@ import type { Attr, Attrs } from './op.ts';
 function symbolsIn(attr: Attr): readonly SizeSymbol[] {
   if (typeof attr !== 'object' || attr instanceof Float64Array) return [];
   if (Array.isArray(attr)) return attr.flatMap((item: Attr) => symbolsIn(item));
-  return isAffine(attr) ? sizeSymbols(attr) : Object.values(attr as Attrs).flatMap(symbolsIn);
+  return isSymbolicSize(attr) ? sizeSymbols(attr) : Object.values(attr as Attrs).flatMap(symbolsIn);
 }
 
 /** The symbols in a node's own axes and attributes, as often as they stand there. */

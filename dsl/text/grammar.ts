@@ -39,9 +39,15 @@ import {
   tokens,
 } from './tokens.ts';
 
+/** A number times a product of symbols, which may be empty. */
+export interface TermSyntax {
+  readonly symbols: readonly IToken[];
+  readonly times: number;
+}
+
 export interface SizeSyntax {
   readonly constant: number;
-  readonly terms: readonly { readonly symbol: IToken; readonly times: number }[];
+  readonly terms: readonly TermSyntax[];
 }
 
 export type ValueSyntax =
@@ -285,13 +291,16 @@ class GraphParser extends EmbeddedActionsParser {
     return { kind: 'pair', name: this.ACTION(() => nameIn(name)), ...rest };
   });
 
-  // size := '-'? term (('+' | '-') term)*      term := whole | times? symbol
+  // size := '-'? term (('+' | '-') term)*      term := whole | times? symbol ('*' symbol)*
   private readonly size = this.RULE('size', (): SizeSyntax => {
-    const terms: { symbol: IToken; times: number }[] = [];
+    const terms: TermSyntax[] = [];
     let constant = 0;
-    const take = (sign: number, term: { symbol: IToken | undefined; times: number }): void => {
-      if (term.symbol === undefined) constant += sign * term.times;
-      else terms.push({ symbol: term.symbol, times: sign * term.times });
+    const take = (sign: number, { symbols, times }: TermSyntax): void => {
+      // While chevrotain records the grammar, subrules give nothing.
+      this.ACTION(() => {
+        if (symbols.length === 0) constant += sign * times;
+        else terms.push({ symbols, times: sign * times });
+      });
     };
     const sign = this.OPTION(() => {
       this.CONSUME(Minus);
@@ -318,18 +327,29 @@ class GraphParser extends EmbeddedActionsParser {
     return { constant, terms };
   });
 
-  private readonly term = this.RULE('term', (): { symbol: IToken | undefined; times: number } =>
+  private readonly term = this.RULE('term', (): TermSyntax =>
     this.OR([
-      { ALT: () => ({ symbol: undefined as IToken | undefined, times: Number(this.CONSUME(Digits).image) }) },
+      { ALT: () => ({ symbols: [] as readonly IToken[], times: Number(this.CONSUME(Digits).image) }) },
       {
         ALT: () => {
           const times = Number(this.CONSUME(Times).image);
-          return { symbol: this.SUBRULE(this.name), times };
+          return { symbols: this.SUBRULE(this.factors), times };
         },
       },
-      { ALT: () => ({ symbol: this.SUBRULE2(this.name), times: 1 }) },
+      { ALT: () => ({ symbols: this.SUBRULE2(this.factors), times: 1 }) },
     ]),
   );
+
+  private readonly factors = this.RULE('factors', (): readonly IToken[] => {
+    const symbols: IToken[] = [];
+    this.AT_LEAST_ONE_SEP({
+      SEP: Star,
+      DEF: () => {
+        symbols.push(this.SUBRULE(this.name));
+      },
+    });
+    return symbols;
+  });
 
   private readonly signed = this.RULE('signed', (): number => {
     const sign =

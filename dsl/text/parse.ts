@@ -174,16 +174,19 @@ function makeNode(
 
 function readSize(syntax: SizeSyntax, reading: Reading): Size {
   let size: Size = syntax.constant;
-  for (const { symbol, times } of syntax.terms) {
-    const name = nameIn(symbol);
-    const known =
-      reading.symbols.get(name) ??
-      reading.fail(
-        `the symbol '${name}' is not declared`,
-        symbol,
-        `declare it in the first line: graph (${name} <= 4096)${reading.symbols.size === 0 ? '' : `; declared: ${[...reading.symbols.keys()].join(', ')}`}`,
-      );
-    size = addSizes(size, multiplySizes(times, symbolSize(known)));
+  for (const { symbols, times } of syntax.terms) {
+    const factors = symbols.map((symbol) => {
+      const name = nameIn(symbol);
+      const known =
+        reading.symbols.get(name) ??
+        reading.fail(
+          `the symbol '${name}' is not declared`,
+          symbol,
+          `declare it in the first line: graph (${name} <= 4096)${reading.symbols.size === 0 ? '' : `; declared: ${[...reading.symbols.keys()].join(', ')}`}`,
+        );
+      return symbolSize(known);
+    });
+    size = addSizes(size, factors.reduce<Size>(multiplySizes, times));
   }
   return size;
 }

@@ -1,5 +1,5 @@
 // The text form of a graph: one line a node, stable and readable; parse.ts reads it back to the same graph.
-import { isAffine, printAxes, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
+import { isSymbolicSize, printAxes, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
 import { printNumber, type Graph, type Node, type Update } from '../graph/graph.ts';
 import { order } from '../graph/walk.ts';
 import type { Attr, Attrs, Op, TensorType } from '../graph/op.ts';
@@ -93,11 +93,13 @@ export function printWord(text: string): string {
   );
 }
 
-/** `2n+1`; a symbol that could be read as an exponent or a keyword is quoted. */
+/** `2n+1`, `h*w`; a symbol that could be read as an exponent or a keyword is quoted. */
 function printSizeText(size: Size): string {
   if (typeof size === 'number') return printNumber(size);
-  const parts = size.terms.map(({ symbol, times }) => {
-    const name = /^[eE]\d/.test(symbol.name) ? JSON.stringify(symbol.name) : printWord(symbol.name);
+  const parts = size.terms.map(({ symbols, times }) => {
+    const name = symbols
+      .map((symbol) => (/^[eE]\d/.test(symbol.name) ? JSON.stringify(symbol.name) : printWord(symbol.name)))
+      .join('*');
     return times === 1 ? name : times === -1 ? `-${name}` : `${times}${name}`;
   });
   const all = size.constant === 0 ? parts : [...parts, String(size.constant)];
@@ -105,7 +107,7 @@ function printSizeText(size: Size): string {
 }
 
 function isSizeAttr(attr: Attr | undefined): attr is Size {
-  return typeof attr === 'number' || (typeof attr === 'object' && isAffine(attr));
+  return typeof attr === 'number' || (typeof attr === 'object' && isSymbolicSize(attr));
 }
 
 /** `n:577` */
@@ -115,7 +117,7 @@ function printPair(axis: Axis): string {
 
 /** A record {name, size} or {name, parts} in a list, short: `n:577`, `q:[h w]`. */
 function shortPair(attr: Attr): string | undefined {
-  if (typeof attr !== 'object' || Array.isArray(attr) || attr instanceof Float64Array || isAffine(attr))
+  if (typeof attr !== 'object' || Array.isArray(attr) || attr instanceof Float64Array || isSymbolicSize(attr))
     return undefined;
   const record = attr as Attrs;
   const { name, size, parts } = record;
@@ -131,7 +133,7 @@ export function printValue(attr: Attr | undefined): string {
   if (typeof attr !== 'object') return String(attr);
   if (attr instanceof Float64Array) return `<${printConstants(attr)}>`;
   if (Array.isArray(attr)) return `[${attr.map((item: Attr) => shortPair(item) ?? printValue(item)).join(' ')}]`;
-  if (isAffine(attr)) return `(${printSizeText(attr)})`;
+  if (isSymbolicSize(attr)) return `(${printSizeText(attr)})`;
   const record = attr as Attrs;
   return `{${Object.keys(record)
     .filter((key) => record[key] !== undefined)

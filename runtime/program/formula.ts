@@ -23,7 +23,12 @@ export function evaluateFormula(formula: Formula, symbols: Symbols): number {
 export function sizeFormula(size: Size): Formula {
   if (typeof size === 'number') return size;
   return {
-    sum: [size.constant, ...size.terms.map(({ symbol, times }) => ({ product: [times, { symbol: symbol.name }] }))],
+    sum: [
+      size.constant,
+      ...size.terms.map(({ symbols, times }) => ({
+        product: [times, ...symbols.map((symbol) => ({ symbol: symbol.name }))],
+      })),
+    ],
   };
 }
 
@@ -83,8 +88,12 @@ export function resolveSymbols(
       });
     values.set(name, within(symbol, value, 'given'));
   }
-  for (const input of inputs) for (const axis of input.tensor.axes) fromAxis(axis, input, symbols, values);
-  for (const input of inputs) fromElements(input, symbols, values);
+  // A size such as h*w gives one of its symbols once another input has given the other.
+  for (let known = -1; known < values.size;) {
+    known = values.size;
+    for (const input of inputs) for (const axis of input.tensor.axes) fromAxis(axis, input, symbols, values);
+    if (known === values.size) for (const input of inputs) fromElements(input, symbols, values);
+  }
   const open = symbols.filter((symbol) => !values.has(symbol.name));
   if (open.length > 0) {
     throw new OpabiniaError(
@@ -165,16 +174,28 @@ function fromElements(input: GivenSizes, symbols: readonly PlanSymbol[], values:
   );
 }
 
-/** The argument at which a function, linear in it, has the value wanted. */
+/** The value of a symbol at which a size, linear in it or growing with it, is the one wanted. */
 function solve(f: (value: number) => number, wanted: number, symbol: PlanSymbol, from: string): number {
   const base = f(0);
   const slope = f(1) - base;
-  const value = (wanted - base) / slope;
-  if (slope === 0 || !Number.isInteger(value) || f(value) !== wanted) {
+  const linear = (wanted - base) / slope;
+  const value = slope !== 0 && f(linear) === wanted ? linear : grown(f, wanted, symbol);
+  if (!Number.isInteger(value) || f(value) !== wanted) {
     throw new OpabiniaError(`no integer value of the symbol '${symbol.name}' gives the size ${wanted} (${from})`, {
       op: 'run',
       advice: `check the sizes, or pass { symbols: { ${symbol.name}: … } }`,
     });
   }
   return value;
+}
+
+/** The least value from which on a growing size is at least the one wanted: a symbol may be multiplied by itself. */
+function grown(f: (value: number) => number, wanted: number, { least, bound }: PlanSymbol): number {
+  let [low, high] = [least, bound];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (f(middle) < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

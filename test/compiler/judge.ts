@@ -1,7 +1,7 @@
 // Judges a rewrite: both graphs on the same numbers through the interpreter in double precision.
 import type { Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { printAxes } from '../../dsl/axis/axis.ts';
+import { evaluateSize, printAxes } from '../../dsl/axis/axis.ts';
 import { print } from '../../dsl/text/print.ts';
 import { evaluate, type Feeds, type Values } from '../../runtime/reference/reference.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
@@ -31,10 +31,7 @@ export function feedsFor(graph: Graph, seed = 0, symbols: ReadonlyMap<string, nu
   const inputs = new Map<string, Float64Array>();
   for (const node of order(graph)) {
     if (node.op.name !== 'input') continue;
-    const count = node.type.axes.reduce(
-      (product, axis) => product * (typeof axis.size === 'number' ? axis.size : sizeAt(axis.size, symbols)),
-      1,
-    );
+    const count = node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, symbols), 1);
     const { dtype } = node.type;
     const numbers = numbersFor(nameOf(node), count, seed);
     inputs.set(
@@ -56,16 +53,6 @@ export function feedsFor(graph: Graph, seed = 0, symbols: ReadonlyMap<string, nu
         seed,
       ),
   };
-}
-
-function sizeAt(
-  size: {
-    readonly constant: number;
-    readonly terms: readonly { readonly symbol: { readonly name: string }; readonly times: number }[];
-  },
-  symbols: ReadonlyMap<string, number>,
-): number {
-  return size.terms.reduce((sum, term) => sum + term.times * (symbols.get(term.symbol.name) ?? 0), size.constant);
 }
 
 /** Throws where two tensors differ by more than rounding in double precision. */

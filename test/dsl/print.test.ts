@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { symbolSize } from '../../dsl/axis/axis.ts';
+import { addSizes, multiplySizes, symbolSize, type Size } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
@@ -95,12 +95,20 @@ describe('round trip', () => {
         fc.integer({ min: -3, max: 5 }),
         fc.integer({ min: -9, max: 90 }),
         fc.nat({ max: 5 }),
-        (a, b, constant, least) => {
-          const terms = [
-            { symbol: { name: 'e1', least, bound: 9 }, times: a },
-            { symbol: { name: 'n', least: 0, bound: 2 ** 31 }, times: b },
-          ].filter((term) => term.times !== 0);
-          const size = terms.length === 0 ? constant : { constant, terms };
+        fc.integer({ min: -3, max: 3 }),
+        fc.integer({ min: 0, max: 2 }),
+        (a, b, constant, least, both, powers) => {
+          const [e, n] = [
+            { name: 'e1', least, bound: 9 },
+            { name: 'n', least: 0, bound: 2 ** 15 },
+          ].map(symbolSize);
+          if (e === undefined || n === undefined) throw new TypeError('two symbols');
+          const product = Array.from({ length: powers }, () => e).reduce<Size>(multiplySizes, n);
+          const size = [
+            [a, e],
+            [b, n],
+            [both, product],
+          ].reduce<Size>((sum, [times = 0, of = 0]) => addSizes(sum, multiplySizes(times, of)), constant);
           const builder = new Builder();
           const x = builder.make(record('input'), [], { name: 'x', ...typeAttrs([{ name: 't', size }], 'f32') });
           const graph: Graph = { outputs: new Map([['y', x]]), updates: [] };

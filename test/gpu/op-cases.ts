@@ -139,7 +139,10 @@ class CaseMaker {
     const dtype = this.#inTurn(dtypes);
     if (name === 'extent') {
       const symbol = { name: 'n', least: 1, bound: 40 };
-      const size: Size = this.#draw.of<Size>([symbolSize(symbol), { constant: 3, terms: [{ symbol, times: 2 }] }]);
+      const size: Size = this.#draw.of<Size>([
+        symbolSize(symbol),
+        { constant: 3, terms: [{ symbols: [symbol], times: 2 }] },
+      ]);
       const extent = this.#node('extent', [], { size, ...typeAttrs([], 'i32') });
       return this.#case(
         this.#of('mul', extent, this.#input('i32', [{ name: 'n', size: symbolSize(symbol) }], 23)),

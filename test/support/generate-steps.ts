@@ -1,5 +1,13 @@
 // The steps a random graph is made of: each adds a node, or a subgraph of a known shape, to what was made so far.
-import { sizeBound, sizeLeast, sizesEqual, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import {
+  evaluateSize,
+  sizeBound,
+  sizeLeast,
+  sizesEqual,
+  subtractSizes,
+  type Axis,
+  type Size,
+} from '../../dsl/axis/axis.ts';
 import { isFloat, isInteger, type Attr, type DType, type MapOp } from '../../dsl/graph/op.ts';
 import { maps } from '../../dsl/ops/map/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
@@ -473,17 +481,7 @@ const attention: Step = (m, draw) => {
 
 /** The elements in this run. */
 function bound(axes: readonly Axis[], m: Making): number {
-  return axes.reduce(
-    (product, axis) =>
-      product *
-      (typeof axis.size === 'number'
-        ? axis.size
-        : axis.size.terms.reduce(
-            (sum, term) => sum + term.times * (m.symbols.get(term.symbol.name) ?? 0),
-            axis.size.constant,
-          )),
-    1,
-  );
+  return axes.reduce((product, axis) => product * evaluateSize(axis.size, m.symbols), 1);
 }
 
 // ---- leaves and effects ---------------------------------------------------------------------------------------------

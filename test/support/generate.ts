@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import {
   evaluateSize,
+  multiplySizes,
   sizeBound,
   sizeLeast,
   symbolSize,
@@ -147,7 +148,7 @@ export class Making {
     const symbol: SizeSymbol = { name, least: draw.below(2) + 1, bound: draw.of([7, 9, 33]) };
     this.symbols.set(name, symbol.least + draw.below(symbol.bound - symbol.least + 1));
     const plain = symbolSize(symbol);
-    return draw.of<Size>([plain, { ...plain, constant: 1 }, { constant: 0, terms: [{ symbol, times: 2 }] }]);
+    return draw.of<Size>([plain, { ...plain, constant: 1 }, multiplySizes(2, plain)]);
   }
 
   get maxElements(): number {
