@@ -1,12 +1,18 @@
 // Token by token on the device: prefill of prompts and decode of one token a row, as graphs over the same states.
 import {
+  abs,
   addSizes,
   gather,
+  isNaN,
   OpabiniaError,
   rearrange,
+  reduce,
   repeat,
   slice,
+  stack,
   trace,
+  where,
+  type DType,
   type Graph,
   type Params,
   type ParamSource,
@@ -40,7 +46,14 @@ export interface GenerationSizes {
   readonly promptLimit: number;
   /** greedy: the likeliest token; random: as `samplingSettings` say. The graphs of one pair must agree. */
   readonly draw: 'greedy' | 'random';
+  /** Prefill has one more output, `reach` `l`: the largest magnitude that goes into each layer, and of what leaves the last one. */
+  readonly locate?: boolean | undefined;
 }
+
+/** What `reach` has in the place of NaN; an infinity stays one. */
+export const overflowed = 3e38;
+/** In the place of a token whose scores are not numbers: something before them overflowed, or was not a number itself. */
+export const noToken = -1;
 
 /** What stands in the place of token ids in prefill, where a model sees pictures. */
 export interface Sighted {
@@ -90,7 +103,15 @@ export function prefillGraph(
         cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }),
         inspect: undefined,
       };
-      const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn), vision);
+      const reaches: Tensor<'', 'f32'>[] = [];
+      const note =
+        sizes.locate !== true
+          ? undefined
+          : (name: string, x: Tensor<string, DType>): void => {
+              if (name.startsWith('hidden_')) reaches.push(reachOf(x));
+            };
+      const layers = decoderLayers(root.at('model'), model, turn);
+      const hidden = decodeWithVision(root.at('model'), start, layers, vision, note);
       const logits = scoresOf(root, model, hidden, s, length.sub(1));
       const drawn =
         sizes.draw === 'greedy'
@@ -101,7 +122,7 @@ export function prefillGraph(
               seen: t.input('seen', 'b v', { b, v: config.vocabulary }, 'bool'),
               counter: length,
             };
-      const token = drawToken(t, logits, drawn);
+      const token = toldToken(logits, drawToken(t, logits, drawn));
       t.update(states.token, token);
       t.update(states.position, length);
       t.update(states.length, length);
@@ -110,10 +131,20 @@ export function prefillGraph(
         t.update(states.random.seed, drawn.seed);
         t.update(states.random.seen, withToken(t, drawn.seen, token));
       }
-      return { token, logits };
+      return { token, logits, ...(reaches.length === 0 ? {} : { reach: stack(reaches, 'l') }) };
     },
     { unread: 'ignore' },
   );
+}
+
+/** The token, or `noToken`: what is not a number in the state behind the last layer is none in any score. */
+function toldToken(logits: Scores, token: Tensor<'b', 'i32'>): Tensor<'b', 'i32'> {
+  return where(isNaN(logits.at('v', 0)), noToken, token);
+}
+
+function reachOf(x: Tensor<string, DType>): Tensor<'', 'f32'> {
+  const size = abs(x.cast('f32') as Tensor<'b s e', 'f32'>);
+  return reduce(where(isNaN(size), overflowed, size), 'b s e -> ', 'max');
 }
 
 /**
@@ -146,7 +177,8 @@ export function decodeGraph(
       const hidden = decodeWithVision(root.at('model'), start, decoderLayers(root.at('model'), model, turn));
       const logits = scoresOf(root, model, hidden, 1);
       const next = states.position.add(1);
-      const token = drawToken(t, logits, states.random === undefined ? undefined : { ...states.random, counter: next });
+      const draw = states.random === undefined ? undefined : { ...states.random, counter: next };
+      const token = toldToken(logits, drawToken(t, logits, draw));
       t.update(states.token, token);
       t.update(states.position, next);
       if (states.random !== undefined) t.update(states.random.seen, withToken(t, states.random.seen, token));

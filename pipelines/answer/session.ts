@@ -2,18 +2,27 @@
 import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError, type Graph } from '../../dsl/index.ts';
+import { noToken } from '../../models/decoders/generation-graphs.ts';
 import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
 import { printBytes } from '../../runtime/device/memory-budget.ts';
 import type { Device } from '../../runtime/device/device.ts';
-import { generateTokens, knownSymbols, roomFor, untilAborted, type GenerationPrograms } from './generate.ts';
+import {
+  generateTokens,
+  knownSymbols,
+  roomFor,
+  untilAborted,
+  type GenerationPrograms,
+  type Prompts,
+} from './generate.ts';
 import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
 import type { PromptOptions, Question, View } from './family.ts';
+import { notFinite, type NotFiniteError } from './not-finite.ts';
 import type { OpenedModel } from './open-model.ts';
 import { toPrompts } from './prompts.ts';
 
@@ -178,6 +187,8 @@ export class Session {
         maxNewTokens: options.maxNewTokens,
       })) {
         options.onToken?.();
+        const lost = answers.findIndex((answer, row) => answer.ended === undefined && tokens[row] === noToken);
+        if (lost >= 0) throw await this.#locate(prompts, answers[lost]?.tokens.length ?? 0, draw);
         for (const [row, answer] of answers.entries()) {
           const text = await answer.push(tokens[row] ?? 0);
           if (text !== '') yield { row, text };
@@ -198,6 +209,24 @@ export class Session {
     if (this.#vision === undefined) return;
     signal?.throwIfAborted();
     await untilAborted(this.#vision.run(inputs(), { symbols: knownSymbols(this.#vision, symbols) }), signal);
+  }
+
+  /** Where values stop being finite: prefill once more, with what each layer's values reach. */
+  async #locate(prompts: Prompts, step: number, draw: Draw): Promise<NotFiniteError> {
+    const { family, source } = this.model;
+    const graph = family.prefill({ ...this.#sizes, draw, locate: true });
+    const program = await load(compile(graph, deviceProfile(this.device)), this.device, source, {
+      shared: this.#shared,
+    });
+    try {
+      const { reach } = await program.run(prompts.inputs, {
+        symbols: knownSymbols(program, prompts.symbols),
+        outputs: ['reach'],
+      });
+      return notFinite(Array.from(reach?.data ?? [], Number), source.dtype === 'f16' ? 'f16' : 'f32', step);
+    } finally {
+      program.dispose();
+    }
   }
 
   async #pair(draw: Draw): Promise<GenerationPrograms> {
