@@ -40,7 +40,13 @@ export class OpabiniaError extends Error {
  * @example nearestNames('sofmax', ['softmax', 'sigmoid'], 1)
  */
 export function nearestNames(wanted: string, known: Iterable<string>, count = 3): readonly string[] {
-  const scored = [...known].map((name) => ({ name, distance: editDistance(wanted, name) }));
+  // A name that begins the other is near, however long the rest is.
+  const near = (name: string): number =>
+    name !== '' && (name.startsWith(wanted) || wanted.startsWith(name)) ? 2 : Infinity;
+  const scored = [...new Set(known)].map((name) => ({
+    name,
+    distance: Math.min(editDistance(wanted, name), near(name)),
+  }));
   scored.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1));
   return scored.slice(0, count).map((entry) => entry.name);
 }

@@ -18,6 +18,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newProject, projectFiles } from '../../pipelines/new/new-project.ts';
 import { withoutGpu } from '../gpu/compare.ts';
 import { everything } from '../support/share.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { probe } from '../../pipelines/setup/adapter.ts';
+import { blocks, missing, steps, typeCheck } from './tutorial.ts';
 
 const root = join(import.meta.dirname, '../..');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-package-'));
@@ -177,5 +180,31 @@ describe.skipIf(withoutGpu)('on the driver', () => {
     const old = spawnSync(process.execPath, ['old.mjs'], { cwd: project, encoding: 'utf8' });
     rmSync(join(project, 'old.mjs'));
     expect([old.status, old.stderr]).toEqual([1, expect.stringContaining('needs Node 24')]);
+  }, 120_000);
+});
+
+describe('docs/tutorial.md, followed', () => {
+  test('the numbers are those of the module on the page', () => {
+    const golden = openCheckpoint(join(root, 'docs/tutorial/surprise.safetensors'));
+    expect(golden.metadata.get('script')).toBe(blocks.find(({ language }) => language === 'python')?.body);
+    golden.close();
+  });
+
+  const adapter = withoutGpu ? undefined : probe();
+  const software = adapter?.found === 'adapter' && adapter.facts.software;
+  test.each(steps().map((step) => [step.title, step] as const))(
+    '%s',
+    (title, { act, fails, expected }) => {
+      if (withoutGpu && title.startsWith('node ')) return;
+      const { output, failed } = act(project);
+      expect(failed, output).toBe(fails);
+      if (expected === undefined || (expected.about === 'lavapipe' && !software)) return;
+      expect(missing(expected.body, output), output).toEqual([]);
+    },
+    240_000,
+  );
+
+  test('all files of it are right for tsc', () => {
+    expect(typeCheck(project)).toEqual({ output: '', failed: false });
   }, 120_000);
 });
