@@ -25,7 +25,11 @@ const project = join(scratch, 'my-project');
 const installed = join(project, 'node_modules', 'opabinia');
 
 function run(command: string, args: readonly string[], folder = project): string {
-  const child = spawnSync(command, [...args], { cwd: folder, encoding: 'utf8', timeout: everything ? 600_000 : 300_000 });
+  const child = spawnSync(command, [...args], {
+    cwd: folder,
+    encoding: 'utf8',
+    timeout: everything ? 600_000 : 300_000,
+  });
   if (child.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${child.stdout}${child.stderr}`);
   return child.stdout;
 }
@@ -46,7 +50,7 @@ beforeAll(
     if (everything) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);
     else unpack();
   },
-  all ? 900_000 : 300_000,
+  everything ? 900_000 : 300_000,
 );
 afterAll(() => rmSync(scratch, { recursive: true }));
 
