@@ -1,4 +1,5 @@
 // Work moved from activations to weights: joins split, norms' affine parts folded in, products of weights taken once.
+import { renaming } from '../match/renaming.ts';
 import { bytesOf } from '../cost.ts';
 import { axesWithin, fixedElements, namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import { addSizes, axisOf, type Size } from '../../dsl/axis/axis.ts';
@@ -14,7 +15,6 @@ import { type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
-import { renaming } from './rearrangement.ts';
 import { viewRules } from './views.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
