@@ -13,7 +13,7 @@ import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
-import type { DeviceProfile } from './profile.ts';
+import { choicesOf, type DeviceProfile } from './profile.ts';
 import { isTiled } from './schedule/index.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
 
@@ -50,7 +50,13 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     profile,
   });
   const apart = splitLoadTime(ideal, builder);
-  const split = packing ? packWeights(apart, builder, (contract) => isTiled(contract, profile)) : apart;
+  const split = packing
+    ? packWeights(apart, {
+        builder,
+        isTiled: (contract) => isTiled(contract, profile),
+        mostBytes: choicesOf(profile).rewrittenBytes,
+      })
+    : apart;
   report?.({ name: 'split', split });
   const [load, main] = (['load', 'main'] as const).map((which) => {
     const grouping = group(split[which], profile, builder);

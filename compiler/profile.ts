@@ -37,13 +37,30 @@ export interface Choices {
   readonly neighbours: number;
   /** Re-association through attention must save this factor of the arithmetic: it gives up the one streaming kernel. */
   readonly absorptionGain: number;
+  /** Bytes of a weight that is scaled or packed while it is loaded, at most. */
+  readonly rewrittenBytes: number;
 }
 
 /** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
-const usual: Choices = { fusedTensors: 8, loadsInPlace: 16, neighbours: 8, absorptionGain: 2 };
+const usual: Choices = {
+  fusedTensors: 8,
+  loadsInPlace: 16,
+  neighbours: 8,
+  absorptionGain: 2,
+  rewrittenBytes: Infinity,
+};
 
 export function choicesOf(profile: DeviceProfile | undefined): Choices {
-  return { ...usual, ...profile?.choices };
+  return {
+    ...usual,
+    ...(profile === undefined ? {} : { rewrittenBytes: rewrittenBytes(profile) }),
+    ...profile?.choices,
+  };
+}
+
+/** The kernel that makes a weight anew reads and writes it whole, each in as many bindings as it takes, besides a scale and the sizes of a run. */
+function rewrittenBytes({ maxBindings, maxBindingBytes }: DeviceProfile): number {
+  return Math.floor((maxBindings - 2) / 2) * maxBindingBytes;
 }
 
 /** Mesa lavapipe on two cores: the device of the tests. */

@@ -288,7 +288,7 @@ export function checkNumber(name: string, value: number, dtype: DType, operands:
       'look for 0/0, or an undefined that was computed with, in the code that made it',
     );
   if (isInteger(dtype) && !Number.isInteger(value))
-    throw refusal(name, `${value}${place} is no ${dtype}`, operands, "cast the tensor to 'f32' first");
+    throw refusal(name, `${value}${place} is not a number of ${dtype}`, operands, "cast the tensor to 'f32' first");
   if (dtype === 'bool' && value !== 0 && value !== 1)
     throw refusal(name, `${value}${place} is not a bool`, operands, 'use 0 or 1');
 }

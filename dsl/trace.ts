@@ -325,7 +325,7 @@ function checkValues(values: ArrayLike<number>, dtype: DType): void {
         'look for 0/0, or an undefined that was computed with, in the code that made it',
       );
     if (isInteger(dtype) && !Number.isInteger(value))
-      throw refuse(`${value}${at} is no ${dtype}`, "give the dtype: 'f32'");
+      throw refuse(`${value}${at} is not a number of ${dtype}`, "give the dtype: 'f32'");
     if (dtype === 'bool' && value !== 0 && value !== 1) throw refuse(`${value}${at} is not a bool`, 'use 0 or 1');
   }
 }

@@ -1,5 +1,6 @@
 // Weights in the layout their kernel reads: panels of 64 columns, the summed axis inside a panel, so that four neighbouring columns are
 // one load. The packing itself is views, stored once when the parameters are loaded.
+import { bytesOf } from '../cost.ts';
 import type { Axis, Size } from '../../dsl/axis/axis.ts';
 import { multiplySizes } from '../../dsl/axis/axis.ts';
 import { roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
@@ -17,7 +18,15 @@ const panel = 64;
 /** Fewer columns than this are not worth a layout of their own. */
 const fewestColumns = 4;
 
-export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contract: Node) => boolean): SplitGraph {
+interface PackOptions {
+  readonly builder: Builder;
+  /** True where a kernel reads panels. */
+  readonly isTiled: (contract: Node) => boolean;
+  /** Bytes of a weight that is made anew while it is loaded. */
+  readonly mostBytes: number;
+}
+
+export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: PackOptions): SplitGraph {
   const outputs = new Map(split.load.outputs);
   const made = new Map<Node, Node>();
   const packed = new Map<Node, Node>();
@@ -44,6 +53,8 @@ export function packWeights(split: SplitGraph, builder: Builder, isTiled: (contr
     if (!isFixed(b)) return contract;
     const columns = product.columns.reduce<Size>((n, a) => multiplySizes(n, a.size), 1);
     if (typeof columns !== 'number' || columns < fewestColumns) return contract;
+    // Where it takes so many bindings that no kernel could read and write it whole, it stays as it is.
+    if (bytesOf((narrowed(b) ?? b).type) > mostBytes) return contract;
     const known = packed.get(b);
     const packing = packingOf(product, columns);
     const view = known ?? packedView(fromParameters(b), packing, contract);

@@ -1,10 +1,10 @@
 // A contraction seen as activations times weights, for the rules that move work to the weights.
+import { renaming } from './renaming.ts';
 import { namesOf } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles, type Roles } from '../../dsl/ops/contract.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { isFixed } from '../rewrite/fixed.ts';
-import { renaming } from '../passes/rearrangement.ts';
 import { type Rewriter } from '../rewrite/rewriter.ts';
 
 export interface LinearMap {

@@ -65,7 +65,7 @@ function sumsScores(reduction: Node, scores: Node): boolean {
   return reducedAxes(reduction).every((name) => scores.type.axes.some((axis) => axis.name === name));
 }
 
-/** The other factor has few columns of its own, and is no value on the scores itself. */
+/** The other factor has few columns of its own, and is not itself a value on the scores. */
 function isNarrowProduct(reader: Node, n: Node): boolean {
   const [a, b] = reader.inputs;
   if (reader.op.kind !== 'contract' || a === undefined || b === undefined || a === b) return false;

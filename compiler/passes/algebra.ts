@@ -1,4 +1,6 @@
 // Work moved from activations to weights: joins split, norms' affine parts folded in, products of weights taken once.
+import { renaming } from '../match/renaming.ts';
+import { bytesOf } from '../cost.ts';
 import { axesWithin, fixedElements, namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import { addSizes, axisOf, type Size } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
@@ -13,7 +15,6 @@ import { type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
-import { renaming } from './rearrangement.ts';
 import { viewRules } from './views.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
@@ -117,8 +118,10 @@ function affineOperand(node: Node, name: 'mul' | 'add', r: Rewriter): Affine | u
 /** (x·γ) W = x (γ·W) */
 function scaleIntoWeights(node: Node, r: Rewriter): Node | undefined {
   const affine = affineOperand(node, 'mul', r);
-  if (affine === undefined || isNarrow(affine.product.weights) || isShared(affine.product.weights, r)) return undefined;
+  if (affine === undefined) return undefined;
   const { product, x, step } = affine;
+  if (isNarrow(product.weights) || isShared(product.weights, r)) return undefined;
+  if (bytesOf(product.weights.type) > r.choices.rewrittenBytes) return undefined;
   return ofOperands(product, x, r.map('mul', product.weights, step), r);
 }
 

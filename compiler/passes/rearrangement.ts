@@ -196,21 +196,6 @@ export function isPermutation(form: Form, axes: readonly Axis[]): boolean {
   );
 }
 
-/** For a rearrange that only renames and permutes: the new name of each axis. */
-export function renaming(node: Node): ReadonlyMap<string, string> | undefined {
-  const [x] = node.inputs;
-  if (node.op !== rearrange || x === undefined) return undefined;
-  const attrs = attrsOf(node);
-  if (
-    attrs.merge.length !== x.type.axes.length ||
-    attrs.split.some((parts) => parts.length !== 1) ||
-    attrs.merge.some((merged) => merged.parts.length !== 1)
-  )
-    return undefined;
-  const names = new Map(attrs.merge.map((merged) => [merged.parts[0], merged.name]));
-  return new Map(x.type.axes.map((axis, i) => [axis.name, names.get(attrs.split[i]?.[0]) ?? axis.name]));
-}
-
 /**
  * The output axes that are made of nothing but the input axes named, with these input axes feeding nothing else:
  * what can be taken out of the rearrange together.

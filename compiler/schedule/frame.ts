@@ -133,7 +133,7 @@ export function indexVariable(name: string, end: Index): Index {
   return atomIndex(loopVariable(name, end));
 }
 
-/** Workgroups for `n` items along x, folded over y where one dimension, `widest` at most, is too short; `item` counts through both. */
+/** Workgroups for `n` items along x, wrapped over y where one dimension, `widest` at most, is too short; `item` counts through both. */
 export function lineGrid(
   n: Index,
   widest: number,

@@ -27,7 +27,7 @@ export interface TurnSizes {
 }
 
 export interface TurnOptions extends TurnSizes {
-  /** Most tokens of this turn; with 1, a decode step, their number is no symbol. */
+  /** Most tokens of this turn; with 1, a decode step, their number is not a symbol. */
   readonly promptLimit: number;
   /** none: the turn begins the sequence; by default any number of tokens, a symbol, stands before it. */
   readonly past?: 'none' | undefined;

@@ -9,15 +9,14 @@ import { clipMean, clipStd, gridOf, patchConv, rootOf, type Pixels, type PixelNo
 import {
   embed,
   geluMlp,
-  hiddenState,
-  patchMap,
   positionRows,
   positionsFor,
+  tappedMap,
   throughBlocks,
-  vitBlock,
   type Encoded,
   type TapOptions,
   type VitConfig,
+  vitBlock,
 } from './vit.ts';
 
 export interface ClipConfig extends VitConfig {
@@ -106,12 +105,11 @@ export function clipVision(p: Params, pixels: Pixels, config: ClipConfig): ClipE
  */
 export function clipFeatures(p: Params, pixels: Pixels, config: ClipConfig, options: TapOptions = {}): FeatureMap {
   const { layer = -2, norm = false, grid } = options;
-  const encoded = clipVision(p, pixels, config);
-  const state = hiddenState(encoded, layer);
-  return patchMap(
-    norm ? layerNorm(rootOf(p, clipRoots, witness).at('post_layernorm'), state, { eps: config.eps }) : state,
-    encoded,
-    grid,
+  return tappedMap(
+    clipVision(p, pixels, config),
+    { layer, norm, grid },
+    rootOf(p, clipRoots, witness).at('post_layernorm'),
+    config.eps,
   );
 }
 

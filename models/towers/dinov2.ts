@@ -8,18 +8,17 @@ import { gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.
 import {
   embed,
   geluMlp,
-  hiddenState,
-  patchMap,
   positionRows,
   positionsFor,
+  tappedMap,
   throughBlocks,
-  vitBlock,
   type BlockParts,
   type Encoded,
   type PositionResize,
   type TapOptions,
   type Tokens,
   type VitConfig,
+  vitBlock,
 } from './vit.ts';
 
 export interface Dinov2Config extends VitConfig {
@@ -145,12 +144,11 @@ function swigluMlp(p: Params, x: Tokens, hidden: number): Tokens {
  */
 export function dinov2Features(p: Params, pixels: Pixels, config: Dinov2Config, options: TapOptions = {}): FeatureMap {
   const { layer = -1, norm = true, grid } = options;
-  const encoded = dinov2Vision(p, pixels, config);
-  const state = hiddenState(encoded, layer);
-  return patchMap(
-    norm ? layerNorm(rootOf(p, roots, witness).at('layernorm'), state, { eps: config.eps }) : state,
-    encoded,
-    grid,
+  return tappedMap(
+    dinov2Vision(p, pixels, config),
+    { layer, norm, grid },
+    rootOf(p, roots, witness).at('layernorm'),
+    config.eps,
   );
 }
 

@@ -21,16 +21,15 @@ import { clipMean, gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from
 import {
   embed,
   geluMlp,
-  hiddenState,
-  patchMap,
   positionRows,
   positionsFor,
+  tappedMap,
   throughBlocks,
-  vitBlock,
   type Encoded,
   type TapOptions,
   type Tokens,
   type VitConfig,
+  vitBlock,
 } from './vit.ts';
 
 export interface SiglipConfig extends VitConfig {
@@ -244,9 +243,7 @@ function poolingHead(head: Head, tokens: Tokens, config: SiglipConfig): Tensor<'
  */
 export function siglipFeatures(p: Params, pixels: Pixels, config: SiglipConfig, options: TapOptions = {}): FeatureMap {
   const { layer = -1, norm = true, grid } = options;
-  const encoded = siglipVision(p, pixels, config);
-  const state = hiddenState(encoded, layer);
-  return patchMap(norm ? layerNorm(namesOf(p).norm, state, { eps: config.eps }) : state, encoded, grid);
+  return tappedMap(siglipVision(p, pixels, config), { layer, norm, grid }, namesOf(p).norm, config.eps);
 }
 
 // ---- shapes ----------------------------------------------------------------------------------------------------------

@@ -208,6 +208,17 @@ export function patchMap(tokens: Tokens, encoded: Encoded, grid?: Grid): Feature
   return onGrid(map, grid);
 }
 
+/** What a tower gives a connector: the map of one hidden state, behind the tower's last norm where `norm` asks for it. */
+export function tappedMap(
+  encoded: Encoded,
+  { layer, norm, grid }: { readonly layer: number; readonly norm: boolean; readonly grid: Grid | undefined },
+  lastNorm: Params,
+  eps: number,
+): FeatureMap {
+  const state = hiddenState(encoded, layer);
+  return patchMap(norm ? layerNorm(lastNorm, state, { eps }) : state, encoded, grid);
+}
+
 /** The class token, for connectors that want it besides the map. Throws `OpabiniaError` for a tower that has none. */
 export function classTokenOf(tokens: Tokens, encoded: Encoded): Tensor<'b c', Float> {
   if (encoded.classTokens === 0)

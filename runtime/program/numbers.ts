@@ -30,7 +30,7 @@ const accepted: Readonly<Record<DType, readonly string[]>> = {
 export function refusal(values: unknown, dtype: DType): string | undefined {
   if (Array.isArray(values)) {
     const at = values.findIndex((value) => typeof value !== 'number' || !fits(value, dtype));
-    return at < 0 ? undefined : `element ${at} is ${String(values[at])}, which is no ${dtype}`;
+    return at < 0 ? undefined : `element ${at} is ${String(values[at])}, which is not a number of ${dtype}`;
   }
   const kind = ArrayBuffer.isView(values) ? values.constructor.name : typeof values;
   if (!accepted[dtype].includes(kind))

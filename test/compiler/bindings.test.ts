@@ -46,6 +46,20 @@ describe('more operands than bindings', () => {
     for (const [i, plan] of plans.entries())
       expect(plan.dispatches.length).toBe(Math.ceil(count / ((profiles[i]?.maxBindings ?? 0) - 1)));
   });
+  test.each([4, 7, 8, 9])('weights in %i pieces, behind a norm', (pieces) => {
+    // Scaling and packing read and write them whole: where that is more than the device binds, they stay as they are.
+    const piece = 2 ** 16;
+    const graph = trace(randomParams(1), (t) => {
+      const x = layerNorm(t.params.at('norm'), t.input('x', 'n c', { n: 5, c: 64 }));
+      return { y: linear(t.params.at('head'), x, 'c', { size: (pieces * piece) / 4 / 64 }) };
+    });
+    plansOf(
+      graph,
+      profiles
+        .filter(({ maxBindings }) => maxBindings > pieces + 2)
+        .map((profile) => ({ ...profile, maxBindingBytes: piece })),
+    );
+  });
   test('stack of 16', () => {
     plansOf(trace(randomParams(1), (t) => ({ y: stack(inputs(t, 16), 'k') })));
   });

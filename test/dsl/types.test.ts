@@ -1,10 +1,12 @@
 // Type errors are what an editor shows, so their text is golden: test/types/NAME.ts has its messages in NAME.txt. UPDATE=1 rewrites them.
 // And the cost of the types: models/ stays under a budget of instantiations.
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { everything } from '../support/share.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const folder = resolve(root, 'test/types');
@@ -87,3 +89,49 @@ test(`models/ costs less than ${budget} type instantiations`, { timeout: 60_000 
   expect(count).toBeGreaterThan(1000);
   expect(count).toBeLessThan(budget);
 });
+
+/** Modules that connectors stand on, without the connectors themselves. */
+function shared(connector: readonly string[]): readonly string[] {
+  const found = new Set(['dsl/index.ts']);
+  for (const file of connector)
+    for (const [, from = ''] of readFileSync(resolve(root, file), 'utf8').matchAll(/ from '(\.[^']*)'/g))
+      found.add(relative(root, resolve(root, dirname(file), from)));
+  return [...found].filter((file) => !connector.includes(file));
+}
+
+/** Instantiations of these modules, and all that they import, checked by one thread: the count does not depend on how work is shared. */
+async function instantiations(folder: string, modules: readonly string[]): Promise<number> {
+  const project = join(folder, 'tsconfig.json');
+  writeFileSync(
+    project,
+    JSON.stringify({
+      extends: resolve(root, 'tsconfig.json'),
+      compilerOptions: { typeRoots: [resolve(root, 'node_modules/@types')], types: ['node'] },
+      include: [],
+      files: modules.map((file) => resolve(root, file)),
+    }),
+  );
+  const report = await tsc('-p', project, '--singleThreaded', '--extendedDiagnostics', '--pretty', 'false');
+  return Number(/Instantiations:\s+(\d+)/.exec(report)?.[1]);
+}
+
+test.runIf(everything)(
+  'no connector costs more than 8,000 instantiations beside what it stands on',
+  { timeout: 1_800_000 },
+  async () => {
+    const files = connectors
+      .filter((name) => String(name).includes('/'))
+      .map((name) => `models/connectors/${String(name)}`);
+    const common = shared(files);
+    const folder = mkdtempSync(join(tmpdir(), 'opabinia-types-'));
+    try {
+      const without = await instantiations(folder, common);
+      expect(without).toBeGreaterThan(1000);
+      const costs = new Map<string, number>();
+      for (const file of files) costs.set(file, (await instantiations(folder, [...common, file])) - without);
+      expect([...costs].filter(([, cost]) => !(cost <= 8_000))).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);

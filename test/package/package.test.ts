@@ -28,26 +28,33 @@ const project = join(scratch, 'my-project');
 const installed = join(project, 'node_modules', 'opabinia');
 
 function run(command: string, args: readonly string[], folder = project): string {
-  const child = spawnSync(command, [...args], { cwd: folder, encoding: 'utf8', timeout: 300_000 });
+  const child = spawnSync(command, [...args], {
+    cwd: folder,
+    encoding: 'utf8',
+    timeout: everything ? 600_000 : 300_000,
+  });
   if (child.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${child.stdout}${child.stderr}`);
   return child.stdout;
 }
 const node = (...args: readonly string[]): string => run(process.execPath, args);
 
 let tarball = '';
-beforeAll(() => {
-  const report = JSON.parse(
-    execFileSync('npm', ['pack', '--json', '--pack-destination', scratch], {
-      cwd: root,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }),
-  ) as readonly { readonly filename: string }[] | Readonly<Record<string, { readonly filename: string }>>;
-  tarball = join(scratch, Object.values(report)[0]?.filename ?? '');
-  newProject(project, { opabinia: `file:${tarball}` });
-  if (everything) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);
-  else unpack();
-}, 300_000);
+beforeAll(
+  () => {
+    const report = JSON.parse(
+      execFileSync('npm', ['pack', '--json', '--pack-destination', scratch], {
+        cwd: root,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }),
+    ) as readonly { readonly filename: string }[] | Readonly<Record<string, { readonly filename: string }>>;
+    tarball = join(scratch, Object.values(report)[0]?.filename ?? '');
+    newProject(project, { opabinia: `file:${tarball}` });
+    if (everything) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);
+    else unpack();
+  },
+  everything ? 900_000 : 300_000,
+);
 afterAll(() => rmSync(scratch, { recursive: true }));
 
 /** The tarball as npm would lay it, over the dependencies that are here already: what takes long is fetching those. */

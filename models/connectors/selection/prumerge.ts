@@ -76,7 +76,7 @@ export function pruneAndMerge(
   const wide = keys.cast('f32');
   const unit = wide.mul(rsqrt(reduce(wide.mul(wide), 'b n c -> b n', 'sum').max(1e-24)));
   const alike = einsum(gather(unit, kept, 'n'), unit, 'b k c, b n c -> b k n');
-  // No cosine is below −1: a token is no neighbour of itself.
+  // No cosine is below −1: a token is not its own neighbor.
   const rest = alike.where(isOther(alike, kept), -2);
   const near = topK(rest, 'n', neighbours, 't').indices;
   const weights = gather(look.cast(tokens.dtype), near, 'n');
