@@ -143,21 +143,23 @@ export function assemble(
   const steps: (Step & { readonly last: boolean })[] = [];
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
     if (group.roots.every(isEmpty)) return; // nothing to compute
-    const { kernel, template } = schedule(group, {
+    const kernels = schedule(group, {
       profile,
       hasSymbols,
       place: from === undefined ? place : () => from,
       target,
+      room: storageOf,
     });
-    steps.push({
-      kernel,
-      template,
-      group,
-      label: labelOf(group),
-      path: pathOf(group),
-      flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0),
-      last,
-    });
+    for (const { kernel, template } of kernels)
+      steps.push({
+        kernel,
+        template,
+        group,
+        label: labelOf(group),
+        path: pathOf(group),
+        flops: [...group.nodes].reduce((sum, n) => sum + flopsOf(n), 0),
+        last,
+      });
   };
   for (const group of grouping.groups) {
     add(

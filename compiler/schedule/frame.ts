@@ -21,7 +21,7 @@ import { Block, ceilDivide, loopVariable, type Kernel, type Shared } from '../ke
 import { axesStem, axisStem, Names } from '../kernel/names.ts';
 import { Lowering, quad, type Width } from '../kernel/lower.ts';
 import type { DeviceProfile } from '../profile.ts';
-import type { IndexMap, Placement } from '../kernel/storage.ts';
+import type { IndexMap, Placement, Storage } from '../kernel/storage.ts';
 
 export interface Context {
   readonly profile: DeviceProfile;
@@ -29,6 +29,8 @@ export interface Context {
   readonly place: (node: Node) => Placement | undefined;
   /** Where a root of the group is written. */
   readonly target: (node: Node) => Placement;
+  /** Memory for what passes of one group hand on. */
+  readonly room: (node: Node) => Storage;
   /** True in graphs with sizes that change from run to run: they take a binding. */
   readonly hasSymbols: boolean;
   /** Each tensor through one binding, by elements where others read it by vectors; for kernels that have too few bindings otherwise. */

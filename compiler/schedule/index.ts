@@ -17,7 +17,8 @@ import { scheduleMap } from './map.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
 import { isLongScatter, scheduleScatter, scheduleScatterRows } from './scatter.ts';
-import { fitsWorkgroup, scheduleCountingSort, scheduleSort } from './sort.ts';
+import { fitsWorkgroup, isMerged, scheduleCountingSort, scheduleSort } from './sort.ts';
+import { scheduleMergeSort } from './merge-sort.ts';
 import { scheduleSerialContract, scheduleSerialRows } from './serial.ts';
 
 type GroupOf<T extends Group['template']> = Extract<Group, { template: T }>;
@@ -27,7 +28,7 @@ interface Template<T extends Group['template']> {
   readonly when: string;
   readonly needsShuffles?: true;
   fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
-  schedule(group: GroupOf<T>, context: Context): Kernel;
+  schedule(group: GroupOf<T>, context: Context): Kernel | readonly Kernel[];
 }
 
 type Templates = { readonly [T in Group['template']]: readonly Template<T>[] };
@@ -108,6 +109,12 @@ export const templates: Templates = {
       fits: (group, profile) => fitsWorkgroup(group.sort, profile),
       schedule: scheduleSort,
     },
+    {
+      name: 'sort in merge passes',
+      when: 'a row does not fit, and most of its ranks are asked for',
+      fits: (group, profile) => isMerged(group.sort, profile),
+      schedule: scheduleMergeSort,
+    },
     { name: 'sort by counting', when: 'otherwise', fits: () => true, schedule: scheduleCountingSort },
   ],
   map: [{ name: 'map', when: 'always', fits: () => true, schedule: scheduleMap }],
@@ -142,7 +149,13 @@ export function isTiled(contract: Node, profile: DeviceProfile): boolean {
   return !isThin({ template: 'contract', contract, chain: [], nodes: new Set([contract]), roots: [contract] }, profile);
 }
 
-export function schedule(group: Group, context: Context): { readonly kernel: Kernel; readonly template: string } {
+export interface Scheduled {
+  readonly kernel: Kernel;
+  readonly template: string;
+}
+
+/** The kernels of a group, in order: one, except where a long row is sorted in passes. */
+export function schedule(group: Group, context: Context): readonly Scheduled[] {
   switch (group.template) {
     case 'attention':
       return pick(templates.attention, group, context);
@@ -166,15 +179,15 @@ function pick<T extends Group['template']>(
   rows: readonly Template<T>[],
   group: GroupOf<T>,
   context: Context,
-): { readonly kernel: Kernel; readonly template: string } {
+): readonly Scheduled[] {
   const fitting = rows.filter((row) => row.fits(group, context.profile));
   let tight: string | undefined;
   for (const row of new Set([...fitting, ...rows])) {
     if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
     for (const oneBindingEach of [false, true]) {
-      const kernel = row.schedule(group, { ...context, oneBindingEach });
-      const over = overLimit(kernel, context);
-      if (over === undefined) return { kernel, template: row.name };
+      const kernels = [row.schedule(group, { ...context, oneBindingEach })].flat();
+      const over = kernels.map((kernel) => overLimit(kernel, context)).find((limit) => limit !== undefined);
+      if (over === undefined) return kernels.map((kernel) => ({ kernel, template: row.name }));
       tight ??= over;
     }
   }

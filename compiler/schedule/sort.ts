@@ -5,7 +5,16 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import { sort } from '../../dsl/ops/sort.ts';
 import { code, type Code, type Helper } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { atomIndex, constantIndex, sizeIndex, type Index } from '../index/index-math.ts';
+import {
+  atomIndex,
+  constantIndex,
+  divide,
+  multiply,
+  remainder,
+  scale,
+  sizeIndex,
+  type Index,
+} from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
@@ -15,7 +24,7 @@ import { count, flatStem, Frame, indexVariable, lineGrid, namedAxes, threadItems
 
 type SortGroup = Extract<Group, { template: 'sort' }>;
 
-interface Parts {
+export interface Parts {
   readonly x: Node;
   readonly along: Axis;
   readonly rows: readonly Axis[];
@@ -23,7 +32,7 @@ interface Parts {
   readonly isFalling: boolean;
 }
 
-function partsOf({ inputs, attrs, type }: Node): Parts {
+export function partsOf({ inputs, attrs, type }: Node): Parts {
   const [x] = inputs;
   const { axis: name, descending } = sort.read(attrs);
   const along = x && axisOf(x.type.axes, name);
@@ -52,7 +61,7 @@ const floatKey: Helper = {
 };
 
 /** The word that stands for a value: the order of words is the one asked for. */
-function keyOf(value: Code, isFalling: boolean): Code {
+export function keyOf(value: Code, isFalling: boolean): Code {
   const rising =
     value.type === 'u32'
       ? value
@@ -67,8 +76,14 @@ const bytesOfElement = 8;
 const shortAxis = 32;
 
 /** Elements that a workgroup sorts at a time, a power of two. */
-function capacityOf({ maxWorkgroupBytes }: DeviceProfile): number {
+export function capacityOf({ maxWorkgroupBytes }: DeviceProfile): number {
   return Math.min(4096, 2 ** Math.floor(Math.log2(maxWorkgroupBytes / bytesOfElement)));
+}
+
+/** True for rows that neither fit nor leave room for the ranks asked for: they are sorted in runs, which are merged. */
+export function isMerged(sort: Node, profile: DeviceProfile): boolean {
+  const { along, ranks } = partsOf(sort);
+  return sizeBound(along.size) > capacityOf(profile) && ranks.most > capacityOf(profile) / 2;
 }
 
 export function fitsWorkgroup(sort: Node, profile: DeviceProfile): boolean {
@@ -80,19 +95,20 @@ export function fitsWorkgroup(sort: Node, profile: DeviceProfile): boolean {
 /**
  * One workgroup per row, a bitonic network in workgroup memory (Batcher 1968). A row that does not fit is taken in pieces: the lower half of the
  * memory keeps the first so far, the upper half takes the next piece.
+ * With `runs`, one workgroup for each run of a row, as many elements as fit, and every element has a place in its run.
  */
-export function scheduleSort(group: SortGroup, context: Context): Kernel {
+export function scheduleSort(group: SortGroup, context: Context, runs = 1): Kernel {
   const { x, along, rows, ranks, isFalling } = partsOf(group.sort);
   const { profile } = context;
   const frame = new Frame(context, group);
   const { lowering } = frame;
   const [most, capacity] = [Math.max(2, sizeBound(along.size)), capacityOf(profile)];
-  const isWhole = most <= capacity;
-  const size = isWhole ? 2 ** Math.ceil(Math.log2(most)) : capacity;
+  const isWhole = most <= capacity || runs > 1;
+  const size = isWhole ? 2 ** Math.ceil(Math.log2(Math.min(most, capacity))) : capacity;
   const threads = Math.min(size / 2, 256, profile.maxWorkgroupThreads);
   const [keys, places] = [frame.share('keys', 'u32', size), frame.share('places', 'u32', size)];
   const length = sizeIndex(along.size);
-  const rowCount = count(rows);
+  const rowCount = multiply(count(rows), constantIndex(runs));
   const line = lineGrid(rowCount, profile.maxGrid);
   const zero = frame.zero(frame.body);
   const row = frame.body.index(flatStem(rows), line.item, rowCount);
@@ -103,7 +119,11 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
       endText: `${end}u + ${zero.text}`,
     });
   frame.body.when(line.exact ? 'true' : `${indexText(row)} < ${indexText(rowCount)}`, (body) => {
-    const own = namedAxes(body, row, rows);
+    const own = namedAxes(body, divide(row, constantIndex(runs)), rows);
+    const start =
+      runs === 1
+        ? undefined
+        : body.let('start', code(indexText(scale(remainder(row, constantIndex(runs)), size)), 'u32'));
     // `to`: where in the memory a piece of the row goes, from the element `start` on.
     const take = (block: Block, to: number, width: number, start: string): void =>
       forLanes(block, width, (inside, i) => {
@@ -119,7 +139,7 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
         inside.assign(`${places}[${slot}]`, element);
       });
     if (isWhole) {
-      take(body, 0, size, '0u');
+      take(body, 0, size, start?.text ?? '0u');
       body.barrier();
       network(body);
     } else {
@@ -138,22 +158,28 @@ export function scheduleSort(group: SortGroup, context: Context): Kernel {
         { step: size / 2 },
       );
     }
-    body.loop(
-      'rank',
-      ranks,
-      (inside, rank) => {
-        lowering.store(
-          inside,
-          context.target(group.sort),
-          new Map(own).set(along.name, rank),
-          code(`i32(${places}[${indexText(rank)}])`, 'i32'),
-          1,
+    const store = (inside: Block, rank: Index, slot: string): void =>
+      lowering.store(
+        inside,
+        context.target(group.sort),
+        new Map(own).set(along.name, rank),
+        code(`i32(${places}[${slot}])`, 'i32'),
+        1,
+      );
+    if (start === undefined)
+      body.loop('rank', ranks, (inside, rank) => store(inside, rank, indexText(rank)), {
+        from: indexVariable('thread', constantIndex(threads)),
+        step: threads,
+      });
+    else
+      forLanes(body, size, (inside, i) => {
+        const rank = inside.let('rank', code(`${start.text} + ${i}`, 'u32'));
+        inside.when(`${rank.text} < ${indexText(length)}`, (found) =>
+          store(found, atomIndex(loopVariable(rank.text, length)), i),
         );
-      },
-      { from: indexVariable('thread', constantIndex(threads)), step: threads },
-    );
+      });
   });
-  return frame.finish('sort in workgroup memory', threads, line.grid);
+  return frame.finish(runs === 1 ? 'sort in workgroup memory' : 'sort of runs', threads, line.grid);
 
   /** Sorts the memory: every lane sees the result. */
   function network(block: Block): void {

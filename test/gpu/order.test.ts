@@ -2,8 +2,21 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { devices } from '../../compiler/devices.ts';
-import { argsort, fixedParams, gridSample, cumsum, scatterAdd, topK, trace, type DType } from '../../dsl/index.ts';
+import {
+  argsort,
+  fixedParams,
+  gridSample,
+  cumsum,
+  scatterAdd,
+  sort,
+  topK,
+  trace,
+  type DType,
+} from '../../dsl/index.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
+
+/** `OPABINIA_ALL=1` tries the longer ones too. */
+const all = process.env['OPABINIA_ALL'] === '1';
 
 /** Numbers with ties, NaN, both zeros and both infinities among them. */
 function odd(count: number, dtype: DType): Float64Array {
@@ -48,6 +61,47 @@ describe.skipIf(withoutGpu)('order on the GPU', () => {
     },
     120_000,
   );
+
+  test.each(
+    (
+      [
+        ['f32', 2, 9000, false, 9000],
+        ['f16', 1, 4097, true, 4097],
+        ['i32', 3, 12_289, true, 12_289],
+        ['u32', 1, 20_000, false, 7000],
+        ['f32', 1, 100_000, false, 100_000],
+      ] as const
+    ).slice(0, all ? undefined : 1),
+  )(
+    'merge passes: %s, %d rows of %d elements, falling %s, the first %d ranks',
+    async (dtype, b, n, descending, ranks) => {
+      const graph = trace(fixedParams({}), (t) => {
+        const x = t.input('x', 'b n', { b, n }, dtype);
+        return ranks === n ? { ...sort(x, 'n', { descending }) } : { y: topK(x, 'n', ranks).indices };
+      });
+      const verdict = await judge(gpu, graph, feeds({ x: odd(b * n, dtype) }), { profile: gpu.profiles[0] });
+      expect(verdict.templates).toContain('sort in merge passes');
+    },
+    400_000,
+  );
+
+  test('merge passes over a computed operand, along an axis in the middle whose length changes', async () => {
+    const graph = trace(fixedParams({}), (t) => {
+      const n = t.symbol('n', { upTo: 9000, atLeast: 0 });
+      const x = t
+        .input('x', 'b n c', { b: 2, n, c: 2 })
+        .mul(0.5)
+        .add(t.input('shift', 'c', { c: 2 }));
+      return { y: argsort(x, 'n', { descending: true }) };
+    });
+    for (const n of all ? [1, 4095, 4097, 8193, 9000] : [4097]) {
+      const shift = Float64Array.of(0.25, -1);
+      const verdict = await judge(gpu, graph, feeds({ x: odd(4 * n, 'f32'), shift }, { n }), {
+        profile: gpu.profiles[n % 2 === 0 ? 0 : 1],
+      });
+      expect(verdict.templates).toContain('sort in merge passes');
+    }
+  }, 120_000);
 
   test('a length that changes from run to run', async () => {
     const graph = trace(fixedParams({}), (t) => ({
@@ -94,5 +148,18 @@ test('the largest k of rows store no pairs of elements', () => {
     ] as const) {
       const graph = trace(fixedParams({}), (t) => ({ ...topK(t.input('x', 'm n', { m: 576, n }), 'n', k) }));
       expect(compile(graph, profile, { verify: true }).memory.activations).toBeLessThanOrEqual(16 * 2 ** 20);
+    }
+});
+
+test('a long row is sorted in runs and one pass for each doubling', () => {
+  for (const { profile } of Object.values(devices))
+    for (const n of [4000, 10_000, 100_000]) {
+      const graph = trace(fixedParams({}), (t) => ({ y: argsort(t.input('x', 'n', { n }), 'n') }));
+      const plan = compile(graph, profile, { verify: true });
+      // Keys and positions, eight bytes together.
+      const run = Math.min(4096, 2 ** Math.floor(Math.log2(profile.maxWorkgroupBytes / 8)));
+      expect(plan.dispatches).toHaveLength(1 + Math.max(0, Math.ceil(Math.log2(n / run))));
+      // Two orders at a time, the one read and the one made.
+      expect(plan.memory.activations).toBeLessThanOrEqual(2 * 4 * (n + 1024));
     }
 });
