@@ -1,12 +1,16 @@
-// Resizing of images and feature maps: one constant matrix per axis, with the weights of torch.nn.functional.interpolate (align_corners=False).
+// Resizing of images and feature maps with the weights of torch.nn.functional.interpolate: one constant matrix per axis, or samples at
+// positions that are computed in the graph where a size is known in a run only.
+import { printSize, sizeBound, sizeLeast, sizesEqual, type Size } from '../axis/axis.ts';
 import type { DType } from '../graph/op.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { contractAxis, type Weights } from './resample.ts';
-import { refusal, requireNumber, type Tensor } from '../tensor.ts';
+import { resizeInRun } from './resize-in-run.ts';
+import { refusal, requireAxis, type Tensor } from '../tensor.ts';
 
 export interface ResizeOptions {
-  readonly height: number;
-  readonly width: number;
+  /** A number, or the size of a run such as `x.sizeOf('h')`. */
+  readonly height: Size;
+  readonly width: Size;
   readonly mode: 'bilinear' | 'bicubic';
   /** Widens the filter when shrinking; bicubic then has a = -0.5 (as Pillow), without it a = -0.75. */
   readonly antialias?: boolean | undefined;
@@ -17,7 +21,8 @@ export interface ResizeOptions {
 }
 
 /**
- * `b h w c` at another height and width. Weights and sums in f32.
+ * `b h w c` at another height and width, which may be sizes of a run, as may those of `x`. Weights and sums in f32.
+ * Throws `OpabiniaError` for sizes that are not at least 1, and for symbolic ones whose bounds multiply to 2³⁰ along an axis.
  * Source: ATen native/UpSample.h (area_pixel_compute_source_index, cubic_convolution) and native/cpu/UpSampleKernel.cpp (antialias).
  * @example resize(image, { height: 12, width: 12, mode: 'bicubic' })
  */
@@ -25,10 +30,17 @@ export function resize<S extends string, D extends DType>(
   x: Tensor<S, D> & Has<S, 'h w'>,
   options: ResizeOptions,
 ): Tensor<S, D> {
-  const [rows, columns] = [requireNumber('resize', x, 'h'), requireNumber('resize', x, 'w')];
+  const [rows, columns] = [requireAxis('resize', x, 'h').size, requireAxis('resize', x, 'w').size];
   const { height, width, mode, antialias = false, alignCorners = false, factors } = options;
-  if (![height, width].every((n) => Number.isInteger(n) && n >= 1))
-    throw refusal('resize', `an output of ${height}×${width} is not a size`, [x], 'whole numbers from 1 on');
+  if (![height, width].every((n) => (typeof n !== 'number' || Number.isInteger(n)) && sizeLeast(n) >= 1))
+    throw refusal(
+      'resize',
+      `an output of ${printSize(height)}×${printSize(width)} is not a size`,
+      [x],
+      'whole numbers from 1 on',
+    );
+  if ([rows, columns].some((n) => sizeLeast(n) < 1))
+    throw refusal('resize', 'an image may have no pixels', [x], 'bound its sizes from below, by 1');
   if (factors?.some((f) => !(f > 0 && Number.isFinite(f))))
     throw refusal('resize', `factors are ${factors.join(' and ')}`, [x], 'positive numbers');
   if (alignCorners && (mode !== 'bilinear' || antialias || factors !== undefined))
@@ -36,8 +48,9 @@ export function resize<S extends string, D extends DType>(
   const along = (y: Tensor<S, D>, axis: 'h' | 'w'): Tensor<S, D> => {
     const [from, to, factor] = axis === 'h' ? [rows, height, factors?.[0]] : [columns, width, factors?.[1]];
     // Equal sizes sample the elements themselves, for every filter here.
-    return from === to && (factor ?? 1) === 1
-      ? y
+    if (sizesEqual(from, to) && (factor ?? 1) === 1) return y;
+    return typeof from !== 'number' || typeof to !== 'number'
+      ? resizeInRun(y, axis, to, { mode, antialias, alignCorners, factor })
       : contractAxis(
           'resize',
           y,
@@ -46,7 +59,8 @@ export function resize<S extends string, D extends DType>(
         );
   };
   // The axis that shrinks most goes first: the rest of the work is then smaller.
-  return height / rows <= width / columns ? along(along(x, 'h'), 'w') : along(along(x, 'w'), 'h');
+  const ratio = (to: Size, from: Size): number => sizeBound(to) / sizeBound(from);
+  return ratio(height, rows) <= ratio(width, columns) ? along(along(x, 'h'), 'w') : along(along(x, 'w'), 'h');
 }
 
 /** The matrix of one axis: from `from` samples to `to`. */
