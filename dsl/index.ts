@@ -79,6 +79,8 @@ export {
   standardize,
 } from './functions/nn.ts';
 export type { AttentionOptions } from './functions/nn.ts';
+export { multiHeadAttention, multiHeadProjections } from './functions/multi-head-attention.ts';
+export type { MultiHeadAttentionOptions, MultiHeadProjections } from './functions/multi-head-attention.ts';
 export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './functions/conv.ts';
 export type { ConvOptions, Pair } from './functions/conv.ts';
 export { convTranspose2d } from './functions/conv-transpose.ts';

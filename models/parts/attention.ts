@@ -1,5 +1,13 @@
 // Attention between two sequences, with the projections that released connectors have.
-import { attention, einsum, linear, rearrange, slice, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import {
+  attention,
+  linear,
+  multiHeadAttention,
+  rearrange,
+  type Float,
+  type Params,
+  type Tensor,
+} from '../../dsl/index.ts';
 import type { FeatureMap, Queries } from '../sequence/regions.ts';
 
 /** Tokens that queries attend to, in order. */
@@ -75,34 +83,15 @@ export function projectedAttention(
 const byHead = (x: Queries, a: number): QueryHeads => rearrange(x, 'b q (a d) -> b q a d', { a });
 const joinHeads = (x: QueryHeads): Queries => rearrange(x, 'b q a d -> b q c=(a d)');
 
-/** PyTorch's nn.MultiheadAttention: one matrix `in_proj_weight` for queries, keys and values, `out_proj`. */
+/** PyTorch's nn.MultiheadAttention of queries over tokens. */
 export function packedAttention(
   p: Params,
   query: Queries,
   key: Sequence,
   value: Sequence,
-  options: HeadOptions,
+  { heads, mask }: HeadOptions,
 ): Queries {
-  const { q, k, v } = packedProjections(p, query, key, value);
-  return linear(p.at('out_proj'), headAttention(q, k, v, options), 'c', { size: query.size('c') });
-}
-
-/** The three thirds of `in_proj_weight` and `in_proj_bias`, each applied to its own. */
-export function packedProjections(
-  p: Params,
-  query: Queries,
-  key: Sequence,
-  value: Sequence,
-): { readonly q: Queries; readonly k: Sequence; readonly v: Sequence } {
-  const c = query.size('c');
-  const weight = p.get('in_proj_weight', 'o c', { o: 3 * c, c });
-  const bias = p.get('in_proj_bias', 'o', { o: 3 * c });
-  const third = (x: Sequence, i: number): Sequence => {
-    const rows = slice(weight, 'o', { start: i * c, size: c });
-    const y = einsum(x, rows, 'b n c, o c -> b n o').add(slice(bias, 'o', { start: i * c, size: c }));
-    return rearrange(y, 'b n o -> b n c=(o)');
-  };
-  return { q: asQueries(third(asTokens(query), 0)), k: third(key, 1), v: third(value, 2) };
+  return multiHeadAttention(p, query, key, value, { heads, mask, key: 'n', along: 'c' });
 }
 
 export const asTokens = (x: Queries): Sequence => rearrange(x, 'b q c -> b n=(q) c');

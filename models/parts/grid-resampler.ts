@@ -5,6 +5,7 @@ import {
   einsum,
   layerNorm,
   linear,
+  multiHeadProjections,
   rearrange,
   reduce,
   repeat,
@@ -15,7 +16,7 @@ import {
   type Tensor,
 } from '../../dsl/index.ts';
 import type { FeatureMap, Queries } from '../sequence/regions.ts';
-import { packedAttention, packedProjections, tokensOf, type Sequence } from './attention.ts';
+import { packedAttention, tokensOf, type Sequence } from './attention.ts';
 
 /** A position for every cell of a grid, row by row. */
 export type PositionTable = Tensor<'n c', Float>;
@@ -50,12 +51,10 @@ export function gridResampler(p: Params, map: FeatureMap, config: GridResamplerC
 /** How much each query of `gridResampler` looks at each token, averaged over the heads. */
 export function resamplerWeights(p: Params, map: FeatureMap, config: GridResamplerConfig): Tensor<'b q n', 'f32'> {
   const { query, key, value } = resamplerInputs(p, map, config);
-  const { q, k } = packedProjections(p.at('attn'), query, key, value);
-  const a = { a: config.heads };
-  const [own, theirs] = [rearrange(q, 'b q (a d) -> b q a d', a), rearrange(k, 'b n (a d) -> b n a d', a)];
-  const scores = einsum(own, theirs, 'b q a d, b n a d -> b q a n').cast('f32');
-  const scaled = scores.mul(1 / Math.sqrt(q.size('c') / config.heads));
-  return reduce(softmax(scaled, 'n'), 'b q a n -> b q n', 'mean');
+  const { q, k } = multiHeadProjections(p.at('attn'), query, key, value, { heads: config.heads, along: 'c' });
+  const scores = einsum(q, k, 'b q head c, b n head c -> b q head n').cast('f32');
+  const scaled = scores.mul(1 / Math.sqrt(query.size('c') / config.heads));
+  return reduce(softmax(scaled, 'n'), 'b q head n -> b q n', 'mean');
 }
 
 /** What enters the attention of `gridResampler`. */

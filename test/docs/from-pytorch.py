@@ -8,7 +8,8 @@ def waves(shape, a, b):
     return torch.tensor([math.sin(a * i + b) for i in range(math.prod(shape))], dtype=torch.float32).view(*shape)
 
 shapes = {'fc.weight': (12, 8), 'fc.bias': (12,), 'back.weight': (8, 12), 'back.bias': (8,), 'norm.weight': (8,), 'norm.bias': (8,),
-          'group.weight': (4,), 'group.bias': (4,), 'conv.weight': (5, 4, 3, 3), 'conv.bias': (5,), 'table': (10, 8)}
+          'group.weight': (4,), 'group.bias': (4,), 'conv.weight': (5, 4, 3, 3), 'conv.bias': (5,), 'table': (10, 8),
+          'attn.in_proj_weight': (24, 8), 'attn.in_proj_bias': (24,), 'attn.out_proj.weight': (8, 8), 'attn.out_proj.bias': (8,)}
 sd = {name: waves(shape, 0.7, k) for k, (name, shape) in enumerate(shapes.items())}
 page = open(os.path.join(root, 'docs/from-pytorch.md')).read()
 out = {}

@@ -21,6 +21,10 @@ const shapes: Readonly<Record<string, readonly number[]>> = {
   'conv.weight': [5, 4, 3, 3],
   'conv.bias': [5],
   table: [10, 8],
+  'attn.in_proj_weight': [24, 8],
+  'attn.in_proj_bias': [24],
+  'attn.out_proj.weight': [8, 8],
+  'attn.out_proj.bias': [8],
 };
 
 export const checkpoint = fixedParams(
