@@ -115,7 +115,7 @@ function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: Bou
       return rounded(scatterError(a ?? missing(node), b ?? missing(node), op.read(attrs).axis, y), y, node);
     case 'sort':
       // An element that may be another has another rank.
-      return y.data.map(() => (isExact(a ?? missing(node)) ? 0 : Infinity));
+      return new Float64Array(y.data.length).fill(isExact(a ?? missing(node)) ? 0 : Infinity);
     case 'contract':
       return rounded(contractError(node, a ?? missing(node), b ?? missing(node), y), y, node);
     default:

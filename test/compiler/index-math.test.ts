@@ -63,7 +63,11 @@ test('simplification keeps the value, and intervals hold it', () => {
         const size = { constant, terms: plain.terms.map((t) => ({ ...t, times })) };
         return { index: sizeIndex(size), value: times * (at.get(name) ?? 0) + constant };
       });
-      const ends: Known[] = [...sizes, ...[2, 3, 4, 12].map((n) => ({ index: constantIndex(n), value: n }))];
+      const [rows, columns] = sizes;
+      if (rows === undefined || columns === undefined) throw new TypeError('two sizes');
+      // Rows and columns merged: `m*n`, or more terms where they have constants.
+      const both = { index: multiply(rows.index, columns.index), value: rows.value * columns.value };
+      const ends: Known[] = [...sizes, both, ...[2, 3, 4, 12].map((n) => ({ index: constantIndex(n), value: n }))];
       const one = (list: readonly Known[]): Known => list[below(list.length)] ?? { index: constantIndex(1), value: 1 };
       const values: Known[] = ['i', 'j', 'k'].map((name): Known => {
         const [a, b] = [one(ends), one(ends)];
