@@ -11,7 +11,7 @@ import { isEmpty, sectionsAlong } from '../kernel/sections.ts';
 import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
-import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
+import { makeRange, makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
 import { inOrder } from './order.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
@@ -57,6 +57,22 @@ export function assemble(
     places.set(cache.state, { storage });
     places.set(join, { storage });
   }
+  // Ranges are bound by themselves, and are a value's own place.
+  for (const { join, ranges } of grouping.joins) {
+    const storage = places.get(join)?.storage;
+    if (storage === undefined) continue;
+    for (const [node, start] of ranges) places.set(node, { storage: makeRange(`v${next++}`, node, storage, start) });
+  }
+  for (const { whole, parts } of grouping.packs) {
+    const storage = storageOf(whole);
+    sources.set(whole, storage);
+    places.set(whole, { storage });
+    for (const { state, start } of parts) {
+      const range = makeRange(`v${next++}`, state, storage, start);
+      sources.set(state, range);
+      places.set(state, { storage: range });
+    }
+  }
   for (const { state, value, at } of grouping.direct) {
     const storage = sources.get(state) ?? storageOf(state);
     sources.set(state, storage);
@@ -78,7 +94,7 @@ export function assemble(
     readonly from?: Placement;
   }[] = [];
   const copied: { readonly node: Node; readonly target: Placement }[] = [];
-  for (const { join, parts, sections, cache } of grouping.joins) {
+  for (const { join, parts, sections, cache, ranges } of grouping.joins) {
     const name = alongAxis(join);
     const storage = places.get(join)?.storage;
     if (storage === undefined) continue;
@@ -86,6 +102,7 @@ export function assemble(
       // The old part of a cache is where it is.
       if (cache !== undefined && i === 0) continue;
       const target: Placement = { storage, starts: new Map([[name, part.start]]) };
+      if (ranges.size > 0 && parts.has(part.node)) continue;
       if (parts.has(part.node)) {
         places.set(part.node, target);
         targets.set(part.node, target);
@@ -105,7 +122,7 @@ export function assemble(
     }
   const inPlace = new Set<Update>([
     ...grouping.direct,
-    ...grouping.inPlace.flatMap(({ updates }) => updates),
+    ...grouping.inPlace.flatMap(({ updates, covers }) => covers ?? updates),
     ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
   ]);
   for (const update of graph.updates) {

@@ -1,7 +1,7 @@
 // The order of kernels: what is read has been written, and of several such orders the one that holds least at a time.
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import type { Storage } from '../kernel/storage.ts';
+import { wholeOf, type Storage } from '../kernel/storage.ts';
 import type { Step } from './assemble.ts';
 
 /** `last`: it writes into a state after all that read it. */
@@ -51,17 +51,31 @@ export function inOrder(steps: readonly Ordered[], { first, kept }: OrderOptions
 function waitsOf(steps: readonly Ordered[]): readonly ReadonlySet<number>[] {
   const writers = new Map<Storage, number[]>();
   const readers = new Map<Storage, number[]>();
+  const ranges = new Map<Storage, Storage[]>();
   steps.forEach((step, i) => {
-    for (const slot of step.kernel.slots) push(slot.write ? writers : readers, slot.storage, i);
+    for (const { storage, write } of step.kernel.slots) {
+      push(write ? writers : readers, storage, i);
+      if (storage.within !== undefined) push(ranges, storage.within.storage, storage);
+    }
   });
+  // What shares bytes: a range and its whole, not two ranges.
+  const touching = (known: ReadonlyMap<Storage, readonly number[]>, storage: Storage): readonly number[] =>
+    [
+      storage,
+      ...(ranges.get(storage) ?? []),
+      ...(storage.within === undefined ? [] : [storage.within.storage]),
+    ].flatMap((other) => known.get(other) ?? []);
   return steps.map((step, i) => {
     const needs = new Set<number>();
     for (const slot of step.kernel.slots) {
       if (!slot.write)
-        (writers.get(slot.storage) ?? [])
+        touching(writers, slot.storage)
           .filter((w) => w !== i && steps[w]?.last === false)
           .forEach((w) => needs.add(w));
-      else if (step.last) (readers.get(slot.storage) ?? []).filter((r) => r !== i).forEach((r) => needs.add(r));
+      else if (step.last)
+        touching(readers, slot.storage)
+          .filter((r) => r !== i)
+          .forEach((r) => needs.add(r));
     }
     return needs;
   });
@@ -116,7 +130,11 @@ class Life {
   constructor(steps: readonly Ordered[], kept: ReadonlySet<Storage>) {
     const own = (write: boolean) =>
       steps.map((step) => [
-        ...new Set(step.kernel.slots.filter((s) => s.write === write && !kept.has(s.storage)).map((s) => s.storage)),
+        ...new Set(
+          step.kernel.slots
+            .filter((s) => s.write === write && !kept.has(wholeOf(s.storage)) && !kept.has(s.storage))
+            .map((s) => wholeOf(s.storage)),
+        ),
       ]);
     this.#reads = own(false);
     this.#writes = own(true);
@@ -161,7 +179,7 @@ function bytesOf({ elements, dtype }: Storage): number {
   return elements.most * dtypeBytes(dtype);
 }
 
-function push<K>(map: Map<K, number[]>, key: K, value: number): void {
+function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const known = map.get(key);
   if (known === undefined) map.set(key, [value]);
   else if (!known.includes(value)) known.push(value);
