@@ -11,6 +11,7 @@ import { packWeights } from './assembly/layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
+import { sideBySide } from './assembly/side-by-side.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
@@ -60,7 +61,11 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });
     if (verify) verifyAssembly(assembly, profile);
     report?.({ name: 'schedule', which, assembly });
-    return assembly;
+    // Where states change in place, as in a training step, there is much that does not wait for anything.
+    if (grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
+    const merged = sideBySide(assembly, profile);
+    if (verify) verifyAssembly(merged, profile);
+    return merged;
   });
   if (load === undefined || main === undefined) throw new TypeError('two graphs make two assemblies');
   const plan = makePlan(split, load, main, symbols, inputsOf(graph), profile, { states });

@@ -23,6 +23,8 @@ export interface Step {
   readonly label: string;
   readonly path: string;
   readonly flops: number;
+  /** It writes into a state after all that read it. */
+  readonly last: boolean;
 }
 
 export interface Assembly {
@@ -157,7 +159,7 @@ export function assemble(
   // A number that is an output has a place, and is still not read from there.
   const place = (node: Node) => (isUnbound(node) ? undefined : places.get(node));
   const hasSymbols = symbolsOf(graph, 'compile').length > 0;
-  const steps: (Step & { readonly last: boolean })[] = [];
+  const steps: Step[] = [];
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
     if (group.roots.every(isEmpty)) return; // nothing to compute
     const { kernel, template } = schedule(group, {

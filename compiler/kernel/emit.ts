@@ -1,7 +1,7 @@
 // A kernel as WGSL text.
 import { writeHelpers, type Helper } from '../../dsl/wgsl.ts';
 import { indexText, symbolName } from '../index/index-text.ts';
-import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
+import { bindingsOf, type Kernel, type KernelPart, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from '../plan.ts';
 import { storedType } from './element-format.ts';
 
@@ -17,8 +17,10 @@ export type Access = readonly ('read' | 'read_write')[];
 
 /** The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read. */
 export function emit(kernel: Kernel, access: Access, symbols: readonly string[], name: string): PlanKernel {
-  const body = print(kernel.body, '  ');
-  const helpers = writeHelpers(needsOf(kernel.body));
+  const { parts = [] } = kernel;
+  const body = parts.length === 0 ? print(kernel.body, '  ') : choose(parts);
+  const functions = parts.map(partFunction);
+  const helpers = writeHelpers([kernel, ...parts].flatMap((part) => needsOf(part.body)));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
   const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
   const slots = kernel.slots
@@ -46,6 +48,7 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
     ...kernel.shared.map((m) => `var<workgroup> ${m.name}: array<${m.type}, ${m.length}>;`),
     ...accesses,
     ...(helpers === '' ? [] : [helpers]),
+    ...functions,
     `@compute @workgroup_size(${kernel.threads})`,
     `fn main(${parameters.join(', ')}) {`,
     ...used.map((s) => `  let ${symbolName(s)} = sizes[${symbols.indexOf(s)}];`),
@@ -62,6 +65,23 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
     ],
     features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
   };
+}
+
+/** Each part sees the grid that it would have alone. */
+function choose(parts: readonly KernelPart[]): string {
+  const calls = parts.map(({ from, grid: [x, y, z], subgroups }, i) => {
+    const end = from + x * y * z;
+    const own = from === 0 ? 'all' : `(all - ${from}u)`;
+    // Times 1, which the compiler does not know: what is bounded by it is not unrolled.
+    const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * nw.z, t${subgroups ? ', lane' : ''});`;
+    return `if (all < ${end}u) {\n    ${call}\n  }`;
+  });
+  return `  let all = wg.y * nw.x + wg.x;\n  ${calls.join(' else ')}`;
+}
+
+function partFunction({ template, names, body, subgroups }: KernelPart, i: number): string {
+  const text = print(body, '  ').replace(/(?<![.\w])[A-Za-z]\w*/g, (word) => names.get(word) ?? word);
+  return `// ${template}\nfn part_${i}(wg: vec3u, nw: vec3u, t: u32${subgroups ? ', lane: u32' : ''}) {\n${text}\n}`;
 }
 
 // Axis names only: with the names of storages in it, the text of equal kernels would differ, and each would be compiled.

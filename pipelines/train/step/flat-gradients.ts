@@ -114,7 +114,11 @@ function squaresOf(runs: readonly Run[], gradients: readonly Value[]): Tensor<'p
         counts.push(Math.min(blockLength, count - block * blockLength));
       }
     }
-    return segmentSums(values, starts, counts, 'flat', (x) => x.mul(x));
+    return renamed<'flat', 'f32'>(
+      'squares',
+      segmentSums(values, starts, counts, 's', (x) => x.mul(x)),
+      new Map([['s', 'flat']]),
+    );
   });
   const [first] = sums;
   if (first === undefined) throw new TypeError('nothing learns');
@@ -129,22 +133,23 @@ function squaresOf(runs: readonly Run[], gradients: readonly Value[]): Tensor<'p
 }
 
 /** Σ of the terms of each segment, along a new axis. */
-function segmentSums<A extends 'flat' | 'p'>(
+function segmentSums<A extends 's' | 'p'>(
   values: Flat,
   starts: readonly number[],
   counts: readonly number[],
   axis: A,
-  term: (x: Tensor<'s e', 'f32'>) => Tensor<'s e', 'f32'>,
+  term: (x: Value) => Value,
 ): Tensor<A, 'f32'> {
-  const [s, e] = [starts.length, Math.max(...counts)];
-  const over = { name: 's', size: s };
-  const along = { name: 'e', size: e };
-  const numbers = (given: readonly number[]): Tensor<'s e', 'i32'> =>
-    widened('squares', constantLike(values, given, 's', { s }, 'i32'), [over, along]);
-  const within = widened<'s e', 'i32'>('squares', arange(values, 'e', e), [over, along]);
-  const found = gather<'flat', 'f32', 's e', 'flat'>(values, within.add(numbers(starts)), 'flat');
-  const sums = reduceAxes<'s', 'f32'>('sum', where(within.lt(numbers(counts)), term(found), 0), ['e']);
-  return renamed<A, 'f32'>('squares', sums, new Map([['s', axis]]));
+  const longest = Math.max(...counts);
+  const axes = [
+    { name: axis, size: starts.length },
+    { name: 'e', size: longest },
+  ];
+  const numbers = (given: readonly number[]): Tensor<string, 'i32'> =>
+    widened('squares', constantLike<string, 'i32'>(values, given, axis, { [axis]: given.length }, 'i32'), axes);
+  const within = widened<string, 'i32'>('squares', arange(values, 'e', longest), axes);
+  const found = gather<'flat', 'f32', string, 'flat'>(values, within.add(numbers(starts)), 'flat') as Value;
+  return reduceAxes<A, 'f32'>('sum', where(within.lt(numbers(counts)), term(found), 0) as Value, ['e']);
 }
 
 /** The axes merged into one. */
