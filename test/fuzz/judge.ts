@@ -144,7 +144,7 @@ export async function runCase(
     runs: expected.runs,
     want: (run) => expected.of(run, optimised),
     // A gradient has dozens of kernels, each of which a software driver compiles at its first dispatch, on a machine that does other things too.
-    deadline: 60_000 + 10_000 * compiled.plan.kernels.length,
+    deadline: 60_000 + 10_000 * plan.kernels.length,
   });
   return { kind: 'ok', templates, ...counts };
 }
