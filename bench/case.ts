@@ -16,6 +16,8 @@ export interface Work {
   readonly judged?: Judged;
   /** The same in the words of libraries that run no graphs of ours. */
   readonly plain?: Plain;
+  /** Of a step of training, the loss alone. */
+  readonly forward?: Graph;
   /** A step of training in their words. */
   readonly step?: PlainStep;
   /** Parameters that learn, in the order of `squares`: states of the graph that begin with the source's values. */

@@ -38,7 +38,7 @@ function stepOf(loss: Loss, inputs: Work['inputs'], step: PlainStep): Work {
   const learned = parametersOf(loss);
   const members = learned.map(({ path }) => path);
   const groups = [{ paths: ['*'], members, lr: learningRate, weightDecay: 0 }];
-  const { step: graph, learned: read } = trainGraphs(source, { groups, optimizer: adamW() }, loss);
+  const { step: graph, evaluate: forward, learned: read } = trainGraphs(source, { groups, optimizer: adamW() }, loss);
   const squares = graph.outputs.get('squares');
   if (squares === undefined) throw new TypeError('a step has its squares');
   const known = new Map(learned.map((one) => [one.path, one]));
@@ -48,6 +48,7 @@ function stepOf(loss: Loss, inputs: Work['inputs'], step: PlainStep): Work {
     inputs: { ...inputs, targets: Float32Array.of(1), rates: Float32Array.of(learningRate) },
     learned: read.flatMap((path) => known.get(path) ?? []),
     step,
+    forward,
   };
 }
 

@@ -175,7 +175,8 @@ function finish(
 
   const clip = config.clip === undefined || config.clip === 0 ? undefined : clipFactor(t, norm, config.clip);
   const gradientOf = new Map(
-    flat.map((gradient, i) => [paths[i] ?? '', clip === undefined ? gradient : gradient.mul(clip)]),
+    // Where nothing is clipped, updates wait for the norm all the same: none is begun by the kernel of a gradient.
+    flat.map((gradient, i) => [paths[i] ?? '', clip === undefined ? where(finite, gradient, 0) : gradient.mul(clip)]),
   );
   const corrections = new Map<number, Scalar>();
   const correction = (beta: number): Scalar => {
