@@ -17,8 +17,19 @@ export interface Work {
   readonly judged?: Judged;
   /** The same in the words of libraries that run no graphs of ours. */
   readonly plain?: Plain;
+  /** Of a step of training, the loss alone. */
+  readonly forward?: Graph;
+  /** A step of training in their words. */
+  readonly step?: PlainStep;
+  /** Parameters that learn, in the order of `squares`: states of the graph that begin with the source's values. */
+  readonly learned?: readonly Learned[];
   /** Names of passes that our own side leaves out, to show what they bring. */
   readonly without?: readonly string[];
+}
+
+export interface Learned {
+  readonly path: string;
+  readonly shape: readonly number[];
 }
 
 export interface Judged {
@@ -27,6 +38,36 @@ export interface Judged {
   /** Sizes of axes in which the corner that is right is smaller than the judged output. */
   readonly within?: Readonly<Record<string, number>>;
 }
+
+/**
+ * A step of training, whose output is Σ g² of each parameter, in the order of `Work.learned`; moments begin as zeros.
+ * svaStep: the layers of `visionCrossAttentionLayer`; decoderStep: one of Phi-3; gptStep: GPT-2, weights as linear maps [o, i].
+ */
+export type PlainStep =
+  | {
+      readonly op: 'svaStep';
+      readonly side: number;
+      readonly sides: readonly number[];
+      readonly width: number;
+      readonly heads: number;
+      readonly depth: number;
+    }
+  | {
+      readonly op: 'decoderStep';
+      readonly tokens: number;
+      readonly width: number;
+      readonly hidden: number;
+      readonly heads: number;
+      readonly eps: number;
+    }
+  | {
+      readonly op: 'gptStep';
+      readonly tokens: number;
+      readonly layers: number;
+      readonly width: number;
+      readonly heads: number;
+      readonly words: number;
+    };
 
 /**
  * An array operation: `x` and the rest are inputs or parameters by name. The one output is row-major as the graph has it.

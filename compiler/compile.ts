@@ -11,6 +11,7 @@ import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
+import { shareDispatches } from './assembly/shared-dispatch.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
@@ -24,6 +25,8 @@ export interface CompileOptions {
   readonly packing?: boolean;
   /** Check every invariant after every stage; on in tests. */
   readonly verify?: boolean;
+  /** A plan that is loaded with the same `SharedBuffers`: states of both lie where it has them. */
+  readonly states?: Plan | undefined;
   readonly report?: (stage: Stage) => void;
 }
 
@@ -40,7 +43,7 @@ export type Stage =
  * @example const plan = compile(graph, deviceProfile(await openDevice()))
  */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
-  const { passes = standardPasses, packing = true, verify = false, report } = options;
+  const { passes = standardPasses, packing = true, verify = false, states, report } = options;
   const symbols = sortedSymbols(graph, 'compile');
   refuseUnsupported(graph, profile);
   const builder = new Builder();
@@ -59,18 +62,39 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     : apart;
   report?.({ name: 'split', split });
   const [load, main] = (['load', 'main'] as const).map((which) => {
-    const grouping = group(split[which], profile, builder);
+    const grouping = group(split[which], profile, builder, { packStates: states === undefined });
     report?.({ name: 'group', which, grouping });
     const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });
     if (verify) verifyAssembly(assembly, profile);
     report?.({ name: 'schedule', which, assembly });
-    return assembly;
+    // Where states change in place, as in a training step, there is much that does not wait for anything.
+    if (grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
+    const merged = shareDispatches(assembly, profile);
+    if (verify) verifyAssembly(merged, profile);
+    return merged;
   });
   if (load === undefined || main === undefined) throw new TypeError('two graphs make two assemblies');
-  const plan = makePlan(split, load, main, symbols, inputsOf(graph), profile);
+  const plan = makePlan(split, load, main, symbols, inputsOf(graph), profile, { states });
   if (verify) verifyPlan(plan, profile);
   report?.({ name: 'plan', plan });
   return plan;
+}
+
+/**
+ * Graphs that work on the same states, as plans for programs that are loaded with one `SharedBuffers`: the plan of the graph with most
+ * states says how they lie, and the others follow it. In the order given.
+ */
+export function compileTogether(
+  graphs: readonly Graph[],
+  profile: DeviceProfile,
+  options: Omit<CompileOptions, 'states'> = {},
+): readonly Plan[] {
+  const counts = graphs.map((graph) => order(graph).filter((node) => roleOf(node) === 'state').length);
+  const first = counts.indexOf(Math.max(...counts));
+  const leader = graphs[first];
+  if (leader === undefined) return [];
+  const states = compile(leader, profile, options);
+  return graphs.map((graph, i) => (i === first ? states : compile(graph, profile, { ...options, states })));
 }
 
 /** The inputs that a run is given, also those that no output needs any more. */

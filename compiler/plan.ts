@@ -43,7 +43,7 @@ export interface PlanBuffer {
   readonly transient?: boolean;
   readonly contents?: string;
   /**
-   * Of a loaded buffer: the graph that computes it, as text. Plans compiled apart that are loaded from one checkpoint can share
+   * Of a state buffer that holds several states: where each begins. Plans that share states lie alike. Of a loaded buffer: the graph that computes it, as text. Plans compiled apart that are loaded from one checkpoint can share
    * buffers of equal text.
    */
   readonly origin?: string;

@@ -2,6 +2,7 @@
 // live buffers, every result written before it is read.
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Assembly } from './assembly/assemble.ts';
+import { wholeOf } from './kernel/storage.ts';
 import { isOverNothing, symbolsOf, withSymbols } from './index/index-symbols.ts';
 import type { Plan, PlanBinding, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
@@ -24,7 +25,7 @@ function broken(stage: string, what: string): never {
 }
 
 export function verifyAssembly(assembly: Assembly, profile: DeviceProfile): void {
-  const written = new Set(assembly.sources.values());
+  const written = new Set([...assembly.sources.values()].flatMap((storage) => [storage, wholeOf(storage)]));
   for (const { kernel, label } of assembly.steps) {
     // An empty tensor is made by a kernel that never runs.
     const runs = kernel.grid.every((n) => n.most > 0);
@@ -53,7 +54,7 @@ export function verifyAssembly(assembly: Assembly, profile: DeviceProfile): void
     for (const slot of kernel.slots)
       if (!slot.write && !written.has(slot.storage) && slot.storage.elements.most > 0)
         broken('schedule', `${label}: reads ${slot.storage.node.op.name} before it is written`);
-    for (const slot of kernel.slots) if (slot.write) written.add(slot.storage);
+    for (const { storage, write } of kernel.slots) if (write) written.add(storage).add(wholeOf(storage));
   }
 }
 

@@ -9,6 +9,7 @@ import { convolutionCases } from './convolution.ts';
 import { generationCases } from './generation.ts';
 import { rowCases } from './rows.ts';
 import { svaCases } from './sva.ts';
+import { trainingCases } from './training.ts';
 
 export const cases: readonly AnyCase[] = [
   ...contractionCases,
@@ -17,6 +18,7 @@ export const cases: readonly AnyCase[] = [
   ...convolutionCases,
   ...blockCases,
   ...svaCases,
+  ...trainingCases,
   ...generationCases,
   ...absentCases,
 ];

@@ -38,7 +38,11 @@ function truth(work: Work): Judgement['outputs'] {
   const { graph, inputs, within } = work.judged ?? { graph: work.graph, inputs: work.inputs, within: undefined };
   const { outputs } = evaluate(
     graph,
-    { inputs: new Map(Object.entries(inputs)), params: (path, shape) => work.source.read(path, shape) },
+    {
+      inputs: new Map(Object.entries(inputs)),
+      params: (path, shape) => work.source.read(path, shape),
+      states: new Map((work.learned ?? []).map(({ path, shape }) => [path, work.source.read(path, shape)])),
+    },
     { precision: 'f64' },
   );
   return outputFacts(work.graph).map(({ name, axes }) => {

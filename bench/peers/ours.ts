@@ -5,6 +5,8 @@ import type { Device } from '../../runtime/device/device.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
+import type { InitialStates } from '../../runtime/program/upload.ts';
+import type { Work } from '../case.ts';
 import { runnableCase } from '../cases/index.ts';
 import { measureGeneration } from '../generation.ts';
 import { measureRoofline } from '../roofline.ts';
@@ -38,7 +40,7 @@ class Ours implements Served {
       const input = path.startsWith(inputPrefix) ? work.inputs[path.slice(inputPrefix.length)] : undefined;
       return input === undefined ? work.source.read(path, shape) : Float32Array.from(input);
     };
-    this.#program = await load(withInputsOnDevice(plan), device, { ...work.source, read });
+    this.#program = await load(withInputsOnDevice(plan), device, { ...work.source, read }, { states: statesOf(work) });
     return { dispatches: plan.dispatches.length, deviceBytes: device.memory.now - before, notes: [] };
   }
 
@@ -66,6 +68,12 @@ class Ours implements Served {
     if (this.#device === undefined) throw new Error('the device is not open');
     return measureRoofline(this.#device, quick);
   }
+}
+
+/** What learns begins with the source's values, moments with zeros. */
+function statesOf({ source, learned = [] }: Work): InitialStates {
+  const known = new Set(learned.map(({ path }) => path));
+  return { has: (name) => known.has(name), read: (path, shape) => source.read(path, shape) };
 }
 
 const inputPrefix = 'input: ';

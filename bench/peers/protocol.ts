@@ -1,7 +1,7 @@
 // What the race and its child processes say to one another, and what a child can do.
 import type { Scale } from '../case.ts';
 
-export const peerNames = ['ours', 'ort-webgpu', 'ort-cpu', 'jax-js', 'tfjs'] as const;
+export const peerNames = ['ours', 'ort-webgpu', 'ort-cpu', 'jax-js', 'tfjs', 'pytorch'] as const;
 export type PeerName = (typeof peerNames)[number];
 
 /** An input or an output of a case, as a peer that knows no graphs needs it. */

@@ -11,7 +11,7 @@ import { isEmpty, sectionsAlong } from '../kernel/sections.ts';
 import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
-import { makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
+import { makeRange, makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
 import { inOrder } from './kernel-order.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
@@ -23,6 +23,8 @@ export interface Step {
   readonly label: string;
   readonly path: string;
   readonly flops: number;
+  /** It writes into a state after all that read it. */
+  readonly last: boolean;
 }
 
 export interface Assembly {
@@ -57,6 +59,22 @@ export function assemble(
     places.set(cache.state, { storage });
     places.set(join, { storage });
   }
+  // Ranges are bound by themselves, and are a value's own place.
+  for (const { join, ranges } of grouping.joins) {
+    const storage = places.get(join)?.storage;
+    if (storage === undefined) continue;
+    for (const [node, start] of ranges) places.set(node, { storage: makeRange(`v${next++}`, node, storage, start) });
+  }
+  for (const { whole, parts } of grouping.packs) {
+    const storage = storageOf(whole);
+    sources.set(whole, storage);
+    places.set(whole, { storage });
+    for (const { state, start } of parts) {
+      const range = makeRange(`v${next++}`, state, storage, start);
+      sources.set(state, range);
+      places.set(state, { storage: range });
+    }
+  }
   for (const { state, value, at } of grouping.direct) {
     const storage = sources.get(state) ?? storageOf(state);
     sources.set(state, storage);
@@ -78,7 +96,7 @@ export function assemble(
     readonly from?: Placement;
   }[] = [];
   const copied: { readonly node: Node; readonly target: Placement }[] = [];
-  for (const { join, parts, sections, cache } of grouping.joins) {
+  for (const { join, parts, sections, cache, ranges } of grouping.joins) {
     const name = alongAxis(join);
     const storage = places.get(join)?.storage;
     if (storage === undefined) continue;
@@ -86,6 +104,7 @@ export function assemble(
       // The old part of a cache is where it is.
       if (cache !== undefined && i === 0) continue;
       const target: Placement = { storage, starts: new Map([[name, part.start]]) };
+      if (ranges.size > 0 && parts.has(part.node)) continue;
       if (parts.has(part.node)) {
         places.set(part.node, target);
         targets.set(part.node, target);
@@ -105,7 +124,7 @@ export function assemble(
     }
   const inPlace = new Set<Update>([
     ...grouping.direct,
-    ...grouping.inPlace.flatMap(({ updates }) => updates),
+    ...grouping.inPlace.flatMap(({ updates, covers }) => covers ?? updates),
     ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
   ]);
   for (const update of graph.updates) {
@@ -140,7 +159,7 @@ export function assemble(
   // A number that is an output has a place, and is still not read from there.
   const place = (node: Node) => (isUnbound(node) ? undefined : places.get(node));
   const hasSymbols = symbolsOf(graph, 'compile').length > 0;
-  const steps: (Step & { readonly last: boolean })[] = [];
+  const steps: Step[] = [];
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
     if (group.roots.every(isEmpty)) return; // nothing to compute
     const kernels = schedule(group, {

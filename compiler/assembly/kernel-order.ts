@@ -1,11 +1,9 @@
 // The order of kernels: what is read has been written, and of several such orders the one that holds least at a time.
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import type { Storage } from '../kernel/storage.ts';
+import { wholeOf, type Storage } from '../kernel/storage.ts';
+import type { Slot } from '../kernel/kernel.ts';
 import type { Step } from './assemble.ts';
-
-/** `last`: it writes into a state after all that read it. */
-type Ordered = Step & { readonly last: boolean };
 
 export interface OrderOptions {
   /** Of each node, the first output that needs it: what one output needs stands together. */
@@ -19,7 +17,7 @@ export interface OrderOptions {
  * less is then alive at the fullest moment, an order that prefers kernels which free more than they take: a backward pass whose weights'
  * gradients are all computed last would keep every activation until then.
  */
-export function inOrder(steps: readonly Ordered[], { first, kept }: OrderOptions): readonly Step[] {
+export function inOrder(steps: readonly Step[], { first, kept }: OrderOptions): readonly Step[] {
   const before = waitsOf(steps);
   const rank = steps.map((s) => Math.max(...s.group.roots.map((r) => r.id), 0));
   const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
@@ -31,7 +29,10 @@ export function inOrder(steps: readonly Ordered[], { first, kept }: OrderOptions
   // Work at load time has an order of its own.
   if (first.size === 0) {
     for (const most of [-1, Infinity]) {
-      const life = new Life(steps, kept);
+      const life = new Life(
+        steps.map((step) => step.kernel.slots),
+        kept,
+      );
       candidates.push(
         arrange(byGraph, before, (ready) => {
           const chosen = leastOf(ready, (i) => life.growth(i), most) ?? ready[0];
@@ -41,27 +42,46 @@ export function inOrder(steps: readonly Ordered[], { first, kept }: OrderOptions
       );
     }
   }
-  const peaks = candidates.map((order) => peakOf(order, steps, kept));
+  const peaks = candidates.map((order) =>
+    peakOf(
+      order.flatMap((i) => (steps[i] === undefined ? [] : [steps[i].kernel.slots])),
+      kept,
+    ),
+  );
   // A tie, or nearly one, keeps the order of the graph.
   const best = peaks.reduce((least, peak, i) => (peak < 0.98 * (peaks[least] ?? 0) ? i : least), 0);
   return (candidates[best] ?? plain).map((i) => steps[i]).filter((step) => step !== undefined);
 }
 
 /** For each kernel those that must have run. */
-function waitsOf(steps: readonly Ordered[]): readonly ReadonlySet<number>[] {
+export function waitsOf(steps: readonly Step[]): readonly ReadonlySet<number>[] {
   const writers = new Map<Storage, number[]>();
   const readers = new Map<Storage, number[]>();
+  const ranges = new Map<Storage, Storage[]>();
   steps.forEach((step, i) => {
-    for (const slot of step.kernel.slots) push(slot.write ? writers : readers, slot.storage, i);
+    for (const { storage, write } of step.kernel.slots) {
+      push(write ? writers : readers, storage, i);
+      if (storage.within !== undefined) push(ranges, storage.within.storage, storage);
+    }
   });
+  // What shares bytes: a range and its whole, not two ranges.
+  const touching = (known: ReadonlyMap<Storage, readonly number[]>, storage: Storage): readonly number[] =>
+    [
+      storage,
+      ...(ranges.get(storage) ?? []),
+      ...(storage.within === undefined ? [] : [storage.within.storage]),
+    ].flatMap((other) => known.get(other) ?? []);
   return steps.map((step, i) => {
     const needs = new Set<number>();
     for (const slot of step.kernel.slots) {
       if (!slot.write)
-        (writers.get(slot.storage) ?? [])
+        touching(writers, slot.storage)
           .filter((w) => w !== i && steps[w]?.last === false)
           .forEach((w) => needs.add(w));
-      else if (step.last) (readers.get(slot.storage) ?? []).filter((r) => r !== i).forEach((r) => needs.add(r));
+      else if (step.last)
+        touching(readers, slot.storage)
+          .filter((r) => r !== i)
+          .forEach((r) => needs.add(r));
     }
     return needs;
   });
@@ -113,10 +133,14 @@ class Life {
   readonly #live = new Set<Storage>();
   bytes = 0;
 
-  constructor(steps: readonly Ordered[], kept: ReadonlySet<Storage>) {
+  constructor(kernels: readonly (readonly Slot[])[], kept: ReadonlySet<Storage>) {
     const own = (write: boolean) =>
-      steps.map((step) => [
-        ...new Set(step.kernel.slots.filter((s) => s.write === write && !kept.has(s.storage)).map((s) => s.storage)),
+      kernels.map((slots) => [
+        ...new Set(
+          slots
+            .filter((s) => s.write === write && !kept.has(wholeOf(s.storage)) && !kept.has(s.storage))
+            .map((s) => wholeOf(s.storage)),
+        ),
       ]);
     this.#reads = own(false);
     this.#writes = own(true);
@@ -148,20 +172,21 @@ class Life {
   }
 }
 
-function peakOf(order: readonly number[], steps: readonly Ordered[], kept: ReadonlySet<Storage>): number {
-  const life = new Life(steps, kept);
-  return order.reduce((peak, step) => Math.max(peak, life.run(step)), 0);
+/** Bytes alive at the fullest moment, where kernels with these slots run one after the other. `kept` lives outside of the run. */
+export function peakOf(kernels: readonly (readonly Slot[])[], kept: ReadonlySet<Storage>): number {
+  const life = new Life(kernels, kept);
+  return kernels.reduce((peak, _, i) => Math.max(peak, life.run(i)), 0);
 }
 
 function total(storages: readonly Storage[]): number {
   return storages.reduce((sum, storage) => sum + bytesOf(storage), 0);
 }
 
-function bytesOf({ elements, dtype }: Storage): number {
+export function bytesOf({ elements, dtype }: Storage): number {
   return elements.most * dtypeBytes(dtype);
 }
 
-function push<K>(map: Map<K, number[]>, key: K, value: number): void {
+function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const known = map.get(key);
   if (known === undefined) map.set(key, [value]);
   else if (!known.includes(value)) known.push(value);

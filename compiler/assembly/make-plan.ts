@@ -15,7 +15,7 @@ import type { SplitGraph } from '../rewrite/load-time.ts';
 import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from '../plan.ts';
 import type { DeviceProfile } from '../profile.ts';
-import type { Storage } from '../kernel/storage.ts';
+import { wholeOf, type Storage } from '../kernel/storage.ts';
 import { nameOf, valuesOf } from '../../dsl/ops/source.ts';
 
 interface Place {
@@ -30,6 +30,7 @@ export function makePlan(
   symbols: readonly SizeSymbol[],
   inputNodes: readonly Node[],
   profile: DeviceProfile,
+  options: { readonly states?: Plan | undefined } = {},
 ): Plan {
   const buffers: PlanBuffer[] = [];
   const places = new Map<Storage, Place>();
@@ -62,23 +63,46 @@ export function makePlan(
     inputs.push(tensor(name, node.type, buffer));
   }
   for (const assembly of [load, main]) {
+    const ranges = [...assembly.sources].filter(([, storage]) => storage.within !== undefined);
+    const packs = new Map<Storage, string>();
+    for (const [node, { within }] of ranges)
+      if (within !== undefined)
+        packs.set(within.storage, `${packs.get(within.storage) ?? ''}${within.start} ${nameOf(node)}\n`);
     for (const [node, storage] of assembly.sources) {
+      if (storage.within !== undefined) continue;
       const role = bufferRole(node);
       const name = role === 'constant' ? storage.name : nameOf(node);
       const bytes = bytesOf(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
+      const pack = packs.get(storage);
+      const like = role === 'state' ? options.states?.states.find((tensor) => tensor.name === name) : undefined;
+      const shared = like === undefined ? undefined : options.states?.buffers[like.buffer];
+      if (like !== undefined && shared !== undefined) {
+        const buffer = named(`state ${shared.name}`, () => shared);
+        places.set(storage, { buffer, offset: like.offset });
+        states.set(name, { ...tensor(name, node.type, buffer), offset: like.offset });
+        continue;
+      }
       const buffer = named(key, () => ({
         name,
         role,
         bytes,
+        ...(pack === undefined ? {} : { origin: pack }),
         ...(transient ? { transient } : {}),
         ...(role === 'constant' ? { contents: contentsOf(node) } : {}),
         ...(role === 'loaded' ? { origin: originText(loadGraph, name) } : {}),
       }));
       places.set(storage, { buffer, offset: 0 });
       if (role === 'parameter') parameters.set(name, tensor(name, node.type, buffer));
-      if (role === 'state') states.set(name, tensor(name, node.type, buffer));
+      if (role === 'state' && pack === undefined) states.set(name, tensor(name, node.type, buffer));
+    }
+    for (const [node, storage] of ranges) {
+      if (storage.within === undefined) continue;
+      const { buffer } = must(places.get(storage.within.storage));
+      const offset = storage.within.start * dtypeBytes(storage.dtype);
+      places.set(storage, { buffer, offset });
+      states.set(nameOf(node), { ...tensor(nameOf(node), node.type, buffer), offset });
     }
   }
   for (const [name, storage] of load.outputs) {
@@ -240,9 +264,16 @@ function placeInArenas(
 ): MemoryPlan {
   const index = new Map<Storage, number>();
   const values: { storage: Storage; bytes: number; from: number; to: number }[] = [];
+  const ranges = new Set<Storage>();
   steps.forEach((step, at) => {
-    for (const { storage } of step.kernel.slots) {
-      if (places.has(storage)) continue;
+    for (const slot of step.kernel.slots) {
+      if (places.has(slot.storage)) continue;
+      const storage = wholeOf(slot.storage);
+      if (storage !== slot.storage) {
+        ranges.add(slot.storage);
+        // Of an output.
+        if (places.has(storage)) continue;
+      }
       const known = index.get(storage);
       const value = known === undefined ? undefined : values[known];
       if (value !== undefined) value.to = at;
@@ -252,8 +283,9 @@ function placeInArenas(
   const apart: [number, number][] = [];
   const strict: [number, number][] = [];
   for (const { kernel } of steps) {
-    const writes = kernel.slots.filter((s) => s.write).flatMap((s) => index.get(s.storage) ?? []);
-    const reads = kernel.slots.filter((s) => !s.write).flatMap((s) => index.get(s.storage) ?? []);
+    const own = (write: boolean) =>
+      kernel.slots.filter((s) => s.write === write).flatMap((s) => index.get(wholeOf(s.storage)) ?? []);
+    const [writes, reads] = [own(true), own(false)];
     // A value read through two bindings cannot share a buffer with one that is written: both would be writable and overlap.
     const twice = reads.filter((r, i) => reads.indexOf(r) !== i);
     for (const w of writes) for (const r of new Set(reads)) (twice.includes(r) ? strict : apart).push([w, r]);
@@ -277,6 +309,10 @@ function placeInArenas(
     const spot = memory.spots[i];
     if (spot !== undefined) places.set(value.storage, { buffer: arenas[spot.arena] ?? -1, offset: spot.offset });
   });
+  for (const range of ranges) {
+    const whole = must(places.get(wholeOf(range)));
+    places.set(range, { ...whole, offset: whole.offset + (range.within?.start ?? 0) * dtypeBytes(range.dtype) });
+  }
   return memory;
 }
 

@@ -28,6 +28,7 @@ export interface MemoryOptions {
   readonly strict: readonly (readonly [number, number])[];
   readonly alignment: number;
   readonly maxArenaBytes: number;
+  /** More where what lives at once does not fit into so many. */
   readonly maxArenas: number;
 }
 
@@ -37,8 +38,9 @@ const slack = 1.1;
 export function planMemory(values: readonly Lifetime[], options: MemoryOptions): MemoryPlan {
   const liveBound = peak(values, options.alignment);
   let best: MemoryPlan | undefined;
-  const fewest = options.strict.length > 0 ? 2 : 1;
-  for (let arenas = options.maxArenas; arenas >= fewest; arenas--) {
+  const needed = Math.ceil(liveBound / options.maxArenaBytes);
+  const fewest = Math.max(needed, options.strict.length > 0 ? 2 : 1);
+  for (let arenas = Math.max(options.maxArenas, needed + 2); arenas >= fewest; arenas--) {
     const plan = place(values, options, arenas, liveBound);
     if (plan === undefined) continue;
     const total = sum(plan.arenaBytes);

@@ -1,5 +1,7 @@
 // How many buffers a kernel binds, counted before it is written: what fusion makes must fit the device.
 import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import type { DType } from '../../dsl/graph/op.ts';
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { bytesOf } from '../cost.ts';
 import { bytesInBinding } from '../kernel/kernel.ts';
@@ -13,6 +15,8 @@ export interface BindingBudget {
   readonly kept: ReadonlySet<Node>;
   /** Bindings of a stored value: one, or its pieces where it is over the limit for one. */
   of(node: Node): number;
+  /** Whether one binding holds so many elements. */
+  holds(elements: number, dtype: DType): boolean;
 }
 
 export function bindingBudget(graph: Graph, kept: ReadonlySet<Node>, profile: DeviceProfile): BindingBudget {
@@ -20,6 +24,7 @@ export function bindingBudget(graph: Graph, kept: ReadonlySet<Node>, profile: De
   return {
     most: profile.maxBindings - sizes,
     kept,
+    holds: (elements, dtype) => elements * dtypeBytes(dtype) <= bytesInBinding(profile.maxBindingBytes),
     of: (node) => Math.max(1, Math.ceil(bytesOf(node.type) / bytesInBinding(profile.maxBindingBytes))),
   };
 }

@@ -129,7 +129,7 @@ function stage(join: Node, f: Fitting): boolean {
   }
   groups.splice(groups.indexOf(own), 1);
   work.owner.delete(join);
-  joins.push({ join, parts, sections });
+  joins.push({ join, parts, sections, ranges: new Map() });
   return true;
 }
 

@@ -58,13 +58,26 @@ export interface PlacedJoin {
   readonly parts: ReadonlySet<Node>;
   /** The operands of the join in order, or joins of neighbouring operands where all together have too many buffers for one kernel. */
   readonly sections: readonly Node[];
+  /**
+   * Values that are parts but for one-to-one views which keep their elements in order, and the element of the join where each begins:
+   * ranges of the join that are bound by themselves.
+   */
+  readonly ranges: ReadonlyMap<Node, number>;
   /** The join is the first part of a state, which its second operand is written into. */
   readonly cache?: Update;
+}
+
+/** States end to end in one buffer. */
+export interface StatePack {
+  readonly whole: Node;
+  readonly parts: readonly { readonly state: Node; readonly start: number }[];
 }
 
 export interface Grouping {
   readonly groups: readonly Group[];
   readonly joins: readonly PlacedJoin[];
+  /** States that lie end to end, by the one that stands for all of them. */
+  readonly packs: readonly StatePack[];
   /** Updates whose value is computed straight into the state. */
   readonly direct: readonly Update[];
   /** Groups that write over the states that they read. */

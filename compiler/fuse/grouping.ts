@@ -12,11 +12,24 @@ import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';
+import { packUpdates } from './packed-updates.ts';
+import { isBindable, rangeUnder, type Range } from './ranges.ts';
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import { materialised } from './materialise.ts';
 import { fuseHorizontally } from './horizontal-fusion.ts';
 
-/** `builder`: of the graph's nodes; concatenations in stages are made with it. */
-export function group(graph: Graph, profile: DeviceProfile, builder: Builder): Grouping {
+export interface GroupOptions {
+  /** States that are updated alike may lie end to end; on by default. Not where another plan says how they lie. */
+  readonly packStates?: boolean | undefined;
+}
+
+/** `builder`: of the graph's nodes; concatenations in stages and packs of states are made with it. */
+export function group(
+  graph: Graph,
+  profile: DeviceProfile,
+  builder: Builder,
+  { packStates = true }: GroupOptions = {},
+): Grouping {
   const choices = choicesOf(profile);
 
   const nodes = order(graph);
@@ -97,12 +110,23 @@ export function group(graph: Graph, profile: DeviceProfile, builder: Builder): G
     (joins.every(({ join }) => join !== n) && leastBindings(new Set([n]), [n], budget) <= budget.most);
   const direct = updates.filter(({ value }) => whole(value));
   for (const n of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) claimAlone(n);
-  const updatesInPlace = findInPlaceUpdates(graph, readers, (n) => work.owner.has(n), budget);
+  const found = findInPlaceUpdates(graph, readers, (n) => work.owner.has(n), budget);
+  const { updates: updatesInPlace, packs } = packStates
+    ? packUpdates(
+        found,
+        rangesIn(joins, (n) => work.owner.has(n)),
+        builder,
+        budget,
+      )
+    : { updates: found, packs: [] };
   for (const made of updatesInPlace) claim(made.group);
+  // What packs compute instead needs no kernel.
+  for (const { group: own } of found) for (const n of own.nodes) if (!work.owner.has(n)) work.owner.set(n, own);
   const stored = new Set<Node>([
     ...groups.flatMap((g) => g.roots),
     ...joins.map((j) => j.join),
     ...nodes.filter(isStoredSource),
+    ...packs.map((pack) => pack.whole),
   ]);
   const parts = new Set(joins.flatMap((j) => [...j.parts]));
   for (const n of materialised(nodes, work, stored, parts, choices.loadsInPlace)) {
@@ -123,11 +147,12 @@ export function group(graph: Graph, profile: DeviceProfile, builder: Builder): G
   const alone = new Set([
     ...graph.updates.map((update) => update.state),
     ...direct.map((update) => update.value),
-    ...parts,
+    ...[...parts].filter((part) => joins.every((j) => j.ranges.size === 0 || !j.parts.has(part))),
   ]);
   return {
     groups: fuseHorizontally(groups, stored, alone, Math.min(choices.fusedTensors, budget.most), budget),
     joins,
+    packs,
     inPlace: updatesInPlace,
     direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
     cuts: work.cuts,
@@ -150,7 +175,18 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
     if (cache !== undefined) {
       const made = makes(cache.part) ? [cache.part] : [];
       made.forEach((p) => taken.add(p));
-      placed.push({ join: n, parts: new Set(made), sections: n.inputs, cache: cache.update });
+      placed.push({ join: n, parts: new Set(made), sections: n.inputs, ranges: new Map(), cache: cache.update });
+      continue;
+    }
+    const ranges = rangesOf(n, makes);
+    if (ranges.size > 0) {
+      for (const { node } of ranges.values()) taken.add(node);
+      placed.push({
+        join: n,
+        parts: new Set(ranges.keys()),
+        sections: n.inputs,
+        ranges: new Map([...ranges.values()].map(({ node, start }) => [node, start])),
+      });
       continue;
     }
     if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
@@ -165,9 +201,48 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
     );
     if (parts.size === 0) continue;
     parts.forEach((p) => taken.add(p));
-    placed.push({ join: n, parts, sections: n.inputs });
+    placed.push({ join: n, parts, sections: n.inputs, ranges: new Map() });
   }
   return placed;
+}
+
+/**
+ * The operands of a concatenation along its only axis that show results of kernels in their order, and where these begin: each is bound as a
+ * range of its own, so that kernels of equal layers stay one text, and none waits for another's.
+ */
+function rangesOf(
+  join: Node,
+  makes: (x: Node) => boolean,
+): ReadonlyMap<Node, { readonly node: Node; readonly start: number }> {
+  const found = new Map<Node, { readonly node: Node; readonly start: number }>();
+  if (join.type.axes.length !== 1) return found;
+  let start = 0;
+  const seen = new Set<Node>();
+  for (const operand of join.inputs) {
+    const size = operand.type.axes[0]?.size;
+    if (typeof size !== 'number') return new Map();
+    const { of: node, start: offset } = rangeUnder(operand, makes);
+    const isWhole = offset === 0 && elementsOf(node.type.axes) === size;
+    if (operand !== node && isWhole && makes(node) && !seen.has(node) && isBindable(start, join.type.dtype))
+      found.set(operand, { node, start });
+    seen.add(node);
+    start += size;
+  }
+  return found;
+}
+
+/** Where values lie in concatenations: those that are ranges of one, and what shows a range of it. */
+function rangesIn(joins: readonly PlacedJoin[], isStored: (n: Node) => boolean): (n: Node) => Range | undefined {
+  const known = new Map(
+    joins.flatMap(({ join, ranges }) => [...ranges].map(([node, start]) => [node, { of: join, start }])),
+  );
+  const whole = new Set(joins.map(({ join }) => join));
+  return (n) => {
+    const range = rangeUnder(n, (x) => known.has(x) || whole.has(x) || isStored(x));
+    const outer = known.get(range.of);
+    if (outer !== undefined) return { of: outer.of, start: outer.start + range.start };
+    return whole.has(range.of) && range.of.type.axes.length === 1 ? range : undefined;
+  };
 }
 
 /** Everything that waits for a stored value: its readers in other kernels, with all that those make besides. */

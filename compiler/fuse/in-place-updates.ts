@@ -8,6 +8,8 @@ import type { Group } from './group.ts';
 export interface InPlaceUpdates {
   readonly group: Group;
   readonly updates: readonly Update[];
+  /** The graph's own, where these are of packs that their states are ranges of. */
+  readonly covers?: readonly Update[];
 }
 
 interface Cluster {

@@ -2,7 +2,7 @@
 import { writeHelpers, type Helper } from '../../dsl/wgsl.ts';
 import { indexText, symbolName } from '../index/index-text.ts';
 import { builtins } from './names.ts';
-import { bindingsOf, type Kernel, type Slot, type Stmt } from './kernel.ts';
+import { bindingsOf, type Kernel, type KernelPart, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from '../plan.ts';
 import { storedType } from './element-format.ts';
 
@@ -12,8 +12,10 @@ export type Access = readonly ('read' | 'read_write')[];
 /** The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read. */
 export function emit(kernel: Kernel, access: Access, symbols: readonly string[], name: string): PlanKernel {
   const stmts = withoutUnread(kernel.body);
-  const body = print(stmts, '  ');
-  const helpers = writeHelpers(needsOf(stmts));
+  const parts = (kernel.parts ?? []).map((part) => ({ ...part, body: withoutUnread(part.body) }));
+  const body = parts.length === 0 ? print(stmts, '  ') : choose(parts);
+  const functions = parts.map(partFunction);
+  const helpers = writeHelpers([stmts, ...parts.map((part) => part.body)].flatMap(needsOf));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
   const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
   const slots = kernel.slots
@@ -41,6 +43,7 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
     ...kernel.shared.map((m) => `var<workgroup> ${m.name}: array<${m.type}, ${m.length}>;`),
     ...accesses,
     ...(helpers === '' ? [] : [helpers]),
+    ...functions,
     `@compute @workgroup_size(${kernel.threads})`,
     `fn main(${parameters.join(', ')}) {`,
     ...used.map((s) => `  let ${symbolName(s)} = sizes[${symbols.indexOf(s)}];`),
@@ -57,6 +60,23 @@ export function emit(kernel: Kernel, access: Access, symbols: readonly string[],
     ],
     features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
   };
+}
+
+/** Each part sees the grid that it would have alone. */
+function choose(parts: readonly KernelPart[]): string {
+  const calls = parts.map(({ from, grid: [x, y, z], subgroups }, i) => {
+    const end = from + x * y * z;
+    const own = from === 0 ? 'group_of_all' : `(group_of_all - ${from}u)`;
+    // Times 1, which the compiler does not know: what is bounded by it is not unrolled.
+    const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * groups.z, thread${subgroups ? ', lane' : ''});`;
+    return `if (group_of_all < ${end}u) {\n    ${call}\n  }`;
+  });
+  return `  let group_of_all = group.y * groups.x + group.x;\n  ${calls.join(' else ')}`;
+}
+
+function partFunction({ template, names, body, subgroups }: KernelPart, i: number): string {
+  const text = print(body, '  ').replace(/(?<![.\w])[A-Za-z]\w*/g, (word) => names.get(word) ?? word);
+  return `// ${template}\nfn part_${i}(group: vec3u, groups: vec3u, thread: u32${subgroups ? ', lane: u32' : ''}) {\n${text}\n}`;
 }
 
 // Axis names only: with the names of storages in it, the text of equal kernels would differ, and each would be compiled.

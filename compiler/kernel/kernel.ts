@@ -77,9 +77,23 @@ export interface Kernel {
   readonly slots: readonly Slot[];
   readonly shared: readonly Shared[];
   readonly body: readonly Stmt[];
+  /** Kernels side by side in one dispatch, in the place of a body. */
+  readonly parts?: readonly KernelPart[];
   readonly subgroups: boolean;
   /** Every element that the body touches, for `verify`. */
   readonly accesses: readonly { readonly slot: Slot; readonly at: Index; readonly width: 1 | 4 }[];
+}
+
+/** One of several kernels in a dispatch. */
+export interface KernelPart {
+  readonly template: string;
+  /** Its first workgroup, and how many there are along x, y, z. */
+  readonly from: number;
+  readonly grid: readonly [number, number, number];
+  /** What its slots and its workgroup memory are called in the whole. */
+  readonly names: ReadonlyMap<string, string>;
+  readonly body: readonly Stmt[];
+  readonly subgroups: boolean;
 }
 
 /** Statements being written; a block inside another sees what the outer one has computed. */

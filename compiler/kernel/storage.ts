@@ -11,6 +11,8 @@ export interface Storage {
   readonly dtype: DType;
   readonly axes: readonly Axis[];
   readonly elements: Index;
+  /** It is a range of another value, which begins at this element: kernels bind the range, and are the same wherever it lies. */
+  readonly within?: { readonly storage: Storage; readonly start: number } | undefined;
 }
 
 /** A node's place: a storage, and where in it the node starts, for a part of a concatenation or of a state. */
@@ -24,6 +26,16 @@ export type IndexMap = ReadonlyMap<string, Index>;
 export function makeStorage(name: string, node: Node): Storage {
   const { axes, dtype } = node.type;
   return { name, node, dtype, axes, elements: axes.map((a) => sizeIndex(a.size)).reduce(multiply, constantIndex(1)) };
+}
+
+/** The same bytes as another value's, from an element on. */
+export function makeRange(name: string, node: Node, storage: Storage, start: number): Storage {
+  return { ...makeStorage(name, node), within: { storage, start } };
+}
+
+/** What a storage lies in, or itself. */
+export function wholeOf(storage: Storage): Storage {
+  return storage.within?.storage ?? storage;
 }
 
 /** The flat element of an index; axes that are missing from the index count as 0. */

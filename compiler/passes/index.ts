@@ -7,6 +7,7 @@ import { constantRules } from './constants.ts';
 import { joins } from './joins.ts';
 import { siblings } from './siblings.ts';
 import { slices } from './slices.ts';
+import { weightedSums } from './weighted-sums.ts';
 import { viewRules } from './views.ts';
 
 export const canonical: RulePass = {
@@ -19,4 +20,4 @@ export const canonical: RulePass = {
  * Slices are pushed down before siblings are merged, so that a product needed for fewer rows is not merged with one that
  * needs them all; siblings leave slices behind, which the joins put after the joins of keys and values.
  */
-export const passes: readonly Pass[] = [canonical, slices, algebra, absorption, siblings, joins];
+export const passes: readonly Pass[] = [canonical, weightedSums, slices, algebra, absorption, siblings, joins];

@@ -85,6 +85,23 @@ function sliceOfConcat(node: Node, r: Rewriter): Node | undefined {
   return undefined;
 }
 
+/** Two ranges among zeros, the second behind the first. */
+function sumOfPads(node: Node, r: Rewriter): Node | undefined {
+  const [a, b] = node.inputs;
+  if (a?.op !== pad || b?.op !== pad) return undefined;
+  const [one, two] = [pad.read(a.attrs), pad.read(b.attrs)];
+  const [x, y] = [a.inputs[0], b.inputs[0]];
+  if (x === undefined || y === undefined || one.axis !== two.axis || one.value !== 0 || two.value !== 0)
+    return undefined;
+  const { axis } = one;
+  const endOf = (before: Size, part: Node): Size => addSizes(before, axisOf(part.type.axes, axis)?.size ?? 0);
+  if (sizesEqual(endOf(one.before, x), two.before))
+    return r.make(pad, [r.concat([x, y], axis)], { axis, before: one.before, after: two.after, value: 0 });
+  if (sizesEqual(endOf(two.before, y), one.before))
+    return r.make(pad, [r.concat([y, x], axis)], { axis, before: two.before, after: one.after, value: 0 });
+  return undefined;
+}
+
 /** The operands of a concat under one and the same rearrange that leaves the joined axis whole: the rearrange can come after. */
 function concatOfRearranges(node: Node, r: Rewriter): Node | undefined {
   const axis = alongAxis(node);
@@ -209,6 +226,12 @@ export const viewRules: readonly Rule[] = [
       });
     },
   }),
+  {
+    name: 'sum of pads',
+    why: 'where one is not 0 the other is, and their ranges touch: they are laid end to end. The gradients of the parts of a tensor',
+    heads: ['add'],
+    apply: sumOfPads,
+  },
   rule({
     name: 'flip of flip',
     why: 'reversed twice',

@@ -92,7 +92,7 @@ function firstStates(graphs: readonly Graph[], initial: InitialStates): Readonly
 
 /** Dawn. Imported only when asked for, so that `--backend reference` works where no GPU package loads. */
 export async function gpuBackend(): Promise<Backend> {
-  const [{ compile }, dawn, { load }, { SharedBuffers }] = await Promise.all([
+  const [{ compile, compileTogether }, dawn, { load }, { SharedBuffers }] = await Promise.all([
     import('../../compiler/compile.ts'),
     import('../../runtime/device/dawn.ts'),
     import('../../runtime/program/program.ts'),
@@ -131,8 +131,8 @@ export async function gpuBackend(): Promise<Backend> {
     openTogether: async (graphs, source, states) => {
       const shared = new SharedBuffers();
       const programs: Program[] = [];
-      for (const graph of graphs)
-        programs.push(await load(compile(graph, profile), device, source, { shared, states }));
+      for (const plan of compileTogether(graphs, profile))
+        programs.push(await load(plan, device, source, { shared, states }));
       return {
         steps: programs.map((program) => async (inputs, symbols) => {
           const outputs = await program.run(Object.fromEntries(inputs), { symbols: Object.fromEntries(symbols) });

@@ -66,6 +66,7 @@ async function placeNow(
   shared: SharedBuffers,
   options: LoadOptions,
 ): Promise<Placed> {
+  shared.checkStates(plan);
   const keys = shareKeys(plan);
   const buffers = new Map<number, DeviceBuffer>();
   const held = new Set<string>();

@@ -17,6 +17,8 @@ interface Row {
  */
 export class SharedBuffers {
   readonly #rows = new Map<string, Row>();
+  /** By name, what was shared last. */
+  readonly #stateKeys = new Map<string, string>();
   #user: { readonly device: Device; readonly source: ParameterValues } | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -37,6 +39,25 @@ export class SharedBuffers {
       return await task();
     } finally {
       turn.resolve();
+    }
+  }
+
+  /**
+   * Throws `OpabiniaError` when a state of the plan is shared already and lies end to end with other ones than there: each program would
+   * go on with a state of its own.
+   */
+  checkStates(plan: Plan): void {
+    const keys = shareKeys(plan);
+    for (const { name, buffer } of plan.states) {
+      const key = keys[buffer];
+      const known = this.#stateKeys.get(name);
+      if (key === undefined || known === key) continue;
+      if (known !== undefined && this.#rows.has(known) && [known, key].some((one) => one.startsWith(packKey)))
+        throw new OpabiniaError(`the state '${name}' lies elsewhere in a plan that is loaded already`, {
+          op: 'load',
+          advice: 'compile the graphs with compileTogether',
+        });
+      this.#stateKeys.set(name, key);
     }
   }
 
@@ -61,6 +82,9 @@ export class SharedBuffers {
   }
 }
 
+/** Several states in one buffer. */
+const packKey = 'states';
+
 /** What makes a plan's buffers the same as another's; undefined for those that are a program's own. */
 export function shareKeys(plan: Plan): readonly (string | undefined)[] {
   const named = new Map(
@@ -72,8 +96,10 @@ export function shareKeys(plan: Plan): readonly (string | undefined)[] {
   return plan.buffers.map((buffer, i) => {
     if (buffer.transient === true) return undefined;
     switch (buffer.role) {
-      case 'parameter':
       case 'state':
+        if (buffer.origin !== undefined) return `${packKey} ${buffer.bytes} ${buffer.origin}`;
+        return named.has(i) ? `${buffer.role} ${buffer.bytes} ${named.get(i) ?? ''}` : undefined;
+      case 'parameter':
         return named.has(i) ? `${buffer.role} ${buffer.bytes} ${named.get(i) ?? ''}` : undefined;
       case 'loaded':
         return buffer.origin === undefined ? undefined : `loaded ${buffer.bytes} ${buffer.origin}`;

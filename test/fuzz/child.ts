@@ -6,7 +6,7 @@ import type { Outcome } from './judge.ts';
 import type { Answer, Order } from './worker.ts';
 
 /** A driver compiles a kernel for up to seconds, on a busy machine for more. */
-const deadline = 90_000;
+const deadline = 900_000;
 /** Orders after which the process is replaced: drivers keep what they have compiled. */
 const orders = 1500;
 

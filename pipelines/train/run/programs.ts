@@ -1,9 +1,10 @@
 // The plans of a step on a device: memory checked on paper, parameters and moments in states that both plans share.
 import type { Graph } from '../../../dsl/index.ts';
-import { compile } from '../../../compiler/compile.ts';
+import { compileTogether } from '../../../compiler/compile.ts';
 import type { Plan, PlanTensor } from '../../../compiler/plan.ts';
 import { deviceProfile } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
+import { roomOf } from '../../../runtime/program/place.ts';
 import { evaluateFormula } from '../../../runtime/program/formula.ts';
 import { load, type Program } from '../../../runtime/program/program.ts';
 import { SharedBuffers } from '../../../runtime/program/shared-buffers.ts';
@@ -68,10 +69,13 @@ export class StepPrograms {
     },
   ): Promise<StepPrograms> {
     const profile = deviceProfile(device);
-    const make = (graph: Graph | undefined): Plan | undefined =>
-      graph === undefined ? undefined : compile(graph, profile);
-    const step = compile(graphs.step, profile);
-    const [accumulate, evaluate] = [make(graphs.accumulate), make(evaluates ? graphs.evaluate : undefined)];
+    const evaluated = evaluates ? graphs.evaluate : undefined;
+    const all = [graphs.step, graphs.accumulate, evaluated].filter((graph) => graph !== undefined);
+    const plans = new Map(compileTogether(all, profile).map((plan, i) => [all[i], plan]));
+    const step = plans.get(graphs.step);
+    if (step === undefined) throw new TypeError('a step has a plan');
+    const planOf = (graph: Graph | undefined): Plan | undefined => graph && plans.get(graph);
+    const [accumulate, evaluate] = [planOf(graphs.accumulate), planOf(evaluated)];
     check?.(keptStates(step, new Set(graphs.learned)));
     checkMemory(
       [step, accumulate, evaluate].filter((plan) => plan !== undefined),
@@ -137,36 +141,38 @@ function checkMemory(plans: readonly Plan[], learned: readonly string[], device:
   const count = (label: string, bytes: number): void => void sums.set(label, (sums.get(label) ?? 0) + bytes);
   const states = new Set<string>();
   for (const plan of plans) {
-    const names = new Map(plan.states.map((state) => [state.buffer, state.name]));
-    plan.buffers.forEach((buffer, i) => {
-      const name = names.get(i);
-      if (buffer.transient === true) return;
+    for (const state of plan.states) {
+      const { name } = state;
+      if (states.has(name)) continue;
+      states.add(name);
+      count(
+        known.has(name) ? labels.learned : name.startsWith('gradient.') ? labels.gradients : labels.moments,
+        roomOf(state, plan),
+      );
+    }
+    for (const buffer of plan.buffers) {
+      if (buffer.transient === true) continue;
       switch (buffer.role) {
         case 'state':
-          if (name === undefined || states.has(name)) return;
-          states.add(name);
-          count(
-            known.has(name) ? labels.learned : name.startsWith('gradient.') ? labels.gradients : labels.moments,
-            buffer.bytes,
-          );
-          return;
+          // Of several states, perhaps: counted one by one.
+          continue;
         case 'parameter':
         case 'loaded':
         case 'constant':
           if (plan === plans[0]) count(labels.frozen, buffer.bytes);
-          return;
+          continue;
         case 'arena':
           count(labels.activations, buffer.bytes);
-          return;
+          continue;
         case 'input':
         case 'output':
         case 'symbols':
           count(labels.exchange, buffer.bytes);
-          return;
+          continue;
         default:
           buffer.role satisfies never;
       }
-    });
+    }
   }
   device.memory.check(
     [...sums].map(([label, bytes]) => ({ label, bytes })),

@@ -1,11 +1,9 @@
 // The norm of all gradients together, and how they are clipped to it.
-import { isNaN, sqrt, stack, type Tensor, type Trace } from '../../../dsl/index.ts';
+import { isNaN, sqrt, type Tensor, type Trace } from '../../../dsl/index.ts';
 import { reduceAxes } from '../../../dsl/functions/shape.ts';
-import type { Scalar, Value } from '../optimizers/optimizer.ts';
+import type { Scalar } from '../optimizers/optimizer.ts';
 
 export interface GradientNorm {
-  /** Σ g² of each gradient, in their order. */
-  readonly squares: Tensor<'p', 'f32'>;
   readonly norm: Scalar;
   /** False when a gradient holds NaN or ∞, or is so large that its square does. */
   readonly finite: Tensor<'', 'bool'>;
@@ -14,17 +12,10 @@ export interface GradientNorm {
 /** Largest sum of squares that counts as finite: compilers may take it that a float is never ∞, so the comparison is with a number. */
 const largest = 3e38;
 
-export function gradientNorm(gradients: readonly Value[]): GradientNorm {
-  const sums = gradients.map((g): Scalar =>
-    reduceAxes(
-      'sum',
-      g.mul(g),
-      g.axes.map((axis) => axis.name),
-    ),
-  );
-  const squares = stack(sums, 'p') as Tensor<'p', 'f32'>;
+/** From Σ g² of each gradient. */
+export function gradientNorm(squares: Tensor<'p', 'f32'>): GradientNorm {
   const total = reduceAxes<'', 'f32'>('sum', squares, ['p']);
-  return { squares, norm: sqrt(total), finite: total.lt(largest).and(isNaN(total).not()) };
+  return { norm: sqrt(total), finite: total.lt(largest).and(isNaN(total).not()) };
 }
 
 /** What gradients are multiplied by so that their norm is at most `most`: `clip_grad_norm_` of PyTorch, min(1, most / (norm + 1e-6)). */

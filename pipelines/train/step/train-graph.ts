@@ -13,6 +13,7 @@ import {
   type Trace,
 } from '../../../dsl/index.ts';
 import type { Optimizer, Scalar, Value } from '../optimizers/optimizer.ts';
+import { flattened } from './flat-gradients.ts';
 import { clipFactor, gradientNorm } from './gradient-norm.ts';
 import type { ResolvedGroup } from './groups.ts';
 import { openLossScale, type LossScaling } from './loss-scale.ts';
@@ -72,6 +73,10 @@ export function trainGraphs(source: ParamSource, config: StepConfig, loss: LossS
     );
   const step = build('step');
   return { step, learned, accumulate: micro > 1 ? build('accumulate') : undefined, evaluate: build('evaluate') };
+}
+
+function groupOf({ groups }: StepConfig, path: string): number {
+  return groups.findIndex((group) => group.members.includes(path));
 }
 
 function learnedBy(config: StepConfig): ReadonlySet<string> {
@@ -155,7 +160,8 @@ function finish(
     return held.add(gradient);
   });
   const unscaled = scale.scale === undefined ? summed : summed.map((gradient) => gradient.div(scale.scale ?? 1));
-  const { squares, norm, finite } = gradientNorm(unscaled);
+  const { gradients: flat, squares } = flattened(unscaled, (i) => groupOf(config, paths[i] ?? ''));
+  const { norm, finite } = gradientNorm(squares);
   const applied = finite.cast('f32');
   scale.settle(applied);
   const total = earlier === undefined ? share : earlier.add(share);
@@ -169,7 +175,8 @@ function finish(
 
   const clip = config.clip === undefined || config.clip === 0 ? undefined : clipFactor(t, norm, config.clip);
   const gradientOf = new Map(
-    unscaled.map((gradient, i) => [paths[i] ?? '', clip === undefined ? gradient : gradient.mul(clip)]),
+    // Where nothing is clipped, updates wait for the norm all the same: none is begun by the kernel of a gradient.
+    flat.map((gradient, i) => [paths[i] ?? '', clip === undefined ? where(finite, gradient, 0) : gradient.mul(clip)]),
   );
   const corrections = new Map<number, Scalar>();
   const correction = (beta: number): Scalar => {

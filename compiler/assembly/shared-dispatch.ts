@@ -1,0 +1,167 @@
+// Kernels that do not wait for one another share a dispatch: the workgroups of one, then those of the other. A step of training is many small
+// sums beside few large products; a product's two gradients read the same rows.
+import { constantIndex } from '../index/index-math.ts';
+import type { Kernel, KernelPart, Shared, Slot } from '../kernel/kernel.ts';
+import type { DeviceProfile } from '../profile.ts';
+import type { Assembly, Step } from './assemble.ts';
+import { bytesOf, peakOf, waitsOf } from './kernel-order.ts';
+
+/** Kernels in one dispatch, at most: its text is all of theirs. */
+const mostParts = 8;
+/** What memory at the fullest moment may grow by. */
+const slack = 1.02;
+
+interface Dispatch {
+  readonly steps: Step[];
+  readonly parts: Kernel[];
+}
+
+/** Hosts that are tried for one kernel: whether memory suffices is found by counting all of it. */
+const tries = 3;
+
+/**
+ * The same kernels in fewer dispatches. A kernel goes to an earlier one that it need not wait for, has the same workgroups, and with which it
+ * fits the device's bindings, rather to one that reads what it reads. What it makes is alive from then on: where the fullest
+ * moment would hold more, it stays.
+ */
+export function shareDispatches(assembly: Assembly, profile: DeviceProfile): Assembly {
+  const { steps } = assembly;
+  const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
+  const most = slack * peakOf(steps.map(slotsOf), kept);
+  const waits = waitsOf(steps);
+  const dispatches: Dispatch[] = [];
+  const at = new Map<number, number>();
+  steps.forEach((step, i) => {
+    const earliest = Math.max(-1, ...[...(waits[i] ?? [])].map((other) => at.get(other) ?? -1)) + 1;
+    const rest = steps.slice(i + 1).map(slotsOf);
+    const isWithin = (d: number): boolean => {
+      const together = dispatches.map((dispatch, other) => [
+        ...dispatch.steps.flatMap(slotsOf),
+        ...(other === d ? step.kernel.slots : []),
+      ]);
+      return peakOf([...together, ...rest], kept) <= most;
+    };
+    const host = hostsOf(step, dispatches, earliest, profile).slice(0, tries).find(isWithin);
+    const chosen = host ?? dispatches.push({ steps: [], parts: [] }) - 1;
+    dispatches[chosen]?.steps.push(step);
+    dispatches[chosen]?.parts.push(step.kernel);
+    at.set(i, chosen);
+  });
+  return { ...assembly, steps: dispatches.map(joined) };
+}
+
+function slotsOf({ kernel }: Step): readonly Slot[] {
+  return kernel.slots;
+}
+
+/** Dispatches that a kernel may join, from `earliest` on: first those that read most of what it reads, then the latest. */
+function hostsOf(
+  step: Step,
+  dispatches: readonly Dispatch[],
+  earliest: number,
+  profile: DeviceProfile,
+): readonly number[] {
+  if (!canShare(step.kernel)) return [];
+  const hosts: { readonly at: number; readonly common: number }[] = [];
+  for (let d = dispatches.length - 1; d >= earliest; d--) {
+    const dispatch = dispatches[d];
+    if (dispatch === undefined || !fits(dispatch, step.kernel, profile)) continue;
+    const common = commonBytes(dispatch, step.kernel);
+    hosts.push({ at: d, common });
+  }
+  return hosts.sort((a, b) => b.common - a.common || b.at - a.at).map((host) => host.at);
+}
+
+/** Grids that depend on sizes of a run, and tensors in several bindings, stand alone. */
+function canShare({ grid, slots }: Kernel): boolean {
+  return grid.every((n) => n.terms.length === 0 && n.constant > 0) && slots.every((slot) => slot.piece === undefined);
+}
+
+function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): boolean {
+  const [first] = parts;
+  if (first === undefined || parts.length >= mostParts || first.threads !== kernel.threads || !parts.every(canShare))
+    return false;
+  const slots = sharedSlots([...parts, kernel]);
+  if (slots.length > profile.maxBindings || !areApart(slots)) return false;
+  const bytes = [...parts, kernel]
+    .flatMap((part) => part.shared)
+    .reduce((sum, { type, length }) => sum + length * (type.startsWith('vec4') ? 16 : 4), 0);
+  return bytes <= profile.maxWorkgroupBytes;
+}
+
+/** No value is bound twice where it is written, and none together with a range of it: bindings would overlap. */
+function areApart(slots: readonly Slot[]): boolean {
+  return slots.every(
+    (slot, i) =>
+      !slot.write ||
+      slots.every(
+        (other, j) =>
+          i === j ||
+          (other.storage !== slot.storage &&
+            other.storage !== slot.storage.within?.storage &&
+            other.storage.within?.storage !== slot.storage),
+      ),
+  );
+}
+
+function commonBytes({ parts }: Dispatch, kernel: Kernel): number {
+  const read = new Set(parts.flatMap((part) => part.slots.filter((s) => !s.write).map((s) => s.storage)));
+  const common = new Set(kernel.slots.filter((s) => !s.write && read.has(s.storage)).map((s) => s.storage));
+  return [...common].reduce((sum, storage) => sum + bytesOf(storage), 0);
+}
+
+/** One for each value and width that some part binds. */
+function sharedSlots(parts: readonly Kernel[]): readonly Slot[] {
+  const slots: Slot[] = [];
+  for (const own of parts.flatMap((part) => part.slots)) {
+    const known = slots.findIndex((slot) => slot.storage === own.storage && slot.width === own.width);
+    const slot = slots[known];
+    if (slot === undefined) slots.push(own);
+    else if (own.write && !slot.write) slots[known] = { ...slot, write: true };
+  }
+  return slots.map((slot, i) => ({ ...slot, name: `${slot.write ? 'y' : 'x'}${i}` }));
+}
+
+function joined({ steps, parts }: Dispatch): Step {
+  const [first] = steps;
+  if (first === undefined) throw new TypeError('a dispatch without kernels');
+  if (steps.length === 1) return first;
+  const slots = sharedSlots(parts);
+  const shared: Shared[] = [];
+  let from = 0;
+  const own = parts.map((kernel, p): KernelPart => {
+    const names = new Map<string, string>();
+    for (const slot of kernel.slots) {
+      const common = slots.find((other) => other.storage === slot.storage && other.width === slot.width);
+      if (common !== undefined) names.set(slot.name, common.name);
+    }
+    for (const one of kernel.shared) {
+      names.set(one.name, `${one.name}_part${p}`);
+      shared.push({ ...one, name: `${one.name}_part${p}` });
+    }
+    const grid = kernel.grid.map((n) => n.constant) as unknown as readonly [number, number, number];
+    const part = { template: kernel.template, from, grid, names, body: kernel.body, subgroups: kernel.subgroups };
+    from += grid[0] * grid[1] * grid[2];
+    return part;
+  });
+  const widest = 65_535;
+  const lines = Math.ceil(from / widest);
+  const kernel: Kernel = {
+    template: own.map((part) => part.template).join(' | '),
+    threads: parts[0]?.threads ?? 1,
+    grid: [constantIndex(Math.ceil(from / lines)), constantIndex(lines), constantIndex(1)],
+    slots,
+    shared,
+    body: [],
+    parts: own,
+    subgroups: parts.some((part) => part.subgroups),
+    accesses: parts.flatMap((part) => part.accesses),
+  };
+  return {
+    ...first,
+    kernel,
+    template: kernel.template,
+    label: steps.map((step) => step.label).join(' | '),
+    flops: steps.reduce((sum, step) => sum + step.flops, 0),
+  };
+}

@@ -1,0 +1,99 @@
+// What a step of training costs beside its forward pass, counted on plans: dispatches, operations, memory.
+import { describe, expect, test } from 'vitest';
+import { trainingCases } from '../../bench/cases/training.ts';
+import { compile, compileTogether } from '../../compiler/compile.ts';
+import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
+import type { Plan } from '../../compiler/plan.ts';
+import { gelu, linear, randomParams, reduce, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
+import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
+import { trainGraphs, type StepConfig } from '../../pipelines/train/step/train-graph.ts';
+
+const flopsOf = (plan: Plan): number => plan.dispatches.reduce((sum, { flops }) => sum + flops, 0);
+const all = process.env['OPABINIA_ALL'] === '1';
+
+describe('a step beside its forward pass', () => {
+  const profiles = all ? [lavapipe, desktopGpu] : [lavapipe];
+  test.each(profiles.flatMap((profile) => trainingCases.map((one) => [one.name, profile.name, one, profile] as const)))(
+    '%s, %s',
+    { timeout: 300_000 },
+    (_name, _profile, one, profile) => {
+      const { forward, graph } = one.build('full');
+      if (forward === undefined) throw new TypeError('a step has a forward pass');
+      const [before, step] = [compile(forward, profile), compile(graph, profile, { verify: true })];
+      expect(step.dispatches.length).toBeLessThanOrEqual(3 * before.dispatches.length);
+      expect(flopsOf(step) - flopsOf(before)).toBeLessThanOrEqual(2.5 * flopsOf(before));
+    },
+  );
+});
+
+describe('parameters that are updated alike', () => {
+  const sizes = [128, 320, 192];
+  /** The mean square behind three linear maps, each with a GELU. */
+  const loss = (t: Trace, p: Params): Tensor<'', 'f32'> => {
+    const first: Tensor<string, 'f32'> = t.input('x', 'n c', { n: 48, c: 64 });
+    const last = sizes.reduce<Tensor<string, 'f32'>>((x, size, i) => {
+      const y = linear(p.at('layers', i), x as Tensor<'n c', 'f32'>, 'c', { size });
+      return gelu(y, 'tanh');
+    }, first);
+    return reduce(last.mul(last), 'n c ->' as never, 'sum') as Tensor<'', 'f32'>;
+  };
+  const members = sizes.flatMap((_, i) => [`layers.${i}.weight`, `layers.${i}.bias`]);
+  const graphsOf = (config: Partial<StepConfig> = {}) =>
+    trainGraphs(
+      randomParams(1),
+      { groups: [{ paths: ['*'], members, lr: 0.1, weightDecay: 0.1 }], optimizer: adamW(), ...config },
+      loss,
+    );
+
+  test('lie end to end under their own names, and one kernel updates them', () => {
+    const { step } = graphsOf();
+    const plan = compile(step, lavapipe, { verify: true });
+    const updates = plan.dispatches
+      .flatMap(({ label }) => label.split(' | '))
+      .filter((label) => /^mul\+sub/.test(label));
+    expect(updates).toHaveLength(1);
+    const values = plan.states.filter(({ name }) => members.includes(name));
+    expect(values.map(({ name }) => name).sort()).toEqual([...members].sort());
+    expect(new Set(values.map(({ buffer }) => buffer)).size).toBe(1);
+    const ends = values
+      .map(({ offset, axes }) => [offset, offset + 4 * axes.reduce((n, axis) => n * Number(axis.size), 1)] as const)
+      .sort((a, b) => a[0] - b[0]);
+    ends.forEach(([start], i) => expect(start).toBeGreaterThanOrEqual(ends[i - 1]?.[1] ?? 0));
+  });
+
+  test('other settings, another kernel', () => {
+    const { step } = graphsOf({
+      groups: [
+        { paths: ['*weight'], members: members.filter((path) => path.endsWith('weight')), lr: 0.1, weightDecay: 0.1 },
+        { paths: ['*'], members: members.filter((path) => path.endsWith('bias')), lr: 0.1 },
+      ],
+    });
+    const plan = compile(step, lavapipe, { verify: true });
+    const values = plan.states.filter(({ name }) => members.includes(name));
+    expect(new Set(values.map(({ buffer }) => buffer)).size).toBe(2);
+  });
+
+  test('plans that share states lie alike', () => {
+    for (const config of [{}, { accumulate: 2 }]) {
+      const graphs = graphsOf(config);
+      const plans = compileTogether(
+        [graphs.accumulate, graphs.step, graphs.evaluate].filter((graph) => graph !== undefined),
+        lavapipe,
+        { verify: true },
+      );
+      const [first, ...others] = plans.map(places);
+      expect(first?.size).toBe(members.length);
+      for (const other of others) expect(other).toEqual(first);
+    }
+    // By itself a graph has a buffer for each.
+    const { step, evaluate } = graphsOf();
+    expect(places(compile(evaluate, lavapipe))).not.toEqual(places(compile(step, lavapipe)));
+  });
+
+  const places = (plan: Plan): ReadonlyMap<string, string> =>
+    new Map(
+      plan.states
+        .filter(({ name }) => members.includes(name))
+        .map(({ name, buffer, offset }) => [name, `${plan.buffers[buffer]?.origin ?? name} ${offset}`]),
+    );
+});
