@@ -12,7 +12,15 @@ import { printAxes, randomParams, trace, type Float } from '../../../dsl/index.t
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { tokenCount, type Layout } from '../../../models/connectors/visual-tokens.ts';
 import { prefillFlops, type ReadingModel } from '../language-models.ts';
-import { apart, injectionsOf, madeContext, weighed, type Carried, type Inside, type Surroundings } from './surroundings.ts';
+import {
+  apart,
+  injectionsOf,
+  madeContext,
+  weighed,
+  type Carried,
+  type Inside,
+  type Surroundings,
+} from './surroundings.ts';
 import { trainingCost } from './training-cost.ts';
 
 export interface Setting extends Surroundings {
@@ -121,7 +129,10 @@ export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting
     plan: compile(part.graph, setting.profile),
   }));
   const over = (figure: (plan: Plan) => number) => sum(parts.map(({ plan, count }) => count * figure(plan)));
-  const trained = [{ graph: loss, count: 1 }, ...distinct(inside.layers.map((layer) => layer.loss))].map((part) => ({ ...part, ...trainingCost(part.graph, differentiable(part.graph), setting.profile) }));
+  const trained = [{ graph: loss, count: 1 }, ...distinct(inside.layers.map((layer) => layer.loss))].map((part) => ({
+    ...part,
+    ...trainingCost(part.graph, differentiable(part.graph), setting.profile),
+  }));
   const own = (of: Graph) => order(of).filter((node) => roleOf(node) === 'param');
   const parameters = new Map(
     [graph, ...inside.layers.map((layer) => layer.graph)].flatMap(own).map((node) => [nameOf(node), node]),
