@@ -57,7 +57,7 @@ export class Builder {
         advice: 'build the whole model inside the function given to trace',
       });
     }
-    const key = `${op.name}(${inputs.map((n) => n.id).join(',')})${printAttrs(attrs)}`;
+    const key = `${op.name}(${inputs.map((n) => n.id).join(',')})${textOf(attrs)}`;
     const known = this.#nodes.get(key);
     if (known !== undefined) return known;
     const type = inferType(
@@ -189,6 +189,17 @@ function reducedType(op: ReduceOp, x: TensorType, attrs: Attrs): TensorType | Re
 
 /** Numbers of an array that the text of attributes has one by one; of more it has their digest. */
 const mostWritten = 256;
+
+const texts = new WeakMap<Attrs, string>();
+
+/** `printAttrs`, once for attributes that go from graph to graph. They never change. */
+function textOf(attrs: Attrs): string {
+  const known = texts.get(attrs);
+  if (known !== undefined) return known;
+  const text = printAttrs(attrs);
+  texts.set(attrs, text);
+  return text;
+}
 
 /** A canonical text of attributes: keys sorted, equal values equal text. */
 export function printAttrs(attrs: Attrs): string {

@@ -122,7 +122,7 @@ export interface ConnectorRecord<C> {
   readonly mathematics: readonly string[];
   /** Released configurations; the first is the reference setting. */
   readonly presets: Readonly<Record<string, Preset<C>>>;
-  /** one: reads the first map alone. many: maps of several towers. views: maps of one tower, of several pictures, tiles or frames. */
+  /** one: reads the first map alone. many: maps of several towers. views: maps of one tower, of several pictures, tiles, frames or layers. */
   readonly towers: 'one' | 'many' | 'views';
   /**
    * The same connector with its own knobs turned so as to give about `tokens` tokens from such maps; the first map is what counts.

@@ -35,8 +35,8 @@ export interface Compared {
 export function compareOne(connector: AnyConnector, options: CompareOptions): Compared {
   const { model, profile, dtype, question } = options;
   const base: Setting = { maps: [], towers: [], model, profile, dtype, question };
-  const { config, setting, note } = choose(connector, options.encoders, base, options.tokens);
-  const cost = costOf(connector, config, setting);
+  const { config, setting, graphs, note } = choose(connector, options.encoders, base, options.tokens);
+  const cost = costOf(graphs, setting);
   return { config, note, cost, keeps: options.look === false ? undefined : kept(connector) };
 }
 

@@ -4,11 +4,12 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { AnyConnector, MapShape, Preset } from '../../models/connectors/connector.ts';
 import { tokenCount } from '../../models/connectors/visual-tokens.ts';
 import type { Encoder } from './encoders.ts';
-import { counted, traced, type Setting } from './cost/measure.ts';
+import { counted, traced, type Setting, type Traced } from './cost/measure.ts';
 
 export interface Chosen {
   readonly config: unknown;
   readonly setting: Setting;
+  readonly graphs: Traced;
   readonly tokens: number;
   /** What had to be changed for it to fit, in words; '' for nothing. */
   readonly note: string;
@@ -94,9 +95,10 @@ export function choose(
   const preset = referenceOf(connector);
   const settings = settingsFor(connector, encoders, base);
   let failure: unknown;
-  const attempt = (config: unknown, setting: Setting): number | undefined => {
+  const attempt = (config: unknown, setting: Setting): Pick<Chosen, 'graphs' | 'tokens'> | undefined => {
     try {
-      return tokenCount(counted(connector, config, setting).layout);
+      const graphs = counted(connector, config, setting);
+      return { graphs, tokens: tokenCount(graphs.layout) };
     } catch (error) {
       // What does not fit the encoders' grids is one more thing to skip; our own faults are not.
       if (!(error instanceof OpabiniaError)) throw error;
@@ -106,8 +108,8 @@ export function choose(
   };
   if (budget === undefined)
     for (const { setting, note } of settings.slice(0, connector.towers === 'many' ? 2 : 1)) {
-      const tokens = attempt(preset.config, setting);
-      if (tokens !== undefined) return { config: preset.config, setting, tokens, note };
+      const made = attempt(preset.config, setting);
+      if (made !== undefined) return { config: preset.config, setting, ...made, note };
     }
   const wanted = budget ?? referenceTokens(connector);
   let best: Chosen | undefined;
@@ -117,11 +119,11 @@ export function choose(
       ...(connector.variants?.(own, wanted, setting.maps) ?? []),
     ]);
     for (const config of configs) {
-      const tokens = attempt(config, setting);
-      if (tokens === undefined) continue;
-      if (best === undefined || Math.abs(tokens - wanted) < Math.abs(best.tokens - wanted)) {
+      const made = attempt(config, setting);
+      if (made === undefined) continue;
+      if (best === undefined || Math.abs(made.tokens - wanted) < Math.abs(best.tokens - wanted)) {
         const changed = config === preset.config ? '' : changes(preset.config, config);
-        best = { config, setting, tokens, note: [changed, where].filter((text) => text !== '').join('; ') };
+        best = { config, setting, ...made, note: [changed, where].filter((text) => text !== '').join('; ') };
       }
     }
     if (best !== undefined) break;

@@ -15,8 +15,8 @@ export interface Values {
   readonly data: Float64Array;
 }
 
-/** `f64`: floats are not rounded. `f32`: each op's result is rounded to its dtype. Integers and bool are exact in both. */
-export type Precision = 'f64' | 'f32';
+/** `f64`: floats are not rounded. `f32`: each op's result is rounded to its dtype. A function rounds floats as it likes. Integers and bool are exact in all. */
+export type Precision = 'f64' | 'f32' | ((x: number, dtype: DType) => number);
 
 export function knownAxes(axes: readonly Axis[], symbols: SymbolValues): readonly KnownAxis[] {
   return axes.map((axis) => ({ name: axis.name, size: evaluateSize(axis.size, symbols) }));
@@ -59,21 +59,24 @@ export function roundNumber(x: number, dtype: DType, precision: Precision): numb
     case 'bool':
       return x === 0 ? 0 : 1;
     case 'f32':
-      return precision === 'f64' ? x : Math.fround(x);
     case 'f16':
-      return precision === 'f64' ? x : Math.f16round(x);
     case 'bf16':
-      return precision === 'f64' ? x : roundToBf16(x);
+      if (typeof precision === 'function') return precision(x, dtype);
+      return precision === 'f64' ? x : roundFloat(x, dtype);
     default:
       return dtype satisfies never;
   }
+}
+
+function roundFloat(x: number, dtype: 'f32' | 'f16' | 'bf16'): number {
+  return dtype === 'f32' ? Math.fround(x) : dtype === 'f16' ? Math.f16round(x) : roundToBf16(x);
 }
 
 /** Rounds every element in place, for values that were just made. */
 export function roundAll(data: Float64Array, dtype: DType, precision: Precision): Float64Array {
   if (precision === 'f32' && dtype === 'f32') {
     for (let i = 0; i < data.length; i++) data[i] = Math.fround(data[i] ?? 0);
-  } else if (precision === 'f32' || dtype === 'i32' || dtype === 'u32' || dtype === 'bool') {
+  } else if (precision !== 'f64' || dtype === 'i32' || dtype === 'u32' || dtype === 'bool') {
     for (let i = 0; i < data.length; i++) data[i] = roundNumber(data[i] ?? 0, dtype, precision);
   }
   return data;

@@ -1,5 +1,14 @@
 // Honeybee's D-Abstractor: queries on a grid, placed by the pooled map, read the map by deformable attention, in DETR's decoder layers.
-import { adaptiveAvgPool2d, layerNorm, linear, rearrange, repeat, slice, type Params } from '../../../dsl/index.ts';
+import {
+  adaptiveAvgPool2d,
+  layerNorm,
+  linear,
+  OpabiniaError,
+  rearrange,
+  repeat,
+  slice,
+  type Params,
+} from '../../../dsl/index.ts';
 import { asQueries, asTokens, projectedAttention, tokensOf } from '../../parts/attention.ts';
 import { deformableAttention, type DeformableOptions } from '../../parts/deformable-attention.ts';
 import { activate } from '../../parts/mlp.ts';
@@ -16,7 +25,7 @@ export interface DAbstractorConfig extends DeformableOptions {
   readonly layers: number;
   /** Width inside the MLPs. */
   readonly intermediate: number;
-  /** What the pooled map is: the queries' positions, their content, or neither: then both are learned. */
+  /** What the pooled map is: the queries' positions, their content, or neither: then both are learned. Of several maps neither is pooled. */
   readonly pooled: 'query' | 'tgt' | 'none';
   /** Learned tokens behind the results. */
   readonly ends: number;
@@ -47,14 +56,21 @@ export const honeybeeDAbstractor = connector<DAbstractorConfig>({
     'q ← LN(q + Σ_k A_k x(r + Δ_k)), A and Δ from q + P, r learned;  q ← LN(q + MLP q)',
     'y = W [q ; eos]',
   ],
-  towers: 'one',
+  // Layers of one tower, each a level; the released ones read one.
+  towers: 'views',
   presets: {
     'honeybee-d-7b-m144': { config: { ...released, queries: 144 }, maps: [[16, 16, 1024]], width: 4096 },
     'honeybee-d-13b-m256': { config: { ...released, queries: 256 }, maps: [[24, 24, 1024]], width: 5120 },
   },
   variants: (config, tokens) => squaresNear(tokens - config.ends).map((queries) => ({ ...config, queries })),
   build: (p, maps, config, { width }) => {
-    const map = mapOf(p, onlyMap(maps), config);
+    const levels = maps.map((map, level) => mapOf(p, map, config, { level, levels: maps.length }));
+    const map = onlyMap(levels);
+    if (levels.length > 1 && config.pooled !== 'none')
+      throw new OpabiniaError(`maps of ${levels.length} levels have no pooled queries`, {
+        op: 'honeybee-d-abstractor',
+        advice: "pooled: 'none'",
+      });
     const references = p.get('reference_points', 'n q i', { n: 1, q: config.queries, i: 2 }).at('n', 0);
     const { positions, content: start } = starts(p, map, config);
     let content = start;
@@ -67,7 +83,7 @@ export const honeybeeDAbstractor = connector<DAbstractorConfig>({
         heads: config.heads,
       });
       content = layerNorm(layer.at('self_attn_layer_norm'), content.add(own));
-      const read = deformableAttention(layer.at('encoder_attn'), content.add(positions), map, references, config);
+      const read = deformableAttention(layer.at('encoder_attn'), content.add(positions), levels, references, config);
       content = layerNorm(layer.at('encoder_attn_layer_norm'), content.add(read));
       const inner = activate(linear(layer.at('fc1'), content, 'c', { size: config.intermediate }), 'relu');
       const fed = linear(layer.at('fc2'), inner, 'c', { size: config.size });
@@ -85,13 +101,20 @@ export const honeybeeDAbstractor = connector<DAbstractorConfig>({
   },
 });
 
-/** The map at the queries' width, with its positions. */
-function mapOf(p: Params, map: FeatureMap, { size, placed }: DAbstractorConfig): FeatureMap {
-  const x = map.size('c') === size ? map : linear(p.at('input_proj', 0), map, 'c', { size });
-  if (!placed) return x;
+/** A map at the queries' width, with its positions, and where there are several with a vector of its level. */
+function mapOf(
+  p: Params,
+  map: FeatureMap,
+  { size, placed }: DAbstractorConfig,
+  { level, levels }: { readonly level: number; readonly levels: number },
+): FeatureMap {
+  const x = map.size('c') === size ? map : linear(p.at('input_proj', level), map, 'c', { size });
   const n = map.size('h') * map.size('w');
-  const table = p.get('v_pos_emb', 'i n c', { i: 1, n, c: size }).at('i', 0);
-  return x.add(rearrange(table, '(h w) c -> h w c', { h: map.size('h') }));
+  const table = () => p.get('v_pos_emb', 'i n c', { i: 1, n, c: size }).at('i', 0);
+  const at = placed ? x.add(rearrange(table(), '(h w) c -> h w c', { h: map.size('h') })) : x;
+  if (levels === 1) return at;
+  const marks = p.get('level_emb', 'i l j c', { i: 1, l: levels, j: 1, c: size });
+  return at.add(marks.at('i', 0).at('j', 0).at('l', level));
 }
 
 /** Positions and content of the queries before the first layer. */

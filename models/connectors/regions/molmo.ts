@@ -2,7 +2,7 @@
 import { rearrange, reduce, repeat, slice, type Float, type Params, type Tensor } from '../../../dsl/index.ts';
 import { projectedAttention } from '../../parts/attention.ts';
 import { gatedMlp } from '../../parts/mlp.ts';
-import { paddedTo } from '../../parts/space-to-depth.ts';
+import { paddedTo, spaceToDepth } from '../../parts/space-to-depth.ts';
 import { cellResults, windowTokens } from '../../parts/windows.ts';
 import type { FeatureMap, Queries } from '../../sequence/regions.ts';
 import { connector } from '../connector.ts';
@@ -21,8 +21,8 @@ export interface MolmoPooling {
 export interface MolmoConfig extends MolmoPooling {
   /** Sides of the square that becomes one token. */
   readonly pool: number;
-  /** What attends: the mean of the square, or its first patch. */
-  readonly query: 'mean' | 'first';
+  /** What attends: the mean of the square, or its first patch; `stack`: nothing does, its patches stand side by side. */
+  readonly query: 'mean' | 'first' | 'stack';
 }
 
 /** How parts of a picture that are padding are told: by a vector each for whole and partial padding, one for whole, or one times the share that is real. */
@@ -73,6 +73,7 @@ function spread(vector: Tensor<'c', Float>, weight: Tensor<'b h w', Float>, c: n
 export function molmoPooled(p: Params, map: FeatureMap, config: MolmoConfig, width: number | undefined): FeatureMap {
   const { pool } = config;
   const even = paddedTo(map, pool);
+  if (config.query === 'stack') return molmoProjected(p, spaceToDepth(even, pool), config, width);
   const windows = windowTokens(even, pool);
   const query: Queries =
     config.query === 'first'

@@ -1,4 +1,5 @@
 // Chat-UniVi: tokens are clustered by the density of their neighbourhoods (DPC-KNN), and each cluster is one token; again with fewer.
+// The `TCBlock` that the original puts behind each clustering has no parameters and returns what it is given.
 import {
   argmax,
   einsum,

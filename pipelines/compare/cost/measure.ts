@@ -12,7 +12,15 @@ import { printAxes, randomParams, trace, type Float } from '../../../dsl/index.t
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { tokenCount, type Layout } from '../../../models/connectors/visual-tokens.ts';
 import { prefillFlops, type ReadingModel } from '../language-models.ts';
-import { injectionsOf, madeContext, weighed, type Carried, type Inside, type Surroundings } from './surroundings.ts';
+import {
+  apart,
+  injectionsOf,
+  madeContext,
+  weighed,
+  type Carried,
+  type Inside,
+  type Surroundings,
+} from './surroundings.ts';
 import { trainingCost } from './training-cost.ts';
 
 export interface Setting extends Surroundings {
@@ -51,6 +59,8 @@ export interface Cost {
 export interface Traced {
   /** Pictures to tokens, and to what is read inside the language model. */
   readonly graph: Graph;
+  /** The sum of all it gives, each element weighed by an input: what is trained. */
+  readonly loss: Graph;
   readonly layout: Layout;
   readonly inside: Inside;
 }
@@ -60,11 +70,11 @@ export function counted(...given: Parameters<typeof traced>): Traced {
   return withoutPlaces(() => traced(...given));
 }
 
-/** The connector's graphs. `loss`: the only output of each is the sum of what it gives, each element weighed by an input. */
-export function traced(connector: AnyConnector, config: unknown, setting: Setting, loss = false): Traced {
+/** The connector's graphs. */
+export function traced(connector: AnyConnector, config: unknown, setting: Setting): Traced {
   let layout: Layout = [];
   const carried = new Map<string, Carried>();
-  const graph = trace(
+  const both = trace(
     randomParams(0, { dtype: setting.dtype }),
     (t) => {
       const maps = setting.maps.map(([h, w, c], k) =>
@@ -76,13 +86,13 @@ export function traced(connector: AnyConnector, config: unknown, setting: Settin
       for (const [name, { axes, dtype }] of others) carried.set(name, { axes, dtype });
       // What was given is there already.
       const computed = others.filter(([, value]) => roleOf(value.node) === undefined);
-      if (!loss) return { tokens: made.tokens, ...Object.fromEntries(computed) };
       const floats = computed.map(([, value]) => value).filter((value) => isFloat(value.dtype));
-      return { loss: weighed(t, [made.tokens, ...floats], setting.dtype) };
+      const loss = weighed(t, [made.tokens, ...floats], setting.dtype);
+      return { tokens: made.tokens, ...Object.fromEntries(computed), loss };
     },
     { unread: 'ignore' },
   );
-  return { graph, layout, inside: injectionsOf(connector, config, carried, tokenCount(layout), setting, loss) };
+  return { ...apart(both), layout, inside: injectionsOf(connector, config, carried, tokenCount(layout), setting) };
 }
 
 /** Graphs that differ in the names of their parameters alone, and how often each stands there. */
@@ -112,18 +122,17 @@ function formOf(graph: Graph): string {
     .join('\n');
 }
 
-export function costOf(connector: AnyConnector, config: unknown, setting: Setting): Cost {
-  const { graph, layout, inside } = counted(connector, config, setting);
+/** What the graphs cost that `setting` was traced into. */
+export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting): Cost {
   const parts = [{ graph, count: 1 }, ...distinct(inside.layers.map((layer) => layer.graph))].map((part) => ({
     ...part,
     plan: compile(part.graph, setting.profile),
   }));
   const over = (figure: (plan: Plan) => number) => sum(parts.map(({ plan, count }) => count * figure(plan)));
-  const weights = counted(connector, config, setting, true);
-  const trained = [
-    { graph: weights.graph, count: 1 },
-    ...distinct(weights.inside.layers.map((layer) => layer.graph)),
-  ].map((part) => ({ ...part, ...trainingCost(part.graph, differentiable(part.graph), setting.profile) }));
+  const trained = [{ graph: loss, count: 1 }, ...distinct(inside.layers.map((layer) => layer.loss))].map((part) => ({
+    ...part,
+    ...trainingCost(part.graph, differentiable(part.graph), setting.profile),
+  }));
   const own = (of: Graph) => order(of).filter((node) => roleOf(node) === 'param');
   const parameters = new Map(
     [graph, ...inside.layers.map((layer) => layer.graph)].flatMap(own).map((node) => [nameOf(node), node]),

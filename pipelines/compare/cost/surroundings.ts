@@ -90,20 +90,18 @@ function readings(asked: Asked, k: number, { maps, towers, dtype, batch: b = 1 }
         key: asked.input(`all_keys_${k}_layer_${layer}`, 'b n c', sizes, dtype),
       };
     },
-    // The rest of the tower is not the connector's cost; the difference keeps alive what the connector made for it.
-    resume: (layer, map) => {
-      const sizes = { b, h: map.size('h'), w: map.size('w'), c };
-      const rest = asked.input(`resumed_${k}_layer_${layer}`, 'b h w c', sizes, dtype);
-      return rest.add(map.sub(map));
-    },
+    // The rest of the tower is not the connector's cost, and each place stays its own in it: what is put in comes out.
+    resume: (_layer, map) => map,
   };
 }
 
 /** What stands at one layer of the language model. */
 export interface InsideLayer {
   readonly layer: number;
-  /** Its graph: `hidden`, and with a loss the sum of that weighed by an input. */
+  /** Its output is `hidden`. */
   readonly graph: Graph;
+  /** The sum of that, each element weighed by an input: what is trained. */
+  readonly loss: Graph;
 }
 
 export interface Inside {
@@ -128,7 +126,6 @@ export function injectionsOf(
   carried: ReadonlyMap<string, Carried>,
   tokens: number,
   { model, dtype, question }: Surroundings,
-  loss: boolean,
 ): Inside {
   let visual = tokens;
   const all = (count: number) => Array.from({ length: count }, () => visual);
@@ -138,7 +135,7 @@ export function injectionsOf(
   const layers = inject.after(config, model.layers).map((layer, index): InsideLayer => {
     positions.push(...all(Math.max(0, layer + 1 - positions.length)));
     const [b, s] = [1, visual + question];
-    const graph = trace(
+    const both = trace(
       randomParams(0, { dtype }),
       (t) => {
         const asked = new Asked(t);
@@ -160,14 +157,23 @@ export function injectionsOf(
         };
         const { hidden } = inject.apply(t.params, state, config, { layer, index });
         visual = Math.max(0, hidden.size('s') - question);
-        return loss ? { loss: weighed(t, [hidden], dtype) } : { hidden };
+        return { hidden, loss: weighed(t, [hidden], dtype) };
       },
       { unread: 'ignore' },
     );
-    return { layer, graph };
+    return { layer, ...apart(both) };
   });
   positions.push(...all(model.layers - positions.length));
   return { layers, positions };
+}
+
+/** A graph without its output `loss`, and that output alone: traced once, and counted twice. */
+export function apart({ outputs, updates }: Graph): { readonly graph: Graph; readonly loss: Graph } {
+  const only = (isLoss: boolean): Graph => ({
+    outputs: new Map([...outputs].filter(([name]) => (name === 'loss') === isLoss)),
+    updates,
+  });
+  return { graph: only(false), loss: only(true) };
 }
 
 /** The sum of tensors, each element weighed by an input: what is trained, whatever the loss is. */

@@ -5,7 +5,7 @@ import type { AnyConnector } from '../../../models/connectors/connector.ts';
 import { describeLayout, type Layout } from '../../../models/connectors/visual-tokens.ts';
 import { printBytes } from '../../../runtime/device/memory-budget.ts';
 import { languageModelNamed } from '../language-models.ts';
-import { costOf, type Cost } from '../cost/measure.ts';
+import { costOf, counted, type Cost } from '../cost/measure.ts';
 import type { Listed } from '../registry.ts';
 import { referenceOf } from '../search.ts';
 import { keepsOf, sightOf, type Sight } from '../sight/sight.ts';
@@ -65,7 +65,7 @@ function anchorOf({ title }: AnyConnector): string {
 function section(connector: AnyConnector): string {
   const preset = referenceOf(connector);
   const [name = ''] = Object.keys(connector.presets);
-  const cost = costOf(connector, preset.config, {
+  const setting = {
     maps: preset.maps,
     towers: preset.maps.map(() => ({ heads: 16, classTokens: 1 })),
     picture: preset.picture,
@@ -73,7 +73,8 @@ function section(connector: AnyConnector): string {
     profile: desktopGpu,
     dtype: 'f16',
     question: 64,
-  });
+  } as const;
+  const cost = costOf(counted(connector, preset.config, setting), setting);
   const sight = sightOf(connector, [8, 6, 12, 4, 24]);
   const paper = connector.paper.startsWith('arXiv ')
     ? `[${connector.paper}](https://arxiv.org/abs/${connector.paper.slice('arXiv '.length)})`

@@ -69,10 +69,12 @@ export function sampleValues(name: string, sizes: readonly number[], shape?: Map
     const [row, column] = [Math.floor(i / (w * c)), Math.floor(i / c) % w];
     return Math.floor((row * shape[0]) / h) * shape[1] + Math.floor((column * shape[1]) / w);
   };
+  const base = Float64Array.from({ length: each }, (_, i) => (/ids|mask/.test(name) ? 1 : noise(i, 1)));
+  for (let sample = 0; sample < b; sample++) out.set(base, sample * each);
+  if (/ids|mask/.test(name)) return out;
   for (let i = 0; i < each; i++) {
-    const cell = cellOf(i);
-    for (let sample = 0; sample < b; sample++)
-      out[sample * each + i] = /ids|mask/.test(name) ? 1 : noise(i, cell >= 0 && cell === sample - 1 ? 5 : 1);
+    const sample = cellOf(i) + 1;
+    if (sample > 0 && sample < b) out[sample * each + i] = noise(i, 5);
   }
   return out;
 }

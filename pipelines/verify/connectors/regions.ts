@@ -54,7 +54,7 @@ export const adapters: Adapters = {
     const options = {
       ...molmoPooling(config),
       pool: Number(square.split('x')[0]),
-      query: type === 'attention_meanq' ? 'mean' : 'first',
+      query: type === 'attention_meanq' ? 'mean' : type === 'stack' ? 'stack' : 'first',
       hidden: undefined,
     } as const;
     golden.take('tokens', molmoPooled(golden.params, map, options, undefined));
@@ -106,7 +106,7 @@ export const adapters: Adapters = {
   'honeybee-d-abstractor': (golden) => {
     const { config } = golden;
     if (config.number('num_feature_levels', 1) !== 1)
-      throw config.wrong('num_feature_levels', 'is not 1', 'maps of several levels have no pooled queries');
+      throw config.wrong('num_feature_levels', 'is not 1', 'the original code refuses to run with several levels');
     const options = {
       queries: config.number('num_queries'),
       size: config.number('d_model'),
