@@ -161,7 +161,8 @@ function pretextInputs(pair: readonly ShapeEncoder[], scenes: readonly Scene[]) 
   return { inputs, targets: scenes.length };
 }
 
-function writeEncoder(
+/** Its directory in the layout of Hugging Face: configs, and the weights in f16. */
+export function writeEncoder(
   directory: string,
   encoder: ShapeEncoder,
   read: (path: string, shape: readonly number[]) => Float32Array,
