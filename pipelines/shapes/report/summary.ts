@@ -33,8 +33,14 @@ export interface SummaryRow {
 /** Controls that every row is set against. */
 const references = ['resampler', 'average-pooling', 'blind'] as const;
 
-export function summaryOf({ results, task }: TrainedComparison): readonly SummaryRow[] {
-  return results.map((result) => rowOf(result, results, task));
+/** Every form of a report asks for it. */
+const known = new WeakMap<TrainedComparison, readonly SummaryRow[]>();
+
+export function summaryOf(comparison: TrainedComparison): readonly SummaryRow[] {
+  const { results, task } = comparison;
+  const rows = known.get(comparison) ?? results.map((result) => rowOf(result, results, task));
+  known.set(comparison, rows);
+  return rows;
 }
 
 function rowOf(result: VariantResult, results: readonly VariantResult[], task: Task): SummaryRow {

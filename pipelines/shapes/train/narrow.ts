@@ -6,6 +6,7 @@ import { withoutPlaces } from '../../../dsl/origin.ts';
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { connect, type Connect } from '../../../models/connectors/connector.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
+import { questionsPerPicture } from './presets.ts';
 import { tokenCount } from '../../../models/connectors/visual-tokens.ts';
 
 /** Numbers from here on are taken for widths. */
@@ -109,7 +110,11 @@ function tokensOf(used: Connect, maps: readonly MapShape[], width: number): numb
       randomParams(0),
       (t) => {
         const inputs = maps.map(([h, w, c], k) => t.input<'b h w c', Float>(`map_${k}`, 'b h w c', { b: 1, h, w, c }));
-        const made = used.build(t.params, inputs, { width, pictures: [{ width: 64, height: 64 }] });
+        const made = used.build(t.params, inputs, {
+          width,
+          pictures: [{ width: 64, height: 64 }],
+          question: () => t.input('question', 'b t e', { b: 1, t: questionsPerPicture, e: width }),
+        });
         count = tokenCount(made.layout);
         return { tokens: made.tokens };
       },

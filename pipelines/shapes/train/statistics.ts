@@ -47,6 +47,18 @@ function shareOf(
   return [sum, count];
 }
 
+const drawnBefore = new Map<number, readonly Uint32Array[]>();
+
+/** The same lots for every interval over as many pictures. */
+function drawnPictures(count: number): readonly Uint32Array[] {
+  const before = drawnBefore.get(count);
+  if (before !== undefined) return before;
+  const random = randomStream('pictures', count);
+  const drawn = Array.from({ length: draws }, () => Uint32Array.from({ length: count }, () => random.below(count)));
+  drawnBefore.set(count, drawn);
+  return drawn;
+}
+
 function interval(
   seeds: readonly Counts[],
   share: (counts: Counts, pictures: ArrayLike<number> | undefined) => readonly [number, number],
@@ -55,9 +67,9 @@ function interval(
     parts.reduce((sum, [right]) => sum + right, 0) / parts.reduce((sum, [, asked]) => sum + asked, 0);
   const mean = over(seeds.map((counts) => share(counts, undefined)));
   const random = randomStream('bootstrap', seeds.length);
-  const values = Float64Array.from({ length: draws }, () => {
-    const pictures = seeds[0]?.right.length ?? 0;
-    const drawn = Uint32Array.from({ length: pictures }, () => random.below(pictures));
+  const all = drawnPictures(seeds[0]?.right.length ?? 0);
+  const values = Float64Array.from({ length: draws }, (_, draw) => {
+    const drawn = all[draw];
     return over(
       seeds.map(() => {
         const counts = seeds[random.below(seeds.length)];
