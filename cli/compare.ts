@@ -1,4 +1,4 @@
-// `opabinia compare`: connectors side by side on the same encoders and language model, without weights and without a GPU.
+// `opabinia compare`: connectors side by side on the same encoders and language model, without weights and without a GPU; with --train, by what they learn.
 import { writeFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import sharp from 'sharp';
@@ -13,8 +13,9 @@ import { comparisonCsv, comparisonJson, printComparison } from '../pipelines/com
 import { listed } from '../pipelines/compare/registry.ts';
 import { whole } from './options.ts';
 import { say } from './output.ts';
+import { compareByTraining, trainFlags, type TrainFlags } from './compare-train.ts';
 
-interface Flags {
+interface Flags extends TrainFlags {
   readonly encoders: string;
   readonly llm: string;
   readonly device: string;
@@ -27,7 +28,7 @@ interface Flags {
 }
 
 export function addCompare(program: Command): void {
-  program
+  const command = program
     .command('compare')
     .description('what connectors cost before anything runs: tokens, parameters, arithmetic, memory, prefill')
     .argument('[connectors...]', 'names of the zoo, or files of your own (./mine.ts); all of the zoo when left out')
@@ -41,29 +42,33 @@ export function addCompare(program: Command): void {
     .option('--json', 'print the figures as JSON')
     .option('--csv', 'print the figures as CSV')
     .option('--plot <file>', 'draw tokens against FLOP into an .svg or .png file')
-    .option('--document <file>', 'write a page instead: of each what it computes, what its tokens see, what it costs')
-    .action(async (names: readonly string[], flags: Flags) => {
-      checkPlot(flags.plot);
-      if (flags.document !== undefined) {
-        writeFileSync(flags.document, connectorsPage(await listed(names)));
-        return;
-      }
-      const options = {
-        encoders: encodersNamed(flags.encoders.split(',').filter((name) => name !== '')),
-        model: languageModelNamed(flags.llm),
-        profile: deviceNamed(flags.device).profile,
-        dtype: flags.dtype,
-        tokens: flags.tokens === undefined ? undefined : whole('--tokens', flags.tokens),
-        question: 64,
-      };
-      const comparison = await compareConnectors(await listed(names), options);
-      const [first] = comparison.refused;
-      // One that is asked for and cannot be compared is an error; among many it is a line below the table.
-      if (comparison.rows.length === 0 && first !== undefined) throw first.reason;
-      if (flags.plot !== undefined) await draw(flags.plot, comparisonSvg(comparison));
-      if (flags.json === true) say(JSON.stringify(comparisonJson(comparison), null, 2));
-      else say(flags.csv === true ? comparisonCsv(comparison) : printComparison(comparison));
-    });
+    .option('--document <file>', 'write a page instead: of each what it computes, what its tokens see, what it costs');
+  trainFlags(command).action(async (names: readonly string[], flags: Flags) => {
+    checkPlot(flags.plot);
+    if (flags.train !== undefined) {
+      await compareByTraining(names, flags);
+      return;
+    }
+    if (flags.document !== undefined) {
+      writeFileSync(flags.document, connectorsPage(await listed(names)));
+      return;
+    }
+    const options = {
+      encoders: encodersNamed(flags.encoders.split(',').filter((name) => name !== '')),
+      model: languageModelNamed(flags.llm),
+      profile: deviceNamed(flags.device).profile,
+      dtype: flags.dtype,
+      tokens: flags.tokens === undefined ? undefined : whole('--tokens', flags.tokens),
+      question: 64,
+    };
+    const comparison = await compareConnectors(await listed(names), options);
+    const [first] = comparison.refused;
+    // One that is asked for and cannot be compared is an error; among many it is a line below the table.
+    if (comparison.rows.length === 0 && first !== undefined) throw first.reason;
+    if (flags.plot !== undefined) await draw(flags.plot, comparisonSvg(comparison));
+    if (flags.json === true) say(JSON.stringify(comparisonJson(comparison), null, 2));
+    else say(flags.csv === true ? comparisonCsv(comparison) : printComparison(comparison));
+  });
 }
 
 function checkPlot(file: string | undefined): void {

@@ -6,6 +6,7 @@ import { DeviceError } from '../runtime/device/failure.ts';
 import { systemError } from '../runtime/files/system-error.ts';
 import { addCompare } from './compare.ts';
 import { addDoctor } from './doctor.ts';
+import { addDraw } from './draw.ts';
 import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
@@ -13,13 +14,27 @@ import { guardOutput, tellError } from './output.ts';
 import { addPlan } from './plan.ts';
 import { addRun } from './run.ts';
 import { addRuns } from './runs.ts';
+import { addShapes } from './shapes.ts';
 import { addTrain } from './train.ts';
 import { addVerify } from './verify.ts';
 
 const program = new Command('opabinia')
   .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
   .showHelpAfterError();
-const commands = [addCompare, addDoctor, addExport, addFetch, addNew, addPlan, addRun, addRuns, addTrain, addVerify];
+const commands = [
+  addCompare,
+  addDoctor,
+  addDraw,
+  addExport,
+  addFetch,
+  addNew,
+  addPlan,
+  addRun,
+  addRuns,
+  addShapes,
+  addTrain,
+  addVerify,
+];
 for (const add of commands) add(program);
 
 guardOutput();

@@ -93,6 +93,8 @@ export interface TokenizerStyle {
   /** The first begins every text. */
   readonly controls: readonly [begin: string, ...string[]];
   readonly end: string;
+  /** What the words are learned from; by default a few sentences about photographs. */
+  readonly corpus?: string | undefined;
   /** In `tokenizer_config.json`; absent when there is none. */
   readonly chatTemplate?: string | undefined;
 }
@@ -102,9 +104,9 @@ const llama3: TokenizerStyle = { controls: controlTokens, end: '<|eot_id|>', cha
 /** `size` tokens, control tokens last. */
 export function makeTokenizer(
   size: number,
-  { controls, end, chatTemplate: template }: TokenizerStyle = llama3,
+  { controls, end, chatTemplate: template, corpus: text = corpus }: TokenizerStyle = llama3,
 ): MadeTokenizer {
-  const merges = learnMerges(corpus, size - 256 - controls.length);
+  const merges = learnMerges(text, size - 256 - controls.length);
   const tokens = [...letters, ...merges.map(([left, right]) => left + right)];
   const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
   const firstControl = size - controls.length;

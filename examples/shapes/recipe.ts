@@ -1,0 +1,47 @@
+// The small Cambrian learns: its connector and its language model together, on captions, then on conversations of eight questions.
+// `npx opabinia train examples/shapes/recipe.ts`; then `npx node examples/shapes/ship-model.ts`.
+import { join } from 'node:path';
+import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
+import type { Recipe, Stage } from '../../pipelines/train/recipe/recipe.ts';
+import { makeModel } from './make-model.ts';
+import { captionTurns, firstTrained, questionTurns, sceneData } from './samples.ts';
+
+const out = join(import.meta.dirname, '../../out');
+const { directory } = makeModel(join(out, 'shapes-untrained'));
+const scenes = { from: firstTrained, count: 8192 };
+const pictures = join(out, 'shapes-pictures');
+
+const learns: Pick<Stage, 'groups' | 'optimizer' | 'schedule' | 'clip'> = {
+  groups: [{ paths: ['*'], lr: 3e-3 }],
+  optimizer: adamW({ betas: [0.9, 0.98] }),
+  schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
+  clip: 1,
+};
+
+export const recipe: Recipe = {
+  name: 'shapes-cambrian',
+  model: directory,
+  seed: 1,
+  stages: [
+    {
+      ...learns,
+      name: 'captions',
+      data: sceneData(pictures, { ...scenes, turns: captionTurns }),
+      batch: 32,
+      steps: 600,
+      length: 80,
+      logEvery: 20,
+      saveEvery: 100,
+    },
+    {
+      ...learns,
+      name: 'questions',
+      data: sceneData(pictures, { ...scenes, turns: questionTurns }),
+      batch: 32,
+      steps: 4000,
+      length: 152,
+      logEvery: 20,
+      saveEvery: 100,
+    },
+  ],
+};

@@ -1,0 +1,35 @@
+// The tokenizer of the small Cambrian: every word of its questions and answers is one token, and so are the words of the template.
+import { systemText } from '../../models/sequence/conversation.ts';
+import { answers } from '../../pipelines/shapes/scene/questions.ts';
+import { colors, kinds } from '../../pipelines/shapes/scene/scene.ts';
+import { controlTokens, makeTokenizer, type MadeTokenizer } from '../made/vocabulary.ts';
+
+/** What questions are made of, each word as often as it needs to be learned whole. */
+const sentences = [
+  'Which cell is the in?',
+  'What color is the shape in cell a1 b2 c3 d4?',
+  'Is the left or right of the above or below the?',
+  'How many shapes are there?',
+  'Which is nearer, the or the?',
+  'What sign word is on the?',
+  'Describe the picture. There is a at.',
+  ...colors,
+  ...kinds,
+  ...answers,
+];
+const corpus = sentences.flatMap((text) => [text, ` ${text}`]).join('\n');
+
+const header = (role: string) => `<|start_header_id|>${role}<|end_header_id|>`;
+/** The longest that fits is taken, so that a header, and the template's own words, are one token each. */
+const templateTokens = [header('system'), header('user'), header('assistant'), systemText('llama_3')];
+
+/** 256 bytes, what merges give, and the control tokens. */
+export const vocabulary = 455;
+
+export function shapesTokenizer(): MadeTokenizer {
+  return makeTokenizer(vocabulary, {
+    controls: [...controlTokens, ...templateTokens] as unknown as readonly [string, ...string[]],
+    end: '<|eot_id|>',
+    corpus,
+  });
+}

@@ -1,0 +1,27 @@
+// Weights to begin a training with, by name and shape.
+import { randomParams } from '../../dsl/index.ts';
+import type { Shapes } from '../../models/configs/param-shapes.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+
+/** Norms and gains are 1, biases 0, embeddings small, everything else normal with deviation 1/√fan-in. */
+export function fromScratch(shapes: Shapes, seed: number): Source {
+  const random = randomParams(seed);
+  return {
+    dtype: 'f32',
+    shape: (path) => shapes.get(path),
+    names: () => shapes.keys(),
+    read: (path, shape) => {
+      const count = shape.reduce((product, size) => product * size, 1);
+      const last = path.split('.').at(-1) ?? '';
+      if (shape.length === 1 && last === 'bias') return new Float32Array(count);
+      if (shape.length === 1 && /^(weight|gamma|scale)$/.test(last)) return new Float32Array(count).fill(1);
+      const values = random.read(path, shape);
+      if (shape.length === 1) return values;
+      // Normals of deviation 1/√fan-in, brought to a small one where a row is looked up by itself.
+      const fan = shape.slice(1).reduce((product, size) => product * size, 1);
+      return /embed|position|query|latent|probe|newline/.test(path)
+        ? values.map((value) => value * Math.sqrt(fan) * 0.1)
+        : values;
+    },
+  };
+}

@@ -1,0 +1,54 @@
+// Maps of the scenes that a comparison trains and judges on: computed once, kept in one file for the encoders and scenes that it is of.
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { openSafetensors } from '../../../runtime/checkpoint/safetensors.ts';
+import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
+import type { Device } from '../../../runtime/device/device.ts';
+import { encodeScenes, type OpenEncoders, type SceneMaps } from '../encoders/open-encoders.ts';
+
+export interface SceneRange {
+  /** Seed of the first scene. */
+  readonly from: number;
+  readonly count: number;
+}
+
+/** From the cache in `folder`, or computed and kept there. */
+export async function sceneFeatures(
+  encoders: OpenEncoders,
+  device: () => Promise<Device>,
+  range: SceneRange,
+  { folder, print }: { readonly folder: string; readonly print: (line: string) => void },
+): Promise<SceneMaps> {
+  const path = join(folder, `${encoders.key}-${range.from}-${range.count}.safetensors`);
+  const shapes = encoders.pair.map(({ map }) => [range.count, ...map]);
+  if (existsSync(path)) return readMaps(path, shapes, range.count);
+  print(`encoding ${range.count} pictures, once`);
+  const made = await encodeScenes(encoders, await device(), range, print);
+  mkdirSync(folder, { recursive: true });
+  writeSafetensors(
+    path,
+    made.maps.map((map, k) => ({
+      name: `map_${k}`,
+      dtype: 'F16',
+      shape: shapes[k] ?? [],
+      values: Float32Array.from(map),
+    })),
+    { encoders: encoders.key },
+    { op: 'features' },
+  );
+  return made;
+}
+
+function readMaps(path: string, shapes: readonly (readonly number[])[], count: number): SceneMaps {
+  const file = openSafetensors(path);
+  try {
+    const maps = shapes.map((shape, k) => {
+      const values = new Float16Array(shape.reduce((product, size) => product * size, 1));
+      file.readInto(`map_${k}`, new Uint8Array(values.buffer));
+      return values;
+    });
+    return { count, maps };
+  } finally {
+    file.close();
+  }
+}
