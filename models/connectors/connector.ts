@@ -161,28 +161,32 @@ export interface Connect {
  * tokens whose axes are not `b n e` in this order, another batch or width than asked for, and a layout that does not count the tokens.
  */
 export function connector<C>(record: ConnectorRecord<C>): Connector<C> {
+  const { inject } = record;
   return {
     ...record,
     [brand]: true,
     build: (p, maps, config, context) => {
       checkMaps(record.name, p, maps);
-      const made = built(record, p, maps, config, context);
+      const made = told(record.name, () => record.build(p, maps, config, context));
       checkTokens(record.name, p, made, maps, context);
       return made;
     },
+    ...(inject === undefined
+      ? {}
+      : { inject: { ...inject, apply: (...given) => told(record.name, () => inject.apply(...given)) } }),
   };
 }
 
 /** What else than our own errors is thrown while a connector is traced is an error of its code: it is told with its line. */
-function built<C>(record: ConnectorRecord<C>, ...given: Parameters<ConnectorRecord<C>['build']>): VisualTokens {
+function told<T>(name: string, trace: () => T): T {
   try {
-    return record.build(...given);
+    return trace();
   } catch (cause) {
     if (cause instanceof OpabiniaError) throw cause;
     const what = cause instanceof Error ? cause.message : String(cause);
     const frames = cause instanceof Error ? (cause.stack ?? '').split('\n') : [];
     const place = frames.map((frame) => /(?:file:\/\/)?(\/[^()]*\.[jt]s:\d+):\d+\)?$/.exec(frame)?.[1]).find(Boolean);
-    throw new OpabiniaError(`it threw while it was traced: ${what}`, { op: record.name, place, cause });
+    throw new OpabiniaError(`it threw while it was traced: ${what}`, { op: name, place, cause });
   }
 }
 

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { deviceNamed, devices } from '../../compiler/devices.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
@@ -10,11 +11,15 @@ import { compareConnectors, type Comparison } from '../../pipelines/compare/comp
 import { connectorsPage } from '../../pipelines/compare/print/document.ts';
 import { encoders, encodersNamed } from '../../pipelines/compare/encoders.ts';
 import { languageModelNamed, prefillFlops } from '../../pipelines/compare/language-models.ts';
+import { labelled } from '../../pipelines/compare/print/label-places.ts';
 import { comparisonSvg } from '../../pipelines/compare/print/plot.ts';
 import { comparisonCsv, comparisonJson, printComparison } from '../../pipelines/compare/print/print-comparison.ts';
 import { listed, zoo } from '../../pipelines/compare/registry.ts';
 import { keepsOf, sightOf } from '../../pipelines/compare/sight/sight.ts';
 import { everything } from '../support/share.ts';
+
+const byPlace = (a: { x: number; y: number; name: string }, b: typeof a) =>
+  a.x - b.x || a.y - b.y || a.name.localeCompare(b.name);
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-compare-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -82,6 +87,23 @@ describe('what is asked for', () => {
     const { rows, refused } = await of([path]);
     expect(rows).toEqual([]);
     expect(refused[0]?.reason.message).toMatch(/mine: it threw while it was traced: oh[^]*at {2}.*throws\.ts:8/);
+  });
+
+  test('one that throws inside the language model: its line', async () => {
+    const inside = "inject: { after: () => [0], reads: 'x', writes: 'x', apply: () => { throw new TypeError('oh') } },";
+    const text = own("return mapTokens(linear(p, onlyMap(maps), 'c', { size: width }))");
+    const path = ownFile('inside.ts', text.replace("towers: 'one',", `towers: 'one', ${inside}`));
+    const { refused } = await of([path]);
+    expect(refused[0]?.reason.message).toMatch(/mine: it threw while it was traced: oh[^]*at {2}.*inside\.ts:7/);
+  });
+
+  test('one whose regions do not divide the grid: the nearest grids that do', async () => {
+    const build = "return mapTokens(linear(p, spaceToDepth(onlyMap(maps), 5), 'c', { size: width }))";
+    const more = "import { spaceToDepth } from '@/models/parts/space-to-depth.ts';";
+    const path = ownFile('regions.ts', `${more}${own(build)}`);
+    expect((await of([path])).refused[0]?.reason.message).toMatch(
+      /24×24 does not divide into squares of 5×5[^]*20×20 and 25×25/,
+    );
   });
 
   test('one that returns another order of axes', async () => {
@@ -229,6 +251,41 @@ describe('what is printed', () => {
           expect(Math.abs(a.y - b.y) >= 13 || a.x + 6 * a.text.length < b.x || b.x + 6 * b.text.length < a.x).toBe(
             true,
           );
+  });
+
+  test('names of a crowd lie inside the frame, and none covers another, a mark or a line of another', () => {
+    const frame = { x: 0, y: 0, w: 1300, h: 800 };
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.record({
+            x: fc.integer({ min: 350, max: 950 }),
+            y: fc.integer({ min: 250, max: 550 }),
+            name: fc.constantFrom('llava', 'honeybee-c-abstractor', 'mqt'),
+          }),
+          { minLength: 1, maxLength: 25 },
+        ),
+        (marks) => {
+          const blocks = labelled(marks, frame);
+          expect(blocks.flatMap(({ names }) => names.map(({ mark }) => mark)).toSorted(byPlace)).toEqual(
+            marks.toSorted(byPlace),
+          );
+          const names = blocks.flatMap((block) => block.names);
+          for (const { mark, x, y } of names) {
+            const right = x + 6 * mark.name.length;
+            expect(x >= 0 && right <= frame.w && y - 9 >= 0 && y <= frame.h).toBe(true);
+            for (const other of marks)
+              expect(other.x > x && other.x < right && other.y > y - 9 && other.y < y).toBe(false);
+            for (const other of names)
+              if (other.mark !== mark)
+                expect(
+                  Math.abs(other.y - y) >= 13 || other.x >= right || x >= other.x + 6 * other.mark.name.length,
+                ).toBe(true);
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
   });
 
   test('devices say where their speeds are from', () => {

@@ -69,14 +69,15 @@ export const llama32Vision = connector<MllamaConfig>({
       const media = carried(state, 'media', 'b m n c');
       // All tiles are of the one picture that there is.
       const tiles = rearrange(media, 'b (k m) n c -> b m=(k) n=(m n) c', { k: 1 });
-      const { context, sight } = picturesInSight(tiles, picture, 'all before');
+      // A position before the picture attends to it as well: its mask is all zeros in the original, and only its MLP is left out.
+      const { context, sight } = picturesInSight(tiles, picture.max(1), 'all before');
       const own = p.at('language_model', 'layers', config.added[index] ?? 0);
       return { hidden: mllamaCrossLayer(own, state.hidden, { context, sight, sees: picture.gt(0) }, config) };
     },
   },
 });
 
-/** A row that sees no picture attends to all alike, and has no MLP. */
+/** A row that sees no picture attends as `sight` has it, and has no MLP. */
 export function mllamaCrossLayer(
   p: Params,
   hidden: Hidden,
