@@ -126,18 +126,24 @@ export function choose(
         best = { config, setting, ...made, note: [changed, where].filter((text) => text !== '').join('; ') };
       }
     }
-    if (best !== undefined) break;
+    // Encoders whose grids have nothing in common leave hardly a choice; on a shared grid there may be one.
+    if (best !== undefined && isNear(best, budget)) break;
   }
   const [first] = settings;
   // Once more, for an error that knows its line.
   if (best === undefined && first !== undefined) traced(connector, preset.config, first.setting);
   if (best === undefined) throw failure;
-  if (budget !== undefined && (best.tokens > 2 * budget || best.tokens < budget / 2))
+  if (!isNear(best, budget))
     throw new OpabiniaError(`${connector.name} has no variant near ${budget} tokens`, {
       op: 'compare',
       advice: `the nearest has ${best.tokens}${best.note === '' ? '' : ` (${best.note})`}`,
     });
   return best;
+}
+
+/** Within half of the budget and twice it; without one, always. */
+function isNear({ tokens }: Chosen, budget: number | undefined): boolean {
+  return budget === undefined || (tokens <= 2 * budget && tokens >= budget / 2);
 }
 
 const known = new WeakMap<AnyConnector, number>();

@@ -164,6 +164,13 @@ describe('budgets', () => {
     expect(rows[1]?.note).toBe('merge 2 → 3');
   });
 
+  test('encoders whose grids leave no choice are read on a shared one', async () => {
+    const { rows } = await of(['sva'], { tokens: 144 });
+    // Twelve rows of twelve, each ended by a newline.
+    expect(rows[0]?.cost.tokensOut).toBe(12 * 13);
+    expect(rows[0]?.note).toContain('encoders on a shared grid');
+  }, 120_000);
+
   test('a budget that no variant meets: the nearest is told', async () => {
     const { rows, refused } = await of(['llava'], { tokens: 64 });
     expect(rows).toEqual([]);
