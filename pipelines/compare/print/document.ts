@@ -47,7 +47,7 @@ function introduction(count: number): string {
   return [
     '# Connectors',
     '',
-    `${count} connectors between vision encoders and a language model, each one file below \`models/connectors/\`. This page is generated from them (\`node cli/opabinia.ts compare --write-docs\`); nothing in it is typed by hand.`,
+    `${count} connectors between vision encoders and a language model, each one file below \`models/connectors/\`. This page is generated from them (\`npx opabinia compare --document docs/connectors.md\`); nothing in it is typed by hand.`,
     '',
     'Of each: what one of its tokens sees (left: the cells of a small map, darker where a change of the cell changes the token more; right: its tokens, the one that looks marked), what it computes, and what it costs at its reference setting, the first of its presets: one picture, f16, in kernels after all passes. `x` is a patch, `y` a token, `s2d` puts the channels of a square of patches side by side; biases are not written out.',
     '',
