@@ -1,6 +1,6 @@
 // Where the queries of the connector look in a picture: the softmax of SVA's last layer, key by key, on the grid of each encoder.
 import { OpabiniaError, reduce, trace, type Tensor } from '../../dsl/index.ts';
-import { spatialVisionAggregator } from '../../models/connectors/sva.ts';
+import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
 import { towersGraph, type CambrianModel } from '../../models/multimodal/cambrian-model.ts';
 import { regionOrder } from '../../models/sequence/masks.ts';
 import { towerInputs } from '../../pipelines/answer/cambrian-family.ts';

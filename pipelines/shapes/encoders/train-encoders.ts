@@ -8,7 +8,7 @@ import type { Device } from '../../../runtime/device/device.ts';
 import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 import { towerPixels } from '../../../models/configs/towers.ts';
 import { under, type Shapes } from '../../../models/configs/param-shapes.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 import { adamW } from '../../train/optimizers/adamw.ts';
 import type { Stage } from '../../train/recipe/recipe.ts';
 import { newestCheckpoint } from '../../train/run/checkpoints.ts';

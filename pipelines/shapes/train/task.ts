@@ -1,6 +1,6 @@
 // The task of a comparison in memory: scenes, their maps, their questions; batches of them as inputs of a graph.
 import type { MapShape } from '../../../models/connectors/connector.ts';
-import type { Numbers } from '../../../runtime/program/values.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
 import type { OpenEncoders, SceneMaps } from '../encoders/open-encoders.ts';
 import { makeScene, scenePresets, type PresetName, type Scene } from '../scene/scene.ts';
 import { questionsOf, type Question } from '../scene/questions.ts';
