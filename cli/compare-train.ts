@@ -9,8 +9,8 @@ import { printTrained, trainedCsv, trainedJson } from '../pipelines/shapes/repor
 import { writeDrawing } from '../pipelines/shapes/report/write-picture.ts';
 import { presetNames, type PresetName } from '../pipelines/shapes/scene/scene.ts';
 import { compareTrained } from '../pipelines/shapes/train/compare-trained.ts';
-import { averagePooling, plainResampler } from '../pipelines/shapes/train/controls.ts';
-import { readGrid } from '../pipelines/shapes/train/grid.ts';
+import { averagePooling, plainResampler } from '../pipelines/shapes/variants/controls.ts';
+import { readGrid } from '../pipelines/shapes/variants/grid.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
 import type { Device } from '../runtime/device/device.ts';
 import { whole } from './options.ts';

@@ -8,16 +8,16 @@ import type { Device } from '../../../runtime/device/device.ts';
 import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 import { openEncoders } from '../encoders/open-encoders.ts';
 import { scenePresets, type PresetName } from '../scene/scene.ts';
-import { averagePooling, oracle, plainResampler } from './controls.ts';
-import { readsOf, variantAt, type GridPoint } from './grid.ts';
+import { averagePooling, oracle, plainResampler } from '../variants/controls.ts';
+import { readsOf, variantAt, type GridPoint } from '../variants/grid.ts';
 import { judgeVariant, type Judged } from './judge-variant.ts';
-import { labelsShape } from './labels-map.ts';
-import { fit } from './narrow.ts';
+import { labelsShape } from '../variants/labels-map.ts';
+import { fit } from '../variants/narrow.ts';
 import { questionsPerPicture, trainPresets } from './presets.ts';
 import { sceneFeatures } from './scene-features.ts';
 import { firstTrained, openSplit, taskOf, type Task } from './task.ts';
 import { folderName, openTrained, trainVariant, type Trained } from './train-variant.ts';
-import { mapsRead, type Variant } from './variant.ts';
+import { mapsRead, type Variant } from '../variants/variant.ts';
 
 export interface CompareTrainedOptions {
   readonly preset: PresetName;

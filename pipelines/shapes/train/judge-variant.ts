@@ -9,7 +9,7 @@ import { answers, slices, type Slice } from '../scene/questions.ts';
 import { questionsPerPicture, trainPresets } from './presets.ts';
 import { answersOf, inputsOf, type Task } from './task.ts';
 import { graphSizes } from './train-variant.ts';
-import { variantLogits, type Variant } from './variant.ts';
+import { variantLogits, type Variant } from '../variants/variant.ts';
 
 /** Everything that tables, intervals and pictures are made of: plain numbers. */
 export interface Judged {

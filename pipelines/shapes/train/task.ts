@@ -4,10 +4,10 @@ import type { Numbers } from '../../../runtime/program/numbers.ts';
 import type { OpenEncoders, SceneMaps } from '../encoders/open-encoders.ts';
 import { makeScene, scenePresets, type PresetName, type Scene } from '../scene/scene.ts';
 import { questionsOf, type Question } from '../scene/questions.ts';
-import { labelsShape, writeLabels } from './labels-map.ts';
+import { labelsShape, writeLabels } from '../variants/labels-map.ts';
 import { questionsPerPicture } from './presets.ts';
 import { answerClass, questionWidth, writeQuestion } from './question-codes.ts';
-import type { Variant } from './variant.ts';
+import type { Variant } from '../variants/variant.ts';
 
 /** Scenes of training begin here; those that are held out stand before. */
 export const firstTrained = 1_000_000;

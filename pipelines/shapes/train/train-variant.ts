@@ -14,11 +14,11 @@ import type { Trainable } from '../../train/trainable.ts';
 import { fromScratch } from '../from-scratch.ts';
 import { randomStream } from '../scene/random.ts';
 import { sceneOf, sceneSamples } from '../scene-samples.ts';
-import { shapesRead } from './narrow.ts';
-import { labelsShape } from './labels-map.ts';
+import { shapesRead } from '../variants/narrow.ts';
+import { labelsShape } from '../variants/labels-map.ts';
 import { questionsPerPicture, trainPresets, type TrainPreset } from './presets.ts';
 import { answersOf, inputsOf, type Task } from './task.ts';
-import { variantLogits, type GraphSizes, type Variant } from './variant.ts';
+import { variantLogits, type GraphSizes, type Variant } from '../variants/variant.ts';
 
 export interface TrainVariantOptions {
   readonly device: Device;

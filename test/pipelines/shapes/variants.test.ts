@@ -10,12 +10,12 @@ import { openEncoders } from '../../../pipelines/shapes/encoders/open-encoders.t
 import { drawScene } from '../../../pipelines/shapes/scene/draw.ts';
 import { questionsOf, answers } from '../../../pipelines/shapes/scene/questions.ts';
 import { makeScene, scenePresets } from '../../../pipelines/shapes/scene/scene.ts';
-import { averagePooling, oracle, plainResampler } from '../../../pipelines/shapes/train/controls.ts';
-import { readGrid, readsOf, variantAt } from '../../../pipelines/shapes/train/grid.ts';
-import { labelsShape } from '../../../pipelines/shapes/train/labels-map.ts';
+import { averagePooling, oracle, plainResampler } from '../../../pipelines/shapes/variants/controls.ts';
+import { readGrid, readsOf, variantAt } from '../../../pipelines/shapes/variants/grid.ts';
+import { labelsShape } from '../../../pipelines/shapes/variants/labels-map.ts';
 import { questionWidth, writeQuestion } from '../../../pipelines/shapes/train/question-codes.ts';
 import { trainPresets } from '../../../pipelines/shapes/train/presets.ts';
-import { mapsRead, variantLogits, type Variant } from '../../../pipelines/shapes/train/variant.ts';
+import { mapsRead, variantLogits, type Variant } from '../../../pipelines/shapes/variants/variant.ts';
 
 const encoders = encoderPair('S').map(({ map }) => map);
 const { decoder } = trainPresets.S;

@@ -3,8 +3,8 @@ import { concat, rearrange, type Float, type Params, type Tensor, type Trace } f
 import type { Connect, MapShape } from '../../../models/connectors/connector.ts';
 import type { VisualTokens } from '../../../models/connectors/visual-tokens.ts';
 import type { FeatureMap } from '../../../models/sequence/regions.ts';
-import { answerLogits, embedQuestions, type DecoderSize } from './decoder.ts';
-import { questionWidth } from './question-codes.ts';
+import { answerLogits, embedQuestions, type DecoderSize } from '../train/decoder.ts';
+import { questionWidth } from '../train/question-codes.ts';
 
 export interface Variant {
   /** In tables; no two are the same. */

@@ -6,7 +6,7 @@ import { withoutPlaces } from '../../../dsl/origin.ts';
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { connect, type Connect } from '../../../models/connectors/connector.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
-import { questionsPerPicture } from './presets.ts';
+import { questionsPerPicture } from '../train/presets.ts';
 import { tokenCount } from '../../../models/connectors/visual-tokens.ts';
 
 /** Numbers from here on are taken for widths. */
