@@ -25,6 +25,8 @@ export interface CompileOptions {
   readonly packing?: boolean;
   /** Check every invariant after every stage; on in tests. */
   readonly verify?: boolean;
+  /** Kernels of plans that train share dispatches; on by default. */
+  readonly sideBySide?: boolean;
   /** A plan that is loaded with the same `SharedBuffers`: states of both lie where it has them. */
   readonly states?: Plan | undefined;
   readonly report?: (stage: Stage) => void;
@@ -43,7 +45,14 @@ export type Stage =
  * @example const plan = compile(graph, deviceProfile(await openDevice()))
  */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
-  const { passes = standardPasses, packing = true, verify = false, states, report } = options;
+  const {
+    passes = standardPasses,
+    packing = true,
+    verify = false,
+    states,
+    sideBySide: shares = true,
+    report,
+  } = options;
   const symbols = sortedSymbols(graph, 'compile');
   refuseUnsupported(graph, profile);
   const builder = new Builder();
@@ -62,7 +71,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     if (verify) verifyAssembly(assembly, profile);
     report?.({ name: 'schedule', which, assembly });
     // Where states change in place, as in a training step, there is much that does not wait for anything.
-    if (grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
+    if (!shares || grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
     const merged = sideBySide(assembly, profile);
     if (verify) verifyAssembly(merged, profile);
     return merged;
