@@ -62,12 +62,14 @@ export function group(
     const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
     if (!isAlone && region === undefined) continue;
     region?.forEach((x) => inPlace.add(x));
-    const { chain, roots } = epilogue(n, attention.nodes, work);
+    // The statistics of a softmax that others read have a kernel of their own: a map behind the attention loads them.
+    const inner = isAlone ? attention.nodes : new Set([...attention.nodes].filter((x) => x.op.kind !== 'reduce'));
+    const { chain, roots } = epilogue(n, inner, work);
     const made: Group = {
       template: 'attention',
       attention,
       chain,
-      nodes: new Set([...attention.nodes, ...chain]),
+      nodes: new Set([...inner, ...chain]),
       roots,
     };
     groups.push(made);
