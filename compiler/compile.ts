@@ -11,7 +11,7 @@ import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
-import { shareDispatches } from './assembly/shared-dispatch.ts';
+import { withSharedDispatches } from './assembly/shared-dispatch.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
@@ -25,6 +25,8 @@ export interface CompileOptions {
   readonly packing?: boolean;
   /** Check every invariant after every stage; on in tests. */
   readonly verify?: boolean;
+  /** Kernels of plans that train share dispatches; on by default. */
+  readonly shareDispatches?: boolean;
   /** A plan that is loaded with the same `SharedBuffers`: states of both lie where it has them. */
   readonly states?: Plan | undefined;
   readonly report?: (stage: Stage) => void;
@@ -43,7 +45,7 @@ export type Stage =
  * @example const plan = compile(graph, deviceProfile(await openDevice()))
  */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
-  const { passes = standardPasses, packing = true, verify = false, states, report } = options;
+  const { passes = standardPasses, packing = true, verify = false, states, shareDispatches = true, report } = options;
   const symbols = sortedSymbols(graph, 'compile');
   refuseUnsupported(graph, profile);
   const builder = new Builder();
@@ -68,8 +70,8 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     if (verify) verifyAssembly(assembly, profile);
     report?.({ name: 'schedule', which, assembly });
     // Where states change in place, as in a training step, there is much that does not wait for anything.
-    if (grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
-    const merged = shareDispatches(assembly, profile);
+    if (!shareDispatches || grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
+    const merged = withSharedDispatches(assembly, profile);
     if (verify) verifyAssembly(merged, profile);
     return merged;
   });

@@ -2,8 +2,10 @@
 import { createRequire } from 'node:module';
 import type * as Jax from '@jax-js/jax';
 import { wait } from '../../runtime/device/wait.ts';
-import type { Plain, Work } from '../case.ts';
+import { inputFacts, type Plain, type PlainStep, type Work } from '../case.ts';
+import { learningRate } from '../cases/training.ts';
 import { runnableCase } from '../cases/index.ts';
+import { stepOf } from './jax-steps.ts';
 import { provideNavigator } from './navigator.ts';
 import type { Job, Peer, Prepared } from './protocol.ts';
 import { serve } from './serve.ts';
@@ -17,6 +19,7 @@ class JaxJs implements Peer {
   #arrays: JaxArray[] = [];
   #step: ((...arrays: JaxArray[]) => JaxArray) | undefined;
   #end: (() => void) | undefined;
+  #output = 'y';
 
   get #library(): Module {
     if (this.#jax === undefined) throw new Error('jax-js is not open');
@@ -41,12 +44,49 @@ class JaxJs implements Peer {
 
   async prepare({ name, scale }: Job): Promise<Prepared> {
     const work = runnableCase(name).build(scale);
+    if (work.step !== undefined) return this.#prepareStep(work, work.step);
     if (work.plain === undefined) throw new Error('not written for jax-js');
+    this.#output = 'y';
     const { arrays, step } = recipe(this.#library, work.plain, work);
     const compiled = this.#library.jit(step);
     [this.#arrays, this.#step, this.#end] = [[...arrays], compiled, () => compiled.dispose()];
     await wait(this.#library.blockUntilReady(this.#arrays.map((one) => one.ref)));
     return { notes: [] };
+  }
+
+  /** Parameters and moments go from one step to the next. */
+  async #prepareStep(work: Work, step: PlainStep): Promise<Prepared> {
+    const { numpy: np, jit } = this.#library;
+    const { learned = [] } = work;
+    const facts = inputFacts(work.graph).filter(({ name }) => name !== 'rates' && name !== 'targets');
+    const inputs = facts.map(({ name, dtype, axes }) => {
+      const values = work.inputs[name];
+      if (values === undefined) throw new Error(`the case has no input '${name}'`);
+      const shape = axes.map((axis) => axis.size);
+      return dtype === 'i32'
+        ? np.array(Int32Array.from(values), { shape, dtype: np.int32 })
+        : np.array(Float32Array.from(values), { shape });
+    });
+    let values = learned.map(({ path, shape }) =>
+      np.array(new Float32Array(work.source.read(path, shape)), { shape: [...shape] }),
+    );
+    let [first, second] = [0, 1].map(() => learned.map(({ shape }) => np.zeros([...shape])));
+    const paths = learned.map(({ path }) => path);
+    const names = facts.map(({ name }) => name);
+    const compiled = jit(stepOf(this.#library, step, paths, names, learningRate));
+    this.#output = 'squares';
+    this.#step = (...arrays) => {
+      const [squares, ...next] = compiled(values, first ?? [], second ?? [], arrays);
+      [values, first, second] = next;
+      return squares;
+    };
+    this.#arrays = inputs;
+    this.#end = () => {
+      compiled.dispose();
+      for (const array of [...values, ...(first ?? []), ...(second ?? [])]) array.dispose();
+    };
+    await wait(this.#library.blockUntilReady([...inputs, ...values].map((one) => one.ref)));
+    return { notes: ["AdamW's corrections are those of the first step"] };
   }
 
   #once(): JaxArray {
@@ -61,7 +101,7 @@ class JaxJs implements Peer {
   }
 
   async outputs() {
-    return { y: Float32Array.from((await wait(this.#once().data())) as ArrayLike<number>) };
+    return { [this.#output]: Float32Array.from((await wait(this.#once().data())) as ArrayLike<number>) };
   }
 
   async drop() {

@@ -139,7 +139,7 @@ function gpt(jax: Module, { tokens, layers, width, heads, words }: Extract<Plain
 }
 
 /** What a step makes: Σ g² of each parameter, then parameters and both moments. */
-export type Stepped = readonly [squares: JaxArray, values: JaxArray[], first: JaxArray[], second: JaxArray[]];
+export type Stepped = [squares: JaxArray, values: JaxArray[], first: JaxArray[], second: JaxArray[]];
 
 /** β₁, β₂ and ε of AdamW, and the corrections of its first step: the race repeats it. */
 const [beta1, beta2, epsilon] = [0.9, 0.999, 1e-8];

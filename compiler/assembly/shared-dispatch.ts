@@ -24,7 +24,7 @@ const tries = 3;
  * fits the device's bindings, rather to one that reads what it reads. What it makes is alive from then on: where the fullest
  * moment would hold more, it stays.
  */
-export function shareDispatches(assembly: Assembly, profile: DeviceProfile): Assembly {
+export function withSharedDispatches(assembly: Assembly, profile: DeviceProfile): Assembly {
   const { steps } = assembly;
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
   const most = slack * peakOf(steps.map(slotsOf), kept);

@@ -63,12 +63,14 @@ export function group(
     const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
     if (!isAlone && region === undefined) continue;
     region?.forEach((x) => inPlace.add(x));
-    const { chain, roots } = epilogue(n, attention.nodes, work);
+    // The statistics of a softmax that others read have a kernel of their own: a map behind the attention loads them.
+    const inner = isAlone ? attention.nodes : new Set([...attention.nodes].filter((x) => x.op.kind !== 'reduce'));
+    const { chain, roots } = epilogue(n, inner, work);
     const made: Group = {
       template: 'attention',
       attention,
       chain,
-      nodes: new Set([...attention.nodes, ...chain]),
+      nodes: new Set([...inner, ...chain]),
       roots,
     };
     groups.push(made);
@@ -178,7 +180,7 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
       placed.push({ join: n, parts: new Set(made), sections: n.inputs, ranges: new Map(), cache: cache.update });
       continue;
     }
-    const ranges = rangesOf(n, makes);
+    const ranges = withoutCopied(n, rangesOf(n, makes), work);
     if (ranges.size > 0) {
       for (const { node } of ranges.values()) taken.add(node);
       placed.push({
@@ -206,15 +208,17 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
   return placed;
 }
 
+interface JoinRange {
+  readonly node: Node;
+  readonly start: number;
+}
+
 /**
  * The operands of a concatenation along its only axis that show results of kernels in their order, and where these begin: each is bound as a
  * range of its own, so that kernels of equal layers stay one text, and none waits for another's.
  */
-function rangesOf(
-  join: Node,
-  makes: (x: Node) => boolean,
-): ReadonlyMap<Node, { readonly node: Node; readonly start: number }> {
-  const found = new Map<Node, { readonly node: Node; readonly start: number }>();
+function rangesOf(join: Node, makes: (x: Node) => boolean): ReadonlyMap<Node, JoinRange> {
+  const found = new Map<Node, JoinRange>();
   if (join.type.axes.length !== 1) return found;
   let start = 0;
   const seen = new Set<Node>();
@@ -229,6 +233,21 @@ function rangesOf(
     start += size;
   }
   return found;
+}
+
+/**
+ * Without the ranges that a part is computed from which has to be copied: whoever reads a range waits for all that is written to the whole.
+ */
+function withoutCopied(join: Node, found: ReadonlyMap<Node, JoinRange>, work: Work): ReadonlyMap<Node, JoinRange> {
+  const ranges = new Map(found);
+  const copied = join.inputs.filter((operand) => !ranges.has(operand));
+  for (let part = copied.pop(); part !== undefined; part = copied.pop())
+    for (const [operand, { node }] of ranges)
+      if (dependsOn(part, new Set([node]), node.id, work.owner)) {
+        ranges.delete(operand);
+        copied.push(operand);
+      }
+  return ranges;
 }
 
 /** Where values lie in concatenations: those that are ranges of one, and what shows a range of it. */

@@ -77,7 +77,7 @@ export interface Kernel {
   readonly slots: readonly Slot[];
   readonly shared: readonly Shared[];
   readonly body: readonly Stmt[];
-  /** Kernels side by side in one dispatch, in the place of a body. */
+  /** Kernels that share a dispatch, in the place of a body. */
   readonly parts?: readonly KernelPart[];
   readonly subgroups: boolean;
   /** Every element that the body touches, for `verify`. */

@@ -26,6 +26,16 @@ describe('a step beside its forward pass', () => {
   );
 });
 
+// Sizes that no range is aligned for, and a gradient that another one reads (positions of GPT-2, then its words).
+test.each(
+  trainingCases.flatMap((one) =>
+    [lavapipe, desktopGpu].map((profile) => [one.name, profile.name, one, profile] as const),
+  ),
+)('small and odd: %s, %s', (_name, _profile, one, profile) => {
+  const plan = compile(one.build('quick').graph, profile, { verify: true });
+  expect(plan.states.length).toBeGreaterThan(0);
+});
+
 describe('parameters that are updated alike', () => {
   const sizes = [128, 320, 192];
   /** The mean square behind three linear maps, each with a GELU. */
