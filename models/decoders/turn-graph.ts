@@ -106,13 +106,27 @@ function nextTokens(
   return { logits, token: greedyToken(logits) };
 }
 
-/** Values of the inputs `cos` and `sin` for positions `b s`, row-major. `length`: tokens of the longest row so far. */
+/** Values of the inputs of a turn that say where its tokens stand, by name. */
+export type TurnTables = { readonly cos: Float32Array; readonly sin: Float32Array } & Readonly<
+  Record<string, Float32Array>
+>;
+
+/**
+ * Values of the inputs `cos` and `sin` for positions `b s`, row-major, and of `sliding_cos` and `sliding_sin` where sliding layers
+ * have rotations of their own. `length`: tokens of the longest row so far. Where a token has three positions, `tokens` says how many
+ * tokens there are.
+ */
 export function turnTables(
   config: DecoderConfig,
   positions: ArrayLike<number>,
   length?: number,
-): { readonly cos: Float32Array; readonly sin: Float32Array } {
-  return ropeTables(config.rope, positions, length);
+  tokens?: number,
+): TurnTables {
+  const own = ropeTables(config.rope, positions, length, tokens);
+  const { slidingRope } = config;
+  if (slidingRope === undefined || config.sliding === undefined) return own;
+  const near = ropeTables(slidingRope, positions, length, tokens);
+  return { ...own, sliding_cos: near.cos, sliding_sin: near.sin };
 }
 
 /** Positions of the tokens of padded prompts, `b s` row-major: real tokens count from 0 in each row, padding repeats a position. */

@@ -87,7 +87,7 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
     ...under(projectorName, connectorFacts(config).shapes),
     ...newline,
   ];
-  const language = [...decoderShapes(config.language, false)];
+  const language = [...decoderShapes(config.language)];
   if (names === 'old') return new Map([...body, ...under('language_model', language)]);
   return new Map([
     ...under('model', body),

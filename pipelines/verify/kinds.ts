@@ -4,7 +4,7 @@ import { baselineProjector } from './kinds/baseline.ts';
 import { bilinear } from './kinds/bilinear.ts';
 import { connector } from './kinds/connector.ts';
 import { connectorGradients } from './kinds/connector-gradients.ts';
-import { llamaModel, phi3Model } from './kinds/language-model.ts';
+import { languageModels } from './kinds/language-model.ts';
 import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
@@ -14,7 +14,7 @@ import { trainCambrian } from './kinds/train-cambrian.ts';
 import { trainAccumulation, trainOptimizer } from './kinds/train-mlp.ts';
 import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
 
-export const kinds: ReadonlyMap<string, Kind> = new Map([
+export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['VisionCrossAttentionLayer', crossAttentionLayer],
   ['VisionAggregationLayer', aggregationLayer],
   ['VisionTokenSampler', tokenSampler],
@@ -31,8 +31,7 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['siglip-vit', siglip],
   ['dinov2', dinov2],
   ['convnext', convNextKind],
-  ['llama', llamaModel],
-  ['phi3', phi3Model],
+  ...languageModels,
   ['train.adamw', trainOptimizer],
   ['train.sgd', trainOptimizer],
   ['train.lion', trainOptimizer],
