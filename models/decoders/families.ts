@@ -1,11 +1,11 @@
 // The language models by the `model_type` of their config: a new one is a file and a row here.
 import type { LanguageModel } from './decoder.ts';
-import { gemma2, gemma2Defaults, gemma3, gemma3Defaults } from './gemma.ts';
+import { gemma2, gemma2Defaults, gemma3, gemma3Defaults } from './families/gemma.ts';
 import { llama } from './llama.ts';
-import { mistral, mistralDefaults } from './mistral.ts';
-import { olmo2, olmo2Defaults } from './olmo2.ts';
+import { mistral, mistralDefaults } from './families/mistral.ts';
+import { olmo2, olmo2Defaults } from './families/olmo2.ts';
 import { phi3, phi3Defaults } from './phi3.ts';
-import { qwen2, qwen3, qwenDefaults } from './qwen.ts';
+import { qwen2, qwen3, qwenDefaults } from './families/qwen.ts';
 
 export interface DecoderType {
   /** Throws `OpabiniaError`. */

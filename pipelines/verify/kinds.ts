@@ -5,7 +5,7 @@ import { bilinear } from './kinds/bilinear.ts';
 import { connector } from './kinds/connector.ts';
 import { connectorGradients } from './kinds/connector-gradients.ts';
 import { languageModels } from './kinds/language-model.ts';
-import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
+import { backboneKinds, clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
 import { pipeline } from './kinds/pipeline.ts';
@@ -29,6 +29,8 @@ export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['connector', connector],
   ['clip-vit', clip],
   ['siglip-vit', siglip],
+  ['siglip2-vit', siglip],
+  ...backboneKinds,
   ['dinov2', dinov2],
   ['convnext', convNextKind],
   ...languageModels,

@@ -27,9 +27,9 @@ import {
   type LanguageModel,
 } from '../../models/decoders/decoder.ts';
 import { llama, llamaConfigs } from '../../models/decoders/llama.ts';
-import { gemma3 } from '../../models/decoders/gemma.ts';
+import { gemma3 } from '../../models/decoders/families/gemma.ts';
 import { phi3, phi3Configs } from '../../models/decoders/phi3.ts';
-import { qwen2 } from '../../models/decoders/qwen.ts';
+import { qwen2 } from '../../models/decoders/families/qwen.ts';
 import { frequencies, ropeTables } from '../../models/decoders/rope.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';

@@ -1,5 +1,5 @@
 // Which layers of a language model see a window of the past, and which all of it.
-import type { ConfigReader } from '../configs/config-reader.ts';
+import type { ConfigReader } from '../../configs/config-reader.ts';
 
 /** `layer_types`, or what a family does where the config has none. Throws `OpabiniaError` for a type that is not known. */
 export function slidingLayers(

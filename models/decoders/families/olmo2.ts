@@ -1,7 +1,7 @@
 // OLMo 2 (arXiv 2501.00656): norms of what attention and MLP add, none of what they read, and of all queries and keys together.
-import { ConfigReader } from '../configs/config-reader.ts';
-import type { LanguageModel } from './decoder.ts';
-import { apart, checkGate, decoderSizes } from './llama.ts';
+import { ConfigReader } from '../../configs/config-reader.ts';
+import type { LanguageModel } from '../decoder.ts';
+import { apart, checkGate, decoderSizes } from '../llama.ts';
 
 /**
  * An OLMo 2 model. From a `config.json` of model type `olmo2`. Throws `OpabiniaError`.

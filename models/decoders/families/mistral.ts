@@ -1,7 +1,7 @@
 // Mistral (Jiang et al. 2023, arXiv 2310.06825): a Llama whose layers all see a window of the past, where the config has one.
-import { ConfigReader } from '../configs/config-reader.ts';
-import type { LanguageModel } from './decoder.ts';
-import { apart, checkGate, decoderSizes } from './llama.ts';
+import { ConfigReader } from '../../configs/config-reader.ts';
+import type { LanguageModel } from '../decoder.ts';
+import { apart, checkGate, decoderSizes } from '../llama.ts';
 
 /**
  * A Mistral model. From a `config.json` of model type `mistral`: `sliding_window` null is no window, absent it is 4096. Throws `OpabiniaError`.

@@ -1,8 +1,8 @@
 // Qwen2 and 2.5 (arXiv 2407.10671, 2412.15115): a Llama with biases of queries, keys and values. Qwen3 (arXiv 2505.09388): norms of
 // each head's queries and keys in their place.
-import { ConfigReader } from '../configs/config-reader.ts';
-import type { DecoderConfig, LanguageModel } from './decoder.ts';
-import { apart, checkGate, decoderSizes } from './llama.ts';
+import { ConfigReader } from '../../configs/config-reader.ts';
+import type { DecoderConfig, LanguageModel } from '../decoder.ts';
+import { apart, checkGate, decoderSizes } from '../llama.ts';
 import { slidingLayers, windowOf } from './windows.ts';
 
 /**

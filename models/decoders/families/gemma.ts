@@ -1,9 +1,9 @@
 // Gemma 2 (arXiv 2408.00118) and Gemma 3 (arXiv 2503.19786): scaled embeddings, norms on both sides of attention and MLP with factors
 // 1 + weight, windows in some layers; Gemma 2 caps scores and logits, Gemma 3 norms queries and keys.
-import { ConfigReader } from '../configs/config-reader.ts';
-import type { DecoderConfig, LanguageModel } from './decoder.ts';
-import { apart, decoderSizes } from './llama.ts';
-import { readRope } from './rope.ts';
+import { ConfigReader } from '../../configs/config-reader.ts';
+import type { DecoderConfig, LanguageModel } from '../decoder.ts';
+import { apart, decoderSizes } from '../llama.ts';
+import { readRope } from '../rope.ts';
 import { slidingLayers } from './windows.ts';
 
 /**
