@@ -8,6 +8,7 @@ import { languageModels } from './kinds/language-model.ts';
 import { backboneKinds, clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
+import { naflex, qwen25Tower, qwen3Tower } from './kinds/patch-towers.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
 import { trainCambrian } from './kinds/train-cambrian.ts';
@@ -31,6 +32,9 @@ export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['siglip-vit', siglip],
   ['siglip2-vit', siglip],
   ...backboneKinds,
+  ['siglip2-naflex', naflex],
+  ['qwen2.5-vl-vit', qwen25Tower],
+  ['qwen3-vl-vit', qwen3Tower],
   ['dinov2', dinov2],
   ['convnext', convNextKind],
   ...languageModels,
