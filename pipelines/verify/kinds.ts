@@ -9,6 +9,7 @@ import { backboneKinds, clip, convNextKind, dinov2, siglip } from './kinds/encod
 import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
 import { naflex, qwen25Tower, qwen3Tower } from './kinds/patch-towers.ts';
+import { gemma3VlKind, qwen25Vl, qwen3Vl, smolVlmKind } from './kinds/whole-models.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
 import { trainCambrian } from './kinds/train-cambrian.ts';
@@ -38,6 +39,10 @@ export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['dinov2', dinov2],
   ['convnext', convNextKind],
   ...languageModels,
+  ['qwen2.5-vl', qwen25Vl],
+  ['qwen3-vl', qwen3Vl],
+  ['smolvlm', smolVlmKind],
+  ['gemma3-vl', gemma3VlKind],
   ['train.adamw', trainOptimizer],
   ['train.sgd', trainOptimizer],
   ['train.lion', trainOptimizer],

@@ -202,7 +202,7 @@ function conversations(file: GoldenFile, model: LanguageModel): readonly Convers
 }
 
 /** The file's weights without its inputs and outputs, which are not parameters that a model leaves unread. */
-function weightsOf(file: GoldenFile): ParamSource {
+export function weightsOf(file: GoldenFile): ParamSource {
   const { checkpoint } = file;
   return {
     dtype: checkpoint.dtype,
