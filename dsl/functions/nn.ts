@@ -152,19 +152,29 @@ export function layerNorm<S extends string, D extends DType, A extends string = 
 }
 
 /**
- * x / √(mean x² + eps) · weight along one axis (the last); in f32.
+ * x / √(mean x² + eps) · weight along one axis (the last); in f32. With `unitOffset` the factor is 1 + weight, as Gemma stores it.
  * @example rmsNorm(p.at('norm'), x, { eps: 1e-6 })
  */
 export function rmsNorm<S extends string, D extends DType, A extends string = Last<S>>(
   p: Params,
   x: Tensor<S, D>,
-  options: { readonly eps?: number | undefined; readonly axis?: (A & Has<S, A>) | undefined } = {},
+  options: {
+    readonly eps?: number | undefined;
+    readonly axis?: (A & Has<S, A>) | undefined;
+    readonly unitOffset?: boolean | undefined;
+  } = {},
 ): Tensor<S, D> {
   const axis = axisOrLast('rmsNorm', x, options.axis);
   return at(p.path, () =>
     inF32('rmsNorm', x, (wide) => {
       const square = reduceAxes<string, DType>('mean', elementwise('mul', wide, wide), [axis.name], 'rmsNorm');
-      return affine(p, elementwise('mul', wide, rsqrt(square.add(options.eps ?? 1e-6))), axis, false);
+      return affine(
+        p,
+        elementwise('mul', wide, rsqrt(square.add(options.eps ?? 1e-6))),
+        axis,
+        false,
+        options.unitOffset,
+      );
     }),
   );
 }
@@ -225,10 +235,11 @@ export function groupNorm<S extends string, D extends DType, A extends string>(
   );
 }
 
-/** y · weight + bias along an axis, in the dtype of y. */
-function affine<S extends string>(p: Params, y: Tensor<S>, axis: Axis, bias: boolean): Tensor<S> {
+/** y · weight + bias along an axis, in the dtype of y; y · (1 + weight) + bias with `unitOffset`. */
+function affine<S extends string>(p: Params, y: Tensor<S>, axis: Axis, bias: boolean, unitOffset = false): Tensor<S> {
   const sizes = typeof axis.size === 'number' ? { [axis.name]: axis.size } : {};
-  const scaled = elementwise<S, DType>('mul', y, p.get<string>('weight', axis.name, sizes).cast(y.dtype));
+  const weight = p.get<string>('weight', axis.name, sizes).cast(y.dtype);
+  const scaled = elementwise<S, DType>('mul', y, unitOffset ? weight.add(1) : weight);
   return bias ? elementwise('add', scaled, p.get<string>('bias', axis.name, sizes).cast(y.dtype)) : scaled;
 }
 
@@ -317,6 +328,8 @@ export interface AttentionOptions<
   readonly along: Along & Has<S, Along> & Has<K, Along> & Has<V, Along>;
   /** Default 1/√(size of `along`). */
   readonly scale?: number | undefined;
+  /** Scaled scores s become cap · tanh(s / cap) before they are masked (soft-capping: Gemma 2, arXiv 2408.00118 §2). */
+  readonly cap?: number | undefined;
   /** bool: true = attend; float: added to the scaled scores. Its axes are among those of the scores. Where nothing may be attended, all keys weigh the same. */
   readonly mask?: (Tensor<M> & Has<Append<S, Key>, M>) | undefined;
   /** Query i attends to key j when j ≤ i + (keys − queries). A name says which axis holds the query positions; true: the last that only the query has. */
@@ -376,7 +389,10 @@ export function attention<
   const scale = options.scale ?? 1 / Math.sqrt(requireNumber('attention', query, along));
   const rows = query.axes.map((axis) => axis.name).filter((name) => name !== along);
   const raw = product<string, DType>('attention', query, key, [...rows, over]);
-  const scores = applyMasks(raw.cast('f32').mul(scale), query, key, { ...options, key: over, along });
+  const { cap } = options;
+  const scaled = raw.cast('f32').mul(scale);
+  const capped = cap === undefined ? scaled : tanh(scaled.div(cap)).mul(cap);
+  const scores = applyMasks(capped, query, key, { ...options, key: over, along });
   const weights = softmax(scores, over).cast(query.dtype);
   return product(
     'attention',

@@ -216,8 +216,5 @@ export function cambrianShapes(config: CambrianConfig, towers: readonly TowerCon
     samplerLayer(`vision_sampler_layers.${j}.layers.0`, sva, connector.side, language.config.hidden),
   ).flat();
   const newline: ShapeEntry = ['image_newline', [language.config.hidden]];
-  return new Map([
-    ...decoderShapes(language, config.type === 'cambrian_phi3'),
-    ...under('model', [...svaShapes(sva), newline, ...between]),
-  ]);
+  return new Map([...decoderShapes(language), ...under('model', [...svaShapes(sva), newline, ...between])]);
 }

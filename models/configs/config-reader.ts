@@ -18,6 +18,13 @@ export class ConfigReader {
     return (this.#fields.get(key) ?? null) !== null;
   }
 
+  /** Throws `OpabiniaError` for a field that is none of these: what would be ignored changes what a model computes. */
+  only(known: readonly string[]): void {
+    const stray = [...this.#fields].find(([key, value]) => value !== null && !known.includes(key));
+    if (stray !== undefined)
+      throw this.wrong(stray[0], 'is not known', `known are ${known.join(', ')}; it would change what is computed`);
+  }
+
   number(key: string, otherwise?: number): number {
     const value = this.#field(key) ?? otherwise;
     if (typeof value === 'number' && Number.isFinite(value)) return value;
@@ -51,6 +58,12 @@ export class ConfigReader {
     )
       return value;
     throw this.wrong(key, 'is not a list of numbers');
+  }
+
+  texts(key: string): readonly string[] {
+    const value = this.#field(key);
+    if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+    throw this.wrong(key, 'is not a list of texts');
   }
 
   /** A list of objects, each read like this one. */

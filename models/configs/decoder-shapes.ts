@@ -1,9 +1,8 @@
 // Names and shapes of a language model's parameters, as its checkpoint has them.
-import type { LanguageModel } from '../decoders/decoder.ts';
+import type { DecoderConfig, LanguageModel } from '../decoders/decoder.ts';
 import { affineShapes, repeated, under, type ShapeEntry, type Shapes } from './param-shapes.ts';
 
-/** `fused`: projections that read the same are one matrix, as Phi-3 stores them. */
-export function decoderShapes({ config }: LanguageModel, fused: boolean): Shapes {
+export function decoderShapes({ config, family: { fused } }: LanguageModel): Shapes {
   const { hidden, intermediate, heads, keyValueHeads, headSize, vocabulary, attentionBias, mlpBias } = config;
   const [wide, narrow] = [heads * headSize, keyValueHeads * headSize];
   const attention: readonly ShapeEntry[] = fused
@@ -19,17 +18,32 @@ export function decoderShapes({ config }: LanguageModel, fused: boolean): Shapes
         ...affineShapes('gate_proj', [intermediate, hidden], mlpBias),
         ...affineShapes('up_proj', [intermediate, hidden], mlpBias),
       ];
+  const out = affineShapes('o_proj', [hidden, wide], config.outputBias ?? attentionBias);
   return new Map([
     ['model.embed_tokens.weight', [vocabulary, hidden]],
     ...repeated(config.layers, (i) =>
       under(`model.layers.${i}`, [
-        ...under('self_attn', [...attention, ...affineShapes('o_proj', [hidden, wide], attentionBias)]),
+        ...under('self_attn', [...attention, ...out, ...headNorms(config, wide, narrow)]),
         ...under('mlp', [...gates, ...affineShapes('down_proj', [hidden, intermediate], mlpBias)]),
-        ['input_layernorm.weight', [hidden]],
-        ['post_attention_layernorm.weight', [hidden]],
+        ...layerNorms[config.norms ?? 'before'].map((name): ShapeEntry => [`${name}.weight`, [hidden]]),
       ]),
     ),
     ['model.norm.weight', [hidden]],
     ...(config.tied ? [] : [['lm_head.weight', [vocabulary, hidden]] as const]),
   ]);
+}
+
+const layerNorms = {
+  before: ['input_layernorm', 'post_attention_layernorm'],
+  behind: ['post_attention_layernorm', 'post_feedforward_layernorm'],
+  both: ['input_layernorm', 'post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm'],
+} as const;
+
+function headNorms({ queryKeyNorm, headSize }: DecoderConfig, wide: number, narrow: number): readonly ShapeEntry[] {
+  if (queryKeyNorm === undefined) return [];
+  const [query, key] = queryKeyNorm === 'head' ? [headSize, headSize] : [wide, narrow];
+  return [
+    ['q_norm.weight', [query]],
+    ['k_norm.weight', [key]],
+  ];
 }

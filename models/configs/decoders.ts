@@ -1,7 +1,8 @@
-// Configs of the language models by themselves: model types `llama` and `phi3`.
+// Configs of the language models by themselves.
 import { z } from 'zod';
+import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
-import { llama } from '../decoders/llama.ts';
+import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
 import { phi3 } from '../decoders/phi3.ts';
 import {
   asObject,
@@ -16,6 +17,7 @@ import {
   tokenIds,
   vocabulary,
   width,
+  type ConfigJson,
 } from './fields.ts';
 
 const scaling = z.looseObject({
@@ -54,10 +56,36 @@ const decoderSchema = z.looseObject(decoderFields);
 /** `older` windows are those of Cambrian's own copy of Phi-3. Throws `OpabiniaError`. */
 export function readDecoder(
   json: unknown,
-  family: 'llama' | 'phi3',
+  type: DecoderName,
   where: string,
   window: 'exact' | 'older' = 'exact',
 ): LanguageModel {
   checkConfig(decoderSchema, asObject(json, where), where);
-  return family === 'llama' ? llama(json, where) : phi3(json, { name: where, window });
+  return type === 'phi3' ? phi3(json, { name: where, window }) : decoderTypes[type].read(json, where);
+}
+
+/**
+ * The language model of a whole model's `text_config`, a Llama unless it says otherwise. What it leaves out has the default of its class,
+ * except whether embeddings are tied, which transformers 5 says in the outer config. Throws `OpabiniaError`.
+ */
+export function readInnerDecoder(
+  outer: ConfigJson,
+  text: ConfigJson,
+  where: string,
+  aliases: Readonly<Record<string, DecoderName>> = {},
+): LanguageModel {
+  const stated = text['model_type'] ?? 'llama';
+  const type = typeof stated === 'string' && Object.hasOwn(aliases, stated) ? aliases[stated] : stated;
+  if (!isDecoderName(type))
+    throw new OpabiniaError(`${where} has a language model of type '${String(stated).slice(0, 80)}'`, {
+      op: 'config',
+      advice: `the nearest is ${nearestNames(String(stated).slice(0, 80), Object.keys(decoderTypes), 1).join('')}; known are ${Object.keys(decoderTypes).join(', ')}`,
+    });
+  const tied = text['tie_word_embeddings'] ?? outer['tie_word_embeddings'];
+  const whole = {
+    ...decoderTypes[type].defaults,
+    ...text,
+    ...(tied === undefined ? {} : { tie_word_embeddings: tied }),
+  };
+  return readDecoder(whole, type, `${where}, field 'text_config'`);
 }

@@ -4,7 +4,7 @@ import { OpabiniaError } from '../../dsl/index.ts';
 import type { Connect } from '../connectors/connector.ts';
 import type { ClipConfig } from '../towers/clip.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
-import { readDecoder } from './decoders.ts';
+import { readInnerDecoder } from './decoders.ts';
 import { asObject, checkConfig, dtypes, name, type ConfigJson } from './fields.ts';
 import { readTowerOf } from './towers.ts';
 
@@ -47,14 +47,6 @@ const defaultCanvases = [
   [336, 1008],
 ] as const;
 
-/** What a sparse `text_config` leaves out is that of Vicuna 7B, which is what `LlamaConfig` is by default. */
-const vicuna7b = {
-  hidden_size: 4096,
-  intermediate_size: 11008,
-  num_hidden_layers: 32,
-  num_attention_heads: 32,
-  vocab_size: 32000,
-};
 /** What a sparse `vision_config` leaves out is CLIP ViT-L/14 at 336. */
 const clipLarge = {
   hidden_size: 1024,
@@ -65,7 +57,7 @@ const clipLarge = {
   patch_size: 14,
 };
 
-/** Throws `OpabiniaError`; of language models, the Llama family is known here. */
+/** Throws `OpabiniaError`. */
 export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: string): LlavaConfig {
   if (json['text_config'] === undefined && json['mm_vision_tower'] !== undefined) {
     throw new OpabiniaError(
@@ -75,12 +67,6 @@ export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: st
   }
   const fields = checkConfig(schema, json, where);
   const text = asObject(fields.text_config, `${where}, field 'text_config'`);
-  const family = text['model_type'] ?? 'llama';
-  if (family !== 'llama')
-    throw new OpabiniaError(`${where} has a language model of type '${String(family)}'`, {
-      op: 'config',
-      advice: "known is 'llama'",
-    });
   if ((fields.projector_hidden_act ?? 'gelu') !== 'gelu')
     throw new OpabiniaError(`${where} wants the projector activation '${String(fields.projector_hidden_act)}'`, {
       op: 'config',
@@ -106,7 +92,7 @@ export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: st
   return {
     type,
     vision: tower.config,
-    language: readDecoder({ ...vicuna7b, ...text }, 'llama', `${where}, field 'text_config'`),
+    language: readInnerDecoder(json, text, where),
     layer: fields.vision_feature_layer ?? -2,
     dropClass: (fields.vision_feature_select_strategy ?? 'default') === 'default',
     imageToken: fields.image_token_id ?? fields.image_token_index ?? 32000,

@@ -1,6 +1,7 @@
 // Any config that this project knows, by its model type.
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
+import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
 import { readCambrian, type CambrianConfig } from './cambrian.ts';
 import { readDecoder } from './decoders.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
@@ -8,7 +9,7 @@ import { readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
 
 export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | undefined } & (
-  | { readonly kind: 'language'; readonly family: 'llama' | 'phi3'; readonly language: LanguageModel }
+  | { readonly kind: 'language'; readonly family: DecoderName; readonly language: LanguageModel }
   | { readonly kind: 'tower'; readonly tower: TowerConfig }
   | { readonly kind: 'cambrian'; readonly cambrian: CambrianConfig }
   | { readonly kind: 'llava'; readonly llava: LlavaConfig }
@@ -20,8 +21,7 @@ export const modelTypes: readonly string[] = [
   'cambrian_phi3',
   'llava',
   'llava_next',
-  'llama',
-  'phi3',
+  ...Object.keys(decoderTypes),
   ...Object.keys(towerTypes),
 ];
 
@@ -34,10 +34,9 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
   const json = asObject(parsed, where);
   const common = { json, dtype: statedDtype(json) };
   const type = json['model_type'];
+  if (isDecoderName(type))
+    return { ...common, kind: 'language', family: type, language: readDecoder(json, type, where) };
   switch (type) {
-    case 'llama':
-    case 'phi3':
-      return { ...common, kind: 'language', family: type, language: readDecoder(json, type, where) };
     case 'cambrian_llama':
     case 'cambrian_phi3':
       return { ...common, kind: 'cambrian', cambrian: readCambrian(json, type, where) };

@@ -1,10 +1,12 @@
-// What the language models share: pre-norm layers with rotary, grouped-query attention over a key-value cache, and a gated MLP.
+// What the language models share: layers of rotary, grouped-query attention over a key-value cache and a gated MLP, with norms, caps
+// and windows where a family has them.
 import {
   addSizes,
   argmax,
   attention,
   concat,
   gather,
+  gelu,
   linear,
   OpabiniaError,
   rearrange,
@@ -14,6 +16,7 @@ import {
   sizeBound,
   slice,
   subtractSizes,
+  tanh,
   type Float,
   type Params,
   type Size,
@@ -39,14 +42,38 @@ export interface DecoderConfig {
   readonly tied: boolean;
   readonly maxPositions: number;
   readonly rope: Rope;
+  /** Biases of the projections to queries, keys and values. */
   readonly attentionBias: boolean;
+  /** A bias of the projection behind attention; as `attentionBias` says when absent. */
+  readonly outputBias?: boolean | undefined;
   readonly mlpBias: boolean;
   /** Keys that a query sees, itself included; all when absent. */
   readonly window?: number | undefined;
+  /** Layers that the window holds for; all when absent. */
+  readonly sliding?: readonly boolean[] | undefined;
+  /** Rotations of the sliding layers, where they are others than those of the full ones (Gemma 3). */
+  readonly slidingRope?: Rope | undefined;
+  /** Of the gate; silu when absent. */
+  readonly activation?: 'silu' | 'gelu-tanh' | undefined;
+  /** before: of what attention and MLP read (Llama, the default); behind: of what they add (OLMo 2); both: Gemma. */
+  readonly norms?: 'before' | 'behind' | 'both' | undefined;
+  /** Norms scale by 1 + weight (Gemma). */
+  readonly unitOffset?: boolean | undefined;
+  /** A norm of queries and keys before rotation: of each head (Qwen3, Gemma 3), or of all of them together (OLMo 2). */
+  readonly queryKeyNorm?: 'head' | 'width' | undefined;
+  /** Factor of the embeddings of tokens; those that come from outside are not multiplied. */
+  readonly embeddingScale?: number | undefined;
+  /** Factor of the scores; 1/√headSize when absent. */
+  readonly scoreScale?: number | undefined;
+  /** Scores s become cap · tanh(s / cap) before they are masked; logits likewise (Gemma 2). */
+  readonly scoreCap?: number | undefined;
+  readonly logitCap?: number | undefined;
 }
 
 /** How a family of checkpoints stores the input projections of a layer: apart (Llama) or fused (Phi-3). */
 export interface DecoderFamily {
+  /** Projections that read the same are one matrix. */
+  readonly fused: boolean;
   readonly queryKeyValue: (
     p: Params,
     x: Hidden,
@@ -103,12 +130,20 @@ export function openCache(t: Trace, config: DecoderConfig, sizes: CacheSizes): C
 
 // ---- one run -------------------------------------------------------------------------------------------------------
 
-/** What the layers of one run share. */
-export interface Turn {
+/** How the tokens of a run stand to one another. */
+export interface Sight {
   readonly angles: Angles;
+  readonly mask: Tensor<string, 'bool'> | undefined;
+}
+
+/** What the layers of one run share. */
+export interface Turn extends Sight {
   /** Tokens of this run: a prompt's, or 1 in a decode step. */
   readonly length: Size;
-  readonly mask: Tensor<string, 'bool'> | undefined;
+  /** Of sliding layers, where the config tells them from full ones. */
+  readonly sliding?: Sight | undefined;
+  /** The masks say all: queries are not held to the keys before them. */
+  readonly unordered?: boolean | undefined;
   readonly cache: Cache | undefined;
   readonly inspect: Inspect | undefined;
 }
@@ -130,13 +165,13 @@ export function openTurn(t: Trace, config: DecoderConfig, options: TurnOptions):
   const { batch: b, length: s, cache, prefix = '' } = options;
   const keys = addSizes(cache?.past ?? 0, s);
   const attend = options.padded === true ? t.input(`${prefix}attend`, 'b t', { b, t: keys }, 'bool') : undefined;
-  return {
-    angles: ropeInputs(t, config.rope, { b, s }, prefix),
-    length: s,
-    mask: joinMasks(windowMask(t, config, s, keys), attend, s),
-    cache,
-    inspect: options.inspect,
-  };
+  const angles = ropeInputs(t, config.rope, { b, s }, prefix);
+  const near = joinMasks(windowMask(t, config, s, keys), attend, s);
+  const common = { length: s, cache, inspect: options.inspect };
+  if (config.sliding === undefined) return { ...common, angles, mask: near };
+  const { slidingRope } = config;
+  const own = slidingRope === undefined ? angles : ropeInputs(t, slidingRope, { b, s }, `${prefix}sliding_`);
+  return { ...common, angles, mask: joinMasks(undefined, attend, s), sliding: { angles: own, mask: near } };
 }
 
 /** True where key j is among the last `window` up to query i: j > i + past − window. */
@@ -173,52 +208,78 @@ export function decoderLayers(p: Params, model: LanguageModel, turn: Turn): Deco
 }
 
 function decoderLayer(p: Params, hidden: Hidden, index: number, model: LanguageModel, turn: Turn): Hidden {
-  const { eps } = model.config;
-  const read = hidden.add(
-    selfAttention(p.at('self_attn'), rmsNorm(p.at('input_layernorm'), hidden, { eps }), index, model, turn),
-  );
-  const out = read.add(gatedMlp(p.at('mlp'), rmsNorm(p.at('post_attention_layernorm'), read, { eps }), model));
+  const { config } = model;
+  const [afterAttention, beforeMlp, afterMlp] = normNames[config.norms ?? 'before'];
+  const normed = (name: string | undefined, x: Hidden): Hidden =>
+    name === undefined ? x : rootMeanSquare(p.at(name), x, config);
+  const seen = normed(config.norms === 'behind' ? undefined : 'input_layernorm', hidden);
+  const read = hidden.add(normed(afterAttention, selfAttention(p.at('self_attn'), seen, index, model, turn)));
+  const out = read.add(normed(afterMlp, gatedMlp(p.at('mlp'), normed(beforeMlp, read), model)));
   turn.inspect?.(p.path, out);
   return out;
 }
 
+/** Norms of what attention adds, of what the MLP reads, and of what it adds. */
+const normNames = {
+  before: [undefined, 'post_attention_layernorm', undefined],
+  behind: ['post_attention_layernorm', undefined, 'post_feedforward_layernorm'],
+  both: ['post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm'],
+} as const;
+
+/** RMSNorm along the last axis, its scale the weight or 1 + weight. */
+function rootMeanSquare<S extends string>(p: Params, x: Tensor<S, Float>, config: DecoderConfig): Tensor<S, Float> {
+  return rmsNorm(p, x, { eps: config.eps, unitOffset: config.unitOffset });
+}
+
 function selfAttention(p: Params, x: Hidden, index: number, { family, config }: LanguageModel, turn: Turn): Hidden {
-  const { heads, keyValueHeads, headSize } = config;
+  const { heads, keyValueHeads, headSize, queryKeyNorm } = config;
   const { query, key, value } = family.queryKeyValue(p, x, config);
+  const { angles, mask } = (config.sliding?.[index] === true ? turn.sliding : undefined) ?? turn;
   const split = (y: Projected, h: number): Tensor<'b s h d', Float> =>
     rearrange(y, 'b s (h d) -> b s h d', { h, d: headSize });
+  const turned = (name: string, y: Projected, h: number): Tensor<'b s h d', Float> => {
+    const whole = queryKeyNorm === 'width' ? rootMeanSquare(p.at(name), y, config) : y;
+    const each = split(whole, h);
+    return rotate(queryKeyNorm === 'head' ? rootMeanSquare(p.at(name), each, config) : each, angles);
+  };
   // Query head h reads key head h / (heads per key head): neighbours share.
-  const q = rearrange(rotate(split(query, heads), turn.angles), 'b s (g r) d -> b g r s d', { g: keyValueHeads });
+  const q = rearrange(turned('q_norm', query, heads), 'b s (g r) d -> b g r s d', { g: keyValueHeads });
   const fresh = {
-    key: rearrange(rotate(split(key, keyValueHeads), turn.angles), 'b s h d -> b g=(h) t=(s) d'),
+    key: rearrange(turned('k_norm', key, keyValueHeads), 'b s h d -> b g=(h) t=(s) d'),
     value: rearrange(split(value, keyValueHeads), 'b s h d -> b g=(h) t=(s) d'),
   };
   turn.inspect?.(`${p.path}.key`, fresh.key);
   turn.inspect?.(`${p.path}.value`, fresh.value);
   const all = turn.cache?.extend(index, fresh.key, fresh.value) ?? fresh;
   // A single query is the newest token: every key lies in its past.
-  const causal = turn.length === 1 ? false : 's';
-  const read = attention(q, all.key, all.value, { key: 't', along: 'd', causal, mask: turn.mask });
+  const causal = turn.length === 1 || turn.unordered === true ? false : 's';
+  const read = attention(q, all.key, all.value, {
+    key: 't',
+    along: 'd',
+    causal,
+    mask,
+    scale: config.scoreScale,
+    cap: config.scoreCap,
+  });
   return linear(p.at('o_proj'), rearrange(read, 'b g r s d -> b s o=(g r d)'), 'e', {
     size: config.hidden,
-    bias: config.attentionBias,
+    bias: config.outputBias ?? config.attentionBias,
   });
 }
 
 function gatedMlp(p: Params, x: Hidden, { family, config }: LanguageModel): Hidden {
   const { gate, up } = family.gateUp(p, x, config);
-  return linear(p.at('down_proj'), silu(gate).mul(up), 'e', { size: config.hidden, bias: config.mlpBias });
+  const open = config.activation === 'gelu-tanh' ? gelu(gate, 'tanh') : silu(gate);
+  return linear(p.at('down_proj'), open.mul(up), 'e', { size: config.hidden, bias: config.mlpBias });
 }
 
 // ---- before and after the layers -----------------------------------------------------------------------------------
 
-/** Rows of `model.embed_tokens`; `root` is the checkpoint's root. */
+/** Rows of `model.embed_tokens`, times the model's factor; `root` is the checkpoint's root. */
 export function embedTokens(root: Params, config: DecoderConfig, ids: Tensor<'b s', 'i32'>): Hidden {
-  return gather(
-    root.at('model', 'embed_tokens').get('weight', 'v e', { v: config.vocabulary, e: config.hidden }),
-    ids,
-    'v',
-  );
+  const sizes = { v: config.vocabulary, e: config.hidden };
+  const rows = gather(root.at('model', 'embed_tokens').get('weight', 'v e', sizes), ids, 'v');
+  return config.embeddingScale === undefined ? rows : rows.mul(config.embeddingScale);
 }
 
 /** `model.norm` of the residual stream. */
@@ -227,15 +288,17 @@ export function finalNorm<S extends string>(
   config: DecoderConfig,
   hidden: Tensor<S, Float>,
 ): Tensor<S, Float> {
-  return rmsNorm(root.at('model', 'norm'), hidden, { eps: config.eps });
+  return rootMeanSquare(root.at('model', 'norm'), hidden, config);
 }
 
 /** Scores of every token of the vocabulary, from normed states whose last axis is `e`. */
 export function logitsOf(root: Params, config: DecoderConfig, normed: Hidden): Tensor<'b s v', Float> {
-  return linear(config.tied ? root.at('model', 'embed_tokens') : root.at('lm_head'), normed, 'v', {
+  const scores = linear(config.tied ? root.at('model', 'embed_tokens') : root.at('lm_head'), normed, 'v', {
     size: config.vocabulary,
     bias: false,
   });
+  const { logitCap } = config;
+  return logitCap === undefined ? scores : tanh(scores.div(logitCap)).mul(logitCap);
 }
 
 /**

@@ -31,6 +31,7 @@ import {
   windowMask,
   type DecoderConfig,
   type LanguageModel,
+  type Sight,
   type Turn,
 } from './decoder.ts';
 import { ropeTables, type Angles, type Rope } from './rope.ts';
@@ -97,9 +98,12 @@ export function prefillGraph(
       const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
       // Padding stands behind each prompt, where causal attention does not look.
       const turn: Turn = {
-        angles: promptAngles(t, config.rope, sizes, length, s),
+        ...sights(
+          config,
+          (rope) => promptAngles(t, rope, sizes, length, s),
+          (own) => windowMask(t, own, s, s),
+        ),
         length: s,
-        mask: windowMask(t, config, s, s),
         cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }),
         inspect: undefined,
       };
@@ -168,9 +172,12 @@ export function decodeGraph(
       const root = parts.root?.(t.params) ?? t.params;
       const start = embedTokens(root, config, repeat(states.token, 'b -> b s', { s: 1 }));
       const turn: Turn = {
-        angles: stepAngles(t, config.rope, sizes, states.position),
+        ...sights(
+          config,
+          (rope) => stepAngles(t, rope, sizes, states.position),
+          (own) => stepMask(t, own, sizes, states, past),
+        ),
         length: 1,
-        mask: stepMask(t, config, sizes, states, past),
         cache: openCache(t, config, { ...sizes, past, dtype: source.dtype }),
         inspect: undefined,
       };
@@ -253,6 +260,23 @@ function scoresOf(root: Params, model: LanguageModel, hidden: Hidden, length: Si
 
 // ---- positions -------------------------------------------------------------------------------------------------------
 
+/** What full layers see, and what sliding ones do, where the config tells them apart. */
+function sights(
+  config: DecoderConfig,
+  angles: (rope: Rope) => Angles,
+  mask: (config: DecoderConfig) => Sight['mask'],
+): Sight & { readonly sliding?: Sight } {
+  const { rope, sliding, slidingRope } = config;
+  const own = angles(rope);
+  if (sliding === undefined) return { angles: own, mask: mask(config) };
+  const near = slidingRope === undefined ? own : angles(slidingRope);
+  return {
+    angles: own,
+    mask: mask({ ...config, window: undefined }),
+    sliding: { angles: near, mask: mask(config) },
+  };
+}
+
 /** Tables of all positions, cos and sin: two of each where a long sequence has other frequencies than a short one. */
 interface Tables {
   readonly cos: Tensor<'p f', 'f32'>;
@@ -270,7 +294,7 @@ function tablesOf(t: Trace, rope: Rope, capacity: number): Tables {
       : [ropeTables(rope, positions, 1), ropeTables(rope, positions, capacity)];
   const table = (name: 'cos' | 'sin'): Tensor<'p f', 'f32'> => {
     const values = parts.flatMap((part) => Array.from(part[name]));
-    return t.constant(values, 'p f', { p: capacity * parts.length, f: rope.headSize / 2 });
+    return t.constant(values, 'p f', { p: capacity * parts.length, f: rope.rotated / 2 });
   };
   return {
     cos: table('cos'),

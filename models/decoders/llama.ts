@@ -5,6 +5,7 @@ import { ConfigReader } from '../configs/config-reader.ts';
 import { readRope } from './rope.ts';
 
 const family: DecoderFamily = {
+  fused: false,
   queryKeyValue: (p, x, { heads, keyValueHeads, headSize, attentionBias: bias }) => ({
     query: linear(p.at('q_proj'), x, 'o', { size: heads * headSize, bias }),
     key: linear(p.at('k_proj'), x, 'o', { size: keyValueHeads * headSize, bias }),
@@ -21,34 +22,50 @@ const family: DecoderFamily = {
  * @example const model = llama(JSON.parse(text))
  */
 export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
-  const config = new ConfigReader(json, name);
-  const activation = config.text('hidden_act', 'silu');
-  if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
-  return {
-    family,
-    config: checkHeads({
-      ...decoderSizes(config, 1e-6, 2048),
-      attentionBias: config.flag('attention_bias', false),
-      mlpBias: config.flag('mlp_bias', false),
-    }),
-  };
+  const config = checkGate(new ConfigReader(json, name));
+  return apart({
+    ...decoderSizes(config, 1e-6, 2048),
+    attentionBias: config.flag('attention_bias', false),
+    mlpBias: config.flag('mlp_bias', false),
+  });
 }
 
-/** The fields that Llama and Phi-3 configs share. */
+/** A model whose projections are stored apart, under Llama's names. Throws `OpabiniaError` for heads that do not divide. */
+export function apart(config: DecoderConfig): LanguageModel {
+  return { family, config: checkHeads(config) };
+}
+
+/** Throws `OpabiniaError` for a gate that is not silu. */
+export function checkGate(config: ConfigReader): ConfigReader {
+  const activation = config.text('hidden_act', 'silu');
+  if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
+  return config;
+}
+
+/** What families have otherwise than Llama, where the config says nothing. */
+export interface SizeDefaults {
+  readonly headSize?: number | undefined;
+  readonly tied?: boolean | undefined;
+  /** Where `rope_parameters` are nested by layers: those that `rope` is of. */
+  readonly layers?: string | undefined;
+}
+
+/** The fields that all configs share. */
 export function decoderSizes(
   config: ConfigReader,
   eps: number,
   maxPositions: number,
+  defaults: SizeDefaults = {},
 ): Omit<DecoderConfig, 'attentionBias' | 'mlpBias'> {
   const heads = config.count('num_attention_heads', 32);
   const hidden = config.count('hidden_size');
-  if (!config.has('head_dim') && hidden % heads !== 0)
+  if (!config.has('head_dim') && defaults.headSize === undefined && hidden % heads !== 0)
     throw config.wrong(
       'hidden_size',
       `is ${hidden}, which ${heads} heads do not divide`,
       "give 'head_dim' where heads have another width",
     );
-  const headSize = config.count('head_dim', hidden / heads);
+  const headSize = config.count('head_dim', defaults.headSize ?? hidden / heads);
   return {
     hidden,
     heads,
@@ -58,9 +75,9 @@ export function decoderSizes(
     keyValueHeads: config.count('num_key_value_heads', heads),
     vocabulary: config.count('vocab_size'),
     eps: config.number('rms_norm_eps', eps),
-    tied: config.flag('tie_word_embeddings', false),
+    tied: config.flag('tie_word_embeddings', defaults.tied ?? false),
     maxPositions: config.count('max_position_embeddings', maxPositions),
-    rope: readRope(config, headSize),
+    rope: readRope(config, headSize, { layers: defaults.layers }),
   };
 }
 

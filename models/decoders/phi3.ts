@@ -1,10 +1,12 @@
-// Phi-3 (Abdin et al. 2024, arXiv 2404.14219): a Llama whose input projections are stored fused, with a sliding window and long-RoPE.
+// Phi-3 (Abdin et al. 2024, arXiv 2404.14219) and Phi-4-mini (arXiv 2503.01743): a Llama whose input projections are stored fused, with a
+// sliding window, long-RoPE, and rotation of a part of each head.
 import { linear, slice } from '../../dsl/index.ts';
 import { checkHeads, type DecoderFamily, type LanguageModel } from './decoder.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
 import { decoderSizes } from './llama.ts';
 
 const family: DecoderFamily = {
+  fused: true,
   // Rows of the fused weight: queries, keys, values.
   queryKeyValue: (p, x, { heads, keyValueHeads, headSize, attentionBias: bias }) => {
     const [wide, narrow] = [heads * headSize, keyValueHeads * headSize];
@@ -38,8 +40,6 @@ export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
   const config = new ConfigReader(json, options.name ?? 'a Phi-3 model');
   const activation = config.text('hidden_act', 'silu');
   if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
-  const rotary = config.number('partial_rotary_factor', 1);
-  if (rotary !== 1) throw config.wrong('partial_rotary_factor', `is ${rotary}`, 'Phi-3 rotates whole heads');
   const window = config.has('sliding_window')
     ? config.count('sliding_window') + (options.window === 'older' ? 1 : 0)
     : undefined;
@@ -48,6 +48,15 @@ export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
     config: checkHeads({ ...decoderSizes(config, 1e-5, 4096), attentionBias: false, mlpBias: false, window }),
   };
 }
+
+/** What a sparse `text_config` leaves out. */
+export const phi3Defaults = {
+  hidden_size: 3072,
+  intermediate_size: 8192,
+  num_hidden_layers: 32,
+  num_attention_heads: 32,
+  vocab_size: 32064,
+};
 
 /** Fields of the released `config.json`. */
 export const phi3Configs = {

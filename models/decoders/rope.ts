@@ -1,11 +1,13 @@
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout of Hugging Face checkpoints.
 import {
+  concat,
   constantLike,
   flip,
   gather,
   OpabiniaError,
   rearrange,
   repeat,
+  slice,
   type Float,
   type Size,
   type Tensor,
@@ -37,29 +39,81 @@ export type RopeScaling =
 
 export interface Rope {
   readonly theta: number;
-  /** Channels of a head; pairs are (j, j + headSize/2). */
-  readonly headSize: number;
+  /** Channels of a head that are turned, its first ones; pairs are (j, j + rotated/2), and what is behind them passes. */
+  readonly rotated: number;
   readonly scaling: RopeScaling;
+  /** Three positions a token (Qwen-VL): which of them each frequency turns by. */
+  readonly axes?: readonly (0 | 1 | 2)[] | undefined;
 }
 
-const known = ['default', 'linear', 'llama3', 'longrope', 'su'];
+/** Keys that each scaling reads, besides those that all may have. */
+const scalings: Readonly<Record<string, readonly string[]>> = {
+  default: [],
+  mrope: [],
+  linear: ['factor'],
+  llama3: ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'],
+  longrope: ['short_factor', 'long_factor', 'factor', 'original_max_position_embeddings', 'attention_factor'],
+};
+const common = ['rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'mrope_section', 'mrope_interleaved'];
 
-/** Reads `rope_theta` and `rope_scaling`, or `rope_parameters` of newer configs. Throws `OpabiniaError` for a scaling that is not known. */
-export function readRope(config: ConfigReader, headSize: number): Rope {
-  const joint = config.inner('rope_parameters');
+export interface RopeDefaults {
+  readonly theta?: number | undefined;
+  /** Part of a head that is turned. */
+  readonly partial?: number | undefined;
+  /** transformers 5 nests what differs by layers: `full_attention`, `sliding_attention`. */
+  readonly layers?: string | undefined;
+}
+
+/**
+ * Reads `rope_theta`, `partial_rotary_factor` and `rope_scaling`, or `rope_parameters`, where transformers 5 puts all three. Throws
+ * `OpabiniaError` for a scaling that is not known, and for a key of it that is not.
+ */
+export function readRope(config: ConfigReader, headSize: number, defaults: RopeDefaults = {}): Rope {
+  const { layers } = defaults;
+  const outer = config.inner('rope_parameters');
+  const joint = (layers === undefined ? undefined : outer?.inner(layers)) ?? outer;
   const scaling = joint ?? config.inner('rope_scaling');
-  const theta = joint?.has('rope_theta') === true ? joint.number('rope_theta') : config.number('rope_theta', 10000);
-  if (headSize % 2 !== 0)
-    throw config.wrong('head_dim', `makes heads of ${headSize} channels`, 'rotary embedding needs an even number');
-  if (scaling === undefined) return { theta, headSize, scaling: { kind: 'none' } };
-  return { theta, headSize, scaling: readScaling(config, scaling, headSize) };
+  const stated = (key: string, otherwise: number): number =>
+    joint?.has(key) === true ? joint.number(key) : config.number(key, otherwise);
+  const theta = stated('rope_theta', defaults.theta ?? 10000);
+  const rotated = Math.trunc(headSize * stated('partial_rotary_factor', defaults.partial ?? 1));
+  if (rotated % 2 !== 0 || rotated < 2 || rotated > headSize)
+    throw config.wrong(
+      config.has('head_dim') ? 'head_dim' : 'hidden_size',
+      `makes heads of ${headSize} channels, ${rotated} of them rotated`,
+      'rotary embedding needs an even number, at most all of them',
+    );
+  if (scaling === undefined) return { theta, rotated, scaling: { kind: 'none' } };
+  return { theta, rotated, scaling: readScaling(config, scaling, rotated), axes: readAxes(scaling, rotated / 2) };
 }
 
-function readScaling(config: ConfigReader, scaling: ConfigReader, headSize: number): RopeScaling {
-  const type = scaling.text('rope_type', scaling.text('type', 'default'));
+/** `mrope_section`: how many frequencies turn by time, row and column; one after the other, or interleaved (Qwen3-VL). */
+function readAxes(scaling: ConfigReader, count: number): Rope['axes'] {
+  if (!scaling.has('mrope_section')) return undefined;
+  const [time = 0, row = 0, column = 0, ...rest] = scaling.numbers('mrope_section');
+  if (rest.length > 0 || time + row + column !== count)
+    throw scaling.wrong('mrope_section', `does not divide ${count} frequencies into three`);
+  const interleaved = scaling.flag('mrope_interleaved', false);
+  return Array.from({ length: count }, (_, j) => {
+    if (!interleaved) return j < time ? 0 : j < time + row ? 1 : 2;
+    if (j % 3 === 1 && j < 3 * row) return 1;
+    return j % 3 === 2 && j < 3 * column ? 2 : 0;
+  });
+}
+
+function readScaling(config: ConfigReader, scaling: ConfigReader, rotated: number): RopeScaling {
+  const stated = scaling.text('rope_type', scaling.text('type', 'default'));
+  // "su" is the older spelling.
+  const type = stated === 'su' ? 'longrope' : stated;
+  const own = Object.hasOwn(scalings, type) ? scalings[type] : undefined;
+  if (own === undefined)
+    throw scaling.wrong(
+      scaling.has('rope_type') ? 'rope_type' : 'type',
+      `is '${stated}'`,
+      `known are ${Object.keys(scalings).join(', ')}, su`,
+    );
+  scaling.only([...common, ...own]);
   switch (type) {
-    case 'default':
-      return { kind: 'none' };
     case 'linear':
       return { kind: 'linear', factor: scaling.number('factor') };
     case 'llama3':
@@ -70,43 +124,41 @@ function readScaling(config: ConfigReader, scaling: ConfigReader, headSize: numb
         high: scaling.number('high_freq_factor'),
         original: scaling.count('original_max_position_embeddings'),
       };
-    // "su" is the older spelling.
     case 'longrope':
-    case 'su':
-      return readLongRope(config, scaling, headSize);
+      return readLongRope(config, scaling, rotated);
     default:
-      throw scaling.wrong('rope_type', `is '${type}'`, `known are ${known.join(', ')}`);
+      return { kind: 'none' };
   }
 }
 
-function readLongRope(config: ConfigReader, scaling: ConfigReader, headSize: number): RopeScaling {
+function readLongRope(config: ConfigReader, scaling: ConfigReader, rotated: number): RopeScaling {
   const [short, long] = [scaling.numbers('short_factor'), scaling.numbers('long_factor')];
   for (const [name, list] of [
     ['short_factor', short],
     ['long_factor', long],
   ] as const) {
-    if (list.length !== headSize / 2)
+    if (list.length !== rotated / 2)
       throw scaling.wrong(
         name,
         `has ${list.length} numbers`,
-        `a head of ${headSize} channels has ${headSize / 2} frequencies`,
+        `${rotated} channels that turn have ${rotated / 2} frequencies`,
       );
   }
   const longest = config.count('max_position_embeddings', 4096);
-  const original =
-    [config, scaling]
-      .find((part) => part.has('original_max_position_embeddings'))
-      ?.count('original_max_position_embeddings') ?? longest;
-  const stretch = longest / original;
+  const stated = [config, scaling]
+    .find((part) => part.has('original_max_position_embeddings'))
+    ?.count('original_max_position_embeddings');
+  const original = stated ?? longest;
+  const stretch = stated === undefined ? scaling.number('factor', 1) : longest / original;
   const amplitude = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
   return { kind: 'longrope', short, long, original, amplitude: scaling.number('attention_factor', amplitude) };
 }
 
-/** Radians per position of each pair, `headSize/2` of them, in a sequence of `length` tokens. */
+/** Radians per position of each pair, `rotated/2` of them, in a sequence of `length` tokens. */
 export function frequencies(rope: Rope, length: number): Float64Array {
-  const { theta, headSize, scaling } = rope;
-  return Float64Array.from({ length: headSize / 2 }, (_, j) => {
-    const plain = theta ** ((-2 * j) / headSize);
+  const { theta, rotated, scaling } = rope;
+  return Float64Array.from({ length: rotated / 2 }, (_, j) => {
+    const plain = theta ** ((-2 * j) / rotated);
     switch (scaling.kind) {
       case 'none':
         return plain;
@@ -122,6 +174,11 @@ export function frequencies(rope: Rope, length: number): Float64Array {
   });
 }
 
+/** Does a sequence that grows from `past` tokens to `length` come to other rotations, so that keys of its past are no longer right? */
+export function crossesLength({ scaling }: Rope, past: number, length: number): boolean {
+  return scaling.kind === 'longrope' && past > 0 && past <= scaling.original && length > scaling.original;
+}
+
 function ramped(frequency: number, { factor, low, high, original }: Extract<RopeScaling, { kind: 'llama3' }>): number {
   const turns = (original * frequency) / (2 * Math.PI);
   const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
@@ -129,26 +186,28 @@ function ramped(frequency: number, { factor, low, high, original }: Extract<Rope
 }
 
 /**
- * Cosines and sines for `positions` (any number, row-major), `headSize/2` each. In f64, rounded once: WGSL's own sin and cos of
- * large angles have no useful accuracy. `length` is that of the sequence so far, one above the largest position by default.
+ * Cosines and sines for `positions` (any number, row-major), `rotated/2` each. In f64, rounded once: WGSL's own sin and cos of
+ * large angles have no useful accuracy. `length` is that of the sequence so far, one above the largest position by default. Where tokens
+ * have three positions (`axes`), `positions` are those of time, then of rows, then of columns; the same for all three when they are as
+ * many as tokens.
  */
 export function ropeTables(
   rope: Rope,
   positions: ArrayLike<number>,
   length?: number,
+  tokens = positions.length,
 ): { readonly cos: Float32Array; readonly sin: Float32Array } {
   let longest = 0;
   for (let i = 0; i < positions.length; i++) longest = Math.max(longest, (positions[i] ?? 0) + 1);
   const step = frequencies(rope, length ?? longest);
   const amplitude = rope.scaling.kind === 'longrope' ? rope.scaling.amplitude : 1;
-  const [cos, sin] = [
-    new Float32Array(positions.length * step.length),
-    new Float32Array(positions.length * step.length),
-  ];
-  for (let i = 0; i < positions.length; i++) {
-    const position = positions[i] ?? 0;
-    if (!(position >= 0)) throw new OpabiniaError(`position ${position} is not a place in a sequence`, { op: 'rope' });
+  const [cos, sin] = [new Float32Array(tokens * step.length), new Float32Array(tokens * step.length)];
+  for (let i = 0; i < tokens; i++) {
     for (const [j, radians] of step.entries()) {
+      const axis = tokens === positions.length ? 0 : (rope.axes?.[j] ?? 0);
+      const position = positions[axis * tokens + i] ?? 0;
+      if (!(position >= 0))
+        throw new OpabiniaError(`position ${position} is not a place in a sequence`, { op: 'rope' });
       cos[i * step.length + j] = amplitude * Math.cos(position * radians);
       sin[i * step.length + j] = amplitude * Math.sin(position * radians);
     }
@@ -165,7 +224,7 @@ export interface Angles {
 
 /** Inputs `cos` and `sin` (after `prefix`), filled from `ropeTables`: positions are the caller's, so they may differ from row to row. */
 export function ropeInputs(t: Trace, rope: Rope, sizes: { readonly b: Size; readonly s: Size }, prefix = ''): Angles {
-  const f = rope.headSize / 2;
+  const f = rope.rotated / 2;
   const cos = t.input(`${prefix}cos`, 'b s f', { ...sizes, f });
   const sin = t.input(`${prefix}sin`, 'b s f', { ...sizes, f });
   const sign = t.iota('half', 2).cast('f32').mul(2).sub(1);
@@ -174,7 +233,7 @@ export function ropeInputs(t: Trace, rope: Rope, sizes: { readonly b: Size; read
 
 /** Angles of positions that are known in the graph only, each below `upTo`: rows of a table. */
 export function anglesAt(positions: Tensor<'b s', 'i32'>, rope: Rope, upTo: number): Angles {
-  const sizes = { p: upTo, f: rope.headSize / 2 };
+  const sizes = { p: upTo, f: rope.rotated / 2 };
   const tables = ropeTables(
     rope,
     Array.from({ length: upTo }, (_, position) => position),
@@ -184,8 +243,19 @@ export function anglesAt(positions: Tensor<'b s', 'i32'>, rope: Rope, upTo: numb
   return { cos: of(tables.cos), sin: repeat(of(tables.sin), 'b s f -> b s half f', { half: 2 }).mul(sign) };
 }
 
-/** a' = a·cos − b·sin, b' = b·cos + a·sin, where a and b are the halves of a head; in f32 whatever the storage. */
+/**
+ * a' = a·cos − b·sin, b' = b·cos + a·sin, where a and b are the halves of the channels that turn, the first of a head; in f32 whatever
+ * the storage.
+ */
 export function rotate(x: Tensor<'b s h d', Float>, angles: Angles): Tensor<'b s h d', Float> {
+  const rotated = 2 * angles.cos.size('f');
+  const head = x.size('d');
+  if (rotated === head) return rotateAll(x, angles);
+  const turned = rotateAll(slice(x, 'd', { size: rotated }), angles);
+  return concat([turned, slice(x, 'd', { start: rotated, size: head - rotated })], 'd');
+}
+
+function rotateAll(x: Tensor<'b s h d', Float>, angles: Angles): Tensor<'b s h d', Float> {
   const halves = rearrange(x.cast('f32'), 'b s h (half f) -> b s h half f', { half: 2 });
   const turned = halves.mul(angles.cos).add(flip(halves, 'half').mul(angles.sin));
   return rearrange(turned, 'b s h half f -> b s h d=(half f)').cast(x.dtype);

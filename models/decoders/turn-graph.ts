@@ -1,6 +1,14 @@
 // A language model as a graph over its cache, step by step from outside: some tokens behind others. What answers on the device by
 // itself is in generation-graphs.ts.
-import { trace, type Graph, type ParamSource, type Size, type Tensor, type Trace } from '../../dsl/index.ts';
+import {
+  trace,
+  type Graph,
+  type Params,
+  type ParamSource,
+  type Size,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
 import type { Hidden } from '../multimodal/cambrian.ts';
 import {
   decoderLayers,
@@ -35,6 +43,8 @@ export interface TurnOptions extends TurnSizes {
   readonly from?: 'ids' | 'embeds' | undefined;
   /** Prompts padded on the right: an input `last`, `b`, names the last token of each row. */
   readonly lastNamed?: boolean | undefined;
+  /** The language model's parameters in the checkpoint's: what holds `model` and `lm_head`. By default the checkpoint's own root. */
+  readonly root?: ((checkpoint: Params) => Params) | undefined;
 }
 
 /** Tensors of the checkpoint that no graph reads: frequencies that older files store as buffers. */
@@ -56,7 +66,8 @@ export function turnGraph(source: ParamSource, model: LanguageModel, options: Tu
       const length = options.promptLimit === 1 ? 1 : t.symbol('s', { upTo: options.promptLimit });
       const turn = cachedTurn(t, source, model.config, options, past, length);
       const last = options.lastNamed === true ? t.input('last', 'b', { b: options.batch }, 'i32') : undefined;
-      return nextTokens(t, model, turn, startStates(t, source, model.config, options, length), last);
+      const root = options.root?.(t.params) ?? t.params;
+      return nextTokens(root, model, turn, startStates(t, root, source, model.config, options, length), last);
     },
     { unread: legacyBuffers(source) },
   );
@@ -80,6 +91,7 @@ function cachedTurn(
 
 function startStates(
   t: Trace,
+  root: Params,
   source: ParamSource,
   config: DecoderConfig,
   options: TurnSizes & { readonly from?: 'ids' | 'embeds' | undefined },
@@ -87,32 +99,46 @@ function startStates(
 ): Hidden {
   const b = options.batch;
   if (options.from === 'embeds') return t.input('embeds', 'b s e', { b, s, e: config.hidden }, source.dtype);
-  return embedTokens(t.params, config, t.input('ids', 'b s', { b, s }, 'i32'));
+  return embedTokens(root, config, t.input('ids', 'b s', { b, s }, 'i32'));
 }
 
 function nextTokens(
-  t: Trace,
+  root: Params,
   model: LanguageModel,
   turn: Turn,
   start: Hidden,
   last?: Tensor<'b', 'i32'>,
 ): { readonly logits: Tensor; readonly token: Tensor } {
-  const decoder = decoderLayers(t.params.at('model'), model, turn);
+  const decoder = decoderLayers(root.at('model'), model, turn);
   let hidden = start;
   for (let i = 0; i < decoder.layers; i++) hidden = decoder.layer(hidden, i);
   // Norm and output matrix for one position a row, not for the whole prompt.
-  const normed = finalNorm(t.params, model.config, lastStates(hidden, turn.length, last));
-  const logits = logitsOf(t.params, model.config, normed);
+  const normed = finalNorm(root, model.config, lastStates(hidden, turn.length, last));
+  const logits = logitsOf(root, model.config, normed);
   return { logits, token: greedyToken(logits) };
 }
 
-/** Values of the inputs `cos` and `sin` for positions `b s`, row-major. `length`: tokens of the longest row so far. */
+/** Values of the inputs of a turn that say where its tokens stand, by name. */
+export type TurnTables = { readonly cos: Float32Array; readonly sin: Float32Array } & Readonly<
+  Record<string, Float32Array>
+>;
+
+/**
+ * Values of the inputs `cos` and `sin` for positions `b s`, row-major, and of `sliding_cos` and `sliding_sin` where sliding layers
+ * have rotations of their own. `length`: tokens of the longest row so far. Where a token has three positions, `tokens` says how many
+ * tokens there are.
+ */
 export function turnTables(
   config: DecoderConfig,
   positions: ArrayLike<number>,
   length?: number,
-): { readonly cos: Float32Array; readonly sin: Float32Array } {
-  return ropeTables(config.rope, positions, length);
+  tokens?: number,
+): TurnTables {
+  const own = ropeTables(config.rope, positions, length, tokens);
+  const { slidingRope } = config;
+  if (slidingRope === undefined || config.sliding === undefined) return own;
+  const near = ropeTables(slidingRope, positions, length, tokens);
+  return { ...own, sliding_cos: near.cos, sliding_sin: near.sin };
 }
 
 /** Positions of the tokens of padded prompts, `b s` row-major: real tokens count from 0 in each row, padding repeats a position. */

@@ -16,6 +16,7 @@ import {
 } from '../../dsl/index.ts';
 import type { Hidden } from './cambrian.ts';
 import { clipShapes, clipUnread, clipVision } from '../towers/clip.ts';
+import { withModelAt } from '../decoders/language-params.ts';
 import { decoderShapes } from '../configs/decoder-shapes.ts';
 import type { LlavaConfig } from '../configs/llava.ts';
 import { emptySlot, newlineSlot, textSlot } from '../sequence/collate.ts';
@@ -61,21 +62,7 @@ function bodyOf(root: Params, names: LlavaNames): Params {
 /** The language model's parameters as it has them by itself, below `model` and `lm_head`; their paths stay the checkpoint's. */
 export function languageParams(root: Params, names: LlavaNames): Params {
   if (names === 'old') return root.at('language_model');
-  const own = root.at('model', 'language_model');
-  const find = (name: string): readonly [Params, string] =>
-    name.startsWith('model.') ? [own, name.slice('model.'.length)] : [root, name];
-  return {
-    path: root.path,
-    at: (...path) => (path[0] === 'model' ? own.at(...path.slice(1)) : root.at(...path)),
-    has: (name, otherwise) => {
-      const [p, local] = find(name);
-      return p.has(local, otherwise);
-    },
-    get: (name, axes, sizes) => {
-      const [p, local] = find(name);
-      return p.get(local, axes, sizes);
-    },
-  };
+  return withModelAt(root, root.at('model', 'language_model'));
 }
 
 /** Names and shapes of all parameters. The new names have the tower's without `vision_model`, as transformers 5 writes them. */
@@ -87,7 +74,7 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
     ...under(projectorName, connectorFacts(config).shapes),
     ...newline,
   ];
-  const language = [...decoderShapes(config.language, false)];
+  const language = [...decoderShapes(config.language)];
   if (names === 'old') return new Map([...body, ...under('language_model', language)]);
   return new Map([
     ...under('model', body),

@@ -108,13 +108,14 @@ export function dinov2Vision(p: Params, pixels: Pixels, config: Dinov2Config): D
     at.get('cls_token', 'one n c', { one: 1, n: 1, c: width }).at('one', 0).at('n', 0),
   );
   const hidden = throughBlocks(embeddings, config.layers, (x, i) =>
-    vitBlock(parts(root.at('encoder', 'layer', i), config), x, config),
+    vitBlock(dinov2Block(root.at('encoder', 'layer', i), config), x, config),
   );
   const last = layerNorm(root.at('layernorm'), hidden.at(-1) ?? embeddings, { eps });
   return { grid, classTokens: 1, positions, embeddings, hidden, last, pooled: () => last.at('n', 0) };
 }
 
-function parts(p: Params, config: Dinov2Config): BlockParts {
+/** Where block `p` keeps its parts. */
+export function dinov2Block(p: Params, config: Dinov2Config): BlockParts {
   const attention = p.at('attention', 'attention');
   const scale = (name: string) => p.get(`${name}.lambda1`, 'c', { c: config.width });
   const { activation, hidden } = config;

@@ -154,7 +154,8 @@ function timmNames(p: Params): Names {
   };
 }
 
-function hubNames(p: Params): Names {
+/** The names of transformers, below `p`. */
+export function hubNames(p: Params): Names {
   const at = p.at('embeddings');
   const head = p.at('head');
   return {
@@ -221,15 +222,20 @@ export function siglipVision(p: Params, pixels: Pixels, config: SiglipConfig): S
   };
 }
 
-/** a = attention(probe, tokens); a + mlp(norm a). */
-function poolingHead(head: Head, tokens: Tokens, config: SiglipConfig): Tensor<'b c', Float> {
+/** a = attention(probe, tokens); a + mlp(norm a). `mask`: tokens that the probe may see. */
+export function poolingHead(
+  head: Head,
+  tokens: Tokens,
+  config: SiglipConfig,
+  mask?: Tensor<'b t', 'bool'>,
+): Tensor<'b c', Float> {
   const { width, heads, eps, hidden, activation = 'exact' } = config;
   const weights = head.weights(width);
   const query = einsum(head.probe(width), weights.query.weight, 'c, o c -> o').add(weights.query.bias);
   const probe = repeat(query, '(h d) -> b h d', { h: heads, b: tokens.sizeOf('b') });
   const read = ({ weight, bias }: Projection) =>
     rearrange(einsum(tokens, weight, 'b n c, o c -> b n o').add(bias), 'b n (h d) -> b t=(n) h d', { h: heads });
-  const attended = attention(probe, read(weights.key), read(weights.value), { key: 't', along: 'd' });
+  const attended = attention(probe, read(weights.key), read(weights.value), { key: 't', along: 'd', mask });
   const a = linear(head.out, rearrange(attended, 'b h d -> b c=(h d)'), 'c', { size: width });
   const normed = layerNorm(head.norm, a, { eps });
   return a.add(

@@ -9,6 +9,7 @@ import {
   rearrange,
   repeat,
   resize,
+  rmsNorm,
   slice,
   type Float,
   type Params,
@@ -43,17 +44,54 @@ export function positionRows({ image, patch }: VitConfig, classTokens: number): 
 // ---- embeddings ----------------------------------------------------------------------------------------------------
 
 /**
- * How a table of positions is resized, bicubically with A = −0.75 either way: sampled at ratios of the sizes, or at (n + offset) / M
- * as the original DINOv2 and the transformers of Cambrian-1 do, with offset 0.1.
+ * How a table of positions is resized. Bicubically with A = −0.75, sampled at ratios of the sizes, or at (n + offset) / M as the original
+ * DINOv2 and the transformers of Cambrian-1 do, with offset 0.1. antialias: bicubically with a = −0.5, the filter widened when the grid
+ * shrinks (DINOv2 with registers, timm). bilinear, bilinear-antialias (SigLIP 2 NaFlex), corners: bilinear, corners on corners (Qwen3-VL).
  */
-export type PositionResize = 'sizes' | { readonly offset: number };
+export type PositionResize =
+  | 'sizes'
+  | 'antialias'
+  | 'bilinear'
+  | 'bilinear-antialias'
+  | 'corners'
+  | { readonly offset: number };
+
+/** A map of a table on another grid. */
+export function resizedTable(
+  table: Tensor<'h w c', Float>,
+  [height, width]: Grid,
+  by: PositionResize,
+): Tensor<'h w c', Float> {
+  const [rows, columns] = [table.size('h'), table.size('w')];
+  switch (by) {
+    case 'sizes':
+      return resize(table, { height, width, mode: 'bicubic' });
+    case 'antialias':
+      return resize(table, { height, width, mode: 'bicubic', antialias: true });
+    case 'bilinear':
+      return resize(table, { height, width, mode: 'bilinear' });
+    case 'bilinear-antialias':
+      return resize(table, { height, width, mode: 'bilinear', antialias: true });
+    case 'corners':
+      return resize(table, { height, width, mode: 'bilinear', alignCorners: true });
+    default:
+      return resize(table, {
+        height,
+        width,
+        mode: 'bicubic',
+        factors: [(height + by.offset) / rows, (width + by.offset) / columns],
+      });
+  }
+}
 
 export interface PositionOptions {
-  readonly classTokens: 0 | 1;
+  readonly classTokens: number;
   readonly grid: Grid;
   /** Height and width of the picture in pixels. */
   readonly picture: readonly [number, number];
   readonly by?: PositionResize | undefined;
+  /** The table's own grid, where it is not a square. */
+  readonly native?: Grid | undefined;
 }
 
 /**
@@ -65,9 +103,9 @@ export function positionsFor(table: Positions, options: PositionOptions): Positi
     classTokens,
     grid: [height, width],
     picture,
-    by = 'sizes',
   } = options;
   const side = Math.sqrt(table.size('n') - classTokens);
+  if (options.native !== undefined) return resizedPositions(table, options, options.native);
   if (!Number.isInteger(side))
     throw new OpabiniaError(
       `${table.size('n')} positions, ${classTokens} of them a class token's, are not a square grid`,
@@ -78,9 +116,17 @@ export function positionsFor(table: Positions, options: PositionOptions): Positi
       },
     );
   if (height * width === side * side && picture[0] === picture[1]) return table;
-  const native = rearrange(slice(table, 'n', { start: classTokens }), '(h w) c -> h w c', { h: side });
-  const factors = by === 'sizes' ? undefined : ([(height + by.offset) / side, (width + by.offset) / side] as const);
-  const resized = rearrange(resize(native, { height, width, mode: 'bicubic', factors }), 'h w c -> n=(h w) c');
+  return resizedPositions(table, options, [side, side]);
+}
+
+function resizedPositions(
+  table: Positions,
+  { classTokens, grid, by = 'sizes' }: PositionOptions,
+  native: Grid,
+): Positions {
+  if (by !== 'sizes' && typeof by === 'string' && native[0] === grid[0] && native[1] === grid[1]) return table;
+  const map = rearrange(slice(table, 'n', { start: classTokens }), '(h w) c -> h w c', { h: native[0] });
+  const resized = rearrange(resizedTable(map, grid, by), 'h w c -> n=(h w) c');
   return classTokens === 0 ? resized : concat([slice(table, 'n', { size: classTokens }), resized], 'n');
 }
 
@@ -94,49 +140,95 @@ export function embed(patches: FeatureMap, positions: Positions, classToken?: Ve
 
 // ---- blocks --------------------------------------------------------------------------------------------------------
 
+/** Tokens by heads. */
+export type Heads = Tensor<'b n h d', Float>;
+
 /** The parts of a block, wherever a checkpoint keeps them. */
 export interface BlockParts {
   readonly norm1: Params;
-  /** Three places, or one whose rows are those of query, key and value in turn. */
-  readonly qkv: Params | { readonly query: Params; readonly key: Params; readonly value: Params };
+  /** Three places, one whose rows are those of query, key and value in turn, or what makes the three. */
+  readonly qkv:
+    | Params
+    | { readonly query: Params; readonly key: Params; readonly value: Params }
+    | ((x: Tokens) => readonly [Tokens, Tokens, Tokens]);
   /** Do query, key and value have biases? They do by default. */
-  readonly qkvBias?: boolean | undefined;
+  readonly qkvBias?: boolean | { readonly query: boolean; readonly key: boolean; readonly value: boolean } | undefined;
   readonly out: Params;
+  readonly outBias?: boolean | undefined;
   readonly norm2: Params;
   readonly mlp: (x: Tokens) => Tokens;
   /** LayerScale: factors of what attention and MLP add. */
   readonly scales?: readonly [Vector, Vector] | undefined;
+  /** layer: LayerNorm, by default. rms: RMSNorm. */
+  readonly norm?: 'layer' | 'rms' | undefined;
+  /** A norm of all heads' queries and keys together (InternViT-6B). */
+  readonly queryKeyNorm?: ((of: 'query' | 'key', x: Tokens) => Tokens) | undefined;
+  /** Turns queries and keys by where they stand. */
+  readonly turn?: ((x: Heads) => Heads) | undefined;
+  /** Which keys `t` a query `n` may see, or what is added to its scores: given queries and keys as attention has them. */
+  readonly mask?: ((query: Heads) => Tensor) | undefined;
+  /** Between attention and its last projection (EVA-02 of CLIP). */
+  readonly inner?: ((x: Tokens) => Tokens) | undefined;
 }
 
 /** x += scale₁ · attention(norm₁ x); x += scale₂ · mlp(norm₂ x). */
-export function vitBlock(parts: BlockParts, x: Tokens, { heads, eps }: Pick<VitConfig, 'heads' | 'eps'>): Tokens {
-  const read = selfAttention(parts, layerNorm(parts.norm1, x, { eps }), heads);
+export function vitBlock(parts: BlockParts, x: Tokens, config: Pick<VitConfig, 'heads' | 'eps'>): Tokens {
+  const read = selfAttention(parts, blockNorm(parts, parts.norm1, x, config.eps), config.heads);
   const middle = x.add(scaled(read, parts.scales?.[0]));
-  return middle.add(scaled(parts.mlp(layerNorm(parts.norm2, middle, { eps })), parts.scales?.[1]));
+  return middle.add(scaled(parts.mlp(blockNorm(parts, parts.norm2, middle, config.eps)), parts.scales?.[1]));
+}
+
+function blockNorm({ norm }: BlockParts, p: Params, x: Tokens, eps: number): Tokens {
+  return norm === 'rms' ? rmsNorm(p, x, { eps }) : layerNorm(p, x, { eps });
 }
 
 function scaled(x: Tokens, factors: Vector | undefined): Tokens {
   return factors === undefined ? x : x.mul(factors);
 }
 
-function selfAttention(parts: BlockParts, x: Tokens, heads: number): Tokens {
+/** The attention of a block, of tokens that are normed already. */
+export function selfAttention(parts: BlockParts, x: Tokens, heads: number): Tokens {
   const [query, key, value] = queryKeyValue(parts, x, heads);
-  const keys = (y: Tensor<'b n h d', Float>) => rearrange(y, 'b n h d -> b t=(n) h d');
-  const read = attention(query, keys(key), keys(value), { key: 't', along: 'd' });
-  return linear(parts.out, rearrange(read, 'b n h d -> b n c=(h d)'), 'c', { size: x.size('c') });
+  const keys = (y: Heads) => rearrange(y, 'b n h d -> b t=(n) h d');
+  const read = attention(query, keys(key), keys(value), { key: 't', along: 'd', mask: parts.mask?.(query) });
+  const flat: Tokens = rearrange(read, 'b n h d -> b n c=(h d)');
+  return linear(parts.out, parts.inner?.(flat) ?? flat, 'c', { size: x.size('c'), bias: parts.outBias });
 }
 
-type Heads = Tensor<'b n h d', Float>;
-
-function queryKeyValue({ qkv, qkvBias: bias }: BlockParts, x: Tokens, heads: number): readonly [Heads, Heads, Heads] {
+function queryKeyValue(parts: BlockParts, x: Tokens, heads: number): readonly [Heads, Heads, Heads] {
+  const { qkv, qkvBias, queryKeyNorm, turn } = parts;
   const width = x.size('c');
+  const split = (y: Tokens): Heads => rearrange(y, 'b n (h d) -> b n h d', { h: heads });
+  const turned = (y: Heads): Heads => turn?.(y) ?? y;
+  const normed = ([query, key, value]: readonly [Tokens, Tokens, Tokens]): readonly [Heads, Heads, Heads] => [
+    turned(split(queryKeyNorm?.('query', query) ?? query)),
+    turned(split(queryKeyNorm?.('key', key) ?? key)),
+    split(value),
+  ];
+  if (typeof qkv === 'function') return normed(qkv(x));
   if ('query' in qkv) {
-    const one = (p: Params) =>
-      rearrange(linear(p, x, 'c', { size: width, bias }), 'b n (h d) -> b n h d', { h: heads });
-    return [one(qkv.query), one(qkv.key), one(qkv.value)];
+    const one = (name: 'query' | 'key' | 'value') =>
+      linear(qkv[name], x, 'c', { size: width, bias: typeof qkvBias === 'object' ? qkvBias[name] : qkvBias });
+    return normed([one('query'), one('key'), one('value')]);
   }
-  const all = rearrange(linear(qkv, x, 'c', { size: 3 * width, bias }), 'b n (s h d) -> s b n h d', { s: 3, h: heads });
-  return [all.at('s', 0), all.at('s', 1), all.at('s', 2)];
+  const all = linear(qkv, x, 'o', { size: 3 * width, bias: qkvBias !== false });
+  if (queryKeyNorm === undefined) {
+    const three = rearrange(all, 'b n (s h d) -> s b n h d', { s: 3, h: heads });
+    return [turned(three.at('s', 0)), turned(three.at('s', 1)), three.at('s', 2)];
+  }
+  const three = rearrange(all, 'b n (s c) -> s b n c', { s: 3 });
+  return normed([three.at('s', 0), three.at('s', 1), three.at('s', 2)]);
+}
+
+/** W_down(act(W_gate x) · W_up x). */
+export function gatedTokens(
+  p: { readonly gate: Params; readonly up: Params; readonly down: Params },
+  x: Tokens,
+  options: { readonly hidden: number; readonly bias: boolean; readonly activation: (x: Tokens) => Tokens },
+): Tokens {
+  const { hidden: size, bias, activation } = options;
+  const gate = activation(linear(p.gate, x, 'c', { size, bias }));
+  return linear(p.down, gate.mul(linear(p.up, x, 'c', { size, bias })), 'c', { size: x.size('c'), bias });
 }
 
 /** Linear, GELU, Linear. */
@@ -153,8 +245,9 @@ export function geluMlp(
 
 export interface Encoded {
   readonly grid: Grid;
-  readonly classTokens: 0 | 1;
-  readonly positions: Positions;
+  /** Tokens before those of the patches: a class token, registers. */
+  readonly classTokens: number;
+  readonly positions?: Positions | undefined;
   /** Patches and positions, before any norm. */
   readonly embeddings: Tokens;
   /** The input of the blocks, and after each of them; none is normalised by the final norm. */

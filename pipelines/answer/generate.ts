@@ -33,6 +33,11 @@ export interface Prompts {
   /** Tokens of the longest row. */
   readonly width: number;
   readonly symbols: Readonly<Record<string, number>>;
+  /**
+   * The prompts with the tokens so far behind them, when the newest one brings a row to other rotations than its keys have (long-RoPE):
+   * all of it is to be read again. Else undefined.
+   */
+  readonly again?: ((tokens: readonly Int32Array[]) => Prompts | undefined) | undefined;
 }
 
 export interface TokenOptions {
@@ -71,10 +76,20 @@ export async function* generateTokens(
   const most = Math.min(maxNewTokens, roomFor(width, programs));
   signal?.throwIfAborted();
   if (most < 1) return;
-  yield await oneStep(prefill, prompts.inputs, prompts.symbols, signal);
+  let newest = await oneStep(prefill, prompts.inputs, prompts.symbols, signal);
+  yield newest;
+  const tokens: Int32Array[] = [];
+  // Tokens in the cache, padding included.
+  let past = width;
   for (let step = 1; step < most; step++) {
     signal?.throwIfAborted();
-    yield await oneStep(decode, {}, { past: width + step - 1 }, signal);
+    tokens.push(newest);
+    const whole = prompts.again?.(tokens);
+    newest = await (whole === undefined
+      ? oneStep(decode, {}, { past }, signal)
+      : oneStep(prefill, whole.inputs, whole.symbols, signal));
+    past = whole?.width ?? past + 1;
+    yield newest;
   }
 }
 

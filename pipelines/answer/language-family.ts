@@ -11,14 +11,14 @@ import { beginToken, ownTemplate, templateIds } from './templates.ts';
 /** Ids of a question, with whatever begins a text. */
 type QuestionIds = (question: Question) => Promise<readonly number[]>;
 
-/** `fused`: whether projections are stored as Phi-3 does. Throws `OpabiniaError` for a chat template that cannot be read. */
-export function planLanguage(language: LanguageModel, fused: boolean, opening: Opening): FamilyPlan {
+/** Throws `OpabiniaError` for a chat template that cannot be read. */
+export function planLanguage(language: LanguageModel, opening: Opening): FamilyPlan {
   const ids = questionIds(opening);
   return {
     language,
     upright: false,
     towers: [],
-    wanted: () => ({ shapes: decoderShapes(language, fused) }),
+    wanted: () => ({ shapes: decoderShapes(language) }),
     family: (source) => new LanguageFamily(language, source, ids),
   };
 }

@@ -49,7 +49,7 @@ function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan
     case 'llava':
       return planLlava(config.llava, opening);
     case 'language':
-      return planLanguage(config.language, config.family === 'phi3', opening);
+      return planLanguage(config.language, opening);
     case 'tower':
       throw noAnswers(path);
     default:

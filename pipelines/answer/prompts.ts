@@ -1,4 +1,6 @@
 // Prompts that are laid out to the inputs of prefill: rows for the whole batch, and what a random draw needs.
+import { OpabiniaError } from '../../dsl/error.ts';
+import { crossesLength } from '../../models/decoders/rope.ts';
 import { samplingSettings } from '../../models/decoders/sampling.ts';
 import type { Prompts } from './generate.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
@@ -33,5 +35,36 @@ export function toPrompts(
     inputs['seed'] = Uint32Array.from({ length: rows }, (_, row) => (options.seed ?? 0) + row);
     inputs['seen'] = seen;
   }
-  return { inputs, symbols: { ...laid.symbols, s: width }, width };
+  const again = (tokens: readonly Int32Array[]): Prompts | undefined => {
+    const { rope } = model.language.config;
+    const before = tokens.length - 1;
+    const due = laid.lengths.some((length) => crossesLength(rope, length + before, length + tokens.length));
+    return due && before >= 0 ? toPrompts(model, withAnswers(laid, tokens), rows, draw, options) : undefined;
+  };
+  return { inputs, symbols: { ...laid.symbols, s: width }, width, again };
+}
+
+/** Each prompt with what was answered so far behind it, as one prompt. */
+function withAnswers(laid: LaidOut, tokens: readonly Int32Array[]): LaidOut {
+  if (laid.lengths.length > 1 && Object.keys(laid.inputs).length > 0)
+    throw new OpabiniaError(
+      'an answer comes to where rotations change, and inputs of several prompts count their places',
+      {
+        op: 'generate',
+        advice: 'ask one question at a time, or open the model with a shorter context',
+      },
+    );
+  const lengths = laid.lengths.map((length) => length + tokens.length);
+  const width = Math.max(...lengths);
+  const rows = Object.entries(laid.rows).map(([name, { values, otherwise }]) => {
+    const all = new Int32Array(lengths.length * width).fill(otherwise);
+    laid.lengths.forEach((length, row) => {
+      all.set(values.subarray(row * laid.width, row * laid.width + length), row * width);
+      // Behind a prompt stands text: an id, and in every other row what stands where no picture is.
+      if (name === 'ids') tokens.forEach((step, i) => (all[row * width + length + i] = Math.max(0, step[row] ?? 0)));
+    });
+    return [name, { values: all, otherwise }] as const;
+  });
+  const ids = laid.ids.map((own, row) => [...own, ...tokens.map((step) => Math.max(0, step[row] ?? 0))]);
+  return { ...laid, width, lengths, ids, rows: Object.fromEntries(rows) };
 }

@@ -36,7 +36,7 @@ export function languageModelNamed(name: string): ReadingModel {
   }
   const model = make();
   const { config } = model;
-  const inLayers = [...decoderShapes(model, false)].filter(([path]) => path.startsWith('model.layers.'));
+  const inLayers = [...decoderShapes(model)].filter(([path]) => path.startsWith('model.layers.'));
   return {
     name,
     width: config.hidden,

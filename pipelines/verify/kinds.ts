@@ -4,17 +4,19 @@ import { baselineProjector } from './kinds/baseline.ts';
 import { bilinear } from './kinds/bilinear.ts';
 import { connector } from './kinds/connector.ts';
 import { connectorGradients } from './kinds/connector-gradients.ts';
-import { llamaModel, phi3Model } from './kinds/language-model.ts';
-import { clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
+import { languageModels } from './kinds/language-model.ts';
+import { backboneKinds, clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { opGradients } from './kinds/gradient-ops/index.ts';
 import { masks } from './kinds/masks.ts';
+import { naflex, qwen25Tower, qwen3Tower } from './kinds/patch-towers.ts';
+import { gemma3VlKind, qwen25Vl, qwen3Vl, smolVlmKind } from './kinds/whole-models.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
 import { trainCambrian } from './kinds/train-cambrian.ts';
 import { trainAccumulation, trainOptimizer } from './kinds/train-mlp.ts';
 import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
 
-export const kinds: ReadonlyMap<string, Kind> = new Map([
+export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['VisionCrossAttentionLayer', crossAttentionLayer],
   ['VisionAggregationLayer', aggregationLayer],
   ['VisionTokenSampler', tokenSampler],
@@ -29,10 +31,18 @@ export const kinds: ReadonlyMap<string, Kind> = new Map([
   ['connector', connector],
   ['clip-vit', clip],
   ['siglip-vit', siglip],
+  ['siglip2-vit', siglip],
+  ...backboneKinds,
+  ['siglip2-naflex', naflex],
+  ['qwen2.5-vl-vit', qwen25Tower],
+  ['qwen3-vl-vit', qwen3Tower],
   ['dinov2', dinov2],
   ['convnext', convNextKind],
-  ['llama', llamaModel],
-  ['phi3', phi3Model],
+  ...languageModels,
+  ['qwen2.5-vl', qwen25Vl],
+  ['qwen3-vl', qwen3Vl],
+  ['smolvlm', smolVlmKind],
+  ['gemma3-vl', gemma3VlKind],
   ['train.adamw', trainOptimizer],
   ['train.sgd', trainOptimizer],
   ['train.lion', trainOptimizer],

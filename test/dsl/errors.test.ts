@@ -336,15 +336,6 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     (t) => [t.symbol('n', { upTo: 9 }), t.symbol('n', { upTo: 8 })],
     { op: 'symbol', says: ["'n'", '9', '8'] },
   ],
-  'a symbolic resize': [
-    (t) =>
-      resize(t.input('y', 'b h w c', { b: 1, h: t.symbol('h', { upTo: 9 }), w: 4, c: 1 }), {
-        height: 2,
-        width: 2,
-        mode: 'bilinear',
-      }),
-    { op: 'resize', says: ["axis 'h'", 'symbolic h'] },
-  ],
   'two inputs of one name': [(t) => [x(t), t.input('x', 'a', { a: 1 })], { op: 'input', says: ["the name 'x'"] }],
   'a mask that is not a mask': [
     (t) => x(t).where(x2(t) as unknown as Tensor<'n', 'bool'>, 0),

@@ -41,7 +41,7 @@ describe('released models', () => {
     const shapes = cambrianShapes(config, releasedTowers);
     expect(shapes.size).toBe(tensors);
     expect(countParameters(shapes)).toBe(connector + language);
-    expect(countParameters(decoderShapes(config.language, config.type === 'cambrian_phi3'))).toBe(language);
+    expect(countParameters(decoderShapes(config.language))).toBe(language);
     expect(shapes.get('model.vision_sampler_0.layers.0.pos_embed_3')).toEqual([16, 1024]);
     expect(shapes.has('model.vision_sampler_0.layers.0.pos_embed_2')).toBe(false);
   });

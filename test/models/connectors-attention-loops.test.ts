@@ -314,7 +314,7 @@ describe('inside the language model', () => {
         hidden: t.input('x', 'b s e', { b: 1, s, e: width }),
         slots: t.input('slots', 'b s', { b: 1, s }, 'i32'),
         carried: { visual: t.input('visual', 'b n e', { b: 1, n: 3, e: width }) },
-        angles: () => anglesAt(positions, { theta: 10000, headSize: width / heads, scaling: { kind: 'none' } }, s),
+        angles: () => anglesAt(positions, { theta: 10000, rotated: width / heads, scaling: { kind: 'none' } }, s),
       };
       const { inject } = cogvlmExpert;
       if (inject === undefined) throw new Error('it acts inside');

@@ -27,7 +27,9 @@ import {
   type LanguageModel,
 } from '../../models/decoders/decoder.ts';
 import { llama, llamaConfigs } from '../../models/decoders/llama.ts';
+import { gemma3 } from '../../models/decoders/families/gemma.ts';
 import { phi3, phi3Configs } from '../../models/decoders/phi3.ts';
+import { qwen2 } from '../../models/decoders/families/qwen.ts';
 import { frequencies, ropeTables } from '../../models/decoders/rope.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
@@ -48,6 +50,15 @@ const files = [
   'phi3-style',
   'phi3-sliding',
   'phi3-longrope',
+  'phi4-mini-longrope',
+  'mistral',
+  'mistral-sliding',
+  'qwen2',
+  'qwen3',
+  'gemma2',
+  'gemma3',
+  'olmo2',
+  'smollm2',
 ];
 
 describe('golden files', () => {
@@ -335,10 +346,25 @@ describe('compiled', () => {
 // ---- positions -----------------------------------------------------------------------------------------------------
 
 describe('rotary positions', () => {
-  const rope = (scaling: Parameters<typeof frequencies>[0]['scaling'], headSize = 128, theta = 500000) => ({
+  const rope = (scaling: Parameters<typeof frequencies>[0]['scaling'], rotated = 128, theta = 500000) => ({
     theta,
-    headSize,
+    rotated,
     scaling,
+  });
+
+  test('the nested layout of transformers 5 reads as the flat one of 4', () => {
+    const flat = { rope_theta: 1e6, rope_local_base_freq: 5e3, rope_scaling: { rope_type: 'linear', factor: 8 } };
+    const nested = {
+      rope_parameters: {
+        full_attention: { rope_type: 'linear', factor: 8, rope_theta: 1e6 },
+        sliding_attention: { rope_type: 'default', rope_theta: 5e3 },
+      },
+    };
+    expect(gemma3({ ...small, ...nested }).config).toEqual(gemma3({ ...small, ...flat }).config);
+    const half = { partial_rotary_factor: 0.5, rope_theta: 500 };
+    const joint = { rope_parameters: { rope_type: 'default', ...half } };
+    expect(llama({ ...small, ...joint }).config).toEqual(llama({ ...small, ...half }).config);
+    expect(llama({ ...small, ...half }).config.rope).toMatchObject({ rotated: 2, theta: 500 });
   });
 
   test('Llama 3.1 scaling: by wavelength, as transformers states it', () => {
@@ -453,7 +479,13 @@ describe('configs', () => {
       () => phi3({ ...small, rope_scaling: { type: 'longrope', short_factor: [1], long_factor: [1, 1] } }),
       /short_factor[^]*1 numbers[^]*2 frequencies/,
     ],
-    ['half-rotated heads', () => phi3({ ...small, partial_rotary_factor: 0.5 }), /partial_rotary_factor/],
+    ['an odd part of heads', () => phi3({ ...small, partial_rotary_factor: 0.75 }), /4 channels, 3 of them rotated/],
+    [
+      'a key of rope_parameters that would be ignored',
+      () => llama({ ...small, rope_parameters: { rope_type: 'default', rope_theta: 1e4, beta_fast: 32 } }),
+      /'beta_fast'[^]*rope_parameters[^]*is not known[^]*known are rope_type/,
+    ],
+    ['a layer of an unknown type', () => qwen2({ ...small, layer_types: ['full_attention', 'chunked'] }), /'chunked'/],
     ['no object', () => llama([]), /not a JSON object/],
     [
       'a weight of another size',

@@ -32,7 +32,7 @@ export function makeLanguage(directory: string, type: 'llama' | 'phi3', chatTemp
     writeJson(place, 'config.json', config);
     const read = readConfig(config, 'config.json');
     if (read.kind !== 'language') throw new TypeError('the config is a language model’s');
-    const shapes = decoderShapes(read.language, type === 'phi3');
+    const shapes = decoderShapes(read.language);
     writeShards(place, makeTensors(shapes, seed));
     return countParameters(shapes);
   };

@@ -1,5 +1,7 @@
 // Golden kinds of vision encoders: every picture size in a file, in every variant, against one checkpoint.
 import { rearrange, trace, type Tensor, type Trace } from '../../../dsl/index.ts';
+import { backboneMap } from '../../../models/towers/backbone.ts';
+import { backbones } from '../../../models/towers/backbones.ts';
 import { clipConfig, clipFeatures, clipUnread, clipVision } from '../../../models/towers/clip.ts';
 import { convNext, convNextConfig, convNextFeatures, convNextUnread } from '../../../models/towers/convnext.ts';
 import { dinov2Config, dinov2Features, dinov2Unread, dinov2Vision } from '../../../models/towers/dinov2.ts';
@@ -93,7 +95,8 @@ export const siglip = kind(['erf'], siglipUnread, (file) => {
     const config = variant === 'erf' ? { ...stated, activation: 'exact' as const } : stated;
     const encoded = siglipVision(t.params, pixels, config);
     takeStates(take, encoded);
-    take('pre_post_layernorm', () => encoded.hidden.at(-1) ?? encoded.embeddings);
+    for (const name of ['pre_post_layernorm', 'pre_norm'])
+      take(name, () => encoded.hidden.at(-1) ?? encoded.embeddings);
     take('cambrian_features', () => siglipFeatures(t.params, pixels, config, { grid }));
   };
 });
@@ -104,10 +107,34 @@ export const dinov2 = kind(['offset01'], dinov2Unread, (file) => {
     const config = variant === 'offset01' ? byOffset : bySizes;
     const encoded = dinov2Vision(t.params, pixels, config);
     takeStates(take, encoded);
-    take('pos_embed', () => encoded.positions);
+    take('pos_embed', () => encoded.positions ?? encoded.embeddings);
     take('cambrian_features', () => dinov2Features(t.params, pixels, config, { grid }));
   };
 });
+
+/** Every backbone of the registry, by the golden kind that its file names. */
+export const backboneKinds: readonly (readonly [string, Kind])[] = backbones.map((type) => [
+  type.kind,
+  kind([], type.unread ?? [], (file) => {
+    const backbone = type.read(file.config);
+    return (t, pixels, _variant, take, grid) => {
+      const { hidden, embeddings, named = {}, ...encoded } = backbone.encode(t.params, pixels);
+      for (const [name, make] of Object.entries(named)) take(name, make);
+      const taken = (name: string, make: () => Tensor): void => {
+        if (!Object.hasOwn(named, name)) take(name, make);
+      };
+      taken('embeddings', () => embeddings);
+      taken('block0', () => hidden[1] ?? embeddings);
+      taken('penultimate', () => hidden.at(-2) ?? embeddings);
+      taken('pre_layernorm', () => hidden[0] ?? embeddings);
+      for (const name of ['hidden_last', 'pre_norm', 'last_hidden_unnormed'])
+        taken(name, () => hidden.at(-1) ?? embeddings);
+      taken('last_hidden_state', () => encoded.last);
+      taken('patch_features', () => encoded.features);
+      taken('cambrian_features', () => backboneMap({ hidden, embeddings, ...encoded }, grid));
+    };
+  }),
+]);
 
 export const convNextKind = kind([], convNextUnread, (file) => {
   const config = convNextConfig(file.config);

@@ -9,11 +9,12 @@ import {
   openTurn,
   type LanguageModel,
 } from '../../../models/decoders/decoder.ts';
-import { llama } from '../../../models/decoders/llama.ts';
-import { phi3 } from '../../../models/decoders/phi3.ts';
+import { decoderTypes } from '../../../models/decoders/families.ts';
+import { crossesLength } from '../../../models/decoders/rope.ts';
 import type { Numbers } from '../../../runtime/program/numbers.ts';
 import { modelTolerance, type Tolerance } from '../verdict.ts';
 import type { GoldenFile } from '../golden-file.ts';
+import type { Outputs, Step } from '../backends.ts';
 import type { Conversation, GoldenModel, Kind } from '../kind.ts';
 
 const kind =
@@ -40,8 +41,10 @@ const kind =
     };
   };
 
-export const llamaModel = kind(llama);
-export const phi3Model = kind((json, name) => phi3(json, { name }));
+/** Kinds by the model type of the config. */
+export const languageModels: readonly (readonly [string, Kind])[] = Object.entries(decoderTypes).map(
+  ([type, { read }]) => [type, kind(read)],
+);
 
 /** The reference rounds large angles to f32; exact ones differ from it legitimately. */
 function tolerance(output: string): Tolerance {
@@ -97,8 +100,8 @@ function run(
   };
   const name = `${pass.prefix}${pass.embedded ? 'states' : 'ids'}`;
   feeds.set(name, file.numbers(pass.input));
-  const { cos, sin } = turnTables(config, positionsOf(file, pass));
-  feeds.set(`${pass.prefix}cos`, cos).set(`${pass.prefix}sin`, sin);
+  const tables = Object.entries(turnTables(config, positionsOf(file, pass)));
+  for (const [table, values] of tables) feeds.set(pass.prefix + table, values);
   const start = pass.embedded
     ? t.input(name, 'b s e', { b, s, e: config.hidden }, file.dtype)
     : embedTokens(t.params, config, t.input(name, 'b s', { b, s }, 'i32'));
@@ -124,7 +127,8 @@ function run(
 
 /**
  * The greedy steps, twice: a graph of any length reads the prompt and goes on, and gives the tokens; the graph of single tokens reads
- * the prompt one by one and goes on with the tokens of the file, and gives the logits.
+ * the prompt one by one and goes on with the tokens of the file, and gives the logits. Where rotations change with the length of the
+ * sequence, both read all tokens again when it comes to that; `keptcache.` is what comes of keeping the keys, which is wrong.
  */
 function conversations(file: GoldenFile, model: LanguageModel): readonly Conversation[] {
   if (!file.has('output.greedy_tokens') && !file.has('output.decode_logits')) return [];
@@ -132,61 +136,73 @@ function conversations(file: GoldenFile, model: LanguageModel): readonly Convers
   const steps = file.has('output.decode_logits')
     ? file.size('output.decode_logits', 0)
     : file.size('output.greedy_tokens', 0) - 1;
+  const longest = prompt.length + steps;
+  const crosses = (past: number, length: number): boolean => crossesLength(model.config.rope, past, length);
+  const promptLimit = crosses(prompt.length, longest) ? longest : prompt.length;
   // The bounds of both symbols of a turn must fit together.
-  const sizes = { batch: 1, capacity: 2 * prompt.length + steps };
+  const sizes = { batch: 1, capacity: promptLimit + longest };
   const source = weightsOf(file);
-  const feeds = (ids: readonly number[], past: number) => {
-    const { cos, sin } = turnTables(
-      model.config,
-      ids.map((_, i) => past + i),
-    );
-    return new Map<string, Numbers>([
+  const feeds = (ids: readonly number[], past: number, length: number) =>
+    new Map<string, Numbers>([
       ['ids', ids],
-      ['cos', cos],
-      ['sin', sin],
+      ...Object.entries(
+        turnTables(
+          model.config,
+          ids.map((_, i) => past + i),
+          length,
+        ),
+      ),
     ]);
-  };
   const graphs = {
-    turn: turnGraph(source, model, { ...sizes, promptLimit: prompt.length }),
+    turn: turnGraph(source, model, { ...sizes, promptLimit }),
     decode: turnGraph(source, model, { ...sizes, promptLimit: 1 }),
   };
+  const readOne =
+    (step: Step, all: readonly number[]) =>
+    async (past: number, length: number): Promise<ArrayLike<number>> => {
+      const read = await step(feeds([all[past] ?? 0], past, length), new Map([['past', past]]));
+      return read.get('logits') ?? [];
+    };
+  const logits =
+    (name: string, again: (past: number, length: number) => boolean) =>
+    async (step: Step): Promise<Outputs> => {
+      const all = [...prompt, ...file.numbers('output.greedy_tokens').slice(0, steps)];
+      const read = readOne(step, all);
+      const rows: ArrayLike<number>[] = [];
+      for (let past = 0; past < all.length; past++) {
+        const length = Math.max(prompt.length, past + 1);
+        if (past >= prompt.length && again(past, length))
+          for (let earlier = 0; earlier < past; earlier++) await read(earlier, length);
+        rows.push(await read(past, length));
+      }
+      return new Map([[name, rows.slice(prompt.length).flatMap((row) => Array.from(row))]]);
+    };
+  const kept = 'keptcache.decode_logits';
   return [
     {
       graph: graphs.turn,
       hold: async (step) => {
-        const tokens: number[] = [];
-        for (let ids = prompt, past = 0; tokens.length <= steps;) {
-          const { token } = Object.fromEntries(
-            await step(
-              feeds(ids, past),
-              new Map([
-                ['past', past],
-                ['s', ids.length],
-              ]),
-            ),
-          );
-          past += ids.length;
-          ids = [token?.[0] ?? -1];
-          tokens.push(...ids);
+        const all = [...prompt];
+        for (let past = 0; all.length <= longest;) {
+          if (crosses(past, all.length)) past = 0;
+          const ids = all.slice(past);
+          const symbols = new Map([
+            ['past', past],
+            ['s', ids.length],
+          ]);
+          past = all.length;
+          all.push((await step(feeds(ids, all.length - ids.length, all.length), symbols)).get('token')?.[0] ?? -1);
         }
-        return new Map([['greedy_tokens', tokens]]);
+        return new Map([['greedy_tokens', all.slice(prompt.length)]]);
       },
     },
-    {
-      graph: graphs.decode,
-      hold: async (step) => {
-        const all = [...prompt, ...file.numbers('output.greedy_tokens').slice(0, steps)];
-        const rows: ArrayLike<number>[] = [];
-        for (const [past, id] of all.entries())
-          rows.push((await step(feeds([id], past), new Map([['past', past]]))).get('logits') ?? []);
-        return new Map([['decode_logits', rows.slice(prompt.length).flatMap((row) => Array.from(row))]]);
-      },
-    },
+    { graph: graphs.decode, hold: logits('decode_logits', crosses) },
+    ...(file.has(`output.${kept}`) ? [{ graph: graphs.decode, hold: logits(kept, () => false) }] : []),
   ];
 }
 
 /** The file's weights without its inputs and outputs, which are not parameters that a model leaves unread. */
-function weightsOf(file: GoldenFile): ParamSource {
+export function weightsOf(file: GoldenFile): ParamSource {
   const { checkpoint } = file;
   return {
     dtype: checkpoint.dtype,
