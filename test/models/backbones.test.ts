@@ -6,6 +6,12 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { backboneOf, backbones } from '../../models/towers/backbones.ts';
 import { ropePositions, pictureSlots } from '../../models/multimodal/picture-prompts.ts';
 import { gridAngles, gridPlaces, sinCosTable } from '../../models/towers/positions.ts';
+import { study, studyGrid } from '../../models/towers/study.ts';
+import { countParameters } from '../../models/configs/param-shapes.ts';
+import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
+import { readDecoder } from '../../models/configs/decoders.ts';
+import { releasedDecoders } from '../../models/decoders/families/released.ts';
+import { kinds } from '../../pipelines/verify/kinds.ts';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
@@ -129,4 +135,31 @@ test('kinds are found by model type and by names of timm, each once', () => {
   expect(backboneOf('eva02_large_patch14_clip_336.merged2b_s6b_b61k')?.kind).toBe('eva02-vit');
   expect(backboneOf('dinov3_vit')?.kind).toBe('dinov3-vit');
   expect(backboneOf('resnet50')).toBeUndefined();
+});
+
+test('the study has 23 rows, each of a kind that verify knows, with as many tokens as its grid or 576', () => {
+  expect(study).toHaveLength(23);
+  for (const row of study) {
+    expect([studyGrid(row) ** 2, 576]).toContain(row.tokens);
+    if (row.kind !== 'none') expect([...kinds.keys()]).toContain(row.kind);
+  }
+});
+
+// Totals as published, or as the reference code counts them on the meta device (specifications of the golden files).
+test.each([
+  ['qwen2.5-0.5b', 494_032_768],
+  ['qwen2.5-7b', 7_615_616_512],
+  ['qwen3-0.6b', 596_049_920],
+  ['qwen3-8b', 8_190_735_360],
+  ['mistral-7b', 7_248_023_552],
+  ['gemma-3-1b', 999_885_952],
+  ['gemma-2-2b', 2_614_341_888],
+  ['gemma-2-9b', 9_241_705_984],
+  ['olmo-2-7b', 7_298_617_344],
+  ['smollm2-1.7b', 1_711_376_384],
+  ['smollm2-135m', 134_515_008],
+  ['phi-4-mini', 3_836_021_760],
+] as const)('%s has %d parameters', (name, count) => {
+  const json = releasedDecoders[name];
+  expect(countParameters(decoderShapes(readDecoder(json, json.model_type, name)))).toBe(count);
 });
