@@ -4,6 +4,7 @@ import type { MapShape } from '../../models/connectors/connector.ts';
 import { clipLarge336 } from '../../models/towers/clip.ts';
 import { convNextPixels, convNextXxl } from '../../models/towers/convnext.ts';
 import { dinov2Giant, dinov2Pixels } from '../../models/towers/dinov2.ts';
+import { study, studyGrid } from '../../models/towers/study.ts';
 import { siglipSo400m384 } from '../../models/towers/siglip.ts';
 
 export interface Encoder {
@@ -34,7 +35,7 @@ function vit(name: string, config: Vit, side: number, classTokens: number, sourc
 const { depths, widths, stem } = convNextXxl;
 const convNextSide = convNextPixels.side / (stem * 2 ** (depths.length - 1));
 
-export const encoders: readonly Encoder[] = [
+const released: readonly Encoder[] = [
   vit('clip-l-336', clipLarge336, clipLarge336.image, 1, 'openai/clip-vit-large-patch14-336'),
   vit('siglip-so400m-384', siglipSo400m384, siglipSo400m384.image, 0, 'google/siglip-so400m-patch14-384'),
   vit('dinov2-g-378', dinov2Giant, dinov2Pixels.side, 1, 'facebook/dinov2-giant at 378 pixels'),
@@ -48,6 +49,26 @@ export const encoders: readonly Encoder[] = [
     classTokens: 0,
     source: 'laion/CLIP-convnext_xxlarge-laion2B-s34B-b82K-augreg-soup at 1024 pixels',
   },
+];
+
+/** The encoders of the released Cambrians, as these load them, and the rest of the study's, each on its own grid or on 24 × 24. */
+export const encoders: readonly Encoder[] = [
+  ...released,
+  ...study
+    .filter((row) => released.every((one) => one.name !== row.name))
+    .map((row): Encoder => {
+      const grid = studyGrid(row);
+      const own = Math.round(Math.sqrt(row.tokens));
+      return {
+        name: row.name,
+        map: [grid, grid, row.width],
+        shared: [own, own, row.width],
+        heads: row.heads,
+        layers: row.layers,
+        classTokens: row.classTokens,
+        source: `${row.checkpoint ?? 'no public file'} at ${row.side} pixels`,
+      };
+    }),
 ];
 
 /** Throws `OpabiniaError` for an unknown encoder, with the nearest names, and for none. */

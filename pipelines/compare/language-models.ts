@@ -4,6 +4,7 @@ import { countParameters } from '../../models/configs/param-shapes.ts';
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { readDecoder } from '../../models/configs/decoders.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
+import { releasedDecoders } from '../../models/decoders/families/released.ts';
 import { llamaConfigs } from '../../models/decoders/llama.ts';
 import { phi3Configs } from '../../models/decoders/phi3.ts';
 
@@ -12,6 +13,9 @@ const known: Readonly<Record<string, () => LanguageModel>> = {
   'vicuna-13b': () => readDecoder(llamaConfigs['vicuna-13b-v1.5'], 'llama', 'vicuna-13b'),
   'yi-34b': () => readDecoder(llamaConfigs['Nous-Hermes-2-Yi-34B'], 'llama', 'yi-34b'),
   'phi-3-mini': () => readDecoder(phi3Configs['Phi-3-mini-4k-instruct'], 'phi3', 'phi-3-mini'),
+  ...Object.fromEntries(
+    Object.entries(releasedDecoders).map(([name, json]) => [name, () => readDecoder(json, json.model_type, name)]),
+  ),
 };
 
 export interface ReadingModel {
