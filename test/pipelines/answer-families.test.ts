@@ -237,9 +237,9 @@ describe('LLaVA', () => {
       'another language model',
       'config.json',
       (json) => {
-        json['text_config'] = { model_type: 'mistral' };
+        json['text_config'] = { model_type: 'mamba' };
       },
-      /language model of type 'mistral'[^]*known is 'llama'/,
+      /language model of type 'mamba'[^]*llama[^]*mistral/,
     ],
     [
       'another tower',

@@ -109,6 +109,18 @@ describe('tied heads', () => {
   });
 });
 
+test.each([null, 4096])('LLaVA over Mistral, with a window of %s', async (window) => {
+  const copy = copyOf(llava);
+  editJson(copy, 'config.json', (json) => {
+    const text = json['text_config'] as Record<string, unknown>;
+    json['text_config'] = { ...text, model_type: 'mistral', sliding_window: window };
+  });
+  const model = await openModel(copy);
+  // A window that the context never outgrows masks nothing; null is none.
+  expect(model.language.config.window).toBe(window ?? undefined);
+  model.close();
+});
+
 test('photographs are turned where the family’s own code turns them', async () => {
   // Dark on the left; orientation 6 says that the camera was turned: upright, the dark half is on top.
   const wide = new Uint8Array(8 * 4 * 3).map((_, i) => (Math.floor(i / 3) % 8 < 4 ? 0 : 255));
