@@ -88,7 +88,7 @@ function sliceOfConcat(node: Node, r: Rewriter): Node | undefined {
 /** Two ranges among zeros, the second behind the first. */
 function sumOfPads(node: Node, r: Rewriter): Node | undefined {
   const [a, b] = node.inputs;
-  if (a?.op !== pad || b?.op !== pad) return undefined;
+  if (a?.op !== pad || b?.op !== pad || namesOf(a.type.axes).join() !== namesOf(b.type.axes).join()) return undefined;
   const [one, two] = [pad.read(a.attrs), pad.read(b.attrs)];
   const [x, y] = [a.inputs[0], b.inputs[0]];
   if (x === undefined || y === undefined || one.axis !== two.axis || one.value !== 0 || two.value !== 0)

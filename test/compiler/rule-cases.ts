@@ -310,6 +310,17 @@ export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>>
   },
   'pad by nothing': (s) => s.pad(s.input('a b'), 'a', 0, 0),
   'pad of pad': (s) => s.pad(s.pad(s.input('a b'), 'a', s.below(3), 1, 0.5), 'a', 1, s.below(3), 0.5),
+  'sum of pads': (s) => {
+    const [m, n, before, after] = [1 + s.below(4), 1 + s.below(4), s.below(3), s.below(3)];
+    const part = (size: number) =>
+      s.sized([
+        { name: 'a', size },
+        { name: 'b', size: 2 },
+      ]);
+    const first = s.pad(part(m), 'a', before, n + after, 0);
+    const second = s.pad(part(n), 'a', before + m, after, 0);
+    return s.below(2) === 0 ? s.map('add', first, second) : s.map('add', second, first);
+  },
   'flip of flip': (s) => s.flip(s.flip(s.input('a b'), 'b'), 'b'),
   'concat of one': (s) => s.concat([s.input('a b')], 'b'),
   'concat of concat': (s) => {
