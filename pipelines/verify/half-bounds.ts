@@ -21,9 +21,13 @@ const units = Float64Array.from({ length: 256 }, (_, field) => 2 ** (Math.max(fi
 const float = new Float32Array(1);
 const word = new Uint32Array(float.buffer);
 
+/** The largest number of f16. */
+const largest = 65_504;
+
 /** The f16 neighbors of a number; the number itself twice where it is one. Beyond the largest, infinity is a neighbor. */
 export function halfNeighbors(x: number): readonly [towardsZero: number, away: number] {
   if (!Number.isFinite(x) || Math.f16round(x) === x) return [x, x];
+  if (Math.abs(x) > largest) return [Math.sign(x) * largest, Math.sign(x) * Infinity];
   float[0] = x;
   const bits = word[0] ?? 0;
   // An f32 may have been rounded up to a power of two, above which neighbors are further apart than at the number itself.

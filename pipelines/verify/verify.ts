@@ -87,10 +87,13 @@ async function train(model: GoldenModel, backend: Backend, file: GoldenFile): Pr
   const { training } = model;
   if (training === undefined) return new Map();
   if (backend.openTogether === undefined)
-    throw new OpabiniaError(`the backend '${backend.name}' does not train`, {
-      op: 'verify',
-      advice: 'take --backend gpu or --backend reference',
-    });
+    throw new OpabiniaError(
+      `the backend '${backend.name}' keeps no states from graph to graph, which this file needs`,
+      {
+        op: 'verify',
+        advice: 'take --backend gpu or --backend reference',
+      },
+    );
   const together = await backend.openTogether(training.graphs, file.checkpoint, training.states);
   try {
     return await training.hold(together);
