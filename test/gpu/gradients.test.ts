@@ -111,7 +111,9 @@ describe.skipIf(withoutGpu)('attention', () => {
         const streams = one.name === 'per region' ? 0 : 3;
         expect(templates.filter((name) => name === 'streaming product')).toHaveLength(streams);
         expect(templates.filter((name) => name.startsWith('attention'))).toHaveLength(1);
-        expect(plan.dispatches.length).toBeLessThanOrEqual(6);
+        // The row means of the scores' gradients, dy · y, are a kernel of their own where no product over keys takes them in.
+        const means = ['per region', 'trained bias'].includes(one.name) ? 1 : 0;
+        expect(plan.dispatches.length).toBeLessThanOrEqual(6 + means);
       }
     },
     patience,
