@@ -4,6 +4,8 @@ import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join, relative } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
+/** Of numbers in source maps. */
+const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 const dist = join(root, 'dist');
 
 rmSync(dist, { recursive: true, force: true });
@@ -70,11 +72,61 @@ function mendDeclarations(path: string): void {
   writeFileSync(path, [...needs, text].join('\n'));
 }
 
-/** The package has no sources: maps name them as the repository does, so that a stack trace can be read there. */
+/**
+ * The package has no sources: maps name them as the repository does, so that a stack trace can be read there. A stack trace is read by
+ * its lines: of each line of JavaScript the map keeps where it begins, a fifth of the whole.
+ */
 function mendMap(path: string): void {
-  const map = JSON.parse(readFileSync(path, 'utf8')) as { sources: readonly string[] };
+  const map = JSON.parse(readFileSync(path, 'utf8')) as { sources: readonly string[]; mappings: string };
   const source = relative(dist, path)
     .replaceAll('\\', '/')
     .replace(/\.js\.map$/, '.ts');
-  writeFileSync(path, JSON.stringify({ ...map, sources: [`opabinia:///${source}`] }));
+  writeFileSync(
+    path,
+    JSON.stringify({ ...map, names: [], mappings: lineStarts(map.mappings), sources: [`opabinia:///${source}`] }),
+  );
+}
+
+/** The first mapping of each line (ECMA-426): numbers of five bits a digit, each relative to the one before it. */
+function lineStarts(mappings: string): string {
+  let [source, line, column] = [0, 0, 0];
+  let [lastSource, lastLine, lastColumn] = [0, 0, 0];
+  const kept = mappings.split(';').map((segments) => {
+    let first = '';
+    for (const segment of segments.split(',')) {
+      const [, toSource, toLine = 0, toColumn = 0] = numbersOf(segment);
+      if (toSource === undefined) continue;
+      [source, line, column] = [source + toSource, line + toLine, column + toColumn];
+      if (first !== '') continue;
+      first = [0, source - lastSource, line - lastLine, column - lastColumn].map(digitsOf).join('');
+      [lastSource, lastLine, lastColumn] = [source, line, column];
+    }
+    return first;
+  });
+  return kept.join(';');
+}
+
+function numbersOf(segment: string): readonly number[] {
+  const numbers: number[] = [];
+  let [value, shift] = [0, 0];
+  for (const digit of segment) {
+    const bits = digits.indexOf(digit);
+    value += (bits & 31) * 2 ** shift;
+    shift += 5;
+    if ((bits & 32) !== 0) continue;
+    numbers.push((value & 1) === 1 ? -(value >> 1) : value >> 1);
+    [value, shift] = [0, 0];
+  }
+  return numbers;
+}
+
+function digitsOf(number: number): string {
+  let rest = number < 0 ? -number * 2 + 1 : number * 2;
+  let text = '';
+  do {
+    const bits = rest & 31;
+    rest >>= 5;
+    text += digits[bits + (rest > 0 ? 32 : 0)] ?? '';
+  } while (rest > 0);
+  return text;
 }
