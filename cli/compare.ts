@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { deviceNamed, devices } from '../compiler/devices.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { compareConnectors } from '../pipelines/compare/compare.ts';
-import { encoders, encodersNamed } from '../pipelines/compare/encoders.ts';
+import { cambrianEncoders, encodersNamed } from '../pipelines/compare/encoders.ts';
 import { connectorsPage } from '../pipelines/compare/print/document.ts';
 import { languageModelNamed } from '../pipelines/compare/language-models.ts';
 import { comparisonSvg } from '../pipelines/compare/print/plot.ts';
@@ -32,7 +32,7 @@ export function addCompare(program: Command): void {
     .command('compare')
     .description('what connectors cost before anything runs: tokens, parameters, arithmetic, memory, prefill')
     .argument('[connectors...]', 'names of the zoo, or files of your own (./mine.ts); all of the zoo when left out')
-    .option('--encoders <names>', 'in order, with commas', encoders.map(({ name }) => name).join(','))
+    .option('--encoders <names>', 'in order, with commas', cambrianEncoders.map(({ name }) => name).join(','))
     .option('--llm <name>', 'the language model that reads the tokens', 'llama-3-8b')
     .option('--tokens <count>', "turn each connector's own knobs towards this number of visual tokens")
     .option('--device <name>', `${Object.keys(devices).join(', ')}`, 'h100')

@@ -35,7 +35,8 @@ function vit(name: string, config: Vit, side: number, classTokens: number, sourc
 const { depths, widths, stem } = convNextXxl;
 const convNextSide = convNextPixels.side / (stem * 2 ** (depths.length - 1));
 
-const released: readonly Encoder[] = [
+/** The four of the released Cambrians, in their order: what is compared on where nothing else is said. */
+export const cambrianEncoders: readonly Encoder[] = [
   vit('clip-l-336', clipLarge336, clipLarge336.image, 1, 'openai/clip-vit-large-patch14-336'),
   vit('siglip-so400m-384', siglipSo400m384, siglipSo400m384.image, 0, 'google/siglip-so400m-patch14-384'),
   vit('dinov2-g-378', dinov2Giant, dinov2Pixels.side, 1, 'facebook/dinov2-giant at 378 pixels'),
@@ -53,9 +54,9 @@ const released: readonly Encoder[] = [
 
 /** The encoders of the released Cambrians, as these load them, and the rest of the study's, each on its own grid or on 24 × 24. */
 export const encoders: readonly Encoder[] = [
-  ...released,
+  ...cambrianEncoders,
   ...study
-    .filter((row) => released.every((one) => one.name !== row.name))
+    .filter((row) => cambrianEncoders.every((one) => one.name !== row.name))
     .map((row): Encoder => {
       const grid = studyGrid(row);
       const own = Math.round(Math.sqrt(row.tokens));

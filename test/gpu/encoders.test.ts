@@ -80,7 +80,10 @@ describe('vision encoders on the GPU', () => {
 
   test.each(
     // In f32 the golden files above hold the same with all intermediates.
-    towers.flatMap(([name, output, tower]) =>
+    share(
+      towers.filter(([name]) => name === 'clip-vit' || name === 'convnext'),
+      towers,
+    ).flatMap(([name, output, tower]) =>
       share(['f16'] as const, ['f32', 'f16'] as const).map((dtype) => ({ name, output, tower, dtype })),
     ),
   )(

@@ -9,7 +9,7 @@ import { desktopGpu } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { compareConnectors, type Comparison } from '../../pipelines/compare/compare.ts';
 import { connectorsPage } from '../../pipelines/compare/print/document.ts';
-import { encoders, encodersNamed } from '../../pipelines/compare/encoders.ts';
+import { cambrianEncoders, encodersNamed } from '../../pipelines/compare/encoders.ts';
 import { languageModelNamed, prefillFlops } from '../../pipelines/compare/language-models.ts';
 import { labelled } from '../../pipelines/compare/print/label-places.ts';
 import { comparisonSvg } from '../../pipelines/compare/print/plot.ts';
@@ -25,7 +25,14 @@ const scratch = mkdtempSync(join(tmpdir(), 'opabinia-compare-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
 const model = languageModelNamed('llama-3-8b');
-const options = { encoders, model, profile: desktopGpu, dtype: 'f16' as const, question: 64, look: false };
+const options = {
+  encoders: cambrianEncoders,
+  model,
+  profile: desktopGpu,
+  dtype: 'f16' as const,
+  question: 64,
+  look: false,
+};
 const of = async (names: readonly string[], more: object = {}): Promise<Comparison> =>
   compareConnectors(await listed(names), { ...options, ...more });
 
@@ -150,8 +157,8 @@ describe('figures', () => {
     const { rows } = await of(['eagle', 'prismatic', 'llava']);
     const read = (maps: readonly (readonly number[])[]) => maps.reduce((sum, [h = 0, w = 0]) => sum + h * w, 0);
     expect(rows.map(({ cost }) => cost.tokensIn)).toEqual([
-      read(encoders.map(({ map }) => map)),
-      read(encoders.map(({ map }) => map)),
+      read(cambrianEncoders.map(({ map }) => map)),
+      read(cambrianEncoders.map(({ map }) => map)),
       576,
     ]);
   });
