@@ -14,7 +14,7 @@ import { bindingsOf, unitBytes } from '../kernel/kernel.ts';
 import type { SplitGraph } from '../rewrite/load-time.ts';
 import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from '../plan.ts';
-import type { DeviceProfile } from '../profile.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { wholeOf, type Storage } from '../kernel/storage.ts';
 import { nameOf, valuesOf } from '../../dsl/ops/source.ts';
 
@@ -143,7 +143,7 @@ export function makePlan(
     const { slots } = step.kernel;
     const written = new Set(slots.filter((s) => s.write).map((s) => must(places.get(s.storage)).buffer));
     const access: Access = slots.map((s) => (written.has(must(places.get(s.storage)).buffer) ? 'read_write' : 'read'));
-    const made = emit(step.kernel, access, symbolNames, `k${kernels.length}`);
+    const made = emit(step.kernel, access, symbolNames, `k${kernels.length}`, choicesOf(profile).loadsUnrolled);
     const key = `${made.access.join()}\n${made.wgsl}`;
     let kernel = kernelIndex.get(key);
     if (kernel === undefined) {

@@ -2,12 +2,10 @@
 // sums beside few large products; a product's two gradients read the same rows.
 import { constantIndex } from '../index/index-math.ts';
 import type { Kernel, KernelPart, Shared, Slot } from '../kernel/kernel.ts';
-import type { DeviceProfile } from '../profile.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import type { Assembly, Step } from './assemble.ts';
 import { bytesOf, peakOf, waitsOf } from './kernel-order.ts';
 
-/** Kernels in one dispatch, at most: its text is all of theirs. */
-const mostParts = 8;
 /** What memory at the fullest moment may grow by. */
 const slack = 1.02;
 
@@ -26,6 +24,7 @@ const tries = 3;
  */
 export function withSharedDispatches(assembly: Assembly, profile: DeviceProfile): Assembly {
   const { steps } = assembly;
+  if (choicesOf(profile).kernelsInDispatch <= 1) return assembly;
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
   const most = slack * peakOf(steps.map(slotsOf), kept);
   const waits = waitsOf(steps);
@@ -79,7 +78,12 @@ function canShare({ grid, slots }: Kernel): boolean {
 
 function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): boolean {
   const [first] = parts;
-  if (first === undefined || parts.length >= mostParts || first.threads !== kernel.threads || !parts.every(canShare))
+  if (
+    first === undefined ||
+    parts.length >= choicesOf(profile).kernelsInDispatch ||
+    first.threads !== kernel.threads ||
+    !parts.every(canShare)
+  )
     return false;
   const slots = sharedSlots([...parts, kernel]);
   if (slots.length > profile.maxBindings || !areApart(slots)) return false;

@@ -1,19 +1,30 @@
 // A kernel as WGSL text.
 import { writeHelpers, type Helper } from '../../dsl/wgsl.ts';
 import { indexText, symbolName } from '../index/index-text.ts';
-import { builtins } from './names.ts';
+import { builtins, unknownZero } from './names.ts';
 import { bindingsOf, type Kernel, type KernelPart, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from '../plan.ts';
+import { rollLoops } from './rolled-loops.ts';
 import { storedType } from './element-format.ts';
 
 /** Access of each slot, in the kernel's order: a buffer that is written must be bound as read_write everywhere in the dispatch. */
 export type Access = readonly ('read' | 'read_write')[];
 
-/** The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read. */
-export function emit(kernel: Kernel, access: Access, symbols: readonly string[], name: string): PlanKernel {
-  const stmts = withoutUnread(kernel.body);
-  const parts = (kernel.parts ?? []).map((part) => ({ ...part, body: withoutUnread(part.body) }));
-  const body = parts.length === 0 ? print(stmts, '  ') : choose(parts);
+/**
+ * The WGSL of a kernel. `symbols`: every symbol of the plan, in the order of the symbols buffer, which is bound last when it is read.
+ * `mostUnrolled`: elements that the turns of a loop may load together, where a driver that knows their number unrolls them.
+ */
+export function emit(
+  kernel: Kernel,
+  access: Access,
+  symbols: readonly string[],
+  name: string,
+  mostUnrolled = Infinity,
+): PlanKernel {
+  const written = (body: readonly Stmt[]) => rollLoops(withoutUnread(body), mostUnrolled, kernel);
+  const stmts = written(kernel.body);
+  const parts = (kernel.parts ?? []).map((part) => ({ ...part, body: written(part.body) }));
+  const body = parts.length === 0 ? printBody(stmts) : choose(parts);
   const functions = parts.map(partFunction);
   const helpers = writeHelpers([stmts, ...parts.map((part) => part.body)].flatMap(needsOf));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
@@ -75,7 +86,7 @@ function choose(parts: readonly KernelPart[]): string {
 }
 
 function partFunction({ template, names, body, subgroups }: KernelPart, i: number): string {
-  const text = print(body, '  ').replace(/(?<![.\w])[A-Za-z]\w*/g, (word) => names.get(word) ?? word);
+  const text = printBody(body).replace(/(?<![.\w])[A-Za-z]\w*/g, (word) => names.get(word) ?? word);
   return `// ${template}\nfn part_${i}(group: vec3u, groups: vec3u, thread: u32${subgroups ? ', lane: u32' : ''}) {\n${text}\n}`;
 }
 
@@ -110,6 +121,12 @@ function axesText(slot: Slot): string {
 
 function elementType(slot: Slot): string {
   return storedType(slot.storage.dtype, slot.width);
+}
+
+/** With the zero that drivers do not see through, where something reads it. */
+function printBody(stmts: readonly Stmt[]): string {
+  const text = print(stmts, '  ');
+  return text.includes(unknownZero) ? `  let ${unknownZero} = groups.y / (groups.y + 1u);\n${text}` : text;
 }
 
 function print(stmts: readonly Stmt[], indent: string): string {
@@ -152,7 +169,7 @@ function printStmt(stmt: Stmt, indent: string): string {
         ? `${stmt.slot.name}[${indexText(stmt.at)}] = ${stmt.value.text};`
         : `store_${stmt.slot.name}(${indexText(stmt.at)}, ${stmt.value.text});`;
     case 'loop':
-      return `for (var ${stmt.name} = ${stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
+      return `for (var ${stmt.name} = ${stmt.rolled === true ? unknownZero : stmt.from}; ${stmt.name} < ${stmt.end}; ${stmt.name} += ${stmt.step}u) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
     case 'when':
       return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
     case 'barrier':

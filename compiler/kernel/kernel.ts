@@ -21,6 +21,8 @@ export type Stmt =
       readonly end: string;
       readonly step: number;
       readonly body: readonly Stmt[];
+      /** It begins at 0, and the driver must not know how often it turns. */
+      readonly rolled?: true;
     }
   | { readonly kind: 'when'; readonly test: string; readonly body: readonly Stmt[] }
   | { readonly kind: 'barrier' };

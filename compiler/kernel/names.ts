@@ -9,6 +9,9 @@ export const builtins = {
   lane: ['subgroup_invocation_id', 'u32'],
 } as const;
 
+/** 0 at run time, unknown to the driver: a loop bounded by it is not unrolled, which on a software device compiles for seconds. */
+export const unknownZero = 'unknown_zero';
+
 /** The identifier of an axis: letters, digits and '_', a letter in front. */
 export function axisStem(axis: string): string {
   const plain = axis.replace(/\W/g, '_');
@@ -22,7 +25,7 @@ export function axesStem(axes: readonly { readonly name: string }[]): string {
 
 /** Bindings (`x0`, `y1`) and their accessors, sizes of the run, helper functions. */
 const own =
-  /^([xy]\d+(_\d+)?|(load|store)_.*|sizes?|size_.*|main|sort_key|(widen|narrow)_bf16|.*_(f32|i32|u32|bool|vec4[fiu]|vec4bool))$/;
+  /^([xy]\d+(_\d+)?|unknown_zero|(load|store)_.*|sizes?|size_.*|main|sort_key|(widen|narrow)_bf16|.*_(f32|i32|u32|bool|vec4[fiu]|vec4bool))$/;
 
 /** Names are unique in a kernel, not in a block: shaders are read by people. */
 export class Names {

@@ -11,7 +11,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
-import { axisStem } from '../kernel/names.ts';
+import { axisStem, unknownZero } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import {
   count,
@@ -81,7 +81,6 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
   const indices = Array.from({ length: tile }, (_, i) => new Map([...batch, ...takeApart(rowAt(i), rowAxes)]));
 
   frame.body.when(single && !line.exact ? `${indexText(batchItem)} < ${indexText(batches)}` : 'true', (body) => {
-    const zero = frame.zero(body).text;
     // Loaded in a loop and copied: unrolled loads are what the driver compiles slowest.
     const held = body.array('queries', depthType, tile * depthSteps);
     body.loop(
@@ -101,7 +100,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
           );
         }
       },
-      { endText: `${tile}u + ${zero}` },
+      { endText: `${tile}u + ${unknownZero}` },
     );
     const query = indices.map((_, i) =>
       Array.from({ length: depthSteps <= 2 ? depthSteps : 0 }, (_row, j) =>
@@ -128,8 +127,8 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
           const left = outer.let(
             'steps',
             slice === undefined
-              ? code(`${indexText(units)} + ${zero}`, 'u32')
-              : bound(lanes, units, slice * lanes, zero),
+              ? code(`${indexText(units)} + ${unknownZero}`, 'u32')
+              : bound(lanes, units, slice * lanes),
           );
           outer.loop(
             `${flatStem([depthAxis], dw)}_in_slice`,
@@ -213,7 +212,10 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
         for (let c = 0; c < blocks; c++) {
           const left = outer.let(
             'steps',
-            code(`u32(clamp(i32(${end}) - i32(${indexText(start)}) - ${c * lanes}, 0, ${lanes})) + ${zero}`, 'u32'),
+            code(
+              `u32(clamp(i32(${end}) - i32(${indexText(start)}) - ${c * lanes}, 0, ${lanes})) + ${unknownZero}`,
+              'u32',
+            ),
           );
           outer.loop(
             `${axisStem(keyName)}_in_block`,
@@ -331,7 +333,6 @@ interface Rows {
 /** The epilogue as loops over private arrays: unrolled, the driver would compile it for seconds. */
 function writeRows(frame: Frame, body: Block, group: AttentionGroup, r: Rows): void {
   const { attention } = group;
-  const zero = frame.zero(body).text;
   const [widthAxis] = attention.width;
   const kept = body.array('results', r.widthType, r.tile * r.widthSteps);
   r.result.forEach((row, i) =>
@@ -344,12 +345,12 @@ function writeRows(frame: Frame, body: Block, group: AttentionGroup, r: Rows): v
   );
   const rowsLeft = body.let(
     'rows_left',
-    code(`min(${r.tile}u, ${indexText(r.m)} - ${indexText(r.firstRow)}) + ${zero}`, 'u32'),
+    code(`min(${r.tile}u, ${indexText(r.m)} - ${indexText(r.firstRow)}) + ${unknownZero}`, 'u32'),
   );
   const units = divide(r.wide, constantIndex(r.ow));
   const stepsLeft = body.let(
     'steps_left',
-    code(`min(${r.widthSteps}u, (${indexText(units)} + ${r.lanes - 1}u) / ${r.lanes}u) + ${zero}`, 'u32'),
+    code(`min(${r.widthSteps}u, (${indexText(units)} + ${r.lanes - 1}u) / ${r.lanes}u) + ${unknownZero}`, 'u32'),
   );
   body.loop(
     'row_in_tile',
@@ -397,6 +398,6 @@ function withoutMemory(block: Block, frame: Frame, logits: Node, index: Readonly
 }
 
 /** min(lanes, end - start), opaque to the driver so that it does not unroll the loop. */
-function bound(lanes: number, end: Index, start: number, zero: string): Code {
-  return code(`min(${lanes}u, ${indexText(end)} - ${start}u) + ${zero}`, 'u32');
+function bound(lanes: number, end: Index, start: number): Code {
+  return code(`min(${lanes}u, ${indexText(end)} - ${start}u) + ${unknownZero}`, 'u32');
 }

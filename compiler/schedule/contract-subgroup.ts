@@ -5,6 +5,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
+import { unknownZero } from '../kernel/names.ts';
 import { typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
@@ -21,7 +22,7 @@ function chooseTile(product: Product): Tile {
   const work = 2 * m * product.n.most * product.k.most;
   const rows = m >= 64 && work > 64e6 ? 16 : m >= 5 ? 8 : m >= 2 ? 4 : 1;
   const lanes = product.width * 8;
-  return { rows, vectors: product.n.most > lanes ? 2 : 1 };
+  return { rows, vectors: product.n.most > lanes && work > 16e6 ? 2 : 1 };
 }
 
 export function scheduleContractSubgroup(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
@@ -50,7 +51,6 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
   };
   const safeColumn = (v: number): Index => inRange(column(v), n, width);
   const type = typeOf('f32', width);
-  const zero = frame.zero(body);
   const acc = Array.from({ length: tile.rows }, () =>
     Array.from({ length: tile.vectors }, () => body.var('sum', splat(literal(0, 'f32'), type))),
   );
@@ -71,7 +71,7 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
       // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
       const steps = outer.let(
         'steps',
-        code(`min(${lanes}u, ${indexText(k)} - ${indexText(start)}) + ${zero.text}`, 'u32'),
+        code(`min(${lanes}u, ${indexText(k)} - ${indexText(start)}) + ${unknownZero}`, 'u32'),
       );
       outer.loop(
         `${names.sum}_in_block`,
@@ -106,12 +106,12 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
   acc.forEach((row, i) => row.forEach((c, v) => body.assign(`${kept}[${i * tile.vectors + v}]`, c)));
   const rowsLeft = body.let(
     'rows_left',
-    code(`min(${tile.rows}u, ${indexText(m)} - ${indexText(firstRow)}) + ${zero.text}`, 'u32'),
+    code(`min(${tile.rows}u, ${indexText(m)} - ${indexText(firstRow)}) + ${unknownZero}`, 'u32'),
   );
   const vectorsLeft = body.let(
     'vectors_left',
     code(
-      `min(${tile.vectors}u, (${indexText(n)} - group.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${zero.text}`,
+      `min(${tile.vectors}u, (${indexText(n)} - group.y * ${columnsPerTile}u + ${lanes * width - 1}u) / ${lanes * width}u) + ${unknownZero}`,
       'u32',
     ),
   );

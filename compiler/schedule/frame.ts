@@ -60,11 +60,6 @@ export class Frame {
     return name;
   }
 
-  /** 0 at run time, unknown to the driver: a loop bounded by it is not unrolled, which on a software device compiles for seconds. */
-  zero(body: Block): Code {
-    return body.let('zero', code('groups.y / (groups.y + 1u)', 'u32'), 'zero');
-  }
-
   finish(
     template: string,
     threads: number,

@@ -7,6 +7,7 @@ import type { Group } from '../fuse/group.ts';
 import { atomIndex, constantIndex, sizeIndex } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
+import { unknownZero } from '../kernel/names.ts';
 import type { Placement } from '../kernel/storage.ts';
 import { count, flatStem, Frame, namedAxes, threadItems, type Context } from './frame.ts';
 import { capacityOf, keyOf, partsOf, scheduleSort } from './sort.ts';
@@ -43,7 +44,6 @@ function scheduleMerge(group: SortGroup, order: Node, run: number, context: Cont
   const { axes } = isLast ? sort.type : x.type;
   const length = sizeIndex(along.size);
   const { grid, item, test } = threadItems(frame.body, flatStem(axes), count(axes), 64, context.profile.maxGrid);
-  const zero = frame.zero(frame.body);
   frame.body.when(test, (body) => {
     const own = namedAxes(body, item, axes);
     const at = own.get(along.name) ?? constantIndex(0);
@@ -85,7 +85,7 @@ function scheduleMerge(group: SortGroup, order: Node, run: number, context: Cont
           open.assign(low.text, code(next, 'u32'));
         });
       },
-      { endText: `${Math.log2(run) + 1}u + ${zero.text}` },
+      { endText: `${Math.log2(run) + 1}u + ${unknownZero}` },
     );
     const [a, b] = [`${base} + ${low.text}`, `${middle} + ${before} - ${low.text}`].map((text) =>
       number(body, 'next', text),

@@ -12,6 +12,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, atomIndex, constantIndex, divide, remainder, scale, sizeIndex } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
+import { unknownZero } from '../kernel/names.ts';
 import { canStoreVector, quad, typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import {
@@ -134,7 +135,6 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
   const items = scale(count(rows), blocks);
   const line = lineGrid(items, context.profile.maxGrid);
   const hits = frame.share('hits', 'u32', threads);
-  const zero = frame.zero(frame.body);
   const flat = frame.body.index(`${flatStem(rows)}_block`, line.item, items);
   frame.body.when(line.exact ? 'true' : `${indexText(flat)} < ${indexText(items)}`, (body) => {
     const own = namedAxes(body, divide(flat, constantIndex(blocks)), rows);
@@ -174,7 +174,7 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
               );
             });
           },
-          { endText: `${perLane}u + ${zero.text}` },
+          { endText: `${perLane}u + ${unknownZero}` },
         );
         inside.assign(`${hits}[thread]`, mask);
         inside.barrier();
@@ -202,7 +202,7 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
                 { endText: `countOneBits(${hits}[${indexText(looker)}])` },
               );
             },
-            { endText: `${threads}u + ${zero.text}` },
+            { endText: `${threads}u + ${unknownZero}` },
           );
         });
         inside.barrier();

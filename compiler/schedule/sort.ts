@@ -17,7 +17,7 @@ import {
 } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
-import { axisStem } from '../kernel/names.ts';
+import { axisStem, unknownZero } from '../kernel/names.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { count, flatStem, Frame, indexVariable, lineGrid, namedAxes, threadItems, type Context } from './frame.ts';
@@ -110,13 +110,12 @@ export function scheduleSort(group: SortGroup, context: Context, runs = 1): Kern
   const length = sizeIndex(along.size);
   const rowCount = multiply(count(rows), constantIndex(runs));
   const line = lineGrid(rowCount, profile.maxGrid);
-  const zero = frame.zero(frame.body);
   const row = frame.body.index(flatStem(rows), line.item, rowCount);
   const forLanes = (block: Block, end: number, write: (body: Block, i: string) => void): void =>
     block.loop('slot', constantIndex(end), (inside, i) => write(inside, indexText(i)), {
       from: indexVariable('thread', constantIndex(threads)),
       step: threads,
-      endText: `${end}u + ${zero.text}`,
+      endText: `${end}u + ${unknownZero}`,
     });
   frame.body.when(line.exact ? 'true' : `${indexText(row)} < ${indexText(rowCount)}`, (body) => {
     const own = namedAxes(body, divide(row, constantIndex(runs)), rows);
@@ -219,7 +218,7 @@ export function scheduleSort(group: SortGroup, context: Context, runs = 1): Kern
           { endText: indexText(phase) },
         );
       },
-      { from: constantIndex(1), endText: `${steps + 1}u + ${zero.text}` },
+      { from: constantIndex(1), endText: `${steps + 1}u + ${unknownZero}` },
     );
   }
 }
