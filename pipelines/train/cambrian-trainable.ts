@@ -26,7 +26,7 @@ import type { OpenedModel } from '../answer/open-model.ts';
 import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';
 import { FrozenTowers, towerMaps } from './frozen-towers.ts';
-import { microBatchOf, type Stage } from './recipe/recipe.ts';
+import { imagesOf, microBatchOf, type Stage } from './recipe/recipe.ts';
 import { withLora } from './step/lora.ts';
 import type { TrainBatch, Trainable } from './trainable.ts';
 
@@ -197,7 +197,7 @@ class Batches {
     if (!labelled.labels.some((label, at) => label !== ignoredLabel && at + block < length))
       return `labels all masked: ${sample.turns.length} turns of ${labelled.ids.length} tokens within ${length}`;
     if (sample.image === undefined) return { ...labelled, picture: undefined, features: await this.#towers.nothing() };
-    const path = join(this.#options.stage.data.images, sample.image);
+    const path = join(imagesOf(this.#options.stage.data), sample.image);
     const image = await readPicture(path);
     if (typeof image === 'string') return image;
     const features = await this.#towers.see(contentKey([], [path]), image);

@@ -10,6 +10,7 @@ import { contentKey } from '../../runtime/files/content-key.ts';
 import { openModel, type OpenedModel } from '../answer/open-model.ts';
 import { cambrianTrainable } from './cambrian-trainable.ts';
 import { openLlavaFile, type LlavaFile, type LlavaSample } from './data/llava-file.ts';
+import { openMixture } from './data/mixture.ts';
 import { fileSamples, skipped } from './data/sample-stream.ts';
 import type { DataSet, Recipe, Stage } from './recipe/recipe.ts';
 import { newestCheckpoint, type OpenedCheckpoint } from './run/checkpoints.ts';
@@ -88,7 +89,7 @@ interface OneStage {
 async function oneStage(one: OneStage): Promise<StageResult> {
   const { recipe, stage, index, device, folder, print, checkpoint } = one;
   const seed = recipe.seed ?? 0;
-  const data = openData(stage.data);
+  const data = openData(stage.data, seed);
   const opened = withEarlier(
     await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }),
     folder,
@@ -102,7 +103,7 @@ async function oneStage(one: OneStage): Promise<StageResult> {
     cache: one.root,
     first: () => firstOf(stage.data, data.file),
   });
-  const held = stage.evaluation === undefined ? undefined : openData(stage.evaluation.data);
+  const held = stage.evaluation === undefined ? undefined : openData(stage.evaluation.data, seed);
   try {
     const total = stage.steps ?? Math.ceil(((stage.epochs ?? 1) * data.count) / stage.batch);
     const skip = checkpoint?.position.samples ?? 0;
@@ -147,16 +148,17 @@ interface OpenData {
   readonly count: number;
 }
 
-function openData(data: DataSet): OpenData {
+function openData(data: DataSet, seed: number): OpenData {
   if ('samples' in data) return { file: undefined, count: data.count };
-  if (!existsSync(data.images))
-    throw new OpabiniaError(`there is no folder of pictures ${data.images}`, {
-      op: 'data',
-      advice: 'check `images` in the recipe',
-    });
-  const file = openLlavaFile(data.file);
+  for (const { images } of 'mixture' in data ? data.mixture : [data])
+    if (!existsSync(images))
+      throw new OpabiniaError(`there is no folder of pictures ${images}`, {
+        op: 'data',
+        advice: 'check `images` in the recipe',
+      });
+  const file = 'mixture' in data ? openMixture(data, seed) : openLlavaFile(data.file);
   if (file.count === 0)
-    throw new OpabiniaError(`${data.file} has no samples`, { op: 'data', advice: 'give a file with at least one' });
+    throw new OpabiniaError(`${file.path} has no samples`, { op: 'data', advice: 'give a file with at least one' });
   // A line that does not parse is told before anything is loaded, not in the middle of a run.
   for (let i = 0; i < Math.min(file.count, 100_000); i++) file.sample(i);
   return { file, count: file.count };

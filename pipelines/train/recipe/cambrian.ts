@@ -95,3 +95,12 @@ function common(options: CambrianStage, batch: number): Omit<Stage, 'name' | 'gr
     saveEvery: options.saveEvery,
   };
 }
+
+/** The cap that the released data settle on, samples of a source (Cambrian-1, §5.2: 250,000 to 350,000 are best). */
+export const cambrianCap = 350_000;
+
+/** Shares of categories in per cent: the best of the five ratios tried at 1,350,000 samples, and what Cambrian-7M is made of (Cambrian-1, §5.2). */
+export const cambrianShares = {
+  best: { Language: 21, General: 34.52, OCR: 27.22, Counting: 8.71, Math: 7.2, Code: 0.87, Science: 0.88 },
+  cambrian7M: { Language: 23.8, General: 33.3, OCR: 27.6, Counting: 8.5, Math: 3.2, Code: 0.8, Science: 2.9 },
+} as const;

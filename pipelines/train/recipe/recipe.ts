@@ -1,13 +1,15 @@
 // A recipe: a training as typed data. A file of one exports it by name: `export const recipe: Recipe = { … }`.
 import type { LlavaSample } from '../data/llava-file.ts';
+import type { Mixture } from '../data/mixture.ts';
 import type { Optimizer } from '../optimizers/optimizer.ts';
 import type { ParameterGroup } from '../step/groups.ts';
 import type { LossScaling } from '../step/loss-scale.ts';
 import type { LoraGroup } from '../step/lora.ts';
 import type { Schedule } from '../step/schedule.ts';
 
-/** A file in LLaVA's format with the folder of its pictures, or a generator of samples, which begins anew at each call. */
+/** A file in LLaVA's format with the folder of its pictures, a balanced mixture of such files, or a generator of samples, which begins anew at each call. */
 export type DataSet =
+  | Mixture
   | { readonly file: string; readonly images: string }
   | { readonly samples: () => AsyncIterable<LlavaSample>; readonly count: number; readonly images: string };
 
@@ -52,6 +54,11 @@ export interface Recipe {
   readonly dtype?: 'f32' | 'f16' | undefined;
   readonly seed?: number | undefined;
   readonly stages: readonly Stage[];
+}
+
+/** Where the pictures of a data set are; those of a mixture have whole paths. */
+export function imagesOf(data: DataSet): string {
+  return 'mixture' in data ? '' : data.images;
 }
 
 /** Samples at once. */
