@@ -3,7 +3,10 @@ import { randomParams } from '../../dsl/index.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 
-/** Norms and gains are 1, biases 0, embeddings small, everything else normal with deviation 1/√fan-in. */
+/**
+ * Norms and gains are 1, biases 0, places (`place_embed`) normal with deviation 1, other embeddings with 0.1, everything else with 1/√fan-in. A place is
+ * added to what has deviation 1: at 0.1 of it no decoder found out in 400 steps which cell a token is of, at 1 pooling has 88 % of the cells right.
+ */
 export function fromScratch(shapes: Shapes, seed: number): Source {
   const random = randomParams(seed);
   return {
@@ -19,9 +22,9 @@ export function fromScratch(shapes: Shapes, seed: number): Source {
       if (shape.length === 1) return values;
       // Normals of deviation 1/√fan-in, brought to a small one where a row is looked up by itself.
       const fan = shape.slice(1).reduce((product, size) => product * size, 1);
-      return /embed|position|query|latent|probe|newline/.test(path)
-        ? values.map((value) => value * Math.sqrt(fan) * 0.1)
-        : values;
+      const size =
+        last === 'place_embed' ? 1 : /embed|position|query|latent|probe|newline/.test(path) ? 0.1 : undefined;
+      return size === undefined ? values : values.map((value) => value * Math.sqrt(fan) * size);
     },
   };
 }

@@ -22,8 +22,8 @@ export const trainPresets: Readonly<Record<PresetName, TrainPreset>> = {
     train: 4096,
     held: 512,
     batch: 32,
-    steps: 400,
-    rate: 4e-3,
+    steps: 500,
+    rate: 3e-3,
   },
   M: {
     decoder: { width: 96, layers: 4, heads: 4, hidden: 256, context: 128 },
