@@ -1,0 +1,60 @@
+// What a storage format is: rows of blocks along the last axis of a tensor, each block so many elements in so many bytes. A format is one
+// record; who reads weights (the interpreter, kernels, checkpoints) asks its fields and knows no name.
+
+/** Expressions of WGSL that read little-endian integers at a byte of a buffer, an even one but for `byte`. */
+export interface WgslBytes {
+  /** 8 bits, as u32. */
+  byte(at: string): string;
+  /** 16 bits, as u32. */
+  half(at: string): string;
+  /** 32 bits. */
+  word(at: string): string;
+}
+
+export interface StorageFormat {
+  readonly name: string;
+  /** The block, field by field, and what an element is. */
+  readonly doc: string;
+  /** Elements of a block: the last axis of a stored tensor is a multiple of them. */
+  readonly block: number;
+  /** Bytes of a block; even, so that 16-bit fields never straddle a word. */
+  readonly bytes: number;
+  /** The block that begins at byte `at`, as f32, into `into` from `start` on. Every product is exact in f32: at most one addition rounds. */
+  decode(block: DataView, at: number, into: Float32Array, start: number): void;
+  /** `block` finite values of `from` from `start` on into the bytes from `at` on; absent where no encoder is specified. */
+  readonly encode?: (from: Float32Array, start: number, block: DataView, at: number) => void;
+  /** Most that encoding and decoding changes a value of a block with this least and greatest value, where its scale is no infinite f16. */
+  readonly roundTrip?: (least: number, greatest: number) => number;
+  /**
+   * Statements of a WGSL function `(at: u32, e: u32) -> vec4f`: elements `e … e+3`, where `e` is a multiple of 4, of the block at byte `at`.
+   * They may call the functions of `wgsl.ts`.
+   */
+  wgsl(bytes: WgslBytes): string;
+}
+
+/** Bytes of a tensor of this shape; undefined where its last axis is no multiple of the block. */
+export function storedBytesOf({ block, bytes }: StorageFormat, shape: readonly number[]): number | undefined {
+  const inner = shape.at(-1) ?? 1;
+  return inner % block === 0 ? (shape.reduce((product, size) => product * size, 1) / block) * bytes : undefined;
+}
+
+/** All blocks of `bytes` as numbers. */
+export function decodeBlocks(format: StorageFormat, bytes: Uint8Array): Float32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const count = Math.floor(bytes.byteLength / format.bytes);
+  const values = new Float32Array(count * format.block);
+  for (let i = 0; i < count; i++) format.decode(view, i * format.bytes, values, i * format.block);
+  return values;
+}
+
+/** Numbers, a multiple of the block, as blocks. Throws `RangeError` for a format that has no encoder, and for what is no multiple. */
+export function encodeBlocks(format: StorageFormat, values: Float32Array): Uint8Array<ArrayBuffer> {
+  if (format.encode === undefined) throw new RangeError(`${format.name} can be read, not written`);
+  if (values.length % format.block !== 0)
+    throw new RangeError(`${values.length} values are no multiple of ${format.block}, the block of ${format.name}`);
+  const count = values.length / format.block;
+  const bytes = new Uint8Array(count * format.bytes);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < count; i++) format.encode(values, i * format.block, view, i * format.bytes);
+  return bytes;
+}
