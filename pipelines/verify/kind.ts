@@ -1,5 +1,6 @@
 // What a kind of golden file is: a way to build the model it describes from the public `models/`.
 import type { Graph } from '../../dsl/graph/graph.ts';
+import type { ParamSource } from '../../dsl/index.ts';
 import type { Numbers } from '../../runtime/program/numbers.ts';
 import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Outputs, Step, Together } from './backends.ts';
@@ -15,6 +16,14 @@ export interface GoldenModel {
   readonly host: ReadonlyMap<string, Numbers>;
   /** What an output may differ by in f32; absent: the bound of Cambrian's own files. */
   readonly tolerance?: ((output: string) => Tolerance | undefined) | undefined;
+  /** Where the graphs' parameters come from; absent: the file itself. */
+  readonly source?: ParamSource | undefined;
+  /** Outputs of the file that are no results of a model: bounds, and what another program makes of it. */
+  readonly beside?: ((output: string) => boolean) | undefined;
+  /** Comparisons with what the file has besides its outputs. */
+  readonly also?: readonly Comparison[] | undefined;
+  /** Called when everything has run. */
+  readonly close?: (() => void) | undefined;
   /** The file's `grad.*` are expected too, as outputs of the same names. */
   readonly gradients?: boolean | undefined;
   /** Outputs that hold to `tolerance` in every dtype: tokens. */
@@ -39,4 +48,4 @@ export interface Conversation {
   readonly hold: (step: Step) => Promise<Outputs>;
 }
 
-export type Kind = (file: GoldenFile) => GoldenModel;
+export type Kind = (file: GoldenFile) => GoldenModel | Promise<GoldenModel>;

@@ -12,6 +12,7 @@ import { naflex, qwen25Tower, qwen3Tower } from './kinds/patch-towers.ts';
 import { gemma3VlKind, qwen25Vl, qwen3Vl, smolVlmKind } from './kinds/whole-models.ts';
 import { pipeline } from './kinds/pipeline.ts';
 import { preprocess } from './kinds/preprocess.ts';
+import { quantAffine, quantBlock } from './kinds/quantized.ts';
 import { trainCambrian } from './kinds/train-cambrian.ts';
 import { trainAccumulation, trainOptimizer } from './kinds/train-mlp.ts';
 import { aggregationLayer, crossAttentionLayer, svaGradients, tokenSampler } from './kinds/sva-layers.ts';
@@ -43,6 +44,8 @@ export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['qwen3-vl', qwen3Vl],
   ['smolvlm', smolVlmKind],
   ['gemma3-vl', gemma3VlKind],
+  ['quant-block', quantBlock],
+  ['quant-affine', quantAffine],
   ['train.adamw', trainOptimizer],
   ['train.sgd', trainOptimizer],
   ['train.lion', trainOptimizer],

@@ -26,6 +26,8 @@ export const boundF16 = 5e-3;
 export interface Tolerance {
   readonly absolute: number;
   readonly relative: number;
+  /** Instead of `absolute`, one an element. */
+  readonly each?: ArrayLike<number> | undefined;
 }
 
 /** For single models, after the noise of their reference implementations. */
@@ -54,10 +56,12 @@ export function compare(
   return { tensor, shape, largest, relative, bound, verdict: ok ? 'ok' : 'WRONG' };
 }
 
-function within(computed: ArrayLike<number>, expected: ArrayLike<number>, { absolute, relative }: Tolerance): boolean {
+function within(computed: ArrayLike<number>, expected: ArrayLike<number>, tolerance: Tolerance): boolean {
+  const { relative, each } = tolerance;
   if (computed.length !== expected.length) return false;
   for (let i = 0; i < expected.length; i++) {
     const [a, b] = [computed[i] ?? NaN, expected[i] ?? NaN];
+    const absolute = each?.[i] ?? tolerance.absolute;
     if (!Object.is(a, b) && a !== b && !(Math.abs(a - b) <= absolute + relative * Math.abs(b))) return false;
   }
   return true;

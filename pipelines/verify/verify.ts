@@ -1,5 +1,6 @@
 // Golden files against the public models, on the GPU, on the reference interpreter or through ONNX Runtime.
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import type { ParamSource } from '../../dsl/index.ts';
 import { DeviceError } from '../../runtime/device/failure.ts';
 import { formatError, formatTable } from '../../dsl/text/table.ts';
 import { openBackend, type Backend, type Outputs } from './backends.ts';
@@ -25,6 +26,7 @@ export async function verifyFile(
   dtype: ComputeDType = 'f32',
 ): Promise<readonly Comparison[]> {
   const file = new GoldenFile(path, dtype);
+  let close: (() => void) | undefined;
   try {
     const kind = kinds.get(file.kind);
     if (kind === undefined) {
@@ -33,15 +35,18 @@ export async function verifyFile(
         advice: `the nearest known kinds are ${nearestNames(file.kind, kinds.keys()).join(', ')}`,
       });
     }
-    const model = kind(file);
+    const model = await kind(file);
+    close = model.close;
     const once =
       model.graph === undefined
         ? new Map<string, ArrayLike<number>>()
-        : await backend.run(model.graph, file.checkpoint, model.inputs);
+        : await backend.run(model.graph, sourceOf(model, file), model.inputs);
     const trained = await train(model, backend, file);
     const computed = new Map([...once, ...(await holdAll(model, backend, file)), ...trained]);
     const halves = dtype === 'f16' ? halvesOf(model, file) : new Map<string, number>();
-    const outputs = file.outputs.map((name) => ({ name, stored: `output.${name}` }));
+    const outputs = file.outputs
+      .filter((name) => model.beside?.(name) !== true)
+      .map((name) => ({ name, stored: `output.${name}` }));
     const gradients = model.gradients === true ? file.gradients.map((name) => `grad.${name}`) : [];
     const rows = [...outputs, ...gradients.map((name) => ({ name, stored: name }))].map(({ name, stored }) => {
       const expected = file.numbers(stored);
@@ -59,21 +64,28 @@ export async function verifyFile(
         half,
       );
     });
-    return [...rows, ...(model.training?.overall?.(computed) ?? [])];
+    return [...rows, ...(model.also ?? []), ...(model.training?.overall?.(computed) ?? [])];
   } finally {
+    close?.();
     file.checkpoint.close();
   }
 }
 
-function halvesOf({ graph, inputs }: GoldenModel, { checkpoint }: GoldenFile): ReadonlyMap<string, number> {
+function sourceOf({ source }: GoldenModel, { checkpoint }: GoldenFile): ParamSource {
+  return source ?? checkpoint;
+}
+
+function halvesOf(model: GoldenModel, file: GoldenFile): ReadonlyMap<string, number> {
+  const { graph, inputs } = model;
   if (graph === undefined) return new Map();
-  return halfBounds(graph, { inputs, params: (path, shape) => checkpoint.read(path, shape) });
+  const source = sourceOf(model, file);
+  return halfBounds(graph, { inputs, params: (path, shape) => source.read(path, shape) });
 }
 
 async function holdAll(model: GoldenModel, backend: Backend, file: GoldenFile): Promise<Outputs> {
   const outputs = new Map<string, ArrayLike<number>>();
   for (const { graph, hold } of model.conversations ?? []) {
-    const opened = await backend.open(graph, file.checkpoint);
+    const opened = await backend.open(graph, sourceOf(model, file));
     try {
       for (const [name, values] of await hold(opened.step)) outputs.set(name, values);
     } finally {
@@ -94,7 +106,7 @@ async function train(model: GoldenModel, backend: Backend, file: GoldenFile): Pr
         advice: 'take --backend gpu or --backend reference',
       },
     );
-  const together = await backend.openTogether(training.graphs, file.checkpoint, training.states);
+  const together = await backend.openTogether(training.graphs, sourceOf(model, file), training.states);
   try {
     return await training.hold(together);
   } finally {

@@ -4,7 +4,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { parseStrict, type Json } from './json.ts';
 
 /** Element types as the format spells them. */
-export type StoredDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U8' | 'BOOL';
+export type StoredDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U32' | 'U8' | 'BOOL';
 
 export const storedBytes = {
   F64: 8,
@@ -13,6 +13,7 @@ export const storedBytes = {
   BF16: 2,
   I64: 8,
   I32: 4,
+  U32: 4,
   U8: 1,
   BOOL: 1,
 } as const satisfies Record<StoredDType, number>;
@@ -28,7 +29,6 @@ const unsupported: readonly string[] = [
   'I8',
   'I16',
   'U16',
-  'U32',
   'U64',
   'C64',
 ];

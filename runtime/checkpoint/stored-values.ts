@@ -2,7 +2,7 @@
 import { narrowBf16, widenBf16 } from '../../dsl/graph/elements.ts';
 import type { StoredDType } from './safetensors.ts';
 
-export type StoredArray = Float64Array | Float32Array | Int32Array | BigInt64Array | Uint8Array;
+export type StoredArray = Float64Array | Float32Array | Int32Array | Uint32Array | BigInt64Array | Uint8Array;
 
 /** The values in the narrowest array that holds them exactly: f16 and bf16 widen to f32, bool is 0 or 1. `bytes` may be unaligned. */
 export function decodeStored(dtype: StoredDType, bytes: Uint8Array): StoredArray {
@@ -13,6 +13,8 @@ export function decodeStored(dtype: StoredDType, bytes: Uint8Array): StoredArray
       return new Float64Array(aligned(bytes));
     case 'I32':
       return new Int32Array(aligned(bytes));
+    case 'U32':
+      return new Uint32Array(aligned(bytes));
     case 'I64':
       return new BigInt64Array(aligned(bytes));
     case 'F16':
@@ -49,6 +51,8 @@ export function encodeStored(dtype: StoredDType, values: ArrayLike<number>): Uin
       return new Uint8Array(Float64Array.from(list).buffer);
     case 'I32':
       return new Uint8Array(Int32Array.from(list).buffer);
+    case 'U32':
+      return new Uint8Array(Uint32Array.from(list).buffer);
     case 'I64':
       return new Uint8Array(BigInt64Array.from(list, BigInt).buffer);
     case 'F16':

@@ -148,10 +148,10 @@ describe('connectors and models', () => {
       .filter((name) => name.endsWith('.safetensors'))
       .map((name) => join(group, name)),
   );
-  test.each(files)('%s', (name) => {
+  test.each(files)('%s', async (name) => {
     const file = new GoldenFile(join(folder, name), 'f32');
     try {
-      const model = kinds.get(file.kind)?.(file);
+      const model = await kinds.get(file.kind)?.(file);
       const graphs = [model?.graph, ...(model?.conversations ?? []).map((conversation) => conversation.graph)];
       for (const graph of graphs) if (graph !== undefined) plansOf(graph, someProfiles);
     } finally {

@@ -116,7 +116,7 @@ describe('golden files', () => {
   test.each(share(some, files))('%s', async (name) => {
     const file = new GoldenFile(join(folder, name), 'f32');
     try {
-      const model = kinds.get(file.kind)?.(file);
+      const model = await kinds.get(file.kind)?.(file);
       expect(model, `no kind '${file.kind}'`).toBeDefined();
       const graphs = [model?.graph, ...(model?.conversations ?? []).map((conversation) => conversation.graph)];
       for (const graph of graphs) if (graph !== undefined) await expectClean(graph);

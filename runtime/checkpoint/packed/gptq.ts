@@ -1,0 +1,70 @@
+import { affine } from '../../../dsl/storage/affine.ts';
+import {
+  affineBlocks,
+  expectShape,
+  groupOf,
+  refusePacked,
+  scaleDType,
+  scalesOf,
+  wholeBits,
+  words,
+  type ModuleTensors,
+  type PackedLayout,
+} from './packed-tensor.ts';
+
+/**
+ * GPTQ: `qweight` i32 [K·bits/32, N] packed along K, `qzeros` [G, N·bits/32] along N, `scales` [G, N], `g_idx` i32 [K] the group of each
+ * column; w = (q − z)·s. With act-order the groups are no runs of columns: the blocks hold the columns sorted by group.
+ */
+export const gptq: PackedLayout = (module, packing) => {
+  const weight = module.find('qweight');
+  if (weight === undefined) return undefined;
+  if (weight.dtype !== 'I32') throw refusePacked(module, `has 'qweight' as ${weight.dtype}, not as I32`);
+  const bits = wholeBits(module, packing.bits);
+  const each = 32 / bits;
+  const [high = 0, rows = 0] = weight.shape;
+  const columns = high * each;
+  const group = groupOf(module, packing.group, columns);
+  const groups = columns / group;
+  const scale = scaleDType(module, 'scales');
+  expectShape(module, 'scales', [groups, rows]);
+  expectShape(module, 'qzeros', [groups, Math.ceil(rows / each)]);
+  const order = module.find('g_idx') === undefined ? undefined : sortedColumns(module, columns, group);
+  const form = { bits, group, scale, offset: 'zero' } as const;
+  const top = 2 ** bits - 1;
+  return {
+    shape: [rows, columns],
+    format: affine(form),
+    order,
+    blocks() {
+      const [packed, zeros] = [words(module.bytes('qweight')), words(module.bytes('qzeros'))];
+      const scales = scalesOf(module, 'scales');
+      const wide = Math.ceil(rows / each);
+      return affineBlocks(form, rows, columns, {
+        code: (row, place) => {
+          const column = order?.[place] ?? place;
+          return ((packed[Math.floor(column / each) * rows + row] ?? 0) >>> (bits * (column % each))) & top;
+        },
+        scale: (row, g) => scales(g * rows + row),
+        // One more than is stored, and not masked: a stored 15 of 4 bits means 16.
+        offset: (row, g) =>
+          (((zeros[g * wide + Math.floor(row / each)] ?? 0) >>> (bits * (row % each))) & top) + packing.zeroOffset,
+      });
+    },
+  };
+};
+
+/** Columns by group, in order within each; undefined where they are in order already. Throws `OpabiniaError` for groups of unequal size. */
+function sortedColumns(module: ModuleTensors, columns: number, group: number): Int32Array | undefined {
+  expectShape(module, 'g_idx', [columns]);
+  const groupOfColumn = words(module.bytes('g_idx'));
+  const members = Array.from({ length: columns / group }, (): number[] => []);
+  groupOfColumn.forEach((g, column) => {
+    members[g]?.push(column);
+  });
+  const wrong = members.findIndex((list) => list.length !== group);
+  if (wrong >= 0)
+    throw refusePacked(module, `has ${members[wrong]?.length ?? 0} columns in group ${wrong}, not ${group}`);
+  const order = Int32Array.from(members.flat());
+  return order.every((column, place) => column === place) ? undefined : order;
+}

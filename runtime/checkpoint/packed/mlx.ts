@@ -1,0 +1,43 @@
+import { affine } from '../../../dsl/storage/affine.ts';
+import {
+  affineBlocks,
+  codeIn,
+  expectShape,
+  groupOf,
+  refusePacked,
+  scaleDType,
+  scalesOf,
+  wholeBits,
+  words,
+  type PackedLayout,
+} from './packed-tensor.ts';
+
+/** MLX: `weight` u32 [N, K·bits/32], `scales` and `biases` [N, K/g]; w = q·s + b. Source: mlx/backend/cpu/quantized.cpp. */
+export const mlx: PackedLayout = (module, packing) => {
+  const weight = module.find('weight');
+  if (weight?.dtype !== 'U32' || module.find('scales') === undefined) return undefined;
+  const bits = wholeBits(module, packing.bits);
+  const [rows = 0, wide = 0] = weight.shape;
+  if (weight.shape.length !== 2) throw refusePacked(module, `has ${weight.shape.length} axes, not two`);
+  const columns = (wide * 32) / bits;
+  const group = groupOf(module, packing.group, columns);
+  const scale = scaleDType(module, 'scales');
+  const groups = columns / group;
+  expectShape(module, 'scales', [rows, groups]);
+  expectShape(module, 'biases', [rows, groups]);
+  if (scaleDType(module, 'biases') !== scale) throw refusePacked(module, 'has scales and biases of two dtypes');
+  const form = { bits, group, scale, offset: 'bias' } as const;
+  return {
+    shape: [rows, columns],
+    format: affine(form),
+    blocks() {
+      const packed = words(module.bytes('weight'));
+      const [scales, biases] = [scalesOf(module, 'scales'), scalesOf(module, 'biases')];
+      return affineBlocks(form, rows, columns, {
+        code: (row, column) => codeIn(packed, bits, row * columns + column),
+        scale: (row, g) => scales(row * groups + g),
+        offset: (row, g) => biases(row * groups + g),
+      });
+    },
+  };
+};

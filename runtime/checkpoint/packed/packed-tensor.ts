@@ -1,0 +1,125 @@
+// A matrix whose weights a checkpoint keeps as codes, scales and zero points, as blocks of one storage format.
+import { affine, readScale, writeScale, type AffineForm, type ScaleDType } from '../../../dsl/storage/affine.ts';
+import type { StorageFormat } from '../../../dsl/storage/format.ts';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import type { StoredTensor } from '../safetensors.ts';
+
+/** Stored tensors of one module, by their names below it. */
+export interface ModuleTensors {
+  readonly path: string;
+  find(name: string): StoredTensor | undefined;
+  /** Throws `OpabiniaError` where it is missing. */
+  bytes(name: string): Uint8Array;
+}
+
+/** How the config says that a module is packed. */
+export interface Packing {
+  readonly bits: number;
+  /** Elements along the input that share a scale; −1: all of a row. */
+  readonly group: number;
+  /** Added to the zero points of GPTQ: 1 for checkpoints of the first format, which store one less. */
+  readonly zeroOffset: 0 | 1;
+}
+
+export interface PackedTensor {
+  readonly shape: readonly [rows: number, columns: number];
+  readonly format: StorageFormat;
+  /** Column `c` of the blocks is column `order[c]` of the matrix; absent where they are in order. */
+  readonly order?: Int32Array | undefined;
+  /** Blocks, row after row. Computed when asked for. */
+  blocks(): Uint8Array<ArrayBuffer>;
+}
+
+/** Whether a module has tensors of this layout, and what they are. Throws `OpabiniaError` for those that do not fit together. */
+export type PackedLayout = (module: ModuleTensors, packing: Packing) => PackedTensor | undefined;
+
+export function refusePacked(module: ModuleTensors, what: string, advice?: string): OpabiniaError {
+  return new OpabiniaError(`the packed weight ${what}`, {
+    op: 'openPacked',
+    path: module.path,
+    advice: advice ?? 'the weights and the quantization_config may belong to different checkpoints',
+  });
+}
+
+/** 4 or 8 bits. Throws `OpabiniaError` for any other number. */
+export function wholeBits(module: ModuleTensors, bits: number): 4 | 8 {
+  if (bits === 4 || bits === 8) return bits;
+  throw refusePacked(
+    module,
+    `has ${bits} bits an element`,
+    '4 and 8 bits are read; take another version of the checkpoint',
+  );
+}
+
+/** Elements of a group. Throws `OpabiniaError` where they do not divide the row, or are no multiple of 8. */
+export function groupOf(module: ModuleTensors, group: number, columns: number): number {
+  const size = group === -1 ? columns : group;
+  if (Number.isInteger(size) && size > 0 && size % 8 === 0 && columns % size === 0) return size;
+  throw refusePacked(module, `has rows of ${columns} elements, which groups of ${size} do not divide evenly`);
+}
+
+/** The dtype of a tensor of scales. Throws `OpabiniaError` for integers. */
+export function scaleDType(module: ModuleTensors, name: string): ScaleDType {
+  const dtype = module.find(name)?.dtype;
+  if (dtype === 'F16') return 'f16';
+  if (dtype === 'BF16') return 'bf16';
+  if (dtype === 'F32') return 'f32';
+  throw refusePacked(module, `has '${name}' as ${dtype ?? 'nothing'}, not as F16, BF16 or F32`);
+}
+
+/** Throws `OpabiniaError` unless the tensor has this shape. */
+export function expectShape(module: ModuleTensors, name: string, shape: readonly number[]): void {
+  const found = module.find(name)?.shape.join('×');
+  if (found !== shape.join('×'))
+    throw refusePacked(module, `has '${name}' as ${found ?? 'nothing'} where ${shape.join('×')} belongs`);
+}
+
+/** Little-endian words of 32 bits. */
+export function words(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+
+/** Scales of a tensor by flat index. */
+export function scalesOf(module: ModuleTensors, name: string): (index: number) => number {
+  const dtype = scaleDType(module, name);
+  const bytes = module.bytes(name);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const width = dtype === 'f32' ? 4 : 2;
+  return (index) => readScale(view, index * width, dtype);
+}
+
+/** Blocks of an affine format from a code of each element and two numbers of each group. */
+export function affineBlocks(
+  form: AffineForm,
+  rows: number,
+  columns: number,
+  parts: {
+    readonly code: (row: number, column: number) => number;
+    readonly scale: (row: number, group: number) => number;
+    readonly offset: (row: number, group: number) => number;
+  },
+): Uint8Array<ArrayBuffer> {
+  const format = affine(form);
+  const groups = columns / form.group;
+  const bytes = new Uint8Array(rows * groups * format.bytes);
+  const view = new DataView(bytes.buffer);
+  const width = form.scale === 'f32' ? 4 : 2;
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let g = 0; g < groups; g++, at += format.bytes) {
+      writeScale(view, at, parts.scale(row, g), form.scale);
+      writeScale(view, at + width, parts.offset(row, g), form.scale);
+      for (let e = 0; e < form.group; e++) {
+        const code = parts.code(row, g * form.group + e);
+        if (form.bits === 8) bytes[at + 2 * width + e] = code;
+        else bytes[at + 2 * width + (e >> 1)] = (bytes[at + 2 * width + (e >> 1)] ?? 0) | (code << (4 * (e & 1)));
+      }
+    }
+  }
+  return bytes;
+}
+
+/** Code `index` of those that lie in words, lowest bits first. */
+export function codeIn(packed: Uint32Array, bits: 4 | 8, index: number): number {
+  const each = 32 / bits;
+  return ((packed[Math.floor(index / each)] ?? 0) >>> (bits * (index % each))) & (2 ** bits - 1);
+}
