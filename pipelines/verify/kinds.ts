@@ -7,6 +7,7 @@ import { connectorGradients } from './kinds/connector-gradients.ts';
 import { languageModels } from './kinds/language-model.ts';
 import { backboneKinds, clip, convNextKind, dinov2, siglip } from './kinds/encoders.ts';
 import { opGradients } from './kinds/gradient-ops/index.ts';
+import { ggufLanguageModel, ggufProjector } from './kinds/gguf.ts';
 import { masks } from './kinds/masks.ts';
 import { naflex, qwen25Tower, qwen3Tower } from './kinds/patch-towers.ts';
 import { gemma3VlKind, qwen25Vl, qwen3Vl, smolVlmKind } from './kinds/whole-models.ts';
@@ -44,6 +45,8 @@ export const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['qwen3-vl', qwen3Vl],
   ['smolvlm', smolVlmKind],
   ['gemma3-vl', gemma3VlKind],
+  ['gguf-llm', ggufLanguageModel],
+  ['gguf-mmproj', ggufProjector],
   ['quant-block', quantBlock],
   ['quant-affine', quantAffine],
   ['train.adamw', trainOptimizer],

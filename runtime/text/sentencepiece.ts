@@ -5,15 +5,15 @@ import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { OpabiniaError } from '../../dsl/error.ts';
 
 /** Kinds of pieces, by their number in the file. */
-const kinds = { 1: 'normal', 2: 'unknown', 3: 'control', 4: 'user', 5: 'unused', 6: 'byte' } as const;
+export const pieceKinds = { 1: 'normal', 2: 'unknown', 3: 'control', 4: 'user', 5: 'unused', 6: 'byte' } as const;
 
-interface Piece {
+export interface Piece {
   readonly text: string;
   readonly score: number;
-  readonly kind: (typeof kinds)[keyof typeof kinds];
+  readonly kind: (typeof pieceKinds)[keyof typeof pieceKinds];
 }
 
-interface Model {
+export interface PieceModel {
   readonly pieces: readonly Piece[];
   readonly type: 'unigram' | 'bpe';
   readonly byteFallback: boolean;
@@ -42,7 +42,11 @@ interface Added {
  * `added` are further tokens, as added_tokens.json has them. Throws `OpabiniaError` for a file that is damaged, or of another algorithm.
  */
 export function sentencePieceJson(bytes: Uint8Array, config: unknown, added: unknown, where: string): object {
-  const model = readModel(bytes, where);
+  return pieceTokenizer(readModel(bytes, where), config, added);
+}
+
+/** The same of a model that was read elsewhere. */
+export function pieceTokenizer(model: PieceModel, config: unknown, added: unknown): object {
   const settings = isObject(config) ? config : {};
   const tokens = addedTokens(model, settings, added);
   const normalizers = [
@@ -86,7 +90,7 @@ export function sentencePieceJson(bytes: Uint8Array, config: unknown, added: unk
 
 // ---- the file --------------------------------------------------------------------------------------------------------
 
-function readModel(bytes: Uint8Array, where: string): Model {
+function readModel(bytes: Uint8Array, where: string): PieceModel {
   const refuse = (what: string, cause?: unknown) =>
     new OpabiniaError(`${where} ${what}`, {
       op: 'tokenizer',
@@ -150,7 +154,7 @@ function readPiece(bytes: Uint8Array): Piece {
     else return false;
     return true;
   });
-  const known = kinds[kind as keyof typeof kinds] as Piece['kind'] | undefined;
+  const known = pieceKinds[kind as keyof typeof pieceKinds] as Piece['kind'] | undefined;
   if (known === undefined) throw new RangeError(`a piece is of kind ${kind}`);
   if (text === '' || text.length > limits.characters) throw new RangeError(`a piece has ${text.length} characters`);
   if (!Number.isFinite(score)) throw new RangeError(`'${text.slice(0, 40)}' has the score ${score}`);
@@ -160,7 +164,7 @@ function readPiece(bytes: Uint8Array): Piece {
 // ---- its parts -------------------------------------------------------------------------------------------------------
 
 /** Later lists win over the file itself only where they name an id that it has not. */
-function addedTokens({ pieces }: Model, settings: Fields, more: unknown): readonly Added[] {
+function addedTokens({ pieces }: PieceModel, settings: Fields, more: unknown): readonly Added[] {
   const tokens = new Map<string, Added>();
   pieces.forEach(({ text, kind }, id) => {
     if (kind === 'control' || kind === 'unknown') tokens.set(text, { id, content: text, special: true });
@@ -184,7 +188,7 @@ function addedTokens({ pieces }: Model, settings: Fields, more: unknown): readon
 }
 
 /** Tokens around every text: Llama's begin-of-text, T5's end; what the config says wins. */
-function around({ pieces }: Model, settings: Fields): object | null {
+function around({ pieces }: PieceModel, settings: Fields): object | null {
   const kind = String(settings['tokenizer_class'] ?? '');
   const spelling = (name: string, otherwise: string): string => {
     const value = settings[name];
@@ -222,7 +226,7 @@ function unknownOf(pieces: readonly Piece[]): number {
 }
 
 /** Every way to split a normal piece into two pieces is a merge; those of better pieces come first. */
-function bpe({ pieces, byteFallback }: Model): object {
+function bpe({ pieces, byteFallback }: PieceModel): object {
   const ids = new Map(
     pieces.flatMap(({ text, kind }, id) => (kind === 'normal' || kind === 'user' ? [[text, id] as const] : [])),
   );
@@ -255,7 +259,7 @@ function bpe({ pieces, byteFallback }: Model): object {
 }
 
 /** Bytes and unused pieces are never what a text spells: the latter get names that none has, the former the worst score. */
-function unigram({ pieces, byteFallback }: Model): object {
+function unigram({ pieces, byteFallback }: PieceModel): object {
   const worst = leastScore(pieces) - 1000;
   return {
     type: 'Unigram',

@@ -19,27 +19,33 @@ import type { Conversation, GoldenModel, Kind } from '../kind.ts';
 
 const kind =
   (read: (json: unknown, name: string) => LanguageModel): Kind =>
-  (file): GoldenModel => {
+  (file) => {
     const model = read(JSON.parse(file.checkpoint.metadata.get('config') ?? 'null'), file.path);
-    const feeds = new Map<string, Numbers>();
-    const outputs: Record<string, Tensor> = {};
-    const graph = trace(
-      file.checkpoint,
-      (t) => {
-        for (const pass of passesOf(file)) run(t, file, model, pass, feeds, outputs);
-        return outputs;
-      },
-      { unread: ['input.', 'output.', ...[...file.checkpoint.stored.keys()].filter(isLegacyBuffer)] },
-    );
-    return {
-      graph,
-      inputs: feeds,
-      host: new Map(),
-      tolerance,
-      exact: (name) => name === 'greedy_tokens',
-      conversations: conversations(file, model),
-    };
+    return languageGolden(file, model, weightsOf(file));
   };
+
+/** Prefill, decode steps and greedy tokens of one model. `source` has its weights, and nothing that it does not read. */
+export function languageGolden(file: GoldenFile, model: LanguageModel, source: ParamSource): GoldenModel {
+  const feeds = new Map<string, Numbers>();
+  const outputs: Record<string, Tensor> = {};
+  const graph = trace(
+    source,
+    (t) => {
+      for (const pass of passesOf(file)) run(t, file, model, pass, feeds, outputs);
+      return outputs;
+    },
+    { unread: [...(source.names() ?? [])].filter(isLegacyBuffer) },
+  );
+  return {
+    graph,
+    inputs: feeds,
+    host: new Map(),
+    tolerance,
+    exact: (name) => name === 'greedy_tokens',
+    source,
+    conversations: conversations(file, model, source),
+  };
+}
 
 /** Kinds by the model type of the config. */
 export const languageModels: readonly (readonly [string, Kind])[] = Object.entries(decoderTypes).map(
@@ -130,7 +136,7 @@ function run(
  * the prompt one by one and goes on with the tokens of the file, and gives the logits. Where rotations change with the length of the
  * sequence, both read all tokens again when it comes to that; `keptcache.` is what comes of keeping the keys, which is wrong.
  */
-function conversations(file: GoldenFile, model: LanguageModel): readonly Conversation[] {
+function conversations(file: GoldenFile, model: LanguageModel, source: ParamSource): readonly Conversation[] {
   if (!file.has('output.greedy_tokens') && !file.has('output.decode_logits')) return [];
   const prompt = file.numbers('input.input_ids');
   const steps = file.has('output.decode_logits')
@@ -141,7 +147,6 @@ function conversations(file: GoldenFile, model: LanguageModel): readonly Convers
   const promptLimit = crosses(prompt.length, longest) ? longest : prompt.length;
   // The bounds of both symbols of a turn must fit together.
   const sizes = { batch: 1, capacity: promptLimit + longest };
-  const source = weightsOf(file);
   const feeds = (ids: readonly number[], past: number, length: number) =>
     new Map<string, Numbers>([
       ['ids', ids],

@@ -1,0 +1,215 @@
+// Language models in GGUF: the settings as a Hugging Face config, and the names that its tensors have in a Hugging Face checkpoint.
+import type { GgufFile, GgufTensor } from './gguf-file.ts';
+import { GgufError } from './gguf-file.ts';
+import { GgufSettings } from './gguf-settings.ts';
+
+export const languageArchitectures = ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3'] as const;
+export type LanguageArchitecture = (typeof languageArchitectures)[number];
+
+export interface GgufLanguage {
+  readonly architecture: LanguageArchitecture;
+  /** As `config.json` would have it. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Norms are stored as the factor itself, which Gemma's checkpoints store less 1. */
+  readonly wholeNorms: boolean;
+  /** Heads of a matrix whose rows are in the order of adjacent pairs; undefined for one whose rows are where they belong. */
+  readonly pairedHeads: (name: string) => number | undefined;
+  /** The name in a Hugging Face checkpoint; undefined for what is no parameter there. */
+  readonly nameOf: (name: string) => string | undefined;
+}
+
+/** Throws `GgufError` for another architecture, and for settings that cannot be followed. */
+export function ggufLanguage(file: GgufFile, readFactors: (tensor: GgufTensor) => Float32Array): GgufLanguage {
+  const settings = new GgufSettings(file);
+  const stated = settings.text('general.architecture');
+  const architecture = languageArchitectures.find((known) => known === stated);
+  if (architecture === undefined)
+    throw new GgufError(
+      file.path,
+      `is of the architecture '${stated.slice(0, 80)}'`,
+      `known are ${languageArchitectures.join(', ')}, and clip for LLaVA's mmproj`,
+    );
+  const config = configOf(file, architecture, readFactors);
+  const [heads, keys] = [Number(config['num_attention_heads']), Number(config['num_key_value_heads'])];
+  return {
+    architecture,
+    config,
+    wholeNorms: architecture === 'gemma2' || architecture === 'gemma3',
+    pairedHeads: (name) => {
+      if (architecture !== 'llama') return undefined;
+      return /\.attn_q\./.test(name) ? heads : /\.attn_k\./.test(name) ? keys : undefined;
+    },
+    nameOf: (name) => hubName(name, architecture),
+  };
+}
+
+function configOf(
+  file: GgufFile,
+  architecture: LanguageArchitecture,
+  readFactors: (tensor: GgufTensor) => Float32Array,
+): Readonly<Record<string, unknown>> {
+  const settings = new GgufSettings(file);
+  const at = (key: string): string => `${architecture}.${key}`;
+  if (settings.number(at('expert_count'), 0) > 0)
+    throw new GgufError(file.path, 'is a mixture of experts', 'models without experts are read');
+  const heads = settings.sameNumber(at('attention.head_count'));
+  const hidden = settings.number(at('embedding_length'));
+  const headSize = settings.number(at('attention.key_length'), hidden / heads);
+  if (settings.number(at('attention.value_length'), headSize) !== headSize)
+    throw new GgufError(file.path, 'has keys and values of two widths', 'models whose heads have one are read');
+  const layers = settings.number(at('block_count'));
+  const shared = {
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: settings.sameNumber(at('attention.head_count_kv'), heads),
+    head_dim: headSize,
+    intermediate_size: settings.sameNumber(at('feed_forward_length')),
+    vocab_size: file.tensors.get('token_embd.weight')?.shape[0] ?? settings.number(at('vocab_size')),
+    max_position_embeddings: settings.number(at('context_length')),
+    rms_norm_eps: settings.number(at('attention.layer_norm_rms_epsilon')),
+    rope_theta: settings.number(at('rope.freq_base'), 10_000),
+    tie_word_embeddings: !file.tensors.has('output.weight'),
+    ...tokenIds(settings),
+  };
+  const scaling = scalingOf(file, architecture, readFactors);
+  const rope = scaling === undefined ? {} : { rope_scaling: scaling };
+  const window = settings.number(at('attention.sliding_window'), 0);
+  switch (architecture) {
+    case 'llama': {
+      const plain = { ...shared, ...rope, attention_bias: file.tensors.has('blk.0.attn_q.bias') };
+      return window > 0
+        ? { ...plain, model_type: 'mistral', sliding_window: window }
+        : { ...plain, model_type: 'llama', mlp_bias: file.tensors.has('blk.0.ffn_up.bias') };
+    }
+    case 'qwen2':
+    case 'qwen3':
+      return { ...shared, ...rope, model_type: architecture };
+    case 'gemma2':
+    case 'gemma3': {
+      // The largest of either divides by the width of a head that its hidden size would give.
+      const largest = architecture === 'gemma2' ? 46 : 62;
+      const cap = (key: string): number | null => (settings.has(at(key)) ? settings.number(at(key)) : null);
+      return {
+        ...shared,
+        ...rope,
+        model_type: architecture === 'gemma2' ? 'gemma2' : 'gemma3_text',
+        rope_theta: settings.number(at('rope.freq_base'), architecture === 'gemma2' ? 10_000 : 1e6),
+        query_pre_attn_scalar: layers === largest ? hidden / heads : headSize,
+        sliding_window: window > 0 ? window : null,
+        attn_logit_softcapping: cap('attn_logit_softcapping'),
+        final_logit_softcapping: cap('final_logit_softcapping'),
+      };
+    }
+    case 'phi3':
+      return {
+        ...shared,
+        ...rope,
+        model_type: 'phi3',
+        partial_rotary_factor: settings.number(at('rope.dimension_count'), headSize) / headSize,
+        ...(window > 0 ? { sliding_window: window } : {}),
+        ...(settings.has(at('rope.scaling.original_context_length'))
+          ? { original_max_position_embeddings: settings.number(at('rope.scaling.original_context_length')) }
+          : {}),
+      };
+    default:
+      return architecture satisfies never;
+  }
+}
+
+function tokenIds(settings: GgufSettings): Readonly<Record<string, unknown>> {
+  const id = (name: string): readonly number[] => {
+    const key = `tokenizer.ggml.${name}_token_id`;
+    return settings.has(key) ? [settings.number(key)] : [];
+  };
+  const [begin, end] = [id('bos'), [...new Set([...id('eos'), ...id('eot'), ...id('eom')])]];
+  return {
+    ...(begin[0] === undefined ? {} : { bos_token_id: begin[0] }),
+    ...(end.length === 0 ? {} : { eos_token_id: end }),
+  };
+}
+
+/** `rope_scaling`. One factor a frequency, which Llama 3.1's files have as a tensor, is a long-RoPE whose two lists are equal. */
+function scalingOf(
+  file: GgufFile,
+  architecture: LanguageArchitecture,
+  readFactors: (tensor: GgufTensor) => Float32Array,
+): Readonly<Record<string, unknown>> | undefined {
+  const settings = new GgufSettings(file);
+  const at = (key: string): string => `${architecture}.rope.scaling.${key}`;
+  const factors = (name: string): readonly number[] | undefined => {
+    const tensor = file.tensors.get(name);
+    return tensor === undefined ? undefined : Array.from(readFactors(tensor));
+  };
+  const [one, long, short] = ['rope_freqs', 'rope_factors_long', 'rope_factors_short'].map((name) =>
+    factors(`${name}.weight`),
+  );
+  const type = settings.text(at('type'), 'none');
+  if (one !== undefined)
+    return {
+      rope_type: 'longrope',
+      short_factor: one,
+      long_factor: one,
+      attention_factor: 1,
+      original_max_position_embeddings: settings.number(`${architecture}.context_length`),
+    };
+  if (long !== undefined && short !== undefined)
+    return {
+      rope_type: 'longrope',
+      short_factor: short,
+      long_factor: long,
+      ...(settings.has(at('attn_factor')) ? { attention_factor: settings.number(at('attn_factor')) } : {}),
+    };
+  if (type === 'none') return undefined;
+  if (type === 'linear') return { rope_type: 'linear', factor: settings.number(at('factor')) };
+  throw new GgufError(
+    file.path,
+    `stretches its positions by '${type.slice(0, 40)}'`,
+    'known are none, linear, longrope, and factors in rope_freqs',
+  );
+}
+
+const outer: Readonly<Record<string, string>> = {
+  token_embd: 'model.embed_tokens',
+  output_norm: 'model.norm',
+  output: 'lm_head',
+};
+
+const inLayer: Readonly<Record<string, string>> = {
+  attn_norm: 'input_layernorm',
+  attn_q: 'self_attn.q_proj',
+  attn_k: 'self_attn.k_proj',
+  attn_v: 'self_attn.v_proj',
+  attn_qkv: 'self_attn.qkv_proj',
+  attn_output: 'self_attn.o_proj',
+  attn_q_norm: 'self_attn.q_norm',
+  attn_k_norm: 'self_attn.k_norm',
+  ffn_norm: 'post_attention_layernorm',
+  ffn_gate: 'mlp.gate_proj',
+  ffn_up: 'mlp.up_proj',
+  ffn_down: 'mlp.down_proj',
+};
+
+/** Where a family has another name for a place. */
+const own: Partial<Record<LanguageArchitecture, Readonly<Record<string, string>>>> = {
+  phi3: { ffn_up: 'mlp.gate_up_proj' },
+  gemma2: gemmaNames(),
+  gemma3: gemmaNames(),
+};
+
+function gemmaNames(): Readonly<Record<string, string>> {
+  return {
+    ffn_norm: 'pre_feedforward_layernorm',
+    post_attention_norm: 'post_attention_layernorm',
+    post_ffw_norm: 'post_feedforward_layernorm',
+  };
+}
+
+function hubName(name: string, architecture: LanguageArchitecture): string | undefined {
+  if (/^rope_(?:freqs|factors_long|factors_short)\.weight$/.test(name)) return undefined;
+  const [, layer, part = '', end = ''] = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(name) ?? [];
+  const known = layer === undefined ? outer[part] : (own[architecture]?.[part] ?? inLayer[part]);
+  // Under its own name it is reported as a tensor that the model does not have.
+  if (known === undefined) return name;
+  return layer === undefined ? `${known}.${end}` : `model.layers.${layer}.${known}.${end}`;
+}

@@ -1,0 +1,126 @@
+// LLaVA's `mmproj`: CLIP's tower without the block that nobody reads, and the projector behind it.
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { ggufCheckpoint, type PlacedTensor } from './gguf-checkpoint.ts';
+import { GgufError, openGguf, type GgufFile, type GgufTensor } from './gguf-file.ts';
+import { GgufSettings } from './gguf-settings.ts';
+
+export interface OpenedProjector {
+  readonly file: GgufFile;
+  /** `vision_config` of CLIP; all stored blocks run, and their last output is the feature map. */
+  readonly visionConfig: Readonly<Record<string, unknown>>;
+  readonly pixels: { readonly side: number; readonly mean: readonly number[]; readonly std: readonly number[] };
+  /** Names as in LLaVA's checkpoint: `vision_model.…` and `multi_modal_projector.…`. */
+  readonly checkpoint: Checkpoint;
+}
+
+/**
+ * Opens an `mmproj` of LLaVA 1.5's kind. Throws `OpabiniaError` for another projector, with what is known; nothing stays open then.
+ * @example const { visionConfig, checkpoint } = await openGgufProjector('mmproj.gguf')
+ */
+export async function openGgufProjector(
+  path: string,
+  options: { readonly dtype?: 'f32' | 'f16' | undefined } = {},
+): Promise<OpenedProjector> {
+  const file = await openGguf(path);
+  try {
+    const settings = new GgufSettings(file);
+    const architecture = settings.text('general.architecture');
+    if (architecture !== 'clip')
+      throw new GgufError(
+        path,
+        `is of the architecture '${architecture.slice(0, 80)}'`,
+        "an mmproj is of the architecture 'clip'",
+      );
+    const kind = settings.text('clip.projector_type', settings.text('clip.vision.projector_type', 'mlp'));
+    if (kind !== 'mlp')
+      throw new GgufError(path, `has a projector of the type '${kind.slice(0, 40)}'`, "known is 'mlp', LLaVA's own");
+    const at = (key: string): number => settings.number(`clip.vision.${key}`);
+    const width = at('embedding_length');
+    const activation = settings.flag('clip.use_gelu', false)
+      ? 'gelu'
+      : settings.flag('clip.use_silu', false)
+        ? 'silu'
+        : 'quick_gelu';
+    const blocks = storedBlocks(file);
+    const visionConfig = {
+      hidden_size: width,
+      num_hidden_layers: blocks,
+      num_attention_heads: at('attention.head_count'),
+      intermediate_size: at('feed_forward_length'),
+      image_size: at('image_size'),
+      patch_size: at('patch_size'),
+      layer_norm_eps: at('attention.layer_norm_epsilon'),
+      hidden_act: activation,
+    };
+    const placed = [...file.tensors.values()].flatMap((tensor): readonly PlacedTensor[] => {
+      const name = hubName(tensor, file, width);
+      return name === undefined ? [] : [{ name, shape: tensor.shape, tensor }];
+    });
+    return {
+      file,
+      visionConfig,
+      pixels: {
+        side: at('image_size'),
+        mean: settings.numbers('clip.vision.image_mean'),
+        std: settings.numbers('clip.vision.image_std'),
+      },
+      checkpoint: ggufCheckpoint(file, placed, { dtype: options.dtype ?? 'f32' }),
+    };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** The old converter drops the tower's last block, and states the number of those that are left. Throws `GgufError` where it does not. */
+function storedBlocks(file: GgufFile): number {
+  const found = new Set([...file.tensors.keys()].flatMap((name) => /^v\.blk\.(\d+)\./.exec(name)?.[1] ?? []));
+  const stated = new GgufSettings(file).number('clip.vision.block_count');
+  if (found.size !== stated) throw new GgufError(file.path, `states ${stated} blocks and has ${found.size}`);
+  return stated;
+}
+
+const places: Readonly<Record<string, string>> = {
+  'v.class_embd': 'vision_model.embeddings.class_embedding',
+  'v.patch_embd.weight': 'vision_model.embeddings.patch_embedding.weight',
+  'v.position_embd.weight': 'vision_model.embeddings.position_embedding.weight',
+  'v.pre_ln.weight': 'vision_model.pre_layrnorm.weight',
+  'v.pre_ln.bias': 'vision_model.pre_layrnorm.bias',
+  'v.post_ln.weight': 'vision_model.post_layernorm.weight',
+  'v.post_ln.bias': 'vision_model.post_layernorm.bias',
+  'mm.0.weight': 'multi_modal_projector.linear_1.weight',
+  'mm.0.bias': 'multi_modal_projector.linear_1.bias',
+  'mm.2.weight': 'multi_modal_projector.linear_2.weight',
+  'mm.2.bias': 'multi_modal_projector.linear_2.bias',
+};
+
+const inBlock: Readonly<Record<string, string>> = {
+  attn_q: 'self_attn.q_proj',
+  attn_k: 'self_attn.k_proj',
+  attn_v: 'self_attn.v_proj',
+  attn_out: 'self_attn.out_proj',
+  ln1: 'layer_norm1',
+  ln2: 'layer_norm2',
+  ffn_up: 'mlp.fc1',
+  ffn_down: 'mlp.fc2',
+};
+
+/** The name in LLaVA's checkpoint; its own for one that LLaVA has not. */
+function hubName({ name }: GgufTensor, file: GgufFile, width: number): string | undefined {
+  const known = places[name];
+  if (known !== undefined) return known;
+  const [, block = '', part = '', end = ''] = /^v\.blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? [];
+  const place = inBlock[namedRight(part, block, file, width)];
+  return place === undefined ? name : `vision_model.encoder.layers.${block}.${place}.${end}`;
+}
+
+/**
+ * Old files call the first matrix of the MLP `ffn_down`, and the second `ffn_up`: the first is the one that reads the tower's width. Where
+ * both are of one width, the names count.
+ */
+function namedRight(part: string, block: string, file: GgufFile, width: number): string {
+  if (part !== 'ffn_up' && part !== 'ffn_down') return part;
+  const [rows, columns] = file.tensors.get(`v.blk.${block}.ffn_up.weight`)?.shape ?? [];
+  const isSwapped = columns !== width && rows === width;
+  return isSwapped ? (part === 'ffn_up' ? 'ffn_down' : 'ffn_up') : part;
+}

@@ -1,0 +1,52 @@
+// A language model in one GGUF file: its config, its weights under the names of a Hugging Face checkpoint.
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { ggufCheckpoint, readValues, type PlacedTensor } from './gguf-checkpoint.ts';
+import { GgufError, openGguf, type GgufFile } from './gguf-file.ts';
+import { ggufLanguage, type GgufLanguage } from './gguf-language.ts';
+
+export interface OpenedGguf extends GgufLanguage {
+  readonly file: GgufFile;
+  readonly checkpoint: Checkpoint;
+}
+
+/**
+ * Throws `OpabiniaError` for a file that is damaged, or of an architecture or type that is not known; nothing stays open then.
+ * @example const { config, checkpoint } = await openGgufLanguage('model.gguf')
+ */
+export async function openGgufLanguage(
+  path: string,
+  options: { readonly dtype?: 'f32' | 'f16' | undefined } = {},
+): Promise<OpenedGguf> {
+  const file = await openGguf(path);
+  try {
+    if (file.settings.get('split.count') !== undefined && Number(file.settings.get('split.count')) > 1)
+      throw new GgufError(
+        path,
+        `is one of ${String(file.settings.get('split.count'))} parts`,
+        'join them with llama-gguf-split --merge',
+      );
+    const language = ggufLanguage(file, (tensor) =>
+      readValues(
+        file,
+        tensor,
+        0,
+        tensor.shape.reduce((product, size) => product * size, 1),
+      ),
+    );
+    const placed = [...file.tensors.values()].flatMap((tensor): readonly PlacedTensor[] => {
+      const name = language.nameOf(tensor.name);
+      if (name === undefined) return [];
+      const heads = language.pairedHeads(tensor.name);
+      if (heads !== undefined && ((tensor.shape[0] ?? 0) % heads !== 0 || ((tensor.shape[0] ?? 0) / heads) % 2 !== 0))
+        throw new GgufError(
+          path,
+          `has '${tensor.name}' of ${tensor.shape[0]} rows, which are no pairs of ${heads} heads`,
+        );
+      return [{ name, shape: tensor.shape, tensor, pairedHeads: heads }];
+    });
+    return { ...language, file, checkpoint: ggufCheckpoint(file, placed, { dtype: options.dtype ?? 'f32' }) };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
