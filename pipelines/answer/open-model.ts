@@ -1,19 +1,20 @@
 // A model directory as it is on disk: configs, tokenizer, checkpoints of the language model and of its towers. Nothing is on the device yet.
 import { OpabiniaError } from '../../dsl/index.ts';
 import type { ConfigJson } from '../../models/configs/fields.ts';
-import { readConfig, type ModelConfig } from '../../models/configs/read.ts';
+import type { ModelConfig } from '../../models/configs/read.ts';
 import { stopTokens, templateFor } from '../../models/sequence/conversation.ts';
 import { isLegacyBuffer } from '../../models/decoders/turn-graph.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
-import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
+import { readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import { joinSources, type Source } from '../../runtime/checkpoint/joined-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/checkpoint/match.ts';
 import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { planCambrian } from './cambrian-family.ts';
 import type { Family, FamilyPlan, Opening } from './family.ts';
+import { findDirectory, findGguf, type FoundModel } from './found-model.ts';
 import { planLanguage } from './language-family.ts';
 import { planLlava } from './llava-family.ts';
 import { specialTokens } from './templates.ts';
@@ -30,7 +31,7 @@ export interface OpenedModel {
   readonly maxNewTokens: number | undefined;
   /** All parameters; those of a tower with a checkpoint of its own below its root. */
   readonly source: Source;
-  /** The files of the weights, each with what stands before its names in `source`. */
+  /** Files that hold the weights as `source` gives them, each with what stands before its names there; none of packed weights. */
   readonly weights: readonly { readonly root: string; readonly path: string }[];
   readonly close: () => void;
 }
@@ -69,10 +70,17 @@ function noAnswers(path: string): OpabiniaError {
  * @example const { session } = await openModel('owner/name')
  */
 export async function openModel(model: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  const directory = resolveModel(model);
-  const files = modelFiles(directory);
-  const path = needFile(files.config, 'config.json', files);
-  const config = readConfig(readJsonFile(path), path);
+  const found = /\.gguf$/i.test(model) ? await findGguf(model, options) : findDirectory(model, options);
+  try {
+    return await assemble(found, options);
+  } catch (error) {
+    found.close?.();
+    throw error;
+  }
+}
+
+async function assemble(found: FoundModel, options: OpenModelOptions): Promise<OpenedModel> {
+  const { directory, files, path, config } = found;
   if (config.kind === 'tower') throw noAnswers(path);
   const tokenizer = await openTokenizer(files);
   const { language, upright, towers, wanted, family } = planOf(
@@ -104,20 +112,18 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
   const close = (): void => {
     for (const checkpoint of opened.splice(0)) checkpoint.close();
   };
-  const open = (weights: string): Checkpoint => {
-    const checkpoint = openCheckpoint(weights, { dtype: options.dtype ?? 'f32' });
+  const keep = (checkpoint: Checkpoint): Checkpoint => {
     opened.push(checkpoint);
     return checkpoint;
   };
   try {
-    const weights = needFile(files.weights, 'model.safetensors', files);
-    const main = open(weights);
+    const main = keep(found.open());
     const stored = storedShapes(main);
     const { shapes, ignored = [] } = wanted(stored);
     const spare = language.config.tied ? spareHeads(shapes, stored, language) : [];
     checkMatch(matchTensors(shapes, stored, [...ignored, ...spare]), directory);
     const beside = towers.map((tower) => {
-      const source = open(tower.weights);
+      const source = keep(openCheckpoint(tower.weights, { dtype: options.dtype ?? 'f32' }));
       tower.check(storedShapes(source));
       return { root: tower.root, source };
     });
@@ -136,7 +142,7 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
       ]),
       maxNewTokens: generation?.maxNewTokens,
       weights: [
-        { root: '', path: weights },
+        ...(found.plainWeights === undefined ? [] : [{ root: '', path: found.plainWeights }]),
         ...towers.map((tower) => ({ root: `${tower.root}.`, path: tower.weights })),
       ],
     };

@@ -88,7 +88,8 @@ const special = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
 
 /** The tokens that a template names as variables, as `tokenizer_config.json` spells them. */
 export function specialTokens(files: ModelFiles): Readonly<Partial<Record<(typeof special)[number], string>>> {
-  const json: unknown = files.tokenizerConfig === undefined ? undefined : readJsonFile(files.tokenizerConfig);
+  const json: unknown =
+    files.stated?.tokens ?? (files.tokenizerConfig === undefined ? undefined : readJsonFile(files.tokenizerConfig));
   const fields = new Map<string, unknown>(typeof json === 'object' && json !== null ? Object.entries(json) : []);
   return Object.fromEntries(
     special.flatMap((name) => {

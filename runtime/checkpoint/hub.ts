@@ -103,6 +103,14 @@ export interface ModelFiles {
   readonly chatTemplate: string | undefined;
   /** What `openCheckpoint` takes: one file, or the index of its shards. */
   readonly weights: string | undefined;
+  /** What one file says of all this by itself, instead of files beside it. */
+  readonly stated?:
+    | {
+        readonly chatTemplate: string | undefined;
+        /** `bos_token`, `eos_token`, … by their spelling. */
+        readonly tokens: Readonly<Record<string, unknown>>;
+      }
+    | undefined;
 }
 
 const weightNames = [

@@ -48,6 +48,7 @@ export class GgufError extends OpabiniaError {
  */
 export async function openGguf(path: string): Promise<GgufFile> {
   const descriptor = openRegular(path, 'gguf');
+  let open = true;
   try {
     const size = fstatSync(descriptor).size;
     checkStart(path, descriptor, size);
@@ -71,7 +72,10 @@ export async function openGguf(path: string): Promise<GgufFile> {
           done += got;
         }
       },
-      close: () => closeSync(descriptor),
+      close: () => {
+        if (open) closeSync(descriptor);
+        open = false;
+      },
     };
   } catch (error) {
     closeSync(descriptor);

@@ -1,7 +1,8 @@
 // The tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json would have it: byte BPE with its merges, or SentencePiece's
 // pieces with their scores.
 import { pieceKinds, pieceTokenizer, type Piece } from '../text/sentencepiece.ts';
-import { GgufError, type GgufFile } from './gguf-file.ts';
+import { Tokenizer } from '../text/tokenizer.ts';
+import { GgufError, openGguf, type GgufFile } from './gguf-file.ts';
 import { GgufSettings } from './gguf-settings.ts';
 
 const words = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
@@ -100,6 +101,17 @@ export function ggufTokenizer(file: GgufFile): GgufTokenizer {
     );
   const config = around(splitting.begins ?? false);
   return { json: byteBpe(settings, tokens, types, splitting, config), config, chatTemplate };
+}
+
+/** In the process that calls: the sandbox, for files of strangers. Throws `OpabiniaError`. */
+export async function readGgufTokenizer(path: string): Promise<Tokenizer> {
+  const file = await openGguf(path);
+  try {
+    const { json, config } = ggufTokenizer(file);
+    return new Tokenizer(json, config, path);
+  } finally {
+    file.close();
+  }
 }
 
 function pieces(

@@ -3,6 +3,7 @@
 import { Worker } from 'node:worker_threads';
 import { Template } from '@huggingface/jinja';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { readGgufTokenizer } from '../gguf/gguf-tokenizer.ts';
 import { readTokenizer } from '../text/read-tokenizer.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { refusalOf, type Reply, type Request, type RequestOf, type TokenizerFacts } from './protocol.ts';
@@ -13,9 +14,9 @@ const replyLimit = 4 * 2 ** 20;
 const tokenizers = new Map<number, Tokenizer>();
 const reply = (message: Reply): void => void process.send?.(message);
 
-process.on('message', (request: Request) => {
+process.on('message', async (request: Request) => {
   try {
-    reply({ kind: 'value', value: answer(request) });
+    reply({ kind: 'value', value: await answer(request) });
   } catch (error) {
     const refusal =
       request.kind === 'render'
@@ -30,12 +31,14 @@ process.on('SIGINT', () => undefined);
 reply({ kind: 'ready' });
 watch();
 
-function answer(request: Request): Extract<Reply, { readonly kind: 'value' }>['value'] {
+async function answer(request: Request): Promise<Extract<Reply, { readonly kind: 'value' }>['value']> {
   switch (request.kind) {
     case 'render':
       return render(request);
     case 'open': {
-      const tokenizer = readTokenizer(request.path, request.configPath);
+      const tokenizer = request.path.endsWith('.gguf')
+        ? await readGgufTokenizer(request.path)
+        : readTokenizer(request.path, request.configPath);
       tokenizers.set(request.key, tokenizer);
       return factsOf(tokenizer);
     }

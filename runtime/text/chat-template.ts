@@ -47,6 +47,7 @@ export async function renderTemplate(
 
 /** The default template of a model, from its own file or from `tokenizer_config.json`; undefined when it has none. Throws `OpabiniaError`. */
 export function readChatTemplate(files: ModelFiles): string | undefined {
+  if (files.stated !== undefined) return files.stated.chatTemplate;
   if (files.chatTemplate?.endsWith('.jinja') === true) return readTextFile(files.chatTemplate, templateLimits.template);
   const path = files.chatTemplate ?? files.tokenizerConfig;
   const json = path === undefined ? undefined : readJsonFile(path);
