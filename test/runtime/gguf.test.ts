@@ -1,0 +1,261 @@
+// GGUF files: the vectors of four families and of LLaVA's mmproj; every other family by its own PyTorch vectors, written as GGUF here; and
+// what is refused.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { openModel } from '../../pipelines/answer/open-model.ts';
+import { ggufDecoder } from '../../models/decoders/gguf-decoder.ts';
+import { referenceBackend } from '../../pipelines/verify/backends.ts';
+import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
+import { languageGolden } from '../../pipelines/verify/kinds/language-model.ts';
+import { compare, modelTolerance } from '../../pipelines/verify/verdict.ts';
+import { verifyFile } from '../../pipelines/verify/verify.ts';
+import { openGguf } from '../../runtime/gguf/gguf-file.ts';
+import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
+import { ggufBytes, writeGguf, type GgufSetting, type TensorToWrite } from '../support/write-gguf.ts';
+
+const folder = join(import.meta.dirname, '../golden/quant');
+const scratch = mkdtempSync(join(tmpdir(), 'opabinia-gguf-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const expected = readdirSync(folder).filter((name) => name.endsWith('.expected.safetensors'));
+test.each(expected)(
+  '%s',
+  async (name) => {
+    const rows = await verifyFile(join(folder, name), referenceBackend());
+    expect(rows.length).toBeGreaterThan(3);
+    expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+  },
+  60_000,
+);
+
+// ---- families whose vectors are Hugging Face checkpoints ---------------------------------------------------------------
+
+const inLayer: Readonly<Record<string, string>> = {
+  input_layernorm: 'attn_norm',
+  'self_attn.q_proj': 'attn_q',
+  'self_attn.k_proj': 'attn_k',
+  'self_attn.v_proj': 'attn_v',
+  'self_attn.qkv_proj': 'attn_qkv',
+  'self_attn.o_proj': 'attn_output',
+  'self_attn.q_norm': 'attn_q_norm',
+  'self_attn.k_norm': 'attn_k_norm',
+  'mlp.gate_proj': 'ffn_gate',
+  'mlp.up_proj': 'ffn_up',
+  'mlp.down_proj': 'ffn_down',
+  'mlp.gate_up_proj': 'ffn_up',
+};
+
+/** As convert_hf_to_gguf.py writes a checkpoint: names, rows of pairs, Gemma's norms. */
+function converted(file: GoldenFile, architecture: string): readonly TensorToWrite[] {
+  const isGemma = architecture.startsWith('gemma');
+  return [...file.checkpoint.stored.values()].flatMap(({ name, shape }): readonly TensorToWrite[] => {
+    if (/^(input|output)\./.test(name)) return [];
+    const [, layer, part = '', end = ''] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
+    const outer = {
+      'model.embed_tokens.weight': 'token_embd',
+      'model.norm.weight': 'output_norm',
+      'lm_head.weight': 'output',
+    }[name];
+    const place =
+      inLayer[part] ??
+      {
+        post_attention_layernorm: isGemma ? 'post_attention_norm' : 'ffn_norm',
+        pre_feedforward_layernorm: 'ffn_norm',
+        post_feedforward_layernorm: 'post_ffw_norm',
+      }[part];
+    let values = file.numbers(name);
+    if (isGemma && /norm\.weight$/.test(name)) values = values.map((value) => 1 + value);
+    const heads = { attn_q: 'num_attention_heads', attn_k: 'num_key_value_heads' }[place ?? ''];
+    if (architecture === 'llama' && heads !== undefined) values = paired(values, shape, file.config.count(heads));
+    return [{ name: outer === undefined ? `blk.${layer}.${place}.${end}` : `${outer}.weight`, shape, values }];
+  });
+}
+
+/** reshape(heads, 2, half, K).swap(1, 2) */
+function paired(values: readonly number[], [rows = 0, wide = 1]: readonly number[], heads: number): number[] {
+  const half = rows / heads / 2;
+  return Array.from({ length: rows }, (_, row) => {
+    const [head, inner] = [Math.floor(row / (2 * half)), row % (2 * half)];
+    const from = head * 2 * half + (inner % 2) * half + Math.floor(inner / 2);
+    return values.slice(from * wide, (from + 1) * wide);
+  }).flat();
+}
+
+function settingsOf(file: GoldenFile, architecture: string): Record<string, GgufSetting> {
+  const { config } = file;
+  const heads = config.count('num_attention_heads');
+  const settings: Record<string, GgufSetting> = { 'general.architecture': architecture };
+  const put = (key: string, value: GgufSetting | undefined): void => {
+    if (value !== undefined) settings[`${architecture}.${key}`] = value;
+  };
+  const number = (key: string): number | undefined => (config.has(key) ? config.number(key) : undefined);
+  put('block_count', config.count('num_hidden_layers'));
+  put('context_length', config.count('max_position_embeddings'));
+  put('embedding_length', config.count('hidden_size'));
+  put('feed_forward_length', config.count('intermediate_size'));
+  put('attention.head_count', heads);
+  put('attention.head_count_kv', config.count('num_key_value_heads', heads));
+  put('attention.layer_norm_rms_epsilon', config.number('rms_norm_eps'));
+  put('rope.freq_base', number('rope_theta'));
+  put('attention.key_length', number('head_dim'));
+  put('attention.value_length', number('head_dim'));
+  put('attention.sliding_window', number('sliding_window'));
+  put('attn_logit_softcapping', number('attn_logit_softcapping'));
+  put('final_logit_softcapping', number('final_logit_softcapping'));
+  put('rope.scaling.original_context_length', number('original_max_position_embeddings'));
+  return settings;
+}
+
+function factorsOf(file: GoldenFile): readonly TensorToWrite[] {
+  const scaling = file.config.inner('rope_scaling');
+  if (scaling?.has('long_factor') !== true) return [];
+  return (['long', 'short'] as const).map((which) => {
+    const values = scaling.numbers(`${which}_factor`);
+    return { name: `rope_factors_${which}.weight`, shape: [values.length], values };
+  });
+}
+
+test.each([
+  ['llama-gqa', 'llama'],
+  ['yi-style', 'llama'],
+  ['vicuna-style-mha', 'llama'],
+  ['mistral-sliding', 'llama'],
+  ['qwen2', 'qwen2'],
+  ['qwen3', 'qwen3'],
+  ['gemma2', 'gemma2'],
+  ['phi3-style', 'phi3'],
+  ['phi3-sliding', 'phi3'],
+  ['phi3-longrope', 'phi3'],
+])('%s as a GGUF file of the architecture %s', async (name, architecture) => {
+  const file = new GoldenFile(join(import.meta.dirname, `../golden/models/${name}.safetensors`));
+  const path = join(scratch, `${name}.gguf`);
+  writeGguf(path, settingsOf(file, architecture), [...converted(file, architecture), ...factorsOf(file)]);
+  const opened = await openGgufLanguage(path);
+  try {
+    const golden = languageGolden(file, ggufDecoder(opened, path), opened.checkpoint);
+    const computed =
+      golden.graph === undefined
+        ? undefined
+        : await referenceBackend().run(golden.graph, opened.checkpoint, golden.inputs);
+    for (const output of ['block0', 'prefill_logits'])
+      expect(
+        compare(
+          output,
+          file.shape(`output.${output}`),
+          computed?.get(output),
+          file.numbers(`output.${output}`),
+          'f32',
+          modelTolerance,
+        ).verdict,
+        output,
+      ).toBe('ok');
+  } finally {
+    opened.checkpoint.close();
+    file.checkpoint.close();
+  }
+});
+
+// ---- what is refused -------------------------------------------------------------------------------------------------
+
+const openFiles = () => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0);
+
+/** The message of the refusal of these bytes; nothing may stay open. */
+async function refusal(bytes: Uint8Array): Promise<string> {
+  const path = join(scratch, 'refused.gguf');
+  writeFileSync(path, bytes);
+  const before = openFiles();
+  try {
+    (await openModel(path)).close();
+  } catch (error) {
+    expect(openFiles()).toBe(before);
+    if (error instanceof OpabiniaError) return error.message;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+const good = () => readFileSync(join(folder, 'qwen2-q4_0.gguf'));
+const settings = { 'general.architecture': 'llama', 'llama.block_count': 1 };
+const one = (more: Partial<TensorToWrite> = {}): TensorToWrite => ({
+  name: 'a',
+  shape: [2, 32],
+  values: Array(64).fill(0),
+  ...more,
+});
+
+function edited(change: (bytes: Buffer) => void): Buffer {
+  const bytes = good();
+  change(bytes);
+  return bytes;
+}
+
+describe('refused', () => {
+  test.each([
+    ['another format', () => Buffer.from('PK\u0003\u0004 and so on, for quite a while'), /not a GGUF file/],
+    ['an empty file', () => Buffer.alloc(0), /not a GGUF file/],
+    ['half a header', () => good().subarray(0, 20), /has 20 bytes/],
+    ['an older version', () => edited((b) => b.writeUInt32LE(1, 4)), /version 1/],
+    ['the other byte order', () => edited((b) => b.writeUInt32BE(3, 4)), /big-endian/],
+    ['more tensors than there is room for', () => edited((b) => b.writeBigUInt64LE(2n ** 60n, 8)), /no room/],
+    ['more settings than there is room for', () => edited((b) => b.writeBigUInt64LE(2n ** 63n, 16)), /no room/],
+    ['an end inside of the header', () => good().subarray(0, 3000), /header/],
+    [
+      'an end inside of a tensor',
+      () => good().subarray(0, good().length - 4096),
+      /end at byte \d+, and the file has \d+/,
+    ],
+    [
+      'an unknown architecture',
+      () => ggufBytes({ 'general.architecture': 'mamba' }, []),
+      /'mamba'[\s\S]*known are llama, qwen2/,
+    ],
+    ['no architecture', () => ggufBytes({ x: 1 }, []), /lacks 'general.architecture'/],
+    ['a setting that is missing', () => ggufBytes(settings, []), /lacks 'llama\./],
+    [
+      'a type that is not read',
+      () => ggufBytes(settings, [one({ raw: { type: 16, bytes: new Uint8Array(64) } })]),
+      /as iq2_xxs, which is not read[\s\S]*q4_K/,
+    ],
+    [
+      'an unknown type',
+      () => ggufBytes(settings, [one({ raw: { type: 77, bytes: new Uint8Array(64) } })]),
+      /unknown number 77/,
+    ],
+    [
+      'rows that blocks do not divide',
+      () => ggufBytes(settings, [one({ shape: [2, 33], raw: { type: 2, bytes: new Uint8Array(64) } })]),
+      /rows of 33 elements/,
+    ],
+    ['a tensor twice', () => ggufBytes(settings, [one(), one()]), /'a' twice/],
+    ['a mixture of experts', () => ggufBytes({ ...settings, 'llama.expert_count': 8 }, []), /mixture of experts/],
+    ['an alignment that is none', () => ggufBytes({ ...settings, 'general.alignment': 24 }, []), /aligned to 24/],
+  ])('%s', async (_what, bytes, message) => {
+    expect(await refusal(bytes())).toMatch(message);
+  });
+
+  test('a file of another kind where a model is wanted', async () => {
+    await expect(openModel(join(folder, 'mmproj-llava-f16.gguf'))).rejects.toThrow(/architecture 'clip'/);
+  });
+
+  test('no file', async () => {
+    await expect(openModel(join(scratch, 'nowhere.gguf'))).rejects.toThrow(OpabiniaError);
+  });
+
+  test('damaged headers end in a typed error or in a file', async () => {
+    const bytes = good();
+    for (let i = 0; i < 120; i++) {
+      const copy = Buffer.from(bytes);
+      for (let n = 0; n < 4; n++) copy[Math.floor(((i * 7919 + n * 104_729) % 12_000) + 4)] = (i * 31 + n * 17) & 255;
+      const path = join(scratch, 'mutated.gguf');
+      writeFileSync(path, copy);
+      try {
+        (await openGguf(path)).close();
+      } catch (error) {
+        expect(error).toBeInstanceOf(OpabiniaError);
+      }
+    }
+  });
+});
