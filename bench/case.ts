@@ -1,7 +1,7 @@
 // What a case of the race is: a graph with parameters and inputs from a seed, the same in every process that builds it.
 import { sizeProduct } from '../dsl/axis/axes.ts';
 import { bytesOf, graphCost } from '../compiler/cost.ts';
-import { evaluateSize, order, roleOf, type DType, type Graph, type Node, type ParamSource } from '../dsl/index.ts';
+import { evaluateSize, order, roleOf, type DType, type Graph, type Node, type FloatSource } from '../dsl/index.ts';
 import { nameOf } from '../dsl/ops/source.ts';
 
 /** quick: sizes that run in milliseconds on a software driver, to see that everything works. */
@@ -11,7 +11,7 @@ export type Values = Float32Array | Float16Array | Int32Array;
 
 export interface Work {
   readonly graph: Graph;
-  readonly source: ParamSource;
+  readonly source: FloatSource;
   readonly inputs: Readonly<Record<string, Values>>;
   /** A smaller graph whose outputs are the leading corner of this one's, where the interpreter would take minutes for the whole. */
   readonly judged?: Judged;
@@ -193,7 +193,7 @@ export function halves(values: Float32Array): Float16Array {
 }
 
 /** Parameters of any path: uniform of deviation 1/√fan-in, norms' weights about 1. Rounded to f16 where the graph stores f16. */
-export function benchParams(dtype: 'f32' | 'f16' = 'f32'): ParamSource {
+export function benchParams(dtype: 'f32' | 'f16' = 'f32'): FloatSource {
   return {
     dtype,
     shape: () => undefined,

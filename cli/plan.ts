@@ -6,6 +6,7 @@ import { planModel, releasedModel, type PlanOptions } from '../pipelines/plan/pl
 import { planTraining, printTraining, type TrainingPlanOptions } from '../pipelines/plan/plan-training.ts';
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
 import { whole } from './options.ts';
+import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { say, tell } from './output.ts';
 
 interface Flags {
@@ -18,6 +19,9 @@ interface Flags {
   readonly train?: '1' | '2';
   readonly length: string;
   readonly batch: string;
+  readonly weights?: WeightsChoice;
+  readonly quantize?: readonly string[];
+  readonly keep?: readonly string[];
 }
 
 export function addPlan(program: Command): void {
@@ -28,6 +32,9 @@ export function addPlan(program: Command): void {
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'),
     )
+    .addOption(weightsOption())
+    .addOption(quantizeOption())
+    .addOption(keepOption())
     .option('--context <tokens>', 'tokens that the cache holds', '2048')
     .option('--prompt <tokens>', 'tokens of the prompt, image tokens included', '700')
     .option('--images <count>', 'images in the prompt', '1')
@@ -60,10 +67,10 @@ export function addPlan(program: Command): void {
         return;
       }
       const options: PlanOptions = {
-        dtype: flags.dtype,
         context: whole('--context', flags.context),
         prompt: whole('--prompt', flags.prompt),
         images: whole('--images', flags.images),
+        ...storageOf(flags),
         profile: deviceNamed(flags.device).profile,
       };
       const planned = planModel(model, options, (what) => tell(what));

@@ -10,6 +10,7 @@ import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
 import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { whole } from './options.ts';
+import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { rewrite, say, tell, write } from './output.ts';
 
 export interface RunFlags {
@@ -27,6 +28,9 @@ export interface RunFlags {
   readonly tower: readonly string[];
   readonly imagePosition?: BlockPosition | undefined;
   readonly dtype: 'f32' | 'f16';
+  readonly weights?: WeightsChoice | undefined;
+  readonly quantize?: readonly string[] | undefined;
+  readonly keep?: readonly string[] | undefined;
   readonly json?: true | undefined;
 }
 
@@ -51,7 +55,10 @@ export function addRun(program: Command): void {
   program
     .command('run')
     .description('answer a prompt about images with a model directory, or owner/name in the cache')
-    .argument('<model>', 'a Hugging Face directory of a Cambrian, of a LLaVA or of a language model')
+    .argument('<model>', 'a Hugging Face directory of a Cambrian, of a LLaVA or of a language model, or a .gguf file')
+    .addOption(weightsOption())
+    .addOption(quantizeOption())
+    .addOption(keepOption())
     .requiredOption('--prompt <text>', 'what to ask')
     .option('--image <file>', 'JPEG, PNG or WebP; may be given several times', several, [])
     .option('--system <text>', "instead of the template's own words")
@@ -96,7 +103,7 @@ export async function runModel(
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const note = (text: string): void => tell(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
   const model = await openModel(directory, {
-    dtype: flags.dtype,
+    ...storageOf(flags),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
   });
   try {

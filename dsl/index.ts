@@ -93,7 +93,7 @@ export { crossEntropy, linearCrossEntropy } from './functions/loss.ts';
 export type { CrossEntropyOptions, LinearCrossEntropyOptions } from './functions/loss.ts';
 export { resize } from './functions/resize.ts';
 export type { ResizeOptions } from './functions/resize.ts';
-export type { Params, ParamSource } from './params.ts';
+export type { Params, FloatSource, ParamSource } from './params.ts';
 export { fixedParams, randomParams } from './param-sources.ts';
 export { trace } from './trace.ts';
 export type { Trace, TraceOptions } from './trace.ts';

@@ -2,7 +2,7 @@
 import { sizeProduct } from './axis/axes.ts';
 import { OpabiniaError } from './error.ts';
 import { here } from './origin.ts';
-import type { ParamSource } from './params.ts';
+import type { FloatSource } from './params.ts';
 import type { Float } from './tensor.ts';
 
 /**
@@ -11,7 +11,7 @@ import type { Float } from './tensor.ts';
  * Of one axis: `weight` is 1 + N(0, 0.02), as in a norm; everything else N(0, 0.02).
  * @example randomParams(1)
  */
-export function randomParams(seed: number, options: { readonly dtype?: Float } = {}): ParamSource {
+export function randomParams(seed: number, options: { readonly dtype?: Float } = {}): FloatSource {
   const dtype = options.dtype ?? 'f32';
   return {
     dtype,
@@ -40,7 +40,7 @@ export function randomParams(seed: number, options: { readonly dtype?: Float } =
 export function fixedParams(
   tensors: Readonly<Record<string, { readonly shape: readonly number[]; readonly values: ArrayLike<number> }>>,
   options: { readonly dtype?: Float } = {},
-): ParamSource {
+): FloatSource {
   const known = new Map(Object.entries(tensors));
   return {
     dtype: options.dtype ?? 'f32',

@@ -6,6 +6,8 @@ import type { DType } from './graph/op.ts';
 import { mapOp } from './ops/map/index.ts';
 import { param, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
+import type { StorageFormat } from './storage/format.ts';
+import { unpacked } from './storage/unpack.ts';
 import type { Keys, Known } from './axis/argument-types.ts';
 import type { Distinct } from './axis/pattern-types.ts';
 import { renamed, Tensor, type Float } from './tensor.ts';
@@ -18,10 +20,17 @@ export interface ParamSource {
   shape(path: string): readonly number[] | undefined;
   /** All paths; undefined when every path exists. */
   names(): Iterable<string> | undefined;
-  /** Row-major values. */
-  read(path: string, shape: readonly number[]): Float32Array;
+  /** Row-major values; words of codes (`packedAs`) as u32. */
+  read(path: string, shape: readonly number[]): Float32Array | Uint32Array;
+  /** The format whose planes a tensor is read as: `path#codes` and `path#scales`, in the shapes of `planeShapes`. */
+  readonly packedAs?: ((path: string) => StorageFormat | undefined) | undefined;
   /** The dtype that a tensor is stored in. Where `dtype` is f32, a 16-bit tensor stays 16 bits wide on the device and is widened as it is read. */
   readonly storedAs?: ((path: string) => DType | undefined) | undefined;
+}
+
+/** A source that has nothing quantized in it. */
+export interface FloatSource extends ParamSource {
+  read(path: string, shape: readonly number[]): Float32Array;
 }
 
 /** A place in the tree of parameters. Modules take one and read below it. */
@@ -91,6 +100,12 @@ export class ParamReader {
       return renamed('get', first, new Map(first.axes.map((axis, i) => [axis.name, names[i] ?? axis.name])));
     }
     const { dtype } = this.#source;
+    const format = this.#source.packedAs?.(path);
+    if (format !== undefined) {
+      const whole = unpacked(this.#builder, path, format, axes, dtype);
+      this.#nodes.set(path, whole.node);
+      return new Tensor<S, Float>(this.#builder, whole.node);
+    }
     const stored = this.#source.storedAs?.(path);
     const isNarrow = dtype === 'f32' && (stored === 'f16' || stored === 'bf16');
     const raw = this.#builder.make(

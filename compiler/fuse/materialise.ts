@@ -3,6 +3,7 @@ import { sizeBound } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from './group.ts';
 import type { Work } from './fusion.ts';
+import { isUnpacked } from '../rewrite/fixed.ts';
 
 /** What computing one element in place takes: a kernel loads a value once and computes a node once, however often they are used. */
 interface Cost {
@@ -26,8 +27,9 @@ export function materialised(
 ): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
+  // Quantized weights are computed where they are read: stored, they would be what they are quantized not to be.
   const isOpen = (n: Node): boolean =>
-    n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n) && !work.inPlace.has(n);
+    n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n) && !work.inPlace.has(n) && !isUnpacked(n);
   for (const n of nodes) {
     if (stored.has(n) || parts.has(n)) {
       cost.set(n, loadOf(n));

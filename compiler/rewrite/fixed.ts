@@ -39,3 +39,23 @@ function isNumeric(attr: Attr): boolean {
   if (Array.isArray(attr)) return attr.every((item: Attr) => isNumeric(item));
   return !isSymbolicSize(attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
 }
+
+const unpacked = new WeakMap<Node, boolean>();
+
+/** True for what is made of the codes and scales of quantized parameters and of positions, by maps and views alone: a weight. */
+export function isUnpacked(node: Node): boolean {
+  const found = unpacked.get(node);
+  if (found !== undefined) return found;
+  const result = node.op.kind === 'map' || node.op.kind === 'view' ? madeOfCodes(node.inputs) : isCodes(node);
+  unpacked.set(node, result);
+  return result;
+}
+
+function madeOfCodes(inputs: readonly Node[]): boolean {
+  return inputs.some(isUnpacked) && inputs.every((input) => isUnpacked(input) || isFixed(input));
+}
+
+/** A parameter that no work is done on while it is loaded. */
+function isCodes({ op }: Node): boolean {
+  return op.kind === 'source' && op.role === 'param' && !op.fixed;
+}

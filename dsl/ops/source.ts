@@ -50,6 +50,17 @@ const source = (name: string, role: SourceRole, fixed: boolean, doc: string, rea
 
 export const input = source('input', 'input', false, 'a tensor given at each run (attr name)', readName);
 export const param = source('param', 'param', true, 'a tensor of the checkpoint (attr name: its path)', readName);
+/**
+ * Codes or scales of a quantized parameter (attr name: its path, `#`, which). Not fixed: work on weights alone, done once when they are
+ * loaded, would leave them unpacked in memory.
+ */
+export const packed = source(
+  'packed',
+  'param',
+  false,
+  'a part of a quantized tensor of the checkpoint (attr name)',
+  readName,
+);
 export const state = source('state', 'state', false, 'a buffer that lives between runs (attr name)', readName);
 /** Attr `values`: row-major numbers, one per element. */
 export const constant = source('const', 'constant', true, 'numbers known at trace time', readValues);
@@ -58,4 +69,4 @@ export const iota = source('iota', 'index', true, 'the index along its only axis
 /** Attr `size`: the value of a size in this run, as an i32 scalar. */
 export const extent = source('extent', 'extent', false, 'the value of a symbolic size', readExtent);
 
-export const sources: readonly SourceOp[] = [input, param, state, constant, iota, extent];
+export const sources: readonly SourceOp[] = [input, param, packed, state, constant, iota, extent];

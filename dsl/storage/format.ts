@@ -11,6 +11,15 @@ export interface WgslBytes {
   word(at: string): string;
 }
 
+/** A block as a device holds it, codes apart from the scale: w = (code − zero)·scale. */
+export interface Planes {
+  readonly bits: 4 | 8;
+  readonly zero: number;
+  scale(block: DataView, at: number): number;
+  /** Of element `e`, as an unsigned number. */
+  code(block: DataView, at: number, e: number): number;
+}
+
 export interface StorageFormat {
   readonly name: string;
   /** The block, field by field, and what an element is. */
@@ -25,6 +34,8 @@ export interface StorageFormat {
   readonly encode?: (from: Float32Array, start: number, block: DataView, at: number) => void;
   /** Most that encoding and decoding changes a value of a block with this least and greatest value, where its scale is no infinite f16. */
   readonly roundTrip?: (least: number, greatest: number) => number;
+  /** Absent for a format that is decoded when it is loaded. */
+  readonly planes?: Planes;
   /**
    * Statements of a WGSL function `(at: u32, e: u32) -> vec4f`: elements `e … e+3`, where `e` is a multiple of 4, of the block at byte `at`.
    * They may call the functions of `wgsl.ts`.

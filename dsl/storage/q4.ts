@@ -34,6 +34,12 @@ export const q4_0: StorageFormat = {
     // A second extreme of the other sign would need code 16.
     return most / 8 + 8 * halfUnit(most / 8) + most * f32Slack;
   },
+  planes: {
+    bits: 4,
+    zero: 8,
+    scale: (block, at) => block.getFloat16(at, true),
+    code: (block, at, e) => nibble(block, at + 2, e),
+  },
   wgsl: ({ half, word }) =>
     `let n = (storage_bytes(${word('at + 2u + (e & 15u)')}) >> vec4u((e >> 4u) * 4u)) & vec4u(15u);
   return storage_f16(${half('at')}) * (vec4f(n) - vec4f(8f));`,

@@ -27,5 +27,11 @@ export const q8_0: StorageFormat = {
     const d = most / 127;
     return d / 2 + 127 * halfUnit(d) + most * f32Slack;
   },
+  planes: {
+    bits: 8,
+    zero: 128,
+    scale: (block, at) => block.getFloat16(at, true),
+    code: (block, at, e) => block.getInt8(at + 2 + e) + 128,
+  },
   wgsl: ({ half, word }) => `return storage_f16(${half('at')}) * vec4f(storage_signed(${word('at + 2u + e')}));`,
 };

@@ -1,7 +1,7 @@
 // Names and shapes of a model's parameters, as its checkpoint has them: to count them, and to make a checkpoint of any size.
 
 import { sizeProduct } from '../../dsl/axis/axes.ts';
-import type { ParamSource } from '../../dsl/index.ts';
+import type { FloatSource } from '../../dsl/index.ts';
 
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 export type ShapeEntry = readonly [path: string, shape: readonly number[]];
@@ -50,7 +50,7 @@ export function countParameters(shapes: Shapes): number {
  * Parameters of these names and shapes, with values from another source, e.g. `randomParams`.
  * @example shapedParams(new Map([['weight', [4, 8]]]), randomParams(1))
  */
-export function shapedParams(shapes: Shapes, values: ParamSource): ParamSource {
+export function shapedParams(shapes: Shapes, values: FloatSource): FloatSource {
   return {
     dtype: values.dtype,
     shape: (path) => shapes.get(path),

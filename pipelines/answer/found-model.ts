@@ -19,6 +19,8 @@ export interface FoundModel {
   readonly open: () => Checkpoint;
   /** The file of the weights, where they lie in it as `open` gives them. */
   readonly plainWeights: string | undefined;
+  /** Who quantized the weights of a directory. */
+  readonly method?: string | undefined;
   /** Closes what is open already. */
   readonly close?: () => void;
 }
@@ -40,6 +42,7 @@ export function findDirectory(model: string, { dtype = 'f32' }: FindOptions): Fo
     path,
     config,
     plainWeights: packed === undefined ? files.weights : undefined,
+    method: packed?.method,
     open: () => {
       const checkpoint = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype });
       if (packed === undefined) return checkpoint;

@@ -10,6 +10,7 @@ import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkp
 import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
 import { readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import { joinSources, type Source } from '../../runtime/checkpoint/joined-source.ts';
+import { quantizedSource, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/checkpoint/match.ts';
 import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { planCambrian } from './cambrian-family.ts';
@@ -38,6 +39,8 @@ export interface OpenedModel {
 
 export interface OpenModelOptions {
   readonly dtype?: 'f32' | 'f16' | undefined;
+  /** Matrices are quantized as they are loaded. */
+  readonly weights?: QuantizeOptions | undefined;
   /** Directories or repositories of the towers, in the config's order, where they are not found by themselves. */
   readonly towers?: readonly string[] | undefined;
 }
@@ -81,6 +84,11 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
 
 async function assemble(found: FoundModel, options: OpenModelOptions): Promise<OpenedModel> {
   const { directory, files, path, config } = found;
+  if (options.weights !== undefined && found.method !== undefined)
+    throw new OpabiniaError(`${path} is quantized already, by ${found.method}`, {
+      op: 'openModel',
+      advice: 'leave out --weights, or take the checkpoint that it was made from',
+    });
   if (config.kind === 'tower') throw noAnswers(path);
   const tokenizer = await openTokenizer(files);
   const { language, upright, towers, wanted, family } = planOf(
@@ -127,7 +135,8 @@ async function assemble(found: FoundModel, options: OpenModelOptions): Promise<O
       tower.check(storedShapes(source));
       return { root: tower.root, source };
     });
-    const source = joinSources([{ root: '', source: main }, ...beside]);
+    const plain = joinSources([{ root: '', source: main }, ...beside]);
+    const source = options.weights === undefined ? plain : quantizedSource(plain, options.weights);
     return {
       directory,
       family: family(source),

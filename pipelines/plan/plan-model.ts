@@ -15,6 +15,7 @@ import { readConfig } from '../../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../../models/configs/released.ts';
 import { decodeGraph } from '../../models/decoders/generation-graphs.ts';
 import { countParameters, shapedParams, type Shapes } from '../../models/configs/param-shapes.ts';
+import { quantizedSource, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { memoryPlan, type MemoryPlan } from '../../runtime/program/memory-check.ts';
 
 const shortNames: Readonly<Record<string, ReleasedName>> = {
@@ -78,6 +79,8 @@ export interface PlanOptions {
   readonly context: number;
   readonly prompt: number;
   readonly images: number;
+  /** How matrices are stored; as `dtype` where it is left out. */
+  readonly weights?: QuantizeOptions | undefined;
   /** What it is compiled for; a desktop GPU unless told otherwise. */
   readonly profile?: DeviceProfile | undefined;
 }
@@ -111,7 +114,8 @@ export function planModel(
   note: (what: string) => void = () => undefined,
 ): PlannedModel {
   const { name, model } = releasedModel(text);
-  const source = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: options.dtype }));
+  const plain = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: options.dtype }));
+  const source = options.weights === undefined ? plain : quantizedSource(plain, options.weights);
   const sizes: CambrianSizes = {
     batch: 1,
     capacity: options.context,

@@ -1,13 +1,12 @@
 // Weights to begin a training with, by name and shape.
-import { randomParams } from '../../dsl/index.ts';
+import { randomParams, type FloatSource } from '../../dsl/index.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 
 /**
  * Norms and gains are 1, biases 0, places (`place_embed`) normal with deviation 1, other embeddings with 0.1, everything else with 1/√fan-in. A place is
  * added to what has deviation 1: at 0.1 of it no decoder found out in 400 steps which cell a token is of, at 1 pooling has 88 % of the cells right.
  */
-export function fromScratch(shapes: Shapes, seed: number): Source {
+export function fromScratch(shapes: Shapes, seed: number): FloatSource {
   const random = randomParams(seed);
   return {
     dtype: 'f32',

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
-import type { DType, ParamSource } from '../../dsl/index.ts';
+import type { DType, FloatSource } from '../../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
 import { readRegular, statOf } from '../files/regular-file.ts';
 import { leadsOut } from './links.ts';
@@ -25,7 +25,7 @@ export interface CheckpointOptions extends SafetensorsOptions {
   readonly prefix?: string;
 }
 
-export interface Checkpoint extends ParamSource {
+export interface Checkpoint extends FloatSource {
   /** `__metadata__` of the file; of a sharded checkpoint, of its first shard. */
   readonly metadata: ReadonlyMap<string, string>;
   /** Everything that is stored, by the name in the file (without the prefix rule). */

@@ -9,9 +9,11 @@ import { elementCount, evaluateFormula, printPlanAxes } from './formula.ts';
 /** Where parameter values come from: a `ParamSource` is one. */
 export interface ParameterValues {
   /** Row-major values of the tensor at `path`. */
-  read(path: string, shape: readonly number[]): Float32Array;
+  read(path: string, shape: readonly number[]): Float32Array | Uint32Array;
   /** `count` of them from element `start` on. A source that has this is never asked for a large tensor whole. */
-  readonly part?: ((path: string, shape: readonly number[], start: number, count: number) => Float32Array) | undefined;
+  readonly part?:
+    | ((path: string, shape: readonly number[], start: number, count: number) => Float32Array | Uint32Array)
+    | undefined;
   /** The same as stored bytes; undefined when it is stored as another dtype. */
   readonly storedPart?:
     | ((path: string, shape: readonly number[], dtype: DType, start: number, count: number) => Uint8Array | undefined)

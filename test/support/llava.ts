@@ -7,7 +7,7 @@ import {
   repeat,
   slice,
   trace,
-  type ParamSource,
+  type FloatSource,
   type Tensor,
 } from '../../dsl/index.ts';
 import { clipVision } from '../../models/towers/clip.ts';
@@ -72,7 +72,7 @@ export function oldName(name: string): string {
 }
 
 /** The same numbers under both sets of names. */
-export function tinySource(config: LlavaConfig, names: LlavaNames, dtype: 'f32' | 'f16' = 'f32'): ParamSource {
+export function tinySource(config: LlavaConfig, names: LlavaNames, dtype: 'f32' | 'f16' = 'f32'): FloatSource {
   const random = randomParams(23, { dtype });
   return shapedParams(llavaShapes(config, names), {
     ...random,

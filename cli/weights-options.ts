@@ -1,0 +1,37 @@
+// `--weights`, and which paths it holds for: what `run` and `plan` share.
+import { Option } from 'commander';
+import type { QuantizeOptions } from '../runtime/checkpoint/packed/quantized-source.ts';
+
+export type WeightsChoice = 'q4' | 'q8' | 'f16' | 'f32';
+
+interface Flags {
+  readonly dtype?: 'f32' | 'f16' | undefined;
+  readonly weights?: WeightsChoice | undefined;
+  readonly quantize?: readonly string[] | undefined;
+  readonly keep?: readonly string[] | undefined;
+}
+
+export function weightsOption(): Option {
+  return new Option(
+    '--weights <format>',
+    'how matrices are stored: q4 and q8 quantize them as they are loaded',
+  ).choices(['q4', 'q8', 'f16', 'f32']);
+}
+
+export function quantizeOption(): Option {
+  return new Option('--quantize <globs...>', 'paths of the matrices that --weights is for; by default all');
+}
+
+export function keepOption(): Option {
+  return new Option('--keep <globs...>', 'paths of matrices that --weights leaves alone');
+}
+
+/** What the flags say about storage: of everything, and of matrices. */
+export function storageOf({ dtype, weights, quantize, keep }: Flags): {
+  readonly dtype: 'f32' | 'f16';
+  readonly weights?: QuantizeOptions;
+} {
+  if (weights === 'q4' || weights === 'q8')
+    return { dtype: dtype ?? 'f16', weights: { format: weights, only: quantize, except: keep } };
+  return { dtype: weights ?? dtype ?? 'f16' };
+}
