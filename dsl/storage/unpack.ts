@@ -23,17 +23,18 @@ export interface PlaneShapes {
   readonly scales: readonly [number, number, number];
 }
 
-/** Undefined for a shape that the format does not take: not two axes, or rows that the block does not divide. */
+/** Undefined for what is no matrix, and for a format that is decoded when it is loaded. The last block of a row is filled up with zeros. */
 export function planeShapes({ block, planes }: StorageFormat, shape: readonly number[]): PlaneShapes | undefined {
   const [rows = 0, inner = 0] = shape;
-  if (planes === undefined || shape.length !== 2 || rows === 0 || inner === 0 || inner % block !== 0) return undefined;
+  if (planes === undefined || shape.length !== 2 || rows === 0 || inner === 0) return undefined;
   const columns = Math.min(panelColumns, Math.ceil(rows / 4) * 4);
   const panels = Math.ceil(rows / columns);
+  const groups = Math.ceil(inner / block);
   return {
     columns,
     panels,
-    codes: [panels, (inner * planes.bits) / 32, columns],
-    scales: [panels, inner / block, columns],
+    codes: [panels, (groups * block * planes.bits) / 32, columns],
+    scales: [panels, groups, columns],
   };
 }
 
@@ -54,7 +55,7 @@ export function unpacked(
       op: 'get',
       path,
       place: here(path).place,
-      advice: `it takes two axes, the last a multiple of ${format.block}`,
+      advice: 'matrices are stored so',
     });
   const source = <S extends string, D extends Float | 'u32'>(name: string, of: S, sizes: readonly number[], as: D) =>
     new Tensor<S, D>(
@@ -93,7 +94,8 @@ export function unpacked(
     .mul(scales.cast('f32'))
     .cast(dtype);
   const flat = rearrange(values, 'panel group word place column -> row=(panel column) inner=(group word place)');
-  const cut = shapes.panels * shapes.columns === shape[0] ? flat : slice(flat, 'row', { size: shape[0] ?? 0 });
+  const rows = shapes.panels * shapes.columns === shape[0] ? flat : slice(flat, 'row', { size: shape[0] ?? 0 });
+  const cut = shapes.scales[1] * format.block === shape[1] ? rows : slice(rows, 'inner', { size: shape[1] ?? 0 });
   return renamed(
     'get',
     cut,

@@ -58,7 +58,7 @@ describe.skipIf(withoutGpu)('products with quantized weights', () => {
     dtype: fc.constantFrom('f32', 'f16'),
     m: fc.constantFrom(1, 2, 4, 5, 17, 65),
     n: fc.constantFrom(4, 5, 17, 63, 64, 65, 130),
-    k: fc.constantFrom(32, 64, 96, 256),
+    k: fc.constantFrom(32, 40, 64, 96, 99, 256),
     use: fc.constantFrom('product', 'product+gelu', 'both ways', 'rows of a table'),
   });
 
@@ -76,9 +76,11 @@ describe.skipIf(withoutGpu)('products with quantized weights', () => {
           const bits = one.format === 'q4' ? 4 : 8;
           const padded =
             Math.ceil(one.n / Math.min(64, Math.ceil(one.n / 4) * 4)) * Math.min(64, Math.ceil(one.n / 4) * 4);
-          expect(verdict.plan.memory.parameters).toBe(padded * one.k * (bits / 8 + (one.dtype === 'f16' ? 2 : 4) / 32));
+          expect(verdict.plan.memory.parameters).toBe(
+            padded * Math.ceil(one.k / 32) * 32 * (bits / 8 + (one.dtype === 'f16' ? 2 : 4) / 32),
+          );
         }),
-        { numRuns: share(12, 80), seed },
+        { numRuns: share(7, 80), seed },
       );
       expect(templates.size).toBeGreaterThan(1);
     },

@@ -39,7 +39,13 @@ export async function runPlan(
   const placed = await place(
     plan,
     device,
-    { read: (path, shape) => Float32Array.from(feeds.params(path, [...shape])) },
+    {
+      read: (path, shape) => {
+        const values = feeds.params(path, [...shape]);
+        // Words of codes are no floats.
+        return values instanceof Uint32Array ? values : Float32Array.from(values);
+      },
+    },
     { deadline },
   );
   const program = new Program(plan, device, placed);

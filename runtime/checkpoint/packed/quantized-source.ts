@@ -21,8 +21,7 @@ export interface QuantizeOptions {
 const fewestElements = 4096;
 
 /**
- * `source` with its matrices quantized. A tensor of another rank, with rows that the format's block does not divide, or a small one stays
- * as it is. Nothing is read before it is asked for.
+ * `source` with its matrices quantized. A tensor of another rank, or a small one, stays as it is. Nothing is read before it is asked for.
  * @example const small = quantizedSource(checkpoint, { format: 'q4', except: ['lm_head.*'] })
  */
 export function quantizedSource(
@@ -137,7 +136,9 @@ class PanelReader {
           path: matrix,
           advice: 'leave it out by a glob, or repair the checkpoint',
         });
-      place(format, planes, encodeBlocks(format, row), panel, column, columns);
+      const filled = new Float32Array(scales[1] * format.block);
+      filled.set(row);
+      place(format, planes, encodeBlocks(format, filled), panel, column, columns);
     }
     return panel;
   }
