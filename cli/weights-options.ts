@@ -29,9 +29,9 @@ export function keepOption(): Option {
 /** What the flags say about storage: of everything, and of matrices. */
 export function storageOf({ dtype, weights, quantize, keep }: Flags): {
   readonly dtype: 'f32' | 'f16';
-  readonly weights?: QuantizeOptions;
+  readonly weights?: QuantizeOptions | 'floats';
 } {
   if (weights === 'q4' || weights === 'q8')
     return { dtype: dtype ?? 'f16', weights: { format: weights, only: quantize, except: keep } };
-  return { dtype: weights ?? dtype ?? 'f16' };
+  return weights === undefined ? { dtype: dtype ?? 'f16' } : { dtype: weights, weights: 'floats' };
 }

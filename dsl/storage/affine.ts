@@ -77,6 +77,15 @@ export function affine(form: AffineForm): StorageFormat {
         into[start + e] = offset === 'bias' ? fround(q * s) + other : (q - other) * s;
       }
     },
+    planes: {
+      bits,
+      group,
+      zero: 0,
+      wide: true,
+      scale: (block, at) => readScale(block, at, scale),
+      code: codeAt,
+      offset: { kind: offset, of: (block, at) => readScale(block, at + width, scale) },
+    },
     wgsl: ({ half, word }) => {
       const read = (at: string): string =>
         scale === 'f32' ? `bitcast<f32>(${word(at)})` : `storage_${scale}(${half(at)})`;

@@ -11,13 +11,19 @@ export interface WgslBytes {
   word(at: string): string;
 }
 
-/** A block as a device holds it, codes apart from the scale: w = (code − zero)·scale. */
+/** Blocks as a device holds them, codes apart from scales: w = (code − zero)·scale, or less or more an offset of each group. */
 export interface Planes {
   readonly bits: 4 | 8;
+  /** Elements that share a scale; they divide the block. */
+  readonly group: number;
   readonly zero: number;
-  scale(block: DataView, at: number): number;
-  /** Of element `e`, as an unsigned number. */
+  /** Scales and offsets are no f16: they are held as f32 whatever the dtype of the graph. */
+  readonly wide?: true;
+  scale(block: DataView, at: number, group: number): number;
+  /** Of element `e` of the block, as an unsigned number. */
   code(block: DataView, at: number, e: number): number;
+  /** `bias`: code·scale + offset. `zero`: (code − offset)·scale. */
+  readonly offset?: { readonly kind: 'bias' | 'zero'; of(block: DataView, at: number, group: number): number };
 }
 
 export interface StorageFormat {

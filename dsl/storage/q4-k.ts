@@ -1,4 +1,4 @@
-import type { StorageFormat, WgslBytes } from './format.ts';
+import type { Planes, StorageFormat, WgslBytes } from './format.ts';
 
 /** Scale and minimum of sub-block j, six bits each, in twelve bytes. */
 function scalesOf(block: DataView, at: number, j: number): readonly [scale: number, minimum: number] {
@@ -21,6 +21,23 @@ function decode(high: boolean): StorageFormat['decode'] {
         into[start + 32 * j + l] = s * (low | (bit << 4)) - m;
       }
     }
+  };
+}
+
+function codeOf(block: DataView, at: number, e: number, high: boolean): number {
+  const low = (block.getUint8(at + (high ? 48 : 16) + 32 * (e >> 6) + (e & 31)) >> (4 * ((e >> 5) & 1))) & 15;
+  return high ? low | (((block.getUint8(at + 16 + (e & 31)) >> (e >> 5)) & 1) << 4) : low;
+}
+
+function planes(high: boolean): Planes {
+  return {
+    bits: high ? 8 : 4,
+    group: 32,
+    zero: 0,
+    wide: true,
+    scale: (block, at, j) => block.getFloat16(at, true) * scalesOf(block, at + 4, j)[0],
+    code: (block, at, e) => codeOf(block, at, e, high),
+    offset: { kind: 'bias', of: (block, at, j) => -block.getFloat16(at + 2, true) * scalesOf(block, at + 4, j)[1] },
   };
 }
 
@@ -48,6 +65,7 @@ export const q4_K: StorageFormat = {
   block: 256,
   bytes: 144,
   decode: decode(false),
+  planes: planes(false),
   wgsl: (bytes) => wgsl(bytes, false),
 };
 
@@ -57,5 +75,6 @@ export const q5_K: StorageFormat = {
   block: 256,
   bytes: 176,
   decode: decode(true),
+  planes: planes(true),
   wgsl: (bytes) => wgsl(bytes, true),
 };

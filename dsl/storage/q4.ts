@@ -36,6 +36,7 @@ export const q4_0: StorageFormat = {
   },
   planes: {
     bits: 4,
+    group: 32,
     zero: 8,
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => nibble(block, at + 2, e),
@@ -67,6 +68,15 @@ export const q4_1: StorageFormat = {
   roundTrip(least, greatest) {
     const d = (greatest - least) / 15;
     return d / 2 + 15 * halfUnit(d) + halfUnit(least) + Math.max(Math.abs(least), Math.abs(greatest)) * f32Slack;
+  },
+  planes: {
+    bits: 4,
+    group: 32,
+    zero: 0,
+    wide: true,
+    scale: (block, at) => block.getFloat16(at, true),
+    code: (block, at, e) => nibble(block, at + 4, e),
+    offset: { kind: 'bias', of: (block, at) => block.getFloat16(at + 2, true) },
   },
   wgsl: ({ half, word }) =>
     `let n = (storage_bytes(${word('at + 4u + (e & 15u)')}) >> vec4u((e >> 4u) * 4u)) & vec4u(15u);

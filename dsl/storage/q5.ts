@@ -38,6 +38,14 @@ export const q5_0: StorageFormat = {
     const most = Math.max(Math.abs(least), Math.abs(greatest));
     return most / 16 + 16 * halfUnit(most / 16) + most * f32Slack;
   },
+  planes: {
+    bits: 8,
+    group: 32,
+    zero: 16,
+    wide: true,
+    scale: (block, at) => block.getFloat16(at, true),
+    code: (block, at, e) => code(block, at + 2, e),
+  },
   wgsl: ({ half, word }) =>
     `let n = (storage_bytes(${word('at + 6u + (e & 15u)')}) >> vec4u((e >> 4u) * 4u)) & vec4u(15u);
   let q = n | (storage_bits(${word('at + 2u')}, e) << vec4u(4u));
@@ -66,6 +74,15 @@ export const q5_1: StorageFormat = {
   roundTrip(least, greatest) {
     const d = (greatest - least) / 31;
     return d / 2 + 31 * halfUnit(d) + halfUnit(least) + Math.max(Math.abs(least), Math.abs(greatest)) * f32Slack;
+  },
+  planes: {
+    bits: 8,
+    group: 32,
+    zero: 0,
+    wide: true,
+    scale: (block, at) => block.getFloat16(at, true),
+    code: (block, at, e) => code(block, at + 4, e),
+    offset: { kind: 'bias', of: (block, at) => block.getFloat16(at + 2, true) },
   },
   wgsl: ({ half, word }) =>
     `let n = (storage_bytes(${word('at + 8u + (e & 15u)')}) >> vec4u((e >> 4u) * 4u)) & vec4u(15u);

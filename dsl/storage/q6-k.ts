@@ -1,5 +1,11 @@
 import type { StorageFormat } from './format.ts';
 
+function code(block: DataView, at: number, e: number): number {
+  const [h, k, l] = [e >> 7, (e >> 5) & 3, e & 31];
+  const low = (block.getUint8(at + 64 * h + 32 * (k & 1) + l) >> (4 * (k >> 1))) & 15;
+  return low | (((block.getUint8(at + 128 + 32 * h + l) >> (2 * k)) & 3) << 4);
+}
+
 export const q6_K: StorageFormat = {
   name: 'q6_K',
   doc: 'ql u8[128] | qh u8[64] | sc i8[16] | d f16; w = d·sc·(q − 32)',
@@ -7,12 +13,15 @@ export const q6_K: StorageFormat = {
   bytes: 210,
   decode(block, at, into, start) {
     const d = block.getFloat16(at + 208, true);
-    for (let e = 0; e < 256; e++) {
-      const [h, k, l] = [e >> 7, (e >> 5) & 3, e & 31];
-      const low = (block.getUint8(at + 64 * h + 32 * (k & 1) + l) >> (4 * (k >> 1))) & 15;
-      const high = (block.getUint8(at + 128 + 32 * h + l) >> (2 * k)) & 3;
-      into[start + e] = d * block.getInt8(at + 192 + (e >> 4)) * ((low | (high << 4)) - 32);
-    }
+    for (let e = 0; e < 256; e++) into[start + e] = d * block.getInt8(at + 192 + (e >> 4)) * (code(block, at, e) - 32);
+  },
+  planes: {
+    bits: 8,
+    group: 16,
+    zero: 32,
+    wide: true,
+    scale: (block, at, j) => block.getFloat16(at + 208, true) * block.getInt8(at + 192 + j),
+    code,
   },
   wgsl: ({ byte, half, word }) =>
     `let k = (e >> 5u) & 3u;

@@ -29,6 +29,7 @@ export const q8_0: StorageFormat = {
   },
   planes: {
     bits: 8,
+    group: 32,
     zero: 128,
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => block.getInt8(at + 2 + e) + 128,

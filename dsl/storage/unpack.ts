@@ -19,8 +19,10 @@ export interface PlaneShapes {
   readonly panels: number;
   /** u32, `panel word column`. */
   readonly codes: readonly [number, number, number];
-  /** `panel group column`. */
+  /** `panel group column`, and so are offsets where the format has them. */
   readonly scales: readonly [number, number, number];
+  /** Elements of a row, the last block filled up. */
+  readonly inner: number;
 }
 
 /** Undefined for what is no matrix, and for a format that is decoded when it is loaded. The last block of a row is filled up with zeros. */
@@ -29,12 +31,13 @@ export function planeShapes({ block, planes }: StorageFormat, shape: readonly nu
   if (planes === undefined || shape.length !== 2 || rows === 0 || inner === 0) return undefined;
   const columns = Math.min(panelColumns, Math.ceil(rows / 4) * 4);
   const panels = Math.ceil(rows / columns);
-  const groups = Math.ceil(inner / block);
+  const filled = Math.ceil(inner / block) * block;
   return {
     columns,
     panels,
-    codes: [panels, (groups * block * planes.bits) / 32, columns],
-    scales: [panels, groups, columns],
+    codes: [panels, (filled * planes.bits) / 32, columns],
+    scales: [panels, filled / planes.group, columns],
+    inner: filled,
   };
 }
 
@@ -75,7 +78,12 @@ export function unpacked(
     );
   const each = 32 / planes.bits;
   const codes = source('codes', 'panel word column', shapes.codes, 'u32');
-  const scales = source('scales', 'panel group column', shapes.scales, dtype);
+  const scaleType = planes.wide === true ? 'f32' : dtype;
+  const scales = source('scales', 'panel group column', shapes.scales, scaleType).cast('f32');
+  const offsets =
+    planes.offset === undefined
+      ? undefined
+      : source('offsets', 'panel group column', shapes.scales, scaleType).cast('f32');
   const groups = { group: shapes.scales[1] };
   const words = repeat(
     rearrange(codes, 'panel (group word) column -> panel group word column', groups),
@@ -87,15 +95,18 @@ export function unpacked(
     builder.make(iota, [], typeAttrs([{ name: 'place', size: each }], 'i32'), here(path)),
   );
   const moved = shiftRight(words, places.mul(planes.bits).cast('u32'));
-  const values = moved
-    .mod(2 ** planes.bits)
-    .cast('f32')
-    .sub(planes.zero)
-    .mul(scales.cast('f32'))
-    .cast(dtype);
+  const code = moved.mod(2 ** planes.bits).cast('f32');
+  const centered =
+    planes.offset?.kind === 'zero' && offsets !== undefined
+      ? code.sub(offsets)
+      : planes.zero === 0
+        ? code
+        : code.sub(planes.zero);
+  const scaled = centered.mul(scales);
+  const values = (planes.offset?.kind === 'bias' && offsets !== undefined ? scaled.add(offsets) : scaled).cast(dtype);
   const flat = rearrange(values, 'panel group word place column -> row=(panel column) inner=(group word place)');
   const rows = shapes.panels * shapes.columns === shape[0] ? flat : slice(flat, 'row', { size: shape[0] ?? 0 });
-  const cut = shapes.scales[1] * format.block === shape[1] ? rows : slice(rows, 'inner', { size: shape[1] ?? 0 });
+  const cut = shapes.inner === shape[1] ? rows : slice(rows, 'inner', { size: shape[1] ?? 0 });
   return renamed(
     'get',
     cut,

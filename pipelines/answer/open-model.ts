@@ -11,6 +11,7 @@ import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
 import { readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import { joinSources, type Source } from '../../runtime/checkpoint/joined-source.ts';
 import { quantizedSource, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { storedSource } from '../../runtime/checkpoint/packed/plane-source.ts';
 import { checkMatch, matchTensors } from '../../runtime/checkpoint/match.ts';
 import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { planCambrian } from './cambrian-family.ts';
@@ -39,8 +40,8 @@ export interface OpenedModel {
 
 export interface OpenModelOptions {
   readonly dtype?: 'f32' | 'f16' | undefined;
-  /** Matrices are quantized as they are loaded. */
-  readonly weights?: QuantizeOptions | undefined;
+  /** Matrices are quantized as they are loaded, or read as floats however they are stored. By default they stay as they are stored. */
+  readonly weights?: QuantizeOptions | 'floats' | undefined;
   /** Directories or repositories of the towers, in the config's order, where they are not found by themselves. */
   readonly towers?: readonly string[] | undefined;
 }
@@ -84,7 +85,7 @@ export async function openModel(model: string, options: OpenModelOptions = {}): 
 
 async function assemble(found: FoundModel, options: OpenModelOptions): Promise<OpenedModel> {
   const { directory, files, path, config } = found;
-  if (options.weights !== undefined && found.method !== undefined)
+  if (typeof options.weights === 'object' && found.method !== undefined)
     throw new OpabiniaError(`${path} is quantized already, by ${found.method}`, {
       op: 'openModel',
       advice: 'leave out --weights, or take the checkpoint that it was made from',
@@ -136,7 +137,7 @@ async function assemble(found: FoundModel, options: OpenModelOptions): Promise<O
       return { root: tower.root, source };
     });
     const plain = joinSources([{ root: '', source: main }, ...beside]);
-    const source = options.weights === undefined ? plain : quantizedSource(plain, options.weights);
+    const source = weightsOf(plain, options.weights);
     return {
       directory,
       family: family(source),
@@ -159,6 +160,11 @@ async function assemble(found: FoundModel, options: OpenModelOptions): Promise<O
     close();
     throw error;
   }
+}
+
+function weightsOf(plain: Source, weights: OpenModelOptions['weights']): Source {
+  if (weights === 'floats') return plain;
+  return weights === undefined ? storedSource(plain) : quantizedSource(plain, weights);
 }
 
 /** What a model reads is matched against what is stored, but for frequencies that older files store as buffers. */

@@ -180,7 +180,7 @@ async function openDirectory(what: string, command: ExportCommand): Promise<Expo
   const config = readConfig(readJsonFile(path), path);
   if (config.kind === 'tower')
     return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
-  const model = await openModel(what, { dtype });
+  const model = await openModel(what, { dtype, weights: 'floats' });
   const { language, family, source } = model;
   const capacity = command.context ?? Math.min(2048, language.config.maxPositions);
   const sizes = {

@@ -80,7 +80,7 @@ export interface PlanOptions {
   readonly prompt: number;
   readonly images: number;
   /** How matrices are stored; as `dtype` where it is left out. */
-  readonly weights?: QuantizeOptions | undefined;
+  readonly weights?: QuantizeOptions | 'floats' | undefined;
   /** What it is compiled for; a desktop GPU unless told otherwise. */
   readonly profile?: DeviceProfile | undefined;
 }
@@ -115,7 +115,7 @@ export function planModel(
 ): PlannedModel {
   const { name, model } = releasedModel(text);
   const plain = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: options.dtype }));
-  const source = options.weights === undefined ? plain : quantizedSource(plain, options.weights);
+  const source = typeof options.weights === 'object' ? quantizedSource(plain, options.weights) : plain;
   const sizes: CambrianSizes = {
     batch: 1,
     capacity: options.context,

@@ -7,6 +7,7 @@ import type { DType, FloatSource } from '../../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
 import { readRegular, statOf } from '../files/regular-file.ts';
 import { leadsOut } from './links.ts';
+import type { BlockRows } from './packed/plane-source.ts';
 import { openPytorchFile } from './pytorch/pytorch-file.ts';
 import {
   openSafetensors,
@@ -42,6 +43,8 @@ export interface Checkpoint extends FloatSource {
     start: number,
     count: number,
   ): Uint8Array | undefined;
+  /** The blocks of a matrix that is stored quantized, by rows; absent where none is. */
+  readonly blocks?: ((path: string) => BlockRows | undefined) | undefined;
   /** Raw bytes of one tensor, from byte `offset` of it: for weights that are streamed. */
   readInto(name: string, target: Uint8Array, offset?: number): void;
   close(): void;

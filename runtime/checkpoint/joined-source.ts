@@ -2,8 +2,13 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType, ParamSource } from '../../dsl/index.ts';
 import type { ParameterValues } from '../program/upload.ts';
+import type { BlockRows } from './packed/plane-source.ts';
 
-export type Source = ParamSource & ParameterValues;
+export type Source = ParamSource &
+  ParameterValues & {
+    /** The blocks of a matrix that is stored quantized. */
+    readonly blocks?: ((path: string) => BlockRows | undefined) | undefined;
+  };
 
 export interface PlacedSource {
   /** Before every path of the source; empty for one that has the root. */
@@ -48,6 +53,10 @@ export function joinSources(parts: readonly [PlacedSource, ...PlacedSource[]]): 
     storedAs: (path) => {
       const own = find(path);
       return own.source.storedAs?.(own.path);
+    },
+    blocks: (path) => {
+      const own = find(path);
+      return own.source.blocks?.(own.path);
     },
     read: (path, shape) => {
       const own = find(path);

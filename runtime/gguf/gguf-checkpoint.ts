@@ -37,6 +37,27 @@ export function pairedRow(row: number, rows: number, heads: number): number {
   return head * size + (inner < half ? 2 * inner : 2 * (inner - half) + 1);
 }
 
+/** Blocks of rows, each where it belongs: a row moves whole. */
+function rowBlocks(
+  file: GgufFile,
+  { tensor, shape, pairedHeads }: PlacedTensor,
+  first: number,
+  count: number,
+): Uint8Array {
+  const [rows = 1] = shape;
+  const wide = tensor.bytes / rows;
+  const bytes = new Uint8Array(count * wide);
+  if (pairedHeads === undefined) file.readInto(tensor, bytes, first * wide);
+  else
+    for (let row = 0; row < count; row++)
+      file.readInto(
+        tensor,
+        bytes.subarray(row * wide, (row + 1) * wide),
+        pairedRow(first + row, rows, pairedHeads) * wide,
+      );
+  return bytes;
+}
+
 /** Throws `OpabiniaError` for two tensors of one name. */
 export function ggufCheckpoint(
   file: GgufFile,
@@ -98,6 +119,11 @@ export function ggufCheckpoint(
     storedAs: (name) => {
       const type = byName.get(name)?.tensor.type;
       return type?.kind === 'plain' ? graphDTypes[type.dtype] : undefined;
+    },
+    blocks(name) {
+      const found = byName.get(name);
+      if (found?.tensor.type.kind !== 'blocks' || found.shape.length !== 2) return undefined;
+      return { format: found.tensor.type.format, read: (first, count) => rowBlocks(file, found, first, count) };
     },
     read: (name, shape) => whole(checked(name, shape)),
     part: (name, shape, start, count) => values(checked(name, shape), start, count),

@@ -6,6 +6,7 @@ import { decodeBlocks, encodeBlocks, type StorageFormat } from '../../../dsl/sto
 import { blockFormats, storageFormat } from '../../../dsl/storage/index.ts';
 import { packedCheckpoint } from '../../../runtime/checkpoint/packed/packed-checkpoint.ts';
 import { packedConfig } from '../../../runtime/checkpoint/packed/packed-config.ts';
+import { storedSource } from '../../../runtime/checkpoint/packed/plane-source.ts';
 import type { GoldenFile } from '../golden-file.ts';
 import type { GoldenModel, Kind } from '../kind.ts';
 import { compare, type Comparison, type Tolerance } from '../verdict.ts';
@@ -24,12 +25,15 @@ export const quantBlock: Kind = (file) => {
   const bytes = Uint8Array.from(file.numbers('input.blocks'));
   const shape = file.shape('output.dequantised');
   const values = decodeBlocks(format, bytes);
-  return productOf(file, format, {
+  const row = bytes.length / (shape[0] ?? 1);
+  const source = storedSource({
     dtype: file.dtype,
     names: () => ['layer.weight'],
     shape: (path) => (path === 'layer.weight' ? shape : undefined),
     read: () => values,
+    blocks: () => ({ format, read: (first, count) => bytes.subarray(first * row, (first + count) * row) }),
   });
+  return productOf(file, format, source);
 };
 
 /** `layer.*` as MLX, compressed-tensors, AWQ and GPTQ store it. */
@@ -52,7 +56,7 @@ export const quantAffine: Kind = (file) => {
           scale: file.config.text('scale_dtype') === 'bf16' ? 'bf16' : 'f16',
           offset: 'bias',
         }),
-    packedCheckpoint(file.checkpoint, config),
+    storedSource(packedCheckpoint(file.checkpoint, config)),
   );
 };
 

@@ -44,6 +44,11 @@ export function packedCheckpoint(checkpoint: Checkpoint, config: PackedConfig): 
     if (last?.name !== name) last = { name, values: unpack(tensor) };
     return last.values;
   };
+  let lastBlocks: { readonly name: string; readonly bytes: Uint8Array } | undefined;
+  const blocksOf = (name: string, tensor: PackedTensor): Uint8Array => {
+    if (lastBlocks?.name !== name) lastBlocks = { name, bytes: tensor.blocks() };
+    return lastBlocks.bytes;
+  };
   const check = (name: string, tensor: PackedTensor, shape: readonly number[]): void => {
     if (tensor.shape.join() !== shape.join())
       throw new OpabiniaError(`'${name}' is ${tensor.shape.join('×')}, and ${shape.join('×')} was asked for`, {
@@ -58,6 +63,14 @@ export function packedCheckpoint(checkpoint: Checkpoint, config: PackedConfig): 
     names: () => stored.keys(),
     shape: (name) => stored.get(name)?.shape,
     storedAs: (name) => (packed.has(name) ? undefined : checkpoint.storedAs?.(name)),
+    blocks(name) {
+      const tensor = packed.get(name);
+      // Columns that are sorted by group would have to be put back in every product.
+      if (tensor === undefined || tensor.order !== undefined) return undefined;
+      const { format, shape } = tensor;
+      const wide = (shape[1] / format.block) * format.bytes;
+      return { format, read: (first, count) => blocksOf(name, tensor).subarray(first * wide, (first + count) * wide) };
+    },
     read(name, shape) {
       const tensor = packed.get(name);
       if (tensor === undefined) return checkpoint.read(name, shape);
