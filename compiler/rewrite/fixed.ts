@@ -2,6 +2,7 @@
 import { isSymbolicSize } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Attr } from '../../dsl/graph/op.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 
 const known = new WeakMap<Node, boolean>();
 
@@ -40,22 +41,32 @@ function isNumeric(attr: Attr): boolean {
   return !isSymbolicSize(attr) && Object.values(attr).every((item: Attr) => isNumeric(item));
 }
 
-const unpacked = new WeakMap<Node, boolean>();
+const unpacked = new WeakMap<Node, string | null>();
 
-/** True for what is made of the codes and scales of quantized parameters and of positions, by maps and views alone: a weight. */
+/** True for a weight that is computed from its codes and scales, by maps and views, with positions and what is fixed. */
 export function isUnpacked(node: Node): boolean {
+  return weightOf(node) !== null;
+}
+
+/** The path of the one quantized parameter that a node is made of; null for everything else. */
+function weightOf(node: Node): string | null {
   const found = unpacked.get(node);
   if (found !== undefined) return found;
-  const result = node.op.kind === 'map' || node.op.kind === 'view' ? madeOfCodes(node.inputs) : isCodes(node);
+  const result = node.op.kind === 'map' || node.op.kind === 'view' ? sharedWeight(node.inputs) : ownWeight(node);
   unpacked.set(node, result);
   return result;
 }
 
-function madeOfCodes(inputs: readonly Node[]): boolean {
-  return inputs.some(isUnpacked) && inputs.every((input) => isUnpacked(input) || isFixed(input));
+function sharedWeight(inputs: readonly Node[]): string | null {
+  const open = inputs.filter((input) => !isFixed(input)).map(weightOf);
+  const [first = null] = open;
+  return open.every((weight) => weight === first) ? first : null;
 }
 
-/** A parameter that no work is done on while it is loaded. */
-function isCodes({ op }: Node): boolean {
-  return op.kind === 'source' && op.role === 'param' && !op.fixed;
+/** Of a parameter that no work is done on while it is loaded: its path, before `#`. */
+function ownWeight(node: Node): string | null {
+  if (node.op.kind !== 'source' || node.op.role !== 'param' || node.op.fixed) return null;
+  const name = nameOf(node);
+  const end = name.lastIndexOf('#');
+  return end < 0 ? null : name.slice(0, end);
 }

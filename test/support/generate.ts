@@ -196,7 +196,7 @@ export class Making {
     );
     const only = (kind: string, given: ReadonlyMap<string, Float64Array>) =>
       new Map([...given].filter(([name]) => kept.has(`${kind} ${name}`)));
-    const params = only('param', this.#params);
+    const params = new Map([...only('param', this.#params), ...only('packed', this.#params)]);
     const generated: Generated = {
       graph,
       feeds: {
@@ -290,14 +290,14 @@ export class Making {
     const count = axes.reduce((product, axis) => product * evaluateSize(axis.size, this.symbols), 1);
     if (axes.reduce((product, axis) => product * sizeBound(axis.size), 1) > this.maxElements) return undefined;
     const fixed = axes.every((axis) => typeof axis.size === 'number');
-    const kind = draw.of(['input', ...(fixed ? ['param'] : []), ...(fixed && count <= 64 ? ['const'] : [])]);
+    const kind = draw.of(['input', ...(fixed ? ['param', 'packed'] : []), ...(fixed && count <= 64 ? ['const'] : [])]);
     const numbers = this.numbers(count, dtype);
     if (kind === 'const') return this.make('const', [], { ...typeAttrs(axes, dtype), values: numbers });
     return this.leaf(kind, draw, dtype, axes, numbers);
   }
 
   leaf(kind: string, draw: Draw, dtype: DType, axes: readonly Axis[], numbers: Float64Array): Made | undefined {
-    const given = kind === 'input' ? this.#inputs : kind === 'param' ? this.#params : this.#states;
+    const given = kind === 'input' ? this.#inputs : kind === 'param' || kind === 'packed' ? this.#params : this.#states;
     const base = draw.of<string>(this.options.names === 'hostile' ? hostileNames : plainNames);
     const name = given.has(base) ? `${base}${given.size}` : base;
     if (given.has(name)) return undefined;
