@@ -12,6 +12,7 @@ import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
 import { guardOutput, tellError } from './output.ts';
 import { addPlan } from './plan.ts';
+import { addQuantize } from './quantize.ts';
 import { addRun } from './run.ts';
 import { addRuns } from './runs.ts';
 import { addShapes } from './shapes.ts';
@@ -29,6 +30,7 @@ const commands = [
   addFetch,
   addNew,
   addPlan,
+  addQuantize,
   addRun,
   addRuns,
   addShapes,

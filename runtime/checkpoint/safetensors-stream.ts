@@ -5,13 +5,20 @@ import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
 import { storedBytes, type StoredDType } from './safetensors.ts';
 import { encodeStored } from './stored-values.ts';
 
-export interface TensorToStream {
+export type TensorToStream = {
   readonly name: string;
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
-  /** Row-major. */
-  readonly values: () => Promise<ArrayLike<number>>;
-}
+} & (
+  | {
+      /** Row-major. */
+      readonly values: () => Promise<ArrayLike<number>>;
+    }
+  | {
+      /** Stored bytes, piece by piece. */
+      readonly pieces: () => Iterable<Uint8Array>;
+    }
+);
 
 /** Throws `OpabiniaError` when a tensor has another number of values than its shape says, and when the disk is full. */
 export async function streamSafetensors(
@@ -37,11 +44,23 @@ export async function streamSafetensors(
   const file = new AtomicFile(path, options);
   try {
     file.write(start);
-    for (const { name, dtype, shape, values } of tensors) {
-      const given = await values();
+    for (const tensor of tensors) {
+      const { name, dtype, shape } = tensor;
       const count = sizeProduct(shape);
-      if (given.length !== count)
-        throw new OpabiniaError(`'${name}' has shape ${shape.join('×')}, and ${given.length} values`, { op: 'write' });
+      const wrong = (given: number) =>
+        new OpabiniaError(`'${name}' has shape ${shape.join('×')}, and ${given} values`, { op: 'write' });
+      if ('pieces' in tensor) {
+        let bytes = 0;
+        for (const piece of tensor.pieces()) {
+          bytes += piece.byteLength;
+          if (bytes > count * storedBytes[dtype]) break;
+          file.write(piece);
+        }
+        if (bytes !== count * storedBytes[dtype]) throw wrong(bytes / storedBytes[dtype]);
+        continue;
+      }
+      const given = await tensor.values();
+      if (given.length !== count) throw wrong(given.length);
       file.write(encodeStored(dtype, given));
     }
     file.commit();

@@ -25,16 +25,27 @@ const fewestElements = 4096;
  * @example const small = quantizedSource(checkpoint, { format: 'q4', except: ['lm_head.*'] })
  */
 export function quantizedSource(source: Source, options: QuantizeOptions): Source {
-  const { format: name, only, except = [], least = fewestElements } = options;
-  const format = weightFormats[name];
-  const wanted = (only ?? ['*']).map(globPattern);
-  const unwanted = [...except, ...(only === undefined ? ['*position*', '*pos_embed*'] : [])].map(globPattern);
+  const format = weightFormats[options.format];
+  const isWanted = quantizedPaths(options);
   return planeSource(source, (path) => {
     const shape = source.shape(path);
-    if (shape?.length !== 2 || shape.reduce((product, size) => product * size, 1) < least) return undefined;
-    const isWanted = wanted.some((glob) => glob.test(path)) && !unwanted.some((glob) => glob.test(path));
-    return isWanted ? encodedRows(source, path, shape, format) : undefined;
+    return shape !== undefined && isWanted(path, shape) ? encodedRows(source, path, shape, format) : undefined;
   });
+}
+
+/** Whether a tensor of this path and shape is one of those that are quantized. */
+export function quantizedPaths({
+  only,
+  except = [],
+  least = fewestElements,
+}: Omit<QuantizeOptions, 'format'>): (path: string, shape: readonly number[]) => boolean {
+  const wanted = (only ?? ['*']).map(globPattern);
+  const unwanted = [...except, ...(only === undefined ? ['*position*', '*pos_embed*'] : [])].map(globPattern);
+  return (path, shape) =>
+    shape.length === 2 &&
+    shape.reduce((product, size) => product * size, 1) >= least &&
+    wanted.some((glob) => glob.test(path)) &&
+    !unwanted.some((glob) => glob.test(path));
 }
 
 function encodedRows(source: Source, path: string, shape: readonly number[], format: StorageFormat): BlockRows {

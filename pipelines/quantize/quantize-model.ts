@@ -1,0 +1,152 @@
+// A model directory with its matrices quantized in MLX's layout, streamed: no tensor is in memory as a whole.
+import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { affine } from '../../dsl/storage/affine.ts';
+import { encodeBlocks, type StorageFormat } from '../../dsl/storage/format.ts';
+import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
+import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
+import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
+import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
+
+export interface QuantizeCommand extends QuantizeOptions {
+  readonly out: string;
+  /** Elements that share a scale. */
+  readonly group: number;
+}
+
+export interface Quantized {
+  readonly matrices: number;
+  readonly tensors: number;
+  readonly bytes: number;
+}
+
+/** Files beside config and weights that a model needs. */
+const besides =
+  /^(?:tokenizer.*|.*token.*\.(?:json|txt|model)|vocab\..*|merges\.txt|generation_config\.json|(?:pre)?processor_config\.json|preprocessor_config\.json|chat_template\..*|LICENSE.*)$/;
+
+/**
+ * Writes the directory `out`. Throws `OpabiniaError` for a directory that is there already, a checkpoint that is quantized already, and a
+ * group that 8 does not divide.
+ */
+export async function quantizeModel(model: string, command: QuantizeCommand): Promise<Quantized> {
+  const directory = resolveModel(model);
+  const files = modelFiles(directory);
+  const configPath = needFile(files.config, 'config.json', files);
+  const config = { ...(readJsonFile(configPath) as Readonly<Record<string, unknown>>) };
+  const already = packedConfig(config, configPath);
+  if (already !== undefined)
+    throw new OpabiniaError(`${configPath} is quantized already, by ${already.method}`, {
+      op: 'quantize',
+      advice: 'take the checkpoint that it was made from',
+    });
+  if (existsSync(command.out) && readdirSync(command.out).length > 0)
+    throw new OpabiniaError(`${command.out} is there already`, { op: 'quantize', advice: 'give a new folder' });
+  const format = formatOf(command);
+  const checkpoint = openCheckpoint(needFile(files.weights, 'model.safetensors', files));
+  try {
+    const isWanted = quantizedPaths(command);
+    const packs = (name: string, shape: readonly number[]): boolean =>
+      name.endsWith('.weight') && (shape[1] ?? 0) % format.block === 0 && isWanted(name, shape);
+    const tensors = [...checkpoint.stored.values()].flatMap(({ name, shape }) =>
+      packs(name, shape) ? packed(checkpoint, name, shape, format) : [plain(checkpoint, name)],
+    );
+    mkdirSync(command.out, { recursive: true });
+    await streamSafetensors(join(command.out, 'model.safetensors'), tensors, { format: 'mlx' });
+    for (const file of readdirSync(directory))
+      if (besides.test(file)) copyFileSync(join(directory, file), join(command.out, file));
+    const quantization = { group_size: command.group, bits: command.format === 'q4' ? 4 : 8, mode: 'affine' };
+    writeFileAtomic(
+      join(command.out, 'config.json'),
+      JSON.stringify({ ...config, quantization, quantization_config: quantization }, null, 2),
+    );
+    const all = [...checkpoint.stored.values()];
+    return {
+      matrices: all.filter(({ name, shape }) => packs(name, shape)).length,
+      tensors: all.length,
+      bytes: all.reduce(
+        (sum, { name, shape, bytes }) =>
+          sum +
+          (packs(name, shape)
+            ? (shape.reduce((product, size) => product * size, 1) / format.block) * format.bytes
+            : bytes),
+        0,
+      ),
+    };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function formatOf({ format, group }: QuantizeCommand): StorageFormat {
+  if (Number.isInteger(group) && group > 0 && group % 8 === 0)
+    return affine({ bits: format === 'q4' ? 4 : 8, group, scale: 'f16', offset: 'bias' });
+  throw new OpabiniaError(`a group of ${group} elements is no multiple of 8`, {
+    op: 'quantize',
+    advice: '32, 64 and 128 are usual',
+  });
+}
+
+const pieceBytes = 2 ** 23;
+
+function plain(checkpoint: Checkpoint, name: string): TensorToStream {
+  const tensor = checkpoint.stored.get(name);
+  if (tensor === undefined) throw new TypeError(`no tensor '${name}'`);
+  return {
+    name,
+    dtype: tensor.dtype,
+    shape: tensor.shape,
+    *pieces() {
+      for (let at = 0; at < tensor.bytes; at += pieceBytes) {
+        const piece = new Uint8Array(Math.min(pieceBytes, tensor.bytes - at));
+        checkpoint.readInto(name, piece, at);
+        yield piece;
+      }
+    },
+  };
+}
+
+/** The three tensors of one matrix. Each walks it anew: what it costs is time, not memory. */
+function packed(
+  checkpoint: Checkpoint,
+  name: string,
+  shape: readonly number[],
+  format: StorageFormat,
+): readonly TensorToStream[] {
+  const [rows = 0, columns = 0] = shape;
+  const module = name.slice(0, -'.weight'.length);
+  const head = 4;
+  const atOnce = Math.max(1, Math.floor(pieceBytes / (4 * columns)));
+  /** Bytes `from … to − 1` of every block. */
+  function* cut(from: number, to: number): Iterable<Uint8Array> {
+    for (let row = 0; row < rows; row += atOnce) {
+      const count = Math.min(atOnce, rows - row);
+      const values = checkpoint.part(name, shape, row * columns, count * columns);
+      if (!values.every(Number.isFinite))
+        throw new OpabiniaError('has weights that are not finite, which cannot be quantized', {
+          op: 'quantize',
+          path: name,
+          advice: 'keep it by --keep, or repair the checkpoint',
+        });
+      const blocks = encodeBlocks(format, values);
+      const each = to - from;
+      const piece = new Uint8Array((blocks.byteLength / format.bytes) * each);
+      for (let b = 0; b * format.bytes < blocks.byteLength; b++)
+        piece.set(blocks.subarray(b * format.bytes + from, b * format.bytes + to), b * each);
+      yield piece;
+    }
+  }
+  const groups = columns / format.block;
+  return [
+    {
+      name,
+      dtype: 'U32',
+      shape: [rows, (groups * (format.bytes - head)) / 4],
+      pieces: () => cut(head, format.bytes),
+    },
+    { name: `${module}.scales`, dtype: 'F16', shape: [rows, groups], pieces: () => cut(0, 2) },
+    { name: `${module}.biases`, dtype: 'F16', shape: [rows, groups], pieces: () => cut(2, 4) },
+  ];
+}
