@@ -74,7 +74,7 @@ export function affine(form: AffineForm): StorageFormat {
       const [s, other] = [readScale(block, at, scale), readScale(block, at + width, scale)];
       for (let e = 0; e < group; e++) {
         const q = codeAt(block, at, e);
-        into[start + e] = offset === 'bias' ? fround(q * s) + other : (q - other) * s;
+        into[start + e] = offset === 'bias' ? fround(q * s) + other : fround(q - other) * s;
       }
     },
     planes: {
