@@ -21,7 +21,7 @@ import { contentKey } from '../../runtime/files/content-key.ts';
 import { decodeImage, type Image } from '../../runtime/image/image.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import type { Numbers } from '../../runtime/program/numbers.ts';
-import { CambrianFamily } from '../answer/cambrian-family.ts';
+import { CambrianFamily } from '../answer/families/cambrian.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';

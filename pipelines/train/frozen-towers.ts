@@ -9,7 +9,7 @@ import type { Device } from '../../runtime/device/device.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
-import { towerInputs } from '../answer/cambrian-family.ts';
+import { towerInputs } from '../answer/families/cambrian.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 import { FeatureCache, type Features } from './data/feature-cache.ts';
 

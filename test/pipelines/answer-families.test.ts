@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LaidOut, Question } from '../../pipelines/answer/family.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
-import { contextFor, contextOf } from '../../pipelines/answer/session.ts';
+import { contextFor, contextOf } from '../../pipelines/answer/session-plans.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { readJsonFile } from '../../runtime/checkpoint/hub.ts';

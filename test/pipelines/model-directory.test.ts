@@ -15,7 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { CambrianFamily } from '../../pipelines/answer/cambrian-family.ts';
+import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
