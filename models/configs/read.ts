@@ -32,6 +32,7 @@ export const modelTypes: readonly string[] = [
  */
 export function readConfig(parsed: unknown, where: string): ModelConfig {
   const json = asObject(parsed, where);
+  refuseQuantized(json, where);
   const common = { json, dtype: statedDtype(json) };
   const type = json['model_type'];
   if (isDecoderName(type))
@@ -46,6 +47,23 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
     default:
       return { ...common, kind: 'tower', tower: readTower(json, where) };
   }
+}
+
+/** What is stored as blocks of integers would be read as numbers, or as tensors of another model. */
+function refuseQuantized(json: ConfigJson, where: string): void {
+  const found = [json, json['text_config']].flatMap((part) =>
+    typeof part === 'object' && part !== null && 'quantization_config' in part ? [part.quantization_config] : [],
+  )[0];
+  if (found === undefined || found === null) return;
+  const method =
+    typeof found === 'object' && 'quant_method' in found ? String(found.quant_method) : 'an unnamed method';
+  throw new OpabiniaError(
+    `${where} says in 'quantization_config' that weights are quantized by ${method.slice(0, 40)}`,
+    {
+      op: 'config',
+      advice: 'take the checkpoint in F32, F16 or BF16 that it was made from',
+    },
+  );
 }
 
 /** A tower's config. Throws `OpabiniaError` for a model of another kind. */

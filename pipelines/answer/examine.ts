@@ -190,7 +190,7 @@ async function readWeights(
       return { match: matchTensors(shapes, stored, { ...ignored, ...spare }), layout };
     });
   for (const tower of plan?.towers ?? [])
-    await look({ root: tower.root, path: tower.weights, directory: tower.directory }, (stored) => ({
+    await look({ root: tower.root, path: tower.weights, directory: tower.files.directory }, (stored) => ({
       match: tower.match(stored),
     }));
   return found;

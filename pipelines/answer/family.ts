@@ -94,7 +94,8 @@ export interface Opening {
 export interface TowerCheckpoint {
   /** Below which its parameters stand in the source of all. */
   readonly root: string;
-  readonly directory: string;
+  readonly files: ModelFiles;
+  readonly config: string;
   readonly weights: string;
   /** Its weights against its config. */
   readonly match: (stored: Shapes) => Match;

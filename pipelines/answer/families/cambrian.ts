@@ -45,7 +45,8 @@ export function planCambrian(config: CambrianConfig, { directory, json, towers: 
     const files = modelFiles(resolveTower(directory, named.name, named.repos, given?.[k]));
     const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
     return {
-      directory: files.directory,
+      files,
+      path,
       config: readTower(readJsonFile(path), path),
       weights: needFile(files.weights, 'model.safetensors', files),
     };
@@ -56,7 +57,8 @@ export function planCambrian(config: CambrianConfig, { directory, json, towers: 
     upright: false, // Cambrian's `Image.open(…).convert('RGB')` knows no EXIF
     towers: towers.map((tower, k) => ({
       root: towerRoot(k),
-      directory: tower.directory,
+      files: tower.files,
+      config: tower.path,
       weights: tower.weights,
       match: (stored) => matchTower(tower.config, stored),
     })),
