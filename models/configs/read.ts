@@ -4,6 +4,7 @@ import type { LanguageModel } from '../decoders/decoder.ts';
 import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
 import { readCambrian, type CambrianConfig } from './cambrian.ts';
 import { readDecoder } from './decoders.ts';
+import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
 import { readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
@@ -13,6 +14,7 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
   | { readonly kind: 'tower'; readonly tower: TowerConfig }
   | { readonly kind: 'cambrian'; readonly cambrian: CambrianConfig }
   | { readonly kind: 'llava'; readonly llava: LlavaConfig }
+  | { readonly kind: 'assembled'; readonly assembled: AssembledConfig }
 );
 
 /** Model types of `config.json` that can be read. */
@@ -21,6 +23,7 @@ export const modelTypes: readonly string[] = [
   'cambrian_phi3',
   'llava',
   'llava_next',
+  'opabinia',
   ...Object.keys(decoderTypes),
   ...Object.keys(towerTypes),
 ];
@@ -44,6 +47,8 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
     case 'llava':
     case 'llava_next':
       return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
+    case 'opabinia':
+      return { ...common, kind: 'assembled', assembled: readAssembled(json, where) };
     default:
       return { ...common, kind: 'tower', tower: readTower(json, where) };
   }

@@ -12,6 +12,7 @@ import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
 import { checkMatch, matchTensors, type Ignored, type Match } from '../../runtime/checkpoint/match.ts';
 import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
 import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
+import { planAssembled } from './families/assembled.ts';
 import { planCambrian } from './families/cambrian.ts';
 import { planLanguage } from './families/language.ts';
 import { planLlava } from './families/llava.ts';
@@ -47,7 +48,7 @@ export interface Examined {
 }
 
 /** The one place that tells the families apart. */
-function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan {
+function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan | Promise<FamilyPlan> {
   switch (config.kind) {
     case 'cambrian':
       return planCambrian(config.cambrian, opening);
@@ -55,6 +56,8 @@ function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan
       return planLlava(config.llava, opening);
     case 'language':
       return planLanguage(config.language, opening);
+    case 'assembled':
+      return planAssembled(config.assembled, opening);
     case 'tower':
       throw new OpabiniaError(`${path} is a vision tower`, {
         op: 'openModel',

@@ -96,6 +96,8 @@ export interface TowerCheckpoint {
   readonly root: string;
   readonly files: ModelFiles;
   readonly config: string;
+  /** What says how its pictures are made, where the family reads that. */
+  readonly processor?: string | undefined;
   readonly weights: string;
   /** Its weights against its config. */
   readonly match: (stored: Shapes) => Match;

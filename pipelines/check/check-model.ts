@@ -138,7 +138,12 @@ function facts(examined: Examined): Facts {
   const checked = weights.map((one) => weightFacts(one, ownerOf(one.root), own));
   const reads = [
     ...smallFiles(files).map(({ file, what }) => ({ file: own(file), what })),
-    ...towers.map(({ config: file }, k) => ({ file: own(file), what: `sizes of ${named[k] ?? 'a tower'}` })),
+    ...towers.flatMap(({ config: file, processor }, k) => [
+      { file: own(file), what: `sizes of ${named[k] ?? 'a tower'}` },
+      ...(processor === undefined
+        ? []
+        : [{ file: own(processor), what: `how pictures of ${named[k] ?? 'a tower'} are made` }]),
+    ]),
     ...checked.flatMap(({ of, files: shards }) => shards.map((file) => ({ file, what: `weights of ${of}` }))),
   ];
   const read = new Set(reads.map(({ file }) => resolve(directory, file)));

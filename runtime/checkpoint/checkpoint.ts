@@ -32,6 +32,8 @@ export interface Checkpoint extends ParamSource {
   readonly stored: ReadonlyMap<string, StoredTensor>;
   /** The files that hold tensors. */
   readonly files: readonly string[];
+  /** Which of them each tensor is read from. */
+  readonly places: ReadonlyMap<string, string>;
   /** Names of an index that no shard has. */
   readonly absent: readonly string[];
   /** The values of one tensor, in the narrowest array that holds them exactly. */
@@ -239,6 +241,7 @@ function checkpoint(
     metadata,
     stored,
     files: files.map((file) => file.path),
+    places: new Map([...fileOf].map(([name, file]) => [name, file.path])),
     absent,
     shape: (name) => stored.get(prefix + name)?.shape,
     storedAs: (name) => graphDType(stored.get(prefix + name)?.dtype),
