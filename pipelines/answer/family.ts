@@ -103,9 +103,15 @@ export interface TowerCheckpoint {
   readonly match: (stored: Shapes) => Match;
 }
 
-/** A part of a model, and what it is, in words. */
+/** A part of a model. Parts stand in the order in which a picture comes by, towers first; a parameter is of the first that owns it. */
 export interface ModelPart {
   readonly name: string;
+  readonly owns: (path: string) => boolean;
+  readonly isTower?: boolean | undefined;
+}
+
+/** With what it is, in words. */
+export interface DescribedPart extends ModelPart {
   readonly what: string;
 }
 
@@ -126,7 +132,7 @@ export interface FamilyPlan {
   readonly towers: readonly TowerCheckpoint[];
   /** What it is, for people. */
   readonly title: string;
-  readonly parts: readonly ModelPart[];
+  readonly parts: readonly DescribedPart[];
   /** Names of files that others read and this family does not, each with the reason. */
   readonly unread?: Readonly<Record<string, string>> | undefined;
   /** What the main checkpoint must hold; names may depend on who wrote it. */

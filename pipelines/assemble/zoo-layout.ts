@@ -1,6 +1,7 @@
 // A connector of the zoo between towers and a language model: the configuration that fits their maps, as Opabinia's own directories have it.
 import { desktopGpu } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/index.ts';
+import { isBelow } from '../../models/configs/param-shapes.ts';
 import { connect } from '../../models/connectors/connector.ts';
 import { factsOf } from '../../models/connectors/traced.ts';
 import {
@@ -74,7 +75,7 @@ export async function zooLayout(
         ),
       ),
     },
-    fresh: new Map([...assembledShapes(assembled)].filter(([path]) => path.startsWith(`${connectorRoot}.`))),
+    fresh: new Map([...assembledShapes(assembled)].filter(([path]) => isBelow(path, connectorRoot))),
   };
 }
 

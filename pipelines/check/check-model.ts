@@ -7,7 +7,6 @@ import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import type { MemoryItem } from '../../runtime/program/memory-check.ts';
 import { examine, type Attempt, type Examined, type ExaminedWeights } from '../answer/examine.ts';
-import type { ModelPart } from '../answer/family.ts';
 import { describeTower } from '../answer/families/tower-match.ts';
 import { roomFor } from '../answer/generate.ts';
 import type { OpenedModel, OpenModelOptions } from '../answer/open-model.ts';
@@ -53,6 +52,12 @@ export interface CheckedMemory {
   readonly peak: number;
 }
 
+/** A part of a model, and what it is, in words. */
+export interface CheckedPart {
+  readonly name: string;
+  readonly what: string;
+}
+
 export interface Checked {
   readonly directory: string;
   /** Whether `run` would answer. */
@@ -61,7 +66,7 @@ export interface Checked {
   readonly what: string | undefined;
   readonly modelType: string | undefined;
   readonly layout: string | undefined;
-  readonly parts: readonly ModelPart[];
+  readonly parts: readonly CheckedPart[];
   /** Files, and what is read from each. */
   readonly reads: readonly { readonly file: string; readonly what: string }[];
   readonly weights: readonly CheckedWeights[];
@@ -160,7 +165,7 @@ function facts(examined: Examined): Facts {
     directory,
     ...identity(config, plan?.title),
     layout: weights.find(({ root }) => root === '')?.layout,
-    parts: plan?.parts ?? towerParts(config),
+    parts: plan?.parts.map(({ name, what }) => ({ name, what })) ?? towerParts(config),
     reads,
     weights: checked,
     missing: weights.flatMap(({ match }) => match?.missing ?? []),
@@ -182,7 +187,7 @@ function identity(config: ModelConfig | undefined, title: string | undefined): P
   };
 }
 
-function towerParts(config: ModelConfig | undefined): readonly ModelPart[] {
+function towerParts(config: ModelConfig | undefined): readonly CheckedPart[] {
   return config?.kind === 'tower' ? [{ name: 'tower', what: describeTower(config.tower) }] : [];
 }
 

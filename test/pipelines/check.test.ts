@@ -27,6 +27,13 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => rmSync(root, { recursive: true }));
 
+const towerNames = [
+  'ViT-made-14-98',
+  'clip-vit-made-patch14-84',
+  'dinov2-made-res98',
+  'clip-convnext-made-res96-multi-stage',
+];
+
 const openFiles = (): number => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0);
 
 /** What is found in a changed copy; nothing may stay open. */
@@ -64,20 +71,17 @@ describe('what examples make', () => {
       missing: [],
     });
     expect(checked.parts.map(({ name }) => name)).toEqual([
-      'tower 0',
-      'tower 1',
-      'tower 2',
-      'tower 3',
+      ...towerNames,
       'connector',
-      'in the language model',
+      'SVA layers in the LLM',
       'language model',
     ]);
     expect(checked.weights.map(({ of, tensors }) => [of, tensors])).toEqual([
       ['model', 262],
-      ['tower 0', 66],
-      ['tower 1', 71],
-      ['tower 2', 79],
-      ['tower 3', 63],
+      [towerNames[0], 66],
+      [towerNames[1], 71],
+      [towerNames[2], 79],
+      [towerNames[3], 63],
     ]);
     expect(checked.weights[1]?.dtypes).toEqual({ BF16: 66 });
     // Every file below the directory is either read or ignored, and none is both.
@@ -162,7 +166,7 @@ describe('broken directories', () => {
       expect.stringMatching(/^model\.safetensors: is shorter than its tensors/),
     ]);
     // What could be read is told all the same.
-    expect(checked.weights.map(({ of }) => of)).toContain('tower 3');
+    expect(checked.weights.map(({ of }) => of)).toContain(towerNames[3]);
   });
   test('a missing tensor, with the nearest names', async () => {
     const checked = await broken(language, (copy) =>

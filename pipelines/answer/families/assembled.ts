@@ -5,7 +5,7 @@ import { OpabiniaError } from '../../../dsl/index.ts';
 import { order } from '../../../dsl/graph/walk.ts';
 import { nameOf } from '../../../dsl/ops/source.ts';
 import type { AssembledConfig } from '../../../models/configs/assembled.ts';
-import { shapedParams, type Shapes } from '../../../models/configs/param-shapes.ts';
+import { isBelow, shapedParams, type Shapes } from '../../../models/configs/param-shapes.ts';
 import { describeLayout } from '../../../models/connectors/visual-tokens.ts';
 import { decodeGraph } from '../../../models/decoders/generation-graphs.ts';
 import {
@@ -14,6 +14,7 @@ import {
   assembledTowerRoot,
   assembledVisionGraph,
   connectorFacts,
+  connectorRoot,
   pictureTokenCount,
   type AssembledModel,
 } from '../../../models/multimodal/assembled-model.ts';
@@ -77,20 +78,28 @@ export async function planAssembled(
     parts: [
       ...towers.map(({ tower, side, map }, k) => ({
         name: `tower ${k}`,
+        isTower: true,
+        owns: (path: string) => isBelow(path, assembledTowerRoot(k)),
         what: `${tower.config === undefined ? `${tower.kind}, pictures of ${side} × ${side}` : describeTower(tower.config, side)}, map of ${map[0]} × ${map[1]} × ${map[2]}`,
       })),
       {
         name: 'connector',
+        owns: (path) => isBelow(path, connectorRoot),
         what: `${from.title}, ${pictureTokenCount(model)} tokens a picture: ${describeLayout(layout)}`,
       },
-      { name: 'language model', what: describeLanguage(config.language) },
+      { name: 'language model', what: describeLanguage(config.language), owns: () => true },
     ],
     unread: { 'chat_template.jinja': 'prompts are in the template that it is trained with' },
     wanted: () => ({ shapes: assembledShapes(model), layout: 'opabinia assemble' }),
     family: (source, tokenizer) =>
       new AssembledFamily(
         model,
-        towers.map(({ make }) => make),
+        {
+          make: towers.map(({ make }) => make),
+          files: towers.flatMap(({ files: own, path }) =>
+            [path, own.preprocessorConfig].filter((file) => file !== undefined),
+          ),
+        },
         source,
         tokenizer,
         beginToken(json),
@@ -146,20 +155,23 @@ export function matchAnyTower(tower: AnyTower, stored: Shapes, side: number): Ma
 export class AssembledFamily implements Family {
   readonly model: AssembledModel;
   readonly template: TemplateName;
-  readonly make: readonly MakePixels[];
+  /** What says how towers and their pictures are. */
+  readonly files: readonly string[];
+  readonly #make: readonly MakePixels[];
   readonly #source: Source;
   readonly #tokenizer: SandboxTokenizer;
   readonly #begin: number | undefined;
 
   constructor(
     model: AssembledModel,
-    make: readonly MakePixels[],
+    pictures: { readonly make: readonly MakePixels[]; readonly files: readonly string[] },
     source: Source,
     tokenizer: SandboxTokenizer,
     begin: number | undefined,
   ) {
     this.model = model;
-    this.make = make;
+    this.#make = pictures.make;
+    this.files = pictures.files;
     this.template = templateFor((token) => tokenizer.idOf(token) !== undefined);
     this.#source = source;
     this.#tokenizer = tokenizer;
@@ -176,7 +188,7 @@ export class AssembledFamily implements Family {
 
   /** What the towers read of a picture: inputs `pixels_{k}`. */
   pixels = (image: Image): Readonly<Record<string, Float32Array>> =>
-    Object.fromEntries(this.make.map((make, k) => [`pixels_${k}`, make(image)]));
+    Object.fromEntries(this.#make.map((make, k) => [`pixels_${k}`, make(image)]));
 
   /** Throws `OpabiniaError` for what the template cannot say. */
   layOut = async (questions: readonly Question[]): Promise<LaidOut> => {

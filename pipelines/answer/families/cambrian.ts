@@ -28,14 +28,15 @@ import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import { describeTower, matchTower } from './tower-match.ts';
 import type {
   AnswerSizes,
+  DescribedPart,
   Family,
   FamilyPlan,
   LaidOut,
-  ModelPart,
   Opening,
   PromptOptions,
   Question,
 } from '../family.ts';
+import { partsOf } from '../../plan/cambrian-parts.ts';
 import { describeLanguage } from './language.ts';
 import { beginToken, templateIds } from '../templates.ts';
 
@@ -70,28 +71,19 @@ export function planCambrian(config: CambrianConfig, { directory, json, towers: 
   };
 }
 
-function cambrianParts(model: CambrianModel): readonly ModelPart[] {
+function cambrianParts(model: CambrianModel): readonly DescribedPart[] {
   const { connector, language, schedule } = model.config;
   const grid = (side: number): string => `${side} × ${side}`;
-  return [
-    ...model.towers.map((tower, k) => ({
-      name: `tower ${k}`,
-      what: `${describeTower(tower, towerSide(model, k))}, map of ${grid(model.config.towers[k]?.side ?? 0)}`,
-    })),
-    {
-      name: 'connector',
-      what: `SVA: ${connector.depth} layers of ${connector.width}, queries of ${connector.groups.map(grid).join(' and ')}, ${connector.side ** 2} tokens a picture`,
-    },
-    ...(schedule === undefined
-      ? []
-      : [
-          {
-            name: 'in the language model',
-            what: `${schedule.count} SVA layers, the first after layer ${schedule.start}, then every ${schedule.stride}`,
-          },
-        ]),
-    { name: 'language model', what: describeLanguage(language) },
-  ];
+  const towers = model.towers.map(
+    (tower, k) => `${describeTower(tower, towerSide(model, k))}, map of ${grid(model.config.towers[k]?.side ?? 0)}`,
+  );
+  const inside =
+    schedule === undefined
+      ? 'none'
+      : `${schedule.count} SVA layers, the first after layer ${schedule.start}, then every ${schedule.stride}`;
+  const sva = `SVA: ${connector.depth} layers of ${connector.width}, queries of ${connector.groups.map(grid).join(' and ')}, ${connector.side ** 2} tokens a picture`;
+  const words = [...towers, sva, inside, describeLanguage(language)];
+  return partsOf(model).map((part, i) => ({ ...part, what: words[i] ?? '' }));
 }
 
 export class CambrianFamily implements Family {

@@ -20,7 +20,7 @@ export function planLanguage(language: LanguageModel, opening: Opening): FamilyP
     upright: false,
     towers: [],
     title: 'a language model',
-    parts: [{ name: 'language model', what: describeLanguage(language) }],
+    parts: [{ name: 'language model', what: describeLanguage(language), owns: () => true }],
     unread: { 'preprocessor_config.json': noPictures, 'processor_config.json': noPictures },
     wanted: () => ({ shapes: decoderShapes(language), layout: 'transformers' }),
     family: (source, tokenizer) => new LanguageFamily(language, source, ids(tokenizer)),

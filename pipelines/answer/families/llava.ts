@@ -47,12 +47,18 @@ export function planLlava(config: LlavaConfig, { files, directory }: Opening): F
     towers: [],
     title: config.type === 'llava' ? 'a LLaVA-1.5' : 'a LLaVA-NeXT',
     parts: [
-      { name: 'tower', what: describeTower({ tower: 'clip', config: config.vision }) },
+      {
+        name: 'tower',
+        what: describeTower({ tower: 'clip', config: config.vision }),
+        isTower: true,
+        owns: (path) => /(?:^|\.)vision_tower\./.test(path),
+      },
       {
         name: 'connector',
+        owns: (path) => /(?:^|\.)(?:multi_modal_projector\.|image_newline$)/.test(path),
         what: `mlp2x_gelu, ${viewTokens(config)} tokens a ${config.type === 'llava' ? 'picture' : 'tile'}`,
       },
-      { name: 'language model', what: describeLanguage(config.language) },
+      { name: 'language model', what: describeLanguage(config.language), owns: () => true },
     ],
     wanted: (stored) => wantedOf(config, stored),
     checkTokenizer: (tokenizer) => checkImageToken(tokenizer, config, directory),
