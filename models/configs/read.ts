@@ -6,6 +6,7 @@ import { readCambrian, type CambrianConfig } from './cambrian.ts';
 import { readDecoder } from './decoders.ts';
 import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
+import { gemma3Vl, smolVlm, type Gemma3Vl, type SmolVlm } from '../multimodal/siglip-vlm.ts';
 import { readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
 
@@ -14,6 +15,8 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
   | { readonly kind: 'tower'; readonly tower: TowerConfig }
   | { readonly kind: 'cambrian'; readonly cambrian: CambrianConfig }
   | { readonly kind: 'llava'; readonly llava: LlavaConfig }
+  | { readonly kind: 'gemma3'; readonly gemma3: Gemma3Vl }
+  | { readonly kind: 'smolvlm'; readonly smolvlm: SmolVlm }
   | { readonly kind: 'assembled'; readonly assembled: AssembledConfig }
 );
 
@@ -23,6 +26,9 @@ export const modelTypes: readonly string[] = [
   'cambrian_phi3',
   'llava',
   'llava_next',
+  'gemma3',
+  'smolvlm',
+  'idefics3',
   'opabinia',
   ...Object.keys(decoderTypes),
   ...Object.keys(towerTypes),
@@ -47,6 +53,11 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
     case 'llava':
     case 'llava_next':
       return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
+    case 'gemma3':
+      return { ...common, kind: 'gemma3', gemma3: gemma3Vl(json, where) };
+    case 'smolvlm':
+    case 'idefics3':
+      return { ...common, kind: 'smolvlm', smolvlm: smolVlm(json, where) };
     case 'opabinia':
       return { ...common, kind: 'assembled', assembled: readAssembled(json, where) };
     default:

@@ -62,6 +62,8 @@ export interface Sighted {
   readonly start: Hidden;
   /** What SVA layers between the decoder's layers read. */
   readonly vision: LlmVision | undefined;
+  /** What tokens see, where that is more than those before them. */
+  readonly turn?: ((turn: Turn) => Turn) | undefined;
 }
 
 /** What a family of models has otherwise than a language model by itself. */
@@ -95,9 +97,10 @@ export function prefillGraph(
       const length = t.input('length', 'b', { b }, 'i32');
       const states = openStates(t, config, sizes);
       const root = parts.root?.(t.params) ?? t.params;
-      const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
+      const seen: Sighted = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
+      const { start, vision } = seen;
       // Padding stands behind each prompt, where causal attention does not look.
-      const turn: Turn = {
+      const causal: Turn = {
         ...sights(
           config,
           (rope) => promptAngles(t, rope, sizes, length, s),
@@ -107,6 +110,7 @@ export function prefillGraph(
         cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }),
         inspect: undefined,
       };
+      const turn = seen.turn?.(causal) ?? causal;
       const reaches: Tensor<'', 'f32'>[] = [];
       const note =
         sizes.locate !== true
