@@ -7,6 +7,7 @@ import { readDecoder } from './decoders.ts';
 import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
 import { gemma3Vl, smolVlm, type Gemma3Vl, type SmolVlm } from '../multimodal/siglip-vlm.ts';
+import { qwenVl, type QwenVl } from '../multimodal/qwen-vl-model.ts';
 import { readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
 
@@ -15,6 +16,7 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
   | { readonly kind: 'tower'; readonly tower: TowerConfig }
   | { readonly kind: 'cambrian'; readonly cambrian: CambrianConfig }
   | { readonly kind: 'llava'; readonly llava: LlavaConfig }
+  | { readonly kind: 'qwen-vl'; readonly qwenVl: QwenVl }
   | { readonly kind: 'gemma3'; readonly gemma3: Gemma3Vl }
   | { readonly kind: 'smolvlm'; readonly smolvlm: SmolVlm }
   | { readonly kind: 'assembled'; readonly assembled: AssembledConfig }
@@ -26,6 +28,8 @@ export const modelTypes: readonly string[] = [
   'cambrian_phi3',
   'llava',
   'llava_next',
+  'qwen2_5_vl',
+  'qwen3_vl',
   'gemma3',
   'smolvlm',
   'idefics3',
@@ -53,6 +57,9 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
     case 'llava':
     case 'llava_next':
       return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
+    case 'qwen2_5_vl':
+    case 'qwen3_vl':
+      return { ...common, kind: 'qwen-vl', qwenVl: qwenVl(json, type, where) };
     case 'gemma3':
       return { ...common, kind: 'gemma3', gemma3: gemma3Vl(json, where) };
     case 'smolvlm':

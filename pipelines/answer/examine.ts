@@ -15,6 +15,7 @@ import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-to
 import { planAssembled } from './families/assembled.ts';
 import { planCambrian } from './families/cambrian.ts';
 import { planLanguage } from './families/language.ts';
+import { planQwenVl } from './families/qwen-vl.ts';
 import { planGemma3, planSmolVlm } from './families/siglip-vlm.ts';
 import { planLlava } from './families/llava.ts';
 import { matchTower } from './families/tower-match.ts';
@@ -57,6 +58,8 @@ function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan
       return planLlava(config.llava, opening);
     case 'language':
       return planLanguage(config.language, opening);
+    case 'qwen-vl':
+      return planQwenVl(config.qwenVl, opening);
     case 'gemma3':
       return planGemma3(config.gemma3, opening);
     case 'smolvlm':

@@ -41,6 +41,8 @@ export interface View {
   readonly symbols: Readonly<Record<string, number>>;
   /** Made when it is run: pixels of many pictures need not be there at once. */
   readonly inputs: () => Inputs;
+  /** Where each size of picture has a graph of its own, instead of the family's. */
+  readonly graph?: { readonly key: string; readonly make: (sizes: AnswerSizes) => Graph } | undefined;
 }
 
 /** An input of prefill with a row for each prompt; rows without a question hold `otherwise`. */
@@ -73,6 +75,8 @@ export interface Family {
   readonly language: LanguageModel;
   /** One view of a picture; its tokens go into states that prefill reads. Absent where a model reads text only. */
   readonly vision: ((sizes: AnswerSizes) => Graph) | undefined;
+  /** It sees all the same: views bring their own graphs. */
+  readonly seesByView?: boolean | undefined;
   readonly prefill: (sizes: AnswerSizes) => Graph;
   readonly decode: (sizes: AnswerSizes) => Graph;
   /** Throws `OpabiniaError` for what this model cannot be asked. */

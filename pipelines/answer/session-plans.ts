@@ -4,7 +4,7 @@ import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/index.ts';
 import { memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
-import type { AnswerSizes } from './family.ts';
+import type { AnswerSizes, View } from './family.ts';
 import type { OpenedModel } from './open-model.ts';
 
 export type Draw = AnswerSizes['draw'];
@@ -46,6 +46,7 @@ export function sessionSizes(
 
 export interface SessionPlans {
   readonly vision: Plan | undefined;
+  readonly views: readonly NamedPlan[];
   readonly prefill: Plan;
   readonly decode: Plan;
   readonly sizes: SessionSizes;
@@ -61,10 +62,12 @@ export function sessionPlans(
     readonly draw: Draw;
     /** The towers' plan, when it is there already. */
     readonly known?: Plan | undefined;
+    /** Views that bring their own graphs, which are then counted too. */
+    readonly views?: readonly View[] | undefined;
     readonly note?: ((what: string) => void) | undefined;
   },
 ): SessionPlans {
-  const { draw, known, note } = options;
+  const { draw, known, views = [], note } = options;
   const make = (name: string, graph: () => Graph): NamedPlan => {
     note?.(`compiling ${name} for ${profile.name}`);
     return { name, plan: compile(graph(), profile) };
@@ -73,6 +76,13 @@ export function sessionPlans(
   const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
   const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
   const decode = make('decode', () => family.decode({ ...sizes, draw }));
-  const memory = memoryPlan([...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), prefill, decode]);
-  return { vision, prefill: prefill.plan, decode: decode.plan, sizes, memory };
+  const graphs = new Map(views.flatMap(({ graph }) => (graph === undefined ? [] : [[graph.key, graph.make] as const])));
+  const seen = [...graphs].map(([key, graph]) => make(`pictures of ${key}`, () => graph({ ...sizes, draw })));
+  const memory = memoryPlan([
+    ...(vision === undefined ? [] : [{ name: visionName, plan: vision }]),
+    ...seen,
+    prefill,
+    decode,
+  ]);
+  return { vision, views: seen, prefill: prefill.plan, decode: decode.plan, sizes, memory };
 }

@@ -78,6 +78,7 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #vision: Program | undefined;
   readonly #pairs = new Map<Draw, GenerationPrograms>();
+  readonly #views = new Map<string, Program>();
   #busy = false;
 
   private constructor(
@@ -205,10 +206,22 @@ export class Session {
     }
   }
 
-  async #see({ inputs, symbols }: View, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#vision === undefined) return;
+  async #see({ inputs, symbols, graph }: View, signal: AbortSignal | undefined): Promise<void> {
+    const program = graph === undefined ? this.#vision : await this.#seeing(graph);
+    if (program === undefined) return;
     signal?.throwIfAborted();
-    await untilAborted(this.#vision.run(inputs(), { symbols: knownSymbols(this.#vision, symbols) }), signal);
+    await untilAborted(program.run(inputs(), { symbols: knownSymbols(program, symbols) }), signal);
+  }
+
+  /** The program of pictures of one size, made when the first of them comes. */
+  async #seeing({ key, make }: NonNullable<View['graph']>): Promise<Program> {
+    const known = this.#views.get(key);
+    if (known !== undefined) return known;
+    this.#options.note?.(`compiling pictures of ${key}`);
+    const plan = compile(make({ ...this.#sizes, draw: 'greedy' }), deviceProfile(this.device));
+    const program = await load(plan, this.device, this.model.source, { shared: this.#shared });
+    this.#views.set(key, program);
+    return program;
   }
 
   /** Where values stop being finite: prefill once more, with what each layer's values reach. */
@@ -249,6 +262,8 @@ export class Session {
   /** Every byte back to the device. */
   dispose(): void {
     this.#vision?.dispose();
+    for (const program of this.#views.values()) program.dispose();
+    this.#views.clear();
     for (const { prefill, decode } of this.#pairs.values()) {
       prefill.dispose();
       decode.dispose();

@@ -84,6 +84,16 @@ export function ownTemplate(files: ModelFiles, image?: string): ChatTemplate | u
   };
 }
 
+/** Ids of a rendered template. One may write the begin-of-text token itself; transformers' processors then add none. */
+export async function templatedIds(
+  tokenizer: SandboxTokenizer,
+  parts: Parameters<SandboxTokenizer['encode']>[0],
+): Promise<readonly number[]> {
+  const ids = await tokenizer.encode(parts, { automatic: false });
+  const [begin] = tokenizer.automaticStart;
+  return begin === undefined || ids[0] === begin ? ids : tokenizer.encode(parts);
+}
+
 const special = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
 
 /** The tokens that a template names as variables, as `tokenizer_config.json` spells them. */

@@ -108,13 +108,14 @@ async function trial(model: OpenedModel, options: CheckOptions): Promise<Checked
   const profile = options.profile ?? desktopGpu;
   if (dtype === 'f16' && !profile.f16)
     throw new OpabiniaError(`${profile.name} has no f16`, { op: 'check', advice: 'leave out --dtype f16' });
-  const images = model.family.vision === undefined ? 0 : (options.images ?? 1);
+  const { vision, seesByView = false } = model.family;
+  const images = vision === undefined && !seesByView ? 0 : (options.images ?? 1);
   const pictures = Array.from({ length: images }, () => gray);
   const laid = await model.family.layOut([{ text: 'Describe it.', images: pictures }], {});
   const context = options.context ?? contextFor(laid.width, model.maxNewTokens);
   const sizes = sessionSizes(model, { context, images });
   roomFor(laid.width, sizes);
-  const { memory } = sessionPlans(model, profile, sizes, { draw: 'greedy', note: options.note });
+  const { memory } = sessionPlans(model, profile, sizes, { draw: 'greedy', views: laid.views, note: options.note });
   return {
     dtype: dtype === 'f16' ? 'f16' : 'f32',
     device: profile.name,

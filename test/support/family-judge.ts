@@ -47,8 +47,10 @@ export async function judgeFamily(model: OpenedModel, question: Question, steps:
   };
   let states: ReadonlyMap<string, ArrayLike<number>> = new Map();
   const look = family.vision?.(sizes);
-  if (look !== undefined)
-    for (const { inputs, symbols } of laid.views) ({ states } = run(look, inputs(), symbols, states));
+  for (const { graph, inputs, symbols } of laid.views) {
+    const own = graph?.make(sizes) ?? look;
+    if (own !== undefined) ({ states } = run(own, inputs(), symbols, states));
+  }
   const read = family.prefill(sizes);
   const [tokens, leads, first]: [number[], number[], number[]] = [[], [], []];
   while (tokens.length < steps) {
@@ -70,6 +72,8 @@ function longer(laid: LaidOut, token: number): LaidOut {
     const all = new Int32Array(width).fill(otherwise);
     all.set(values);
     if (name === 'ids') all[width - 1] = token;
+    // Positions of text count on.
+    if (name.startsWith('place_')) all[width - 1] = (values.at(-1) ?? -1) + 1;
     return [name, { values: all, otherwise }] as const;
   });
   return { ...laid, width, lengths: Int32Array.of(width), rows: Object.fromEntries(rows) };

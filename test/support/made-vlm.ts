@@ -4,6 +4,7 @@ import { makeTokenizer } from '../../examples/made/vocabulary.ts';
 import { makeTensors } from '../../examples/made/weights.ts';
 import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
+import { qwenVlShapes } from '../../models/multimodal/qwen-vl-answer.ts';
 import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/siglip-answer.ts';
 
 const vocabulary = 640;
@@ -166,7 +167,102 @@ const smolvlm: Making = {
   },
 };
 
-const makings = { gemma3, smolvlm } as const;
+/** As published, but for tools and video. */
+const qwenTemplate = [
+  "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n",
+  "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}",
+  '{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}',
+].join('');
+
+function qwen(type: 'qwen2_5_vl' | 'qwen3_vl'): Making {
+  const third = type === 'qwen3_vl';
+  return {
+    controls: [
+      '<|endoftext|>',
+      '<|im_start|>',
+      '<|im_end|>',
+      '<|vision_start|>',
+      '<|vision_end|>',
+      '<|image_pad|>',
+      '<|video_pad|>',
+    ],
+    template: qwenTemplate,
+    end: '<|im_end|>',
+    extra: { image_token: '<|image_pad|>', video_token: '<|video_pad|>' },
+    config: (idOf) => ({
+      architectures: [third ? 'Qwen3VLForConditionalGeneration' : 'Qwen2_5_VLForConditionalGeneration'],
+      model_type: type,
+      image_token_id: idOf('<|image_pad|>'),
+      video_token_id: idOf('<|video_pad|>'),
+      vision_start_token_id: idOf('<|vision_start|>'),
+      vision_end_token_id: idOf('<|vision_end|>'),
+      tie_word_embeddings: false,
+      text_config: {
+        ...text,
+        model_type: third ? 'qwen3_vl_text' : 'qwen2_5_vl_text',
+        head_dim: 24,
+        rms_norm_eps: 1e-6,
+        tie_word_embeddings: false,
+        bos_token_id: idOf('<|endoftext|>'),
+        eos_token_id: idOf('<|im_end|>'),
+        rope_parameters: {
+          rope_type: 'default',
+          rope_theta: 1e4,
+          mrope_section: [4, 4, 4],
+          ...(third ? { mrope_interleaved: true } : {}),
+        },
+      },
+      vision_config: third
+        ? {
+            depth: 4,
+            hidden_size: 64,
+            intermediate_size: 120,
+            num_heads: 4,
+            in_channels: 3,
+            patch_size: 16,
+            spatial_merge_size: 2,
+            temporal_patch_size: 2,
+            out_hidden_size: 96,
+            num_position_embeddings: 36,
+            deepstack_visual_indexes: [1, 2],
+            hidden_act: 'gelu_pytorch_tanh',
+          }
+        : {
+            depth: 4,
+            hidden_size: 64,
+            intermediate_size: 120,
+            num_heads: 4,
+            in_channels: 3,
+            patch_size: 14,
+            spatial_merge_size: 2,
+            temporal_patch_size: 2,
+            out_hidden_size: 96,
+            window_size: 56,
+            fullatt_block_indexes: [1, 3],
+            hidden_act: 'silu',
+          },
+    }),
+    processor: {
+      ...pixels,
+      image_processor_type: 'Qwen2VLImageProcessor',
+      processor_class: third ? 'Qwen3VLProcessor' : 'Qwen2_5_VLProcessor',
+      patch_size: third ? 16 : 14,
+      temporal_patch_size: 2,
+      merge_size: 2,
+      size: { shortest_edge: 56 * 56, longest_edge: 28 * 28 * 16 },
+      resample: 3,
+    },
+    shapes: (config) => {
+      const read = readConfig(config, 'config.json');
+      if (read.kind !== 'qwen-vl') throw new TypeError('the config is a Qwen-VL’s');
+      // As the hub has them: of the third, all but the head below `model`.
+      const shapes = [...qwenVlShapes(read.qwenVl)];
+      return new Map(shapes.map(([name, shape]) => [third ? name.replace(/^visual\./, 'model.visual.') : name, shape]));
+    },
+  };
+}
+
+const makings = { gemma3, smolvlm, qwen2_5_vl: qwen('qwen2_5_vl'), qwen3_vl: qwen('qwen3_vl') } as const;
 
 export type VlmKind = keyof typeof makings;
 
@@ -195,6 +291,6 @@ export function makeVlm(directory: string, kind: VlmKind): string {
   return makeDirectory(directory, { what: kind, version: 1, seed: 1, write }).directory;
 }
 
-const [kind, directory] = process.argv.slice(2);
-if (import.meta.main && (kind === 'gemma3' || kind === 'smolvlm') && directory !== undefined)
-  console.log(makeVlm(directory, kind));
+const [kind = '', directory] = process.argv.slice(2);
+if (import.meta.main && Object.hasOwn(makings, kind) && directory !== undefined)
+  console.log(makeVlm(directory, kind as VlmKind));

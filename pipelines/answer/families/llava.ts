@@ -29,7 +29,7 @@ import type { PromptPart } from '../../../runtime/text/tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View, Wanted } from '../family.ts';
 import { describeLanguage } from './language.ts';
 import { describeTower } from './tower-match.ts';
-import { messagesOf, ownTemplate, type ChatTemplate } from '../templates.ts';
+import { messagesOf, ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 
 const imageText = '<image>';
 
@@ -226,9 +226,6 @@ export class LlavaFamily implements Family {
     const parts = (await template(question)).map((part) =>
       part.kind === 'image' ? { kind: 'control' as const, text: imageText } : part,
     );
-    const ids = await tokenizer.encode(parts, { automatic: false });
-    const [begin] = tokenizer.automaticStart;
-    // A template may write the begin-of-text token itself; transformers' processors then add none.
-    return begin !== undefined && ids[0] === begin ? ids : tokenizer.encode(parts);
+    return templatedIds(tokenizer, parts);
   }
 }

@@ -23,7 +23,7 @@ import {
 import { readSplit, splitPicture } from '../../../runtime/image/split-picture.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
-import { ownTemplate, type ChatTemplate } from '../templates.ts';
+import { ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
 import { describeTower } from './tower-match.ts';
 
@@ -271,9 +271,6 @@ export class SightedFamily implements Family {
     const parts = (await this.#template(question)).map((part) =>
       part.kind === 'image' ? { kind: 'control' as const, text: shown[next++]?.text ?? '' } : part,
     );
-    const ids = await this.#tokenizer.encode(parts, { automatic: false });
-    const [begin] = this.#tokenizer.automaticStart;
-    // A template may write the begin-of-text token itself; transformers' processors then add none.
-    return begin === undefined || ids[0] === begin ? ids : this.#tokenizer.encode(parts);
+    return templatedIds(this.#tokenizer, parts);
   }
 }

@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer, __version__
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
@@ -53,11 +54,35 @@ class SmolVlm:
         return {**tokenizer([prompt], **kwargs), **made}
 
 
+class QwenVl:
+    """`Qwen2_5_VLProcessor` and `Qwen3VLProcessor` without their video processor, which needs torchvision."""
+
+    def __init__(self):
+        self.images = Qwen2VLImageProcessorPil.from_pretrained(directory)
+
+    def apply_chat_template(self, messages, **kwargs):
+        return tokenizer.apply_chat_template(messages, tokenize=False, **kwargs)
+
+    def __call__(self, text, images=None, **kwargs):
+        made, prompt = {}, text[0]
+        if images is not None:
+            made = dict(self.images(images[0], return_tensors="pt"))
+            pieces = prompt.split("<|image_pad|>")
+            prompt = pieces[0]
+            for grid, piece in zip(made["image_grid_thw"], pieces[1:]):
+                prompt += "<|image_pad|>" * (int(grid.prod()) // 4) + piece
+        ids = tokenizer([prompt], **kwargs)
+        image = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        return {**ids, "mm_token_type_ids": (ids["input_ids"] == image).int(), **made}
+
+
 if kind == "gemma3":
     images = Gemma3ImageProcessorPil.from_pretrained(directory)
     processor = Gemma3Processor(images, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=4)
-else:
+elif kind == "smolvlm":
     processor = SmolVlm()
+else:
+    processor = QwenVl()
 model, info = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, output_loading_info=True)
 print({k: sorted(v) if not isinstance(v, dict) else v for k, v in info.items()}, file=sys.stderr)
 model.eval()
