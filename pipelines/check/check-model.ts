@@ -4,11 +4,11 @@ import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/index.ts';
 import type { ModelConfig } from '../../models/configs/read.ts';
 import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
-import type { Image } from '../../runtime/image/image.ts';
 import type { MemoryItem } from '../../runtime/program/memory-check.ts';
 import { examine, type Attempt, type Examined, type ExaminedWeights } from '../answer/examine.ts';
 import { describeTower } from '../answer/families/tower-match.ts';
 import { roomFor } from '../answer/generate.ts';
+import { trialPicture } from '../answer/trial-picture.ts';
 import type { OpenedModel, OpenModelOptions } from '../answer/open-model.ts';
 import { contextFor, sessionPlans, sessionSizes } from '../answer/session-plans.ts';
 import { unreadFiles, type Unread } from './unread-files.ts';
@@ -110,7 +110,7 @@ async function trial(model: OpenedModel, options: CheckOptions): Promise<Checked
     throw new OpabiniaError(`${profile.name} has no f16`, { op: 'check', advice: 'leave out --dtype f16' });
   const { vision, seesByView = false } = model.family;
   const images = vision === undefined && !seesByView ? 0 : (options.images ?? 1);
-  const pictures = Array.from({ length: images }, () => gray);
+  const pictures = Array.from({ length: images }, () => trialPicture);
   const laid = await model.family.layOut([{ text: 'Describe it.', images: pictures }], {});
   const context = options.context ?? contextFor(laid.width, model.maxNewTokens);
   const sizes = sessionSizes(model, { context, images });
@@ -125,9 +125,6 @@ async function trial(model: OpenedModel, options: CheckOptions): Promise<Checked
     ...memory,
   };
 }
-
-/** Large enough for every tower, and not square. */
-const gray: Image = { width: 640, height: 480, rgb: new Uint8Array(640 * 480 * 3).fill(128) };
 
 type Facts = Omit<Checked, 'ok' | 'problems' | 'memory'>;
 

@@ -14,7 +14,8 @@ import {
 import { readConfig } from '../../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../../models/configs/released.ts';
 import { examine } from '../answer/examine.ts';
-import type { ModelPart } from '../answer/family.ts';
+import type { AnswerSizes, ModelPart, View } from '../answer/family.ts';
+import { trialPicture } from '../answer/trial-picture.ts';
 import { partsOf } from './cambrian-parts.ts';
 import { decodeGraph } from '../../models/decoders/generation-graphs.ts';
 import { countParameters, shapedParams, type Shapes } from '../../models/configs/param-shapes.ts';
@@ -141,7 +142,12 @@ export async function planDirectory(
       draw: 'greedy',
     } as const;
     const { vision } = family;
+    const laid =
+      family.seesByView === true ? await family.layOut([{ text: 'a', images: [trialPicture] }], {}) : undefined;
     const graphs = {
+      ...Object.fromEntries(
+        (laid?.views ?? []).map(({ graph }) => ['one picture', () => graphOf(graph, sizes)] as const),
+      ),
       ...(vision === undefined ? {} : { 'one picture': () => vision(sizes) }),
       prefill: () => family.prefill(sizes),
       decode: () => family.decode(sizes),
@@ -152,6 +158,11 @@ export async function planDirectory(
   } finally {
     close();
   }
+}
+
+function graphOf(graph: View['graph'], sizes: AnswerSizes): Graph {
+  if (graph === undefined) throw new TypeError('a family that sees by views has a graph for each');
+  return graph.make(sizes);
 }
 
 interface Planning extends Pick<PlannedModel, 'name' | 'parameters'> {

@@ -13,7 +13,7 @@ import { ramp, type WholeGolden } from '../support/whole-golden.ts';
 const root = mkdtempSync(join(tmpdir(), 'opabinia-whole-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
-const kinds: readonly VlmKind[] = everything ? ['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl'] : ['gemma3', 'qwen3_vl'];
+const kinds: readonly VlmKind[] = everything ? ['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl'] : ['qwen3_vl'];
 
 test.each(kinds)('%s', { timeout: 300_000 }, async (kind) => {
   const golden = JSON.parse(
@@ -23,7 +23,7 @@ test.each(kinds)('%s', { timeout: 300_000 }, async (kind) => {
   const device = await openDevice();
   const session = await Session.open(model, device, { context: 128, images: 2 });
   try {
-    for (const { pictures, tokens } of golden.cases) {
+    for (const { pictures, tokens } of everything ? golden.cases : golden.cases.slice(2, 3)) {
       const answers = session.answer(
         { text: golden.question, images: pictures.map(ramp) },
         { maxNewTokens: tokens.length },

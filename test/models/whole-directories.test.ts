@@ -25,7 +25,7 @@ describe.each(['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl'] as const)('%s', (k
     expect(await checkModel(directory)).toMatchObject({ ok: true, problems: [] });
   });
 
-  test.each(cases)(
+  test.each(everything ? cases : cases.slice(2))(
     'pictures $pictures',
     async ({ pictures, ids, tokens, lead, logits }) => {
       const model = await openModel(directory);
@@ -33,7 +33,7 @@ describe.each(['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl'] as const)('%s', (k
         const asked = { text: question, images: pictures.map(ramp) };
         const laid = await model.family.layOut([asked], {});
         expect([...(laid.rows['ids']?.values ?? [])]).toEqual(ids);
-        const steps = everything ? tokens.length : 3;
+        const steps = everything ? tokens.length : 2;
         const judged = await judgeFamily(model, asked, steps);
         // f32 of torch against f64, as golden files of models are compared.
         judged.logits.forEach((logit, i) => {

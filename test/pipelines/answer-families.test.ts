@@ -226,12 +226,12 @@ describe('LLaVA', () => {
       /multimodal_projector_bias/,
     ],
     [
-      'hidden states of several layers',
+      'hidden states of several layers, which the projector does not read',
       'config.json',
       (json) => {
         json['vision_feature_layer'] = [-2, -1];
       },
-      /vision_feature_layer/,
+      /linear_1\.weight {2}is \[96, 64\], wanted \[96, 128\]/,
     ],
     [
       'another language model',

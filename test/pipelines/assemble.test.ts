@@ -1,4 +1,5 @@
 // Parts that were made apart as one directory: whole and opened by all commands, or not there at all; what does not go together is told.
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -68,12 +69,12 @@ interface Marriage {
 
 const marriages: readonly Marriage[] = [
   { connector: 'mlp2x', towers: () => [clip], language: () => llama, tokens: 36 },
-  { connector: 'prismatic', towers: () => [dinov2, siglip], language: () => llama, tokens: 49 },
   // A square of 3 × 3, and a newline behind every row.
   { connector: 'sva', towers: () => [clip, dinov2], language: () => llama, asked: 9, tokens: 12 },
 ];
 /** The rest of the kinds: with OPABINIA_ALL=1. */
 const more: readonly Marriage[] = [
+  { connector: 'prismatic', towers: () => [dinov2, siglip], language: () => llama, tokens: 49 },
   { connector: 'linear', towers: () => [siglip], language: () => phi3, tokens: 49 },
   { connector: 'deco', towers: () => [clip], language: () => llama, asked: 9, tokens: 9 },
   { connector: 'honeybee-c-abstractor', towers: () => [dinov2], language: () => llama, asked: 9, tokens: 9 },
@@ -137,6 +138,19 @@ describe('a directory that every command takes', () => {
     const [tower] = readdirSync(join(one, 'towers'));
     expect(digest(join(one, 'towers', tower ?? '', 'model.safetensors'))).toBe(digest(join(clip, 'model.safetensors')));
   });
+});
+
+test('as a command', () => {
+  const directory = out();
+  const command = ['assemble', '--tower', clip, '--connector', 'linear', '--llm', llama, '--out', directory, '--json'];
+  const run = () =>
+    spawnSync(process.execPath, [join(import.meta.dirname, '../../cli/opabinia.ts'), ...command], { encoding: 'utf8' });
+  const [first, again] = [run(), run()];
+  expect(first.status).toBe(0);
+  expect(JSON.parse(first.stdout)).toMatchObject({ directory, modelType: 'opabinia', tokens: 36, fresh: 129 * 48 });
+  // What is there is never written over.
+  expect([again.status, again.stdout]).toEqual([1, '']);
+  expect(again.stderr).toMatch(/exists/);
 });
 
 describe('what is told before anything is written', () => {
