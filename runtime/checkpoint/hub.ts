@@ -105,7 +105,8 @@ export interface ModelFiles {
   readonly weights: string | undefined;
 }
 
-const weightNames = [
+/** In order of preference. */
+export const weightNames: readonly string[] = [
   'model.safetensors',
   'model.safetensors.index.json',
   'open_clip_model.safetensors',
