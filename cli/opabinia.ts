@@ -4,6 +4,8 @@ import { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { DeviceError } from '../runtime/device/failure.ts';
 import { systemError } from '../runtime/files/system-error.ts';
+import { addAssemble } from './assemble.ts';
+import { addCheck } from './check.ts';
 import { addCompare } from './compare.ts';
 import { addDoctor } from './doctor.ts';
 import { addDraw } from './draw.ts';
@@ -23,6 +25,8 @@ const program = new Command('opabinia')
   .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
   .showHelpAfterError();
 const commands = [
+  addAssemble,
+  addCheck,
   addCompare,
   addDoctor,
   addDraw,

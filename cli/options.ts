@@ -7,3 +7,6 @@ export function whole(option: string, text: string): number {
   if (/^\d+$/.test(text) && value >= 1 && Number.isSafeInteger(value)) return value;
   throw new OpabiniaError(`${option} is '${text}'`, { op: 'opabinia', advice: 'give a whole number above 0' });
 }
+
+/** Collects an option that may be given several times. */
+export const several = (value: string, all: readonly string[]): readonly string[] => [...all, value];

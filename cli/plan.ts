@@ -1,9 +1,15 @@
-// `opabinia plan cambrian-8b`: a released model at full size, compiled without weights and without a GPU.
+// `opabinia plan cambrian-8b`: a released model at full size, or a model directory, compiled without weights and without a GPU.
 import { Option, type Command } from 'commander';
 import { deviceNamed, devices } from '../compiler/devices.ts';
 import { releasedCambrian } from '../models/configs/released.ts';
-import { planModel, releasedModel, type PlanOptions } from '../pipelines/plan/plan-model.ts';
-import { planTraining, printTraining, type TrainingPlanOptions } from '../pipelines/plan/plan-training.ts';
+import { isReleased, planDirectory, planModel, releasedModel, type PlanOptions } from '../pipelines/plan/plan-model.ts';
+import {
+  cambrianSubject,
+  planTraining,
+  printTraining,
+  subjectOf,
+  type TrainingPlanOptions,
+} from '../pipelines/plan/plan-training.ts';
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
 import { whole } from './options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
@@ -27,8 +33,8 @@ interface Flags {
 export function addPlan(program: Command): void {
   program
     .command('plan')
-    .description('compile a released model at full size, without weights or a GPU, and print what it costs')
-    .argument('<model>', `${Object.keys(releasedCambrian).join(', ')}`)
+    .description('compile a model at full size, without a GPU and without reading weights, and print what it costs')
+    .argument('<model>', `${Object.keys(releasedCambrian).join(', ')}, or a model directory`)
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'),
     )
@@ -48,7 +54,7 @@ export function addPlan(program: Command): void {
     .option('--length <tokens>', 'of a sequence, with --train', '2048')
     .option('--batch <count>', 'sequences at once, with --train', '1')
     .option('--json', 'print the figures as JSON')
-    .action((model: string, flags: Flags) => {
+    .action(async (model: string, flags: Flags) => {
       if (flags.train !== undefined) {
         const training: TrainingPlanOptions = {
           stage: flags.train === '1' ? 1 : 2,
@@ -57,7 +63,10 @@ export function addPlan(program: Command): void {
           batch: whole('--batch', flags.batch),
           profile: deviceNamed(flags.device).profile,
         };
-        const planned = planTraining(releasedModel(model).model, training);
+        const subject = isReleased(model)
+          ? cambrianSubject(releasedModel(model).model, training)
+          : await subjectOf(model, training);
+        const planned = planTraining(subject, training);
         const { plan, flops, learned } = planned;
         say(
           flags.json === true
@@ -73,7 +82,7 @@ export function addPlan(program: Command): void {
         ...storageOf(flags),
         profile: deviceNamed(flags.device).profile,
       };
-      const planned = planModel(model, options, (what) => tell(what));
+      const planned = isReleased(model) ? planModel(model, options, tell) : await planDirectory(model, options, tell);
       say(flags.json === true ? JSON.stringify(plannedJson(planned), null, 2) : printPlanned(planned, options));
     });
 }

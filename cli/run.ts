@@ -8,8 +8,9 @@ import { printBytes } from '../runtime/device/memory-budget.ts';
 import type { Progress } from '../runtime/program/upload.ts';
 import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
-import { contextFor, contextOf, Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
-import { whole } from './options.ts';
+import { contextFor, contextOf } from '../pipelines/answer/session-plans.ts';
+import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
+import { several, whole } from './options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { rewrite, say, tell, write } from './output.ts';
 
@@ -48,8 +49,6 @@ export interface RunReport {
   readonly peakBytes: number;
   readonly device: string;
 }
-
-const several = (value: string, all: readonly string[]): readonly string[] => [...all, value];
 
 export function addRun(program: Command): void {
   program

@@ -3,7 +3,7 @@ import { mkdirSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { formatTable } from '../../dsl/text/table.ts';
-import { CambrianFamily } from '../../pipelines/answer/cambrian-family.ts';
+import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { Session } from '../../pipelines/answer/session.ts';
 import { writeDrawing } from '../../pipelines/shapes/report/write-picture.ts';

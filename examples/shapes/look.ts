@@ -3,7 +3,7 @@ import { OpabiniaError, reduce, trace, type Tensor } from '../../dsl/index.ts';
 import { spatialVisionAggregator } from '../../models/parts/sva/aggregator.ts';
 import { towersGraph, type CambrianModel } from '../../models/multimodal/cambrian-model.ts';
 import { regionOrder } from '../../models/sequence/masks.ts';
-import { towerInputs } from '../../pipelines/answer/cambrian-family.ts';
+import { towerInputs } from '../../pipelines/answer/families/cambrian.ts';
 import type { OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { towerMaps } from '../../pipelines/train/frozen-towers.ts';
 import { compile } from '../../compiler/compile.ts';

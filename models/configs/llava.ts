@@ -12,8 +12,8 @@ export interface LlavaConfig {
   readonly type: 'llava' | 'llava_next';
   readonly language: LanguageModel;
   readonly vision: ClipConfig;
-  /** Which hidden state of the tower, and whether the class token goes. */
-  readonly layer: number;
+  /** Hidden states of the tower, their channels side by side, and whether the class token goes. */
+  readonly layers: readonly number[];
   readonly dropClass: boolean;
   /** Id that stands for an image in the tokenizer. */
   readonly imageToken: number;
@@ -23,12 +23,14 @@ export interface LlavaConfig {
   readonly connector?: Connect | undefined;
 }
 
+const hiddenLayer = z.int().min(-1_000).max(1_000);
+
 const schema = z.looseObject({
   text_config: z.looseObject({}),
   vision_config: z.looseObject({}),
   projector_hidden_act: name.nullish(),
   multimodal_projector_bias: z.boolean().nullish(),
-  vision_feature_layer: z.int().min(-1_000).max(1_000).nullish(),
+  vision_feature_layer: z.union([hiddenLayer, z.array(hiddenLayer).min(1).max(64)]).nullish(),
   vision_feature_select_strategy: z.enum(['default', 'full']).nullish(),
   image_token_index: z.int().min(0).max(4_194_304).nullish(),
   image_token_id: z.int().min(0).max(4_194_304).nullish(),
@@ -93,7 +95,7 @@ export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: st
     type,
     vision: tower.config,
     language: readInnerDecoder(json, text, where),
-    layer: fields.vision_feature_layer ?? -2,
+    layers: [fields.vision_feature_layer ?? -2].flat(),
     dropClass: (fields.vision_feature_select_strategy ?? 'default') === 'default',
     imageToken: fields.image_token_id ?? fields.image_token_index ?? 32000,
     canvases: type === 'llava_next' ? (fields.image_grid_pinpoints ?? defaultCanvases) : [],

@@ -33,6 +33,11 @@ export function repeated(count: number, each: (index: number) => readonly ShapeE
   return Array.from({ length: count }, (_, index) => each(index)).flat();
 }
 
+/** Whether a path is this one, or one below it. */
+export function isBelow(path: string, root: string): boolean {
+  return path === root || path.startsWith(`${root}.`);
+}
+
 /** The same entries below a path. */
 export function under(path: string, entries: Iterable<ShapeEntry>): readonly ShapeEntry[] {
   return path === '' ? [...entries] : [...entries].map(([name, shape]) => [`${path}.${name}`, shape] as const);

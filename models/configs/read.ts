@@ -4,7 +4,10 @@ import type { LanguageModel } from '../decoders/decoder.ts';
 import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
 import { readCambrian, type CambrianConfig } from './cambrian.ts';
 import { readDecoder } from './decoders.ts';
+import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
+import { gemma3Vl, smolVlm, type Gemma3Vl, type SmolVlm } from '../multimodal/siglip-vlm.ts';
+import { qwenVl, type QwenVl } from '../multimodal/qwen-vl-model.ts';
 import { readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
 
@@ -13,6 +16,10 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
   | { readonly kind: 'tower'; readonly tower: TowerConfig }
   | { readonly kind: 'cambrian'; readonly cambrian: CambrianConfig }
   | { readonly kind: 'llava'; readonly llava: LlavaConfig }
+  | { readonly kind: 'qwen-vl'; readonly qwenVl: QwenVl }
+  | { readonly kind: 'gemma3'; readonly gemma3: Gemma3Vl }
+  | { readonly kind: 'smolvlm'; readonly smolvlm: SmolVlm }
+  | { readonly kind: 'assembled'; readonly assembled: AssembledConfig }
 );
 
 /** Model types of `config.json` that can be read. */
@@ -21,6 +28,12 @@ export const modelTypes: readonly string[] = [
   'cambrian_phi3',
   'llava',
   'llava_next',
+  'qwen2_5_vl',
+  'qwen3_vl',
+  'gemma3',
+  'smolvlm',
+  'idefics3',
+  'opabinia',
   ...Object.keys(decoderTypes),
   ...Object.keys(towerTypes),
 ];
@@ -32,6 +45,7 @@ export const modelTypes: readonly string[] = [
  */
 export function readConfig(parsed: unknown, where: string): ModelConfig {
   const json = asObject(parsed, where);
+  refuseQuantized(json, where);
   const common = { json, dtype: statedDtype(json) };
   const type = json['model_type'];
   if (isDecoderName(type))
@@ -43,9 +57,43 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
     case 'llava':
     case 'llava_next':
       return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
+    case 'qwen2_5_vl':
+    case 'qwen3_vl':
+      return { ...common, kind: 'qwen-vl', qwenVl: qwenVl(json, type, where) };
+    case 'gemma3':
+      return { ...common, kind: 'gemma3', gemma3: gemma3Vl(json, where) };
+    case 'smolvlm':
+    case 'idefics3':
+      return { ...common, kind: 'smolvlm', smolvlm: smolVlm(json, where) };
+    case 'opabinia':
+      return { ...common, kind: 'assembled', assembled: readAssembled(json, where) };
     default:
       return { ...common, kind: 'tower', tower: readTower(json, where) };
   }
+}
+
+/** Packed so, weights are read: MLX names no method. */
+const readable: readonly unknown[] = ['mlx', 'compressed-tensors', 'awq', 'gptq'];
+
+/** What is stored as blocks of integers in another way would be read as numbers, or as tensors of another model. */
+function refuseQuantized(json: ConfigJson, where: string): void {
+  const found = [json, json['text_config']].flatMap((part) =>
+    typeof part === 'object' && part !== null && 'quantization_config' in part ? [part.quantization_config] : [],
+  )[0];
+  if (found === undefined || found === null) return;
+  if (typeof found === 'object' && found === json['quantization_config']) {
+    const stated = 'quant_method' in found ? found.quant_method : 'group_size' in found ? 'mlx' : undefined;
+    if (readable.includes(stated)) return;
+  }
+  const method =
+    typeof found === 'object' && 'quant_method' in found ? String(found.quant_method) : 'an unnamed method';
+  throw new OpabiniaError(
+    `${where} says in 'quantization_config' that weights are quantized by ${method.slice(0, 40)}`,
+    {
+      op: 'config',
+      advice: `take one packed by ${readable.join(', ')}, or the checkpoint in F32, F16 or BF16 that it was made from`,
+    },
+  );
 }
 
 /** A tower's config. Throws `OpabiniaError` for a model of another kind. */

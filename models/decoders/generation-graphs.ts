@@ -20,7 +20,8 @@ import {
   type Tensor,
   type Trace,
 } from '../../dsl/index.ts';
-import { decodeWithVision, type Hidden, type LlmVision } from '../multimodal/cambrian.ts';
+import { axisAngles, type Places } from './axis-angles.ts';
+import { decodeWithVision, type Decoder, type Hidden, type LlmVision } from '../multimodal/cambrian.ts';
 import {
   decoderLayers,
   embedTokens,
@@ -62,6 +63,12 @@ export interface Sighted {
   readonly start: Hidden;
   /** What SVA layers between the decoder's layers read. */
   readonly vision: LlmVision | undefined;
+  /** What tokens see, where that is more than those before them. */
+  readonly turn?: ((turn: Turn) => Turn) | undefined;
+  /** Where tokens have three positions; the last token of a prompt has three equal ones. */
+  readonly places?: Places | undefined;
+  /** The decoder, where something is added between its layers. */
+  readonly layers?: ((decoder: Decoder) => Decoder) | undefined;
 }
 
 /** What a family of models has otherwise than a language model by itself. */
@@ -70,6 +77,8 @@ export interface GenerationParts {
   readonly root?: ((checkpoint: Params) => Params) | undefined;
   /** Where prompts have pictures. */
   readonly look?: ((t: Trace, ids: Tensor<'b s', 'i32'>) => Sighted) | undefined;
+  /** `look` gives `places`, so that an answer's positions go on from where pictures left them. */
+  readonly shifted?: boolean | undefined;
 }
 
 /**
@@ -95,18 +104,23 @@ export function prefillGraph(
       const length = t.input('length', 'b', { b }, 'i32');
       const states = openStates(t, config, sizes);
       const root = parts.root?.(t.params) ?? t.params;
-      const { start, vision } = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
+      const seen: Sighted = parts.look?.(t, ids) ?? { start: embedTokens(root, config, ids), vision: undefined };
+      const { start, vision } = seen;
       // Padding stands behind each prompt, where causal attention does not look.
-      const turn: Turn = {
+      const causal: Turn = {
         ...sights(
           config,
-          (rope) => promptAngles(t, rope, sizes, length, s),
+          (rope) =>
+            seen.places === undefined
+              ? promptAngles(t, rope, sizes, length, s)
+              : axisAngles(t, rope, sizes.capacity, seen.places),
           (own) => windowMask(t, own, s, s),
         ),
         length: s,
         cache: openCache(t, config, { ...sizes, past: 0, dtype: source.dtype }),
         inspect: undefined,
       };
+      const turn = seen.turn?.(causal) ?? causal;
       const reaches: Tensor<'', 'f32'>[] = [];
       const note =
         sizes.locate !== true
@@ -114,7 +128,8 @@ export function prefillGraph(
           : (name: string, x: Tensor<string, DType>): void => {
               if (name.startsWith('hidden_')) reaches.push(reachOf(x));
             };
-      const layers = decoderLayers(root.at('model'), model, turn);
+      const plain = decoderLayers(root.at('model'), model, turn);
+      const layers = seen.layers?.(plain) ?? plain;
       const hidden = decodeWithVision(root.at('model'), start, layers, vision, note);
       const logits = scoresOf(root, model, hidden, s, length.sub(1));
       const drawn =
@@ -130,6 +145,10 @@ export function prefillGraph(
       t.update(states.token, token);
       t.update(states.position, length);
       t.update(states.length, length);
+      if (seen.places !== undefined) {
+        const last = rearrange(gather(rearrange(seen.places[0], 'b s -> b t=(s)'), length.sub(1), 't'), 'b -> b');
+        t.update(openShift(t, sizes), last.add(1).sub(length));
+      }
       if (drawn !== undefined && states.random !== undefined) {
         t.update(states.random.settings, drawn.settings);
         t.update(states.random.seed, drawn.seed);
@@ -160,7 +179,7 @@ export function decodeGraph(
   source: ParamSource,
   model: LanguageModel,
   sizes: GenerationSizes,
-  parts: Pick<GenerationParts, 'root'> = {},
+  parts: Pick<GenerationParts, 'root' | 'shifted'> = {},
 ): Graph {
   checkSizes(model.config, sizes);
   const { config } = model;
@@ -170,11 +189,12 @@ export function decodeGraph(
       const past = t.symbol('past', { upTo: sizes.capacity - 1 });
       const states = openStates(t, config, sizes);
       const root = parts.root?.(t.params) ?? t.params;
+      const place = parts.shifted === true ? states.position.add(openShift(t, sizes)) : states.position;
       const start = embedTokens(root, config, repeat(states.token, 'b -> b s', { s: 1 }));
       const turn: Turn = {
         ...sights(
           config,
-          (rope) => stepAngles(t, rope, sizes, states.position),
+          (rope) => stepAngles(t, rope, sizes, place),
           (own) => stepMask(t, own, sizes, states, past),
         ),
         length: 1,
@@ -245,6 +265,11 @@ function openStates(t: Trace, config: DecoderConfig, { batch: b, draw }: Generat
             seen: t.state('seen', 'b v', { b, v: config.vocabulary }, 'bool'),
           },
   };
+}
+
+/** What is added to the number of tokens so far for the position of the next one: 0 or less. */
+function openShift(t: Trace, { batch: b }: GenerationSizes): Tensor<'b', 'i32'> {
+  return t.state('shift', 'b', { b }, 'i32');
 }
 
 function withToken(t: Trace, seen: Tensor<'b v', 'bool'>, token: Tensor<'b', 'i32'>): Tensor<'b v', 'bool'> {

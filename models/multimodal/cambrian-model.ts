@@ -11,18 +11,15 @@ import {
   type Trace,
 } from '../../dsl/index.ts';
 import { embedSequence, type LlmVision } from './cambrian.ts';
-import { clipFeatures } from '../towers/clip.ts';
 import { cambrianShapes, type CambrianConfig, type NamedTower } from '../configs/cambrian.ts';
 import { nativeSide, towerPixels, towerShapes, type TowerConfig } from '../configs/towers.ts';
 import { regionSide } from '../sequence/masks.ts';
 import { regionsOf, type FeatureMap, type RegionMasks } from '../sequence/regions.ts';
 import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
-import { convNextFeatures } from '../towers/convnext.ts';
-import { dinov2Features } from '../towers/dinov2.ts';
 import { under, type Shapes } from '../configs/param-shapes.ts';
 import { prefillGraph, type GenerationSizes, type Sighted } from '../decoders/generation-graphs.ts';
-import { siglipFeatures } from '../towers/siglip.ts';
 import type { Pixels } from '../towers/tower.ts';
+import { towerMap } from '../towers/tower-map.ts';
 
 export interface CambrianModel {
   readonly config: CambrianConfig;
@@ -81,7 +78,7 @@ export function visionGraph(source: ParamSource, model: CambrianModel, sizes: Ca
           { b: 1, h: side, w: side, c: 3 },
           source.dtype,
         );
-        return towerMap(t.params.at(towerRoot(k)), pixels, tower, config.towers[k], config.clipLayer);
+        return ownMap(t.params.at(towerRoot(k)), pixels, tower, config.towers[k], config.clipLayer);
       });
       const masks = new Map(
         maskGrids(model).map((queries) => [
@@ -133,13 +130,7 @@ export function towersGraph(source: ParamSource, model: CambrianModel): Graph {
             { b: 1, h: side, w: side, c: 3 },
             source.dtype,
           );
-          const map = towerMap(
-            t.params.at(towerRoot(k)),
-            pixels,
-            tower,
-            model.config.towers[k],
-            model.config.clipLayer,
-          );
+          const map = ownMap(t.params.at(towerRoot(k)), pixels, tower, model.config.towers[k], model.config.clipLayer);
           return [`features_${k}`, map.cast('f32')];
         }),
       ),
@@ -152,7 +143,7 @@ function put(t: Trace, state: Tensor | undefined, value: Tensor, image: Size): v
   t.update(state, value, { i: image });
 }
 
-function towerMap(
+function ownMap(
   p: Params,
   pixels: Pixels,
   tower: TowerConfig,
@@ -160,18 +151,7 @@ function towerMap(
   clipLayer: number,
 ): FeatureMap {
   const grid = named === undefined ? undefined : ([named.side, named.side] as const);
-  switch (tower.tower) {
-    case 'clip':
-      return clipFeatures(p, pixels, tower.config, { layer: clipLayer, grid });
-    case 'siglip':
-      return siglipFeatures(p, pixels, tower.config, { grid });
-    case 'dinov2':
-      return dinov2Features(p, pixels, tower.config, { grid });
-    case 'convnext':
-      return convNextFeatures(p, pixels, tower.config, { grid, stages: named?.allStages === false ? [-1] : undefined });
-    default:
-      return tower satisfies never;
-  }
+  return towerMap(p, pixels, tower, { grid, clipLayer, stages: named?.allStages === false ? [-1] : undefined });
 }
 
 // ---- states between the picture's graph and prefill --------------------------------------------------------------------

@@ -6,7 +6,7 @@ import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
 import { emptySlot, ignoredLabel, queryPlaces, type SequenceBatch } from '../sequence/collate.ts';
 import { batchMasks, regionSide, type PictureSize } from '../sequence/masks.ts';
 import { regionsOf, type RegionMasks } from '../sequence/regions.ts';
-import { decodeWithVision, embedSequence, type LlmVision, type VisionSchedule } from './cambrian.ts';
+import { decodeWithVision, embedSequence, type Hidden, type LlmVision, type VisionSchedule } from './cambrian.ts';
 
 /** What the graph of a batch depends on. */
 export interface CambrianTraining {
@@ -85,6 +85,28 @@ export function cambrianLoss(t: Trace, root: Params, training: CambrianTraining)
           place: t.input('query_place', 'b q', { b: pictures, q: connector.side ** 2 }, 'i32'),
           slot: integers('query_slot'),
         };
+  return sequenceLoss(t, root, language, training, start, vision);
+}
+
+export interface SequenceSizes {
+  /** Sequences of a batch, and tokens of each. */
+  readonly batch: number;
+  readonly length: number;
+}
+
+/**
+ * Σ of the cross-entropy of the next token over the labels that count, from embeddings on. Inputs `labels`, `attend`, `cos`, `sin`
+ * (`sequenceInputs`).
+ */
+export function sequenceLoss(
+  t: Trace,
+  root: Params,
+  language: LanguageModel,
+  { batch: b, length: s }: SequenceSizes,
+  start: Hidden,
+  vision?: LlmVision,
+): Tensor<'', 'f32'> {
+  const p = root.at('model');
   const turn = openTurn(t, language.config, { batch: b, length: s, padded: true });
   const last = decodeWithVision(p, start, decoderLayers(p, language, turn), vision);
   const normed = finalNorm(root, language.config, last);
@@ -93,7 +115,8 @@ export function cambrianLoss(t: Trace, root: Params, training: CambrianTraining)
     e: language.config.hidden,
   });
   // The state at a position predicts the token behind it.
-  return linearCrossEntropy(slice(normed, 's', { size: s - 1 }), head, slice(integers('labels'), 's', { start: 1 }), {
+  const labels = t.input<'b s', 'i32'>('labels', 'b s', { b, s }, 'i32');
+  return linearCrossEntropy(slice(normed, 's', { size: s - 1 }), head, slice(labels, 's', { start: 1 }), {
     ignore: ignoredLabel,
     reduction: 'sum',
   });
@@ -119,16 +142,7 @@ export function cambrianInputs(
       `a batch of ${given.samples} sequences of ${given.length} tokens and ${pictures.length} pictures, where the step takes ${training.batch} of up to ${training.length} and ${training.pictures}`,
       { op: 'train', advice: 'raise the length, or cut the samples' },
     );
-  const batch = lengthened(given, training.length);
-  const { cos, sin } = turnTables(language.config, batch.positions);
-  const inputs = new Map<string, Int32Array | Uint8Array | Float32Array>([
-    ['ids', batch.ids],
-    ['slots', batch.slots],
-    ['labels', batch.labels],
-    ['attend', batch.attend],
-    ['cos', cos],
-    ['sin', sin],
-  ]);
+  const { batch, inputs, targets } = sequenceInputs(language, training.length, given);
   for (const queries of maskGrids(training))
     batchMasks(pictures, queries, {
       sides: towers.map((tower) => tower.side),
@@ -139,11 +153,32 @@ export function cambrianInputs(
     const places = queryPlaces(batch, pictures.length, connector.side, training.imagePosition);
     inputs.set('query_place', places.place).set('query_slot', places.slot);
   }
+  return { inputs, targets };
+}
+
+/** Values of the inputs that every model has that learns from sequences; `batch` is the given one at the length of the step. */
+export function sequenceInputs(
+  language: LanguageModel,
+  length: number,
+  given: SequenceBatch,
+): {
+  readonly batch: SequenceBatch;
+  readonly inputs: Map<string, Int32Array | Uint8Array | Float32Array>;
+  readonly targets: number;
+} {
+  const batch = lengthened(given, length);
+  const inputs = new Map<string, Int32Array | Uint8Array | Float32Array>([
+    ['ids', batch.ids],
+    ['slots', batch.slots],
+    ['labels', batch.labels],
+    ['attend', batch.attend],
+    ...Object.entries(turnTables(language.config, batch.positions)),
+  ]);
   let targets = 0;
   batch.labels.forEach((label, i) => {
     if (i % batch.length > 0 && label !== ignoredLabel) targets++;
   });
-  return { inputs, targets };
+  return { batch, inputs, targets };
 }
 
 /** The same batch, each row filled up on the right with slots where nothing stands. */

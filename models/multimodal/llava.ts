@@ -1,5 +1,6 @@
 // LLaVA-1.5 (arXiv 2310.03744) and LLaVA-NeXT: CLIP, a two-layer MLP, and a language model that reads the tokens in place of `<image>`.
 import {
+  concat,
   gather,
   OpabiniaError,
   rearrange,
@@ -91,9 +92,10 @@ function connectorOf(config: LlavaConfig): Connect {
 }
 
 /** The tower's patches as a map; with the class token they are no grid, and stand in one row. */
-function mapShape({ vision: { image, patch, width }, dropClass }: LlavaConfig): MapShape {
+function mapShape({ vision: { image, patch, width }, layers, dropClass }: LlavaConfig): MapShape {
   const side = Math.floor(image / patch);
-  return dropClass ? [side, side, width] : [1, side * side + 1, width];
+  const channels = width * layers.length;
+  return dropClass ? [side, side, channels] : [1, side * side + 1, channels];
 }
 
 const known = new WeakMap<LlavaConfig, ConnectorFacts>();
@@ -126,10 +128,14 @@ export function viewTokens(config: LlavaConfig): number {
   return count;
 }
 
-/** Tokens of pictures as the language model reads them: of the tower's chosen hidden state, without a norm, through the projector. */
+/** Tokens of pictures as the language model reads them: of the tower's chosen hidden states, without a norm, through the projector. */
 export function llavaTokens(body: Params, pixels: Pixels, config: LlavaConfig): Tensor<'b n e', Float> {
   const encoded = clipVision(body.at('vision_tower'), pixels, config.vision);
-  const patches = slice(hiddenState(encoded, config.layer), 'n', { start: config.dropClass ? encoded.classTokens : 0 });
+  const states = concat(
+    config.layers.map((layer) => hiddenState(encoded, layer)),
+    'c',
+  );
+  const patches = slice(states, 'n', { start: config.dropClass ? encoded.classTokens : 0 });
   const map = rearrange(patches, 'b (h w) c -> b h w c', { h: mapShape(config)[0] });
   const context = { width: config.language.config.hidden };
   return connectorOf(config).build(body.at(projectorName), [map], context).tokens;

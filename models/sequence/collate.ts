@@ -88,6 +88,8 @@ function toBatch(rows: readonly (readonly Slot[])[], length: number, blocks: rea
 export interface InferenceLayout {
   /** Side of the grid of image tokens. */
   readonly side: number;
+  /** Of every picture so many tokens, one behind the other, whatever their grid: no part of it is left out, and no newline comes in. */
+  readonly tokens?: number | undefined;
   /** Longer sequences are cut; by default none is. */
   readonly maxLength?: number;
   readonly paddingSide?: PaddingSide;
@@ -109,7 +111,7 @@ export function layOutForInference(
   pictures: readonly PictureSize[],
   layout: InferenceLayout,
 ): SequenceBatch {
-  const { side, maxLength = Infinity, paddingSide = 'right' } = layout;
+  const { side, tokens, maxLength = Infinity, paddingSide = 'right' } = layout;
   const found: ImageBlock[] = [];
   const rows = samples.map((sample, index): readonly Slot[] => {
     const row: Slot[] = [];
@@ -129,7 +131,11 @@ export function layOutForInference(
         throw mismatch(index, countPlaceholders(sample), sample.images.length, pictures.length);
       const area = crop(picture, side);
       found.push({ image, sample: index, start: row.length, area });
-      for (const slot of blockSlots(image, side, area)) add(0, ignoredLabel, slot);
+      const slots =
+        tokens === undefined
+          ? blockSlots(image, side, area)
+          : Array.from({ length: tokens }, (_, i) => image * tokens + i);
+      for (const slot of slots) add(0, ignoredLabel, slot);
     }
     if (used !== sample.images.length) throw mismatch(index, used, sample.images.length, pictures.length);
     return row.slice(0, maxLength);

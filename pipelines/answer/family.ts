@@ -9,6 +9,7 @@ import type { SamplingOptions } from '../../models/decoders/sampling.ts';
 import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import type { Ignored, Match } from '../../runtime/checkpoint/match.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
 import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 
@@ -40,6 +41,8 @@ export interface View {
   readonly symbols: Readonly<Record<string, number>>;
   /** Made when it is run: pixels of many pictures need not be there at once. */
   readonly inputs: () => Inputs;
+  /** Where each size of picture has a graph of its own, instead of the family's. */
+  readonly graph?: { readonly key: string; readonly make: (sizes: AnswerSizes) => Graph } | undefined;
 }
 
 /** An input of prefill with a row for each prompt; rows without a question hold `otherwise`. */
@@ -72,6 +75,8 @@ export interface Family {
   readonly language: LanguageModel;
   /** One view of a picture; its tokens go into states that prefill reads. Absent where a model reads text only. */
   readonly vision: ((sizes: AnswerSizes) => Graph) | undefined;
+  /** It sees all the same: views bring their own graphs. */
+  readonly seesByView?: boolean | undefined;
   readonly prefill: (sizes: AnswerSizes) => Graph;
   readonly decode: (sizes: AnswerSizes) => Graph;
   /** Throws `OpabiniaError` for what this model cannot be asked. */
@@ -85,7 +90,6 @@ export interface Opening {
   readonly directory: string;
   readonly files: ModelFiles;
   readonly json: ConfigJson;
-  readonly tokenizer: SandboxTokenizer;
   /** Directories of the towers that the user gave. */
   readonly towers: readonly string[] | undefined;
 }
@@ -94,9 +98,34 @@ export interface Opening {
 export interface TowerCheckpoint {
   /** Below which its parameters stand in the source of all. */
   readonly root: string;
+  readonly files: ModelFiles;
+  readonly config: string;
+  /** What says how its pictures are made, where the family reads that. */
+  readonly processor?: string | undefined;
   readonly weights: string;
-  /** Throws `OpabiniaError` where the weights are not those of the config. */
-  readonly check: (stored: Shapes) => void;
+  /** Its weights against its config. */
+  readonly match: (stored: Shapes) => Match;
+}
+
+/** A part of a model. Parts stand in the order in which a picture comes by, towers first; a parameter is of the first that owns it. */
+export interface ModelPart {
+  readonly name: string;
+  readonly owns: (path: string) => boolean;
+  readonly isTower?: boolean | undefined;
+}
+
+/** With what it is, in words. */
+export interface DescribedPart extends ModelPart {
+  readonly what: string;
+}
+
+/** What a checkpoint must hold. */
+export interface Wanted {
+  readonly shapes: Shapes;
+  /** What it may hold besides. */
+  readonly ignored?: Ignored | undefined;
+  /** Whose names the tensors have. */
+  readonly layout: string;
 }
 
 /** What a family knows before the weights are opened. */
@@ -105,7 +134,14 @@ export interface FamilyPlan {
   /** Whether photographs are turned as the camera was held, as this family's own code does. */
   readonly upright: boolean;
   readonly towers: readonly TowerCheckpoint[];
-  /** What the main checkpoint must hold, and prefixes of what it may hold besides; names may depend on who wrote it. */
-  readonly wanted: (stored: Shapes) => { readonly shapes: Shapes; readonly ignored?: readonly string[] };
-  readonly family: (source: Source) => Family;
+  /** What it is, for people. */
+  readonly title: string;
+  readonly parts: readonly DescribedPart[];
+  /** Names of files that others read and this family does not, each with the reason. */
+  readonly unread?: Readonly<Record<string, string>> | undefined;
+  /** What the main checkpoint must hold; names may depend on who wrote it. */
+  readonly wanted: (stored: Shapes) => Wanted;
+  /** Throws `OpabiniaError` for a tokenizer that is not that of the config. */
+  readonly checkTokenizer?: ((tokenizer: SandboxTokenizer) => void) | undefined;
+  readonly family: (source: Source, tokenizer: SandboxTokenizer) => Family;
 }

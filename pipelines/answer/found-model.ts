@@ -2,62 +2,58 @@
 import { dirname } from 'node:path';
 import { readConfig, type ModelConfig } from '../../models/configs/read.ts';
 import { ggufDecoder } from '../../models/decoders/gguf-decoder.ts';
-import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { modelFiles, needFile, readJsonFile, resolveModel, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import { storedSource } from '../../runtime/checkpoint/packed/plane-source.ts';
+import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import type { OpenModelOptions } from './open-model.ts';
 import { packedCheckpoint } from '../../runtime/checkpoint/packed/packed-checkpoint.ts';
 import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
 import { ggufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
 import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
 
-export interface FoundModel {
+export interface FoundGguf {
   readonly directory: string;
   readonly files: ModelFiles;
-  /** The file that the config is from, for errors. */
-  readonly path: string;
   readonly config: ModelConfig;
-  /** Opens the weights; called once. */
-  readonly open: () => Checkpoint;
-  /** The file of the weights, where they lie in it as `open` gives them. */
-  readonly plainWeights: string | undefined;
-  /** Who quantized the weights of a directory. */
-  readonly method?: string | undefined;
-  /** Closes what is open already. */
-  readonly close?: () => void;
+  readonly checkpoint: Checkpoint;
 }
 
 export interface FindOptions {
   readonly dtype?: 'f32' | 'f16' | undefined;
 }
 
-/** A directory, or a repository in the cache. Throws `OpabiniaError`. */
-export function findDirectory(model: string, { dtype = 'f32' }: FindOptions): FoundModel {
-  const directory = resolveModel(model);
-  const files = modelFiles(directory);
-  const path = needFile(files.config, 'config.json', files);
-  const config = readConfig(readJsonFile(path), path);
+/** Throws `OpabiniaError` where weights that are quantized already would be quantized. */
+export function refuseTwice(config: ModelConfig, path: string, { weights }: OpenModelOptions): void {
   const packed = packedConfig(config.json, path);
-  return {
-    directory,
-    files,
-    path,
-    config,
-    plainWeights: packed === undefined ? files.weights : undefined,
-    method: packed?.method,
-    open: () => {
-      const checkpoint = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype });
-      if (packed === undefined) return checkpoint;
-      try {
-        return packedCheckpoint(checkpoint, packed);
-      } catch (error) {
-        checkpoint.close();
-        throw error;
-      }
-    },
-  };
+  if (typeof weights === 'object' && packed !== undefined)
+    throw new OpabiniaError(`${path} is quantized already, by ${packed.method}`, {
+      op: 'openModel',
+      advice: 'leave out --weights, or take the checkpoint that it was made from',
+    });
+}
+
+/** The weights of a directory, packed modules as one weight each. Throws `OpabiniaError` for those that do not fit together. */
+export function unpackedModules(checkpoint: Checkpoint, config: ModelConfig | undefined, path: string): Checkpoint {
+  const packed = config === undefined ? undefined : packedConfig(config.json, path);
+  return packed === undefined ? checkpoint : packedCheckpoint(checkpoint, packed);
+}
+
+/** Whether the file of the weights does not hold them as they are read. */
+export function isPacked(files: ModelFiles, config: ModelConfig): boolean {
+  return files.stated !== undefined || packedConfig(config.json, files.config ?? '') !== undefined;
+}
+
+/** Matrices as the options want them: as they are stored, quantized, or floats. */
+export function storedAs(plain: Source, weights: OpenModelOptions['weights']): Source {
+  if (weights === 'floats') return plain;
+  return weights === undefined ? storedSource(plain) : quantizedSource(plain, weights);
 }
 
 /** One file with everything in it. Throws `OpabiniaError`. */
-export async function findGguf(path: string, { dtype }: FindOptions): Promise<FoundModel> {
+export async function findGguf(path: string, { dtype }: FindOptions): Promise<FoundGguf> {
   const opened = await openGgufLanguage(path, { dtype });
   const close = (): void => opened.checkpoint.close();
   try {
@@ -65,7 +61,6 @@ export async function findGguf(path: string, { dtype }: FindOptions): Promise<Fo
     const directory = dirname(path);
     return {
       directory,
-      path,
       files: {
         directory,
         config: path,
@@ -79,9 +74,7 @@ export async function findGguf(path: string, { dtype }: FindOptions): Promise<Fo
         stated: { chatTemplate, tokens },
       },
       config: languageConfig(opened, path),
-      plainWeights: undefined,
-      open: () => opened.checkpoint,
-      close,
+      checkpoint: opened.checkpoint,
     };
   } catch (error) {
     close();

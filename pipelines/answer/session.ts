@@ -1,7 +1,7 @@
 // A model on a device, ready to answer: its graphs compiled and loaded over shared weights and states, then question after question.
 import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
-import { OpabiniaError, type Graph } from '../../dsl/index.ts';
+import { OpabiniaError } from '../../dsl/index.ts';
 import { noToken } from '../../models/decoders/generation-graphs.ts';
 import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
@@ -17,7 +17,7 @@ import {
   type GenerationPrograms,
   type Prompts,
 } from './generate.ts';
-import { checkMemory, memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
+import { checkMemory, type MemoryPlan } from '../../runtime/program/memory-check.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
@@ -25,6 +25,14 @@ import type { PromptOptions, Question, View } from './family.ts';
 import { notFinite, type NotFiniteError } from './not-finite.ts';
 import type { OpenedModel } from './open-model.ts';
 import { toPrompts } from './prompts.ts';
+import {
+  sessionPlans,
+  sessionSizes,
+  visionName,
+  type Draw,
+  type SessionPlans,
+  type SessionSizes,
+} from './session-plans.ts';
 
 export interface SessionOptions {
   /** Questions answered at once; 1 by default. */
@@ -60,31 +68,24 @@ export interface AnswerPiece {
   readonly text: string;
 }
 
-type Draw = 'greedy' | 'random';
-const visionName = 'towers and connector';
-
 export class Session {
   readonly model: OpenedModel;
   readonly device: Device;
   readonly memory: MemoryPlan;
-  readonly #sizes: {
-    readonly batch: number;
-    readonly capacity: number;
-    readonly promptLimit: number;
-    readonly imageLimit: number;
-  };
+  readonly #sizes: SessionSizes;
   readonly #shared = new SharedBuffers();
   readonly #plans: { readonly vision: Plan | undefined };
   readonly #options: SessionOptions;
   readonly #vision: Program | undefined;
   readonly #pairs = new Map<Draw, GenerationPrograms>();
+  readonly #views = new Map<string, Program>();
   #busy = false;
 
   private constructor(
     model: OpenedModel,
     device: Device,
     options: SessionOptions,
-    prepared: Prepared,
+    prepared: SessionPlans,
     programs: { readonly vision: Program | undefined; readonly draw: Draw; readonly pair: GenerationPrograms },
     shared: SharedBuffers,
   ) {
@@ -205,10 +206,22 @@ export class Session {
     }
   }
 
-  async #see({ inputs, symbols }: View, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#vision === undefined) return;
+  async #see({ inputs, symbols, graph }: View, signal: AbortSignal | undefined): Promise<void> {
+    const program = graph === undefined ? this.#vision : await this.#seeing(graph);
+    if (program === undefined) return;
     signal?.throwIfAborted();
-    await untilAborted(this.#vision.run(inputs(), { symbols: knownSymbols(this.#vision, symbols) }), signal);
+    await untilAborted(program.run(inputs(), { symbols: knownSymbols(program, symbols) }), signal);
+  }
+
+  /** The program of pictures of one size, made when the first of them comes. */
+  async #seeing({ key, make }: NonNullable<View['graph']>): Promise<Program> {
+    const known = this.#views.get(key);
+    if (known !== undefined) return known;
+    this.#options.note?.(`compiling pictures of ${key}`);
+    const plan = compile(make({ ...this.#sizes, draw: 'greedy' }), deviceProfile(this.device));
+    const program = await load(plan, this.device, this.model.source, { shared: this.#shared });
+    this.#views.set(key, program);
+    return program;
   }
 
   /** Where values stop being finite: prefill once more, with what each layer's values reach. */
@@ -249,6 +262,8 @@ export class Session {
   /** Every byte back to the device. */
   dispose(): void {
     this.#vision?.dispose();
+    for (const program of this.#views.values()) program.dispose();
+    this.#views.clear();
     for (const { prefill, decode } of this.#pairs.values()) {
       prefill.dispose();
       decode.dispose();
@@ -257,33 +272,17 @@ export class Session {
   }
 }
 
-const defaultContext = 2048;
-
-/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures of LLaVA-NeXT alone outgrow it. */
-export function contextFor(prompt: number, answer = 512): number {
-  return Math.max(defaultContext, prompt + answer);
-}
-
-/** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
-export function contextOf(
-  model: OpenedModel,
-  context = defaultContext,
-): { readonly capacity: number; readonly promptLimit: number } {
-  const capacity = Math.min(context, model.language.config.maxPositions);
-  return { capacity, promptLimit: capacity - 1 };
-}
-
-interface Prepared {
-  readonly vision: Plan | undefined;
-  readonly prefill: Plan;
-  readonly decode: Plan;
-  readonly sizes: {
-    readonly batch: number;
-    readonly capacity: number;
-    readonly promptLimit: number;
-    readonly imageLimit: number;
-  };
-  readonly memory: MemoryPlan;
+/** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. Throws `OutOfMemoryError`. */
+function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): SessionPlans {
+  const sizes = sessionSizes(model, options);
+  checkCache(model, device, sizes);
+  const plans = sessionPlans(model, deviceProfile(device), sizes, { draw, known, note: options.note });
+  checkMemory(
+    plans.memory,
+    { device: device.facts.name, budget: device.memory.budget - device.memory.now },
+    { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.batch },
+  );
+  return plans;
 }
 
 /** Keys and values of the whole context against the device's memory, before graphs of that length are made. Throws `OutOfMemoryError`. */
@@ -299,28 +298,4 @@ function checkCache(
     `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device.facts.name} has ${printBytes(room)} free`,
     { op: 'session', advice: `open it with a context of at most ${Math.floor(room / (batch * perToken))} tokens` },
   );
-}
-
-/** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. */
-function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): Prepared {
-  const profile = deviceProfile(device);
-  const { family, source } = model;
-  const { capacity, promptLimit } = contextOf(model, options.context);
-  const sizes = { batch: options.batch ?? 1, capacity, promptLimit, imageLimit: Math.max(1, options.images ?? 1) };
-  checkCache(model, device, sizes);
-  const make = (name: string, graph: () => Graph): NamedPlan => {
-    options.note?.(`compiling ${name} for ${profile.name}`);
-    return { name, plan: compile(graph(), profile) };
-  };
-  const { vision: look } = family;
-  const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
-  const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
-  const decode = make('decode', () => family.decode({ ...sizes, draw }));
-  const memory = memoryPlan([...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), prefill, decode]);
-  checkMemory(
-    memory,
-    { device: device.facts.name, budget: device.memory.budget - device.memory.now },
-    { dtype: source.dtype, context: capacity, batch: sizes.batch },
-  );
-  return { vision, prefill: prefill.plan, decode: decode.plan, sizes, memory };
 }

@@ -56,8 +56,8 @@ export function messagesOf(question: Question): readonly ChatMessage[] {
 /** A question in parts, by a template of the directory. Throws `OpabiniaError`, for instance where the template refuses a system message. */
 export type ChatTemplate = (question: Question) => Promise<readonly PromptPart[]>;
 
-/** Undefined where the directory has no chat template. Throws `OpabiniaError` for files that cannot be read. */
-export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
+/** Undefined where the directory has no chat template. `image`: how it spells a picture, `<image>` by default. Throws `OpabiniaError` for files that cannot be read. */
+export function ownTemplate(files: ModelFiles, image?: string): ChatTemplate | undefined {
   const template = readChatTemplate(files);
   if (template === undefined) return undefined;
   const variables = specialTokens(files);
@@ -65,7 +65,7 @@ export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
   const strings = !/['"]image['"]/.test(template);
   const render = async (question: Question): Promise<readonly PromptPart[]> => {
     try {
-      return await chatParts(template, messagesOf(question), { variables, strings });
+      return await chatParts(template, messagesOf(question), { variables, strings, image });
     } catch (cause) {
       if (question.system === undefined || !(cause instanceof OpabiniaError)) throw cause;
       throw new OpabiniaError(`with a system message ${cause.what}`, {
@@ -82,6 +82,16 @@ export function ownTemplate(files: ModelFiles): ChatTemplate | undefined {
     known.set(question, parts);
     return parts;
   };
+}
+
+/** Ids of a rendered template. One may write the begin-of-text token itself; transformers' processors then add none. */
+export async function templatedIds(
+  tokenizer: SandboxTokenizer,
+  parts: Parameters<SandboxTokenizer['encode']>[0],
+): Promise<readonly number[]> {
+  const ids = await tokenizer.encode(parts, { automatic: false });
+  const [begin] = tokenizer.automaticStart;
+  return begin === undefined || ids[0] === begin ? ids : tokenizer.encode(parts);
 }
 
 const special = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;

@@ -1,4 +1,5 @@
 // `opabinia export FILE.ts|DIR --onnx OUT`: graphs of a source file, or of a model directory, as ONNX models. Weights of a checkpoint stay in its files.
+import { towerMap } from '../../models/towers/tower-map.ts';
 import { fixedElements } from '../../dsl/axis/axes.ts';
 import { existsSync, linkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
@@ -7,12 +8,8 @@ import { exportOnnx, type OnnxModel, type StoredWeight, type Weights } from '../
 import { nearestNames, OpabiniaError, randomParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
 import { roleOf } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { clipFeatures } from '../../models/towers/clip.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { nativeSide, towerPixels, type TowerConfig } from '../../models/configs/towers.ts';
-import { convNextFeatures } from '../../models/towers/convnext.ts';
-import { dinov2Features } from '../../models/towers/dinov2.ts';
-import { siglipFeatures } from '../../models/towers/siglip.ts';
 import { AtomicFile } from '../../runtime/files/atomic-file.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
@@ -204,18 +201,7 @@ function openTower(weights: string, tower: TowerConfig, dtype: 'f32' | 'f16'): E
       checkpoint,
       (t) => {
         const pixels = t.input<'b h w c', 'f32' | 'f16'>('pixels', 'b h w c', { b: 1, h: side, w: side, c: 3 }, dtype);
-        switch (tower.tower) {
-          case 'clip':
-            return { features: clipFeatures(t.params, pixels, tower.config) };
-          case 'siglip':
-            return { features: siglipFeatures(t.params, pixels, tower.config) };
-          case 'dinov2':
-            return { features: dinov2Features(t.params, pixels, tower.config) };
-          case 'convnext':
-            return { features: convNextFeatures(t.params, pixels, tower.config) };
-          default:
-            return tower satisfies never;
-        }
+        return { features: towerMap(t.params, pixels, tower) };
       },
       { unread: 'ignore' },
     );

@@ -1,20 +1,26 @@
 // A released model at full size, compiled without weights and without a GPU: what it is, costs and takes.
+import { basename, resolve } from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
-import { nearestNames, OpabiniaError, randomParams } from '../../dsl/index.ts';
+import { nearestNames, OpabiniaError, randomParams, type Graph } from '../../dsl/index.ts';
 import {
   cambrianModelShapes,
   cambrianPrefillGraph,
-  towerRoot,
   visionGraph,
   type CambrianModel,
   type CambrianSizes,
 } from '../../models/multimodal/cambrian-model.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../../models/configs/released.ts';
+import { examine } from '../answer/examine.ts';
+import type { AnswerSizes, ModelPart, View } from '../answer/family.ts';
+import { trialPicture } from '../answer/trial-picture.ts';
+import { partsOf } from './cambrian-parts.ts';
 import { decodeGraph } from '../../models/decoders/generation-graphs.ts';
 import { countParameters, shapedParams, type Shapes } from '../../models/configs/param-shapes.ts';
+import { parseRepo } from '../../runtime/checkpoint/hub.ts';
+import { statOf } from '../../runtime/files/regular-file.ts';
 import { quantizedSource, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { memoryPlan, type MemoryPlan } from '../../runtime/program/memory-check.ts';
 
@@ -26,6 +32,11 @@ const shortNames: Readonly<Record<string, ReleasedName>> = {
   '13b': 'cambrian-13b',
   '34b': 'cambrian-34b',
 };
+
+/** Whether a text names a released model, rather than a directory: a misspelled name is one too. */
+export function isReleased(text: string): boolean {
+  return statOf(text, 'plan')?.isDirectory() !== true && parseRepo(text)?.repo.includes('/') !== true;
+}
 
 /** Throws `OpabiniaError` that lists the released models. */
 export function releasedModel(text: string): { readonly name: ReleasedName; readonly model: CambrianModel } {
@@ -41,35 +52,14 @@ export function releasedModel(text: string): { readonly name: ReleasedName; read
   return { name, model: { config: config.cambrian, towers: releasedTowers } };
 }
 
-/** The parts in the order of the table; each has parameters below one of these paths. */
-export interface Part {
-  readonly name: string;
-  readonly owns: (path: string) => boolean;
-}
-
-/** The last part takes what no other owns. */
-export function partsOf({ config }: CambrianModel): readonly Part[] {
-  const below = (path: string, root: string): boolean => path === root || path.startsWith(`${root}.`);
-  return [
-    ...config.towers.map((tower, k) => ({
-      name: tower.name.split('/').at(-1) ?? tower.name,
-      owns: (path: string) => below(path, towerRoot(k)),
-    })),
-    {
-      name: 'connector',
-      owns: (path) => /^model\.(mm_projector|vision_sampler_\d|vision_query|image_newline)/.test(path),
-    },
-    { name: 'SVA layers in the LLM', owns: (path) => below(path, 'model.vision_sampler_layers') },
-    { name: 'language model', owns: () => true },
-  ];
-}
-
-/** Parameters of each part. */
+/** Parameters of each part of a Cambrian. */
 export function parameterCounts(model: CambrianModel): ReadonlyMap<string, number> {
-  const parts = partsOf(model);
+  return countsOf(partsOf(model), cambrianModelShapes(model));
+}
+
+function countsOf(parts: readonly ModelPart[], all: Shapes): ReadonlyMap<string, number> {
   const shapes = parts.map((): [string, readonly number[]][] => []);
-  for (const [path, shape] of cambrianModelShapes(model))
-    shapes[parts.findIndex((part) => part.owns(path))]?.push([path, shape]);
+  for (const [path, shape] of all) shapes[parts.findIndex((part) => part.owns(path))]?.push([path, shape]);
   return new Map(parts.map((part, i) => [part.name, countParameters(new Map(shapes[i]) satisfies Shapes)]));
 }
 
@@ -86,8 +76,10 @@ export interface PlanOptions {
 }
 
 export interface PlannedModel {
-  readonly name: ReleasedName;
+  readonly name: string;
   readonly parts: readonly string[];
+  /** How many of them are towers: the first ones. */
+  readonly towers: number;
   readonly parameters: ReadonlyMap<string, number>;
   readonly programs: readonly PlannedProgram[];
   readonly memory: MemoryPlan;
@@ -128,7 +120,65 @@ export function planModel(
     prefill: () => cambrianPrefillGraph(source, model, sizes),
     decode: () => decodeGraph(source, model.config.language, sizes),
   };
-  const parts = partsOf(model);
+  return planGraphs({ name, graphs, parts: partsOf(model), parameters: parameterCounts(model) }, options, note);
+}
+
+/**
+ * The same of a model directory: of a Cambrian, an assembled model, a LLaVA or a language model. Headers of its weights are read, and no
+ * value. Throws `OpabiniaError`.
+ * @example const { memory } = await planDirectory('out/made', options)
+ */
+export async function planDirectory(
+  directory: string,
+  options: PlanOptions,
+  note?: (what: string) => void,
+): Promise<PlannedModel> {
+  const { plan, opened, close } = await examine(directory, { dtype: options.dtype }, async (step) => step());
+  if (plan === undefined || opened === undefined) throw new TypeError('what does not open throws');
+  try {
+    const { family, source, language } = opened;
+    const capacity = Math.min(options.context, language.config.maxPositions);
+    const sizes = {
+      batch: 1,
+      capacity,
+      promptLimit: Math.min(options.prompt, capacity - 1),
+      imageLimit: options.images,
+      draw: 'greedy',
+    } as const;
+    const { vision } = family;
+    const laid =
+      family.seesByView === true ? await family.layOut([{ text: 'a', images: [trialPicture] }], {}) : undefined;
+    const graphs = {
+      ...Object.fromEntries(
+        (laid?.views ?? []).map(({ graph }) => ['one picture', () => graphOf(graph, sizes)] as const),
+      ),
+      ...(vision === undefined ? {} : { 'one picture': () => vision(sizes) }),
+      prefill: () => family.prefill(sizes),
+      decode: () => family.decode(sizes),
+    };
+    const shapes = new Map([...(source.names() ?? [])].map((path) => [path, source.shape(path) ?? []] as const));
+    const parameters = countsOf(plan.parts, shapes);
+    return planGraphs({ name: basename(resolve(directory)), graphs, parts: plan.parts, parameters }, options, note);
+  } finally {
+    close();
+  }
+}
+
+function graphOf(graph: View['graph'], sizes: AnswerSizes): Graph {
+  if (graph === undefined) throw new TypeError('a family that sees by views has a graph for each');
+  return graph.make(sizes);
+}
+
+interface Planning extends Pick<PlannedModel, 'name' | 'parameters'> {
+  readonly graphs: Readonly<Record<string, () => Graph>>;
+  readonly parts: readonly ModelPart[];
+}
+
+function planGraphs(
+  { name, graphs, parts, parameters }: Planning,
+  options: PlanOptions,
+  note: (what: string) => void = () => undefined,
+): PlannedModel {
   const began = performance.now();
   const programs = Object.entries(graphs).map(([program, make]): PlannedProgram => {
     note(`compiling ${program}`);
@@ -146,7 +196,8 @@ export function planModel(
     name,
     programs,
     parts: parts.map((part) => part.name),
-    parameters: parameterCounts(model),
+    towers: parts.filter((part) => part.isTower === true).length,
+    parameters,
     memory: memoryPlan(programs, { partOf: partName }),
     seconds: (performance.now() - began) / 1000,
     hostBytes: process.resourceUsage().maxRSS * 1024,
@@ -155,7 +206,7 @@ export function planModel(
 
 function flopsByPart(
   dispatches: readonly PlanDispatch[],
-  parts: readonly Part[],
+  parts: readonly ModelPart[],
   unnamed: string,
 ): ReadonlyMap<string, number> {
   const sums = new Map<string, number>();

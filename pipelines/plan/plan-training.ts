@@ -1,18 +1,25 @@
-// A training step of a released Cambrian at full size, compiled without weights and without a GPU: what it does and what it holds.
+// A training step of a released Cambrian at full size, or of a directory, compiled without weights and without a GPU: what it does and what it holds.
 import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
-import { randomParams } from '../../dsl/index.ts';
+import { OpabiniaError, randomParams } from '../../dsl/index.ts';
 import { formatCount, formatTable } from '../../dsl/text/table.ts';
 import { cambrianShapes } from '../../models/configs/cambrian.ts';
-import { shapedParams } from '../../models/configs/param-shapes.ts';
+import { shapedParams, type Shapes } from '../../models/configs/param-shapes.ts';
 import type { CambrianModel } from '../../models/multimodal/cambrian-model.ts';
 import { cambrianLoss } from '../../models/multimodal/cambrian-training.ts';
 import { printBytes } from '../../runtime/device/memory-budget.ts';
 import { towerMaps } from '../train/frozen-towers.ts';
 import { cambrianStage1, cambrianStage2 } from '../train/recipe/cambrian.ts';
 import { resolveGroups } from '../train/step/groups.ts';
-import { trainGraphs } from '../train/step/train-graph.ts';
+import { trainGraphs, type LossSum } from '../train/step/train-graph.ts';
+import { llavaStage1, llavaStage2 } from '../train/recipe/llava.ts';
+import type { Stage } from '../train/recipe/recipe.ts';
+import { checkLearns } from '../train/assembled-trainable.ts';
+import { AssembledFamily } from '../answer/families/assembled.ts';
+import { CambrianFamily } from '../answer/families/cambrian.ts';
+import { openModel } from '../answer/open-model.ts';
+import { assembledLoss, assembledShapes, type AssembledModel } from '../../models/multimodal/assembled-model.ts';
 
 export interface TrainingPlanOptions {
   readonly stage: 1 | 2;
@@ -32,17 +39,21 @@ export interface PlannedTraining {
 
 const noData = { file: '', images: '' };
 
-/** One step of a stage of Cambrian's own recipe; the towers' maps are its inputs. Throws `OpabiniaError` where the device does not suffice. */
-export function planTraining(model: CambrianModel, options: TrainingPlanOptions): PlannedTraining {
+/** What of a model is planned: its parameters, its loss and the stage that trains it. */
+export interface TrainingSubject {
+  readonly shapes: Shapes;
+  readonly loss: LossSum;
+  readonly stage: Stage;
+}
+
+/** Cambrian's own recipe; the towers' maps are inputs. */
+export function cambrianSubject(model: CambrianModel, options: TrainingPlanOptions): TrainingSubject {
   const { config, towers } = model;
-  const { length, batch, dtype, profile = desktopGpu } = options;
-  const shapes = cambrianShapes(config, towers);
-  const stage = (options.stage === 1 ? cambrianStage1 : cambrianStage2)({ data: noData, batch, length });
-  const { optimizer, clip } = stage;
-  const graphs = trainGraphs(
-    shapedParams(shapes, randomParams(0, { dtype })),
-    { groups: resolveGroups(stage.groups, [...shapes.keys()]), optimizer, clip },
-    (t, p) =>
+  const { length, batch } = options;
+  return {
+    shapes: cambrianShapes(config, towers),
+    stage: (options.stage === 1 ? cambrianStage1 : cambrianStage2)({ data: noData, batch, length }),
+    loss: (t, p) =>
       cambrianLoss(t, p, {
         connector: config.connector,
         towers: towerMaps(model),
@@ -52,6 +63,40 @@ export function planTraining(model: CambrianModel, options: TrainingPlanOptions)
         length,
         pictures: batch,
       }),
+  };
+}
+
+/** LLaVA's recipe for an assembled model. Throws `OpabiniaError` for one that does not learn. */
+export function assembledSubject(model: AssembledModel, options: TrainingPlanOptions): TrainingSubject {
+  checkLearns(model);
+  const { length, batch, dtype } = options;
+  return {
+    shapes: assembledShapes(model),
+    stage: (options.stage === 1 ? llavaStage1 : llavaStage2)({ data: noData, batch, length }),
+    loss: (t, p) => assembledLoss(t, p, model, { batch, length, pictures: batch, dtype }),
+  };
+}
+
+/** Of a model directory. Throws `OpabiniaError` for a family that no recipe trains. */
+export async function subjectOf(directory: string, options: TrainingPlanOptions): Promise<TrainingSubject> {
+  const { family, close } = await openModel(directory, { dtype: options.dtype });
+  close();
+  if (family instanceof CambrianFamily) return cambrianSubject(family.model, options);
+  if (family instanceof AssembledFamily) return assembledSubject(family.model, options);
+  throw new OpabiniaError(`${directory} is neither a Cambrian nor an assembled model`, {
+    op: 'plan',
+    advice: 'recipes train those: `opabinia assemble` makes one of any language model',
+  });
+}
+
+/** One step. Throws `OpabiniaError` where the device does not suffice. */
+export function planTraining({ shapes, loss, stage }: TrainingSubject, options: TrainingPlanOptions): PlannedTraining {
+  const { dtype, profile = desktopGpu } = options;
+  const { optimizer, clip } = stage;
+  const graphs = trainGraphs(
+    shapedParams(shapes, randomParams(0, { dtype })),
+    { groups: resolveGroups(stage.groups, [...shapes.keys()]), optimizer, clip },
+    loss,
   );
   const plan = compile(graphs.step, profile);
   return { plan, flops: plan.dispatches.reduce((sum, { flops }) => sum + flops, 0), learned: graphs.learned };

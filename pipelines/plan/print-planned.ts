@@ -7,7 +7,8 @@ import type { PlannedModel, PlanOptions } from './plan-model.ts';
 /** Everything as text. */
 export function printPlanned(planned: PlannedModel, options: PlanOptions): string {
   const right = (title: string): Column => ({ title, align: 'right' });
-  const { programs, parameters, memory, parts } = planned;
+  const { programs, parameters, memory, parts, towers } = planned;
+  const others = parts.slice(towers);
   const sum = (values: Iterable<number>): number => [...values].reduce((all, value) => all + value, 0);
   const flops = (part: string): readonly string[] =>
     programs.map((program) => formatCount(program.flops.get(part) ?? 0));
@@ -25,8 +26,8 @@ export function printPlanned(planned: PlannedModel, options: PlanOptions): strin
         ],
         [
           'without the towers',
-          sum(parts.slice(-3).map((part) => parameters.get(part) ?? 0)).toLocaleString('en-US'),
-          ...programs.map((program) => formatCount(sum(parts.slice(-3).map((part) => program.flops.get(part) ?? 0)))),
+          sum(others.map((part) => parameters.get(part) ?? 0)).toLocaleString('en-US'),
+          ...programs.map((program) => formatCount(sum(others.map((part) => program.flops.get(part) ?? 0)))),
         ],
       ],
     ),

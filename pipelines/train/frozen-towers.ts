@@ -1,15 +1,16 @@
-// The towers of a Cambrian while it learns: they run only for pictures that no cache knows.
+// The towers of a model while it learns: they run only for pictures that no cache knows.
 import { join } from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { towersGraph, towerSide, type CambrianModel } from '../../models/multimodal/cambrian-model.ts';
+import type { Graph } from '../../dsl/index.ts';
+import type { MapShape } from '../../models/connectors/connector.ts';
+import type { CambrianModel } from '../../models/multimodal/cambrian-model.ts';
 import { towerChannels } from '../../models/configs/towers.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
-import { towerInputs } from '../answer/cambrian-family.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 import { FeatureCache, type Features } from './data/feature-cache.ts';
 
@@ -26,29 +27,38 @@ export function towerMaps({ config, towers }: CambrianModel): readonly TowerMap[
   }));
 }
 
+/** What a model's towers are. */
+export interface TowerSight {
+  /** All that the maps depend on besides weights: part of the cache's key. */
+  readonly about: readonly unknown[];
+  /** Files that say so, besides the weights. */
+  readonly files?: readonly string[] | undefined;
+  readonly maps: readonly MapShape[];
+  /** Inputs `pixels_{k}`, outputs `features_{k}`. */
+  readonly graph: () => Graph;
+  readonly inputs: (image: Image) => Readonly<Record<string, Float32Array>>;
+  /** Sides of the pictures. */
+  readonly sides: readonly number[];
+}
+
 export class FrozenTowers {
   readonly #opened: OpenedModel;
-  readonly #model: CambrianModel;
+  readonly #sight: TowerSight;
   readonly #device: Device;
   readonly #cache: FeatureCache;
   #program: Promise<Program> | undefined;
 
   /** `folder`: of the cache. The key is of the towers' weights, their configs, and sizes. */
-  constructor(opened: OpenedModel, model: CambrianModel, device: Device, folder: string) {
+  constructor(opened: OpenedModel, device: Device, folder: string, sight: TowerSight) {
     this.#opened = opened;
-    this.#model = model;
+    this.#sight = sight;
     this.#device = device;
     const weights = opened.weights.filter(({ root }) => root !== '').map(({ path }) => path);
-    const sides = model.towers.map((_, k) => towerSide(model, k));
     const key = contentKey(
-      [JSON.stringify([model.towers, model.config.towers, model.config.clipLayer, sides, opened.source.dtype])],
-      weights,
+      [JSON.stringify([...sight.about, opened.source.dtype])],
+      [...weights, ...(sight.files ?? [])],
     );
-    this.#cache = new FeatureCache(
-      join(folder, 'features'),
-      key,
-      towerMaps(model).map(({ side, channels }) => [side, side, channels]),
-    );
+    this.#cache = new FeatureCache(join(folder, 'features'), key, sight.maps);
   }
 
   get counts(): FeatureCache['counts'] {
@@ -57,26 +67,26 @@ export class FrozenTowers {
 
   /** Maps of a picture; `key`: of its bytes. */
   async see(key: string, image: Image): Promise<Features> {
-    return this.#cache.features(key, () => this.#run(towerInputs(this.#model, image)));
+    return this.#cache.features(key, () => this.#run(this.#sight.inputs(image)));
   }
 
   /** What stands for the picture of a sample without one: pixels of zero. */
   async nothing(): Promise<Features> {
     const zeros = Object.fromEntries(
-      this.#model.towers.map((_, k) => [`pixels_${k}`, new Float32Array(3 * towerSide(this.#model, k) ** 2)]),
+      this.#sight.sides.map((side, k) => [`pixels_${k}`, new Float32Array(3 * side ** 2)]),
     );
     return this.#cache.features('0'.repeat(64), () => this.#run(zeros));
   }
 
   async #run(inputs: Readonly<Record<string, Float32Array>>): Promise<Features> {
     this.#program ??= load(
-      compile(towersGraph(this.#opened.source, this.#model), deviceProfile(this.#device)),
+      compile(this.#sight.graph(), deviceProfile(this.#device)),
       this.#device,
       this.#opened.source,
     );
     const program = await this.#program;
     const outputs = await program.run(inputs);
-    return this.#model.towers.map((_, k) => {
+    return this.#sight.maps.map((_, k) => {
       const data = outputs[`features_${k}`]?.data;
       if (!(data instanceof Float32Array)) throw new OpabiniaError(`tower ${k} gave no map`, { op: 'features' });
       return data;

@@ -8,7 +8,7 @@ import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
 import { openModel, type OpenedModel } from '../answer/open-model.ts';
-import { cambrianTrainable } from './cambrian-trainable.ts';
+import { trainableOf } from './trainable-of.ts';
 import { openLlavaFile, type LlavaFile, type LlavaSample } from './data/llava-file.ts';
 import { openMixture } from './data/mixture.ts';
 import { fileSamples, skipped } from './data/sample-stream.ts';
@@ -96,7 +96,7 @@ async function oneStage(one: OneStage): Promise<StageResult> {
     index,
   );
   mkdirSync(one.root, { recursive: true });
-  const trainable = cambrianTrainable(opened, {
+  const trainable = trainableOf(opened, {
     device,
     stage,
     seed,

@@ -1,7 +1,9 @@
 // What the loop trains: a source of parameters, a loss, and batches made of samples. Cambrian is one; a user's own model can be another.
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import type { Numbers } from '../../runtime/program/numbers.ts';
+import type { Device } from '../../runtime/device/device.ts';
 import type { LlavaSample } from './data/llava-file.ts';
+import type { Stage } from './recipe/recipe.ts';
 import type { LossSum } from './step/train-graph.ts';
 
 /** Samples as the inputs of a step. */
@@ -15,6 +17,17 @@ export interface TrainBatch {
   readonly visual: readonly { readonly found: number; readonly wanted: number }[];
   /** Samples that another took the place of, and why. */
   readonly replaced: readonly string[];
+}
+
+/** What a stage asks of a model. */
+export interface TrainableOptions {
+  readonly device: Device;
+  readonly stage: Stage;
+  readonly seed: number;
+  /** Where features are kept. */
+  readonly cache: string;
+  /** The sample that stands in for one that cannot be used: the first of the data. */
+  readonly first: () => Promise<LlavaSample>;
 }
 
 export interface Trainable {

@@ -31,6 +31,12 @@ export interface Checkpoint extends FloatSource {
   readonly metadata: ReadonlyMap<string, string>;
   /** Everything that is stored, by the name in the file (without the prefix rule). */
   readonly stored: ReadonlyMap<string, StoredTensor>;
+  /** The files that hold tensors. */
+  readonly files: readonly string[];
+  /** Which of them each tensor is read from. */
+  readonly places: ReadonlyMap<string, string>;
+  /** Names of an index that no shard has. */
+  readonly absent: readonly string[];
   /** The values of one tensor, in the narrowest array that holds them exactly. */
   tensor(name: string): StoredArray;
   /** `count` values of a tensor from element `start` on: for tensors that are too large to be held twice. */
@@ -78,6 +84,7 @@ export function openCheckpoint(path: string, options: CheckpointOptions = {}): C
     new Map([...single.tensors.keys()].map((name) => [name, single])),
     [single],
     options,
+    [],
   );
 }
 
@@ -105,7 +112,8 @@ function openSharded(path: string, options: CheckpointOptions): Checkpoint {
     for (const shard of new Set(shardOf.values())) opened.set(shard, openTensors(shardPath(path, shard), options));
     const fileOf = filesByName(path, opened, shardOf);
     const files = [...opened.values()];
-    return checkpoint(path, files[0]?.metadata ?? new Map(), fileOf, files, options);
+    const absent = [...shardOf.keys()].filter((name) => !fileOf.has(name));
+    return checkpoint(path, files[0]?.metadata ?? new Map(), fileOf, files, options, absent);
   } catch (error) {
     for (const file of opened.values()) file.close();
     throw error;
@@ -188,6 +196,7 @@ function checkpoint(
   fileOf: ReadonlyMap<string, TensorFile>,
   files: readonly TensorFile[],
   options: CheckpointOptions,
+  absent: readonly string[],
 ): Checkpoint {
   const prefix = options.prefix ?? '';
   const stored = new Map<string, StoredTensor>();
@@ -234,6 +243,9 @@ function checkpoint(
     dtype: options.dtype ?? 'f32',
     metadata,
     stored,
+    files: files.map((file) => file.path),
+    places: new Map([...fileOf].map(([name, file]) => [name, file.path])),
+    absent,
     shape: (name) => stored.get(prefix + name)?.shape,
     storedAs: (name) => graphDType(stored.get(prefix + name)?.dtype),
     names: () => [...stored.keys()].filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),

@@ -113,7 +113,8 @@ export interface ModelFiles {
     | undefined;
 }
 
-const weightNames = [
+/** In order of preference. */
+export const weightNames: readonly string[] = [
   'model.safetensors',
   'model.safetensors.index.json',
   'open_clip_model.safetensors',

@@ -19,17 +19,24 @@ export interface Match {
   /** Two axes stand in the other order, as frameworks that store `[in, out]` have them. */
   readonly transposed: readonly WrongShape[];
   readonly misshapen: readonly WrongShape[];
+  /** Stored, and left alone on purpose. */
+  readonly ignored: readonly { readonly name: string; readonly why: string }[];
 }
+
+/** Prefixes of names that a model leaves alone, each with the reason. */
+export type Ignored = Readonly<Record<string, string>>;
 
 /** Names nearest to a name are searched for so many of each kind: with thousands of tensors it would take minutes for all. */
 const explained = 12;
 
-/** `ignored`: prefixes of stored tensors that the model leaves alone, such as a text tower beside a vision tower. */
-export function matchTensors(wanted: ShapesByName, stored: ShapesByName, ignored: readonly string[] = []): Match {
+/** `ignored`: what the model leaves alone, such as a text tower beside a vision tower. */
+export function matchTensors(wanted: ShapesByName, stored: ShapesByName, ignored: Ignored = {}): Match {
   const absent = [...wanted.keys()].filter((name) => !stored.has(name));
-  const left = [...stored.keys()].filter(
-    (name) => !wanted.has(name) && !ignored.some((prefix) => name === prefix || name.startsWith(`${prefix}.`)),
-  );
+  const reasons = Object.entries(ignored);
+  const reasonFor = (name: string): string | undefined =>
+    reasons.find(([prefix]) => name === prefix || name.startsWith(`${prefix}.`))?.[1];
+  const spare = [...stored.keys()].filter((name) => !wanted.has(name));
+  const left = spare.filter((name) => reasonFor(name) === undefined);
   const wrong = [...wanted].flatMap(([name, shape]): readonly WrongShape[] => {
     const found = stored.get(name);
     return found === undefined || found.join() === shape.join() ? [] : [{ name, wanted: shape, stored: found }];
@@ -49,6 +56,10 @@ export function matchTensors(wanted: ShapesByName, stored: ShapesByName, ignored
     unexpected: near(left, absent, wanted.keys()),
     transposed: wrong.filter(isTransposed),
     misshapen: wrong.filter((one) => !isTransposed(one)),
+    ignored: spare.flatMap((name) => {
+      const why = reasonFor(name);
+      return why === undefined ? [] : [{ name, why }];
+    }),
   };
 }
 

@@ -114,6 +114,9 @@ export function ggufCheckpoint(
     dtype: options.dtype,
     metadata: options.metadata ?? new Map(),
     stored,
+    files: [file.path],
+    places: new Map(placed.map(({ name }) => [name, file.path])),
+    absent: [],
     shape: (name) => byName.get(name)?.shape,
     names: () => byName.keys(),
     storedAs: (name) => {

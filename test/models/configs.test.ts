@@ -136,7 +136,7 @@ describe('other configs', () => {
     );
     expect(config.kind === 'llava' && config.llava).toMatchObject({
       type: 'llava_next',
-      layer: -2,
+      layers: [-2],
       dropClass: true,
       imageToken: 32000,
       canvases: [[336, 672]],

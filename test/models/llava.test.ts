@@ -35,7 +35,17 @@ import {
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { anyresTiles } from '../../runtime/image/preprocess.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
-import { answer, noise, oldName, tiny, tinyNext, tinySource, tinyWithClass, type Item } from '../support/llava.ts';
+import {
+  answer,
+  noise,
+  oldName,
+  tiny,
+  tinyLayers,
+  tinyNext,
+  tinySource,
+  tinyWithClass,
+  type Item,
+} from '../support/llava.ts';
 
 // ---- sizes of pictures -------------------------------------------------------------------------------------------------
 
@@ -420,6 +430,15 @@ describe('prompts with pictures', () => {
     close(result ?? [], answer(tinyWithClass, [noise(4)], [...text(1), ...viewItems(0, 10), ...text(5)]));
   });
 
+  test('hidden states of several layers side by side', () => {
+    const prompt = { ids: [1, image, 5], images: [viewSlots(tinyLayers, 0)] };
+    const [result] = converse(tinyLayers, 'old', [noise(4)], [prompt], []);
+    close(result ?? [], answer(tinyLayers, [noise(4)], [...text(1), ...viewItems(0, 9), ...text(5)]));
+    // The projector reads twice the channels of one state.
+    expect(llavaShapes(tinyLayers).get('multi_modal_projector.linear_1.weight')).toEqual([24, 32]);
+    expect(tiny.layers).toEqual([-2]);
+  });
+
   test('a batch: a wide picture in tiles, and text alone', () => {
     const layout = anyresLayout({ height: 9, width: 24 }, { canvases: tinyNext.canvases, tile: 12, side: 3 });
     expect(layout).toMatchObject({ canvas: [12, 24], views: 3, area: { top: 0, height: 3, width: 6 } });
@@ -473,7 +492,7 @@ describe('prompts with pictures', () => {
     ['tiles with class tokens', () => viewTokens({ ...tinyNext, dropClass: false }), /'full'/],
     [
       'a hidden state that is not there',
-      () => llavaVisionGraph(tinySource(tiny, 'old'), { ...tiny, layer: -9 }, sizesOf(1)),
+      () => llavaVisionGraph(tinySource(tiny, 'old'), { ...tiny, layers: [-2, -9] }, sizesOf(1)),
       /no hidden state -9/,
     ],
   ])('%s', (_what, make, message) => expect(make).toThrow(message));

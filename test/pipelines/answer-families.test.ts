@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LaidOut, Question } from '../../pipelines/answer/family.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
-import { contextFor, contextOf } from '../../pipelines/answer/session.ts';
+import { contextFor, contextOf } from '../../pipelines/answer/session-plans.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { readJsonFile } from '../../runtime/checkpoint/hub.ts';
@@ -226,12 +226,12 @@ describe('LLaVA', () => {
       /multimodal_projector_bias/,
     ],
     [
-      'hidden states of several layers',
+      'hidden states of several layers, which the projector does not read',
       'config.json',
       (json) => {
         json['vision_feature_layer'] = [-2, -1];
       },
-      /vision_feature_layer/,
+      /linear_1\.weight {2}is \[96, 64\], wanted \[96, 128\]/,
     ],
     [
       'another language model',

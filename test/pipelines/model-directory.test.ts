@@ -15,14 +15,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { CambrianFamily } from '../../pipelines/answer/cambrian-family.ts';
+import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
 import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
-import { modelFiles, readJsonFile, resolveModel, resolveTower } from '../../runtime/checkpoint/hub.ts';
-import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
-import { writeSafetensors, type TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
+import { modelFiles, resolveModel, resolveTower } from '../../runtime/checkpoint/hub.ts';
+import { editJson, editTensors } from '../support/edit-directory.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-model-'));
 const good = join(root, 'good');
@@ -55,24 +54,6 @@ async function refusal(change: (directory: string) => void): Promise<string> {
     throw error;
   }
   throw new Error('nothing was refused');
-}
-
-function editJson(directory: string, name: string, change: (json: Record<string, unknown>) => void): void {
-  const json = readJsonFile(join(directory, name)) as Record<string, unknown>;
-  change(json);
-  writeFileSync(join(directory, name), JSON.stringify(json));
-}
-
-/** One safetensors file with its tensors changed. */
-function editTensors(path: string, change: (tensors: TensorToStore[]) => TensorToStore[]): void {
-  const file = openSafetensors(path);
-  const tensors = [...file.tensors.values()].map((tensor): TensorToStore => {
-    const bytes = new Uint8Array(tensor.bytes);
-    file.readInto(tensor.name, bytes);
-    return { name: tensor.name, dtype: 'F32', shape: tensor.shape, values: new Float32Array(bytes.buffer) };
-  });
-  file.close();
-  writeSafetensors(path, change(tensors));
 }
 
 describe('the made checkpoint', () => {

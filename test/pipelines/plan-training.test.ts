@@ -1,7 +1,7 @@
 // A training step at full width, its language model cut to two layers: what is frozen has no gradient, and memory is what lives at once.
 import { expect, test } from 'vitest';
 import { releasedModel } from '../../pipelines/plan/plan-model.ts';
-import { planTraining, printTraining } from '../../pipelines/plan/plan-training.ts';
+import { cambrianSubject, planTraining, printTraining } from '../../pipelines/plan/plan-training.ts';
 import type { CambrianModel } from '../../models/multimodal/cambrian-model.ts';
 
 /** Cambrian-8B with the first layer of its language model, and without SVA layers behind the others. */
@@ -14,7 +14,7 @@ function shallow(): CambrianModel {
 
 test('stage 1: the connector learns, towers and language model are frozen', { timeout: 240_000 }, () => {
   const options = { stage: 1, dtype: 'f16', length: 768, batch: 1 } as const;
-  const planned = planTraining(shallow(), options);
+  const planned = planTraining(cambrianSubject(shallow(), options), options);
   const { plan, learned } = planned;
   expect(
     learned.filter((path) => !/mm_projector|vision_sampler|vision_query|image_newline|pos_emb/.test(path)),

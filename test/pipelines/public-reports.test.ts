@@ -1,5 +1,5 @@
 // Directories as public bug reports describe them: opened as they are, and what is answered about is the right thing.
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -8,8 +8,7 @@ import { makeLlava } from '../../examples/make-llava.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import { decodeImage, type Image } from '../../runtime/image/image.ts';
-import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
-import { writeSafetensors, type TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
+import { editJson, rewriteWeights } from '../support/edit-directory.ts';
 import { makeLanguage } from '../support/made-language.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-reports-'));
@@ -24,28 +23,6 @@ function copyOf(directory: string): string {
   cpSync(directory, copy, { recursive: true });
   return copy;
 }
-function editJson(directory: string, name: string, change: (json: Record<string, unknown>) => void): void {
-  const json = readJsonFile(join(directory, name)) as Record<string, unknown>;
-  change(json);
-  writeFileSync(join(directory, name), JSON.stringify(json));
-}
-/** The weights of a directory in one file, with tensors changed. */
-function editTensors(directory: string, change: (tensors: TensorToStore[]) => TensorToStore[]): void {
-  const shards = readdirSync(directory).filter((name) => name.endsWith('.safetensors'));
-  const tensors = shards.flatMap((shard) => {
-    const file = openSafetensors(join(directory, shard));
-    const all = [...file.tensors.values()].map((tensor): TensorToStore => {
-      const bytes = new Uint8Array(tensor.bytes);
-      file.readInto(tensor.name, bytes);
-      return { name: tensor.name, dtype: 'F32', shape: tensor.shape, values: new Float32Array(bytes.buffer) };
-    });
-    file.close();
-    return all;
-  });
-  for (const name of [...shards, 'model.safetensors.index.json']) rmSync(join(directory, name), { force: true });
-  writeSafetensors(join(directory, 'model.safetensors'), change(tensors));
-}
-
 /** Pixels of the first view that a question about `image` causes. */
 async function pixelsOf(directory: string, image: Image): Promise<Float32Array> {
   const model = await openModel(directory);
@@ -95,7 +72,7 @@ describe('tied heads', () => {
   test('a head of another size is told', async () => {
     const copy = copyOf(language);
     editJson(copy, 'config.json', tie);
-    editTensors(copy, (tensors) =>
+    rewriteWeights(copy, (tensors) =>
       tensors.map((tensor) =>
         tensor.name === 'lm_head.weight' ? { ...tensor, shape: [tensor.values.length] } : tensor,
       ),
@@ -104,7 +81,7 @@ describe('tied heads', () => {
   });
   test('an untied model without its head is told so', async () => {
     const copy = copyOf(language);
-    editTensors(copy, (tensors) => tensors.filter((tensor) => tensor.name !== 'lm_head.weight'));
+    rewriteWeights(copy, (tensors) => tensors.filter((tensor) => tensor.name !== 'lm_head.weight'));
     await expect(openModel(copy)).rejects.toThrow(/missing\n {2}lm_head\.weight/);
   });
 });

@@ -18,9 +18,12 @@ const wanted = new Map<string, readonly number[]>([
 
 describe('the matcher', () => {
   test('nothing wrong', () => {
-    const match = matchTensors(wanted, new Map([...wanted, ['text.weight', [1]], ['text', [1]]]), ['text']);
+    const match = matchTensors(wanted, new Map([...wanted, ['text.weight', [1]], ['text', [1]]]), {
+      text: 'not used',
+    });
     expect(matches(match)).toBe(true);
     expect(printMatch(match)).toBe('');
+    expect(match.ignored).toEqual(['text.weight', 'text'].map((name) => ({ name, why: 'not used' })));
     checkMatch(match, 'x');
   });
 

@@ -1,6 +1,6 @@
 // Greedy tokens of a LLaVA directory by the interpreter, which reads the whole sequence anew for each: the judge of whatever runs faster.
 import { join } from 'node:path';
-import { LlavaFamily } from '../../pipelines/answer/llava-family.ts';
+import { LlavaFamily } from '../../pipelines/answer/families/llava.ts';
 import type { OpenedModel } from '../../pipelines/answer/open-model.ts';
 import type { LlavaConfig } from '../../models/configs/llava.ts';
 import { turnTables } from '../../models/decoders/turn-graph.ts';

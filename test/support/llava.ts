@@ -62,6 +62,13 @@ export const tinyWithClass = readLlava(
   'tiny',
 );
 
+/** Features of several layers side by side, as some are trained on. */
+export const tinyLayers = readLlava(
+  { ...fields, model_type: 'llava', vision_feature_layer: [-3, -1] },
+  'llava',
+  'tiny',
+);
+
 /** A new name as an old one, as the two versions of transformers have them. */
 export function oldName(name: string): string {
   if (name.startsWith('lm_head.')) return `language_model.${name}`;
@@ -99,7 +106,10 @@ export function answer(config: LlavaConfig, views: readonly Float32Array[], item
     (t) => {
       const pixels = t.input('pixels', 'b h w c', { b: Math.max(1, views.length), h: image, w: image, c: 3 });
       const encoded = clipVision(t.params.at('vision_tower'), pixels, config.vision);
-      const states = encoded.hidden[encoded.hidden.length + config.layer] ?? encoded.embeddings;
+      const states = concat(
+        config.layers.map((layer) => encoded.hidden[encoded.hidden.length + layer] ?? encoded.embeddings),
+        'c',
+      );
       const p = t.params.at('multi_modal_projector');
       const up = gelu(
         linear(p.at('linear_1'), config.dropClass ? slice(states, 'n', { start: 1 }) : states, 'e', { size: 24 }),

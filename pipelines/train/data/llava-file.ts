@@ -1,7 +1,8 @@
 // Samples in the format of LLaVA and Cambrian: one JSON object a line, or a JSON array of them. A line is read when it is asked for.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { openRegular } from '../../../runtime/files/regular-file.ts';
 import type { Turn } from '../../../models/sequence/conversation.ts';
 
 /** A sample as it stands in its file. */
@@ -49,9 +50,10 @@ export function openLlavaFile(path: string): LlavaFile {
 
 function open(path: string): number {
   try {
-    return openSync(path, 'r');
+    return openRegular(path, 'data');
   } catch (cause) {
-    throw new OpabiniaError(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    const reason = cause instanceof OpabiniaError ? cause.what : String(cause);
+    throw new OpabiniaError(`${path} cannot be read: ${reason}`, {
       op: 'data',
       cause,
       advice: 'check the path in the recipe: it is taken from the folder that the command runs in',

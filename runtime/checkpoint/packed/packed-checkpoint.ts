@@ -60,6 +60,7 @@ export function packedCheckpoint(checkpoint: Checkpoint, config: PackedConfig): 
   return {
     ...checkpoint,
     stored,
+    places: new Map([...stored.keys()].map((name) => [name, checkpoint.places.get(name) ?? checkpoint.files[0] ?? ''])),
     names: () => stored.keys(),
     shape: (name) => stored.get(name)?.shape,
     storedAs: (name) => (packed.has(name) ? undefined : checkpoint.storedAs?.(name)),

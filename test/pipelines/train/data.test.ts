@@ -78,6 +78,9 @@ describe('files in the format of LLaVA', () => {
   test('files that are none', () => {
     expect(() => openLlavaFile(join(folder, 'absent.jsonl'))).toThrow(/cannot be read/);
     expect(() => openLlavaFile(file('empty.jsonl', ''))).toThrow(/is empty/);
+    // Neither a folder nor a device is read: it would never end.
+    expect(() => openLlavaFile(folder)).toThrow(/not a regular file/);
+    if (process.platform !== 'win32') expect(() => openLlavaFile('/dev/zero')).toThrow(/not a regular file/);
     expect(() => openLlavaFile(file('bad.json', '[{'))).toThrow(/does not parse/);
   });
 });

@@ -1,22 +1,22 @@
 // A vision tower's weights against its config, under whichever of its names the checkpoint has.
-import { towerShapes, type TowerConfig, type TowerKind } from '../../models/configs/towers.ts';
-import { checkMatch, matchTensors, type ShapesByName } from '../../runtime/checkpoint/match.ts';
+import { nativeSide, towerShapes, type TowerConfig, type TowerKind } from '../../../models/configs/towers.ts';
+import { matchTensors, type Ignored, type Match, type ShapesByName } from '../../../runtime/checkpoint/match.ts';
 
 /** Parts of whole models that no tower needs. */
-const beside = [
-  'text_model',
-  'text',
-  'visual_projection',
-  'text_projection',
-  'logit_scale',
-  'logit_bias',
-  'visual.head',
-  'head',
-  'trunk.head',
-  'visual.trunk.head',
-  'classifier',
-  'vision_model.head',
-];
+const beside: Ignored = {
+  text_model: 'the text tower is not used',
+  text: 'the text tower is not used',
+  visual_projection: 'connectors read maps, not the joint space',
+  text_projection: 'connectors read maps, not the joint space',
+  logit_scale: 'of the contrastive loss',
+  logit_bias: 'of the contrastive loss',
+  ...Object.fromEntries(
+    ['visual.head', 'head', 'trunk.head', 'visual.trunk.head', 'classifier', 'vision_model.head'].map((name) => [
+      name,
+      'connectors read maps, not what the head makes of them',
+    ]),
+  ),
+};
 /** Parts of a tower that Cambrian never reads: a checkpoint may come without. */
 const unread = /(?:^|\.)(?:attn_pool|head|mask_token|post_layernorm)(?:\.|$)/;
 /** Buffers that older versions stored among the weights. */
@@ -35,8 +35,8 @@ const places: Readonly<
   convnext: { prefixes: ['visual.trunk.', 'trunk.', ''], witnesses: ['stem.0.weight'] },
 };
 
-/** Throws `OpabiniaError` that lists what is missing, unexpected, transposed or misshapen. */
-export function checkTower(config: TowerConfig, all: ShapesByName, directory: string): void {
+/** What is missing, unexpected, transposed or misshapen. */
+export function matchTower(config: TowerConfig, all: ShapesByName): Match {
   const stored = new Map([...all].filter(([name]) => !buffers.test(name)));
   const { prefixes, witnesses } = places[config.tower];
   const prefix = prefixes.find((candidate) => witnesses.some((name) => stored.has(candidate + name))) ?? '';
@@ -48,5 +48,14 @@ export function checkTower(config: TowerConfig, all: ShapesByName, directory: st
       .map(([name, shape]) => [prefix + bare(name), shape] as const)
       .filter(([name]) => stored.has(name) || !unread.test(name)),
   );
-  checkMatch(matchTensors(wanted, stored, beside), directory);
+  return matchTensors(wanted, stored, beside);
+}
+
+/** `clip: 24 layers of 1024, pictures of 336 × 336`. */
+export function describeTower(tower: TowerConfig, side = nativeSide(tower)): string {
+  const size =
+    tower.tower === 'convnext'
+      ? `stages of ${tower.config.depths.join(', ')} blocks, ${tower.config.widths.join(', ')} wide`
+      : `${tower.config.layers} layers of ${tower.config.width}`;
+  return `${tower.tower}: ${size}${side === undefined ? '' : `, pictures of ${side} × ${side}`}`;
 }

@@ -6,39 +6,48 @@ import {
   towerSide,
   visionGraph,
   type CambrianModel,
-} from '../../models/multimodal/cambrian-model.ts';
-import { cambrianShapes, type CambrianConfig } from '../../models/configs/cambrian.ts';
-import { readTower } from '../../models/configs/read.ts';
-import { towerPixels, type TowerConfig } from '../../models/configs/towers.ts';
+} from '../../../models/multimodal/cambrian-model.ts';
+import { cambrianShapes, type CambrianConfig } from '../../../models/configs/cambrian.ts';
+import { readTower } from '../../../models/configs/read.ts';
+import { towerPixels, type TowerConfig } from '../../../models/configs/towers.ts';
 import {
   imagePlaceholder,
   layOutForInference,
   queryPlaces,
   type InferenceSample,
-} from '../../models/sequence/collate.ts';
-import { batchMasks } from '../../models/sequence/masks.ts';
-import { checkImagePosition, templateFor, type TemplateName } from '../../models/sequence/conversation.ts';
-import { decodeGraph } from '../../models/decoders/generation-graphs.ts';
-import { modelFiles, needFile, readJsonFile, resolveTower } from '../../runtime/checkpoint/hub.ts';
-import type { Image } from '../../runtime/image/image.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
-import { checkAspectRatio, towerPicture } from '../../runtime/image/preprocess.ts';
-import type { Inputs } from '../../runtime/program/program.ts';
-import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
-import { checkTower } from './tower-match.ts';
-import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, PromptOptions, Question } from './family.ts';
-import { beginToken, templateIds } from './templates.ts';
+} from '../../../models/sequence/collate.ts';
+import { batchMasks } from '../../../models/sequence/masks.ts';
+import { checkImagePosition, templateFor, type TemplateName } from '../../../models/sequence/conversation.ts';
+import { decodeGraph } from '../../../models/decoders/generation-graphs.ts';
+import { modelFiles, needFile, readJsonFile, resolveTower } from '../../../runtime/checkpoint/hub.ts';
+import type { Image } from '../../../runtime/image/image.ts';
+import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
+import { checkAspectRatio, towerPicture } from '../../../runtime/image/preprocess.ts';
+import type { Inputs } from '../../../runtime/program/program.ts';
+import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
+import { describeTower, matchTower } from './tower-match.ts';
+import type {
+  AnswerSizes,
+  DescribedPart,
+  Family,
+  FamilyPlan,
+  LaidOut,
+  Opening,
+  PromptOptions,
+  Question,
+} from '../family.ts';
+import { partsOf } from '../../plan/cambrian-parts.ts';
+import { describeLanguage } from './language.ts';
+import { beginToken, templateIds } from '../templates.ts';
 
 /** Throws `OpabiniaError` for a tower that is not there, or whose config is none. */
-export function planCambrian(
-  config: CambrianConfig,
-  { directory, json, tokenizer, towers: given }: Opening,
-): FamilyPlan {
+export function planCambrian(config: CambrianConfig, { directory, json, towers: given }: Opening): FamilyPlan {
   const towers = config.towers.map((named, k) => {
     const files = modelFiles(resolveTower(directory, named.name, named.repos, given?.[k]));
     const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
     return {
-      directory: files.directory,
+      files,
+      path,
       config: readTower(readJsonFile(path), path),
       weights: needFile(files.weights, 'model.safetensors', files),
     };
@@ -49,12 +58,32 @@ export function planCambrian(
     upright: false, // Cambrian's `Image.open(…).convert('RGB')` knows no EXIF
     towers: towers.map((tower, k) => ({
       root: towerRoot(k),
+      files: tower.files,
+      config: tower.path,
       weights: tower.weights,
-      check: (stored) => checkTower(tower.config, stored, tower.directory),
+      match: (stored) => matchTower(tower.config, stored),
     })),
-    wanted: () => ({ shapes: cambrianShapes(config, configs) }),
-    family: (source) => new CambrianFamily({ config, towers: configs }, source, tokenizer, beginToken(json)),
+    title: 'a Cambrian',
+    parts: cambrianParts({ config, towers: configs }),
+    unread: { 'preprocessor_config.json': 'pictures are made as Cambrian’s own code makes them' },
+    wanted: () => ({ shapes: cambrianShapes(config, configs), layout: "Cambrian's own repository" }),
+    family: (source, tokenizer) => new CambrianFamily({ config, towers: configs }, source, tokenizer, beginToken(json)),
   };
+}
+
+function cambrianParts(model: CambrianModel): readonly DescribedPart[] {
+  const { connector, language, schedule } = model.config;
+  const grid = (side: number): string => `${side} × ${side}`;
+  const towers = model.towers.map(
+    (tower, k) => `${describeTower(tower, towerSide(model, k))}, map of ${grid(model.config.towers[k]?.side ?? 0)}`,
+  );
+  const inside =
+    schedule === undefined
+      ? 'none'
+      : `${schedule.count} SVA layers, the first after layer ${schedule.start}, then every ${schedule.stride}`;
+  const sva = `SVA: ${connector.depth} layers of ${connector.width}, queries of ${connector.groups.map(grid).join(' and ')}, ${connector.side ** 2} tokens a picture`;
+  const words = [...towers, sva, inside, describeLanguage(language)];
+  return partsOf(model).map((part, i) => ({ ...part, what: words[i] ?? '' }));
 }
 
 export class CambrianFamily implements Family {

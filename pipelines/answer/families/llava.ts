@@ -1,9 +1,9 @@
 // LLaVA-1.5 and LLaVA-NeXT answer: the directory's chat template or Vicuna's form, pictures as its own processor makes them.
-import { OpabiniaError } from '../../dsl/index.ts';
-import type { LlavaConfig } from '../../models/configs/llava.ts';
-import { checkUserText } from '../../models/sequence/conversation.ts';
-import { llavaAnswerDecodeGraph, llavaAnswerPrefillGraph, mostViews } from '../../models/multimodal/llava-answer.ts';
-import { anyresLayout, anyresSlots } from '../../models/sequence/anyres.ts';
+import { OpabiniaError } from '../../../dsl/index.ts';
+import type { LlavaConfig } from '../../../models/configs/llava.ts';
+import { checkUserText } from '../../../models/sequence/conversation.ts';
+import { llavaAnswerDecodeGraph, llavaAnswerPrefillGraph, mostViews } from '../../../models/multimodal/llava-answer.ts';
+import { anyresLayout, anyresSlots } from '../../../models/sequence/anyres.ts';
 import {
   layOutPrompts,
   llavaNames,
@@ -12,35 +12,61 @@ import {
   viewSlots,
   viewTokens,
   type LlavaPrompt,
-} from '../../models/multimodal/llava.ts';
-import type { Shapes } from '../../models/configs/param-shapes.ts';
-import { needFile, readJsonFile } from '../../runtime/checkpoint/hub.ts';
-import type { Image } from '../../runtime/image/image.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+} from '../../../models/multimodal/llava.ts';
+import type { Shapes } from '../../../models/configs/param-shapes.ts';
+import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
+import type { Image } from '../../../runtime/image/image.ts';
+import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import {
   anyresTiles,
   processedSize,
   processPicture,
   readProcessor,
   type ImageProcessor,
-} from '../../runtime/image/preprocess.ts';
-import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
-import type { PromptPart } from '../../runtime/text/tokenizer.ts';
-import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from './family.ts';
-import { messagesOf, ownTemplate, type ChatTemplate } from './templates.ts';
+} from '../../../runtime/image/preprocess.ts';
+import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
+import type { PromptPart } from '../../../runtime/text/tokenizer.ts';
+import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View, Wanted } from '../family.ts';
+import { describeLanguage } from './language.ts';
+import { describeTower } from './tower-match.ts';
+import { messagesOf, ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 
 const imageText = '<image>';
 
-/**
- * Throws `OpabiniaError` for a processor that makes other pictures than the tower reads, and for a tokenizer without the token that
- * stands for an image.
- */
-export function planLlava(config: LlavaConfig, { files, tokenizer, directory }: Opening): FamilyPlan {
+/** Throws `OpabiniaError` for a processor that makes other pictures than the tower reads. */
+export function planLlava(config: LlavaConfig, { files, directory }: Opening): FamilyPlan {
   // Refuses LLaVA-NeXT with class tokens, before anything is opened.
   viewTokens(config);
   const path = needFile(files.preprocessorConfig, 'preprocessor_config.json', files);
   const processor = readProcessor(readJsonFile(path), path);
   checkProcessor(processor, config, path);
+  const template = ownTemplate(files) ?? vicuna;
+  return {
+    language: config.language,
+    upright: true, // transformers' `load_image`
+    towers: [],
+    title: config.type === 'llava' ? 'a LLaVA-1.5' : 'a LLaVA-NeXT',
+    parts: [
+      {
+        name: 'tower',
+        what: describeTower({ tower: 'clip', config: config.vision }),
+        isTower: true,
+        owns: (path) => /(?:^|\.)vision_tower\./.test(path),
+      },
+      {
+        name: 'connector',
+        owns: (path) => /(?:^|\.)(?:multi_modal_projector\.|image_newline$)/.test(path),
+        what: `mlp2x_gelu, ${viewTokens(config)} tokens a ${config.type === 'llava' ? 'picture' : 'tile'}`,
+      },
+      { name: 'language model', what: describeLanguage(config.language), owns: () => true },
+    ],
+    wanted: (stored) => wantedOf(config, stored),
+    checkTokenizer: (tokenizer) => checkImageToken(tokenizer, config, directory),
+    family: (source, tokenizer) => new LlavaFamily(config, { source, tokenizer, template, processor }),
+  };
+}
+
+function checkImageToken(tokenizer: SandboxTokenizer, config: LlavaConfig, directory: string): void {
   const image = tokenizer.idOf(imageText);
   if (image !== config.imageToken) {
     throw new OpabiniaError(
@@ -48,14 +74,6 @@ export function planLlava(config: LlavaConfig, { files, tokenizer, directory }: 
       { op: 'openModel', advice: 'take tokenizer.json and config.json from one revision of one model' },
     );
   }
-  const template = ownTemplate(files) ?? vicuna;
-  return {
-    language: config.language,
-    upright: true, // transformers' `load_image`
-    towers: [],
-    wanted: (stored) => wantedOf(config, stored),
-    family: (source) => new LlavaFamily(config, { source, tokenizer, template, processor }),
-  };
 }
 
 function checkProcessor(
@@ -83,7 +101,7 @@ function checkProcessor(
 }
 
 /** Between the two sets of names, versions of transformers had the new ones with the tower's `vision_model` kept. */
-function wantedOf(config: LlavaConfig, stored: Shapes): ReturnType<FamilyPlan['wanted']> {
+function wantedOf(config: LlavaConfig, stored: Shapes): Wanted {
   const names = llavaNames({ shape: (path) => stored.get(path) });
   const tower = names === 'old' ? 'vision_tower' : 'model.vision_tower';
   const inner =
@@ -97,7 +115,11 @@ function wantedOf(config: LlavaConfig, stored: Shapes): ReturnType<FamilyPlan['w
       .map(([name, shape]) => [placed(name), shape] as const)
       .filter(([name]) => stored.has(name) || !name.startsWith(`${inner}.post_layernorm.`)),
   );
-  return { shapes, ignored: [`${inner}.embeddings.position_ids`] };
+  return {
+    shapes,
+    ignored: { [`${inner}.embeddings.position_ids`]: 'a buffer that older versions stored' },
+    layout: `transformers, names of version ${names === 'old' ? 4 : 5}`,
+  };
 }
 
 /** What the released LLaVA-1.5 was trained with, where the directory has no template of its own. */
@@ -204,9 +226,6 @@ export class LlavaFamily implements Family {
     const parts = (await template(question)).map((part) =>
       part.kind === 'image' ? { kind: 'control' as const, text: imageText } : part,
     );
-    const ids = await tokenizer.encode(parts, { automatic: false });
-    const [begin] = tokenizer.automaticStart;
-    // A template may write the begin-of-text token itself; transformers' processors then add none.
-    return begin !== undefined && ids[0] === begin ? ids : tokenizer.encode(parts);
+    return templatedIds(tokenizer, parts);
   }
 }

@@ -1,12 +1,13 @@
 // A language model by itself answers: the directory's own chat template, or a conversation template where it has none.
-import { OpabiniaError } from '../../dsl/index.ts';
-import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
-import { templateFor } from '../../models/sequence/conversation.ts';
-import type { LanguageModel } from '../../models/decoders/decoder.ts';
-import { decodeGraph, prefillGraph } from '../../models/decoders/generation-graphs.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
-import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question } from './family.ts';
-import { beginToken, ownTemplate, templateIds } from './templates.ts';
+import { OpabiniaError } from '../../../dsl/index.ts';
+import { decoderShapes } from '../../../models/configs/decoder-shapes.ts';
+import { templateFor } from '../../../models/sequence/conversation.ts';
+import type { LanguageModel } from '../../../models/decoders/decoder.ts';
+import { decodeGraph, prefillGraph } from '../../../models/decoders/generation-graphs.ts';
+import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
+import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
+import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question } from '../family.ts';
+import { beginToken, ownTemplate, templateIds } from '../templates.ts';
 
 /** Ids of a question, with whatever begins a text. */
 type QuestionIds = (question: Question) => Promise<readonly number[]>;
@@ -18,22 +19,36 @@ export function planLanguage(language: LanguageModel, opening: Opening): FamilyP
     language,
     upright: false,
     towers: [],
-    wanted: () => ({ shapes: decoderShapes(language) }),
-    family: (source) => new LanguageFamily(language, source, ids),
+    title: 'a language model',
+    parts: [{ name: 'language model', what: describeLanguage(language), owns: () => true }],
+    unread: { 'preprocessor_config.json': noPictures, 'processor_config.json': noPictures },
+    wanted: () => ({ shapes: decoderShapes(language), layout: 'transformers' }),
+    family: (source, tokenizer) => new LanguageFamily(language, source, ids(tokenizer)),
   };
 }
 
-function questionIds({ files, json, tokenizer }: Opening): QuestionIds {
+const noPictures = 'the model reads text only';
+
+/** `6 layers of 192, 6 heads over 2 of keys, 672 tokens known, 1024 positions`. */
+export function describeLanguage({ config }: LanguageModel): string {
+  const { layers, hidden, heads, keyValueHeads, vocabulary, maxPositions, tied } = config;
+  const keys = keyValueHeads === heads ? '' : ` over ${keyValueHeads} of keys`;
+  return `${layers} layers of ${hidden}, ${heads} heads${keys}, a vocabulary of ${vocabulary}${tied ? ', head tied to it' : ''}, ${maxPositions} positions`;
+}
+
+function questionIds({ files, json }: Opening): (tokenizer: SandboxTokenizer) => QuestionIds {
   const own = ownTemplate(files);
   // A chat template writes the begin-of-text token itself, or the model has none: nothing is added, as in transformers' `apply_chat_template`.
   if (own !== undefined)
-    return async (question) =>
+    return (tokenizer) => async (question) =>
       tokenizer.encode(
         (await own(question)).filter((part) => part.kind !== 'image'),
         { automatic: false },
       );
-  const guessed = templateFor((token) => tokenizer.idOf(token) !== undefined);
-  return (question) => templateIds(guessed, tokenizer, beginToken(json), question);
+  return (tokenizer) => {
+    const guessed = templateFor((token) => tokenizer.idOf(token) !== undefined);
+    return (question) => templateIds(guessed, tokenizer, beginToken(json), question);
+  };
 }
 
 class LanguageFamily implements Family {

@@ -1,0 +1,81 @@
+// Any vision tower by its config alone: those with a config of their own (CLIP, SigLIP, DINOv2, ConvNeXt), and the backbones.
+import { nearestNames, OpabiniaError, randomParams, trace, type Params } from '../../dsl/index.ts';
+import { ConfigReader } from '../configs/config-reader.ts';
+import { asObject } from '../configs/fields.ts';
+import { readTower } from '../configs/read.ts';
+import { nativeSide, towerPixels, towerTypes, type TowerConfig } from '../configs/towers.ts';
+import type { MapShape } from '../connectors/connector.ts';
+import type { FeatureMap } from '../sequence/regions.ts';
+import { backboneMap } from './backbone.ts';
+import { backboneOf, backbones } from './backbones.ts';
+import { towerMap } from './tower-map.ts';
+import type { PixelNorm, Pixels } from './tower.ts';
+
+export interface AnyTower {
+  /** `clip`, `dinov3-vit`. */
+  readonly kind: string;
+  /** Of those whose checkpoints' names and sizes are known without a trace. */
+  readonly config: TowerConfig | undefined;
+  /** Side of the pictures that it was made for, where the config says so. */
+  readonly side: number | undefined;
+  /** How its pictures are made where no processor says so; undefined where nobody knows. */
+  readonly pixels: PixelNorm | undefined;
+  /** Prefixes of what its checkpoints hold besides. */
+  readonly unread: readonly string[];
+  readonly map: (p: Params, pixels: Pixels) => FeatureMap;
+}
+
+/** A `config.json` of a tower, of transformers, timm or open_clip; `where` names it in errors. Throws `OpabiniaError`. */
+export function readAnyTower(parsed: unknown, where: string): AnyTower {
+  const json = asObject(parsed, where);
+  const stated = json['model_type'] ?? json['architecture'];
+  const type = typeof stated === 'string' ? backboneOf(stated) : undefined;
+  if (type !== undefined) {
+    const backbone = type.read(new ConfigReader(json, where));
+    return {
+      kind: type.kind,
+      config: undefined,
+      side: sideOf(json) ?? sideOf(json['vision_config']),
+      pixels: undefined,
+      unread: type.unread ?? [],
+      map: (p, pixels) => backboneMap(backbone.encode(p, pixels)),
+    };
+  }
+  if (typeof json['model_type'] === 'string' && !Object.hasOwn(towerTypes, json['model_type'])) {
+    const known = [...Object.keys(towerTypes), ...backbones.flatMap(({ types }) => types)];
+    throw new OpabiniaError(
+      `${where} is of model_type '${json['model_type'].slice(0, 80)}', which is not a vision tower`,
+      {
+        op: 'config',
+        advice: `the nearest are ${nearestNames(json['model_type'].slice(0, 80), known).join(', ')}; there are ${known.join(', ')}`,
+      },
+    );
+  }
+  const config = readTower(json, where);
+  return {
+    kind: config.tower,
+    config,
+    side: nativeSide(config),
+    pixels: towerPixels[config.tower],
+    unread: [],
+    map: (p, pixels) => towerMap(p, pixels, config),
+  };
+}
+
+function sideOf(json: unknown): number | undefined {
+  const stated: unknown =
+    typeof json === 'object' && json !== null && 'image_size' in json ? json.image_size : undefined;
+  const side: unknown = Array.isArray(stated) ? stated[0] : stated;
+  return typeof side === 'number' && Number.isInteger(side) && side >= 1 && side <= 8_192 ? side : undefined;
+}
+
+/** Rows, columns and channels of its map of a square picture. Throws what tracing it throws. */
+export function mapShapeOf(tower: AnyTower, side: number): MapShape {
+  let shape: MapShape = [0, 0, 0];
+  trace(randomParams(0), (t) => {
+    const map = tower.map(t.params, t.input('pixels', 'b h w c', { b: 1, h: side, w: side, c: 3 }));
+    shape = [map.size('h'), map.size('w'), map.size('c')];
+    return { map };
+  });
+  return shape;
+}

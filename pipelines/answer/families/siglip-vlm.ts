@@ -1,0 +1,276 @@
+// SmolVLM and Gemma 3 answer: the directory's chat template, each picture as the text that its own processor puts there.
+import { OpabiniaError } from '../../../dsl/index.ts';
+import {
+  sightedDecodeGraph,
+  sightedGemma3,
+  sightedPrefillGraph,
+  sightedSmolVlm,
+  sightedVisionGraph,
+  type SightedModel,
+  type SightedSizes,
+} from '../../../models/multimodal/siglip-answer.ts';
+import { pictureBlocks } from '../../../models/multimodal/picture-prompts.ts';
+import type { Gemma3Vl, SmolVlm } from '../../../models/multimodal/siglip-vlm.ts';
+import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
+import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
+import type { Image } from '../../../runtime/image/image.ts';
+import {
+  processedSize,
+  processPicture,
+  readProcessor,
+  type ImageProcessor,
+} from '../../../runtime/image/preprocess.ts';
+import { readSplit, splitPicture } from '../../../runtime/image/split-picture.ts';
+import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
+import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
+import { ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
+import { describeLanguage } from './language.ts';
+import { describeTower } from './tower-match.ts';
+
+/** A picture in the prompt: what is written for it, and its views. */
+interface Shown {
+  readonly text: string;
+  readonly views: number;
+  readonly images: () => readonly Image[];
+}
+
+/** What differs between families besides the graphs. */
+interface Manner {
+  readonly title: string;
+  /** What the chat template writes for a picture, and the token of one of its tokens. */
+  readonly mark: string;
+  readonly token: string;
+  readonly show: (image: Image) => Shown;
+  /** Views that one picture can have. */
+  readonly mostViews: number;
+  readonly processor: ImageProcessor;
+}
+
+/** Throws `OpabiniaError` for a processor that makes other pictures than the tower reads, and for a directory without a chat template. */
+export function planGemma3(config: Gemma3Vl, opening: Opening): FamilyPlan {
+  const model = sightedGemma3(config);
+  const { processor, path, json } = processorOf(opening, 2);
+  const own = typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
+  if (typeof own === 'object' && own !== null && 'do_pan_and_scan' in own && own.do_pan_and_scan === true)
+    throw new OpabiniaError(`${path} has do_pan_and_scan`, {
+      op: 'openModel',
+      advice: 'known are whole pictures: set it to false',
+    });
+  const size = processedSize(processor);
+  if (size?.height !== model.side || size.width !== model.side)
+    throw new OpabiniaError(
+      `${path} makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}, and the tower reads ${model.side} × ${model.side}`,
+      { op: 'openModel', advice: 'take both files from one revision of one model' },
+    );
+  const token = '<image_soft_token>';
+  const text = `\n\n<start_of_image>${token.repeat(model.tokens)}<end_of_image>\n\n`;
+  return planOf(config, model, opening, {
+    title: 'a Gemma 3 with pictures',
+    mark: '<start_of_image>',
+    token,
+    processor,
+    mostViews: 1,
+    show: (image) => ({ text, views: 1, images: () => [image] }),
+  });
+}
+
+/** Throws `OpabiniaError` as `planGemma3`. */
+export function planSmolVlm(config: SmolVlm, opening: Opening): FamilyPlan {
+  const model = sightedSmolVlm(config);
+  const { processor, path, json } = processorOf(opening, 1);
+  const rules = readSplit(json, path, processor.filter === 'nearest' ? 'lanczos' : processor.filter);
+  if (rules.tile !== model.side)
+    throw new OpabiniaError(`${path} cuts tiles of ${rules.tile}, and the tower reads ${model.side} × ${model.side}`, {
+      op: 'openModel',
+      advice: 'take both files from one revision of one model',
+    });
+  const [token, fake] = ['<image>', '<fake_token_around_image>'];
+  const tokens = token.repeat(model.tokens);
+  const most = Math.ceil(rules.longest / rules.tile);
+  return planOf(config, model, opening, {
+    title: 'a SmolVLM',
+    mark: token,
+    token,
+    // Tiles have their size already.
+    processor: { ...processor, resize: undefined, crop: undefined },
+    mostViews: rules.split ? most * most + 1 : 1,
+    show: (image) => {
+      const { views, rows, columns, images } = splitPicture(image, rules);
+      const lines = Array.from({ length: rows }, (_, r) =>
+        Array.from({ length: columns }, (__, c) => `${fake}<row_${r + 1}_col_${c + 1}>${tokens}`).join(''),
+      );
+      const tiles = lines.length === 0 ? '' : `${lines.join('\n')}\n\n`;
+      return { text: `${tiles}${fake}<global-img>${tokens}${fake}`, views, images };
+    },
+  });
+}
+
+/** `resample`: the code of Pillow that the processor's class has where the file has none. */
+function processorOf(
+  { files }: Opening,
+  resample: number,
+): { readonly processor: ImageProcessor; readonly path: string; readonly json: unknown } {
+  const path = needFile(files.preprocessorConfig, 'preprocessor_config.json', files);
+  const json = readJsonFile(path);
+  const half = [0.5, 0.5, 0.5];
+  const defaults = { resample, image_mean: half, image_std: half, do_center_crop: false };
+  const own: unknown =
+    typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
+  if (typeof own !== 'object' || own === null)
+    throw new OpabiniaError(`${path} is not a JSON object`, { op: 'preprocess', advice: 'the file is damaged' });
+  const stated = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null));
+  // The longest edge of SmolVLM is read by `readSplit`.
+  const size = 'size' in stated && JSON.stringify(stated['size']).includes('longest_edge') ? { size: undefined } : {};
+  return { processor: readProcessor({ ...defaults, ...stated, ...size }, path), path, json };
+}
+
+function planOf(
+  config: Gemma3Vl | SmolVlm,
+  model: SightedModel,
+  { files, directory }: Opening,
+  manner: Manner,
+): FamilyPlan {
+  const template = ownTemplate(files, manner.mark);
+  if (template === undefined)
+    throw new OpabiniaError(`${directory} has no chat template`, {
+      op: 'openModel',
+      advice: 'put its chat_template.jinja or chat_template.json there',
+    });
+  return {
+    language: model.language,
+    upright: true, // transformers' `load_image`
+    towers: [],
+    title: manner.title,
+    parts: [
+      {
+        name: 'tower',
+        what: describeTower({ tower: 'siglip', config: config.vision }),
+        isTower: true,
+        owns: (path) => /(?:^|\.)vision_(?:tower|model)\./.test(path),
+      },
+      {
+        name: 'connector',
+        what: `${model.tokens} tokens a ${manner.mostViews === 1 ? 'picture' : 'tile'}`,
+        owns: (path) => /(?:^|\.)(?:connector|multi_modal_projector)\./.test(path),
+      },
+      { name: 'language model', what: describeLanguage(model.language), owns: () => true },
+    ],
+    wanted: (stored) => ({
+      shapes: model.shapes(stored),
+      ignored: Object.fromEntries(
+        [...stored.keys()]
+          .filter((name) =>
+            /vision_(?:tower|model)\.(?:vision_model\.)?(?:head\.|embeddings\.position_ids$)/.test(name),
+          )
+          .map((name) => [name, 'the tower’s own pooling is not read']),
+      ),
+      layout: 'transformers',
+    }),
+    checkTokenizer: (tokenizer) => checkImageToken(tokenizer, manner.token, model.imageToken, directory),
+    family: (source, tokenizer) => new SightedFamily(model, manner, template, source, tokenizer),
+  };
+}
+
+function checkImageToken(tokenizer: SandboxTokenizer, token: string, wanted: number, directory: string): void {
+  const found = tokenizer.idOf(token);
+  if (found === wanted) return;
+  throw new OpabiniaError(
+    `the tokenizer of ${directory} ${found === undefined ? `has no token ${token}` : `has ${token} as ${found}`}, and the config says ${wanted}`,
+    { op: 'openModel', advice: 'take tokenizer.json and config.json from one revision of one model' },
+  );
+}
+
+export class SightedFamily implements Family {
+  readonly model: SightedModel;
+  readonly #manner: Manner;
+  readonly #template: ChatTemplate;
+  readonly #source: Source;
+  readonly #tokenizer: SandboxTokenizer;
+
+  constructor(
+    model: SightedModel,
+    manner: Manner,
+    template: ChatTemplate,
+    source: Source,
+    tokenizer: SandboxTokenizer,
+  ) {
+    this.model = model;
+    this.#manner = manner;
+    this.#template = template;
+    this.#source = source;
+    this.#tokenizer = tokenizer;
+  }
+
+  get language(): SightedModel['language'] {
+    return this.model.language;
+  }
+
+  vision = (sizes: AnswerSizes) => sightedVisionGraph(this.#source, this.model, this.#sizes(sizes));
+  prefill = (sizes: AnswerSizes) => sightedPrefillGraph(this.#source, this.model, this.#sizes(sizes));
+  decode = (sizes: AnswerSizes) => sightedDecodeGraph(this.#source, this.model, this.#sizes(sizes));
+
+  #sizes(sizes: AnswerSizes): SightedSizes {
+    return { ...sizes, viewLimit: sizes.imageLimit * this.#manner.mostViews };
+  }
+
+  /** Throws `OpabiniaError` for a template that loses an image. */
+  layOut = async (questions: readonly Question[]): Promise<LaidOut> => {
+    const { imageToken, tokens, wholePictures } = this.model;
+    const views: View[] = [];
+    const prompts: { readonly ids: readonly number[]; readonly first: number }[] = [];
+    for (const question of questions) {
+      const first = views.length;
+      const shown = (question.images ?? []).map((image) => this.#manner.show(image));
+      for (const { views: count, images } of shown) this.#add(views, count, images);
+      prompts.push({ ids: await this.#ids(question, shown), first });
+    }
+    const width = Math.max(0, ...prompts.map(({ ids }) => ids.length));
+    const rows = (otherwise: number): Int32Array => new Int32Array(prompts.length * width).fill(otherwise);
+    const [ids, slots, block] = [rows(0), rows(-1), rows(-1)];
+    prompts.forEach((prompt, row) => {
+      let next = prompt.first * tokens;
+      const own = prompt.ids.map((id) => (id === imageToken ? next++ : -1));
+      ids.set(prompt.ids, row * width);
+      slots.set(own, row * width);
+      block.set(pictureBlocks(prompt.ids, imageToken), row * width);
+    });
+    return {
+      width,
+      lengths: Int32Array.from(prompts, (prompt) => prompt.ids.length),
+      ids: prompts.map((prompt) => prompt.ids.filter((id) => id !== imageToken)),
+      pictures: questions.flatMap((question) => question.images ?? []).length,
+      views,
+      rows: {
+        ids: { values: ids, otherwise: 0 },
+        slots: { values: slots, otherwise: -1 },
+        ...(wholePictures ? { block: { values: block, otherwise: -1 } } : {}),
+      },
+      inputs: {},
+      symbols: {},
+    };
+  };
+
+  #add(views: View[], count: number, images: () => readonly Image[]): void {
+    const first = views.length;
+    let made: readonly Image[] | undefined;
+    for (let k = 0; k < count; k++)
+      views.push({
+        symbols: { view: first + k },
+        inputs: () => {
+          made ??= images();
+          const image = made[k];
+          if (image === undefined) throw new RangeError(`a picture of ${count} views has no view ${k}`);
+          return { pixels: processPicture(image, this.#manner.processor).pixels };
+        },
+      });
+  }
+
+  async #ids(question: Question, shown: readonly Shown[]): Promise<readonly number[]> {
+    let next = 0;
+    // Written into the text around it, which is split as in training; a user's words cannot become control tokens.
+    const parts = (await this.#template(question)).map((part) =>
+      part.kind === 'image' ? { kind: 'control' as const, text: shown[next++]?.text ?? '' } : part,
+    );
+    return templatedIds(this.#tokenizer, parts);
+  }
+}

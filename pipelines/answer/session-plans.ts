@@ -1,0 +1,88 @@
+// The programs of a session, compiled for a device that need not be there: how long a context they are made for, and what they take.
+import { compile } from '../../compiler/compile.ts';
+import type { Plan } from '../../compiler/plan.ts';
+import type { DeviceProfile } from '../../compiler/profile.ts';
+import type { Graph } from '../../dsl/index.ts';
+import { memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
+import type { AnswerSizes, View } from './family.ts';
+import type { OpenedModel } from './open-model.ts';
+
+export type Draw = AnswerSizes['draw'];
+export const visionName = 'towers and connector';
+
+const defaultContext = 2048;
+
+/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures of LLaVA-NeXT alone outgrow it. */
+export function contextFor(prompt: number, answer = 512): number {
+  return Math.max(defaultContext, prompt + answer);
+}
+
+/** Tokens of prompt and answer together, and of a prompt, when a session is opened with this context. */
+export function contextOf(
+  model: Pick<OpenedModel, 'language'>,
+  context = defaultContext,
+): { readonly capacity: number; readonly promptLimit: number } {
+  const capacity = Math.min(context, model.language.config.maxPositions);
+  return { capacity, promptLimit: capacity - 1 };
+}
+
+export type SessionSizes = Omit<AnswerSizes, 'draw' | 'locate'>;
+
+/** Sizes of the graphs; the defaults are those of `SessionOptions`. */
+export function sessionSizes(
+  model: Pick<OpenedModel, 'language'>,
+  options: {
+    readonly batch?: number | undefined;
+    readonly context?: number | undefined;
+    readonly images?: number | undefined;
+  },
+): SessionSizes {
+  return {
+    batch: options.batch ?? 1,
+    ...contextOf(model, options.context),
+    imageLimit: Math.max(1, options.images ?? 1),
+  };
+}
+
+export interface SessionPlans {
+  readonly vision: Plan | undefined;
+  readonly views: readonly NamedPlan[];
+  readonly prefill: Plan;
+  readonly decode: Plan;
+  readonly sizes: SessionSizes;
+  readonly memory: MemoryPlan;
+}
+
+/** Throws what tracing and compiling throw. */
+export function sessionPlans(
+  { family }: Pick<OpenedModel, 'family'>,
+  profile: DeviceProfile,
+  sizes: SessionSizes,
+  options: {
+    readonly draw: Draw;
+    /** The towers' plan, when it is there already. */
+    readonly known?: Plan | undefined;
+    /** Views that bring their own graphs, which are then counted too. */
+    readonly views?: readonly View[] | undefined;
+    readonly note?: ((what: string) => void) | undefined;
+  },
+): SessionPlans {
+  const { draw, known, views = [], note } = options;
+  const make = (name: string, graph: () => Graph): NamedPlan => {
+    note?.(`compiling ${name} for ${profile.name}`);
+    return { name, plan: compile(graph(), profile) };
+  };
+  const { vision: look } = family;
+  const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
+  const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
+  const decode = make('decode', () => family.decode({ ...sizes, draw }));
+  const graphs = new Map(views.flatMap(({ graph }) => (graph === undefined ? [] : [[graph.key, graph.make] as const])));
+  const seen = [...graphs].map(([key, graph]) => make(`pictures of ${key}`, () => graph({ ...sizes, draw })));
+  const memory = memoryPlan([
+    ...(vision === undefined ? [] : [{ name: visionName, plan: vision }]),
+    ...seen,
+    prefill,
+    decode,
+  ]);
+  return { vision, views: seen, prefill: prefill.plan, decode: decode.plan, sizes, memory };
+}

@@ -1,0 +1,99 @@
+// Any towers, any connector, any language model as one directory: read, checked against one another, written, opened, and only then there.
+import { existsSync, mkdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join, resolve, sep } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { OpabiniaError } from '../../dsl/index.ts';
+import { countParameters } from '../../models/configs/param-shapes.ts';
+import { openModel } from '../answer/open-model.ts';
+import { checkMarriage, checkRoom } from './marriage.ts';
+import { readLanguage, readTowerPart, type LanguagePart, type TowerPart } from './parts.ts';
+import { svaLayout } from './sva-layout.ts';
+import { writeDirectory } from './write-directory.ts';
+import { zooLayout } from './zoo-layout.ts';
+
+export interface AssembleOptions {
+  /** Directories or repositories, in the order in which the connector reads them. */
+  readonly towers: readonly string[];
+  /** `sva`, `mlp2x`, `linear`, or a connector of the zoo. */
+  readonly connector: string;
+  readonly language: string;
+  /** A directory that is not there yet. */
+  readonly out: string;
+  /** Visual tokens of a picture, as near as the connector can come; by default what it was published with. */
+  readonly tokens?: number | undefined;
+  /** Of the connector's weights; 1 by default. */
+  readonly seed?: number | undefined;
+  readonly note?: ((what: string) => void) | undefined;
+}
+
+export interface Assembled {
+  readonly directory: string;
+  readonly modelType: string;
+  readonly connector: string;
+  /** Visual tokens of a picture. */
+  readonly tokens: number;
+  /** Freshly initialized parameters. */
+  readonly fresh: number;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Throws `OpabiniaError` before anything is written for parts that do not go together; the directory is there whole, or not at all.
+ * @example await assemble({ towers: ['clip'], connector: 'mlp2x', language: 'llama', out: 'married' })
+ */
+export async function assemble(options: AssembleOptions): Promise<Assembled> {
+  const { connector, tokens, seed = 1, note } = options;
+  if (options.towers.length === 0)
+    throw new OpabiniaError('there is no tower', { op: 'assemble', advice: 'give --tower DIR' });
+  const out = resolve(options.out);
+  checkOut(out);
+  const language = await readLanguage(options.language);
+  try {
+    const towers = options.towers.map(readTowerPart);
+    checkApart(out, language, towers);
+    const layout =
+      connector === 'sva' ? svaLayout(language, towers, tokens) : await zooLayout(connector, language, towers, tokens);
+    const notes = [...layout.notes, ...checkMarriage(language, towers, layout)];
+    checkRoom(out, language, towers, layout);
+    const beside = join(dirname(out), `.${basename(out).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
+    mkdirSync(beside);
+    try {
+      writeDirectory(beside, { language, towers, layout, seed, note });
+      // What was written is opened as `run` does before it gets its name.
+      (await openModel(beside)).close();
+      checkOut(out);
+      renameSync(beside, out);
+    } finally {
+      rmSync(beside, { recursive: true, force: true });
+    }
+    const fresh = countParameters(layout.fresh);
+    return {
+      directory: out,
+      modelType: String(layout.json['model_type']),
+      connector: layout.title,
+      tokens: layout.tokens,
+      fresh,
+      notes,
+    };
+  } finally {
+    language.opened.close();
+  }
+}
+
+function checkOut(out: string): void {
+  if (existsSync(out))
+    throw new OpabiniaError(`${out} exists`, { op: 'assemble', advice: 'give a directory that does not exist yet' });
+  if (!existsSync(dirname(out)))
+    throw new OpabiniaError(`there is no directory ${dirname(out)}`, { op: 'assemble', advice: 'make it first' });
+}
+
+/** Nothing is written into what is read. */
+function checkApart(out: string, language: LanguagePart, towers: readonly TowerPart[]): void {
+  const place = join(realpathSync(dirname(out)), basename(out));
+  const inside = [language, ...towers].find(({ files }) => place.startsWith(realpathSync(files.directory) + sep));
+  if (inside !== undefined)
+    throw new OpabiniaError(`${out} lies in ${inside.files.directory}, which is read to make it`, {
+      op: 'assemble',
+      advice: 'give a directory beside it',
+    });
+}

@@ -1,0 +1,98 @@
+// An assembled model as something that learns: the loss of its connector and language model, samples as batches.
+import { OpabiniaError } from '../../dsl/error.ts';
+import {
+  assembledLoss,
+  assembledShapes,
+  assembledTowersGraph,
+  pictureTokenCount,
+  type AssembledModel,
+} from '../../models/multimodal/assembled-model.ts';
+import { sequenceInputs } from '../../models/multimodal/cambrian-training.ts';
+import { dummyPicture, imagePlaceholder, layOutForInference } from '../../models/sequence/collate.ts';
+import type { Numbers } from '../../runtime/program/numbers.ts';
+import type { AssembledFamily } from '../answer/families/assembled.ts';
+import type { OpenedModel } from '../answer/open-model.ts';
+import { FrozenTowers } from './frozen-towers.ts';
+import { learnable } from './learnable.ts';
+import { imagesOf, microBatchOf } from './recipe/recipe.ts';
+import { featureInputs, SampleMaker, type PreparedSample } from './sample-maker.ts';
+import type { TrainBatch, Trainable, TrainableOptions } from './trainable.ts';
+
+/** Throws `OpabiniaError` for a language model that caps its logits, which the loss does not know. */
+export function assembledTrainable(
+  opened: OpenedModel,
+  family: AssembledFamily,
+  { device, stage, seed, cache, first }: TrainableOptions,
+): Trainable {
+  const { model } = family;
+  checkLearns(model);
+  const maps = model.towers.map(({ map }) => map);
+  const sides = model.towers.map(({ side }) => side);
+  const towers = new FrozenTowers(opened, device, cache, {
+    about: [maps, sides],
+    files: family.files,
+    maps,
+    sides,
+    graph: () => assembledTowersGraph(opened.source, model),
+    inputs: family.pixels,
+  });
+  const pictureTokens = pictureTokenCount(model);
+  const samples = new SampleMaker({
+    tokenizer: opened.tokenizer,
+    template: family.template,
+    images: imagesOf(stage.data),
+    length: stage.length,
+    pictureTokens,
+    upright: opened.upright,
+    towers,
+    first,
+  });
+  const batch = microBatchOf(stage);
+  const sizes = { batch, length: stage.length, pictures: batch, dtype: opened.source.dtype };
+  const learned = learnable(opened, [...assembledShapes(model).keys()], stage, seed);
+  return {
+    ...learned.parameters,
+    loss: (t, p) => assembledLoss(t, learned.wrap(p), model, sizes),
+    batch: async (given) => {
+      const { prepared, replaced } = await samples.prepare(given);
+      return { ...batched(prepared, model, { length: stage.length, pictureTokens }), replaced };
+    },
+    about: { directory: opened.directory, template: family.template, features: () => towers.counts },
+    close: () => void towers.close(),
+  };
+}
+
+/** Throws `OpabiniaError`. */
+export function checkLearns({ language }: AssembledModel): void {
+  if (language.config.logitCap !== undefined)
+    throw new OpabiniaError('the language model caps its logits, and the loss is of logits as they are', {
+      op: 'train',
+      advice: 'take a language model that does not, such as a Llama or a Qwen',
+    });
+}
+
+function batched(
+  prepared: readonly PreparedSample[],
+  model: AssembledModel,
+  { length, pictureTokens }: { readonly length: number; readonly pictureTokens: number },
+): Omit<TrainBatch, 'replaced'> {
+  const given = layOutForInference(
+    prepared.map((sample, i) => ({ ...sample, images: sample.ids.includes(imagePlaceholder) ? [i] : [] })),
+    prepared.map(({ picture }) => picture ?? dummyPicture),
+    { side: 1, tokens: pictureTokens, maxLength: length },
+  );
+  const { batch, inputs, targets } = sequenceInputs(model.language, length, given);
+  const all = new Map<string, Numbers>([
+    ...inputs,
+    ...featureInputs(
+      prepared,
+      model.towers.map(({ map }) => map),
+    ),
+  ]);
+  const visual = prepared.flatMap(({ picture }, i) => {
+    if (picture === undefined) return [];
+    const row = batch.slots.subarray(i * batch.length, (i + 1) * batch.length);
+    return [{ found: row.filter((slot) => slot >= 0).length, wanted: pictureTokens }];
+  });
+  return { inputs: all, targets, tokens: batch.attend.reduce((sum, one) => sum + one, 0), visual };
+}

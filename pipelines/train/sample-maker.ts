@@ -1,0 +1,111 @@
+// Samples as a model learns from them: ids with labels, and the towers' maps of the picture; what cannot be used is replaced.
+import { join } from 'node:path';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { MapShape } from '../../models/connectors/connector.ts';
+import { ignoredLabel, imagePlaceholder } from '../../models/sequence/collate.ts';
+import type { TemplateName } from '../../models/sequence/conversation.ts';
+import { labelledIds, type LabelledIds } from '../../models/sequence/labels.ts';
+import type { PictureSize } from '../../models/sequence/masks.ts';
+import { contentKey } from '../../runtime/files/content-key.ts';
+import { decodeImage, type Image } from '../../runtime/image/image.ts';
+import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
+import type { Features } from './data/feature-cache.ts';
+import type { LlavaSample } from './data/llava-file.ts';
+import type { FrozenTowers } from './frozen-towers.ts';
+
+/** A sample that can be learned from. */
+export interface PreparedSample extends LabelledIds {
+  readonly picture: PictureSize | undefined;
+  readonly features: Features;
+}
+
+export interface SampleRules {
+  readonly tokenizer: SandboxTokenizer;
+  readonly template: TemplateName;
+  /** Folder of the pictures. */
+  readonly images: string;
+  /** Tokens of a sequence, and those that stand for a picture. */
+  readonly length: number;
+  readonly pictureTokens: number;
+  /** Whether photographs are turned as the camera was held. */
+  readonly upright: boolean;
+  readonly towers: FrozenTowers;
+  /** The sample that stands in for one that cannot be used. */
+  readonly first: () => Promise<LlavaSample>;
+}
+
+export class SampleMaker {
+  readonly #rules: SampleRules;
+
+  constructor(rules: SampleRules) {
+    this.#rules = rules;
+  }
+
+  /** Throws `OpabiniaError` where neither a sample nor the first of the data can be used. */
+  async prepare(
+    samples: readonly LlavaSample[],
+  ): Promise<{ readonly prepared: readonly PreparedSample[]; readonly replaced: readonly string[] }> {
+    const replaced: string[] = [];
+    const prepared: PreparedSample[] = [];
+    for (const sample of samples) prepared.push(await this.#usable(sample, replaced));
+    return { prepared, replaced };
+  }
+
+  /** The sample, or the first of the data where it has no label that counts or its picture cannot be read. */
+  async #usable(sample: LlavaSample, replaced: string[]): Promise<PreparedSample> {
+    const own = await this.#prepared(sample);
+    if (typeof own !== 'string') return own;
+    replaced.push(own);
+    const first = await this.#prepared(await this.#rules.first());
+    if (typeof first !== 'string') return first;
+    throw new OpabiniaError(
+      `a sample cannot be used (${own}), and neither can the first one, which takes its place (${first})`,
+      {
+        op: 'data',
+        advice: 'put a sample with a picture that can be read and an answer at the beginning of the data',
+      },
+    );
+  }
+
+  /** Or why it cannot be used. */
+  async #prepared(sample: LlavaSample): Promise<PreparedSample | string> {
+    const { tokenizer, template, length, pictureTokens, towers } = this.#rules;
+    const labelled = await labelledIds(template, sample.turns, (chunk, encode) => tokenizer.encode(chunk, encode), {
+      begin: tokenizer.automaticStart[0],
+    });
+    // The block of a picture pushes labels behind it out of the sequence.
+    const block = labelled.ids.includes(imagePlaceholder) ? pictureTokens - 1 : 0;
+    if (!labelled.labels.some((label, at) => label !== ignoredLabel && at + block < length))
+      return `labels all masked: ${sample.turns.length} turns of ${labelled.ids.length} tokens within ${length}`;
+    if (sample.image === undefined) return { ...labelled, picture: undefined, features: await towers.nothing() };
+    const path = join(this.#rules.images, sample.image);
+    const image = await readPicture(path, this.#rules.upright);
+    if (typeof image === 'string') return image;
+    const features = await towers.see(contentKey([], [path]), image);
+    return { ...labelled, picture: { width: image.width, height: image.height }, features };
+  }
+}
+
+/** The picture, or why it cannot be read. */
+async function readPicture(path: string, upright: boolean): Promise<Image | string> {
+  try {
+    return await decodeImage(path, { upright });
+  } catch (error) {
+    const isOurs = error instanceof OpabiniaError || (error instanceof Error && 'code' in error);
+    if (!isOurs) throw error;
+    return `${path} cannot be read: ${error.message.split('\n')[0] ?? ''}`;
+  }
+}
+
+/** The maps of a batch, as inputs `features_{k}`. */
+export function featureInputs(
+  prepared: readonly PreparedSample[],
+  maps: readonly MapShape[],
+): readonly (readonly [name: string, values: Float32Array])[] {
+  return maps.map(([rows, columns, channels], k) => {
+    const each = rows * columns * channels;
+    const values = new Float32Array(prepared.length * each);
+    prepared.forEach(({ features }, i) => values.set(features[k] ?? [], i * each));
+    return [`features_${k}`, values] as const;
+  });
+}
