@@ -192,7 +192,9 @@ describe('broken directories', () => {
   });
   test('quantized weights are refused by the name of the method', async () => {
     const checked = await broken(llava, (copy) =>
-      editJson(copy, 'config.json', (json) => Object.assign(json, { quantization_config: { quant_method: 'bitsandbytes' } })),
+      editJson(copy, 'config.json', (json) =>
+        Object.assign(json, { quantization_config: { quant_method: 'bitsandbytes' } }),
+      ),
     );
     expect(said(checked)).toMatch(/quantized by bitsandbytes/);
   });
