@@ -252,6 +252,7 @@ class Exporter {
     const writer = this.#writer;
     switch (node.op.name) {
       case 'param':
+      case 'packed':
         return { tensor: this.#parameter(node), axes };
       case 'const':
         return {

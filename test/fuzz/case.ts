@@ -1,7 +1,7 @@
 // One case of the fuzzer: a graph, its feeds, and how it is compiled. Drawn at random, sent to a child process, written to a file and read back.
 import fc from 'fast-check';
 import { evaluateSize } from '../../dsl/axis/axis.ts';
-import type { Graph } from '../../dsl/graph/graph.ts';
+import { roleOf, type Graph } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { parse } from '../../dsl/text/parse.ts';
 import { print } from '../../dsl/text/print.ts';
@@ -145,7 +145,7 @@ function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
 function feedsOf({ graph, feeds }: Generated, nan: number | undefined): CaseFeeds {
   const nodes = order(graph);
   const params = new Map(
-    nodes.filter((node) => node.op.name === 'param').map((node) => [nameOf(node), feeds.params(nameOf(node))]),
+    nodes.filter((node) => roleOf(node) === 'param').map((node) => [nameOf(node), feeds.params(nameOf(node))]),
   );
   // Drivers may take x − x for 0 and x / x for 1 (WGSL lets them assume that NaN does not occur), and Mesa does.
   const cancels = nodes.some(

@@ -122,6 +122,7 @@ function element(node: Node, x: readonly Element[], feeds: GeneratedFeeds): Elem
     case 'input':
       return flat(feeds.inputs.get(String(attrs['name'])) ?? []);
     case 'param':
+    case 'packed':
       return flat(feeds.params(String(attrs['name'])));
     case 'state':
       return flat(feeds.states.get(String(attrs['name'])) ?? []);
