@@ -163,12 +163,12 @@ class CaseMaker {
         this.#node('const', [], { ...typeAttrs(axes, dtype), values: values.map((x) => (Number.isFinite(x) ? x : 1)) }),
         dtype,
       );
-    if (name === 'param') {
+    if (name === 'param' || name === 'packed') {
       this.#params.set(
         'w',
         dtype === 'i32' || dtype === 'u32' ? values.map(Math.fround).map((x) => Math.min(x, 2 ** 30)) : values,
       );
-      return this.#case(this.#node('param', [], { name: 'w', ...typeAttrs(axes, dtype) }), dtype);
+      return this.#case(this.#node(name, [], { name: 'w', ...typeAttrs(axes, dtype) }), dtype);
     }
     this.#states.set('s', values);
     const state = this.#node('state', [], { name: 's', ...typeAttrs(axes, dtype) });
