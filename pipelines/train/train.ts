@@ -35,7 +35,10 @@ export interface TrainReport {
   readonly stages: readonly StageResult[];
 }
 
-/** Throws `OpabiniaError`, `DeviceError`; what was saved before stays. */
+/**
+ * Trains what a recipe says, stage after stage, in a folder of its own. Throws `OpabiniaError`, `DeviceError`; what was saved before stays.
+ * @example await train(recipe, await openDevice(), { print: console.log })
+ */
 export async function train(recipe: Recipe, device: Device, options: TrainOptions): Promise<TrainReport> {
   const { root = 'runs', print } = options;
   const stopped = options.stopped ?? (() => false);

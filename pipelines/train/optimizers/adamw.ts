@@ -9,7 +9,10 @@ export interface AdamWOptions {
   readonly eps?: number | undefined;
 }
 
-/** θ ← θ·(1 − lr·wd) − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε). */
+/**
+ * θ ← θ·(1 − lr·wd) − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε).
+ * @example const optimizer = adamW({ betas: [0.9, 0.98] })
+ */
 export function adamW({ betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8 }: AdamWOptions = {}): Optimizer {
   return {
     name: 'adamw',

@@ -6,7 +6,10 @@ export interface LionOptions {
   readonly betas?: readonly [number, number] | undefined;
 }
 
-/** c = β₁m + (1−β₁)g; θ ← θ − lr·(sign c + wd·θ); m ← β₂m + (1−β₂)g. The sign of 0 is 0. */
+/**
+ * c = β₁m + (1−β₁)g; θ ← θ − lr·(sign c + wd·θ); m ← β₂m + (1−β₂)g. The sign of 0 is 0.
+ * @example const optimizer = lion()
+ */
 export function lion({ betas: [beta1, beta2] = [0.9, 0.99] }: LionOptions = {}): Optimizer {
   return {
     name: 'lion',

@@ -18,7 +18,10 @@ export interface MuonOptions {
 const [a, b, c] = [3.4445, -4.775, 2.0315];
 const eps = 1e-7;
 
-/** For matrices alone: embeddings, biases and norms belong to another optimizer. */
+/**
+ * For matrices alone: embeddings, biases and norms belong to another optimizer.
+ * @example const groups = [{ paths: ['*.fc*.weight'], lr: 0.02, optimizer: muon() }]
+ */
 export function muon({ momentum = 0.95, nesterov = true, steps = 5 }: MuonOptions = {}): Optimizer {
   return {
     name: 'muon',

@@ -10,7 +10,10 @@ export interface SgdOptions {
   readonly nesterov?: boolean | undefined;
 }
 
-/** g ← g + wd·θ; b ← μ·b + (1 − d)·g, at the first step b = g; θ ← θ − lr·b, with Nesterov θ − lr·(g + μ·b). */
+/**
+ * g ← g + wd·θ; b ← μ·b + (1 − d)·g, at the first step b = g; θ ← θ − lr·b, with Nesterov θ − lr·(g + μ·b).
+ * @example const optimizer = sgd({ momentum: 0.9, nesterov: true })
+ */
 export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOptions = {}): Optimizer {
   if (nesterov && (momentum <= 0 || dampening !== 0))
     throw new OpabiniaError("Nesterov's method needs momentum and no dampening", {

@@ -1,9 +1,9 @@
 // Cambrian-1's two stages (arXiv 2406.16860; github.com/cambrian-mllm/cambrian at 539ffc3). Where the paper's table and the scripts that
 // made the released models differ, both are here.
-import { adamW } from '../optimizers/adamw.ts';
 import type { ParameterGroup } from '../step/groups.ts';
 import { rateForBatch } from '../step/schedule.ts';
-import type { DataSet, Stage } from './recipe.ts';
+import { publishedStage, type PublishedStage } from './published-stage.ts';
+import type { Stage } from './recipe.ts';
 
 /** `published`: appendix table of the paper. `scripts`: `scripts/cambrian/*.sh` and the README. */
 export type CambrianSource = 'published' | 'scripts';
@@ -33,25 +33,21 @@ const aggregatorPaths = ['vision_sampler', 'vision_query'] as const;
 
 const holding = (words: readonly string[]): readonly string[] => words.map((word) => `*${word}*`);
 
-export interface CambrianStage {
-  readonly data: DataSet;
+export interface CambrianStage extends PublishedStage {
   readonly source?: CambrianSource | undefined;
   readonly size?: CambrianSize | undefined;
-  /** Another batch than the released one scales every rate by √(batch / released). */
-  readonly batch?: number | undefined;
-  readonly microBatch?: number | undefined;
-  readonly steps?: number | undefined;
-  readonly length?: number | undefined;
-  readonly saveEvery?: number | undefined;
 }
 
-/** Stage 1: connector alone, towers and language model frozen; 6 % warm-up, cosine to 0, no decay, one epoch, norm clipped to 1. */
+/**
+ * Stage 1: connector alone, towers and language model frozen; 6 % warm-up, cosine to 0, no decay, one epoch, norm clipped to 1.
+ * @example const stage = cambrianStage1({ data: { file: 'align.jsonl', images: 'pictures' }, batch: 8 })
+ */
 export function cambrianStage1(options: CambrianStage): Stage {
   const { connector, aggregator, batch } = rates[options.source ?? 'scripts'](options.size ?? '8b');
   const chosen = options.batch ?? batch.first;
   const lr = (rate: number): number => rateForBatch(rate, chosen, batch.first);
   return {
-    ...common(options, chosen),
+    ...publishedStage(options, chosen),
     name: 'stage 1',
     groups: [
       { paths: holding(aggregatorPaths), lr: lr(aggregator) },
@@ -67,32 +63,20 @@ export function cambrianStage1(options: CambrianStage): Stage {
   };
 }
 
-/** Stage 2: connector and language model with embeddings and head, one rate for all; 3 % warm-up; batches grouped by kind and length. */
+/**
+ * Stage 2: connector and language model with embeddings and head, one rate for all; 3 % warm-up; batches grouped by kind and length.
+ * @example const stage = cambrianStage2({ data: { mixture: [{ file: 'vqa.jsonl', images: 'pictures' }], cap: 350_000 }, batch: 8 })
+ */
 export function cambrianStage2(options: CambrianStage): Stage {
   const { tuning, batch } = rates[options.source ?? 'scripts'](options.size ?? '8b');
   const chosen = options.batch ?? batch.second;
   const group: ParameterGroup = { paths: ['*'], lr: rateForBatch(tuning, chosen, batch.second) };
   return {
-    ...common(options, chosen),
+    ...publishedStage(options, chosen),
     name: 'stage 2',
     groups: [group],
     schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
     groupByLength: true,
-  };
-}
-
-function common(options: CambrianStage, batch: number): Omit<Stage, 'name' | 'groups' | 'schedule'> {
-  return {
-    data: options.data,
-    optimizer: adamW({ betas: [0.9, 0.999], eps: 1e-8 }),
-    batch,
-    microBatch: options.microBatch,
-    steps: options.steps,
-    epochs: options.steps === undefined ? 1 : undefined,
-    length: options.length ?? 2048,
-    layout: 'train',
-    clip: 1,
-    saveEvery: options.saveEvery,
   };
 }
 
