@@ -43,6 +43,11 @@ export interface Choices {
   readonly kernelsInDispatch: number;
   /** Elements that the turns of a loop load together, at most, where the driver may unroll it. */
   readonly loadsUnrolled: number;
+  /**
+   * Bytes of an attention's scores up to which they are stored where the gradient reads them: three tiled products instead of streams
+   * that compute each score anew, one row a thread.
+   */
+  readonly storedScores: number;
 }
 
 /** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
@@ -54,13 +59,14 @@ const usual: Choices = {
   rewrittenBytes: Infinity,
   kernelsInDispatch: 8,
   loadsUnrolled: Infinity,
+  storedScores: 0,
 };
 
 /**
  * A launch costs a software device little, and its driver compiles each load in a shader for a millisecond or more, faster than
  * in proportion to the text: a training step of 132 kernels took 33 s apart, 71 s in 66 dispatches, and 13 s apart with loops rolled.
  */
-const software: Partial<Choices> = { kernelsInDispatch: 1, loadsUnrolled: 16 };
+const software: Partial<Choices> = { kernelsInDispatch: 1, loadsUnrolled: 16, storedScores: 64 * 2 ** 20 };
 
 export function choicesOf(profile: DeviceProfile | undefined): Choices {
   return {

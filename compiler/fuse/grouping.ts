@@ -60,6 +60,7 @@ export function group(
     if (attention === undefined || leastBindings(attention.nodes, [n], budget) > budget.most) continue;
     // The gradient reads what is inside: the kernel computes it for itself, and so does every other that needs it.
     const isAlone = isClosed(attention, readersOf);
+    if (!isAlone && 4 * elementsOf(attention.scores.type.axes) <= choices.storedScores) continue;
     const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
     if (!isAlone && region === undefined) continue;
     region?.forEach((x) => inPlace.add(x));
