@@ -155,6 +155,8 @@ export interface TurnOptions {
   readonly cache?: Cache | undefined;
   /** Prompts of different lengths: an input `attend`, `b t` over past and new tokens, false at padding on either side. */
   readonly padded?: boolean | undefined;
+  /** Of a padded run without a cache: an input `branch`, `b s`; a token sees those of branch 0 and of its own. */
+  readonly branched?: boolean | undefined;
   /** Before the names of the inputs `cos`, `sin` and `attend`, where one graph has several runs. */
   readonly prefix?: string | undefined;
   readonly inspect?: Inspect | undefined;
@@ -165,13 +167,27 @@ export function openTurn(t: Trace, config: DecoderConfig, options: TurnOptions):
   const { batch: b, length: s, cache, prefix = '' } = options;
   const keys = addSizes(cache?.past ?? 0, s);
   const attend = options.padded === true ? t.input(`${prefix}attend`, 'b t', { b, t: keys }, 'bool') : undefined;
+  if (options.branched === true && windowMask(t, config, s, keys) !== undefined)
+    throw new OpabiniaError(
+      `questions that do not see one another, in a model whose layers see ${config.window} tokens back`,
+      {
+        op: 'train',
+        advice: `give sequences of at most ${config.window} tokens, or take questions one after the other`,
+      },
+    );
+  const own = attend !== undefined && options.branched === true ? ownBranch(t, attend, { b, s }, prefix) : undefined;
   const angles = ropeInputs(t, config.rope, { b, s }, prefix);
-  const near = joinMasks(windowMask(t, config, s, keys), attend, s);
+  const near = joinMasks(windowMask(t, config, s, keys), attend, own, s);
   const common = { length: s, cache, inspect: options.inspect };
   if (config.sliding === undefined) return { ...common, angles, mask: near };
   const { slidingRope } = config;
-  const own = slidingRope === undefined ? angles : ropeInputs(t, slidingRope, { b, s }, `${prefix}sliding_`);
-  return { ...common, angles, mask: joinMasks(undefined, attend, s), sliding: { angles: own, mask: near } };
+  const slidingAngles = slidingRope === undefined ? angles : ropeInputs(t, slidingRope, { b, s }, `${prefix}sliding_`);
+  return {
+    ...common,
+    angles,
+    mask: joinMasks(undefined, attend, own, s),
+    sliding: { angles: slidingAngles, mask: near },
+  };
 }
 
 /** True where key j is among the last `window` up to query i: j > i + past − window. */
@@ -191,10 +207,28 @@ export function windowMask(
 function joinMasks(
   window: Tensor<'s t', 'bool'> | undefined,
   attend: Tensor<'b t', 'bool'> | undefined,
+  own: Tensor<'b s t', 'bool'> | undefined,
   queries: Size,
 ): Tensor<string, 'bool'> | undefined {
+  if (own !== undefined) return window === undefined ? own : own.and(window);
   if (window === undefined || attend === undefined) return window ?? attend;
   return repeat(attend, 'b t -> b s t', { s: queries }).and(window);
+}
+
+/** What is attended to of what all branches share and of a token's own. */
+function ownBranch(
+  t: Trace,
+  attend: Tensor<'b t', 'bool'>,
+  sizes: { readonly b: number; readonly s: Size },
+  prefix: string,
+): Tensor<'b s t', 'bool'> {
+  const own = t.input(`${prefix}branch`, 'b s', sizes, 'i32');
+  const other = rearrange(own, 'b s -> b t=(s)');
+  return repeat(attend, 'b t -> b s t', { s: sizes.s }).and(
+    repeat(other, 'b t -> b s t', { s: sizes.s })
+      .eq(repeat(own, 'b s -> b s t', { t: sizes.s }))
+      .or(repeat(other.eq(0), 'b t -> b s t', { s: sizes.s })),
+  );
 }
 
 // ---- layers --------------------------------------------------------------------------------------------------------

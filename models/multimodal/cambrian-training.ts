@@ -3,6 +3,7 @@ import { linearCrossEntropy, OpabiniaError, slice, type Params, type Tensor, typ
 import { decoderLayers, finalNorm, openTurn, type LanguageModel } from '../decoders/decoder.ts';
 import { turnTables } from '../decoders/turn-graph.ts';
 import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
+import { placeBranches, type Branched } from '../sequence/branches.ts';
 import { emptySlot, ignoredLabel, queryPlaces, type SequenceBatch } from '../sequence/collate.ts';
 import { batchMasks, regionSide, type PictureSize } from '../sequence/masks.ts';
 import { regionsOf, type RegionMasks } from '../sequence/regions.ts';
@@ -27,6 +28,8 @@ export interface CambrianTraining {
   readonly batch: number;
   readonly length: number;
   readonly pictures: number;
+  /** Sequences have questions that do not see one another (`placeBranches`): an input `branch`, `b s`. */
+  readonly branched?: boolean | undefined;
   /** Padding masks of query groups as the reference's training code has them; by default spatially correct. */
   readonly maskQuirk?: boolean | undefined;
 }
@@ -92,22 +95,23 @@ export interface SequenceSizes {
   /** Sequences of a batch, and tokens of each. */
   readonly batch: number;
   readonly length: number;
+  readonly branched?: boolean | undefined;
 }
 
 /**
- * Σ of the cross-entropy of the next token over the labels that count, from embeddings on. Inputs `labels`, `attend`, `cos`, `sin`
- * (`sequenceInputs`).
+ * Σ of the cross-entropy of the next token over the labels that count, from embeddings on. Inputs `labels`, `attend`, `cos`, `sin`, and
+ * `branch` where sequences are branched (`sequenceInputs`).
  */
 export function sequenceLoss(
   t: Trace,
   root: Params,
   language: LanguageModel,
-  { batch: b, length: s }: SequenceSizes,
+  { batch: b, length: s, branched }: SequenceSizes,
   start: Hidden,
   vision?: LlmVision,
 ): Tensor<'', 'f32'> {
   const p = root.at('model');
-  const turn = openTurn(t, language.config, { batch: b, length: s, padded: true });
+  const turn = openTurn(t, language.config, { batch: b, length: s, padded: true, branched });
   const last = decodeWithVision(p, start, decoderLayers(p, language, turn), vision);
   const normed = finalNorm(root, language.config, last);
   const head = root.at(language.config.tied ? 'model.embed_tokens' : 'lm_head').get('weight', 'v e', {
@@ -129,12 +133,13 @@ export interface CambrianInputs {
 }
 
 /**
- * Values of all inputs but the features. Throws `OpabiniaError` for a batch of other sizes than the graph's, or one longer than it.
+ * Values of all inputs but the features; `samples`: what a branched batch was laid out from. Throws `OpabiniaError` for a batch of other sizes than the graph's, or one longer than it.
  */
 export function cambrianInputs(
   training: CambrianTraining,
   given: SequenceBatch,
   pictures: readonly PictureSize[],
+  samples?: readonly Branched[],
 ): CambrianInputs {
   const { connector, towers, schedule, language } = training;
   if (given.samples !== training.batch || pictures.length !== training.pictures || given.length > training.length)
@@ -142,7 +147,12 @@ export function cambrianInputs(
       `a batch of ${given.samples} sequences of ${given.length} tokens and ${pictures.length} pictures, where the step takes ${training.batch} of up to ${training.length} and ${training.pictures}`,
       { op: 'train', advice: 'raise the length, or cut the samples' },
     );
-  const { batch, inputs, targets } = sequenceInputs(language, training.length, given);
+  const { batch, inputs, targets } = sequenceInputs(
+    language,
+    training.length,
+    given,
+    training.branched === true ? samples : undefined,
+  );
   for (const queries of maskGrids(training))
     batchMasks(pictures, queries, {
       sides: towers.map((tower) => tower.side),
@@ -156,17 +166,23 @@ export function cambrianInputs(
   return { inputs, targets };
 }
 
-/** Values of the inputs that every model has that learns from sequences; `batch` is the given one at the length of the step. */
+/**
+ * Values of the inputs that every model has that learns from sequences; `batch` is the given one at the length of the step. `samples`:
+ * what it was laid out from, where its questions do not see one another.
+ */
 export function sequenceInputs(
   language: LanguageModel,
   length: number,
   given: SequenceBatch,
+  samples?: readonly Branched[],
 ): {
   readonly batch: SequenceBatch;
   readonly inputs: Map<string, Int32Array | Uint8Array | Float32Array>;
   readonly targets: number;
 } {
-  const batch = lengthened(given, length);
+  const whole = lengthened(given, length);
+  const branched = samples === undefined ? undefined : placeBranches(whole, samples);
+  const batch = branched?.batch ?? whole;
   const inputs = new Map<string, Int32Array | Uint8Array | Float32Array>([
     ['ids', batch.ids],
     ['slots', batch.slots],
@@ -174,6 +190,7 @@ export function sequenceInputs(
     ['attend', batch.attend],
     ...Object.entries(turnTables(language.config, batch.positions)),
   ]);
+  if (branched !== undefined) inputs.set('branch', branched.branch);
   let targets = 0;
   batch.labels.forEach((label, i) => {
     if (i % batch.length > 0 && label !== ignoredLabel) targets++;

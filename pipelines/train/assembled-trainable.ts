@@ -42,20 +42,30 @@ export function assembledTrainable(
     template: family.template,
     images: imagesOf(stage.data),
     length: stage.length,
+    independent: stage.turns === 'independent',
     pictureTokens,
     upright: opened.upright,
     towers,
     first,
   });
   const batch = microBatchOf(stage);
-  const sizes = { batch, length: stage.length, pictures: batch, dtype: opened.source.dtype };
+  const sizes = {
+    batch,
+    length: stage.length,
+    pictures: batch,
+    dtype: opened.source.dtype,
+    branched: stage.turns === 'independent',
+  };
   const learned = learnable(opened, [...assembledShapes(model).keys()], stage, seed);
   return {
     ...learned.parameters,
     loss: (t, p) => assembledLoss(t, learned.wrap(p), model, sizes),
     batch: async (given) => {
       const { prepared, replaced } = await samples.prepare(given);
-      return { ...batched(prepared, model, { length: stage.length, pictureTokens }), replaced };
+      return {
+        ...batched(prepared, model, { length: stage.length, pictureTokens, branched: stage.turns === 'independent' }),
+        replaced,
+      };
     },
     about: { directory: opened.directory, template: family.template, features: () => towers.counts },
     close: () => void towers.close(),
@@ -74,14 +84,18 @@ export function checkLearns({ language }: AssembledModel): void {
 function batched(
   prepared: readonly PreparedSample[],
   model: AssembledModel,
-  { length, pictureTokens }: { readonly length: number; readonly pictureTokens: number },
+  {
+    length,
+    pictureTokens,
+    branched,
+  }: { readonly length: number; readonly pictureTokens: number; readonly branched: boolean },
 ): Omit<TrainBatch, 'replaced'> {
   const given = layOutForInference(
     prepared.map((sample, i) => ({ ...sample, images: sample.ids.includes(imagePlaceholder) ? [i] : [] })),
     prepared.map(({ picture }) => picture ?? dummyPicture),
     { side: 1, tokens: pictureTokens, maxLength: length },
   );
-  const { batch, inputs, targets } = sequenceInputs(model.language, length, given);
+  const { batch, inputs, targets } = sequenceInputs(model.language, length, given, branched ? prepared : undefined);
   const all = new Map<string, Numbers>([
     ...inputs,
     ...featureInputs(

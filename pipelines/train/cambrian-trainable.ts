@@ -46,6 +46,7 @@ export function cambrianTrainable(opened: OpenedModel, family: CambrianFamily, o
     batch,
     length: stage.length,
     pictures: batch,
+    branched: stage.turns === 'independent',
   };
   const learned = learnable(opened, [...cambrianShapes(config, model.towers).keys()], stage, seed);
   const maker = new Batches(opened, family, towers, training, options);
@@ -82,6 +83,7 @@ class Batches {
       template: family.template,
       images: imagesOf(stage.data),
       length: training.length,
+      independent: training.branched === true,
       // A newline behind every row.
       pictureTokens: side * (side + 1),
       upright: false,
@@ -97,7 +99,7 @@ class Batches {
     const { side } = this.#training.connector;
     const pictures = prepared.map(({ picture }) => picture ?? dummyPicture);
     const batch = this.#laidOut(prepared, pictures);
-    const { inputs, targets } = cambrianInputs(this.#training, batch, pictures);
+    const { inputs, targets } = cambrianInputs(this.#training, batch, pictures, prepared);
     const maps = this.#training.towers.map(({ side: grid, channels }) => [grid, grid, channels] as const);
     const all = new Map<string, Numbers>([...inputs, ...featureInputs(prepared, maps)]);
     const visual = prepared.flatMap(({ picture }, i) => {

@@ -4,6 +4,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { MapShape } from '../../models/connectors/connector.ts';
 import { ignoredLabel, imagePlaceholder } from '../../models/sequence/collate.ts';
 import type { TemplateName } from '../../models/sequence/conversation.ts';
+import { labelledBranches, type BranchedIds } from '../../models/sequence/branches.ts';
 import { labelledIds, type LabelledIds } from '../../models/sequence/labels.ts';
 import type { PictureSize } from '../../models/sequence/masks.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
@@ -17,6 +18,8 @@ import type { FrozenTowers } from './frozen-towers.ts';
 export interface PreparedSample extends LabelledIds {
   readonly picture: PictureSize | undefined;
   readonly features: Features;
+  /** Where questions of a sample are independent. */
+  readonly branches?: BranchedIds['branches'] | undefined;
 }
 
 export interface SampleRules {
@@ -26,6 +29,8 @@ export interface SampleRules {
   readonly images: string;
   /** Tokens of a sequence, and those that stand for a picture. */
   readonly length: number;
+  /** Whether each question is as if it were asked alone. */
+  readonly independent: boolean;
   readonly pictureTokens: number;
   /** Whether photographs are turned as the camera was held. */
   readonly upright: boolean;
@@ -69,8 +74,10 @@ export class SampleMaker {
 
   /** Or why it cannot be used. */
   async #prepared(sample: LlavaSample): Promise<PreparedSample | string> {
-    const { tokenizer, template, length, pictureTokens, towers } = this.#rules;
-    const labelled = await labelledIds(template, sample.turns, (chunk, encode) => tokenizer.encode(chunk, encode), {
+    const { tokenizer, template, length, pictureTokens, towers, independent } = this.#rules;
+    const layOut: (...given: Parameters<typeof labelledIds>) => Promise<LabelledIds & Partial<BranchedIds>> =
+      independent ? labelledBranches : labelledIds;
+    const labelled = await layOut(template, sample.turns, (chunk, encode) => tokenizer.encode(chunk, encode), {
       begin: tokenizer.automaticStart[0],
     });
     // The block of a picture pushes labels behind it out of the sequence.

@@ -32,6 +32,8 @@ export interface Stage {
   readonly length: number;
   /** Pictures whole with their padding masked (`train`, as the released models learned), or without it (`unpad`). Default `train`. */
   readonly layout?: 'train' | 'unpad' | undefined;
+  /** Questions of a sample one after the other (`conversation`), or each as if it were asked alone (`independent`). Default `conversation`. */
+  readonly turns?: 'conversation' | 'independent' | undefined;
   /** Largest norm of all gradients; default 1, 0 for none. */
   readonly clip?: number | undefined;
   readonly scaling?: LossScaling | undefined;
