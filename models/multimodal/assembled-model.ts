@@ -69,20 +69,26 @@ function tokensOf(
   return model.connector.build(root.at(...connectorRoot.split('.')), maps, context).tokens;
 }
 
-function mapsOf(t: Trace, model: AssembledModel, dtype: 'f32' | 'f16'): readonly Tensor<'b h w c', Float>[] {
+function mapsOf(
+  t: Trace,
+  model: AssembledModel,
+  dtype: 'f32' | 'f16',
+  pictures = 1,
+): readonly Tensor<'b h w c', Float>[] {
   return model.towers.map(({ tower, side }, k) =>
     tower.map(
       t.params.at(...assembledTowerRoot(k).split('.')),
-      t.input<'b h w c', 'f32' | 'f16'>(`pixels_${k}`, 'b h w c', { b: 1, h: side, w: side, c: 3 }, dtype),
+      t.input<'b h w c', 'f32' | 'f16'>(`pixels_${k}`, 'b h w c', { b: pictures, h: side, w: side, c: 3 }, dtype),
     ),
   );
 }
 
-/** The towers alone, one picture a run: inputs `pixels_{k}`, outputs `features_{k}`, `b h w c`. */
-export function assembledTowersGraph(source: ParamSource, model: AssembledModel): Graph {
+/** The towers alone, `pictures` a run: inputs `pixels_{k}`, outputs `features_{k}`, `b h w c`. */
+export function assembledTowersGraph(source: ParamSource, model: AssembledModel, pictures = 1): Graph {
   return trace(
     source,
-    (t) => Object.fromEntries(mapsOf(t, model, source.dtype).map((map, k) => [`features_${k}`, map.cast('f32')])),
+    (t) =>
+      Object.fromEntries(mapsOf(t, model, source.dtype, pictures).map((map, k) => [`features_${k}`, map.cast('f32')])),
     { unread: 'ignore' },
   );
 }

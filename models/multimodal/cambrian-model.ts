@@ -116,8 +116,8 @@ export function visionGraph(source: ParamSource, model: CambrianModel, sizes: Ca
   );
 }
 
-/** The towers alone, one picture a run: inputs `pixels_{k}`, outputs `features_{k}`, `b h w c` on the grid that the connector takes. */
-export function towersGraph(source: ParamSource, model: CambrianModel): Graph {
+/** The towers alone, `pictures` a run: inputs `pixels_{k}`, outputs `features_{k}`, `b h w c` on the grid that the connector takes. */
+export function towersGraph(source: ParamSource, model: CambrianModel, pictures = 1): Graph {
   return trace(
     source,
     (t) =>
@@ -127,7 +127,7 @@ export function towersGraph(source: ParamSource, model: CambrianModel): Graph {
           const pixels = t.input<'b h w c', 'f32' | 'f16'>(
             `pixels_${k}`,
             'b h w c',
-            { b: 1, h: side, w: side, c: 3 },
+            { b: pictures, h: side, w: side, c: 3 },
             source.dtype,
           );
           const map = ownMap(t.params.at(towerRoot(k)), pixels, tower, model.config.towers[k], model.config.clipLayer);

@@ -33,7 +33,7 @@ export function assembledTrainable(
     files: family.files,
     maps,
     sides,
-    graph: () => assembledTowersGraph(opened.source, model),
+    graph: (pictures) => assembledTowersGraph(opened.source, model, pictures),
     inputs: family.pixels,
   });
   const pictureTokens = pictureTokenCount(model);

@@ -33,7 +33,7 @@ export function cambrianTrainable(opened: OpenedModel, family: CambrianFamily, o
   const towers = new FrozenTowers(opened, device, cache, {
     about: [model.towers, config.towers, config.clipLayer, sides],
     maps: maps.map(({ side, channels }) => [side, side, channels]),
-    graph: () => towersGraph(opened.source, model),
+    graph: (pictures) => towersGraph(opened.source, model, pictures),
     inputs: (image) => towerInputs(model, image),
     sides,
   });

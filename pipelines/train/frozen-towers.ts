@@ -14,6 +14,9 @@ import { load, type Program } from '../../runtime/program/program.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 import { FeatureCache, type Features } from './data/feature-cache.ts';
 
+/** Key of what stands for no picture. */
+const noPicture = '0'.repeat(64);
+
 export interface TowerMap {
   readonly side: number;
   readonly channels: number;
@@ -34,18 +37,30 @@ export interface TowerSight {
   /** Files that say so, besides the weights. */
   readonly files?: readonly string[] | undefined;
   readonly maps: readonly MapShape[];
-  /** Inputs `pixels_{k}`, outputs `features_{k}`. */
-  readonly graph: () => Graph;
+  /** Inputs `pixels_{k}`, outputs `features_{k}`, both of so many pictures. */
+  readonly graph: (pictures: number) => Graph;
   readonly inputs: (image: Image) => Readonly<Record<string, Float32Array>>;
   /** Sides of the pictures. */
   readonly sides: readonly number[];
 }
+
+/** A picture by the key of its bytes. */
+export interface SeenPicture {
+  readonly key: string;
+  readonly image: Image;
+}
+
+/** Values of the pixels of all towers in one run, and pictures, at most: launches cost as much as small pictures do. */
+const pixelsAtOnce = 3 * 512 ** 2;
+const mostAtOnce = 32;
 
 export class FrozenTowers {
   readonly #opened: OpenedModel;
   readonly #sight: TowerSight;
   readonly #device: Device;
   readonly #cache: FeatureCache;
+  /** Pictures of a run; always as many, so that the maps of one do not depend on how many are asked for with it. */
+  readonly #atOnce: number;
   #program: Promise<Program> | undefined;
 
   /** `folder`: of the cache. The key is of the towers' weights, their configs, and sizes. */
@@ -53,6 +68,8 @@ export class FrozenTowers {
     this.#opened = opened;
     this.#sight = sight;
     this.#device = device;
+    const pixels = sight.sides.reduce((sum, side) => sum + 3 * side ** 2, 0);
+    this.#atOnce = Math.min(mostAtOnce, Math.max(1, Math.floor(pixelsAtOnce / pixels)));
     const weights = opened.weights.filter(({ root }) => root !== '').map(({ path }) => path);
     const key = contentKey(
       [JSON.stringify([...sight.about, opened.source.dtype])],
@@ -65,32 +82,46 @@ export class FrozenTowers {
     return this.#cache.counts;
   }
 
-  /** Maps of a picture; `key`: of its bytes. */
-  async see(key: string, image: Image): Promise<Features> {
-    return this.#cache.features(key, () => this.#run(this.#sight.inputs(image)));
-  }
-
-  /** What stands for the picture of a sample without one: pixels of zero. */
-  async nothing(): Promise<Features> {
-    const zeros = Object.fromEntries(
-      this.#sight.sides.map((side, k) => [`pixels_${k}`, new Float32Array(3 * side ** 2)]),
+  /** Maps of pictures, in order; what stands for undefined, a sample without one, is pixels of zero. */
+  async see(pictures: readonly (SeenPicture | undefined)[]): Promise<readonly Features[]> {
+    const keys = pictures.map((picture) => picture?.key ?? noPicture);
+    const missing = new Map(
+      pictures.flatMap((picture, i) => (this.#cache.has(keys[i] ?? '') ? [] : [[keys[i] ?? '', picture] as const])),
     );
-    return this.#cache.features('0'.repeat(64), () => this.#run(zeros));
+    const made = new Map<string, Features>();
+    const open = [...missing];
+    for (let at = 0; at < open.length; at += this.#atOnce) {
+      const some = open.slice(at, at + this.#atOnce);
+      const maps = await this.#run(some.map(([, picture]) => picture?.image));
+      some.forEach(([key], i) => made.set(key, maps[i] ?? []));
+    }
+    return keys.map((key) => this.#cache.features(key, made.get(key)));
   }
 
-  async #run(inputs: Readonly<Record<string, Float32Array>>): Promise<Features> {
+  async #run(images: readonly (Image | undefined)[]): Promise<readonly Features[]> {
     this.#program ??= load(
-      compile(this.#sight.graph(), deviceProfile(this.#device)),
+      compile(this.#sight.graph(this.#atOnce), deviceProfile(this.#device)),
       this.#device,
       this.#opened.source,
     );
     const program = await this.#program;
-    const outputs = await program.run(inputs);
-    return this.#sight.maps.map((_, k) => {
-      const data = outputs[`features_${k}`]?.data;
-      if (!(data instanceof Float32Array)) throw new OpabiniaError(`tower ${k} gave no map`, { op: 'features' });
-      return data;
+    const inputs = new Map(
+      this.#sight.sides.map((side, k) => [`pixels_${k}`, new Float32Array(this.#atOnce * 3 * side ** 2)]),
+    );
+    images.forEach((image, i) => {
+      if (image === undefined) return;
+      for (const [name, pixels] of Object.entries(this.#sight.inputs(image)))
+        inputs.get(name)?.set(pixels, i * pixels.length);
     });
+    const outputs = await program.run(Object.fromEntries(inputs));
+    return images.map((_, i) =>
+      this.#sight.maps.map((shape, k) => {
+        const data = outputs[`features_${k}`]?.data;
+        if (!(data instanceof Float32Array)) throw new OpabiniaError(`tower ${k} gave no map`, { op: 'features' });
+        const each = shape.reduce((count, size) => count * size, 1);
+        return data.slice(i * each, (i + 1) * each);
+      }),
+    );
   }
 
   async close(): Promise<void> {

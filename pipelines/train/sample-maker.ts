@@ -12,7 +12,7 @@ import { decodeImage, type Image } from '../../runtime/image/image.ts';
 import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';
-import type { FrozenTowers } from './frozen-towers.ts';
+import type { FrozenTowers, SeenPicture } from './frozen-towers.ts';
 
 /** A sample that can be learned from. */
 export interface PreparedSample extends LabelledIds {
@@ -20,6 +20,11 @@ export interface PreparedSample extends LabelledIds {
   readonly features: Features;
   /** Where questions of a sample are independent. */
   readonly branches?: BranchedIds['branches'] | undefined;
+}
+
+/** A sample whose picture no tower has seen yet. */
+interface ReadSample extends Omit<PreparedSample, 'picture' | 'features'> {
+  readonly seen: SeenPicture | undefined;
 }
 
 export interface SampleRules {
@@ -51,17 +56,23 @@ export class SampleMaker {
     samples: readonly LlavaSample[],
   ): Promise<{ readonly prepared: readonly PreparedSample[]; readonly replaced: readonly string[] }> {
     const replaced: string[] = [];
-    const prepared: PreparedSample[] = [];
-    for (const sample of samples) prepared.push(await this.#usable(sample, replaced));
+    const read: ReadSample[] = [];
+    for (const sample of samples) read.push(await this.#usable(sample, replaced));
+    const features = await this.#rules.towers.see(read.map(({ seen }) => seen));
+    const prepared = read.map(({ seen, ...labelled }, i) => ({
+      ...labelled,
+      picture: seen === undefined ? undefined : { width: seen.image.width, height: seen.image.height },
+      features: features[i] ?? [],
+    }));
     return { prepared, replaced };
   }
 
   /** The sample, or the first of the data where it has no label that counts or its picture cannot be read. */
-  async #usable(sample: LlavaSample, replaced: string[]): Promise<PreparedSample> {
-    const own = await this.#prepared(sample);
+  async #usable(sample: LlavaSample, replaced: string[]): Promise<ReadSample> {
+    const own = await this.#read(sample);
     if (typeof own !== 'string') return own;
     replaced.push(own);
-    const first = await this.#prepared(await this.#rules.first());
+    const first = await this.#read(await this.#rules.first());
     if (typeof first !== 'string') return first;
     throw new OpabiniaError(
       `a sample cannot be used (${own}), and neither can the first one, which takes its place (${first})`,
@@ -73,8 +84,8 @@ export class SampleMaker {
   }
 
   /** Or why it cannot be used. */
-  async #prepared(sample: LlavaSample): Promise<PreparedSample | string> {
-    const { tokenizer, template, length, pictureTokens, towers, independent } = this.#rules;
+  async #read(sample: LlavaSample): Promise<ReadSample | string> {
+    const { tokenizer, template, length, pictureTokens, independent } = this.#rules;
     const layOut: (...given: Parameters<typeof labelledIds>) => Promise<LabelledIds & Partial<BranchedIds>> =
       independent ? labelledBranches : labelledIds;
     const labelled = await layOut(template, sample.turns, (chunk, encode) => tokenizer.encode(chunk, encode), {
@@ -84,12 +95,11 @@ export class SampleMaker {
     const block = labelled.ids.includes(imagePlaceholder) ? pictureTokens - 1 : 0;
     if (!labelled.labels.some((label, at) => label !== ignoredLabel && at + block < length))
       return `labels all masked: ${sample.turns.length} turns of ${labelled.ids.length} tokens within ${length}`;
-    if (sample.image === undefined) return { ...labelled, picture: undefined, features: await towers.nothing() };
+    if (sample.image === undefined) return { ...labelled, seen: undefined };
     const path = join(this.#rules.images, sample.image);
     const image = await readPicture(path, this.#rules.upright);
     if (typeof image === 'string') return image;
-    const features = await towers.see(contentKey([], [path]), image);
-    return { ...labelled, picture: { width: image.width, height: image.height }, features };
+    return { ...labelled, seen: { key: contentKey([], [path]), image } };
   }
 }
 

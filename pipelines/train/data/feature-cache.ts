@@ -1,6 +1,6 @@
 // What frozen towers see is computed once: a file for each picture, named by what the towers, the picture and its preprocessing are.
 import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { openSafetensors } from '../../../runtime/checkpoint/safetensors.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
@@ -26,17 +26,19 @@ export class FeatureCache {
     return { found: this.#found, made: this.#made };
   }
 
-  /** The maps of a picture by the key of its content; computed and kept when they are not there. Throws `OpabiniaError`. */
-  async features(picture: string, compute: () => Promise<Features>): Promise<Features> {
-    const folder = join(this.#folder, picture.slice(0, 2));
-    const path = join(folder, `${picture}.safetensors`);
-    if (existsSync(path)) {
+  has(picture: string): boolean {
+    return existsSync(this.#pathOf(picture));
+  }
+
+  /** The maps of a picture by the key of its content; those that were made are kept. Throws `OpabiniaError`. */
+  features(picture: string, made: Features | undefined): Features {
+    const path = this.#pathOf(picture);
+    if (made === undefined) {
       this.#found++;
       return this.#read(path);
     }
-    const made = await compute();
     this.#check(made);
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(dirname(path), { recursive: true });
     writeSafetensors(
       path,
       made.map((values, k) => ({ name: `features_${k}`, dtype: 'F32', shape: this.#shapes[k] ?? [], values })),
@@ -45,6 +47,10 @@ export class FeatureCache {
     );
     this.#made++;
     return made;
+  }
+
+  #pathOf(picture: string): string {
+    return join(this.#folder, picture.slice(0, 2), `${picture}.safetensors`);
   }
 
   #read(path: string): Features {

@@ -198,16 +198,17 @@ describe('order', () => {
 });
 
 describe('features of frozen towers', () => {
-  test('are computed once, read back to the bit, and refuse NaN', async () => {
+  test('are kept once, read back to the bit, and refuse NaN', () => {
     const cache = new FeatureCache(folder, 'key', [[2, 2, 3]]);
     const made = [Float32Array.from({ length: 12 }, (_, i) => Math.fround(i / 7))];
-    expect(await cache.features('ab12', async () => made)).toEqual(made);
-    expect(await cache.features('ab12', () => Promise.reject(new Error('computed again')))).toEqual(made);
+    expect(cache.has('ab12')).toBe(false);
+    expect(cache.features('ab12', made)).toEqual(made);
+    expect(cache.has('ab12')).toBe(true);
+    expect(cache.features('ab12', undefined)).toEqual(made);
     expect(cache.counts).toEqual({ found: 1, made: 1 });
     const other = new FeatureCache(folder, 'another tower', [[2, 2, 3]]);
-    expect(await other.features('ab12', async () => [new Float32Array(12)])).toEqual([new Float32Array(12)]);
-    await expect(cache.features('cd34', async () => [new Float32Array(12).fill(NaN)])).rejects.toThrow(
-      /tower 0 gives NaN/,
-    );
+    expect(other.has('ab12')).toBe(false);
+    expect(other.features('ab12', [new Float32Array(12)])).toEqual([new Float32Array(12)]);
+    expect(() => cache.features('cd34', [new Float32Array(12).fill(NaN)])).toThrow(/tower 0 gives NaN/);
   });
 });
