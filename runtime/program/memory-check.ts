@@ -3,7 +3,7 @@ import type { Plan } from '../../compiler/plan.ts';
 import { OutOfMemoryError } from '../device/failure.ts';
 import { printBytes } from '../device/memory-budget.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
-import { shareKeys } from './shared-buffers.ts';
+import { withArenas } from './shared-buffers.ts';
 
 export interface MemoryItem {
   /** E.g. `weights of model.layers`, `activations of prefill`. */
@@ -47,6 +47,7 @@ function partByPath(parameter: string): string {
 export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOptions = {}): MemoryPlan {
   const { partOf = partByPath, shared = true } = options;
   const seen = new Set<string>();
+  const arenas = new Map<string, number>();
   const sums = new Map<string, MemoryItem>();
   let transient = 0;
   const count = (kind: MemoryItem['kind'], name: string, bytes: number) => {
@@ -54,7 +55,7 @@ export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOption
       sums.set(`${kind} ${name}`, { kind, name, bytes: (sums.get(`${kind} ${name}`)?.bytes ?? 0) + bytes });
   };
   for (const { name, plan } of programs) {
-    const keys = shareKeys(plan);
+    const keys = withArenas(plan, arenas);
     const names = storedNames(plan);
     const fresh = plan.buffers.map((_, i) => {
       const key = shared ? keys[i] : undefined;

@@ -6,7 +6,7 @@ import type { BufferRequest, Device, DeviceBuffer, DeviceGroup, DeviceKernel } f
 import { checkPlan, shrinkAdvice } from './check-plan.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
-import { SharedBuffers, shareKeys } from './shared-buffers.ts';
+import { SharedBuffers } from './shared-buffers.ts';
 import {
   uploadConstants,
   uploadParameters,
@@ -67,7 +67,7 @@ async function placeNow(
   options: LoadOptions,
 ): Promise<Placed> {
   shared.checkStates(plan);
-  const keys = shareKeys(plan);
+  const keys = shared.keys(plan);
   const buffers = new Map<number, DeviceBuffer>();
   const held = new Set<string>();
   const own = new Set<DeviceBuffer>();

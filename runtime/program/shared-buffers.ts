@@ -12,7 +12,8 @@ interface Row {
 
 /**
  * Given to `load`, it makes programs of one device and one source of parameters share what is the same in their plans: parameters
- * and states of one name, constants and loaded tensors of one content. A buffer goes when its last program is disposed of.
+ * and states of one name, constants and loaded tensors of one content, and the arenas of activations, since a run leaves nothing there
+ * and is submitted whole. A buffer goes when its last program is disposed of.
  * Programs that share states must not run at the same time: await one before the next.
  */
 export class SharedBuffers {
@@ -73,6 +74,14 @@ export class SharedBuffers {
     this.#rows.set(key, { buffer, users: 1 });
   }
 
+  /** What makes the plan's buffers the same as those that are there, or as those that will come. */
+  keys(plan: Plan): readonly (string | undefined)[] {
+    const arenas = new Map(
+      [...this.#rows].flatMap(([key, { buffer }]) => (key.startsWith(arenaKey) ? [[key, buffer.bytes] as const] : [])),
+    );
+    return withArenas(plan, arenas);
+  }
+
   /** One program less. */
   release(key: string): void {
     const row = this.#rows.get(key);
@@ -85,7 +94,34 @@ export class SharedBuffers {
 /** Several states in one buffer. */
 const packKey = 'states';
 
-/** What makes a plan's buffers the same as another's; undefined for those that are a program's own. */
+const arenaKey = 'arena';
+
+/**
+ * `shareKeys` with the arenas: each takes the smallest of `known` (bytes by key) that holds it and that no other arena of the plan has, or a new
+ * one, which is added there.
+ */
+export function withArenas(plan: Plan, known: Map<string, number>): readonly (string | undefined)[] {
+  const keys = [...shareKeys(plan)];
+  const arenas = plan.buffers
+    .flatMap(({ role, transient, bytes }, i) => (role === 'arena' && transient !== true ? [{ i, bytes }] : []))
+    .sort((a, b) => b.bytes - a.bytes);
+  const taken = new Set<string>();
+  for (const { i, bytes } of arenas) {
+    const [fitting] = [...known]
+      .filter(([key, room]) => room >= bytes && !taken.has(key))
+      .sort(([, a], [, b]) => a - b)
+      .map(([key]) => key);
+    let fresh = known.size;
+    while (known.has(`${arenaKey} ${fresh}`)) fresh++;
+    const key = fitting ?? `${arenaKey} ${fresh}`;
+    if (fitting === undefined) known.set(key, bytes);
+    taken.add(key);
+    keys[i] = key;
+  }
+  return keys;
+}
+
+/** What makes a plan's buffers the same as another's; undefined for those that are a program's own. Arenas: `withArenas`. */
 export function shareKeys(plan: Plan): readonly (string | undefined)[] {
   const named = new Map(
     [...plan.parameters, ...plan.states].map((tensor) => [

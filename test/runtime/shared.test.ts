@@ -9,7 +9,8 @@ import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
 import { loadStages, stagePeak } from '../../runtime/program/load-stages.ts';
-import { load } from '../../runtime/program/program.ts';
+import { memoryPlan } from '../../runtime/program/memory-check.ts';
+import { load, type Program } from '../../runtime/program/program.ts';
 import { shareKeys, SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { ParameterValues } from '../../runtime/program/upload.ts';
 
@@ -27,6 +28,10 @@ function chain(source: ParamSource, rows: number, layers: number): Graph {
     },
     { unread: 'ignore' },
   );
+}
+
+function raise(): never {
+  throw new RangeError('there are three plans');
 }
 
 const loadedOf = (plan: Plan): readonly number[] =>
@@ -120,6 +125,34 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     one.dispose();
     expect((await two.run({ x }))['y']?.data).toEqual(again?.data);
     two.dispose();
+    expect(device.memory.now).toBe(0);
+  });
+
+  test('programs take turns in the same arenas, whoever is asked first', async () => {
+    const source = randomParams(5);
+    const plans = [40, 9, 23].map((rows) => compile(chain(source, rows, 4), deviceProfile(device)));
+    const inputs = [40, 9, 23].map((rows) => ({ x: Float32Array.from({ length: rows * 32 }, (_, i) => Math.cos(i)) }));
+    const alone: unknown[] = [];
+    for (const [i, plan] of plans.entries()) {
+      using program = await load(plan, device, source);
+      alone.push((await program.run(inputs[i] ?? {}))['y']?.data);
+    }
+    const shared = new SharedBuffers();
+    const programs: Program[] = [];
+    for (const plan of plans) programs.push(await load(plan, device, source, { shared }));
+    const arenas = (plan: Plan): number =>
+      plan.buffers.reduce((sum, { role, bytes }) => sum + (role === 'arena' ? bytes : 0), 0);
+    expect(
+      memoryPlan(plans.map((plan, i) => ({ name: `${i}`, plan }))).items.filter(({ kind }) => kind === 'activations'),
+    ).toEqual([{ kind: 'activations', name: 'activations of 0', bytes: arenas(plans[0] ?? raise()) }]);
+    expect(arenas(plans[2] ?? raise())).toBeGreaterThan(0);
+    // Not awaited one by one: the queue takes whole runs.
+    const order = [0, 1, 2, 1, 0, 2];
+    const found = await Promise.all(order.map(async (i) => (await programs[i]?.run(inputs[i] ?? {}))?.['y']?.data));
+    expect(found).toEqual(order.map((i) => alone[i]));
+    programs[0]?.dispose();
+    expect((await programs[2]?.run(inputs[2] ?? {}))?.['y']?.data).toEqual(alone[2]);
+    for (const program of programs) program.dispose();
     expect(device.memory.now).toBe(0);
   });
 
