@@ -1,8 +1,16 @@
-// `opabinia runs [NAME…]`: the runs of a folder, and in what they differ.
-import type { Command } from 'commander';
+// `opabinia runs [NAME…]`: the runs of a folder, and in what they differ; with `--out`, what one has learned as a model directory.
+import { join } from 'node:path';
+import { Option, type Command } from 'commander';
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
 import { listRuns, printRuns } from '../pipelines/train/list-runs.ts';
+import { writeTrained } from '../pipelines/train/write-trained.ts';
 import { say } from './output.ts';
+
+interface RunsFlags {
+  readonly runs: string;
+  readonly out?: string;
+  readonly dtype?: 'f32' | 'f16';
+}
 
 /** Adds the command to the program. */
 export function addRuns(program: Command): void {
@@ -11,7 +19,14 @@ export function addRuns(program: Command): void {
     .description('list and compare trainings')
     .argument('[names...]', 'some of them; by default all')
     .option('--runs <folder>', 'where they are', 'runs')
-    .action((names: readonly string[], flags: { readonly runs: string }) => {
+    .option('--out <directory>', 'write what the one run named has learned, as a model directory')
+    .addOption(
+      new Option('--dtype <dtype>', 'of the weights in --out; by default that of the model it began with').choices([
+        'f32',
+        'f16',
+      ]),
+    )
+    .action(async (names: readonly string[], flags: RunsFlags) => {
       const all = listRuns(flags.runs);
       const missing = names.find((name) => !all.some((run) => run.name === name));
       if (missing !== undefined)
@@ -24,6 +39,19 @@ export function addRuns(program: Command): void {
             ).join(', ') || 'none: the folder has no runs'
           }`,
         });
+      const [only] = names;
+      if (flags.out !== undefined) {
+        if (only === undefined || names.length > 1)
+          throw new OpabiniaError(`--out is given with ${names.length} runs`, { op: 'runs', advice: 'name one run' });
+        const { tensors, learned, stages } = await writeTrained(join(flags.runs, only), {
+          out: flags.out,
+          dtype: flags.dtype,
+        });
+        say(
+          `${flags.out}: ${learned} of ${tensors} tensors learned in ${stages === 1 ? 'one stage' : `${stages} stages`}`,
+        );
+        return;
+      }
       const chosen = names.length === 0 ? all : all.filter((run) => names.includes(run.name));
       say(chosen.length === 0 ? `there are no runs in ${flags.runs}` : printRuns(chosen));
     });

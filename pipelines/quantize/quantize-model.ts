@@ -9,6 +9,7 @@ import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/
 import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
 import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
+import { isBesideWeights } from '../model-files.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {
@@ -22,10 +23,6 @@ export interface Quantized {
   readonly tensors: number;
   readonly bytes: number;
 }
-
-/** Files beside config and weights that a model needs. */
-const besides =
-  /^(?:tokenizer.*|.*token.*\.(?:json|txt|model)|vocab\..*|merges\.txt|generation_config\.json|(?:pre)?processor_config\.json|preprocessor_config\.json|chat_template\..*|LICENSE.*)$/;
 
 /**
  * Writes the directory `out`. Throws `OpabiniaError` for a directory that is there already, a checkpoint that is quantized already, and a
@@ -56,7 +53,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     mkdirSync(command.out, { recursive: true });
     await streamSafetensors(join(command.out, 'model.safetensors'), tensors, { format: 'mlx' });
     for (const file of readdirSync(directory))
-      if (besides.test(file)) copyFileSync(join(directory, file), join(command.out, file));
+      if (isBesideWeights(file)) copyFileSync(join(directory, file), join(command.out, file));
     const quantization = { group_size: command.group, bits: command.format === 'q4' ? 4 : 8, mode: 'affine' };
     writeFileAtomic(
       join(command.out, 'config.json'),

@@ -4,8 +4,6 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Device } from '../../runtime/device/device.ts';
-import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
 import { openModel, type OpenedModel } from '../answer/open-model.ts';
 import { trainableOf } from './trainable-of.ts';
@@ -18,6 +16,7 @@ import { RunFolder } from './run/run-folder.ts';
 import { sanity } from './run/sanity.ts';
 import type { StageResult, StageRun } from './run/loop.ts';
 import { trainStage } from './run/train-stage.ts';
+import { learnedSource } from './run/learned-source.ts';
 import { stageWeights, writeStageWeights } from './run/stage-weights.ts';
 
 export interface TrainOptions {
@@ -27,6 +26,8 @@ export interface TrainOptions {
   /** Overfit one batch instead, and write nothing. */
   readonly sanity?: boolean | undefined;
   readonly stopped?: (() => boolean) | undefined;
+  /** Called when a stage has ended and its weights are kept; the next one waits. `writeTrained(folder, …)` writes the model as it is then. */
+  readonly ended?: ((stage: Stage, folder: string) => Promise<void>) | undefined;
   readonly print: (line: string) => void;
 }
 
@@ -69,6 +70,7 @@ export async function train(recipe: Recipe, device: Device, options: TrainOption
       });
       results.push(result);
       if (result.ended === 'stopped') break;
+      if (folder !== undefined) await options.ended?.(stage, folder.path);
     }
   } finally {
     checkpoint?.close();
@@ -97,6 +99,7 @@ async function oneStage(one: OneStage): Promise<StageResult> {
     await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }),
     folder,
     index,
+    recipe.stages,
   );
   mkdirSync(one.root, { recursive: true });
   const trainable = trainableOf(opened, {
@@ -186,29 +189,23 @@ async function* heldSamples({ evaluation }: Stage, file: LlavaFile | undefined):
 }
 
 /** The model with the weights that earlier stages of the run have learned. */
-function withEarlier(opened: OpenedModel, folder: RunFolder | undefined, index: number): OpenedModel {
+function withEarlier(
+  opened: OpenedModel,
+  folder: RunFolder | undefined,
+  index: number,
+  stages: readonly Stage[],
+): OpenedModel {
   const paths = folder === undefined ? [] : stageWeights(folder.path, index);
   if (paths.length === 0) return opened;
-  const learned = paths.map((path) => openCheckpoint(path)).toReversed();
-  const owner = (path: string) => learned.find((checkpoint) => checkpoint.stored.has(path));
-  const base = opened.source;
-  const source: Source = {
-    ...base,
-    shape: (path) => owner(path)?.shape(path) ?? base.shape(path),
-    storedAs: (path) => (owner(path) === undefined ? base.storedAs?.(path) : undefined),
-    read: (path, shape) => owner(path)?.read(path, shape) ?? base.read(path, shape),
-    part: (path, shape, start, count) =>
-      owner(path)?.part(path, shape, start, count) ??
-      base.part?.(path, shape, start, count) ??
-      base.read(path, shape).subarray(start, start + count),
-    storedPart: (path, shape, dtype, start, count) =>
-      owner(path) === undefined ? base.storedPart?.(path, shape, dtype, start, count) : undefined,
-  };
+  const source = learnedSource(
+    opened.source,
+    paths.map((path, i) => ({ path, lora: stages[i]?.lora })),
+  );
   return {
     ...opened,
     source,
     close: () => {
-      for (const checkpoint of learned) checkpoint.close();
+      source.close();
       opened.close();
     },
   };

@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { listCheckpoints } from './checkpoints.ts';
 
-function fileOf(folder: string, stage: number): string {
+/** Where the weights of a stage that has ended are. */
+export function stageFile(folder: string, stage: number): string {
   return join(folder, `stage-${stage + 1}.safetensors`);
 }
 
 /** The files of the stages before this one. Throws `OpabiniaError` when one is missing. */
 export function stageWeights(folder: string, before: number): readonly string[] {
   return Array.from({ length: before }, (_, stage) => {
-    const path = fileOf(folder, stage);
+    const path = stageFile(folder, stage);
     if (!existsSync(path))
       throw new OpabiniaError(
         `${path} is missing: stage ${before + 1} begins with what stage ${stage + 1} has learned`,
@@ -28,7 +29,7 @@ export function stageWeights(folder: string, before: number): readonly string[] 
 export async function writeStageWeights(folder: string, stage: number): Promise<void> {
   const last = listCheckpoints(folder).find((checkpoint) => checkpoint.stage === stage);
   if (last === undefined) return;
-  const path = fileOf(folder, stage);
+  const path = stageFile(folder, stage);
   copyFileSync(join(last.path, 'model.safetensors'), `${path}.partial`);
   renameSync(`${path}.partial`, path);
 }

@@ -1,0 +1,115 @@
+// What a run has learned, as a model directory like the one it began with: `run`, `eval`, `serve` and the next recipe take it.
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { modelFiles, needFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
+import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
+import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
+import { isBesideWeights } from '../model-files.ts';
+import { listCheckpoints } from './run/checkpoints.ts';
+import { learnedSource, type LearnedStage } from './run/learned-source.ts';
+import { stageFile } from './run/stage-weights.ts';
+
+export interface WriteTrained {
+  /** A folder that is not there yet. */
+  readonly out: string;
+  /** Of all weights; by default each stays what it is in the model that the run began with. */
+  readonly dtype?: 'f32' | 'f16' | undefined;
+}
+
+export interface TrainedModel {
+  readonly tensors: number;
+  readonly learned: number;
+  readonly stages: number;
+}
+
+const described = z.object({
+  recipe: z.object({
+    model: z.string(),
+    towers: z.array(z.string()).optional(),
+    stages: z.array(
+      z.object({
+        lora: z
+          .array(z.object({ paths: z.array(z.string()), rank: z.number(), alpha: z.number().optional() }))
+          .optional(),
+      }),
+    ),
+  }),
+});
+
+const pieceElements = 2 ** 21;
+
+/**
+ * Writes the directory: the files of the recipe's model, and its weights with those of the run's last checkpoint, low-rank additions
+ * folded in. Towers stay what they are. Throws `OpabiniaError` for a folder that is there already, a run without a checkpoint, and
+ * a model that is not where the recipe says.
+ */
+export async function writeTrained(run: string, { out, dtype }: WriteTrained): Promise<TrainedModel> {
+  const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'runs', advice });
+  if (existsSync(out) && readdirSync(out).length > 0) throw refuse(`${out} is there already`, 'give a new folder');
+  const config = join(run, 'config.json');
+  const known = described.safeParse(existsSync(config) ? JSON.parse(readFileSync(config, 'utf8')) : undefined);
+  if (!known.success) throw refuse(`${config} does not say what was trained`, 'give the folder of a run');
+  const { recipe } = known.data;
+  const stages = stagesOf(
+    run,
+    recipe.stages.map(({ lora }) => lora),
+  );
+  if (stages.length === 0) throw refuse(`${run} has no checkpoint yet`, 'let it run until it has saved one');
+  const directory = resolveModel(recipe.model);
+  const files = modelFiles(directory);
+  const base = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype: 'f32' });
+  try {
+    const source = learnedSource(base, stages);
+    try {
+      const tensors = [...base.stored.values()].map(({ name, shape, dtype: stored }): TensorToStream => {
+        const kept = dtype === undefined || !/^B?F/.test(stored) ? stored : dtype === 'f16' ? 'F16' : 'F32';
+        const count = shape.reduce((product, size) => product * size, 1);
+        return {
+          name,
+          dtype: kept,
+          shape,
+          *pieces() {
+            for (let at = 0; at < count; at += pieceElements) {
+              const some = Math.min(pieceElements, count - at);
+              yield encodeStored(kept, source.part?.(name, shape, at, some) ?? []);
+            }
+          },
+        };
+      });
+      mkdirSync(out, { recursive: true });
+      for (const file of readdirSync(directory)) {
+        const from = join(directory, file);
+        if (statSync(from).isDirectory()) {
+          if (file === 'towers') cpSync(from, join(out, file), { recursive: true, dereference: true });
+        } else if (file === 'config.json' || isBesideWeights(file)) copyFileSync(from, join(out, file));
+      }
+      // Last: a directory with its weights is whole.
+      await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' });
+      return {
+        tensors: tensors.length,
+        learned: tensors.filter(({ name }) => source.isLearned(name)).length,
+        stages: stages.length,
+      };
+    } finally {
+      source.close();
+    }
+  } finally {
+    base.close();
+  }
+}
+
+/** What every stage wrote that has ended, and the newest checkpoint of the one that has not. */
+function stagesOf(run: string, lora: readonly LearnedStage['lora'][]): readonly LearnedStage[] {
+  const found: LearnedStage[] = [];
+  for (const [stage, own] of lora.entries()) {
+    const ended = stageFile(run, stage);
+    const last = listCheckpoints(run).find((checkpoint) => checkpoint.stage === stage);
+    if (existsSync(ended)) found.push({ path: ended, lora: own });
+    else if (last !== undefined) return [...found, { path: join(last.path, 'model.safetensors'), lora: own }];
+    else break;
+  }
+  return found;
+}

@@ -1,0 +1,130 @@
+// What a run has learned: over what it began with, additions of low rank folded in, as a directory that opens like the first one.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as fc from 'fast-check';
+import { afterAll, describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
+import { learnedSource } from '../../../pipelines/train/run/learned-source.ts';
+import { writeTrained } from '../../../pipelines/train/write-trained.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'opabinia-learned-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+let made = 0;
+
+type Matrix = readonly (readonly number[])[];
+const matrix = (rows: number, columns: number): fc.Arbitrary<Matrix> =>
+  fc.array(fc.array(fc.integer({ min: -8, max: 8 }), { minLength: columns, maxLength: columns }), {
+    minLength: rows,
+    maxLength: rows,
+  });
+const tensor = (name: string, values: Matrix, dtype: 'F32' | 'F16' = 'F32') => ({
+  name,
+  dtype,
+  shape: [values.length, values[0]?.length ?? 0],
+  values: values.flat(),
+});
+
+/** A model, and a run of two stages of it: the first with additions to `a`, the second with `b` anew and more of them. */
+const runs = fc
+  .record({
+    rows: fc.integer({ min: 1, max: 5 }),
+    columns: fc.integer({ min: 1, max: 5 }),
+    rank: fc.integer({ min: 1, max: 3 }),
+    alpha: fc.option(fc.constantFrom(1, 2, 6), { nil: undefined }),
+  })
+  .chain((sizes) =>
+    fc.record({
+      sizes: fc.constant(sizes),
+      a: matrix(sizes.rows, sizes.columns),
+      b: matrix(2, 3),
+      newB: matrix(2, 3),
+      narrow: fc.tuple(matrix(sizes.rank, sizes.columns), matrix(sizes.rank, sizes.columns)),
+      wide: fc.tuple(matrix(sizes.rows, sizes.rank), matrix(sizes.rows, sizes.rank)),
+      ended: fc.boolean(),
+    }),
+  );
+
+const product = (wide: Matrix, narrow: Matrix, scale: number): Matrix =>
+  wide.map((row) =>
+    (narrow[0] ?? []).map((_, column) => scale * row.reduce((sum, x, r) => sum + x * (narrow[r]?.[column] ?? 0), 0)),
+  );
+const plus = (...all: readonly Matrix[]): Matrix =>
+  (all[0] ?? []).map((row, i) => row.map((_, j) => all.reduce((sum, one) => sum + (one[i]?.[j] ?? 0), 0)));
+
+describe('what a run has learned', () => {
+  test('each tensor is of the last stage that has it, with the additions behind it', async () => {
+    await fc.assert(
+      fc.asyncProperty(runs, async ({ sizes, a, b, newB, narrow, wide, ended }) => {
+        const { rank, alpha } = sizes;
+        const root = join(scratch, String(made++));
+        const [model, run, out] = [join(root, 'model'), join(root, 'run'), join(root, 'out')];
+        for (const folder of [model, run, join(run, 'checkpoint-1-4')]) mkdirSync(folder, { recursive: true });
+        writeFileSync(join(model, 'config.json'), '{"model_type":"toy"}');
+        writeFileSync(join(model, 'tokenizer.json'), '{}');
+        writeFileSync(join(model, 'notes.md'), 'left out');
+        writeSafetensors(join(model, 'model.safetensors'), [tensor('x.a.weight', a, 'F16'), tensor('x.b.weight', b)]);
+        const lora = [{ paths: ['*a.weight'], rank, ...(alpha === undefined ? {} : { alpha }) }];
+        writeFileSync(
+          join(run, 'config.json'),
+          JSON.stringify({ recipe: { model, stages: [{ lora }, { lora }] }, git: 'x' }),
+        );
+        writeSafetensors(join(run, 'stage-1.safetensors'), [
+          tensor('x.a.lora_A.weight', narrow[0]),
+          tensor('x.a.lora_B.weight', wide[0]),
+        ]);
+        writeSafetensors(ended ? join(run, 'stage-2.safetensors') : join(run, 'checkpoint-1-4', 'model.safetensors'), [
+          tensor('x.a.lora_A.weight', narrow[1]),
+          tensor('x.a.lora_B.weight', wide[1]),
+          tensor('x.b.weight', newB),
+        ]);
+        const scale = (alpha ?? rank) / rank;
+        const wanted = plus(a, product(wide[0], narrow[0], scale), product(wide[1], narrow[1], scale)).flat();
+        expect(await writeTrained(run, { out })).toEqual({ tensors: 2, learned: 2, stages: 2 });
+        const written = openCheckpoint(join(out, 'model.safetensors'));
+        expect(written.stored.get('x.a.weight')?.dtype).toBe('F16');
+        expect([...written.read('x.a.weight', [a.length, a[0]?.length ?? 0])]).toEqual(wanted.map(Math.f16round));
+        expect([...written.read('x.b.weight', [2, 3])]).toEqual(newB.flat());
+        written.close();
+        expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe('{"model_type":"toy"}');
+        expect(() => readFileSync(join(out, 'notes.md'))).toThrow(/ENOENT/);
+        await expect(writeTrained(run, { out })).rejects.toThrow(/is there already/);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('parts of a matrix are what reading it whole gives, and what nobody learned is the model’s', () => {
+    const folder = join(scratch, 'parts');
+    mkdirSync(folder);
+    const base = [
+      [1, 2, 3],
+      [4, 5, 6],
+    ];
+    writeSafetensors(join(folder, 'base.safetensors'), [tensor('a.weight', base), tensor('c.weight', base)]);
+    writeSafetensors(join(folder, 'one.safetensors'), [
+      tensor('a.lora_A.weight', [[1, 0, 2]]),
+      tensor('a.lora_B.weight', [[3], [5]]),
+    ]);
+    const opened = openCheckpoint(join(folder, 'base.safetensors'));
+    const source = learnedSource(opened, [
+      { path: join(folder, 'one.safetensors'), lora: [{ paths: ['*'], rank: 1 }] },
+    ]);
+    expect([...source.read('a.weight', [2, 3])]).toEqual([4, 2, 9, 9, 5, 16]);
+    expect([...(source.part?.('a.weight', [2, 3], 2, 3) ?? [])]).toEqual([9, 9, 5]);
+    expect([...source.read('c.weight', [2, 3])]).toEqual(base.flat());
+    expect([source.isLearned('a.weight'), source.isLearned('c.weight')]).toEqual([true, false]);
+    source.close();
+    opened.close();
+  });
+
+  test('a folder that is no run, and a run that saved nothing, are refused before anything is written', async () => {
+    const run = join(scratch, 'empty');
+    mkdirSync(run);
+    await expect(writeTrained(run, { out: join(scratch, 'none') })).rejects.toThrow(/does not say what was trained/);
+    writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model: scratch, stages: [{}] } }));
+    await expect(writeTrained(run, { out: join(scratch, 'none') })).rejects.toThrow(/has no checkpoint yet/);
+    expect(() => readFileSync(join(scratch, 'none', 'config.json'))).toThrow(/ENOENT/);
+  });
+});
