@@ -20,12 +20,12 @@ export interface ModelScore {
 
 const perScene = 8;
 
-/** `blind`: every question about a gray picture instead of its own. Scenes are those from 0 on. */
+/** `blind`: every question about a gray picture instead of its own. `format`: a sentence behind each. Scenes are those from 0 on. */
 export async function judgeModel(
   directory: string,
   device: Device,
   count: number,
-  { blind = false }: { readonly blind?: boolean } = {},
+  { blind = false, format }: { readonly blind?: boolean; readonly format?: string } = {},
 ): Promise<ModelScore> {
   const found = new Map<Slice, { right: number; asked: number }>(
     slices.map((slice) => [slice, { right: 0, asked: 0 }]),
@@ -41,7 +41,11 @@ export async function judgeModel(
         if (question === undefined || score === undefined) continue;
         let answer = '';
         const images = [blind ? gray() : pictureOf(scene)];
-        for await (const words of session.answer({ text: question.text, images }, { maxNewTokens: 6 })) answer += words;
+        for await (const words of session.answer(
+          { text: format === undefined ? question.text : `${question.text}\n${format}`, images },
+          { maxNewTokens: 6 },
+        ))
+          answer += words;
         score.asked++;
         if (answer.trim() === question.answer) score.right++;
       }

@@ -1,5 +1,6 @@
 // The tokenizer of the small Cambrian: every word of its questions and answers is one token, and so are the words of the template.
 import { systemText } from '../../models/sequence/conversation.ts';
+import { responseFormats } from '../../pipelines/train/data/mixture.ts';
 import { answers } from '../../pipelines/shapes/scene/questions.ts';
 import { colors, kinds } from '../../pipelines/shapes/scene/scene.ts';
 import { controlTokens, makeTokenizer, type MadeTokenizer } from '../made/vocabulary.ts';
@@ -13,10 +14,12 @@ const sentences = [
   'Which is nearer, the or the?',
   'What sign word is on the?',
   'Describe the picture. There is a at.',
+  responseFormats.phrase,
   ...colors,
   ...kinds,
   ...answers,
 ];
+// A cell stays two tokens, a letter and a digit: as one of sixteen names it was learned half as fast, in a twin of the model.
 const corpus = sentences.flatMap((text) => [text, ` ${text}`]).join('\n');
 
 const header = (role: string) => `<|start_header_id|>${role}<|end_header_id|>`;
@@ -24,7 +27,7 @@ const header = (role: string) => `<|start_header_id|>${role}<|end_header_id|>`;
 const templateTokens = [header('system'), header('user'), header('assistant'), systemText('llama_3')];
 
 /** 256 bytes, what merges give, and the control tokens. */
-export const vocabulary = 455;
+export const vocabulary = 478;
 
 export function shapesTokenizer(): MadeTokenizer {
   return makeTokenizer(vocabulary, {
