@@ -65,20 +65,11 @@ export {
 export { scatterAdd } from './functions/scatter.ts';
 export { argmax, argsort, oneHot, sort, topK } from './functions/rank.ts';
 export type { Ranked } from './functions/rank.ts';
-export {
-  attention,
-  gelu,
-  groupNorm,
-  layerNorm,
-  linear,
-  logSoftmax,
-  relu,
-  rmsNorm,
-  silu,
-  softmax,
-  standardize,
-} from './functions/nn.ts';
-export type { AttentionOptions } from './functions/nn.ts';
+export { gelu, logSoftmax, relu, silu, softmax } from './functions/activations.ts';
+export { attention } from './functions/attention.ts';
+export { linear } from './functions/linear.ts';
+export { groupNorm, layerNorm, rmsNorm, standardize } from './functions/norm.ts';
+export type { AttentionOptions } from './functions/attention.ts';
 export { multiHeadAttention, multiHeadProjections } from './functions/multi-head-attention.ts';
 export type { MultiHeadAttentionOptions, MultiHeadProjections } from './functions/multi-head-attention.ts';
 export { adaptiveAvgPool2d, avgPool2d, conv2d, maxPool2d, pixelShuffle, pixelUnshuffle } from './functions/conv.ts';

@@ -6,7 +6,7 @@ import { at } from '../origin.ts';
 import type { Params } from '../params.ts';
 import { apply, elementwise, refusal, renamed, requireAxis, type Float, type Tensor } from '../tensor.ts';
 import { both, requireImage, type Pair } from './conv.ts';
-import { checkDType } from './nn.ts';
+import { checkDType } from './linear.ts';
 import { flip, pad, product, rearrange, slice, window } from './shape.ts';
 
 export interface ConvTransposeOptions<O extends string> {

@@ -4,7 +4,7 @@ import { isFloat, type DType } from '../graph/op.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
 import { withOption, type Params } from '../params.ts';
-import { checkDType } from './nn.ts';
+import { checkDType } from './linear.ts';
 import { average, contractAxis } from './resample.ts';
 import { reduceAxes, pad, product, rearrange, window } from './shape.ts';
 import {

@@ -14,7 +14,8 @@ import {
   type Float,
   type Tensor,
 } from '../tensor.ts';
-import { attention, checkDType, linear, type AttentionOptions } from './nn.ts';
+import { attention, type AttentionOptions } from './attention.ts';
+import { checkDType, linear } from './linear.ts';
 import { product, slice } from './shape.ts';
 
 /** As those of `attention`, whose queries and keys have the axis `head` besides; so may the mask. */
