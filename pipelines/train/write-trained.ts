@@ -45,6 +45,7 @@ const pieceElements = 2 ** 21;
  * Writes the directory: the files of the recipe's model, and its weights with those of the run's last checkpoint, low-rank additions
  * folded in. Towers stay what they are. Throws `OpabiniaError` for a folder that is there already, a run without a checkpoint, and
  * a model that is not where the recipe says.
+ * @example await writeTrained(folder, { out: 'trained' })
  */
 export async function writeTrained(run: string, { out, dtype }: WriteTrained): Promise<TrainedModel> {
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'runs', advice });
