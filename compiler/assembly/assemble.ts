@@ -48,7 +48,10 @@ export function assemble(
   const sources = new Map<Node, Storage>();
   let next = 0;
   const storageOf = (node: Node): Storage => makeStorage(`v${next++}`, node);
-  const inPart = new Set(grouping.joins.flatMap((j) => [...j.parts]));
+  const inPart = new Set([
+    ...grouping.joins.flatMap((j) => [...j.parts]),
+    ...grouping.rowWrites.map((write) => write.part),
+  ]);
   for (const { join, cache } of grouping.joins) {
     if (cache === undefined) {
       places.set(join, { storage: storageOf(join) });
@@ -82,6 +85,12 @@ export function assemble(
     const target: Placement = { storage, starts: new Map([...at].map(([axis, start]) => [axis, sizeIndex(start)])) };
     places.set(value, target);
     targets.set(value, target);
+  }
+  for (const { whole, part, axis, position, update } of grouping.rowWrites) {
+    const storage = sources.get(update.state) ?? storageOf(update.state);
+    sources.set(update.state, storage);
+    for (const node of [update.state, whole]) places.set(node, { storage });
+    targets.set(part, { storage, starts: new Map(), row: { axis, position } });
   }
   for (const node of grouping.stored) {
     if (places.has(node) || inPart.has(node)) continue;
@@ -124,6 +133,7 @@ export function assemble(
     }
   const inPlace = new Set<Update>([
     ...grouping.direct,
+    ...grouping.rowWrites.map((write) => write.update),
     ...grouping.inPlace.flatMap(({ updates, covers }) => covers ?? updates),
     ...grouping.joins.flatMap((j) => (j.cache === undefined ? [] : [j.cache])),
   ]);

@@ -2,6 +2,7 @@
 import type { Node, Update } from '../../dsl/graph/graph.ts';
 import type { InPlaceUpdates } from './in-place-updates.ts';
 import type { Attention } from '../match/attention.ts';
+import type { RowWrite } from '../match/row-write.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
 
 export type Group =
@@ -82,6 +83,8 @@ export interface Grouping {
   readonly direct: readonly Update[];
   /** Groups that write over the states that they read. */
   readonly inPlace: readonly InPlaceUpdates[];
+  /** What is written into a state at a place of each row. */
+  readonly rowWrites: readonly RowWrite[];
   readonly cuts: readonly Cut[];
   /** Nodes whose values are in memory: group roots, joins and sources. */
   readonly stored: ReadonlySet<Node>;

@@ -4,6 +4,7 @@
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { findAttention, isClosed } from '../match/attention.ts';
+import { findRowWrites } from '../match/row-write.ts';
 import { scoreRegion } from '../match/score-region.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
@@ -37,8 +38,14 @@ export function group(
   for (const n of nodes) for (const x of new Set(n.inputs)) readers.get(x)?.push(n);
   const caches = findCacheJoins(graph, nodes, readers);
   const updates = findDirectUpdates(graph, readers);
-  const cached = new Set([...caches.map((c) => c.update), ...updates]);
-  const kept = new Set<Node>([...graph.outputs.values(), ...graph.updates.map((u) => u.value)]);
+  const rowWrites = findRowWrites(graph, readers);
+  const written = new Set(rowWrites.map((write) => write.update));
+  const cached = new Set([...caches.map((c) => c.update), ...updates, ...written]);
+  const kept = new Set<Node>([
+    ...graph.outputs.values(),
+    ...graph.updates.filter((u) => !written.has(u)).map((u) => u.value),
+    ...rowWrites.map((write) => write.part),
+  ]);
   const copied = new Set<Node>([
     ...graph.outputs.values(),
     ...graph.updates.filter((u) => !cached.has(u)).map((u) => u.value),
@@ -104,7 +111,7 @@ export function group(
   const claimAlone = (n: Node): void => {
     if (!work.owner.has(n) && !isStoredSource(n)) claim({ template: 'map', nodes: new Set([n]), roots: [n] });
   };
-  for (const n of [...caches.map((c) => c.part), ...updates.map((u) => u.value)])
+  for (const n of [...caches.map((c) => c.part), ...updates.map((u) => u.value), ...rowWrites.map((w) => w.part)])
     if (n.op.kind !== 'join') claimAlone(n);
   const joins = [...placeJoins(nodes, work, caches)];
   // A concatenation that several kernels write has a place of its own, and is copied into the state.
@@ -112,8 +119,10 @@ export function group(
     n.op.kind !== 'join' ||
     (joins.every(({ join }) => join !== n) && leastBindings(new Set([n]), [n], budget) <= budget.most);
   const direct = updates.filter(({ value }) => whole(value));
-  for (const n of [...caches.map((c) => c.part), ...direct.map((u) => u.value)]) claimAlone(n);
-  const found = findInPlaceUpdates(graph, readers, (n) => work.owner.has(n), budget);
+  for (const n of [...caches.map((c) => c.part), ...direct.map((u) => u.value), ...rowWrites.map((w) => w.part)])
+    claimAlone(n);
+  const others = { ...graph, updates: graph.updates.filter((u) => !written.has(u)) };
+  const found = findInPlaceUpdates(others, readers, (n) => work.owner.has(n), budget);
   const { updates: updatesInPlace, packs } = packStates
     ? packUpdates(
         found,
@@ -130,6 +139,7 @@ export function group(
     ...joins.map((j) => j.join),
     ...nodes.filter(isStoredSource),
     ...packs.map((pack) => pack.whole),
+    ...rowWrites.map((write) => write.whole),
   ]);
   const parts = new Set(joins.flatMap((j) => [...j.parts]));
   for (const n of materialised(nodes, work, stored, parts, choices.loadsInPlace)) {
@@ -145,11 +155,16 @@ export function group(
       value,
       state,
     ]),
+    ...rowWrites.flatMap(({ whole: all, part, update }): [Node, Node][] => [
+      [all, update.state],
+      [part, update.state],
+    ]),
   ]);
   fitBindings({ work, groups, joins, stored, holder, known: new Set(nodes), builder });
   const alone = new Set([
     ...graph.updates.map((update) => update.state),
     ...direct.map((update) => update.value),
+    ...rowWrites.map((write) => write.part),
     ...[...parts].filter((part) => joins.every((j) => j.ranges.size === 0 || !j.parts.has(part))),
   ]);
   return {
@@ -157,6 +172,7 @@ export function group(
     joins,
     packs,
     inPlace: updatesInPlace,
+    rowWrites,
     direct: direct.filter((u) => groups.some((g) => g.roots.includes(u.value)) && !parts.has(u.value)),
     cuts: work.cuts,
     stored,

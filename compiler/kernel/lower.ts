@@ -385,6 +385,18 @@ export class Lowering {
 
   /** Writes the value of a root; in vectors when four neighbours in memory are four neighbours along the quad. */
   store(block: Block, placement: Placement, index: IndexMap, value: Code, width: Width): void {
+    if (placement.row !== undefined) {
+      const { axis, position } = placement.row;
+      const size = sizeIndex(axisSize(placement.storage.axes, axis));
+      const kept = block.let('kept', value);
+      const place = this.value(block, position, index, 1);
+      // What is below 0 is above every size as a u32.
+      block.when(`u32(${place.text}) < ${indexText(size)}`, (inside) => {
+        const at = inside.index(axis, `u32(${place.text})`, size);
+        this.store(inside, { storage: placement.storage }, new Map(index).set(axis, at), kept, width);
+      });
+      return;
+    }
     const flat = address(placement, index);
     const { dtype } = placement.storage;
     if (width === 1) {

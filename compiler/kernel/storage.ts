@@ -19,6 +19,8 @@ export interface Storage {
 export interface Placement {
   readonly storage: Storage;
   readonly starts?: IndexMap;
+  /** Along this axis of the storage, which the node has not, each of its rows stands where `position`, a stored value, says; or nowhere. */
+  readonly row?: { readonly axis: string; readonly position: Node };
 }
 
 export type IndexMap = ReadonlyMap<string, Index>;
