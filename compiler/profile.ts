@@ -48,6 +48,10 @@ export interface Choices {
    * that compute each score anew, one row a thread.
    */
   readonly storedScores: number;
+  /** Rows of a product up to which its sum is split over a workgroup, on a GPU: many threads read the weights, and all rows wait for that. */
+  readonly splitProductRows: number;
+  /** Rows of attention over many keys up to which each has a workgroup of its own, on a GPU. */
+  readonly splitAttentionRows: number;
 }
 
 /** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
@@ -60,6 +64,8 @@ const usual: Choices = {
   kernelsInDispatch: 8,
   loadsUnrolled: Infinity,
   storedScores: 0,
+  splitProductRows: 4,
+  splitAttentionRows: 1024,
 };
 
 /**
@@ -67,6 +73,14 @@ const usual: Choices = {
  * in proportion to the text: a training step of 132 kernels took 33 s apart, 71 s in 66 dispatches, and 13 s apart with loops rolled.
  */
 const software: Partial<Choices> = { kernelsInDispatch: 1, loadsUnrolled: 16, storedScores: 64 * 2 ** 20 };
+
+/**
+ * As the profile, but sums are made in an order that does not depend on how many rows are computed beside a row: plans for one row and for
+ * many give a row the same bits. On a software device they do anyway.
+ */
+export function steadySums(profile: DeviceProfile): DeviceProfile {
+  return { ...profile, choices: { ...profile.choices, splitProductRows: Infinity, splitAttentionRows: Infinity } };
+}
 
 export function choicesOf(profile: DeviceProfile | undefined): Choices {
   return {

@@ -22,7 +22,9 @@ export function findRowWrites(graph: Graph, readers: ReadonlyMap<Node, readonly 
   const outputs = new Set(graph.outputs.values());
   return graph.updates.flatMap((update): readonly RowWrite[] => {
     const { state, value, at } = update;
-    const isAlone = graph.updates.every((other) => other === update || (other.state !== state && other.value !== value));
+    const isAlone = graph.updates.every(
+      (other) => other === update || (other.state !== state && other.value !== value),
+    );
     const isRead = outputs.has(state) || outputs.has(value) || (readers.get(state) ?? []).some((x) => x !== value);
     const found = matchRowWrite(value, state);
     if (found === undefined || !isAlone || isRead || [...at.values()].some((start) => start !== 0)) return [];

@@ -13,12 +13,13 @@ import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from 
 const across = 16;
 const parts = 16;
 
-export const mostRows = 4;
+/** Rows that a workgroup computes together. */
+const rowsTogether = 4;
 
 export function scheduleContractFewRows(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const product = productOf(group.contract);
   const { a, b, m, n, k, names, width } = product;
-  const rows = Math.min(mostRows, m.most);
+  const rows = Math.min(rowsTogether, m.most);
   const threads = across * parts;
   const frame = new Frame(context, group);
   const { lowering, body } = frame;

@@ -4,11 +4,11 @@ import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
 import { bindingsOf, type Kernel } from '../kernel/kernel.ts';
-import type { DeviceProfile } from '../profile.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
 import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
-import { mostRows, scheduleContractFewRows } from './contract-few-rows.ts';
+import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
 import { scheduleContractSubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile } from './contract-tile.ts';
@@ -51,7 +51,7 @@ export const templates: Templates = {
     {
       name: 'attention by workgroups',
       when: 'few rows to fill the device with, many keys to each',
-      fits: (group) => isDecode(group),
+      fits: (group, profile) => isDecode(group, profile),
       schedule: scheduleAttentionWorkgroup,
     },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
@@ -79,7 +79,10 @@ export const templates: Templates = {
     {
       name: 'contraction of few rows',
       when: 'the weights are read once, and that is all',
-      fits: (group) => productOf(group.contract).m.most <= mostRows && productOf(group.contract).n.most >= 16,
+      fits: (group, profile) => {
+        const { m, n } = productOf(group.contract);
+        return m.most <= choicesOf(profile).splitProductRows && n.most >= 16;
+      },
       schedule: scheduleContractFewRows,
     },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
@@ -121,9 +124,10 @@ export const templates: Templates = {
 };
 
 /** So few rows that one thread a row would leave most of a GPU idle. */
-function isDecode(group: GroupOf<'attention'>): boolean {
+function isDecode(group: GroupOf<'attention'>, profile: DeviceProfile): boolean {
   const { attention } = group;
-  return count([...attention.batch, ...attention.rows]).most <= 1024 && count(attention.keys).most >= 128;
+  const rows = count([...attention.batch, ...attention.rows]).most;
+  return rows <= choicesOf(profile).splitAttentionRows && count(attention.keys).most >= 128;
 }
 
 function isThin(group: GroupOf<'contract'>, profile: DeviceProfile): boolean {

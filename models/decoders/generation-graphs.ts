@@ -161,7 +161,7 @@ export function prefillGraph(
 }
 
 /** The token, or `noToken`: what is not a number in the state behind the last layer is none in any score. */
-function toldToken(logits: Scores, token: Tensor<'b', 'i32'>): Tensor<'b', 'i32'> {
+export function toldToken(logits: Scores, token: Tensor<'b', 'i32'>): Tensor<'b', 'i32'> {
   return where(isNaN(logits.at('v', 0)), noToken, token);
 }
 
@@ -218,7 +218,7 @@ export function decodeGraph(
 /** Tokens of prompt and answer for which graphs are made. */
 const longestContext = 2 ** 20;
 
-function checkSizes(config: DecoderConfig, { batch, capacity, promptLimit }: GenerationSizes): void {
+export function checkSizes(config: DecoderConfig, { batch, capacity, promptLimit }: GenerationSizes): void {
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'generation', advice });
   if (![batch, capacity, promptLimit].every((n) => Number.isInteger(n) && n >= 1))
     throw refuse(`batch ${batch}, capacity ${capacity}, promptLimit ${promptLimit}`, 'give whole numbers above 0');
@@ -268,16 +268,22 @@ function openStates(t: Trace, config: DecoderConfig, { batch: b, draw }: Generat
 }
 
 /** What is added to the number of tokens so far for the position of the next one: 0 or less. */
-function openShift(t: Trace, { batch: b }: GenerationSizes): Tensor<'b', 'i32'> {
+export function openShift(t: Trace, { batch: b }: Pick<GenerationSizes, 'batch'>): Tensor<'b', 'i32'> {
   return t.state('shift', 'b', { b }, 'i32');
 }
 
-function withToken(t: Trace, seen: Tensor<'b v', 'bool'>, token: Tensor<'b', 'i32'>): Tensor<'b v', 'bool'> {
+export function withToken(t: Trace, seen: Tensor<'b v', 'bool'>, token: Tensor<'b', 'i32'>): Tensor<'b v', 'bool'> {
   const all = repeat(t.iota('v', seen.size('v')), 'v -> b v', { b: seen.sizeOf('b') });
   return seen.or(all.eq(token));
 }
 
-function scoresOf(root: Params, model: LanguageModel, hidden: Hidden, length: Size, last?: Tensor<'b', 'i32'>): Scores {
+export function scoresOf(
+  root: Params,
+  model: LanguageModel,
+  hidden: Hidden,
+  length: Size,
+  last?: Tensor<'b', 'i32'>,
+): Scores {
   // Norm and output matrix for one position a row, not for the whole prompt.
   const normed = finalNorm(root, model.config, lastStates(hidden, length, last));
   return rearrange(logitsOf(root, model.config, normed).at('s', 0), 'b v -> b v');
@@ -286,7 +292,7 @@ function scoresOf(root: Params, model: LanguageModel, hidden: Hidden, length: Si
 // ---- positions -------------------------------------------------------------------------------------------------------
 
 /** What full layers see, and what sliding ones do, where the config tells them apart. */
-function sights(
+export function sights(
   config: DecoderConfig,
   angles: (rope: Rope) => Angles,
   mask: (config: DecoderConfig) => Sight['mask'],
@@ -352,7 +358,7 @@ function promptAngles(
   return anglesAt(t, first(cos), first(sin));
 }
 
-function stepAngles(t: Trace, rope: Rope, { capacity }: GenerationSizes, position: Tensor<'b', 'i32'>): Angles {
+export function stepAngles(t: Trace, rope: Rope, { capacity }: GenerationSizes, position: Tensor<'b', 'i32'>): Angles {
   const { cos, sin, short } = tablesOf(t, rope, capacity);
   const row = short === undefined ? position : position.ge(short.upTo).cast('i32').mul(short.rows).add(position);
   const at = (table: Tensor<'p f', 'f32'>) => repeat(gather(table, row, 'p'), 'b f -> b s f', { s: 1 });

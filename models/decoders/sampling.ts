@@ -18,8 +18,8 @@ export type Scores = Tensor<'b v', Float>;
 
 /** What one draw depends on, besides the scores. */
 export interface Draw {
-  /** The numbers of `samplingSettings`. */
-  readonly settings: Tensor<'n', 'f32'>;
+  /** The numbers of `samplingSettings`, for all rows or each with its own. */
+  readonly settings: Tensor<'n', 'f32'> | Tensor<'b n', 'f32'>;
   /** One a row: rows of one seed draw the same. */
   readonly seed: Tensor<'b', 'u32'>;
   /** Must differ from draw to draw. */
@@ -64,7 +64,9 @@ export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: SamplingOpt
  */
 export function drawToken(t: Trace, scores: Scores, draw: Draw | undefined): Tensor<'b', 'i32'> {
   if (draw === undefined) return argmax(scores, 'v');
-  const [temperature, topK, topP, penalty] = [0, 1, 2, 3].map((at) => draw.settings.at('n', at));
+  // Beside scores, an axis of rows is aligned by its name, where it is there.
+  const settings = draw.settings as Tensor<'n', 'f32'>;
+  const [temperature, topK, topP, penalty] = [0, 1, 2, 3].map((at) => settings.at('n', at));
   if (temperature === undefined || topK === undefined || topP === undefined || penalty === undefined)
     throw new TypeError('four settings');
   const plain = scores.cast('f32');

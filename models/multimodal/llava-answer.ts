@@ -28,7 +28,7 @@ export function mostViews({ type, canvases, vision: { image } }: LlavaConfig): n
 /** `prefillGraph` with pictures: one more input, `slots` `b s` (`layOutPrompts`). */
 export function llavaAnswerPrefillGraph(source: ParamSource, config: LlavaConfig, sizes: LlavaAnswerSizes): Graph {
   return prefillGraph(source, config.language, sizes, {
-    ...rooted(source),
+    ...llavaDecodeParts(source),
     look: (t, ids) => {
       const slots = t.input('slots', 'b s', { b: sizes.batch, s: ids.sizeOf('s') }, 'i32');
       return {
@@ -48,10 +48,11 @@ export function llavaAnswerPrefillGraph(source: ParamSource, config: LlavaConfig
 
 /** `decodeGraph` over the same states: the pictures have been read. */
 export function llavaAnswerDecodeGraph(source: ParamSource, config: LlavaConfig, sizes: LlavaAnswerSizes): Graph {
-  return decodeGraph(source, config.language, sizes, rooted(source));
+  return decodeGraph(source, config.language, sizes, llavaDecodeParts(source));
 }
 
-function rooted(source: ParamSource): GenerationParts {
+/** Where decoding finds the language model. */
+export function llavaDecodeParts(source: ParamSource): GenerationParts {
   const names = llavaNames(source);
   return { root: (checkpoint) => languageParams(checkpoint, names) };
 }

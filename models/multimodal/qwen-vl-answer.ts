@@ -74,20 +74,21 @@ export function qwenVisionGraph(source: ParamSource, model: QwenVl, grid: FrameG
   );
 }
 
-const parts = { root: (root: Params): Params => qwenVlParams(root).language, shifted: true } as const;
+/** Where decoding finds the language model, whose positions go on from where pictures left them. */
+export const qwenDecodeParts = { root: (root: Params): Params => qwenVlParams(root).language, shifted: true } as const;
 
 /** `prefillGraph` with pictures: inputs `slots`, `place_time`, `place_row` and `place_column`, all `b s`. */
 export function qwenPrefillGraph(source: ParamSource, model: QwenVl, sizes: GenerationSizes): Graph {
   const { language } = model;
   return prefillGraph(source, language, sizes, {
-    ...parts,
+    ...qwenDecodeParts,
     look: (t, ids) => {
       const integers = (name: string): Tensor<'b s', 'i32'> =>
         t.input(name, 'b s', { b: sizes.batch, s: ids.sizeOf('s') }, 'i32');
       const slots = integers('slots');
       const { tokens, added } = openRows(t, model, rowLimit(sizes), source.dtype);
       return {
-        start: insertPictures(embedTokens(parts.root(t.params), language.config, ids), tokens, slots),
+        start: insertPictures(embedTokens(qwenDecodeParts.root(t.params), language.config, ids), tokens, slots),
         vision: undefined,
         places: [integers('place_time'), integers('place_row'), integers('place_column')],
         layers: (decoder) => ({
@@ -105,7 +106,7 @@ export function qwenPrefillGraph(source: ParamSource, model: QwenVl, sizes: Gene
 
 /** `decodeGraph` over the same states: the pictures have been read. */
 export function qwenDecodeGraph(source: ParamSource, model: QwenVl, sizes: GenerationSizes): Graph {
-  return decodeGraph(source, model.language, sizes, parts);
+  return decodeGraph(source, model.language, sizes, qwenDecodeParts);
 }
 
 /** Names and shapes of all parameters, by whichever names are stored; those of the hub where none are. */

@@ -4,6 +4,7 @@ import type { ConfigJson } from '../../models/configs/fields.ts';
 import type { Turn } from '../../models/sequence/conversation.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
 import type { GenerationSizes } from '../../models/decoders/generation-graphs.ts';
+import type { DecodeParts } from '../../models/decoders/row-graphs.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
 import type { SamplingOptions } from '../../models/decoders/sampling.ts';
 import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
@@ -79,6 +80,8 @@ export interface Family {
   readonly seesByView?: boolean | undefined;
   readonly prefill: (sizes: AnswerSizes) => Graph;
   readonly decode: (sizes: AnswerSizes) => Graph;
+  /** What decoding by rows (`rowDecodeGraph`) needs to know of this family. */
+  readonly decodeParts: DecodeParts;
   /** Throws `OpabiniaError` for what this model cannot be asked. */
   readonly layOut: (questions: readonly Question[], options: PromptOptions) => Promise<LaidOut>;
 }

@@ -1,30 +1,22 @@
 // A model on a device, ready to answer: its graphs compiled and loaded over shared weights and states, then question after question.
-import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError } from '../../dsl/index.ts';
 import { noToken } from '../../models/decoders/generation-graphs.ts';
 import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
-import { OutOfMemoryError } from '../../runtime/device/failure.ts';
-import { printBytes } from '../../runtime/device/memory-budget.ts';
 import type { Device } from '../../runtime/device/device.ts';
-import {
-  generateTokens,
-  knownSymbols,
-  roomFor,
-  untilAborted,
-  type GenerationPrograms,
-  type Prompts,
-} from './generate.ts';
+import { generateTokens, roomFor, type GenerationPrograms } from './generate.ts';
 import { checkMemory, type MemoryPlan } from '../../runtime/program/memory-check.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
-import type { PromptOptions, Question, View } from './family.ts';
-import { notFinite, type NotFiniteError } from './not-finite.ts';
+import type { PromptOptions, Question } from './family.ts';
+import { locateOverflow } from './locate.ts';
 import type { OpenedModel } from './open-model.ts';
+import { checkCache } from './cache-room.ts';
 import { toPrompts } from './prompts.ts';
+import { Seeing } from './seeing.ts';
 import {
   sessionPlans,
   sessionSizes,
@@ -73,12 +65,11 @@ export class Session {
   readonly device: Device;
   readonly memory: MemoryPlan;
   readonly #sizes: SessionSizes;
-  readonly #shared = new SharedBuffers();
+  readonly #shared: SharedBuffers;
   readonly #plans: { readonly vision: Plan | undefined };
   readonly #options: SessionOptions;
-  readonly #vision: Program | undefined;
+  readonly #seeing: Seeing;
   readonly #pairs = new Map<Draw, GenerationPrograms>();
-  readonly #views = new Map<string, Program>();
   #busy = false;
 
   private constructor(
@@ -95,7 +86,7 @@ export class Session {
     this.#options = options;
     this.#sizes = prepared.sizes;
     this.#plans = { vision: prepared.vision };
-    this.#vision = programs.vision;
+    this.#seeing = new Seeing({ model, device, shared }, prepared.sizes, programs.vision, options.note);
     this.#shared = shared;
     this.#pairs.set(programs.draw, programs.pair);
   }
@@ -178,7 +169,7 @@ export class Session {
     try {
       const draw: Draw = isGreedy(options) ? 'greedy' : 'random';
       const pair = await this.#pair(draw);
-      for (const view of laid.views) await this.#see(view, options.signal);
+      await this.#seeing.see(laid.views, options.signal);
       const prompts = toPrompts(this.model, laid, batch, draw, options);
       const answers = questions.map(
         () => new AnswerText(this.model.tokenizer, { endTokens: this.model.endTokens, stop: options.stop }),
@@ -189,7 +180,13 @@ export class Session {
       })) {
         options.onToken?.();
         const lost = answers.findIndex((answer, row) => answer.ended === undefined && tokens[row] === noToken);
-        if (lost >= 0) throw await this.#locate(prompts, answers[lost]?.tokens.length ?? 0, draw);
+        if (lost >= 0)
+          throw await locateOverflow(
+            { model: this.model, device: this.device, shared: this.#shared },
+            { ...this.#sizes, draw },
+            prompts,
+            answers[lost]?.tokens.length ?? 0,
+          );
         for (const [row, answer] of answers.entries()) {
           const text = await answer.push(tokens[row] ?? 0);
           if (text !== '') yield { row, text };
@@ -203,42 +200,6 @@ export class Session {
       return answers.map((answer) => ({ text: answer.text, tokens: answer.tokens, reason: answer.ended ?? 'length' }));
     } finally {
       this.#busy = false;
-    }
-  }
-
-  async #see({ inputs, symbols, graph }: View, signal: AbortSignal | undefined): Promise<void> {
-    const program = graph === undefined ? this.#vision : await this.#seeing(graph);
-    if (program === undefined) return;
-    signal?.throwIfAborted();
-    await untilAborted(program.run(inputs(), { symbols: knownSymbols(program, symbols) }), signal);
-  }
-
-  /** The program of pictures of one size, made when the first of them comes. */
-  async #seeing({ key, make }: NonNullable<View['graph']>): Promise<Program> {
-    const known = this.#views.get(key);
-    if (known !== undefined) return known;
-    this.#options.note?.(`compiling pictures of ${key}`);
-    const plan = compile(make({ ...this.#sizes, draw: 'greedy' }), deviceProfile(this.device));
-    const program = await load(plan, this.device, this.model.source, { shared: this.#shared });
-    this.#views.set(key, program);
-    return program;
-  }
-
-  /** Where values stop being finite: prefill once more, with what each layer's values reach. */
-  async #locate(prompts: Prompts, step: number, draw: Draw): Promise<NotFiniteError> {
-    const { family, source } = this.model;
-    const graph = family.prefill({ ...this.#sizes, draw, locate: true });
-    const program = await load(compile(graph, deviceProfile(this.device)), this.device, source, {
-      shared: this.#shared,
-    });
-    try {
-      const { reach } = await program.run(prompts.inputs, {
-        symbols: knownSymbols(program, prompts.symbols),
-        outputs: ['reach'],
-      });
-      return notFinite(Array.from(reach?.data ?? [], Number), source.dtype === 'f16' ? 'f16' : 'f32', step);
-    } finally {
-      program.dispose();
     }
   }
 
@@ -261,9 +222,7 @@ export class Session {
 
   /** Every byte back to the device. */
   dispose(): void {
-    this.#vision?.dispose();
-    for (const program of this.#views.values()) program.dispose();
-    this.#views.clear();
+    this.#seeing.dispose();
     for (const { prefill, decode } of this.#pairs.values()) {
       prefill.dispose();
       decode.dispose();
@@ -283,19 +242,4 @@ function prepare(model: OpenedModel, device: Device, options: SessionOptions, dr
     { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.batch },
   );
   return plans;
-}
-
-/** Keys and values of the whole context against the device's memory, before graphs of that length are made. Throws `OutOfMemoryError`. */
-function checkCache(
-  { language: { config }, source }: OpenedModel,
-  device: Device,
-  { batch, capacity }: { readonly batch: number; readonly capacity: number },
-): void {
-  const perToken = 2 * config.layers * config.keyValueHeads * config.headSize * (source.dtype === 'f16' ? 2 : 4);
-  const [needed, room] = [batch * capacity * perToken, device.memory.budget - device.memory.now];
-  if (needed <= room) return;
-  throw new OutOfMemoryError(
-    `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device.facts.name} has ${printBytes(room)} free`,
-    { op: 'session', advice: `open it with a context of at most ${Math.floor(room / (batch * perToken))} tokens` },
-  );
 }

@@ -185,6 +185,7 @@ export class AssembledFamily implements Family {
   vision = (sizes: AnswerSizes) => assembledVisionGraph(this.#source, this.model, sizes);
   prefill = (sizes: AnswerSizes) => assembledPrefillGraph(this.#source, this.model, sizes);
   decode = (sizes: AnswerSizes) => decodeGraph(this.#source, this.language, sizes);
+  readonly decodeParts = {};
 
   /** What the towers read of a picture: inputs `pixels_{k}`. */
   pixels = (image: Image): Readonly<Record<string, Float32Array>> =>

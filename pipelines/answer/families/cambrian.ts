@@ -108,6 +108,7 @@ export class CambrianFamily implements Family {
   vision = (sizes: AnswerSizes) => visionGraph(this.#source, this.model, sizes);
   prefill = (sizes: AnswerSizes) => cambrianPrefillGraph(this.#source, this.model, sizes);
   decode = (sizes: AnswerSizes) => decodeGraph(this.#source, this.language, sizes);
+  readonly decodeParts = {};
 
   /** Throws `OpabiniaError` for a prompt without an image, an image that does not stand where the config says, and one of extreme aspect ratio. */
   layOut = async (questions: readonly Question[], options: PromptOptions): Promise<LaidOut> => {

@@ -65,6 +65,7 @@ class LanguageFamily implements Family {
 
   prefill = (sizes: AnswerSizes) => prefillGraph(this.#source, this.language, sizes);
   decode = (sizes: AnswerSizes) => decodeGraph(this.#source, this.language, sizes);
+  readonly decodeParts = {};
 
   /** Throws `OpabiniaError` for an image, and for a prompt of no tokens. */
   layOut = async (questions: readonly Question[]): Promise<LaidOut> => {

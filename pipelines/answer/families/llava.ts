@@ -2,7 +2,12 @@
 import { OpabiniaError } from '../../../dsl/index.ts';
 import type { LlavaConfig } from '../../../models/configs/llava.ts';
 import { checkUserText } from '../../../models/sequence/conversation.ts';
-import { llavaAnswerDecodeGraph, llavaAnswerPrefillGraph, mostViews } from '../../../models/multimodal/llava-answer.ts';
+import {
+  llavaAnswerDecodeGraph,
+  llavaAnswerPrefillGraph,
+  llavaDecodeParts,
+  mostViews,
+} from '../../../models/multimodal/llava-answer.ts';
 import { anyresLayout, anyresSlots } from '../../../models/sequence/anyres.ts';
 import {
   layOutPrompts,
@@ -14,6 +19,7 @@ import {
   type LlavaPrompt,
 } from '../../../models/multimodal/llava.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
+import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../../runtime/image/image.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
@@ -158,6 +164,10 @@ export class LlavaFamily implements Family {
   vision = (sizes: AnswerSizes) => llavaVisionGraph(this.#parts.source, this.config, this.#sizes(sizes));
   prefill = (sizes: AnswerSizes) => llavaAnswerPrefillGraph(this.#parts.source, this.config, this.#sizes(sizes));
   decode = (sizes: AnswerSizes) => llavaAnswerDecodeGraph(this.#parts.source, this.config, this.#sizes(sizes));
+
+  get decodeParts(): DecodeParts {
+    return llavaDecodeParts(this.#parts.source);
+  }
 
   #sizes(sizes: AnswerSizes): AnswerSizes & { readonly viewLimit: number } {
     return { ...sizes, viewLimit: sizes.imageLimit * mostViews(this.config) };

@@ -4,6 +4,7 @@ import { isBelow, type Shapes } from '../../../models/configs/param-shapes.ts';
 import { ropePositions } from '../../../models/multimodal/picture-prompts.ts';
 import {
   gridTokens,
+  qwenDecodeParts,
   qwenDecodeGraph,
   qwenPrefillGraph,
   qwenVisionGraph,
@@ -11,6 +12,7 @@ import {
 } from '../../../models/multimodal/qwen-vl-answer.ts';
 import { mergedGrids, type QwenVl } from '../../../models/multimodal/qwen-vl-model.ts';
 import type { FrameGrid } from '../../../models/towers/qwen-vl.ts';
+import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import type { Image } from '../../../runtime/image/image.ts';
@@ -103,6 +105,10 @@ export class QwenVlFamily implements Family {
 
   prefill = (sizes: AnswerSizes) => qwenPrefillGraph(this.#source, this.model, sizes);
   decode = (sizes: AnswerSizes) => qwenDecodeGraph(this.#source, this.model, sizes);
+
+  get decodeParts(): DecodeParts {
+    return qwenDecodeParts;
+  }
 
   /** Throws `OpabiniaError` for a template that loses an image, and for a picture over 200 times as long as wide. */
   layOut = async (questions: readonly Question[]): Promise<LaidOut> => {

@@ -11,6 +11,7 @@ import {
 } from '../../../models/multimodal/siglip-answer.ts';
 import { pictureBlocks } from '../../../models/multimodal/picture-prompts.ts';
 import type { Gemma3Vl, SmolVlm } from '../../../models/multimodal/siglip-vlm.ts';
+import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import type { Image } from '../../../runtime/image/image.ts';
@@ -208,6 +209,10 @@ export class SightedFamily implements Family {
   vision = (sizes: AnswerSizes) => sightedVisionGraph(this.#source, this.model, this.#sizes(sizes));
   prefill = (sizes: AnswerSizes) => sightedPrefillGraph(this.#source, this.model, this.#sizes(sizes));
   decode = (sizes: AnswerSizes) => sightedDecodeGraph(this.#source, this.model, this.#sizes(sizes));
+
+  get decodeParts(): DecodeParts {
+    return { root: this.model.languageParams };
+  }
 
   #sizes(sizes: AnswerSizes): SightedSizes {
     return { ...sizes, viewLimit: sizes.imageLimit * this.#manner.mostViews };
