@@ -41,7 +41,7 @@ import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from '
 import { axisStem } from './names.ts';
 import { compose, loaded, stored } from './element-format.ts';
 import { axisSize, isEmpty, sectionsAlong } from './sections.ts';
-import { address, type IndexMap, type Placement } from './storage.ts';
+import { address, indexAlong, type IndexMap, type Placement } from './storage.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import { extentOf, valuesOf } from '../../dsl/ops/source.ts';
 
@@ -90,7 +90,7 @@ export class Lowering {
 
   /** The value of `node` at `index` (one entry per axis of the node; more are ignored). */
   value(block: Block, node: Node, index: IndexMap, width: Width): Code {
-    const own = new Map(node.type.axes.map((axis) => [axis.name, at(index, axis.name)]));
+    const own = new Map(node.type.axes.map((axis) => [axis.name, indexAlong(index, axis.name)]));
     if (width === 4 && ![...own.values()].some((i) => mentions(i, quadName))) {
       const one = this.value(block, node, own, 1);
       return splat(one, vectorType(one.type));
@@ -220,7 +220,7 @@ export class Lowering {
 
   #join(block: Block, op: JoinOp, node: Node, index: IndexMap, width: Width): Code {
     const name = op.read(node.attrs).axis;
-    const along = at(index, name);
+    const along = indexAlong(index, name);
     const parts = sectionsAlong(node.inputs, name).filter((part) => !isEmpty(part.node));
     const certain = parts.find((p) => along.least >= p.start.most && along.most < p.end.least);
     const moved = (i: Index): IndexMap => new Map(index).set(name, i);
@@ -253,7 +253,7 @@ export class Lowering {
     const [x, positions] = node.inputs;
     if (x === undefined || positions === undefined) throw new TypeError('a gather without operands');
     const name = alongAxis(node);
-    if (width === 4 && positions.type.axes.some((axis) => mentions(at(index, axis.name), quadName)))
+    if (width === 4 && positions.type.axes.some((axis) => mentions(indexAlong(index, axis.name), quadName)))
       return this.#byLane(block, node, index);
     const end = sizeIndex(axisSize(x.type.axes, name));
     const position = this.value(block, positions, index, 1);
@@ -450,10 +450,4 @@ export function typeOf(dtype: DType, width: Width): WgslType {
 function ofIndex(index: Index, type: WgslType): Code {
   const text = `${type}(${indexText(index)})`;
   return isConstant(index) ? constantCode(text, type) : code(text, type);
-}
-
-function at(index: IndexMap, name: string): Index {
-  const found = index.get(name);
-  if (found === undefined) throw new TypeError(`no index for axis '${name}'`);
-  return found;
 }

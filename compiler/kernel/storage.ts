@@ -40,14 +40,19 @@ export function wholeOf(storage: Storage): Storage {
   return storage.within?.storage ?? storage;
 }
 
+/** Where an index lies along an axis that it must have. */
+export function indexAlong(index: IndexMap, name: string): Index {
+  const found = index.get(name);
+  if (found === undefined) throw new TypeError(`no index for axis '${name}'`);
+  return found;
+}
+
 /** The flat element of an index; axes that are missing from the index count as 0. */
 export function flatten(axes: readonly Axis[], index: IndexMap): Index {
   let stride = constantIndex(1);
   let flat = constantIndex(0);
   for (const axis of [...axes].reverse()) {
-    const at = index.get(axis.name);
-    if (at === undefined) throw new TypeError(`no index for axis '${axis.name}'`);
-    flat = add(flat, multiply(at, stride));
+    flat = add(flat, multiply(indexAlong(index, axis.name), stride));
     stride = multiply(stride, sizeIndex(axis.size));
   }
   return flat;

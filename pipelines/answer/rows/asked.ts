@@ -1,5 +1,5 @@
 // One question on its way: waiting, in a row, answered; and what whoever asked it reads meanwhile.
-import { AnswerText, type EndReason } from '../../../runtime/text/answer-text.ts';
+import type { AnswerText, EndReason } from '../../../runtime/text/answer-text.ts';
 import type { Decoder } from '../../../runtime/text/tokenizer.ts';
 import type { LaidOut } from '../family.ts';
 import type { Prompts } from '../generate.ts';
