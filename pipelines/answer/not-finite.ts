@@ -1,6 +1,14 @@
 // Values that overflowed, or were not numbers to begin with: told with the layer, in place of an answer of noise.
+import { compile } from '../../compiler/compile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { overflowed } from '../../models/decoders/generation-graphs.ts';
+import { deviceProfile } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { load } from '../../runtime/program/program.ts';
+import type { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import type { AnswerSizes } from './family.ts';
+import { knownSymbols, type Prompts } from './generate.ts';
+import type { OpenedModel } from './open-model.ts';
 
 /** The largest magnitudes of what enters each layer, and of what leaves the last; `overflowed` or more where one is not finite. */
 export type Reach = readonly number[];
@@ -47,4 +55,28 @@ export function notFinite(reach: Reach, dtype: 'f32' | 'f16', step: number): Not
     advice,
     at - 1,
   );
+}
+
+/** Prefill once more, with what each layer's values reach. `step`: the tokens of the answer so far. What the pictures left in states must be there still. */
+export async function locateOverflow(
+  {
+    model: { family, source },
+    device,
+    shared,
+  }: { readonly model: OpenedModel; readonly device: Device; readonly shared: SharedBuffers },
+  sizes: AnswerSizes,
+  prompts: Prompts,
+  step: number,
+): Promise<NotFiniteError> {
+  const graph = family.prefill({ ...sizes, locate: true });
+  const program = await load(compile(graph, deviceProfile(device)), device, source, { shared });
+  try {
+    const { reach } = await program.run(prompts.inputs, {
+      symbols: knownSymbols(program, prompts.symbols),
+      outputs: ['reach'],
+    });
+    return notFinite(Array.from(reach?.data ?? [], Number), source.dtype === 'f16' ? 'f16' : 'f32', step);
+  } finally {
+    program.dispose();
+  }
 }

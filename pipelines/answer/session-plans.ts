@@ -3,6 +3,9 @@ import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/index.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { OutOfMemoryError } from '../../runtime/device/failure.ts';
+import { printBytes } from '../../runtime/device/memory-budget.ts';
 import { memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
 import type { AnswerSizes, View } from './family.ts';
 import type { OpenedModel } from './open-model.ts';
@@ -85,4 +88,19 @@ export function sessionPlans(
     decode,
   ]);
   return { vision, views: seen, prefill: prefill.plan, decode: decode.plan, sizes, memory };
+}
+
+/** Keys and values of the whole context against the device's memory, before graphs of that length are made. Throws `OutOfMemoryError`. */
+export function checkCache(
+  { language: { config }, source }: OpenedModel,
+  device: Device,
+  { batch, capacity }: { readonly batch: number; readonly capacity: number },
+): void {
+  const perToken = 2 * config.layers * config.keyValueHeads * config.headSize * (source.dtype === 'f16' ? 2 : 4);
+  const [needed, room] = [batch * capacity * perToken, device.memory.budget - device.memory.now];
+  if (needed <= room) return;
+  throw new OutOfMemoryError(
+    `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device.facts.name} has ${printBytes(room)} free`,
+    { op: 'session', advice: `open it with a context of at most ${Math.floor(room / (batch * perToken))} tokens` },
+  );
 }

@@ -12,12 +12,12 @@ import { load, type Program } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
 import type { PromptOptions, Question } from './family.ts';
-import { locateOverflow } from './locate.ts';
+import { locateOverflow } from './not-finite.ts';
 import type { OpenedModel } from './open-model.ts';
-import { checkCache } from './cache-room.ts';
 import { toPrompts } from './prompts.ts';
 import { Seeing } from './seeing.ts';
 import {
+  checkCache,
   sessionPlans,
   sessionSizes,
   visionName,

@@ -7,8 +7,7 @@ import { load, type Inputs, type Program } from '../../../runtime/program/progra
 import { SharedBuffers } from '../../../runtime/program/shared-buffers.ts';
 import type { View } from '../family.ts';
 import { knownSymbols, type Prompts } from '../generate.ts';
-import { locateOverflow } from '../locate.ts';
-import type { NotFiniteError } from '../not-finite.ts';
+import { locateOverflow, type NotFiniteError } from '../not-finite.ts';
 import type { OpenedModel } from '../open-model.ts';
 import { Seeing } from '../seeing.ts';
 import { visionName, type Draw } from '../session-plans.ts';

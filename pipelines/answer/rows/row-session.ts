@@ -11,11 +11,10 @@ import { checkMemory, type MemoryPlan } from '../../../runtime/program/memory-ch
 import { AnswerText } from '../../../runtime/text/answer-text.ts';
 import type { Decoder } from '../../../runtime/text/tokenizer.ts';
 import type { Question } from '../family.ts';
-import { checkCache } from '../cache-room.ts';
 import { roomFor, untilAborted, type Prompts } from '../generate.ts';
 import type { OpenedModel } from '../open-model.ts';
 import { toPrompts } from '../prompts.ts';
-import type { Draw } from '../session-plans.ts';
+import { checkCache, type Draw } from '../session-plans.ts';
 import { Asked, togetherDecoder } from './asked.ts';
 import type { Answering, AskOptions, RowAnswer, RowSessionOptions } from './asking.ts';
 import { rowPlans, rowSessionSizes, type RowSessionSizes } from './row-plans.ts';
