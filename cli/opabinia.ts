@@ -17,6 +17,7 @@ import { addPlan } from './plan.ts';
 import { addQuantize } from './quantize.ts';
 import { addRun } from './run.ts';
 import { addRuns } from './runs.ts';
+import { addServe } from './serve.ts';
 import { addShapes } from './shapes.ts';
 import { addTrain } from './train.ts';
 import { addVerify } from './verify.ts';
@@ -37,6 +38,7 @@ const commands = [
   addQuantize,
   addRun,
   addRuns,
+  addServe,
   addShapes,
   addTrain,
   addVerify,

@@ -5,14 +5,14 @@ import { openDevice } from '../runtime/device/dawn.ts';
 import { roomFor } from '../pipelines/answer/generate.ts';
 import { decodeImage } from '../runtime/image/image.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
-import type { Progress } from '../runtime/program/upload.ts';
 import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
 import { contextFor, contextOf } from '../pipelines/answer/session-plans.ts';
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { several, whole } from './options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
-import { rewrite, say, tell, write } from './output.ts';
+import { loadProgress } from './load-progress.ts';
+import { say, tell, write } from './output.ts';
 
 export interface RunFlags {
   readonly image: readonly string[];
@@ -119,7 +119,7 @@ export async function runModel(
     const session = await Session.open(
       model,
       device,
-      { context, images: images.length, note, progress: progressBar(), compiled },
+      { context, images: images.length, note, progress: loadProgress(), compiled },
       options,
     );
     try {
@@ -199,23 +199,5 @@ function answerOptions(flags: RunFlags, signal: AbortSignal): AnswerOptions {
     maxNewTokens: flags.maxNewTokens === undefined ? undefined : whole('--max-new-tokens', flags.maxNewTokens),
     // Said at the end, so that the same answer can be had again.
     seed: seed ?? (temperature > 0 ? Math.floor(Math.random() * 2 ** 31) : undefined),
-  };
-}
-
-/** One line that is written over on a terminal; elsewhere a line for each tenth. */
-function progressBar(): Progress {
-  let said = -1;
-  return (done, total, path) => {
-    const tenths = Math.floor((10 * done) / Math.max(1, total));
-    if (process.stderr.isTTY) {
-      rewrite(
-        done === total
-          ? ''
-          : `${'█'.repeat(2 * tenths)}${'░'.repeat(20 - 2 * tenths)} ${done}/${total} ${path.slice(0, 60)}`,
-      );
-    } else if (tenths !== said && tenths % 5 === 0) {
-      tell(`  ${done} of ${total} tensors`);
-      said = tenths;
-    }
   };
 }

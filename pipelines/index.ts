@@ -1,5 +1,7 @@
 // `opabinia/pipelines`: what the commands do, for programs.
 export { openModel } from './answer/open-model.ts';
+export type { Answering, AskOptions, RowAnswer, RowSessionOptions } from './answer/rows/asking.ts';
+export { RowSession } from './answer/rows/row-session.ts';
 export { Session } from './answer/session.ts';
 export { assemble } from './assemble/assemble.ts';
 export { checkModel } from './check/check-model.ts';

@@ -16,6 +16,7 @@ import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 
 export interface Question {
   readonly text: string;
+  /** Those of earlier turns first, as many as the turns say; the rest stand in front of the text. */
   readonly images?: readonly Image[] | undefined;
   /** Instead of the template's own words. */
   readonly system?: string | undefined;

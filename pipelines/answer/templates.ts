@@ -22,7 +22,13 @@ export function beginToken(json: ConfigJson): number | undefined {
 }
 
 function turnsOf({ text, images = [], history = [] }: Question): readonly Turn[] {
-  return [...history, { role: 'user', text, images: images.length }];
+  const before = history.reduce((sum, turn) => sum + (turn.images ?? 0), 0);
+  if (before > images.length)
+    throw new OpabiniaError(`earlier turns show ${before} images, and ${images.length} are given`, {
+      op: 'prompt',
+      advice: 'give the images of all turns, those of the first turn first',
+    });
+  return [...history, { role: 'user', text, images: images.length - before }];
 }
 
 /** Ids of a question in a template of models/conversation.ts. Throws `OpabiniaError`. */

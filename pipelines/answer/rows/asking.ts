@@ -25,6 +25,8 @@ export interface AskOptions extends PromptOptions {
   readonly stop?: readonly string[] | undefined;
   /** Whoever asked leaves: the row is free for the next question. */
   readonly signal?: AbortSignal | undefined;
+  /** Told when it is found that the question can be asked, and that it waits for a row. */
+  readonly accepted?: (() => void) | undefined;
 }
 
 export interface RowAnswer {

@@ -91,6 +91,7 @@ export class RowSession implements Answering {
     const asked = await untilAborted(this.#lay(question, options), signal).finally(() => this.#arriving--);
     try {
       this.#waiting.push(asked);
+      options.accepted?.();
       this.#run();
       for (;;) {
         const piece = await untilAborted(asked.next(), signal);
