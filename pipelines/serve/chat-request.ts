@@ -119,10 +119,16 @@ export function readChatRequest(json: unknown): ChatRequest {
 
 type Issue = z.core.$ZodIssue;
 
+interface Said {
+  readonly path: readonly PropertyKey[];
+  readonly issue: Issue;
+  readonly message: string;
+}
+
 function refusal(issues: readonly Issue[]): ApiError {
   const [issue] = issues;
   if (issue === undefined) return new ApiError(400, 'the request is not understood');
-  const { path, said } = deepest(issue, []);
+  const { path, issue: said, message: why } = deepest(issue, []);
   const param = printPath(path);
   const [field] = path;
   const reason =
@@ -133,19 +139,19 @@ function refusal(issues: readonly Issue[]): ApiError {
     return new ApiError(400, `the field '${full}' is not known`, { param: full, code: 'unknown_parameter' });
   }
   if (param === '') return new ApiError(400, 'the body is not a JSON object with the fields of a chat completion');
-  return new ApiError(400, `${param}: ${reason ?? said.message}`, { param, code: 'invalid_value' });
+  return new ApiError(400, `${param}: ${reason ?? why}`, { param, code: 'invalid_value' });
 }
 
 /** Of what a union says about each of its forms, what comes farthest: that form was meant. */
-function deepest(
-  issue: Issue,
-  before: readonly PropertyKey[],
-): { readonly path: readonly PropertyKey[]; readonly said: Issue } {
+function deepest(issue: Issue, before: readonly PropertyKey[]): Said {
   const path = [...before, ...issue.path];
-  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return { path, said: issue };
-  return issue.errors
-    .flatMap(([first]) => (first === undefined ? [] : [deepest(first, path)]))
-    .reduce((best, next) => (next.path.length > best.path.length ? next : best), { path, said: issue });
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return { path, issue, message: issue.message };
+  const forms = issue.errors.flatMap(([first]) => (first === undefined ? [] : [deepest(first, path)]));
+  const meant = forms.filter((form) => form.path.length > path.length || form.issue.code !== 'invalid_type');
+  const [best] = meant.toSorted((a, b) => b.path.length - a.path.length);
+  if (best !== undefined) return best;
+  const expected = forms.flatMap((form) => (form.issue.code === 'invalid_type' ? [form.issue.expected] : []));
+  return { path, issue, message: expected.length === 0 ? issue.message : `expected ${expected.join(' or ')}` };
 }
 
 /** `messages[0].content`; names are a stranger's, and may be of any length. */
