@@ -180,7 +180,8 @@ export class Program {
     const isFree = this.#inFlight++ === 0 || follows;
     if (kind === 'alone') this.#alone++;
     const mine = isFree ? task(turn) : behind();
-    this.#last = Promise.allSettled([before, mine]);
+    // Without what they gave: each would hold the results of all before it.
+    this.#last = Promise.allSettled([before, mine]).then(() => undefined);
     try {
       return await mine;
     } catch (error) {
