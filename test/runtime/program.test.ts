@@ -1,4 +1,6 @@
 // Programs: inputs checked, symbols found, states kept, nothing created in steady state, every byte given back.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
 import type { Device } from '../../runtime/device/device.ts';
@@ -112,6 +114,22 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
       expect(device.created).toEqual(created);
       expect([device.memory.now, device.memory.peak]).toEqual([now, peak]);
       expect([...((await program.run({ x }))['y']?.data ?? [])]).toEqual([2002, 2002, 2002, 2002]);
+    });
+  });
+
+  test('what runs gave is not held', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    await using(totalPlan(), {}, async (program) => {
+      const given: WeakRef<object>[] = [];
+      for (let i = 0; i < 40; i++) {
+        const { y } = await program.run({ x: new Float32Array(4) });
+        if (y !== undefined) given.push(new WeakRef(y));
+      }
+      await new Promise(setImmediate);
+      collect();
+      expect(given).toHaveLength(40);
+      expect(given.filter((y) => y.deref() !== undefined).length).toBeLessThanOrEqual(2);
     });
   });
 
