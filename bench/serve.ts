@@ -33,7 +33,7 @@ export async function startServer(
   return { url: await ready.promise, child };
 }
 
-/** Load for so many seconds, after a third of it that does not count. `ask`: the n-th request of all. */
+/** Load for so many seconds, after as many that do not count: V8's heap grows to its working size. `ask`: the n-th request of all. */
 export async function underLoad(
   url: string,
   { seconds, clients }: { readonly seconds: number; readonly clients: number },
@@ -64,7 +64,7 @@ export async function underLoad(
     };
     await Promise.all(Array.from({ length: clients }, client));
   };
-  await run(performance.now() + (1000 * seconds) / 3);
+  await run(performance.now() + 1000 * seconds);
   await sleep(500);
   const before = await residentBytes(url);
   [requests, tokens] = [0, 0];
