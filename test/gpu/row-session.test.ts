@@ -219,7 +219,7 @@ describe.skipIf(withoutGpu)('a session that answers by rows', () => {
             for (let turns = 0; session.rows.busy + session.waiting > 0 && turns < 200; turns++) await sleep(5);
             expect([session.rows.busy, session.waiting]).toEqual([0, 0]);
           }),
-          { numRuns: share(kind === 'cambrian' ? 1 : 3, 20), seed: seed + count, endOnFailure: true },
+          { numRuns: share(kind === 'cambrian' ? 1 : 2, 20), seed: seed + count, endOnFailure: true },
         );
       });
   }
