@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { dirname, extname, join, relative, resolve } from 'node:path';
 import { statOf } from '../../../runtime/files/regular-file.ts';
 import type { Benchmark, Item } from '../benchmark.ts';
+import { groupBy } from '../grade.ts';
 import { BenchmarkColumnsError, BenchmarkFileError } from '../errors.ts';
 import { endings, openTable, type Table, type TableOptions } from './table.ts';
 import { isPicture, textOf, type Picture, type Row } from './row.ts';
@@ -17,7 +18,6 @@ export interface Asked {
 
 export interface Questions {
   readonly benchmark: Benchmark;
-  readonly path: string;
   readonly files: readonly string[];
   readonly asked: readonly Asked[];
 }
@@ -64,7 +64,26 @@ export async function readQuestions(
       `${path} has no question of ${benchmark.title}`,
       `its source is ${benchmark.source}; check the split`,
     );
-  return { benchmark, path, files: tables, asked };
+  return { benchmark, files: tables, asked };
+}
+
+/** Files of one benchmark that were given one by one are one benchmark. Throws `BenchmarkFileError` for one that was given twice. */
+export function mergeQuestions(all: readonly Questions[]): readonly Questions[] {
+  return [...groupBy(all, ({ benchmark }) => benchmark.name).values()].flatMap((parts) => {
+    const [first] = parts;
+    if (first === undefined) return [];
+    const asked = parts.flatMap((part) => part.asked).map((one, index) => ({ ...one, index }));
+    const keys = new Set<string>();
+    for (const { key } of asked) {
+      if (keys.has(key))
+        throw new BenchmarkFileError(
+          `two files of ${first.benchmark.title} have the name ${key.split('#')[0] ?? ''}`,
+          'give the folder that holds both, or other names: the journal knows questions by file and row',
+        );
+      keys.add(key);
+    }
+    return [{ benchmark: first.benchmark, files: parts.flatMap((part) => part.files), asked }];
+  });
 }
 
 /** The file itself, or those of a directory: of the preferred ending, and of the benchmark's split where names say so. */
