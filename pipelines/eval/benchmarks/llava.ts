@@ -2,7 +2,7 @@
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { strip, stripRight } from '../matching/python-text.ts';
-import { neededText, picturesOf, textOf } from '../read/row.ts';
+import { cellOf, neededText, picturesOf, textOf, type Row } from '../read/row.ts';
 
 export const llava: Benchmark = {
   name: 'llava',
@@ -17,7 +17,7 @@ export const llava: Benchmark = {
     gold: { answer: textOf(row, 'label', 'answer') },
     slices: { category: textOf(row, 'category') },
     chance: 0,
-    id: textOf(row, 'question_id'),
+    id: numberOf(row),
   }),
   grade: (answer, { answer: gold }) => {
     if (gold === '') return undefined;
@@ -35,3 +35,9 @@ export const llava: Benchmark = {
     to: "LLaVA's own scripts of evaluation",
   }),
 };
+
+/** As it stands in the file: a number stays one in the answers. */
+function numberOf(row: Row): string | number {
+  const id = cellOf(row, 'question_id');
+  return typeof id === 'number' ? id : textOf(row, 'question_id');
+}

@@ -30,7 +30,9 @@ export function sightOf({ benchmarks, rows }: StudyTable): readonly Sight[] {
           return score === undefined ? [] : [[row.model, score] as const];
         }),
       );
-    const [sighted, blind, chance] = [scoresOf('sighted'), scoresOf('blind'), [...scoresOf('chance').values()][0]];
+    const [sighted, blind] = [scoresOf('sighted'), scoresOf('blind')];
+    // Of several the first: guessing is the same for all models.
+    const chance = rows.find((row) => row.setting === 'chance' && row.scores.has(benchmark))?.scores.get(benchmark);
     if (sighted.size === 0) return [];
     const both = [...sighted].filter(([model]) => blind.has(model));
     const gains = both.map(([model, score]) => score - (blind.get(model) ?? 0));

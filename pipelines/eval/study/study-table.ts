@@ -26,7 +26,14 @@ const csvLimit = 2 ** 26;
 
 /** Folders that `eval` wrote and CSV files, one after the other. Throws `BenchmarkFileError`. */
 export function readStudy(paths: readonly string[]): StudyTable {
-  const tables = paths.map((path) => (extname(path).toLowerCase() === '.csv' ? fromCsv(path) : fromResults(path)));
+  const seen = new Set<string>();
+  const tables = paths.map((path) => {
+    const table = extname(path).toLowerCase() === '.csv' ? fromCsv(path) : fromResults(path);
+    const own = table.rows.map(({ model }) => model);
+    const rows = table.rows.map((row) => (seen.has(row.model) ? { ...row, model: `${row.model} (${path})` } : row));
+    for (const model of own) seen.add(model);
+    return { ...table, rows };
+  });
   return {
     benchmarks: [...new Set(tables.flatMap(({ benchmarks }) => benchmarks))],
     groups: new Map(tables.flatMap(({ groups }) => [...groups])),

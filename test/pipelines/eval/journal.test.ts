@@ -49,6 +49,9 @@ test('that another process writes, or that is no journal', () => {
   expect(() => Journal.open(path, model)).toThrow(/is being written by another process/);
   first.close();
   const other = join(folder, 'five.sqlite');
-  writeFileSync(other, 'certainly not a database, and long enough to be taken for a header of one hundred bytes or more. '.repeat(3));
+  writeFileSync(
+    other,
+    'certainly not a database, and long enough to be taken for a header of one hundred bytes or more. '.repeat(3),
+  );
   expect(() => Journal.open(other, model)).toThrow(/is not a journal/);
 });

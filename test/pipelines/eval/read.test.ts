@@ -1,5 +1,14 @@
 // Files of benchmarks: the hub's Parquet as its own library writes it, VLMEvalKit's TSV, JSONL, JSON, CSV; and what is refused.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -97,9 +106,9 @@ describe('Parquet, as `datasets` writes it', () => {
     const path = place('half.parquet', readFileSync(join(golden, 'cv-bench/test_2d.parquet')));
     truncateSync(path, 5000);
     await expect(read('cv-bench', path)).rejects.toThrow(BenchmarkFileError);
-    await expect(read('cv-bench', place('pointer.parquet', 'version https://git-lfs.github.com/spec/v1'))).rejects.toThrow(
-      /is not a Parquet file/,
-    );
+    await expect(
+      read('cv-bench', place('pointer.parquet', 'version https://git-lfs.github.com/spec/v1')),
+    ).rejects.toThrow(/is not a Parquet file/);
   });
 });
 
