@@ -24,7 +24,9 @@ export function addStudy(command: Command): void {
     .argument('<results...>', 'folders that eval wrote, or CSV files')
     .option('--out <folder>', 'where sight.svg and structure.svg are written; by default nowhere')
     .option('--clusters <count>', 'by default as many as there are groups')
-    .action((results: readonly string[], flags: StudyFlags) => {
+    .action((results: readonly string[], _: StudyFlags, self: Command) => {
+      // `--out` is also an option of the command above, which takes it wherever it stands.
+      const flags = self.optsWithGlobals<StudyFlags>();
       const clusters = flags.clusters === undefined ? undefined : whole('--clusters', flags.clusters);
       const table = readStudy(results);
       const [sights, structure] = [sightOf(table), structureOf(table, { clusters })];

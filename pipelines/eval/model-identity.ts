@@ -2,9 +2,10 @@
 // than asking.
 import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
-import { openRegular, statOf } from '../../runtime/files/regular-file.ts';
+import { openRegular } from '../../runtime/files/regular-file.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 
 const texts = [
@@ -17,25 +18,39 @@ const texts = [
   'preprocessor_config.json',
   'processor_config.json',
 ];
-const [samples, sampleBytes] = [256, 4096];
+/** Files up to 16 MiB are read whole. */
+const [samples, sampleBytes] = [4096, 4096];
 
 /** `dtype` and `weights`: as the command was told, since the answers depend on them. */
 export function modelIdentity(
   { directory, weights, source }: OpenedModel,
   stored: string,
 ): Readonly<Record<string, string>> {
-  const files = statOf(directory, 'eval')?.isFile() === true ? [] : texts.map((name) => join(directory, name));
+  // Those of the towers too, whose pictures are made as their own files say.
+  const folders = [...new Set([directory, ...weights.map(({ path }) => dirname(path))])];
+  const files = folders.flatMap((folder) => texts.map((name) => join(folder, name)));
   const key = contentKey(
     [],
     files.filter((file) => existsSync(file)),
   );
   const hash = createHash('sha256');
-  for (const { root, path } of weights) hash.update(`${root} ${sampled(path)}`);
+  for (const { root, path } of weights) for (const file of filesOf(path)) hash.update(`${root} ${sampled(file)}`);
   return {
     texts: key.slice(0, 16),
     weights: hash.digest('hex').slice(0, 16),
     storage: `${source.dtype}${stored === '' ? '' : ` ${stored}`}`,
   };
+}
+
+/** The shards that an index names, or the file itself. */
+function filesOf(path: string): readonly string[] {
+  if (!path.endsWith('.index.json')) return [path];
+  const checkpoint = openCheckpoint(path);
+  try {
+    return checkpoint.files;
+  } finally {
+    checkpoint.close();
+  }
 }
 
 /** Size, head, and pieces all along the file. */
