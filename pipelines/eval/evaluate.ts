@@ -62,6 +62,7 @@ export interface Evaluated {
  * Judges a model directory. Files, columns and journal are looked at before the model is opened, the model before the device, and without
  * an open question no device is needed. Throws `BenchmarkFileError`, `BenchmarkColumnsError`, `JournalError`, `OpabiniaError`,
  * `DeviceError`; what was answered until then is kept.
+ * @example const { result } = await evaluate('out/model', { benches: [{ benchmark: 'cv-bench', path: 'data/cv-bench' }] })
  */
 export async function evaluate(directory: string, options: EvaluateOptions): Promise<Evaluated> {
   const { note = () => undefined } = options;

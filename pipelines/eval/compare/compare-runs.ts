@@ -29,7 +29,10 @@ export interface RunComparison {
 
 type Pair = readonly [first: ComparedSample, second: ComparedSample];
 
-/** Throws `BenchmarkFileError` where the two have no benchmark in common, or other questions under the same name. */
+/**
+ * Throws `BenchmarkFileError` where the two have no benchmark in common, or other questions under the same name.
+ * @example compareRuns(readRun('evals/a'), readRun('evals/b')).slices[0]?.verdict
+ */
 export function compareRuns(first: Run, second: Run): RunComparison {
   const shared = [...first.benchmarks.keys()].filter((name) => second.benchmarks.has(name));
   if (shared.length === 0)

@@ -25,7 +25,10 @@ const samplesLimit = 2 ** 30;
 /** Fields of a sample that are no figure of it. */
 const known = new Set(['doc_id', 'score']);
 
-/** A folder of results or a file of samples. Throws `BenchmarkFileError`. */
+/**
+ * A folder of results or a file of samples. Throws `BenchmarkFileError`.
+ * @example const { benchmarks } = readRun('evals/a')
+ */
 export function readRun(path: string): Run {
   const place = resolve(path);
   const there = statOf(place, 'eval compare');

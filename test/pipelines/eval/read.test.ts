@@ -236,3 +236,17 @@ describe('what is refused', () => {
     await expect(benchmarkNamed('cvbench')).rejects.toThrow(/the nearest are cv-bench/);
   });
 });
+
+test('a benchmark of your own is a module', async () => {
+  const module = place(
+    'mine.ts',
+    `export const mine = {
+  name: 'mine', title: 'Mine', source: 'here', columns: [['text']], form: 'free', maxNewTokens: 4,
+  item: (row) => ({ prompt: String(row.cells.text), pictures: [], gold: {}, slices: {}, chance: 0 }),
+};\n`,
+  );
+  const questions = await read(module, place('mine.jsonl', '{"text":"What?"}\n'));
+  expect(questions.asked[0]?.item.prompt).toBe('What?');
+  await expect(benchmarkNamed(place('none.ts', 'export const a = 1;\n'))).rejects.toThrow(/exports no benchmark/);
+  await expect(benchmarkNamed(join(folder, 'nowhere.ts'))).rejects.toThrow(/there is no module/);
+});
