@@ -47,7 +47,7 @@ describe('refused before anything is loaded', () => {
       expect(status).toBe(1);
       expect(stderr).not.toMatch(/compiling|loading/);
     },
-    60_000,
+    120_000,
   );
 });
 
@@ -56,7 +56,7 @@ test('every benchmark is listed', () => {
   expect(status).toBe(0);
   expect(stdout.trimEnd().split('\n')).toHaveLength(34);
   expect(stdout).toMatch(/mmvp +MMVP +Vision-Centric +MMVP\/MMVP, Questions\.csv and MMVP Images/);
-});
+}, 120_000);
 
 describe.skipIf(withoutGpu)('on a device', () => {
   const benches = ['--bench', `cv-bench:${join(golden, 'cv-bench')}`, '--bench', `mmbench:${join(golden, 'mmbench')}`];
@@ -125,7 +125,7 @@ describe.skipIf(withoutGpu)('on a device', () => {
     expect(stderr).toContain('0 of 22 questions are to be asked');
     expect(stderr).not.toMatch(/compiling|at once on/);
     expect(resultsIn(one)).toEqual(resultsIn(four));
-  });
+  }, 120_000);
 
   test('a journal of another model, and of other questions', () => {
     const other = makeLlava(join(folder, 'other'), { seed: 2 }).directory;
@@ -136,7 +136,7 @@ describe.skipIf(withoutGpu)('on a device', () => {
     ]);
     const longer = run(model, ...benches, '--max-new-tokens', '6', '--out', one);
     expect([longer.status, longer.stderr]).toEqual([1, expect.stringMatching(/holds another question for cv-bench/)]);
-  });
+  }, 120_000);
 
   test('compared with itself there is no difference; studied, it is one model', () => {
     const same = run('compare', four, one);
@@ -148,7 +148,7 @@ describe.skipIf(withoutGpu)('on a device', () => {
     const study = run('study', four, '--out', plots);
     expect(study.stdout).toMatch(/MMBench \(English\)/);
     expect(readFileSync(join(plots, 'sight.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
-  });
+  }, 240_000);
 
   test('a prompt that is too long is that question’s alone', () => {
     mkdirSync(join(folder, 'long'));

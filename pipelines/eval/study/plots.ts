@@ -1,4 +1,5 @@
 // The two plots of a study, as SVG without a library.
+import { labelled } from '../../compare/print/label-places.ts';
 import { escapeMarkup, variantColor } from '../../shapes/report/plot-trained.ts';
 import type { Sight, Spread } from './sight.ts';
 import type { Structure } from './structure.ts';
@@ -81,18 +82,29 @@ export function structureSvg({ benchmarks, components, clusters, groups }: Struc
   const at = (value: number): number => margin + ((value + most) / (2 * most)) * (size - 2 * margin);
   const names = groups?.of ?? clusters.map((cluster) => `cluster ${cluster}`);
   const kinds = [...new Set(names)];
+  const colorOf = (i: number): string => variantColor(kinds.indexOf(names[i] ?? ''));
+  const marks = benchmarks.map((name, i) => ({
+    name: `${name} (${clusters[i] ?? ''})`,
+    x: at(first.loadings[i] ?? 0),
+    y: size - at(second.loadings[i] ?? 0),
+    color: colorOf(i),
+  }));
+  const blocks = labelled(marks, { x: 10, y: 40, w: size + 40, h: size - 90 });
   const parts = [
     `<path d="M${margin} ${size / 2}H${size - margin}M${size / 2} ${margin}V${size - margin}" stroke="#ccc"/>`,
     text(size - margin, size / 2 - 6, `component 1: ${(100 * first.variance).toFixed(0)} %`, 'text-anchor="end"'),
     text(size / 2 + 6, margin + 4, `component 2: ${(100 * second.variance).toFixed(0)} %`),
-    ...benchmarks.flatMap((name, i) => {
-      const [x, y] = [at(first.loadings[i] ?? 0), size - at(second.loadings[i] ?? 0)];
-      const color = variantColor(kinds.indexOf(names[i] ?? ''));
-      return [
-        `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="7" fill="${color}" fill-opacity="0.8"/>`,
-        text(x + 10, y + 4, `${name} (${clusters[i] ?? ''})`),
-      ];
-    }),
+    ...blocks.map(
+      ({ line: [from, to] }) =>
+        `<path d="M${from.x.toFixed(1)} ${from.y.toFixed(1)}L${to.x.toFixed(1)} ${to.y.toFixed(1)}" stroke="#bbb"/>`,
+    ),
+    ...marks.map(
+      ({ x, y, color }) =>
+        `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="6" fill="${color}" fill-opacity="0.8"/>`,
+    ),
+    ...blocks.flatMap((block) =>
+      block.names.map(({ mark, x, y }) => text(x, y, mark.name, `font-size="11" fill="${mark.color}"`)),
+    ),
     ...kinds.map(
       (kind, i) =>
         `<circle cx="${margin + 150 * (i % 4)}" cy="${size - 30 + 18 * Math.floor(i / 4)}" r="5" fill="${variantColor(i)}"/>${text(margin + 10 + 150 * (i % 4), size - 26 + 18 * Math.floor(i / 4), kind)}`,
