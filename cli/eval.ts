@@ -45,7 +45,10 @@ export function addEval(program: Command): void {
     .option('--out <folder>', 'of journal, results and samples; by default evals/MODEL')
     .option('--limit <count>', 'of each file the first so many questions')
     .addOption(
-      new Option('--blind [how]', 'everything once more without pictures, or with gray ones').choices(['text', 'gray']),
+      new Option('--blind [how]', 'everything once more without pictures, or with gray ones where it must be').choices([
+        'text',
+        'gray',
+      ]),
     )
     .option('--batch <count>', 'questions answered at once: a number, or auto', 'auto')
     .option('--max-new-tokens <count>', "tokens of an answer, if less than the benchmark's own")
@@ -97,7 +100,7 @@ async function judge(directory: string | undefined, flags: EvalFlags): Promise<v
     benches: flags.bench.map(benchPath),
     out: flags.out,
     limit: flags.limit === undefined ? undefined : whole('--limit', flags.limit),
-    blind: flags.blind === true ? 'text' : flags.blind,
+    blind: flags.blind === true ? 'auto' : flags.blind,
     batch: flags.batch === 'auto' ? 'auto' : whole('--batch', flags.batch),
     maxNewTokens: flags.maxNewTokens === undefined ? undefined : whole('--max-new-tokens', flags.maxNewTokens),
     context: flags.context === undefined ? undefined : whole('--context', flags.context),

@@ -29,8 +29,8 @@ export interface EvaluateOptions extends OpenModelOptions {
   readonly out?: string | undefined;
   /** Of each benchmark the first so many. */
   readonly limit?: number | undefined;
-  /** Everything once more without pictures. */
-  readonly blind?: Blind | undefined;
+  /** Everything once more without pictures; auto: in words alone where the model can be asked so, with gray pictures where it cannot. */
+  readonly blind?: Blind | 'auto' | undefined;
   /** Questions answered at once; auto: as many as fit. */
   readonly batch?: number | 'auto' | undefined;
   /** Tokens of an answer at most, if less than the benchmark's own. */
@@ -72,14 +72,15 @@ export async function evaluate(directory: string, options: EvaluateOptions): Pro
   const model = await openModel(directory, options);
   try {
     checkSight(model, all);
+    const blind = await blindOf(model, options.blind, note);
     const identity = modelIdentity(model, options.stored ?? '');
     const journal = Journal.open(join(out, 'journal.sqlite'), identity);
     try {
-      const tasks = tasksOf(all, options);
+      const tasks = tasksOf(all, { ...options, blind });
       const open = tasks.filter(({ key }) => journal.find(key) === undefined);
       note(`${open.length} of ${tasks.length} questions are to be asked`);
       if (open.length > 0) await askAll(model, open, journal, options);
-      return written(all, tasks, journal, { out, directory, identity, options, asked: open.length });
+      return written(all, tasks, journal, { out, directory, identity, options, blind, asked: open.length });
     } finally {
       journal.close();
     }
@@ -103,6 +104,29 @@ function checkSight({ family }: OpenedModel, all: readonly Questions[]): void {
       op: 'eval',
       advice: 'give a model with a vision encoder',
     });
+}
+
+/** Models that look for their picture refuse a prompt without one: that is found before the device is. */
+async function blindOf(
+  { family }: OpenedModel,
+  blind: EvaluateOptions['blind'],
+  note: (text: string) => void,
+): Promise<Blind | undefined> {
+  if (blind === undefined || blind === 'gray') return blind;
+  try {
+    await family.layOut([{ text: 'What is this?' }], {});
+    return 'text';
+  } catch (error) {
+    if (!(error instanceof OpabiniaError)) throw error;
+    if (blind === 'text')
+      throw new OpabiniaError(`this model cannot be asked blind, in words alone: ${error.what}`, {
+        op: 'eval',
+        advice: 'ask with gray pictures: --blind gray',
+        cause: error,
+      });
+    note('the model cannot be asked without a picture: blind it is asked about gray ones');
+    return 'gray';
+  }
 }
 
 /** On a device, with as many rows as fit. */
@@ -166,6 +190,7 @@ interface Writing {
   readonly directory: string;
   readonly identity: Readonly<Record<string, string>>;
   readonly options: EvaluateOptions;
+  readonly blind: Blind | undefined;
   readonly asked: number;
 }
 
@@ -173,7 +198,7 @@ function written(
   all: readonly Questions[],
   tasks: readonly Task[],
   journal: Journal,
-  { out, directory, identity, options, asked }: Writing,
+  { out, directory, identity, options, blind: how, asked }: Writing,
 ): Evaluated {
   mkdirSync(out, { recursive: true });
   const name = basename(resolve(directory));
@@ -182,7 +207,6 @@ function written(
   const benchmarks = all.map((questions) => {
     const { benchmark } = questions;
     const sighted = judged(questions, 'sighted', tasks, journal);
-    const { blind: how } = options;
     const blind = how === undefined ? undefined : { how, answers: judged(questions, how, tasks, journal) };
     writeSamples(join(out, `samples_${benchmark.name}.jsonl`), benchmark, sighted);
     if (blind !== undefined) writeSamples(join(out, `samples_${benchmark.name}.blind.jsonl`), benchmark, blind.answers);

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { makeModel } from '../../examples/shapes/make-model.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import type { EvaluationResult } from '../../pipelines/eval/report/results.ts';
 import type { Sample } from '../../pipelines/eval/report/samples.ts';
@@ -14,6 +15,7 @@ const golden = join(root, 'test/golden/eval');
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-eval-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const model = makeLlava(join(folder, 'llava')).directory;
+const cambrian = makeModel(join(folder, 'cambrian')).directory;
 
 const command = (...args: readonly string[]): readonly string[] => [join(root, 'cli/opabinia.ts'), 'eval', ...args];
 const run = (...args: readonly string[]) => {
@@ -38,6 +40,10 @@ describe('refused before anything is loaded', () => {
     [[model, '--bench', 'cv-bench'], /--bench is 'cv-bench'/],
     [[model, '--bench', `mme:${join(golden, 'cv-bench')}`], /category is missing; found: idx, .*; needed: /],
     [['nowhere', '--bench', bench], /nowhere/],
+    [
+      [cambrian, '--bench', bench, '--blind', 'text', '--out', join(folder, 'no')],
+      /cannot be asked blind, in words alone/,
+    ],
     [['compare', 'nowhere', 'nowhere'], /there is no nowhere/],
   ] as const)(
     '%j',
