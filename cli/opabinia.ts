@@ -9,6 +9,7 @@ import { addCheck } from './check.ts';
 import { addCompare } from './compare.ts';
 import { addDoctor } from './doctor.ts';
 import { addDraw } from './draw.ts';
+import { addEval } from './eval.ts';
 import { addExport } from './export.ts';
 import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
@@ -31,6 +32,7 @@ const commands = [
   addCompare,
   addDoctor,
   addDraw,
+  addEval,
   addExport,
   addFetch,
   addNew,

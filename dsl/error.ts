@@ -1,4 +1,5 @@
 // The one error class: what went wrong, in which op, at which model path and source line, and what to do about it.
+import { editDistance } from './text/edit-distance.ts';
 
 export interface Where {
   /** Name of the op or function that refused, e.g. `einsum`. */
@@ -49,17 +50,4 @@ export function nearestNames(wanted: string, known: Iterable<string>, count = 3)
   }));
   scored.sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1));
   return scored.slice(0, count).map((entry) => entry.name);
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -1,7 +1,7 @@
 // A comparison by training as text, CSV and JSON.
 import { formatCount, formatTable } from '../../../dsl/text/table.ts';
 import type { TrainedComparison } from '../train/compare-trained.ts';
-import type { Interval } from '../train/statistics.ts';
+import type { Interval } from '../../statistics/intervals.ts';
 import { columns, summaryOf, type SummaryRow } from './summary.ts';
 
 const short = ({ mean, low, high }: Interval): string => {

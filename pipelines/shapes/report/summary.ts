@@ -2,7 +2,7 @@
 import { slices, type Slice } from '../scene/questions.ts';
 import { questionsPerPicture } from '../train/presets.ts';
 import type { TrainedComparison, VariantResult } from '../train/compare-trained.ts';
-import { accuracy, difference, verdict, type Counts, type Interval } from '../train/statistics.ts';
+import { accuracy, difference, verdict, type Counts, type Interval } from '../../statistics/intervals.ts';
 import type { Task } from '../train/task.ts';
 
 export type Column = Slice | 'all';

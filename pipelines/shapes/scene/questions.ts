@@ -155,7 +155,8 @@ function pairOf(
   return pairs.length === 0 ? [] : pick(random, pairs);
 }
 
-function nameOf({ color, kind }: Named): string {
+/** `red disc`. */
+export function nameOf({ color, kind }: Named): string {
   return `${color} ${kind}`;
 }
 

@@ -1,7 +1,7 @@
 // Intervals of the comparisons by training: what they must hold for any counts.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { accuracy, difference, verdict, type Counts } from '../../../pipelines/shapes/train/statistics.ts';
+import { accuracy, difference, verdict, type Counts } from '../../../pipelines/statistics/intervals.ts';
 
 const counts = (n: number): fc.Arbitrary<Counts> =>
   fc

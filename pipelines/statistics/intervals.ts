@@ -1,5 +1,5 @@
 // Intervals of accuracies and of their differences: seeds and pictures are drawn again with replacement, since questions of one picture are not independent.
-import { randomStream } from '../scene/random.ts';
+import { randomStream } from '../shapes/scene/random.ts';
 
 export interface Interval {
   readonly mean: number;

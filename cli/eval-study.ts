@@ -1,0 +1,41 @@
+// `opabinia eval study RESULTS…`: benchmarks about benchmarks, from our own results or from CSV.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { plotsOf } from '../pipelines/eval/study/plots.ts';
+import { printStudy } from '../pipelines/eval/study/print-study.ts';
+import { sightOf } from '../pipelines/eval/study/sight.ts';
+import { structureOf } from '../pipelines/eval/study/structure.ts';
+import { readStudy } from '../pipelines/eval/study/study-table.ts';
+import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
+import { whole } from './options.ts';
+import { say, tell } from './output.ts';
+
+interface StudyFlags {
+  readonly out?: string | undefined;
+  readonly clusters?: string | undefined;
+}
+
+/** Adds the subcommand. */
+export function addStudy(command: Command): void {
+  command
+    .command('study')
+    .description('what pictures are worth in each benchmark, and which benchmarks go together')
+    .argument('<results...>', 'folders that eval wrote, or CSV files')
+    .option('--out <folder>', 'where sight.svg and structure.svg are written; by default nowhere')
+    .option('--clusters <count>', 'by default as many as there are groups')
+    .action((results: readonly string[], _: StudyFlags, self: Command) => {
+      // `--out` is also an option of the command above, which takes it wherever it stands.
+      const flags = self.optsWithGlobals<StudyFlags>();
+      const clusters = flags.clusters === undefined ? undefined : whole('--clusters', flags.clusters);
+      const table = readStudy(results);
+      const [sights, structure] = [sightOf(table), structureOf(table, { clusters })];
+      say(printStudy(sights, structure));
+      if (flags.out === undefined) return;
+      mkdirSync(flags.out, { recursive: true });
+      for (const { name, svg } of plotsOf(sights, structure)) {
+        writeFileAtomic(join(flags.out, name), svg, { op: 'eval study' });
+        tell(`${join(flags.out, name)} is written`);
+      }
+    });
+}

@@ -1,0 +1,65 @@
+// Questions of MMBench and their circular score, for both languages.
+import type { Answered, Benchmark, Score } from './benchmark.ts';
+import { accuracyScore, groupBy, optionLines } from './grade.ts';
+import { cellOf, neededText, optionsOf, picturesOf, textOf } from './read/row.ts';
+
+/** What differs between the languages. */
+export type MmbenchLanguage = Pick<Benchmark, 'name' | 'title' | 'source' | 'maxNewTokens' | 'grade' | 'group'> & {
+  readonly suffix: string;
+};
+
+export function mmbench({ suffix, ...language }: MmbenchLanguage): Benchmark {
+  return {
+    ...language,
+    files: ['dev'],
+    columns: [['question'], ['A'], ['answer'], ['image'], ['index']],
+    form: 'letter',
+    item: (row) => {
+      const options = optionsOf(row).slice(0, 4);
+      const hint = textOf(row, 'hint');
+      const question = neededText(row, 'question');
+      const answer = textOf(row, 'answer');
+      return {
+        prompt: `${hint === '' || hint === 'nan' ? '' : `${hint}\n`}${question} Options:${optionLines(options)}\n${suffix}`,
+        pictures: picturesOf(row, 'image'),
+        gold: { answer, question, source: textOf(row, 'source') },
+        slices: { category: textOf(row, 'category'), ability: textOf(row, 'l2-category', 'L2-category') },
+        chance: 1 / options.length,
+        options: options.length,
+        id: String(cellOf(row, 'index') ?? ''),
+      };
+    },
+    scores: (answers) => {
+      // Rows of the test split have no answer and are only submitted.
+      const judged = answers.filter(({ item }) => item.gold['answer'] !== '' && item.gold['answer'] !== 'nan');
+      return judged.length === 0 ? [] : [circularScore(judged), accuracyScore(judged, 'accuracy (each rotation)')];
+    },
+    submission: (answers) => ({
+      file: `${language.name}_submission.csv`,
+      content: [
+        'index,prediction',
+        ...answers.map(({ item, answer }) => `${item.id ?? ''},"${answer.replaceAll('"', '""')}"`),
+        '',
+      ].join('\n'),
+      to: 'https://mmbench.opencompass.org.cn/mmbench-submission (as a spreadsheet)',
+    }),
+  };
+}
+
+/** Rotations of one question are rows of the same category, words, picture and source. */
+function circularScore(answers: readonly Answered[]): Score {
+  const groups = [
+    ...groupBy(answers, ({ item: { gold, slices }, picture }) =>
+      JSON.stringify([slices['category'], gold['question'], picture, gold['source']]),
+    ).values(),
+  ];
+  const right = groups.filter((own) => own.every(({ grade }) => grade?.score === 1)).length;
+  const chance = groups.reduce((sum, own) => sum + own.reduce((all, { item }) => all * item.chance, 1), 0);
+  return {
+    name: 'circular accuracy',
+    value: right / groups.length,
+    unit: 'share',
+    of: groups.length,
+    chance: chance / groups.length,
+  };
+}

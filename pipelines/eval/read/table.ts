@@ -1,0 +1,45 @@
+// A file of rows: its columns, and its rows one after the other. What an ending means.
+import { extname } from 'node:path';
+import { BenchmarkFileError } from '../errors.ts';
+import { openDelimited } from './delimited.ts';
+import { openJson, openJsonLines } from './json-lines.ts';
+import { openParquet } from './parquet.ts';
+import type { Row } from './row.ts';
+
+export interface Table {
+  readonly path: string;
+  readonly columns: readonly string[];
+  /** Each row once; pictures are read when they are asked for. */
+  readonly rows: () => AsyncGenerator<Row>;
+}
+
+export interface TableOptions {
+  /** Columns that the adapter reads: only of these are pictures looked at. */
+  readonly wanted: readonly string[];
+  /** Where pictures that are named by paths are looked for. */
+  readonly folders: readonly string[];
+}
+
+type Open = (path: string, options: TableOptions) => Promise<Table>;
+
+const openers: Readonly<Record<string, Open>> = {
+  '.parquet': openParquet,
+  '.tsv': (path, options) => openDelimited(path, '\t', options),
+  '.csv': (path, options) => openDelimited(path, ',', options),
+  '.jsonl': openJsonLines,
+  '.json': openJson,
+};
+
+/** In the order in which a folder's files are preferred: the hub's own first. */
+export const endings = Object.keys(openers);
+
+/** Throws `BenchmarkFileError` for a file that is none of these, or does not begin like one. */
+export async function openTable(path: string, options: TableOptions): Promise<Table> {
+  const open = openers[extname(path).toLowerCase()];
+  if (open === undefined)
+    throw new BenchmarkFileError(
+      `${path} is not a file of a known kind`,
+      `give one that ends in ${endings.join(', ')}`,
+    );
+  return open(path, options);
+}
