@@ -7,6 +7,7 @@ import { systemError } from '../runtime/files/system-error.ts';
 import { addAssemble } from './assemble.ts';
 import { addCheck } from './check.ts';
 import { addCompare } from './compare.ts';
+import { addData } from './data.ts';
 import { addDoctor } from './doctor.ts';
 import { addDraw } from './draw.ts';
 import { addExport } from './export.ts';
@@ -28,6 +29,7 @@ const commands = [
   addAssemble,
   addCheck,
   addCompare,
+  addData,
   addDoctor,
   addDraw,
   addExport,

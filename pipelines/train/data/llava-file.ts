@@ -20,6 +20,8 @@ export interface LlavaFile {
   readonly count: number;
   /** Throws `OpabiniaError` with file, line and field. */
   sample(index: number): LlavaSample;
+  /** File and line of a sample, for messages. */
+  where(index: number): string;
   close(): void;
 }
 
@@ -48,6 +50,7 @@ export function openLlavaFile(path: string): LlavaFile {
         const range = table.at(index);
         return readSample(readRange(descriptor, range, layout, path), path, placeOf(range, layout));
       },
+      where: (index) => `${path}, ${placeOf(table.at(index), layout)}`,
       close: () => closeSync(descriptor),
     };
   } catch (error) {
