@@ -42,7 +42,10 @@ export function addData(program: Command): void {
     .description('sources under a cap and in shares of categories: a table before and after, an index for recipes')
     .argument('<mix>', 'a JSON file: {"mixture": [{"file": …, "images": …, "category": …}, …]}')
     .option('--cap <count>', 'samples of each source at most; Cambrian-7M has 350000')
-    .option('--ratios <shares>', 'General=34.5,OCR=27,…, a .json file of them, `best` or `cambrian7M` (Cambrian-1, §5.2)')
+    .option(
+      '--ratios <shares>',
+      'General=34.5,OCR=27,…, a .json file of them, `best` or `cambrian7M` (Cambrian-1, §5.2)',
+    )
     .option('--total <count>', 'samples in all; by default as many as the shares allow')
     .option('--seed <number>', 'which samples a source gives; the seed of the recipe', '0')
     .option('--out <file.safetensors>', 'write what is taken as an index: samples are not copied')
