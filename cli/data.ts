@@ -1,6 +1,8 @@
 // `opabinia data …`: a data set before a training: balanced, checked, its prompts looked at, made of pages with figures.
 import type { Command } from 'commander';
+import { OpabiniaError } from '../dsl/error.ts';
 import { balance, printBalanced } from '../pipelines/data/balance.ts';
+import { buildData, printBuilt } from '../pipelines/data/build/build-data.ts';
 import { checkData, printDataReport } from '../pipelines/data/check-data.ts';
 import { openInputs } from '../pipelines/data/data-inputs.ts';
 import { checkPrompts, printPrompts } from '../pipelines/data/prompts.ts';
@@ -31,6 +33,20 @@ interface PromptsFlags {
   readonly images?: string;
   readonly by?: string;
   readonly out?: string;
+  readonly json?: true;
+}
+
+interface BuildFlags {
+  readonly topics: string;
+  readonly pages: string;
+  readonly images: string;
+  readonly endpoint: string;
+  readonly model: string;
+  readonly out: string;
+  readonly apiKeyEnv?: string;
+  readonly pagesPerTopic: string;
+  readonly concurrency: string;
+  readonly limit?: string;
   readonly json?: true;
 }
 
@@ -109,4 +125,50 @@ export function addData(program: Command): void {
         process.exitCode = 1;
       }
     });
+  data
+    .command('build')
+    .description('samples made of topics: pages of a wiki, their figures, a question and answer each from an endpoint')
+    .requiredOption('--topics <file>', 'one a line; or JSON: {"field": {"subfield": ["topic", …]}}, [] asks for topics')
+    .requiredOption('--pages <dump>', 'a MediaWiki dump (.xml, .xml.gz), or a folder of wikitext')
+    .requiredOption('--images <folder>', "the figures' files: nothing is fetched")
+    .requiredOption(
+      '--endpoint <url>',
+      "whatever talks like OpenAI's, such as http://127.0.0.1:8000/v1 of `opabinia serve`",
+    )
+    .requiredOption('--model <name>', 'as the endpoint calls it')
+    .requiredOption('--out <folder>', 'a folder of its own; the same command goes on there')
+    .option('--api-key-env <name>', 'the environment variable that holds the key')
+    .option('--pages-per-topic <count>', 'pages that a topic means at most', '3')
+    .option('--concurrency <count>', 'questions asked at once', '4')
+    .option('--limit <count>', 'figures at most')
+    .option('--json', 'print one JSON object')
+    .action(async (flags: BuildFlags) => {
+      const stop = new AbortController();
+      process.on('SIGINT', () => {
+        if (stop.signal.aborted) process.exit(130);
+        stop.abort();
+        tell('stopping; once more to end at once');
+      });
+      const built = await buildData({
+        ...flags,
+        endpoint: { url: flags.endpoint, model: flags.model, key: keyOf(flags.apiKeyEnv) },
+        pagesPerTopic: whole('--pages-per-topic', flags.pagesPerTopic),
+        concurrency: whole('--concurrency', flags.concurrency),
+        limit: flags.limit === undefined ? undefined : whole('--limit', flags.limit),
+        signal: stop.signal,
+        print: (line) => tell(line),
+      });
+      say(flags.json === true ? JSON.stringify(built, null, 2) : printBuilt(built));
+      if (built.set === undefined) process.exitCode = 130;
+    });
+}
+
+function keyOf(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  const key = process.env[name];
+  if (key !== undefined && key !== '') return key;
+  throw new OpabiniaError(`--api-key-env ${name}: there is no such variable`, {
+    op: 'data',
+    advice: `export ${name}=…`,
+  });
 }
