@@ -15,6 +15,7 @@ import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
 import { guardOutput, tellError } from './output.ts';
 import { addPlan } from './plan.ts';
+import { addProbe } from './probe.ts';
 import { addQuantize } from './quantize.ts';
 import { addRun } from './run.ts';
 import { addRuns } from './runs.ts';
@@ -36,6 +37,7 @@ const commands = [
   addFetch,
   addNew,
   addPlan,
+  addProbe,
   addQuantize,
   addRun,
   addRuns,
