@@ -127,7 +127,7 @@ async function oneRun({ entry, setting, seed, data, options, languageKey }: OneR
     const judged = await answered({
       directory,
       folder: report.folder,
-      stages: recipe.stages.length,
+      stages: recipe.stages,
       data,
       options,
       device,
@@ -189,14 +189,14 @@ async function answered({
 }: Pick<OneRun, 'data' | 'options'> & {
   readonly directory: string;
   readonly folder: string;
-  readonly stages: number;
+  readonly stages: Recipe['stages'];
   readonly device: Device;
 }): Promise<{
   readonly counts: Readonly<Record<string, Counts>>;
   readonly tokens: number;
   readonly parameters: number;
 }> {
-  const opened = withLearned(await openModel(directory), folder, stages);
+  const opened = withLearned(await openModel(directory), folder, stages.length, stages);
   try {
     const session = await Session.open(opened, device, { context: options.length + options.answerTokens, images: 1 });
     try {
