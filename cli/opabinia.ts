@@ -7,6 +7,7 @@ import { systemError } from '../runtime/files/system-error.ts';
 import { addAssemble } from './assemble.ts';
 import { addCheck } from './check.ts';
 import { addCompare } from './compare.ts';
+import { addData } from './data.ts';
 import { addDoctor } from './doctor.ts';
 import { addDraw } from './draw.ts';
 import { addEval } from './eval.ts';
@@ -15,6 +16,7 @@ import { addFetch } from './fetch.ts';
 import { addNew } from './new.ts';
 import { guardOutput, tellError } from './output.ts';
 import { addPlan } from './plan.ts';
+import { addProbe } from './probe.ts';
 import { addQuantize } from './quantize.ts';
 import { addRun } from './run.ts';
 import { addRuns } from './runs.ts';
@@ -30,6 +32,7 @@ const commands = [
   addAssemble,
   addCheck,
   addCompare,
+  addData,
   addDoctor,
   addDraw,
   addEval,
@@ -37,6 +40,7 @@ const commands = [
   addFetch,
   addNew,
   addPlan,
+  addProbe,
   addQuantize,
   addRun,
   addRuns,

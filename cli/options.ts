@@ -10,3 +10,8 @@ export function whole(option: string, text: string): number {
 
 /** Collects an option that may be given several times. */
 export const several = (value: string, all: readonly string[]): readonly string[] => [...all, value];
+
+/** A whole number from 0. Throws `OpabiniaError` that names the option. */
+export function natural(option: string, text: string): number {
+  return text === '0' ? 0 : whole(option, text);
+}

@@ -1,7 +1,7 @@
 // The whole recipe at small size, to be copied for data of one's own: stage 1 on captions, stage 2 on a balanced mixture of instructions.
 // `npx node examples/recipe/run.ts` trains and judges after each stage; `npx opabinia train examples/recipe/recipe.ts` trains alone.
 import { join } from 'node:path';
-import { responseFormats } from '../../pipelines/train/data/mixture.ts';
+import { responseFormats } from '../../pipelines/train/data/response-formats.ts';
 import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
 import type { Recipe, Stage } from '../../pipelines/train/recipe/recipe.ts';
 import { makeModel } from '../shapes/make-model.ts';

@@ -7,7 +7,7 @@ import { formatTable } from '../../dsl/text/table.ts';
 import { train } from '../../pipelines/train/train.ts';
 import { writeTrained } from '../../pipelines/train/write-trained.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
-import { responseFormats } from '../../pipelines/train/data/mixture.ts';
+import { responseFormats } from '../../pipelines/train/data/response-formats.ts';
 import { judgeModel, type ModelScore } from '../shapes/judge-model.ts';
 import { recipe } from './recipe.ts';
 

@@ -1,6 +1,6 @@
 // The tokenizer of the small Cambrian: every word of its questions and answers is one token, and so are the words of the template.
 import { systemText } from '../../models/sequence/conversation.ts';
-import { responseFormats } from '../../pipelines/train/data/mixture.ts';
+import { responseFormats } from '../../pipelines/train/data/response-formats.ts';
 import { answers } from '../../pipelines/shapes/scene/questions.ts';
 import { colors, kinds } from '../../pipelines/shapes/scene/scene.ts';
 import { controlTokens, makeTokenizer, type MadeTokenizer } from '../made/vocabulary.ts';

@@ -1,5 +1,5 @@
 // The three private files that Cambrian-1's own evaluation of CV-Bench reads, before it was one data set of the hub.
-import { responseFormats } from '../train/data/mixture.ts';
+import { responseFormats } from '../train/data/response-formats.ts';
 import type { Benchmark } from './benchmark.ts';
 import { graded } from './grade.ts';
 import { goldLetter, letterOf } from './matching/letters.ts';

@@ -59,6 +59,12 @@ export function cambrianTrainable(opened: OpenedModel, family: CambrianFamily, o
   };
 }
 
+/** Tokens of a picture in training: whole, with a newline behind every row. */
+export function cambrianPictureTokens({ model }: CambrianFamily): number {
+  const { side } = model.config.connector;
+  return side * (side + 1);
+}
+
 class Batches {
   readonly #family: CambrianFamily;
   readonly #samples: SampleMaker;
@@ -73,7 +79,6 @@ class Batches {
     training: CambrianTraining,
     { stage, first }: TrainableOptions,
   ) {
-    const { side } = training.connector;
     const { tokenizer } = opened;
     this.#family = family;
     this.#training = training;
@@ -84,8 +89,7 @@ class Batches {
       images: imagesOf(stage.data),
       length: training.length,
       independent: training.branched === true,
-      // A newline behind every row.
-      pictureTokens: side * (side + 1),
+      pictureTokens: cambrianPictureTokens(family),
       upright: false,
       towers,
       first,

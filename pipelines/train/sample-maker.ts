@@ -2,17 +2,15 @@
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { MapShape } from '../../models/connectors/connector.ts';
-import { ignoredLabel, imagePlaceholder } from '../../models/sequence/collate.ts';
-import type { TemplateName } from '../../models/sequence/conversation.ts';
-import { labelledBranches, type BranchedIds } from '../../models/sequence/branches.ts';
-import { labelledIds, type LabelledIds } from '../../models/sequence/labels.ts';
+import type { BranchedIds } from '../../models/sequence/branches.ts';
+import type { LabelledIds } from '../../models/sequence/labels.ts';
 import type { PictureSize } from '../../models/sequence/masks.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
 import { decodeImage, type Image } from '../../runtime/image/image.ts';
-import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';
 import type { FrozenTowers, SeenPicture } from './frozen-towers.ts';
+import { labelCounts, sampleLabels, type LabelRules } from './label-rules.ts';
 
 /** A sample that can be learned from. */
 export interface PreparedSample extends LabelledIds {
@@ -27,16 +25,9 @@ interface ReadSample extends Omit<PreparedSample, 'picture' | 'features'> {
   readonly seen: SeenPicture | undefined;
 }
 
-export interface SampleRules {
-  readonly tokenizer: SandboxTokenizer;
-  readonly template: TemplateName;
+export interface SampleRules extends LabelRules {
   /** Folder of the pictures. */
   readonly images: string;
-  /** Tokens of a sequence, and those that stand for a picture. */
-  readonly length: number;
-  /** Whether each question is as if it were asked alone. */
-  readonly independent: boolean;
-  readonly pictureTokens: number;
   /** Whether photographs are turned as the camera was held. */
   readonly upright: boolean;
   readonly towers: FrozenTowers;
@@ -85,15 +76,9 @@ export class SampleMaker {
 
   /** Or why it cannot be used. */
   async #read(sample: LlavaSample): Promise<ReadSample | string> {
-    const { tokenizer, template, length, pictureTokens, independent } = this.#rules;
-    const layOut: (...given: Parameters<typeof labelledIds>) => Promise<LabelledIds & Partial<BranchedIds>> =
-      independent ? labelledBranches : labelledIds;
-    const labelled = await layOut(template, sample.turns, (chunk, encode) => tokenizer.encode(chunk, encode), {
-      begin: tokenizer.automaticStart[0],
-    });
-    // The block of a picture pushes labels behind it out of the sequence.
-    const block = labelled.ids.includes(imagePlaceholder) ? pictureTokens - 1 : 0;
-    if (!labelled.labels.some((label, at) => label !== ignoredLabel && at + block < length))
+    const { length } = this.#rules;
+    const labelled = await sampleLabels(sample, this.#rules);
+    if (labelCounts(labelled, this.#rules).left === 0)
       return `labels all masked: ${sample.turns.length} turns of ${labelled.ids.length} tokens within ${length}`;
     if (sample.image === undefined) return { ...labelled, seen: undefined };
     const path = join(this.#rules.images, sample.image);

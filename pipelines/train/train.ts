@@ -1,23 +1,22 @@
 // A recipe from beginning to end: stage after stage, in a folder that says everything, gone on with where it stopped.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { OpabiniaError } from '../../dsl/error.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
-import { openModel, type OpenedModel } from '../answer/open-model.ts';
+import { openModel } from '../answer/open-model.ts';
 import { trainableOf } from './trainable-of.ts';
-import { openLlavaFile, type LlavaFile, type LlavaSample } from './data/llava-file.ts';
-import { openMixture } from './data/mixture.ts';
+import type { LlavaFile, LlavaSample } from './data/llava-file.ts';
+import { firstSample, generatedSamples, openDataSet } from './data/open-data.ts';
 import { fileSamples, skipped } from './data/sample-stream.ts';
-import type { DataSet, Recipe, Stage } from './recipe/recipe.ts';
+import type { Recipe, Stage } from './recipe/recipe.ts';
 import { newestCheckpoint, type OpenedCheckpoint } from './run/checkpoints.ts';
 import { RunFolder } from './run/run-folder.ts';
 import { sanity } from './run/sanity.ts';
 import type { StageResult, StageRun } from './run/loop.ts';
 import { trainStage } from './run/train-stage.ts';
-import { learnedSource } from './run/learned-source.ts';
-import { stageWeights, writeStageWeights } from './run/stage-weights.ts';
+import { writeStageWeights } from './run/stage-weights.ts';
+import { withLearned } from './learned-model.ts';
 
 export interface TrainOptions {
   /** Where the folder of the run and the cache of features are; default `runs`. */
@@ -94,10 +93,10 @@ interface OneStage {
 async function oneStage(one: OneStage): Promise<StageResult> {
   const { recipe, stage, index, device, folder, print, checkpoint } = one;
   const seed = recipe.seed ?? 0;
-  const data = openData(stage.data, seed);
-  const opened = withEarlier(
+  const data = openDataSet(stage.data, seed);
+  const opened = withLearned(
     await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }),
-    folder,
+    folder?.path,
     index,
     recipe.stages,
   );
@@ -107,15 +106,15 @@ async function oneStage(one: OneStage): Promise<StageResult> {
     stage,
     seed,
     cache: one.root,
-    first: () => firstOf(stage.data, data.file),
+    first: () => firstSample(stage.data, data.file),
   });
-  const held = stage.evaluation === undefined ? undefined : openData(stage.evaluation.data, seed);
+  const held = stage.evaluation === undefined ? undefined : openDataSet(stage.evaluation.data, seed);
   try {
     const total = stage.steps ?? Math.ceil(((stage.epochs ?? 1) * data.count) / stage.batch);
     const skip = checkpoint?.position.samples ?? 0;
     const samples = (from: number): AsyncIterable<LlavaSample> =>
       data.file === undefined
-        ? skipped(samplesOf(stage.data), from)
+        ? skipped(generatedSamples(stage.data), from)
         : fileSamples(data.file, {
             seed: seed + index,
             skip: from,
@@ -149,66 +148,11 @@ async function oneStage(one: OneStage): Promise<StageResult> {
   }
 }
 
-interface OpenData {
-  readonly file: LlavaFile | undefined;
-  readonly count: number;
-}
-
-function openData(data: DataSet, seed: number): OpenData {
-  if ('samples' in data) return { file: undefined, count: data.count };
-  for (const { images } of 'mixture' in data ? data.mixture : [data])
-    if (!existsSync(images))
-      throw new OpabiniaError(`there is no folder of pictures ${images}`, {
-        op: 'data',
-        advice: 'check `images` in the recipe',
-      });
-  const file = 'mixture' in data ? openMixture(data, seed) : openLlavaFile(data.file);
-  if (file.count === 0)
-    throw new OpabiniaError(`${file.path} has no samples`, { op: 'data', advice: 'give a file with at least one' });
-  // A line that does not parse is told before anything is loaded, not in the middle of a run.
-  for (let i = 0; i < Math.min(file.count, 100_000); i++) file.sample(i);
-  return { file, count: file.count };
-}
-
-function samplesOf(data: DataSet): AsyncIterable<LlavaSample> {
-  if ('samples' in data) return data.samples();
-  throw new TypeError('the data is a file');
-}
-
-async function firstOf(data: DataSet, file: LlavaFile | undefined): Promise<LlavaSample> {
-  if (file !== undefined) return file.sample(0);
-  for await (const sample of samplesOf(data)) return sample;
-  throw new OpabiniaError('the generator of samples gives none', { op: 'data', advice: 'yield at least one sample' });
-}
-
 /** In the order of the file: the same batches each time. */
 async function* heldSamples({ evaluation }: Stage, file: LlavaFile | undefined): AsyncGenerator<LlavaSample> {
   if (evaluation === undefined) return;
-  if (file === undefined) yield* samplesOf(evaluation.data);
+  if (file === undefined) yield* generatedSamples(evaluation.data);
   else for (let i = 0; i < file.count; i++) yield file.sample(i);
-}
-
-/** The model with the weights that earlier stages of the run have learned. */
-function withEarlier(
-  opened: OpenedModel,
-  folder: RunFolder | undefined,
-  index: number,
-  stages: readonly Stage[],
-): OpenedModel {
-  const paths = folder === undefined ? [] : stageWeights(folder.path, index);
-  if (paths.length === 0) return opened;
-  const source = learnedSource(
-    opened.source,
-    paths.map((path, i) => ({ path, lora: stages[i]?.lora })),
-  );
-  return {
-    ...opened,
-    source,
-    close: () => {
-      source.close();
-      opened.close();
-    },
-  };
 }
 
 /** Everything that a run depends on. */

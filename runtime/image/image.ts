@@ -49,6 +49,8 @@ export interface DecodeOptions {
   readonly note?: (text: string) => void;
   /** Turned as the camera was held (EXIF orientation), as transformers' `load_image` does; Cambrian's own code does not. */
   readonly upright?: boolean;
+  /** What shines through transparent pixels; by default alpha is dropped, as Pillow's `convert` does. */
+  readonly background?: Rgb;
 }
 
 /**
@@ -75,7 +77,12 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
       options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
     const upright = options.upright === true ? open(bytes, pixelLimit).autoOrient() : open(bytes, pixelLimit);
     const space = spaceOf(header);
-    const decoded = await upright
+    const { background } = options;
+    const opaque =
+      background === undefined
+        ? upright
+        : upright.flatten({ background: { r: background[0], g: background[1], b: background[2] } });
+    const decoded = await opaque
       .removeAlpha()
       .pipelineColourspace(space)
       .toColourspace(space)

@@ -1,5 +1,5 @@
 // AI2D (Kembhavi et al. 2016): the test split; the gold answer is the option's place.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded, optionLines } from '../grade.ts';
 import { letterOf } from '../matching/letters.ts';

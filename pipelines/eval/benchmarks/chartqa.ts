@@ -1,5 +1,5 @@
 // ChartQA (Masry et al. 2022): relaxed accuracy, numbers within 5 %.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { areNumbers, isNear } from '../matching/numbers.ts';

@@ -1,5 +1,5 @@
 // CV-Bench of the hub, asked as the paper's own evaluation asks.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import { cvBench } from '../cv-bench-questions.ts';
 
 export const cvBenchOfPaper = cvBench({

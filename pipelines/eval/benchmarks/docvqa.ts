@@ -1,5 +1,5 @@
 // DocVQA (Mathew et al. 2021).
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import { documentQuestions } from '../document-questions.ts';
 
 export const docvqa = documentQuestions({

@@ -1,5 +1,5 @@
 // GQA (Hudson and Manning 2019): the balanced test-dev questions, whose pictures are a table of their own on the hub.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { stripRight } from '../matching/python-text.ts';

@@ -1,5 +1,5 @@
 // InfographicVQA (Mathew et al. 2022).
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import { documentQuestions } from '../document-questions.ts';
 
 export const infovqa = documentQuestions({

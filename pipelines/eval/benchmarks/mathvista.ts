@@ -1,5 +1,5 @@
 // MathVista (Lu et al. 2023): testmini, without a language model that reads the answers.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { letterAt } from '../matching/letters.ts';

@@ -1,5 +1,5 @@
 // MMBench (Liu et al. 2023) in English: each question again with its options rotated; right is what is right in all rotations.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import { mmbench } from '../mmbench-questions.ts';
 import { graded } from '../grade.ts';
 import { letterOf } from '../matching/letters.ts';

@@ -1,6 +1,6 @@
 // MME (Fu et al. 2023): pairs of questions of one picture, yes or no. A subtask's score is 100 · (accuracy + share of pairs that are
 // both right); Perception is the sum over ten of them.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Answered, Benchmark, Score } from '../benchmark.ts';
 import { graded, groupBy, meanScore } from '../grade.ts';
 import { stripRight } from '../matching/python-text.ts';

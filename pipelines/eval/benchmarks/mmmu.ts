@@ -1,5 +1,5 @@
 // MMMU (Yue et al. 2023): the validation split. The first picture alone is shown, as the original does.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded, optionLines } from '../grade.ts';
 import { letterOf, phraseOf } from '../matching/letters.ts';

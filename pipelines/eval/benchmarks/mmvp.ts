@@ -1,6 +1,6 @@
 // MMVP (Tong et al. 2024): pairs of pictures that CLIP takes for one; only pairs that are both right count. Questions.csv and the folder
 // "MMVP Images".
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { goldLetter, optionOf } from '../matching/letters.ts';

@@ -1,5 +1,5 @@
 // OCRBench (Liu et al. 2023): an answer is right that contains any of the gold texts.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { strip } from '../matching/python-text.ts';

@@ -1,5 +1,5 @@
 // POPE (Li et al. 2023): is there such a thing in the picture? Yes or no.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded } from '../grade.ts';
 import { plainWordOf } from '../matching/letters.ts';

@@ -1,5 +1,5 @@
 // SEED-Bench (Li et al. 2023): the questions with one picture.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { graded, optionLines } from '../grade.ts';
 import { letterOf } from '../matching/letters.ts';

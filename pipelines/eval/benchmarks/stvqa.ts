@@ -1,5 +1,5 @@
 // ST-VQA (Biten et al. 2019).
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import { documentQuestions } from '../document-questions.ts';
 
 export const stvqa = documentQuestions({

@@ -1,5 +1,5 @@
 // TextVQA (Singh et al. 2019): the validation split, with the OCR tokens of the data set in the question.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { normalizeAnswer, vqaAccuracy } from '../matching/vqa-accuracy.ts';
 import { listOf, neededText, picturesOf } from '../read/row.ts';

@@ -1,5 +1,5 @@
 // VizWiz-VQA (Gurari et al. 2018): soft accuracy on the validation split, a submission file for the test split.
-import { responseFormats } from '../../train/data/mixture.ts';
+import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { vqaAccuracy, normalizeAnswer } from '../matching/vqa-accuracy.ts';
 import { listOf, neededText, picturesOf, textOf } from '../read/row.ts';

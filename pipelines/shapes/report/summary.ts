@@ -102,7 +102,7 @@ function verdictsOf(name: string, against: SummaryRow['against']): readonly stri
 }
 
 /** Right answers and questions of a column, picture by picture. */
-export function countsOf(right: readonly number[], { held }: Task, column: Column): Counts {
+export function countsOf(right: readonly number[], { held }: Pick<Task, 'held'>, column: Column): Counts {
   const counts = { right: [] as number[], asked: [] as number[] };
   held.questions.forEach((questions, picture) => {
     let [good, asked] = [0, 0];

@@ -63,7 +63,8 @@ export async function judgeVariant(variant: Variant, task: Task, source: Source,
   return { answers: given, right, shuffled, flops, ...seen };
 }
 
-async function classes(
+/** The class with the largest logit, question by question. */
+export async function classes(
   program: Program,
   inputs: ReadonlyMap<string, Parameters<Program['run']>[0][string]>,
 ): Promise<readonly number[]> {

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors } from '../../../runtime/checkpoint/safetensors.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
+import type { MapShape } from '../../../models/connectors/connector.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { encodeScenes, type OpenEncoders, type SceneMaps } from '../encoders/open-encoders.ts';
 
@@ -17,13 +18,32 @@ export async function sceneFeatures(
   encoders: OpenEncoders,
   device: () => Promise<Device>,
   range: SceneRange,
-  { folder, print }: { readonly folder: string; readonly print: (line: string) => void },
+  cache: FeatureFolder,
 ): Promise<SceneMaps> {
-  const path = join(folder, `${encoders.key}-${range.from}-${range.count}.safetensors`);
-  const shapes = encoders.pair.map(({ map }) => [range.count, ...map]);
+  return keptMaps(
+    { key: encoders.key, maps: encoders.pair.map(({ map }) => map), range },
+    async () => encodeScenes(encoders, await device(), range, cache.print),
+    cache,
+  );
+}
+
+/** Where maps are kept, and who is told that they are computed. */
+export interface FeatureFolder {
+  readonly folder: string;
+  readonly print: (line: string) => void;
+}
+
+/** Maps of scenes by the key of what makes them: from the cache, or made and kept there. */
+export async function keptMaps(
+  { key, maps, range }: { readonly key: string; readonly maps: readonly MapShape[]; readonly range: SceneRange },
+  make: () => Promise<SceneMaps>,
+  { folder, print }: FeatureFolder,
+): Promise<SceneMaps> {
+  const path = join(folder, `${key}-${range.from}-${range.count}.safetensors`);
+  const shapes = maps.map((map) => [range.count, ...map]);
   if (existsSync(path)) return readMaps(path, shapes, range.count);
   print(`encoding ${range.count} pictures, once`);
-  const made = await encodeScenes(encoders, await device(), range, print);
+  const made = await make();
   mkdirSync(folder, { recursive: true });
   writeSafetensors(
     path,
@@ -33,7 +53,7 @@ export async function sceneFeatures(
       shape: shapes[k] ?? [],
       values: Float32Array.from(map),
     })),
-    { encoders: encoders.key },
+    { encoders: key },
     { op: 'features' },
   );
   return made;

@@ -53,12 +53,23 @@ export async function trainVariant(
   variant: Variant,
   task: Task,
   options: TrainVariantOptions,
+  preset: TrainPreset = trainPresets[task.preset],
 ): Promise<Trained | undefined> {
-  const { device, seed, steps, print } = options;
-  const preset = trainPresets[task.preset];
-  const trainable = trainableOf(variant, task, preset, seed);
-  const stage = stageOf(preset, steps);
-  const name = folderName(variant, seed);
+  const trainable = trainableOf(variant, task, preset, options.seed);
+  return trainInFolder(trainable, shapesStage(preset, options.steps), folderName(variant, options.seed), {
+    ...options,
+    count: task.train.scenes.length,
+  });
+}
+
+/** One stage on scenes in a folder of its own, gone on with where it stopped; begun anew where its steps are others. */
+export async function trainInFolder(
+  trainable: Trainable,
+  stage: Stage,
+  name: string,
+  options: Omit<TrainVariantOptions, 'seed'> & { readonly count: number },
+): Promise<Trained | undefined> {
+  const { device, steps, print } = options;
   if (stepsOf(join(options.root, name)) !== steps) rmSync(join(options.root, name), { recursive: true, force: true });
   const folder = new RunFolder(options.root, name, true);
   writeFileSync(join(folder.path, 'steps'), String(steps));
@@ -75,7 +86,7 @@ export async function trainVariant(
         device,
         folder,
         total: steps,
-        count: task.train.scenes.length,
+        count: options.count,
         samples: sceneSamples(checkpoint?.position.samples ?? 0),
         checkpoint,
         stopped: options.stopped,
@@ -93,7 +104,7 @@ export async function trainVariant(
 }
 
 /** What it has learned. The caller closes it. */
-export function openTrained({ folder }: Trained): Source & { readonly close: () => void } {
+export function openTrained({ folder }: Pick<Trained, 'folder'>): Source & { readonly close: () => void } {
   const last = newestCheckpoint(folder, () => undefined);
   if (last === undefined)
     throw new OpabiniaError(`${folder} has no checkpoint that can be read`, {
@@ -118,7 +129,8 @@ function addSeconds(folder: string, seconds: number): void {
   writeFileSync(join(folder, 'seconds'), String(secondsOf(folder) + seconds));
 }
 
-function stageOf({ batch, rate }: TrainPreset, steps: number): Stage {
+/** The recipe of every comparison on scenes: AdamW, one rate for all, warm-up and cosine. */
+export function shapesStage({ batch, rate }: Pick<TrainPreset, 'batch' | 'rate'>, steps: number): Stage {
   return {
     name: 'shapes',
     data: { samples: () => sceneSamples(0), count: 1, images: '.' },
@@ -164,7 +176,7 @@ function countOf({ source, paths }: Trainable): number {
 }
 
 /** The picture of sample i: epoch after epoch, each in an order of its own that depends on the seed alone: all variants see the same. */
-function pictureOrder(count: number, seed: number): (sample: number) => number {
+export function pictureOrder(count: number, seed: number): (sample: number) => number {
   const orders = new Map<number, Uint32Array>();
   return (sample) => {
     const epoch = Math.floor(sample / count);

@@ -1,9 +1,10 @@
-// Samples in the format of LLaVA and Cambrian: one JSON object a line, or a JSON array of them. A line is read when it is asked for.
-import { closeSync, fstatSync, readSync } from 'node:fs';
+// Samples in the format of LLaVA and Cambrian: one JSON object a line, or a JSON array of them. A sample is read when it is asked for.
+import { closeSync, readSync } from 'node:fs';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { openRegular } from '../../../runtime/files/regular-file.ts';
 import type { Turn } from '../../../models/sequence/conversation.ts';
+import { layoutOf, sampleRanges, type SampleLayout, type SampleRange } from './sample-ranges.ts';
 
 /** A sample as it stands in its file. */
 export interface LlavaSample {
@@ -19,6 +20,8 @@ export interface LlavaFile {
   readonly count: number;
   /** Throws `OpabiniaError` with file, line and field. */
   sample(index: number): LlavaSample;
+  /** File and line of a sample, for messages. */
+  where(index: number): string;
   close(): void;
 }
 
@@ -31,24 +34,73 @@ const schema = z.looseObject({
 /** Spellings of an image that is none. */
 const noImage = new Set(['', 'None', 'none', 'nan']);
 const imageWord = '<image>';
-const chunkBytes = 2 ** 20;
-const lineLimit = 64 * 2 ** 20;
+const sampleLimit = 64 * 2 ** 20;
 
-/** Throws `OpabiniaError` for a file that is missing, empty, or an array that does not parse. */
+/** Throws `OpabiniaError` for a file that is missing or empty, and for an array that does not end. */
 export function openLlavaFile(path: string): LlavaFile {
-  const descriptor = open(path);
+  const descriptor = openSamples(path);
   try {
-    const first = firstByte(descriptor);
-    if (first === undefined)
-      throw new OpabiniaError(`${path} is empty`, { op: 'data', advice: 'give a file with at least one sample' });
-    return first === '[' ? arrayFile(path, descriptor) : linesFile(path, descriptor);
+    const layout = neededLayout(descriptor, path);
+    const table = new RangeTable();
+    for (const range of sampleRanges(descriptor, layout, path)) table.add(range);
+    return {
+      path,
+      count: table.count,
+      sample: (index) => {
+        const range = table.at(index);
+        return readSample(readRange(descriptor, range, layout, path), path, placeOf(range, layout));
+      },
+      where: (index) => `${path}, ${placeOf(table.at(index), layout)}`,
+      close: () => closeSync(descriptor),
+    };
   } catch (error) {
     closeSync(descriptor);
     throw error;
   }
 }
 
-function open(path: string): number {
+/** A sample of a file that goes by once: its JSON, or what is wrong with it. */
+export interface PassingSample {
+  readonly range: SampleRange;
+  /** `line 3`, for messages. */
+  readonly where: string;
+  readonly json: unknown;
+  readonly error: OpabiniaError | undefined;
+}
+
+/** All samples of a file, one after the other; nothing is kept. Throws as `openLlavaFile`. */
+export function* passingSamples(path: string): Generator<PassingSample> {
+  const descriptor = openSamples(path);
+  try {
+    const layout = neededLayout(descriptor, path);
+    for (const range of sampleRanges(descriptor, layout, path)) {
+      const where = placeOf(range, layout);
+      try {
+        yield { range, where, json: readRange(descriptor, range, layout, path), error: undefined };
+      } catch (error) {
+        if (!(error instanceof OpabiniaError)) throw error;
+        yield { range, where, json: undefined, error };
+      }
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** How many samples a file has, without reading them. Throws as `openLlavaFile`. */
+export function countSamples(path: string): number {
+  const descriptor = openSamples(path);
+  try {
+    let count = 0;
+    for (const _ of sampleRanges(descriptor, neededLayout(descriptor, path), path)) count++;
+    return count;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** A descriptor, to be closed by the caller. Throws `OpabiniaError`. */
+export function openSamples(path: string): number {
   try {
     return openRegular(path, 'data');
   } catch (cause) {
@@ -61,109 +113,75 @@ function open(path: string): number {
   }
 }
 
-function firstByte(descriptor: number): string | undefined {
-  const buffer = Buffer.alloc(4096);
-  const count = readSync(descriptor, buffer, 0, buffer.length, 0);
-  return buffer.toString('utf8', 0, count).trimStart()[0];
+/** How samples stand in it. Throws `OpabiniaError` for an empty file. */
+export function neededLayout(descriptor: number, path: string): SampleLayout {
+  const layout = layoutOf(descriptor);
+  if (layout !== undefined) return layout;
+  throw new OpabiniaError(`${path} is empty`, { op: 'data', advice: 'give a file with at least one sample' });
 }
 
-function linesFile(path: string, descriptor: number): LlavaFile {
-  const { starts, lines } = lineStarts(descriptor);
-  return {
-    path,
-    count: lines.length,
-    sample: (index) => {
-      const [from, to] = [starts[index] ?? 0, starts[index + 1] ?? 0];
-      const line = lines[index] ?? 0;
-      if (to - from > lineLimit)
-        throw lineError(path, line, `has ${to - from} bytes`, 'a sample is one line of a few kilobytes');
-      const buffer = Buffer.alloc(to - from);
-      readSync(descriptor, buffer, 0, buffer.length, from);
-      return readSample(parseLine(buffer.toString('utf8'), path, line), path, `line ${line}`);
-    },
-    close: () => closeSync(descriptor),
-  };
+function placeOf({ number }: SampleRange, layout: SampleLayout): string {
+  return `${layout} ${number}`;
 }
 
-/** Where each line that holds something begins, the end last; and the number of each, from 1. */
-function lineStarts(descriptor: number): { readonly starts: readonly number[]; readonly lines: readonly number[] } {
-  const [starts, lines]: [number[], number[]] = [[], []];
-  const size = fstatSync(descriptor).size;
-  const buffer = Buffer.alloc(chunkBytes);
-  let [at, begin, line, blank] = [0, 0, 1, true];
-  const take = (): void => {
-    if (!blank) {
-      starts.push(begin);
-      lines.push(line);
-    }
-  };
-  while (at < size) {
-    const count = readSync(descriptor, buffer, 0, buffer.length, at);
-    if (count === 0) break;
-    for (let i = 0; i < count; i++) {
-      const byte = buffer[i] ?? 0;
-      if (byte === 10) {
-        take();
-        begin = at + i + 1;
-        line++;
-        blank = true;
-      } else if (byte > 32) blank = false;
-    }
-    at += count;
+/** The JSON of a sample. Throws `OpabiniaError` where it does not parse. */
+export function readRange(descriptor: number, range: SampleRange, layout: SampleLayout, path: string): unknown {
+  const { start, end } = range;
+  const wrong = (what: string, advice: string, cause?: unknown): OpabiniaError =>
+    new OpabiniaError(`${path}, ${placeOf(range, layout)}, ${what}`, { op: 'data', advice, cause });
+  if (end - start > sampleLimit) throw wrong(`has ${end - start} bytes`, 'a sample has a few kilobytes');
+  const buffer = Buffer.alloc(end - start);
+  for (let done = 0; done < buffer.length;) {
+    const count = readSync(descriptor, buffer, done, buffer.length - done, start + done);
+    if (count === 0) throw wrong('ends early', 'the file has changed while it was read');
+    done += count;
   }
-  take();
-  // A blank line between two samples belongs to the one before it, which does not mind.
-  return { starts: [...starts, size], lines };
-}
-
-function parseLine(text: string, path: string, line: number): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(buffer.toString('utf8'));
   } catch (cause) {
-    throw lineError(
-      path,
-      line,
+    throw wrong(
       `does not parse: ${cause instanceof Error ? cause.message : String(cause)}`,
-      'each line is one JSON object',
+      layout === 'line' ? 'each line is one JSON object, or the file is one array' : 'each element is a JSON object',
       cause,
     );
   }
 }
 
-function lineError(path: string, line: number, what: string, advice: string, cause?: unknown): OpabiniaError {
-  return new OpabiniaError(`${path}, line ${line}, ${what}`, { op: 'data', advice, cause });
-}
+/** Where each sample lies: 16 bytes a sample, however many there are. */
+class RangeTable {
+  #starts = new Float64Array(1024);
+  #bytes = new Uint32Array(1024);
+  #numbers = new Uint32Array(1024);
+  #count = 0;
 
-function arrayFile(path: string, descriptor: number): LlavaFile {
-  const size = fstatSync(descriptor).size;
-  if (size > 400 * 2 ** 20)
-    throw new OpabiniaError(`${path} is an array of ${Math.round(size / 2 ** 20)} MiB, which is read at once`, {
-      op: 'data',
-      advice: "write it as one object a line: jq -c '.[]'",
-    });
-  const buffer = Buffer.alloc(size);
-  for (let at = 0; at < size;) {
-    const count = readSync(descriptor, buffer, at, size - at, at);
-    if (count === 0) break;
-    at += count;
+  get count(): number {
+    return this.#count;
   }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(buffer.toString('utf8'));
-  } catch (cause) {
-    throw new OpabiniaError(`${path} does not parse: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      op: 'data',
-      cause,
-      advice: 'the file is an array of samples, or one JSON object a line',
-    });
+
+  add({ start, end, number }: SampleRange): void {
+    if (this.#count === this.#starts.length) this.#grow();
+    this.#starts[this.#count] = start;
+    // What is too long is refused when it is asked for.
+    this.#bytes[this.#count] = Math.min(end - start, 2 ** 32 - 1);
+    this.#numbers[this.#count] = number;
+    this.#count++;
   }
-  const items: readonly unknown[] = Array.isArray(parsed) ? parsed : [];
-  return {
-    path,
-    count: items.length,
-    sample: (index) => readSample(items[index], path, `element ${index}`),
-    close: () => closeSync(descriptor),
-  };
+
+  at(index: number): SampleRange {
+    if (!(index >= 0 && index < this.#count)) throw new RangeError(`sample ${index} of ${this.#count}`);
+    const start = this.#starts[index] ?? 0;
+    return { start, end: start + (this.#bytes[index] ?? 0), number: this.#numbers[index] ?? 0 };
+  }
+
+  #grow(): void {
+    const starts = new Float64Array(2 * this.#count);
+    const bytes = new Uint32Array(2 * this.#count);
+    const numbers = new Uint32Array(2 * this.#count);
+    starts.set(this.#starts);
+    bytes.set(this.#bytes);
+    numbers.set(this.#numbers);
+    [this.#starts, this.#bytes, this.#numbers] = [starts, bytes, numbers];
+  }
 }
 
 /**

@@ -1,10 +1,11 @@
 // Several files of samples as one data set, balanced as Cambrian-7M is: a cap on each source, shares of categories, and the sentence that says
 // how to answer (Cambrian-1, §5.2 and §5.3, appendix on the answer machine).
 import { join } from 'node:path';
+import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { LlavaFile, LlavaSample } from './llava-file.ts';
 import { openLlavaFile } from './llava-file.ts';
-import { sampleOrder } from './sample-order.ts';
+import { permuted } from './sample-order.ts';
 
 /** A file of a mixture, with the folder of its pictures. */
 export interface MixtureSource {
@@ -28,19 +29,21 @@ export interface Mixture {
   readonly total?: number | undefined;
 }
 
-/** Sentences of the released data, by what the answer is. */
-export const responseFormats = {
-  phrase: 'Answer the question using a single word or phrase.',
-  number: 'Answer the question using a single number or phrase.',
-  option: "Answer with the option's letter from the given choices directly.",
-  short: 'Give the short answer directly.',
-  letter: 'Answer with the letter.',
-  unanswerable:
-    "When the provided information is insufficient, respond with 'Unanswerable'. Answer the question using a single word or phrase.",
-  noAnswer: 'When the provided information is insufficient, respond with <no answer>.',
-  html: 'Directly provide the HTML code.',
-  reasoning: 'First show your reasoning process and then give the final answer.',
-} as const;
+const source = z.object({
+  file: z.string().min(1),
+  images: z.string(),
+  category: z.string().optional(),
+  cap: z.number().optional(),
+  format: z.string().optional(),
+});
+
+/** Of a mixture that comes from a file; whether caps and shares can be met is `takenCounts`' business. */
+export const mixtureSchema = z.object({
+  mixture: z.array(source),
+  cap: z.number().optional(),
+  shares: z.record(z.string(), z.number()).optional(),
+  total: z.number().optional(),
+});
 
 /**
  * The samples that a mixture takes, source by source; pictures have the paths of their folders. Which ones a source gives depends on `seed` and its
@@ -49,31 +52,35 @@ export const responseFormats = {
  */
 export function openMixture(mixture: Mixture, seed: number): LlavaFile {
   const { mixture: sources } = mixture;
-  if (sources.length === 0) throw wrong('a mixture of no files', 'name at least one in `mixture`');
-  for (const cap of [mixture.cap, ...sources.map((source) => source.cap)])
-    if (cap !== undefined && !(Number.isInteger(cap) && cap > 0))
-      throw wrong(`a cap of ${cap}`, 'a cap is a number of samples, at least 1');
+  checkMixture(mixture);
   const files: LlavaFile[] = [];
   const close = () => {
     for (const file of files) file.close();
   };
   try {
     for (const source of sources) files.push(openLlavaFile(source.file));
-    const counts = countsOf(mixture, files);
-    const taken = files.flatMap((file, place) =>
-      sampleOrder({ count: file.count, seed: seed + place, epoch: 0 })
-        .slice(0, counts[place])
-        .toSorted((a, b) => a - b)
-        .map((index) => ({ place, index })),
+    const takes = takenCounts(
+      sources.map((source, i) => ({ ...source, count: files[i]?.count ?? 0 })),
+      mixture,
     );
+    const taken = files.map((file, place) => chosenSamples(file.count, takes[place] ?? 0, seed, place));
+    const count = takes.reduce((sum, one) => sum + one, 0);
+    const find = (i: number) => {
+      const [place, at] = placeIn(takes, i);
+      const [source, file] = [sources[place], files[place]];
+      if (source === undefined || file === undefined) throw new RangeError(`sample ${i} of ${count}`);
+      return { source, file, index: taken[place]?.[at] ?? 0 };
+    };
     return {
       path: sources.map(({ file }) => file).join(' + '),
-      count: taken.length,
+      count,
       sample: (i) => {
-        const { place, index } = taken[i] ?? { place: -1, index: -1 };
-        const [source, file] = [sources[place], files[place]];
-        if (source === undefined || file === undefined) throw new RangeError(`sample ${i} of ${taken.length}`);
+        const { source, file, index } = find(i);
         return placed(file.sample(index), source);
+      },
+      where: (i) => {
+        const { file, index } = find(i);
+        return file.where(index);
       },
       close,
     };
@@ -83,10 +90,49 @@ export function openMixture(mixture: Mixture, seed: number): LlavaFile {
   }
 }
 
-/** Samples that each source gives. */
-function countsOf({ mixture, cap, shares, total }: Mixture, files: readonly LlavaFile[]): readonly number[] {
-  const capped = mixture.map((source, i) => Math.min(files[i]?.count ?? 0, source.cap ?? cap ?? Infinity));
-  const categoryOf = (i: number): string => mixture[i]?.category ?? mixture[i]?.file ?? '';
+/** Throws `OpabiniaError` for a mixture of nothing and for a cap that is no number of samples. */
+export function checkMixture({
+  mixture,
+  cap,
+}: {
+  readonly mixture: readonly Pick<MixtureSource, 'cap'>[];
+  readonly cap?: number | undefined;
+}): void {
+  if (mixture.length === 0) throw wrong('a mixture of no files', 'name at least one in `mixture`');
+  for (const each of [cap, ...mixture.map((source) => source.cap)])
+    if (each !== undefined && !(Number.isInteger(each) && each > 0))
+      throw wrong(`a cap of ${each}`, 'a cap is a number of samples, at least 1');
+}
+
+/** Which samples a source gives, in order: `take` of `count`, by seed and its place alone. */
+export function chosenSamples(count: number, take: number, seed: number, place: number): Uint32Array {
+  return permuted({ count, seed: seed + place, epoch: 0 })
+    .slice(0, take)
+    .sort();
+}
+
+/** The source that sample i of all is from, and its place among those that it gives. */
+export function placeIn(takes: readonly number[], i: number): readonly [source: number, at: number] {
+  let at = i;
+  for (const [source, take] of takes.entries()) {
+    if (at < take) return [source, at];
+    at -= take;
+  }
+  return [-1, -1];
+}
+
+/** A source that is counted. */
+export interface CountedSource extends Pick<MixtureSource, 'file' | 'category' | 'cap'> {
+  readonly count: number;
+}
+
+/** Samples that each source gives. Throws `OpabiniaError` as `openMixture`. */
+export function takenCounts(
+  sources: readonly CountedSource[],
+  { cap, shares, total }: Pick<Mixture, 'cap' | 'shares' | 'total'>,
+): readonly number[] {
+  const capped = sources.map((source) => Math.min(source.count, source.cap ?? cap ?? Infinity));
+  const categoryOf = (i: number): string => sources[i]?.category ?? sources[i]?.file ?? '';
   const available = new Map<string, number>();
   capped.forEach((count, i) => available.set(categoryOf(i), (available.get(categoryOf(i)) ?? 0) + count));
   const parts = shares === undefined ? available : new Map(Object.entries(shares));
@@ -136,7 +182,8 @@ function apportioned(parts: readonly number[], total: number): readonly number[]
   return counts;
 }
 
-function placed(sample: LlavaSample, { images, format }: MixtureSource): LlavaSample {
+/** A sample with the whole path of its picture, and the sentence of its source behind each question. */
+export function placed(sample: LlavaSample, { images, format }: Pick<MixtureSource, 'images' | 'format'>): LlavaSample {
   return {
     ...sample,
     image: sample.image === undefined ? undefined : join(images, sample.image),

@@ -12,8 +12,8 @@ function generator(seed: number): () => number {
 }
 
 /** Fisher and Yates. */
-function permutation(count: number, random: () => number): number[] {
-  const order = Array.from({ length: count }, (_, i) => i);
+function permutation(count: number, random: () => number): Uint32Array {
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
   for (let i = count - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
     [order[i], order[j]] = [order[j] ?? 0, order[i] ?? 0];
@@ -29,10 +29,19 @@ export interface Order {
   readonly grouped?: { readonly batch: number; readonly lengths: readonly number[] } | undefined;
 }
 
+function generatorOf(seed: number, epoch: number): () => number {
+  return generator(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b));
+}
+
+/** The order of one epoch that groups nothing. */
+export function permuted({ count, seed, epoch }: Pick<Order, 'count' | 'seed' | 'epoch'>): Uint32Array {
+  return permutation(count, generatorOf(seed, epoch));
+}
+
 /** The numbers of the samples of one epoch, each once. */
 export function sampleOrder({ count, seed, epoch, grouped }: Order): readonly number[] {
-  const random = generator(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b));
-  if (grouped === undefined) return permutation(count, random);
+  if (grouped === undefined) return Array.from(permuted({ count, seed, epoch }));
+  const random = generatorOf(seed, epoch);
   const { batch, lengths } = grouped;
   const all = Array.from({ length: count }, (_, i) => i);
   const pictures = all.filter((i) => (lengths[i] ?? 1) > 0);
@@ -42,7 +51,7 @@ export function sampleOrder({ count, seed, epoch, grouped }: Order): readonly nu
   // What does not fill a batch of one kind is put together at the end, as LLaVA's sampler has it.
   const rest = [...(first.at(-1) ?? []), ...(second.at(-1) ?? [])].sort((a, b) => a - b);
   const batches = [...first.slice(0, -1), ...second.slice(0, -1)];
-  return [...permutation(batches.length, random).flatMap((i) => batches[i] ?? []), ...rest];
+  return [...Array.from(permutation(batches.length, random)).flatMap((i) => batches[i] ?? []), ...rest];
 }
 
 /** Batches of a shuffle, each sorted, the longest first. */
@@ -52,7 +61,7 @@ function byLength(
   batch: number,
   random: () => number,
 ): number[][] {
-  const shuffled = permutation(members.length, random).map((i) => members[i] ?? 0);
+  const shuffled = Array.from(permutation(members.length, random), (i) => members[i] ?? 0);
   const batches: number[][] = [];
   for (let i = 0; i < shuffled.length; i += batch)
     batches.push(shuffled.slice(i, i + batch).sort((a, b) => Math.abs(lengths[b] ?? 0) - Math.abs(lengths[a] ?? 0)));

@@ -3,12 +3,15 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { mixtureSchema } from '../data/mixture.ts';
 import type { Recipe } from './recipe.ts';
 
 const positive = z.number().positive();
 const whole = z.int().min(1);
 const dataSet = z.union([
   z.object({ file: z.string(), images: z.string() }),
+  mixtureSchema,
+  z.object({ index: z.string() }),
   z.object({
     samples: z.custom<() => unknown>((value) => typeof value === 'function'),
     count: whole,

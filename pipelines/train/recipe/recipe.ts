@@ -7,9 +7,10 @@ import type { LossScaling } from '../step/loss-scale.ts';
 import type { LoraGroup } from '../step/lora.ts';
 import type { Schedule } from '../step/schedule.ts';
 
-/** A file in LLaVA's format with the folder of its pictures, a balanced mixture of such files, or a generator of samples, which begins anew at each call. */
+/** A file in LLaVA's format with the folder of its pictures, a balanced mixture of such files, what `opabinia data balance` wrote of one, or a generator of samples, which begins anew at each call. */
 export type DataSet =
   | Mixture
+  | { readonly index: string }
   | { readonly file: string; readonly images: string }
   | { readonly samples: () => AsyncIterable<LlavaSample>; readonly count: number; readonly images: string };
 
@@ -58,9 +59,9 @@ export interface Recipe {
   readonly stages: readonly Stage[];
 }
 
-/** Where the pictures of a data set are; those of a mixture have whole paths. */
+/** Where the pictures of a data set are; those of a mixture and of an index have whole paths. */
 export function imagesOf(data: DataSet): string {
-  return 'mixture' in data ? '' : data.images;
+  return 'mixture' in data || 'index' in data ? '' : data.images;
 }
 
 /** Samples at once. */

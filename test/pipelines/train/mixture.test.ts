@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { openMixture, responseFormats, type Mixture } from '../../../pipelines/train/data/mixture.ts';
+import { openMixture, type Mixture } from '../../../pipelines/train/data/mixture.ts';
+import { responseFormats } from '../../../pipelines/train/data/response-formats.ts';
 import { cambrianShares } from '../../../pipelines/train/recipe/cambrian.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-mixture-'));

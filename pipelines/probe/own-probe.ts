@@ -1,0 +1,232 @@
+// Towers probed on a person's own data: each assembled with one connector and one language model, trained by one recipe, asked what was held out.
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { OpabiniaError } from '../../dsl/error.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { contentKey } from '../../runtime/files/content-key.ts';
+import { decodeImage } from '../../runtime/image/image.ts';
+import { openModel } from '../answer/open-model.ts';
+import { Session } from '../answer/session.ts';
+import { assemble } from '../assemble/assemble.ts';
+import { readLanguage } from '../assemble/parts.ts';
+import type { Counts } from '../statistics/intervals.ts';
+import { withLearned } from '../train/learned-model.ts';
+import { adamW } from '../train/optimizers/adamw.ts';
+import type { Recipe, Stage } from '../train/recipe/recipe.ts';
+import { train } from '../train/train.ts';
+import { labelRulesOf } from '../train/trainable-of.ts';
+import { fileName, keptRun, type KeptRun } from './keep-run.ts';
+import { openOwnData, plainAnswer, type HeldQuestion, type OwnData } from './own-data.ts';
+import { rowName, type Probed, type ProbedRow, type Setting } from './probed.ts';
+import type { ProbeEntry } from './towers.ts';
+
+export interface OwnProbeOptions {
+  /** Folder of the samples. */
+  readonly data: string;
+  readonly language: string;
+  readonly settings: readonly Setting[];
+  /** As `assemble` takes it; default `mlp2x`. */
+  readonly connector?: string | undefined;
+  readonly tokens?: number | undefined;
+  readonly seeds: number;
+  /** Of a row, both stages together. */
+  readonly steps: number;
+  readonly batch: number;
+  readonly rate: number;
+  /** Tokens of a sequence. */
+  readonly length: number;
+  /** Tokens of an answer at most. */
+  readonly answerTokens: number;
+  readonly root: string;
+  readonly device: () => Promise<Device>;
+  readonly stopped: () => boolean;
+  readonly print: (line: string) => void;
+}
+
+/** Throws `OpabiniaError` before anything is trained for data, towers or a language model that do not go together, and for towers that are to learn. */
+export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbeOptions): Promise<Probed> {
+  const { settings, root, seeds, steps } = options;
+  if (settings.some(({ frozen }) => !frozen))
+    throw new OpabiniaError('towers learn on the drawn scenes alone: `train` holds those of a model', {
+      op: 'probe',
+      advice: 'leave --data away, or the towers frozen',
+    });
+  if (steps < 2 && settings.some(({ stages }) => stages === 2))
+    throw new OpabiniaError('two stages share at least 2 steps', { op: 'probe', advice: 'give more --steps' });
+  const data = openOwnData(options.data, root);
+  const language = await readLanguage(options.language);
+  const languageKey = contentKey([], language.weights.files).slice(0, 16);
+  language.opened.close();
+  mkdirSync(join(root, 'models'), { recursive: true });
+  const rows: (ProbedRow & { readonly runs: ProbedRow['runs'][number][] })[] = [];
+  let complete = true;
+  for (let seed = 1; seed <= seeds && complete; seed++)
+    for (const entry of entries)
+      for (const setting of settings) {
+        const towers = entry.towers.map(({ name }) => name);
+        const one = await oneRun({ entry, setting, seed, data, options, languageKey });
+        if (one === undefined) {
+          complete = false;
+          continue;
+        }
+        const { run, tokens, parameters } = one;
+        const before = rows.find((row) => rowName(row) === rowName({ towers, setting }));
+        if (before === undefined) rows.push({ towers, setting, tokens, parameters, runs: [run] });
+        else before.runs.push(run);
+      }
+  return {
+    about: `${options.data}: ${data.held.length} questions held out; ${options.language} behind ${options.connector ?? 'mlp2x'}`,
+    slices: data.slices,
+    rows,
+    failed: [],
+    complete,
+  };
+}
+
+interface OneRun {
+  readonly entry: ProbeEntry;
+  readonly setting: Setting;
+  readonly seed: number;
+  readonly data: OwnData;
+  readonly options: OwnProbeOptions;
+  readonly languageKey: string;
+}
+
+async function oneRun({ entry, setting, seed, data, options, languageKey }: OneRun): Promise<KeptRun | undefined> {
+  const { connector = 'mlp2x', tokens, root, print, stopped, steps } = options;
+  const towers = entry.towers.map(({ name }) => name);
+  const parts = [entry.towers.map(({ key }) => key), languageKey, connector, tokens, seed];
+  const name = `${fileName(rowName({ towers, setting }))}-seed-${seed}`;
+  const training = [options.batch, options.rate, options.length, options.answerTokens, steps, setting];
+  const about = [parts, training, data.held, data.train];
+  return keptRun(join(root, name), about, async () => {
+    if (stopped()) return undefined;
+    const directory = join(root, 'models', contentKey([JSON.stringify(parts)]).slice(0, 16));
+    if (!existsSync(directory))
+      await assemble({
+        towers: entry.towers.map(({ part }) => part.files.directory),
+        connector,
+        language: options.language,
+        out: directory,
+        tokens,
+        seed,
+      });
+    // What an interrupted run has done is of this recipe: another one has another name. Features of towers are shared by all.
+    const hash = contentKey([JSON.stringify([about, directory])]).slice(0, 16);
+    const recipe = recipeOf({ name: `${name}-${hash}`, directory, data, setting, seed, options });
+    const device = await options.device();
+    const started = performance.now();
+    const report = await train(recipe, device, {
+      root: join(root, 'runs'),
+      resume: true,
+      stopped,
+      print: (line) => print(`  ${line}`),
+    });
+    if (report.stages.some(({ ended }) => ended === 'stopped')) return undefined;
+    const seconds = (performance.now() - started) / 1000;
+    const judged = await answered({
+      directory,
+      folder: report.folder,
+      stages: recipe.stages,
+      data,
+      options,
+      device,
+    });
+    const all = judged.counts['all'];
+    print(
+      `${rowName({ towers, setting })}, seed ${seed}: ${all?.right.reduce((sum, one) => sum + one, 0) ?? 0} of ${data.held.length}`,
+    );
+    return {
+      tokens: judged.tokens,
+      parameters: judged.parameters,
+      run: { seed, steps, seconds, counts: judged.counts },
+    };
+  });
+}
+
+function recipeOf({
+  name,
+  directory,
+  data,
+  setting,
+  seed,
+  options,
+}: Pick<OneRun, 'data' | 'setting' | 'seed' | 'options'> & {
+  readonly name: string;
+  readonly directory: string;
+}): Recipe {
+  const first = setting.stages === 2 ? Math.floor(options.steps / 2) : 0;
+  const stage = (title: string, paths: readonly string[], steps: number): Stage => ({
+    name: title,
+    data: data.train,
+    groups: [{ paths, lr: options.rate }],
+    optimizer: adamW(),
+    schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
+    batch: options.batch,
+    steps,
+    length: options.length,
+    layout: 'unpad',
+  });
+  return {
+    name,
+    model: directory,
+    seed,
+    stages: [
+      ...(first > 0 ? [stage('connector', ['*mm_projector*'], first)] : []),
+      stage('connector and language model', ['*'], options.steps - first),
+    ],
+  };
+}
+
+/** What the trained model answers to what was held out, greedily; right where it is the answer, letter case and a full stop aside. */
+async function answered({
+  directory,
+  folder,
+  stages,
+  data,
+  options,
+  device,
+}: Pick<OneRun, 'data' | 'options'> & {
+  readonly directory: string;
+  readonly folder: string;
+  readonly stages: Recipe['stages'];
+  readonly device: Device;
+}): Promise<{
+  readonly counts: Readonly<Record<string, Counts>>;
+  readonly tokens: number;
+  readonly parameters: number;
+}> {
+  const opened = withLearned(await openModel(directory), folder, stages.length, stages);
+  try {
+    const session = await Session.open(opened, device, { context: options.length + options.answerTokens, images: 1 });
+    try {
+      const right: number[] = [];
+      for (const held of data.held) right.push((await isRight(session, held, options.answerTokens)) ? 1 : 0);
+      const slice = (name: string): Counts => {
+        const asked = data.held.map((one) => (name === 'all' || one.slice === name ? 1 : 0));
+        return { right: right.map((one, i) => one * (asked[i] ?? 0)), asked };
+      };
+      const learned = [...(opened.source.names() ?? [])].filter((path) => !path.startsWith('vision_tower.'));
+      return {
+        counts: Object.fromEntries(['all', ...data.slices].map((name) => [name, slice(name)])),
+        tokens: labelRulesOf(opened, options.length).pictureTokens,
+        parameters: learned.reduce(
+          (sum, path) => sum + (opened.source.shape(path) ?? []).reduce((product, size) => product * size, 1),
+          0,
+        ),
+      };
+    } finally {
+      session.dispose();
+    }
+  } finally {
+    opened.close();
+  }
+}
+
+async function isRight(session: Session, { image, question, answer }: HeldQuestion, most: number): Promise<boolean> {
+  const images = image === undefined ? [] : [await decodeImage(image, { upright: session.model.upright })];
+  const answers = session.answer({ text: question, images }, { maxNewTokens: most });
+  let next = await answers.next();
+  while (next.done !== true) next = await answers.next();
+  return plainAnswer(next.value.text) === plainAnswer(answer);
+}

@@ -1,0 +1,129 @@
+// Towers on a person's own data: what is held out and sliced, and (with OPABINIA_ALL=1) the whole of it on made parts.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openDevice } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { openOwnData, plainAnswer } from '../../pipelines/probe/own-data.ts';
+import { probeOwn, type OwnProbeOptions } from '../../pipelines/probe/own-probe.ts';
+import { readEntries } from '../../pipelines/probe/towers.ts';
+import { openDataSet } from '../../pipelines/train/data/open-data.ts';
+import { makeLanguage } from '../support/made-language.ts';
+import { everything } from '../support/share.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'opabinia-own-'));
+let device: Promise<Device> | undefined;
+afterAll(async () => {
+  (await device)?.close();
+  rmSync(root, { recursive: true });
+});
+
+const colors = ['#f00', '#0f0', '#00f'];
+const sample = (i: number, more: object = {}) => ({
+  image: `${i % 6}.png`,
+  conversations: [
+    { from: 'human', value: '<image>\nWhat is it?' },
+    { from: 'gpt', value: ['yes', 'no', 'it'][i % 3] },
+  ],
+  ...more,
+});
+const lines = (samples: readonly unknown[]): string => samples.map((one) => `${JSON.stringify(one)}\n`).join('');
+beforeAll(async () => {
+  mkdirSync(join(root, 'data/images'), { recursive: true });
+  for (let i = 0; i < 6; i++)
+    writeFileSync(
+      join(root, 'data/images', `${i}.png`),
+      await sharp({ create: { width: 12, height: 12, channels: 3, background: colors[i % 3] ?? '' } })
+        .png()
+        .toBuffer(),
+    );
+});
+
+describe('what is held out', () => {
+  test('a fifth of the pictures of one file, none on both sides', () => {
+    const all = Array.from({ length: 30 }, (_, i) => sample(i, { category: i % 2 === 0 ? 'even' : 'odd' }));
+    writeFileSync(join(root, 'data/data.jsonl'), lines(all));
+    const { train, held, slices } = openOwnData(join(root, 'data'), join(root, 'split'));
+    const opened = openDataSet(train, 0);
+    const learned = Array.from({ length: opened.count }, (_, i) => opened.file?.sample(i).image);
+    opened.file?.close();
+    expect([learned.length, held.length]).toEqual([25, 5]);
+    expect(learned.filter((image) => held.some((one) => one.image === image))).toEqual([]);
+    expect(slices).toEqual([...new Set(held.map(({ slice }) => slice))].sort());
+    expect(openOwnData(join(root, 'data'), join(root, 'split')).held).toEqual(held);
+  });
+
+  test('a file of its own, sliced; wrong folders are told', () => {
+    const folder = join(root, 'two');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'train.jsonl'), lines([sample(0)]));
+    writeFileSync(join(folder, 'test.jsonl'), lines([sample(1, { slice: 'a' }), sample(2, { slice: 'b' })]));
+    const { held, slices } = openOwnData(folder, join(root, 'split'));
+    expect(slices).toEqual(['a', 'b']);
+    expect(held[0]).toEqual({ image: join(folder, '1.png'), question: 'What is it?', answer: 'no', slice: 'a' });
+    writeFileSync(join(folder, 'test.jsonl'), lines([sample(1), sample(2)]));
+    expect(openOwnData(folder, join(root, 'split')).slices).toEqual([]);
+    writeFileSync(join(folder, 'test.jsonl'), lines([sample(1, { slice: 'all' })]));
+    expect(() => openOwnData(folder, join(root, 'split'))).toThrow(/a slice 'all'/);
+    expect(() => openOwnData(join(root, 'data/images'), join(root, 'split'))).toThrow(/neither train\.jsonl/);
+  });
+
+  test('answers are compared but for case and a full stop', () => {
+    expect(plainAnswer(' Two  Red buses. ')).toBe('two red buses');
+    expect(plainAnswer('3.5')).not.toBe(plainAnswer('35'));
+  });
+});
+
+const options = (more: Partial<OwnProbeOptions> = {}): OwnProbeOptions => ({
+  data: join(root, 'data'),
+  language: join(root, 'llama'),
+  settings: [{ frozen: true, stages: 1 }],
+  tokens: 16,
+  connector: 'deco',
+  seeds: 1,
+  steps: 2,
+  batch: 2,
+  rate: 1e-3,
+  length: 64,
+  answerTokens: 2,
+  root: join(root, 'runs'),
+  device: async () => (device ??= openDevice()),
+  stopped: () => false,
+  print: () => undefined,
+  ...more,
+});
+
+test('towers that are to learn are refused before anything is read', async () => {
+  const learning = options({
+    settings: [{ frozen: false, stages: 1 }],
+    device: () => Promise.reject(new Error('asked')),
+  });
+  await expect(probeOwn(readEntries('shapes:0', 'S'), learning)).rejects.toThrow(
+    /towers learn on the drawn scenes alone/,
+  );
+});
+
+test.runIf(everything)('two stages and one, to the end and again', { timeout: 900_000 }, async () => {
+  makeLanguage(join(root, 'llama'), 'llama');
+  const settings = [
+    { frozen: true, stages: 1 },
+    { frozen: true, stages: 2 },
+  ] as const;
+  const probed = await probeOwn(readEntries('shapes:0', 'S'), options({ settings }));
+  expect(probed.complete).toBe(true);
+  expect(probed.rows.map(({ towers, setting, tokens }) => [towers, setting.stages, tokens])).toEqual([
+    [['shapes:0'], 1, 16],
+    [['shapes:0'], 2, 16],
+  ]);
+  for (const { runs, parameters } of probed.rows) {
+    expect(parameters).toBeGreaterThan(0);
+    expect(runs[0]?.counts['all']?.asked).toEqual([1, 1, 1, 1, 1]);
+  }
+  const again = await probeOwn(
+    readEntries('shapes:0', 'S'),
+    options({ settings, device: () => Promise.reject(new Error('not kept')) }),
+  );
+  expect(again).toEqual(probed);
+});
