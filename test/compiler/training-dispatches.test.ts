@@ -12,8 +12,8 @@ const flopsOf = (plan: Plan): number => plan.dispatches.reduce((sum, { flops }) 
 const all = process.env['OPABINIA_ALL'] === '1';
 
 describe('a step beside its forward pass', () => {
-  /** Limits of lavapipe, where launches are dear: a software device shares no dispatch of its own accord. */
-  const sharing: DeviceProfile = { ...lavapipe, choices: { kernelsInDispatch: 8 } };
+  /** Limits of lavapipe, where launches are dear: of its own accord a software device shares no dispatch, and stores scores. */
+  const sharing: DeviceProfile = { ...lavapipe, choices: { kernelsInDispatch: 8, storedScores: 0 } };
   const profiles = all ? [sharing, desktopGpu] : [sharing];
   test.each(profiles.flatMap((profile) => trainingCases.map((one) => [one.name, profile.name, one, profile] as const)))(
     '%s, %s',

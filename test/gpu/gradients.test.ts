@@ -105,7 +105,8 @@ describe.skipIf(withoutGpu)('attention', () => {
     '$name: nothing as large as the scores is stored',
     async (one) => {
       const graph = attentionGraph(one);
-      for (const profile of everything ? gpu.profiles : [gpu.profiles[0]]) {
+      for (const found of everything ? gpu.profiles : [gpu.profiles[0]]) {
+        const profile = found && { ...found, choices: { ...found.choices, storedScores: 0 } };
         const { plan, templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
         // A region's keys are its own: nothing is summed over queries, and what a key gets is a map of what is stored.
         const streams = one.name === 'per region' ? 0 : 3;
@@ -115,6 +116,18 @@ describe.skipIf(withoutGpu)('attention', () => {
         const means = ['per region', 'trained bias'].includes(one.name) ? 1 : 0;
         expect(plan.dispatches.length).toBeLessThanOrEqual(6 + means);
       }
+    },
+    patience,
+  );
+
+  test.each(attentions)(
+    '$name: scores that fit are stored',
+    async (one) => {
+      const graph = attentionGraph(one);
+      const [found] = gpu.profiles;
+      const profile = found && { ...found, choices: { ...found.choices, storedScores: 2 ** 20 } };
+      const { templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
+      expect(templates.filter((name) => name === 'streaming product' || name.startsWith('attention'))).toEqual([]);
     },
     patience,
   );
