@@ -3,10 +3,10 @@
 // is stored too.
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { findAttention, isClosed } from '../match/attention.ts';
+import { findAttention, isClosed, type Attention } from '../match/attention.ts';
 import { findRowWrites } from '../match/row-write.ts';
 import { scoreRegion } from '../match/score-region.ts';
-import { choicesOf, type DeviceProfile } from '../profile.ts';
+import { choicesOf, type Choices, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { fitBindings } from './fit-bindings.ts';
@@ -67,7 +67,7 @@ export function group(
     if (attention === undefined || leastBindings(attention.nodes, [n], budget) > budget.most) continue;
     // The gradient reads what is inside: the kernel computes it for itself, and so does every other that needs it.
     const isAlone = isClosed(attention, readersOf);
-    if (!isAlone && 4 * elementsOf(attention.scores.type.axes) <= choices.storedScores) continue;
+    if (!isAlone && storesScores(attention, choices)) continue;
     const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
     if (!isAlone && region === undefined) continue;
     region?.forEach((x) => inPlace.add(x));
@@ -177,6 +177,11 @@ export function group(
     cuts: work.cuts,
     stored,
   };
+}
+
+/** Scores that fit, unless every key belongs to one query: then they are few beside the keys, and nothing is summed over queries. */
+function storesScores({ scores, rows }: Attention, { storedScores }: Choices): boolean {
+  return rows.length > 0 && 4 * elementsOf(scores.type.axes) <= storedScores;
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */

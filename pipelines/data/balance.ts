@@ -48,6 +48,7 @@ interface Part {
  * Which samples a source gives depends on `seed` and its place alone, and is what `openMixture` takes: a recipe may have the mixture or its
  * index. Files go by twice and are not held. Throws `OpabiniaError` before anything is written: for what `openMixture` refuses, for an index of
  * sources that are counts, and for a field that samples do not have.
+ * @example balance(readMix('mix.json'), { cap: 350_000, out: 'balanced.safetensors' })
  */
 export function balance(mix: Mix, options: BalanceOptions = {}): Balanced {
   const { seed = 0, out } = options;

@@ -62,7 +62,10 @@ interface Verdict {
   readonly what: string;
 }
 
-/** Nothing is written, and nothing thrown for a sample: what is wrong with it stands in the report. */
+/**
+ * Nothing is written, and nothing thrown for a sample: what is wrong with it stands in the report.
+ * @example const { wrong } = await checkData(openInputs('train.jsonl', 'pictures'))
+ */
 export async function checkData(inputs: readonly DataInput[], options: CheckOptions = {}): Promise<DataReport> {
   const found = new Map<Problem | Remark, { count: number; first: string[] }>();
   const checker = new Checker(options);

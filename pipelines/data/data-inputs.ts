@@ -13,7 +13,10 @@ export interface DataInput {
   readonly images: string;
 }
 
-/** All samples of all sources, capped or not; to be closed by the caller. Throws `OpabiniaError`. */
+/**
+ * All samples of all sources, capped or not; to be closed by the caller. Throws `OpabiniaError`.
+ * @example openInputs('train.jsonl', 'pictures')
+ */
 export function openInputs(path: string, images: string | undefined): readonly DataInput[] {
   if (path.endsWith('.safetensors')) {
     refuseImages(path, images);

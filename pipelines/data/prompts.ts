@@ -43,7 +43,10 @@ export interface PromptsReport {
 /** Share of short answers unasked for from which a source is reported. */
 const tolerated = 0.05;
 
-/** Files go by and are not held. Throws `OpabiniaError` for a line that is wrong and an output that is there; nothing is written then. */
+/**
+ * Files go by and are not held. Throws `OpabiniaError` for a line that is wrong and an output that is there; nothing is written then.
+ * @example const { sources } = checkPrompts('mix.json')
+ */
 export function checkPrompts(path: string, options: PromptsOptions = {}): PromptsReport {
   const mix = isMix(path) ? readMix(path) : singleFile(path, options);
   if (options.out !== undefined) checkOut(options.out);

@@ -54,7 +54,10 @@ export interface Mix {
 
 const sizeLimit = 16 * 2 ** 20;
 
-/** Throws `OpabiniaError` that names the field. */
+/**
+ * A mixture as a file says it. Throws `OpabiniaError` that names the field.
+ * @example readMix('mix.json')
+ */
 export function readMix(path: string): Mix {
   const found = schema.safeParse(parsed(path));
   if (!found.success) {

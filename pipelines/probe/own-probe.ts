@@ -43,7 +43,11 @@ export interface OwnProbeOptions {
   readonly print: (line: string) => void;
 }
 
-/** Throws `OpabiniaError` before anything is trained for data, towers or a language model that do not go together, and for towers that are to learn. */
+/**
+ * Towers compared on a person's own data. Throws `OpabiniaError` before anything is trained for data, towers or a language model that do
+ * not go together, and for towers that are to learn.
+ * @example await probeOwn(readEntries('clip,dino,clip+dino', 'S'), options)
+ */
 export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbeOptions): Promise<Probed> {
   const { settings, root, seeds, steps } = options;
   if (settings.some(({ frozen }) => !frozen))

@@ -48,6 +48,7 @@ export interface ShapesProbeOptions {
 /**
  * The blind decoder first, then every entry in every setting. Where a setting has two stages, all rows begin with a decoder that has learned
  * the questions from labels, which stage 1 holds while the connector learns. Throws `OpabiniaError` for a connector that fits no entry.
+ * @example await probeShapes(readEntries('shapes:0,shapes:0+shapes:1', 'S'), options)
  */
 export async function probeShapes(entries: readonly ProbeEntry[], options: ShapesProbeOptions): Promise<Probed> {
   const { preset: name, settings, seeds, root, print } = options;

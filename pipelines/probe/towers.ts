@@ -26,6 +26,7 @@ export interface ProbeEntry {
 
 /**
  * `shapes:0,shapes:1,shapes:0+shapes:1,DIR`. Throws `OpabiniaError` for a tower that is not there or not known, and for an entry that stands twice.
+ * @example readEntries('shapes:0,shapes:0+shapes:1', 'S')
  */
 export function readEntries(
   text: string,

@@ -69,6 +69,7 @@ interface Item extends Figure {
 /**
  * Throws `OpabiniaError` before anything is written for topics, pages or a library that are not there; later where the endpoint does not
  * answer, and the same call goes on then. The set is there whole, or not at all.
+ * @example await buildData({ ...options, topics: 'topics.txt', pages: 'dump.xml', out: 'set.jsonl' })
  */
 export async function buildData(options: BuildOptions): Promise<Built> {
   const { print, out, images } = options;
