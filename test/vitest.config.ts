@@ -1,5 +1,6 @@
 // How tests run: two processes with one GPU device each, patience for the driver's compiler, the shader cache left on.
 import { defineConfig } from 'vitest/config';
+import { LongFirst } from './support/long-first.ts';
 
 // The continuous integration's script counts passes and failures from this file.
 const report = process.env['OPABINIA_TEST_REPORT'];
@@ -12,6 +13,7 @@ export default defineConfig({
     pool: 'forks',
     isolate: false,
     maxWorkers: 2,
+    sequence: { sequencer: LongFirst },
     // A software driver compiles a kernel at its first dispatch, for up to seconds.
     testTimeout: 60_000,
     hookTimeout: 60_000,

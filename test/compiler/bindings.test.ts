@@ -22,7 +22,7 @@ const profiles: readonly DeviceProfile[] = [lavapipe, desktopGpu].flatMap((profi
 );
 
 /** Whole models are compiled once for each limit; `OPABINIA_ALL=1` for both kinds of device. */
-const someProfiles = everything ? profiles : profiles.filter((_, i) => i === 0 || i === 2 || i === 4);
+const someProfiles = everything ? profiles : profiles.filter((_, i) => i === 0 || i === 4);
 
 /** `verify` holds that bindings of one kernel do not overlap. */
 function plansOf(graph: Graph, devices = profiles): readonly Plan[] {

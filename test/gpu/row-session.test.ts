@@ -229,7 +229,12 @@ describe.skipIf(withoutGpu)('a session that answers by rows', () => {
     () => answersAlike('language', 128, share([3], [1, 3, 8])),
     300_000,
   );
-  test('Cambrian, whose language model looks at pictures again', () => answersAlike('cambrian', 320, [3]), 600_000);
+  // Its pictures go through the server's rows in `npm test` (serve.test.ts).
+  test.runIf(everything)(
+    'Cambrian, whose language model looks at pictures again',
+    () => answersAlike('cambrian', 320, [3]),
+    600_000,
+  );
 
   test.runIf(everything).each<Kind>(['llava', 'assembled', 'gemma3', 'smolvlm', 'qwen3_vl', 'qwen2_5_vl'])(
     '%s: pictures and positions of its own',
