@@ -47,7 +47,7 @@ export function indexAlong(index: IndexMap, name: string): Index {
   return found;
 }
 
-/** The flat element of an index; axes that are missing from the index count as 0. */
+/** The flat element of an index, which has every axis. */
 export function flatten(axes: readonly Axis[], index: IndexMap): Index {
   let stride = constantIndex(1);
   let flat = constantIndex(0);

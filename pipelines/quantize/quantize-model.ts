@@ -10,6 +10,7 @@ import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
 import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { isBesideWeights } from '../model-files.ts';
+import { storedPieces } from '../../runtime/checkpoint/stored-pieces.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {
@@ -48,7 +49,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     const packs = (name: string, shape: readonly number[]): boolean =>
       name.endsWith('.weight') && (shape[1] ?? 0) % format.block === 0 && isWanted(name, shape);
     const tensors = [...checkpoint.stored.values()].flatMap(({ name, shape }) =>
-      packs(name, shape) ? packed(checkpoint, name, shape, format) : [plain(checkpoint, name)],
+      packs(name, shape) ? packed(checkpoint, name, shape, format) : [storedPieces(checkpoint, name)],
     );
     mkdirSync(command.out, { recursive: true });
     await streamSafetensors(join(command.out, 'model.safetensors'), tensors, { format: 'mlx' });
@@ -87,23 +88,6 @@ function formatOf({ format, group }: QuantizeCommand): StorageFormat {
 }
 
 const pieceBytes = 2 ** 23;
-
-function plain(checkpoint: Checkpoint, name: string): TensorToStream {
-  const tensor = checkpoint.stored.get(name);
-  if (tensor === undefined) throw new TypeError(`no tensor '${name}'`);
-  return {
-    name,
-    dtype: tensor.dtype,
-    shape: tensor.shape,
-    *pieces() {
-      for (let at = 0; at < tensor.bytes; at += pieceBytes) {
-        const piece = new Uint8Array(Math.min(pieceBytes, tensor.bytes - at));
-        checkpoint.readInto(name, piece, at);
-        yield piece;
-      }
-    },
-  };
-}
 
 /** The three tensors of one matrix. Each walks it anew: what it costs is time, not memory. */
 function packed(

@@ -6,6 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
 import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
+import { storedPieces } from '../../runtime/checkpoint/stored-pieces.ts';
 import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { isBesideWeights } from '../model-files.ts';
 import { listCheckpoints } from './run/checkpoints.ts';
@@ -66,7 +67,11 @@ export async function writeTrained(run: string, { out, dtype }: WriteTrained): P
     const source = learnedSource(base, stages);
     try {
       const tensors = [...base.stored.values()].map(({ name, shape, dtype: stored }): TensorToStream => {
-        const kept = dtype === undefined || !/^B?F/.test(stored) ? stored : dtype === 'f16' ? 'F16' : 'F32';
+        const isFloat = /^B?F/.test(stored);
+        if (!isFloat && source.isLearned(name))
+          throw refuse(`'${name}' is learned, and ${stored} in ${directory}`, 'begin with weights in floats');
+        const kept = dtype === undefined || !isFloat ? stored : dtype === 'f16' ? 'F16' : 'F32';
+        if (kept === stored && !source.isLearned(name)) return storedPieces(base, name);
         const count = shape.reduce((product, size) => product * size, 1);
         return {
           name,

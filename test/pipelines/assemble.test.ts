@@ -20,6 +20,7 @@ import { assemble, type AssembleOptions } from '../../pipelines/assemble/assembl
 import { connectorNamed, connectStored } from '../../pipelines/assemble/connector-config.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
+import { writeTrained } from '../../pipelines/train/write-trained.ts';
 import { planDirectory } from '../../pipelines/plan/plan-model.ts';
 import { planTraining, subjectOf } from '../../pipelines/plan/plan-training.ts';
 import { printPlanned } from '../../pipelines/plan/print-planned.ts';
@@ -151,6 +152,28 @@ test('as a command', () => {
   // What is there is never written over.
   expect([again.status, again.stdout]).toEqual([1, '']);
   expect(again.stderr).toMatch(/exists/);
+});
+
+test.each(['mlp2x', 'sva'])('%s: what a run has learned of it is a directory as well', async (connector) => {
+  const directory = await married({ connector, tokens: 9 });
+  const run = out();
+  mkdirSync(run);
+  const [fresh] = readTensors(join(directory, 'connector.safetensors'));
+  if (fresh === undefined) throw new RangeError('a connector without tensors');
+  const taught = { ...fresh, values: Array.from(fresh.values, (_, i) => (i % 7) - 3) };
+  writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model: directory, stages: [{}] } }));
+  writeSafetensors(join(run, 'stage-1.safetensors'), [taught]);
+  const learned = out();
+  expect((await writeTrained(run, { out: learned })).learned).toBe(1);
+  expect((await checkModel(learned)).ok).toBe(true);
+  const [before, after] = [await openModel(directory), await openModel(learned)];
+  try {
+    expect([...after.source.read(fresh.name, fresh.shape)]).toEqual(taught.values);
+    expect([...(after.source.names() ?? [])].sort()).toEqual([...(before.source.names() ?? [])].sort());
+  } finally {
+    before.close();
+    after.close();
+  }
 });
 
 describe('what is told before anything is written', () => {

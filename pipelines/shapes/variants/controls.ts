@@ -11,7 +11,7 @@ import {
   type Params,
   type Tensor,
 } from '../../../dsl/index.ts';
-import { connector } from '../../../models/connectors/connector.ts';
+import { connector, type Connector } from '../../../models/connectors/connector.ts';
 import { gridTokens, mapTokens, tokensOfQueries } from '../../../models/connectors/visual-tokens.ts';
 import { headAttention } from '../../../models/parts/attention.ts';
 import { regionsOf, type FeatureMap } from '../../../models/sequence/regions.ts';
@@ -20,33 +20,46 @@ interface PoolingConfig {
   readonly side: number;
 }
 
-/** The mean of each cell of a grid, of every map, side by side; an MLP. */
-export const averagePooling = connector<PoolingConfig>({
-  name: 'average-pooling',
-  title: 'Average pooling',
-  paper: 'arXiv 2405.20985',
-  year: 2024,
-  source: 'the baseline of DeCo, on several maps',
-  mathematics: ['y = W₂ gelu(W₁ [mean of the cell in x₀ ; in x₁ ; …])'],
-  towers: 'many',
-  presets: {
-    plain: {
-      config: { side: 4 },
-      maps: [
-        [8, 8, 48],
-        [16, 16, 24],
-      ],
-      width: 48,
+/** Every map brought to one grid, channels side by side, an MLP. `onGrid`: a map on side × side. */
+export function sideBySide(
+  about: Pick<Connector<PoolingConfig>, 'name' | 'title' | 'paper' | 'year' | 'source' | 'mathematics'>,
+  onGrid: (map: FeatureMap, side: number) => FeatureMap,
+): Connector<PoolingConfig> {
+  return connector<PoolingConfig>({
+    ...about,
+    towers: 'many',
+    presets: {
+      plain: {
+        config: { side: 4 },
+        maps: [
+          [8, 8, 48],
+          [16, 16, 24],
+        ],
+        width: 48,
+      },
     },
+    variants: (config, tokens) => [{ ...config, side: Math.max(1, Math.round(Math.sqrt(tokens))) }],
+    build: (p, maps, { side }, { width = 48 }) => {
+      const same = maps.map((map) => onGrid(map, side));
+      const inner = gelu(linear(p.at('fc1'), concat(same, 'c'), 'f', { size: 2 * width }));
+      return gridTokens(linear(p.at('fc2'), inner, 'e', { size: width }));
+    },
+  });
+}
+
+/** The mean of each cell of a grid, of every map, side by side; an MLP. */
+export const averagePooling = sideBySide(
+  {
+    name: 'average-pooling',
+    title: 'Average pooling',
+    paper: 'arXiv 2405.20985',
+    year: 2024,
+    source: 'the baseline of DeCo, on several maps',
+    mathematics: ['y = W₂ gelu(W₁ [mean of the cell in x₀ ; in x₁ ; …])'],
   },
-  variants: (config, tokens) => [{ ...config, side: Math.max(1, Math.round(Math.sqrt(tokens))) }],
-  build: (p, maps, { side }, { width = 48 }) => {
-    const pooled = maps.map((map) => reduce(regionsOf(map, side), 'b q t c -> b q c', 'mean'));
-    const inner = gelu(linear(p.at('fc1'), concat(pooled, 'c'), 'f', { size: 2 * width }));
-    const out = linear(p.at('fc2'), inner, 'e', { size: width });
-    return gridTokens(rearrange(out, 'b (h w) e -> b h w e', { h: side }));
-  },
-});
+  (map, side) =>
+    rearrange(reduce(regionsOf(map, side), 'b q t c -> b q c', 'mean'), 'b (h w) c -> b h w c', { h: side }),
+);
 
 interface ResamplerConfig {
   readonly queries: number;
