@@ -8,9 +8,8 @@ import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkp
 import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
 import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
 import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
-import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
+import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { isBesideWeights } from '../model-files.ts';
-import { storedPieces } from '../../runtime/checkpoint/stored-pieces.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {

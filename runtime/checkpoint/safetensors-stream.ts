@@ -2,6 +2,7 @@
 import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import { storedBytes, type StoredDType } from './safetensors.ts';
 import { encodeStored } from './stored-values.ts';
 
@@ -68,4 +69,24 @@ export async function streamSafetensors(
     file.abort();
     throw error;
   }
+}
+
+const pieceBytes = 2 ** 23;
+
+/** As it is stored, to the bit. */
+export function storedPieces(checkpoint: Checkpoint, name: string): TensorToStream {
+  const tensor = checkpoint.stored.get(name);
+  if (tensor === undefined) throw new TypeError(`no tensor '${name}'`);
+  return {
+    name,
+    dtype: tensor.dtype,
+    shape: tensor.shape,
+    *pieces() {
+      for (let at = 0; at < tensor.bytes; at += pieceBytes) {
+        const piece = new Uint8Array(Math.min(pieceBytes, tensor.bytes - at));
+        checkpoint.readInto(name, piece, at);
+        yield piece;
+      }
+    },
+  };
 }
