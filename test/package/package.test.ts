@@ -1,5 +1,5 @@
 // The package as others get it: built, packed, installed into an empty folder, type-checked there, run there.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -41,13 +41,9 @@ const node = (...args: readonly string[]): string => run(process.execPath, args)
 let tarball = '';
 beforeAll(
   () => {
-    const report = JSON.parse(
-      execFileSync('npm', ['pack', '--json', '--pack-destination', scratch], {
-        cwd: root,
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      }),
-    ) as readonly { readonly filename: string }[] | Readonly<Record<string, { readonly filename: string }>>;
+    const report = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', scratch], root)) as
+      | readonly { readonly filename: string }[]
+      | Readonly<Record<string, { readonly filename: string }>>;
     tarball = join(scratch, Object.values(report)[0]?.filename ?? '');
     newProject(project, { opabinia: `file:${tarball}` });
     if (everything) run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline']);

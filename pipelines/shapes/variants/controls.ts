@@ -16,7 +16,7 @@ import { gridTokens, mapTokens, tokensOfQueries } from '../../../models/connecto
 import { headAttention } from '../../../models/parts/attention.ts';
 import { regionsOf, type FeatureMap } from '../../../models/sequence/regions.ts';
 
-interface PoolingConfig {
+export interface PoolingConfig {
   readonly side: number;
 }
 
