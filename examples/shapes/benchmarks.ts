@@ -8,7 +8,7 @@ import { nameOf, questionsOf } from '../../pipelines/shapes/scene/questions.ts';
 import { randomStream, shuffled, type Random } from '../../pipelines/shapes/scene/random.ts';
 import { makeScene, scenePresets, type Scene, type SceneObject } from '../../pipelines/shapes/scene/scene.ts';
 import { preset } from './model-config.ts';
-import { writeScene } from './samples.ts';
+import { learnedSlices, writeScene } from './samples.ts';
 
 /** A row of nyu-visionx/CV-Bench, of the columns that evaluations read. */
 export interface CvBenchRow {
@@ -111,7 +111,7 @@ export async function writeBenchmarks(folder: string, scenes: number): Promise<v
     writeFileSync(join(kit, `CV-Bench-${type}.tsv`), tsv(of, own));
   }
   const questions = Array.from({ length: scenes }, (_, i) => makeScene(scenePresets[preset], i)).flatMap((scene) =>
-    questionsOf(scene, perScene).map(({ slice, text, answer }) => ({
+    questionsOf(scene, perScene, { among: learnedSlices }).map(({ slice, text, answer }) => ({
       image: `cv-bench/img/${preset}-${scene.seed}.png`,
       text,
       label: answer,

@@ -14,6 +14,7 @@ import type { Device } from '../../runtime/device/device.ts';
 import { pictureOf } from './judge-model.ts';
 import { looksOf, type Look } from './look.ts';
 import { preset } from './model-config.ts';
+import { learnedSlices } from './samples.ts';
 
 /** The model that comes with the repository. */
 export const shippedModel = join(import.meta.dirname, 'model');
@@ -52,7 +53,7 @@ export async function shapesDemo({
     const session = await Session.open(model, device, { context: 96, images: 1, note: progress });
     const rows: string[][] = [];
     try {
-      for (const { text, answer } of questionsOf(scene, wanted)) {
+      for (const { text, answer } of questionsOf(scene, wanted, { among: learnedSlices })) {
         let said = '';
         for await (const words of session.answer({ text, images: [image] }, { maxNewTokens: 6 })) said += words;
         rows.push([text, said.trim(), answer, said.trim() === answer ? 'right' : 'wrong']);

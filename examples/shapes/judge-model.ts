@@ -2,11 +2,12 @@
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { Session } from '../../pipelines/answer/session.ts';
 import { drawScene } from '../../pipelines/shapes/scene/draw.ts';
-import { questionsOf, slices, type Slice } from '../../pipelines/shapes/scene/questions.ts';
+import { questionsOf, type Slice } from '../../pipelines/shapes/scene/questions.ts';
 import { makeScene, scenePresets } from '../../pipelines/shapes/scene/scene.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import type { Image } from '../../runtime/image/image.ts';
 import { preset } from './model-config.ts';
+import { learnedSlices } from './samples.ts';
 
 export interface Score {
   readonly right: number;
@@ -28,7 +29,7 @@ export async function judgeModel(
   { blind = false, format }: { readonly blind?: boolean; readonly format?: string } = {},
 ): Promise<ModelScore> {
   const found = new Map<Slice, { right: number; asked: number }>(
-    slices.map((slice) => [slice, { right: 0, asked: 0 }]),
+    learnedSlices.map((slice) => [slice, { right: 0, asked: 0 }]),
   );
   const model = await openModel(directory);
   try {
@@ -36,7 +37,7 @@ export async function judgeModel(
     try {
       for (let i = 0; i < count; i++) {
         const scene = makeScene(scenePresets[preset], Math.floor(i / perScene));
-        const question = questionsOf(scene, perScene)[i % perScene];
+        const question = questionsOf(scene, perScene, { among: learnedSlices })[i % perScene];
         const score = question === undefined ? undefined : found.get(question.slice);
         if (question === undefined || score === undefined) continue;
         let answer = '';

@@ -12,7 +12,7 @@ const scenes = { from: firstTrained, count: 8192 };
 const pictures = join(out, 'shapes-pictures');
 
 const learns: Pick<Stage, 'groups' | 'optimizer' | 'schedule' | 'clip'> = {
-  groups: [{ paths: ['*'], lr: 3e-3 }],
+  groups: [{ paths: ['*'], lr: 2.5e-3 }],
   optimizer: adamW({ betas: [0.9, 0.98] }),
   schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
   clip: 1,
@@ -28,9 +28,9 @@ export const recipe: Recipe = {
       name: 'captions',
       data: sceneData(pictures, { ...scenes, turns: captionTurns }),
       batch: 32,
-      steps: 600,
-      length: 80,
-      logEvery: 20,
+      steps: 1200,
+      length: 64,
+      logEvery: 10,
       saveEvery: 100,
     },
     {
@@ -38,9 +38,10 @@ export const recipe: Recipe = {
       name: 'questions',
       data: sceneData(pictures, { ...scenes, turns: questionTurns }),
       batch: 32,
-      steps: 4000,
+      steps: 1500,
       length: 152,
-      logEvery: 20,
+      turns: 'independent',
+      logEvery: 10,
       saveEvery: 100,
     },
   ],

@@ -15,6 +15,9 @@ interface Patch {
   /** The object whose sign may reach into the patch. */
   readonly near: SceneObject | undefined;
   readonly owners: number;
+  /** Of the patch, from the top and from the left. */
+  readonly row: number;
+  readonly column: number;
 }
 
 /** A class for every patch; `classes` many. */
@@ -22,7 +25,8 @@ export interface Attribute {
   readonly name: string;
   /** Of one patch in the loss: what few patches have counts more. */
   readonly weight: number;
-  readonly classes: (scene: Pick<Scene, 'preset'>) => number;
+  /** `grid`: side of the map, in patches. */
+  readonly classes: (scene: Pick<Scene, 'preset'>, grid: number) => number;
   readonly label: (patch: Patch) => number;
 }
 
@@ -70,10 +74,13 @@ const sign: Attribute = {
   classes: (scene) => presetOf(scene).signs.length,
   label: ({ scene, near }) => index(presetOf(scene).signs, near?.sign),
 };
+// Where the patch is. What CLIP and DINO know of it without having been asked, a small encoder has to be asked: otherwise its features hold next to nothing of their place.
+const row: Attribute = { name: 'row', weight: 1, classes: (_, grid) => grid, label: (patch) => patch.row };
+const column: Attribute = { name: 'column', weight: 1, classes: (_, grid) => grid, label: (patch) => patch.column };
 
 /** Of the coarse encoder and of the fine one: their talents. */
 export const attributes: readonly [readonly Attribute[], readonly Attribute[]] = [
-  [color, kind, middle, size],
+  [color, kind, middle, size, row, column],
   [color, kind, edge, sign],
 ];
 
@@ -85,7 +92,7 @@ export function pretextLoss(
   own: readonly Attribute[],
   scene: Pick<Scene, 'preset'>,
 ): Tensor<'', 'f32'> {
-  const widths = own.map((attribute) => attribute.classes(scene));
+  const widths = own.map((attribute) => attribute.classes(scene, map.size('h')));
   const all = linear(p.at('head'), map, 'k', { size: widths.reduce((sum, width) => sum + width, 0) });
   let start = 0;
   const losses = own.map(({ name, weight }, i) => {
@@ -141,5 +148,7 @@ function patchAt(scene: Scene, owner: Uint8Array, width: number, { patch, row, c
     center: scene.objects.find(({ x, y }) => Math.floor(x / length) === column && Math.floor(y / length) === row),
     near: scene.objects.find((object) => away(object) < reach),
     owners: counts.size,
+    row,
+    column,
   };
 }

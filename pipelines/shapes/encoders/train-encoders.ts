@@ -133,8 +133,8 @@ function encodersTrainable(pair: readonly ShapeEncoder[], preset: PresetName, ba
   };
 }
 
-function headShapes({ map: [, , channels] }: ShapeEncoder, k: number, preset: PresetName): Shapes {
-  const classes = (attributes[k] ?? []).reduce((sum, attribute) => sum + attribute.classes({ preset }), 0);
+function headShapes({ map: [grid, , channels] }: ShapeEncoder, k: number, preset: PresetName): Shapes {
+  const classes = (attributes[k] ?? []).reduce((sum, attribute) => sum + attribute.classes({ preset }, grid), 0);
   return new Map([
     ['head.weight', [classes, channels]],
     ['head.bias', [classes]],

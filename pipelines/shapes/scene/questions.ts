@@ -51,13 +51,24 @@ export const answers: readonly string[] = [
   ...words,
 ];
 
+export interface AskOptions {
+  /** Which kinds; default all. */
+  readonly among?: readonly Slice[] | undefined;
+  /** Other questions about the same scene for each round, from 0. */
+  readonly round?: number | undefined;
+}
+
 /** One of each slice, then others, until there are `count`; no two have the same text. */
-export function questionsOf(scene: Scene, count: number): readonly Question[] {
-  const random = randomStream(`questions ${scene.preset}`, scene.seed);
+export function questionsOf(
+  scene: Scene,
+  count: number,
+  { among = slices, round = 0 }: AskOptions = {},
+): readonly Question[] {
+  const random = randomStream(`questions ${scene.preset}${round === 0 ? '' : ` ${round}`}`, scene.seed);
   const preset = scenePresets[scene.preset];
   const asked = new Map<string, Question>();
-  const rest = () => pick(random, slices);
-  for (const slice of shuffled(random, slices)) add(asked, ask(slice, scene, preset, random));
+  const rest = () => pick(random, among);
+  for (const slice of shuffled(random, among)) add(asked, ask(slice, scene, preset, random));
   for (let i = 0; asked.size < count && i < 50 * count; i++) add(asked, ask(rest(), scene, preset, random));
   return shuffled(random, [...asked.values()].slice(0, count));
 }

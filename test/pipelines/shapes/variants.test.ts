@@ -124,7 +124,7 @@ test('labels of the pretext are classes, or not learned from', () => {
   encoderPair('S').forEach(({ map: [grid] }, k) => {
     const own = attributes[k] ?? [];
     pretextLabels(scene, drawn, grid, own).forEach((labels, a) => {
-      const classes = own[a]?.classes({ preset: 'S' }) ?? 0;
+      const classes = own[a]?.classes({ preset: 'S' }, grid) ?? 0;
       expect(labels).toHaveLength(grid * grid);
       expect(labels.every((label) => label === -100 || (label >= 0 && label < classes))).toBe(true);
       expect(new Set(labels).size).toBeGreaterThan(1);
