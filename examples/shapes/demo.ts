@@ -1,4 +1,4 @@
-// The small Cambrian answers about a scene that is drawn now: three questions, the truth beside each answer, and where its queries looked.
+// The small Cambrian answers about a scene that is drawn now: three questions, the truth beside each answer, where its queries looked, and where each answer came from.
 import { mkdirSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -12,7 +12,9 @@ import { questionsOf } from '../../pipelines/shapes/scene/questions.ts';
 import { makeScene, scenePresets } from '../../pipelines/shapes/scene/scene.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { pictureOf } from './judge-model.ts';
-import { looksOf, type Look } from './look.ts';
+import { answerLooks } from './answer-look.ts';
+import { looksSvg } from './draw-looks.ts';
+import { looksOf } from './look.ts';
 import { preset } from './model-config.ts';
 import { learnedSlices } from './samples.ts';
 
@@ -51,43 +53,37 @@ export async function shapesDemo({
   const model = await openModel(directory);
   try {
     const session = await Session.open(model, device, { context: 96, images: 1, note: progress });
-    const rows: string[][] = [];
+    const answered: { readonly question: string; readonly answer: string; readonly truth: string }[] = [];
     try {
       for (const { text, answer } of questionsOf(scene, wanted, { among: learnedSlices })) {
         let said = '';
         for await (const words of session.answer({ text, images: [image] }, { maxNewTokens: 6 })) said += words;
-        rows.push([text, said.trim(), answer, said.trim() === answer ? 'right' : 'wrong']);
+        answered.push({ question: text, answer: said.trim(), truth: answer });
       }
     } finally {
       session.dispose();
     }
     const { family } = model;
     if (family instanceof CambrianFamily) {
-      const looks = await looksOf(model, family.model, device, image);
-      await writeDrawing('out/looks.png', looksSvg(`data:image/png;base64,${png.toString('base64')}`, looks));
+      progress('finding out where the queries and the answers looked');
+      const queries = await looksOf(model, family.model, device, image);
+      const looks = await answerLooks(model, family, device, { folder: 'out', image: 'scene.png' }, answered);
+      const rows = [{ looks: queries }, ...answered.map((one, i) => ({ looks: looks[i] ?? [], answered: one }))];
+      const picture = `data:image/png;base64,${png.toString('base64')}`;
+      await writeDrawing('out/looks.png', looksSvg(picture, rows, family.model.config.connector.side));
     }
+    const rows = answered.map(({ question, answer, truth }) => [
+      question,
+      answer,
+      truth,
+      answer === truth ? 'right' : 'wrong',
+    ]);
     return [
       formatTable([{ title: 'question' }, { title: 'answer' }, { title: 'truth' }, { title: '' }], rows),
-      'out/scene.png is the scene, out/looks.png where the queries of the connector looked, encoder by encoder',
+      'out/scene.png is the scene, out/looks.png where each query of the connector looked, and what of each encoder’s map moved each answer',
       `\`npm run -s opabinia -- draw "red square left of blue disc" --out scene.png\` draws another, \`npm run -s opabinia -- run ${directory} --image scene.png --prompt "…"\` answers about it`,
     ];
   } finally {
     model.close();
   }
-}
-
-const panel = 384;
-
-function looksSvg(picture: string, looks: readonly Look[]): string {
-  const width = panel * (looks.length + 1) + 16 * looks.length;
-  const panels = looks.map(({ side, weights }, k) => {
-    const left = (k + 1) * (panel + 16);
-    const most = Math.max(1e-9, ...weights);
-    const cells = weights.map((weight, i) => {
-      const [x, y] = [left + ((i % side) * panel) / side, (Math.floor(i / side) * panel) / side];
-      return `<rect x="${x.toFixed(2)}" y="${y.toFixed(2)}" width="${(panel / side).toFixed(2)}" height="${(panel / side).toFixed(2)}" fill="#000" fill-opacity="${(0.85 * (1 - weight / most)).toFixed(3)}"/>`;
-    });
-    return `<image href="${picture}" x="${left}" width="${panel}" height="${panel}" style="image-rendering:pixelated"/>${cells.join('')}`;
-  });
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${panel}" viewBox="0 0 ${width} ${panel}"><image href="${picture}" width="${panel}" height="${panel}" style="image-rendering:pixelated"/>${panels.join('')}</svg>`;
 }

@@ -38,7 +38,7 @@ export const recipe: Recipe = {
       name: 'questions',
       data: sceneData(pictures, { ...scenes, turns: questionTurns }),
       batch: 32,
-      steps: 1500,
+      steps: 1000,
       length: 152,
       turns: 'independent',
       logEvery: 10,
