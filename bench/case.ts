@@ -3,6 +3,7 @@ import { sizeProduct } from '../dsl/axis/axes.ts';
 import { bytesOf, graphCost } from '../compiler/cost.ts';
 import { evaluateSize, order, roleOf, type DType, type Graph, type Node, type FloatSource } from '../dsl/index.ts';
 import { nameOf } from '../dsl/ops/source.ts';
+import type { Source } from '../runtime/checkpoint/joined-source.ts';
 
 /** quick: sizes that run in milliseconds on a software driver, to see that everything works. */
 export type Scale = 'full' | 'quick';
@@ -12,6 +13,10 @@ export type Values = Float32Array | Float16Array | Int32Array;
 export interface Work {
   readonly graph: Graph;
   readonly source: FloatSource;
+  /** The source as the graph was traced with it, where its matrices are quantized. */
+  readonly packed?: Source;
+  /** An ONNX model of the same work, where our export has no words for it; its inputs and outputs are those of the graph. */
+  readonly model?: () => Uint8Array;
   readonly inputs: Readonly<Record<string, Values>>;
   /** A smaller graph whose outputs are the leading corner of this one's, where the interpreter would take minutes for the whole. */
   readonly judged?: Judged;
@@ -103,13 +108,6 @@ export interface BenchCase {
   readonly build: (scale: Scale) => Work;
 }
 
-/** A case that the issue names and that cannot be run yet. */
-export interface AbsentCase {
-  readonly name: string;
-  readonly about: string;
-  readonly absent: string;
-}
-
 /** A whole answer, which only our own runtime gives: no graph for the peers. */
 export interface GenerationCase {
   readonly name: string;
@@ -117,7 +115,7 @@ export interface GenerationCase {
   readonly generation: true;
 }
 
-export type AnyCase = BenchCase | AbsentCase | GenerationCase;
+export type AnyCase = BenchCase | GenerationCase;
 
 /** Cost of the graph as written: its FLOPs, and the bytes of inputs, parameters, states and outputs, which every implementation moves. */
 export function costOfWork({ graph }: Work): { readonly flops: number; readonly bytes: number } {

@@ -86,7 +86,6 @@ export class Race {
 
   async run(one: AnyCase): Promise<CaseResult> {
     const { name, about } = one;
-    if ('absent' in one) return { name, about, flops: 0, bytes: 0, absent: one.absent, peers: {} };
     if ('generation' in one) return { name, about, flops: 0, bytes: 0, peers: await this.#generation() };
     const { scale, peers } = this.#options;
     let judgement: Judgement;

@@ -27,8 +27,7 @@ const folder = join(import.meta.dirname, 'results');
 
 function printList(): void {
   console.log('cases');
-  for (const one of cases)
-    console.log(`  ${one.name.padEnd(26)}  ${one.about}${'absent' in one ? ` (${one.absent})` : ''}`);
+  for (const one of cases) console.log(`  ${one.name.padEnd(26)}  ${one.about}`);
   console.log(`peers\n  ${peerNames.join(', ')}`);
 }
 

@@ -1,18 +1,19 @@
 // All cases, in the order of the table.
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { AnyCase, BenchCase } from '../case.ts';
-import { absentCases } from './absent.ts';
 import { attentionCases } from './attention.ts';
 import { blockCases } from './block.ts';
 import { contractionCases } from './contraction.ts';
 import { convolutionCases } from './convolution.ts';
 import { generationCases } from './generation.ts';
+import { quantizedCases } from './quantized.ts';
 import { rowCases } from './rows.ts';
 import { svaCases } from './sva.ts';
 import { trainingCases } from './training.ts';
 
 export const cases: readonly AnyCase[] = [
   ...contractionCases,
+  ...quantizedCases,
   ...attentionCases,
   ...rowCases,
   ...convolutionCases,
@@ -20,7 +21,6 @@ export const cases: readonly AnyCase[] = [
   ...svaCases,
   ...trainingCases,
   ...generationCases,
-  ...absentCases,
 ];
 
 /** The cases of these names, or that have such a word at their beginning; all without names. Throws `OpabiniaError` for a name that selects nothing. */

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { exportOnnx, type Port as OnnxPort } from '../../compiler/export/onnx.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
-import { costOfWork, corner, outputFacts, type Work } from '../case.ts';
+import { costOfWork, corner, inputFacts, outputFacts, type TensorFacts, type Work } from '../case.ts';
 import { runnableCase } from '../cases/index.ts';
 import type { Judgement, Port } from './protocol.ts';
 import { serve, type Served } from './serve.ts';
@@ -18,12 +18,20 @@ const judge: Served = {
     return { ...costOfWork(work), dtype: work.source.dtype, outputs: truth(work) };
   },
   export: async ({ name, scale }, path, plain) => {
-    const { graph, source } = runnableCase(name).build(scale);
+    const { graph, source, model: own } = runnableCase(name).build(scale);
+    if (own !== undefined) {
+      writeFileSync(path, own());
+      return { path, inputs: inputFacts(graph).map(factsPort), outputs: outputFacts(graph).map(factsPort) };
+    }
     const model = exportOnnx(graph, { weights: { read: (parameter, shape) => source.read(parameter, shape) }, plain });
     writeFileSync(path, model.bytes);
     return { path, inputs: model.inputs.map(portOf), outputs: model.outputs.map(portOf) };
   },
 };
+
+function factsPort({ name, dtype, axes }: TensorFacts): Port {
+  return { name, dtype, state: false, sizes: axes.map(({ size }) => size) };
+}
 
 function portOf({ tensor, dtype, kind, axes }: OnnxPort): Port {
   return {
@@ -40,7 +48,7 @@ function truth(work: Work): Judgement['outputs'] {
     graph,
     {
       inputs: new Map(Object.entries(inputs)),
-      params: (path, shape) => work.source.read(path, shape),
+      params: (path, shape) => (work.packed ?? work.source).read(path, shape),
       states: new Map((work.learned ?? []).map(({ path, shape }) => [path, work.source.read(path, shape)])),
     },
     { precision: 'f64' },

@@ -4,6 +4,7 @@ import { passes } from '../../compiler/passes/index.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Plan } from '../../compiler/plan.ts';
+import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Work } from '../case.ts';
@@ -36,11 +37,13 @@ class Ours implements Served {
     const plan = compile(work.graph, deviceProfile(device), {
       passes: passes.filter((pass) => work.without?.includes(pass.name) !== true),
     });
-    const read = (path: string, shape: readonly number[]): Float32Array => {
+    const source: Source = work.packed ?? work.source;
+    const read: Source['read'] = (path, shape) => {
       const input = path.startsWith(inputPrefix) ? work.inputs[path.slice(inputPrefix.length)] : undefined;
-      return input === undefined ? work.source.read(path, shape) : Float32Array.from(input);
+      return input === undefined ? source.read(path, shape) : Float32Array.from(input);
     };
-    this.#program = await load(withInputsOnDevice(plan), device, { ...work.source, read }, { states: statesOf(work) });
+    const { part: _, ...whole } = source;
+    this.#program = await load(withInputsOnDevice(plan), device, { ...whole, read }, { states: statesOf(work) });
     return { dispatches: plan.dispatches.length, deviceBytes: device.memory.now - before, notes: [] };
   }
 

@@ -63,6 +63,15 @@ export function variantAt(
           throw new OpabiniaError(`--grid encoders=${value}`, { op: 'shapes', advice: 'there are two: 1 or 2' });
         if (value === '1') reads = 'coarse';
         break;
+      case 'frozen':
+      case 'stages':
+        throw new OpabiniaError(
+          `--grid ${key}=${value}: variants of a comparison share frozen encoders and one stage`,
+          {
+            op: 'shapes',
+            advice: `compare them with \`opabinia probe --towers shapes:0+shapes:1 --connector ${connector.name} ${key === 'frozen' ? '--train frozen,unfrozen' : '--stages 1,2'}\``,
+          },
+        );
       case 'inside':
         if (value !== '0') changes['inside'] = { start: 0, stride: 1, count: Math.max(1, layers - 1) };
         break;

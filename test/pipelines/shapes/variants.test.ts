@@ -102,6 +102,8 @@ describe('a grid', () => {
     [['D=0'], 'whole numbers'],
     [['nothing=1'], 'no setting'],
     [['encoders=3'], 'there are two'],
+    [['frozen=0,1'], 'probe --towers shapes:0+shapes:1 --connector sva --train frozen,unfrozen'],
+    [['stages=1,2'], '--stages 1,2'],
   ])('refuses %j', (texts, message) => {
     expect(() => readGrid(texts).map((point) => variantAt(any(sva), point, around))).toThrow(message);
   });
