@@ -18,7 +18,7 @@ const clip: ClipConfig = {
   layers: 2,
   heads: 2,
   hidden: 36,
-  image: 15,
+  image: 5,
   patch: 5,
   eps: 1e-5,
   activation: 'quick',
@@ -43,7 +43,7 @@ const source = fixedParams(
 const sight: TowerSight = {
   about: ['made'],
   maps: [
-    [3, 3, 20],
+    [1, 1, 20],
     [6, 6, 20],
   ],
   sides,
@@ -113,14 +113,19 @@ describe('maps of frozen towers', () => {
 
   test(
     'do not depend on the pictures that are seen with it, nor on its place among them',
-    { timeout: 300_000 },
+    { timeout: 600_000 },
     async () => {
-      const towers = new FrozenTowers({ source, weights: [] }, device, root, sight);
+      const asked: number[] = [];
+      const graph: TowerSight['graph'] = (pictures) => {
+        asked.push(pictures);
+        return sight.graph(pictures);
+      };
+      const towers = new FrozenTowers({ source, weights: [] }, device, root, { ...sight, graph });
       try {
         const whole = await seen(towers, [numbers]);
         const [first] = whole.values();
         expect(first?.map((map) => [map.length, map.every(Number.isFinite)])).toEqual([
-          [180, true],
+          [20, true],
           [720, true],
         ]);
         expect(new Set([...whole.values()].map((maps) => bytesOf(maps[0]).toString('hex'))).size).toBe(numbers.length);
@@ -144,6 +149,8 @@ describe('maps of frozen towers', () => {
         expect([again, read]).toEqual([a, a]);
         expect(b).not.toEqual(a);
         expect(towers.counts.found).toBe(before.found + 1);
+        // A GPU adds few rows in another order than many: one program sees all, however many come.
+        expect(asked).toEqual([32]);
       } finally {
         await towers.close();
       }
