@@ -20,8 +20,8 @@ export function addTrain(program: Command): void {
     .description('train what a recipe says')
     .argument('<recipe>', 'a TypeScript file that exports a recipe')
     .option(
-      '--set <field=value>',
-      'change a field of the recipe; may be given several times',
+      '--set <path=value>',
+      'change the recipe: lr=1e-4 in every group, stages.0.steps=100 in one place; may be given several times',
       (value: string, all: readonly string[]) => [...all, value],
       [],
     )

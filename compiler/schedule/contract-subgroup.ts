@@ -16,10 +16,13 @@ interface Tile {
   readonly vectors: number;
 }
 
-/** Small tiles compile fast; large ones load less. The compile time of a tile is paid once per shape: below 16 MFLOP it is most of what a product costs. */
+/**
+ * Small tiles compile fast; large ones load less. The compile time of a tile is paid once for all batches: below 16 MFLOP in all it is most
+ * of what a product costs.
+ */
 function chooseTile(product: Product): Tile {
   const m = product.m.most;
-  const work = 2 * m * product.n.most * product.k.most;
+  const work = 2 * count(product.batch).most * m * product.n.most * product.k.most;
   const rows = m >= 64 && work > 64e6 ? 16 : m >= 5 ? 8 : m >= 2 ? 4 : 1;
   const lanes = product.width * 8;
   return { rows, vectors: product.n.most > lanes && work > 16e6 ? 2 : 1 };

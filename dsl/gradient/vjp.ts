@@ -2,10 +2,12 @@
 import { addSizes, axisOf, type Size } from '../axis/axis.ts';
 import { product } from '../functions/shape.ts';
 import type { Node } from '../graph/graph.ts';
+import type { Attrs, TensorType, ViewOp } from '../graph/op.ts';
 import { gather } from '../ops/gather.ts';
 import { scatter } from '../ops/scatter.ts';
 import { slice } from '../ops/view.ts';
 import type { BackwardMath } from './backward-math.ts';
+import { windowedProduct } from './windowed-product.ts';
 
 /** The gradient for operand i; undefined where it is zero everywhere. */
 export type Contribution = Node | undefined;
@@ -38,24 +40,30 @@ export function vjp(
       return part === undefined ? noRule : [math.widened(part, a.type.axes)];
     }
     case 'view':
-      return a === undefined ? [] : [math.narrowed(op.transpose(math, dy, attrs, a.type), a.type.axes)];
+      return a === undefined ? [] : [math.narrowed(transposed(math, op, dy, attrs, a.type), a.type.axes)];
     case 'join':
-      return parts(math, dy, inputs, op.read(attrs).axis);
+      return kindRules.join(math, dy, inputs, op.read(attrs).axis);
     case 'gather':
-      return a === undefined || b === undefined ? [] : [readersSummed(math, dy, a, b, op.read(attrs).axis)];
+      return a === undefined || b === undefined ? [] : [kindRules.gather(math, dy, a, b, op.read(attrs).axis)];
     case 'scatter':
-      return b === undefined
-        ? []
-        : [math.narrowed(math.make(gather, [dy, b], { axis: op.read(attrs).axis }), a?.type.axes ?? [])];
+      return a === undefined || b === undefined ? [] : [kindRules.scatter(math, dy, a, b, op.read(attrs).axis)];
     case 'sort':
       return [];
     case 'contract':
       return a === undefined || b === undefined
         ? []
-        : [wanted(0) ? times(math, dy, b, a) : undefined, wanted(1) ? times(math, dy, a, b) : undefined];
+        : [
+            wanted(0) ? kindRules.contract(math, dy, b, a) : undefined,
+            wanted(1) ? kindRules.contract(math, dy, a, b) : undefined,
+          ];
     default:
       return op satisfies never;
   }
+}
+
+function transposed(math: BackwardMath, op: ViewOp, dy: Node, attrs: Attrs, x: TensorType): Node {
+  const product = op.shows === 'windows' ? windowedProduct(math, dy, attrs, x) : undefined;
+  return product ?? op.transpose(math, dy, attrs, x);
 }
 
 /** Each part of a concatenation reads its own range. */
@@ -80,3 +88,11 @@ function readersSummed(math: BackwardMath, dy: Node, table: Node, index: Node, a
   const size = axisOf(table.type.axes, axis)?.size ?? 0;
   return math.make(scatter, [dy, index], { axis, size, axes: table.type.axes.map((a) => a.name) });
 }
+
+/** Every element gets the gradient of the sum that it went into. */
+function sumsRead(math: BackwardMath, dy: Node, updates: Node, index: Node, axis: string): Node {
+  return math.narrowed(math.make(gather, [dy, index], { axis }), updates.type.axes);
+}
+
+/** Rules of the kinds of which no op has one of its own. */
+export const kindRules = { join: parts, gather: readersSummed, scatter: sumsRead, contract: times };

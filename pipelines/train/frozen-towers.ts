@@ -44,6 +44,9 @@ export interface TowerSight {
   readonly sides: readonly number[];
 }
 
+/** Parameters of towers, each below a root of its own, and the files that they are read from. */
+export type TowerWeights = Pick<OpenedModel, 'source' | 'weights'>;
+
 /** A picture by the key of its bytes. */
 export interface SeenPicture {
   readonly key: string;
@@ -55,7 +58,7 @@ const pixelsAtOnce = 3 * 512 ** 2;
 const mostAtOnce = 32;
 
 export class FrozenTowers {
-  readonly #opened: OpenedModel;
+  readonly #opened: TowerWeights;
   readonly #sight: TowerSight;
   readonly #device: Device;
   readonly #cache: FeatureCache;
@@ -64,7 +67,7 @@ export class FrozenTowers {
   #program: Promise<Program> | undefined;
 
   /** `folder`: of the cache. The key is of the towers' weights, their configs, and sizes. */
-  constructor(opened: OpenedModel, device: Device, folder: string, sight: TowerSight) {
+  constructor(opened: TowerWeights, device: Device, folder: string, sight: TowerSight) {
     this.#opened = opened;
     this.#sight = sight;
     this.#device = device;

@@ -9,6 +9,7 @@ import { desktopGpu, lavapipe, type DeviceProfile } from '../../compiler/profile
 import type { Graph, Node } from '../../dsl/graph/graph.ts';
 import {
   attention,
+  conv2d,
   gelu,
   gradients,
   layerNorm,
@@ -72,6 +73,50 @@ describe.each([desktopGpu, lavapipe])('attention backward, for the $name', (prof
       return { y, dq, dk, dv };
     });
     expect(compiled(graph, profile).plan.dispatches.length).toBeLessThanOrEqual(5);
+  });
+});
+
+describe.each([desktopGpu, lavapipe])('convolution backward, for the $name', (profile) => {
+  /** Plans of y, and of dx alone. */
+  const plans = (
+    kernel: number,
+    options: { readonly stride?: number; readonly groups?: number; readonly dilation?: number },
+  ) => {
+    const graphOf = (backward: boolean): Graph =>
+      trace(
+        randomParams(1),
+        (t) => {
+          const x = t.input('x', 'b h w c', { b: 2, h: 32, w: 32, c: 64 });
+          const padding = ((options.dilation ?? 1) * (kernel - 1)) >> 1;
+          const y = conv2d(t.params, x, { out: 'c', size: 64, kernel, padding, bias: false, ...options });
+          if (!backward) return { y };
+          const up = t.input('up', 'b h w c', { b: 2, h: y.size('h'), w: y.size('w'), c: 64 });
+          return { dx: gradients(reduce(y.mul(up), 'b h w c ->', 'sum'), [x])[0] };
+        },
+        { unread: 'ignore' },
+      );
+    return [
+      compile(graphOf(false), profile, { verify: true }),
+      compile(graphOf(true), profile, { verify: true }),
+    ] as const;
+  };
+  const flops = (plan: Plan): number => plan.dispatches.reduce((sum, dispatch) => sum + dispatch.flops, 0);
+
+  test.each([
+    [3, {}],
+    [5, {}],
+    [3, { dilation: 2 }],
+    [7, { groups: 64 }],
+  ] as const)('a filter of %i, %o: one kernel as its forward, and no windows are stored', (kernel, options) => {
+    const [forward, backward] = plans(kernel, options);
+    expect(backward.dispatches).toHaveLength(1);
+    expect(backward.memory.activations).toBe(0);
+    expect(flops(backward)).toBeLessThanOrEqual(1.02 * flops(forward));
+  });
+
+  test('between strides no zero is multiplied', () => {
+    const [forward, backward] = plans(3, { stride: 2 });
+    expect(flops(backward)).toBeLessThanOrEqual(1.05 * flops(forward));
   });
 });
 

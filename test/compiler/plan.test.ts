@@ -4,6 +4,7 @@ import { compile } from '../../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
+import { einsum, randomParams, trace } from '../../dsl/index.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { sampledMap } from './sampling-graph.ts';
 import { attentionOf, connector, mlp, norm, softmaxOver, svaLayer, vit } from './full-size.ts';
@@ -39,6 +40,20 @@ describe.each(profiles)('kernels, for the $name', (profile) => {
   });
   test('bilinear sampling at offset points, summed over samples, is one', () => expect(kernels(sampledMap())).toBe(1));
   test('one SVA layer with four encoders are at most 20', () => expect(kernels(svaLayer())).toBeLessThanOrEqual(20));
+});
+
+test('many small products get the tile of one as large as all of them', () => {
+  const gridOf = (h: number, k: number) => {
+    const graph = trace(randomParams(1), (t) => {
+      const [a, b] = [t.input('a', 'h m k', { h, m: 128, k }), t.input('b', 'h n k', { h, n: 128, k })];
+      return { y: einsum(a, b, 'h m k, h n k -> h m n') };
+    });
+    const { grid } = compile(graph, lavapipe, { verify: true }).dispatches[0] ?? {};
+    return grid?.slice(0, 2);
+  };
+  expect(gridOf(64, 64)).toEqual(gridOf(1, 64 * 64));
+  expect(gridOf(2, 64)).toEqual(gridOf(1, 64));
+  expect(gridOf(64, 64)).not.toEqual(gridOf(1, 64));
 });
 
 /** What compile time grows with; the time itself is in bench/compile.ts. */

@@ -1,10 +1,12 @@
-// `npm run fuzz:planted`: plants one mistake after another into the compiler and counts the random graphs until the fuzzer sees it.
+// `npm run fuzz:planted [-- --gradients]`: plants one mistake after another into the compiler, or into the rules of gradients, and counts the random graphs until the fuzzer sees it.
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import fc from 'fast-check';
 import { caseArbitrary } from './case.ts';
 import { GpuChild } from './child.ts';
 import { mutants } from './mutants.ts';
+import { gradientMutants } from './mutants-gradient.ts';
+import { plantedGradients } from './planted-gradients.ts';
 
 interface Options {
   readonly graphs: number;
@@ -13,6 +15,7 @@ interface Options {
   readonly json?: string;
   readonly only?: string;
   readonly share: number;
+  readonly gradients?: true;
 }
 
 interface Score {
@@ -42,6 +45,7 @@ const options = new Command('planted')
   .option('--minutes <m>', 'stop after', number, 20)
   .option('--json <file>', 'the report as JSON')
   .option('--only <name>', 'one mutant')
+  .option('--gradients', 'mistakes in the rules of gradients, which central differences must see')
   .option('--share <n>', 'graphs over which the share of changed plans is counted', number, 100)
   .parse()
   .opts<Options>();
@@ -49,6 +53,7 @@ const options = new Command('planted')
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
+if (options.gradients === true) process.exit(gradients());
 const gpu = new GpuChild();
 const arbitrary = caseArbitrary();
 const chosen = mutants.filter(({ name }) => options.only === undefined || name === options.only);
@@ -125,3 +130,25 @@ if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(re
 const { scores: _scores, ...figures } = report;
 say(JSON.stringify(figures));
 process.exitCode = caught.length === scores.length ? 0 : 1;
+
+/** The same for the rules of gradients, without a GPU; the exit status. */
+function gradients(): number {
+  const planted = gradientMutants.filter(({ name }) => options.only === undefined || name === options.only);
+  const began = performance.now();
+  const seen = plantedGradients(planted, options.seed * 100_003, options.graphs, ({ name }, { caughtAfter, message }) =>
+    say(`${String(caughtAfter).padStart(5)}  ${name.padEnd(56)} ${message}`),
+  );
+  const counts = [...seen.values()].map(({ caughtAfter }) => caughtAfter).sort((a, b) => a - b);
+  const report = {
+    planted: planted.length,
+    caught: seen.size,
+    seed: options.seed,
+    seconds: Math.round((performance.now() - began) / 1000),
+    medianGraphs: counts[counts.length >> 1],
+    mostGraphs: counts.at(-1),
+    missed: planted.filter((mutant) => !seen.has(mutant)).map(({ name }) => name),
+  };
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 1)}\n`);
+  say(JSON.stringify(report));
+  return seen.size === planted.length ? 0 : 1;
+}

@@ -1,4 +1,4 @@
-// `npm run fuzz -- [--graphs N] [--seed S] [--minutes M] [--gradients] [--onnx] [--save DIR]`: random graphs, random passes, two judges; failures shrunk and saved.
+// `npm run fuzz -- [--graphs N] [--seed S] [--minutes M] [--gradients [--no-gpu]] [--onnx] [--save DIR]`: random graphs, random passes, two judges; failures shrunk and saved.
 import { randomInt } from 'node:crypto';
 import { order } from '../../dsl/graph/walk.ts';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -17,6 +17,7 @@ interface Options {
   readonly seed: number;
   readonly minutes: number;
   readonly gradients?: true;
+  readonly gpu: boolean;
   readonly onnx?: true;
   readonly save: string;
   readonly json?: string;
@@ -79,6 +80,7 @@ export async function fuzz(
       add('differences', compared);
       if (wrong !== undefined) return { judge: 'differences', outcome: { kind: 'wrong', what: wrong } };
     }
+    if (!options.gpu) return { judge: 'gpu', outcome: { kind: 'ok', compared: 0, vacuous: 0, templates: [] } };
     const outcome = await gpu.run(given);
     if (outcome.kind !== 'ok' && outcome.kind !== 'refused') return { judge: 'gpu', outcome };
     const second =
@@ -225,12 +227,15 @@ if (import.meta.main) {
     )
     .option('--minutes <m>', 'stop after', number, 15)
     .option('--gradients', 'their gradients: on the GPU, and against central differences')
+    .option('--no-gpu', 'gradients against central differences alone')
     .option('--onnx', 'ONNX Runtime as a second judge')
     .option('--save <dir>', 'where shrunk failures go', 'test/golden/fuzz')
     .option('--json <file>', 'the report as JSON')
     .option('--wide <n>', 'one in so many graphs has over 65,535 workgroups; 0: none', number, 500);
   try {
     const options = command.parse().opts<Options>();
+    if (!options.gpu && options.gradients !== true)
+      throw new OpabiniaError('without a GPU there is nothing to judge by', { op: 'fuzz', advice: 'add --gradients' });
     process.stdout.write(`seed ${options.seed}\n`);
     const { graphs, findings, report } = await fuzz(options, (line) => process.stdout.write(`${line}\n`));
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 1)}\n`);

@@ -163,6 +163,16 @@ const cases: Readonly<Record<string, (t: Trace) => Record<string, Any>>> = {
     const y = conv2d(t.params, x, { out: 'o', size: 5, kernel: 3, stride: 2, padding: 1 });
     return backward(t, y as Any, [x, t.params.get('weight', 'o i a b')] as Any[]);
   },
+  'a convolution whose gradient is one, dilated along one axis': (t) => {
+    const x = image(t, 'x', { b: 2, h: 17, w: 19, c: 3 });
+    const y = conv2d(t.params, x, { out: 'o', size: 6, kernel: [2, 3], dilation: [3, 1], padding: [1, 1] });
+    return backward(t, y as Any, [x, t.params.get('weight', 'o i a b')] as Any[]);
+  },
+  'a depthwise convolution whose gradient is one': (t) => {
+    const x = image(t, 'x', { b: 1, h: 13, w: 21, c: 8 });
+    const y = conv2d(t.params, x, { out: 'c', size: 8, kernel: 3, padding: 1, groups: 8 });
+    return backward(t, y as Any, [x, t.params.get('weight', 'o i a b')] as Any[]);
+  },
   'a depthwise convolution': (t) => {
     const x = image(t, 'x', { b: 1, h: 8, w: 9, c: 4 });
     const y = conv2d(t.params, x, { out: 'c', size: 4, kernel: 5, padding: 2, groups: 4 });

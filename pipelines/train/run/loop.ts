@@ -174,11 +174,11 @@ export class Loop {
       this.#run.print(`  · step ${position.step}: ${note}`);
   }
 
-  /** A step on the batch of the checks, which stays. Gives its loss. */
-  async repeat(): Promise<number> {
+  /** A step on the batch of the checks, which stays, at rates times `factor`. Gives its loss. */
+  async repeat(factor: number): Promise<number> {
     const [batches] = this.#ready;
     if (batches === undefined) throw new TypeError('the batch of the checks is kept');
-    const { metrics } = await this.#step(batches, 1, false);
+    const { metrics } = await this.#step(batches, factor, false);
     this.#position = { ...this.#position, step: this.#position.step + 1 };
     this.#tellSkipped(metrics, this.#position.step);
     return metrics.loss;

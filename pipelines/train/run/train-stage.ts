@@ -46,10 +46,10 @@ async function openStep(run: StepRun) {
   return { groups, graphs, programs, first };
 }
 
-/** One batch for ever, at the rates of the groups. */
+/** One batch for ever, at the rates of the groups times a factor of each step. */
 export async function openLoop(
   run: Omit<StageRun, 'folder' | 'total' | 'count' | 'stopped'>,
-): Promise<{ readonly repeat: () => Promise<number>; readonly close: () => void }> {
+): Promise<{ readonly repeat: (factor: number) => Promise<number>; readonly close: () => void }> {
   const { groups, graphs, programs, first } = await openStep(run);
   const loop = new Loop(
     { ...run, folder: undefined, total: 1, count: 1, stopped: () => false },
@@ -63,7 +63,7 @@ export async function openLoop(
     programs.dispose();
     throw error;
   }
-  return { repeat: () => loop.repeat(), close: () => programs.dispose() };
+  return { repeat: (factor) => loop.repeat(factor), close: () => programs.dispose() };
 }
 
 function groupsOf({ stage, trainable }: Pick<StageRun, 'stage' | 'trainable'>): readonly ResolvedGroup[] {

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   concat,
+  conv2d,
   einsum,
   fixedParams,
   flip,
@@ -21,9 +22,11 @@ import {
   trace,
   window,
   type Graph,
+  type ParamSource,
   type Tensor,
   type Trace,
 } from '../../../dsl/index.ts';
+import { everything } from '../../support/share.ts';
 import { numbers } from '../run.ts';
 import { compareWithDifferences, leavesOf } from './differences.ts';
 
@@ -37,9 +40,9 @@ type Made = {
 };
 
 /** loss = Σ tanh(y) · numbers: tanh makes the gradient depend on the values of y. */
-function hold(build: (t: Trace) => Made): void {
+function hold(build: (t: Trace) => Made, source: ParamSource = fixedParams({})): void {
   let made: Made | undefined;
-  const graph: Graph = trace(fixedParams({}), (t) => {
+  const graph: Graph = trace(source, (t) => {
     made = build(t);
     const { y } = made;
     const names = y.axes.map((axis) => axis.name).join(' ');
@@ -78,6 +81,55 @@ test('windows, of every stride and dilation', () => {
       });
     }),
     { ...runs, numRuns: 30 },
+  );
+});
+
+test('convolutions, dense, grouped and one filter a channel', { timeout: 300_000 }, () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(
+        { groups: 1, i: 2, o: 3 },
+        { groups: 1, i: 1, o: 1 },
+        { groups: 2, i: 1, o: 4 },
+        { groups: 3, i: 1, o: 3 },
+      ),
+      fc.tuple(size, size),
+      fc.tuple(size, size),
+      fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 2 })),
+      fc.constantFrom([1, 1], [1, 1], [1, 1], [2, 1], [3, 2]),
+      fc.constantFrom([1, 1], [1, 1], [2, 1], [1, 3]),
+      fc.tuple(fc.nat(4), fc.nat(4)),
+      ({ groups, i, o }, [b], [kh, kw], [ph, pw], [sh = 1, sw = 1], [dh = 1, dw = 1], [more, wider]) => {
+        const [h, w] = [
+          Math.max(1, dh * (kh - 1) + 1 - 2 * ph) + more,
+          Math.max(1, dw * (kw - 1) + 1 - 2 * pw) + wider,
+        ];
+        const weight = { shape: [o, i, kh, kw], values: numbers(o * i * kh * kw, 7) };
+        hold((t) => {
+          const x = t.input('x', 'b h w c', { b: Math.min(b, 2), h, w, c: groups * i });
+          const options = { kernel: [kh, kw], padding: [ph, pw], stride: [sh, sw], dilation: [dh, dw] } as const;
+          return { y: conv2d(t.params, x, { ...options, out: 'c', groups, bias: false }), wrt: ['x', 'weight'] };
+        }, fixedParams({ weight }));
+      },
+    ),
+    { ...runs, numRuns: everything ? 200 : 10 },
+  );
+});
+
+test('what is no product of the right shape: sums of windows, their squares, products with what has both axes', () => {
+  fc.assert(
+    fc.property(size, size, fc.nat(5), (width, dilation, more) => {
+      hold((t) => {
+        const n = dilation * (width - 1) + 6 + more;
+        const x = t.input('x', 'n c', { n, c: 2 });
+        const seen = window(x, 'n', { into: ['n', 'k'], size: width, dilation });
+        const both = t.input('w', 'n k', { n: seen.size('n'), k: width });
+        const one = t.input('v', 'k', { k: width });
+        const squares = reduce(seen.mul(seen).mul(one), 'n k c -> n c', 'sum');
+        return { y: squares.add(reduce(seen.mul(both), 'n k c -> n c', 'sum')), wrt: ['x', 'w', 'v'] };
+      });
+    }),
+    { ...runs, numRuns: 8 },
   );
 });
 

@@ -8,25 +8,34 @@ import { evaluate } from '../../../runtime/reference/reference.ts';
 import { nameOf } from '../../../dsl/ops/source.ts';
 
 export type Values = ReadonlyMap<string, Float64Array>;
+/** Sizes of a run. */
+export type Symbols = ReadonlyMap<string, number>;
 
 /** The leaves of a graph that numbers are given for, with their element counts. */
-export function leavesOf(graph: Graph): ReadonlyMap<string, { readonly count: number; readonly float: boolean }> {
+export function leavesOf(
+  graph: Graph,
+  symbols: Symbols = new Map(),
+): ReadonlyMap<string, { readonly count: number; readonly float: boolean }> {
   return new Map(
     order(graph)
       .filter((node) => ['input', 'param', 'state'].includes(roleOf(node) ?? ''))
       .map((node) => [
         nameOf(node),
         {
-          count: node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, new Map()), 1),
+          count: node.type.axes.reduce((product, axis) => product * evaluateSize(axis.size, symbols), 1),
           float: isFloat(node.type.dtype),
         },
       ]),
   );
 }
 
-export function valuesOf(graph: Graph, values: Values): ReadonlyMap<string, Float64Array> {
+export function valuesOf(
+  graph: Graph,
+  values: Values,
+  symbols: Symbols = new Map(),
+): ReadonlyMap<string, Float64Array> {
   const given = (name: string): Float64Array => values.get(name) ?? new Float64Array();
-  const feeds = { inputs: values, params: given, states: values };
+  const feeds = { inputs: values, params: given, states: values, symbols };
   return new Map(
     [...evaluate(graph, feeds, { precision: 'f64' }).outputs].map(([name, value]) => [
       name,
@@ -53,13 +62,13 @@ export function compareWithDifferences(
   loss: string,
   wrt: readonly string[],
   values: Values,
-  step = 1e-4,
+  { step = 1e-4, symbols }: { readonly step?: number; readonly symbols?: Symbols | undefined } = {},
 ): readonly Compared[] {
-  const backward = valuesOf(gradientGraph(graph, loss, wrt), values);
+  const backward = valuesOf(gradientGraph(graph, loss, wrt), values, symbols);
   const at = (name: string, element: number, by: number): number => {
     const moved = Float64Array.from(values.get(name) ?? []);
     moved[element] = (moved[element] ?? 0) + by;
-    return valuesOf(graph, new Map([...values, [name, moved]])).get(loss)?.[0] ?? NaN;
+    return valuesOf(graph, new Map([...values, [name, moved]]), symbols).get(loss)?.[0] ?? NaN;
   };
   return wrt.flatMap((name) =>
     Array.from(values.get(name) ?? [], (x, element) => {

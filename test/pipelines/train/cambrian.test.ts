@@ -32,6 +32,15 @@ describe.skipIf(!everything)('stage 1 and stage 2', () => {
     });
   };
 
+  test('know one batch by heart', { timeout: 3_600_000 }, async () => {
+    const { stages } = await train({ ...recipe, name: 'sanity' }, device, {
+      root,
+      sanity: true,
+      print: () => undefined,
+    });
+    expect(stages.map(({ loss }) => loss < 0.05)).toEqual([true, true]);
+  });
+
   test('train, log, save, and go on', { timeout: 3_600_000 }, async () => {
     const { stages, folder } = await go('whole');
     expect(stages.map((stage) => stage.ended)).toEqual(['done', 'done']);

@@ -221,10 +221,18 @@ describe('a run', () => {
     }
   });
 
-  test('one batch is learned by heart', { timeout: 300_000 }, async () => {
+  test.each([
+    ['the published rates', [0.05, 0.02]],
+    ['rates for a larger batch', [5e-6, 2e-6]],
+    ['rates that are too large', [30, 12]],
+  ])('one batch is learned by heart: %s', { timeout: 300_000 }, async (_name, [weights = 0, biases = 0]) => {
     const lines: string[] = [];
+    const groups = [
+      { paths: ['*weight'], lr: weights, weightDecay: 0.1 },
+      { paths: ['*bias'], lr: biases },
+    ];
     const result = await sanity({
-      stage: mlpStage(),
+      stage: mlpStage({ groups }),
       index: 0,
       trainable: mlp(4),
       device,
@@ -232,6 +240,10 @@ describe('a run', () => {
       print: (line) => lines.push(line),
     });
     expect(result.loss).toBeLessThan(0.05);
+    expect(lines.at(-1)).toMatch(/one batch, step \d+: loss 0\.0/);
+  });
+
+  test('one batch is not learned by heart where nothing moves', { timeout: 300_000 }, async () => {
     const still = mlpStage({ groups: [{ paths: ['*'], lr: 0 }] });
     await expect(
       sanity({ stage: still, index: 0, trainable: mlp(4), device, samples: numbered(0), print: () => undefined }),

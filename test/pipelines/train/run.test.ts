@@ -150,18 +150,70 @@ describe('recipes', () => {
   });
 
   test('settings change one field, of one stage or of all', () => {
-    const changed = withSettings(recipe, ['lr=2e-4', '2.batch=8', 'name=other', '1.groupByLength=true']);
-    expect(changed.name).toBe('other');
-    expect(changed.stages.flatMap((stage) => stage.groups.map((group) => group.lr))).toEqual([2e-4, 2e-4, 2e-4]);
-    expect(changed.stages.map((stage) => [stage.batch, stage.groupByLength])).toEqual([
-      [512, true],
-      [8, true],
+    const changed = withSettings(recipe, [
+      'lr=2e-4',
+      'stages.1.batch=8',
+      'name=other',
+      'stages.0.groupByLength=true',
+      'stages.0.groups.1.lr=3e-4',
+      'stages.1.schedule.warmup.steps=7',
+      'schedule.shape=linear',
+      'frozen=vision_*,*bias',
     ]);
-    expect(() => withSettings(recipe, ['lt=1'])).toThrow(/there is no 'lt'[^]*lr/);
-    expect(() => withSettings(recipe, ['3.lr=1'])).toThrow(/no stage 3/);
-    expect(() => withSettings(recipe, ['batch=many'])).toThrow(/not a number/);
-    expect(() => checkRecipe(withSettings(recipe, ['batch=0.5']), 'here')).toThrow(/field 'stages\.0\.batch'/);
+    expect(changed.name).toBe('other');
+    expect(changed.stages.flatMap((stage) => stage.groups.map((group) => group.lr))).toEqual([2e-4, 3e-4, 2e-4]);
+    expect(changed.stages.map((stage) => [stage.batch, stage.groupByLength, stage.frozen])).toEqual([
+      [512, true, ['vision_*', '*bias']],
+      [8, true, ['vision_*', '*bias']],
+    ]);
+    expect(changed.stages.map((stage) => stage.schedule)).toEqual([
+      { shape: 'linear', warmup: { ratio: 0.06 } },
+      { shape: 'linear', warmup: { steps: 7 } },
+    ]);
+    // Nothing else, and nothing in the recipe itself.
+    expect(changed.stages[0]?.optimizer).toBe(recipe.stages[0]?.optimizer);
+    expect(recipe.stages.map((stage) => stage.batch)).toEqual([512, 512]);
   });
+
+  test('what says how long a stage is takes the place of what said so', () => {
+    const changed = withSettings(recipe, ['stages.0.steps=20']);
+    expect(changed.stages.map(({ steps, epochs }) => [steps, epochs])).toEqual([
+      [20, undefined],
+      [undefined, 1],
+    ]);
+    expect(withSettings(changed, ['epochs=2']).stages.map(({ steps, epochs }) => [steps, epochs])).toEqual([
+      [undefined, 2],
+      [undefined, 2],
+    ]);
+  });
+
+  test.each([
+    ['lt=1', /there is no 'lt'[^]*nearest are [^]*lr/],
+    ['stages.0.stesp=1', /there is no 'stages\.0\.stesp'[^]*stages\.0\.steps/],
+    ['stages.0.groups.0.lr.x=1', /there is no[^]*stages\.0\.groups\.0\.lr/],
+    ['stages.0.groups=1', /there is no[^]*stages\.0\.groups\.0/],
+    ['stages.first.steps=1', /there is no[^]*stages\.0\.steps/],
+    ['2.batch=8', /there is no '2\.batch'[^]*batch/],
+    ['stages.0.__proto__=8', /there is no/],
+    ['stages.0.optimizer.settings.beta1=0.8', /there is no/],
+    ['stages.2.steps=1', /there is no stages\.2[^]*has 2 stages, counted from 0/],
+    ['stages.0.groups.4.lr=1', /there is no stages\.0\.groups\.4[^]*has 2 groups, counted from 0/],
+    ['stages.0.evaluation.every=5', /has no stages\.0\.evaluation/],
+    ['stages.0.data.index=x.json', /has no stages\.0\.data\.index/],
+    ['batch=many', /not a number/],
+    ['groupByLength=yes', /neither true nor false/],
+    ['steps', /there is no value/],
+  ])('--set %s is refused', (setting, message) => {
+    expect(() => withSettings(recipe, [setting])).toThrow(message);
+  });
+
+  test.each(['batch=0.5', 'schedule.shape=cosinus', 'schedule.warmup.ratio=2', 'turns=alone', 'layout=whole'])(
+    '--set %s makes no recipe',
+    (setting) => {
+      const [path = ''] = setting.split('=');
+      expect(() => checkRecipe(withSettings(recipe, [setting]), 'here')).toThrow(`field 'stages.0.${path}`);
+    },
+  );
 
   test('files that are no recipe', async () => {
     const path = join(folder, 'none.ts');
