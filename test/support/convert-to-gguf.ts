@@ -98,6 +98,11 @@ export function languageSettings({ config }: HubModel, architecture: string): Re
   put('attention.key_length', number('head_dim'));
   put('attention.value_length', number('head_dim'));
   put('attention.sliding_window', number('sliding_window'));
+  if (architecture === 'gemma3' && config.has('layer_types'))
+    put(
+      'attention.sliding_window_pattern',
+      config.texts('layer_types').map((type) => type === 'sliding_attention'),
+    );
   put('attn_logit_softcapping', number('attn_logit_softcapping'));
   put('final_logit_softcapping', number('final_logit_softcapping'));
   put('rope.scaling.original_context_length', number('original_max_position_embeddings'));
