@@ -54,8 +54,9 @@ const wanted = new Map(
   }),
 );
 
-/** No file takes longer: a tokenizer may use up its time for opening and for its text, each twice. */
+/** No file takes longer: a tokenizer may use up its time for opening and for its text, each twice. Starting a process is no file. */
 const silence = 60_000;
+const starting = 600_000;
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-attacks-'));
 const end = performance.now() + Number(values.minutes) * 60_000;
 
@@ -70,15 +71,17 @@ async function take(kind: Kind, from: number, until: number): Promise<number> {
   let said = '';
   child.stderr?.on('data', (bytes) => (said = `${said}${String(bytes)}`.slice(-2000)));
   let done = false;
+  let patience = starting;
+  let [last, since] = [-1, performance.now()];
   child.on('message', (finding: Finding) => {
     if (finding.what === 'done') done = true;
+    else if (finding.what === 'ready') [patience, since] = [silence, performance.now()];
     else found(finding);
   });
-  let [last, since] = [-1, performance.now()];
   const watch = setInterval(() => {
     const now = index();
     if (now !== last) [last, since] = [now, performance.now()];
-    else if (performance.now() - since > silence) child.kill('SIGKILL');
+    else if (performance.now() - since > patience) child.kill('SIGKILL');
   }, 1000);
   const [code, signal] = await new Promise<readonly [number | null, string | null]>((resolve) =>
     child.once('close', (...ending) => resolve(ending)),

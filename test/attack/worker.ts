@@ -9,6 +9,7 @@ if (kind === undefined) throw new TypeError(`no kind is called ${String(named)}`
 const attack = await Attack.from(Number(seed));
 const at = openSync(place, 'w');
 const index = Buffer.alloc(8);
+process.send?.({ kind, index: 0, what: 'ready' });
 for (let i = Number(from); i < Number(until); i++) {
   index.writeBigUInt64LE(BigInt(i));
   writeSync(at, index, 0, 8, 0);
