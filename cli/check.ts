@@ -2,16 +2,21 @@
 import { Option, type Command } from 'commander';
 import { deviceNamed, devices } from '../compiler/devices.ts';
 import { checkModel } from '../pipelines/check/check-model.ts';
+import { deviceAtHand } from '../pipelines/check/device-at-hand.ts';
 import { printChecked } from '../pipelines/check/print-checked.ts';
 import { several, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 
 interface CheckFlags {
   readonly dtype: 'f32' | 'f16';
   readonly tower: readonly string[];
   readonly context?: string;
   readonly images?: string;
-  readonly device: string;
+  readonly device?: string;
+  readonly weights?: WeightsChoice;
+  readonly quantize?: readonly string[];
+  readonly keep?: readonly string[];
   readonly json?: true;
 }
 
@@ -20,22 +25,35 @@ export function addCheck(program: Command): void {
   program
     .command('check')
     .description('say what a model directory is, and what is wrong with it, before anything is loaded')
-    .argument('<model>', 'a model directory, or owner/name in the cache')
+    .argument('<model>', 'a model directory, a .gguf file, or owner/name in the cache')
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
     )
-    .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .option(
+      '--tower <directory>',
+      'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
+      several,
+      [],
+    )
     .option('--context <tokens>', 'tokens of prompt and answer together; by default those of `run`')
     .option('--images <count>', 'pictures of one question; by default 1')
-    .option('--device <name>', `memory is that of plans for one of ${Object.keys(devices).join(', ')}`, 'desktop')
+    .addOption(weightsOption())
+    .addOption(quantizeOption())
+    .addOption(keepOption())
+    .option(
+      '--device <name>',
+      `memory is that of plans for one of ${Object.keys(devices).join(', ')}; by default for the device at hand, which it must fit, or desktop where there is none`,
+    )
     .option('--json', 'print one JSON object')
     .action(async (model: string, flags: CheckFlags) => {
+      const here = flags.device === undefined ? await deviceAtHand() : undefined;
       const checked = await checkModel(model, {
-        dtype: flags.dtype,
+        ...storageOf(flags),
         towers: flags.tower.length === 0 ? undefined : flags.tower,
         context: flags.context === undefined ? undefined : whole('--context', flags.context),
         images: flags.images === undefined ? undefined : whole('--images', flags.images),
-        profile: deviceNamed(flags.device).profile,
+        profile: here?.profile ?? deviceNamed(flags.device ?? 'desktop').profile,
+        limit: here?.limit,
         note: tell,
       });
       say(flags.json === true ? JSON.stringify(checked, null, 2) : printChecked(checked));

@@ -55,7 +55,12 @@ export function addEval(program: Command): void {
     .option('--context <tokens>', 'tokens of prompt and answer together')
     .option('--system <text>', "instead of the template's own words")
     .option('--images <folder>', 'where pictures are that files name; may be given several times', several, [])
-    .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .option(
+      '--tower <directory>',
+      'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
+      several,
+      [],
+    )
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
     )

@@ -11,12 +11,13 @@ import {
   type TrainingPlanOptions,
 } from '../pipelines/plan/plan-training.ts';
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
-import { whole } from './options.ts';
+import { several, whole } from './options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { say, tell } from './output.ts';
 
 interface Flags {
   readonly dtype: 'f32' | 'f16';
+  readonly tower: readonly string[];
   readonly context: string;
   readonly prompt: string;
   readonly images: string;
@@ -34,13 +35,19 @@ export function addPlan(program: Command): void {
   program
     .command('plan')
     .description('compile a model at full size, without a GPU and without reading weights, and print what it costs')
-    .argument('<model>', `${Object.keys(releasedCambrian).join(', ')}, or a model directory`)
+    .argument('<model>', `${Object.keys(releasedCambrian).join(', ')}, a model directory, or a .gguf file`)
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'),
     )
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .option(
+      '--tower <directory>',
+      'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
+      several,
+      [],
+    )
     .option('--context <tokens>', 'tokens that the cache holds', '2048')
     .option('--prompt <tokens>', 'tokens of the prompt, image tokens included', '700')
     .option('--images <count>', 'images in the prompt', '1')
@@ -80,6 +87,7 @@ export function addPlan(program: Command): void {
         prompt: whole('--prompt', flags.prompt),
         images: whole('--images', flags.images),
         ...storageOf(flags),
+        towers: flags.tower.length === 0 ? undefined : flags.tower,
         profile: deviceNamed(flags.device).profile,
       };
       const planned = isReleased(model) ? planModel(model, options, tell) : await planDirectory(model, options, tell);

@@ -69,7 +69,12 @@ export function addRun(program: Command): void {
     .option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
     .option('--seed <number>', 'of the draw')
     .option('--context <tokens>', 'tokens of prompt and answer together; by default 2048, or what a long prompt needs')
-    .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .option(
+      '--tower <directory>',
+      'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
+      several,
+      [],
+    )
     .addOption(
       new Option('--image-position <where>', 'where SVA layers look for the image').choices(['reference', 'true']),
     )

@@ -59,7 +59,12 @@ export function addServe(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
-    .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .option(
+      '--tower <directory>',
+      'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
+      several,
+      [],
+    )
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
     )

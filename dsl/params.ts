@@ -22,8 +22,10 @@ export interface ParamSource {
   names(): Iterable<string> | undefined;
   /** Row-major values; words of codes (`packedAs`) as u32. */
   read(path: string, shape: readonly number[]): Float32Array | Uint32Array;
-  /** The format whose planes a tensor is read as: `path#codes` and `path#scales`, in the shapes of `planeShapes`. */
+  /** The format whose planes a tensor is read as: `path#codes`, `path#scales` and others, in the shapes of `planeShapes`. */
   readonly packedAs?: ((path: string) => StorageFormat | undefined) | undefined;
+  /** Whether the columns of such a tensor stand in another order in its planes; the place of each is `path#order`, u32. */
+  readonly isSorted?: ((path: string) => boolean) | undefined;
   /** The dtype that a tensor is stored in. Where `dtype` is f32, a 16-bit tensor stays 16 bits wide on the device and is widened as it is read. */
   readonly storedAs?: ((path: string) => DType | undefined) | undefined;
 }
@@ -102,7 +104,8 @@ export class ParamReader {
     const { dtype } = this.#source;
     const format = this.#source.packedAs?.(path);
     if (format !== undefined) {
-      const whole = unpacked(this.#builder, path, format, axes, dtype);
+      const form = { format, isSorted: this.#source.isSorted?.(path) === true };
+      const whole = unpacked(this.#builder, path, form, axes, dtype);
       this.#nodes.set(path, whole.node);
       return new Tensor<S, Float>(this.#builder, whole.node);
     }

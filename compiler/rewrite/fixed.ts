@@ -2,7 +2,7 @@
 import { isSymbolicSize } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Attr } from '../../dsl/graph/op.ts';
-import { nameOf } from '../../dsl/ops/source.ts';
+import { packedPath } from '../../dsl/ops/source.ts';
 
 const known = new WeakMap<Node, boolean>();
 
@@ -43,7 +43,7 @@ function isNumeric(attr: Attr): boolean {
 
 const unpacked = new WeakMap<Node, string | null>();
 
-/** True for a weight that is computed from its codes and scales, by maps and views, with positions and what is fixed. */
+/** True for a weight that is computed from its codes and scales, by maps, views and gathers, with positions and what is fixed. */
 export function isUnpacked(node: Node): boolean {
   return weightOf(node) !== null;
 }
@@ -52,7 +52,9 @@ export function isUnpacked(node: Node): boolean {
 function weightOf(node: Node): string | null {
   const found = unpacked.get(node);
   if (found !== undefined) return found;
-  const result = node.op.kind === 'map' || node.op.kind === 'view' ? sharedWeight(node.inputs) : ownWeight(node);
+  const { kind } = node.op;
+  const result =
+    kind === 'map' || kind === 'view' || kind === 'gather' ? sharedWeight(node.inputs) : (packedPath(node) ?? null);
   unpacked.set(node, result);
   return result;
 }
@@ -61,12 +63,4 @@ function sharedWeight(inputs: readonly Node[]): string | null {
   const open = inputs.filter((input) => !isFixed(input)).map(weightOf);
   const [first = null] = open;
   return open.every((weight) => weight === first) ? first : null;
-}
-
-/** Of a parameter that no work is done on while it is loaded: its path, before `#`. */
-function ownWeight(node: Node): string | null {
-  if (node.op.kind !== 'source' || node.op.role !== 'param' || node.op.fixed) return null;
-  const name = nameOf(node);
-  const end = name.lastIndexOf('#');
-  return end < 0 ? null : name.slice(0, end);
 }

@@ -11,6 +11,7 @@ export function typeAttrs(axes: readonly Axis[], dtype: DType): Attrs {
 
 const readType = attributes('source', { axes, dtype });
 const readName = attributes('source', { name: text });
+const readPacked = attributes('packed', { name: text, of: text });
 const readValues = attributes('const', { values: numbers });
 const readExtent = attributes('extent', { size });
 
@@ -24,6 +25,12 @@ function stated(_inputs: readonly TensorType[], attrs: Attrs): TensorType {
 /** The name of an input, parameter, state or loaded tensor. */
 export function nameOf(node: Node): string {
   return readName(node.attrs).name;
+}
+
+/** The path of the quantized parameter that a node is a part of; undefined for every other node. */
+export function packedPath(node: Node): string | undefined {
+  const { op } = node;
+  return op.kind === 'source' && op.role === 'param' && !op.fixed ? readPacked(node.attrs).of : undefined;
 }
 
 /** The numbers of a constant, row-major; undefined for every other node. */
@@ -51,15 +58,15 @@ const source = (name: string, role: SourceRole, fixed: boolean, doc: string, rea
 export const input = source('input', 'input', false, 'a tensor given at each run (attr name)', readName);
 export const param = source('param', 'param', true, 'a tensor of the checkpoint (attr name: its path)', readName);
 /**
- * Codes or scales of a quantized parameter (attr name: its path, `#`, which). Not fixed: work on weights alone, done once when they are
+ * Codes or scales of a quantized parameter (attr of: its path; name: the path, `#`, which). Not fixed: work on weights alone, done once when they are
  * loaded, would leave them unpacked in memory.
  */
 export const packed = source(
   'packed',
   'param',
   false,
-  'a part of a quantized tensor of the checkpoint (attr name)',
-  readName,
+  'a part of a quantized tensor of the checkpoint (attrs name, of)',
+  readPacked,
 );
 export const state = source('state', 'state', false, 'a buffer that lives between runs (attr name)', readName);
 /** Attr `values`: row-major numbers, one per element. */

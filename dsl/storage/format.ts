@@ -13,14 +13,17 @@ export interface WgslBytes {
 
 /** Blocks as a device holds them, codes apart from scales: w = (code − zero)·scale, or less or more an offset of each group. */
 export interface Planes {
-  readonly bits: 4 | 8;
-  /** Elements that share a scale; they divide the block. */
+  /** Low bits of a code, side by side in words. */
+  readonly bits: 2 | 4 | 8;
+  /** Further bits of a code, above those: in words of their own. */
+  readonly high?: 1 | 2;
+  /** Elements that share a scale; they divide the block, and their bits fill whole words. */
   readonly group: number;
   readonly zero: number;
   /** Scales and offsets are no f16: they are held as f32 whatever the dtype of the graph. */
   readonly wide?: true;
   scale(block: DataView, at: number, group: number): number;
-  /** Of element `e` of the block, as an unsigned number. */
+  /** Of element `e` of the block, as an unsigned number: all its bits. */
   code(block: DataView, at: number, e: number): number;
   /** `bias`: code·scale + offset. `zero`: (code − offset)·scale. */
   readonly offset?: { readonly kind: 'bias' | 'zero'; of(block: DataView, at: number, group: number): number };
@@ -40,8 +43,7 @@ export interface StorageFormat {
   readonly encode?: (from: Float32Array, start: number, block: DataView, at: number) => void;
   /** Most that encoding and decoding changes a value of a block with this least and greatest value, where its scale is no infinite f16. */
   readonly roundTrip?: (least: number, greatest: number) => number;
-  /** Absent for a format that is decoded when it is loaded. */
-  readonly planes?: Planes;
+  readonly planes: Planes;
   /**
    * Statements of a WGSL function `(at: u32, e: u32) -> vec4f`: elements `e … e+3`, where `e` is a multiple of 4, of the block at byte `at`.
    * They may call the functions of `wgsl.ts`.

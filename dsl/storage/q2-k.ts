@@ -19,11 +19,31 @@ export const q2_K: StorageFormat = {
       into[start + e] = d * (s & 15) * pair(block, at + 16, e) - least * (s >> 4);
     }
   },
+  planes: {
+    bits: 2,
+    group: 16,
+    zero: 0,
+    wide: true,
+    scale: (block, at, j) => block.getFloat16(at + 80, true) * (block.getUint8(at + j) & 15),
+    code: (block, at, e) => pair(block, at + 16, e),
+    offset: { kind: 'bias', of: (block, at, j) => -block.getFloat16(at + 82, true) * (block.getUint8(at + j) >> 4) },
+  },
   wgsl: ({ byte, half, word }) =>
     `let s = ${byte('at + (e >> 4u)')};
   let q = ${pairs(word('at + 16u + 32u * (e >> 7u) + (e & 31u)'))};
   return storage_f16(${half('at + 80u')}) * f32(s & 15u) * vec4f(q) - vec4f(storage_f16(${half('at + 82u')}) * f32(s >> 4u));`,
 };
+
+/** Scale of sixteen elements, six bits less 32. */
+function scaleOf(block: DataView, at: number, j: number): number {
+  const s = (i: number): number => block.getUint8(at + i);
+  return ((j < 8 ? s(j) & 15 : s(j - 8) >> 4) | (((s(8 + (j & 3)) >> (2 * (j >> 2))) & 3) << 4)) - 32;
+}
+
+/** Three bits of element e, less 4. */
+function triple(block: DataView, at: number, e: number): number {
+  return pair(block, at + 32, e) | (((block.getUint8(at + (e & 31)) >> (e >> 5)) & 1) << 2);
+}
 
 export const q3_K: StorageFormat = {
   name: 'q3_K',
@@ -32,13 +52,16 @@ export const q3_K: StorageFormat = {
   bytes: 110,
   decode(block, at, into, start) {
     const d = block.getFloat16(at + 108, true);
-    const s = (i: number): number => block.getUint8(at + 96 + i);
-    for (let e = 0; e < 256; e++) {
-      const j = e >> 4;
-      const scale = (j < 8 ? s(j) & 15 : s(j - 8) >> 4) | (((s(8 + (j & 3)) >> (2 * (j >> 2))) & 3) << 4);
-      const high = (block.getUint8(at + (e & 31)) >> (e >> 5)) & 1;
-      into[start + e] = d * (scale - 32) * (pair(block, at + 32, e) - (high === 0 ? 4 : 0));
-    }
+    for (let e = 0; e < 256; e++) into[start + e] = d * scaleOf(block, at + 96, e >> 4) * (triple(block, at, e) - 4);
+  },
+  // Three bits of sixteen elements fill no words: they take four.
+  planes: {
+    bits: 4,
+    group: 16,
+    zero: 4,
+    wide: true,
+    scale: (block, at, j) => block.getFloat16(at + 108, true) * scaleOf(block, at + 96, j),
+    code: triple,
   },
   wgsl: ({ byte, half, word }) =>
     `let j = e >> 4u;

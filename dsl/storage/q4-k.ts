@@ -31,7 +31,8 @@ function codeOf(block: DataView, at: number, e: number, high: boolean): number {
 
 function planes(high: boolean): Planes {
   return {
-    bits: high ? 8 : 4,
+    bits: 4,
+    ...(high ? { high: 1 } : {}),
     group: 32,
     zero: 0,
     wide: true,

@@ -39,7 +39,8 @@ export const q5_0: StorageFormat = {
     return most / 16 + 16 * halfUnit(most / 16) + most * f32Slack;
   },
   planes: {
-    bits: 8,
+    bits: 4,
+    high: 1,
     group: 32,
     zero: 16,
     wide: true,
@@ -76,7 +77,8 @@ export const q5_1: StorageFormat = {
     return d / 2 + 31 * halfUnit(d) + halfUnit(least) + Math.max(Math.abs(least), Math.abs(greatest)) * f32Slack;
   },
   planes: {
-    bits: 8,
+    bits: 4,
+    high: 1,
     group: 32,
     zero: 0,
     wide: true,

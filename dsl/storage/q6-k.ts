@@ -16,7 +16,8 @@ export const q6_K: StorageFormat = {
     for (let e = 0; e < 256; e++) into[start + e] = d * block.getInt8(at + 192 + (e >> 4)) * (code(block, at, e) - 32);
   },
   planes: {
-    bits: 8,
+    bits: 4,
+    high: 2,
     group: 16,
     zero: 32,
     wide: true,

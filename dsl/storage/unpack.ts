@@ -5,7 +5,7 @@ import { OpabiniaError } from '../error.ts';
 import type { Builder } from '../graph/graph.ts';
 import { iota, packed, typeAttrs } from '../ops/source.ts';
 import { here } from '../origin.ts';
-import { rearrange, repeat, slice } from '../functions/shape.ts';
+import { gather, rearrange, repeat, slice } from '../functions/shape.ts';
 import { shiftRight } from '../functions/math.ts';
 import { renamed, Tensor, type Float } from '../tensor.ts';
 import type { StorageFormat } from './format.ts';
@@ -19,16 +19,18 @@ export interface PlaneShapes {
   readonly panels: number;
   /** u32, `panel word column`. */
   readonly codes: readonly [number, number, number];
+  /** Of the bits above, where the format has such; as `codes`. */
+  readonly high: readonly [number, number, number] | undefined;
   /** `panel group column`, and so are offsets where the format has them. */
   readonly scales: readonly [number, number, number];
   /** Elements of a row, the last block filled up. */
   readonly inner: number;
 }
 
-/** Undefined for what is no matrix, and for a format that is decoded when it is loaded. The last block of a row is filled up with zeros. */
+/** Undefined for what is no matrix. The last block of a row is filled up with zeros. */
 export function planeShapes({ block, planes }: StorageFormat, shape: readonly number[]): PlaneShapes | undefined {
   const [rows = 0, inner = 0] = shape;
-  if (planes === undefined || shape.length !== 2 || rows === 0 || inner === 0) return undefined;
+  if (shape.length !== 2 || rows === 0 || inner === 0) return undefined;
   const columns = Math.min(panelColumns, Math.ceil(rows / 4) * 4);
   const panels = Math.ceil(rows / columns);
   const filled = Math.ceil(inner / block) * block;
@@ -36,16 +38,24 @@ export function planeShapes({ block, planes }: StorageFormat, shape: readonly nu
     columns,
     panels,
     codes: [panels, (filled * planes.bits) / 32, columns],
+    high: planes.high === undefined ? undefined : [panels, (filled * planes.high) / 32, columns],
     scales: [panels, filled / planes.group, columns],
     inner: filled,
   };
+}
+
+/** How a quantized parameter is stored. */
+export interface PackedForm {
+  readonly format: StorageFormat;
+  /** Columns stand in another order in the blocks: then `path#order` has the place of each. */
+  readonly isSorted: boolean;
 }
 
 /** The matrix at `path` over `axes`, computed from its planes. Throws `OpabiniaError` for axes that the format does not take. */
 export function unpacked(
   builder: Builder,
   path: string,
-  format: StorageFormat,
+  { format, isSorted }: PackedForm,
   axes: readonly Axis[],
   dtype: Float,
 ): Tensor<string, Float> {
@@ -53,7 +63,7 @@ export function unpacked(
   const shape = axes.map((axis) => Number(axis.size));
   const shapes = planeShapes(format, shape);
   const { planes } = format;
-  if (shapes === undefined || planes === undefined || row === undefined || inner === undefined)
+  if (shapes === undefined || row === undefined || inner === undefined)
     throw new OpabiniaError(`a tensor ${shape.join('×')} cannot be read as ${format.name}`, {
       op: 'get',
       path,
@@ -72,12 +82,11 @@ export function unpacked(
             as,
           ),
           name: `${path}#${name}`,
+          of: path,
         },
         here(path),
       ),
     );
-  const each = 32 / planes.bits;
-  const codes = source('codes', 'panel word column', shapes.codes, 'u32');
   const scaleType = planes.wide === true ? 'f32' : dtype;
   const scales = source('scales', 'panel group column', shapes.scales, scaleType).cast('f32');
   const offsets =
@@ -85,17 +94,29 @@ export function unpacked(
       ? undefined
       : source('offsets', 'panel group column', shapes.scales, scaleType).cast('f32');
   const groups = { group: shapes.scales[1] };
-  const words = repeat(
-    rearrange(codes, 'panel (group word) column -> panel group word column', groups),
-    'panel group word column -> panel group word place column',
-    { place: each },
-  );
-  const places = new Tensor<'place', 'i32'>(
-    builder,
-    builder.make(iota, [], typeAttrs([{ name: 'place', size: each }], 'i32'), here(path)),
-  );
-  const moved = shiftRight(words, places.mul(planes.bits).cast('u32'));
-  const code = moved.mod(2 ** planes.bits).cast('f32');
+  /** The bits of every element, of words that hold so many of each. */
+  const bitsOf = (name: string, sizes: readonly number[], bits: number): Tensor<'panel group member column', 'u32'> => {
+    const each = 32 / bits;
+    const words = repeat(
+      rearrange(
+        source(name, 'panel word column', sizes, 'u32'),
+        'panel (group word) column -> panel group word column',
+        groups,
+      ),
+      'panel group word column -> panel group word place column',
+      { place: each },
+    );
+    const places = new Tensor<'place', 'i32'>(
+      builder,
+      builder.make(iota, [], typeAttrs([{ name: 'place', size: each }], 'i32'), here(path)),
+    );
+    const moved = shiftRight(words, places.mul(bits).cast('u32')).mod(2 ** bits);
+    return rearrange(moved, 'panel group word place column -> panel group member=(word place) column');
+  };
+  const low = bitsOf('codes', shapes.codes, planes.bits);
+  const whole =
+    shapes.high === undefined ? low : low.add(bitsOf('high', shapes.high, planes.high ?? 1).mul(2 ** planes.bits));
+  const code = whole.cast('f32');
   const centered =
     planes.offset?.kind === 'zero' && offsets !== undefined
       ? code.sub(offsets)
@@ -104,12 +125,18 @@ export function unpacked(
         : code.sub(planes.zero);
   const scaled = centered.mul(scales);
   const values = (planes.offset?.kind === 'bias' && offsets !== undefined ? scaled.add(offsets) : scaled).cast(dtype);
-  const flat = rearrange(values, 'panel group word place column -> row=(panel column) inner=(group word place)');
+  const flat = rearrange(values, 'panel group member column -> row=(panel column) inner=(group member)');
   const rows = shapes.panels * shapes.columns === shape[0] ? flat : slice(flat, 'row', { size: shape[0] ?? 0 });
   const cut = shapes.inner === shape[1] ? rows : slice(rows, 'inner', { size: shape[1] ?? 0 });
+  const placed = isSorted
+    ? rearrange(
+        gather(cut, source('order', 'place', [shape[1] ?? 0], 'u32'), 'inner'),
+        'place row -> row inner=(place)',
+      )
+    : cut;
   return renamed(
     'get',
-    cut,
+    placed,
     new Map([
       ['row', row.name],
       ['inner', inner.name],

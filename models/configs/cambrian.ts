@@ -1,9 +1,10 @@
-// Cambrian-1's config.json (model types `cambrian_llama`, `cambrian_phi3`): the language model's fields, the towers' names, the connector.
+// Cambrian-1's config.json (model types `cambrian_llama`, `cambrian_phi3`, and those of decoders of the same blocks): the language model's fields, the towers' names, the connector.
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import type { VisionSchedule } from '../multimodal/cambrian.ts';
 import { samplerLayer, svaShapes } from '../parts/sva/shapes.ts';
 import type { DecoderConfig, LanguageModel } from '../decoders/decoder.ts';
+import type { DecoderName } from '../decoders/families.ts';
 import { under, type ShapeEntry, type Shapes } from './param-shapes.ts';
 import { decoderFields, readDecoder } from './decoders.ts';
 import { checkConfig, layers, name, positions, tokens, width, type ConfigJson } from './fields.ts';
@@ -24,8 +25,23 @@ export interface NamedTower {
   readonly repos: readonly string[];
 }
 
+/** Decoders that SVA layers stand in: those of the released models, and those whose layers are Llama's, with biases, norms of heads or a window. */
+export const cambrianDecoders = {
+  cambrian_llama: 'llama',
+  cambrian_phi3: 'phi3',
+  cambrian_mistral: 'mistral',
+  cambrian_qwen2: 'qwen2',
+  cambrian_qwen3: 'qwen3',
+} as const satisfies Readonly<Record<string, DecoderName>>;
+
+export type CambrianType = keyof typeof cambrianDecoders;
+
+export function isCambrianType(type: unknown): type is CambrianType {
+  return typeof type === 'string' && Object.hasOwn(cambrianDecoders, type);
+}
+
 export interface CambrianConfig {
-  readonly type: 'cambrian_llama' | 'cambrian_phi3';
+  readonly type: CambrianType;
   readonly language: LanguageModel;
   readonly towers: readonly NamedTower[];
   readonly connector: {
@@ -117,7 +133,7 @@ export function readCambrian(json: ConfigJson, type: CambrianConfig['type'], whe
       `vision_hidden_size is ${fields.vision_hidden_size}, no multiple of the ${svaHeads} heads`,
       'SVA layers always have 16 heads',
     );
-  const language = readDecoder(json, type === 'cambrian_phi3' ? 'phi3' : 'llama', where, 'older');
+  const language = readDecoder(json, cambrianDecoders[type], where, 'older');
   return {
     type,
     language,

@@ -2,7 +2,7 @@
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
 import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
-import { readCambrian, type CambrianConfig } from './cambrian.ts';
+import { isCambrianType, cambrianDecoders, readCambrian, type CambrianConfig } from './cambrian.ts';
 import { readDecoder } from './decoders.ts';
 import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
@@ -24,8 +24,7 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
 
 /** Model types of `config.json` that can be read. */
 export const modelTypes: readonly string[] = [
-  'cambrian_llama',
-  'cambrian_phi3',
+  ...Object.keys(cambrianDecoders),
   'llava',
   'llava_next',
   'qwen2_5_vl',
@@ -50,10 +49,8 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
   const type = json['model_type'];
   if (isDecoderName(type))
     return { ...common, kind: 'language', family: type, language: readDecoder(json, type, where) };
+  if (isCambrianType(type)) return { ...common, kind: 'cambrian', cambrian: readCambrian(json, type, where) };
   switch (type) {
-    case 'cambrian_llama':
-    case 'cambrian_phi3':
-      return { ...common, kind: 'cambrian', cambrian: readCambrian(json, type, where) };
     case 'llava':
     case 'llava_next':
       return { ...common, kind: 'llava', llava: readLlava(json, type, where) };

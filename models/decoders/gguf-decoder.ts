@@ -14,6 +14,10 @@ export function ggufDecoder(
   const read = readConfig(config, where);
   if (read.kind !== 'language')
     throw new OpabiniaError(`${where} does not describe a language model`, { op: 'gguf', advice: 'check the file' });
-  const { language } = read;
-  return wholeNorms ? { ...language, config: { ...language.config, unitOffset: false } } : language;
+  return wholeNorms ? wholeNormed(read.language) : read.language;
+}
+
+/** The same model, whose norms scale by their weight itself. */
+export function wholeNormed(language: LanguageModel): LanguageModel {
+  return { ...language, config: { ...language.config, unitOffset: false } };
 }

@@ -19,7 +19,8 @@ import { planQwenVl } from './families/qwen-vl.ts';
 import { planGemma3, planSmolVlm } from './families/siglip-vlm.ts';
 import { planLlava } from './families/llava.ts';
 import { matchTower } from './families/tower-match.ts';
-import { findGguf, isPacked, refuseTwice, storedAs, unpackedModules } from './found-model.ts';
+import { ggufPaths, openGgufModel } from './gguf-model.ts';
+import { isPacked, refuseTwice, storedAs, unpackedModules } from './stored-weights.ts';
 import type { FamilyPlan, Opening } from './family.ts';
 import type { OpenedModel, OpenModelOptions } from './open-model.ts';
 import { specialTokens } from './templates.ts';
@@ -81,8 +82,11 @@ function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan
  * Everything that opening a model reads: no value of a weight. Throws what `attempt` lets through, and `OpabiniaError` where there is no
  * directory; nothing stays open then.
  */
-export async function examine(model: string, options: OpenModelOptions, attempt: Attempt): Promise<Examined> {
-  const gguf = /\.gguf$/i.test(model) ? await findGguf(model, options) : undefined;
+export async function examine(model: string, given: OpenModelOptions, attempt: Attempt): Promise<Examined> {
+  const paths = ggufPaths(model, given.towers);
+  const gguf = paths === undefined ? undefined : await openGgufModel(paths, given);
+  // The tower of a model in GGUF is among its files.
+  const options = gguf === undefined ? given : { ...given, towers: undefined };
   const directory = gguf?.directory ?? resolveModel(model);
   const files = gguf?.files ?? modelFiles(directory);
   const opened: Checkpoint[] = gguf === undefined ? [] : [gguf.checkpoint];

@@ -3,10 +3,9 @@ import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/index.ts';
-import type { Device } from '../../runtime/device/device.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
 import { printBytes } from '../../runtime/device/memory-budget.ts';
-import { memoryPlan, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
+import { memoryPlan, type MemoryLimit, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
 import type { AnswerSizes, View } from './family.ts';
 import type { OpenedModel } from './open-model.ts';
 
@@ -52,6 +51,8 @@ export interface SessionPlans {
   readonly views: readonly NamedPlan[];
   readonly prefill: Plan;
   readonly decode: Plan;
+  /** All of them, in the order in which they are loaded. */
+  readonly programs: readonly NamedPlan[];
   readonly sizes: SessionSizes;
   readonly memory: MemoryPlan;
 }
@@ -81,26 +82,22 @@ export function sessionPlans(
   const decode = make('decode', () => family.decode({ ...sizes, draw }));
   const graphs = new Map(views.flatMap(({ graph }) => (graph === undefined ? [] : [[graph.key, graph.make] as const])));
   const seen = [...graphs].map(([key, graph]) => make(`pictures of ${key}`, () => graph({ ...sizes, draw })));
-  const memory = memoryPlan([
-    ...(vision === undefined ? [] : [{ name: visionName, plan: vision }]),
-    ...seen,
-    prefill,
-    decode,
-  ]);
-  return { vision, views: seen, prefill: prefill.plan, decode: decode.plan, sizes, memory };
+  const programs = [...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), ...seen, prefill, decode];
+  const memory = memoryPlan(programs);
+  return { vision, views: seen, prefill: prefill.plan, decode: decode.plan, programs, sizes, memory };
 }
 
 /** Keys and values of the whole context against the device's memory, before graphs of that length are made. Throws `OutOfMemoryError`. */
 export function checkCache(
   { language: { config }, source }: OpenedModel,
-  device: Device,
+  { device, budget }: MemoryLimit,
   { batch, capacity }: { readonly batch: number; readonly capacity: number },
 ): void {
   const perToken = 2 * config.layers * config.keyValueHeads * config.headSize * (source.dtype === 'f16' ? 2 : 4);
-  const [needed, room] = [batch * capacity * perToken, device.memory.budget - device.memory.now];
-  if (needed <= room) return;
+  const needed = batch * capacity * perToken;
+  if (needed <= budget) return;
   throw new OutOfMemoryError(
-    `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device.facts.name} has ${printBytes(room)} free`,
-    { op: 'session', advice: `open it with a context of at most ${Math.floor(room / (batch * perToken))} tokens` },
+    `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device} has ${printBytes(budget)} free`,
+    { op: 'session', advice: `open it with a context of at most ${Math.floor(budget / (batch * perToken))} tokens` },
   );
 }

@@ -7,7 +7,7 @@ import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { generateTokens, roomFor, type GenerationPrograms } from './generate.ts';
-import { checkMemory, type MemoryPlan } from '../../runtime/program/memory-check.ts';
+import { checkMemory, freeOn, type MemoryPlan } from '../../runtime/program/memory-check.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
@@ -234,12 +234,9 @@ export class Session {
 /** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. Throws `OutOfMemoryError`. */
 function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): SessionPlans {
   const sizes = sessionSizes(model, options);
-  checkCache(model, device, sizes);
+  const limit = freeOn(device);
+  checkCache(model, limit, sizes);
   const plans = sessionPlans(model, deviceProfile(device), sizes, { draw, known, note: options.note });
-  checkMemory(
-    plans.memory,
-    { device: device.facts.name, budget: device.memory.budget - device.memory.now },
-    { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.batch },
-  );
+  checkMemory(plans.memory, limit, { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.batch });
   return plans;
 }

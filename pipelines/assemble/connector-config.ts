@@ -18,13 +18,16 @@ export async function connectorNamed(name: string, where: string): Promise<AnyCo
         all.map((one) => one.name),
       ).join(', ')}; \`opabinia compare\` lists all`,
     });
-  const refuse = (what: string): OpabiniaError =>
+  const refuse = (what: string, or = ''): OpabiniaError =>
     new OpabiniaError(`${where}: '${name}' ${what}`, {
       op: 'connector',
-      advice: 'take a connector that makes tokens of one map a tower',
+      advice: `take a connector that makes tokens of one map a tower${or}`,
     });
   if (found.inject !== undefined)
-    throw refuse('acts inside the language model, which an assembled one does not let it');
+    throw refuse(
+      'acts inside the language model, which an assembled one does not let it',
+      ', or sva, which acts inside and has a layout of its own',
+    );
   if (found.towers === 'views') throw refuse('reads several views, tiles or layers of one tower');
   return found;
 }

@@ -1,24 +1,23 @@
-// Cambrian's own layout: the Spatial Vision Aggregator in front of and inside of a Llama or a Phi-3.
+// Cambrian's own layout: the Spatial Vision Aggregator in front of and inside of a Llama, a Phi-3 or what has Llama's layers.
 import { OpabiniaError } from '../../dsl/index.ts';
-import { cambrianShapes } from '../../models/configs/cambrian.ts';
+import { cambrianDecoders, cambrianShapes } from '../../models/configs/cambrian.ts';
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import type { TowerConfig } from '../../models/configs/towers.ts';
 import type { Layout } from './layout.ts';
 import type { LanguagePart, TowerPart } from './parts.ts';
 
-const types: Readonly<Record<string, string>> = { llama: 'cambrian_llama', phi3: 'cambrian_phi3' };
 /** Of the released models: layers of the aggregator, its heads, its largest width and grid, SVA layers in the language model. */
 const released = { depth: 3, heads: 16, width: 1024, side: 24, inside: 10 } as const;
 
 /** Throws `OpabiniaError` for towers and language models that Cambrian's config cannot name. */
 export function svaLayout(language: LanguagePart, towers: readonly TowerPart[], tokens: number | undefined): Layout {
   const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'assemble', advice });
-  const type = types[language.type];
+  const [type] = Object.entries(cambrianDecoders).find(([, decoder]) => decoder === language.type) ?? [];
   if (type === undefined)
     throw refuse(
-      `SVA acts inside the language model, and Cambrian's layout has llama and phi3; ${language.files.directory} is a ${language.type}`,
-      'take another connector, such as mlp2x or honeybee-c-abstractor, or a Llama',
+      `SVA stands between the layers of the language model, which Cambrian's layout has of ${Object.values(cambrianDecoders).join(', ')}; ${language.files.directory} is a ${language.type}, whose layers norm what they add to the stream: SVA was never tried between such`,
+      'take a connector in front of the language model, such as mlp2x or honeybee-c-abstractor, or a language model of those',
     );
   const known = towers.map(({ tower, files }): TowerConfig => {
     if (tower.config !== undefined) return tower.config;
@@ -44,7 +43,7 @@ export function svaLayout(language: LanguagePart, towers: readonly TowerPart[], 
   const json = {
     ...language.json,
     model_type: type,
-    architectures: [type === 'cambrian_llama' ? 'CambrianLlamaForCausalLM' : 'CambrianPhi3ForCausalLM'],
+    architectures: [`Cambrian${language.type.replace(/^./, (first) => first.toUpperCase())}ForCausalLM`],
     mm_projector_type: 'sva',
     image_aspect_ratio: 'pad',
     mm_vision_select_layer: -2,

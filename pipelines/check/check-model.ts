@@ -4,13 +4,13 @@ import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/index.ts';
 import type { ModelConfig } from '../../models/configs/read.ts';
 import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
-import type { MemoryItem } from '../../runtime/program/memory-check.ts';
+import { checkMemory, memoryPlan, type MemoryItem, type MemoryLimit } from '../../runtime/program/memory-check.ts';
 import { examine, type Attempt, type Examined, type ExaminedWeights } from '../answer/examine.ts';
 import { describeTower } from '../answer/families/tower-match.ts';
 import { roomFor } from '../answer/generate.ts';
 import { trialPicture } from '../answer/trial-picture.ts';
 import type { OpenedModel, OpenModelOptions } from '../answer/open-model.ts';
-import { contextFor, sessionPlans, sessionSizes } from '../answer/session-plans.ts';
+import { checkCache, contextFor, sessionPlans, sessionSizes } from '../answer/session-plans.ts';
 import { unreadFiles, type Unread } from './unread-files.ts';
 
 export interface CheckOptions extends OpenModelOptions {
@@ -20,6 +20,8 @@ export interface CheckOptions extends OpenModelOptions {
   readonly images?: number | undefined;
   /** Compiled for; a desktop GPU by default. */
   readonly profile?: DeviceProfile | undefined;
+  /** What a device offers: a model that takes more is refused by `run`. */
+  readonly limit?: MemoryLimit | undefined;
   readonly note?: ((what: string) => void) | undefined;
 }
 
@@ -39,6 +41,14 @@ export interface CheckedWeights {
   readonly dtypes: Readonly<Record<string, number>>;
 }
 
+/** One program by itself: what it holds at its peak, while its weights are loaded. */
+export interface CheckedProgram {
+  readonly name: string;
+  readonly bytes: number;
+  /** Undefined where nobody knows what the device offers. */
+  readonly fits: boolean | undefined;
+}
+
 /** Bytes on the device, at the sizes that are named. */
 export interface CheckedMemory {
   readonly dtype: 'f32' | 'f16';
@@ -48,8 +58,13 @@ export interface CheckedMemory {
   /** Tokens of a short question with its pictures. */
   readonly prompt: number;
   readonly items: readonly MemoryItem[];
+  readonly programs: readonly CheckedProgram[];
+  /** Of all programs, which share weights and arenas. */
   readonly running: number;
   readonly peak: number;
+  /** What the device offers, where that is known. */
+  readonly budget: number | undefined;
+  readonly fits: boolean | undefined;
 }
 
 /** A part of a model, and what it is, in words. */
@@ -96,6 +111,12 @@ export async function checkModel(model: string, options: CheckOptions = {}): Pro
   try {
     const { opened } = examined;
     const memory = opened === undefined ? undefined : await attempt(() => trial(opened, options));
+    const { limit } = options;
+    if (memory !== undefined && limit !== undefined)
+      await attempt(() => {
+        checkMemory(memory, limit, { dtype: memory.dtype, context: memory.context, batch: 1 });
+        return true;
+      });
     return { ...facts(examined), ok: problems.length === 0, problems, memory };
   } finally {
     examined.close();
@@ -115,7 +136,15 @@ async function trial(model: OpenedModel, options: CheckOptions): Promise<Checked
   const context = options.context ?? contextFor(laid.width, model.maxNewTokens);
   const sizes = sessionSizes(model, { context, images });
   roomFor(laid.width, sizes);
-  const { memory } = sessionPlans(model, profile, sizes, { draw: 'greedy', views: laid.views, note: options.note });
+  const { limit } = options;
+  if (limit !== undefined) checkCache(model, limit, sizes);
+  const budget = limit?.budget === Infinity ? undefined : limit?.budget;
+  const fits = (bytes: number): boolean | undefined => (budget === undefined ? undefined : bytes <= budget);
+  const { memory, programs } = sessionPlans(model, profile, sizes, {
+    draw: 'greedy',
+    views: laid.views,
+    note: options.note,
+  });
   return {
     dtype: dtype === 'f16' ? 'f16' : 'f32',
     device: profile.name,
@@ -123,6 +152,12 @@ async function trial(model: OpenedModel, options: CheckOptions): Promise<Checked
     images,
     prompt: laid.width,
     ...memory,
+    programs: programs.map((program) => {
+      const { peak } = memoryPlan([program]);
+      return { name: program.name, bytes: peak, fits: fits(peak) };
+    }),
+    budget,
+    fits: fits(memory.peak),
   };
 }
 

@@ -69,7 +69,7 @@ function section(title: string, rows: readonly (readonly [string, string])[]): r
 }
 
 function printMemory(memory: CheckedMemory): readonly string[] {
-  const { dtype, device, context, images, prompt, items, running, peak } = memory;
+  const { dtype, device, context, images, prompt, items, programs, running, peak, budget, fits } = memory;
   const pictures = images === 0 ? '' : `, ${images} picture${images === 1 ? '' : 's'}`;
   // Largest first: what is under a hundredth is one row.
   const large = items.filter(({ bytes }) => bytes * 100 >= running).length;
@@ -84,7 +84,19 @@ function printMemory(memory: CheckedMemory): readonly string[] {
         ...(shown === items.length ? [] : [[`${items.length - shown} smaller things`, printBytes(rest)]]),
         ['while running', printBytes(running)],
         ['peak, while loading', printBytes(peak)],
+        ...(budget === undefined
+          ? []
+          : [[fits === true ? 'offered: it fits' : 'offered: too little', printBytes(budget)]]),
       ],
+    ),
+    '',
+    formatTable(
+      [{ title: 'program by itself' }, { title: 'at its peak', align: 'right' }, { title: '' }],
+      programs.map(({ name, bytes, fits: own }) => [
+        name,
+        printBytes(bytes),
+        own === undefined ? '' : own ? 'fits' : 'does not fit',
+      ]),
     ),
   ];
 }

@@ -71,6 +71,8 @@ export interface PlanOptions {
   readonly images: number;
   /** How matrices are stored; as `dtype` where it is left out. */
   readonly weights?: QuantizeOptions | 'floats' | undefined;
+  /** Of a directory: where its towers are, where they are not found by themselves. */
+  readonly towers?: readonly string[] | undefined;
   /** What it is compiled for; a desktop GPU unless told otherwise. */
   readonly profile?: DeviceProfile | undefined;
 }
@@ -133,7 +135,8 @@ export async function planDirectory(
   options: PlanOptions,
   note?: (what: string) => void,
 ): Promise<PlannedModel> {
-  const { plan, opened, close } = await examine(directory, { dtype: options.dtype }, async (step) => step());
+  const { dtype, weights, towers } = options;
+  const { plan, opened, close } = await examine(directory, { dtype, weights, towers }, async (step) => step());
   if (plan === undefined || opened === undefined) throw new TypeError('what does not open throws');
   try {
     const { family, source, language } = opened;

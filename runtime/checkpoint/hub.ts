@@ -109,6 +109,8 @@ export interface ModelFiles {
         readonly chatTemplate: string | undefined;
         /** `bos_token`, `eos_token`, … by their spelling. */
         readonly tokens: Readonly<Record<string, unknown>>;
+        /** As `preprocessor_config.json` would have it. */
+        readonly processor?: Readonly<Record<string, unknown>> | undefined;
       }
     | undefined;
 }

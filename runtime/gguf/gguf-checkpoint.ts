@@ -9,6 +9,7 @@ import type { GgufFile, GgufTensor } from './gguf-file.ts';
 
 /** One tensor under the name and in the shape that a model asks for. */
 export interface PlacedTensor {
+  readonly file: GgufFile;
   readonly name: string;
   readonly shape: readonly number[];
   readonly tensor: GgufTensor;
@@ -38,12 +39,7 @@ export function pairedRow(row: number, rows: number, heads: number): number {
 }
 
 /** Blocks of rows, each where it belongs: a row moves whole. */
-function rowBlocks(
-  file: GgufFile,
-  { tensor, shape, pairedHeads }: PlacedTensor,
-  first: number,
-  count: number,
-): Uint8Array {
+function rowBlocks({ file, tensor, shape, pairedHeads }: PlacedTensor, first: number, count: number): Uint8Array {
   const [rows = 1] = shape;
   const wide = tensor.bytes / rows;
   const bytes = new Uint8Array(count * wide);
@@ -58,15 +54,15 @@ function rowBlocks(
   return bytes;
 }
 
-/** Throws `OpabiniaError` for two tensors of one name. */
+/** Of one file, or of several. Throws `OpabiniaError` for two tensors of one name. */
 export function ggufCheckpoint(
-  file: GgufFile,
   placed: readonly PlacedTensor[],
-  options: { readonly dtype: 'f32' | 'f16'; readonly metadata?: ReadonlyMap<string, string> },
+  options: { readonly path: string; readonly dtype: 'f32' | 'f16'; readonly close: () => void },
 ): Checkpoint {
+  const { path: where } = options;
   const byName = new Map(placed.map((one) => [one.name, one]));
   if (byName.size < placed.length)
-    throw new OpabiniaError(`two tensors of ${file.path} have one name in the model`, { op: 'gguf' });
+    throw new OpabiniaError(`two tensors of ${where} have one name in the model`, { op: 'gguf' });
   const stored = new Map(
     placed.map(({ name, shape, tensor: { type, start, bytes } }): [string, StoredTensor] => {
       const count = shape.reduce((product, size) => product * size, 1);
@@ -78,7 +74,7 @@ export function ggufCheckpoint(
   const find = (name: string): PlacedTensor => {
     const found = byName.get(name);
     if (found !== undefined) return found;
-    throw new OpabiniaError(`${file.path} has no tensor for '${name}'`, {
+    throw new OpabiniaError(`${where} has no tensor for '${name}'`, {
       op: 'gguf',
       advice: `the nearest names are ${nearestNames(name, byName.keys()).join(', ')}`,
     });
@@ -87,11 +83,11 @@ export function ggufCheckpoint(
     const found = find(name);
     if (found.shape.join() === shape.join()) return found;
     throw new OpabiniaError(
-      `'${name}' is ${found.shape.join('×')} in ${file.path}, but ${shape.join('×')} was asked for`,
+      `'${name}' is ${found.shape.join('×')} in ${found.tensor.path}, but ${shape.join('×')} was asked for`,
       { op: 'gguf', path: name, advice: 'the file may hold another model than its settings say' },
     );
   };
-  const values = ({ tensor, shape, pairedHeads }: PlacedTensor, start: number, count: number): Float32Array => {
+  const values = ({ file, tensor, shape, pairedHeads }: PlacedTensor, start: number, count: number): Float32Array => {
     const rows = shape[0] ?? 1;
     if (pairedHeads === undefined) return readValues(file, tensor, start, count);
     const wide = shape.slice(1).reduce((product, size) => product * size, 1);
@@ -112,10 +108,10 @@ export function ggufCheckpoint(
     );
   return {
     dtype: options.dtype,
-    metadata: options.metadata ?? new Map(),
+    metadata: new Map(),
     stored,
-    files: [file.path],
-    places: new Map(placed.map(({ name }) => [name, file.path])),
+    files: [...new Set(placed.flatMap(({ file }) => file.files))],
+    places: new Map(placed.map(({ name, tensor }) => [name, tensor.path])),
     absent: [],
     shape: (name) => byName.get(name)?.shape,
     names: () => byName.keys(),
@@ -126,12 +122,12 @@ export function ggufCheckpoint(
     blocks(name) {
       const found = byName.get(name);
       if (found?.tensor.type.kind !== 'blocks' || found.shape.length !== 2) return undefined;
-      return { format: found.tensor.type.format, read: (first, count) => rowBlocks(file, found, first, count) };
+      return { format: found.tensor.type.format, read: (first, count) => rowBlocks(found, first, count) };
     },
     read: (name, shape) => whole(checked(name, shape)),
     part: (name, shape, start, count) => values(checked(name, shape), start, count),
     storedPart: (name, shape, dtype: DType, start, count) => {
-      const { tensor, pairedHeads } = checked(name, shape);
+      const { file, tensor, pairedHeads } = checked(name, shape);
       if (tensor.type.kind !== 'plain' || pairedHeads !== undefined || graphDTypes[tensor.type.dtype] !== dtype)
         return undefined;
       const width = storedBytes[tensor.type.dtype];
@@ -144,7 +140,7 @@ export function ggufCheckpoint(
       const { buffer } = whole(find(name));
       target.set(new Uint8Array(buffer, offset, target.byteLength));
     },
-    close: () => file.close(),
+    close: options.close,
   };
 }
 

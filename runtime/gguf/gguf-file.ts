@@ -7,6 +7,8 @@ import { ggufType, ggufTypeName, readableTypes, type GgufType } from './gguf-typ
 
 export interface GgufTensor {
   readonly name: string;
+  /** The file that has it. */
+  readonly path: string;
   /** Row-major: the file has the fastest axis first. */
   readonly shape: readonly number[];
   readonly type: GgufType;
@@ -16,7 +18,10 @@ export interface GgufTensor {
 }
 
 export interface GgufFile {
+  /** Of the first file. */
   readonly path: string;
+  /** One, or the parts of a model that was split. */
+  readonly files: readonly string[];
   readonly settings: ReadonlyMap<string, MetadataValue>;
   readonly tensors: ReadonlyMap<string, GgufTensor>;
   /** Fills `target` from byte `offset` of the tensor on. Throws `OpabiniaError` when the file is shorter than it was. */
@@ -55,6 +60,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
     const { settings, tensors } = await readHeader(path, size);
     return {
       path,
+      files: [path],
       settings,
       tensors,
       readInto(tensor, target, offset = 0) {
@@ -171,6 +177,7 @@ function checkedTensor(
     );
   return {
     name,
+    path,
     type,
     shape: reversed.map(Number).reverse(),
     start: dataStart + Number(offset),

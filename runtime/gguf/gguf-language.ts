@@ -97,6 +97,7 @@ function configOf(
         rope_theta: settings.number(at('rope.freq_base'), architecture === 'gemma2' ? 10_000 : 1e6),
         query_pre_attn_scalar: layers === largest ? hidden / heads : headSize,
         sliding_window: window > 0 ? window : null,
+        ...(architecture === 'gemma3' ? slidingOf(settings, at, layers) : {}),
         attn_logit_softcapping: cap('attn_logit_softcapping'),
         final_logit_softcapping: cap('final_logit_softcapping'),
       };
@@ -115,6 +116,21 @@ function configOf(
     default:
       return architecture satisfies never;
   }
+}
+
+/** Which layers of a Gemma 3 slide, and their rotations: stated as a period or layer by layer; else every sixth is full. */
+function slidingOf(
+  settings: GgufSettings,
+  at: (key: string) => string,
+  layers: number,
+): Readonly<Record<string, unknown>> {
+  const local = { rope_local_base_freq: settings.number(at('rope.freq_base_swa'), 10_000) };
+  const key = at('attention.sliding_window_pattern');
+  if (!settings.has(key)) return local;
+  const slides = settings.flags(key);
+  if (slides === undefined) return { ...local, sliding_window_pattern: settings.number(key) };
+  if (slides.length !== layers) throw settings.wrong(key, `a list of ${layers}`);
+  return { ...local, layer_types: slides.map((one) => (one ? 'sliding_attention' : 'full_attention')) };
 }
 
 function tokenIds(settings: GgufSettings): Readonly<Record<string, unknown>> {

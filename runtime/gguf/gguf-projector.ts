@@ -9,6 +9,7 @@ export interface OpenedProjector {
   /** `vision_config` of CLIP; all stored blocks run, and their last output is the feature map. */
   readonly visionConfig: Readonly<Record<string, unknown>>;
   readonly pixels: { readonly side: number; readonly mean: readonly number[]; readonly std: readonly number[] };
+  readonly placed: readonly PlacedTensor[];
   /** Names as in LLaVA's checkpoint: `vision_model.…` and `multi_modal_projector.…`. */
   readonly checkpoint: Checkpoint;
 }
@@ -54,7 +55,7 @@ export async function openGgufProjector(
     };
     const placed = [...file.tensors.values()].flatMap((tensor): readonly PlacedTensor[] => {
       const name = hubName(tensor, file, width);
-      return name === undefined ? [] : [{ name, shape: tensor.shape, tensor }];
+      return name === undefined ? [] : [{ file, name, shape: tensor.shape, tensor }];
     });
     return {
       file,
@@ -64,7 +65,8 @@ export async function openGgufProjector(
         mean: settings.numbers('clip.vision.image_mean'),
         std: settings.numbers('clip.vision.image_std'),
       },
-      checkpoint: ggufCheckpoint(file, placed, { dtype: options.dtype ?? 'f32' }),
+      placed,
+      checkpoint: ggufCheckpoint(placed, { path, dtype: options.dtype ?? 'f32', close: () => file.close() }),
     };
   } catch (error) {
     file.close();

@@ -46,6 +46,12 @@ export class GgufSettings {
     throw this.wrong(key, 'true or false');
   }
 
+  /** Undefined for what is no list of them. */
+  flags(key: string): readonly boolean[] | undefined {
+    const value = this.#file.settings.get(key);
+    return Array.isArray(value) && value.every((one) => typeof one === 'boolean') ? value.map(Boolean) : undefined;
+  }
+
   numbers(key: string): readonly number[] {
     const value = this.#file.settings.get(key);
     if (Array.isArray(value) && value.every((one) => typeof one === 'number' || typeof one === 'bigint'))

@@ -1,11 +1,13 @@
-// A language model in one GGUF file: its config, its weights under the names of a Hugging Face checkpoint.
+// A language model in GGUF, one file or the parts of one: its config, its weights under the names of a Hugging Face checkpoint.
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ggufCheckpoint, readValues, type PlacedTensor } from './gguf-checkpoint.ts';
-import { GgufError, openGguf, type GgufFile } from './gguf-file.ts';
+import { GgufError, type GgufFile } from './gguf-file.ts';
 import { ggufLanguage, type GgufLanguage } from './gguf-language.ts';
+import { openGgufParts } from './gguf-parts.ts';
 
 export interface OpenedGguf extends GgufLanguage {
   readonly file: GgufFile;
+  readonly placed: readonly PlacedTensor[];
   readonly checkpoint: Checkpoint;
 }
 
@@ -17,14 +19,8 @@ export async function openGgufLanguage(
   path: string,
   options: { readonly dtype?: 'f32' | 'f16' | undefined } = {},
 ): Promise<OpenedGguf> {
-  const file = await openGguf(path);
+  const file = await openGgufParts(path);
   try {
-    if (file.settings.get('split.count') !== undefined && Number(file.settings.get('split.count')) > 1)
-      throw new GgufError(
-        path,
-        `is one of ${String(file.settings.get('split.count'))} parts`,
-        'join them with llama-gguf-split --merge',
-      );
     const language = ggufLanguage(file, (tensor) =>
       readValues(
         file,
@@ -42,9 +38,10 @@ export async function openGgufLanguage(
           path,
           `has '${tensor.name}' of ${tensor.shape[0]} rows, which are no pairs of ${heads} heads`,
         );
-      return [{ name, shape: tensor.shape, tensor, pairedHeads: heads }];
+      return [{ file, name, shape: tensor.shape, tensor, pairedHeads: heads }];
     });
-    return { ...language, file, checkpoint: ggufCheckpoint(file, placed, { dtype: options.dtype ?? 'f32' }) };
+    const checkpoint = ggufCheckpoint(placed, { path, dtype: options.dtype ?? 'f32', close: () => file.close() });
+    return { ...language, file, placed, checkpoint };
   } catch (error) {
     file.close();
     throw error;

@@ -1,5 +1,6 @@
 // The memory plan of several programs together, checked against a device before anything is allocated.
 import type { Plan } from '../../compiler/plan.ts';
+import type { Device } from '../device/device.ts';
 import { OutOfMemoryError } from '../device/failure.ts';
 import { printBytes } from '../device/memory-budget.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
@@ -107,6 +108,11 @@ export interface MemoryLimit {
   readonly device: string;
   /** Bytes that may be allocated. */
   readonly budget: number;
+}
+
+/** What is free on a device. */
+export function freeOn({ facts, memory }: Device): MemoryLimit {
+  return { device: facts.name, budget: memory.budget - memory.now };
 }
 
 /** What can be made smaller. */

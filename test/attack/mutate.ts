@@ -1,5 +1,5 @@
 // Mutations of good files, and what a reader may do with them: read them, or refuse them by a typed error, soon and in little memory.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -8,12 +8,17 @@ import { parse } from '../../dsl/text/parse.ts';
 import { makeTokenizer } from '../../examples/made/vocabulary.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { releasedCambrian } from '../../models/configs/released.ts';
+import { openPytorchFile } from '../../runtime/checkpoint/pytorch/pytorch-file.ts';
 import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
+import { ggufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
+import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
 import { decodeImage } from '../../runtime/image/image.ts';
 import { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { goodHeader, rawFile } from '../runtime/malformed-headers.ts';
+import { ggufBytes, type TensorToWrite } from '../support/write-gguf.ts';
 
-export const kinds = ['header', 'config', 'tokenizer', 'graph', 'image'] as const;
+/** Headers are those of safetensors; pieces are SentencePiece's models. */
+export const kinds = ['header', 'gguf', 'pickle', 'config', 'tokenizer', 'pieces', 'graph', 'image'] as const;
 export type Kind = (typeof kinds)[number];
 
 /** Numbers from 0 to 1 by a 32-bit generator: the same from one seed on every machine. */
@@ -89,24 +94,27 @@ export interface Finding {
   readonly what: string;
 }
 
-/** What is given mutated files. */
+/** What is given mutated files: file `index` of a kind is the same for one seed, whatever came before it. */
 export class Attack {
   readonly #folder = mkdtempSync(join(tmpdir(), 'opabinia-attack-'));
-  readonly #random: () => number;
+  readonly #seed: number;
   readonly #good: Readonly<Record<Kind, readonly Uint8Array[]>>;
-  #count = 0;
 
   private constructor(seed: number, good: Readonly<Record<Kind, readonly Uint8Array[]>>) {
-    this.#random = generator(seed);
+    this.#seed = seed;
     this.#good = good;
   }
 
   static async from(seed: number): Promise<Attack> {
     const pixels = { create: { width: 9, height: 7, channels: 3, background: 'red' } } as const;
+    const golden = (name: string): Buffer => readFileSync(join(import.meta.dirname, '../golden', name));
     return new Attack(seed, {
       header: [rawFile(goodHeader, 16)],
+      gguf: [smallGguf()],
+      pickle: [golden('pytorch/state-dict.bin'), golden('pytorch/wrapped.pt')],
       config: Object.values(releasedCambrian).map((config) => Buffer.from(JSON.stringify(config))),
       tokenizer: [Buffer.from(JSON.stringify(makeTokenizer(300).json))],
+      pieces: [golden('sentencepiece/bpe.model'), golden('sentencepiece/unigram.model')],
       graph: [Buffer.from(graph)],
       image: [
         await sharp(pixels).png().toBuffer(),
@@ -116,12 +124,19 @@ export class Attack {
     });
   }
 
-  /** One file of this kind; what was wrong with how it was taken. */
-  async one(kind: Kind): Promise<Finding | undefined> {
+  /** The file itself. */
+  file(kind: Kind, index: number): Uint8Array {
+    const random = generator(
+      Math.imul(this.#seed + 1, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b) ^ kinds.indexOf(kind),
+    );
     const all = this.#good[kind];
-    const bytes = mutated(all[Math.floor(this.#random() * all.length)] ?? new Uint8Array(), this.#random);
-    const index = this.#count++;
-    const began = performance.now();
+    return mutated(all[Math.floor(random() * all.length)] ?? new Uint8Array(), random);
+  }
+
+  /** Takes one file of this kind; gives what was wrong with how it was taken. */
+  async one(kind: Kind, index: number): Promise<Finding | undefined> {
+    const bytes = this.file(kind, index);
+    const began = process.cpuUsage();
     const before = process.memoryUsage.rss();
     try {
       await this.#take(kind, bytes);
@@ -133,15 +148,18 @@ export class Attack {
           what: `untyped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
         };
     }
-    const [seconds, grown] = [(performance.now() - began) / 1000, (process.memoryUsage.rss() - before) / 2 ** 20];
-    if (seconds > 5 && kind !== 'tokenizer') return { kind, index, what: `took ${seconds.toFixed(1)} s` };
+    // Of the processor: on a busy machine every file may wait. One that hangs without it is for whoever watches this process.
+    const { user, system } = process.cpuUsage(began);
+    const [seconds, grown] = [(user + system) / 1e6, (process.memoryUsage.rss() - before) / 2 ** 20];
+    if (seconds > 5 && kind !== 'tokenizer' && kind !== 'pieces')
+      return { kind, index, what: `took ${seconds.toFixed(1)} s` };
     return grown > 1024 ? { kind, index, what: `grew by ${grown.toFixed(0)} MiB` } : undefined;
   }
 
   async #take(kind: Kind, bytes: Uint8Array): Promise<void> {
     const text = (): string => new TextDecoder().decode(bytes);
-    const file = (): string => {
-      const path = join(this.#folder, kind);
+    const file = (name: string = kind): string => {
+      const path = join(this.#folder, name);
       writeFileSync(path, bytes);
       return path;
     };
@@ -149,6 +167,25 @@ export class Attack {
       case 'header':
         openSafetensors(file()).close();
         break;
+      case 'gguf': {
+        const opened = await openGgufLanguage(file('model.gguf'));
+        try {
+          ggufTokenizer(opened.file);
+          for (const name of opened.checkpoint.stored.keys()) opened.checkpoint.tensor(name);
+        } finally {
+          opened.checkpoint.close();
+        }
+        break;
+      }
+      case 'pickle': {
+        const opened = openPytorchFile(file('weights.bin'));
+        try {
+          for (const tensor of opened.tensors.values()) opened.readInto(tensor.name, new Uint8Array(tensor.bytes));
+        } finally {
+          opened.close();
+        }
+        break;
+      }
       case 'config': {
         let json: unknown;
         try {
@@ -159,8 +196,10 @@ export class Attack {
         readConfig(json, 'config.json');
         break;
       }
-      case 'tokenizer': {
-        const tokenizer = await SandboxTokenizer.open({ path: file(), configPath: undefined });
+      case 'tokenizer':
+      case 'pieces': {
+        const path = file(kind === 'pieces' ? 'tokenizer.model' : 'tokenizer.json');
+        const tokenizer = await SandboxTokenizer.open({ path, configPath: undefined });
         await tokenizer.decode(await tokenizer.encode([{ kind: 'user', text: 'What is in this picture?' }]));
         tokenizer.close();
         break;
@@ -179,4 +218,44 @@ export class Attack {
   close(): void {
     rmSync(this.#folder, { recursive: true });
   }
+}
+
+/** A Qwen2 of one small layer, with settings, a tokenizer and blocks. */
+function smallGguf(): Uint8Array {
+  const tokens = ['a', 'b', 'ab', '<end>'];
+  const tensor = (name: string, ...shape: readonly number[]): TensorToWrite => ({
+    name,
+    shape,
+    values: new Float32Array(shape.reduce((all, size) => all * size, 1)),
+  });
+  const at = (name: string): string => `blk.0.${name}`;
+  return ggufBytes(
+    {
+      'general.architecture': 'qwen2',
+      'qwen2.block_count': 1,
+      'qwen2.context_length': 64,
+      'qwen2.embedding_length': 32,
+      'qwen2.feed_forward_length': 32,
+      'qwen2.attention.head_count': 2,
+      'qwen2.attention.head_count_kv': 1,
+      'qwen2.attention.layer_norm_rms_epsilon': 1e-6,
+      'qwen2.rope.freq_base': 10_000,
+      'tokenizer.ggml.model': 'gpt2',
+      'tokenizer.ggml.pre': 'qwen2',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.token_type': [1, 1, 1, 3],
+      'tokenizer.ggml.merges': ['a b'],
+      'tokenizer.ggml.eos_token_id': 3,
+    },
+    [
+      tensor('token_embd.weight', tokens.length, 32),
+      tensor('output_norm.weight', 32),
+      tensor(at('attn_norm.weight'), 32),
+      tensor(at('attn_q.weight'), 32, 32),
+      tensor(at('attn_q.bias'), 32),
+      tensor(at('attn_k.weight'), 16, 32),
+      { ...tensor(at('attn_v.weight'), 16, 32), raw: { type: 8, bytes: new Uint8Array(16 * 34) } },
+      tensor(at('ffn_norm.weight'), 32),
+    ],
+  );
 }

@@ -1,10 +1,15 @@
 // Products with quantized weights: the kernels compute what the interpreter does, and no unpacked weight stands in memory.
-import { expect, test } from 'vitest';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
-import { desktopGpu } from '../../compiler/profile.ts';
+import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import { einsum, randomParams, trace } from '../../dsl/index.ts';
 import { decodeBlocks, encodeBlocks } from '../../dsl/storage/format.ts';
+import { planeShapes } from '../../dsl/storage/unpack.ts';
 import { shapedParams } from '../../models/configs/param-shapes.ts';
+import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
+import { quantAffine, quantBlock } from '../../pipelines/verify/kinds/quantized.ts';
 import { interpret } from '../../pipelines/run/interpreter.ts';
 import { quantizedSource, weightFormats } from '../../runtime/checkpoint/packed/quantized-source.ts';
 
@@ -40,4 +45,69 @@ test.each([1, 3, 70])('%s rows: one kernel, which reads codes', (m) => {
   expect(plan.dispatches.length).toBe(1);
   expect(plan.load.length).toBe(0);
   expect(plan.memory.parameters).toBe(256 * 128 * (0.5 + 4 / 32));
+});
+
+const golden = join(import.meta.dirname, '../golden/quant');
+/** Bits of an element in a graph of f32: codes, and scales and offsets of 32 bits a group. */
+const bitsOf: Readonly<Record<string, number>> = {
+  q2_K: 2 + 64 / 16,
+  q3_K: 4 + 32 / 16,
+  q4_0: 4 + 32 / 32,
+  q4_1: 4 + 64 / 32,
+  q4_K: 4 + 64 / 32,
+  q5_0: 5 + 32 / 32,
+  q5_1: 5 + 64 / 32,
+  q5_K: 5 + 64 / 32,
+  q6_K: 6 + 32 / 16,
+  q8_0: 8 + 32 / 32,
+};
+
+describe('every format of the vectors', () => {
+  test.each(readdirSync(golden).filter((name) => /^[^.]+\.safetensors$/.test(name)))(
+    '%s stays packed',
+    async (name) => {
+      const file = new GoldenFile(join(golden, name));
+      try {
+        const { source } = await (file.kind === 'quant-block' ? quantBlock : quantAffine)(file);
+        const [n = 0, k = 0] = file.shape('output.dequantised');
+        const format = source.packedAs?.('layer.weight');
+        expect(format).toBeDefined();
+        for (const m of [1, 3, 70])
+          for (const profile of [desktopGpu, lavapipe]) {
+            const graph = trace(
+              source,
+              (t) => ({
+                y: einsum(t.input('x', 'm k', { m, k }), t.params.get('layer.weight', 'n k'), 'm k, n k -> m n'),
+              }),
+              { unread: 'ignore' },
+            );
+            const plan = compile(graph, profile, { verify: true });
+            expect(plan.load).toEqual([]);
+            // Besides codes and scales nothing is as large as the matrix: parts of sums at most, of which a workgroup makes one.
+            const largest = Math.max(
+              ...plan.buffers.filter(({ role }) => role !== 'parameter').map(({ bytes }) => bytes),
+            );
+            expect(largest).toBeLessThan(Math.max(4 * n * k, 4 * m * n * 16 + 1));
+            const shapes = format === undefined ? undefined : planeShapes(format, [n, k]);
+            const elements = (shapes?.panels ?? 0) * (shapes?.columns ?? 0) * (shapes?.inner ?? 0);
+            const order = source.isSorted?.('layer.weight') === true ? 4 * k : 0;
+            const wanted = bitsOf[format?.name ?? ''];
+            if (wanted !== undefined) expect((8 * plan.memory.parameters) / elements).toBe(wanted);
+            else expect((8 * (plan.memory.parameters - order)) / elements).toBeLessThanOrEqual(8 + 64 / 32);
+          }
+      } finally {
+        file.checkpoint.close();
+      }
+    },
+  );
+
+  test('columns that were sorted are put back in the product, not in memory', async () => {
+    const file = new GoldenFile(join(golden, 'gptq-g128-actorder.safetensors'));
+    try {
+      const { source } = await quantAffine(file);
+      expect(source.isSorted?.('layer.weight')).toBe(true);
+    } finally {
+      file.checkpoint.close();
+    }
+  });
 });

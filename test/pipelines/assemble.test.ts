@@ -18,6 +18,7 @@ import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { assemble, type AssembleOptions } from '../../pipelines/assemble/assemble.ts';
 import { connectorNamed, connectStored } from '../../pipelines/assemble/connector-config.ts';
+import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
 import { writeTrained } from '../../pipelines/train/write-trained.ts';
@@ -82,6 +83,20 @@ const more: readonly Marriage[] = [
   { connector: 'idefics3', towers: () => [clip], language: () => phi3, asked: 9, tokens: 9 },
   { connector: 'blip-2', towers: () => [siglip], language: () => llama, asked: 32, tokens: 32 },
   { connector: 'sva', towers: () => [siglip, clip, dinov2, convnext], language: () => phi3, tokens: 42 },
+  {
+    connector: 'sva',
+    towers: () => [clip],
+    language: () => makeLanguage(join(root, 'q2'), 'qwen2'),
+    asked: 9,
+    tokens: 12,
+  },
+  {
+    connector: 'sva',
+    towers: () => [clip],
+    language: () => makeLanguage(join(root, 'q3'), 'qwen3'),
+    asked: 9,
+    tokens: 12,
+  },
 ];
 
 describe('a directory that every command takes', () => {
@@ -122,6 +137,24 @@ describe('a directory that every command takes', () => {
     },
     120_000,
   );
+
+  test.each(['mistral', 'qwen2', 'qwen3'] as const)("SVA in a %s, which has Llama's layers", async (type) => {
+    const language = makeLanguage(join(root, type), type);
+    const directory = await married({ connector: 'sva', language, tokens: 9 });
+    const [whole, alone] = [await openModel(directory), await openModel(language)];
+    try {
+      if (!(whole.family instanceof CambrianFamily)) throw new Error('the layout is Cambrian’s');
+      expect(whole.family.model.config).toMatchObject({ type: `cambrian_${type}`, schedule: { start: 0 } });
+      expect(whole.language.config).toEqual(alone.language.config);
+      // Its layers are the language model's own, SVA's stand beside them.
+      const names = [...(whole.source.names() ?? [])];
+      for (const name of alone.source.names() ?? []) expect(names).toContain(name);
+      expect(names.some((name) => /vision_sampler_layers\.1\./.test(name))).toBe(true);
+    } finally {
+      whole.close();
+      alone.close();
+    }
+  });
 
   test('weights are copied as they are, and the connector is the same wherever it is made', async () => {
     const [one, same, other] = [await married({}), await married({}), await married({ seed: 2 })];
@@ -212,10 +245,11 @@ describe('what is told before anything is written', () => {
   });
   test('SVA in front of a language model or on a tower that Cambrian’s config cannot name; tokens that are no square', async () => {
     expect(await refused({ connector: 'sva', tokens: 8 })).toMatch(/8 tokens are no square/);
-    const qwen = join(root, 'qwen');
-    makeLanguage(qwen, 'llama');
-    editJson(qwen, 'config.json', (json) => Object.assign(json, { model_type: 'mistral', sliding_window: null }));
-    expect(await refused({ connector: 'sva', language: qwen })).toMatch(/llama and phi3; .* is a mistral/);
+    const olmo = makeLanguage(join(root, 'olmo'), 'olmo2');
+    expect(await refused({ connector: 'sva', language: olmo })).toMatch(
+      /of llama, phi3, mistral, qwen2, qwen3; .* is a olmo2, whose layers/,
+    );
+    expect(await refused({ connector: 'flamingo' })).toMatch(/acts inside the language model[^]*or sva/);
   });
   test('a picture that fills the context', async () => {
     const short = join(root, 'short');

@@ -142,6 +142,43 @@ describe('what examples make', () => {
   }, 60_000);
 });
 
+describe('against what a device offers', () => {
+  const limit = (budget: number) => ({ device: 'a small one', budget });
+  test('enough, for all programs and for each', async () => {
+    const { ok, memory } = await checkModel(language, { limit: limit(2 ** 30) });
+    expect([ok, memory?.fits, memory?.budget]).toEqual([true, true, 2 ** 30]);
+    expect(memory?.programs.map(({ name, fits }) => [name, fits])).toEqual([
+      ['prefill', true],
+      ['decode', true],
+    ]);
+    // They share weights and cache: together they take less than one after the other.
+    const each = (memory?.programs ?? []).map(({ bytes }) => bytes);
+    expect(memory?.peak).toBeGreaterThanOrEqual(Math.max(...each));
+    expect(memory?.peak).toBeLessThan(each.reduce((sum, bytes) => sum + bytes, 0));
+  });
+  test('too little for all, enough for one', async () => {
+    const { memory } = await checkModel(language);
+    const [prefill, decode] = (memory?.programs ?? []).map(({ bytes }) => bytes);
+    expect(memory).toMatchObject({ budget: undefined, fits: undefined });
+    const checked = await checkModel(language, { limit: limit(((decode ?? 0) + (prefill ?? 0)) / 2) });
+    expect(checked).toMatchObject({ ok: false });
+    expect(checked.memory?.programs.map(({ fits }) => fits)).toEqual([false, true]);
+    expect(said(checked)).toMatch(/takes .* at its peak, and 'a small one' offers/);
+    expect(printChecked(checked)).toMatch(
+      /too little[^]*prefill +[\d.]+ \w+ +does not fit[^]*decode .* fits[^]*would fail$/,
+    );
+  });
+  test('too little for the keys and values alone', async () => {
+    const checked = await checkModel(language, { limit: limit(1000) });
+    expect(checked).toMatchObject({ ok: false, memory: undefined });
+    expect(said(checked)).toMatch(/the cache of 256 tokens alone takes/);
+  });
+  test('a driver that does not tell', async () => {
+    const { ok, memory } = await checkModel(language, { limit: limit(Infinity) });
+    expect([ok, memory?.budget, memory?.fits]).toEqual([true, undefined, undefined]);
+  });
+});
+
 describe('broken directories', () => {
   const shard = 'model-00001-of-00002.safetensors';
   const text = (json: Record<string, unknown>): Record<string, unknown> =>

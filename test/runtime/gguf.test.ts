@@ -14,7 +14,8 @@ import { compare, modelTolerance } from '../../pipelines/verify/verdict.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { openGguf } from '../../runtime/gguf/gguf-file.ts';
 import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
-import { ggufBytes, writeGguf, type GgufSetting, type TensorToWrite } from '../support/write-gguf.ts';
+import { factorTensors, goldenModel, languageSettings, languageTensors } from '../support/convert-to-gguf.ts';
+import { ggufBytes, writeGguf, type TensorToWrite } from '../support/write-gguf.ts';
 
 const folder = join(import.meta.dirname, '../golden/quant');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-gguf-'));
@@ -33,91 +34,6 @@ test.each(expected)(
 
 // ---- families whose vectors are Hugging Face checkpoints ---------------------------------------------------------------
 
-const inLayer: Readonly<Record<string, string>> = {
-  input_layernorm: 'attn_norm',
-  'self_attn.q_proj': 'attn_q',
-  'self_attn.k_proj': 'attn_k',
-  'self_attn.v_proj': 'attn_v',
-  'self_attn.qkv_proj': 'attn_qkv',
-  'self_attn.o_proj': 'attn_output',
-  'self_attn.q_norm': 'attn_q_norm',
-  'self_attn.k_norm': 'attn_k_norm',
-  'mlp.gate_proj': 'ffn_gate',
-  'mlp.up_proj': 'ffn_up',
-  'mlp.down_proj': 'ffn_down',
-  'mlp.gate_up_proj': 'ffn_up',
-};
-
-/** As convert_hf_to_gguf.py writes a checkpoint: names, rows of pairs, Gemma's norms. */
-function converted(file: GoldenFile, architecture: string): readonly TensorToWrite[] {
-  const isGemma = architecture.startsWith('gemma');
-  return [...file.checkpoint.stored.values()].flatMap(({ name, shape }): readonly TensorToWrite[] => {
-    if (/^(input|output)\./.test(name)) return [];
-    const [, layer, part = '', end = ''] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
-    const outer = {
-      'model.embed_tokens.weight': 'token_embd',
-      'model.norm.weight': 'output_norm',
-      'lm_head.weight': 'output',
-    }[name];
-    const place =
-      inLayer[part] ??
-      {
-        post_attention_layernorm: isGemma ? 'post_attention_norm' : 'ffn_norm',
-        pre_feedforward_layernorm: 'ffn_norm',
-        post_feedforward_layernorm: 'post_ffw_norm',
-      }[part];
-    let values = file.numbers(name);
-    if (isGemma && /norm\.weight$/.test(name)) values = values.map((value) => 1 + value);
-    const heads = { attn_q: 'num_attention_heads', attn_k: 'num_key_value_heads' }[place ?? ''];
-    if (architecture === 'llama' && heads !== undefined) values = paired(values, shape, file.config.count(heads));
-    return [{ name: outer === undefined ? `blk.${layer}.${place}.${end}` : `${outer}.weight`, shape, values }];
-  });
-}
-
-/** reshape(heads, 2, half, K).swap(1, 2) */
-function paired(values: readonly number[], [rows = 0, wide = 1]: readonly number[], heads: number): number[] {
-  const half = rows / heads / 2;
-  return Array.from({ length: rows }, (_, row) => {
-    const [head, inner] = [Math.floor(row / (2 * half)), row % (2 * half)];
-    const from = head * 2 * half + (inner % 2) * half + Math.floor(inner / 2);
-    return values.slice(from * wide, (from + 1) * wide);
-  }).flat();
-}
-
-function settingsOf(file: GoldenFile, architecture: string): Record<string, GgufSetting> {
-  const { config } = file;
-  const heads = config.count('num_attention_heads');
-  const settings: Record<string, GgufSetting> = { 'general.architecture': architecture };
-  const put = (key: string, value: GgufSetting | undefined): void => {
-    if (value !== undefined) settings[`${architecture}.${key}`] = value;
-  };
-  const number = (key: string): number | undefined => (config.has(key) ? config.number(key) : undefined);
-  put('block_count', config.count('num_hidden_layers'));
-  put('context_length', config.count('max_position_embeddings'));
-  put('embedding_length', config.count('hidden_size'));
-  put('feed_forward_length', config.count('intermediate_size'));
-  put('attention.head_count', heads);
-  put('attention.head_count_kv', config.count('num_key_value_heads', heads));
-  put('attention.layer_norm_rms_epsilon', config.number('rms_norm_eps'));
-  put('rope.freq_base', number('rope_theta'));
-  put('attention.key_length', number('head_dim'));
-  put('attention.value_length', number('head_dim'));
-  put('attention.sliding_window', number('sliding_window'));
-  put('attn_logit_softcapping', number('attn_logit_softcapping'));
-  put('final_logit_softcapping', number('final_logit_softcapping'));
-  put('rope.scaling.original_context_length', number('original_max_position_embeddings'));
-  return settings;
-}
-
-function factorsOf(file: GoldenFile): readonly TensorToWrite[] {
-  const scaling = file.config.inner('rope_scaling');
-  if (scaling?.has('long_factor') !== true) return [];
-  return (['long', 'short'] as const).map((which) => {
-    const values = scaling.numbers(`${which}_factor`);
-    return { name: `rope_factors_${which}.weight`, shape: [values.length], values };
-  });
-}
-
 test.each([
   ['llama-gqa', 'llama'],
   ['yi-style', 'llama'],
@@ -126,13 +42,15 @@ test.each([
   ['qwen2', 'qwen2'],
   ['qwen3', 'qwen3'],
   ['gemma2', 'gemma2'],
+  ['gemma3', 'gemma3'],
   ['phi3-style', 'phi3'],
   ['phi3-sliding', 'phi3'],
   ['phi3-longrope', 'phi3'],
 ])('%s as a GGUF file of the architecture %s', async (name, architecture) => {
   const file = new GoldenFile(join(import.meta.dirname, `../golden/models/${name}.safetensors`));
   const path = join(scratch, `${name}.gguf`);
-  writeGguf(path, settingsOf(file, architecture), [...converted(file, architecture), ...factorsOf(file)]);
+  const hub = goldenModel(file);
+  writeGguf(path, languageSettings(hub, architecture), [...languageTensors(hub, architecture), ...factorTensors(hub)]);
   const opened = await openGgufLanguage(path);
   try {
     const golden = languageGolden(file, ggufDecoder(opened, path), opened.checkpoint);

@@ -302,7 +302,7 @@ export class Making {
     const name = given.has(base) ? `${base}${given.size}` : base;
     if (given.has(name)) return undefined;
     given.set(name, numbers);
-    return this.make(kind, [], { name, ...typeAttrs(axes, dtype) });
+    return this.make(kind, [], { name, ...(kind === 'packed' ? { of: base } : {}), ...typeAttrs(axes, dtype) });
   }
 
   update(update: Update): void {

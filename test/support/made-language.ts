@@ -4,13 +4,14 @@ import { makeTokenizer } from '../../examples/made/vocabulary.ts';
 import { makeTensors } from '../../examples/made/weights.ts';
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
+import type { DecoderName } from '../../models/decoders/families.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 
 export const languageControls = ['<s>', '</s>', '<|user|>', '<|assistant|>', '<|system|>', '<|end|>'] as const;
 const vocabulary = 640;
 
 /** The path of the directory. */
-export function makeLanguage(directory: string, type: 'llama' | 'phi3', chatTemplate?: string): string {
+export function makeLanguage(directory: string, type: DecoderName, chatTemplate?: string): string {
   const write = (place: string, seed: number): number => {
     const tokenizer = makeTokenizer(vocabulary, { controls: languageControls, end: '</s>', chatTemplate });
     writeJson(place, 'tokenizer.json', tokenizer.json);
@@ -22,6 +23,7 @@ export function makeLanguage(directory: string, type: 'llama' | 'phi3', chatTemp
       num_hidden_layers: 2,
       num_attention_heads: 4,
       num_key_value_heads: 2,
+      head_dim: 12,
       vocab_size: vocabulary,
       rms_norm_eps: 1e-5,
       max_position_embeddings: 256,

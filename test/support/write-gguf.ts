@@ -1,7 +1,7 @@
 // GGUF files written for tests: settings and f32 tensors.
 import { writeFileSync } from 'node:fs';
 
-export type GgufSetting = string | number | boolean | readonly string[] | readonly number[];
+export type GgufSetting = string | number | boolean | readonly string[] | readonly number[] | readonly boolean[];
 
 export interface TensorToWrite {
   readonly name: string;

@@ -44,7 +44,7 @@ export function planLlava(config: LlavaConfig, { files, directory }: Opening): F
   // Refuses LLaVA-NeXT with class tokens, before anything is opened.
   viewTokens(config);
   const path = needFile(files.preprocessorConfig, 'preprocessor_config.json', files);
-  const processor = readProcessor(readJsonFile(path), path);
+  const processor = readProcessor(files.stated?.processor ?? readJsonFile(path), path);
   checkProcessor(processor, config, path);
   const template = ownTemplate(files) ?? vicuna;
   return {
@@ -75,6 +75,8 @@ export function planLlava(config: LlavaConfig, { files, directory }: Opening): F
 function checkImageToken(tokenizer: SandboxTokenizer, config: LlavaConfig, directory: string): void {
   const image = tokenizer.idOf(imageText);
   if (image !== config.imageToken) {
+    // One beyond the embeddings belongs to no token: the text around a picture is split there, and nowhere spelled.
+    if (image === undefined && config.imageToken >= config.language.config.vocabulary) return;
     throw new OpabiniaError(
       `the tokenizer of ${directory} ${image === undefined ? `has no token ${imageText}` : `has ${imageText} as ${image}`}, and the config says image_token_index ${config.imageToken}`,
       { op: 'openModel', advice: 'take tokenizer.json and config.json from one revision of one model' },
@@ -233,9 +235,29 @@ export class LlavaFamily implements Family {
     if (question.system !== undefined) checkUserText(question.system, 'the system prompt');
     const { tokenizer, template } = this.#parts;
     // An image is a token of the tokenizer's own, so that the text around it is split as in training; a user's words cannot become one.
-    const parts = (await template(question)).map((part) =>
-      part.kind === 'image' ? { kind: 'control' as const, text: imageText } : part,
+    const parts = await template(question);
+    if (tokenizer.idOf(imageText) === undefined) return this.#around(parts);
+    return templatedIds(
+      tokenizer,
+      parts.map((part) => (part.kind === 'image' ? { kind: 'control' as const, text: imageText } : part)),
     );
-    return templatedIds(tokenizer, parts);
+  }
+
+  /** Without such a token the texts between pictures are split each by itself, as llama.cpp does. */
+  async #around(parts: readonly PromptPart[]): Promise<readonly number[]> {
+    const texts: Exclude<PromptPart, { kind: 'image' }>[][] = [[]];
+    for (const part of parts) {
+      if (part.kind === 'image') texts.push([]);
+      else texts.at(-1)?.push(part);
+    }
+    const { tokenizer } = this.#parts;
+    const ids: number[] = [];
+    for (const [i, text] of texts.entries()) {
+      if (i > 0) ids.push(this.config.imageToken);
+      // Whatever begins a text stands before the first, and there even where that is empty.
+      if (i === 0) ids.push(...(await templatedIds(tokenizer, text)));
+      else if (text.length > 0) ids.push(...(await tokenizer.encode(text, { automatic: false })));
+    }
+    return ids;
   }
 }

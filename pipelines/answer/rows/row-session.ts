@@ -7,7 +7,7 @@ import { isGreedy } from '../../../models/decoders/sampling.ts';
 import { deviceProfile } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { DeviceError, OutOfMemoryError } from '../../../runtime/device/failure.ts';
-import { checkMemory, type MemoryPlan } from '../../../runtime/program/memory-check.ts';
+import { checkMemory, freeOn, type MemoryPlan } from '../../../runtime/program/memory-check.ts';
 import { AnswerText } from '../../../runtime/text/answer-text.ts';
 import type { Decoder } from '../../../runtime/text/tokenizer.ts';
 import type { Question } from '../family.ts';
@@ -57,13 +57,10 @@ export class RowSession implements Answering {
   static async open(model: OpenedModel, device: Device, options: RowSessionOptions = {}): Promise<RowSession> {
     const sizes = rowSessionSizes(model, options);
     // One more, in which prompts are read.
-    checkCache(model, device, { batch: sizes.rows + 1, capacity: sizes.capacity });
+    const limit = freeOn(device);
+    checkCache(model, limit, { batch: sizes.rows + 1, capacity: sizes.capacity });
     const plans = rowPlans(model, deviceProfile(device), sizes, options.note);
-    checkMemory(
-      plans.memory,
-      { device: device.facts.name, budget: device.memory.budget - device.memory.now },
-      { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.rows },
-    );
+    checkMemory(plans.memory, limit, { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.rows });
     options.compiled?.();
     const programs = await RowPrograms.load(model, device, sizes, plans, options);
     return new RowSession(model, device, plans.memory, sizes, programs);

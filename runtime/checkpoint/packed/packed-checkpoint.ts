@@ -66,11 +66,14 @@ export function packedCheckpoint(checkpoint: Checkpoint, config: PackedConfig): 
     storedAs: (name) => (packed.has(name) ? undefined : checkpoint.storedAs?.(name)),
     blocks(name) {
       const tensor = packed.get(name);
-      // Columns that are sorted by group would have to be put back in every product.
-      if (tensor === undefined || tensor.order !== undefined) return undefined;
-      const { format, shape } = tensor;
+      if (tensor === undefined) return undefined;
+      const { format, order, shape } = tensor;
       const wide = (shape[1] / format.block) * format.bytes;
-      return { format, read: (first, count) => blocksOf(name, tensor).subarray(first * wide, (first + count) * wide) };
+      return {
+        format,
+        order,
+        read: (first, count) => blocksOf(name, tensor).subarray(first * wide, (first + count) * wide),
+      };
     },
     read(name, shape) {
       const tensor = packed.get(name);

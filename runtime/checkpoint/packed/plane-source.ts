@@ -8,6 +8,8 @@ import type { Source } from '../joined-source.ts';
 /** Rows of a matrix as blocks of one format, the last block of a row filled up. */
 export interface BlockRows {
   readonly format: StorageFormat;
+  /** Column `c` of the blocks is column `order[c]` of the matrix; absent where they are in order. */
+  readonly order?: Int32Array | undefined;
   read(first: number, count: number): Uint8Array;
 }
 
@@ -15,7 +17,7 @@ export interface BlockRows {
 export function planeSource(source: Source, blocksOf: (path: string) => BlockRows | undefined): Source {
   const panels = new PanelReader();
   const plane = (path: string): Plane | undefined => {
-    const [, matrix = '', which] = /^(.+)#(codes|scales|offsets)$/.exec(path) ?? [];
+    const [, matrix = '', which] = /^(.+)#(codes|high|scales|offsets|order)$/.exec(path) ?? [];
     const [rows, shape] = matrix === '' ? [] : [blocksOf(matrix), source.shape(matrix)];
     const shapes = rows === undefined || shape === undefined ? undefined : planeShapes(rows.format, shape);
     if (rows === undefined || shape === undefined || shapes === undefined) return undefined;
@@ -28,6 +30,7 @@ export function planeSource(source: Source, blocksOf: (path: string) => BlockRow
   };
   return {
     ...source,
+    isSorted: (path) => blocksOf(path)?.order !== undefined,
     packedAs: (path) => {
       const [rows, shape] = [blocksOf(path), source.shape(path)];
       return rows !== undefined && shape !== undefined && planeShapes(rows.format, shape) !== undefined
@@ -57,7 +60,7 @@ export function storedSource(source: Source): Source {
 interface Plane {
   readonly matrix: string;
   readonly rows: BlockRows;
-  readonly which: 'codes' | 'scales' | 'offsets';
+  readonly which: keyof Panel | 'order';
   readonly shapes: PlaneShapes;
   /** Rows of the matrix. */
   readonly height: number;
@@ -65,6 +68,7 @@ interface Plane {
 
 interface Panel {
   readonly codes: Uint32Array;
+  readonly high: Uint32Array;
   readonly scales: Float32Array;
   readonly offsets: Float32Array;
 }
@@ -76,14 +80,15 @@ class PanelReader {
   /** Elements of a plane. Throws `OpabiniaError` for a shape that is not the plane's. */
   read(plane: Plane, shape: readonly number[], start: number, count: number): Float32Array | Uint32Array {
     const { matrix, which, shapes } = plane;
-    const own = which === 'codes' ? shapes.codes : shapes.scales;
+    if (which === 'order') return placesOf(plane).subarray(start, start + count);
+    const own = which === 'codes' ? shapes.codes : which === 'high' ? (shapes.high ?? [0, 0, 0]) : shapes.scales;
     if (shape.join() !== own.join())
       throw new OpabiniaError(`the ${which} are ${own.join('×')}, and ${shape.join('×')} was asked for`, {
         op: 'planes',
         path: matrix,
       });
     const size = own[1] * own[2];
-    const into = which === 'codes' ? new Uint32Array(count) : new Float32Array(count);
+    const into = which === 'codes' || which === 'high' ? new Uint32Array(count) : new Float32Array(count);
     for (let at = 0; at < count;) {
       const [panel, inside] = [Math.floor((start + at) / size), (start + at) % size];
       const length = Math.min(size - inside, count - at);
@@ -100,12 +105,20 @@ class PanelReader {
   }
 }
 
-function panelOf({ rows, shapes: { columns, codes, scales }, height }: Plane, index: number): Panel {
+/** The place of each column in the blocks. Throws `OpabiniaError` for a matrix whose columns are in order. */
+function placesOf({ matrix, rows: { order } }: Plane): Uint32Array {
+  if (order === undefined) throw new OpabiniaError('has its columns in order', { op: 'planes', path: matrix });
+  const places = new Uint32Array(order.length);
+  order.forEach((column, place) => (places[column] = place));
+  return places;
+}
+
+function panelOf({ rows, shapes: { columns, codes, high, scales }, height }: Plane, index: number): Panel {
   const { format } = rows;
   const { planes } = format;
-  if (planes === undefined) throw new TypeError(`${format.name} has no planes`);
   const panel: Panel = {
     codes: new Uint32Array(codes[1] * columns),
+    high: new Uint32Array(high === undefined ? 0 : high[1] * columns),
     scales: new Float32Array(scales[1] * columns),
     offsets: new Float32Array(planes.offset === undefined ? 0 : scales[1] * columns),
   };
@@ -123,7 +136,7 @@ function panelOf({ rows, shapes: { columns, codes, scales }, height }: Plane, in
 /** The block at byte `at`, number `b` of its row, into the planes of a panel. */
 function placeBlock(
   { block }: StorageFormat,
-  { bits, group, scale, code, offset }: Planes,
+  { bits, high = 0, group, scale, code, offset }: Planes,
   view: DataView,
   at: number,
   b: number,
@@ -133,15 +146,20 @@ function placeBlock(
 ): void {
   const groups = block / group;
   for (let g = 0; g < groups; g++) {
-    const place = (b * groups + g) * columns + column;
-    panel.scales[place] = scale(view, at, g);
-    if (offset !== undefined) panel.offsets[place] = offset.of(view, at, g);
+    const own = (b * groups + g) * columns + column;
+    panel.scales[own] = scale(view, at, g);
+    if (offset !== undefined) panel.offsets[own] = offset.of(view, at, g);
   }
-  const each = 32 / bits;
-  const words = block / each;
-  for (let w = 0; w < words; w++) {
-    let word = 0;
-    for (let i = 0; i < each; i++) word |= code(view, at, w * each + i) << (bits * i);
-    panel.codes[(b * words + w) * columns + column] = word >>> 0;
-  }
+  const place = (into: Uint32Array, own: number, bitsOf: (e: number) => number): void => {
+    const each = 32 / own;
+    const words = block / each;
+    for (let w = 0; w < words; w++) {
+      let word = 0;
+      for (let i = 0; i < each; i++) word |= bitsOf(w * each + i) << (own * i);
+      into[(b * words + w) * columns + column] = word >>> 0;
+    }
+  };
+  const low = 2 ** bits - 1;
+  place(panel.codes, bits, (e) => code(view, at, e) & low);
+  if (high > 0) place(panel.high, high, (e) => code(view, at, e) >>> bits);
 }

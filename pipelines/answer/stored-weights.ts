@@ -1,7 +1,5 @@
-// Where a model is and what it says it is, before anything but headers is read: a Hugging Face directory, or one GGUF file.
-import { dirname } from 'node:path';
-import { readConfig, type ModelConfig } from '../../models/configs/read.ts';
-import { ggufDecoder } from '../../models/decoders/gguf-decoder.ts';
+// How the weights of a model are stored, and how they are wanted.
+import type { ModelConfig } from '../../models/configs/read.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
@@ -11,19 +9,6 @@ import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-sourc
 import type { OpenModelOptions } from './open-model.ts';
 import { packedCheckpoint } from '../../runtime/checkpoint/packed/packed-checkpoint.ts';
 import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
-import { ggufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
-import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
-
-export interface FoundGguf {
-  readonly directory: string;
-  readonly files: ModelFiles;
-  readonly config: ModelConfig;
-  readonly checkpoint: Checkpoint;
-}
-
-export interface FindOptions {
-  readonly dtype?: 'f32' | 'f16' | undefined;
-}
 
 /** Throws `OpabiniaError` where weights that are quantized already would be quantized. */
 export function refuseTwice(config: ModelConfig, path: string, { weights }: OpenModelOptions): void {
@@ -50,42 +35,4 @@ export function isPacked(files: ModelFiles, config: ModelConfig): boolean {
 export function storedAs(plain: Source, weights: OpenModelOptions['weights']): Source {
   if (weights === 'floats') return plain;
   return weights === undefined ? storedSource(plain) : quantizedSource(plain, weights);
-}
-
-/** One file with everything in it. Throws `OpabiniaError`. */
-export async function findGguf(path: string, { dtype }: FindOptions): Promise<FoundGguf> {
-  const opened = await openGgufLanguage(path, { dtype });
-  const close = (): void => opened.checkpoint.close();
-  try {
-    const { config: tokens, chatTemplate } = ggufTokenizer(opened.file);
-    const directory = dirname(path);
-    return {
-      directory,
-      files: {
-        directory,
-        config: path,
-        openClipConfig: undefined,
-        generationConfig: undefined,
-        preprocessorConfig: undefined,
-        tokenizer: path,
-        tokenizerConfig: undefined,
-        chatTemplate: undefined,
-        weights: path,
-        stated: { chatTemplate, tokens },
-      },
-      config: languageConfig(opened, path),
-      checkpoint: opened.checkpoint,
-    };
-  } catch (error) {
-    close();
-    throw error;
-  }
-}
-
-function languageConfig(
-  opened: { readonly config: Readonly<Record<string, unknown>>; readonly wholeNorms: boolean },
-  path: string,
-): ModelConfig {
-  const read = readConfig(opened.config, path);
-  return read.kind === 'language' ? { ...read, language: ggufDecoder(opened, path) } : read;
 }

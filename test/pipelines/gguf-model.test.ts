@@ -1,0 +1,180 @@
+// Models in GGUF: opened, checked and planned like the Hugging Face directories that they were converted from, with a tower, in parts.
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeLlava } from '../../examples/make-llava.ts';
+import { ConfigReader } from '../../models/configs/config-reader.ts';
+import { openModel } from '../../pipelines/answer/open-model.ts';
+import { trialPicture } from '../../pipelines/answer/trial-picture.ts';
+import { checkModel } from '../../pipelines/check/check-model.ts';
+import { planDirectory } from '../../pipelines/plan/plan-model.ts';
+import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import {
+  languageSettings,
+  languageTensors,
+  projectorFile,
+  tokenizerSettings,
+  type HubModel,
+} from '../support/convert-to-gguf.ts';
+import { judgeFamily } from '../support/family-judge.ts';
+import { writeGguf, type GgufSetting, type TensorToWrite } from '../support/write-gguf.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'opabinia-gguf-model-'));
+const hub = join(root, 'hub');
+const at = (...names: readonly string[]): string => join(root, ...names);
+let source: Checkpoint;
+let tensors: readonly TensorToWrite[] = [];
+let settings: Readonly<Record<string, GgufSetting>> = {};
+beforeAll(async () => {
+  makeLlava(hub);
+  source = openCheckpoint(hub);
+  const json = JSON.parse(readFileSync(join(hub, 'config.json'), 'utf8')) as { readonly text_config: object };
+  const numbers = (name: string): readonly number[] => Array.from(source.tensor(name), Number);
+  const language: HubModel = {
+    config: new ConfigReader({ rope_theta: 10_000, ...json.text_config }, 'text_config'),
+    checkpoint: source,
+    numbers,
+    root: 'language_model.',
+  };
+  tensors = languageTensors(language, 'llama');
+  settings = { ...languageSettings(language, 'llama'), ...tokenizerSettings(hub) };
+  mkdirSync(at('both'));
+  writeGguf(at('both/model.gguf'), settings, tensors);
+  const projector = projectorFile({ config: new ConfigReader(json, 'config.json'), checkpoint: source, numbers });
+  writeGguf(at('both/mmproj-model.gguf'), projector.settings, projector.tensors);
+  writeGguf(at('bare.gguf'), { ...settings, ...tokenizerSettings(hub, { without: ['<image>'] }) }, tensors);
+  // The sandbox keeps its pipe open.
+  (await openModel(hub)).close();
+});
+afterAll(() => {
+  source.close();
+  rmSync(root, { recursive: true });
+});
+
+const question = { text: 'What is on the left?', images: [trialPicture] };
+const openFiles = (): number => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0);
+
+async function refusal(model: string, towers?: readonly string[]): Promise<string> {
+  const before = openFiles();
+  const error: unknown = await openModel(model, { towers }).then(
+    (opened) => opened.close(),
+    (reason: unknown) => reason,
+  );
+  // The library that reads headers closes its own stream a moment later.
+  await expect.poll(openFiles).toBeLessThanOrEqual(before);
+  return error instanceof Error ? error.message : 'nothing was refused';
+}
+
+describe('a LLaVA of two files', () => {
+  test.each([
+    ['the directory that holds them', ['both'], undefined],
+    ['a file and its mmproj', ['both/model.gguf'], 'both/mmproj-model.gguf'],
+    ['a tokenizer that has no token for pictures', ['bare.gguf'], 'both/mmproj-model.gguf'],
+  ] as const)('%s: answers as the directory of Hugging Face does', async (_what, [model], projector) => {
+    const expected = await openModel(hub);
+    const opened = await openModel(at(model), { towers: projector === undefined ? undefined : [at(projector)] });
+    try {
+      const [wanted, got] = [await expected.family.layOut([question], {}), await opened.family.layOut([question], {})];
+      expect(got.rows['ids']?.values).toEqual(wanted.rows['ids']?.values);
+      expect(got.rows['slots']?.values).toEqual(wanted.rows['slots']?.values);
+      const [first, second] = [await judgeFamily(expected, question, 2), await judgeFamily(opened, question, 2)];
+      expect(second.tokens).toEqual(first.tokens);
+      // Means, deviations and ε are f32 in a GGUF file.
+      const most = Math.max(...first.logits.map(Math.abs));
+      first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+    } finally {
+      expected.close();
+      opened.close();
+    }
+  });
+
+  test('check and plan say what it is', async () => {
+    const checked = await checkModel(at('both'));
+    expect(checked).toMatchObject({ ok: true, what: 'a LLaVA-1.5', problems: [], missing: [] });
+    expect(checked.parts.map(({ name }) => name)).toEqual(['tower', 'connector', 'language model']);
+    expect(new Set(checked.reads.map(({ file }) => file))).toEqual(new Set(['model.gguf', 'mmproj-model.gguf']));
+    const options = { dtype: 'f32', context: 128, prompt: 64, images: 1 } as const;
+    const [ours, theirs] = [await planDirectory(at('both'), options), await planDirectory(hub, options)];
+    expect(ours.programs.map(({ name }) => name)).toEqual(['one picture', 'prefill', 'decode']);
+    expect(ours.parameters.get('language model')).toBe(theirs.parameters.get('language model'));
+    expect(ours.programs.at(-1)?.flops).toEqual(theirs.programs.at(-1)?.flops);
+  });
+
+  test('what does not belong together', async () => {
+    const projector = at('both/mmproj-model.gguf');
+    expect(await refusal(at('both/model.gguf'), [hub])).toMatch(/one file, its mmproj/);
+    expect(await refusal(at('both/model.gguf'), [projector, projector])).toMatch(/one file, its mmproj/);
+    expect(await refusal(at('both/model.gguf'), [at('bare.gguf')])).toMatch(/architecture 'llama'/);
+    mkdirSync(at('several'));
+    for (const name of ['a.gguf', 'b.gguf']) copyFileSync(at('bare.gguf'), at('several', name));
+    expect(await refusal(at('several'))).toMatch(/has 2 models[^]*a\.gguf, b\.gguf/);
+    const other = join(import.meta.dirname, '../golden/quant/llama-spm-q8_0.gguf');
+    expect(await refusal(other, [projector])).toMatch(/makes tokens of 96 numbers, and .* reads \d+/);
+    const alone = await openModel(at('both/model.gguf'));
+    await expect(alone.family.layOut([question], {})).rejects.toThrow(/reads text only[^]*mmproj/);
+    alone.close();
+  });
+});
+
+describe('a model in parts', () => {
+  const parts = 3;
+  const name = (part: number, of = parts): string =>
+    `m-${String(part).padStart(5, '0')}-of-${String(of).padStart(5, '0')}.gguf`;
+  const write = (
+    folder: string,
+    change: (part: number) => Readonly<Record<string, GgufSetting>> = () => ({}),
+    left: readonly number[] = [],
+  ): string => {
+    mkdirSync(at(folder));
+    const each = Math.ceil(tensors.length / parts);
+    for (let part = 0; part < parts; part++)
+      if (!left.includes(part))
+        writeGguf(
+          at(folder, name(part + 1)),
+          {
+            ...(part === 0 ? settings : {}),
+            'split.no': part,
+            'split.count': parts,
+            'split.tensors.count': tensors.length,
+            ...change(part),
+          },
+          tensors.slice(part * each, (part + 1) * each),
+        );
+    return at(folder);
+  };
+
+  test('opens by any of its parts, and by its directory', async () => {
+    const folder = write('parts');
+    const [whole, ...split] = [
+      await openModel(at('both/model.gguf')),
+      await openModel(folder),
+      await openModel(join(folder, name(1))),
+      await openModel(join(folder, name(3))),
+    ];
+    for (const model of split) {
+      expect([...(model.source.names() ?? [])].sort()).toEqual([...(whole?.source.names() ?? [])].sort());
+      for (const path of ['model.embed_tokens.weight', 'model.layers.1.self_attn.k_proj.weight', 'lm_head.weight']) {
+        const shape = whole?.source.shape(path) ?? [];
+        expect(model.source.read(path, shape)).toEqual(whole?.source.read(path, shape));
+      }
+      model.close();
+    }
+    whole?.close();
+    expect((await checkModel(folder)).weights[0]?.files).toHaveLength(parts);
+  });
+
+  test('a part that is missing, of another model, or misnamed', async () => {
+    expect(await refusal(write('missing', undefined, [1]))).toMatch(/one of 3 parts, and this is not there: .*00002/);
+    expect(await refusal(write('swapped', (part) => ({ 'split.no': part === 1 ? 2 : part })))).toMatch(
+      /says that it is part 3 of 3, and its name says 2/,
+    );
+    expect(await refusal(write('counted', () => ({ 'split.tensors.count': tensors.length + 1 })))).toMatch(
+      /the model has \d+ tensors, and its parts have/,
+    );
+    expect(await refusal(write('endless', () => ({ 'split.count': 4_000_000_000 })))).toMatch(/at most 1024/);
+    const folder = write('misnamed');
+    copyFileSync(join(folder, name(1)), at('alone.gguf'));
+    expect(await refusal(at('alone.gguf'))).toMatch(/and its name does not/);
+  });
+});
