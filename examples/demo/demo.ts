@@ -21,7 +21,8 @@ import {
 import type { ProfileRow } from '../../runtime/device/kernel-times.ts';
 import { load, type Output } from '../../runtime/program/program.ts';
 import type { Values } from '../../runtime/reference/reference.ts';
-import { shapesDemo } from '../shapes/demo.ts';
+import { isShipped, shapesDemo } from '../shapes/demo.ts';
+import { answerDemo } from './answer.ts';
 import { chainTable, cutTable } from './chain.ts';
 import { judge, type DemoInputs } from './judge.ts';
 import { demoMasks, demoParams, encoders, sva, traceDemo } from './model.ts';
@@ -256,7 +257,8 @@ async function main(options: Options): Promise<number> {
   heading(`${options.out}: the regions, and the attention each encoder receives`);
   if (device !== undefined) {
     heading('A whole small Cambrian answers');
-    for (const line of await shapesDemo({ device, progress })) console.log(line);
+    const lines = isShipped() ? shapesDemo({ device, progress }) : answerDemo({ device, photo, progress });
+    for (const line of await lines) console.log(line);
   }
   device?.close();
   progress('done');
