@@ -18,15 +18,13 @@ import {
   alwaysHolds,
   atomIndex,
   clamp,
-  coefficient,
   constantIndex,
   indexMath,
-  mentions,
   scale,
   sizeIndex,
-  substitute,
   type Index,
 } from '../index/index-math.ts';
+import { coefficient, mentions, substitute } from '../index/index-variables.ts';
 import { loopVariable } from '../kernel/kernel.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { extentOf } from '../../dsl/ops/source.ts';
