@@ -21,21 +21,19 @@ import {
   alwaysHolds,
   atomIndex,
   clamp,
-  coefficient,
   constantIndex,
   divide,
   indexMath,
   isConstant,
   isMultiple,
-  mentions,
   remainder,
   scale,
   sizeIndex,
-  substitute,
   variable,
   type Guard,
   type Index,
 } from '../index/index-math.ts';
+import { coefficient, mentions, substitute } from '../index/index-variables.ts';
 import { indexText } from '../index/index-text.ts';
 import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { axisStem } from './names.ts';

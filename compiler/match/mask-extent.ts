@@ -18,15 +18,13 @@ import {
   alwaysHolds,
   atomIndex,
   clamp,
-  coefficient,
   constantIndex,
   indexMath,
-  mentions,
   scale,
   sizeIndex,
-  substitute,
   type Index,
 } from '../index/index-math.ts';
+import { coefficient, mentions, substitute } from '../index/index-variables.ts';
 import { loopVariable } from '../kernel/kernel.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { extentOf } from '../../dsl/ops/source.ts';
@@ -34,7 +32,7 @@ import { extentOf } from '../../dsl/ops/source.ts';
 export interface MaskExtent {
   /** The query axis that the keys' order is compared with. */
   readonly axis: Axis;
-  /** The last key that a row sees, of the variable named as the axis: at least 0 and growing; it may lie beyond the last key there is. */
+  /** The last key that a row sees, of the variable named as the axis: growing; it may lie beyond the last key there is. That of `findMaskExtent` is at least 0. */
   readonly last: Index;
 }
 
@@ -50,17 +48,20 @@ export function findMaskExtent(steps: readonly ScoreStep[], key: Axis): MaskExte
   if (last?.kind !== 'mask' || last.node.type.dtype !== 'f32' || !scaling.every(isScaling)) return undefined;
   const { node: masked, mask, keeps, low } = last;
   if (!(low <= masking)) return undefined;
+  const extent = seenBy(mask, keeps, masked.type.axes, key);
+  return extent !== undefined && extent.last.least >= 0 ? extent : undefined;
+}
+
+/** The keys of a tensor with these axes at which a mask is `keeps`, where these are the first ones, as many as a position along one other axis says. */
+export function seenBy(mask: Node, keeps: boolean, axes: readonly Axis[], key: Axis): MaskExtent | undefined {
   // As indices, every axis of the scores is a variable of its name.
-  const index = new Map(
-    masked.type.axes.map((axis) => [axis.name, atomIndex(loopVariable(axis.name, sizeIndex(axis.size)))]),
-  );
+  const index = new Map(axes.map((axis) => [axis.name, atomIndex(loopVariable(axis.name, sizeIndex(axis.size)))]));
   const slack = slackOf(mask, index, keeps);
   // A key is seen while slack = affine(row) − key is not negative.
   if (slack === undefined || coefficient(slack, key.name) !== -1) return undefined;
   const seen = substitute(slack, key.name, constantIndex(0));
-  const [axis, ...more] = masked.type.axes.filter(({ name }) => name !== key.name && mentions(seen, name));
-  if (axis === undefined || more.length > 0 || !((coefficient(seen, axis.name) ?? 0) > 0) || seen.least < 0)
-    return undefined;
+  const [axis, ...more] = axes.filter(({ name }) => name !== key.name && mentions(seen, name));
+  if (axis === undefined || more.length > 0 || !((coefficient(seen, axis.name) ?? 0) > 0)) return undefined;
   return { axis, last: seen };
 }
 

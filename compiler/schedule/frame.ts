@@ -101,19 +101,31 @@ export function namedAxes(body: Block, flat: Index, axes: readonly Axis[]): Map<
   return new Map([...takeApart(flat, axes)].map(([name, index]) => [name, body.named(axisStem(name), index)]));
 }
 
-/** Loops over the axes, outermost first. */
+/** Part of an axis: from an element on, up to the one that `end` names in the kernel. */
+export interface Walk {
+  readonly from?: Index | undefined;
+  readonly end?: string | undefined;
+}
+
+/** Loops over the axes, outermost first, whole or as far as `walk` says. */
 export function walkAxes(
   body: Block,
   axes: readonly Axis[],
   index: IndexMap,
   write: (body: Block, index: IndexMap) => void,
+  walk: (axis: Axis) => Walk = () => ({}),
 ): void {
   const [first, ...rest] = axes;
   if (first === undefined) write(body, index);
-  else
-    body.loop(axisStem(first.name), sizeIndex(first.size), (inside, i) =>
-      walkAxes(inside, rest, new Map(index).set(first.name, i), write),
+  else {
+    const { from, end } = walk(first);
+    body.loop(
+      axisStem(first.name),
+      sizeIndex(first.size),
+      (inside, i) => walkAxes(inside, rest, new Map(index).set(first.name, i), write, walk),
+      { ...(from === undefined ? {} : { from }), ...(end === undefined ? {} : { endText: end }) },
     );
+  }
 }
 
 /** The name of a flat index over axes, which counts vectors where `width` is 4. */

@@ -2,7 +2,8 @@
 // of 7 then loads 21 vectors for 8 neighbours in a row of the filter, not 112.
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { indexMath, mentions, sizeIndex } from '../index/index-math.ts';
+import { indexMath, sizeIndex } from '../index/index-math.ts';
+import { mentions } from '../index/index-variables.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { choicesOf } from '../profile.ts';
 import { indexVariable, type Context } from './frame.ts';

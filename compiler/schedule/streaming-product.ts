@@ -5,11 +5,15 @@ import { storeRoots } from './epilogue.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
+import type { Axis } from '../../dsl/axis/axis.ts';
 import { constantIndex, divide, type Index } from '../index/index-math.ts';
+import { coefficient } from '../index/index-variables.ts';
 import { indexText } from '../index/index-text.ts';
-import type { Kernel } from '../kernel/kernel.ts';
+import type { Block, Kernel } from '../kernel/kernel.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import type { IndexMap } from '../kernel/storage.ts';
+import { seenKeys } from '../match/mask-extent.ts';
+import { findWeightExtent, type WeightExtent } from '../match/weight-extent.ts';
 import {
   count,
   elementAt,
@@ -21,6 +25,7 @@ import {
   threadItems,
   walkAxes,
   type Context,
+  type Walk,
 } from './frame.ts';
 
 const threads = 64;
@@ -52,13 +57,20 @@ export function scheduleStreamingProduct(group: Extract<Group, { template: 'cont
     const result = body.array('result', type, units.most);
     const element = (d: Index) => code(`${result}[${indexText(d)}]`, type);
     body.loop(column, units, (inside, d) => inside.assign(element(d).text, splat(literal(0, 'f32'), type)));
-    walkAxes(body, sum, row, (inside, at) => {
-      const weight = inside.let('weight', lowering.value(inside, weights, at, 1));
-      inside.loop(column, units, (each, d) => {
-        const value = splat(lowering.value(each, other, new Map([...at, ...place(d)]), width), type);
-        each.assign(element(d).text, wgsl`fma(${splat(weight, type)}, ${value}, ${element(d)})`);
-      });
-    });
+    const extent = findWeightExtent(weights);
+    walkAxes(
+      body,
+      sum,
+      row,
+      (inside, at) => {
+        const weight = inside.let('weight', lowering.value(inside, weights, at, 1));
+        inside.loop(column, units, (each, d) => {
+          const value = splat(lowering.value(each, other, new Map([...at, ...place(d)]), width), type);
+          each.assign(element(d).text, wgsl`fma(${splat(weight, type)}, ${value}, ${element(d)})`);
+        });
+      },
+      (axis) => (extent === undefined ? {} : seenPart(body, axis, row, extent)),
+    );
     body.loop(column, units, (inside, d) => {
       const value = inside.let('value', element(d));
       const index = new Map([...row, ...place(d)]);
@@ -66,4 +78,18 @@ export function scheduleStreamingProduct(group: Extract<Group, { template: 'cont
     });
   });
   return frame.finish('streaming product, one row a thread', threads, grid);
+}
+
+/** The elements of a summed axis whose weights may be other than 0: the keys that a query of this row sees, or the queries that see its key. */
+function seenPart(body: Block, axis: Axis, row: IndexMap, { key, axis: query, last }: WeightExtent): Walk {
+  const other = row.get(axis.name === key ? query.name : key);
+  if (other === undefined || last.least < 0) return {};
+  if (axis.name === key) {
+    const keys = count([axis]);
+    const seen = seenKeys({ axis: query, last }, other, keys);
+    return seen.key === keys.key ? {} : { end: body.let('seen', code(indexText(seen), 'u32')).text };
+  }
+  // Key t is seen from query t on.
+  const isDiagonal = last.constant === 0 && last.terms.length === 1 && coefficient(last, query.name) === 1;
+  return axis.name === query.name && isDiagonal ? { from: other } : {};
 }

@@ -62,6 +62,7 @@ interface AttentionCase {
 const attentions: readonly AttentionCase[] = [
   { name: 'full', query: 'h s d', key: 'h t d', sizes: { h: 2, s: 5, t: 7, d: 8 } },
   { name: 'causal', query: 'b h s d', key: 'b h t d', sizes: { b: 2, h: 1, s: 9, t: 9, d: 4 }, causal: true },
+  { name: 'causal behind a prefix', query: 'h s d', key: 'h t d', sizes: { h: 2, s: 4, t: 9, d: 4 }, causal: true },
   { name: 'odd depth', query: 's d', key: 't d', sizes: { s: 3, t: 5, d: 5 } },
   { name: 'grouped', query: 'g r s d', key: 'g t d', sizes: { g: 2, r: 3, s: 5, t: 5, d: 8 }, causal: true },
   { name: 'per region', query: 'b q h d', key: 'b q t h d', sizes: { b: 1, q: 6, t: 19, h: 2, d: 4 } },
