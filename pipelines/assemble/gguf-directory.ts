@@ -44,8 +44,8 @@ interface Packing {
 }
 
 /** MLX has codes of 4 and of 8 bits. */
-function packingOf({ planes: { bits, high = 0, group } }: StorageFormat): Packing {
-  return { bits: bits + high <= 4 ? 4 : 8, group };
+function packingOf({ planes: { bits, high, group } }: StorageFormat): Packing {
+  return { bits: bits + (high ?? 0) <= 4 ? 4 : 8, group };
 }
 
 /** Elements at once. */

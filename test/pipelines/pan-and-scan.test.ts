@@ -18,7 +18,7 @@ const picture = (width: number, height: number): Image => ({
 });
 
 test('a long picture is shown whole and in pieces, a square one whole', async () => {
-  const directory = makeVlm('gemma3', join(root, 'model'));
+  const directory = makeVlm(join(root, 'model'), 'gemma3');
   editJson(directory, 'preprocessor_config.json', (json) =>
     Object.assign(json, { do_pan_and_scan: true, pan_and_scan_min_crop_size: 30 }),
   );

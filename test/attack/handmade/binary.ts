@@ -59,7 +59,7 @@ const graphs: readonly Fault[] = faults(
     'something behind the end': `graph\n${x}\nreturn y=%0\nand more`,
     'a size of 2⁶⁴': 'graph\n%0 = input name=x : f32[a:18446744073709551616]\nreturn y=%0',
   },
-  parse,
+  (text) => parse(text),
 );
 
 /** What a pickle may not call, as the name and the module that it would be loaded by. */
