@@ -28,7 +28,7 @@ export function addAssemble(program: Command): void {
       [],
     )
     .requiredOption('--connector <name>', 'sva, mlp2x, linear, or a connector that `compare` lists')
-    .requiredOption('--llm <directory>', 'a language model by itself')
+    .requiredOption('--llm <directory>', 'a language model by itself, a directory or a .gguf file')
     .requiredOption('--out <directory>', 'what is written; it must not exist')
     .option('--tokens <count>', 'visual tokens of a picture, as near as the connector comes')
     .option('--seed <number>', "of the connector's weights", '1')

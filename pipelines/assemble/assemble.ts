@@ -5,6 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { OpabiniaError } from '../../dsl/index.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { openModel } from '../answer/open-model.ts';
+import { ggufPaths } from '../answer/gguf-model.ts';
+import { writeGgufDirectory } from './gguf-directory.ts';
 import { checkMarriage, checkRoom } from './marriage.ts';
 import { readLanguage, readTowerPart, type LanguagePart, type TowerPart } from './parts.ts';
 import { svaLayout } from './sva-layout.ts';
@@ -16,6 +18,7 @@ export interface AssembleOptions {
   readonly towers: readonly string[];
   /** `sva`, `mlp2x`, `linear`, or a connector of the zoo. */
   readonly connector: string;
+  /** A directory, or a `.gguf` file. */
   readonly language: string;
   /** A directory that is not there yet. */
   readonly out: string;
@@ -47,6 +50,21 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     throw new OpabiniaError('there is no tower', { op: 'assemble', advice: 'give --tower DIR' });
   const out = resolve(options.out);
   checkOut(out);
+  const hidden = (): string =>
+    join(dirname(out), `.${basename(out).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
+  const gguf = ggufPaths(options.language)?.language;
+  if (gguf !== undefined) {
+    // As a directory it is read like any other, and not kept.
+    const converted = hidden();
+    mkdirSync(converted);
+    try {
+      note?.('unpacking the GGUF file');
+      await writeGgufDirectory(gguf, converted);
+      return await assemble({ ...options, language: converted });
+    } finally {
+      rmSync(converted, { recursive: true, force: true });
+    }
+  }
   const language = await readLanguage(options.language);
   try {
     const towers = options.towers.map(readTowerPart);
@@ -55,7 +73,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
       connector === 'sva' ? svaLayout(language, towers, tokens) : await zooLayout(connector, language, towers, tokens);
     const notes = [...layout.notes, ...checkMarriage(language, towers, layout)];
     checkRoom(out, language, towers, layout);
-    const beside = join(dirname(out), `.${basename(out).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
+    const beside = hidden();
     mkdirSync(beside);
     try {
       writeDirectory(beside, { language, towers, layout, seed, note });

@@ -70,9 +70,15 @@ export async function zooLayout(
       towers: towers.map(({ side }, k) => ({ folder: folders[k], pixels: side })),
       connector: { name: connector.name, config },
       ...Object.fromEntries(
-        ['bos_token_id', 'eos_token_id', 'pad_token_id', 'dtype', 'torch_dtype'].flatMap((key) =>
-          json[key] === undefined ? [] : [[key, json[key]]],
-        ),
+        [
+          'bos_token_id',
+          'eos_token_id',
+          'pad_token_id',
+          'dtype',
+          'torch_dtype',
+          'quantization',
+          'quantization_config',
+        ].flatMap((key) => (json[key] === undefined ? [] : [[key, json[key]]])),
       ),
     },
     fresh: new Map([...assembledShapes(assembled)].filter(([path]) => isBelow(path, connectorRoot))),

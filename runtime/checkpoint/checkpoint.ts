@@ -170,6 +170,7 @@ function readIndex(path: string): ReadonlyMap<string, string> {
       );
     shardOf.set(name, shard);
   }
+  if (shardOf.size === 0) throw refuseIndex(path, 'names no tensor');
   if (shardOf.size > maxNames)
     throw refuseIndex(path, `names ${shardOf.size} tensors; at most ${maxNames} are accepted`);
   return shardOf;

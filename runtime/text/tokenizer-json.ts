@@ -19,6 +19,7 @@ interface Checked {
 const spelledLikeControl = /^(?:<[^<>\s]{1,62}>|\[[^[\]\s]{1,62}\])$/;
 
 const idLimit = 4_194_304;
+const modelTypes: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece'];
 
 type Fields = Readonly<Record<string, unknown>>;
 const isObject = (value: unknown): value is Fields =>
@@ -38,6 +39,10 @@ export function checkTokenizerJson(json: unknown, where: string): Checked {
     });
   const model = isObject(json) ? json['model'] : undefined;
   if (!isObject(json) || !isObject(model)) throw refuse('has no model');
+  // The library takes whatever it does not know for an older tokenizer.
+  const type = model['type'];
+  if (type !== undefined && !modelTypes.includes(type))
+    throw refuse(`has a model of the type ${JSON.stringify(type).slice(0, 80)}; known are ${modelTypes.join(', ')}`);
   const ids = readVocabulary(model, refuse);
   const added = readAdded(json['added_tokens'], refuse);
   for (const { content, id } of added) {

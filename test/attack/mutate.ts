@@ -15,7 +15,8 @@ import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
 import { decodeImage } from '../../runtime/image/image.ts';
 import { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { goodHeader, rawFile } from '../runtime/malformed-headers.ts';
-import { ggufBytes, type TensorToWrite } from '../support/write-gguf.ts';
+import { ggufBytes } from '../support/write-gguf.ts';
+import { goodSettings, goodTensors } from './handmade/gguf.ts';
 
 /** Headers are those of safetensors; pieces are SentencePiece's models. */
 export const kinds = ['header', 'gguf', 'pickle', 'config', 'tokenizer', 'pieces', 'graph', 'image'] as const;
@@ -110,7 +111,7 @@ export class Attack {
     const golden = (name: string): Buffer => readFileSync(join(import.meta.dirname, '../golden', name));
     return new Attack(seed, {
       header: [rawFile(goodHeader, 16)],
-      gguf: [smallGguf()],
+      gguf: [ggufBytes(goodSettings, goodTensors)],
       pickle: [golden('pytorch/state-dict.bin'), golden('pytorch/wrapped.pt')],
       config: Object.values(releasedCambrian).map((config) => Buffer.from(JSON.stringify(config))),
       tokenizer: [Buffer.from(JSON.stringify(makeTokenizer(300).json))],
@@ -218,44 +219,4 @@ export class Attack {
   close(): void {
     rmSync(this.#folder, { recursive: true });
   }
-}
-
-/** A Qwen2 of one small layer, with settings, a tokenizer and blocks. */
-function smallGguf(): Uint8Array {
-  const tokens = ['a', 'b', 'ab', '<end>'];
-  const tensor = (name: string, ...shape: readonly number[]): TensorToWrite => ({
-    name,
-    shape,
-    values: new Float32Array(shape.reduce((all, size) => all * size, 1)),
-  });
-  const at = (name: string): string => `blk.0.${name}`;
-  return ggufBytes(
-    {
-      'general.architecture': 'qwen2',
-      'qwen2.block_count': 1,
-      'qwen2.context_length': 64,
-      'qwen2.embedding_length': 32,
-      'qwen2.feed_forward_length': 32,
-      'qwen2.attention.head_count': 2,
-      'qwen2.attention.head_count_kv': 1,
-      'qwen2.attention.layer_norm_rms_epsilon': 1e-6,
-      'qwen2.rope.freq_base': 10_000,
-      'tokenizer.ggml.model': 'gpt2',
-      'tokenizer.ggml.pre': 'qwen2',
-      'tokenizer.ggml.tokens': tokens,
-      'tokenizer.ggml.token_type': [1, 1, 1, 3],
-      'tokenizer.ggml.merges': ['a b'],
-      'tokenizer.ggml.eos_token_id': 3,
-    },
-    [
-      tensor('token_embd.weight', tokens.length, 32),
-      tensor('output_norm.weight', 32),
-      tensor(at('attn_norm.weight'), 32),
-      tensor(at('attn_q.weight'), 32, 32),
-      tensor(at('attn_q.bias'), 32),
-      tensor(at('attn_k.weight'), 16, 32),
-      { ...tensor(at('attn_v.weight'), 16, 32), raw: { type: 8, bytes: new Uint8Array(16 * 34) } },
-      tensor(at('ffn_norm.weight'), 32),
-    ],
-  );
 }

@@ -69,6 +69,7 @@ describe('every format of the vectors', () => {
       const file = new GoldenFile(join(golden, name));
       try {
         const { source } = await (file.kind === 'quant-block' ? quantBlock : quantAffine)(file);
+        if (source === undefined) throw new Error('the vectors have weights');
         const [n = 0, k = 0] = file.shape('output.dequantised');
         const format = source.packedAs?.('layer.weight');
         expect(format).toBeDefined();
@@ -83,11 +84,9 @@ describe('every format of the vectors', () => {
             );
             const plan = compile(graph, profile, { verify: true });
             expect(plan.load).toEqual([]);
-            // Besides codes and scales nothing is as large as the matrix: parts of sums at most, of which a workgroup makes one.
-            const largest = Math.max(
-              ...plan.buffers.filter(({ role }) => role !== 'parameter').map(({ bytes }) => bytes),
-            );
-            expect(largest).toBeLessThan(Math.max(4 * n * k, 4 * m * n * 16 + 1));
+            // Nothing as large as the matrix is made, not even in f16: parts of sums at most.
+            const made = plan.buffers.filter(({ role }) => role === 'arena' || role === 'loaded');
+            expect(Math.max(0, ...made.map(({ bytes }) => bytes))).toBeLessThan(2 * n * k);
             const shapes = format === undefined ? undefined : planeShapes(format, [n, k]);
             const elements = (shapes?.panels ?? 0) * (shapes?.columns ?? 0) * (shapes?.inner ?? 0);
             const order = source.isSorted?.('layer.weight') === true ? 4 * k : 0;
@@ -105,7 +104,7 @@ describe('every format of the vectors', () => {
     const file = new GoldenFile(join(golden, 'gptq-g128-actorder.safetensors'));
     try {
       const { source } = await quantAffine(file);
-      expect(source.isSorted?.('layer.weight')).toBe(true);
+      expect(source?.isSorted?.('layer.weight')).toBe(true);
     } finally {
       file.checkpoint.close();
     }

@@ -8,6 +8,7 @@ import { ConfigReader } from '../../models/configs/config-reader.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { trialPicture } from '../../pipelines/answer/trial-picture.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
+import { assemble } from '../../pipelines/assemble/assemble.ts';
 import { planDirectory } from '../../pipelines/plan/plan-model.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import {
@@ -18,6 +19,7 @@ import {
   type HubModel,
 } from '../support/convert-to-gguf.ts';
 import { judgeFamily } from '../support/family-judge.ts';
+import { goldenTower } from '../support/golden-tower.ts';
 import { writeGguf, type GgufSetting, type TensorToWrite } from '../support/write-gguf.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-gguf-model-'));
@@ -177,4 +179,39 @@ describe('a model in parts', () => {
     copyFileSync(join(folder, name(1)), at('alone.gguf'));
     expect(await refusal(at('alone.gguf'))).toMatch(/and its name does not/);
   });
+});
+
+describe('assembled with a tower', () => {
+  test.each(['llama-q4_K_M', 'qwen3-q5_0-mix'])(
+    '%s: every number of the language model stays what it is',
+    async (name) => {
+      const golden = join(import.meta.dirname, '../golden/quant', `${name}.gguf`);
+      const tower = goldenTower(at(`tower-${name}`), 'clip-vit');
+      const { directory } = await assemble({
+        towers: [tower],
+        connector: 'mlp2x',
+        language: golden,
+        out: at(`married-${name}`),
+      });
+      const [whole, alone] = [await openModel(directory), await openModel(golden)];
+      try {
+        expect(whole.language.config).toEqual(alone.language.config);
+        const packed: string[] = [];
+        for (const path of alone.source.names() ?? []) {
+          const shape = alone.source.shape(path) ?? [];
+          const [got, wanted] = [whole.source.read(path, shape), alone.source.read(path, shape)];
+          expect(got.length).toBe(wanted.length);
+          // −0 becomes 0 where a bias is added.
+          expect(got.every((value, i) => value === wanted[i])).toBe(true);
+          if (alone.source.packedAs?.(path) !== undefined) packed.push(path);
+        }
+        expect(packed.length).toBeGreaterThan(4);
+        for (const path of packed) expect(whole.source.packedAs?.(path), path).toBeDefined();
+      } finally {
+        whole.close();
+        alone.close();
+      }
+      expect(readdirSync(root).filter((file) => file.includes('partial'))).toEqual([]);
+    },
+  );
 });

@@ -21,6 +21,7 @@ import {
   readProcessor,
   type ImageProcessor,
 } from '../../../runtime/image/preprocess.ts';
+import { cropImage, cropsOf, readPanAndScan } from '../../../runtime/image/pan-and-scan.ts';
 import { readSplit, splitPicture } from '../../../runtime/image/split-picture.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
@@ -47,16 +48,15 @@ interface Manner {
   readonly processor: ImageProcessor;
 }
 
+/** Around a picture that is shown in pieces as well, in the words of Gemma 3's processor. */
+const introduced = 'Here is the original image ';
+const followed = ' and here are some crops to help you see better ';
+
 /** Throws `OpabiniaError` for a processor that makes other pictures than the tower reads, and for a directory without a chat template. */
 export function planGemma3(config: Gemma3Vl, opening: Opening): FamilyPlan {
   const model = sightedGemma3(config);
   const { processor, path, json } = processorOf(opening, 2);
-  const own = typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
-  if (typeof own === 'object' && own !== null && 'do_pan_and_scan' in own && own.do_pan_and_scan === true)
-    throw new OpabiniaError(`${path} has do_pan_and_scan`, {
-      op: 'openModel',
-      advice: 'known are whole pictures: set it to false',
-    });
+  const pieces = readPanAndScan(json, path);
   const size = processedSize(processor);
   if (size?.height !== model.side || size.width !== model.side)
     throw new OpabiniaError(
@@ -70,8 +70,15 @@ export function planGemma3(config: Gemma3Vl, opening: Opening): FamilyPlan {
     mark: '<start_of_image>',
     token,
     processor,
-    mostViews: 1,
-    show: (image) => ({ text, views: 1, images: () => [image] }),
+    mostViews: 1 + (pieces?.mostCrops ?? 0),
+    show: (image) => {
+      const crops = pieces === undefined ? [] : cropsOf(image, pieces);
+      return {
+        text: crops.length === 0 ? text : `${introduced}${text}${followed}${crops.map(() => text).join(' ')}`,
+        views: 1 + crops.length,
+        images: () => [image, ...crops.map((crop) => cropImage(image, crop))],
+      };
+    },
   });
 }
 

@@ -136,7 +136,7 @@ function panelOf({ rows, shapes: { columns, codes, high, scales }, height }: Pla
 /** The block at byte `at`, number `b` of its row, into the planes of a panel. */
 function placeBlock(
   { block }: StorageFormat,
-  { bits, high = 0, group, scale, code, offset }: Planes,
+  { bits, high, group, scale, code, offset }: Planes,
   view: DataView,
   at: number,
   b: number,
@@ -161,5 +161,5 @@ function placeBlock(
   };
   const low = 2 ** bits - 1;
   place(panel.codes, bits, (e) => code(view, at, e) & low);
-  if (high > 0) place(panel.high, high, (e) => code(view, at, e) >>> bits);
+  if (high !== undefined) place(panel.high, high, (e) => code(view, at, e) >>> bits);
 }
