@@ -7,7 +7,7 @@ import type { Turn } from '../../models/sequence/conversation.ts';
 import type { LlavaSample } from '../../pipelines/train/data/llava-file.ts';
 import type { DataSet } from '../../pipelines/train/recipe/recipe.ts';
 import { drawScene } from '../../pipelines/shapes/scene/draw.ts';
-import { nameOf, questionsOf, slices, type Slice } from '../../pipelines/shapes/scene/questions.ts';
+import { nameOf, questionsOf, slices, type Question, type Slice } from '../../pipelines/shapes/scene/questions.ts';
 import { randomStream, shuffled } from '../../pipelines/shapes/scene/random.ts';
 import { cellName, cellOf, makeScene, scenePresets, type Scene } from '../../pipelines/shapes/scene/scene.ts';
 import { preset } from './model-config.ts';
@@ -70,10 +70,18 @@ export const learnedSlices: readonly Slice[] = slices.filter((slice) => slice !=
 
 /** Eight questions and their answers, other ones each epoch. */
 export function questionTurns(scene: Scene, epoch: number): readonly Turn[] {
-  return questionsOf(scene, questions, { among: learnedSlices, round: epoch }).flatMap(
-    ({ text, answer }, i): readonly Turn[] => [
-      { role: 'user', text, ...(i === 0 ? { images: 1 } : {}) },
-      { role: 'assistant', text: answer },
-    ],
-  );
+  return turnsOf(questionsOf(scene, questions, { among: learnedSlices, round: epoch }));
+}
+
+/** Where one shape is, or where it is from another, six times of eight: what is learned last. */
+export function placeTurns(scene: Scene, epoch: number): readonly Turn[] {
+  const places = Array.from({ length: 2 }, (): readonly Slice[] => ['where', 'side']).flat();
+  return turnsOf(questionsOf(scene, questions, { among: [...learnedSlices, ...places], round: 1000 + epoch }));
+}
+
+function turnsOf(asked: readonly Question[]): readonly Turn[] {
+  return asked.flatMap(({ text, answer }, i): readonly Turn[] => [
+    { role: 'user', text, ...(i === 0 ? { images: 1 } : {}) },
+    { role: 'assistant', text: answer },
+  ]);
 }
