@@ -15,16 +15,15 @@ import { isDType, type Attr, type Attrs, type Op, type TensorType } from '../gra
 import { opByName, ops } from '../ops/index.ts';
 import { nameOf, typeAttrs } from '../ops/source.ts';
 import { printType } from './print.ts';
+import { readGraphSyntax, type Mistake } from './grammar.ts';
 import {
   nameIn,
-  readGraphSyntax,
   type AxisSyntax,
   type FieldSyntax,
-  type Mistake,
   type NodeSyntax,
   type SizeSyntax,
   type ValueSyntax,
-} from './grammar.ts';
+} from './graph-syntax.ts';
 
 /**
  * The graph of a text that `print` wrote or a person did. `#` starts a comment.
