@@ -16,6 +16,7 @@ import { DeviceLostError, HungError, OverLimitError, typedFailure, ValidationErr
 import { MemoryBudget, printBytes } from './memory-budget.ts';
 import { timeSteps } from './timing.ts';
 import { wait } from './wait.ts';
+import { GpuBuffer, GpuGroup, GpuKernel, own } from './gpu-objects.ts';
 
 // WebGPU's usage bits, by number: the global objects that name them exist in browsers only.
 const usage = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, storage: 0x80, queryResolve: 0x200 } as const;
@@ -27,46 +28,6 @@ const usageOf = {
   readback: usage.mapRead | usage.copyTarget,
   timestamps: usage.queryResolve | usage.copySource,
 } as const;
-
-class GpuBuffer implements DeviceBuffer {
-  readonly label: string;
-  readonly bytes: number;
-  readonly use: BufferRequest['use'];
-  readonly gpu: GPUBuffer;
-  freed = false;
-  constructor(request: BufferRequest, gpu: GPUBuffer) {
-    this.label = request.label;
-    this.bytes = request.bytes;
-    this.use = request.use;
-    this.gpu = gpu;
-  }
-}
-
-class GpuKernel implements DeviceKernel {
-  readonly name: string;
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
-  constructor(name: string, pipeline: GPUComputePipeline, layout: GPUBindGroupLayout) {
-    this.name = name;
-    this.pipeline = pipeline;
-    this.layout = layout;
-  }
-}
-
-class GpuGroup implements DeviceGroup {
-  readonly kernel: GpuKernel;
-  readonly group: GPUBindGroup;
-  constructor(kernel: GpuKernel, group: GPUBindGroup) {
-    this.kernel = kernel;
-    this.group = group;
-  }
-}
-
-/** The implementation's own object behind a contract's: a foreign one is a caller's mistake. */
-function own<T extends object>(kind: new (...parts: never[]) => T, value: object): T {
-  if (value instanceof kind) return value;
-  throw new ValidationError('this object was made by another device');
-}
 
 export class GpuDevice implements Device {
   readonly facts: DeviceFacts;
