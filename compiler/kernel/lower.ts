@@ -29,11 +29,10 @@ import {
   remainder,
   scale,
   sizeIndex,
-  variable,
   type Guard,
   type Index,
 } from '../index/index-math.ts';
-import { coefficient, mentions, substitute } from '../index/index-variables.ts';
+import { coefficient, mentions } from '../index/index-variables.ts';
 import { indexText } from '../index/index-text.ts';
 import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
 import { axisStem } from './names.ts';
@@ -42,13 +41,10 @@ import { axisSize, isEmpty, sectionsAlong } from './sections.ts';
 import { address, indexAlong, type IndexMap, type Placement } from './storage.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import { extentOf, valuesOf } from '../../dsl/ops/source.ts';
+import { canStoreVector, onLane, quad, quadName } from './quad.ts';
 
 /** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
 export type Width = 1 | 4;
-
-const quadName = '@quad';
-/** The position 0…3 within a vector; it never reaches WGSL. */
-export const quad: Index = atomIndex(variable(quadName, 3));
 
 /** An access of a stored tensor: `width` elements from `at` on. */
 export interface Touch {
@@ -420,19 +416,6 @@ export class Lowering {
       );
     });
   }
-}
-
-/** True when a vector along the quad is a vector in memory. */
-export function canStoreVector(placement: Placement, index: IndexMap): boolean {
-  const flat = address(placement, index);
-  return (
-    coefficient(flat, quadName) === 1 && isMultiple(onLane(flat, 0), 4) && isMultiple(placement.storage.elements, 4)
-  );
-}
-
-/** An index on one lane of its vector. */
-export function onLane(index: Index, lane: number): Index {
-  return substitute(index, quadName, constantIndex(lane));
 }
 
 function clampedQuarter(index: Index, size: Index): Index {

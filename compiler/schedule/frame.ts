@@ -19,7 +19,8 @@ import {
 import { indexText } from '../index/index-text.ts';
 import { Block, ceilDivide, loopVariable, type Kernel, type Shared } from '../kernel/kernel.ts';
 import { axesStem, axisStem, Names } from '../kernel/names.ts';
-import { Lowering, quad, type Width } from '../kernel/lower.ts';
+import { Lowering, type Width } from '../kernel/lower.ts';
+import { quad } from '../kernel/quad.ts';
 import type { DeviceProfile } from '../profile.ts';
 import type { IndexMap, Placement, Storage } from '../kernel/storage.ts';
 

@@ -3,7 +3,7 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
 import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { canStoreVector, quad } from '../kernel/lower.ts';
+import { canStoreVector, quad } from '../kernel/quad.ts';
 import {
   count,
   elementAt,

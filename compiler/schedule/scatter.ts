@@ -13,7 +13,8 @@ import { add, atomIndex, constantIndex, divide, remainder, scale, sizeIndex } fr
 import { indexText } from '../index/index-text.ts';
 import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
 import { unknownZero } from '../kernel/names.ts';
-import { canStoreVector, quad, typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
+import { canStoreVector, quad } from '../kernel/quad.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import {
   count,
