@@ -21,17 +21,15 @@ import {
 } from '../../models/sequence/anyres.ts';
 import {
   languageParams,
-  layOutPrompts,
   llavaConfigs,
   llavaDecodeGraph,
   llavaNames,
   llavaPrefillGraph,
   llavaShapes,
   llavaVisionGraph,
-  viewSlots,
   viewTokens,
-  type LlavaPrompt,
 } from '../../models/multimodal/llava.ts';
+import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../models/multimodal/llava-prompts.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { anyresTiles } from '../../runtime/image/preprocess.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';

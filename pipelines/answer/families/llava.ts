@@ -9,15 +9,8 @@ import {
   mostViews,
 } from '../../../models/multimodal/llava-answer.ts';
 import { anyresLayout, anyresSlots } from '../../../models/sequence/anyres.ts';
-import {
-  layOutPrompts,
-  llavaNames,
-  llavaShapes,
-  llavaVisionGraph,
-  viewSlots,
-  viewTokens,
-  type LlavaPrompt,
-} from '../../../models/multimodal/llava.ts';
+import { llavaNames, llavaShapes, llavaVisionGraph, viewTokens } from '../../../models/multimodal/llava.ts';
+import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../../models/multimodal/llava-prompts.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
 import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
