@@ -4,7 +4,7 @@ export type { CompileOptions, Stage } from './compile.ts';
 export { flopsOf } from './cost.ts';
 export { explain } from './explain.ts';
 export { exportOnnx } from './export/onnx.ts';
-export type { ExportOptions, OnnxModel, StoredWeight, Weights } from './export/onnx.ts';
+export type { ExportOptions, OnnxModel, StoredWeight, Weights } from './export/onnx-model.ts';
 export { passes } from './passes/index.ts';
 export type { Plan, PlanDispatch, PlanKernel, PlanTensor } from './plan.ts';
 export { desktopGpu, lavapipe } from './profile.ts';

@@ -1,6 +1,7 @@
 // The judge's process: the interpreter's results in f64, and the exported model for the peers that run one.
 import { writeFileSync } from 'node:fs';
-import { exportOnnx, type Port as OnnxPort } from '../../compiler/export/onnx.ts';
+import { exportOnnx } from '../../compiler/export/onnx.ts';
+import { type Port as OnnxPort } from '../../compiler/export/onnx-model.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 import { costOfWork, corner, inputFacts, outputFacts, type TensorFacts, type Work } from '../case.ts';
 import { runnableCase } from '../cases/index.ts';

@@ -17,7 +17,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exportModels } from '../../pipelines/export/export-models.ts';
 import { onnxBackend, OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
-import { exportOnnx, type OnnxModel } from '../../compiler/export/onnx.ts';
+import { exportOnnx } from '../../compiler/export/onnx.ts';
+import { type OnnxModel } from '../../compiler/export/onnx-model.ts';
 import { ModelProtoSchema, TensorProto_DataLocation, type GraphProto } from '../../compiler/export/gen/onnx_pb.js';
 import {
   attention,
