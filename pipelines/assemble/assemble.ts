@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { OpabiniaError } from '../../dsl/index.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { openModel } from '../answer/open-model.ts';
-import { ggufPaths } from '../answer/gguf-model.ts';
+import { ggufPaths } from '../answer/found/gguf-model.ts';
 import { writeGgufDirectory } from './gguf-directory.ts';
 import { checkMarriage, checkRoom } from './marriage.ts';
 import { readLanguage, readTowerPart, type LanguagePart, type TowerPart } from './parts.ts';

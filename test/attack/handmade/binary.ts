@@ -27,7 +27,6 @@ const graphs: readonly Fault[] = faults(
   {
     'no head': `${x}\nreturn y=%0`,
     'no return': `graph\n${x}`,
-    'a return of nothing': `graph\n${x}\nreturn`,
     'an unknown op': `graph\n${x}\n%1 = explode %0 : f32[a:2 b:3]\nreturn y=%1`,
     'an op that every object has': `graph\n${x}\n%1 = constructor %0 : f32[a:2 b:3]\nreturn y=%1`,
     'a node that is not there': `graph\n${x}\n%1 = exp %7 : f32[a:2 b:3]\nreturn y=%1`,
@@ -45,7 +44,6 @@ const graphs: readonly Fault[] = faults(
     'a symbol that is not declared': 'graph\n%0 = input name=x : f32[a:n]\nreturn y=%0',
     'a symbol without a bound': 'graph (n)\n%0 = input name=x : f32[a:n]\nreturn y=%0',
     'an input without a name': 'graph\n%0 = input : f32[a:2]\nreturn y=%0',
-    'an attribute that is not known': 'graph\n%0 = input name=x color=red : f32[a:2]\nreturn y=%0',
     'a type that is not the result': `graph\n${x}\n%1 = exp %0 : f32[a:2]\nreturn y=%1`,
     'a dtype that is not the result': `graph\n${x}\n%1 = exp %0 : i32[a:2 b:3]\nreturn y=%1`,
     'an operand too few': `graph\n${x}\n%1 = add %0 : f32[a:2 b:3]\nreturn y=%1`,

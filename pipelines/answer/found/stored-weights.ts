@@ -1,14 +1,14 @@
 // How the weights of a model are stored, and how they are wanted.
-import type { ModelConfig } from '../../models/configs/read.ts';
-import { OpabiniaError } from '../../dsl/error.ts';
-import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import type { ModelFiles } from '../../runtime/checkpoint/hub.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
-import { storedSource } from '../../runtime/checkpoint/packed/plane-source.ts';
-import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
-import type { OpenModelOptions } from './open-model.ts';
-import { packedCheckpoint } from '../../runtime/checkpoint/packed/packed-checkpoint.ts';
-import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
+import type { ModelConfig } from '../../../models/configs/read.ts';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import type { Checkpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import type { ModelFiles } from '../../../runtime/checkpoint/hub.ts';
+import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
+import { storedSource } from '../../../runtime/checkpoint/packed/plane-source.ts';
+import { quantizedSource } from '../../../runtime/checkpoint/packed/quantized-source.ts';
+import type { OpenModelOptions } from '../open-model.ts';
+import { packedCheckpoint } from '../../../runtime/checkpoint/packed/packed-checkpoint.ts';
+import { packedConfig } from '../../../runtime/checkpoint/packed/packed-config.ts';
 
 /** Throws `OpabiniaError` where weights that are quantized already would be quantized. */
 export function refuseTwice(config: ModelConfig, path: string, { weights }: OpenModelOptions): void {

@@ -1,18 +1,18 @@
 // Models in GGUF, as a directory of Hugging Face would have them: a language model by itself, or a LLaVA of a language model and its `mmproj`.
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { OpabiniaError } from '../../dsl/error.ts';
-import { readConfig, type ModelConfig } from '../../models/configs/read.ts';
-import { ggufDecoder, wholeNormed } from '../../models/decoders/gguf-decoder.ts';
-import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { resolveModel, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
-import { leadsOut } from '../../runtime/checkpoint/links.ts';
-import { ggufCheckpoint } from '../../runtime/gguf/gguf-checkpoint.ts';
-import { isLaterPart } from '../../runtime/gguf/gguf-parts.ts';
-import { openGgufProjector, type OpenedProjector } from '../../runtime/gguf/gguf-projector.ts';
-import { ggufTokenizer, type GgufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
-import { openGgufLanguage, type OpenedGguf } from '../../runtime/gguf/open-language.ts';
-import type { OpenModelOptions } from './open-model.ts';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import { readConfig, type ModelConfig } from '../../../models/configs/read.ts';
+import { ggufDecoder, wholeNormed } from '../../../models/decoders/gguf-decoder.ts';
+import type { Checkpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { resolveModel, type ModelFiles } from '../../../runtime/checkpoint/hub.ts';
+import { leadsOut } from '../../../runtime/checkpoint/links.ts';
+import { ggufCheckpoint } from '../../../runtime/gguf/gguf-checkpoint.ts';
+import { isLaterPart } from '../../../runtime/gguf/gguf-parts.ts';
+import { openGgufProjector, type OpenedProjector } from '../../../runtime/gguf/gguf-projector.ts';
+import { ggufTokenizer, type GgufTokenizer } from '../../../runtime/gguf/gguf-tokenizer.ts';
+import { openGgufLanguage, type OpenedGguf } from '../../../runtime/gguf/open-language.ts';
+import type { OpenModelOptions } from '../open-model.ts';
 
 /** The files of a model in GGUF. */
 export interface GgufPaths {
