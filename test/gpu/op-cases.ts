@@ -168,7 +168,10 @@ class CaseMaker {
         'w',
         dtype === 'i32' || dtype === 'u32' ? values.map(Math.fround).map((x) => Math.min(x, 2 ** 30)) : values,
       );
-      return this.#case(this.#node(name, [], { name: 'w', ...typeAttrs(axes, dtype) }), dtype);
+      return this.#case(
+        this.#node(name, [], { name: 'w', ...(name === 'packed' ? { of: 'w' } : {}), ...typeAttrs(axes, dtype) }),
+        dtype,
+      );
     }
     this.#states.set('s', values);
     const state = this.#node('state', [], { name: 's', ...typeAttrs(axes, dtype) });

@@ -2,7 +2,7 @@
 // and LLaVA's tower and projector as an `mmproj`.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigReader } from '../../models/configs/config-reader.ts';
+import type { ConfigReader } from '../../models/configs/config-reader.ts';
 import type { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import type { GgufSetting, TensorToWrite } from './write-gguf.ts';
