@@ -254,7 +254,7 @@ describe('refusals', () => {
         model['vocab'] = { a: 0 };
         model['merges'] = undefined;
       }),
-    ).toContain('is not a tokenizer that is known');
+    ).toContain('has a model of the type "Magic"; known are');
     expect(refusal(() => undefined)).toBe('672');
   });
   test('a text of more than a million characters', () => {

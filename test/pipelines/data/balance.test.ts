@@ -98,7 +98,14 @@ describe('an index', () => {
     expect(data.count).toBe(5);
     expect(data.file?.sample(0).image).toMatch(new RegExp(`^${folder}/\\d+\\.png$`));
     data.file?.close();
-    const stage = { name: 's', groups: [{ paths: ['*'], lr: 1 }], batch: 1, steps: 1, length: 8 };
+    const stage = {
+      name: 's',
+      groups: [{ paths: ['*'], lr: 1 }],
+      schedule: { shape: 'constant' },
+      batch: 1,
+      steps: 1,
+      length: 8,
+    };
     for (const set of [{ index: out }, { mixture: [{ file: 'a', images: 'b' }], cap: 3 }])
       expect(() => checkRecipe({ name: 'r', model: 'm', stages: [{ ...stage, data: set }] }, 'here')).not.toThrow();
   });
