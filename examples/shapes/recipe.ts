@@ -50,7 +50,7 @@ export const recipe: Recipe = {
       groups: [{ paths: ['*'], lr: 1.5e-3 }],
       data: sceneData(pictures, { ...scenes, turns: placeTurns }),
       batch: 32,
-      steps: 450,
+      steps: 350,
       length: 152,
       turns: 'independent',
       logEvery: 10,
