@@ -1,10 +1,10 @@
-// The small Cambrian learns: its connector and its language model together, on captions, on questions of all kinds, and on those that it learns last.
+// The small Cambrian learns: its connector and its language model together, on captions, then on independent questions.
 // `npx opabinia train examples/shapes/recipe.ts`; then `npx node examples/shapes/ship-model.ts`.
 import { join } from 'node:path';
 import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
 import type { Recipe, Stage } from '../../pipelines/train/recipe/recipe.ts';
 import { makeModel } from './make-model.ts';
-import { captionTurns, firstTrained, placeTurns, questionTurns, sceneData } from './samples.ts';
+import { captionTurns, firstTrained, questionTurns, sceneData } from './samples.ts';
 
 const out = join(import.meta.dirname, '../../out');
 const { directory } = makeModel(join(out, 'shapes-untrained'));
@@ -43,18 +43,6 @@ export const recipe: Recipe = {
       turns: 'independent',
       logEvery: 10,
       saveEvery: 100,
-    },
-    {
-      ...learns,
-      name: 'places',
-      groups: [{ paths: ['*'], lr: 1.5e-3 }],
-      data: sceneData(pictures, { ...scenes, turns: placeTurns }),
-      batch: 32,
-      steps: 350,
-      length: 152,
-      turns: 'independent',
-      logEvery: 10,
-      saveEvery: 50,
     },
   ],
 };

@@ -7,7 +7,7 @@ import type { Turn } from '../../models/sequence/conversation.ts';
 import type { LlavaSample } from '../../pipelines/train/data/llava-file.ts';
 import type { DataSet } from '../../pipelines/train/recipe/recipe.ts';
 import { drawScene } from '../../pipelines/shapes/scene/draw.ts';
-import { nameOf, questionsOf, slices, type Question, type Slice } from '../../pipelines/shapes/scene/questions.ts';
+import { nameOf, questionsOf, slices, type Slice } from '../../pipelines/shapes/scene/questions.ts';
 import { randomStream, shuffled } from '../../pipelines/shapes/scene/random.ts';
 import { cellName, cellOf, makeScene, scenePresets, type Scene } from '../../pipelines/shapes/scene/scene.ts';
 import { preset } from './model-config.ts';
@@ -53,7 +53,7 @@ export async function writeScene(path: string, scene: Scene): Promise<void> {
   await rename(partial, path);
 }
 
-/** `Describe the picture.` `red disc a2, …`, in an order of lots, other ones each epoch. The cell stands right behind the shape: with `in` between them it is learned half as fast. */
+/** `Describe the picture.` `red disc a2, …`, in an order of lots, other ones each epoch. The cell stands right behind the shape: with `in` between them it took a sixth more steps. */
 export function captionTurns(scene: Scene, epoch: number): readonly Turn[] {
   const objects = shuffled(randomStream(`caption ${scene.seed}`, epoch), scene.objects);
   const text = objects
@@ -70,18 +70,10 @@ export const learnedSlices: readonly Slice[] = slices.filter((slice) => slice !=
 
 /** Eight questions and their answers, other ones each epoch. */
 export function questionTurns(scene: Scene, epoch: number): readonly Turn[] {
-  return turnsOf(questionsOf(scene, questions, { among: learnedSlices, round: epoch }));
-}
-
-/** Where one shape is, or where it is from another, six times of eight: what is learned last. */
-export function placeTurns(scene: Scene, epoch: number): readonly Turn[] {
-  const places = Array.from({ length: 2 }, (): readonly Slice[] => ['where', 'side']).flat();
-  return turnsOf(questionsOf(scene, questions, { among: [...learnedSlices, ...places], round: 1000 + epoch }));
-}
-
-function turnsOf(asked: readonly Question[]): readonly Turn[] {
-  return asked.flatMap(({ text, answer }, i): readonly Turn[] => [
-    { role: 'user', text, ...(i === 0 ? { images: 1 } : {}) },
-    { role: 'assistant', text: answer },
-  ]);
+  return questionsOf(scene, questions, { among: learnedSlices, round: epoch }).flatMap(
+    ({ text, answer }, i): readonly Turn[] => [
+      { role: 'user', text, ...(i === 0 ? { images: 1 } : {}) },
+      { role: 'assistant', text: answer },
+    ],
+  );
 }
