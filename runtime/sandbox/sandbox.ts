@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { siblingModule } from '../files/package-files.ts';
+import { awakeTimer } from './awake-timer.ts';
 import { errorOf, type Reply, type Request, type RequestOf, type ValueOf } from './protocol.ts';
 
 /** MiB of the process's heap, unless it is said otherwise: a tokenizer of 64 MiB of JSON fits. */
@@ -14,7 +15,7 @@ const reserved = 6144;
 const startLimit = 60_000;
 
 export interface AskOptions {
-  /** Milliseconds of this request, from when it begins. */
+  /** Milliseconds of this request, from when it begins; those in which this process does not run are not counted. */
   readonly time: number;
   /** Who is refused when the request takes too much: `the chat template`. */
   readonly who: string;
@@ -77,13 +78,13 @@ export class Sandbox {
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const refuse = (what: string): void => reject(new OpabiniaError(`${who} ${what}`, { op, advice }));
     const ended = (code: number | null, signal: NodeJS.Signals | null): void => refuse(this.#endOf(code, signal));
-    const timer = setTimeout(() => {
+    const callOff = awakeTimer(time, () => {
       child.off('exit', ended);
       // Nobody asks it anything while it is being asked: it is the current one.
       this.#child = undefined;
       child.kill('SIGKILL');
       refuse(`runs for more than ${Math.round(time / 1000)} s`);
-    }, time);
+    });
     child.once('message', resolve);
     child.once('exit', ended);
     hold(child);
@@ -93,7 +94,7 @@ export class Sandbox {
       });
       return await promise;
     } finally {
-      clearTimeout(timer);
+      callOff();
       child.off('message', resolve);
       child.off('exit', ended);
       letGo(child);
