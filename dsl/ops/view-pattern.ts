@@ -50,6 +50,8 @@ const side = (names: readonly string[]): string => (names.length === 1 ? (names[
 export function readPattern(attrs: Attrs, operand: readonly Axis[]): Attrs | string {
   const text = attrs['pattern'];
   if (typeof text !== 'string') return attrs;
+  const other = Object.keys(attrs).find((key) => key !== 'pattern' && key !== 'sizes');
+  if (other !== undefined) return `beside a pattern there is no attribute '${other}'`;
   const [before, after, ...more] = text.split('->');
   if (before === undefined || after === undefined || more.length > 0) return `the pattern '${text}' needs one '->'`;
   const left = readSide(before);
@@ -73,6 +75,8 @@ export function readPattern(attrs: Attrs, operand: readonly Axis[]): Attrs | str
     }
   }
   const all = left.flatMap((item) => item.parts);
+  const stray = Object.keys(sizes).find((name) => !all.includes(name));
+  if (stray !== undefined) return `sizes has '${stray}', which the pattern '${text}' does not split into`;
   const missing = all.find((name) => sizes[name] === undefined);
   if (missing !== undefined) return `the size of '${missing}' is missing, as in sizes={${missing}=2}`;
   const placed = right.flatMap((item) => item.parts);

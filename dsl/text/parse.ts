@@ -10,7 +10,7 @@ import {
   type SizeSymbol,
 } from '../axis/axis.ts';
 import { nearestNames, OpabiniaError } from '../error.ts';
-import { Builder, roleOf, type Graph, type Node, type Update } from '../graph/graph.ts';
+import { Builder, inferType, roleOf, type Graph, type Node, type Update } from '../graph/graph.ts';
 import { isDType, type Attr, type Attrs, type Op, type TensorType } from '../graph/op.ts';
 import { opByName, ops } from '../ops/index.ts';
 import { nameOf, typeAttrs } from '../ops/source.ts';
@@ -151,8 +151,9 @@ function makeNode(
   builder: Builder,
   reading: Reading,
 ): Node {
+  let node: Node;
   try {
-    return builder.make(op, inputs, attrs, {
+    node = builder.make(op, inputs, attrs, {
       path: line.path === undefined ? '' : nameIn(line.path),
       place: undefined,
     });
@@ -167,6 +168,27 @@ function makeNode(
       error,
     );
   }
+  const [unknown] = unread(op, inputs, attrs);
+  return unknown === undefined
+    ? node
+    : reading.fail(`'${op.name}' has no attribute '${unknown}'`, line.op, 'take it out: it would change nothing');
+}
+
+/** Attributes that the op's shape rule, which reads them all, does not ask for. */
+function unread(op: Op, inputs: readonly Node[], attrs: Attrs): readonly string[] {
+  const read = new Set<string | symbol>();
+  const watched = new Proxy(attrs, {
+    get: (all, key) => {
+      read.add(key);
+      return typeof key === 'string' && Object.hasOwn(all, key) ? all[key] : undefined;
+    },
+  });
+  inferType(
+    op,
+    inputs.map(({ type }) => type),
+    watched,
+  );
+  return Object.keys(attrs).filter((key) => !read.has(key));
 }
 
 // ---- values -----------------------------------------------------------------------------------------------------

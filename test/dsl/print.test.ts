@@ -210,6 +210,27 @@ describe('refusals name line and column', () => {
     ],
     [`graph\n%x = neg a=${'['.repeat(50_000)}`, /line 2, column 76: expected at most 64 levels of brackets/],
     ['graph\n%x = const values=<0*99999999999> : f32 [n:2]\nreturn', /more than/],
+    [
+      'graph\n%x = input name=x hint=1 : f32 [n:2]\nreturn y=%x',
+      /line 2, column 6: 'input' has no attribute 'hint'[^]*take it out/,
+    ],
+    ['graph\n%x = input name=x : f32 [n:2]\n%y = neg %x to=f16 : f32 [n:2]\nreturn y=%y', /'neg' has no attribute 'to'/],
+    [
+      'graph\n%x = input name=x : f32 [n:2]\n%y = sum %x axes=[n] keep=true : f32 []\nreturn y=%y',
+      /'sum' has no attribute 'keep'/,
+    ],
+    [
+      'graph\n%x = input name=x : f32 [n:2]\n%y = flip %x axis=n size=2 : f32 [n:2]\nreturn y=%y',
+      /'flip' has no attribute 'size'/,
+    ],
+    [
+      'graph\n%x = input name=x : f32 [a:6 b:2]\n%y = rearrange %x pattern="a b -> b a" hint=1 : f32 [b:2 a:6]\nreturn y=%y',
+      /beside a pattern there is no attribute 'hint'/,
+    ],
+    [
+      'graph\n%x = input name=x : f32 [a:6 b:2]\n%y = rearrange %x pattern="a b -> b a" sizes={c=3} : f32 [b:2 a:6]\nreturn y=%y',
+      /sizes has 'c'/,
+    ],
   ])('%#', (text, message) => {
     expect(refusal(text)).toMatch(message);
   });
