@@ -4,7 +4,7 @@ import { shapesTokenizer, vocabulary } from './tokenizer.ts';
 
 export const preset = 'S';
 
-/** 4 × 4 queries over 8 × 8 and 16 × 16 tokens; SVA with D = 2 and G = 1, and again after the first two of four layers. */
+/** 4 × 4 queries over 8 × 8 and 16 × 16 tokens; SVA with D = 2 and G = 1, and again after the first two of six layers. */
 export function modelConfig(): Readonly<Record<string, unknown>> {
   const pair = encoderPair(preset);
   const tokenizer = shapesTokenizer();
@@ -14,14 +14,14 @@ export function modelConfig(): Readonly<Record<string, unknown>> {
     hidden_act: 'silu',
     hidden_size: 64,
     intermediate_size: 160,
-    num_hidden_layers: 4,
+    num_hidden_layers: 6,
     num_attention_heads: 4,
     num_key_value_heads: 4,
     vocab_size: vocabulary,
     rms_norm_eps: 1e-5,
     rope_theta: 10000,
     max_position_embeddings: 512,
-    tie_word_embeddings: false,
+    tie_word_embeddings: true,
     torch_dtype: 'float16',
     bos_token_id: tokenizer.idOf('<|begin_of_text|>'),
     eos_token_id: tokenizer.idOf('<|eot_id|>'),

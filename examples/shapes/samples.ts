@@ -1,4 +1,4 @@
-// Drawn scenes as samples in LLaVA's format: captions for the first stage, conversations of eight questions for the second.
+// Drawn scenes as samples in LLaVA's format: a caption and questions about each.
 import { existsSync, mkdirSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,7 +14,6 @@ import { preset } from './model-config.ts';
 
 /** Scenes of training begin here; what is held out stands before. */
 export const firstTrained = 1_000_000;
-const questions = 8;
 
 /** The pictures of `count` scenes again and again: as files, since a recipe reads files. */
 export function sceneData(
@@ -68,12 +67,17 @@ export function captionTurns(scene: Scene, epoch: number): readonly Turn[] {
 /** What the model learns to answer. Signs are left out: four pixels wide, they would take most of the training for themselves. */
 export const learnedSlices: readonly Slice[] = slices.filter((slice) => slice !== 'sign');
 
-/** Eight questions and their answers, other ones each epoch. */
-export function questionTurns(scene: Scene, epoch: number): readonly Turn[] {
-  return questionsOf(scene, questions, { among: learnedSlices, round: epoch }).flatMap(
-    ({ text, answer }, i): readonly Turn[] => [
-      { role: 'user', text, ...(i === 0 ? { images: 1 } : {}) },
+/** What is asked of each scene: more of what takes longest to learn. */
+const asked: readonly Slice[] = ['where', 'where', 'color', 'side', 'side', 'count', 'nearer'];
+
+/** A caption, then seven questions: other ones each epoch. */
+export function sceneTurns(scene: Scene, epoch: number): readonly Turn[] {
+  const questions = questionsOf(scene, asked.length, { among: asked, round: epoch });
+  return [
+    ...captionTurns(scene, epoch),
+    ...questions.flatMap(({ text, answer }): readonly Turn[] => [
+      { role: 'user', text },
       { role: 'assistant', text: answer },
-    ],
-  );
+    ]),
+  ];
 }

@@ -5,7 +5,7 @@ import { answers } from '../../pipelines/shapes/scene/questions.ts';
 import { colors, kinds } from '../../pipelines/shapes/scene/scene.ts';
 import { controlTokens, makeTokenizer, type MadeTokenizer } from '../made/vocabulary.ts';
 
-/** What questions are made of, each word as often as it needs to be learned whole. */
+/** What questions are made of: each stands behind an image's line break or behind a space. */
 const sentences = [
   'Which cell is the in?',
   'What color is the shape in cell a1 b2 c3 d4?',
@@ -15,24 +15,26 @@ const sentences = [
   'What sign word is on the?',
   'Describe the picture. There is a at.',
   responseFormats.phrase,
-  ...colors,
-  ...kinds,
-  ...answers,
 ];
-// A cell stays two tokens, a letter and a digit: as one of sixteen names it was learned half as fast, in a twin of the model.
-const corpus = sentences.flatMap((text) => [text, ` ${text}`]).join('\n');
+/** Words of answers and captions, always behind a space. */
+const words = [...colors, ...kinds, ...answers];
+const corpus = [...sentences.flatMap((text) => [text, ` ${text}`]), ...words.map((word) => ` ${word}`)].join('\n');
 
 const header = (role: string) => `<|start_header_id|>${role}<|end_header_id|>`;
 /** The longest that fits is taken, so that a header, and the template's own words, are one token each. */
 const templateTokens = [header('system'), header('user'), header('assistant'), systemText('llama_3')];
 
 /** 256 bytes, what merges give, and the control tokens. */
-export const vocabulary = 478;
+export const vocabulary = 475;
 
 export function shapesTokenizer(): MadeTokenizer {
   return makeTokenizer(vocabulary, {
     controls: [...controlTokens, ...templateTokens] as unknown as readonly [string, ...string[]],
     end: '<|eot_id|>',
     corpus,
+    // An answer's first word is the one that captions and questions have inside, with the same embedding.
+    prefixSpace: true,
+    // A cell is one token. As a letter and a digit, the digit was learned as one of those that go with the letter, whichever shape was asked for.
+    mixedWords: true,
   });
 }

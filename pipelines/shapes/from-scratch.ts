@@ -3,11 +3,13 @@ import { randomParams, type FloatSource } from '../../dsl/index.ts';
 import type { Shapes } from '../../models/configs/param-shapes.ts';
 
 /**
- * Norms and gains are 1, biases 0, places (`place_embed`) normal with deviation 1, words with 0.3, other embeddings with 0.1, everything else with 1/√fan-in. A place is
- * added to what has deviation 1: at 0.1 of it no decoder found out in 400 steps which cell a token is of, at 1 pooling has 88 % of the cells right.
+ * Norms and gains are 1, biases 0, places (`place_embed`) normal with deviation 1, words with 0.3, other embeddings with 0.1, everything else with 1/√fan-in; so are words that
+ * are the output layer too. A place is added to what has deviation 1: at 0.1 of it no decoder found out in 400 steps which cell a token is of, at 1 pooling has 88 % of the
+ * cells right.
  */
 export function fromScratch(shapes: Shapes, seed: number): FloatSource {
   const random = randomParams(seed);
+  const tied = ![...shapes.keys()].some((path) => path.includes('lm_head'));
   return {
     dtype: 'f32',
     shape: (path) => shapes.get(path),
@@ -25,7 +27,9 @@ export function fromScratch(shapes: Shapes, seed: number): FloatSource {
         last === 'place_embed'
           ? 1
           : /embed_tokens/.test(path)
-            ? 0.3
+            ? tied
+              ? undefined
+              : 0.3
             : /embed|position|query|latent|probe|newline/.test(path)
               ? 0.1
               : undefined;
