@@ -1,14 +1,16 @@
 // The routes of the server: OpenAI's chat completions over a session that answers by rows, the model's name, health and figures.
 import { createHash, randomInt, randomUUID, timingSafeEqual } from 'node:crypto';
 import { Hono, type Context } from 'hono';
+import type { Decoder } from '../../runtime/text/tokenizer.ts';
 import type { Answering, RowAnswer } from '../answer/rows/asking.ts';
 import { ApiError, apiError } from './api-error.ts';
 import { readJson } from './body.ts';
 import { readChatRequest, type ChatRequest } from './chat-request.ts';
-import { chunk, completion, finishReason, usageChunk, type AnswerHead } from './chat-response.ts';
+import { chunk, completion, finishReason, usageChunk, type AnswerHead, type Logprobs } from './chat-response.ts';
 import { House, type Guest } from './house.ts';
 import { Metrics } from './metrics.ts';
 import { decodePicture, questionOf } from './questions.ts';
+import { TokenLogprobs } from './token-logprobs.ts';
 
 /** What is served: one model, under one name. */
 export interface Served {
@@ -26,6 +28,8 @@ export interface Served {
     readonly waiting: number;
     readonly context: number;
   };
+  /** The model's tokenizer. */
+  readonly decoder: Decoder;
   readonly deviceBytes: () => number;
 }
 
@@ -118,7 +122,10 @@ export function chatApp(served: Served, options: AppOptions): App {
     try {
       const json = await readJson(c.req.raw, options.bodyBytes);
       const asked = await ask(served, readChatRequest(json), guest, metrics, c.req.raw.signal);
-      if (!asked.request.stream) return c.json(completion(asked.head, await asked.whole()));
+      if (!asked.request.stream) {
+        const answer = await asked.whole();
+        return c.json(completion(asked.head, answer, await asked.logprobs()));
+      }
       await asked.accepted();
       handed = true;
       return streamed(c, asked, guest, options);
@@ -159,6 +166,8 @@ interface Asked {
   /** Words as they come. */
   pieces(): AsyncGenerator<string, RowAnswer, undefined>;
   whole(): Promise<RowAnswer>;
+  /** Of the tokens since the last call. */
+  logprobs(): Promise<Logprobs>;
 }
 
 /** Throws `ApiError`. */
@@ -185,6 +194,7 @@ async function ask(
   }
   const accepted = Promise.withResolvers<undefined>();
   const temperature = request.temperature ?? 1;
+  const likely = request.logprobs === true ? new TokenLogprobs(served.decoder) : undefined;
   const running = served.session.ask(
     { ...question, images: images.length === 0 ? undefined : images },
     {
@@ -196,6 +206,8 @@ async function ask(
       seed: request.seed ?? (temperature > 0 ? randomInt(2 ** 31) : undefined),
       stop: typeof request.stop === 'string' ? [request.stop] : request.stop,
       maxNewTokens: request.max_completion_tokens ?? request.max_tokens ?? served.maxNewTokens,
+      scores:
+        likely === undefined ? undefined : { top: request.top_logprobs ?? 0, told: (score) => likely.push(score) },
       accepted: () => accepted.resolve(undefined),
     },
   );
@@ -225,6 +237,7 @@ async function ask(
     },
     accepted: async () => void (await Promise.race([accepted.promise, first])),
     pieces,
+    logprobs: async () => likely?.take() ?? null,
     whole: async () => {
       const all = pieces();
       let next = await all.next();
@@ -254,8 +267,9 @@ function streamed(c: Context, asked: Asked, guest: Guest, { failed }: AppOptions
       let next = await pieces.next();
       // oxlint-disable-next-line no-await-in-loop -- words come one after the other
       for (; next.done !== true; next = await pieces.next())
-        yield event(chunk(head, { content: next.value }, { usage }));
-      yield event(chunk(head, {}, { finish: finishReason(next.value), usage }));
+        yield event(chunk(head, { content: next.value }, { logprobs: await asked.logprobs(), usage }));
+      const finish = finishReason(next.value);
+      yield event(chunk(head, {}, { finish, logprobs: await asked.logprobs(), usage }));
       if (withUsage) yield event(usageChunk(head, next.value));
       yield 'data: [DONE]\n\n';
     } catch (error) {

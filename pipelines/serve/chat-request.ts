@@ -43,6 +43,8 @@ export type ChatMessage = z.infer<typeof message>;
 const stopString = z.string().min(1).max(256);
 const mostStops = 4;
 const mostMessages = 1024;
+/** Tokens of `top_logprobs`, as at OpenAI. */
+const mostLikely = 20;
 
 const request = z.strictObject({
   model: z.string(),
@@ -57,12 +59,12 @@ const request = z.strictObject({
   stream_options: z.strictObject({ include_usage: z.boolean().optional(), include_obfuscation: ignored }).optional(),
   n: z.literal(1).optional(),
   response_format: z.strictObject({ type: z.literal('text') }).optional(),
+  logprobs: z.boolean().optional(),
+  top_logprobs: z.int().min(0).max(mostLikely).optional(),
   // Not of OpenAI's, and what its local peers call them.
   top_k: z.int().min(-1).optional(),
   repetition_penalty: z.number().min(0.01).max(100).optional(),
   // What is off changes nothing; on, it would be missed.
-  logprobs: z.literal(false).optional(),
-  top_logprobs: z.literal(0).optional(),
   frequency_penalty: z.literal(0).optional(),
   presence_penalty: z.literal(0).optional(),
   logit_bias: z.strictObject({}).optional(),
@@ -90,8 +92,6 @@ export type ChatRequest = z.infer<typeof request>;
 /** Why fields that others know are refused here. */
 const reasons: Readonly<Record<string, string>> = {
   n: 'one answer is given to a request: 1, or leave it out',
-  logprobs: 'the probabilities of tokens are not told: false, or leave it out',
-  top_logprobs: 'the probabilities of tokens are not told: leave it out',
   frequency_penalty: 'only 0 is known: repetition_penalty is there instead',
   presence_penalty: 'only 0 is known: repetition_penalty is there instead',
   logit_bias: 'tokens are not biased: leave it out',
@@ -114,6 +114,8 @@ export function readChatRequest(json: unknown): ChatRequest {
     throw new ApiError(400, `max_tokens is ${tokens} and max_completion_tokens ${completion}: give one of them`, {
       param: 'max_completion_tokens',
     });
+  if (read.data.top_logprobs !== undefined && read.data.top_logprobs > 0 && read.data.logprobs !== true)
+    throw new ApiError(400, 'top_logprobs: these are told with logprobs: true alone', { param: 'top_logprobs' });
   return read.data;
 }
 

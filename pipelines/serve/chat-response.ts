@@ -1,5 +1,6 @@
 // Answers in OpenAI's form: whole, and in chunks.
 import type { RowAnswer } from '../answer/rows/asking.ts';
+import type { TokenLogprob } from './token-logprobs.ts';
 
 export interface Usage {
   readonly prompt_tokens: number;
@@ -29,7 +30,12 @@ export function finishReason({ reason }: Pick<RowAnswer, 'reason'>): 'length' | 
   return reason === 'length' ? 'length' : 'stop';
 }
 
-export function completion(head: AnswerHead, answer: RowAnswer): object {
+/** Null where they were not asked for. */
+export type Logprobs = readonly TokenLogprob[] | null;
+
+const logprobsOf = (content: Logprobs): object | null => (content === null ? null : { content, refusal: null });
+
+export function completion(head: AnswerHead, answer: RowAnswer, logprobs: Logprobs): object {
   return {
     ...head,
     object: 'chat.completion',
@@ -37,7 +43,7 @@ export function completion(head: AnswerHead, answer: RowAnswer): object {
       {
         index: 0,
         message: { role: 'assistant', content: answer.text, refusal: null },
-        logprobs: null,
+        logprobs: logprobsOf(logprobs),
         finish_reason: finishReason(answer),
       },
     ],
@@ -49,12 +55,27 @@ export function completion(head: AnswerHead, answer: RowAnswer): object {
 export function chunk(
   head: AnswerHead,
   delta: { readonly role?: 'assistant'; readonly content?: string },
-  { finish = null, usage }: { readonly finish?: 'length' | 'stop' | null; readonly usage?: null | undefined } = {},
+  {
+    finish = null,
+    logprobs = null,
+    usage,
+  }: {
+    readonly finish?: 'length' | 'stop' | null;
+    readonly logprobs?: Logprobs;
+    readonly usage?: null | undefined;
+  } = {},
 ): object {
   return {
     ...head,
     object: 'chat.completion.chunk',
-    choices: [{ index: 0, delta, logprobs: null, finish_reason: finish }],
+    choices: [
+      {
+        index: 0,
+        delta,
+        logprobs: logprobs?.length === 0 ? null : logprobsOf(logprobs),
+        finish_reason: finish,
+      },
+    ],
     ...(usage === undefined ? {} : { usage }),
   };
 }

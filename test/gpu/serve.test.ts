@@ -11,10 +11,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import sharp from 'sharp';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
+import { toPrompts } from '../../pipelines/answer/prompts.ts';
 import { RowSession } from '../../pipelines/answer/rows/row-session.ts';
 import { serveChat, type ServeOptions, type Serving } from '../../pipelines/serve/serve.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
 import { makeLanguage } from '../support/made-language.ts';
 import { everything, share } from '../support/share.ts';
 import { withoutGpu } from './compare.ts';
@@ -54,6 +56,7 @@ describe.skipIf(withoutGpu)('clients', () => {
         images,
         maxNewTokens: model.maxNewTokens,
         session,
+        decoder: model.tokenizer,
         deviceBytes: () => device.memory.now,
       },
       { port: 0, ...options },
@@ -269,10 +272,77 @@ describe.skipIf(withoutGpu)('clients', () => {
     900_000,
   );
 
+  test('how likely each token was: the scores that it was drawn from, as the interpreter has them, and nobody else answers otherwise for it', async () => {
+    const model = await openModel(makeLanguage(join(root, 'language'), 'llama'));
+    await serving(model, { rows: 4, context: 64, images: 1 }, {}, async (server) => {
+      const client = clientOf(server);
+      const params = {
+        model: 'made',
+        messages: [{ role: 'user', content: 'What is it?' }],
+        max_tokens: 6,
+      } satisfies Params;
+      const [greedy, drawn] = [{ temperature: 0 }, { temperature: 0.9, seed: 5 }];
+      const [plain, asked, told] = await Promise.all([
+        whole(client, { ...params, ...greedy }),
+        client.chat.completions.create({ ...params, ...greedy, logprobs: true, top_logprobs: 20 }),
+        client.chat.completions.create({ ...params, ...drawn, logprobs: true }),
+      ]);
+      const [choice] = asked.choices;
+      const content = choice?.logprobs?.content ?? [];
+      expect(choice?.message.content).toBe(plain.content);
+      expect(content).toHaveLength(asked.usage?.completion_tokens ?? NaN);
+      expect(content.map(({ token }) => token).join('')).toBe(plain.content);
+      for (const { token, logprob, top_logprobs: top } of content) {
+        expect(top).toHaveLength(20);
+        expect(top[0]).toMatchObject({ token, logprob });
+        expect(top.map((one) => one.logprob)).toEqual(top.map((one) => one.logprob).toSorted((a, b) => b - a));
+        expect(top.reduce((sum, one) => sum + Math.exp(one.logprob), 0)).toBeLessThanOrEqual(1 + 1e-9);
+      }
+      expect(told.choices[0]?.logprobs?.content?.every((one) => one.top_logprobs.length === 0)).toBe(true);
+
+      const laid = await model.family.layOut([{ text: 'What is it?' }], {});
+      const { inputs, symbols } = toPrompts(model, laid, 1, 'greedy', {});
+      const { outputs } = evaluate(
+        model.family.prefill({ batch: 1, capacity: 64, promptLimit: 63, imageLimit: 1, draw: 'greedy' }),
+        {
+          inputs: new Map(Object.entries(inputs).map(([name, value]) => [name, value as ArrayLike<number>])),
+          params: (path, shape) => model.source.read(path, shape),
+          symbols: new Map(Object.entries(symbols)),
+        },
+        { precision: 'f64' },
+      );
+      const scores = Array.from(outputs.get('logits')?.data ?? []);
+      const norm = Math.log(scores.reduce((sum, score) => sum + Math.exp(score), 0));
+      const wanted = scores.map((score) => score - norm).toSorted((a, b) => b - a);
+      const found = content[0]?.top_logprobs.map((one) => one.logprob) ?? [];
+      // As decoding by rows is judged, for two scores.
+      for (const [i, logprob] of found.entries())
+        expect(Math.abs(logprob - (wanted[i] ?? NaN))).toBeLessThan(2e-4 * (1 + Math.abs(logprob)));
+      expect(found).toHaveLength(20);
+
+      const pieces = await client.chat.completions.create({ ...params, ...greedy, logprobs: true, stream: true });
+      let text = '';
+      let tokens = '';
+      for await (const { choices } of pieces) {
+        text += choices[0]?.delta.content ?? '';
+        tokens += choices[0]?.logprobs?.content?.map(({ token }) => token).join('') ?? '';
+      }
+      expect([text, tokens]).toEqual([plain.content, plain.content]);
+    });
+  }, 300_000);
+
   test('an address that others reach needs a key; a port that is taken is told', async () => {
     const model = await openModel(makeLanguage(join(root, 'language'), 'llama'));
     await serving(model, { rows: 1, context: 64, images: 1 }, {}, async (server) => {
-      const served = { name: 'x', created: 1, upright: false, images: 1, maxNewTokens: 1, deviceBytes: () => 0 };
+      const served = {
+        name: 'x',
+        created: 1,
+        upright: false,
+        images: 1,
+        maxNewTokens: 1,
+        decoder: model.tokenizer,
+        deviceBytes: () => 0,
+      };
       const session = {
         ask: () => {
           throw new TypeError('nobody asks');

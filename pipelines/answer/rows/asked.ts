@@ -4,8 +4,9 @@ import type { Decoder } from '../../../runtime/text/tokenizer.ts';
 import type { LaidOut } from '../family.ts';
 import type { Prompts } from '../generate.ts';
 import type { Draw } from '../session-plans.ts';
-import type { RowAnswer } from './asking.ts';
+import type { AskOptions, RowAnswer } from './asking.ts';
 import { Pieces } from './pieces.ts';
+import { tokenScore } from './token-score.ts';
 
 export interface AskedParts {
   readonly laid: LaidOut;
@@ -14,6 +15,8 @@ export interface AskedParts {
   /** Tokens that the answer may have. */
   readonly most: number;
   readonly text: AnswerText;
+  /** Told of each token's score. */
+  readonly scores?: AskOptions['scores'];
 }
 
 export class Asked {
@@ -25,16 +28,18 @@ export class Asked {
   left = false;
   readonly #text: AnswerText;
   readonly #most: number;
+  readonly #scores: AskOptions['scores'];
   readonly #pieces = new Pieces<string>();
   readonly #tokens: Int32Array[] = [];
   #over = false;
 
-  constructor({ laid, prompts, draw, most, text }: AskedParts) {
+  constructor({ laid, prompts, draw, most, text, scores }: AskedParts) {
     this.laid = laid;
     this.prompts = prompts;
     this.draw = draw;
     this.#most = most;
     this.#text = text;
+    this.#scores = scores;
   }
 
   /** Nothing is to be computed for it any more. */
@@ -47,6 +52,11 @@ export class Asked {
     return this.prompts.width + this.#tokens.length;
   }
 
+  /** Whether scores are read back with its tokens. */
+  get scored(): boolean {
+    return this.#scores !== undefined;
+  }
+
   get steps(): number {
     return this.#tokens.length;
   }
@@ -56,11 +66,16 @@ export class Asked {
     return this.prompts.again?.(this.#tokens);
   }
 
-  /** A token of the answer. */
-  async take(token: number): Promise<void> {
+  /** A token of the answer, and the scores that it was drawn from, where they were asked for. */
+  async take(token: number, scores?: ArrayLike<number>): Promise<void> {
     if (this.over) return;
     this.#tokens.push(Int32Array.of(token));
-    this.#give(await this.#text.push(token));
+    const before = this.#text.tokens.length;
+    const words = await this.#text.push(token);
+    // The token that ends an answer is none of its tokens.
+    if (scores !== undefined && this.#text.tokens.length > before)
+      this.#scores?.told(tokenScore(scores, token, this.#scores.top));
+    this.#give(words);
     if (this.#text.ended === undefined && this.#tokens.length >= this.#most) await this.stop('length');
     if (this.#text.ended !== undefined) this.#finish();
   }

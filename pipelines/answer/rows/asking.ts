@@ -2,6 +2,7 @@
 import type { EndReason } from '../../../runtime/text/answer-text.ts';
 import type { Progress } from '../../../runtime/program/upload.ts';
 import type { PromptOptions, Question } from '../family.ts';
+import type { TokenScore } from './token-score.ts';
 
 export interface RowSessionOptions {
   /** Questions that are answered at once; more wait their turn. 8 by default. */
@@ -25,6 +26,8 @@ export interface AskOptions extends PromptOptions {
   readonly stop?: readonly string[] | undefined;
   /** Whoever asked leaves: the row is free for the next question. */
   readonly signal?: AbortSignal | undefined;
+  /** Told of each token of the answer, before its words: how likely it was, and the `top` likeliest. Reads all scores back from the device. */
+  readonly scores?: { readonly top: number; readonly told: (score: TokenScore) => void } | undefined;
   /** Told when it is found that the question can be asked, and that it waits for a row. */
   readonly accepted?: (() => void) | undefined;
 }

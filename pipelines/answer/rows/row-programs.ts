@@ -21,6 +21,13 @@ export interface Reading {
   readonly draw: Draw;
 }
 
+/** Tokens of some rows, and the scores that they were drawn from, where they were asked for. */
+export interface Drawn {
+  readonly tokens: Int32Array;
+  /** Of a row. */
+  readonly scores: (row: number) => ArrayLike<number> | undefined;
+}
+
 /** Not to be called before the last call is over. */
 export class RowPrograms {
   readonly #model: OpenedModel;
@@ -88,10 +95,9 @@ export class RowPrograms {
   }
 
   /** The first token of an answer; the prompt stays where `enter` takes it from. */
-  async read({ views, prompts, draw }: Reading): Promise<number> {
+  async read({ views, prompts, draw }: Reading, scored: boolean): Promise<Drawn> {
     await this.#seeing.see(views, undefined);
-    const [token] = await tokensOf(programFor(this.#prefill, draw), prompts.inputs, prompts.symbols);
-    return token ?? 0;
+    return drawnBy(programFor(this.#prefill, draw), prompts.inputs, prompts.symbols, scored);
   }
 
   /** The prompt that was read last moves into this row. */
@@ -100,8 +106,8 @@ export class RowPrograms {
   }
 
   /** One more token of each row; of those that nobody answers in, whatever. `keys`: of the longest row that counts. */
-  async step(draw: Draw, keys: number): Promise<Int32Array> {
-    return tokensOf(programFor(this.#decode, draw), {}, { keys });
+  async step(draw: Draw, keys: number, scored: boolean): Promise<Drawn> {
+    return drawnBy(programFor(this.#decode, draw), {}, { keys }, scored);
   }
 
   /** Where the values of a prompt stop being numbers. */
@@ -136,12 +142,19 @@ function programFor(programs: ReadonlyMap<Draw, Program>, draw: Draw): Program {
   return program;
 }
 
-async function tokensOf(
+async function drawnBy(
   program: Program,
   inputs: Inputs,
   symbols: Readonly<Record<string, number>>,
-): Promise<Int32Array> {
-  const { token } = await program.run(inputs, { symbols: knownSymbols(program, symbols), outputs: ['token'] });
-  if (token?.data instanceof Int32Array) return token.data;
-  throw new OpabiniaError("the program has no output 'token' of i32", { op: 'answer' });
+  scored: boolean,
+): Promise<Drawn> {
+  const outputs = scored ? ['token', 'logits'] : ['token'];
+  const { token, logits } = await program.run(inputs, { symbols: knownSymbols(program, symbols), outputs });
+  if (!(token?.data instanceof Int32Array))
+    throw new OpabiniaError("the program has no output 'token' of i32", { op: 'answer' });
+  const tokens = token.data;
+  if (logits === undefined) return { tokens, scores: () => undefined };
+  const { data } = logits;
+  const vocabulary = data.length / tokens.length;
+  return { tokens, scores: (row) => data.subarray(row * vocabulary, (row + 1) * vocabulary) };
 }

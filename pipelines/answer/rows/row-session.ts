@@ -132,6 +132,7 @@ export class RowSession implements Answering {
       draw,
       most,
       text,
+      scores: options.scores,
     });
     if (most < 1) await asked.stop('length');
     return asked;
@@ -182,7 +183,8 @@ export class RowSession implements Answering {
   async #enter(asked: Asked, row: number, prompts: Prompts): Promise<void> {
     const reading: Reading = { views: asked.laid.views, prompts, draw: asked.draw };
     try {
-      await this.#take(asked, await this.#programs.read(reading));
+      const { tokens, scores } = await this.#programs.read(reading, asked.scored);
+      await this.#take(asked, tokens[0] ?? noToken, scores(0));
       if (!asked.over) await this.#programs.enter(row, reading);
     } catch (error) {
       asked.fail(error);
@@ -199,24 +201,26 @@ export class RowSession implements Answering {
     const going = turning.filter(({ asked }) => !asked.over);
     if (going.length === 0) return;
     const draw: Draw = going.some(({ asked }) => asked.draw === 'random') ? 'random' : 'greedy';
-    const tokens = await this.#programs.step(draw, Math.max(...going.map(({ asked }) => asked.keys)));
-    await Promise.all(going.map(async ({ asked, row }) => this.#taking(asked, tokens[row] ?? noToken)));
+    const keys = Math.max(...going.map(({ asked }) => asked.keys));
+    const scored = going.some(({ asked }) => asked.scored);
+    const { tokens, scores } = await this.#programs.step(draw, keys, scored);
+    await Promise.all(going.map(async ({ asked, row }) => this.#taking(asked, tokens[row] ?? noToken, scores(row))));
     const lost = going.filter(({ asked, row }) => !asked.over && tokens[row] === noToken);
     for (const { asked } of lost) await this.#take(asked, noToken);
   }
 
   /** A token that is one. */
-  async #taking(asked: Asked, token: number): Promise<void> {
+  async #taking(asked: Asked, token: number, scores?: ArrayLike<number>): Promise<void> {
     if (token === noToken) return;
     try {
-      await asked.take(token);
+      await asked.take(token, scores);
     } catch (error) {
       asked.fail(error);
     }
   }
 
-  async #take(asked: Asked, token: number): Promise<void> {
-    if (token !== noToken) return this.#taking(asked, token);
+  async #take(asked: Asked, token: number, scores?: ArrayLike<number>): Promise<void> {
+    if (token !== noToken) return this.#taking(asked, token, scores);
     const reading: Reading = { views: asked.laid.views, prompts: asked.prompts, draw: asked.draw };
     asked.fail(await this.#programs.locate(reading, asked.steps));
   }

@@ -50,6 +50,7 @@ function serverOf(
         waiting: 0,
         context: 100,
       },
+      decoder: { decodeAll: (lists) => lists.map((ids) => ids.map((id) => `<${id}>`).join('')) },
       deviceBytes: () => 5,
       ...about,
     },
@@ -218,12 +219,70 @@ describe('what is asked', () => {
   });
 });
 
+describe('how likely tokens were', () => {
+  const scored = (text: string, [token, logprob]: readonly [number, number]) => ({
+    token: text,
+    logprob,
+    bytes: [...Buffer.from(text)],
+    top_logprobs: [
+      { token: text, logprob, bytes: [...Buffer.from(text)] },
+      { token: `<${token + 1}>`, logprob: -9999, bytes: [...Buffer.from(`<${token + 1}>`)] },
+    ],
+  });
+  async function* script(_question: Question, { scores }: AskOptions): AsyncGenerator<string, RowAnswer, undefined> {
+    const tell = (token: number, logprob: number) =>
+      scores?.told({
+        token,
+        logprob,
+        top: [
+          { token, logprob },
+          { token: token + 1, logprob: -Infinity },
+        ],
+      });
+    tell(1, -0.25);
+    yield 'two ';
+    tell(2, -0.5);
+    tell(3, -1);
+    yield 'words';
+    return { text: 'two words', tokens: [1, 2, 3], reason: 'end', promptTokens: 7 };
+  }
+  const content = [scored('<1>', [1, -0.25]), scored('<2>', [2, -0.5]), scored('<3>', [3, -1])];
+
+  test('in a plain answer', async () => {
+    const { app } = serverOf({}, script);
+    const response = await post(app, { ...base, logprobs: true, top_logprobs: 2 });
+    expect(await response.json()).toMatchObject({ choices: [{ logprobs: { content, refusal: null } }] });
+  });
+
+  test('with the words that they belong to', async () => {
+    const { app } = serverOf({}, script);
+    const response = await post(app, { ...base, logprobs: true, top_logprobs: 2, stream: true });
+    const told = (await events(response)).slice(0, -1) as readonly {
+      readonly choices: readonly [{ readonly logprobs: unknown }];
+    }[];
+    expect(told.map(({ choices: [{ logprobs }] }) => logprobs)).toEqual([
+      null,
+      { content: content.slice(0, 1), refusal: null },
+      { content: content.slice(1), refusal: null },
+      null,
+    ]);
+  });
+
+  test('are not read back where nobody asks', async () => {
+    const { app, asked } = serverOf({}, script);
+    expect(await (await post(app, base)).json()).toMatchObject({ choices: [{ logprobs: null }] });
+    expect(asked[0]?.options.scores).toBeUndefined();
+  });
+});
+
 describe('what is refused', () => {
   test.each<[string, object, string, RegExp]>([
     ['a field that nobody knows', { foo: 1 }, 'foo', /'foo' is not known/],
     ['one below', { stream_options: { usage: true } }, 'stream_options.usage', /is not known/],
     ['two answers', { n: 2 }, 'n', /one answer/],
-    ['probabilities', { logprobs: true }, 'logprobs', /not told/],
+    ['probabilities of no token', { top_logprobs: 2 }, 'top_logprobs', /with logprobs: true/],
+    ['more of them than there are', { logprobs: true, top_logprobs: 21 }, 'top_logprobs', /<=20/],
+    ['probabilities as a number', { logprobs: 3 }, 'logprobs', /boolean/],
     ['JSON', { response_format: { type: 'json_object' } }, 'response_format.type', /answers are text/],
     [
       'a schema',
@@ -505,9 +564,10 @@ describe('malformed requests', () => {
     fc.tuple(fc.constantFrom('seed'), fc.oneof(fc.double({ min: 0.1, max: 0.9 }), fc.string())),
     fc.tuple(fc.constantFrom('stream'), fc.oneof(fc.integer(), fc.string())),
     fc.tuple(fc.constantFrom('n'), fc.oneof(fc.integer({ min: 2 }), fc.string())),
+    fc.tuple(fc.constantFrom('tools', 'response_format', 'logit_bias'), fc.oneof(fc.constant(true), fc.integer())),
     fc.tuple(
-      fc.constantFrom('logprobs', 'tools', 'response_format', 'logit_bias'),
-      fc.oneof(fc.constant(true), fc.integer()),
+      fc.constantFrom('logprobs', 'top_logprobs'),
+      fc.oneof(fc.string(), fc.integer({ min: 21 }), fc.integer({ max: -1 })),
     ),
     fc.tuple(
       fc.string({ minLength: 1 }).map((name) => `x_${name}`),
