@@ -5,6 +5,7 @@ import { algebra } from './algebra.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
 import { joins } from './joins.ts';
+import { resampling } from './resampling.ts';
 import { siblings } from './siblings.ts';
 import { slices } from './slices.ts';
 import { weightedSums } from './weighted-sums.ts';
@@ -20,4 +21,13 @@ export const canonical: RulePass = {
  * Slices are pushed down before siblings are merged, so that a product needed for fewer rows is not merged with one that
  * needs them all; siblings leave slices behind, which the joins put after the joins of keys and values.
  */
-export const passes: readonly Pass[] = [canonical, weightedSums, slices, algebra, absorption, siblings, joins];
+export const passes: readonly Pass[] = [
+  canonical,
+  weightedSums,
+  slices,
+  algebra,
+  resampling,
+  absorption,
+  siblings,
+  joins,
+];

@@ -10,6 +10,7 @@ import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, input, param, typeAttrs } from '../../dsl/ops/source.ts';
 import { broadcast, flip, pad, rearrange, slice, window } from '../../dsl/ops/view.ts';
 import { absorbedAttention } from './absorption-cases.ts';
+import { resampledProduct } from './resampling-cases.ts';
 import { numbersFor } from './judge.ts';
 
 /** Makes small nodes with random sizes; the same axis name has the same size throughout. */
@@ -436,6 +437,8 @@ export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>>
   },
   'biases together': (s) =>
     s.map('add', s.param(s.of('n', 'm n')), s.map('add', s.input('a m n'), s.param(s.of('n', 'm n')))),
+  // ---- resampling
+  'product before resampling': resampledProduct,
   // ---- joins
   'join before slice': (s) => {
     const [start, size] = [s.below(3), 1 + s.below(3)];

@@ -8,6 +8,7 @@ import { Rewriter, sameType } from '../../compiler/rewrite/rewriter.ts';
 import { any, as, lit, op, rule, type Rule } from '../../compiler/rewrite/rules.ts';
 import { absorptionRules } from '../../compiler/passes/absorption.ts';
 import { algebraRules } from '../../compiler/passes/algebra.ts';
+import { resamplingRules } from '../../compiler/passes/resampling.ts';
 import { broadcastRules } from '../../compiler/passes/broadcasts.ts';
 import { constantRules } from '../../compiler/passes/constants.ts';
 import { joinRules } from '../../compiler/passes/joins.ts';
@@ -20,6 +21,7 @@ const rules: readonly Rule[] = [
   ...viewRules,
   ...broadcastRules,
   ...algebraRules,
+  ...resamplingRules,
   ...absorptionRules,
   ...joinRules,
 ];
