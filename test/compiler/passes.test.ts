@@ -472,6 +472,7 @@ describe('the engine', () => {
       'weighted sums: ',
       'slices: ',
       'algebra: ',
+      'resampling: ',
       'absorption: ',
       'siblings: ',
       'joins: ',
