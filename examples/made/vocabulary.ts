@@ -113,7 +113,14 @@ const byteLevel = (add_prefix_space: boolean) =>
 /** `size` tokens, control tokens last. */
 export function makeTokenizer(
   size: number,
-  { controls, end, chatTemplate: template, corpus: text = corpus, prefixSpace = false, mixedWords: mixed = false }: TokenizerStyle = llama3,
+  {
+    controls,
+    end,
+    chatTemplate: template,
+    corpus: text = corpus,
+    prefixSpace = false,
+    mixedWords: mixed = false,
+  }: TokenizerStyle = llama3,
 ): MadeTokenizer {
   const merges = learnMerges(text, mixed ? mixedWords : gpt2Words, size - 256 - controls.length);
   const tokens = [...letters, ...merges.map(([left, right]) => left + right)];

@@ -214,7 +214,10 @@ describe('refusals name line and column', () => {
       'graph\n%x = input name=x hint=1 : f32 [n:2]\nreturn y=%x',
       /line 2, column 6: 'input' has no attribute 'hint'[^]*take it out/,
     ],
-    ['graph\n%x = input name=x : f32 [n:2]\n%y = neg %x to=f16 : f32 [n:2]\nreturn y=%y', /'neg' has no attribute 'to'/],
+    [
+      'graph\n%x = input name=x : f32 [n:2]\n%y = neg %x to=f16 : f32 [n:2]\nreturn y=%y',
+      /'neg' has no attribute 'to'/,
+    ],
     [
       'graph\n%x = input name=x : f32 [n:2]\n%y = sum %x axes=[n] keep=true : f32 []\nreturn y=%y',
       /'sum' has no attribute 'keep'/,
