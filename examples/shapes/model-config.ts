@@ -4,7 +4,7 @@ import { shapesTokenizer, vocabulary } from './tokenizer.ts';
 
 export const preset = 'S';
 
-/** 4 × 4 queries over 8 × 8 and 16 × 16 tokens; SVA with D = 2 and G = 1, and again after the first two of six layers. */
+/** 4 × 4 queries over 8 × 8 and 16 × 16 tokens; SVA with D = 2 and G = 1, and again after the first two of four layers. */
 export function modelConfig(): Readonly<Record<string, unknown>> {
   const pair = encoderPair(preset);
   const tokenizer = shapesTokenizer();
@@ -14,7 +14,7 @@ export function modelConfig(): Readonly<Record<string, unknown>> {
     hidden_act: 'silu',
     hidden_size: 64,
     intermediate_size: 160,
-    num_hidden_layers: 6,
+    num_hidden_layers: 4,
     num_attention_heads: 4,
     num_key_value_heads: 4,
     vocab_size: vocabulary,

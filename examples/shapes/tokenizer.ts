@@ -25,7 +25,7 @@ const header = (role: string) => `<|start_header_id|>${role}<|end_header_id|>`;
 const templateTokens = [header('system'), header('user'), header('assistant'), systemText('llama_3')];
 
 /** 256 bytes, what merges give, and the control tokens. */
-export const vocabulary = 475;
+export const vocabulary = 459;
 
 export function shapesTokenizer(): MadeTokenizer {
   return makeTokenizer(vocabulary, {
@@ -34,7 +34,5 @@ export function shapesTokenizer(): MadeTokenizer {
     corpus,
     // An answer's first word is the one that captions and questions have inside, with the same embedding.
     prefixSpace: true,
-    // A cell is one token. As a letter and a digit, the digit was learned as one of those that go with the letter, whichever shape was asked for.
-    mixedWords: true,
   });
 }
