@@ -26,20 +26,44 @@ interface Sampled {
 /** Fewer operations by this factor: what is in one kernel may be in two then. */
 const leastGain = 1.25;
 
+/** Steps below a product that are looked through; a resizing has a dozen. What is deeper is where the walk ends. */
+const deepest = 64;
+
+/** One walk below a product. Both taps of an interpolation read the same: what is known of a node is worked out, and made again, once. */
+interface Walk {
+  readonly r: Rewriter;
+  readonly known: Map<string, Sampled>;
+}
+
 /** How `node` comes from fewer rows along all axes but `channels`. `node` itself where nothing is known, or nothing is gained. */
-function sampledFrom(node: Node, channels: string, r: Rewriter): Sampled {
-  return below(node, channels, r) ?? itself(node, channels);
+function sampledFrom(node: Node, channels: string, walk: Walk, depth = 0): Sampled {
+  const key = `${node.id} ${channels}`;
+  const known = walk.known.get(key);
+  if (known !== undefined) return known;
+  const found = (depth < deepest ? below(node, channels, walk, depth + 1) : undefined) ?? itself(node, channels);
+  const made = new Map<Node, Node>();
+  const sampled: Sampled = {
+    ...found,
+    again(y, axis) {
+      const result = made.get(y) ?? found.again(y, axis);
+      made.set(y, result);
+      return result;
+    },
+  };
+  walk.known.set(key, sampled);
+  return sampled;
 }
 
 const itself = (node: Node, channels: string): Sampled => ({ base: node, channels, work: 0, again: (y) => y });
 
-function below(node: Node, channels: string, r: Rewriter): Sampled | undefined {
+function below(node: Node, channels: string, walk: Walk, depth: number): Sampled | undefined {
+  const { r } = walk;
   const [first, second] = node.inputs;
   if (first === undefined) return undefined;
   const rows = (x: Node): number => elementsOf(x.type.axes.filter((axis) => axis.name !== channels));
   const one = (x: Node, name: string, work: number, make: (y: Node, axis: Axis) => Node): Sampled | undefined => {
     if (elementsOf(x.type.axes.filter((axis) => axis.name !== name)) > rows(node)) return undefined;
-    const inner = sampledFrom(x, name, r);
+    const inner = sampledFrom(x, name, walk, depth);
     return { ...inner, work: inner.work + work, again: (y, axis) => make(inner.again(y, axis), axis) };
   };
   const { op } = node;
@@ -84,7 +108,7 @@ function below(node: Node, channels: string, r: Rewriter): Sampled | undefined {
   }
   if (op.name === 'add') {
     if (![first, second].every((x) => sameAxes(x.type.axes, node.type.axes))) return undefined;
-    const [a, b] = [sampledFrom(first, channels, r), sampledFrom(second, channels, r)];
+    const [a, b] = [sampledFrom(first, channels, walk, depth), sampledFrom(second, channels, walk, depth)];
     if (a.base !== b.base || a.channels !== b.channels || (a.base === first && b.base === second)) return undefined;
     return {
       ...a,
@@ -105,10 +129,10 @@ function isAlong(x: Node, name: string): boolean {
 const mostPieces = 4;
 
 /** What is joined along the channels, piece by piece as it was sampled. */
-function piecesOf({ base, channels }: Sampled, r: Rewriter): readonly Sampled[] {
+function piecesOf({ base, channels }: Sampled, walk: Walk): readonly Sampled[] {
   const joined = base.op.kind === 'join' && alongAxis(base) === channels && base.inputs.length <= mostPieces;
   return (joined ? base.inputs : [base]).map((piece) =>
-    isReadElsewhere(piece, r) ? itself(piece, channels) : sampledFrom(piece, channels, r),
+    isReadElsewhere(piece, walk.r) ? itself(piece, channels) : sampledFrom(piece, channels, walk),
   );
 }
 
@@ -124,8 +148,9 @@ function mapFirst(node: Node, r: Rewriter): Node | undefined {
   if (sum === undefined || column === undefined) return undefined;
   if (moreSums.length > 0 || moreColumns.length > 0 || roles.batch.length > 0) return undefined;
   if (isReadElsewhere(x, r)) return undefined;
-  const whole = sampledFrom(x, sum.name, r);
-  const pieces = piecesOf(whole, r);
+  const walk: Walk = { r, known: new Map() };
+  const whole = sampledFrom(x, sum.name, walk);
+  const pieces = piecesOf(whole, walk);
   if (pieces.some(({ base }) => base.type.dtype !== x.type.dtype || isFixed(base))) return undefined;
   const width = elementsOf([column]);
   const depthOf = ({ base, channels }: Sampled): number =>

@@ -28,6 +28,7 @@ import { absorption } from '../../compiler/passes/absorption.ts';
 import { algebra } from '../../compiler/passes/algebra.ts';
 import { canonical, passes } from '../../compiler/passes/index.ts';
 import { layerOf } from '../../compiler/match/layer.ts';
+import { resampling } from '../../compiler/passes/resampling.ts';
 import { siblings } from '../../compiler/passes/siblings.ts';
 import { slices } from '../../compiler/passes/slices.ts';
 import type { Rule } from '../../compiler/rewrite/rules.ts';
@@ -460,6 +461,15 @@ describe('the engine', () => {
     const product = products(optimised(graph).graph)[0];
     expect(product?.origin.path).toBe('layers.3');
     expect(product?.origin.place).toContain('passes.test.ts');
+  });
+
+  test('looks below a product once, however often sums read the same', () => {
+    const own = new Sketch(() => 1);
+    let x = own.input('a b');
+    // Two paths down for each sum: 2⁶⁰ of them.
+    for (let i = 0; i < 60; i++) x = own.map('add', x, x);
+    const graph = graphOf(own.product(x, own.param('b c'), 'a c'));
+    expect(products(runPasses(graph, [resampling]))).toHaveLength(1);
   });
 
   test('reports each pass with what fired', () => {
