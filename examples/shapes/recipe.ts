@@ -2,6 +2,7 @@
 // `npx opabinia train examples/shapes/recipe.ts`; then `npx node examples/shapes/ship-model.ts`.
 import { join } from 'node:path';
 import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
+import { muon } from '../../pipelines/train/optimizers/muon.ts';
 import type { Recipe } from '../../pipelines/train/recipe/recipe.ts';
 import { makeModel } from './make-model.ts';
 import { firstTrained, sceneData, sceneTurns } from './samples.ts';
@@ -11,6 +12,17 @@ const { directory } = makeModel(join(out, 'shapes-untrained'));
 const scenes = { from: firstTrained, count: 8192 };
 const pictures = join(out, 'shapes-pictures');
 
+/** What maps features, in the connector and in the language model. Muon on these, AdamW on the rest, reached after 400 steps what AdamW alone had after 700 to 800. */
+const matrices = [
+  '*_proj.weight',
+  '*_proj*.1.weight',
+  'proj_in.weight',
+  'proj_context.weight',
+  'linear_?.weight',
+  'mm_projector*.0.weight',
+  'mm_projector*.2.weight',
+];
+
 export const recipe: Recipe = {
   name: 'shapes-cambrian',
   model: directory,
@@ -18,14 +30,17 @@ export const recipe: Recipe = {
   stages: [
     {
       name: 'scenes',
-      groups: [{ paths: ['*'], lr: 2.5e-3 }],
+      groups: [
+        { paths: matrices, lr: 0.01, optimizer: muon() },
+        { paths: ['*'], lr: 2.5e-3 },
+      ],
       optimizer: adamW({ betas: [0.9, 0.98] }),
       schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
       clip: 1,
       data: sceneData(pictures, { ...scenes, turns: sceneTurns }),
       batch: 16,
-      steps: 2400,
-      length: 168,
+      steps: 2000,
+      length: 160,
       turns: 'independent',
       logEvery: 10,
       saveEvery: 100,

@@ -135,9 +135,10 @@ function askColor(scene: Scene, preset: ScenePreset, random: Random): Question {
   const cell =
     random.below(4) > 0 ? pick(random, full) : ([random.below(cellsAcross), random.below(cellsAcross)] as const);
   const there = scene.objects.find((object) => cellName(cellOf(object, preset)) === cellName(cell));
+  const [row = '', column = ''] = cellName(cell);
   return {
     slice: 'color',
-    text: `What color is the shape in cell ${cellName(cell)}?`,
+    text: `What color is the shape in row ${row}, column ${column}?`,
     answer: there?.color ?? 'none',
     cell,
   };

@@ -94,7 +94,7 @@ function answerByText(text: string, scene: Scene): string {
     return String(scene.objects.filter((object) => object.color === color).length);
   }
   if (text.startsWith('What color')) {
-    const cell = /cell (\w\d)/.exec(text)?.[1];
+    const cell = /row (\w), column (\d)/.exec(text)?.slice(1).join('');
     return scene.objects.find(({ x, y }) => nameAt(x, y) === cell)?.color ?? 'none';
   }
   if (a === undefined) throw new Error(`${text} names nothing`);
