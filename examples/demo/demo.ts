@@ -21,8 +21,7 @@ import {
 import type { ProfileRow } from '../../runtime/device/kernel-times.ts';
 import { load, type Output } from '../../runtime/program/program.ts';
 import type { Values } from '../../runtime/reference/reference.ts';
-import { isShipped, shapesDemo } from '../shapes/demo.ts';
-import { answerDemo } from './answer.ts';
+import { shapesDemo } from '../shapes/demo.ts';
 import { chainTable, cutTable } from './chain.ts';
 import { judge, type DemoInputs } from './judge.ts';
 import { demoMasks, demoParams, encoders, sva, traceDemo } from './model.ts';
@@ -189,11 +188,13 @@ interface Options {
   readonly image: string;
   readonly out: string;
   readonly reference: boolean;
+  /** Of the drawn scene that is asked about. */
+  readonly scene: number;
 }
 
 function readOptions(): Options {
   try {
-    return parseArgs({
+    const { scene, ...values } = parseArgs({
       options: {
         image: {
           type: 'string',
@@ -201,13 +202,16 @@ function readOptions(): Options {
         },
         out: { type: 'string', default: 'out/demo.png' },
         reference: { type: 'boolean', default: process.env['OPABINIA_NO_GPU'] === '1' },
+        scene: { type: 'string', default: '7' },
       },
     }).values;
+    if (!/^\d{1,6}$/.test(scene)) throw new Error(`--scene ${scene}: held-out scenes are 0 to 999999`);
+    return { ...values, scene: Number(scene) };
   } catch (cause) {
     throw new OpabiniaError(cause instanceof Error ? cause.message : String(cause), {
       op: 'demo',
       cause,
-      advice: '--image FILE, --out FILE.png, --reference (no GPU)',
+      advice: '--image FILE, --out FILE.png, --scene NUMBER, --reference (no GPU)',
     });
   }
 }
@@ -256,9 +260,8 @@ async function main(options: Options): Promise<number> {
   );
   heading(`${options.out}: the regions, and the attention each encoder receives`);
   if (device !== undefined) {
-    heading('A whole small Cambrian answers');
-    const lines = isShipped() ? shapesDemo({ device, progress }) : answerDemo({ device, photo, progress });
-    for (const line of await lines) console.log(line);
+    heading(`A whole small Cambrian answers about scene ${options.scene}`);
+    for (const line of await shapesDemo({ device, progress, seed: options.scene })) console.log(line);
   }
   device?.close();
   progress('done');

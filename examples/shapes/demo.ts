@@ -1,5 +1,5 @@
 // The small Cambrian answers about a scene that is drawn now: three questions, the truth beside each answer, where its queries looked, and where each answer came from.
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { formatTable } from '../../dsl/text/table.ts';
@@ -20,10 +20,6 @@ import { learnedSlices } from './samples.ts';
 
 /** The model that comes with the repository. */
 export const shippedModel = join(import.meta.dirname, 'model');
-
-export function isShipped(): boolean {
-  return existsSync(join(shippedModel, 'model.safetensors'));
-}
 
 export interface ShapesDemo {
   readonly device: Device;

@@ -57,6 +57,9 @@ describe('npm run demo', () => {
     expect(stdout).toContain(out);
     const { width, height } = await sharp(out).metadata();
     expect({ width, height }).toEqual(pictureSize(2));
+    const asked = stdout.match(/^(Which|What|Is|How).*\? +\w+ +\w+ +(right|wrong)$/gm) ?? [];
+    expect(asked).toHaveLength(3);
+    expect(asked.filter((line) => line.endsWith('right')).length).toBeGreaterThanOrEqual(2);
   });
 
   it(
@@ -94,5 +97,8 @@ describe('npm run demo', () => {
     const { code, stderr } = await demo(['--picture', 'cat.png']);
     expect(code).toBe(1);
     expect(stderr).toMatch(/--picture[\s\S]*--image/);
+    const far = await demo(['--scene', '1000000']);
+    expect(far.code).toBe(1);
+    expect(far.stderr).toMatch(/--scene 1000000: held-out scenes are 0 to 999999/);
   });
 });
