@@ -51,10 +51,12 @@ export async function recipeData(folder: string, sizes: DataSizes): Promise<Reci
     makeScene(scenePresets[preset], firstTrained + i),
   );
   for (const scene of scenes) await writeScene(join(images, pictureOf(scene)), scene);
-  write(paths.captions, scenes.slice(0, sizes.captions), (scene) => captionTurns(scene, 0));
+  write(paths.captions, scenes.slice(0, sizes.captions), (scene) => captionTurns(scene, 0, 'by lot'));
   for (const [name, { slices, each }] of Object.entries(sources))
     write(file(name), scenes.slice(0, sizes.questions), (scene) => asked(scene, name, slices, each));
-  write(paths.descriptions, scenes.slice(0, Math.ceil(sizes.questions / 4)), (scene) => captionTurns(scene, 1));
+  write(paths.descriptions, scenes.slice(0, Math.ceil(sizes.questions / 4)), (scene) =>
+    captionTurns(scene, 1, 'by lot'),
+  );
   return paths;
 }
 

@@ -5,11 +5,11 @@ import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
 import { muon } from '../../pipelines/train/optimizers/muon.ts';
 import type { Recipe } from '../../pipelines/train/recipe/recipe.ts';
 import { makeModel } from './make-model.ts';
-import { firstTrained, sceneData, sceneTurns } from './samples.ts';
+import { firstTrained, lessons, sceneData, sceneTurns } from './samples.ts';
 
 const out = join(import.meta.dirname, '../../out');
 const { directory } = makeModel(join(out, 'shapes-untrained'));
-const scenes = { from: firstTrained, count: 8192 };
+const count = 8192;
 const pictures = join(out, 'shapes-pictures');
 
 /** What maps features, in the connector and in the language model. Muon on these, AdamW on the rest, reached after 400 steps what AdamW alone had after 700 to 800. */
@@ -23,27 +23,48 @@ const matrices = [
   'mm_projector*.2.weight',
 ];
 
+const groupsAt = (factor: number) => [
+  { paths: matrices, lr: 0.01 * factor, optimizer: muon() },
+  { paths: ['*'], lr: 2.5e-3 * factor },
+];
+
+const common = {
+  optimizer: adamW({ betas: [0.9, 0.98] }),
+  schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
+  clip: 1,
+  batch: 16,
+  length: 160,
+  turns: 'independent',
+  logEvery: 10,
+  saveEvery: 100,
+} as const;
+
 export const recipe: Recipe = {
   name: 'shapes-cambrian',
   model: directory,
   seed: 1,
   stages: [
     {
+      ...common,
       name: 'scenes',
-      groups: [
-        { paths: matrices, lr: 0.01, optimizer: muon() },
-        { paths: ['*'], lr: 2.5e-3 },
-      ],
-      optimizer: adamW({ betas: [0.9, 0.98] }),
-      schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
-      clip: 1,
-      data: sceneData(pictures, { ...scenes, turns: sceneTurns }),
-      batch: 16,
+      groups: groupsAt(1),
+      data: sceneData(pictures, {
+        from: firstTrained,
+        count,
+        turns: (scene, epoch) => sceneTurns(scene, epoch, lessons.places),
+      }),
       steps: 2000,
-      length: 160,
-      turns: 'independent',
-      logEvery: 10,
-      saveEvery: 100,
+    },
+    {
+      ...common,
+      name: 'depth',
+      groups: groupsAt(0.5),
+      data: sceneData(pictures, {
+        from: firstTrained + count,
+        count,
+        turns: (scene, epoch) => sceneTurns(scene, epoch, lessons.depth),
+      }),
+      steps: 800,
     },
   ],
 };

@@ -29,6 +29,7 @@ const [sighted, blind] = [
   await judgeModel(directory, device, 200),
   await judgeModel(directory, device, 200, { blind: true }),
 ];
+const { driver } = device.facts;
 device.close();
 writeFileSync(join(directory, 'README.md'), card(sighted, blind));
 console.log(readFileSync(join(directory, 'README.md'), 'utf8'));
@@ -57,11 +58,11 @@ function card(sighted: ModelScore, blind: ModelScore): string {
     '---',
     '# A small Cambrian that answers about drawn scenes',
     '',
-    `${parameters.toLocaleString('en')} parameters without its two towers: SVA with D = 2 and G = 1 over 8 × 8 and 16 × 16 tokens, SVA layers after the first two of four decoder layers, a tokenizer of its own. It knows scenes of preset ${preset} and nothing else.`,
+    `${parameters.toLocaleString('en')} parameters without its two towers: SVA with D = 2 and G = 1 over 8 × 8 and 16 × 16 tokens, SVA layers after the first two of four decoder layers, a tokenizer of its own. It knows scenes of preset ${preset} and nothing else; signs it was never asked about.`,
     '',
     `Made by \`npx opabinia train examples/shapes/recipe.ts\` (seed 1) and \`npx node examples/shapes/ship-model.ts\`. Data: scenes from 1,000,000 on; hash of the data ${dataHash(preset)}.`,
     '',
-    'Held-out questions, greedy, each in a conversation of its own:',
+    `Held-out questions, greedy, each in a conversation of its own, on ${driver}:`,
     '',
     table,
     '',
