@@ -3,13 +3,14 @@ import { elementsOf } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
-import { bindingsOf, type Kernel } from '../kernel/kernel.ts';
+import { bindingsOf, sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
 import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
+import { matrixUnitOf, scheduleContractMatrix } from './contract-matrix.ts';
 import { scheduleContractSubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
@@ -84,6 +85,17 @@ export const templates: Templates = {
         return m.most <= choicesOf(profile).splitProductRows && n.most >= 16;
       },
       schedule: scheduleContractFewRows,
+    },
+    {
+      name: 'contraction by matrix units',
+      when: 'half precision on both sides, and a device with matrix units for it',
+      fits: (group, profile) => {
+        const unit = matrixUnitOf(group.contract, profile);
+        if (unit === undefined) return false;
+        const { m, n, k } = productOf(group.contract);
+        return 2 * m.most > unit.m && n.most >= unit.n && k.most >= unit.k;
+      },
+      schedule: scheduleContractMatrix,
     },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
   ],
@@ -216,7 +228,7 @@ function overLimit(kernel: Kernel, { profile, hasSymbols }: Context): string | u
     return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
   if (threads > profile.maxWorkgroupThreads)
     return `${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`;
-  const bytes = shared.reduce((sum, m) => sum + m.length * (m.type.startsWith('vec4') ? 16 : 4), 0);
+  const bytes = sharedBytes(shared);
   return bytes > profile.maxWorkgroupBytes
     ? `${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}`
     : undefined;
