@@ -33,7 +33,8 @@ export function printMatrix(stmt: MatrixStmt): string {
   switch (stmt.kind) {
     case 'sums': {
       const { to, n, m } = stmt.unit;
-      return `var ${stmt.name}: subgroup_matrix_result<${to}, ${n}, ${m}>;`;
+      // With a value: in a loop, Dawn 0.6.2 makes a variable without one 0 in the first turn only.
+      return `var ${stmt.name} = subgroup_matrix_result<${to}, ${n}, ${m}>();`;
     }
     case 'fragment': {
       const { from, m, n, k } = stmt.unit;

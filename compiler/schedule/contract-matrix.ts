@@ -1,23 +1,19 @@
 // Contraction by matrix units: a workgroup stages tiles of both operands in half precision, two steps of the sum at a time, and each of its
 // subgroups multiplies fragments of them into sums that stay in registers. While one step is multiplied the next is fetched: one barrier a step.
-import { code, literal, splat } from '../../dsl/wgsl.ts';
-import type { Axis } from '../../dsl/axis/axis.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
+import { code } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, constantIndex, divide, remainder, scale } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { stored } from '../kernel/element-format.ts';
-import { Block, ceilDivide, sharedBytes, type Kernel } from '../kernel/kernel.ts';
-import { Lowering, typeOf, type Width } from '../kernel/lower.ts';
-import { Names } from '../kernel/names.ts';
-import type { IndexMap } from '../kernel/storage.ts';
+import { ceilDivide, sharedBytes, type Kernel } from '../kernel/kernel.ts';
+import { typeOf } from '../kernel/lower.ts';
 import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
-import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
-import { count, elementAt, Frame, indexVariable, isQuartered, namedAxes, type Context } from './frame.ts';
+import { indexOf, productOf, storeResult, type Product } from './contract.ts';
+import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
+import { matrixUnitOf } from './matrix-unit-of.ts';
+import { fragmentOf, layOut, stage, stagedElements, type Side } from './staged-tile.ts';
 
-/** Elements between lines of staged tiles beyond their own: 16 bytes, so that the lines do not begin in one bank. */
-const padding = 8;
+/** Steps of the sum in workgroup memory: one that is multiplied, one that is fetched. */
 const steps = 2;
 
 interface Tile {
@@ -36,16 +32,6 @@ const tiles: readonly Pick<Tile, 'subgroups' | 'blocks'>[] = [
   { subgroups: [2, 2], blocks: [1, 2] },
   { subgroups: [1, 4], blocks: [1, 1] },
 ];
-
-/** The unit for half precision summed in single precision; undefined where there is none, or no number of lanes to count on. */
-export function matrixUnitOf(contract: Node, profile: DeviceProfile): MatrixUnit | undefined {
-  if (!profile.f16 || profile.subgroupSize === undefined) return undefined;
-  if (contract.inputs.some((x) => x.type.dtype !== 'f16')) return undefined;
-  const work = ({ m, n, k }: MatrixUnit): number => m * n * k;
-  return (profile.matrices ?? [])
-    .filter(({ from, to, m, n, k }) => from === 'f16' && to === 'f32' && [m, n, k].every((size) => size % 8 === 0))
-    .toSorted((a, b) => work(b) - work(a))[0];
-}
 
 /** Rows or columns that a workgroup computes. */
 function tileSides({ subgroups, blocks }: Pick<Tile, 'subgroups' | 'blocks'>, { m, n }: MatrixUnit) {
@@ -77,10 +63,7 @@ function chooseTile(product: Product, unit: MatrixUnit, profile: DeviceProfile):
 
 /** Of workgroup memory, whichever way the operands are staged. */
 function bytesOf({ subgroups, blocks, depth }: Tile, unit: MatrixUnit): number {
-  const staged = tileSides({ subgroups, blocks }, unit).reduce(
-    (sum, side) => sum + Math.max(side * (depth + padding), depth * (side + padding)),
-    0,
-  );
+  const staged = tileSides({ subgroups, blocks }, unit).reduce((sum, side) => sum + stagedElements(side, depth), 0);
   const spread = subgroups[0] * subgroups[1] * unit.m * blocks[1] * unit.n;
   return sharedBytes([
     { name: '', type: 'f16', length: steps * staged },
@@ -88,101 +71,10 @@ function bytesOf({ subgroups, blocks, depth }: Tile, unit: MatrixUnit): number {
   ]);
 }
 
-/** One operand of the product. */
-interface Side {
-  readonly node: Node;
-  /** Rows or columns, how many there are, and how many of them are staged from `first` on. */
-  readonly axes: readonly Axis[];
-  readonly size: Index;
-  readonly tile: number;
-  readonly first: Index;
-  readonly at: (other: Index, place: Index) => IndexMap;
-}
-
-/** How it lies in workgroup memory. */
-interface Staged {
-  readonly name: string;
-  /** Elements of the array's own elements. */
-  readonly width: Width;
-  /** A line is one place in the sum with all rows (or columns), not one row with all places. */
-  readonly byPlace: boolean;
-  readonly lines: number;
-  /** Array elements of a line, from line to line, and of one step. */
-  readonly perLine: number;
-  readonly stride: number;
-  readonly length: number;
-}
-
-/** Lines run the way that the operand is read by vectors: along the sum, or along its rows or columns. */
-function layOut(frame: Frame, group: Group, stem: string, side: Side, { k, sum }: Product, depth: number): Staged {
-  const { context } = frame;
-  const unitsOf = (size: Index): Index => elementAt(indexVariable('unit', divide(size, constantIndex(4))), 4);
-  const one = (size: Index): Index => indexVariable('line', size);
-  const scalarLoads = (at: IndexMap): number => {
-    const { maxBindingBytes } = context.profile;
-    const trial = new Lowering(context.place, group.nodes, maxBindingBytes, context.oneBindingEach === true);
-    trial.value(new Block(new Names()), side.node, at, 4);
-    return trial.accesses.every(({ width }) => width === 1)
-      ? Infinity
-      : trial.accesses.filter(({ width }) => width === 1).length;
-  };
-  const alongSum = isQuartered(sum.at(-1)) ? scalarLoads(side.at(one(side.size), unitsOf(k))) : Infinity;
-  const alongSide = isQuartered(side.axes.at(-1)) ? scalarLoads(side.at(unitsOf(side.size), one(k))) : Infinity;
-  const width: Width = Math.min(alongSum, alongSide) === Infinity ? 1 : 4;
-  const last = side.node.type.axes.at(-1)?.name;
-  const byPlace = width === 4 ? alongSide < alongSum : !sum.some(({ name }) => name === last);
-  const [lines, along] = byPlace ? [depth, side.tile] : [side.tile, depth];
-  const stride = (along + padding) / width;
-  const length = lines * stride;
-  const name = frame.share(stem, width === 4 ? 'vec4<f16>' : 'f16', steps * length);
-  return { name, width, byPlace, lines, perLine: along / width, stride, length };
-}
-
-/** One step of an operand into its half of the workgroup memory. */
-function stage(
-  frame: Frame,
-  block: Block,
-  side: Side,
-  staged: Staged,
-  {
-    start,
-    half,
-    k,
-    threads,
-  }: { readonly start: Index; readonly half: Index; readonly k: Index; readonly threads: number },
-): void {
-  const { width, byPlace, perLine } = staged;
-  const type = typeOf('f32', width);
-  block.loop(
-    'staged',
-    constantIndex(staged.lines * perLine),
-    (inside, at) => {
-      const line = inside.named('line', divide(at, constantIndex(perLine)));
-      const unit = inside.named('place_in_line', remainder(at, constantIndex(perLine)));
-      const inLine = elementAt(unit, width);
-      const [other, place] = byPlace
-        ? [inRange(add(side.first, inLine), side.size, width), clamp(add(start, line), k)]
-        : [clamp(add(side.first, line), side.size), inRange(add(start, inLine), k, width)];
-      const value = splat(frame.lowering.value(inside, side.node, side.at(other, place), width), type);
-      // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.
-      const zero = splat(literal(0, 'f32'), type);
-      const first = add(start, byPlace ? line : scale(unit, width));
-      const kept = code(
-        `select(${zero.text}, ${value.text}, ${indexText(first)} < ${indexText(k)})`,
-        type,
-        value.needs,
-      );
-      const target = add(scale(half, staged.length), scale(line, staged.stride), unit);
-      inside.assign(`${staged.name}[${indexText(target)}]`, stored(kept, 'f16'));
-    },
-    { from: indexVariable('thread', constantIndex(threads)), step: threads },
-  );
-}
-
 export function scheduleContractMatrix(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const { profile } = context;
   const product = productOf(group.contract);
-  const unit = matrixUnitOf(group.contract, profile);
+  const unit = matrixUnitOf(group.contract.inputs, profile);
   const lanes = profile.subgroupSize;
   if (unit === undefined || lanes === undefined)
     throw new OpabiniaError('the device has no matrix units for this product', { op: 'contract' });
@@ -217,8 +109,9 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
     first: scale(indexVariable('group.y', columnTiles), tileColumns),
     at: (column, place) => indexOf(product, batch, constantIndex(0), column, place),
   };
-  const stagedRows = layOut(frame, group, 'staged_rows', rows, product, depth);
-  const stagedColumns = layOut(frame, group, 'staged_columns', columns, product, depth);
+  const sum = { axes: product.sum, size: k, staged: depth };
+  const stagedRows = layOut(frame, group, 'staged_rows', rows, sum, steps);
+  const stagedColumns = layOut(frame, group, 'staged_columns', columns, sum, steps);
   const sums = Array.from({ length: blocks[0] }, () =>
     Array.from({ length: blocks[1] }, () => {
       const name = body.names.fresh('sums');
@@ -230,38 +123,25 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   const stepsOfSum = ceilDivide(k, depth);
   body.loop(`${names.sum}_step`, add(stepsOfSum, constantIndex(1)), (outer, step) => {
     outer.when(`${indexText(step)} < ${indexText(stepsOfSum)}`, (fetch) => {
-      const now = { start: scale(step, depth), half: remainder(step, constantIndex(steps)), k, threads };
+      const now = { sum, start: scale(step, depth), copy: remainder(step, constantIndex(steps)), threads };
       stage(frame, fetch, rows, stagedRows, now);
       stage(frame, fetch, columns, stagedColumns, now);
     });
     outer.when(`${indexText(step)} > 0u`, (multiply) => {
-      const half = remainder(add(step, constantIndex(1)), constantIndex(steps));
+      const copy = remainder(add(step, constantIndex(1)), constantIndex(steps));
       multiply.loop(`${names.sum}_in_step`, constantIndex(depth / unit.k), (inside, part) => {
-        const load = (of: 'rows' | 'columns', staged: Staged, block: Index): string => {
-          const name = inside.names.fresh(`of_${of}`);
-          const [line, inLine] = staged.byPlace ? [scale(part, unit.k), block] : [block, scale(part, unit.k)];
-          const at = add(
-            scale(half, staged.length),
-            scale(line, staged.stride),
-            divide(inLine, constantIndex(staged.width)),
-          );
-          inside.matrix({
-            kind: 'fragment',
-            name,
-            of,
-            unit,
-            from: staged.name,
-            at: indexText(at),
-            stride: staged.stride,
-            turned: staged.byPlace === (of === 'rows'),
-          });
-          return name;
-        };
+        const from = { unit, copy, place: scale(part, unit.k) };
         const ofRows = sums.map((_, i) =>
-          load('rows', stagedRows, add(scale(down, blocks[0] * unit.m), constantIndex(i * unit.m))),
+          fragmentOf(inside, 'rows', stagedRows, {
+            ...from,
+            other: add(scale(down, blocks[0] * unit.m), constantIndex(i * unit.m)),
+          }),
         );
         const ofColumns = Array.from({ length: blocks[1] }, (_, j) =>
-          load('columns', stagedColumns, add(scale(across, blocks[1] * unit.n), constantIndex(j * unit.n))),
+          fragmentOf(inside, 'columns', stagedColumns, {
+            ...from,
+            other: add(scale(across, blocks[1] * unit.n), constantIndex(j * unit.n)),
+          }),
         );
         sums.forEach((row, i) =>
           row.forEach((into, j) =>

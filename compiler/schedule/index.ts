@@ -5,16 +5,18 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
 import { bindingsOf, sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
+import { attentionTile, scheduleAttentionMatrix } from './attention-matrix.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
 import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
-import { matrixUnitOf, scheduleContractMatrix } from './contract-matrix.ts';
+import { scheduleContractMatrix } from './contract-matrix.ts';
 import { scheduleContractSubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
+import { withoutMatrixUnits } from './matrix-unit-of.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
 import { isLongScatter, scheduleScatter, scheduleScatterRows } from './scatter.ts';
@@ -55,6 +57,12 @@ export const templates: Templates = {
       fits: (group, profile) => isDecode(group, profile),
       schedule: scheduleAttentionWorkgroup,
     },
+    {
+      name: 'attention by matrix units',
+      when: 'half precision, and a device with matrix units for it',
+      fits: (group, profile) => attentionTile(group, profile) !== undefined,
+      schedule: scheduleAttentionMatrix,
+    },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],
   contract: [
@@ -89,12 +97,7 @@ export const templates: Templates = {
     {
       name: 'contraction by matrix units',
       when: 'half precision on both sides, and a device with matrix units for it',
-      fits: (group, profile) => {
-        const unit = matrixUnitOf(group.contract, profile);
-        if (unit === undefined) return false;
-        const { m, n, k } = productOf(group.contract);
-        return 2 * m.most > unit.m && n.most >= unit.n && k.most >= unit.k;
-      },
+      fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
       schedule: scheduleContractMatrix,
     },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
