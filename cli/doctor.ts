@@ -65,7 +65,12 @@ export function report(facts: DeviceFacts): string {
     ['driver', facts.driver],
     ['runs on', facts.software ? 'the CPU' : 'a GPU'],
     ['subgroup lanes', lanes],
-    ['matrices', facts.matrices.length === 0 ? 'none' : facts.matrices.join(', ')],
+    [
+      'matrices',
+      facts.matrices.length === 0
+        ? 'none'
+        : facts.matrices.map(({ m, n, k, from, to }) => `${m}x${n}x${k} ${from}->${to}`).join(', '),
+    ],
     ['buffer', printBytes(limits.maxBufferSize)],
     [
       'binding',

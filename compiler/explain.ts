@@ -11,6 +11,7 @@ import { compile, type Stage } from './compile.ts';
 import type { Cut } from './fuse/group.ts';
 import type { Plan, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
+import { noMatrixUnit, withoutMatrixUnits } from './schedule/matrix-unit-of.ts';
 
 export interface ExplainOptions {
   /** The graph after every pass, not only what the pass did. */
@@ -138,8 +139,28 @@ function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): 
   return [
     `== plan       ${plan.dispatches.length} dispatches a run, ${plan.load.length} at load, ${plan.kernels.length} different kernels; roofline of ${profile.name}: ${(1000 * total).toFixed(2)} ms`,
     formatTable(kernelColumns, rows),
+    ...matrixLines(steps, profile),
     `== memory     activations ${quantity(memory.activations, 'B')} (${quantity(memory.liveBound, 'B')} live at once), parameters ${quantity(memory.parameters, 'B')}, computed at load ${quantity(memory.loaded, 'B')}, states ${quantity(memory.states, 'B')}, inputs and outputs ${quantity(memory.inputsAndOutputs, 'B')}`,
   ];
+}
+
+/** Which products the device's matrix units make, and why not the others; nothing where it has none. */
+function matrixLines(steps: readonly Step[], profile: DeviceProfile): readonly string[] {
+  const units = profile.matrices ?? [];
+  if (units.length === 0) return [];
+  const reasons = steps.flatMap((step): readonly string[] => {
+    const { group, kernel, template } = step;
+    if (group.template !== 'contract' && group.template !== 'attention') return [];
+    if (kernel.matrices === true) return ['by matrix units'];
+    const why =
+      group.template === 'contract'
+        ? withoutMatrixUnits(group.contract, profile)
+        : noMatrixUnit(group.attention.operands, profile);
+    return [why ?? `'${template}' comes first`];
+  });
+  const tally = [...Map.groupBy(reasons, (reason) => reason)].map(([reason, all]) => `${reason} ×${all.length}`);
+  const list = units.map(({ m, n, k, from, to }) => `${m}×${n}×${k} ${from} → ${to}`).join(', ');
+  return [`== matrices   ${list}; products: ${tally.length === 0 ? 'none' : tally.join(', ')}`];
 }
 
 const kernelColumns = [

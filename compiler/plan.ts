@@ -54,7 +54,7 @@ export interface PlanKernel {
   readonly wgsl: string;
   /** One per `@binding`, in order. */
   readonly access: readonly ('read' | 'read_write')[];
-  readonly features: readonly ('shader-f16' | 'subgroups')[];
+  readonly features: readonly ('shader-f16' | 'subgroups' | 'chromium-experimental-subgroup-matrix')[];
 }
 
 export interface PlanBinding {

@@ -1,5 +1,14 @@
 // What the compiler knows of a device: plain facts, so that a plan can be made without a GPU.
 
+/** A product that a subgroup makes as one instruction: m × k and k × n elements of `from`, summed in `to`. */
+export interface MatrixUnit {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly from: string;
+  readonly to: string;
+}
+
 export interface DeviceProfile {
   readonly name: string;
   /** A software device: its cost is loads, not arithmetic, and barriers are dear. */
@@ -7,6 +16,8 @@ export interface DeviceProfile {
   /** Lanes of a subgroup when every subgroup has the same number; undefined when unknown or varying. */
   readonly subgroupSize: number | undefined;
   readonly f16: boolean;
+  /** What the device has; absent: none. */
+  readonly matrices?: readonly MatrixUnit[] | undefined;
   readonly maxBindings: number;
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
@@ -52,6 +63,10 @@ export interface Choices {
   readonly splitProductRows: number;
   /** Rows of attention over many keys up to which each has a workgroup of its own, on a GPU. */
   readonly splitAttentionRows: number;
+  /** Blocks of results that a subgroup with matrix units keeps, along rows and along columns at most: each is a number of registers of every lane. */
+  readonly matrixBlocks: number;
+  /** Workgroups that a product by matrix units should have at least: fewer leave cores idle, and smaller tiles make more. */
+  readonly matrixWorkgroups: number;
 }
 
 /** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
@@ -66,6 +81,8 @@ const usual: Choices = {
   storedScores: 0,
   splitProductRows: 4,
   splitAttentionRows: 1024,
+  matrixBlocks: 4,
+  matrixWorkgroups: 96,
 };
 
 /**

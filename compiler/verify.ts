@@ -2,6 +2,7 @@
 // live buffers, every result written before it is read.
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Assembly } from './assembly/assemble.ts';
+import { sharedBytes } from './kernel/kernel.ts';
 import { wholeOf } from './kernel/storage.ts';
 import { isOverNothing, symbolsOf, withSymbols } from './index/index-symbols.ts';
 import type { Plan, PlanBinding, PlanDispatch } from './plan.ts';
@@ -42,7 +43,7 @@ export function verifyAssembly(assembly: Assembly, profile: DeviceProfile): void
     }
     if (kernel.threads > profile.maxWorkgroupThreads)
       broken('schedule', `${label}: ${kernel.threads} threads in a workgroup, ${profile.maxWorkgroupThreads} allowed`);
-    const bytes = kernel.shared.reduce((sum, m) => sum + m.length * (m.type.startsWith('vec4') ? 16 : 4), 0);
+    const bytes = sharedBytes(kernel.shared);
     if (bytes > profile.maxWorkgroupBytes)
       broken('schedule', `${label}: ${bytes} bytes of workgroup memory, ${profile.maxWorkgroupBytes} allowed`);
     if (kernel.grid.some((n) => n.most > profile.maxGrid))

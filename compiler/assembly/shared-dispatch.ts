@@ -1,7 +1,7 @@
 // Kernels that do not wait for one another share a dispatch: the workgroups of one, then those of the other. A step of training is many small
 // sums beside few large products; a product's two gradients read the same rows.
 import { constantIndex } from '../index/index-math.ts';
-import type { Kernel, KernelPart, Shared, Slot } from '../kernel/kernel.ts';
+import { sharedBytes, type Kernel, type KernelPart, type Shared, type Slot } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import type { Assembly, Step } from './assemble.ts';
 import { bytesOf, peakOf, waitsOf } from './kernel-order.ts';
@@ -71,9 +71,13 @@ function hostsOf(
   return hosts.sort((a, b) => b.common - a.common || b.at - a.at).map((host) => host.at);
 }
 
-/** Grids that depend on sizes of a run, and tensors in several bindings, stand alone. */
-function canShare({ grid, slots }: Kernel): boolean {
-  return grid.every((n) => n.terms.length === 0 && n.constant > 0) && slots.every((slot) => slot.piece === undefined);
+/** Grids that depend on sizes of a run, tensors in several bindings, and matrix units, which want every subgroup whole, stand alone. */
+function canShare({ grid, slots, matrices }: Kernel): boolean {
+  return (
+    matrices !== true &&
+    grid.every((n) => n.terms.length === 0 && n.constant > 0) &&
+    slots.every((slot) => slot.piece === undefined)
+  );
 }
 
 function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): boolean {
@@ -87,10 +91,7 @@ function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): bool
     return false;
   const slots = sharedSlots([...parts, kernel]);
   if (slots.length > profile.maxBindings || !areApart(slots)) return false;
-  const bytes = [...parts, kernel]
-    .flatMap((part) => part.shared)
-    .reduce((sum, { type, length }) => sum + length * (type.startsWith('vec4') ? 16 : 4), 0);
-  return bytes <= profile.maxWorkgroupBytes;
+  return sharedBytes([...parts, kernel].flatMap((part) => part.shared)) <= profile.maxWorkgroupBytes;
 }
 
 /** No value is bound twice where it is written, and none together with a range of it: bindings would overlap. */

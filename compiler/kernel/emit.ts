@@ -1,6 +1,7 @@
 // A kernel as WGSL text.
 import { writeHelpers, type Helper } from '../../dsl/wgsl.ts';
 import { indexText, symbolName } from '../index/index-text.ts';
+import { enableMatrices, matrixFeature, printMatrix } from './matrix-unit.ts';
 import { builtins, unknownZero } from './names.ts';
 import { bindingsOf, type Kernel, type KernelPart, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from '../plan.ts';
@@ -28,7 +29,8 @@ export function emit(
   const functions = parts.map(partFunction);
   const helpers = writeHelpers([stmts, ...parts.map((part) => part.body)].flatMap(needsOf));
   const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
-  const f16 = kernel.slots.some((s) => s.storage.dtype === 'f16');
+  const matrices = kernel.matrices === true;
+  const f16 = matrices || kernel.slots.some((s) => s.storage.dtype === 'f16');
   const slots = kernel.slots
     .flatMap((slot, i) =>
       Array.from({ length: bindingsOf(slot) }, (_, piece) => ({
@@ -49,6 +51,7 @@ export function emit(
   const text = [
     ...(f16 ? ['enable f16;'] : []),
     ...(kernel.subgroups ? ['enable subgroups;'] : []),
+    ...(matrices ? [enableMatrices] : []),
     `// ${kernel.template}`,
     ...slots,
     ...kernel.shared.map((m) => `var<workgroup> ${m.name}: array<${m.type}, ${m.length}>;`),
@@ -69,7 +72,11 @@ export function emit(
       ...kernel.slots.flatMap((slot, i) => Array.from({ length: bindingsOf(slot) }, () => access[i] ?? 'read')),
       ...(used.length > 0 ? (['read'] as const) : []),
     ],
-    features: [...(f16 ? (['shader-f16'] as const) : []), ...(kernel.subgroups ? (['subgroups'] as const) : [])],
+    features: [
+      ...(f16 ? (['shader-f16'] as const) : []),
+      ...(kernel.subgroups ? (['subgroups'] as const) : []),
+      ...(matrices ? ([matrixFeature] as const) : []),
+    ],
   };
 }
 
@@ -175,7 +182,7 @@ function printStmt(stmt: Stmt, indent: string): string {
     case 'barrier':
       return 'workgroupBarrier();';
     default:
-      return stmt satisfies never;
+      return printMatrix(stmt);
   }
 }
 
@@ -190,11 +197,8 @@ function needsOf(stmts: readonly Stmt[]): readonly Helper[] {
       case 'loop':
       case 'when':
         return needsOf(s.body);
-      case 'array':
-      case 'barrier':
-        return [];
       default:
-        return s satisfies never;
+        return [];
     }
   });
 }

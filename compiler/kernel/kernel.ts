@@ -4,6 +4,7 @@ import type { Code, WgslType } from '../../dsl/wgsl.ts';
 import { code } from '../../dsl/wgsl.ts';
 import { add, atomIndex, constantIndex, variable, type Atom, type Index, type Variable } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
+import type { MatrixStmt } from './matrix-unit.ts';
 import type { Names } from './names.ts';
 import type { Storage } from './storage.ts';
 
@@ -25,7 +26,8 @@ export type Stmt =
       readonly rolled?: true;
     }
   | { readonly kind: 'when'; readonly test: string; readonly body: readonly Stmt[] }
-  | { readonly kind: 'barrier' };
+  | { readonly kind: 'barrier' }
+  | MatrixStmt;
 
 /** A storage buffer as one kernel sees it: which stored value, in elements of which type. */
 export interface Slot {
@@ -65,11 +67,17 @@ export function elementText(slot: Slot, at: string): string {
 /** Workgroup memory. */
 export interface Shared {
   readonly name: string;
-  readonly type: WgslType;
+  /** Half precision is what matrix units read; nothing else computes with it. */
+  readonly type: WgslType | 'f16' | 'vec4<f16>';
   readonly length: number;
 }
 
-export type Builtin = 'workgroup_id' | 'local_invocation_index' | 'num_workgroups' | 'subgroup_invocation_id';
+export function sharedBytes(shared: readonly Shared[]): number {
+  return shared.reduce((sum, { type, length }) => {
+    const element = type.includes('f16') ? 2 : 4;
+    return sum + length * element * (type.startsWith('vec4') ? 4 : 1);
+  }, 0);
+}
 
 export interface Kernel {
   readonly template: string;
@@ -82,6 +90,8 @@ export interface Kernel {
   /** Kernels that share a dispatch, in the place of a body. */
   readonly parts?: readonly KernelPart[];
   readonly subgroups: boolean;
+  /** It multiplies by matrix units. */
+  readonly matrices?: boolean;
   /** Every element that the body touches, for `verify`. */
   readonly accesses: readonly { readonly slot: Slot; readonly at: Index; readonly width: 1 | 4 }[];
 }
@@ -173,6 +183,10 @@ export class Block {
 
   store(slot: Slot, at: Index, value: Code): void {
     this.stmts.push({ kind: 'store', slot, at, value });
+  }
+
+  matrix(stmt: MatrixStmt): void {
+    this.stmts.push(stmt);
   }
 
   barrier(): void {

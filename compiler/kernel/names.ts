@@ -7,6 +7,7 @@ export const builtins = {
   groups: ['num_workgroups', 'vec3u'],
   thread: ['local_invocation_index', 'u32'],
   lane: ['subgroup_invocation_id', 'u32'],
+  subgroup: ['subgroup_id', 'u32'],
 } as const;
 
 /** 0 at run time, unknown to the driver: a loop bounded by it is not unrolled, which on a software device compiles for seconds. */

@@ -2,13 +2,11 @@
 // scores, one slice of the width per lane for the weighted sum; a running maximum and sum rescale what has been gathered so far.
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
 import { storeRoots } from './epilogue.ts';
-import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { reduceMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import { seenKeys } from '../match/mask-extent.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, clamp, constantIndex, divide, multiply, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem, unknownZero } from '../kernel/names.ts';
@@ -27,6 +25,7 @@ import {
   type Context,
 } from './frame.ts';
 import { lowest } from './streaming-softmax.ts';
+import { tileEnd } from './tile-end.ts';
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
@@ -269,50 +268,6 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
     });
   });
   return frame.finish(`attention, ${tile} rows by shuffles`, lanes, grid, { subgroups: true });
-}
-
-interface Tile {
-  readonly batch: ReadonlyMap<string, Index>;
-  readonly firstRow: Index;
-  readonly tile: number;
-  readonly keyCount: Index;
-  /** Rows of one batch item, and so of all its tiles. */
-  readonly m: Index;
-}
-
-/** Where the keys end for the row of the tile that sees farthest: the block of rows is the same for all lanes, and so is the end. */
-function tileEnd(body: Block, { attention }: AttentionGroup, { batch, firstRow, tile, keyCount, m }: Tile): string {
-  const { maskExtent, rows } = attention;
-  if (maskExtent === undefined) return indexText(keyCount);
-  const lastRow = m.most <= tile ? add(m, constantIndex(-1)) : clamp(add(firstRow, constantIndex(tile - 1)), m);
-  const position = batch.get(maskExtent.axis.name) ?? farthest(body, rows, maskExtent.axis, firstRow, lastRow);
-  const seen = position === undefined ? keyCount : seenKeys(maskExtent, position, keyCount);
-  return seen.key === keyCount.key ? indexText(keyCount) : body.let('seen', code(indexText(seen), 'u32')).text;
-}
-
-/** The largest position along one of the row axes among the flat rows first … last. */
-function farthest(body: Block, rows: readonly Axis[], axis: Axis, first: Index, last: Index): Index | undefined {
-  const at = rows.findIndex(({ name }) => name === axis.name);
-  if (at < 0) return undefined;
-  const size = count([axis]);
-  const inner = count(rows.slice(at + 1));
-  // Along the outermost axis positions only grow. Along another they start again after each run of it, and a tile that reaches into
-  // the next run holds the end of this one.
-  if (at === 0) return divide(last, inner);
-  const run = multiply(size, inner);
-  const own = remainder(divide(last, inner), size);
-  const [from, to] = [divide(first, run), divide(last, run)];
-  if (from.key === to.key) return own;
-  return indexVariable(
-    body.let(
-      'farthest',
-      code(
-        `select(${indexText(add(size, constantIndex(-1)))}, ${indexText(own)}, ${indexText(from)} == ${indexText(to)})`,
-        'u32',
-      ),
-    ).text,
-    size,
-  );
 }
 
 interface Rows {

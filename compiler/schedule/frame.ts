@@ -65,7 +65,7 @@ export class Frame {
     template: string,
     threads: number,
     grid: Kernel['grid'],
-    options: { readonly subgroups?: boolean } = {},
+    options: { readonly subgroups?: boolean; readonly matrices?: boolean } = {},
   ): Kernel {
     return {
       template,
@@ -75,6 +75,7 @@ export class Frame {
       shared: this.shared,
       body: this.body.stmts,
       subgroups: options.subgroups ?? false,
+      ...(options.matrices === true ? { matrices: true } : {}),
       accesses: this.lowering.accesses,
     };
   }

@@ -3,17 +3,20 @@ import { elementsOf } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Group } from '../fuse/group.ts';
-import { bindingsOf, type Kernel } from '../kernel/kernel.ts';
+import { bindingsOf, sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
+import { attentionTile, scheduleAttentionMatrix } from './attention-matrix.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
 import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
+import { scheduleContractMatrix } from './contract-matrix.ts';
 import { scheduleContractSubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
+import { withoutMatrixUnits } from './matrix-unit-of.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
 import { isLongScatter, scheduleScatter, scheduleScatterRows } from './scatter.ts';
@@ -54,6 +57,12 @@ export const templates: Templates = {
       fits: (group, profile) => isDecode(group, profile),
       schedule: scheduleAttentionWorkgroup,
     },
+    {
+      name: 'attention by matrix units',
+      when: 'half precision, and a device with matrix units for it',
+      fits: (group, profile) => attentionTile(group, profile) !== undefined,
+      schedule: scheduleAttentionMatrix,
+    },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],
   contract: [
@@ -84,6 +93,12 @@ export const templates: Templates = {
         return m.most <= choicesOf(profile).splitProductRows && n.most >= 16;
       },
       schedule: scheduleContractFewRows,
+    },
+    {
+      name: 'contraction by matrix units',
+      when: 'half precision on both sides, and a device with matrix units for it',
+      fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
+      schedule: scheduleContractMatrix,
     },
     { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
   ],
@@ -216,7 +231,7 @@ function overLimit(kernel: Kernel, { profile, hasSymbols }: Context): string | u
     return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
   if (threads > profile.maxWorkgroupThreads)
     return `${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`;
-  const bytes = shared.reduce((sum, m) => sum + m.length * (m.type.startsWith('vec4') ? 16 : 4), 0);
+  const bytes = sharedBytes(shared);
   return bytes > profile.maxWorkgroupBytes
     ? `${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}`
     : undefined;

@@ -1,6 +1,6 @@
 // Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
 import { totalmem } from 'node:os';
-import type { DeviceProfile } from '../../compiler/profile.ts';
+import type { DeviceProfile, MatrixUnit } from '../../compiler/profile.ts';
 import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
@@ -21,13 +21,10 @@ export interface OpenOptions {
   readonly power?: 'high-performance' | 'low-power' | undefined;
 }
 
-const wantedFeatures = [
-  'shader-f16',
-  'subgroups',
-  'subgroup-size-control',
-  'timestamp-query',
-  'chromium-experimental-subgroup-matrix',
-] as const;
+/** Dawn's name; WGSL's are where kernels are written. */
+const matrixFeature = 'chromium-experimental-subgroup-matrix';
+
+const wantedFeatures = ['shader-f16', 'subgroups', 'subgroup-size-control', 'timestamp-query', matrixFeature] as const;
 
 declare global {
   /** Every object that `create()` returned. Once one is collected, the process crashes or hangs: they are never let go. */
@@ -135,7 +132,7 @@ function factsOf(adapter: GPUAdapter, features: readonly string[], options: Open
     subgroups: features.includes('subgroups') && least > 0 && most > 0 ? { least, most } : undefined,
     features,
     limits: { ...limitsOf(adapter.limits), ...options.limits },
-    matrices: matricesOf(about),
+    matrices: features.includes(matrixFeature) ? matricesOf(about) : [],
   };
 }
 
@@ -167,11 +164,17 @@ interface MatrixConfig {
   readonly resultComponentType: string;
 }
 
-function matricesOf(about: object): readonly string[] {
+function matricesOf(about: object): readonly MatrixUnit[] {
   // Dawn's extension of the adapter's facts; absent from the standard's types.
   const configs: unknown = 'subgroupMatrixConfigs' in about ? about.subgroupMatrixConfigs : undefined;
   if (!Array.isArray(configs)) return [];
-  return configs.map((c: MatrixConfig) => `${c.M}x${c.N}x${c.K} ${c.componentType}->${c.resultComponentType}`);
+  return configs.map(({ M: m, N: n, K: k, componentType: from, resultComponentType: to }: MatrixConfig) => ({
+    m,
+    n,
+    k,
+    from,
+    to,
+  }));
 }
 
 /**
@@ -186,6 +189,7 @@ export function deviceProfile(device: Device): DeviceProfile {
     software: facts.software,
     subgroupSize: subgroups !== undefined && subgroups.least === subgroups.most ? subgroups.least : undefined,
     f16: facts.features.includes('shader-f16'),
+    matrices: facts.matrices,
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxBindingBytes: limits.maxStorageBufferBindingSize,
     maxBufferBytes: limits.maxBufferSize,

@@ -1,4 +1,5 @@
 // The contract of a device: a few methods over untyped buffers. Programs know only this; who implements it is dawn.ts's affair.
+import type { MatrixUnit } from '../../compiler/profile.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
 /** What is known of an adapter and its driver; plain values, printable as JSON. */
@@ -13,8 +14,8 @@ export interface DeviceFacts {
   readonly subgroups: { readonly least: number; readonly most: number } | undefined;
   readonly features: readonly string[];
   readonly limits: DeviceLimits;
-  /** Subgroup matrices, e.g. `16x16x16 f16->f32`. */
-  readonly matrices: readonly string[];
+  /** What subgroups multiply as one instruction. */
+  readonly matrices: readonly MatrixUnit[];
 }
 
 /** WebGPU's own names, so that they can be looked up. Bytes, counts. */

@@ -3,6 +3,7 @@ import { elementsOf } from '../../dsl/axis/axes.ts';
 import { expect, test } from 'vitest';
 import { deviceNamed } from '../../compiler/devices.ts';
 import { explain } from '../../compiler/explain.ts';
+import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
 import { order, randomParams, trace, type Graph, type Node } from '../../dsl/index.ts';
 import { gelu, linear } from '../../dsl/index.ts';
 
@@ -30,4 +31,22 @@ test('a value that is stored rather than computed again is named with its axes',
   expect(explain(graph, profile)).toMatch(
     /mul \[b:1 n:600 d:512\] → contract \[b:1 n:600 e:2048\] in fc: would be computed ×\d+/,
   );
+});
+
+test('which products matrix units make is said, and why not the others', () => {
+  const units = { subgroupSize: 32, matrices: [{ m: 16, n: 16, k: 16, from: 'f16', to: 'f32' }] };
+  const of = (dtype: 'f16' | 'f32', rows: number) =>
+    trace(randomParams(1, { dtype }), (t) => ({
+      y: linear(t.params.at('fc'), t.input('x', 'n d', { n: rows, d: 64 }, dtype), 'e', { size: 64 }),
+    }));
+  const line = (graph: Graph, device: DeviceProfile = { ...desktopGpu, ...units }): string | undefined =>
+    /^== matrices +16×16×16 f16 → f32; products: (.*)$/m.exec(explain(graph, device))?.[1];
+  expect(line(of('f16', 64))).toBe('by matrix units ×1');
+  expect(line(of('f32', 64))).toBe('an operand is f32 ×1');
+  expect(line(of('f16', 5))).toBe('it is smaller than a block ×1');
+  expect(line(of('f16', 2))).toBe('it is smaller than a block ×1');
+  expect(line(of('f16', 64), { ...desktopGpu, ...units, subgroupSize: undefined })).toBe(
+    'its subgroups have no fixed number of lanes ×1',
+  );
+  expect(explain(of('f16', 64), desktopGpu)).not.toContain('== matrices');
 });

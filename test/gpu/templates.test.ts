@@ -3,12 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { symbolSize, type Size } from '../../dsl/axis/axis.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import {
-  attention,
   gelu,
   layerNorm,
   logSoftmax,
   randomParams,
-  rearrange,
   reduce,
   rmsNorm,
   softmax,
@@ -18,6 +16,7 @@ import {
 } from '../../dsl/index.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
 import { causalCases } from '../compiler/causal-cases.ts';
+import { attentionGraph, rows, type AttentionCase } from './attention-cases.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
 import { withNearExponents } from './far-below.ts';
@@ -46,78 +45,6 @@ async function expectTemplate(
 }
 
 // ---- attention --------------------------------------------------------------------------------------------------
-
-interface AttentionCase {
-  readonly variant:
-    | 'full'
-    | 'causal'
-    | 'bool mask'
-    | 'float mask'
-    | 'empty rows'
-    | 'per region'
-    | 'grouped'
-    | 'two batches'
-    | 'merged heads'
-    | 'symbolic';
-  readonly queries: number;
-  readonly keys: number;
-  readonly head: number;
-  readonly width?: number;
-  readonly dtype?: Float;
-}
-
-/** Query [b h q d], keys [b h t d], values [b h t e], or what the variant makes of them. */
-function attentionGraph({ variant, queries, keys, head, width = head, dtype = 'f32' }: AttentionCase): {
-  readonly graph: Graph;
-  readonly symbols: ReadonlyMap<string, number>;
-} {
-  const symbols = new Map<string, number>();
-  const graph = trace(randomParams(1, { dtype }), (t) => {
-    let [q, k]: readonly [Size, Size] = [queries, keys];
-    if (variant === 'symbolic') {
-      q = symbolSize({ name: 'q', least: 1, bound: queries + 5 });
-      k = symbolSize({ name: 't', least: 1, bound: keys + 9 });
-      symbols.set('q', queries).set('t', keys);
-    }
-    const batch = { h: 2, ...(variant === 'two batches' ? { b: 3 } : {}) };
-    const names = variant === 'two batches' ? 'b h' : 'h';
-    const input = (name: string, axes: string, sizes: Record<string, Size>, type: Float | 'bool' = dtype) =>
-      t.input(name, axes, sizes, type) as Any;
-    const inner = variant === 'per region' ? `${names} q` : variant === 'grouped' ? names : names;
-    const query = input('query', variant === 'grouped' ? `${names} g q d` : `${names} q d`, {
-      ...batch,
-      ...(variant === 'grouped' ? { g: 3 } : {}),
-      q,
-      d: head,
-    });
-    const keyAxes = { ...batch, ...(variant === 'per region' ? { q } : {}), t: k };
-    const key = input('key', `${inner} t d`, { ...keyAxes, d: head });
-    const value = width === head ? input('value', `${inner} t d`, { ...keyAxes, d: head }) : undefined;
-    const options = { key: 't', along: 'd' } as const;
-    const mask =
-      variant === 'bool mask'
-        ? input('mask', 'q t', { q, t: k }, 'bool')
-        : variant === 'float mask'
-          ? input('mask', 'h q t', { h: 2, q, t: k })
-          : variant === 'empty rows'
-            ? input('mask', 'q', { q }, 'bool')
-            : undefined;
-    const y = attention(query, key, value ?? key, {
-      ...options,
-      causal: variant === 'causal' || variant === 'symbolic',
-      ...(mask === undefined ? {} : { mask }),
-    });
-    if (variant !== 'merged heads') return { y };
-    const merged = rearrange(y, 'h q d -> q c=(h d)') as Any;
-    return { y: merged.add(input('residual', 'q c', { q, c: 2 * head })) };
-  });
-  return { graph, symbols };
-}
-
-const rows = (...cases: readonly AttentionCase[]) =>
-  cases.map(
-    (c) => [`${c.variant}, ${c.queries} queries, ${c.keys} keys, head ${c.head} ${c.dtype ?? 'f32'}`, c] as const,
-  );
 
 describe.skipIf(withoutGpu)('attention', () => {
   // Every head size, and queries and keys around 8 lanes and 8 rows; the variants go round.

@@ -1,0 +1,38 @@
+// Whether a product is made by matrix units: the unit, or why not.
+import type { Node } from '../../dsl/graph/graph.ts';
+import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
+import { productOf } from './contract.ts';
+
+/** The unit for half precision summed in single precision; undefined where there is none, or no number of lanes to count on. */
+export function matrixUnitOf(operands: readonly Node[], profile: DeviceProfile): MatrixUnit | undefined {
+  return noMatrixUnit(operands, profile) === undefined ? unitsOf(profile)[0] : undefined;
+}
+
+/** The largest first. */
+function unitsOf({ matrices = [] }: DeviceProfile): readonly MatrixUnit[] {
+  const work = ({ m, n, k }: MatrixUnit): number => m * n * k;
+  return matrices
+    .filter(({ from, to, m, n, k }) => from === 'f16' && to === 'f32' && [m, n, k].every((size) => size % 8 === 0))
+    .toSorted((a, b) => work(b) - work(a));
+}
+
+/** Why a product of these operands, of whatever size, cannot be made by them. */
+export function noMatrixUnit(operands: readonly Node[], profile: DeviceProfile): string | undefined {
+  if ((profile.matrices ?? []).length === 0) return 'the device has none';
+  if (!profile.f16 || unitsOf(profile).length === 0) return 'the device has none for f16 summed in f32';
+  if (profile.subgroupSize === undefined) return 'its subgroups have no fixed number of lanes';
+  const wide = operands.find((x) => x.type.dtype !== 'f16');
+  if (wide !== undefined) return `an operand is ${wide.type.dtype}`;
+  // Plans that promise a row the same bits beside any other rows have one template for all numbers of rows.
+  if (!Number.isFinite(choicesOf(profile).splitProductRows)) return 'sums must not depend on the number of rows';
+  return undefined;
+}
+
+/** Why a contraction is not made by matrix units; undefined where it is. */
+export function withoutMatrixUnits(contract: Node, profile: DeviceProfile): string | undefined {
+  const unit = matrixUnitOf(contract.inputs, profile);
+  if (unit === undefined) return noMatrixUnit(contract.inputs, profile);
+  const { m, n, k } = productOf(contract);
+  // Half a block of rows is worth it: the units are that much faster.
+  return 2 * m.most > unit.m && n.most >= unit.n && k.most >= unit.k ? undefined : 'it is smaller than a block';
+}

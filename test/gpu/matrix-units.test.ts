@@ -1,0 +1,161 @@
+// Contractions by matrix units: written for GPUs that have them and read by Dawn's WGSL compiler everywhere; run where the driver has them,
+// which of software drivers Mesa's lavapipe does from 26.1 on.
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { compile } from '../../compiler/compile.ts';
+import type { PlanKernel } from '../../compiler/plan.ts';
+import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
+import { adapterFacts, openDevice } from '../../runtime/device/dawn.ts';
+import type { Device } from '../../runtime/device/device.ts';
+import { share } from '../support/share.ts';
+import { attentionGraph, rows } from './attention-cases.ts';
+import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
+import { contractArbitrary, contractCase, storedFeeds } from './contract-cases.ts';
+import { withNearExponents } from './far-below.ts';
+
+const halves = { from: 'f16', to: 'f32' } as const;
+
+/** As drivers list them. */
+const paperProfiles: readonly DeviceProfile[] = [
+  {
+    ...desktopGpu,
+    name: 'NVIDIA',
+    subgroupSize: 32,
+
+    matrices: [{ m: 16, n: 16, k: 16, ...halves }],
+  },
+  {
+    ...desktopGpu,
+    name: 'a driver with oblong units',
+    subgroupSize: 32,
+    matrices: [{ m: 8, n: 16, k: 16, ...halves }],
+  },
+  { ...desktopGpu, name: 'Apple', subgroupSize: 32, matrices: [{ m: 8, n: 8, k: 8, ...halves }] },
+];
+
+const sizes = {
+  m: [8, 15, 16, 17, 64, 100, 128, 129, 256],
+  n: [16, 17, 36, 64, 65, 128, 132, 512],
+  k: [16, 17, 31, 32, 33, 64, 68],
+};
+
+/** Every kind of mask; rows, keys and heads that fill blocks of 8 and 16, and others. */
+const attentions = rows(
+  { variant: 'full', queries: 16, keys: 16, head: 32, dtype: 'f16' },
+  { variant: 'full', queries: 37, keys: 70, head: 20, dtype: 'f16' },
+  { variant: 'causal', queries: 65, keys: 65, head: 64, dtype: 'f16' },
+  { variant: 'bool mask', queries: 17, keys: 33, head: 40, dtype: 'f16' },
+  { variant: 'float mask', queries: 33, keys: 17, head: 7, dtype: 'f16' },
+  { variant: 'empty rows', queries: 19, keys: 24, head: 20, dtype: 'f16' },
+  { variant: 'grouped', queries: 21, keys: 31, head: 36, dtype: 'f16' },
+  { variant: 'two batches', queries: 16, keys: 40, head: 24, dtype: 'f16' },
+  { variant: 'merged heads', queries: 25, keys: 30, head: 20, dtype: 'f16' },
+  { variant: 'symbolic', queries: 26, keys: 51, head: 20, dtype: 'f16' },
+);
+
+describe(`kernels with matrix units, seed ${seed}`, () => {
+  let paper: Device;
+  beforeAll(async () => {
+    paper = await openDevice({ backend: 'null' });
+  });
+  afterAll(() => paper.close());
+  /** What Dawn's WGSL compiler says; the null backend's subgroups may have 128 lanes, and workgroups must be whole numbers of them. */
+  const complaints = (kernel: PlanKernel): Promise<readonly string[]> =>
+    paper.diagnose({ ...kernel, wgsl: kernel.wgsl.replace(/@workgroup_size\((32|64)\)/, '@workgroup_size(128)') });
+
+  test.each(paperProfiles)(
+    'are WGSL for $name',
+    async (profile) => {
+      let used = 0;
+      await fc.assert(
+        fc.asyncProperty(contractArbitrary(sizes.m, sizes.n, sizes.k), async ({ graph }) => {
+          // Dawn's null backend has the least that WebGPU allows.
+          const { maxComputeWorkgroupStorageSize: maxWorkgroupBytes } = paper.facts.limits;
+          const plan = compile(graph, { ...profile, maxWorkgroupBytes }, { verify: true });
+          for (const kernel of plan.kernels.filter(({ wgsl }) => wgsl.includes('by matrix units'))) {
+            used++;
+            expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+          }
+        }),
+        { numRuns: share(30, 200), seed },
+      );
+      expect(used).toBeGreaterThan(share(30, 200) / 10);
+    },
+    120_000,
+  );
+
+  test.each(paperProfiles)('of attention are WGSL for $name', async (profile) => {
+    const { maxComputeWorkgroupStorageSize: maxWorkgroupBytes } = paper.facts.limits;
+    for (const [name, c] of attentions) {
+      const { kernels } = compile(attentionGraph(c).graph, { ...profile, maxWorkgroupBytes }, { verify: true });
+      const own = kernels.filter(({ wgsl }) => wgsl.includes('by matrix units'));
+      expect(own.length, name).toBeGreaterThan(0);
+      for (const kernel of own) expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+    }
+  });
+
+  test('are for half precision on both sides, enough rows, and a number of lanes that is known', () => {
+    const made = (choice: Partial<Parameters<typeof contractCase>[0]>, profile = paperProfiles[0] ?? desktopGpu) => {
+      const plain = {
+        prologue: 'plain',
+        weight: 'parameter',
+        epilogue: 'bias',
+        batch: 'none',
+        symbolic: 'none',
+      } as const;
+      const { graph } = contractCase({ m: 64, n: 64, k: 64, ...plain, dtype: 'f16', ...choice });
+      return compile(graph, profile, { verify: true }).kernels.some(({ wgsl }) => wgsl.includes('by matrix units'));
+    };
+    expect(made({})).toBe(true);
+    expect(made({ dtype: 'f32' })).toBe(false);
+    expect(made({ m: 5 })).toBe(false);
+    expect(made({}, { ...desktopGpu, subgroupSize: 32 })).toBe(false);
+    expect(made({}, { ...(paperProfiles[0] ?? desktopGpu), subgroupSize: undefined })).toBe(false);
+  });
+});
+
+// Mesa 25 has none, and nothing to run: what it would be given is read above.
+const facts = withoutGpu ? undefined : await adapterFacts();
+
+describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units, seed ${seed}`, () => {
+  let gpu: Gpu;
+  beforeAll(async () => {
+    gpu = await openGpu();
+  });
+  afterAll(() => gpu.close());
+
+  test.each([1, 2])(
+    'are what the interpreter says, with %i blocks along each side',
+    async (matrixBlocks) => {
+      const [own] = gpu.profiles;
+      const choices = { matrixBlocks, matrixWorkgroups: 2 };
+      const profile: DeviceProfile = { ...own, name: 'matrix units', software: false, choices };
+      let used = 0;
+      const tries = share(16, 120);
+      await fc.assert(
+        fc.asyncProperty(contractArbitrary(sizes.m, sizes.n, sizes.k), async ({ graph, feeds }) => {
+          const verdict = await judge(gpu, graph, feeds, { profile });
+          if (verdict.templates.includes('contraction by matrix units')) used++;
+        }),
+        { numRuns: tries, seed },
+      );
+      expect(used).toBeGreaterThanOrEqual(tries / 8);
+    },
+    900_000,
+  );
+
+  test.each(attentions)(
+    'of attention: %s',
+    async (_name, c) => {
+      const [own] = gpu.profiles;
+      // Few rows of a grid would go to the template that has a workgroup for each.
+      const choices = { splitAttentionRows: 0 };
+      const profile: DeviceProfile = { ...own, name: 'matrix units', software: false, choices };
+      const { graph, symbols } = attentionGraph(c);
+      const feeds = storedFeeds(graph, symbols, 2);
+      const { templates } = await judge(gpu, graph, feeds, { profile, bound: withNearExponents });
+      expect(templates).toContain('attention by matrix units');
+    },
+    400_000,
+  );
+});
