@@ -12,7 +12,7 @@ import { writeModel } from './make-model.ts';
 import { judgeModel, type ModelScore } from './judge-model.ts';
 
 const run = 'runs/shapes-cambrian';
-const [weights = join(run, 'stage-1.safetensors'), directory = join(import.meta.dirname, 'model')] =
+const [weights = join(run, 'stage-2.safetensors'), directory = join(import.meta.dirname, 'model')] =
   process.argv.slice(2);
 
 mkdirSync(directory, { recursive: true });
@@ -70,17 +70,20 @@ function card(sighted: ModelScore, blind: ModelScore): string {
   ].join('\n');
 }
 
-/** The loss, ten points. */
+/** The loss of each stage, ten points. */
 function curve(): readonly string[] {
   const path = join(run, 'metrics.jsonl');
   if (!existsSync(path)) return [];
   const lines = readFileSync(path, 'utf8')
     .split('\n')
     .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as { readonly step: number; readonly loss: number | null });
-  const every = Math.max(1, Math.floor(lines.length / 10));
-  const points = lines
-    .filter((_, i) => i % every === every - 1)
-    .map(({ step, loss }) => `${step}: ${(loss ?? NaN).toFixed(3)}`);
-  return points.length === 0 ? [] : [`Loss by step: ${points.join(', ')}.`, ''];
+    .map((line) => JSON.parse(line) as { readonly stage: number; readonly step: number; readonly loss: number | null });
+  return [0, 1].flatMap((stage) => {
+    const own = lines.filter((line) => line.stage === stage);
+    const every = Math.max(1, Math.floor(own.length / 10));
+    const points = own
+      .filter((_, i) => i % every === every - 1)
+      .map(({ step, loss }) => `${step}: ${(loss ?? NaN).toFixed(3)}`);
+    return own.length === 0 ? [] : [`Loss of stage ${stage + 1} by step: ${points.join(', ')}.`, ''];
+  });
 }

@@ -1,0 +1,116 @@
+// Tokens of a released model at full size, its weights made up: what a device makes of decoding, beside what its own memory could give.
+// `node bench/decode.ts [MODEL] [--weights q4|q8|f16] [--past 512] [--tokens 32] [--json FILE]`; MODEL as `opabinia plan` names them.
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { compile } from '../compiler/compile.ts';
+import { randomParams } from '../dsl/index.ts';
+import { countParameters, shapedParams } from '../models/configs/param-shapes.ts';
+import { decodeGraph } from '../models/decoders/generation-graphs.ts';
+import { cambrianModelShapes } from '../models/multimodal/cambrian-model.ts';
+import { releasedModel } from '../pipelines/plan/plan-model.ts';
+import { planeSource, type BlockRows } from '../runtime/checkpoint/packed/plane-source.ts';
+import { quantizedPaths, weightFormats } from '../runtime/checkpoint/packed/quantized-source.ts';
+import type { Source } from '../runtime/checkpoint/joined-source.ts';
+import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
+import { load } from '../runtime/program/program.ts';
+import { measureRoofline } from './roofline.ts';
+import { spreadOf } from './statistics.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    weights: { type: 'string', default: 'q4' },
+    past: { type: 'string', default: '512' },
+    tokens: { type: 'string', default: '32' },
+    json: { type: 'string' },
+  },
+});
+const [wanted = 'cambrian-8b'] = positionals;
+const [past, tokens] = [Number(values.past), Number(values.tokens)];
+const { name, model } = releasedModel(wanted);
+const shapes = cambrianModelShapes(model);
+const plain: Source = shapedParams(shapes, noise());
+const format = values.weights === 'q4' || values.weights === 'q8' ? weightFormats[values.weights] : undefined;
+const isPacked = quantizedPaths({});
+const source =
+  format === undefined
+    ? plain
+    : planeSource(plain, (path) => {
+        const shape = shapes.get(path);
+        return shape !== undefined && isPacked(path, shape) ? madeUpBlocks(format, shape) : undefined;
+      });
+
+const device = await openDevice({ validation: false });
+const roofline = await measureRoofline(device, false);
+const sizes = { batch: 1, capacity: past + tokens + 1, promptLimit: past, draw: 'greedy' } as const;
+const plan = compile(decodeGraph(source, model.config.language, sizes), deviceProfile(device));
+const loading = performance.now();
+const program = await load(plan, device, source);
+const loaded = (performance.now() - loading) / 1000;
+const step = (at: number) => program.run({}, { symbols: { past: at }, outputs: ['token'] });
+// The driver compiles in the first run, and clocks rise.
+for (let i = 0; i < 3; i++) await step(past);
+const times: number[] = [];
+for (let i = 0; i < tokens; i++) {
+  const began = performance.now();
+  await step(past + i);
+  times.push(performance.now() - began);
+}
+const { median, least } = spreadOf(times);
+/** All weights once: what a token must read, at what a copy reads and writes together. */
+const bytes = plan.memory.parameters + plan.memory.loaded;
+const result = {
+  model: name,
+  weights: values.weights,
+  adapter: device.facts.name,
+  driver: device.facts.driver,
+  parameters: countParameters(shapes),
+  dispatches: plan.dispatches.length,
+  kernels: plan.kernels.length,
+  secondsToLoad: loaded,
+  past,
+  millisecondsPerToken: { median, least },
+  weightBytes: bytes,
+  copyBytesPerSecond: roofline.bytesPerSecond,
+  shareOfBandwidth: bytes / (median / 1000) / roofline.bytesPerSecond,
+};
+console.log(
+  `${name}, ${values.weights}, on ${device.facts.name}: ${(1000 / median).toFixed(1)} tokens a second behind ${past} (${median.toFixed(2)} ms, at best ${least.toFixed(2)}), ${plan.dispatches.length} dispatches; ${(bytes / 1e9).toFixed(2)} GB of weights a token, ${(100 * result.shareOfBandwidth).toFixed(0)} % of what a copy moves`,
+);
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, null, 2)}\n`);
+program.dispose();
+device.close();
+
+/** Small numbers that repeat: to make them takes no time beside what it takes to upload them. */
+function noise(): ReturnType<typeof randomParams> {
+  const some = Float32Array.from({ length: 2 ** 20 }, (_, i) => Math.sin(12.9898 * (i + 1)) / 64);
+  const random = randomParams(0, { dtype: 'f16' });
+  const filled = (count: number): Float32Array => {
+    const out = new Float32Array(count);
+    for (let at = 0; at < count; at += some.length) out.set(some.subarray(0, Math.min(some.length, count - at)), at);
+    return out;
+  };
+  return { ...random, read: (_path, shape) => filled(shape.reduce((product, size) => product * size, 1)) };
+}
+
+/** Blocks of a format, the same ones again and again. */
+function madeUpBlocks(
+  format: (typeof weightFormats)[keyof typeof weightFormats],
+  [, inner = 1]: readonly number[],
+): BlockRows {
+  const perRow = Math.ceil(inner / format.block);
+  return {
+    format,
+    read: (_first, rows) => {
+      const out = new Uint8Array(rows * perRow * format.bytes);
+      const view = new DataView(out.buffer);
+      for (let block = 0; block < rows * perRow; block++) {
+        const at = block * format.bytes;
+        // Half precision in front, then codes.
+        view.setUint16(at, 0x1400 | (block & 0x3ff), true);
+        for (let i = 2; i < format.bytes; i++) out[at + i] = (block * 37 + i * 101) & 0xff;
+      }
+      return out;
+    },
+  };
+}
