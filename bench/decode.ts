@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { compile } from '../compiler/compile.ts';
 import { randomParams } from '../dsl/index.ts';
-import { countParameters, shapedParams } from '../models/configs/param-shapes.ts';
+import { shapedParams } from '../models/configs/param-shapes.ts';
 import { decodeGraph } from '../models/decoders/generation-graphs.ts';
 import { cambrianModelShapes } from '../models/multimodal/cambrian-model.ts';
 import { releasedModel } from '../pipelines/plan/plan-model.ts';
@@ -32,6 +32,7 @@ const shapes = cambrianModelShapes(model);
 const plain: Source = shapedParams(shapes, noise());
 const format = values.weights === 'q4' || values.weights === 'q8' ? weightFormats[values.weights] : undefined;
 const isPacked = quantizedPaths({});
+let blocks = new Uint8Array();
 const source =
   format === undefined
     ? plain
@@ -64,7 +65,6 @@ const result = {
   weights: values.weights,
   adapter: device.facts.name,
   driver: device.facts.driver,
-  parameters: countParameters(shapes),
   dispatches: plan.dispatches.length,
   kernels: plan.kernels.length,
   secondsToLoad: loaded,
@@ -98,19 +98,19 @@ function madeUpBlocks(
   format: (typeof weightFormats)[keyof typeof weightFormats],
   [, inner = 1]: readonly number[],
 ): BlockRows {
-  const perRow = Math.ceil(inner / format.block);
+  const row = Math.ceil(inner / format.block) * format.bytes;
   return {
     format,
     read: (_first, rows) => {
-      const out = new Uint8Array(rows * perRow * format.bytes);
-      const view = new DataView(out.buffer);
-      for (let block = 0; block < rows * perRow; block++) {
-        const at = block * format.bytes;
-        // Half precision in front, then codes.
-        view.setUint16(at, 0x1400 | (block & 0x3ff), true);
-        for (let i = 2; i < format.bytes; i++) out[at + i] = (block * 37 + i * 101) & 0xff;
-      }
-      return out;
+      const wanted = rows * row;
+      while (blocks.length < wanted) blocks = Uint8Array.from({ length: 2 * wanted }, (_, i) => byteOf(format, i));
+      return blocks.subarray(0, wanted);
     },
   };
+}
+
+/** Half precision around 1/256 in front, then codes. */
+function byteOf({ bytes }: { readonly bytes: number }, i: number): number {
+  const within = i % bytes;
+  return within === 0 ? 0 : within === 1 ? 0x1c : (i * 101 + Math.floor(i / bytes) * 37) & 0xff;
 }

@@ -84,6 +84,7 @@ export function affine(form: AffineForm): StorageFormat {
       wide: true,
       scale: (block, at) => readScale(block, at, scale),
       code: codeAt,
+      word: (block, at, w) => block.getUint32(at + head + 4 * w, true),
       offset: { kind: offset, of: (block, at) => readScale(block, at + width, scale) },
     },
     wgsl: ({ half, word }) => {

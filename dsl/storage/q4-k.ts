@@ -1,3 +1,4 @@
+import { nibbleWord } from './nibbles.ts';
 import type { Planes, StorageFormat, WgslBytes } from './format.ts';
 
 /** Scale and minimum of sub-block j, six bits each, in twelve bytes. */
@@ -38,6 +39,8 @@ function planes(high: boolean): Planes {
     wide: true,
     scale: (block, at, j) => block.getFloat16(at, true) * scalesOf(block, at + 4, j)[0],
     code: (block, at, e) => codeOf(block, at, e, high),
+    word: (block, at, w) =>
+      nibbleWord(block, at + (high ? 48 : 16) + 32 * (w >> 3) + 8 * (w & 3), (w & 4) === 0 ? 'low' : 'high'),
     offset: { kind: 'bias', of: (block, at, j) => -block.getFloat16(at + 2, true) * scalesOf(block, at + 4, j)[1] },
   };
 }

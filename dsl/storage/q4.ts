@@ -1,4 +1,5 @@
 import type { StorageFormat } from './format.ts';
+import { nibbleWord } from './nibbles.ts';
 import { extreme, f32Slack, halfUnit, range, reciprocal } from './scales.ts';
 
 const { fround } = Math;
@@ -40,6 +41,7 @@ export const q4_0: StorageFormat = {
     zero: 8,
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => nibble(block, at + 2, e),
+    word: (block, at, w) => nibbleWord(block, at + 2 + 8 * (w & 1), w < 2 ? 'low' : 'high'),
   },
   wgsl: ({ half, word }) =>
     `let n = (storage_bytes(${word('at + 2u + (e & 15u)')}) >> vec4u((e >> 4u) * 4u)) & vec4u(15u);
@@ -76,6 +78,7 @@ export const q4_1: StorageFormat = {
     wide: true,
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => nibble(block, at + 4, e),
+    word: (block, at, w) => nibbleWord(block, at + 4 + 8 * (w & 1), w < 2 ? 'low' : 'high'),
     offset: { kind: 'bias', of: (block, at) => block.getFloat16(at + 2, true) },
   },
   wgsl: ({ half, word }) =>

@@ -33,6 +33,7 @@ export const q8_0: StorageFormat = {
     zero: 128,
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => block.getInt8(at + 2 + e) + 128,
+    word: (block, at, w) => block.getUint32(at + 2 + 4 * w, true) ^ 0x80808080,
   },
   wgsl: ({ half, word }) => `return storage_f16(${half('at')}) * vec4f(storage_signed(${word('at + 2u + e')}));`,
 };

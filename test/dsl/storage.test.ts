@@ -74,3 +74,22 @@ test('sizes are those of the blocks, and rows that no block divides have none', 
     encodeBlocks(affine({ bits: 4, group: 32, scale: 'f16', offset: 'bias' }), new Float32Array(33)),
   ).toThrow(/no multiple of 32/);
 });
+
+test.each([...blockFormats, ...affines].map((format) => [format.name, format] as const))(
+  '%s: a word of codes is those codes side by side',
+  (_name, format) => {
+    const { bits, code, word } = format.planes;
+    if (word === undefined) return;
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: format.bytes, maxLength: format.bytes }), (bytes) => {
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        const each = 32 / bits;
+        for (let w = 0; w < format.block / each; w++) {
+          let side = 0;
+          for (let i = 0; i < each; i++) side |= (code(view, 0, w * each + i) & (2 ** bits - 1)) << (bits * i);
+          expect(word(view, 0, w) >>> 0).toBe(side >>> 0);
+        }
+      }),
+    );
+  },
+);

@@ -136,7 +136,7 @@ function panelOf({ rows, shapes: { columns, codes, high, scales }, height }: Pla
 /** The block at byte `at`, number `b` of its row, into the planes of a panel. */
 function placeBlock(
   { block }: StorageFormat,
-  { bits, high, group, scale, code, offset }: Planes,
+  { bits, high, group, scale, code, word: wordOf, offset }: Planes,
   view: DataView,
   at: number,
   b: number,
@@ -160,6 +160,10 @@ function placeBlock(
     }
   };
   const low = 2 ** bits - 1;
-  place(panel.codes, bits, (e) => code(view, at, e) & low);
+  if (wordOf === undefined) place(panel.codes, bits, (e) => code(view, at, e) & low);
+  else {
+    const words = (block * bits) / 32;
+    for (let w = 0; w < words; w++) panel.codes[(b * words + w) * columns + column] = wordOf(view, at, w);
+  }
   if (high !== undefined) place(panel.high, high, (e) => code(view, at, e) >>> bits);
 }
