@@ -27,6 +27,8 @@ export interface Planes {
   code(block: DataView, at: number, e: number): number;
   /** The low bits of the codes of word `w`, as they lie side by side: what `code` tells one by one, where it can be had at once. */
   word?(block: DataView, at: number, w: number): number;
+  /** The same of the further bits. */
+  highWord?(block: DataView, at: number, w: number): number;
   /** `bias`: code·scale + offset. `zero`: (code − offset)·scale. */
   readonly offset?: { readonly kind: 'bias' | 'zero'; of(block: DataView, at: number, group: number): number };
 }

@@ -1,4 +1,4 @@
-import { nibbleWord } from './nibbles.ts';
+import { bitWord, nibbleWord } from './bits-of-bytes.ts';
 import type { Planes, StorageFormat, WgslBytes } from './format.ts';
 
 /** Scale and minimum of sub-block j, six bits each, in twelve bytes. */
@@ -41,6 +41,7 @@ function planes(high: boolean): Planes {
     code: (block, at, e) => codeOf(block, at, e, high),
     word: (block, at, w) =>
       nibbleWord(block, at + (high ? 48 : 16) + 32 * (w >> 3) + 8 * (w & 3), (w & 4) === 0 ? 'low' : 'high'),
+    ...(high ? { highWord: (block: DataView, at: number, w: number) => bitWord(block, at + 16, w) } : {}),
     offset: { kind: 'bias', of: (block, at, j) => -block.getFloat16(at + 2, true) * scalesOf(block, at + 4, j)[1] },
   };
 }

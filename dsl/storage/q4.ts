@@ -1,5 +1,5 @@
 import type { StorageFormat } from './format.ts';
-import { nibbleWord } from './nibbles.ts';
+import { nibbleWord } from './bits-of-bytes.ts';
 import { extreme, f32Slack, halfUnit, range, reciprocal } from './scales.ts';
 
 const { fround } = Math;

@@ -1,5 +1,5 @@
 import type { StorageFormat } from './format.ts';
-import { nibbleWord } from './nibbles.ts';
+import { nibbleWord } from './bits-of-bytes.ts';
 import { extreme, f32Slack, halfUnit, range, reciprocal } from './scales.ts';
 
 const { fround } = Math;
@@ -48,6 +48,7 @@ export const q5_0: StorageFormat = {
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => code(block, at + 2, e),
     word: (block, at, w) => nibbleWord(block, at + 6 + 8 * (w & 1), w < 2 ? 'low' : 'high'),
+    highWord: (block, at) => block.getUint32(at + 2, true),
   },
   wgsl: ({ half, word }) =>
     `let n = (storage_bytes(${word('at + 6u + (e & 15u)')}) >> vec4u((e >> 4u) * 4u)) & vec4u(15u);
@@ -87,6 +88,7 @@ export const q5_1: StorageFormat = {
     scale: (block, at) => block.getFloat16(at, true),
     code: (block, at, e) => code(block, at + 4, e),
     word: (block, at, w) => nibbleWord(block, at + 8 + 8 * (w & 1), w < 2 ? 'low' : 'high'),
+    highWord: (block, at) => block.getUint32(at + 4, true),
     offset: { kind: 'bias', of: (block, at) => block.getFloat16(at + 2, true) },
   },
   wgsl: ({ half, word }) =>

@@ -1,3 +1,4 @@
+import { nibbleWord, pairWord } from './bits-of-bytes.ts';
 import type { StorageFormat } from './format.ts';
 
 function code(block: DataView, at: number, e: number): number {
@@ -23,6 +24,9 @@ export const q6_K: StorageFormat = {
     wide: true,
     scale: (block, at, j) => block.getFloat16(at + 208, true) * block.getInt8(at + 192 + j),
     code,
+    word: (block, at, w) =>
+      nibbleWord(block, at + 64 * (w >> 4) + 32 * ((w >> 2) & 1) + 8 * (w & 3), (w & 8) === 0 ? 'low' : 'high'),
+    highWord: (block, at, w) => pairWord(block, at + 128 + 32 * (w >> 3) + 16 * (w & 1), 2 * ((w >> 1) & 3)),
   },
   wgsl: ({ byte, half, word }) =>
     `let k = (e >> 5u) & 3u;

@@ -76,20 +76,30 @@ test('sizes are those of the blocks, and rows that no block divides have none', 
 });
 
 test.each([...blockFormats, ...affines].map((format) => [format.name, format] as const))(
-  '%s: a word of codes is those codes side by side',
+  '%s: words of codes are those codes side by side',
   (_name, format) => {
-    const { bits, code, word } = format.planes;
-    if (word === undefined) return;
+    const { bits, high = 0, code, word, highWord } = format.planes;
+    const sideBySide = (view: DataView, w: number, own: number, part: (q: number) => number): number => {
+      let side = 0;
+      for (let i = 0; i < 32 / own; i++) side |= part(code(view, 0, (w * 32) / own + i)) << (own * i);
+      return side >>> 0;
+    };
     fc.assert(
       fc.property(fc.uint8Array({ minLength: format.bytes, maxLength: format.bytes }), (bytes) => {
         const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-        const each = 32 / bits;
-        for (let w = 0; w < format.block / each; w++) {
-          let side = 0;
-          for (let i = 0; i < each; i++) side |= (code(view, 0, w * each + i) & (2 ** bits - 1)) << (bits * i);
-          expect(word(view, 0, w) >>> 0).toBe(side >>> 0);
-        }
+        for (let w = 0; word !== undefined && w < (format.block * bits) / 32; w++)
+          expect(word(view, 0, w) >>> 0).toBe(sideBySide(view, w, bits, (q) => q & (2 ** bits - 1)));
+        for (let w = 0; highWord !== undefined && w < (format.block * high) / 32; w++)
+          expect(highWord(view, 0, w) >>> 0).toBe(sideBySide(view, w, high, (q) => q >>> bits));
       }),
     );
   },
 );
+
+test('ggml’s usual formats have their words at once', () => {
+  for (const name of ['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'q4_K', 'q5_K', 'q6_K']) {
+    const { word, high, highWord } = storageFormat(name)?.planes ?? {};
+    expect(word, name).toBeDefined();
+    if (high !== undefined) expect(highWord, name).toBeDefined();
+  }
+});

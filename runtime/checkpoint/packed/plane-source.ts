@@ -136,7 +136,7 @@ function panelOf({ rows, shapes: { columns, codes, high, scales }, height }: Pla
 /** The block at byte `at`, number `b` of its row, into the planes of a panel. */
 function placeBlock(
   { block }: StorageFormat,
-  { bits, high, group, scale, code, word: wordOf, offset }: Planes,
+  { bits, high, group, scale, code, word, highWord, offset }: Planes,
   view: DataView,
   at: number,
   b: number,
@@ -150,20 +150,21 @@ function placeBlock(
     panel.scales[own] = scale(view, at, g);
     if (offset !== undefined) panel.offsets[own] = offset.of(view, at, g);
   }
-  const place = (into: Uint32Array, own: number, bitsOf: (e: number) => number): void => {
+  const place = (
+    into: Uint32Array,
+    own: number,
+    whole: ((view: DataView, at: number, w: number) => number) | undefined,
+    bitsOf: (e: number) => number,
+  ): void => {
     const each = 32 / own;
     const words = block / each;
     for (let w = 0; w < words; w++) {
-      let word = 0;
-      for (let i = 0; i < each; i++) word |= bitsOf(w * each + i) << (own * i);
+      let word = whole?.(view, at, w) ?? 0;
+      if (whole === undefined) for (let i = 0; i < each; i++) word |= bitsOf(w * each + i) << (own * i);
       into[(b * words + w) * columns + column] = word >>> 0;
     }
   };
   const low = 2 ** bits - 1;
-  if (wordOf === undefined) place(panel.codes, bits, (e) => code(view, at, e) & low);
-  else {
-    const words = (block * bits) / 32;
-    for (let w = 0; w < words; w++) panel.codes[(b * words + w) * columns + column] = wordOf(view, at, w);
-  }
-  if (high !== undefined) place(panel.high, high, (e) => code(view, at, e) >>> bits);
+  place(panel.codes, bits, word, (e) => code(view, at, e) & low);
+  if (high !== undefined) place(panel.high, high, highWord, (e) => code(view, at, e) >>> bits);
 }
