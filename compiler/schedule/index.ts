@@ -30,6 +30,8 @@ interface Template<T extends Group['template']> {
   readonly name: string;
   readonly when: string;
   readonly needsShuffles?: true;
+  /** It can make what fits, and nothing else. */
+  readonly needsMatrices?: true;
   fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
   schedule(group: GroupOf<T>, context: Context): Kernel | readonly Kernel[];
 }
@@ -59,6 +61,7 @@ export const templates: Templates = {
     },
     {
       name: 'attention by matrix units',
+      needsMatrices: true,
       when: 'half precision, and a device with matrix units for it',
       fits: (group, profile) => attentionTile(group, profile) !== undefined,
       schedule: scheduleAttentionMatrix,
@@ -96,6 +99,7 @@ export const templates: Templates = {
     },
     {
       name: 'contraction by matrix units',
+      needsMatrices: true,
       when: 'half precision on both sides, and a device with matrix units for it',
       fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
       schedule: scheduleContractMatrix,
@@ -203,6 +207,7 @@ function pick<T extends Group['template']>(
   let tight: string | undefined;
   for (const row of new Set([...fitting, ...rows])) {
     if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
+    if (row.needsMatrices === true && !fitting.includes(row)) continue;
     for (const oneBindingEach of [false, true]) {
       const kernels = [row.schedule(group, { ...context, oneBindingEach })].flat();
       const over = kernels.map((kernel) => overLimit(kernel, context)).find((limit) => limit !== undefined);

@@ -94,6 +94,12 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
     }
   });
 
+  test('are not tried for what no template fits: the device’s limit is what is told', () => {
+    const plain = { prologue: 'plain', weight: 'input', epilogue: 'roots', batch: 'none', symbolic: 'none' } as const;
+    const { graph } = contractCase({ m: 64, n: 64, k: 64, ...plain, dtype: 'f32' });
+    expect(() => compile(graph, { ...desktopGpu, maxBindings: 2 })).toThrow(/a kernel needs \d+ buffers/);
+  });
+
   test('are for half precision on both sides, enough rows, and a number of lanes that is known', () => {
     const made = (choice: Partial<Parameters<typeof contractCase>[0]>, profile = paperProfiles[0] ?? desktopGpu) => {
       const plain = {
