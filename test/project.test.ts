@@ -26,7 +26,7 @@ test('lint finds nothing', async () => {
 
 /** Folders whose files are a list of like things, as long as the list is. */
 const lists =
-  /^(compiler\/(passes|schedule)|models\/(connectors(\/[a-z-]+)?|parts|towers|decoders|configs)|pipelines\/(verify\/(kinds|connectors)|train\/optimizers|eval\/benchmarks)|dsl\/(ops(\/map)?|functions)|cli|bench(\/cases|\/peers)?|test(\/.*)?)$/;
+  /^(compiler\/(passes|schedule)|models\/(connectors(\/[a-z-]+)?|parts|towers|decoders|configs)|pipelines\/(verify\/(kinds|connectors)|train\/optimizers|eval\/benchmarks)|dsl\/(ops(\/map)?|functions|storage)|cli|bench(\/cases|\/peers)?|test(\/.*)?)$/;
 
 test('every room has a README, and no more than twelve files lie about in it', () => {
   const rooms = ['dsl', 'compiler', 'runtime', 'models', 'pipelines', 'cli'].flatMap((top) => [
