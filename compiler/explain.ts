@@ -11,7 +11,8 @@ import { compile, type Stage } from './compile.ts';
 import type { Cut } from './fuse/group.ts';
 import type { Plan, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
-import { noMatrixUnit, withoutMatrixUnits } from './schedule/matrix-unit-of.ts';
+import { attentionTile } from './schedule/attention-matrix.ts';
+import { withoutMatrixUnits } from './schedule/matrix-unit-of.ts';
 
 export interface ExplainOptions {
   /** The graph after every pass, not only what the pass did. */
@@ -153,10 +154,8 @@ function matrixLines(steps: readonly Step[], profile: DeviceProfile): readonly s
     if (group.template !== 'contract' && group.template !== 'attention') return [];
     if (kernel.matrices === true) return ['by matrix units'];
     const why =
-      group.template === 'contract'
-        ? withoutMatrixUnits(group.contract, profile)
-        : noMatrixUnit(group.attention.operands, profile);
-    return [why ?? `'${template}' comes first`];
+      group.template === 'contract' ? withoutMatrixUnits(group.contract, profile) : attentionTile(group, profile);
+    return [typeof why === 'string' ? why : `'${template}' comes first`];
   });
   const tally = [...Map.groupBy(reasons, (reason) => reason)].map(([reason, all]) => `${reason} ×${all.length}`);
   const list = units.map(({ m, n, k, from, to }) => `${m}×${n}×${k} ${from} → ${to}`).join(', ');

@@ -181,8 +181,13 @@ function printStmt(stmt: Stmt, indent: string): string {
       return `if (${stmt.test}) {\n${print(stmt.body, `${indent}  `)}\n${indent}}`;
     case 'barrier':
       return 'workgroupBarrier();';
-    default:
+    case 'sums':
+    case 'fragment':
+    case 'multiply':
+    case 'spread':
       return printMatrix(stmt);
+    default:
+      return stmt satisfies never;
   }
 }
 
@@ -197,8 +202,15 @@ function needsOf(stmts: readonly Stmt[]): readonly Helper[] {
       case 'loop':
       case 'when':
         return needsOf(s.body);
-      default:
+      case 'array':
+      case 'barrier':
+      case 'sums':
+      case 'fragment':
+      case 'multiply':
+      case 'spread':
         return [];
+      default:
+        return s satisfies never;
     }
   });
 }

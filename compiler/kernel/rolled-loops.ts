@@ -49,8 +49,16 @@ function walkLoops(stmts: readonly Stmt[], loads: number, { slots, shared }: Mem
         case 'assign':
         case 'store':
           return { stmt, loads: loadsOf(stmt.value.text) };
-        default:
+        // Fragments come in and go out by the block; what a driver unrolls of them is not loads.
+        case 'array':
+        case 'barrier':
+        case 'sums':
+        case 'fragment':
+        case 'multiply':
+        case 'spread':
           return { stmt, loads: 0 };
+        default:
+          return stmt satisfies never;
       }
     });
     return { stmts: made.map(({ stmt }) => stmt), loads: made.reduce((sum, one) => sum + one.loads, 0) };
@@ -86,7 +94,14 @@ function textsOf(stmt: Stmt): readonly string[] {
     case 'loop':
     case 'when':
       return stmt.body.flatMap(textsOf);
-    default:
+    case 'array':
+    case 'barrier':
+    case 'sums':
+    case 'fragment':
+    case 'multiply':
+    case 'spread':
       return [];
+    default:
+      return stmt satisfies never;
   }
 }

@@ -3,6 +3,7 @@
 // Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022). The units' sums cannot be scaled row by row, so that each tile's weighted
 // sums go through workgroup memory into registers, which are.
 import { OpabiniaError } from '../../dsl/error.ts';
+import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
@@ -10,7 +11,7 @@ import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
-import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
+import type { DeviceProfile, MatrixUnit } from '../profile.ts';
 import { storeRoots } from './epilogue.ts';
 import {
   count,
@@ -20,12 +21,13 @@ import {
   indexVariable,
   isQuartered,
   namedAxes,
+  reduceLanes,
   takeApart,
   type Context,
 } from './frame.ts';
-import { matrixUnitOf } from './matrix-unit-of.ts';
+import { matrixUnitOf, noMatrixUnit } from './matrix-unit-of.ts';
 import { fragmentOf, layOut, padding, stage, stagedElements, type Side, type Sum } from './staged-tile.ts';
-import { lowest } from './streaming-softmax.ts';
+import { largest, lowest } from './streaming-softmax.ts';
 import { tileEnd } from './tile-end.ts';
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
@@ -42,15 +44,16 @@ interface Tile {
 
 const upTo = (size: number, block: number): number => Math.ceil(size / block) * block;
 
-/** The largest tile that fits the workgroup memory; undefined where none does, or the units are not for this attention. */
-export function attentionTile({ attention }: AttentionGroup, profile: DeviceProfile): Tile | undefined {
+/** The largest tile that fits the workgroup memory, or why this attention is not made by matrix units. */
+export function attentionTile({ attention }: AttentionGroup, profile: DeviceProfile): Tile | string {
   const { query, key, value, batch, rows, keys, depth, width } = attention;
-  const unit = matrixUnitOf([query, key, value], profile);
+  const operands = [query, key, value];
+  const unit = matrixUnitOf(operands, profile);
   const lanes = profile.subgroupSize;
-  // A row has one lane or more; and plans that promise a row the same bits beside any others have one template for all numbers of rows.
-  if (unit === undefined || lanes === undefined || lanes % unit.m !== 0) return undefined;
-  if (!Number.isFinite(choicesOf(profile).splitAttentionRows)) return undefined;
-  if (2 * count(rows).most <= unit.m || count(batch).most > profile.maxGrid) return undefined;
+  if (unit === undefined || lanes === undefined) return noMatrixUnit(operands, profile) ?? 'the device has none';
+  if (lanes % unit.m !== 0) return 'a subgroup has fewer lanes than a block has rows';
+  if (2 * count(rows).most <= unit.m) return 'it is smaller than a block';
+  if (count(batch).most > profile.maxGrid) return 'more batches than a grid is long';
   const sizes = { depth: upTo(count(depth).most, unit.k), width: upTo(count(width).most, unit.n) };
   const most = count(keys).most;
   for (const subgroups of [4, 2, 1])
@@ -62,7 +65,7 @@ export function attentionTile({ attention }: AttentionGroup, profile: DeviceProf
       // Keys in tiles of twice as many as there are would be zeros for the most part.
       if (fits && (tileKeys < 2 * most || tileKeys === 16)) return tile;
     }
-  return undefined;
+  return 'no tile fits the workgroup memory';
 }
 
 function bytesOf(tile: Tile): number {
@@ -86,7 +89,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
     width: [widthAxis],
   } = attention;
   const tile = attentionTile(group, context.profile);
-  if (tile === undefined || keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
+  if (typeof tile === 'string' || keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
     throw new OpabiniaError('the device has no matrix units for this attention', { op: 'attention' });
   const { unit, lanes, subgroups, keys: tileKeys } = tile;
   const keyName = keyAxis.name;
@@ -218,7 +221,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
   );
 
   body.barrier();
-  const sum = overParts(body, total, (x, y) => `${x} + ${y}`);
+  const sum = reduceLanes(body, sumOp, total, lanes, unit.m);
   body.when(`${indexText(part)} == 0u`, (inside) =>
     inside.assign(scaleOf(rowOfLane).text, code(`1.0f / ${sum.text}`, 'f32')),
   );
@@ -301,7 +304,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
       inside.assign(score, kept);
       inside.assign(best.text, wgsl`max(${best}, ${kept})`);
     });
-    const widest = overParts(block, best, (x, y) => `max(${x}, ${y})`);
+    const widest = reduceLanes(block, largest, best, lanes, unit.m);
     const next = block.let('next', wgsl`max(${top}, ${widest})`);
     const decay = block.let('decay', code(`exp(${top.text} - ${next.text})`, 'f32'));
     block.assign(top.text, next);
@@ -313,16 +316,6 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
       inside.assign(`${weights}[${indexText(at)}]`, code(`f16(${weight.text})`, 'f32'));
     });
     block.when(`${indexText(part)} == 0u`, (inside) => inside.assign(scaleOf(rowOfLane).text, decay));
-  }
-
-  /** Of all lanes that walk one row. */
-  function overParts(block: Block, value: Code, combine: (x: string, y: string) => string): Code {
-    let all = value;
-    for (let step = unit.m; step < lanes; step *= 2) {
-      const other = block.let('other_part', code(`subgroupShuffleXor(${all.text}, ${step}u)`, 'f32'));
-      all = block.let('of_parts', code(combine(all.text, other.text), 'f32'));
-    }
-    return all;
   }
 
   /** A weighted sum of this tile's values, out of the scratch memory. */

@@ -3,7 +3,7 @@
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
 import { storeRoots } from './epilogue.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { reduceMax, sum as sumOp } from '../../dsl/ops/reduce.ts';
+import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
@@ -24,7 +24,7 @@ import {
   takeApart,
   type Context,
 } from './frame.ts';
-import { lowest } from './streaming-softmax.ts';
+import { largest, lowest } from './streaming-softmax.ts';
 import { tileEnd } from './tile-end.ts';
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
@@ -190,12 +190,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
             return { score, present };
           });
           const blockBest = logits.map((l) => l.score).reduce((a, b) => code(`max(${a.text}, ${b.text})`, 'f32'));
-          const widest = reduceLanes(
-            block,
-            { ...reduceMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` },
-            block.let('largest_of_block', blockBest),
-            lanes,
-          );
+          const widest = reduceLanes(block, largest, block.let('largest_of_block', blockBest), lanes);
           const next = block.let('next', wgsl`max(${best}, ${widest})`);
           const decay = block.let('decay', code(`exp(${best.text} - ${next.text})`, 'f32'));
           block.assign(best.text, next);

@@ -214,10 +214,10 @@ export function reduceComponents(body: Block, op: ReduceOp, acc: Code): Code {
   return body.let('reduced', op.wgsl(op.wgsl(part('x'), part('y')), op.wgsl(part('z'), part('w'))));
 }
 
-/** Reductions over the lanes of a subgroup by a butterfly: every lane ends with the same bits. */
-export function reduceLanes(body: Block, op: ReduceOp, acc: Code, lanes: number): Code {
+/** Reductions over the lanes of a subgroup by a butterfly, or over those that are a multiple of `apart` from one another: each of them ends with the same bits. */
+export function reduceLanes(body: Block, op: ReduceOp, acc: Code, lanes: number, apart = 1): Code {
   let result = acc;
-  for (let step = lanes / 2; step >= 1; step /= 2) {
+  for (let step = lanes / 2; step >= apart; step /= 2) {
     const other = body.let('other_lane', code(`subgroupShuffleXor(${result.text}, ${step}u)`, result.type));
     result = body.let('reduced', op.wgsl(result, other));
   }

@@ -63,7 +63,7 @@ export const templates: Templates = {
       name: 'attention by matrix units',
       needsMatrices: true,
       when: 'half precision, and a device with matrix units for it',
-      fits: (group, profile) => attentionTile(group, profile) !== undefined,
+      fits: (group, profile) => typeof attentionTile(group, profile) !== 'string',
       schedule: scheduleAttentionMatrix,
     },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },

@@ -37,7 +37,7 @@ export interface Sum {
 
 export interface Staged {
   readonly name: string;
-  /** Elements of the array's own elements. */
+  /** Numbers in one element of the array. */
   readonly width: Width;
   /** A line is one place in the sum with all rows (or columns), not one row with all places. */
   readonly byPlace: boolean;

@@ -2,6 +2,8 @@
 // maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
 import { storeRoots } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
+import type { ReduceOp } from '../../dsl/graph/op.ts';
+import { reduceMax } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import { seenKeys } from '../match/mask-extent.ts';
 import type { Group } from '../fuse/group.ts';
@@ -15,6 +17,9 @@ import { count, elementAt, flatStem, isQuartered, type Frame } from './frame.ts'
 
 /** What a masked or absent key scores: far below anything real, and finite, because WGSL may assume that infinities do not occur. */
 export const lowest = literal(-3.0e38, 'f32');
+
+/** The larger of two logits: both are finite, so that `max` alone is enough. */
+export const largest: ReduceOp = { ...reduceMax, wgsl: (a, b) => wgsl`max(${a}, ${b})` };
 
 /** The turns of a loop that one thread takes: from `from`, every `step`-th. Without it, a thread takes all. */
 export interface Walk {

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { deviceNamed } from '../../compiler/devices.ts';
 import { explain } from '../../compiler/explain.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
-import { order, randomParams, trace, type Graph, type Node } from '../../dsl/index.ts';
+import { attention, order, randomParams, trace, type Graph, type Node, type Tensor } from '../../dsl/index.ts';
 import { gelu, linear } from '../../dsl/index.ts';
 
 const { profile } = deviceNamed('lavapipe');
@@ -49,4 +49,19 @@ test('which products matrix units make is said, and why not the others', () => {
     'its subgroups have no fixed number of lanes ×1',
   );
   expect(explain(of('f16', 64), desktopGpu)).not.toContain('== matrices');
+  const attended = (rows: number, head: number) =>
+    trace(randomParams(1, { dtype: 'f16' }), (t) => {
+      const input = (name: string, n: string, size: number) =>
+        t.input(name, `h ${n} d`, { h: 2, [n]: size, d: head }, 'f16') as Tensor<string, 'f16'>;
+      return {
+        y: attention(input('q', 'n', rows), input('k', 't', 64), input('v', 't', 64), { key: 't', along: 'd' }),
+      };
+    });
+  const many = { ...desktopGpu, ...units, choices: { splitAttentionRows: 0 } };
+  expect(line(attended(64, 64), many)).toBe('by matrix units ×1');
+  expect(line(attended(8, 64), many)).toBe('it is smaller than a block ×1');
+  expect(line(attended(64, 64), { ...many, maxWorkgroupBytes: 4096 })).toBe('no tile fits the workgroup memory ×1');
+  expect(line(attended(64, 64), { ...many, subgroupSize: 8 })).toBe(
+    'a subgroup has fewer lanes than a block has rows ×1',
+  );
 });

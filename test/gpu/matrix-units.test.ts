@@ -21,7 +21,6 @@ const paperProfiles: readonly DeviceProfile[] = [
     ...desktopGpu,
     name: 'NVIDIA',
     subgroupSize: 32,
-
     matrices: [{ m: 16, n: 16, k: 16, ...halves }],
   },
   {
