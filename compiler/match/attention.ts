@@ -33,6 +33,17 @@ export interface Attention {
   readonly operands: readonly Node[];
 }
 
+/** The axes of keys, depth and width: there is one of each. Throws `TypeError` where one is missing. */
+export function innerAxes({ keys: [key], depth: [depth], width: [width] }: Attention): {
+  readonly key: Axis;
+  readonly depth: Axis;
+  readonly width: Axis;
+} {
+  if (key === undefined || depth === undefined || width === undefined)
+    throw new TypeError('attention without its axes');
+  return { key, depth, width };
+}
+
 /**
  * The attention whose last contraction is `product`. Others may read what is inside (`isClosed` tells); `taken`: stored for another
  * reason, so that there is no attention.

@@ -6,6 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
+import { innerAxes } from '../match/attention.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';
@@ -81,16 +82,11 @@ function bytesOf(tile: Tile): number {
 
 export function scheduleAttentionMatrix(group: AttentionGroup, context: Context): Kernel {
   const { attention } = group;
-  const {
-    batch: batchAxes,
-    rows: rowAxes,
-    keys: [keyAxis],
-    depth: [depthAxis],
-    width: [widthAxis],
-  } = attention;
+  const { batch: batchAxes, rows: rowAxes } = attention;
+  const { key: keyAxis, depth: depthAxis, width: widthAxis } = innerAxes(attention);
   const tile = attentionTile(group, context.profile);
-  if (typeof tile === 'string' || keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
-    throw new OpabiniaError('the device has no matrix units for this attention', { op: 'attention' });
+  if (typeof tile === 'string')
+    throw new OpabiniaError(`no matrix units for this attention: ${tile}`, { op: 'attention' });
   const { unit, lanes, subgroups, keys: tileKeys } = tile;
   const keyName = keyAxis.name;
   const threads = subgroups * lanes;

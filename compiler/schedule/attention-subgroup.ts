@@ -6,6 +6,7 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
+import { innerAxes } from '../match/attention.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
@@ -31,15 +32,8 @@ type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
   const { attention } = group;
-  const {
-    batch: batchAxes,
-    rows: rowAxes,
-    keys: [keyAxis],
-    depth: [depthAxis],
-    width: [widthAxis],
-  } = attention;
-  if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
-    throw new TypeError('attention without its axes');
+  const { batch: batchAxes, rows: rowAxes } = attention;
+  const { key: keyAxis, depth: depthAxis, width: widthAxis } = innerAxes(attention);
   const lanes = context.profile.subgroupSize ?? 8;
   const frame = new Frame(context, group);
   const { lowering } = frame;

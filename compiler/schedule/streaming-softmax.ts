@@ -7,6 +7,7 @@ import { reduceMax } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import { seenKeys } from '../match/mask-extent.ts';
 import type { Group } from '../fuse/group.ts';
+import { innerAxes } from '../match/attention.ts';
 import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Block } from '../kernel/kernel.ts';
@@ -53,13 +54,7 @@ export class StreamingRow {
   readonly #widthWidth: Width;
 
   constructor(frame: Frame, group: AttentionGroup) {
-    const {
-      keys: [keyAxis],
-      depth: [depthAxis],
-      width: [widthAxis],
-    } = group.attention;
-    if (keyAxis === undefined || depthAxis === undefined || widthAxis === undefined)
-      throw new TypeError('attention without its axes');
+    const { key: keyAxis, depth: depthAxis, width: widthAxis } = innerAxes(group.attention);
     this.#frame = frame;
     this.#group = group;
     this.#keyAxis = keyAxis;
