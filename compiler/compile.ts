@@ -7,15 +7,16 @@ import { sortedSymbols } from '../dsl/graph/symbols.ts';
 import { assemble, type Assembly } from './assembly/assemble.ts';
 import type { Grouping } from './fuse/group.ts';
 import { group } from './fuse/grouping.ts';
+import { rewriteFewRows } from './assembly/few-row-products.ts';
 import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
-import { withSharedDispatches } from './assembly/shared-dispatch.ts';
+import { isLight, withSharedDispatches } from './assembly/shared-dispatch.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
-import { isTiled } from './schedule/index.ts';
+import { isTiled, splitRows } from './schedule/index.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
 
 export interface CompileOptions {
@@ -25,7 +26,7 @@ export interface CompileOptions {
   readonly packing?: boolean;
   /** Check every invariant after every stage; on in tests. */
   readonly verify?: boolean;
-  /** Kernels of plans that train share dispatches; on by default. */
+  /** Kernels of plans that train share dispatches, and small maps of all plans; on by default. */
   readonly shareDispatches?: boolean;
   /** A plan that is loaded with the same `SharedBuffers`: states of both lie where it has them. */
   readonly states?: Plan | undefined;
@@ -55,23 +56,33 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     profile,
   });
   const apart = splitLoadTime(ideal, builder);
-  const split = packing
+  const rowOperand = (node: Node) => splitRows(node, profile);
+  const packed = packing
     ? packWeights(apart, {
         builder,
         isTiled: (contract) => isTiled(contract, profile),
         mostBytes: choicesOf(profile).rewrittenBytes,
       })
     : apart;
+  const mostBindings = profile.maxBindings - (symbols.length > 0 ? 1 : 0);
+  const split = { ...packed, main: rewriteFewRows(packed.main, { builder, rowOperand, mostBindings }) };
   report?.({ name: 'split', split });
   const [load, main] = (['load', 'main'] as const).map((which) => {
-    const grouping = group(split[which], profile, builder, { packStates: states === undefined });
+    const grouping = group(split[which], profile, builder, {
+      packStates: states === undefined,
+      rowOperand,
+    });
     report?.({ name: 'group', which, grouping });
     const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });
     if (verify) verifyAssembly(assembly, profile);
     report?.({ name: 'schedule', which, assembly });
+    if (!shareDispatches || which === 'load') return assembly;
     // Where states change in place, as in a training step, there is much that does not wait for anything.
-    if (!shareDispatches || grouping.inPlace.length === 0 || symbols.length > 0) return assembly;
-    const merged = withSharedDispatches(assembly, profile);
+    const isTraining = grouping.inPlace.length > 0 && symbols.length === 0;
+    const merged = withSharedDispatches(assembly, profile, {
+      may: isTraining ? undefined : isLight,
+      hasSymbols: symbols.length > 0,
+    });
     if (verify) verifyAssembly(merged, profile);
     return merged;
   });

@@ -17,14 +17,34 @@ interface Dispatch {
 /** Hosts that are tried for one kernel: whether memory suffices is found by counting all of it. */
 const tries = 3;
 
+export interface SharedDispatchOptions {
+  /** Which kernels may stand in one dispatch with others; all unless told. */
+  readonly may?: ((step: Step) => boolean) | undefined;
+  /** The sizes of a run take a binding. */
+  readonly hasSymbols?: boolean | undefined;
+}
+
+/** A map over this many workgroups at most is a launch and little else. */
+const lightWorkgroups = 64;
+
+/** A small map, whatever it is beside. */
+export function isLight({ group, kernel }: Step): boolean {
+  return group.template === 'map' && kernel.grid.reduce((count, n) => count * n.most, 1) <= lightWorkgroups;
+}
+
 /**
- * The same kernels in fewer dispatches. A kernel goes to an earlier one that it need not wait for, has the same workgroups, and with which it
+ * The same kernels in fewer dispatches A kernel goes to an earlier one that it need not wait for, has the same workgroups, and with which it
  * fits the device's bindings, rather to one that reads what it reads. What it makes is alive from then on: where the fullest
  * moment would hold more, it stays.
  */
-export function withSharedDispatches(assembly: Assembly, profile: DeviceProfile): Assembly {
+export function withSharedDispatches(
+  assembly: Assembly,
+  device: DeviceProfile,
+  { may = () => true, hasSymbols = false }: SharedDispatchOptions = {},
+): Assembly {
   const { steps } = assembly;
-  if (choicesOf(profile).kernelsInDispatch <= 1) return assembly;
+  if (choicesOf(device).kernelsInDispatch <= 1) return assembly;
+  const profile = hasSymbols ? { ...device, maxBindings: device.maxBindings - 1 } : device;
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
   const most = slack * peakOf(steps.map(slotsOf), kept);
   const waits = waitsOf(steps);
@@ -40,7 +60,8 @@ export function withSharedDispatches(assembly: Assembly, profile: DeviceProfile)
       ]);
       return peakOf([...together, ...rest], kept) <= most;
     };
-    const host = hostsOf(step, dispatches, earliest, profile).slice(0, tries).find(isWithin);
+    const hosts = may(step) ? hostsOf(step, dispatches, earliest, profile, may) : [];
+    const host = hosts.slice(0, tries).find(isWithin);
     const chosen = host ?? dispatches.push({ steps: [], parts: [] }) - 1;
     dispatches[chosen]?.steps.push(step);
     dispatches[chosen]?.parts.push(step.kernel);
@@ -59,12 +80,13 @@ function hostsOf(
   dispatches: readonly Dispatch[],
   earliest: number,
   profile: DeviceProfile,
+  may: (step: Step) => boolean,
 ): readonly number[] {
   if (!canShare(step.kernel)) return [];
   const hosts: { readonly at: number; readonly common: number }[] = [];
   for (let d = dispatches.length - 1; d >= earliest; d--) {
     const dispatch = dispatches[d];
-    if (dispatch === undefined || !fits(dispatch, step.kernel, profile)) continue;
+    if (dispatch === undefined || !dispatch.steps.every(may) || !fits(dispatch, step.kernel, profile)) continue;
     const common = commonBytes(dispatch, step.kernel);
     hosts.push({ at: d, common });
   }

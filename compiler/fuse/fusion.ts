@@ -100,6 +100,8 @@ function onlyViewAfter(ends: readonly Node[], work: Work): Node | undefined {
 /** Maps reached from `start` on the same elements, none of which waits for something computed from the group outside of it. */
 function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: Work): readonly Node[] {
   const members = new Set<Node>(group);
+  // What every kernel computes for itself, nobody waits for.
+  const own = new Set([...group].filter((n) => !work.inPlace.has(n)));
   const found = new Set<Node>();
   const queue = [start];
   for (let n = queue.shift(); n !== undefined; n = queue.shift()) {
@@ -107,8 +109,9 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
       if (found.has(reader) || work.owner.has(reader) || work.inPlace.has(reader)) continue;
       if (reader.op.kind !== 'map' || !isOverSameAxes(reader, start)) continue;
       if (reader.inputs.some((x) => !members.has(x) && endsLater(x, oldest, start, work))) continue;
-      if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, members, oldest, work.owner))) continue;
+      if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, own, oldest, work.owner))) continue;
       members.add(reader);
+      own.add(reader);
       found.add(reader);
       // A map that was refused because it also reads this one may be taken now.
       queue.push(reader, n);

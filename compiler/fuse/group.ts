@@ -18,6 +18,8 @@ export type Group =
       readonly contract: Node;
       /** The operand that is computed where it is summed, element by element, and never stored. */
       readonly streams?: 0 | 1;
+      /** Products of the same rows, over the same axes, that the kernel makes beside: the maps behind read them all. */
+      readonly beside?: readonly Node[];
       readonly chain: readonly Node[];
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];
@@ -88,6 +90,12 @@ export interface Grouping {
   readonly cuts: readonly Cut[];
   /** Nodes whose values are in memory: group roots, joins and sources. */
   readonly stored: ReadonlySet<Node>;
+}
+
+/** True for a product whose kernel must reduce its rows before it sums, or make several products of them. */
+export function reducesRows(group: Group): boolean {
+  if (group.template !== 'contract') return false;
+  return group.beside !== undefined || [...group.nodes].some((node) => node.op.kind === 'reduce');
 }
 
 /** Sources that occupy memory; single numbers and indices are computed where they are read. */

@@ -5,6 +5,7 @@ import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { findAttention, isClosed, type Attention } from '../match/attention.ts';
 import { findRowWrites } from '../match/row-write.ts';
+import { findRowStatistics, type RowOperand } from '../match/row-statistics.ts';
 import { scoreRegion } from '../match/score-region.ts';
 import { choicesOf, type Choices, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
@@ -18,10 +19,13 @@ import { isBindable, rangeUnder, type Range } from './ranges.ts';
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import { materialised } from './materialise.ts';
 import { fuseHorizontally } from './horizontal-fusion.ts';
+import { productsTogether } from './products-together.ts';
 
 export interface GroupOptions {
   /** States that are updated alike may lie end to end; on by default. Not where another plan says how they lie. */
   readonly packStates?: boolean | undefined;
+  /** The rows and summed axes of a product whose kernel can reduce its rows before; of no product unless told. */
+  readonly rowOperand?: ((node: Node) => RowOperand | undefined) | undefined;
 }
 
 /** `builder`: of the graph's nodes; concatenations in stages and packs of states are made with it. */
@@ -29,7 +33,7 @@ export function group(
   graph: Graph,
   profile: DeviceProfile,
   builder: Builder,
-  { packStates = true }: GroupOptions = {},
+  { packStates = true, rowOperand = () => undefined }: GroupOptions = {},
 ): Grouping {
   const choices = choicesOf(profile);
 
@@ -84,12 +88,21 @@ export function group(
     groups.push(made);
     for (const x of isAlone ? made.nodes : [n, ...chain]) work.owner.set(x, made);
   }
+  const isTaken = (x: Node): boolean => kept.has(x) || work.owner.has(x) || inPlace.has(x);
+  const splits = (x: Node): RowOperand | undefined => (work.owner.has(x) || inPlace.has(x) ? undefined : rowOperand(x));
+  const reducing = new Set<Node>();
+  for (const statistics of findRowStatistics(nodes, { rowOperand: splits, readersOf, isTaken })) {
+    const products = nodes.filter((n) => n.inputs.some((x) => statistics.has(x)) && !statistics.has(n));
+    if (products.some((n) => leastBindings(new Set([...statistics, n]), [n], budget) > budget.most)) continue;
+    for (const n of statistics) inPlace.add(n);
+    for (const n of products) reducing.add(n);
+  }
   for (const n of nodes) {
     if (work.owner.has(n) || inPlace.has(n)) continue;
     if (n.op.kind === 'contract') {
       const computed = computedInPlace(n.inputs, work);
       const { chain, roots } = epilogue(n, new Set([n, ...computed]), work);
-      const side = n.inputs.findIndex((x) => inPlace.has(x));
+      const side = reducing.has(n) ? -1 : n.inputs.findIndex((x) => inPlace.has(x));
       claim({
         template: 'contract',
         contract: n,
@@ -107,6 +120,7 @@ export function group(
       claim({ template: 'sort', sort: n, nodes: new Set([n]), roots: [n] });
     }
   }
+  groups.splice(0, groups.length, ...productsTogether(groups, rowOperand, work));
 
   const claimAlone = (n: Node): void => {
     if (!work.owner.has(n) && !isStoredSource(n)) claim({ template: 'map', nodes: new Set([n]), roots: [n] });

@@ -26,9 +26,9 @@ export function emit(
   const stmts = written(kernel.body);
   const parts = (kernel.parts ?? []).map((part) => ({ ...part, body: written(part.body) }));
   const body = parts.length === 0 ? printBody(stmts) : choose(parts);
-  const functions = parts.map(partFunction);
+  const functions = parts.map((part, i) => partFunction(part, i, symbols));
   const helpers = writeHelpers([stmts, ...parts.map((part) => part.body)].flatMap(needsOf));
-  const used = symbols.filter((s) => new RegExp(`\\b${symbolName(s)}\\b`).test(body));
+  const used = symbols.filter((s) => [body, ...functions].some((part) => reads(part, s)));
   const matrices = kernel.matrices === true;
   const f16 = matrices || kernel.slots.some((s) => s.storage.dtype === 'f16');
   const slots = kernel.slots
@@ -60,7 +60,7 @@ export function emit(
     ...functions,
     `@compute @workgroup_size(${kernel.threads})`,
     `fn main(${parameters.join(', ')}) {`,
-    ...used.map((s) => `  let ${symbolName(s)} = sizes[${symbols.indexOf(s)}];`),
+    ...sizesIn(body, symbols),
     body,
     '}',
     '',
@@ -92,9 +92,19 @@ function choose(parts: readonly KernelPart[]): string {
   return `  let group_of_all = group.y * groups.x + group.x;\n  ${calls.join(' else ')}`;
 }
 
-function partFunction({ template, names, body, subgroups }: KernelPart, i: number): string {
+function partFunction({ template, names, body, subgroups }: KernelPart, i: number, symbols: readonly string[]): string {
   const text = printBody(body).replace(/(?<![.\w])[A-Za-z]\w*/g, (word) => names.get(word) ?? word);
-  return `// ${template}\nfn part_${i}(group: vec3u, groups: vec3u, thread: u32${subgroups ? ', lane: u32' : ''}) {\n${text}\n}`;
+  const parameters = `group: vec3u, groups: vec3u, thread: u32${subgroups ? ', lane: u32' : ''}`;
+  return [`// ${template}`, `fn part_${i}(${parameters}) {`, ...sizesIn(text, symbols), text, '}'].join('\n');
+}
+
+function reads(text: string, symbol: string): boolean {
+  return new RegExp(`\\b${symbolName(symbol)}\\b`).test(text);
+}
+
+/** The sizes of a run that a text reads, by name. */
+function sizesIn(text: string, symbols: readonly string[]): readonly string[] {
+  return symbols.flatMap((s, i) => (reads(text, s) ? [`  let ${symbolName(s)} = sizes[${i}];`] : []));
 }
 
 // Axis names only: with the names of storages in it, the text of equal kernels would differ, and each would be compiled.

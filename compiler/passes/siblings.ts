@@ -5,6 +5,7 @@ import type { Builder, Graph, Node, Origin } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { layerOf } from '../match/layer.ts';
+import { mapsAfter } from '../match/maps-after.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
 import { asLinearMap, type LinearMap } from '../match/linear-map.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
@@ -41,20 +42,6 @@ function asSibling(node: Node, readers: Readers, leaves: ReadonlySet<Node>): Sib
   return leaves.has(reader) || !sameAxes(reader.type.axes, node.type.axes)
     ? { product, column, bias: undefined, end: node }
     : { product, column, bias, end: reader };
-}
-
-/** The maps that a tensor goes through before it meets anything else than a map. */
-function mapsAfter(node: Node, readers: Readers): ReadonlySet<Node> {
-  const maps = new Set<Node>();
-  const open = [node];
-  for (let next = open.pop(); next !== undefined && maps.size < 32; next = open.pop()) {
-    for (const reader of readers.get(next) ?? []) {
-      if (reader.op.kind !== 'map' || maps.has(reader)) continue;
-      maps.add(reader);
-      open.push(reader);
-    }
-  }
-  return maps;
 }
 
 /** A factor or a cast costs the next reader nothing. */

@@ -43,9 +43,9 @@ function isNumeric(attr: Attr): boolean {
 
 const unpacked = new WeakMap<Node, string | null>();
 
-/** True for a weight that is computed from its codes and scales, by maps, views and gathers, with positions and what is fixed. */
+/** True for a weight that is computed from its codes and scales, by maps, views and gathers, with positions and what is fixed, and for several end to end. */
 export function isUnpacked(node: Node): boolean {
-  return weightOf(node) !== null;
+  return node.op.kind === 'join' ? node.inputs.every(isUnpacked) : weightOf(node) !== null;
 }
 
 /** The path of the one quantized parameter that a node is made of; null for everything else. */

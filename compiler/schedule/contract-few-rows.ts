@@ -1,13 +1,19 @@
 // Contraction of a few rows (a decode step) on GPUs: bound by reading the weights once. Neighbouring threads read neighbouring columns, the
 // sum is split over the rest of the workgroup and reduced in workgroup memory.
+import { axisOf } from '../../dsl/axis/axis.ts';
+import { alongAxis } from '../../dsl/graph/attributes.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, clamp, constantIndex, divide, isMultiple, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
+import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/lower.ts';
-import { indexOf, inRange, productOf, storeResult } from './contract.ts';
+import { isUnpacked } from '../rewrite/fixed.ts';
+import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { hold } from './epilogue.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
+import { reduceRows } from './row-statistics.ts';
 
 /** Vectors (or elements) of columns side by side, and parts of the sum. */
 const across = 16;
@@ -16,9 +22,40 @@ const parts = 16;
 /** Rows that a workgroup computes together. */
 const rowsTogether = 4;
 
+/** Codes of a quantized weight that a thread takes at once: a word of the shortest ones. */
+const codesTogether = 8;
+
+/** Terms that follow one another and are one thread's: where weights are codes, it loads their word and their scale once. */
+function unitOf(products: readonly Product[]): number {
+  const isCoded = products.every(({ b, k }) => isUnpacked(b) && isMultiple(k, codesTogether));
+  return isCoded ? codesTogether : 1;
+}
+
+interface Section {
+  readonly node: Node;
+  readonly start: number;
+  readonly size: number;
+}
+
+/** The weights one after the other, where a product reads several along its only axis of columns, and vectors are of one of them. */
+function endToEnd({ b, columns, width }: Product): readonly Section[] | undefined {
+  const [column, ...more] = columns;
+  if (b.op.kind !== 'join' || column === undefined || more.length > 0 || alongAxis(b) !== column.name) return undefined;
+  let start = 0;
+  const sections = b.inputs.map((node): Section => {
+    const size = axisOf(node.type.axes, column.name)?.size;
+    const own = { node, start, size: typeof size === 'number' ? size : NaN };
+    start += own.size;
+    return own;
+  });
+  return sections.every(({ size }) => size > 0 && size % width === 0) ? sections : undefined;
+}
+
 export function scheduleContractFewRows(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const product = productOf(group.contract);
-  const { a, b, m, n, k, names, width } = product;
+  const products = [group.contract, ...(group.beside ?? [])].map(productOf);
+  const [product] = products;
+  if (product === undefined) throw new TypeError('a group of products without one');
+  const { a, m, n, k, names, width } = product;
   const rows = Math.min(rowsTogether, m.most);
   const threads = across * parts;
   const frame = new Frame(context, group);
@@ -32,53 +69,89 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const thread = indexVariable('thread', constantIndex(threads));
   const part = body.named('part', divide(thread, constantIndex(across)));
   const inTile = body.named('column_in_tile', remainder(thread, constantIndex(across)));
-  const unit = add(scale(indexVariable('group.x', columnTiles), across), inTile);
+  const ownColumns = add(scale(indexVariable('group.x', columnTiles), across), inTile);
   const columnOf = (u: Index): Index => elementAt(u, width);
   const firstRow = scale(indexVariable('group.y', rowTiles), rows);
+  const rowOf = (i: number): Index => clamp(add(firstRow, constantIndex(i)), m);
   const partial = frame.share('partial', type, rows * threads);
-  const acc = Array.from({ length: rows }, () => body.var('sum', splat(literal(0, 'f32'), type)));
+  const at = (i: number, beyond = 0) => `${partial}[${indexText(add(constantIndex(i * threads + beyond), thread))}]`;
+  const ofRow = reduceRows(frame, group, {
+    product,
+    batch,
+    rows: Array.from({ length: rows }, (_, i) => rowOf(i)),
+    threads,
+    memory: { name: partial, type },
+  });
+  const sums = products.map(() => Array.from({ length: rows }, () => body.var('sum', splat(literal(0, 'f32'), type))));
 
-  body.loop(
-    names.sum,
-    k,
-    (inside, kk) => {
-      const weights = splat(
-        lowering.value(
-          inside,
-          b,
-          indexOf(product, batch, constantIndex(0), inRange(columnOf(unit), n, width), kk),
-          width,
-        ),
-        type,
-      );
-      acc.forEach((c, i) => {
-        const row = clamp(add(firstRow, constantIndex(i)), m);
-        const factor = splat(lowering.value(inside, a, indexOf(product, batch, row, undefined, kk), 1), type);
-        inside.assign(c.text, wgsl`fma(${factor}, ${weights}, ${c})`);
-      });
-    },
-    { from: part, step: parts },
-  );
-
-  const at = (i: number, beyond = 0) =>
-    `${partial}[${indexText(add(constantIndex(i * threads + beyond * across), thread))}]`;
-  acc.forEach((c, i) => body.assign(at(i), c));
-  body.barrier();
-  for (let half = parts / 2; half >= 1; half /= 2) {
-    body.when(`${indexText(part)} < ${half}u`, (inside) =>
-      acc.forEach((_, i) => inside.assign(at(i), code(`${at(i)} + ${at(i, half)}`, type))),
+  const unit = unitOf(products);
+  /** Adds all terms to the sums, of weights whose columns are `column` of each. */
+  const addTerms = (block: Block, weights: readonly Node[], column: Index): void =>
+    block.loop(
+      unit === 1 ? names.sum : `${names.sum}_word`,
+      divide(k, constantIndex(unit)),
+      (inside, at) => {
+        for (let next = 0; next < unit; next++) {
+          const term = add(scale(at, unit), constantIndex(next));
+          const loaded = weights.map((b) =>
+            splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), column, term), width), type),
+          );
+          for (let i = 0; i < rows; i++) {
+            ofRow(i);
+            const row = indexOf(product, batch, rowOf(i), undefined, term);
+            const factor = splat(lowering.value(inside, a, row, 1), type);
+            sums.forEach((acc, p) => {
+              const [sum, own] = [acc[i], loaded[p]];
+              if (sum !== undefined && own !== undefined) inside.assign(sum.text, wgsl`fma(${factor}, ${own}, ${sum})`);
+            });
+          }
+        }
+      },
+      { from: part, step: parts },
     );
-    body.barrier();
+  const ends = products.length === 1 ? endToEnd(product) : undefined;
+  if (ends === undefined) {
+    const weights = products.map((own) => own.b);
+    addTerms(body, weights, inRange(columnOf(ownColumns), n, width));
   }
-  body.when(`${indexText(part)} == 0u && ${indexText(unit)} < ${indexText(units)}`, (inside) => {
-    const own = inside.index(names.column, indexText(unit), units);
-    acc.forEach((_, i) => {
+  // Weights that lie end to end: which ones these columns are of is asked once, not at every term.
+  for (const { node, start, size } of ends ?? []) {
+    const [first, most] = [start / width, size / width];
+    const [from, text] = [`${indexText(ownColumns)} >= ${first}u`, `${indexText(ownColumns)} < ${first + most}u`];
+    body.when(first === 0 ? text : `${from} && ${text}`, (inside) => {
+      const column = inside.index(names.column, `${indexText(ownColumns)} - ${first}u`, constantIndex(most));
+      addTerms(inside, [node], elementAt(column, width));
+    });
+  }
+
+  const totals = sums.map((acc, p) => {
+    acc.forEach((c, i) => body.assign(at(i), c));
+    body.barrier();
+    for (let half = parts / 2; half >= 1; half /= 2) {
+      body.when(`${indexText(part)} < ${half}u`, (inside) =>
+        acc.forEach((_, i) => inside.assign(at(i), code(`${at(i)} + ${at(i, half * across)}`, type))),
+      );
+      body.barrier();
+    }
+    if (p === sums.length - 1) return acc.map((_, i) => code(at(i), type));
+    const kept = acc.map((_, i) => body.let('total', code(at(i), type)));
+    body.barrier();
+    return kept;
+  });
+  body.when(`${indexText(part)} == 0u && ${indexText(ownColumns)} < ${indexText(units)}`, (inside) => {
+    const own = inside.index(names.column, indexText(ownColumns), units);
+    for (let i = 0; i < rows; i++) {
       const row = inside.index(names.row, indexText(add(firstRow, constantIndex(i))), m);
       inside.when(rows === 1 ? 'true' : `${indexText(row)} < ${indexText(m)}`, (store) => {
-        const value = store.let('total', code(at(i), type));
-        storeResult(frame, store, group, product, indexOf(product, batch, row, columnOf(own), undefined, store), value);
+        const index = indexOf(product, batch, row, columnOf(own), undefined, store);
+        const [main, ...others] = totals.map((total) => store.let('total', total[i] ?? literal(0, 'f32')));
+        products.slice(1).forEach(({ node }, p) => {
+          const value = others[p];
+          if (value !== undefined) hold(frame, { anchor: node, value, width, vector: product.columns.at(-1)?.name });
+        });
+        if (main !== undefined) storeResult(frame, store, group, product, index, main);
       });
-    });
+    }
   });
   return frame.finish(`contraction of ${rows} rows`, threads, [columnTiles, rowTiles, batches]);
 }

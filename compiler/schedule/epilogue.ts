@@ -16,19 +16,24 @@ export interface Made {
   readonly vector: string | undefined;
 }
 
+/** What a template made, for the maps behind it. */
+export function hold({ lowering }: Frame, { anchor, value, width, vector = '' }: Made): void {
+  lowering.held.set(anchor, (_block, at, wanted) =>
+    wanted === width ? value : component(value, at.get(vector) ?? constantIndex(0)),
+  );
+}
+
 /** Writes the roots of a group at the index of what was made. */
 export function storeRoots(
   frame: Frame,
   body: Block,
   { chain, roots }: { readonly chain: readonly Node[]; readonly roots: readonly Node[] },
   index: IndexMap,
-  { anchor, value, width, vector = '' }: Made,
+  made: Made,
 ): void {
   const { lowering, context } = frame;
-  lowering.held.set(anchor, (_block, at, wanted) =>
-    wanted === width ? value : component(value, at.get(vector) ?? constantIndex(0)),
-  );
+  hold(frame, made);
   const target = throughChain(chain, index);
   for (const root of roots)
-    lowering.store(body, context.target(root), target, lowering.value(body, root, target, width), width);
+    lowering.store(body, context.target(root), target, lowering.value(body, root, target, made.width), made.width);
 }

@@ -2,8 +2,9 @@
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Group } from '../fuse/group.ts';
+import { reducesRows, type Group } from '../fuse/group.ts';
 import { bindingsOf, sharedBytes, type Kernel } from '../kernel/kernel.ts';
+import type { RowOperand } from '../match/row-statistics.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { attentionTile, scheduleAttentionMatrix } from './attention-matrix.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
@@ -32,6 +33,8 @@ interface Template<T extends Group['template']> {
   readonly needsShuffles?: true;
   /** It can make what fits, and nothing else. */
   readonly needsMatrices?: true;
+  /** It makes several products of the same rows at once, and reduces rows before. */
+  readonly reducesRows?: true;
   fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
   schedule(group: GroupOf<T>, context: Context): Kernel | readonly Kernel[];
 }
@@ -90,11 +93,9 @@ export const templates: Templates = {
     },
     {
       name: 'contraction of few rows',
+      reducesRows: true,
       when: 'the weights are read once, and that is all',
-      fits: (group, profile) => {
-        const { m, n } = productOf(group.contract);
-        return m.most <= choicesOf(profile).splitProductRows && n.most >= 16;
-      },
+      fits: (group, profile) => isFewRows(group.contract, profile),
       schedule: scheduleContractFewRows,
     },
     {
@@ -147,6 +148,19 @@ function isDecode(group: GroupOf<'attention'>, profile: DeviceProfile): boolean 
   const { attention } = group;
   const rows = count([...attention.batch, ...attention.rows]).most;
   return rows <= choicesOf(profile).splitAttentionRows && count(attention.keys).most >= 128;
+}
+
+function isFewRows(contract: Node, profile: DeviceProfile): boolean {
+  const { m, n } = productOf(contract);
+  return m.most <= choicesOf(profile).splitProductRows && n.most >= 16;
+}
+
+/** The rows of a product whose sum is split over a workgroup, which can then reduce them too; undefined for every other. */
+export function splitRows(contract: Node, profile: DeviceProfile): RowOperand | undefined {
+  if (contract.op.kind !== 'contract' || byShuffles(profile) || !isTiled(contract, profile)) return undefined;
+  if (!isFewRows(contract, profile)) return undefined;
+  const { a, sum } = productOf(contract);
+  return { rows: a, sum: sum.map(({ name }) => name) };
 }
 
 function isThin(group: GroupOf<'contract'>, profile: DeviceProfile): boolean {
@@ -208,6 +222,7 @@ function pick<T extends Group['template']>(
   for (const row of new Set([...fitting, ...rows])) {
     if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
     if (row.needsMatrices === true && !fitting.includes(row)) continue;
+    if (row.reducesRows !== true && reducesRows(group)) continue;
     for (const oneBindingEach of [false, true]) {
       const kernels = [row.schedule(group, { ...context, oneBindingEach })].flat();
       const over = kernels.map((kernel) => overLimit(kernel, context)).find((limit) => limit !== undefined);

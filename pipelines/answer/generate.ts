@@ -25,6 +25,8 @@ export interface GenerationPrograms {
   readonly batch: number;
   readonly capacity: number;
   readonly promptLimit: number;
+  /** Decode steps that may be on the device at once (`atOnce` of its program): the next begin before a token is read. Default 1. */
+  readonly ahead?: number | undefined;
 }
 
 /** The inputs of a prefill graph. Rows are padded on the right. */
@@ -70,7 +72,7 @@ export async function* generateTokens(
   prompts: Prompts,
   options: TokenOptions = {},
 ): AsyncGenerator<Int32Array, void, undefined> {
-  const { prefill, decode } = programs;
+  const { prefill, decode, ahead = 1 } = programs;
   const { width } = prompts;
   const { signal, maxNewTokens = Infinity } = options;
   const most = Math.min(maxNewTokens, roomFor(width, programs));
@@ -81,16 +83,33 @@ export async function* generateTokens(
   const tokens: Int32Array[] = [];
   // Tokens in the cache, padding included.
   let past = width;
-  for (let step = 1; step < most; step++) {
-    signal?.throwIfAborted();
-    tokens.push(newest);
-    const whole = prompts.again?.(tokens);
-    newest = await (whole === undefined
-      ? oneStep(decode, {}, { past }, signal)
-      : oneStep(prefill, whole.inputs, whole.symbols, signal));
-    past = whole?.width ?? past + 1;
-    yield newest;
+  const underWay: Promise<Int32Array>[] = [];
+  try {
+    for (let step = 1; step < most; step++) {
+      signal?.throwIfAborted();
+      tokens.push(newest);
+      const whole = prompts.again?.(tokens);
+      if (whole === undefined) {
+        // No more than there are tokens already: what runs for nothing behind the last token is short beside the answer.
+        const together = prompts.again === undefined ? Math.min(ahead, step, most - step) : 1;
+        while (underWay.length < together) underWay.push(begun(oneStep(decode, {}, { past: past++ }, signal)));
+        newest = (await underWay.shift()) ?? newest;
+      } else {
+        newest = await oneStep(prefill, whole.inputs, whole.symbols, signal);
+        past = whole.width;
+      }
+      yield newest;
+    }
+  } finally {
+    // Steps behind the last token write behind it, where nothing is read: the next prompt begins anew.
+    await Promise.allSettled(underWay);
   }
+}
+
+/** The promise, whose failure is heard of where it is awaited. */
+function begun<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 async function oneStep(

@@ -106,21 +106,22 @@ export class Session {
     options.compiled?.();
     const shared = new SharedBuffers();
     const loaded: Program[] = [];
-    const put = async (name: string, plan: Plan): Promise<Program> => {
+    const ahead = stepsAhead(device);
+    const put = async (name: string, plan: Plan, atOnce = 1): Promise<Program> => {
       options.note?.(`loading ${name}: ${plan.kernels.length} kernels`);
-      const program = await load(plan, device, model.source, { shared, progress: options.progress });
+      const program = await load(plan, device, model.source, { shared, progress: options.progress, atOnce });
       loaded.push(program);
       return program;
     };
     try {
       const vision = prepared.vision === undefined ? undefined : await put(visionName, prepared.vision);
-      const [prefill, decode] = [await put('prefill', prepared.prefill), await put('decode', prepared.decode)];
+      const [prefill, decode] = [await put('prefill', prepared.prefill), await put('decode', prepared.decode, ahead)];
       return new Session(
         model,
         device,
         options,
         prepared,
-        { vision, draw, pair: { prefill, decode, ...prepared.sizes } },
+        { vision, draw, pair: { prefill, decode, ahead, ...prepared.sizes } },
         shared,
       );
     } catch (error) {
@@ -207,11 +208,12 @@ export class Session {
     const known = this.#pairs.get(draw);
     if (known !== undefined) return known;
     const { prefill, decode } = prepare(this.model, this.device, this.#options, draw, this.#plans.vision);
-    const loadOne = (plan: Plan): Promise<Program> =>
-      load(plan, this.device, this.model.source, { shared: this.#shared });
+    const ahead = stepsAhead(this.device);
+    const loadOne = (plan: Plan, atOnce = 1): Promise<Program> =>
+      load(plan, this.device, this.model.source, { shared: this.#shared, atOnce });
     const first = await loadOne(prefill);
     try {
-      const pair = { prefill: first, decode: await loadOne(decode), ...this.#sizes };
+      const pair = { prefill: first, decode: await loadOne(decode, ahead), ahead, ...this.#sizes };
       this.#pairs.set(draw, pair);
       return pair;
     } catch (error) {
@@ -229,6 +231,14 @@ export class Session {
     }
     this.#pairs.clear();
   }
+}
+
+/**
+ * Decode steps on the device at once: a GPU then does not wait while a token is read and the next step encoded. A software device
+ * computes on the processor that would wait.
+ */
+function stepsAhead(device: Device): number {
+  return deviceProfile(device).software ? 1 : 8;
 }
 
 /** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. Throws `OutOfMemoryError`. */

@@ -240,7 +240,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
       compile(decodeGraph(model.source, model.language, sizes), profile),
       device,
       model.source,
-      { shared },
+      { shared, atOnce: 5 },
     );
     try {
       expect(decode.plan.inputs).toEqual([]);
@@ -249,6 +249,16 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
       const tokens: number[] = [];
       for await (const [token = -1] of generateTokens({ prefill, decode, ...sizes }, prompts, { maxNewTokens: 8 }))
         tokens.push(token);
+      // Steps that begin before a token is read give the same tokens, also after an answer that was left while some were under way.
+      for (const most of [4, 8]) {
+        const others: number[] = [];
+        const programs = { prefill, decode, ahead: 5, ...sizes };
+        for await (const [token = -1] of generateTokens(programs, prompts, { maxNewTokens: 8 })) {
+          others.push(token);
+          if (others.length === most) break;
+        }
+        expect(others).toEqual(tokens.slice(0, most));
+      }
       // Prefill of prompt and answer so far gives the next token, without any cache.
       for (let n = 1; n < tokens.length; n++) {
         const all = Int32Array.of(...ids, ...tokens.slice(0, n));

@@ -1,0 +1,179 @@
+// Products of few rows, after the weights have their layout: what lies in memory stays as it is, for plans of many rows read it too. Two rules,
+// each the other's mirror. Slices of one product that meet in a map (gate and up) become products of slices of its weights: one kernel makes
+// both, and the map with them. Products that share their rows and whose weights are quantized, which no load-time work may join, become one
+// product that reads the weights end to end: one launch instead of three.
+import { namesOf } from '../../dsl/axis/axes.ts';
+import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
+import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
+import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
+import { roles } from '../../dsl/ops/contract.ts';
+import { slice } from '../../dsl/ops/view.ts';
+import { mapsAfter } from '../match/maps-after.ts';
+import type { RowOperand } from '../match/row-statistics.ts';
+import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
+import { Rewriter } from '../rewrite/rewriter.ts';
+
+export interface FewRowsOptions {
+  readonly builder: Builder;
+  /** Undefined for what is no product of few rows. */
+  readonly rowOperand: (node: Node) => RowOperand | undefined;
+  /** Buffers that a kernel may bind. */
+  readonly mostBindings: number;
+}
+
+/** The graph with both rules applied, first the slices, then the joins. Values stay the same. */
+export function rewriteFewRows(graph: Graph, options: FewRowsOptions): Graph {
+  return withWeightsJoined(withSlicesApart(graph, options), options);
+}
+
+type Readers = ReadonlyMap<Node, readonly Node[]>;
+
+/** A product of few rows and the fixed vector added to it, if any. */
+interface Sliced {
+  readonly product: Node;
+  readonly bias: Node | undefined;
+  readonly end: Node;
+}
+
+function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions): Graph {
+  const nodes = order(graph);
+  const readers = readersOf(nodes);
+  const kept = new Set(roots(graph));
+  const apart = new Map<Node, Sliced>();
+  for (const product of nodes) {
+    const rows = rowOperand(product)?.rows;
+    const [reader, ...others] = readers.get(product) ?? [];
+    if (rows === undefined || reader === undefined || kept.has(product)) continue;
+    const vector =
+      reader.op.name === 'add' && others.length === 0 ? reader.inputs.find((x) => x !== product) : undefined;
+    const isBias = vector !== undefined && isFixed(vector) && vector.type.axes.length === 1;
+    const sliced: Sliced = isBias ? { product, bias: vector, end: reader } : { product, bias: undefined, end: product };
+    for (const taken of meetingSlices(sliced.end, product, readers, kept)) apart.set(taken, sliced);
+  }
+  return apart.size === 0
+    ? graph
+    : rebuilt(graph, builder, (node, made) => {
+        const sliced = apart.get(node);
+        return sliced === undefined ? undefined : ofSlicedWeights(node, sliced, made, builder);
+      });
+}
+
+/** All readers, if they are slices along the columns of a product whose maps meet one another. */
+function meetingSlices(end: Node, product: Node, readers: Readers, kept: ReadonlySet<Node>): readonly Node[] {
+  const slices = readers.get(end) ?? [];
+  if (slices.length < 2 || kept.has(end)) return [];
+  const columns = new Set(weightAxes(product));
+  const after = slices.map((node) => mapsAfter(node, readers));
+  const meets = slices.every(
+    (node, i) =>
+      node.op === slice &&
+      columns.has(slice.read(node.attrs).axis) &&
+      after.some((other, k) => k !== i && [...(after[i] ?? [])].some((map) => other.has(map))),
+  );
+  return meets ? slices : [];
+}
+
+/** Axes of the product that are the weights' alone. */
+function weightAxes(product: Node): readonly string[] {
+  const [a, b] = product.inputs;
+  if (a === undefined || b === undefined) return [];
+  const { rows, columns } = roles(a.type, b.type, product.type);
+  return namesOf(isWeights(a) ? rows : columns);
+}
+
+function isWeights(node: Node): boolean {
+  return isFixed(node) || isUnpacked(node);
+}
+
+function ofSlicedWeights(node: Node, { product, bias }: Sliced, made: ReadonlyMap<Node, Node>, builder: Builder): Node {
+  const { axis, start, size, step } = slice.read(node.attrs);
+  const r = new Rewriter(builder, node.origin);
+  const operands = product.inputs.map((x) => {
+    const next = must(made, x);
+    return axisOf(x.type.axes, axis) === undefined ? next : r.slice(next, axis, start, size, step);
+  });
+  const own = r.make(product.op, operands, product.attrs);
+  return bias === undefined ? own : r.map('add', own, r.slice(must(made, bias), axis, start, size, step));
+}
+
+/** Weights of one product, with what of it is read. */
+interface Member {
+  readonly product: Node;
+  readonly weights: Node;
+  readonly column: Axis;
+}
+
+function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: FewRowsOptions): Graph {
+  const nodes = order(graph);
+  const readers = readersOf(nodes);
+  const kept = new Set(roots(graph));
+  const byRows = new Map<string, Member[]>();
+  for (const product of nodes) {
+    const operand = rowOperand(product);
+    const member = kept.has(product) ? undefined : memberOf(product, readers);
+    if (operand === undefined || member === undefined) continue;
+    const key = `${operand.rows.id} ${operand.sum.join()} ${product.type.dtype} ${namesOf(product.type.axes).join()}`;
+    byRows.set(key, [...(byRows.get(key) ?? []), member]);
+  }
+  const groups = new Map<Node, readonly Member[]>();
+  for (const group of byRows.values()) {
+    const leaves = new Set(group.flatMap(({ weights }) => sourcesUnder(weights)));
+    // Besides: the rows and the result.
+    if (group.length > 1 && leaves.size + 2 <= mostBindings)
+      for (const { product } of group) groups.set(product, group);
+  }
+  if (groups.size === 0) return graph;
+  const joined = new Map<readonly Member[], Node>();
+  return rebuilt(graph, builder, (node, made) => {
+    const group = groups.get(node);
+    const [first] = group ?? [];
+    if (group === undefined || first === undefined) return undefined;
+    const column = first.column.name;
+    const own = new Rewriter(builder, node.origin);
+    let all = joined.get(group);
+    if (all === undefined) {
+      const weights = own.concat(
+        group.map(({ weights: each }) => each),
+        column,
+      );
+      const inputs = first.product.inputs.map((x) => (x === first.weights ? weights : must(made, x)));
+      all = own.make(first.product.op, inputs, first.product.attrs);
+      joined.set(group, all);
+    }
+    const at = group.findIndex(({ product }) => product === node);
+    const before = group.slice(0, at).reduce((sum, member) => sum + Number(member.column.size), 0);
+    return own.slice(all, column, before, group[at]?.column.size ?? 0);
+  });
+}
+
+/** A product whose quantized weights have one axis of columns, of a fixed size, and whose result goes through no map that belongs to it. */
+function memberOf(product: Node, readers: Readers): Member | undefined {
+  const [a, b] = product.inputs;
+  if (product.op.kind !== 'contract' || a === undefined || b === undefined || isUnpacked(a) === isUnpacked(b))
+    return undefined;
+  const weights = isUnpacked(a) ? a : b;
+  const [name, ...more] = weightAxes(product);
+  const column = name === undefined || more.length > 0 ? undefined : axisOf(weights.type.axes, name);
+  const isLight = [...mapsAfter(product, readers)].every((map) => map.op.name === 'cast');
+  return column === undefined || typeof column.size !== 'number' || !isLight ? undefined : { product, weights, column };
+}
+
+function sourcesUnder(node: Node): readonly Node[] {
+  if (node.op.kind === 'source') return node.op.role === 'param' || node.op.role === 'loaded' ? [node] : [];
+  return node.inputs.flatMap(sourcesUnder);
+}
+
+/** The graph with some nodes replaced: `replace` is given a node and what its operands, and all before it, have become. */
+function rebuilt(
+  graph: Graph,
+  builder: Builder,
+  replace: (node: Node, made: ReadonlyMap<Node, Node>) => Node | undefined,
+): Graph {
+  const made = new Map<Node, Node>();
+  for (const node of order(graph)) {
+    const inputs = node.inputs.map((input) => must(made, input));
+    const isSame = inputs.every((input, i) => input === node.inputs[i]);
+    made.set(node, replace(node, made) ?? (isSame ? node : builder.make(node.op, inputs, node.attrs, node.origin)));
+  }
+  return mapGraph(graph, (node) => must(made, node));
+}

@@ -1,0 +1,108 @@
+// Reductions along the rows of a product, made by its workgroup before it sums: a norm of a few rows needs no kernel of its own.
+import { axisOf } from '../../dsl/axis/axis.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { ReduceOp } from '../../dsl/graph/op.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
+import { code, isVector, literal, scalarType, splat, type Code, type WgslType } from '../../dsl/wgsl.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, constantIndex, divide, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import type { IndexMap } from '../kernel/storage.ts';
+import { typeOf, type Width } from '../kernel/lower.ts';
+import { indexOf, type Product } from './contract.ts';
+import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
+import { reduceLevels } from './levels.ts';
+
+export interface RowsOfProduct {
+  readonly product: Product;
+  readonly batch: IndexMap;
+  /** The rows that a workgroup computes together. */
+  readonly rows: readonly Index[];
+  readonly threads: number;
+  /** Workgroup memory of a thread for each row; free before and after. */
+  readonly memory: { readonly name: string; readonly type: WgslType };
+}
+
+/** Reduces every row for all reductions of the group, in order. The function that is returned makes those of one row what the lowering reads. */
+export function reduceRows(
+  frame: Frame,
+  group: Extract<Group, { template: 'contract' }>,
+  { product, batch, rows, threads, memory }: RowsOfProduct,
+): (row: number) => void {
+  const { lowering, body } = frame;
+  const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
+  if (reductions.length === 0) return () => undefined;
+  const wide = isQuartered(product.sum.at(-1));
+  const width: Width = wide ? 4 : 1;
+  const steps = divide(product.k, constantIndex(width));
+  const found = new Map<Node, readonly Code[]>();
+  const show = (row: number): void => {
+    for (const [reduction, values] of found) lowering.held.set(reduction, () => values[row] ?? literal(0, 'f32'));
+  };
+  const thread = indexVariable('thread', constantIndex(threads));
+  const component = isVector(memory.type) ? '.x' : '';
+  const at = (row: number, beyond = 0): string =>
+    `${memory.name}[${indexText(add(thread, constantIndex(row * threads + beyond)))}]${component}`;
+  for (const level of reduceLevels(reductions, group.nodes)) {
+    const running = level.map((reduction) => {
+      const op = reduction.op as ReduceOp;
+      const identity = literal(op.identityOf(reduction.type.dtype), computeType(reduction.type.dtype));
+      const type = typeOf(reduction.type.dtype, width);
+      return { reduction, op, accumulators: rows.map(() => body.var(`running_${op.name}`, splat(identity, type))) };
+    });
+    body.loop(
+      product.names.sum,
+      steps,
+      (inside, i) =>
+        rows.forEach((row, r) => {
+          show(r);
+          const index = indexOf(product, batch, row, undefined, elementAt(i, width));
+          for (const { reduction, op, accumulators } of running) {
+            const [operand] = reduction.inputs;
+            const acc = accumulators[r];
+            if (operand !== undefined && acc !== undefined)
+              inside.assign(acc.text, op.wgsl(acc, splat(lowering.value(inside, operand, index, width), acc.type)));
+          }
+        }),
+      { from: thread, step: threads },
+    );
+    for (const { reduction, op, accumulators } of running) {
+      const own = accumulators.map((acc) => reduceComponents(body, op, acc));
+      own.forEach((value, r) => body.assign(at(r), value));
+      body.barrier();
+      for (let half = threads / 2; half >= 1; half /= 2) {
+        body.when(`thread < ${half}u`, (inside) =>
+          own.forEach(({ type }, r) => inside.assign(at(r), op.wgsl(code(at(r), type), code(at(r, half), type)))),
+        );
+        body.barrier();
+      }
+      const first = (r: number): string => `${memory.name}[${r * threads}u]${component}`;
+      found.set(
+        reduction,
+        own.map(({ type }, r) => body.let('reduced', code(first(r), scalarType(type)))),
+      );
+      body.barrier();
+    }
+  }
+  // What a row has one of is computed before the sum, not once a term.
+  const perRow = mapsUnder(product.a, group.nodes)
+    .filter((node) => product.sum.every(({ name }) => axisOf(node.type.axes, name) === undefined))
+    .sort((a, b) => a.id - b.id);
+  rows.forEach((row, r) => {
+    show(r);
+    for (const node of perRow) lowering.value(body, node, indexOf(product, batch, row, undefined, undefined), 1);
+  });
+  return show;
+}
+
+/** The maps of a group that an operand is computed by. */
+function mapsUnder(operand: Node, nodes: ReadonlySet<Node>): readonly Node[] {
+  const found = new Set<Node>();
+  const visit = (node: Node): void => {
+    if (!nodes.has(node) || found.has(node)) return;
+    found.add(node);
+    node.inputs.forEach(visit);
+  };
+  visit(operand);
+  return [...found].filter((node) => node.op.kind === 'map');
+}

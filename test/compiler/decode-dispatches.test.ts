@@ -1,0 +1,44 @@
+// A decode step at the widths of Cambrian-8B, without a GPU: launches a layer, and weights that prefill has in memory already.
+import { expect, test } from 'vitest';
+import { compileTogether } from '../../compiler/compile.ts';
+import { desktopGpu } from '../../compiler/profile.ts';
+import { randomParams } from '../../dsl/index.ts';
+import { shapedParams } from '../../models/configs/param-shapes.ts';
+import { decodeGraph, prefillGraph } from '../../models/decoders/generation-graphs.ts';
+import { cambrianModelShapes } from '../../models/multimodal/cambrian-model.ts';
+import { releasedModel } from '../../pipelines/plan/plan-model.ts';
+import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { memoryPlan } from '../../runtime/program/memory-check.ts';
+
+const { model } = releasedModel('cambrian-8b');
+const sizes = { batch: 1, capacity: 2048, promptLimit: 700, draw: 'greedy' } as const;
+
+function plans(layers: number, weights: 'f16' | 'q4') {
+  const plain = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: 'f16' }));
+  const source = weights === 'q4' ? quantizedSource(plain, { format: 'q4' }) : plain;
+  const { language } = model.config;
+  const own = { ...language, config: { ...language.config, layers } };
+  const [prefill, decode] = compileTogether(
+    [prefillGraph(source, own, sizes), decodeGraph(source, own, sizes)],
+    desktopGpu,
+    {
+      verify: true,
+    },
+  );
+  if (prefill === undefined || decode === undefined) throw new TypeError('two graphs make two plans');
+  return { prefill, decode };
+}
+
+test.each(['f16', 'q4'] as const)('%s: six dispatches a layer, and no more weights than prefill has', (weights) => {
+  const [two, three] = [plans(2, weights), plans(3, weights)];
+  expect(three.decode.dispatches.length - two.decode.dispatches.length).toBe(6);
+  // As many for 32 layers as the whole model may have.
+  expect(two.decode.dispatches.length + 30 * 6).toBeLessThanOrEqual(200);
+  expect(two.decode.dispatches.filter(({ label }) => label.startsWith('sum+'))).toEqual([]);
+  const weightsOf = (...programs: readonly { readonly name: string; readonly plan: typeof two.decode }[]): number =>
+    memoryPlan(programs)
+      .items.filter(({ kind }) => kind === 'weights')
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+  const prefill = { name: 'prefill', plan: two.prefill };
+  expect(weightsOf(prefill, { name: 'decode', plan: two.decode })).toBe(weightsOf(prefill));
+});

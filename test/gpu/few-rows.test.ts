@@ -1,0 +1,109 @@
+// Layers of few rows, as a decode step has them: norms made by the kernels of the products behind them, gate and up in one kernel, small maps in
+// one dispatch. On the profile of a desktop GPU, whose templates these are.
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { einsum, layerNorm, linear, randomParams, rearrange, rmsNorm, silu, trace } from '../../dsl/index.ts';
+import { shapedParams } from '../../models/configs/param-shapes.ts';
+import { randomInputs } from '../../pipelines/testing/random-inputs.ts';
+import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { share } from '../support/share.ts';
+import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
+
+interface Case {
+  readonly dtype: 'f32' | 'f16';
+  readonly weights: 'floats' | 'q4' | 'q8';
+  readonly norm: 'rms' | 'layer';
+  readonly rows: number;
+  /** Elements of a row; heads and elements of each; elements of gate and up. */
+  readonly width: number;
+  readonly heads: number;
+  readonly size: number;
+  readonly inner: number;
+  readonly bias: boolean;
+  /** Something besides products reads the second norm, which then has a kernel of its own. */
+  readonly isShown: boolean;
+}
+
+/** Two products of one norm whose heads meet, and a gated MLP behind another norm, both added to what comes in. */
+function layer({ dtype, weights, norm, rows, width, heads, size, inner, bias, isShown }: Case) {
+  const all = heads * size;
+  const matrices: [string, readonly number[]][] = [
+    ['q.weight', [all, width]],
+    ['k.weight', [size, width]],
+    ['o.weight', [width, all]],
+    ['gate.weight', [inner, width]],
+    ['up.weight', [inner, width]],
+    ['down.weight', [width, inner]],
+  ];
+  const norms = ['norm_1', 'norm_2'];
+  const vectors: [string, readonly number[]][] = [
+    ...norms.map((path): [string, readonly number[]] => [`${path}.weight`, [width]]),
+    ...(norm === 'rms' ? [] : norms.map((path): [string, readonly number[]] => [`${path}.bias`, [width]])),
+  ];
+  if (bias) vectors.push(['q.bias', [all]], ['k.bias', [size]], ['gate.bias', [inner]], ['up.bias', [inner]]);
+  const plain = shapedParams(new Map([...matrices, ...vectors]), randomParams(11, { dtype }));
+  const source = weights === 'floats' ? plain : quantizedSource(plain, { format: weights, least: 1 });
+  const graph = trace(source, (t) => {
+    const p = t.params;
+    const x = t.input('x', 'm e', { m: rows, e: width }, dtype);
+    const normed = (path: string, of: typeof x) =>
+      norm === 'rms' ? rmsNorm(p.at(path), of) : layerNorm(p.at(path), of);
+    const first = normed('norm_1', x);
+    const q = rearrange(linear(p.at('q'), first, 'o', { bias }), 'm (h d) -> m h d', { d: size });
+    const k = linear(p.at('k'), first, 'd', { bias });
+    const scores = einsum(q, k, 'm h d, m d -> m h');
+    const mixed = rearrange(einsum(scores, k, 'm h, m d -> m h d'), 'm h d -> m all=(h d)');
+    const between = x.add(linear(p.at('o'), mixed, 'e', { bias: false }));
+    const second = normed('norm_2', between);
+    const gated = silu(linear(p.at('gate'), second, 'i', { bias })).mul(linear(p.at('up'), second, 'i', { bias }));
+    const y = between.add(linear(p.at('down'), gated, 'e', { bias: false }));
+    return isShown ? { y, second } : { y };
+  });
+  return { source, graph };
+}
+
+describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
+  let gpu: Gpu;
+  beforeAll(async () => {
+    gpu = await openGpu();
+  });
+  afterAll(() => gpu.close());
+
+  const cases = fc.record<Case>({
+    dtype: fc.constantFrom('f32', 'f16'),
+    weights: fc.constantFrom('floats', 'floats', 'q4', 'q8'),
+    norm: fc.constantFrom('rms', 'layer'),
+    rows: fc.constantFrom(1, 1, 2, 3, 4, 5),
+    width: fc.constantFrom(16, 17, 33, 64, 100, 257, 300),
+    heads: fc.constantFrom(1, 2, 3),
+    size: fc.constantFrom(16, 20, 31, 64),
+    inner: fc.constantFrom(16, 18, 65, 132),
+    bias: fc.boolean(),
+    isShown: fc.constantFrom(false, false, true),
+  });
+
+  test('are what the interpreter says, and norms have no kernels', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (one) => {
+        const { source, graph } = layer(one);
+        const inputs = Object.entries(randomInputs(graph, {}, 5)).map(([name, value]): [string, Float64Array] => [
+          name,
+          Float64Array.from(value as ArrayLike<number>),
+        ]);
+        const { plan, templates } = await judge(
+          gpu,
+          graph,
+          { inputs: new Map(inputs), params: (path, shape) => source.read(path, shape) },
+          { profile: gpu.profiles[1] },
+        );
+        const norms = templates.filter((template) => template.includes('rows') && !template.startsWith('contraction'));
+        const made = one.rows > 4 ? 2 : one.isShown ? 1 : 0;
+        expect(norms).toHaveLength(made);
+        // Gate and up are made together, and what they become.
+        const gated = plan.dispatches.filter(({ label }) => /^contract.*sigmoid.*mul.*mul$/.test(label));
+        expect(gated).toHaveLength(one.rows > 4 ? 0 : 1);
+      }),
+      { numRuns: share(4, 150), seed },
+    );
+  }, 600_000);
+});
