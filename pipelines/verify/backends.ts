@@ -2,7 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import { roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import type { ParamSource } from '../../dsl/index.ts';
-import { evaluate } from '../../runtime/reference/reference.ts';
+import { evaluate, type Precision } from '../../runtime/reference/reference.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { InitialStates } from '../../runtime/program/upload.ts';
 import type { Program } from '../../runtime/program/program.ts';
@@ -32,16 +32,12 @@ export interface Together {
 /** One run of an opened graph. */
 export type Step = (inputs: ReadonlyMap<string, Numbers>, symbols: ReadonlyMap<string, number>) => Promise<Outputs>;
 
-/** The interpreter, rounding to the graph's dtypes after each op. */
-export function referenceBackend(): Backend {
+/** The interpreter, rounding after each op: to the graph's dtypes, or as told. */
+export function referenceBackend(precision: Precision = 'f32'): Backend {
   return {
     name: 'reference interpreter',
     run: async (graph, source, inputs) => {
-      const result = evaluate(
-        graph,
-        { inputs, params: (path, shape) => source.read(path, shape) },
-        { precision: 'f32' },
-      );
+      const result = evaluate(graph, { inputs, params: (path, shape) => source.read(path, shape) }, { precision });
       return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
     },
     open: async (graph, source) => {
@@ -51,7 +47,7 @@ export function referenceBackend(): Backend {
           const result = evaluate(
             graph,
             { inputs, states, symbols, params: (path, shape) => source.read(path, shape) },
-            { precision: 'f32' },
+            { precision },
           );
           ({ states } = result);
           return new Map([...result.outputs].map(([name, values]) => [name, values.data]));
@@ -66,7 +62,7 @@ export function referenceBackend(): Backend {
           const result = evaluate(
             graph,
             { inputs, states, symbols, params: (path, shape) => source.read(path, shape) },
-            { precision: 'f32' },
+            { precision },
           );
           states = new Map([...states, ...result.states]);
           return new Map([...result.outputs].map(([name, values]) => [name, values.data]));

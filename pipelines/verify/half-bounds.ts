@@ -1,7 +1,8 @@
 // How far a correct run in f16 may be from the exact values: found by rounding the graph's own storage points, each either way.
 import type { DType } from '../../dsl/graph/op.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
-import { evaluate, type Feeds } from '../../runtime/reference/reference.ts';
+import { evaluate, type Feeds, type Precision } from '../../runtime/reference/reference.ts';
+import type { Outputs } from './backends.ts';
 
 /**
  * A value of dtype f16, a weight, an input or the result of an op, is stored once, and WGSL leaves open to which of its two f16 neighbors
@@ -42,16 +43,30 @@ export function halfNeighbors(x: number): readonly [towardsZero: number, away: n
  * Its cost is that of seven runs on the interpreter.
  */
 export function halfBounds(graph: Graph, feeds: Feeds): ReadonlyMap<string, number> {
-  const exact = evaluate(graph, feeds, { precision: 'f64' }).outputs;
-  const bounds = new Map<string, number>();
-  for (const draw of draws) {
-    const rounded = evaluate(graph, feeds, { precision: rounding(draw) }).outputs;
-    for (const [name, { data }] of exact) {
-      const distance = margin * relativeDistance(rounded.get(name)?.data ?? [], data);
-      bounds.set(name, Math.max(bounds.get(name) ?? 0, distance));
-    }
-  }
-  return bounds;
+  const run = (precision: Precision): Outputs =>
+    new Map([...evaluate(graph, feeds, { precision }).outputs].map(([name, { data }]) => [name, data]));
+  return boundsOf(
+    run('f64'),
+    draws.map((draw) => run(rounding(draw))),
+  );
+}
+
+/** The same for what takes several graphs or several runs of one, whose states are storage points like all others. */
+export async function halfBoundsOfRuns(
+  run: (precision: Precision) => Promise<Outputs>,
+): Promise<ReadonlyMap<string, number>> {
+  const rounded: Outputs[] = [];
+  for (const draw of draws) rounded.push(await run(rounding(draw)));
+  return boundsOf(await run('f64'), rounded);
+}
+
+function boundsOf(exact: Outputs, rounded: readonly Outputs[]): ReadonlyMap<string, number> {
+  return new Map(
+    [...exact].map(([name, values]) => [
+      name,
+      margin * Math.max(...rounded.map((run) => relativeDistance(run.get(name) ?? [], values))),
+    ]),
+  );
 }
 
 function rounding(draw: (typeof draws)[number]): (x: number, dtype: DType) => number {

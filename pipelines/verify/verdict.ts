@@ -19,9 +19,6 @@ export function boundF32(expected: ArrayLike<number>): number {
   return 2e-5 * largest;
 }
 
-/** Allowed relative error norm in f16 for what takes several runs, whose states nobody walks. One graph has bounds of its own: `half-bounds.ts`. */
-export const boundF16 = 5e-3;
-
 /** What f32 may differ by, element by element: |a − b| ≤ absolute + relative · |b|. */
 export interface Tolerance {
   readonly absolute: number;
@@ -33,7 +30,7 @@ export interface Tolerance {
 /** For single models, after the noise of their reference implementations. */
 export const modelTolerance: Tolerance = { absolute: 1e-4, relative: 1e-4 };
 
-/** Without a tolerance, `boundF32` of the whole tensor holds in f32; in f16 it is `half`, a relative error norm, either way. */
+/** Without a tolerance, `boundF32` of the whole tensor holds in f32; in f16 it is `half`, a relative error norm (`half-bounds.ts`). */
 export function compare(
   tensor: string,
   shape: readonly number[],
@@ -41,7 +38,7 @@ export function compare(
   expected: ArrayLike<number>,
   dtype: ComputeDType,
   tolerance?: Tolerance,
-  half: number = boundF16,
+  half = 0,
 ): Comparison {
   const bound = dtype === 'f16' ? half : tolerance === undefined ? boundF32(expected) : tolerance.absolute;
   if (computed === undefined)

@@ -3,10 +3,10 @@ import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { ParamSource } from '../../dsl/index.ts';
 import { DeviceError } from '../../runtime/device/failure.ts';
 import { formatError, formatTable } from '../../dsl/text/table.ts';
-import { openBackend, type Backend, type Outputs } from './backends.ts';
+import { openBackend, referenceBackend, type Backend, type Outputs } from './backends.ts';
 import { compare, type Comparison } from './verdict.ts';
 import { GoldenFile, type ComputeDType } from './golden-file.ts';
-import { halfBounds } from './half-bounds.ts';
+import { halfBounds, halfBoundsOfRuns } from './half-bounds.ts';
 import type { GoldenModel } from './kind.ts';
 import { kinds } from './kinds.ts';
 
@@ -43,7 +43,7 @@ export async function verifyFile(
         : await backend.run(model.graph, sourceOf(model, file), model.inputs);
     const trained = await train(model, backend, file);
     const computed = new Map([...once, ...(await holdAll(model, backend, file)), ...trained]);
-    const halves = dtype === 'f16' ? halvesOf(model, file) : new Map<string, number>();
+    const halves = dtype === 'f16' ? await halvesOf(model, file) : new Map<string, number>();
     const outputs = file.outputs
       .filter((name) => model.beside?.(name) !== true)
       .map((name) => ({ name, stored: `output.${name}` }));
@@ -75,11 +75,18 @@ function sourceOf({ source }: GoldenModel, { checkpoint }: GoldenFile): ParamSou
   return source ?? checkpoint;
 }
 
-function halvesOf(model: GoldenModel, file: GoldenFile): ReadonlyMap<string, number> {
+async function halvesOf(model: GoldenModel, file: GoldenFile): Promise<ReadonlyMap<string, number>> {
   const { graph, inputs } = model;
-  if (graph === undefined) return new Map();
   const source = sourceOf(model, file);
-  return halfBounds(graph, { inputs, params: (path, shape) => source.read(path, shape) });
+  const once =
+    graph === undefined
+      ? new Map<string, number>()
+      : halfBounds(graph, { inputs, params: (path, shape) => source.read(path, shape) });
+  const severally = await halfBoundsOfRuns(async (precision) => {
+    const backend = referenceBackend(precision);
+    return new Map([...(await holdAll(model, backend, file)), ...(await train(model, backend, file))]);
+  });
+  return new Map([...once, ...severally]);
 }
 
 async function holdAll(model: GoldenModel, backend: Backend, file: GoldenFile): Promise<Outputs> {

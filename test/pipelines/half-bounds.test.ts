@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { randomParams, trace, type Trace } from '../../dsl/index.ts';
-import { referenceBackend } from '../../pipelines/verify/backends.ts';
+import { referenceBackend, type Backend, type Step } from '../../pipelines/verify/backends.ts';
 import { halfBounds, halfNeighbors } from '../../pipelines/verify/half-bounds.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import type { Numbers } from '../../runtime/program/numbers.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-half-'));
@@ -88,4 +89,43 @@ test('weights that are off by as little as 5e-3 would have let pass are found', 
   const [row] = await verifyFile(path, referenceBackend(), 'f16');
   expect(row?.relative).toBeLessThan(5e-3);
   expect(row?.verdict).toBe('WRONG');
+});
+
+describe('a whole model with a cache', () => {
+  const path = join(import.meta.dirname, '../golden/models/qwen2.5-vl.safetensors');
+  const interpreter = referenceBackend();
+  const wrong = async (backend: Backend): Promise<readonly string[]> =>
+    (await verifyFile(path, backend, 'f16')).filter((row) => row.verdict !== 'ok').map((row) => row.tensor);
+  /** The interpreter with another decode step. */
+  const stepping = (change: (step: Step) => Step): Backend => ({
+    ...interpreter,
+    openTogether: async (...all) => {
+      const together = await interpreter.openTogether?.(...all);
+      const [first, next] = together?.steps ?? [];
+      if (together === undefined || first === undefined || next === undefined) throw new Error('two graphs');
+      return { ...together, steps: [first, change(next)] };
+    },
+  });
+
+  test('rounded to the nearest everywhere, it is right', async () => {
+    expect(await wrong(interpreter)).toEqual([]);
+  });
+
+  test('a step that writes its key one place early is found, and nothing of the prompt is blamed', async () => {
+    const early = stepping(
+      (step) => (inputs, symbols) =>
+        step(inputs, new Map([...symbols].map(([name, value]) => [name, name === 'past' ? value - 1 : value]))),
+    );
+    expect(await wrong(early)).toEqual(['decode_logits', 'greedy_tokens']);
+  });
+
+  test('a step whose angles are those of the token before is found', async () => {
+    let before: readonly (readonly [string, Numbers])[] = [];
+    const late = stepping((step) => (inputs, symbols) => {
+      const given = new Map([...inputs, ...before]);
+      before = [...inputs].filter(([name]) => name !== 'ids');
+      return step(given, symbols);
+    });
+    expect(await wrong(late)).toContain('decode_logits');
+  });
 });
