@@ -4,7 +4,7 @@ import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
-import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
+import { adapterFacts, deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
 import {
   evaluateWithError,
@@ -28,8 +28,17 @@ export interface Gpu {
   readonly device: WatchedDevice;
   /** The device as it is, and as a desktop GPU of the same limits, which gets other templates: no shuffles, workgroup memory. */
   readonly profiles: readonly [own: DeviceProfile, desktop: DeviceProfile];
+  /** The device as if it were a software driver, whatever it is: shuffles, where `hasShuffles`. */
+  readonly software: DeviceProfile;
+  /** The second of `profiles`. */
+  readonly desktop: DeviceProfile;
   close(): void;
 }
+
+const facts = withoutGpu ? undefined : await adapterFacts();
+
+/** Whether templates that exchange values by shuffles run here: where every subgroup has the same number of lanes. */
+export const hasShuffles = facts?.subgroups !== undefined && facts.subgroups.least === facts.subgroups.most;
 
 /** Throws `NoAdapterError`. */
 export async function openGpu(): Promise<Gpu> {
@@ -43,7 +52,14 @@ export async function openGpu(): Promise<Gpu> {
     flopsPerSecond: 10e12,
     bytesPerSecond: 400e9,
   };
-  return { device: new WatchedDevice(device), profiles: [own, desktop], close: () => device.close() };
+  const software: DeviceProfile = own.software ? own : { ...own, name: `${own.name} as software`, software: true };
+  return {
+    device: new WatchedDevice(device),
+    profiles: [own, desktop],
+    software,
+    desktop,
+    close: () => device.close(),
+  };
 }
 
 export interface JudgeOptions extends Pick<CompileOptions, 'passes' | 'packing'> {
