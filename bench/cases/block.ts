@@ -1,6 +1,7 @@
 // Whole blocks of towers and of a language model.
 import { rmsNorm, trace, type Graph } from '../../dsl/index.ts';
-import { convNextBlock, convNextXxl } from '../../models/towers/convnext.ts';
+import { convNextBlock } from '../../models/towers/convnext-block.ts';
+import { convNextXxl } from '../../models/towers/convnext.ts';
 import { decoderLayers, openCache, openTurn, type LanguageModel } from '../../models/decoders/decoder.ts';
 import { turnTables } from '../../models/decoders/turn-graph.ts';
 import { phi3, phi3Configs } from '../../models/decoders/phi3.ts';

@@ -2,17 +2,14 @@
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import { clipConfig, clipPixels, clipShapes, type ClipConfig } from '../towers/clip.ts';
-import {
-  convNextConfig,
-  convNextPixels,
-  convNextShapes,
-  convNextXxl,
-  type ConvNextConfig,
-} from '../towers/convnext.ts';
-import { dinov2Config, dinov2Pixels, dinov2Shapes, type Dinov2Config } from '../towers/dinov2.ts';
+import { convNextConfig, convNextPixels, convNextXxl, type ConvNextConfig } from '../towers/convnext.ts';
+import { dinov2Config, dinov2Pixels, type Dinov2Config } from '../towers/dinov2.ts';
+import { dinov2Shapes } from '../towers/dinov2-shapes.ts';
+import { convNextShapes } from '../towers/convnext-shapes.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Shapes } from './param-shapes.ts';
-import { siglipConfig, siglipPixels, siglipShapes, siglipSo400m384, type SiglipConfig } from '../towers/siglip.ts';
+import { siglipConfig, siglipPixels, siglipSo400m384, type SiglipConfig } from '../towers/siglip.ts';
+import { siglipShapes } from '../towers/siglip-shapes.ts';
 import type { PixelNorm } from '../towers/tower.ts';
 import {
   asObject,

@@ -1,7 +1,7 @@
 // Pictures in a prompt by placeholders, one a token: which row of the pictures' tokens stands where, what may see what, where tokens stand.
 import { concat, gather, OpabiniaError, repeat, where, type Float, type Tensor, type Trace } from '../../dsl/index.ts';
 import { decoderLayers, windowMask, type LanguageModel, type Sight, type Turn } from '../decoders/decoder.ts';
-import type { FrameGrid } from '../towers/qwen-vl.ts';
+import type { FrameGrid } from '../towers/patch-sequence.ts';
 import type { Hidden } from './cambrian.ts';
 
 /** Tokens of all pictures, one behind the other. */

@@ -16,7 +16,7 @@ import { decoderShapes } from '../configs/decoder-shapes.ts';
 import { shapedParams, type Shapes } from '../configs/param-shapes.ts';
 import { embedTokens } from '../decoders/decoder.ts';
 import { decodeGraph, prefillGraph, type GenerationSizes } from '../decoders/generation-graphs.ts';
-import type { FrameGrid } from '../towers/qwen-vl.ts';
+import type { FrameGrid } from '../towers/patch-sequence.ts';
 import { addAtPictures, insertPictures } from './picture-prompts.ts';
 import { mergedGrids, qwenVlParams, qwenVlPictures, type QwenVl } from './qwen-vl-model.ts';
 

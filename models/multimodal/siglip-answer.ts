@@ -13,7 +13,7 @@ import { decoderShapes } from '../configs/decoder-shapes.ts';
 import { under, type ShapeEntry, type Shapes } from '../configs/param-shapes.ts';
 import { embedTokens, type LanguageModel } from '../decoders/decoder.ts';
 import { decodeGraph, prefillGraph, type GenerationSizes } from '../decoders/generation-graphs.ts';
-import { siglipShapes } from '../towers/siglip.ts';
+import { siglipShapes } from '../towers/siglip-shapes.ts';
 import type { Pixels } from '../towers/tower.ts';
 import { insertPictures, pictureSights, type PictureTokens } from './picture-prompts.ts';
 import {

@@ -1,20 +1,10 @@
 // ConvNeXt (arXiv 2201.03545) as OpenCLIP has it, with timm's names: stages of depthwise convolutions and MLPs.
-import {
-  concat,
-  conv2d,
-  gelu,
-  layerNorm,
-  linear,
-  OpabiniaError,
-  reduce,
-  type Float,
-  type Params,
-  type Tensor,
-} from '../../dsl/index.ts';
+import { concat, layerNorm, OpabiniaError, reduce, type Float, type Params, type Tensor } from '../../dsl/index.ts';
 import { geluOf, type Gelu } from '../configs/activation.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
-import { affineShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
+import { convNextBlock } from './convnext-block.ts';
+import { convNextRoots, convNextWitness } from './convnext-shapes.ts';
 import { clipMean, clipStd, onGrid, patchConv, rootOf, type Grid, type Pixels, type PixelNorm } from './tower.ts';
 
 export interface ConvNextConfig {
@@ -64,26 +54,6 @@ export function convNextConfig(read: ConfigReader): ConvNextConfig {
   };
 }
 
-/** open_clip's trunk in a full model, and a trunk by itself. */
-const roots = ['visual.trunk', 'trunk', ''] as const;
-const witness = 'stem.0.weight';
-
-/** Prefixes of what a full open_clip checkpoint holds besides the features that a connector reads: heads, and the text's tower. */
-export const convNextUnread = [
-  'visual.trunk.head',
-  'trunk.head',
-  'head',
-  'visual.head',
-  'text',
-  'transformer',
-  'token_embedding',
-  'positional_embedding',
-  'ln_final',
-  'text_projection',
-  'logit_scale',
-  'attn_mask',
-];
-
 export interface ConvNextEncoded {
   readonly stem: FeatureMap;
   /** After each block, by stage; a stage without blocks gives what it was given. */
@@ -96,7 +66,7 @@ export interface ConvNextEncoded {
 
 /** All of the tower; what is not used of it costs nothing. */
 export function convNext(p: Params, pixels: Pixels, config: ConvNextConfig): ConvNextEncoded {
-  const root = rootOf(p, roots, witness);
+  const root = rootOf(p, convNextRoots, convNextWitness);
   const { eps, widths } = config;
   const stem = layerNorm(
     root.at('stem', 1),
@@ -124,38 +94,6 @@ export function convNext(p: Params, pixels: Pixels, config: ConvNextConfig): Con
     stages,
     pooled: () => layerNorm(root.at('head', 'norm'), reduce(map, 'b h w c -> b c', 'mean'), { eps }),
   };
-}
-
-/** Where a block keeps its parts, by timm's names and by those of transformers. */
-export interface ConvNextNames {
-  readonly depthwise: string;
-  readonly norm: string;
-  readonly up: readonly string[];
-  readonly down: readonly string[];
-}
-const timmBlockNames: ConvNextNames = { depthwise: 'conv_dw', norm: 'norm', up: ['mlp', 'fc1'], down: ['mlp', 'fc2'] };
-export const hubBlockNames: ConvNextNames = {
-  depthwise: 'depthwise_conv',
-  norm: 'layer_norm',
-  up: ['pointwise_conv1'],
-  down: ['pointwise_conv2'],
-};
-
-/** x + gamma · W₂ gelu(W₁ norm(depthwise x)) */
-export function convNextBlock(
-  p: Params,
-  x: FeatureMap,
-  { kernel, ratio, eps, activation }: Pick<ConvNextConfig, 'kernel' | 'ratio' | 'eps' | 'activation'>,
-  names = timmBlockNames,
-): FeatureMap {
-  const c = x.size('c');
-  const padding = Math.floor(kernel / 2);
-  const seen = conv2d(p.at(names.depthwise), x, { out: 'c', size: c, kernel, padding, groups: c });
-  const inner = gelu(
-    linear(p.at(...names.up), layerNorm(p.at(names.norm), seen, { eps }), 'f', { size: ratio * c }),
-    activation,
-  );
-  return x.add(linear(p.at(...names.down), inner, 'c', { size: c }).mul(p.get('gamma', 'c', { c })));
 }
 
 export interface ConvNextTap {
@@ -192,35 +130,5 @@ export function convNextFeatures(
   return concat(
     taken.map((map) => onGrid(map, grid)),
     'c',
-  );
-}
-
-/** Shapes by path of the trunk, as the released checkpoint has them. */
-export function convNextShapes(config: ConvNextConfig, root: string = roots[0]): Shapes {
-  const { depths, widths, stem, kernel, ratio } = config;
-  const [first = 0, last = 0] = [widths[0], widths.at(-1)];
-  return new Map(
-    under(root, [
-      ...affineShapes('stem.0', [first, 3, stem, stem]),
-      ...normShapes('stem.1', first),
-      ...repeated(depths.length, (s) => {
-        const [c, before] = [widths[s] ?? 0, widths[s - 1]];
-        return under(`stages.${s}`, [
-          ...(before === undefined
-            ? []
-            : [...normShapes('downsample.0', before), ...affineShapes('downsample.1', [c, before, 2, 2])]),
-          ...repeated(depths[s] ?? 0, (i) =>
-            under(`blocks.${i}`, [
-              ['gamma', [c]],
-              ...affineShapes('conv_dw', [c, 1, kernel, kernel]),
-              ...normShapes('norm', c),
-              ...affineShapes('mlp.fc1', [ratio * c, c]),
-              ...affineShapes('mlp.fc2', [c, ratio * c]),
-            ]),
-          ),
-        ]);
-      }),
-      ...normShapes('head.norm', last),
-    ]),
   );
 }

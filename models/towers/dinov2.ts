@@ -3,7 +3,7 @@ import { layerNorm, linear, rearrange, silu, type Float, type Params, type Tenso
 import { geluOf, type Gelu } from '../configs/activation.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
-import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
+import { dinov2Roots, dinov2Witness } from './dinov2-shapes.ts';
 import { gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';
 import {
   embed,
@@ -76,13 +76,6 @@ export function dinov2Config(read: ConfigReader, positions?: PositionResize): Di
   };
 }
 
-/** A model with a head on it has the prefix. */
-const roots = ['', 'dinov2'] as const;
-const witness = 'embeddings.cls_token';
-
-/** Prefixes of what a checkpoint holds besides the features that a connector reads: `mask_token` serves training only. */
-export const dinov2Unread = ['embeddings.mask_token', 'dinov2.embeddings.mask_token', 'classifier'];
-
 export interface Dinov2Encoded extends Encoded {
   /** The class token of `last`. */
   readonly pooled: () => Tensor<'b c', Float>;
@@ -90,7 +83,7 @@ export interface Dinov2Encoded extends Encoded {
 
 /** All of the tower; what is not used of it costs nothing. `last` is normalised. */
 export function dinov2Vision(p: Params, pixels: Pixels, config: Dinov2Config): Dinov2Encoded {
-  const root = rootOf(p, roots, witness);
+  const root = rootOf(p, dinov2Roots, dinov2Witness);
   const { width, patch, eps } = config;
   const at = root.at('embeddings');
   const grid = gridOf(pixels, patch);
@@ -148,34 +141,7 @@ export function dinov2Features(p: Params, pixels: Pixels, config: Dinov2Config, 
   return tappedMap(
     dinov2Vision(p, pixels, config),
     { layer, norm, grid },
-    rootOf(p, roots, witness).at('layernorm'),
+    rootOf(p, dinov2Roots, dinov2Witness).at('layernorm'),
     config.eps,
-  );
-}
-
-/** Shapes by path, as the released checkpoints have them. */
-export function dinov2Shapes(config: Dinov2Config, root: string = roots[0]): Shapes {
-  const { width: c, hidden, patch, activation, qkvBias } = config;
-  return new Map(
-    under(root, [
-      ['embeddings.cls_token', [1, 1, c]],
-      ['embeddings.mask_token', [1, c]],
-      ['embeddings.position_embeddings', [1, positionRows(config, 1), c]],
-      ...affineShapes('embeddings.patch_embeddings.projection', [c, 3, patch, patch]),
-      ...normShapes('layernorm', c),
-      ...repeated(config.layers, (i) =>
-        under(`encoder.layer.${i}`, [
-          ...normShapes('norm1', c),
-          ...normShapes('norm2', c),
-          ['layer_scale1.lambda1', [c]],
-          ['layer_scale2.lambda1', [c]],
-          ...['query', 'key', 'value'].flatMap((name) => affineShapes(`attention.attention.${name}`, [c, c], qkvBias)),
-          ...affineShapes('attention.output.dense', [c, c]),
-          ...(activation === 'swiglu'
-            ? [...affineShapes('mlp.weights_in', [2 * hidden, c]), ...affineShapes('mlp.weights_out', [c, hidden])]
-            : mlpShapes('mlp', c, hidden)),
-        ]),
-      ),
-    ]),
   );
 }

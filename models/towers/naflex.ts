@@ -12,7 +12,9 @@ import {
 } from '../../dsl/index.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
 import { encodeVit } from './backbone.ts';
-import { hubNames, poolingHead, siglipConfig, type SiglipConfig, type SiglipEncoded } from './siglip.ts';
+import { siglipConfig, type SiglipConfig, type SiglipEncoded } from './siglip.ts';
+import { poolingHead } from './siglip-head.ts';
+import { hubNames } from './siglip-names.ts';
 import { rootOf, type Grid } from './tower.ts';
 import { geluMlp, resizedTable, type Tokens } from './vit.ts';
 

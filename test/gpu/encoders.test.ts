@@ -9,9 +9,12 @@ import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { trace, type Params } from '../../dsl/index.ts';
 import { clipConfig, clipFeatures, clipUnread } from '../../models/towers/clip.ts';
 import type { FeatureMap } from '../../models/sequence/regions.ts';
-import { convNextConfig, convNextFeatures, convNextUnread } from '../../models/towers/convnext.ts';
-import { dinov2Config, dinov2Features, dinov2Unread } from '../../models/towers/dinov2.ts';
-import { siglipConfig, siglipFeatures, siglipUnread } from '../../models/towers/siglip.ts';
+import { convNextConfig, convNextFeatures } from '../../models/towers/convnext.ts';
+import { convNextUnread } from '../../models/towers/convnext-shapes.ts';
+import { dinov2Config, dinov2Features } from '../../models/towers/dinov2.ts';
+import { dinov2Unread } from '../../models/towers/dinov2-shapes.ts';
+import { siglipConfig, siglipFeatures } from '../../models/towers/siglip.ts';
+import { siglipUnread } from '../../models/towers/siglip-names.ts';
 import { channelsLast, type Pixels } from '../../models/towers/tower.ts';
 import { share } from '../support/share.ts';
 

@@ -18,33 +18,27 @@ import {
   clipUnread,
   clipVision,
 } from '../../models/towers/clip.ts';
-import {
-  convNext,
-  convNextBlock,
-  convNextFeatures,
-  convNextShapes,
-  convNextUnread,
-  convNextXxl,
-} from '../../models/towers/convnext.ts';
+import { convNext, convNextFeatures, convNextXxl } from '../../models/towers/convnext.ts';
+import { convNextBlock } from '../../models/towers/convnext-block.ts';
+import { convNextShapes, convNextUnread } from '../../models/towers/convnext-shapes.ts';
 import {
   dinov2Features,
   dinov2Giant,
   dinov2Large518,
-  dinov2Shapes,
-  dinov2Unread,
   dinov2Vision,
   type Dinov2Config,
 } from '../../models/towers/dinov2.ts';
+import { dinov2Shapes, dinov2Unread } from '../../models/towers/dinov2-shapes.ts';
 import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import {
   siglipConfig,
   siglipFeatures,
-  siglipShapes,
   siglipSo400m384,
-  siglipUnread,
   siglipVision,
   type SiglipConfig,
 } from '../../models/towers/siglip.ts';
+import { siglipUnread } from '../../models/towers/siglip-names.ts';
+import { siglipShapes } from '../../models/towers/siglip-shapes.ts';
 import { channelsLast, patchConv, type Pixels } from '../../models/towers/tower.ts';
 import { classTokenOf, positionsFor, type PositionResize } from '../../models/towers/vit.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';

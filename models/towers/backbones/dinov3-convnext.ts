@@ -2,7 +2,7 @@
 import { concat, layerNorm, rearrange, reduce, repeat } from '../../../dsl/index.ts';
 import { geluOf } from '../../configs/activation.ts';
 import type { BackboneType } from '../backbone.ts';
-import { convNextBlock, hubBlockNames } from '../convnext.ts';
+import { convNextBlock, hubBlockNames } from '../convnext-block.ts';
 import { without } from '../hub-layer.ts';
 import { patchConv, rootOf } from '../tower.ts';
 import type { FeatureMap } from '../../sequence/regions.ts';

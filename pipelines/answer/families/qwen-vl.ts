@@ -11,7 +11,7 @@ import {
   qwenVlShapes,
 } from '../../../models/multimodal/qwen-vl-answer.ts';
 import { mergedGrids, type QwenVl } from '../../../models/multimodal/qwen-vl-model.ts';
-import type { FrameGrid } from '../../../models/towers/qwen-vl.ts';
+import type { FrameGrid } from '../../../models/towers/patch-sequence.ts';
 import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';

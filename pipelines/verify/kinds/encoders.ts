@@ -3,9 +3,12 @@ import { rearrange, trace, type Tensor, type Trace } from '../../../dsl/index.ts
 import { backboneMap } from '../../../models/towers/backbone.ts';
 import { backbones } from '../../../models/towers/backbones.ts';
 import { clipConfig, clipFeatures, clipUnread, clipVision } from '../../../models/towers/clip.ts';
-import { convNext, convNextConfig, convNextFeatures, convNextUnread } from '../../../models/towers/convnext.ts';
-import { dinov2Config, dinov2Features, dinov2Unread, dinov2Vision } from '../../../models/towers/dinov2.ts';
-import { siglipConfig, siglipFeatures, siglipUnread, siglipVision } from '../../../models/towers/siglip.ts';
+import { convNextUnread } from '../../../models/towers/convnext-shapes.ts';
+import { convNext, convNextConfig, convNextFeatures } from '../../../models/towers/convnext.ts';
+import { dinov2Unread } from '../../../models/towers/dinov2-shapes.ts';
+import { dinov2Config, dinov2Features, dinov2Vision } from '../../../models/towers/dinov2.ts';
+import { siglipConfig, siglipFeatures, siglipVision } from '../../../models/towers/siglip.ts';
+import { siglipUnread } from '../../../models/towers/siglip-names.ts';
 import { channelsLast, type Grid, type Pixels } from '../../../models/towers/tower.ts';
 import { patchMap, type Encoded } from '../../../models/towers/vit.ts';
 import { modelTolerance } from '../verdict.ts';

@@ -1,7 +1,9 @@
 // Golden kinds of towers that read patches of pictures of any size: Qwen2.5-VL, Qwen3-VL, SigLIP 2 NaFlex.
 import { trace, type Tensor, type Trace } from '../../../dsl/index.ts';
 import { naflexConfig, naflexVision } from '../../../models/towers/naflex.ts';
-import { qwenTowerConfig, qwenVision, type FrameGrid, type QwenTowerConfig } from '../../../models/towers/qwen-vl.ts';
+import type { FrameGrid } from '../../../models/towers/patch-sequence.ts';
+import { qwenTowerConfig, type QwenTowerConfig } from '../../../models/towers/qwen-vl-config.ts';
+import { qwenVision } from '../../../models/towers/qwen-vl.ts';
 import { rootOf, type Grid } from '../../../models/towers/tower.ts';
 import { OutputRecorder, type GoldenFile } from '../golden-file.ts';
 import type { Kind } from '../kind.ts';
