@@ -1,6 +1,6 @@
 // The whole source tree type-checks and keeps the laws that lint enforces: who may import whom among them.
 import { execFile } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -44,6 +44,20 @@ test('every room has a README, and no more than twelve files lie about in it', (
       room,
     ).toContain('README.md');
   }
+});
+
+/** What many models share, and the table of the study. */
+const shared = new Set(['towers/vit.ts', 'towers/study.ts']);
+
+test('a tower, a connector, a family of decoders or a model with pictures is a file of 150 lines at most', () => {
+  const models = join(root, 'models');
+  const listed = readdirSync(models, { recursive: true, encoding: 'utf8' })
+    .map((path) => path.replaceAll('\\', '/'))
+    .filter((path) => /^(towers\/.+|decoders\/(families\/.+|llama|phi3)|connectors\/.+\/.+)\.ts$/.test(path))
+    .filter((path) => !shared.has(path));
+  expect(listed.length).toBeGreaterThan(100);
+  for (const path of [...listed, 'multimodal/qwen-vl-model.ts', 'multimodal/siglip-vlm.ts'])
+    expect(readFileSync(join(models, path), 'utf8').trimEnd().split('\n').length, path).toBeLessThanOrEqual(150);
 });
 
 test('is formatted', async () => {

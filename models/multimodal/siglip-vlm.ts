@@ -28,19 +28,17 @@ export interface Seen {
   readonly tokens: PictureTokens;
 }
 
-function readVlm(json: ConfigJson, where: string, imageKeys: readonly string[], imageToken: number): SiglipVlm {
+function readVlm(json: ConfigJson, where: string, imageToken: number): SiglipVlm {
   const config = new ConfigReader(json, where);
   const vision = config.inner('vision_config');
   if (vision === undefined) throw config.wrong('vision_config', 'is missing', 'the tower is described there');
-  const key = imageKeys.find((name) => config.has(name));
+  const key = ['image_token_id', 'image_token_index'].find((name) => config.has(name));
   return {
     language: readInnerDecoder(json, asObject(json['text_config'], `${where}, field 'text_config'`), where),
     vision: siglipConfig(vision),
     imageToken: key === undefined ? imageToken : config.number(key),
   };
 }
-
-// ---- SmolVLM -----------------------------------------------------------------------------------------------------------
 
 export interface SmolVlm extends SiglipVlm {
   /** Side of the square of patches that becomes one token. */
@@ -50,7 +48,7 @@ export interface SmolVlm extends SiglipVlm {
 /** A `config.json` of model type `smolvlm` or `idefics3`. Throws `OpabiniaError`. */
 export function smolVlm(json: ConfigJson, where: string): SmolVlm {
   return {
-    ...readVlm(json, where, ['image_token_id', 'image_token_index'], 128_257),
+    ...readVlm(json, where, 128_257),
     scale: new ConfigReader(json, where).count('scale_factor', 2),
   };
 }
@@ -115,8 +113,6 @@ export function smolVlmPictures(
   return { encoded: encoded.last, tokens: rearrange(tokens, 'b n e -> r=(b n) e') };
 }
 
-// ---- Gemma 3 -----------------------------------------------------------------------------------------------------------
-
 export interface Gemma3Vl extends SiglipVlm {
   /** Tokens of a picture. */
   readonly tokens: number;
@@ -126,12 +122,7 @@ export interface Gemma3Vl extends SiglipVlm {
 export function gemma3Vl(json: ConfigJson, where: string): Gemma3Vl {
   const text = asObject(json['text_config'], `${where}, field 'text_config'`);
   return {
-    ...readVlm(
-      { ...json, text_config: { model_type: 'gemma3_text', ...text } },
-      where,
-      ['image_token_id', 'image_token_index'],
-      262_144,
-    ),
+    ...readVlm({ ...json, text_config: { model_type: 'gemma3_text', ...text } }, where, 262_144),
     tokens: new ConfigReader(json, where).count('mm_tokens_per_image', 256),
   };
 }
