@@ -57,6 +57,11 @@ export interface ConnectorContext {
   readonly questionMask?: (() => Tensor<'b t', 'bool'>) | undefined;
   /** Sizes in pixels before padding and tiling, one for each picture of the batch, for layouts that depend on them. */
   readonly pictures?: readonly PictureSize[] | undefined;
+  /**
+   * Where map k shows its picture and not what that was padded with; absent: everywhere, or as `pictures` say. An input of the graph
+   * where pictures differ from run to run.
+   */
+  readonly shown?: ((k: number) => Tensor<'b h w', 'bool'>) | undefined;
   /** Activations of the tower that gave map k. */
   readonly tower?: ((k: number) => TowerReadings) | undefined;
   readonly inspect?: Inspect | undefined;

@@ -1,5 +1,5 @@
 // Feature maps and the regions of them that the queries of a grid see.
-import { rearrange, type Float, type Tensor } from '../../dsl/index.ts';
+import { rearrange, reduce, repeat, type Float, type Tensor } from '../../dsl/index.ts';
 import { regionSide } from './masks.ts';
 
 /** One encoder's tokens on that encoder's own grid. */
@@ -28,6 +28,16 @@ export function regionsOf(map: FeatureMap, queries: number): Regions {
   regionSide(map.size('h'), queries);
   regionSide(map.size('w'), queries);
   return rearrange(map, 'b (qh rh) (qw rw) c -> b q=(qh qw) t=(rh rw) c', { qh: queries, qw: queries });
+}
+
+/**
+ * The masks that go with `regionsOf`, of a map that shows its picture in places and padding elsewhere. A query whose whole region is
+ * padding attends to all of it: otherwise its softmax could be empty.
+ */
+export function regionMasks(shown: Tensor<'b h w', 'bool'>, queries: number): RegionMasks {
+  const own = rearrange(shown, 'b (qh rh) (qw rw) -> b q=(qh qw) t=(rh rw)', { qh: queries, qw: queries });
+  const any = reduce(own.cast('i32'), 'b q t -> b q', 'max').gt(0);
+  return own.or(repeat(any.not(), 'b q -> b q t', { t: own.sizeOf('t') }));
 }
 
 /** Tokens in row-major order, as towers give them, seen as a square grid. */

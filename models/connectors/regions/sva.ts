@@ -1,12 +1,15 @@
 // Cambrian-1's Spatial Vision Aggregator: queries on a grid read their own region of every encoder; the same layers go on inside the language model.
-import { floor, gather, rearrange, reduce, repeat, where, type Float, type Tensor } from '../../../dsl/index.ts';
+import { constantLike, gather, rearrange, reduce, repeat, where, type Float, type Tensor } from '../../../dsl/index.ts';
 import { carried } from '../../parts/slots.ts';
 import { placesOf } from '../../parts/selection.ts';
-import { regionsOf, type Queries } from '../../sequence/regions.ts';
+import type { Crop } from '../../sequence/masks.ts';
+import { cropGrid } from '../../sequence/newline.ts';
+import { regionsOf, type Queries, type RegionMasks } from '../../sequence/regions.ts';
 import { connector, type MapShape } from '../connector.ts';
 import { svaHeads } from '../../parts/sva/layer.ts';
+import { areaOf, masksOf } from '../../parts/sva/shown.ts';
 import { spatialVisionAggregator, visionTokenSampler, type SvaConfig } from '../../parts/sva/aggregator.ts';
-import { gridTokens, rowsEndedBy, type VisualTokens } from '../visual-tokens.ts';
+import { gridTokens, noTokens, rowsEndedBy, type VisualTokens } from '../visual-tokens.ts';
 
 export interface SvaConnectorConfig extends Pick<SvaConfig, 'groups' | 'side' | 'depth' | 'heads' | 'layer' | 'width'> {
   /** Whether a learned token ends each row. */
@@ -59,17 +62,34 @@ export const sva = connector<SvaConnectorConfig>({
       .slice(0, 4)
       .map((side) => ({ ...config, side, groups: [side] }));
   },
-  build: (p, given, config, { width, inspect }) => {
+  build: (p, given, config, context) => {
+    const { width, inspect, pictures } = context;
+    const { side, newline } = config;
+    const masks = masksOf(given, context);
     const made = spatialVisionAggregator(p, given, {
       ...config,
+      masks,
       inspect,
       ...(width === undefined ? {} : { llmWidth: width }),
     });
-    const tokens: VisualTokens = config.newline
-      ? rowsEndedBy(made.tokens, p.get('image_newline', 'e', { e: made.tokens.size('e') }))
-      : gridTokens(made.tokens);
-    const features = made.features.map((map, k) => [`map_${k}`, map] as const);
-    return { ...tokens, carries: { context: made.context, ...Object.fromEntries(features) } };
+    const e = made.tokens.size('e');
+    const area = pictures === undefined ? { top: 0, left: 0, height: side, width: side } : areaOf(pictures, side);
+    const grid = cropGrid(made.tokens, area);
+    const tokens: VisualTokens =
+      area.height * area.width === 0
+        ? noTokens(made.tokens, e, {})
+        : newline
+          ? rowsEndedBy(grid, p.get('image_newline', 'e', { e }))
+          : gridTokens(grid);
+    const named = (name: string, all: readonly Tensor[] = []) => all.map((one, k) => [`${name}_${k}`, one] as const);
+    return {
+      ...tokens,
+      carries: {
+        context: made.context,
+        ...Object.fromEntries([...named('map', made.features), ...named('mask', masks?.(side))]),
+        ...(pictures === undefined || tokens.layout.length === 0 ? {} : { cells: cellsOf(made.context, area, config) }),
+      },
+    };
   },
   inject: {
     after: ({ inside }, layers) =>
@@ -79,18 +99,18 @@ export const sva = connector<SvaConnectorConfig>({
     reads: 'hidden states of the cells; their regions of all encoders',
     writes: 'hidden states of the cells; newlines and text keep theirs',
     apply: (p, state, config, { index }) => {
-      const { side, newline } = config;
-      // A visual token's cell; newlines are none. Halves keep the division away from whole numbers, whatever its rounding.
-      const columns = newline ? side + 1 : side;
-      const row = floor(state.slots.cast('f32').add(0.5).div(columns)).cast('i32');
-      const column = state.slots.sub(row.mul(columns));
-      const isCell = state.slots.ge(0).and(column.lt(side));
-      const cell = row.mul(side).add(column);
-      const regions = Object.keys(state.carried)
-        .filter((name) => name.startsWith('map_'))
-        .map((name) => regionsOf(carried(state, name, 'b h w c'), side));
+      const { side } = config;
+      const whole = { top: 0, left: 0, height: side, width: side };
+      const cells = state.carried['cells']?.named('n') as Tensor<'n', 'i32'> | undefined;
+      const slots = state.slots;
+      const cell = gather(cells ?? cellsOf(slots, whole, config), slots, 'n').where(slots.ge(0), -1);
+      const isCell = cell.ge(0);
+      const named = (name: string) => Object.keys(state.carried).filter((own) => own.startsWith(name));
+      const regions = named('map_').map((name) => regionsOf(carried(state, name, 'b h w c'), side));
+      const masks = named('mask_').map((name) => state.carried[name]?.named('b q t') as RegionMasks);
       const query = cellStates(state.hidden, cell, isCell, side * side);
-      const sight = { context: carried(state, 'context', 'b c'), regions };
+      const context = carried(state, 'context', 'b c');
+      const sight = { context, regions, masks: masks.length === 0 ? undefined : masks };
       const updated = visionTokenSampler(p.at('vision_sampler_layers', index), query, sight, {
         ...config,
         depth: 1,
@@ -101,6 +121,16 @@ export const sva = connector<SvaConnectorConfig>({
     },
   },
 });
+
+/** For each visual token of a picture the cell of the grid that it is; −1 for a newline. */
+function cellsOf(like: Tensor, area: Crop, { side, newline }: SvaConnectorConfig): Tensor<'n', 'i32'> {
+  const columns = newline ? area.width + 1 : area.width;
+  const cells = Array.from({ length: area.height * columns }, (_, n) => {
+    const [row, column] = [Math.floor(n / columns), n % columns];
+    return column < area.width ? (area.top + row) * side + area.left + column : -1;
+  });
+  return constantLike(like, cells, 'n', { n: cells.length }, 'i32');
+}
 
 /** The hidden state of each cell; of a cell that does not stand in the sequence any, which is dropped again. */
 function cellStates(
