@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { DeviceFacts } from '../runtime/device/device.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
-import { packageVersion } from '../runtime/files/package-files.ts';
+import { installedVersion, packageVersion } from '../runtime/files/package-files.ts';
 import { probe } from '../pipelines/setup/adapter.ts';
 import { whatToDo } from '../pipelines/setup/set-up.ts';
 import { formatTable } from '../dsl/text/table.ts';
@@ -15,8 +15,10 @@ export function addDoctor(program: Command): void {
     .option('--json', 'print the facts as JSON')
     .action((options: { readonly json?: boolean }) => {
       const found = probe();
-      if (options.json === true) say(JSON.stringify(found, undefined, 2));
-      else say(found.found === 'adapter' ? report(found.facts) : `adapter   none\n\n${whatToDo(found)}`);
+      const onnxRuntime = installedVersion(onnxPackage);
+      if (options.json === true) say(JSON.stringify({ ...found, onnxRuntime }, undefined, 2));
+      else if (found.found === 'adapter') say(report(found.facts, onnxRuntime));
+      else say(`adapter   none\n\n${whatToDo(found)}\n\n${withoutGpu(onnxRuntime)}`);
       if (found.found !== 'adapter') process.exitCode = 3;
     });
 }
@@ -52,7 +54,18 @@ const wishes: readonly { readonly what: string; has(facts: DeviceFacts): boolean
   },
 ];
 
-export function report(facts: DeviceFacts): string {
+const onnxPackage = 'onnxruntime-node';
+
+/** What a machine without a GPU is told. */
+function withoutGpu(onnxRuntime: string | undefined): string {
+  const how = '`run`, `eval` and `serve` with --device cpu';
+  return onnxRuntime === undefined
+    ? `Until there is a GPU, ${how} answer on ONNX Runtime, faster than a software driver as a rule, once it is installed:\n  npm install ${onnxPackage}`
+    : `Until there is a GPU, ${how} answer on ONNX Runtime ${onnxRuntime}, which is installed: faster than a software driver as a rule.`;
+}
+
+/** `onnxRuntime`: the version that is installed, or undefined. */
+export function report(facts: DeviceFacts, onnxRuntime: string | undefined): string {
   const { limits } = facts;
   const lanes =
     facts.subgroups === undefined
@@ -80,6 +93,7 @@ export function report(facts: DeviceFacts): string {
       'workgroup',
       `${limits.maxComputeInvocationsPerWorkgroup} threads, ${printBytes(limits.maxComputeWorkgroupStorageSize)}, grid up to ${limits.maxComputeWorkgroupsPerDimension}`,
     ],
+    [onnxPackage, onnxRuntime ?? 'not installed'],
     ['versions', `Node ${process.versions.node}, webgpu ${packageVersion('webgpu')}, opabinia ${packageVersion()}`],
   ];
   const width = Math.max(...lines.map(([name = '']) => name.length));
@@ -88,5 +102,5 @@ export function report(facts: DeviceFacts): string {
     [{ title: 'wanted' }, { title: 'here' }, { title: 'advice' }],
     wishes.map(({ what, has, advice }) => (has(facts) ? [what, 'yes', ''] : [what, 'no', advice])),
   );
-  return `${facing}\n\n${table}`;
+  return `${facing}\n\n${table}${facts.software ? `\n\n${withoutGpu(onnxRuntime)}` : ''}`;
 }

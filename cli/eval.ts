@@ -11,9 +11,10 @@ import type { Blind } from '../pipelines/eval/ask/ask-questions.ts';
 import { printResults } from '../pipelines/eval/report/print-results.ts';
 import { evalProgress } from './eval-progress.ts';
 import { addStudy } from './eval-study.ts';
+import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
-import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 
 interface EvalFlags {
   readonly bench: readonly string[];
@@ -27,6 +28,7 @@ interface EvalFlags {
   readonly images: readonly string[];
   readonly tower: readonly string[];
   readonly dtype: 'f32' | 'f16';
+  readonly device: DeviceChoice;
   readonly weights?: WeightsChoice | undefined;
   readonly quantize?: readonly string[] | undefined;
   readonly keep?: readonly string[] | undefined;
@@ -67,6 +69,7 @@ export function addEval(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(deviceOption())
     .option('--json', 'print results as JSON instead of tables')
     .action(async (model: string | undefined, flags: EvalFlags) => {
       if (flags.list === true) return say(await listed());
@@ -100,7 +103,8 @@ async function judge(directory: string | undefined, flags: EvalFlags): Promise<v
     process.exit(130);
   };
   const { result, out, submissions, warnings, asked } = await evaluate(directory, {
-    ...storageOf(flags),
+    ...storageOn(flags),
+    place: () => openPlace(flags.device),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
     benches: flags.bench.map(benchPath),
     out: flags.out,

@@ -1,7 +1,6 @@
 // `opabinia run DIR --image cat.jpg --prompt "…"`: an answer about pictures. Words on stdout as they come, everything else on stderr.
 import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/index.ts';
-import { openDevice } from '../runtime/device/dawn.ts';
 import { roomFor } from '../pipelines/answer/generate.ts';
 import { decodeImage } from '../runtime/image/image.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
@@ -9,8 +8,9 @@ import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
 import { contextFor, contextOf } from '../pipelines/answer/session-plans.ts';
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
+import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { several, whole } from './options.ts';
-import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { loadProgress } from './load-progress.ts';
 import { say, tell, write } from './output.ts';
 
@@ -29,6 +29,7 @@ export interface RunFlags {
   readonly tower: readonly string[];
   readonly imagePosition?: BlockPosition | undefined;
   readonly dtype: 'f32' | 'f16';
+  readonly device: DeviceChoice;
   readonly weights?: WeightsChoice | undefined;
   readonly quantize?: readonly string[] | undefined;
   readonly keep?: readonly string[] | undefined;
@@ -81,6 +82,7 @@ export function addRun(program: Command): void {
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
     )
+    .addOption(deviceOption())
     .option('--json', 'print one JSON object at the end instead of words')
     .action(async (model: string, flags: RunFlags) => {
       const stopper = new AbortController();
@@ -107,7 +109,7 @@ export async function runModel(
   const seconds = (since: number): number => (performance.now() - since) / 1000;
   const note = (text: string): void => tell(`[${seconds(began).toFixed(1).padStart(6)} s] ${text}`);
   const model = await openModel(directory, {
-    ...storageOf(flags),
+    ...storageOn(flags),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
   });
   try {
@@ -120,55 +122,62 @@ export async function runModel(
         ? contextFor(width, options.maxNewTokens ?? model.maxNewTokens)
         : whole('--context', flags.context);
     roomFor(width, contextOf(model, context));
-    const device = await openDevice();
-    const session = await Session.open(
-      model,
-      device,
-      { context, images: images.length, note, progress: loadProgress(), compiled },
-      options,
-    );
+    const place = await openPlace(flags.device);
     try {
-      const loadSeconds = seconds(began);
-      note(`${printBytes(device.memory.now)} on ${device.facts.name}; first the driver compiles each kernel`);
-      const asked = performance.now();
-      let first: number | undefined;
-      const answers = session.answer(question, {
-        ...options,
-        maxNewTokens: options.maxNewTokens ?? model.maxNewTokens,
-        onToken: () => {
-          first ??= performance.now();
-        },
-      });
-      let answer: Answer | undefined;
-      for (;;) {
-        const next = await answers.next();
-        if (next.done === true) {
-          answer = next.value;
-          break;
-        }
-        if (flags.json !== true) write(next.value);
+      const session = await Session.open(
+        model,
+        place,
+        { context, images: images.length, note, progress: loadProgress(), compiled },
+        options,
+      );
+      try {
+        const loadSeconds = seconds(began);
+        const later = flags.device === 'gpu' ? '; first the driver compiles each kernel' : '';
+        note(`${printBytes(place.memory.now)} on ${place.facts.name}${later}`);
+        const asked = performance.now();
+        let first: number | undefined;
+        const answers = session.answer(question, {
+          ...options,
+          maxNewTokens: options.maxNewTokens ?? model.maxNewTokens,
+          onToken: () => {
+            first ??= performance.now();
+          },
+        });
+        const answer = await written(answers, flags);
+        const [firstAt, rest] = [first ?? performance.now(), answer.tokens.length - 1];
+        const report: RunReport = {
+          answer: answer.text,
+          tokens: answer.tokens,
+          reason: answer.reason,
+          seed: options.seed,
+          loadSeconds,
+          firstTokenSeconds: (firstAt - asked) / 1000,
+          tokensPerSecond: rest > 0 ? rest / seconds(firstAt) : undefined,
+          peakBytes: place.memory.peak,
+          device: place.facts.name,
+        };
+        note(summary(report));
+        return report;
+      } finally {
+        session.dispose();
       }
-      if (flags.json !== true) write('\n');
-      const [firstAt, rest] = [first ?? performance.now(), answer.tokens.length - 1];
-      const report: RunReport = {
-        answer: answer.text,
-        tokens: answer.tokens,
-        reason: answer.reason,
-        seed: options.seed,
-        loadSeconds,
-        firstTokenSeconds: (firstAt - asked) / 1000,
-        tokensPerSecond: rest > 0 ? rest / seconds(firstAt) : undefined,
-        peakBytes: device.memory.peak,
-        device: device.facts.name,
-      };
-      note(summary(report));
-      return report;
     } finally {
-      session.dispose();
-      device.close();
+      place.close();
     }
   } finally {
     model.close();
+  }
+}
+
+/** Words on stdout as they come, unless the report is all that is wanted. */
+async function written(answers: AsyncGenerator<string, Answer, undefined>, { json }: RunFlags): Promise<Answer> {
+  for (;;) {
+    const next = await answers.next();
+    if (next.done === true) {
+      if (json !== true) write('\n');
+      return next.value;
+    }
+    if (json !== true) write(next.value);
   }
 }
 

@@ -12,12 +12,12 @@ import {
   serveChat,
   type Serving,
 } from '../pipelines/serve/serve.ts';
-import { openDevice } from '../runtime/device/dawn.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
 import { loadProgress } from './load-progress.ts';
+import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
-import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 
 export interface ServeFlags {
   readonly host: string;
@@ -31,6 +31,7 @@ export interface ServeFlags {
   readonly maxBody: string;
   readonly tower: readonly string[];
   readonly dtype: 'f32' | 'f16';
+  readonly device: DeviceChoice;
   readonly weights?: WeightsChoice | undefined;
   readonly quantize?: readonly string[] | undefined;
   readonly keep?: readonly string[] | undefined;
@@ -68,6 +69,7 @@ export function addServe(program: Command): void {
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
     )
+    .addOption(deviceOption())
     .action(async (model: string, flags: ServeFlags) => {
       await serveModel(model, flags, { ready: ({ url }) => say(url), stopped: untilStopped });
     });
@@ -98,36 +100,40 @@ export async function serveModel(directory: string, flags: ServeFlags, { ready, 
   const rows = flags.rows === undefined ? undefined : whole('--rows', flags.rows);
   const context = flags.context === undefined ? undefined : whole('--context', flags.context);
   const model = await openModel(directory, {
-    ...storageOf(flags),
+    ...storageOn(flags),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
   });
   try {
-    const device = await openDevice();
-    const session = await RowSession.open(model, device, { rows, context, images, note, progress: loadProgress() });
+    const place = await openPlace(flags.device);
     try {
-      const serving = await serveChat(
-        {
-          name: flags.name ?? basename(resolve(directory)),
-          created: Math.floor(Date.now() / 1000),
-          upright: model.upright,
-          images,
-          maxNewTokens: model.maxNewTokens,
-          session,
-          decoder: model.tokenizer,
-          deviceBytes: () => device.memory.now,
-        },
-        { host, port, apiKey, queue, bodyBytes, failed: tellError },
-      );
-      note(
-        `${session.rows.all} rows of ${session.context} tokens; ${printBytes(device.memory.now)} on ${device.facts.name}; the driver compiles each kernel when it is first used`,
-      );
-      ready(serving);
-      note(`${await stopped()}: answering what was asked`);
-      await serving.close();
-      note('closed');
+      const session = await RowSession.open(model, place, { rows, context, images, note, progress: loadProgress() });
+      try {
+        const serving = await serveChat(
+          {
+            name: flags.name ?? basename(resolve(directory)),
+            created: Math.floor(Date.now() / 1000),
+            upright: model.upright,
+            images,
+            maxNewTokens: model.maxNewTokens,
+            session,
+            decoder: model.tokenizer,
+            deviceBytes: () => place.memory.now,
+          },
+          { host, port, apiKey, queue, bodyBytes, failed: tellError },
+        );
+        const later = flags.device === 'gpu' ? '; the driver compiles each kernel when it is first used' : '';
+        note(
+          `${session.rows.all} rows of ${session.context} tokens; ${printBytes(place.memory.now)} on ${place.facts.name}${later}`,
+        );
+        ready(serving);
+        note(`${await stopped()}: answering what was asked`);
+        await serving.close();
+        note('closed');
+      } finally {
+        await session.close();
+      }
     } finally {
-      await session.close();
-      device.close();
+      place.close();
     }
   } finally {
     model.close();

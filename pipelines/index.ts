@@ -22,6 +22,8 @@ export { probeOwn } from './probe/own-probe.ts';
 export { probeShapes } from './probe/shapes-probe.ts';
 export { readEntries } from './probe/towers.ts';
 export { planDirectory, planModel } from './plan/plan-model.ts';
+export { openCpu } from './run/cpu/open-cpu.ts';
+export type { CpuPlace, Place } from './run/engine.ts';
 export { interpret } from './run/interpreter.ts';
 export { load } from './run/load.ts';
 export { verifyFile } from './verify/verify.ts';

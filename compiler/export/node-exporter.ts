@@ -9,7 +9,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { castTo, choose, exactMaps, mapRow, roundBf16, wrap } from './maps.ts';
 import { exportScatter, exportSort } from './scatter-sort.ts';
-import { Permutations, type Value } from './ordered-tensor.ts';
+import { Permutations, type Reorder, type Value } from './ordered-tensor.ts';
 import { viewAlongAxis } from './view-along-axis.ts';
 import { Element, type Writer } from './writer.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
@@ -33,9 +33,9 @@ export class NodeExporter {
   readonly #produce: (node: Node) => void;
 
   /** `produce` is asked for a node that a reader needs and that was not lowered yet; it must `set` it. */
-  constructor(writer: Writer, produce: (node: Node) => void) {
+  constructor(writer: Writer, produce: (node: Node) => void, stored?: Reorder) {
     this.writer = writer;
-    this.permutations = new Permutations(writer);
+    this.permutations = new Permutations(writer, stored);
     this.#produce = produce;
   }
 

@@ -15,6 +15,11 @@ export interface StoredWeight {
 export interface Weights {
   /** A place in a file that the model will refer to; undefined where the values go into the model. */
   placeOf?(path: string, shape: readonly number[]): StoredWeight | undefined;
+  /**
+   * A place of f32 for the tensor with its axes in another order: numbers lie as they are read, and no session turns them round for
+   * itself. Where it is there it is asked for every tensor of f32, once for each order in which one is read.
+   */
+  placeInOrder?(path: string, shape: readonly number[], order: readonly number[]): StoredWeight;
   /** Row-major values. */
   read(path: string, shape: readonly number[]): ArrayLike<number>;
 }

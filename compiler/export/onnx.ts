@@ -3,7 +3,6 @@ import { elementsOf, namesOf } from '../../dsl/axis/axes.ts';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { printSize, sizesEqual, symbolSize, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
-import { OpabiniaError } from '../../dsl/error.ts';
 import { describe, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
 import { order, readersOf } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
@@ -14,8 +13,6 @@ import {
   GraphProtoSchema,
   ModelProtoSchema,
   OperatorSetIdProtoSchema,
-  TensorProto_DataLocation,
-  TensorProtoSchema,
   TensorShapeProto_DimensionSchema,
   TensorShapeProtoSchema,
   TypeProto_TensorSchema,
@@ -26,11 +23,10 @@ import {
 import { cannotExport, NodeExporter } from './node-exporter.ts';
 import { castTo, elementOf, roundBf16 } from './maps.ts';
 import { type Value } from './ordered-tensor.ts';
-import { bytesOf, contrib, Element, opset, property, Writer, type Source } from './writer.ts';
+import { contrib, Element, opset, property, Writer, type Source } from './writer.ts';
 import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
+import { Parameters } from './parameters.ts';
 import type { ExportOptions, OnnxModel, Port } from './onnx-model.ts';
-
-const embeddedLimit = 1.5e9;
 
 /**
  * The model. A symbol that no input's shape shows is an input of its own (int64, no axes). Throws `OpabiniaError` for a node that
@@ -46,17 +42,22 @@ class Exporter {
   readonly #options: ExportOptions;
   readonly #writer = new Writer();
   readonly #exporter: NodeExporter;
+  readonly #parameters: Parameters;
   readonly #nodes: readonly Node[];
   readonly #fused = new Map<Node, Fused>();
   readonly #inputs: Port[] = [];
   readonly #outputs: Port[] = [];
-  #embedded = 0;
 
   constructor(graph: Graph, options: ExportOptions) {
     this.#graph = graph;
     this.#options = options;
     this.#nodes = order(graph);
-    this.#exporter = new NodeExporter(this.#writer, (node) => this.#produce(node));
+    this.#parameters = new Parameters(this.#writer, options.weights);
+    this.#exporter = new NodeExporter(
+      this.#writer,
+      (node) => this.#produce(node),
+      (tensor, order) => this.#parameters.reordered(tensor, order),
+    );
   }
 
   run(): OnnxModel {
@@ -210,7 +211,7 @@ class Exporter {
     switch (node.op.name) {
       case 'param':
       case 'packed':
-        return { tensor: this.#parameter(node), axes };
+        return { tensor: this.#parameters.tensor(node.type.dtype, nameOf(node), fixedSizes(node)), axes };
       case 'const':
         return {
           tensor: writer.constant(elementOf[dtype], fixedSizes(node), valuesOf(node) ?? []),
@@ -241,41 +242,6 @@ class Exporter {
       default:
         throw cannotExport(node, 'this source is not known');
     }
-  }
-
-  /** An initializer in the file that holds it, or in the model; a cast where the file has another dtype. */
-  #parameter(node: Node): string {
-    const { dtype } = node.type;
-    const [path, shape] = [nameOf(node), fixedSizes(node)];
-    const stored = this.#options.weights.placeOf?.(path, shape);
-    if (stored === undefined) {
-      const bytes = bytesOf(elementOf[dtype], this.#options.weights.read(path, shape));
-      this.#embedded += bytes.length;
-      if (this.#embedded > embeddedLimit)
-        throw new OpabiniaError(
-          `the parameters are more than ${embeddedLimit} bytes, which no single model file holds`,
-          { op: 'export', path, advice: 'keep them in files beside the model: export from a checkpoint directory' },
-        );
-      return this.#writer.initializer(path, elementOf[dtype], shape, bytes);
-    }
-    const type = ({ F64: Element.DOUBLE, F32: Element.FLOAT, F16: Element.FLOAT16, BF16: Element.BFLOAT16 } as const)[
-      stored.dtype
-    ];
-    const name = this.#writer.unique(path);
-    this.#writer.initializers.push(
-      create(TensorProtoSchema, {
-        name,
-        dataType: type,
-        dims: shape.map(BigInt),
-        dataLocation: TensorProto_DataLocation.EXTERNAL,
-        externalData: [
-          ['location', stored.location],
-          ['offset', String(stored.offset)],
-          ['length', String(stored.length)],
-        ].map(([key = '', value = '']) => property(key, value)),
-      }),
-    );
-    return type === elementOf[dtype] ? name : castTo(this.#writer, name, elementOf[dtype]);
   }
 
   // ---- outputs ---------------------------------------------------------------------------------------------------
@@ -338,6 +304,7 @@ class Exporter {
   #finish(): OnnxModel {
     const writer = this.#writer;
     const nodes = writer.finished();
+    this.#parameters.finish(nodes);
     const graph = create(GraphProtoSchema, {
       name: this.#options.name ?? 'graph',
       node: [...nodes],

@@ -9,12 +9,18 @@ export interface Value {
   readonly axes: readonly Axis[];
 }
 
+/** The tensor with its axes in this order, without an operator; undefined where there is none. */
+export type Reorder = (tensor: string, order: readonly number[]) => string | undefined;
+
 export class Permutations {
   readonly #writer: Writer;
   readonly #permuted = new Map<string, string>();
+  readonly #stored: Reorder;
 
-  constructor(writer: Writer) {
+  /** `stored` knows a tensor that lies in another order in a file. */
+  constructor(writer: Writer, stored: Reorder = () => undefined) {
     this.#writer = writer;
+    this.#stored = stored;
   }
 
   /** The tensor with its axes in this order. */
@@ -26,7 +32,9 @@ export class Permutations {
     if (places.every((place, i) => place === i)) return value;
     const key = `${value.tensor}|${places.join()}`;
     const tensor =
-      this.#permuted.get(key) ?? this.#writer.emit('Transpose', [value.tensor], { perm: places.map(BigInt) });
+      this.#permuted.get(key) ??
+      this.#stored(value.tensor, places) ??
+      this.#writer.emit('Transpose', [value.tensor], { perm: places.map(BigInt) });
     this.#permuted.set(key, tensor);
     return { tensor, axes };
   }

@@ -1,6 +1,7 @@
 // The token loop: prefill once, then a decode step a token, over programs that share their states.
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { Inputs, Program, RunOptions } from '../../runtime/program/program.ts';
+import type { Inputs, RunOptions } from '../../runtime/program/program.ts';
+import type { Runnable } from '../run/engine.ts';
 
 /** Prompts that do not fit the context, found before anything runs. */
 export class ContextOverflowError extends OpabiniaError {
@@ -18,10 +19,10 @@ export class ContextOverflowError extends OpabiniaError {
   }
 }
 
-/** Prefill and decode of one batch size, loaded with the same `SharedBuffers`. */
+/** Prefill and decode of one batch size, loaded by one engine or with the same `SharedBuffers`. */
 export interface GenerationPrograms {
-  readonly prefill: Program;
-  readonly decode: Program;
+  readonly prefill: Runnable;
+  readonly decode: Runnable;
   readonly batch: number;
   readonly capacity: number;
   readonly promptLimit: number;
@@ -113,7 +114,7 @@ function begun<T>(promise: Promise<T>): Promise<T> {
 }
 
 async function oneStep(
-  program: Program,
+  program: Runnable,
   inputs: Inputs,
   symbols: Readonly<Record<string, number>>,
   signal: AbortSignal | undefined,
@@ -130,11 +131,11 @@ async function oneStep(
 
 /** A symbol of a single value is a number in the graph, and no symbol of the program. */
 export function knownSymbols(
-  program: Program,
+  program: Pick<Runnable, 'symbols'>,
   symbols: Readonly<Record<string, number>>,
 ): Readonly<Record<string, number>> {
   return Object.fromEntries(
-    Object.entries(symbols).filter(([name]) => program.plan.symbols.some((symbol) => symbol.name === name)),
+    Object.entries(symbols).filter(([name]) => program.symbols.some((symbol) => symbol.name === name)),
   );
 }
 

@@ -1,11 +1,7 @@
 // Values that overflowed, or were not numbers to begin with: told with the layer, in place of an answer of noise.
-import { compile } from '../../compiler/compile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { overflowed } from '../../models/decoders/generation-graphs.ts';
-import { deviceProfile } from '../../runtime/device/dawn.ts';
-import type { Device } from '../../runtime/device/device.ts';
-import { load } from '../../runtime/program/program.ts';
-import type { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import type { Engine } from '../run/engine.ts';
 import type { AnswerSizes } from './family.ts';
 import { knownSymbols, type Prompts } from './generate.ts';
 import type { OpenedModel } from './open-model.ts';
@@ -59,17 +55,12 @@ export function notFinite(reach: Reach, dtype: 'f32' | 'f16', step: number): Not
 
 /** Prefill once more, with what each layer's values reach. `step`: the tokens of the answer so far. What the pictures left in states must be there still. */
 export async function locateOverflow(
-  {
-    model: { family, source },
-    device,
-    shared,
-  }: { readonly model: OpenedModel; readonly device: Device; readonly shared: SharedBuffers },
+  { model: { family, source }, engine }: { readonly model: OpenedModel; readonly engine: Engine },
   sizes: AnswerSizes,
   prompts: Prompts,
   step: number,
 ): Promise<NotFiniteError> {
-  const graph = family.prefill({ ...sizes, locate: true });
-  const program = await load(compile(graph, deviceProfile(device)), device, source, { shared });
+  const program = await engine.prepare('prefill', () => family.prefill({ ...sizes, locate: true })).load();
   try {
     const { reach } = await program.run(prompts.inputs, {
       symbols: knownSymbols(program, prompts.symbols),

@@ -1,37 +1,24 @@
 // Pictures on the device: the one graph of a family, or one for each size of picture, whose results prefill reads from states.
-import { compile } from '../../compiler/compile.ts';
-import { deviceProfile } from '../../runtime/device/dawn.ts';
-import type { Device } from '../../runtime/device/device.ts';
-import { load, type Program } from '../../runtime/program/program.ts';
-import type { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import type { Graph } from '../../dsl/index.ts';
+import type { Engine, Runnable } from '../run/engine.ts';
 import type { View } from './family.ts';
 import { knownSymbols, untilAborted } from './generate.ts';
-import type { OpenedModel } from './open-model.ts';
 import type { SessionSizes } from './session-plans.ts';
 
 /** Sizes of pictures whose programs are kept. */
 const keptSizes = 16;
 
 export class Seeing {
-  readonly #model: OpenedModel;
-  readonly #device: Device;
+  readonly #engine: Engine;
   readonly #sizes: SessionSizes;
-  readonly #shared: SharedBuffers;
-  readonly #vision: Program | undefined;
+  readonly #vision: Runnable | undefined;
   readonly #note: ((what: string) => void) | undefined;
   /** By size, the last used one last. */
-  readonly #views = new Map<string, Program>();
+  readonly #views = new Map<string, Runnable>();
 
   /** `vision`: the family's own program, where it has one; it is disposed of with the rest. */
-  constructor(
-    { model, device, shared }: { readonly model: OpenedModel; readonly device: Device; readonly shared: SharedBuffers },
-    sizes: SessionSizes,
-    vision: Program | undefined,
-    note?: (what: string) => void,
-  ) {
-    this.#model = model;
-    this.#device = device;
-    this.#shared = shared;
+  constructor(engine: Engine, sizes: SessionSizes, vision: Runnable | undefined, note?: (what: string) => void) {
+    this.#engine = engine;
     this.#sizes = sizes;
     this.#vision = vision;
     this.#note = note;
@@ -48,7 +35,7 @@ export class Seeing {
   }
 
   /** The program of pictures of one size, made when the first of them comes. */
-  async #seeing({ key, make }: NonNullable<View['graph']>): Promise<Program> {
+  async #seeing({ key, make }: NonNullable<View['graph']>): Promise<Runnable> {
     const known = this.#views.get(key);
     if (known !== undefined) {
       this.#views.delete(key);
@@ -60,9 +47,8 @@ export class Seeing {
       this.#views.delete(oldest[0]);
       oldest[1].dispose();
     }
-    this.#note?.(`compiling pictures of ${key}`);
-    const plan = compile(make({ ...this.#sizes, draw: 'greedy' }), deviceProfile(this.#device));
-    const program = await load(plan, this.#device, this.#model.source, { shared: this.#shared });
+    const graph = (): Graph => make({ ...this.#sizes, draw: 'greedy' });
+    const program = await this.#engine.prepare(`pictures of ${key}`, graph, { note: this.#note }).load();
     this.#views.set(key, program);
     return program;
   }

@@ -1,6 +1,5 @@
 // The programs of a session, compiled for a device that need not be there: how long a context they are made for, and what they take.
 import { compile } from '../../compiler/compile.ts';
-import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/index.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
@@ -47,44 +46,58 @@ export function sessionSizes(
 }
 
 export interface SessionPlans {
-  readonly vision: Plan | undefined;
-  readonly views: readonly NamedPlan[];
-  readonly prefill: Plan;
-  readonly decode: Plan;
   /** All of them, in the order in which they are loaded. */
   readonly programs: readonly NamedPlan[];
-  readonly sizes: SessionSizes;
   readonly memory: MemoryPlan;
+}
+
+/** A program's graph, traced when it is asked for. */
+export interface NamedGraph {
+  readonly name: string;
+  readonly graph: () => Graph;
+}
+
+export interface SessionGraphs {
+  readonly vision: NamedGraph | undefined;
+  readonly prefill: NamedGraph;
+  readonly decode: NamedGraph;
+}
+
+export function sessionGraphs({ family }: Pick<OpenedModel, 'family'>, sizes: SessionSizes, draw: Draw): SessionGraphs {
+  const { vision: look } = family;
+  return {
+    vision: look === undefined ? undefined : { name: visionName, graph: () => look({ ...sizes, draw }) },
+    prefill: { name: 'prefill', graph: () => family.prefill({ ...sizes, draw }) },
+    decode: { name: 'decode', graph: () => family.decode({ ...sizes, draw }) },
+  };
 }
 
 /** Throws what tracing and compiling throw. */
 export function sessionPlans(
-  { family }: Pick<OpenedModel, 'family'>,
+  model: Pick<OpenedModel, 'family'>,
   profile: DeviceProfile,
   sizes: SessionSizes,
   options: {
     readonly draw: Draw;
-    /** The towers' plan, when it is there already. */
-    readonly known?: Plan | undefined;
     /** Views that bring their own graphs, which are then counted too. */
     readonly views?: readonly View[] | undefined;
     readonly note?: ((what: string) => void) | undefined;
   },
 ): SessionPlans {
-  const { draw, known, views = [], note } = options;
-  const make = (name: string, graph: () => Graph): NamedPlan => {
+  const { draw, views = [], note } = options;
+  const make = ({ name, graph }: NamedGraph): NamedPlan => {
     note?.(`compiling ${name} for ${profile.name}`);
     return { name, plan: compile(graph(), profile) };
   };
-  const { vision: look } = family;
-  const vision = known ?? (look === undefined ? undefined : make(visionName, () => look({ ...sizes, draw })).plan);
-  const prefill = make('prefill', () => family.prefill({ ...sizes, draw }));
-  const decode = make('decode', () => family.decode({ ...sizes, draw }));
-  const graphs = new Map(views.flatMap(({ graph }) => (graph === undefined ? [] : [[graph.key, graph.make] as const])));
-  const seen = [...graphs].map(([key, graph]) => make(`pictures of ${key}`, () => graph({ ...sizes, draw })));
-  const programs = [...(vision === undefined ? [] : [{ name: visionName, plan: vision }]), ...seen, prefill, decode];
-  const memory = memoryPlan(programs);
-  return { vision, views: seen, prefill: prefill.plan, decode: decode.plan, programs, sizes, memory };
+  const graphs = sessionGraphs(model, sizes, draw);
+  const vision = graphs.vision === undefined ? [] : [make(graphs.vision)];
+  const answering = [make(graphs.prefill), make(graphs.decode)];
+  const own = new Map(views.flatMap(({ graph }) => (graph === undefined ? [] : [[graph.key, graph.make] as const])));
+  const seen = [...own].map(([key, graph]) =>
+    make({ name: `pictures of ${key}`, graph: () => graph({ ...sizes, draw }) }),
+  );
+  const programs = [...vision, ...seen, ...answering];
+  return { programs, memory: memoryPlan(programs) };
 }
 
 /** Keys and values of the whole context against the device's memory, before graphs of that length are made. Throws `OutOfMemoryError`. */

@@ -1,16 +1,12 @@
 // A model on a device, ready to answer: its graphs compiled and loaded over shared weights and states, then question after question.
-import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError } from '../../dsl/index.ts';
 import { noToken } from '../../models/decoders/generation-graphs.ts';
 import { isGreedy, type SamplingOptions } from '../../models/decoders/sampling.ts';
 import { AnswerText, type EndReason } from '../../runtime/text/answer-text.ts';
-import { deviceProfile } from '../../runtime/device/dawn.ts';
-import type { Device } from '../../runtime/device/device.ts';
 import { generateTokens, roomFor, type GenerationPrograms } from './generate.ts';
-import { checkMemory, freeOn, type MemoryPlan } from '../../runtime/program/memory-check.ts';
-import { load, type Program } from '../../runtime/program/program.ts';
-import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
+import type { MemoryPlan } from '../../runtime/program/memory-check.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
+import { engineOn, type Engine, type Place, type Prepared, type Runnable } from '../run/engine.ts';
 import type { PromptOptions, Question } from './family.ts';
 import { locateOverflow } from './not-finite.ts';
 import type { OpenedModel } from './open-model.ts';
@@ -18,11 +14,10 @@ import { toPrompts } from './prompts.ts';
 import { Seeing } from './seeing.ts';
 import {
   checkCache,
-  sessionPlans,
+  sessionGraphs,
   sessionSizes,
-  visionName,
   type Draw,
-  type SessionPlans,
+  type NamedGraph,
   type SessionSizes,
 } from './session-plans.ts';
 
@@ -62,11 +57,11 @@ export interface AnswerPiece {
 
 export class Session {
   readonly model: OpenedModel;
-  readonly device: Device;
+  readonly place: Place;
   readonly memory: MemoryPlan;
+  readonly #engine: Engine;
   readonly #sizes: SessionSizes;
-  readonly #shared: SharedBuffers;
-  readonly #plans: { readonly vision: Plan | undefined };
+  readonly #vision: Prepared | undefined;
   readonly #options: SessionOptions;
   readonly #seeing: Seeing;
   readonly #pairs = new Map<Draw, GenerationPrograms>();
@@ -74,56 +69,49 @@ export class Session {
 
   private constructor(
     model: OpenedModel,
-    device: Device,
+    place: Place,
+    engine: Engine,
     options: SessionOptions,
-    prepared: SessionPlans,
-    programs: { readonly vision: Program | undefined; readonly draw: Draw; readonly pair: GenerationPrograms },
-    shared: SharedBuffers,
+    prepared: PreparedSession,
+    programs: { readonly vision: Runnable | undefined; readonly draw: Draw; readonly pair: GenerationPrograms },
   ) {
     this.model = model;
-    this.device = device;
+    this.place = place;
     this.memory = prepared.memory;
+    this.#engine = engine;
     this.#options = options;
     this.#sizes = prepared.sizes;
-    this.#plans = { vision: prepared.vision };
-    this.#seeing = new Seeing({ model, device, shared }, prepared.sizes, programs.vision, options.note);
-    this.#shared = shared;
+    this.#vision = prepared.vision;
+    this.#seeing = new Seeing(engine, prepared.sizes, programs.vision, options.note);
     this.#pairs.set(programs.draw, programs.pair);
   }
 
   /**
-   * Compiles for the device, checks memory on paper, loads. `sampling` says which way of drawing is loaded at once; the other is
+   * Compiles for the place, checks memory on paper, loads. `sampling` says which way of drawing is loaded at once; the other is
    * when it is first asked for. Throws `OpabiniaError`, `DeviceError`; nothing stays loaded then.
    */
   static async open(
     model: OpenedModel,
-    device: Device,
+    place: Place,
     options: SessionOptions = {},
     sampling: SamplingOptions = {},
   ): Promise<Session> {
     const draw: Draw = isGreedy(sampling) ? 'greedy' : 'random';
-    const prepared = prepare(model, device, options, draw);
+    const engine = engineOn(place, model.source);
+    const prepared = prepare(model, engine, options, draw);
     options.compiled?.();
-    const shared = new SharedBuffers();
-    const loaded: Program[] = [];
-    const ahead = stepsAhead(device);
-    const put = async (name: string, plan: Plan, atOnce = 1): Promise<Program> => {
-      options.note?.(`loading ${name}: ${plan.kernels.length} kernels`);
-      const program = await load(plan, device, model.source, { shared, progress: options.progress, atOnce });
+    const loaded: Runnable[] = [];
+    const put = async (each: Prepared): Promise<Runnable> => {
+      options.note?.(`loading ${each.name}: ${each.contents}`);
+      const program = await each.load(options.progress);
       loaded.push(program);
       return program;
     };
     try {
-      const vision = prepared.vision === undefined ? undefined : await put(visionName, prepared.vision);
-      const [prefill, decode] = [await put('prefill', prepared.prefill), await put('decode', prepared.decode, ahead)];
-      return new Session(
-        model,
-        device,
-        options,
-        prepared,
-        { vision, draw, pair: { prefill, decode, ahead, ...prepared.sizes } },
-        shared,
-      );
+      const vision = prepared.vision === undefined ? undefined : await put(prepared.vision);
+      const [prefill, decode] = [await put(prepared.prefill), await put(prepared.decode)];
+      const pair = { prefill, decode, ahead: engine.ahead, ...prepared.sizes };
+      return new Session(model, place, engine, options, prepared, { vision, draw, pair });
     } catch (error) {
       for (const program of loaded) program.dispose();
       throw error;
@@ -183,7 +171,7 @@ export class Session {
         const lost = answers.findIndex((answer, row) => answer.ended === undefined && tokens[row] === noToken);
         if (lost >= 0)
           throw await locateOverflow(
-            { model: this.model, device: this.device, shared: this.#shared },
+            { model: this.model, engine: this.#engine },
             { ...this.#sizes, draw },
             prompts,
             answers[lost]?.tokens.length ?? 0,
@@ -207,13 +195,10 @@ export class Session {
   async #pair(draw: Draw): Promise<GenerationPrograms> {
     const known = this.#pairs.get(draw);
     if (known !== undefined) return known;
-    const { prefill, decode } = prepare(this.model, this.device, this.#options, draw, this.#plans.vision);
-    const ahead = stepsAhead(this.device);
-    const loadOne = (plan: Plan, atOnce = 1): Promise<Program> =>
-      load(plan, this.device, this.model.source, { shared: this.#shared, atOnce });
-    const first = await loadOne(prefill);
+    const { prefill, decode } = prepare(this.model, this.#engine, this.#options, draw, this.#vision);
+    const first = await prefill.load();
     try {
-      const pair = { prefill: first, decode: await loadOne(decode, ahead), ahead, ...this.#sizes };
+      const pair = { prefill: first, decode: await decode.load(), ahead: this.#engine.ahead, ...this.#sizes };
       this.#pairs.set(draw, pair);
       return pair;
     } catch (error) {
@@ -233,20 +218,33 @@ export class Session {
   }
 }
 
-/**
- * Decode steps on the device at once: a GPU then does not wait while a token is read and the next step encoded. A software device
- * computes on the processor that would wait.
- */
-function stepsAhead(device: Device): number {
-  return deviceProfile(device).software ? 1 : 8;
+interface PreparedSession {
+  readonly vision: Prepared | undefined;
+  readonly prefill: Prepared;
+  readonly decode: Prepared;
+  readonly sizes: SessionSizes;
+  readonly memory: MemoryPlan;
 }
 
-/** All plans, and their memory against the device's. `known`: the towers' plan, when it is there already. Throws `OutOfMemoryError`. */
-function prepare(model: OpenedModel, device: Device, options: SessionOptions, draw: Draw, known?: Plan): SessionPlans {
+/** All programs, and their memory against what there is. `known`: the towers', when it is there already. Throws `OutOfMemoryError`. */
+function prepare(
+  model: OpenedModel,
+  engine: Engine,
+  options: SessionOptions,
+  draw: Draw,
+  known?: Prepared,
+): PreparedSession {
   const sizes = sessionSizes(model, options);
-  const limit = freeOn(device);
-  checkCache(model, limit, sizes);
-  const plans = sessionPlans(model, deviceProfile(device), sizes, { draw, known, note: options.note });
-  checkMemory(plans.memory, limit, { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.batch });
-  return plans;
+  checkCache(model, engine.limit, sizes);
+  const graphs = sessionGraphs(model, sizes, draw);
+  const make = ({ name, graph }: NamedGraph, atOnce = 1): Prepared =>
+    engine.prepare(name, graph, { note: options.note, atOnce });
+  const vision = known ?? (graphs.vision === undefined ? undefined : make(graphs.vision));
+  const [prefill, decode] = [make(graphs.prefill), make(graphs.decode, engine.ahead)];
+  const memory = engine.check([...(vision === undefined ? [] : [vision]), prefill, decode], {
+    dtype: model.source.dtype,
+    context: sizes.capacity,
+    batch: sizes.batch,
+  });
+  return { vision, prefill, decode, sizes, memory };
 }

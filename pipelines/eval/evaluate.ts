@@ -3,11 +3,11 @@ import { mkdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
-import type { Device } from '../../runtime/device/device.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { openModel, type OpenedModel, type OpenModelOptions } from '../answer/open-model.ts';
 import { RowSession } from '../answer/rows/row-session.ts';
+import type { Place } from '../run/engine.ts';
 import { askQuestions, tasksOf, type AskProgress, type Blind, type How, type Task } from './ask/ask-questions.ts';
 import { PictureDecoder } from './ask/decoder.ts';
 import { benchmarkNamed } from './benchmarks.ts';
@@ -31,6 +31,8 @@ export interface EvaluateOptions extends OpenModelOptions {
   readonly limit?: number | undefined;
   /** Everything once more without pictures; auto: in words alone where the model can be asked so, with gray pictures where it cannot. */
   readonly blind?: Blind | 'auto' | undefined;
+  /** Opens what the model runs on, when there is something to ask; a device by default. */
+  readonly place?: (() => Promise<Place>) | undefined;
   /** Questions answered at once; auto: as many as fit. */
   readonly batch?: number | 'auto' | undefined;
   /** Tokens of an answer at most, if less than the benchmark's own. */
@@ -134,17 +136,17 @@ async function askAll(
   model: OpenedModel,
   tasks: readonly Task[],
   journal: Journal,
-  { batch = 'auto', context, system, signal, note, compiled, progress }: EvaluateOptions,
+  { place: open = openDevice, batch = 'auto', context, system, signal, note, compiled, progress }: EvaluateOptions,
 ): Promise<void> {
-  const device = await openDevice();
+  const place = await open();
   try {
     const images = Math.max(1, ...tasks.map(({ asked }) => asked.item.pictures.length));
-    const session = await openRows(model, device, { batch, most: tasks.length, context, images, note, compiled });
+    const session = await openRows(model, place, { batch, most: tasks.length, context, images, note, compiled });
     const decoder = new PictureDecoder(model.upright);
     try {
       const rows = session.rows.all;
       note?.(
-        `${rows} ${rows === 1 ? 'question' : 'questions'} at once on ${device.facts.name}; first the driver compiles`,
+        `${rows} ${rows === 1 ? 'question' : 'questions'} at once on ${place.facts.name}; first the driver compiles`,
       );
       await askQuestions(tasks, session, journal, decoder, { rows, system, signal, progress });
     } finally {
@@ -152,7 +154,7 @@ async function askAll(
       await session.close();
     }
   } finally {
-    device.close();
+    place.close();
   }
 }
 
@@ -170,14 +172,14 @@ const rowsOf = { software: 8, hardware: 32 };
 
 async function openRows(
   model: OpenedModel,
-  device: Device,
+  place: Place,
   { batch, most, context, images, note, compiled }: RowChoice,
 ): Promise<RowSession> {
-  const wanted = batch === 'auto' ? rowsOf[device.facts.software ? 'software' : 'hardware'] : batch;
+  const wanted = batch === 'auto' ? rowsOf[place.facts.software ? 'software' : 'hardware'] : batch;
   const first = batch === 'auto' ? Math.min(wanted, most) : wanted;
   for (let rows = first; ; rows = Math.ceil(rows / 2)) {
     try {
-      return await RowSession.open(model, device, { rows, context, images, draws: 'greedy', note, compiled });
+      return await RowSession.open(model, place, { rows, context, images, draws: 'greedy', note, compiled });
     } catch (error) {
       if (batch !== 'auto' || rows === 1 || !(error instanceof OutOfMemoryError)) throw error;
       note?.(`${rows} questions at once do not fit: ${error.what}`);

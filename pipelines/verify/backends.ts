@@ -170,7 +170,7 @@ function inputsRead(graph: Graph): ReadonlySet<string> {
 export async function openBackend(name: string): Promise<Backend> {
   if (name === 'reference') return referenceBackend();
   if (name === 'gpu') return gpuBackend();
-  // Imported only when asked for: ONNX Runtime is a development dependency.
+  // Imported only when asked for: ONNX Runtime is an optional peer.
   if (name === 'onnx') return (await import('./onnx-runtime.ts')).onnxBackend();
   throw new OpabiniaError(`there is no backend '${name}'`, { op: 'verify', advice: 'gpu, reference or onnx' });
 }

@@ -1,9 +1,9 @@
 // Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
-import { totalmem } from 'node:os';
 import type { DeviceProfile, MatrixUnit } from '../../compiler/profile.ts';
 import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
+import { freeMemory } from './memory-budget.ts';
 import { quietly } from './quiet.ts';
 import { wait } from './wait.ts';
 
@@ -108,12 +108,6 @@ export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   }
   const budget = options.budget ?? (facts.software ? freeMemory() : Number.POSITIVE_INFINITY);
   return new GpuDevice(gpu, facts, budget);
-}
-
-/** A software device's buffers are the machine's memory; a tenth stays for everybody else. */
-function freeMemory(): number {
-  const free = process.availableMemory();
-  return Math.floor(0.9 * (free > 0 ? free : totalmem()));
 }
 
 function factsOf(adapter: GPUAdapter, features: readonly string[], options: OpenOptions): DeviceFacts {

@@ -1,5 +1,6 @@
 // The memory memory: every buffer of a device with its bytes. WebGPU never reports over-allocation (the operating system
 // kills the process instead), so the budget is ours to keep.
+import { totalmem } from 'node:os';
 import { OutOfMemoryError } from './failure.ts';
 
 export interface MemoryRow {
@@ -74,4 +75,10 @@ export function printBytes(bytes: number): string {
     unit++;
   }
   return `${unit === 0 || Number.isInteger(value) ? value : value.toFixed(value < 10 ? 2 : 1)} ${units[unit] ?? 'B'}`;
+}
+
+/** What runs on the CPU has the machine's memory; a tenth stays for everybody else. */
+export function freeMemory(): number {
+  const free = process.availableMemory();
+  return Math.floor(0.9 * (free > 0 ? free : totalmem()));
 }

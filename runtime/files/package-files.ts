@@ -12,12 +12,17 @@ export function packageFolder(): string {
 
 /** The version of this package, or of one that it finds; `unknown` where it finds none. */
 export function packageVersion(name?: string): string {
+  return installedVersion(name ?? '..') ?? 'unknown';
+}
+
+/** The version of a package; undefined where it is not installed. */
+export function installedVersion(name: string): string | undefined {
   try {
-    const path = findPackageJSON(name ?? '..', import.meta.url);
+    const path = findPackageJSON(name, import.meta.url);
     const json: unknown = path === undefined ? {} : JSON.parse(readFileSync(path, 'utf8'));
-    return typeof json === 'object' && json !== null && 'version' in json ? String(json.version) : 'unknown';
+    return typeof json === 'object' && json !== null && 'version' in json ? String(json.version) : undefined;
   } catch {
-    return 'unknown';
+    return undefined;
   }
 }
 

@@ -117,7 +117,8 @@ export function freeOn({ facts, memory }: Device): MemoryLimit {
 
 /** What can be made smaller. */
 export interface Shrinkable {
-  readonly dtype: 'f32' | 'f16';
+  /** Absent: it is computed in no other. */
+  readonly dtype?: 'f32' | 'f16' | undefined;
   /** Tokens that the cache holds. */
   readonly context?: number | undefined;
   readonly batch?: number | undefined;

@@ -2,7 +2,7 @@
 import { dtypeBytes, fromBytes, toBytes } from '../../dsl/graph/elements.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType } from '../../dsl/graph/op.ts';
-import type { Formula, Plan, PlanTensor } from '../../compiler/plan.ts';
+import type { Formula, Plan, PlanSymbol, PlanTensor } from '../../compiler/plan.ts';
 import type { Device, DeviceBuffer, Read, Step } from '../device/device.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
@@ -69,6 +69,10 @@ export class Program {
     this.device = device;
     this.#placed = placed;
     this.#atOnce = placed.staging.length / Math.max(1, plan.outputs.length) || 1;
+  }
+
+  get symbols(): readonly PlanSymbol[] {
+    return this.plan.symbols;
   }
 
   /**

@@ -29,6 +29,7 @@ const flags: ServeFlags = {
   maxBody: '1',
   tower: [],
   dtype: 'f32',
+  device: 'gpu',
 };
 
 test.each<[string, Partial<ServeFlags>, RegExp]>([

@@ -1,6 +1,7 @@
 // Our interpreter and ONNX Runtime on the same graph: every element within the bound that running error analysis gives it.
 import { exportOnnx } from '../../compiler/export/onnx.ts';
-import { runExported, type OnnxRuntime } from '../../pipelines/verify/onnx-runtime.ts';
+import { runExported } from '../../pipelines/verify/onnx-runtime.ts';
+import type { OnnxRuntime } from '../../runtime/onnx/onnx-runtime.ts';
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, order } from '../../dsl/graph/walk.ts';
 import type { Op } from '../../dsl/graph/op.ts';

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { multiplySizes } from '../../dsl/axis/axis.ts';
 import { fixedParams, rearrange, resize, softmax, trace } from '../../dsl/index.ts';
-import { OnnxRuntime } from '../../pipelines/verify/onnx-runtime.ts';
+import { OnnxRuntime } from '../../runtime/onnx/onnx-runtime.ts';
 import { numbersFor } from './judge.ts';
 import { judgeOnnx } from './onnx-judge.ts';
 

@@ -1,6 +1,7 @@
 // The second judge: the same graph, exported, on ONNX Runtime's CPU provider, held against the same bounds.
 import { exportOnnx } from '../../compiler/export/onnx.ts';
-import { OnnxRuntime, runExported } from '../../pipelines/verify/onnx-runtime.ts';
+import { runExported } from '../../pipelines/verify/onnx-runtime.ts';
+import { OnnxRuntime } from '../../runtime/onnx/onnx-runtime.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { evaluateWithError } from '../../pipelines/testing/forward-error.ts';
 import { expectWithin } from '../gpu/run-plan.ts';

@@ -1,10 +1,8 @@
 // What a session that answers by rows runs: pictures and prompts one question at a time, decoding all rows together.
-import { compile } from '../../../compiler/compile.ts';
-import type { Plan } from '../../../compiler/plan.ts';
-import { steadySums, type DeviceProfile } from '../../../compiler/profile.ts';
 import { OpabiniaError, type Graph } from '../../../dsl/index.ts';
 import { rowDecodeGraph, rowEntryGraph } from '../../../models/decoders/row-graphs.ts';
-import { memoryPlan, type MemoryPlan, type NamedPlan } from '../../../runtime/program/memory-check.ts';
+import type { MemoryPlan } from '../../../runtime/program/memory-check.ts';
+import type { Engine, Prepared } from '../../run/engine.ts';
 import type { OpenedModel } from '../open-model.ts';
 import { sessionSizes, visionName, type Draw, type SessionSizes } from '../session-plans.ts';
 import type { RowSessionOptions } from './asking.ts';
@@ -33,26 +31,25 @@ export function rowSessionSizes(
 }
 
 export interface RowPlans {
-  readonly vision: Plan | undefined;
-  readonly prefill: ReadonlyMap<Draw, Plan>;
-  readonly decode: ReadonlyMap<Draw, Plan>;
-  readonly entry: Plan;
+  readonly vision: Prepared | undefined;
+  readonly prefill: ReadonlyMap<Draw, Prepared>;
+  readonly decode: ReadonlyMap<Draw, Prepared>;
+  readonly entry: Prepared;
   readonly memory: MemoryPlan;
 }
 
-/** Throws what tracing and compiling throw. */
+/** Throws what tracing and compiling throw, and `OutOfMemoryError`. */
 export function rowPlans(
   { family, source }: Pick<OpenedModel, 'family' | 'source'>,
-  profile: DeviceProfile,
+  engine: Engine,
   sizes: RowSessionSizes,
   note?: (what: string) => void,
 ): RowPlans {
-  const named: NamedPlan[] = [];
-  const make = (name: string, graph: () => Graph, own = profile): Plan => {
-    note?.(`compiling ${name} for ${profile.name}`);
-    const plan = compile(graph(), own);
-    named.push({ name, plan });
-    return plan;
+  const all: Prepared[] = [];
+  const make = (name: string, graph: () => Graph, steady = false): Prepared => {
+    const prepared = engine.prepare(name, graph, { steady, note });
+    all.push(prepared);
+    return prepared;
   };
   const { vision: look, language, decodeParts } = family;
   const { rows, capacity, draws } = sizes;
@@ -61,14 +58,14 @@ export function rowPlans(
     draws.map((draw) => [draw, make(`prefill (${draw})`, () => family.prefill({ ...sizes, draw }))]),
   );
   // An answer has the same bits with any number of rows, and whatever the others draw.
-  const steady = steadySums(profile);
   const decode = new Map(
     draws.map((draw) => [
       draw,
-      make(`decode (${draw})`, () => rowDecodeGraph(source, language, { rows, capacity, draw }, decodeParts), steady),
+      make(`decode (${draw})`, () => rowDecodeGraph(source, language, { rows, capacity, draw }, decodeParts), true),
     ]),
   );
   const last = draws.at(-1) ?? 'greedy';
   const entry = make('entry', () => rowEntryGraph(source, language, { rows, capacity, draw: last }, decodeParts));
-  return { vision, prefill, decode, entry, memory: memoryPlan(named) };
+  const memory = engine.check(all, { dtype: source.dtype, context: capacity, batch: rows });
+  return { vision, prefill, decode, entry, memory };
 }

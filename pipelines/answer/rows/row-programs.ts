@@ -1,16 +1,14 @@
 // The loaded programs of a session that answers by rows, and what is done with them: read a prompt, bring it into a row, decode all rows.
-import type { Plan } from '../../../compiler/plan.ts';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { samplingSettings } from '../../../models/decoders/sampling.ts';
-import type { Device } from '../../../runtime/device/device.ts';
-import { load, type Inputs, type Program } from '../../../runtime/program/program.ts';
-import { SharedBuffers } from '../../../runtime/program/shared-buffers.ts';
+import type { Inputs } from '../../../runtime/program/program.ts';
+import type { Engine, Prepared, Runnable } from '../../run/engine.ts';
 import type { View } from '../family.ts';
 import { knownSymbols, type Prompts } from '../generate.ts';
 import { locateOverflow, type NotFiniteError } from '../not-finite.ts';
 import type { OpenedModel } from '../open-model.ts';
 import { Seeing } from '../seeing.ts';
-import { visionName, type Draw } from '../session-plans.ts';
+import type { Draw } from '../session-plans.ts';
 import type { RowSessionOptions } from './asking.ts';
 import type { RowPlans, RowSessionSizes } from './row-plans.ts';
 
@@ -31,27 +29,25 @@ export interface Drawn {
 /** Not to be called before the last call is over. */
 export class RowPrograms {
   readonly #model: OpenedModel;
-  readonly #device: Device;
+  readonly #engine: Engine;
   readonly #sizes: RowSessionSizes;
-  readonly #shared: SharedBuffers;
   readonly #seeing: Seeing;
-  readonly #prefill: ReadonlyMap<Draw, Program>;
-  readonly #decode: ReadonlyMap<Draw, Program>;
-  readonly #entry: Program;
+  readonly #prefill: ReadonlyMap<Draw, Runnable>;
+  readonly #decode: ReadonlyMap<Draw, Runnable>;
+  readonly #entry: Runnable;
 
   private constructor(
-    place: { readonly model: OpenedModel; readonly device: Device; readonly shared: SharedBuffers },
+    place: { readonly model: OpenedModel; readonly engine: Engine },
     sizes: RowSessionSizes,
     programs: {
       readonly seeing: Seeing;
-      readonly prefill: ReadonlyMap<Draw, Program>;
-      readonly decode: ReadonlyMap<Draw, Program>;
-      readonly entry: Program;
+      readonly prefill: ReadonlyMap<Draw, Runnable>;
+      readonly decode: ReadonlyMap<Draw, Runnable>;
+      readonly entry: Runnable;
     },
   ) {
     this.#model = place.model;
-    this.#device = place.device;
-    this.#shared = place.shared;
+    this.#engine = place.engine;
     this.#sizes = sizes;
     this.#seeing = programs.seeing;
     this.#prefill = programs.prefill;
@@ -62,32 +58,30 @@ export class RowPrograms {
   /** Nothing stays loaded when it throws. */
   static async load(
     model: OpenedModel,
-    device: Device,
+    engine: Engine,
     sizes: RowSessionSizes,
     plans: RowPlans,
     options: RowSessionOptions,
   ): Promise<RowPrograms> {
-    const shared = new SharedBuffers();
-    const loaded: Program[] = [];
-    const put = async (name: string, plan: Plan): Promise<Program> => {
-      options.note?.(`loading ${name}: ${plan.kernels.length} kernels`);
-      const program = await load(plan, device, model.source, { shared, progress: options.progress });
+    const loaded: Runnable[] = [];
+    const put = async (prepared: Prepared): Promise<Runnable> => {
+      options.note?.(`loading ${prepared.name}: ${prepared.contents}`);
+      const program = await prepared.load(options.progress);
       loaded.push(program);
       return program;
     };
-    const putAll = async (name: string, each: ReadonlyMap<Draw, Plan>): Promise<ReadonlyMap<Draw, Program>> => {
-      const programs = new Map<Draw, Program>();
-      for (const [draw, plan] of each) programs.set(draw, await put(`${name} (${draw})`, plan));
+    const putAll = async (each: ReadonlyMap<Draw, Prepared>): Promise<ReadonlyMap<Draw, Runnable>> => {
+      const programs = new Map<Draw, Runnable>();
+      for (const [draw, prepared] of each) programs.set(draw, await put(prepared));
       return programs;
     };
     try {
-      const vision = plans.vision === undefined ? undefined : await put(visionName, plans.vision);
-      const prefill = await putAll('prefill', plans.prefill);
-      const decode = await putAll('decode', plans.decode);
-      const entry = await put('entry', plans.entry);
-      const place = { model, device, shared };
-      const seeing = new Seeing(place, sizes, vision, options.note);
-      return new RowPrograms(place, sizes, { seeing, prefill, decode, entry });
+      const vision = plans.vision === undefined ? undefined : await put(plans.vision);
+      const prefill = await putAll(plans.prefill);
+      const decode = await putAll(plans.decode);
+      const entry = await put(plans.entry);
+      const seeing = new Seeing(engine, sizes, vision, options.note);
+      return new RowPrograms({ model, engine }, sizes, { seeing, prefill, decode, entry });
     } catch (error) {
       for (const program of loaded) program.dispose();
       throw error;
@@ -113,8 +107,7 @@ export class RowPrograms {
   /** Where the values of a prompt stop being numbers. */
   async locate({ views, prompts, draw }: Reading, step: number): Promise<NotFiniteError> {
     await this.#seeing.see(views, undefined);
-    const place = { model: this.#model, device: this.#device, shared: this.#shared };
-    return locateOverflow(place, { ...this.#sizes, draw }, prompts, step);
+    return locateOverflow({ model: this.#model, engine: this.#engine }, { ...this.#sizes, draw }, prompts, step);
   }
 
   /** What a row draws with: a greedy one among others takes its likeliest token. */
@@ -136,14 +129,14 @@ export class RowPrograms {
   }
 }
 
-function programFor(programs: ReadonlyMap<Draw, Program>, draw: Draw): Program {
+function programFor(programs: ReadonlyMap<Draw, Runnable>, draw: Draw): Runnable {
   const program = programs.get(draw);
   if (program === undefined) throw new TypeError(`nothing was compiled that draws ${draw}`);
   return program;
 }
 
 async function drawnBy(
-  program: Program,
+  program: Runnable,
   inputs: Inputs,
   symbols: Readonly<Record<string, number>>,
   scored: boolean,

@@ -4,12 +4,11 @@
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { noToken } from '../../../models/decoders/generation-graphs.ts';
 import { isGreedy } from '../../../models/decoders/sampling.ts';
-import { deviceProfile } from '../../../runtime/device/dawn.ts';
-import type { Device } from '../../../runtime/device/device.ts';
 import { DeviceError, OutOfMemoryError } from '../../../runtime/device/failure.ts';
-import { checkMemory, freeOn, type MemoryPlan } from '../../../runtime/program/memory-check.ts';
+import type { MemoryPlan } from '../../../runtime/program/memory-check.ts';
 import { AnswerText } from '../../../runtime/text/answer-text.ts';
 import type { Decoder } from '../../../runtime/text/tokenizer.ts';
+import { engineOn, type Place } from '../../run/engine.ts';
 import type { Question } from '../family.ts';
 import { roomFor, untilAborted, type Prompts } from '../generate.ts';
 import type { OpenedModel } from '../open-model.ts';
@@ -25,7 +24,7 @@ const readAtOnce = 4;
 
 export class RowSession implements Answering {
   readonly model: OpenedModel;
-  readonly device: Device;
+  readonly place: Place;
   readonly memory: MemoryPlan;
   readonly #sizes: RowSessionSizes;
   readonly #programs: RowPrograms;
@@ -39,13 +38,13 @@ export class RowSession implements Answering {
 
   private constructor(
     model: OpenedModel,
-    device: Device,
+    place: Place,
     memory: MemoryPlan,
     sizes: RowSessionSizes,
     programs: RowPrograms,
   ) {
     this.model = model;
-    this.device = device;
+    this.place = place;
     this.memory = memory;
     this.#sizes = sizes;
     this.#programs = programs;
@@ -53,17 +52,16 @@ export class RowSession implements Answering {
     this.#rows = Array.from({ length: sizes.rows }, () => undefined);
   }
 
-  /** Compiles for the device, checks memory on paper, loads. Throws `OpabiniaError`, `DeviceError`; nothing stays loaded then. */
-  static async open(model: OpenedModel, device: Device, options: RowSessionOptions = {}): Promise<RowSession> {
+  /** Compiles for the place, checks memory on paper, loads. Throws `OpabiniaError`, `DeviceError`; nothing stays loaded then. */
+  static async open(model: OpenedModel, place: Place, options: RowSessionOptions = {}): Promise<RowSession> {
     const sizes = rowSessionSizes(model, options);
+    const engine = engineOn(place, model.source);
     // One more, in which prompts are read.
-    const limit = freeOn(device);
-    checkCache(model, limit, { batch: sizes.rows + 1, capacity: sizes.capacity });
-    const plans = rowPlans(model, deviceProfile(device), sizes, options.note);
-    checkMemory(plans.memory, limit, { dtype: model.source.dtype, context: sizes.capacity, batch: sizes.rows });
+    checkCache(model, engine.limit, { batch: sizes.rows + 1, capacity: sizes.capacity });
+    const plans = rowPlans(model, engine, sizes, options.note);
     options.compiled?.();
-    const programs = await RowPrograms.load(model, device, sizes, plans, options);
-    return new RowSession(model, device, plans.memory, sizes, programs);
+    const programs = await RowPrograms.load(model, engine, sizes, plans, options);
+    return new RowSession(model, place, plans.memory, sizes, programs);
   }
 
   /** Questions that are answered now, and the most that can be. */
