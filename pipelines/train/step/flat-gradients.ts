@@ -139,7 +139,8 @@ function segmentSums<A extends 's' | 'p'>(
   axis: A,
   term: (x: Value) => Value,
 ): Tensor<A, 'f32'> {
-  const longest = Math.max(...counts);
+  // As many as there are rows of an embedding: too many to be arguments.
+  const longest = counts.reduce((most, count) => Math.max(most, count), 0);
   const axes = [
     { name: axis, size: starts.length },
     { name: 'e', size: longest },
