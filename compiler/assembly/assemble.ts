@@ -204,6 +204,7 @@ export function assemble(
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
   return {
     steps: inOrder(steps, {
+      graph,
       first: options.byOutput === true ? firstOutputs(graph) : new Map(),
       kept: new Set([...sources.values(), ...outputs.values()]),
     }),

@@ -5,10 +5,9 @@
 import { namesOf } from '../../dsl/axis/axes.ts';
 import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
-import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
+import { mapGraph, mapsAfter, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { slice } from '../../dsl/ops/view.ts';
-import { mapsAfter } from '../match/maps-after.ts';
 import type { RowOperand } from '../match/row-statistics.ts';
 import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';

@@ -1,11 +1,14 @@
 // The order of kernels: what is read has been written, and of several such orders the one that holds least at a time.
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
+import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import { order, readersOf } from '../../dsl/graph/walk.ts';
+import { computedAgain } from '../match/computed-again.ts';
 import { wholeOf, type Storage } from '../kernel/storage.ts';
 import type { Slot } from '../kernel/kernel.ts';
 import type { Step } from './assemble.ts';
 
 export interface OrderOptions {
+  readonly graph: Graph;
   /** Of each node, the first output that needs it: what one output needs stands together. */
   readonly first: ReadonlyMap<Node, number>;
   /** What lives outside of the run. */
@@ -17,9 +20,13 @@ export interface OrderOptions {
  * less is then alive at the fullest moment, an order that prefers kernels which free more than they take: a backward pass whose weights'
  * gradients are all computed last would keep every activation until then.
  */
-export function inOrder(steps: readonly Step[], { first, kept }: OrderOptions): readonly Step[] {
+export function inOrder(steps: readonly Step[], { graph, first, kept }: OrderOptions): readonly Step[] {
   const before = waitsOf(steps);
-  const rank = steps.map((s) => Math.max(...s.group.roots.map((r) => r.id), 0));
+  const nodes = order(graph);
+  const again = computedAgain(nodes);
+  const position = positionsIn(nodes, again);
+  // A kernel stands where its first result does: with it, it may make what is read much later.
+  const rank = steps.map((s) => Math.min(...s.group.roots.map(position)));
   const cluster = steps.map((s) => Math.min(...s.group.roots.map((r) => first.get(r) ?? 0)));
   const byGraph = steps
     .map((_, i) => i)
@@ -34,8 +41,13 @@ export function inOrder(steps: readonly Step[], { first, kept }: OrderOptions): 
         kept,
       );
       candidates.push(
-        arrange(byGraph, before, (ready) => {
-          const chosen = leastOf(ready, (i) => life.growth(i), most) ?? ready[0];
+        arrange(byGraph, before, (ready, freed) => {
+          const growth = (i: number): number => {
+            const isAgain = steps[i]?.group.roots.every((root) => again.has(root)) === true;
+            // What is computed again waits until a kernel lacks nothing else, and the two are seen as one.
+            return life.growth(i) + (isAgain ? Math.min(...freed(i).map((next) => life.growth(next))) : 0);
+          };
+          const chosen = leastOf(ready, growth, most) ?? ready[0];
           if (chosen !== undefined) life.run(chosen);
           return chosen;
         }),
@@ -51,6 +63,24 @@ export function inOrder(steps: readonly Step[], { first, kept }: OrderOptions): 
   // A tie, or nearly one, keeps the order of the graph.
   const best = peaks.reduce((least, peak, i) => (peak < 0.98 * (peaks[least] ?? 0) ? i : least), 0);
   return (candidates[best] ?? plain).map((i) => steps[i]).filter((step) => step !== undefined);
+}
+
+/**
+ * The order of the graph, in which a node that a stage has made anew stands where the old one stood: its number says when it was made. What
+ * is computed again stands where it is read first, and what grouping has made behind its operands.
+ */
+function positionsIn(nodes: readonly Node[], again: ReadonlySet<Node>): (node: Node) => number {
+  const known = new Map(nodes.map((node, i) => [node, i]));
+  const readers = readersOf(nodes);
+  for (const node of nodes.toReversed())
+    if (again.has(node))
+      known.set(node, Math.min(...(readers.get(node) ?? []).map((reader) => known.get(reader) ?? 0)));
+  const position = (node: Node): number => {
+    const found = known.get(node) ?? Math.max(...node.inputs.map(position), 0);
+    known.set(node, found);
+    return found;
+  };
+  return position;
 }
 
 /** For each kernel those that must have run. */
@@ -91,7 +121,7 @@ export function waitsOf(steps: readonly Step[]): readonly ReadonlySet<number>[] 
 function arrange(
   preferred: readonly number[],
   before: readonly ReadonlySet<number>[],
-  choose: (ready: readonly number[]) => number | undefined,
+  choose: (ready: readonly number[], freed: (i: number) => readonly number[]) => number | undefined,
 ): readonly number[] {
   const open = before.map((needs) => needs.size);
   const after = new Map<number, number[]>();
@@ -100,7 +130,7 @@ function arrange(
   const ready = preferred.filter((i) => open[i] === 0);
   const result: number[] = [];
   while (ready.length > 0) {
-    const chosen = choose(ready);
+    const chosen = choose(ready, (i) => (after.get(i) ?? []).filter((next) => open[next] === 1));
     if (chosen === undefined) break;
     ready.splice(ready.indexOf(chosen), 1);
     result.push(chosen);

@@ -107,7 +107,7 @@ function mapsAfter(start: Node, group: ReadonlySet<Node>, oldest: number, work: 
   for (let n = queue.shift(); n !== undefined; n = queue.shift()) {
     for (const reader of work.readers.get(n) ?? []) {
       if (found.has(reader) || work.owner.has(reader) || work.inPlace.has(reader)) continue;
-      if (reader.op.kind !== 'map' || !isOverSameAxes(reader, start)) continue;
+      if (reader.op.kind !== 'map' || reader.op.apart || !isOverSameAxes(reader, start)) continue;
       if (reader.inputs.some((x) => !members.has(x) && endsLater(x, oldest, start, work))) continue;
       if (reader.inputs.some((x) => !members.has(x) && dependsOn(x, own, oldest, work.owner))) continue;
       members.add(reader);
@@ -159,7 +159,7 @@ export function rows(first: Node, work: Work): Group {
         names.every((name) => reduced.includes(name))
       );
     }
-    return n.op.kind === 'map' && (isOver(n, full) || isOver(n, outer));
+    return n.op.kind === 'map' && !n.op.apart && (isOver(n, full) || isOver(n, outer));
   };
   const queue = [first];
   for (let n = queue.pop(); n !== undefined; n = queue.pop()) {

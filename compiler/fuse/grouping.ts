@@ -1,13 +1,14 @@
 // The order of decisions: anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic, updates and
 // concatenations are written where they belong, what is left and must be stored becomes a map kernel, and what is too much for the device
 // is stored too.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { findAttention, isClosed, type Attention } from '../match/attention.ts';
+import { findAttention, isClosed } from '../match/attention.ts';
 import { findRowWrites } from '../match/row-write.ts';
 import { findRowStatistics, type RowOperand } from '../match/row-statistics.ts';
-import { scoreRegion } from '../match/score-region.ts';
-import { choicesOf, type Choices, type DeviceProfile } from '../profile.ts';
+import { scoreRegion, storesScores } from '../match/score-region.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { fitBindings } from './fit-bindings.ts';
@@ -16,7 +17,6 @@ import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './gr
 import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';
 import { packUpdates } from './packed-updates.ts';
 import { isBindable, rangeUnder, type Range } from './ranges.ts';
-import { elementsOf } from '../../dsl/axis/axes.ts';
 import { materialised } from './materialise.ts';
 import { fuseHorizontally } from './horizontal-fusion.ts';
 import { productsTogether } from './products-together.ts';
@@ -191,11 +191,6 @@ export function group(
     cuts: work.cuts,
     stored,
   };
-}
-
-/** Scores that fit, unless every key belongs to one query: then they are few beside the keys, and nothing is summed over queries. */
-function storesScores({ scores, rows }: Attention, { storedScores }: Choices): boolean {
-  return rows.length > 0 && 4 * elementsOf(scores.type.axes) <= storedScores;
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */

@@ -3,6 +3,7 @@ import { sizeBound } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from './group.ts';
 import type { Work } from './fusion.ts';
+import { computedAgain } from '../match/computed-again.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
 
 /** What computing one element in place takes: a kernel loads a value once and computes a node once, however often they are used. */
@@ -27,6 +28,7 @@ export function materialised(
 ): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
+  const again = computedAgain(nodes);
   // Quantized weights are computed where they are read: stored, they would be what they are quantized not to be.
   const isOpen = (n: Node): boolean =>
     n.op.kind !== 'view' && n.op.kind !== 'source' && !work.owner.has(n) && !work.inPlace.has(n) && !isUnpacked(n);
@@ -51,7 +53,7 @@ export function materialised(
   for (const n of [...nodes].reverse()) {
     if (!isOpen(n) || stored.has(n) || parts.has(n) || result.has(n)) continue;
     const reads = uses(n, work, result);
-    const reason = reasonToStore(cost.get(n) ?? loadOf(n), reads);
+    const reason = reasonToStore(cost.get(n) ?? loadOf(n), again.has(n) ? reads.filter(isRepeated) : reads);
     if (reason === undefined) continue;
     result.add(n);
     reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
@@ -78,6 +80,7 @@ function flopsOf({ work }: Cost): number {
 
 interface Use {
   readonly reader: Node;
+  readonly owner: Group | undefined;
   /** How often the reading kernel computes each element anew. */
   readonly times: number;
 }
@@ -95,15 +98,23 @@ function uses(n: Node, work: Work, stored: ReadonlySet<Node>): readonly Use[] {
       seen.add(reader);
       const owner = work.owner.get(reader);
       if (owner === undefined && reader.op.kind !== 'join') {
-        if (work.kept.has(reader) || stored.has(reader)) add(reader, { reader, times: 1 });
+        if (work.kept.has(reader) || stored.has(reader)) add(reader, { reader, owner, times: 1 });
         else visit(reader);
         continue;
       }
-      add(owner ?? reader, { reader, times: owner === undefined ? 1 : repeats(owner, reader) });
+      add(owner ?? reader, { reader, owner, times: owner === undefined ? 1 : repeats(owner, reader) });
     }
   };
   visit(n);
   return [...found.values()];
+}
+
+/**
+ * What is computed again is so in every kernel that reads it, as often as it walks its rows: its operands are loaded in its place. Only a
+ * product, or what else compares each with many, would do it too often.
+ */
+function isRepeated({ owner, times }: Use): boolean {
+  return times > 1 && owner !== undefined && owner.template !== 'rows';
 }
 
 /** Columns or rows of a contraction's tile, and tiles of rows that walk the same keys: before kernels are scheduled, a guess. */

@@ -4,6 +4,7 @@
 import { elementsOf, fixedElements } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
+import type { Choices } from '../profile.ts';
 import type { Attention } from './attention.ts';
 import { leadsToContract } from './score-path.ts';
 
@@ -72,4 +73,9 @@ function isNarrowProduct(reader: Node, n: Node): boolean {
   const { rows, columns, sum } = roles(a.type, b.type, reader.type);
   const own = a === n ? columns : rows;
   return own.length > 0 && sum.length > 0 && fixedElements(own) <= mostInPlace;
+}
+
+/** Scores that fit, unless every key belongs to one query: then they are few beside the keys, and nothing is summed over queries. */
+export function storesScores({ scores, rows }: Attention, { storedScores }: Choices): boolean {
+  return rows.length > 0 && 4 * elementsOf(scores.type.axes) <= storedScores;
 }

@@ -5,6 +5,7 @@ import { algebra } from './algebra.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
 import { joins } from './joins.ts';
+import { recomputation } from './recomputation.ts';
 import { resampling } from './resampling.ts';
 import { siblings } from './siblings.ts';
 import { slices } from './slices.ts';
@@ -19,7 +20,8 @@ export const canonical: RulePass = {
 
 /**
  * Slices are pushed down before siblings are merged, so that a product needed for fewer rows is not merged with one that
- * needs them all; siblings leave slices behind, which the joins put after the joins of keys and values.
+ * needs them all; siblings leave slices behind, which the joins put after the joins of keys and values. What is computed again is
+ * decided last: no rule sees through it.
  */
 export const passes: readonly Pass[] = [
   canonical,
@@ -30,4 +32,5 @@ export const passes: readonly Pass[] = [
   absorption,
   siblings,
   joins,
+  recomputation,
 ];

@@ -2,10 +2,9 @@
 import { namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import { addSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node, Origin } from '../../dsl/graph/graph.ts';
-import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
+import { mapGraph, mapsAfter, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { layerOf } from '../match/layer.ts';
-import { mapsAfter } from '../match/maps-after.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
 import { asLinearMap, type LinearMap } from '../match/linear-map.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';

@@ -17,11 +17,14 @@ export interface RulePass {
   readonly rules: readonly Rule[];
 }
 
-/** A rewrite that needs the whole graph in view. Calls `fire` with a rule's name for each change. */
+/**
+ * A rewrite that needs the whole graph in view. Calls `fire` with a rule's name for each change. `profile`: of the device that is compiled
+ * for, where there is one.
+ */
 export interface GraphPass {
   readonly name: string;
   readonly why: string;
-  run(graph: Graph, builder: Builder, fire: (rule: string) => void): Graph;
+  run(graph: Graph, builder: Builder, fire: (rule: string) => void, profile?: DeviceProfile): Graph;
 }
 
 export type Pass = RulePass | GraphPass;
@@ -62,7 +65,10 @@ export function runPasses(
     const fire = (rule: string) => {
       fired.set(rule, (fired.get(rule) ?? 0) + 1);
     };
-    const next = 'rules' in pass ? applyRules(current, pass, builder, fire, choices) : pass.run(current, builder, fire);
+    const next =
+      'rules' in pass
+        ? applyRules(current, pass, builder, fire, choices)
+        : pass.run(current, builder, fire, options.profile);
     if (options.verify === true) verifyGraph(next, pass.name, current);
     current = next;
     report?.({ pass, graph: current, fired, milliseconds: performance.now() - start });

@@ -13,6 +13,7 @@ const stop: MapOp = {
   commutes: false,
   rounding: 0,
   jumps: false,
+  apart: false,
   flops: 0,
   sample: [-4, 4],
   dtype: ([dtype = 'f32']) => dtype,

@@ -96,6 +96,8 @@ export interface MapOp extends Common {
   readonly rounding: 0 | 1;
   /** True when a small change of an operand can change the result by a large amount. */
   readonly jumps: boolean;
+  /** True when only what reads the result computes it, never the kernel that makes the operand: it is computed a second time. */
+  readonly apart: boolean;
   /** Result dtype, or a refusal. */
   dtype(operands: readonly DType[], attrs: Attrs): DType | Refusal;
   /** Reference semantics in double precision. */

@@ -70,3 +70,20 @@ export function readersOf(nodes: readonly Node[]): ReadonlyMap<Node, readonly No
   }
   return readers;
 }
+
+/** More maps than this are not looked at. */
+const mostMaps = 32;
+
+/** The maps that read a tensor, directly or through other maps: what it goes through before it meets anything else. */
+export function mapsAfter(node: Node, readers: ReadonlyMap<Node, readonly Node[]>): ReadonlySet<Node> {
+  const maps = new Set<Node>();
+  const open = [node];
+  for (let next = open.pop(); next !== undefined && maps.size < mostMaps; next = open.pop()) {
+    for (const reader of readers.get(next) ?? []) {
+      if (reader.op.kind !== 'map' || maps.has(reader)) continue;
+      maps.add(reader);
+      open.push(reader);
+    }
+  }
+  return maps;
+}

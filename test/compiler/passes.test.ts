@@ -486,6 +486,7 @@ describe('the engine', () => {
       'absorption: ',
       'siblings: ',
       'joins: ',
+      'recompute: ',
     ]);
   });
 });

@@ -1,6 +1,7 @@
 // Compiles one case, runs it on the GPU and holds every element against the exact value; the compiler, or its plan, may be a mutant.
 import { compile } from '../../compiler/compile.ts';
 import { passes as standard } from '../../compiler/passes/index.ts';
+import { recomputation, recomputationOf } from '../../compiler/passes/recomputation.ts';
 import type { Pass } from '../../compiler/rewrite/pass.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
@@ -49,13 +50,16 @@ export function profileOf(
   return { ...gpu.profiles[profile], ...limits };
 }
 
+/** The standard passes, and values are computed again in graphs that train nothing too. */
+const everywhere = standard.map((pass) => (pass === recomputation ? recomputationOf(() => true) : pass));
+
 /** Throws what the compiler throws. */
 export function compileCase(given: FuzzCase, profile: DeviceProfile, mutation: Mutation = {}): Compiled | undefined {
   let optimised = given.graph;
   const templates: string[] = [];
   const chosen =
-    given.passes?.map((name) => standard.find((pass) => pass.name === name)).filter((pass) => pass !== undefined) ??
-    standard;
+    given.passes?.map((name) => everywhere.find((pass) => pass.name === name)).filter((pass) => pass !== undefined) ??
+    everywhere;
   const undo = mutation.install?.();
   try {
     const plan = compile(given.graph, profile, {

@@ -28,6 +28,7 @@ export const cast: MapOp = map({
 export const again: MapOp = map({
   name: 'again',
   rounding: 0,
+  apart: true,
   doc: 'x, for values that are computed a second time',
   arity: 1,
   flops: 0,

@@ -9,12 +9,13 @@ const integer = (value: number, dtype: DType): number =>
 
 interface Row extends Omit<
   MapOp,
-  'kind' | 'converts' | 'commutes' | 'rounding' | 'jumps' | 'eval' | 'wgsl' | 'accuracy'
+  'kind' | 'converts' | 'commutes' | 'rounding' | 'jumps' | 'apart' | 'eval' | 'wgsl' | 'accuracy'
 > {
   readonly converts?: boolean;
   readonly commutes?: boolean;
   readonly rounding?: MapOp['rounding'];
   readonly jumps?: boolean;
+  readonly apart?: boolean;
   readonly eval: MapOp['eval'];
   readonly wgsl: MapOp['wgsl'];
   readonly accuracy?: MapOp['accuracy'];
@@ -26,6 +27,7 @@ export const map = (row: Row): MapOp => ({
   commutes: false,
   rounding: 1,
   jumps: false,
+  apart: false,
   accuracy: within(1),
   ...row,
 });
