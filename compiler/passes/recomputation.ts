@@ -4,6 +4,7 @@
 import { sameAxes } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, readersOf } from '../../dsl/graph/walk.ts';
+import { isFloat } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
 import { bytesOf, flopsOf } from '../cost.ts';
 import { findAttention, isClosed } from '../match/attention.ts';
@@ -54,15 +55,23 @@ export function recomputationOf(applies: (graph: Graph) => boolean): GraphPass {
   };
 }
 
-/** True where states are written over by maps of their own elements, as parameters are; a cache is written in places. */
+/** True where floats in states are written over by maps of themselves, as parameters are; a cache is written in places, a position is no float. */
 function learns(graph: Graph): boolean {
   const inPlaces = new Set(findRowWrites(graph, readersOf(order(graph))).map((write) => write.update));
   return graph.updates.some(
     (update) =>
       !inPlaces.has(update) &&
-      update.value.op.kind === 'map' &&
-      sameAxes(update.value.type.axes, update.state.type.axes),
+      isFloat(update.state.type.dtype) &&
+      sameAxes(update.value.type.axes, update.state.type.axes) &&
+      isMapOf(update.value, update.state),
   );
+}
+
+/** True for a map that reads the state, directly or through other maps. */
+function isMapOf(value: Node, state: Node, seen = new Set<Node>()): boolean {
+  if (value.op.kind !== 'map' || seen.has(value)) return false;
+  seen.add(value);
+  return value.inputs.some((input) => input === state || isMapOf(input, state, seen));
 }
 
 const isMade = ({ op }: Node): boolean => op.kind !== 'map' && op.kind !== 'view' && op.kind !== 'source';

@@ -29,6 +29,19 @@ function plans(layers: number, weights: 'f16' | 'q4') {
   return { prefill, decode };
 }
 
+test('nothing is computed again: states that are positions and tokens do not learn', () => {
+  const source = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: 'f16' }));
+  const { language } = model.config;
+  const own = { ...language, config: { ...language.config, layers: 2 } };
+  const again: string[] = [];
+  compileTogether([prefillGraph(source, own, sizes), decodeGraph(source, own, sizes)], desktopGpu, {
+    report: (stage) => {
+      if (stage.name === 'pass' && stage.report.pass.name === 'recompute') again.push(...stage.report.fired.keys());
+    },
+  });
+  expect(again).toEqual([]);
+});
+
 test.each(['f16', 'q4'] as const)('%s: six dispatches a layer, and no more weights than prefill has', (weights) => {
   const [two, three] = [plans(2, weights), plans(3, weights)];
   expect(three.decode.dispatches.length - two.decode.dispatches.length).toBe(6);
