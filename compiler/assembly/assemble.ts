@@ -11,6 +11,7 @@ import { isEmpty, sectionsAlong } from '../kernel/sections.ts';
 import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
+import { SameKernels } from './same-kernels.ts';
 import { makeRange, makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
 import { inOrder } from './kernel-order.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
@@ -170,15 +171,11 @@ export function assemble(
   const place = (node: Node) => (isUnbound(node) ? undefined : places.get(node));
   const hasSymbols = symbolsOf(graph, 'compile').length > 0;
   const steps: Step[] = [];
+  const same = new SameKernels();
   const add = (group: Group, target: (node: Node) => Placement, last: boolean, from?: Placement): void => {
     if (group.roots.every(isEmpty)) return; // nothing to compute
-    const kernels = schedule(group, {
-      profile,
-      hasSymbols,
-      place: from === undefined ? place : () => from,
-      target,
-      room: storageOf,
-    });
+    const context = { profile, hasSymbols, place: from === undefined ? place : () => from, target, room: storageOf };
+    const kernels = from === undefined ? same.schedule(group, context) : schedule(group, context);
     for (const { kernel, template } of kernels)
       steps.push({
         kernel,

@@ -10,7 +10,7 @@ import type { Assembly, Step } from './assemble.ts';
 import { emit, type Access } from '../kernel/emit.ts';
 import { formulaOf } from '../index/formula-of.ts';
 import { sizeIndex } from '../index/index-math.ts';
-import { bindingsOf, unitBytes } from '../kernel/kernel.ts';
+import { bindingsOf, unitBytes, type Kernel, type Stmt } from '../kernel/kernel.ts';
 import type { SplitGraph } from '../rewrite/load-time.ts';
 import { planMemory, type Lifetime, type MemoryPlan } from './memory.ts';
 import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel, PlanTensor } from '../plan.ts';
@@ -139,17 +139,14 @@ export function makePlan(
 
   const kernels: PlanKernel[] = [];
   const kernelIndex = new Map<string, number>();
+  /** Kernels by what they have in common with others, a body: its text is written once for each way of access. */
+  const ofBody = new Map<readonly Stmt[], Map<string, number>>();
   const dispatch = (step: Step): PlanDispatch => {
     const { slots } = step.kernel;
     const written = new Set(slots.filter((s) => s.write).map((s) => must(places.get(s.storage)).buffer));
     const access: Access = slots.map((s) => (written.has(must(places.get(s.storage)).buffer) ? 'read_write' : 'read'));
-    const made = emit(step.kernel, access, symbolNames, `k${kernels.length}`, choicesOf(profile).loadsUnrolled);
-    const key = `${made.access.join()}\n${made.wgsl}`;
-    let kernel = kernelIndex.get(key);
-    if (kernel === undefined) {
-      kernel = kernels.push(made) - 1;
-      kernelIndex.set(key, kernel);
-    }
+    const kernel = indexOf(step.kernel, access);
+    const made = must(kernels[kernel]);
     const bindings: PlanBinding[] = slots.flatMap((s) => {
       const place = must(places.get(s.storage));
       const whole = bytesOf(s.storage);
@@ -174,6 +171,17 @@ export function makePlan(
       flops: step.flops,
       bytes: [...moved.values()].reduce((a, b) => a + b, 0),
     };
+  };
+  const indexOf = (kernel: Kernel, access: Access): number => {
+    const known = ofBody.get(kernel.body) ?? new Map<string, number>();
+    const found = kernel.parts === undefined ? known.get(access.join()) : undefined;
+    if (found !== undefined) return found;
+    const made = emit(kernel, access, symbolNames, `k${kernels.length}`, choicesOf(profile).loadsUnrolled);
+    const key = `${made.access.join()}\n${made.wgsl}`;
+    const index = kernelIndex.get(key) ?? kernels.push(made) - 1;
+    kernelIndex.set(key, index);
+    if (kernel.parts === undefined) ofBody.set(kernel.body, known.set(access.join(), index));
+    return index;
   };
   const loadDispatches = load.steps.map(dispatch);
   const dispatches = main.steps.map(dispatch);

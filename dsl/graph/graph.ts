@@ -193,7 +193,7 @@ const mostWritten = 256;
 const texts = new WeakMap<Attrs, string>();
 
 /** `printAttrs`, once for attributes that go from graph to graph. They never change. */
-function textOf(attrs: Attrs): string {
+export function textOf(attrs: Attrs): string {
   const known = texts.get(attrs);
   if (known !== undefined) return known;
   const text = printAttrs(attrs);
