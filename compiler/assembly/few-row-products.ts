@@ -172,7 +172,7 @@ function rebuilt(
   for (const node of order(graph)) {
     const inputs = node.inputs.map((input) => must(made, input));
     const isSame = inputs.every((input, i) => input === node.inputs[i]);
-    made.set(node, replace(node, made) ?? (isSame ? node : builder.make(node.op, inputs, node.attrs, node.origin)));
+    made.set(node, replace(node, made) ?? (isSame ? node : builder.remake(node, inputs)));
   }
   return mapGraph(graph, (node) => must(made, node));
 }

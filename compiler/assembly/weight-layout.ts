@@ -32,9 +32,7 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: 
   const packed = new Map<Node, Node>();
   for (const node of order(split.main)) {
     const inputs = node.inputs.map((input) => must(made, input));
-    const next = inputs.every((input, i) => input === node.inputs[i])
-      ? node
-      : builder.make(node.op, inputs, node.attrs, node.origin);
+    const next = inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
     made.set(node, next.op.kind === 'contract' && isTiled(next) ? withPackedWeights(next) : next);
   }
   const main = mapGraph(split.main, (node) => must(made, node));
@@ -79,16 +77,14 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: 
     const inputs = node.inputs.flatMap((input) => narrowed(input) ?? []);
     const same =
       inputs.length === node.inputs.length && inputs.every((input) => input.type.dtype === inputs[0]?.type.dtype);
-    return same ? builder.make(node.op, inputs, node.attrs, node.origin) : undefined;
+    return same ? builder.remake(node, inputs) : undefined;
   }
 
   /** The weights in terms of the load graph: its own leaves are parameters. */
   function fromParameters(node: Node): Node {
     if (roleOf(node) === 'loaded') return must(split.load.outputs, nameOf(node));
     const inputs = node.inputs.map(fromParameters);
-    return inputs.every((input, i) => input === node.inputs[i])
-      ? node
-      : builder.make(node.op, inputs, node.attrs, node.origin);
+    return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
   }
 
   function store(value: Node, contract: Node): Node {

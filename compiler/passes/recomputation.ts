@@ -258,7 +258,7 @@ function rewritten(
     const known = copies.get(node);
     if (known !== undefined) return known;
     const copy = again.nodes.has(node)
-      ? builder.make(node.op, node.inputs.map(copyOf), node.attrs, node.origin)
+      ? builder.remake(node, node.inputs.map(copyOf))
       : given.has(node)
         ? node
         : builder.make(mapOp('again'), [node], {}, node.origin);
@@ -271,7 +271,7 @@ function rewritten(
       ? node.inputs.map((input) => (again.values.has(input) ? copyOf(input) : must(made, input)))
       : node.inputs;
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    made.set(node, same ? node : builder.make(node.op, inputs, node.attrs, node.origin));
+    made.set(node, same ? node : builder.remake(node, inputs));
   }
   return mapGraph(graph, (node) => must(made, node));
 }

@@ -89,9 +89,7 @@ export const siblings: GraphPass = {
 
 function rebuilt(node: Node, made: ReadonlyMap<Node, Node>, builder: Builder): Node {
   const inputs = node.inputs.map((input) => must(made, input));
-  return inputs.every((input, i) => input === node.inputs[i])
-    ? node
-    : builder.make(node.op, inputs, node.attrs, node.origin);
+  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
 }
 
 function groupsOf(graph: Graph, nodes: readonly Node[], readers: Readers): readonly (readonly Sibling[])[] {

@@ -56,7 +56,7 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
     // A 16-bit parameter is widened where it is read, and stays narrow in memory.
     if ((node.op.kind !== 'view' && !isWidening(node)) || x === undefined) return leaf(node);
     const below = place(x);
-    return below === x ? node : builder.make(node.op, [below], node.attrs, node.origin);
+    return below === x ? node : builder.remake(node, [below]);
   };
 
   for (const node of order(graph)) {
@@ -96,7 +96,5 @@ function indexFlops(node: Node, known: ReadonlyMap<Node, number>): number {
 
 function rebuilt(node: Node, of: (input: Node) => Node, builder: Builder): Node {
   const inputs = node.inputs.map(of);
-  return inputs.every((input, i) => input === node.inputs[i])
-    ? node
-    : builder.make(node.op, inputs, node.attrs, node.origin);
+  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
 }

@@ -82,11 +82,9 @@ export function transplant(graph: Graph, builder: Builder): Graph {
   for (const node of order(graph)) {
     copies.set(
       node,
-      builder.make(
-        node.op,
+      builder.remake(
+        node,
         node.inputs.map((input) => must(copies, input)),
-        node.attrs,
-        node.origin,
       ),
     );
   }
@@ -150,7 +148,7 @@ function applyRules(
   const rebuild = (node: Node): { readonly rebuilt: Node; readonly replacement: Node } => {
     const inputs = node.inputs.map((input) => must(settled, input));
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    const rebuilt = same ? node : builder.make(node.op, inputs, node.attrs, node.origin);
+    const rebuilt = same ? node : builder.remake(node, inputs);
     return { rebuilt, replacement: settled.get(rebuilt) ?? rewrite(rebuilt) ?? rebuilt };
   };
 

@@ -13,8 +13,7 @@ export function gradientGraph(graph: Graph, loss: string, wrt: readonly string[]
   const builder = new Builder();
   const copies = new Map<Node, Node>();
   const copy = (node: Node): Node => must(copies, node);
-  for (const node of order(graph))
-    copies.set(node, builder.make(node.op, node.inputs.map(copy), node.attrs, node.origin));
+  for (const node of order(graph)) copies.set(node, builder.remake(node, node.inputs.map(copy)));
   const named = new Map<string, Node>();
   for (const node of copies.values()) {
     const role = roleOf(node);

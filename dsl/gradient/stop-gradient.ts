@@ -44,8 +44,7 @@ export function withoutStops(graph: Graph, builder: Builder): Graph {
     const inputs = node.inputs.map(clean);
     const [first] = inputs;
     if (node.op === stop && first !== undefined) made.set(node, first);
-    else if (inputs.some((input, i) => input !== node.inputs[i]))
-      made.set(node, builder.make(node.op, inputs, node.attrs, node.origin));
+    else if (inputs.some((input, i) => input !== node.inputs[i])) made.set(node, builder.remake(node, inputs));
   }
   return mapGraph(graph, clean);
 }

@@ -49,6 +49,16 @@ export class Builder {
 
   /** The node of this op, operands and attributes: made once, typed by the op's own shape rule. Throws `OpabiniaError`. */
   make(op: Op, inputs: readonly Node[], attrs: Attrs = {}, origin: Origin = nowhere): Node {
+    return this.#once(op, inputs, attrs, origin, undefined);
+  }
+
+  /** The same op over other operands, of this builder. A type depends on nothing else than theirs, so where they are the same it is known. */
+  remake(node: Node, inputs: readonly Node[]): Node {
+    const isAlike = inputs.every((input, i) => input.type === node.inputs[i]?.type);
+    return this.#once(node.op, inputs, node.attrs, node.origin, isAlike ? node.type : undefined);
+  }
+
+  #once(op: Op, inputs: readonly Node[], attrs: Attrs, origin: Origin, stated: TensorType | undefined): Node {
     if (this.#closed !== undefined) {
       throw new OpabiniaError(this.#closed, {
         op: op.name,
@@ -60,11 +70,13 @@ export class Builder {
     const key = `${op.name}(${inputs.map((n) => n.id).join(',')})${textOf(attrs)}`;
     const known = this.#nodes.get(key);
     if (known !== undefined) return known;
-    const type = inferType(
-      op,
-      inputs.map((n) => n.type),
-      attrs,
-    );
+    const type =
+      stated ??
+      inferType(
+        op,
+        inputs.map((n) => n.type),
+        attrs,
+      );
     if (type instanceof Refusal) {
       throw new OpabiniaError(
         `${type.what}${inputs.map((n, i) => `\n  ${ordinal(i, inputs.length)} ${describe(n)}`).join('')}`,
