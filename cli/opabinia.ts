@@ -23,6 +23,7 @@ import { addRuns } from './runs.ts';
 import { addServe } from './serve.ts';
 import { addShapes } from './shapes.ts';
 import { addTrain } from './train.ts';
+import { addTune } from './tune.ts';
 import { addVerify } from './verify.ts';
 
 const program = new Command('opabinia')
@@ -47,6 +48,7 @@ const commands = [
   addServe,
   addShapes,
   addTrain,
+  addTune,
   addVerify,
 ];
 for (const add of commands) add(program);

@@ -30,6 +30,8 @@ export interface DeviceProfile {
   readonly bytesPerSecond: number;
   /** Those that were measured on this device, where they are not the usual ones. */
   readonly choices?: Partial<Choices>;
+  /** Tiles that `tune` found to be the fastest on this device: by what a kernel computes, a tile's name (`schedule/tiles.ts`). */
+  readonly tiles?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Where a choice of the compiler starts to pay on a device: measured, not read off it. */

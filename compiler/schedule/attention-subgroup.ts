@@ -6,6 +6,7 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
+import type { DeviceProfile } from '../profile.ts';
 import { innerAxes } from '../match/attention.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
@@ -26,9 +27,33 @@ import {
   type Context,
 } from './frame.ts';
 import { largest, lowest } from './streaming-softmax.ts';
+import { tileOf, tunable, type TileSpace, type Tunable } from './tiles.ts';
 import { tileEnd } from './tile-end.ts';
 
 type AttentionGroup = Extract<Group, { template: 'attention' }>;
+
+/** Query and result of every row stay in registers: fewer rows for wide heads. */
+function tilesOfRows({ attention }: AttentionGroup, profile: DeviceProfile): TileSpace<number> {
+  const lanes = profile.subgroupSize ?? 8;
+  const { depth, width } = innerAxes(attention);
+  const [rows, keys] = [count(attention.rows).most, count(attention.keys).most];
+  const steps = [depth, width].map((axis) => Math.ceil(count([axis]).most / ((isQuartered(axis) ? 4 : 1) * lanes)));
+  const budget = Math.max(1, Math.floor(24 / Math.max(...steps, 1)));
+  const legal = [8, 4, 2, 1].filter((tile) => tile <= budget && tile < 2 * rows);
+  const batches = count(attention.batch).most;
+  return {
+    key: `attention by shuffles ${rows}×${keys} of ${batches} ${attention.query.type.dtype} ${count([depth]).most}→${count([width]).most}`,
+    usual: legal[0] ?? 1,
+    legal,
+    nameOf: String,
+    // Keys and values are loaded once for a tile.
+    cost: (tile) => Math.ceil(rows / tile) * keys * batches * (tile + 4),
+  };
+}
+
+export function attentionRowTiles(group: AttentionGroup, profile: DeviceProfile): Tunable {
+  return tunable(tilesOfRows(group, profile));
+}
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
   const { attention } = group;
@@ -45,9 +70,7 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
   const ow: Width = isQuartered(widthAxis) ? 4 : 1;
   const depthSteps = Math.ceil(depth.most / (dw * lanes));
   const widthSteps = Math.ceil(wide.most / (ow * lanes));
-  // Query and result of every row stay in registers: fewer rows for wide heads.
-  const budget = Math.max(1, Math.floor(24 / Math.max(depthSteps, widthSteps, 1)));
-  const tile = [8, 4, 2, 1].find((rows) => rows <= budget && rows < 2 * m.most) ?? 1;
+  const tile = tileOf(tilesOfRows(group, context.profile), context.profile);
   const blocks = keyCount.most > lanes ? 2 : 1;
   const rowTiles = ceilDivide(m, tile);
   const batches = count(batchAxes);

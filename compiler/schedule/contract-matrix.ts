@@ -2,15 +2,17 @@
 // subgroups multiplies fragments of them into sums that stay in registers. While one step is multiplied the next is fetched: one barrier a step.
 import { code } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, remainder, scale } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/lower.ts';
 import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
-import { indexOf, productOf, storeResult, type Product } from './contract.ts';
+import { indexOf, productOf, storeResult } from './contract.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 import { matrixUnitOf } from './matrix-unit-of.ts';
+import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { fragmentOf, layOut, stage, stagedElements, type Side } from './staged-tile.ts';
 
 /** Steps of the sum in workgroup memory: one that is multiplied, one that is fetched. */
@@ -38,27 +40,46 @@ function tileSides({ subgroups, blocks }: Pick<Tile, 'subgroups' | 'blocks'>, { 
   return [subgroups[0] * blocks[0] * m, subgroups[1] * blocks[1] * n] as const;
 }
 
-function chooseTile(product: Product, unit: MatrixUnit, profile: DeviceProfile): Tile {
+export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: DeviceProfile): TileSpace<Tile> {
+  const product = productOf(contract);
   const { matrixBlocks, matrixWorkgroups } = choicesOf(profile);
-  const depths = [32, 16].filter((depth) => depth % unit.k === 0);
-  const fitting = tiles
-    .filter(({ blocks }) => blocks.every((n) => n <= matrixBlocks))
-    .flatMap(
-      (tile) =>
-        depths.map((depth) => ({ ...tile, depth })).find((one) => bytesOf(one, unit) <= profile.maxWorkgroupBytes) ??
-        [],
-    );
   const [m, n] = [product.m.most, product.n.most];
+  const depths = [32, 16].filter((depth) => depth % unit.k === 0);
+  const staged = tiles
+    .flatMap((tile) => depths.map((depth): Tile => ({ ...tile, depth })))
+    .filter((tile) => bytesOf(tile, unit) <= profile.maxWorkgroupBytes);
+  const legal = staged.filter((tile) => {
+    const [rows, columns] = tileSides(tile, unit);
+    return (
+      tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1) <= profile.maxWorkgroupThreads &&
+      Math.ceil(m / rows) <= profile.maxGrid &&
+      Math.ceil(n / columns) <= profile.maxGrid
+    );
+  });
+  // Of each tile the deepest that fits.
+  const fitting = staged
+    .filter((tile, i) => staged.findIndex(({ blocks }) => blocks === tile.blocks) === i)
+    .filter(({ blocks }) => blocks.every((count) => count <= matrixBlocks));
   const isBusy = (tile: Tile): boolean => {
     const [rows, columns] = tileSides(tile, unit);
     const [down, across] = [Math.ceil(m / rows), Math.ceil(n / columns)];
     const wasted = (down * rows * across * columns) / (m * n);
     return wasted <= 1.5 && down * across * count(product.batch).most >= matrixWorkgroups;
   };
-  const tile = fitting.find(isBusy) ?? fitting.at(-1);
-  if (tile === undefined)
+  const usual = fitting.find(isBusy) ?? fitting.at(-1);
+  if (usual === undefined)
     throw new OpabiniaError('no tile of matrix units fits the workgroup memory', { op: 'contract' });
-  return tile;
+  return {
+    key: `${productKey('contraction by matrix units', product)} ${unit.m}×${unit.n}×${unit.k}`,
+    usual,
+    legal,
+    nameOf: ({ subgroups, blocks, depth }) => `${subgroups.join('×')} of ${blocks.join('×')}, ${depth} deep`,
+    cost: (tile) => {
+      const [rows, columns] = tileSides(tile, unit);
+      const shape = { rows, columns, ownRows: tile.blocks[0], ownColumns: tile.blocks[1] };
+      return tileCost(product, shape, profile) * (1 + 1 / tile.depth);
+    },
+  };
 }
 
 /** Of workgroup memory, whichever way the operands are staged. */
@@ -79,7 +100,7 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   if (unit === undefined || lanes === undefined)
     throw new OpabiniaError('the device has no matrix units for this product', { op: 'contract' });
   const { a, b, m, n, k, names, width } = product;
-  const tile = chooseTile(product, unit, profile);
+  const tile = tileOf(tilesOfMatrices(group.contract, unit, profile), profile);
   const { subgroups, blocks, depth } = tile;
   const [tileRows, tileColumns] = tileSides(tile, unit);
   const threads = subgroups[0] * subgroups[1] * lanes;

@@ -1,13 +1,16 @@
 // Contraction for devices bound by loads: one subgroup per tile, its lanes each load another element of the row operand and share it by
 // shuffles, while vectors of the column operand stay in registers. Measured on lavapipe: two to four times any form without shuffles.
 import { code, splat, wgsl, literal } from '../../dsl/wgsl.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
+import type { DeviceProfile } from '../profile.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { unknownZero } from '../kernel/names.ts';
 import { typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
 interface Tile {
@@ -20,7 +23,7 @@ interface Tile {
  * Small tiles compile fast; large ones load less. The compile time of a tile is paid once for all batches: below 16 MFLOP in all it is most
  * of what a product costs.
  */
-function chooseTile(product: Product): Tile {
+function usualTile(product: Product): Tile {
   const m = product.m.most;
   const work = 2 * count(product.batch).most * m * product.n.most * product.k.most;
   const rows = m >= 64 && work > 64e6 ? 16 : m >= 5 ? 8 : m >= 2 ? 4 : 1;
@@ -28,11 +31,38 @@ function chooseTile(product: Product): Tile {
   return { rows, vectors: product.n.most > lanes && work > 16e6 ? 2 : 1 };
 }
 
+/** Rows that nobody needs are padding, and sums beyond 32 vectors leave the registers. */
+export function tilesBySubgroup(contract: Node, profile: DeviceProfile): TileSpace<Tile> {
+  const lanes = profile.subgroupSize ?? 8;
+  const product = productOf(contract);
+  const { m, n, width } = product;
+  const sides = ({ rows, vectors }: Tile) => [rows, lanes * vectors * width] as const;
+  const fits = (tile: Tile): boolean => {
+    const [rows, columns] = sides(tile);
+    return Math.ceil(m.most / rows) <= profile.maxGrid && Math.ceil(n.most / columns) <= profile.maxGrid;
+  };
+  return {
+    key: productKey('contraction by shuffles', product),
+    usual: usualTile(product),
+    legal: [1, 2, 4, 8, 16]
+      .filter((rows) => rows < 2 * m.most)
+      .flatMap((rows) => [1, 2, 4].map((vectors): Tile => ({ rows, vectors })))
+      .filter((tile) => tile.rows * tile.vectors <= 32 && fits(tile)),
+    nameOf: ({ rows, vectors }) => `${rows}×${vectors}`,
+    cost: (tile) => {
+      const [rows, columns] = sides(tile);
+      // A lane loads one element of each row for as many steps as there are lanes.
+      const shape = { rows, columns, ownRows: tile.rows, ownColumns: tile.vectors * lanes };
+      return tileCost(product, shape, profile);
+    },
+  };
+}
+
 export function scheduleContractSubgroup(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const lanes = context.profile.subgroupSize ?? 8;
   const product = productOf(group.contract);
   const { a, b, m, n, k, names, width } = product;
-  const tile = chooseTile(product);
+  const tile = tileOf(tilesBySubgroup(group.contract, context.profile), context.profile);
   const frame = new Frame(context, group);
   const { lowering, body } = frame;
   const columnsPerTile = lanes * tile.vectors * width;

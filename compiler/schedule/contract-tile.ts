@@ -1,12 +1,15 @@
 // Contraction for GPUs: a workgroup stages a tile of each operand in workgroup memory, every thread keeps a block of results in registers.
 // Needs no subgroups; edges are clamped on the way in and guarded on the way out.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
+import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
+import type { DeviceProfile } from '../profile.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/lower.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
 interface Tile {
@@ -19,17 +22,58 @@ interface Tile {
   readonly depth: number;
 }
 
-function chooseTile(product: Product): Tile {
+function usualTile(product: Product): Tile {
   const [m, n] = [product.m.most, product.n.most];
   if (m >= 128 && n >= 128) return { across: [16, 16], rows: 8, vectors: product.width === 4 ? 2 : 4, depth: 16 };
   if (m >= 32) return { across: [16, 8], rows: 4, vectors: product.width === 4 ? 2 : 4, depth: 16 };
   return { across: [4, 32], rows: 4, vectors: product.width === 4 ? 1 : 2, depth: 32 };
 }
 
+/** Workgroups of 64 to 256 threads; a thread has at most 64 sums. */
+const shapes = [
+  [4, 16],
+  [4, 32],
+  [8, 8],
+  [8, 16],
+  [16, 8],
+  [16, 16],
+] as const;
+
+export function tilesInWorkgroup(contract: Node, profile: DeviceProfile): TileSpace<Tile> {
+  const product = productOf(contract);
+  const { m, n, width } = product;
+  const sides = ({ across, rows, vectors }: Tile) => [across[0] * rows, across[1] * vectors * width] as const;
+  const fits = (tile: Tile): boolean => {
+    const [rows, columns] = sides(tile);
+    return (
+      tile.across[0] * tile.across[1] <= profile.maxWorkgroupThreads &&
+      4 * tile.depth * (rows + columns) <= profile.maxWorkgroupBytes &&
+      Math.ceil(m.most / rows) <= profile.maxGrid &&
+      Math.ceil(n.most / columns) <= profile.maxGrid
+    );
+  };
+  return {
+    key: productKey('contraction in workgroup memory', product),
+    usual: usualTile(product),
+    legal: shapes
+      .flatMap((across) => [4, 8].map((rows) => ({ across, rows })))
+      .flatMap((tile) => (width === 4 ? [1, 2] : [2, 4]).map((vectors) => ({ ...tile, vectors })))
+      .flatMap((tile) => [8, 16, 32].map((depth): Tile => ({ ...tile, depth })))
+      .filter(fits),
+    nameOf: ({ across, rows, vectors, depth }) => `${across.join('×')} of ${rows}×${vectors}, ${depth} deep`,
+    cost: (tile) => {
+      const [rows, columns] = sides(tile);
+      // Rows come four at a time, columns by vectors; a barrier twice a step is some of what each step costs.
+      const shape = { rows, columns, ownRows: tile.rows, ownColumns: tile.vectors * width };
+      return tileCost(product, shape, profile) * (1 + 1 / tile.depth);
+    },
+  };
+}
+
 export function scheduleContractTile(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const product = productOf(group.contract);
   const { a, b, m, n, k, names, width } = product;
-  const tile = chooseTile(product);
+  const tile = tileOf(tilesInWorkgroup(group.contract, context.profile), context.profile);
   const [across, down] = [tile.across[1], tile.across[0]];
   const threads = across * down;
   const tileRows = down * tile.rows;

@@ -7,22 +7,23 @@ import { bindingsOf, sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import type { RowOperand } from '../match/row-statistics.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { attentionTile, scheduleAttentionMatrix } from './attention-matrix.ts';
-import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
+import { attentionRowTiles, scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
 import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
-import { scheduleContractMatrix } from './contract-matrix.ts';
-import { scheduleContractSubgroup } from './contract-subgroup.ts';
-import { scheduleContractTile } from './contract-tile.ts';
+import { scheduleContractMatrix, tilesOfMatrices } from './contract-matrix.ts';
+import { scheduleContractSubgroup, tilesBySubgroup } from './contract-subgroup.ts';
+import { scheduleContractTile, tilesInWorkgroup } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
-import { withoutMatrixUnits } from './matrix-unit-of.ts';
+import { matrixUnitOf, withoutMatrixUnits } from './matrix-unit-of.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
 import { isLongScatter, scheduleScatter, scheduleScatterRows } from './scatter.ts';
 import { fitsWorkgroup, isMerged, scheduleCountingSort, scheduleSort } from './sort.ts';
 import { scheduleMergeSort } from './merge-sort.ts';
+import { tunable, type Tunable } from './tiles.ts';
 import { scheduleSerialContract, scheduleSerialRows } from './serial.ts';
 
 type GroupOf<T extends Group['template']> = Extract<Group, { template: T }>;
@@ -35,6 +36,8 @@ interface Template<T extends Group['template']> {
   readonly needsMatrices?: true;
   /** It makes several products of the same rows at once, and reduces rows before. */
   readonly reducesRows?: true;
+  /** What it leaves open. */
+  readonly tiles?: (group: GroupOf<T>, profile: DeviceProfile) => Tunable | undefined;
   fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
   schedule(group: GroupOf<T>, context: Context): Kernel | readonly Kernel[];
 }
@@ -54,6 +57,7 @@ export const templates: Templates = {
       needsShuffles: true,
       when: 'loads cost more than arithmetic',
       fits: (_, profile) => byShuffles(profile),
+      tiles: attentionRowTiles,
       schedule: scheduleAttentionSubgroup,
     },
     {
@@ -89,6 +93,7 @@ export const templates: Templates = {
       needsShuffles: true,
       when: 'loads cost more than arithmetic',
       fits: (_, profile) => byShuffles(profile),
+      tiles: ({ contract }, profile) => tunable(tilesBySubgroup(contract, profile)),
       schedule: scheduleContractSubgroup,
     },
     {
@@ -103,9 +108,19 @@ export const templates: Templates = {
       needsMatrices: true,
       when: 'half precision on both sides, and a device with matrix units for it',
       fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
+      tiles: ({ contract }, profile) => {
+        const unit = matrixUnitOf(contract.inputs, profile);
+        return unit === undefined ? undefined : tunable(tilesOfMatrices(contract, unit, profile));
+      },
       schedule: scheduleContractMatrix,
     },
-    { name: 'contraction in workgroup memory', when: 'otherwise', fits: () => true, schedule: scheduleContractTile },
+    {
+      name: 'contraction in workgroup memory',
+      when: 'otherwise',
+      fits: () => true,
+      tiles: ({ contract }, profile) => tunable(tilesInWorkgroup(contract, profile)),
+      schedule: scheduleContractTile,
+    },
   ],
   rows: [
     {
@@ -208,6 +223,18 @@ export function schedule(group: Group, context: Context): readonly Scheduled[] {
       return pick(templates.map, group, context);
     default:
       return group satisfies never;
+  }
+}
+
+/** What the template that made a group's kernel leaves open; undefined where it leaves nothing. */
+export function tunableOf(group: Group, template: string, profile: DeviceProfile): Tunable | undefined {
+  switch (group.template) {
+    case 'attention':
+      return templates.attention.find((row) => row.name === template)?.tiles?.(group, profile);
+    case 'contract':
+      return templates.contract.find((row) => row.name === template)?.tiles?.(group, profile);
+    default:
+      return undefined;
   }
 }
 

@@ -107,6 +107,19 @@ export function planModel(
   options: PlanOptions,
   note: (what: string) => void = () => undefined,
 ): PlannedModel {
+  const { name, model, graphs } = releasedGraphs(text, options);
+  return planGraphs({ name, graphs, parts: partsOf(model), parameters: parameterCounts(model) }, options, note);
+}
+
+/** The graphs of a released model over weights of its shapes. Throws `OpabiniaError` for a name that is none. */
+export function releasedGraphs(
+  text: string,
+  options: Pick<PlanOptions, 'dtype' | 'context' | 'prompt' | 'images' | 'weights'>,
+): {
+  readonly name: string;
+  readonly model: CambrianModel;
+  readonly graphs: Readonly<Record<string, () => Graph>>;
+} {
   const { name, model } = releasedModel(text);
   const plain = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: options.dtype }));
   const source = typeof options.weights === 'object' ? quantizedSource(plain, options.weights) : plain;
@@ -122,7 +135,7 @@ export function planModel(
     prefill: () => cambrianPrefillGraph(source, model, sizes),
     decode: () => decodeGraph(source, model.config.language, sizes),
   };
-  return planGraphs({ name, graphs, parts: partsOf(model), parameters: parameterCounts(model) }, options, note);
+  return { name, model, graphs };
 }
 
 /**

@@ -5,6 +5,7 @@ import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
 import { freeMemory } from './memory-budget.ts';
 import { quietly } from './quiet.ts';
+import { tilesFor } from './tuning.ts';
 import { wait } from './wait.ts';
 
 export interface OpenOptions {
@@ -19,6 +20,8 @@ export interface OpenOptions {
   /** Checks of calls and of indices; off is faster on GPUs, and a wrong plan may then read any byte of the process. Default true. */
   readonly validation?: boolean | undefined;
   readonly power?: 'high-performance' | 'low-power' | undefined;
+  /** `off`: no tiles that `tune` has measured; a path: those of that file. By default `OPABINIA_TUNING`, or what is kept for this device. */
+  readonly tuning?: string | undefined;
 }
 
 /** Dawn's name; WGSL's are where kernels are written. */
@@ -78,7 +81,7 @@ export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFac
 
 /**
  * The best device of this machine with every limit it has and every feature we know a use for.
- * Throws `NoAdapterError`, `OverLimitError`.
+ * Throws `NoAdapterError`, `OverLimitError`, and `TuningError` for a tuning file of another device.
  * @example const device = await openDevice()
  */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
@@ -94,6 +97,7 @@ export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   );
   const facts = factsOf(adapter, features, options);
   const limits = limitsOf(adapter.limits);
+  const tiles = tilesFor(facts, options.tuning);
   let gpu: GPUDevice;
   try {
     // The types know the standard's features only; subgroup matrices are Dawn's own.
@@ -107,7 +111,7 @@ export async function openDevice(options: OpenOptions = {}): Promise<Device> {
     });
   }
   const budget = options.budget ?? (facts.software ? freeMemory() : Number.POSITIVE_INFINITY);
-  return new GpuDevice(gpu, facts, budget);
+  return new GpuDevice(gpu, facts, budget, tiles);
 }
 
 function factsOf(adapter: GPUAdapter, features: readonly string[], options: OpenOptions): DeviceFacts {
@@ -176,7 +180,7 @@ function matricesOf(about: object): readonly MatrixUnit[] {
  * @example const profile = deviceProfile(await openDevice())
  */
 export function deviceProfile(device: Device): DeviceProfile {
-  const { facts } = device;
+  const { facts, tiles } = device;
   const { limits, subgroups } = facts;
   return {
     name: facts.name,
@@ -194,5 +198,6 @@ export function deviceProfile(device: Device): DeviceProfile {
     // WebGPU tells neither speed; the class of the device does, well enough to rank alternatives.
     flopsPerSecond: facts.software ? 90e9 : 10e12,
     bytesPerSecond: facts.software ? 17e9 : 400e9,
+    ...(tiles === undefined ? {} : { tiles }),
   };
 }

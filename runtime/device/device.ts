@@ -95,6 +95,8 @@ export interface Device {
   readonly facts: DeviceFacts;
   readonly memory: MemoryBudget;
   readonly created: Created;
+  /** Tiles that were measured to be the fastest here, by what a kernel computes. */
+  readonly tiles?: Readonly<Record<string, string>> | undefined;
   readonly state: 'ready' | 'lost' | 'hung';
 
   /** All of the buffers, zeroed, or none. Throws `OverLimitError`, `OutOfMemoryError`. */

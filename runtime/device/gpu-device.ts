@@ -32,6 +32,7 @@ const usageOf = {
 export class GpuDevice implements Device {
   readonly facts: DeviceFacts;
   readonly memory: MemoryBudget;
+  readonly tiles: Readonly<Record<string, string>> | undefined;
   /** The GPUDevice itself, for tests that take it away and for code that hands it to another library. */
   readonly gpu: GPUDevice;
   readonly #created = { buffers: 0, groups: 0, kernels: 0 };
@@ -41,8 +42,9 @@ export class GpuDevice implements Device {
   #end: DeviceLostError | HungError | undefined;
   #uncaptured: unknown;
 
-  constructor(gpu: GPUDevice, facts: DeviceFacts, budget: number) {
+  constructor(gpu: GPUDevice, facts: DeviceFacts, budget: number, tiles?: Readonly<Record<string, string>>) {
     this.gpu = gpu;
+    this.tiles = tiles;
     this.facts = facts;
     this.memory = new MemoryBudget(budget);
     void gpu.lost.then((lost) => {

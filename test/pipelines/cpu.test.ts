@@ -173,7 +173,7 @@ test('f16 and packed weights are refused with what to do', async () => {
 function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): SpawnSyncReturns<string> {
   return spawnSync(process.execPath, [join(root, 'cli/opabinia.ts'), 'run', made, '--prompt', 'Hi', ...args], {
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 240_000,
     env: { ...process.env, ...env },
   });
 }
@@ -187,7 +187,7 @@ test.each([
   expect(storageOn({ ...flags, device: 'gpu' })).not.toEqual({ dtype: 'f32', weights: 'floats' });
 });
 
-test('--device cpu without the package: exit code 1, and the command that installs it', () => {
+test('--device cpu without the package: exit code 1, and the command that installs it', { timeout: 300_000 }, () => {
   const hook = `import { registerHooks } from 'node:module'; registerHooks({ resolve(name, context, next) {
     if (name !== 'onnxruntime-node') return next(name, context);
     throw Object.assign(new Error("Cannot find package 'onnxruntime-node'"), { code: 'ERR_MODULE_NOT_FOUND' });
@@ -203,7 +203,7 @@ test('--device cpu without the package: exit code 1, and the command that instal
   expect(readdirSync(temporary)).toEqual([]);
 });
 
-test('--device cpu takes nothing with it when it is done: no file, no process', () => {
+test('--device cpu takes nothing with it when it is done: no file, no process', { timeout: 300_000 }, () => {
   const temporary = join(scratch, 'done');
   mkdirSync(temporary);
   const { status, stdout, stderr } = run(['--device', 'cpu', '--context', '64', '--max-new-tokens', '2', '--json'], {

@@ -1,0 +1,100 @@
+// `opabinia tune [MODEL]`: the fastest tiles for the heaviest kernels of a model on this device, kept for the next time that it is opened.
+import { Option, type Command } from 'commander';
+import { formatTable } from '../dsl/text/table.ts';
+import { tuneModel, type TunedModel } from '../pipelines/tune/tune-model.ts';
+import { openDevice } from '../runtime/device/dawn.ts';
+import { several, whole } from './options.ts';
+import { say, tell } from './output.ts';
+import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+
+interface TuneFlags {
+  readonly dtype?: 'f32' | 'f16' | undefined;
+  readonly weights?: WeightsChoice | undefined;
+  readonly quantize?: readonly string[] | undefined;
+  readonly keep?: readonly string[] | undefined;
+  readonly tower: readonly string[];
+  readonly context?: string | undefined;
+  readonly images: string;
+  readonly kernels: string;
+  readonly tries: string;
+  readonly out?: string | undefined;
+  readonly json?: true | undefined;
+}
+
+export function addTune(program: Command): void {
+  program
+    .command('tune')
+    .description(
+      'measure tiles of the heaviest kernels on this device and keep the fastest; results stay the same, bit for bit',
+    )
+    .argument(
+      '[model]',
+      'a model directory, a .gguf file, owner/name in the cache, or a released Cambrian',
+      'cambrian-8b',
+    )
+    .addOption(
+      new Option(
+        '--dtype <dtype>',
+        'storage of weights and activations; by default f32, of a released model f16',
+      ).choices(['f32', 'f16']),
+    )
+    .addOption(weightsOption())
+    .addOption(quantizeOption())
+    .addOption(keepOption())
+    .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
+    .option('--context <tokens>', 'tokens of prompt and answer together, as `run` has them (default: 2048)')
+    .option('--images <count>', 'pictures of one question', '1')
+    .option('--kernels <count>', 'distinct kernels at most, those that take longest first', '12')
+    .option('--tries <count>', 'tiles to measure of each, besides the usual one', '4')
+    .option('--out <file>', 'where to keep them instead of the cache; OPABINIA_TUNING=FILE reads it')
+    .option('--json', 'print all measurements as JSON')
+    .action(async (model: string, flags: TuneFlags) => {
+      const device = await openDevice({ tuning: 'off' });
+      try {
+        const f16 = device.facts.features.includes('shader-f16');
+        const { isReleased } = await import('../pipelines/plan/plan-model.ts');
+        const dtype = flags.dtype ?? (f16 && isReleased(model) ? 'f16' : 'f32');
+        const tuned = await tuneModel(model, device, {
+          ...storageOf({ ...flags, dtype }),
+          towers: flags.tower.length === 0 ? undefined : flags.tower,
+          context: flags.context === undefined ? undefined : whole('--context', flags.context),
+          images: whole('--images', flags.images),
+          kernels: whole('--kernels', flags.kernels),
+          tries: whole('--tries', flags.tries),
+          out: flags.out,
+          note: tell,
+        });
+        say(flags.json === true ? JSON.stringify(tuned, undefined, 2) : printTuned(tuned));
+        tell(`kept in ${tuned.path}`);
+      } finally {
+        device.close();
+      }
+    });
+}
+
+/** What was found, the heaviest kernel first. */
+export function printTuned({ kernels }: TunedModel): string {
+  if (kernels.length === 0) return 'no kernel of this model leaves a tile to choose';
+  const better = kernels.filter(({ usual, chosen }) => usual.tile !== chosen.tile).length;
+  const milliseconds = (value: number): string => value.toPrecision(3);
+  return `${formatTable(
+    [
+      { title: 'kernel' },
+      { title: 'e.g. in' },
+      { title: 'times', align: 'right' },
+      { title: 'usual tile' },
+      { title: 'ms', align: 'right' },
+      { title: 'fastest tile' },
+      { title: 'ms', align: 'right' },
+    ],
+    kernels.map(({ key, path, times, usual, chosen }) => [
+      key,
+      path,
+      String(times),
+      usual.tile,
+      milliseconds(usual.milliseconds),
+      chosen.tile === usual.tile ? 'the same' : chosen.tile,
+      milliseconds(chosen.milliseconds),
+    ]),
+  )}\n\nanother tile than usual in ${better} of ${kernels.length} kernels`;
+}
