@@ -7,7 +7,8 @@ const [, , seed, named, from, until, place = ''] = process.argv;
 const kind = kinds.find((one) => one === named);
 if (kind === undefined) throw new TypeError(`no kind is called ${String(named)}`);
 const attack = await Attack.from(Number(seed));
-const at = openSync(place, 'w');
+// Not 'w': whoever watches would find it empty in between.
+const at = openSync(place, 'r+');
 const index = Buffer.alloc(8);
 process.send?.({ kind, index: 0, what: 'ready' });
 for (let i = Number(from); i < Number(until); i++) {
