@@ -34,6 +34,8 @@ export function scoreRegion(
   const take = (n: Node): boolean => {
     if (region.has(n)) return true;
     if (n.op.kind === 'contract' && !isProduct(n)) return false;
+    // What a comparison compares must be the same to the last bit wherever it is computed, and every kernel sums in an order of its own.
+    if (n.op.kind === 'map' && n.op.jumps) return false;
     region.add(n);
     open.push(n);
     // What it is made of, up to the products that it meets the scores with.

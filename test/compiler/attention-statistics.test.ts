@@ -1,8 +1,9 @@
-// An attention whose softmax sum is read by a map behind it too (found by the fuzzer of gradients, seed 7700308).
+// An attention whose inside is read by others too: its sum by a map behind it (found by the fuzzer of gradients, seed 7700308), its scores by
+// a comparison with their maximum (seed 91129).
 import { expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
-import { parse } from '../../dsl/index.ts';
+import { einsum, exp, gradients, parse, randomParams, reduce, trace } from '../../dsl/index.ts';
 
 const text = `
 graph
@@ -144,5 +145,35 @@ test.each([lavapipe, desktopGpu])(
   (profile) => {
     const graph = parse(text.trim());
     expect(compile(graph, profile, { verify: true }).outputs).toHaveLength(graph.outputs.size);
+  },
+);
+
+test.each([lavapipe, desktopGpu])(
+  '$name: scores that are compared with their maximum are stored, not summed once for each kernel',
+  (profile) => {
+    const keys = { b: 33, e: 17, a: 12 };
+    const graph = trace(randomParams(1), (t) => {
+      const x = t.input('x', 'b c a', { b: 33, c: 9, a: 12 });
+      const [y, v] = [t.input('y', 'b e a', keys), t.input('v', 'b e a', keys)];
+      const scores = einsum(x, y, 'b c a, b e a -> b c e');
+      const shifted = scores.sub(reduce(scores, 'b c e -> b c', 'max'));
+      const powers = exp(shifted);
+      const weights = powers.div(reduce(powers, 'b c e -> b c', 'sum'));
+      const read = einsum(weights, v, 'b c e, b e a -> b c a');
+      const loss = reduce(read, 'b c a ->', 'sum').add(reduce(shifted.mul(shifted), 'b c e ->', 'sum'));
+      const [dx, dy] = gradients(loss, [x, y]);
+      return { read, dx, dy };
+    });
+    const compared: boolean[] = [];
+    compile(graph, profile, {
+      verify: true,
+      report: (stage) => {
+        if (stage.name !== 'group' || stage.which !== 'main') return;
+        const { groups, stored } = stage.grouping;
+        for (const node of new Set(groups.flatMap((group) => [...group.nodes])))
+          if (node.op.name === 'eq') compared.push(node.inputs.some((x) => x.op.kind === 'contract' && stored.has(x)));
+      },
+    });
+    expect(compared).toEqual([true]);
   },
 );
