@@ -10,17 +10,22 @@ export interface KeptRun extends Pick<ProbedRow, 'tokens' | 'parameters'> {
   readonly run: ProbedRun;
 }
 
-/** From the file in `folder` where it is of the same, or made and kept; undefined where it was told to stop. */
+/** Of everything that a run depends on. */
+export function keyOf(about: unknown): string {
+  return createHash('sha256').update(JSON.stringify(about)).digest('hex');
+}
+
+/** From the file in `folder` where it is of the same, or made and kept, where `make` is told the key; undefined where it was told to stop. */
 export async function keptRun(
   folder: string,
   about: unknown,
-  make: () => Promise<KeptRun | undefined>,
+  make: (key: string) => Promise<KeptRun | undefined>,
 ): Promise<KeptRun | undefined> {
   const path = join(folder, 'judged.json');
-  const key = createHash('sha256').update(JSON.stringify(about)).digest('hex');
+  const key = keyOf(about);
   const before = readKept(path);
   if (before?.key === key) return before.kept;
-  const made = await make();
+  const made = await make(key);
   if (made === undefined) return undefined;
   mkdirSync(folder, { recursive: true });
   writeFileAtomic(path, JSON.stringify({ key, kept: made }), { op: 'probe' });

@@ -22,7 +22,7 @@ import { oracle } from '../shapes/variants/controls.ts';
 import { labelsShape } from '../shapes/variants/labels-map.ts';
 import { fit } from '../shapes/variants/narrow.ts';
 import { channelConcat } from './channel-concat.ts';
-import { fileName, keptRun, type KeptRun } from './keep-run.ts';
+import { fileName, keptRun, keyOf, type KeptRun } from './keep-run.ts';
 import { rowName, type Probed, type ProbedRow, type Setting } from './probed.ts';
 import { probeInputs, probeLogits, probeTrainable, type Beginning, type ShapesModel } from './shapes-model.ts';
 import { openTowerWeights, type ProbeEntry, type ProbeTower } from './towers.ts';
@@ -232,7 +232,7 @@ async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOpti
     row.setting,
     [preset.train, preset.held, preset.batch, steps, seed, begins],
   ];
-  return keptRun(join(options.root, name), about, async () => {
+  return keptRun(join(options.root, name), about, async (key) => {
     if (options.stopped()) return undefined;
     const device = await options.device();
     const towers = row.setting.frozen ? [] : row.entry.towers.map(openTowerWeights);
@@ -256,6 +256,7 @@ async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOpti
           device,
           root: options.root,
           steps: own,
+          key,
           count: preset.train,
           stopped: options.stopped,
           print: options.print,
@@ -287,7 +288,8 @@ async function learnedDecoder(
   const variant = { name: `decoder-${steps}`, ...made, reads: 'labels' as const, control: true };
   const task = { preset: options.preset, encoders: [], train, held: train };
   const { root, stopped, print } = options;
-  const trained = await trainVariant(variant, task, { device, root, seed, steps, stopped, print }, preset);
+  const key = keyOf([options.preset, made.config, preset.train, preset.batch]);
+  const trained = await trainVariant(variant, task, { device, root, seed, steps, key, stopped, print }, preset);
   if (trained === undefined) return undefined;
   const source = openTrained(trained);
   // Its connector is the labels'.

@@ -1,5 +1,5 @@
 // Towers as representations: what is asked for is what is trained and read, runs that are done are kept, tables say what the answers say.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -84,12 +84,13 @@ test('frozen and unfrozen, one stage and two: who learns, and who is kept', { ti
     expect(probed.slices.reduce((sum, slice) => sum + asked(slice), 0)).toBe(48);
   }
   const runs = join(root, 'runs');
-  const learned = (setting: string, stage: number) => {
+  const learnedFile = (setting: string, stage: number) => {
     const folder = join(runs, `${fileName(`${pair}${setting}`)}-seed-1`, `stage-${stage}`);
     const last = newestCheckpoint(folder, () => undefined);
     last?.close();
-    return openCheckpoint(join(last?.path ?? '', 'model.safetensors'), { dtype: 'f32' });
+    return join(last?.path ?? '', 'model.safetensors');
   };
+  const learned = (setting: string, stage: number) => openCheckpoint(learnedFile(setting, stage), { dtype: 'f32' });
   const frozen = learned('', 2);
   const heads = (names: Iterable<string>) => [...new Set([...names].map((name) => name.split('.')[0] ?? ''))].sort();
   expect(heads(frozen.stored.keys())).toEqual(['connector', 'decoder', 'question']);
@@ -107,11 +108,14 @@ test('frozen and unfrozen, one stage and two: who learns, and who is kept', { ti
     }
     for (const checkpoint of [connector, all, own]) checkpoint.close();
   }
-  // The same command asks no device; another connector does.
+  // The same command asks no device; another connector does, and learns anew in the folder of the same row.
   const again = await probeShapes(entries, options({ settings, device: () => Promise.reject(new Error('not kept')) }));
   expect(again.rows).toEqual(probed.rows);
-  const other = options({ connector: averagePooling as unknown as AnyConnector, stopped: () => true });
-  expect(await probeShapes(entries, other)).toMatchObject({ complete: false });
+  const connector = averagePooling as unknown as AnyConnector;
+  expect(await probeShapes(entries, options({ connector, stopped: () => true }))).toMatchObject({ complete: false });
+  const before = statSync(learnedFile('', 2)).mtimeMs;
+  expect(await probeShapes(entries, options({ connector }))).toMatchObject({ complete: true });
+  expect(statSync(learnedFile('', 2)).mtimeMs).toBeGreaterThan(before);
 });
 
 test('a connector that fits nothing is told, and nothing is trained', async () => {

@@ -208,7 +208,7 @@ async function oneRun(
   }
   if (stopped()) return undefined;
   const device = await options.device();
-  const sizes = { device, root, seed, stopped, print };
+  const sizes = { device, root, seed, key, stopped, print };
   const steps =
     options.steps ??
     (options.minutes === undefined

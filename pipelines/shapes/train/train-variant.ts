@@ -25,6 +25,8 @@ export interface TrainVariantOptions {
   readonly root: string;
   readonly seed: number;
   readonly steps: number;
+  /** Whatever else the run depends on: of another key, what was learned before is not gone on with. */
+  readonly key: string;
   readonly stopped: () => boolean;
   readonly print: (line: string) => void;
 }
@@ -62,7 +64,7 @@ export async function trainVariant(
   });
 }
 
-/** One stage on scenes in a folder of its own, gone on with where it stopped; begun anew where its steps are others. */
+/** One stage on scenes in a folder of its own, gone on with where it stopped; begun anew where its steps or its key are others. */
 export async function trainInFolder(
   trainable: Trainable,
   stage: Stage,
@@ -70,9 +72,10 @@ export async function trainInFolder(
   options: Omit<TrainVariantOptions, 'seed'> & { readonly count: number },
 ): Promise<Trained | undefined> {
   const { device, steps, print } = options;
-  if (stepsOf(join(options.root, name)) !== steps) rmSync(join(options.root, name), { recursive: true, force: true });
+  const about = `${steps} ${options.key}`;
+  if (aboutOf(join(options.root, name)) !== about) rmSync(join(options.root, name), { recursive: true, force: true });
   const folder = new RunFolder(options.root, name, true);
-  writeFileSync(join(folder.path, 'steps'), String(steps));
+  writeFileSync(join(folder.path, 'about'), about);
   const checkpoint = newestCheckpoint(folder.path, (text) => print(`  · ${text}`));
   const parameters = countOf(trainable);
   try {
@@ -115,9 +118,9 @@ export function openTrained({ folder }: Pick<Trained, 'folder'>): Source & { rea
   return openCheckpoint(join(last.path, 'model.safetensors'), { dtype: 'f32' });
 }
 
-function stepsOf(folder: string): number | undefined {
-  const path = join(folder, 'steps');
-  return existsSync(path) ? Number(readFileSync(path, 'utf8')) : undefined;
+function aboutOf(folder: string): string | undefined {
+  const path = join(folder, 'about');
+  return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
 }
 
 function secondsOf(folder: string): number {
