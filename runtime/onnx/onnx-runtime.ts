@@ -50,18 +50,30 @@ export class OnnxRuntime {
         waiting?.reject(new OpabiniaError(reply.error ?? 'no answer', { op: 'ONNX Runtime' }));
       else waiting?.resolve(reply.result);
     });
+    // A request that finds the pipe closed: what ended the process is told by `close`. Where none was started, nothing else is.
+    this.#child.on('error', (cause) => {
+      if (this.#child.pid === undefined)
+        this.#end(new OpabiniaError(`the process does not start: ${cause.message}`, { op: 'ONNX Runtime', cause }));
+    });
     // After its last words: `exit` may come before them.
     this.#child.on('close', (code, signal) => {
       const missing = complaint.includes('onnxruntime-node') && complaint.includes('ERR_MODULE_NOT_FOUND');
-      this.#ended = missing
-        ? new NoOnnxRuntimeError()
-        : new OpabiniaError(
-            `the process ended (${signal ?? code ?? 'unknown'})${complaint === '' ? '' : `:\n${complaint}`}`,
-            { op: 'ONNX Runtime' },
-          );
-      for (const { reject } of this.#waiting.values()) reject(this.#ended);
-      this.#waiting.clear();
+      this.#end(
+        missing
+          ? new NoOnnxRuntimeError()
+          : new OpabiniaError(
+              `the process ended (${signal ?? code ?? 'unknown'})${complaint === '' ? '' : `:\n${complaint}`}`,
+              { op: 'ONNX Runtime' },
+            ),
+      );
     });
+  }
+
+  /** Answers all who wait, and all who come. */
+  #end(error: OpabiniaError): void {
+    this.#ended ??= error;
+    for (const { reject } of this.#waiting.values()) reject(this.#ended);
+    this.#waiting.clear();
   }
 
   /** Settles when the package is loaded. Throws `NoOnnxRuntimeError`, and `OpabiniaError` where it has no build for this machine. */
@@ -85,11 +97,6 @@ export class OnnxRuntime {
         await this.#ask({ kind: 'close', session });
       },
     };
-  }
-
-  /** The values of a state that sessions keep; undefined while none has. */
-  async state(key: string): Promise<Float64Array | undefined> {
-    return (await this.#ask({ kind: 'state', key })).get(key)?.data;
   }
 
   /** States of these names begin as zeros again, and take no memory until then. */

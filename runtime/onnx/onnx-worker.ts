@@ -104,10 +104,6 @@ async function answer(request: Request): Promise<Results> {
       if (session === undefined) throw new Error(`there is no session ${request.session}`);
       return run(session, request);
     }
-    case 'state': {
-      const held = states.get(request.key)?.current;
-      return new Map(held === undefined ? [] : [[request.key, { dims: [...held.dims], data: fromTensor(held) }]]);
-    }
     case 'forget':
       for (const key of request.keys) states.delete(key);
       return new Map();

@@ -48,8 +48,6 @@ export type Request = { readonly id: number } & (
   | { readonly kind: 'hello' }
   | ({ readonly kind: 'open'; readonly session: number } & OpenModel)
   | ({ readonly kind: 'run'; readonly session: number } & RunModel)
-  /** The values of a state. */
-  | { readonly kind: 'state'; readonly key: string }
   /** States begin as zeros again. */
   | { readonly kind: 'forget'; readonly keys: readonly string[] }
   | { readonly kind: 'close'; readonly session: number }

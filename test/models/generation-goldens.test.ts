@@ -8,7 +8,8 @@ import type { OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { toPrompts } from '../../pipelines/answer/prompts.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import type { Graph } from '../../dsl/index.ts';
-import type { Inputs, Program } from '../../runtime/program/program.ts';
+import type { Runnable } from '../../pipelines/run/engine.ts';
+import type { Inputs } from '../../runtime/program/program.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 
 const folder = join(import.meta.dirname, '../golden/models');
@@ -25,9 +26,9 @@ async function answers(name: string, keepKeys = false): Promise<{ readonly got: 
     const capacity = ids.length + wanted.length + 1;
     const sizes = { batch: 1, capacity, promptLimit: capacity - 1, draw: 'greedy' } as const;
     let states: ReadonlyMap<string, ArrayLike<number>> = new Map();
-    const program = (graph: Graph): Program =>
+    const program = (graph: Graph): Runnable =>
       ({
-        plan: { symbols: [{ name: 's' }, { name: 'past' }] },
+        symbols: [{ name: 's' }, { name: 'past' }],
         run: async (inputs: Inputs, { symbols }: { readonly symbols: Readonly<Record<string, number>> }) => {
           const result = evaluate(
             graph,
@@ -42,7 +43,7 @@ async function answers(name: string, keepKeys = false): Promise<{ readonly got: 
           states = new Map([...states, ...result.states]);
           return { token: { data: Int32Array.from(result.outputs.get('token')?.data ?? []) } };
         },
-      }) as unknown as Program;
+      }) as unknown as Runnable;
     const programs: GenerationPrograms = {
       prefill: program(prefillGraph(file.checkpoint, language, sizes)),
       decode: program(decodeGraph(file.checkpoint, language, sizes)),
