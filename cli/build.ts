@@ -21,7 +21,11 @@ if (compiled.status !== 0) process.exit(compiled.status ?? 1);
 
 // Generated code has its JavaScript already.
 const generated = 'compiler/export/gen';
-cpSync(join(root, generated), join(dist, generated), { recursive: true });
+cpSync(join(root, generated), join(dist, generated), {
+  recursive: true,
+  // What it was generated from is nobody's to run.
+  filter: (path) => !path.endsWith('.proto'),
+});
 
 writeConnectors();
 for (const path of files('.d.ts')) mendDeclarations(path);

@@ -5,7 +5,6 @@ import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
 import { freeMemory } from './memory-budget.ts';
 import { quietly } from './quiet.ts';
-import { tilesFor } from './tuning.ts';
 import { wait } from './wait.ts';
 
 export interface OpenOptions {
@@ -97,6 +96,8 @@ export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   );
   const facts = factsOf(adapter, features, options);
   const limits = limitsOf(adapter.limits);
+  // Only here: what reads the file is not needed to trace or compile.
+  const { tilesFor } = await import('./tuning.ts');
   const tiles = tilesFor(facts, options.tuning);
   let gpu: GPUDevice;
   try {
