@@ -8,8 +8,10 @@ import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, mapsAfter, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { slice } from '../../dsl/ops/view.ts';
+import { withBias, type Biased } from '../match/linear-map.ts';
 import type { RowOperand } from '../match/row-statistics.ts';
 import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
+import { rebuilt } from '../rewrite/rebuilt.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
 
 export interface FewRowsOptions {
@@ -27,11 +29,9 @@ export function rewriteFewRows(graph: Graph, options: FewRowsOptions): Graph {
 
 type Readers = ReadonlyMap<Node, readonly Node[]>;
 
-/** A product of few rows and the fixed vector added to it, if any. */
-interface Sliced {
+/** A product of few rows, and what is added to it. */
+interface Sliced extends Biased {
   readonly product: Node;
-  readonly bias: Node | undefined;
-  readonly end: Node;
 }
 
 function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions): Graph {
@@ -40,48 +40,47 @@ function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions):
   const kept = new Set(roots(graph));
   const apart = new Map<Node, Sliced>();
   for (const product of nodes) {
-    const rows = rowOperand(product)?.rows;
-    const [reader, ...others] = readers.get(product) ?? [];
-    if (rows === undefined || reader === undefined || kept.has(product)) continue;
-    const vector =
-      reader.op.name === 'add' && others.length === 0 ? reader.inputs.find((x) => x !== product) : undefined;
-    const isBias = vector !== undefined && isFixed(vector) && vector.type.axes.length === 1;
-    const sliced: Sliced = isBias ? { product, bias: vector, end: reader } : { product, bias: undefined, end: product };
-    for (const taken of meetingSlices(sliced.end, product, readers, kept)) apart.set(taken, sliced);
+    const column = rowOperand(product) === undefined || kept.has(product) ? undefined : columnOf(product);
+    if (column === undefined) continue;
+    const sliced = { product, ...withBias(product, column.name, readers, kept) };
+    for (const taken of meetingSlices(sliced.end, column.name, readers, kept)) apart.set(taken, sliced);
   }
   return apart.size === 0
     ? graph
-    : rebuilt(graph, builder, (node, made) => {
+    : replaced(graph, builder, (node, made) => {
         const sliced = apart.get(node);
         return sliced === undefined ? undefined : ofSlicedWeights(node, sliced, made, builder);
       });
 }
 
-/** All readers, if they are slices along the columns of a product whose maps meet one another. */
-function meetingSlices(end: Node, product: Node, readers: Readers, kept: ReadonlySet<Node>): readonly Node[] {
+/** All readers, if they are slices along the column of a product, whose maps meet one another. */
+function meetingSlices(end: Node, column: string, readers: Readers, kept: ReadonlySet<Node>): readonly Node[] {
   const slices = readers.get(end) ?? [];
   if (slices.length < 2 || kept.has(end)) return [];
-  const columns = new Set(weightAxes(product));
   const after = slices.map((node) => mapsAfter(node, readers));
   const meets = slices.every(
     (node, i) =>
       node.op === slice &&
-      columns.has(slice.read(node.attrs).axis) &&
+      slice.read(node.attrs).axis === column &&
       after.some((other, k) => k !== i && [...(after[i] ?? [])].some((map) => other.has(map))),
   );
   return meets ? slices : [];
 }
 
-/** Axes of the product that are the weights' alone. */
-function weightAxes(product: Node): readonly string[] {
-  const [a, b] = product.inputs;
-  if (a === undefined || b === undefined) return [];
-  const { rows, columns } = roles(a.type, b.type, product.type);
-  return namesOf(isWeights(a) ? rows : columns);
+/** The weights of a product, where one operand is such. */
+function weightsOf(product: Node): Node | undefined {
+  const [first, ...more] = product.inputs.filter((x) => isFixed(x) || isUnpacked(x));
+  return more.length === 0 ? first : undefined;
 }
 
-function isWeights(node: Node): boolean {
-  return isFixed(node) || isUnpacked(node);
+/** The axis of a product that is its weights' alone, where there is one of a fixed size. */
+function columnOf(product: Node): Axis | undefined {
+  const weights = weightsOf(product);
+  const [a, b] = product.inputs;
+  if (weights === undefined || a === undefined || b === undefined) return undefined;
+  const { rows, columns } = roles(a.type, b.type, product.type);
+  const [column, ...more] = weights === a ? rows : columns;
+  return more.length === 0 && typeof column?.size === 'number' ? column : undefined;
 }
 
 function ofSlicedWeights(node: Node, { product, bias }: Sliced, made: ReadonlyMap<Node, Node>, builder: Builder): Node {
@@ -95,7 +94,7 @@ function ofSlicedWeights(node: Node, { product, bias }: Sliced, made: ReadonlyMa
   return bias === undefined ? own : r.map('add', own, r.slice(must(made, bias), axis, start, size, step));
 }
 
-/** Weights of one product, with what of it is read. */
+/** A product, its weights, and the axis along which they can be joined with others. */
 interface Member {
   readonly product: Node;
   readonly weights: Node;
@@ -123,7 +122,7 @@ function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: 
   }
   if (groups.size === 0) return graph;
   const joined = new Map<readonly Member[], Node>();
-  return rebuilt(graph, builder, (node, made) => {
+  return replaced(graph, builder, (node, made) => {
     const group = groups.get(node);
     const [first] = group ?? [];
     if (group === undefined || first === undefined) return undefined;
@@ -131,8 +130,9 @@ function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: 
     const own = new Rewriter(builder, node.origin);
     let all = joined.get(group);
     if (all === undefined) {
+      const layout = namesOf(first.weights.type.axes);
       const weights = own.concat(
-        group.map(({ weights: each }) => each),
+        group.map(({ weights: each }) => own.relabel(each, layout)),
         column,
       );
       const inputs = first.product.inputs.map((x) => (x === first.weights ? weights : must(made, x)));
@@ -145,16 +145,13 @@ function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: 
   });
 }
 
-/** A product whose quantized weights have one axis of columns, of a fixed size, and whose result goes through no map that belongs to it. */
+/** A product whose weights are quantized, and whose result goes through no map that belongs to it. */
 function memberOf(product: Node, readers: Readers): Member | undefined {
-  const [a, b] = product.inputs;
-  if (product.op.kind !== 'contract' || a === undefined || b === undefined || isUnpacked(a) === isUnpacked(b))
-    return undefined;
-  const weights = isUnpacked(a) ? a : b;
-  const [name, ...more] = weightAxes(product);
-  const column = name === undefined || more.length > 0 ? undefined : axisOf(weights.type.axes, name);
-  const isLight = [...mapsAfter(product, readers)].every((map) => map.op.name === 'cast');
-  return column === undefined || typeof column.size !== 'number' || !isLight ? undefined : { product, weights, column };
+  const [weights, column] = [weightsOf(product), columnOf(product)];
+  const isPlain = [...mapsAfter(product, readers)].every((map) => map.op.kind === 'map' && map.op.converts);
+  return weights === undefined || column === undefined || !isUnpacked(weights) || !isPlain
+    ? undefined
+    : { product, weights, column };
 }
 
 function sourcesUnder(node: Node): readonly Node[] {
@@ -162,17 +159,14 @@ function sourcesUnder(node: Node): readonly Node[] {
   return node.inputs.flatMap(sourcesUnder);
 }
 
-/** The graph with some nodes replaced: `replace` is given a node and what its operands, and all before it, have become. */
-function rebuilt(
+/** The graph with some nodes replaced: `replace` is given a node and what all before it have become. */
+function replaced(
   graph: Graph,
   builder: Builder,
   replace: (node: Node, made: ReadonlyMap<Node, Node>) => Node | undefined,
 ): Graph {
   const made = new Map<Node, Node>();
-  for (const node of order(graph)) {
-    const inputs = node.inputs.map((input) => must(made, input));
-    const isSame = inputs.every((input, i) => input === node.inputs[i]);
-    made.set(node, replace(node, made) ?? (isSame ? node : builder.remake(node, inputs)));
-  }
+  for (const node of order(graph))
+    made.set(node, replace(node, made) ?? rebuilt(node, (input) => must(made, input), builder));
   return mapGraph(graph, (node) => must(made, node));
 }

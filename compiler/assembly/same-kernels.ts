@@ -20,8 +20,9 @@ export class SameKernels {
 
   /** As `schedule`. */
   schedule(group: Group, context: Context): readonly Scheduled[] {
-    // Attention is recognised by what stands beyond stored values too; sorts have rooms of their own.
+    // Attention, and what streams its weights, ask what stands beyond stored values too; sorts have rooms of their own.
     if (group.template === 'attention' || group.template === 'sort') return schedule(group, context);
+    if (group.template === 'contract' && group.streams !== undefined) return schedule(group, context);
     const { text, storages } = new Signature(group, context);
     const known = this.#known.get(text);
     if (known !== undefined) {
@@ -61,9 +62,7 @@ class Signature {
     // Where a template sorts nodes by age, their order is theirs.
     this.#lines.push(`${template} ${list([...nodes].sort((a, b) => a.id - b.id))} > ${list(roots)}`);
     if (group.template === 'contract')
-      this.#lines.push(
-        `${this.#node(group.contract)} ${list(group.beside ?? [])} ${group.streams} ${list(group.chain)}`,
-      );
+      this.#lines.push(`${this.#node(group.contract)} ${list(group.beside ?? [])} ${list(group.chain)}`);
     if (group.template === 'rows') this.#lines.push(list(group.reductions));
     if (group.template === 'scatter') this.#lines.push(`${this.#node(group.scatter)} ${list(group.chain)}`);
     for (const root of roots) this.#lines.push(`to ${this.#place(context.target(root))}`);

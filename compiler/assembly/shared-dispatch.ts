@@ -33,7 +33,7 @@ export function isLight({ group, kernel }: Step): boolean {
 }
 
 /**
- * The same kernels in fewer dispatches A kernel goes to an earlier one that it need not wait for, has the same workgroups, and with which it
+ * The same kernels in fewer dispatches. A kernel goes to an earlier one that it need not wait for, has the same workgroups, and with which it
  * fits the device's bindings, rather to one that reads what it reads. What it makes is alive from then on: where the fullest
  * moment would hold more, it stays.
  */

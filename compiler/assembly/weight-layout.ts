@@ -11,6 +11,7 @@ import { typeAttrs, nameOf } from '../../dsl/ops/source.ts';
 import { pad, rearrange, slice } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening, loaded, type SplitGraph } from '../rewrite/load-time.ts';
+import { rebuilt } from '../rewrite/rebuilt.ts';
 import { productOf, type Product } from '../schedule/contract.ts';
 
 const panel = 64;
@@ -31,8 +32,7 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: 
   const made = new Map<Node, Node>();
   const packed = new Map<Node, Node>();
   for (const node of order(split.main)) {
-    const inputs = node.inputs.map((input) => must(made, input));
-    const next = inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
+    const next = rebuilt(node, (input) => must(made, input), builder);
     made.set(node, next.op.kind === 'contract' && isTiled(next) ? withPackedWeights(next) : next);
   }
   const main = mapGraph(split.main, (node) => must(made, node));
@@ -83,8 +83,7 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: 
   /** The weights in terms of the load graph: its own leaves are parameters. */
   function fromParameters(node: Node): Node {
     if (roleOf(node) === 'loaded') return must(split.load.outputs, nameOf(node));
-    const inputs = node.inputs.map(fromParameters);
-    return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
+    return rebuilt(node, fromParameters, builder);
   }
 
   function store(value: Node, contract: Node): Node {

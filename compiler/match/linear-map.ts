@@ -1,6 +1,6 @@
 // A contraction seen as activations times weights, for the rules that move work to the weights.
 import { renaming } from './renaming.ts';
-import { namesOf } from '../../dsl/axis/axes.ts';
+import { namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles, type Roles } from '../../dsl/ops/contract.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
@@ -25,6 +25,32 @@ export function asLinearMap(node: Node): LinearMap | undefined {
   if (fixedA === fixedB) return undefined;
   const [x, weights] = fixedB ? [a, b] : [b, a];
   return { node, x, weights, roles: roles(x.type, weights.type, node.type) };
+}
+
+/** A product and the fixed vector along its column that is added to it and to nothing else. */
+export interface Biased {
+  readonly bias: Node | undefined;
+  /** The product, or the sum with its bias. */
+  readonly end: Node;
+}
+
+/** `leaves`: what must stay as it is, for others than nodes read it. */
+export function withBias(
+  product: Node,
+  column: string,
+  readers: ReadonlyMap<Node, readonly Node[]>,
+  leaves: ReadonlySet<Node>,
+): Biased {
+  const [reader, ...others] = readers.get(product) ?? [];
+  const bias =
+    reader?.op.name === 'add' && others.length === 0 && !leaves.has(product)
+      ? reader.inputs.find((input) => input !== product)
+      : undefined;
+  const isAlong =
+    bias !== undefined && isFixed(bias) && bias.type.axes.length === 1 && bias.type.axes[0]?.name === column;
+  return reader === undefined || !isAlong || leaves.has(reader) || !sameAxes(reader.type.axes, product.type.axes)
+    ? { bias: undefined, end: product }
+    : { bias, end: reader };
 }
 
 /** The same contraction of other operands, with the same output axes. */

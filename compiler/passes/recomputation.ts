@@ -13,6 +13,7 @@ import { storesScores } from '../match/score-region.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
+import { rebuilt } from '../rewrite/rebuilt.ts';
 import { leastCut } from './least-cut.ts';
 
 /** Of the bytes that are kept, this part must be saved, or the graph stays as it is. */
@@ -43,7 +44,7 @@ export function recomputationOf(applies: (graph: Graph) => boolean): GraphPass {
     name: 'recompute',
     why: 'what a backward pass can compute again from what it keeps anyway is not kept',
     run(graph, builder, fire, profile) {
-      if (profile === undefined || !applies(graph)) return graph;
+      if (profile === undefined || !choicesOf(profile).recomputes || !applies(graph)) return graph;
       const nodes = order(graph);
       const known = readersOf(nodes);
       const readers: Readers = (node) => known.get(node) ?? [];
@@ -267,11 +268,8 @@ function rewritten(
     return copy;
   };
   for (const node of nodes) {
-    const inputs = late.has(node)
-      ? node.inputs.map((input) => (again.values.has(input) ? copyOf(input) : must(made, input)))
-      : node.inputs;
-    const same = inputs.every((input, i) => input === node.inputs[i]);
-    made.set(node, same ? node : builder.remake(node, inputs));
+    const become = (input: Node): Node => (again.values.has(input) ? copyOf(input) : must(made, input));
+    made.set(node, late.has(node) ? rebuilt(node, become, builder) : node);
   }
   return mapGraph(graph, (node) => must(made, node));
 }

@@ -1,22 +1,20 @@
 // Siblings: products that share their activations become one product with the weights side by side, and slices of it.
-import { namesOf, sameAxes } from '../../dsl/axis/axes.ts';
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { addSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node, Origin } from '../../dsl/graph/graph.ts';
 import { mapGraph, mapsAfter, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { layerOf } from '../match/layer.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
-import { asLinearMap, type LinearMap } from '../match/linear-map.ts';
+import { asLinearMap, withBias, type Biased, type LinearMap } from '../match/linear-map.ts';
+import { rebuilt } from '../rewrite/rebuilt.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
 import { scalarValue } from '../rewrite/rules.ts';
 
-interface Sibling {
+/** Its end is what is replaced. */
+interface Sibling extends Biased {
   readonly product: LinearMap;
   readonly column: Axis;
-  /** The fixed bias added to nothing but this product, along its column. */
-  readonly bias: Node | undefined;
-  /** The product, or the sum with its bias: what is replaced. */
-  readonly end: Node;
 }
 
 type Readers = ReadonlyMap<Node, readonly Node[]>;
@@ -32,15 +30,7 @@ function asSibling(node: Node, readers: Readers, leaves: ReadonlySet<Node>): Sib
     leaves.has(node)
   )
     return undefined;
-  const [reader, ...others] = readers.get(node) ?? [];
-  const bias =
-    reader?.op.name === 'add' && others.length === 0 ? reader.inputs.find((input) => input !== node) : undefined;
-  const along =
-    bias !== undefined && isFixed(bias) && bias.type.axes.length === 1 && bias.type.axes[0]?.name === column.name;
-  if (reader === undefined || !along) return { product, column, bias: undefined, end: node };
-  return leaves.has(reader) || !sameAxes(reader.type.axes, node.type.axes)
-    ? { product, column, bias: undefined, end: node }
-    : { product, column, bias, end: reader };
+  return { product, column, ...withBias(node, column.name, readers, leaves) };
 }
 
 /** A factor or a cast costs the next reader nothing. */
@@ -81,16 +71,15 @@ export const siblings: GraphPass = {
         fire('products of one tensor');
         for (const [sibling, next] of merge(group, made, builder)) made.set(sibling.end, next);
       }
-      if (!made.has(node)) made.set(node, rebuilt(node, made, builder));
+      if (!made.has(node))
+        made.set(
+          node,
+          rebuilt(node, (input) => must(made, input), builder),
+        );
     }
     return mapGraph(graph, (node) => must(made, node));
   },
 };
-
-function rebuilt(node: Node, made: ReadonlyMap<Node, Node>, builder: Builder): Node {
-  const inputs = node.inputs.map((input) => must(made, input));
-  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
-}
 
 function groupsOf(graph: Graph, nodes: readonly Node[], readers: Readers): readonly (readonly Sibling[])[] {
   const leaves = new Set(roots(graph));

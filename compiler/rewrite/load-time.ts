@@ -4,6 +4,7 @@ import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import type { SourceOp } from '../../dsl/graph/op.ts';
 import { param, typeAttrs } from '../../dsl/ops/source.ts';
 import { isFixed } from './fixed.ts';
+import { rebuilt } from './rebuilt.ts';
 
 /** A leaf of the main graph: an output of the load graph. Attr `name`: which; `axes` and `dtype`: its type. */
 export const loaded: SourceOp = {
@@ -92,9 +93,4 @@ function indexFlops(node: Node, known: ReadonlyMap<Node, number>): number {
     default:
       return Infinity;
   }
-}
-
-function rebuilt(node: Node, of: (input: Node) => Node, builder: Builder): Node {
-  const inputs = node.inputs.map(of);
-  return inputs.every((input, i) => input === node.inputs[i]) ? node : builder.remake(node, inputs);
 }

@@ -3,6 +3,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { Builder, describe, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { choicesOf, type Choices, type DeviceProfile } from '../profile.ts';
+import { rebuilt } from './rebuilt.ts';
 import { Rewriter, type Uses } from './rewriter.ts';
 import type { Rule } from './rules.ts';
 import { verifyGraph } from './verify-graph.ts';
@@ -146,10 +147,8 @@ function applyRules(
 
   /** The node of settled operands, with what a rule makes of it. */
   const rebuild = (node: Node): { readonly rebuilt: Node; readonly replacement: Node } => {
-    const inputs = node.inputs.map((input) => must(settled, input));
-    const same = inputs.every((input, i) => input === node.inputs[i]);
-    const rebuilt = same ? node : builder.remake(node, inputs);
-    return { rebuilt, replacement: settled.get(rebuilt) ?? rewrite(rebuilt) ?? rebuilt };
+    const own = rebuilt(node, (input) => must(settled, input), builder);
+    return { rebuilt: own, replacement: settled.get(own) ?? rewrite(own) ?? own };
   };
 
   const settle = (start: Node): void => {
@@ -163,13 +162,13 @@ function applyRules(
         else stack.push(frame, { node: unsettled, rebuilt: undefined });
         continue;
       }
-      const { rebuilt, replacement } = frame;
-      const result = replacement === rebuilt ? rebuilt : settled.get(replacement);
+      const { rebuilt: own, replacement } = frame;
+      const result = replacement === own ? own : settled.get(replacement);
       if (result === undefined) {
         stack.push(frame, { node: replacement, rebuilt: undefined });
         continue;
       }
-      for (const done of [node, rebuilt, result]) settled.set(done, result);
+      for (const done of [node, own, result]) settled.set(done, result);
     }
   };
 

@@ -37,10 +37,11 @@ interface Section {
   readonly size: number;
 }
 
-/** The weights one after the other, where a product reads several along its only axis of columns, and vectors are of one of them. */
+/** Quantized weights one after the other, where a product reads several along its only axis of columns, and vectors are of one of them. */
 function endToEnd({ b, columns, width }: Product): readonly Section[] | undefined {
   const [column, ...more] = columns;
-  if (b.op.kind !== 'join' || column === undefined || more.length > 0 || alongAxis(b) !== column.name) return undefined;
+  if (b.op.kind !== 'join' || !isUnpacked(b) || column === undefined || more.length > 0) return undefined;
+  if (alongAxis(b) !== column.name) return undefined;
   let start = 0;
   const sections = b.inputs.map((node): Section => {
     const size = axisOf(node.type.axes, column.name)?.size;

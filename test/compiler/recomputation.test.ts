@@ -4,9 +4,10 @@ import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { explain } from '../../compiler/explain.ts';
 import { leastCut, type Network } from '../../compiler/passes/least-cut.ts';
+import { print } from '../../dsl/text/print.ts';
 import { passes } from '../../compiler/passes/index.ts';
 import { recomputation } from '../../compiler/passes/recomputation.ts';
-import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
+import { desktopGpu, lavapipe, type DeviceProfile } from '../../compiler/profile.ts';
 import { runPasses } from '../../compiler/rewrite/pass.ts';
 import { gelu, layerNorm, linear, order, randomParams, reduce, type Graph, type Tensor } from '../../dsl/index.ts';
 import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
@@ -94,7 +95,9 @@ function step(n: number = sizes.n): Graph {
 
 const without = passes.filter((pass) => pass !== recomputation);
 
-describe.each([desktopGpu, lavapipe])('a step of norms and MLPs, for the $name', (profile) => {
+const willing: DeviceProfile = { ...lavapipe, choices: { recomputes: true } };
+
+describe.each([desktopGpu, willing])('a step of norms and MLPs, for the $name', (profile) => {
   // Activations are large beside gradients, as they are in a model.
   const graph = step(4096);
   const [kept, again] = [without, passes].map((some) => compile(graph, profile, { passes: some, verify: true }));
@@ -111,6 +114,11 @@ describe.each([desktopGpu, lavapipe])('a step of norms and MLPs, for the $name',
   test('and explain says so', () => {
     expect(explain(graph, profile)).toMatch(/== recompute .* nodes: value computed again ×\d+/);
   });
+});
+
+test('a software device, whose memory is cheap beside its time, keeps what it made', () => {
+  const after = runPasses(step(), [recomputation], undefined, { profile: lavapipe });
+  expect(print(after)).toBe(print(runPasses(step(), [], undefined, { profile: lavapipe })));
 });
 
 test('what is computed again is what it was: all values of a step are the same, to the bit', () => {

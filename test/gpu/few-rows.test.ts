@@ -2,7 +2,19 @@
 // one dispatch. On the profile of a desktop GPU, whose templates these are.
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { einsum, layerNorm, linear, randomParams, rearrange, rmsNorm, silu, trace } from '../../dsl/index.ts';
+import {
+  einsum,
+  layerNorm,
+  linear,
+  randomParams,
+  rearrange,
+  rmsNorm,
+  silu,
+  slice,
+  trace,
+  type Graph,
+  type ParamSource,
+} from '../../dsl/index.ts';
 import { shapedParams } from '../../models/configs/param-shapes.ts';
 import { randomInputs } from '../../pipelines/testing/random-inputs.ts';
 import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
@@ -69,6 +81,15 @@ describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
   });
   afterAll(() => gpu.close());
 
+  const judgeOf = (graph: Graph, source: ParamSource) => {
+    const inputs = Object.entries(randomInputs(graph, {}, 5)).map(([name, value]): [string, Float64Array] => [
+      name,
+      Float64Array.from(value as ArrayLike<number>),
+    ]);
+    const params = (path: string, shape: readonly number[]) => source.read(path, shape);
+    return judge(gpu, graph, { inputs: new Map(inputs), params }, { profile: gpu.desktop });
+  };
+
   const cases = fc.record<Case>({
     dtype: fc.constantFrom('f32', 'f16'),
     weights: fc.constantFrom('floats', 'floats', 'q4', 'q8'),
@@ -86,16 +107,7 @@ describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
     await fc.assert(
       fc.asyncProperty(cases, async (one) => {
         const { source, graph } = layer(one);
-        const inputs = Object.entries(randomInputs(graph, {}, 5)).map(([name, value]): [string, Float64Array] => [
-          name,
-          Float64Array.from(value as ArrayLike<number>),
-        ]);
-        const { plan, templates } = await judge(
-          gpu,
-          graph,
-          { inputs: new Map(inputs), params: (path, shape) => source.read(path, shape) },
-          { profile: gpu.profiles[1] },
-        );
+        const { plan, templates } = await judgeOf(graph, source);
         const norms = templates.filter((template) => template.includes('rows') && !template.startsWith('contraction'));
         const made = one.rows > 4 ? 2 : one.isShown ? 1 : 0;
         expect(norms).toHaveLength(made);
@@ -106,4 +118,30 @@ describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
       { numRuns: share(4, 150), seed },
     );
   }, 600_000);
+
+  test('a vector along the rows is no bias of the columns', async () => {
+    const graph = trace(randomParams(3), (t) => {
+      const x = t.input('x', 'm e', { m: 2, e: 64 });
+      const all = einsum(x, t.params.get('w', 'o e', { o: 128, e: 64 }), 'm e, o e -> m o');
+      const moved = all.add(t.params.get('v', 'm', { m: 2 }));
+      return { y: silu(slice(moved, 'o', { size: 64 })).mul(slice(moved, 'o', { start: 64 })) };
+    });
+    await judgeOf(graph, randomParams(3));
+  }, 300_000);
+
+  test('quantized weights whose axes stand in another order are read end to end all the same', async () => {
+    const shapes = new Map([
+      ['a.weight', [64, 128]],
+      ['b.weight', [128, 32]],
+    ]);
+    const source = quantizedSource(shapedParams(shapes, randomParams(3)), { format: 'q4', least: 1 });
+    const graph = trace(source, (t) => {
+      const x = t.input('x', 'm e', { m: 2, e: 128 });
+      const a = einsum(x, t.params.get('a.weight', 'o e'), 'm e, o e -> m o');
+      const b = einsum(x, t.params.get('b.weight', 'e o'), 'm e, e o -> m o');
+      return { a: rearrange(a, 'm (h d) -> m h d', { d: 16 }), b: rearrange(b, 'm (h d) -> m h d', { d: 16 }) };
+    });
+    const { plan } = await judgeOf(graph, source);
+    expect(plan.dispatches.filter(({ label }) => label.startsWith('contract'))).toHaveLength(1);
+  }, 300_000);
 });
