@@ -20,7 +20,7 @@ import { scheduleMap } from './map.ts';
 import { matrixUnitOf, withoutMatrixUnits } from './matrix-unit-of.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
-import { isLongScatter, scheduleScatter, scheduleScatterRows } from './scatter.ts';
+import { hasRowBlocks, isLongScatter, scheduleScatter, scheduleScatterBlocks, scheduleScatterRows } from './scatter.ts';
 import { fitsWorkgroup, isMerged, scheduleCountingSort, scheduleSort } from './sort.ts';
 import { scheduleMergeSort } from './merge-sort.ts';
 import { tunable, type Tunable } from './tiles.ts';
@@ -132,6 +132,12 @@ export const templates: Templates = {
     { name: 'rows', when: 'otherwise', fits: () => true, schedule: scheduleRows },
   ],
   scatter: [
+    {
+      name: 'scatter by blocks of rows',
+      when: 'loads cost more than arithmetic: a thread looks for the positions of many rows at once',
+      fits: ({ scatter }, profile) => byShuffles(profile) && hasRowBlocks(scatter),
+      schedule: scheduleScatterBlocks,
+    },
     {
       name: 'scatter by workgroups',
       when: 'a row is long: its workgroup looks for its terms together',

@@ -9,10 +9,20 @@ import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { scatterRoles } from '../../dsl/ops/scatter.ts';
 import { code, isVector, like, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, atomIndex, constantIndex, divide, remainder, scale, sizeIndex } from '../index/index-math.ts';
+import {
+  add,
+  atomIndex,
+  constantIndex,
+  divide,
+  multiply,
+  remainder,
+  scale,
+  sizeIndex,
+  type Index,
+} from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
-import { unknownZero } from '../kernel/names.ts';
+import { ceilDivide, loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
+import { axisStem, unknownZero } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import { canStoreVector, quad } from '../kernel/quad.ts';
 import type { IndexMap } from '../kernel/storage.ts';
@@ -115,6 +125,109 @@ export function scheduleScatter(group: ScatterGroup, context: Context): Kernel {
   return frame.finish('scatter', threads, grid);
 }
 
+/** Rows that one thread makes: the positions are looked through once for all of them. */
+const rowsOfThread = 64;
+/** Positions that a thread keeps of those that mean its rows. */
+const mostKept = 16;
+
+/** True when all four neighbours have one position, and a thread can be expected to keep those that mean its rows. */
+export function hasRowBlocks(scatter: Node): boolean {
+  const { axis, rest, summed } = partsOf(scatter);
+  const rows = count([axis]).most;
+  const isOne = rest.at(-1) === scatter.type.axes.at(-1) && rest.length > 0;
+  return isOne && 2 * rowsOfThread * elementsOf(summed) <= mostKept * rows;
+}
+
+/**
+ * One thread per block of rows and four neighbours: it keeps the positions that mean its rows, and walks these alone for each row; where there
+ * are too many to keep, all between the first and the last of them. Most rows of a table of words are nobody's, and cost a store.
+ */
+export function scheduleScatterBlocks(group: ScatterGroup, context: Context): Kernel {
+  const { scatter } = group;
+  const parts = partsOf(scatter);
+  const { axis, summed, rest } = parts;
+  const frame = new Frame(context, group);
+  const { lowering } = frame;
+  const { axes, dtype } = scatter.type;
+  const outer = axes.filter((one) => one !== axis && !rest.includes(one));
+  const [root] = group.roots;
+  const wide =
+    isQuartered(axes.at(-1)) &&
+    (root === undefined || canStoreVector(context.target(root), throughChain(group.chain, takeApart(quad, axes))));
+  const width: Width = wide ? 4 : 1;
+  const units = divide(count(rest), constantIndex(width));
+  const rows = sizeIndex(axis.size);
+  const blocks = ceilDivide(rows, rowsOfThread);
+  const items = multiply(multiply(count(outer), blocks), units);
+  const { grid, item, test } = threadItems(
+    frame.body,
+    `${axisStem(axis.name)}_block`,
+    items,
+    threads,
+    context.profile.maxGrid,
+  );
+  const length = count(summed);
+  frame.body.when(test, (body) => {
+    const block = divide(item, units);
+    const beside = new Map([
+      ...namedAxes(body, divide(block, blocks), outer),
+      ...namedAxes(body, elementAt(remainder(item, units), width), rest),
+    ]);
+    const firstRow = body.named('first_row', scale(remainder(block, blocks), rowsOfThread));
+    const termAt = (flat: Index): IndexMap => new Map([...beside, ...takeApart(flat, summed)]);
+    const from = body.var('first_term', code(indexText(length), 'u32'));
+    const end = body.var('end_of_terms', code('0u', 'u32'));
+    const hits = body.var('hits', code('0u', 'u32'));
+    const kept = body.array('kept', 'u32', mostKept);
+    body.loop(flatStem(summed), length, (inside, term) => {
+      const found = row(inside, frame, parts, termAt(term), width);
+      inside.when(`u32(${scalarOf(found)}) - ${indexText(firstRow)} < ${rowsOfThread}u`, (own) => {
+        own.assign(from.text, code(`min(${from.text}, ${indexText(term)})`, 'u32'));
+        own.assign(end.text, code(`${indexText(term)} + 1u`, 'u32'));
+        own.assign(`${kept}[min(${hits.text}, ${mostKept - 1}u)]`, code(indexText(term), 'u32'));
+        own.assign(hits.text, code(`${hits.text} + 1u`, 'u32'));
+      });
+    });
+    const areKept = body.let('are_kept', code(`${hits.text} <= ${mostKept}u`, 'bool'));
+    const steps = body.let('steps', code(`select(${end.text} - ${from.text}, ${hits.text}, ${areKept.text})`, 'u32'));
+    const left = body.let(
+      'rows_left',
+      code(`min(${rowsOfThread}u, ${indexText(rows)} - ${indexText(firstRow)}) + ${unknownZero}`, 'u32'),
+    );
+    body.loop(
+      'row_in_block',
+      constantIndex(rowsOfThread),
+      (each, i) => {
+        const own = each.index(axisStem(axis.name), indexText(add(firstRow, i)), rows);
+        const acc = each.var('sum', splat(literal(0, computeType(dtype)), typeOf(dtype, width)));
+        each.loop(
+          'step',
+          length,
+          (inside, step) => {
+            const at = indexText(step);
+            const keptTerm = `${kept}[min(${at}, ${mostKept - 1}u)]`;
+            const term = inside.let(
+              flatStem(summed),
+              code(`select(${from.text} + ${at}, ${keptTerm}, ${areKept.text})`, 'u32'),
+            );
+            const place = termAt(indexVariable(term.text, length));
+            const found = row(inside, frame, parts, place, width);
+            inside.when(`u32(${scalarOf(found)}) == ${indexText(own)}`, (hit) => {
+              const value = splat(lowering.value(hit, parts.updates, place, width), acc.type);
+              hit.assign(acc.text, wgsl`(${acc} + ${value})`);
+            });
+          },
+          { endText: steps.text },
+        );
+        const out: IndexMap = new Map([...beside, [axis.name, own]]);
+        storeRoots(frame, each, group, out, { anchor: scatter, value: acc, width, vector: axes.at(-1)?.name });
+      },
+      { endText: left.text },
+    );
+  });
+  return frame.finish('scatter by blocks of rows', threads, grid);
+}
+
 const scalarOf = (x: Code): string => (isVector(x.type) ? `${x.text}.x` : x.text);
 
 /**
@@ -203,7 +316,9 @@ export function scheduleScatterRows(group: ScatterGroup, context: Context): Kern
                 { endText: `countOneBits(${hits}[${indexText(looker)}])` },
               );
             },
-            { endText: `${threads}u + ${unknownZero}` },
+            {
+              endText: `min(${threads}u, (${indexText(length)} - ${indexText(start)} + ${perLane - 1}u) / ${perLane}u) + ${unknownZero}`,
+            },
           );
         });
         inside.barrier();

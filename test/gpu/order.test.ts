@@ -13,7 +13,7 @@ import {
   trace,
   type DType,
 } from '../../dsl/index.ts';
-import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
+import { hasShuffles, judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 
 /** `OPABINIA_ALL=1` tries the longer ones too. */
 const all = process.env['OPABINIA_ALL'] === '1';
@@ -126,6 +126,30 @@ describe.skipIf(withoutGpu)('order on the GPU', () => {
       expect(verdict.templates).toContain('scatter by workgroups');
     }
   }, 120_000);
+
+  test.skipIf(!hasShuffles).each(
+    (
+      [
+        // Rows of nobody, rows of one, and 20 positions that mean one block, more than are kept.
+        ['f32', 2, 40, 6, (at: number) => (at < 20 ? 130 + (at % 7) : (at * 97) % 700)],
+        ['i32', 1, 5, 1, (at: number) => at * 200 - 100],
+        ['f16', 1, 3, 9, () => 699],
+        ['f32', 1, 17, 8, () => 64],
+      ] as const
+    ).slice(0, all ? undefined : 2),
+  )(
+    'a table with more rows than there are positions: %s, batch %d, %d positions, %d columns',
+    async (dtype, b, n, c, positionAt) => {
+      const graph = trace(fixedParams({}), (t) => ({
+        y: scatterAdd(t.input('x', 'b n c', { b, n, c }, dtype), t.input('i', 'n', { n }, 'i32'), 'b v c', { v: 700 }),
+      }));
+      const x = Float64Array.from({ length: b * n * c }, (_, i) => ((i * 31) % 97) - 40);
+      const i = Float64Array.from({ length: n }, (_, at) => positionAt(at));
+      const verdict = await judge(gpu, graph, feeds({ x, i }), { profile: gpu.software });
+      expect(verdict.templates).toEqual(['scatter by blocks of rows']);
+    },
+    120_000,
+  );
 
   test('pixels between pixels', async () => {
     const graph = trace(fixedParams({}), (t) => {
