@@ -8,6 +8,7 @@ import { assemble, type Assembly } from './assembly/assemble.ts';
 import type { Grouping } from './fuse/group.ts';
 import { group } from './fuse/grouping.ts';
 import { rewriteFewRows } from './assembly/few-row-products.ts';
+import { withOperandPanels } from './assembly/operand-panels.ts';
 import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
@@ -62,15 +63,21 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
         builder,
         isTiled: (contract) => isTiled(contract, profile),
         mostBytes: choicesOf(profile).rewrittenBytes,
+        panelRows: choicesOf(profile).panelRows,
       })
     : apart;
   const mostBindings = profile.maxBindings - (symbols.length > 0 ? 1 : 0);
-  const split = { ...packed, main: rewriteFewRows(packed.main, { builder, rowOperand, mostBindings }) };
+  const fewRows = rewriteFewRows(packed.main, { builder, rowOperand, mostBindings });
+  const { graph: panelled, copies } = packing
+    ? withOperandPanels(fewRows, builder, profile)
+    : { graph: fewRows, copies: undefined };
+  const split = { ...packed, main: panelled };
   report?.({ name: 'split', split });
   const [load, main] = (['load', 'main'] as const).map((which) => {
     const grouping = group(split[which], profile, builder, {
       packStates: states === undefined,
       rowOperand,
+      copies: which === 'main' ? copies : undefined,
     });
     report?.({ name: 'group', which, grouping });
     const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });

@@ -63,6 +63,8 @@ export interface Choices {
   readonly storedScores: number;
   /** Whether a backward pass computes again what it could keep: fewer bytes of activations for more arithmetic and launches. */
   readonly recomputes: boolean;
+  /** Rows of a product from which a column operand that changes is copied into panels first, so that it is read as it lies in memory. */
+  readonly panelRows: number;
   /** Rows of a product up to which its sum is split over a workgroup, on a GPU: many threads read the weights, and all rows wait for that. */
   readonly splitProductRows: number;
   /** Rows of attention over many keys up to which each has a workgroup of its own, on a GPU. */
@@ -84,6 +86,7 @@ const usual: Choices = {
   loadsUnrolled: Infinity,
   storedScores: 0,
   recomputes: true,
+  panelRows: Infinity,
   splitProductRows: 4,
   splitAttentionRows: 1024,
   matrixBlocks: 4,
@@ -100,6 +103,7 @@ const software: Partial<Choices> = {
   storedScores: 64 * 2 ** 20,
   // A step of a decoder layer of 512 tokens took 2.4 s with it and 1.8 s without, for 14 MiB of 318.
   recomputes: false,
+  panelRows: 128,
 };
 
 /**

@@ -1,23 +1,15 @@
 // Weights in the layout their kernel reads: panels of 64 columns, the summed axis inside a panel, so that four neighbouring columns are
 // one load. The packing itself is views, stored once when the parameters are loaded.
 import { bytesOf } from '../cost.ts';
-import type { Axis, Size } from '../../dsl/axis/axis.ts';
-import { multiplySizes } from '../../dsl/axis/axis.ts';
 import { roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
-import type { Attrs } from '../../dsl/graph/op.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
 import { typeAttrs, nameOf } from '../../dsl/ops/source.ts';
-import { pad, rearrange, slice } from '../../dsl/ops/view.ts';
 import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening, loaded, type SplitGraph } from '../rewrite/load-time.ts';
 import { rebuilt } from '../rewrite/rebuilt.ts';
-import { productOf, type Product } from '../schedule/contract.ts';
-
-const panel = 64;
-
-/** Fewer columns than this are not worth a layout of their own. */
-const fewestColumns = 4;
+import { productOf } from '../schedule/contract.ts';
+import { fromPanels, inPanels, panelsOf, type Panels } from './panels.ts';
 
 interface PackOptions {
   readonly builder: Builder;
@@ -25,12 +17,14 @@ interface PackOptions {
   readonly isTiled: (contract: Node) => boolean;
   /** Bytes of a weight that is made anew while it is loaded. */
   readonly mostBytes: number;
+  /** Rows of a product from which weights that another product reads the other way are packed for each: twice the bytes. */
+  readonly panelRows: number;
 }
 
-export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: PackOptions): SplitGraph {
+export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes, panelRows }: PackOptions): SplitGraph {
   const outputs = new Map(split.load.outputs);
   const made = new Map<Node, Node>();
-  const packed = new Map<Node, Node>();
+  const packed = new Map<Node, Map<string, Node>>();
   for (const node of order(split.main)) {
     const next = rebuilt(node, (input) => must(made, input), builder);
     made.set(node, next.op.kind === 'contract' && isTiled(next) ? withPackedWeights(next) : next);
@@ -49,22 +43,24 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: 
     const { b } = product;
     // What is fixed has no symbols; two of them have no product.
     if (!isFixed(b)) return contract;
-    const columns = product.columns.reduce<Size>((n, a) => multiplySizes(n, a.size), 1);
-    if (typeof columns !== 'number' || columns < fewestColumns) return contract;
     // Where it takes so many bindings that no kernel could read and write it whole, it stays as it is.
     if (bytesOf((narrowed(b) ?? b).type) > mostBytes) return contract;
-    const known = packed.get(b);
-    const packing = packingOf(product, columns);
-    const view = known ?? packedView(fromParameters(b), packing, contract);
-    packed.set(b, view);
+    const packing = panelsOf(product);
+    if (packing === undefined) return contract;
+    const key = JSON.stringify(packing);
+    const views = packed.get(b) ?? new Map<string, Node>();
+    packed.set(b, views);
+    const [first] = product.m.most < panelRows ? views.values() : [];
+    const view = views.get(key) ?? first ?? packedView(fromParameters(b), packing, contract);
+    views.set(key, view);
     const inputs = contract.inputs.map((input) => (input === b ? view : input));
     return builder.make(contract.op, inputs, contract.attrs, contract.origin);
   }
 
   /** Weights that are widened from 16 bits are packed as they are, and widened where they are read. */
-  function packedView(weights: Node, packing: Packing, contract: Node): Node {
+  function packedView(weights: Node, packing: Panels, contract: Node): Node {
     const narrow = narrowed(weights);
-    const view = unpack(store(pack(narrow ?? weights, packing), contract), packing);
+    const view = fromPanels(builder, store(inPanels(builder, narrow ?? weights, packing), contract), packing);
     return narrow === undefined
       ? view
       : builder.make(mapOp('cast'), [view], { to: weights.type.dtype }, weights.origin);
@@ -92,83 +88,4 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes }: 
     outputs.set(name, value);
     return builder.make(loaded, [], { name, ...typeAttrs(value.type.axes, value.type.dtype) }, contract.origin);
   }
-
-  function pack(weights: Node, p: Packing): Node {
-    const flat = builder.make(rearrange, [weights], p.toFlat, weights.origin);
-    const padded =
-      p.padding === 0
-        ? flat
-        : builder.make(pad, [flat], { axis: 'column', before: 0, after: p.padding, value: 0 }, weights.origin);
-    return builder.make(rearrange, [padded], p.toPanels, weights.origin);
-  }
-
-  function unpack(panels: Node, p: Packing): Node {
-    const joined = builder.make(rearrange, [panels], p.fromPanels, panels.origin);
-    const cut =
-      p.padding === 0
-        ? joined
-        : builder.make(slice, [joined], { axis: 'column', start: 0, size: p.columns, step: 1 }, panels.origin);
-    return builder.make(rearrange, [cut], p.fromFlat, panels.origin);
-  }
-}
-
-interface Packing {
-  readonly columns: number;
-  readonly padding: number;
-  readonly toFlat: Attrs;
-  readonly toPanels: Attrs;
-  readonly fromPanels: Attrs;
-  readonly fromFlat: Attrs;
-}
-
-/** Axis names inside the packing: `batch_0` …, `panel`, `term` of the sum, `column`, `column_in_panel`; parts of the weights' axes are `part_0` …. */
-function packingOf(product: Product, columns: number): Packing {
-  const { b, batch, columns: columnAxes, sum } = product;
-  const width = Math.min(panel, Math.ceil(columns / 4) * 4);
-  const panels = Math.ceil(columns / width);
-  const short = new Map<string, string>([...b.type.axes].map((a, i) => [a.name, `part_${i}`]));
-  const partOf = (a: Axis): string => short.get(a.name) ?? a.name;
-  const elementary: { [part: string]: Size } = Object.fromEntries(b.type.axes.map((a) => [partOf(a), a.size]));
-  const batchNames = batch.map((_, i) => `batch_${i}`);
-  const total = (axes: readonly Axis[]) => axes.reduce<Size>((n, a) => multiplySizes(n, a.size), 1);
-  const flat = [
-    ...batch.map((a, i) => ({ name: `batch_${i}`, parts: [partOf(a)] })),
-    { name: 'column', parts: columnAxes.map(partOf) },
-    { name: 'term', parts: sum.map(partOf) },
-  ];
-  const batchSizes = Object.fromEntries(batch.map((a, i) => [`batch_${i}`, a.size]));
-  const sizes = { ...batchSizes, panel: panels, column_in_panel: width, term: total(sum) };
-  const whole = (names: readonly string[]) => names.map((name) => ({ name, parts: [name] }));
-  return {
-    columns,
-    padding: panels * width - columns,
-    toFlat: attrs(
-      b.type.axes.map((a) => [partOf(a)]),
-      flat,
-      elementary,
-    ),
-    toPanels: attrs(
-      [...batchNames.map((x) => [x]), ['panel', 'column_in_panel'], ['term']],
-      whole([...batchNames, 'panel', 'term', 'column_in_panel']),
-      sizes,
-    ),
-    fromPanels: attrs(
-      [...batchNames.map((x) => [x]), ['panel'], ['term'], ['column_in_panel']],
-      [...whole(batchNames), { name: 'column', parts: ['panel', 'column_in_panel'] }, ...whole(['term'])],
-      sizes,
-    ),
-    fromFlat: attrs(
-      flat.map((f) => f.parts),
-      b.type.axes.map((a) => ({ name: a.name, parts: [partOf(a)] })),
-      elementary,
-    ),
-  };
-}
-
-function attrs(
-  split: readonly (readonly string[])[],
-  merge: readonly { readonly name: string; readonly parts: readonly string[] }[],
-  sizes: { readonly [part: string]: Size },
-): Attrs {
-  return { split, merge: merge.map((m) => ({ name: m.name, parts: m.parts })), sizes };
 }

@@ -26,6 +26,8 @@ export interface GroupOptions {
   readonly packStates?: boolean | undefined;
   /** The rows and summed axes of a product whose kernel can reduce its rows before; of no product unless told. */
   readonly rowOperand?: ((node: Node) => RowOperand | undefined) | undefined;
+  /** Views that are stored, because they are read faster than what they show. */
+  readonly copies?: ReadonlySet<Node> | undefined;
 }
 
 /** `builder`: of the graph's nodes; concatenations in stages and packs of states are made with it. */
@@ -33,7 +35,7 @@ export function group(
   graph: Graph,
   profile: DeviceProfile,
   builder: Builder,
-  { packStates = true, rowOperand = () => undefined }: GroupOptions = {},
+  { packStates = true, rowOperand = () => undefined, copies = new Set() }: GroupOptions = {},
 ): Grouping {
   const choices = choicesOf(profile);
 
@@ -49,6 +51,7 @@ export function group(
     ...graph.outputs.values(),
     ...graph.updates.filter((u) => !written.has(u)).map((u) => u.value),
     ...rowWrites.map((write) => write.part),
+    ...copies,
   ]);
   const copied = new Set<Node>([
     ...graph.outputs.values(),
