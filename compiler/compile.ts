@@ -86,10 +86,15 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     if (!shareDispatches || which === 'load') return assembly;
     // Where states change in place, as in a training step, there is much that does not wait for anything.
     const isTraining = grouping.inPlace.length > 0 && symbols.length === 0;
-    const merged = withSharedDispatches(assembly, profile, {
-      may: isTraining ? undefined : isLight,
-      hasSymbols: symbols.length > 0,
-    });
+    const share = (steps: Assembly['steps']): Assembly =>
+      withSharedDispatches({ ...assembly, steps }, profile, {
+        may: isTraining ? undefined : isLight,
+        hasSymbols: symbols.length > 0,
+      });
+    // In another order as good more of it may stand together.
+    const merged = (isTraining ? assembly.otherOrders : [])
+      .map(share)
+      .reduce((best, other) => (other.steps.length < best.steps.length ? other : best), share(assembly.steps));
     if (verify) verifyAssembly(merged, profile);
     return merged;
   });

@@ -13,7 +13,7 @@ import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
 import { SameKernels } from './same-kernels.ts';
 import { makeRange, makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
-import { inOrder } from './kernel-order.ts';
+import { ordersOf } from './kernel-order.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 
 /** A kernel in its place in the order, with what it is about. */
@@ -30,6 +30,8 @@ export interface Step {
 
 export interface Assembly {
   readonly steps: readonly Step[];
+  /** The same in other orders, which hold hardly more at a time. */
+  readonly otherOrders: readonly (readonly Step[])[];
   /** Where each stored node is. */
   readonly places: ReadonlyMap<Node, Placement>;
   /** Outputs by name; a node that is an input or a parameter itself is copied into an output. */
@@ -199,12 +201,14 @@ export function assemble(
     );
   }
   for (const { group, target, afterReaders, from } of copies) add(group, () => target, afterReaders, from);
+  const [inOrder = [], ...otherOrders] = ordersOf(steps, {
+    graph,
+    first: options.byOutput === true ? firstOutputs(graph) : new Map(),
+    kept: new Set([...sources.values(), ...outputs.values()]),
+  });
   return {
-    steps: inOrder(steps, {
-      graph,
-      first: options.byOutput === true ? firstOutputs(graph) : new Map(),
-      kept: new Set([...sources.values(), ...outputs.values()]),
-    }),
+    steps: inOrder,
+    otherOrders,
     places,
     outputs,
     sources,

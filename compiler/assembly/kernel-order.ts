@@ -18,9 +18,9 @@ export interface OrderOptions {
 /**
  * A kernel after all that write what it reads; a state is overwritten after all that read it. Otherwise the order of the graph, or, where
  * less is then alive at the fullest moment, an order that prefers kernels which free more than they take: a backward pass whose weights'
- * gradients are all computed last would keep every activation until then.
+ * gradients are all computed last would keep every activation until then. The best first, then others that hold hardly more.
  */
-export function inOrder(steps: readonly Step[], { graph, first, kept }: OrderOptions): readonly Step[] {
+export function ordersOf(steps: readonly Step[], { graph, first, kept }: OrderOptions): readonly (readonly Step[])[] {
   const before = waitsOf(steps);
   const nodes = order(graph);
   const again = computedAgain(nodes);
@@ -62,7 +62,10 @@ export function inOrder(steps: readonly Step[], { graph, first, kept }: OrderOpt
   );
   // A tie, or nearly one, keeps the order of the graph.
   const best = peaks.reduce((least, peak, i) => (peak < 0.98 * (peaks[least] ?? 0) ? i : least), 0);
-  return (candidates[best] ?? plain).map((i) => steps[i]).filter((step) => step !== undefined);
+  const most = 1.02 * (peaks[best] ?? 0);
+  const others = candidates.filter((_, i) => i !== best && (peaks[i] ?? Infinity) <= most);
+  const distinct = new Map([candidates[best] ?? plain, ...others].map((one) => [one.join(), one]));
+  return [...distinct.values()].map((one) => one.flatMap((i) => steps[i] ?? []));
 }
 
 /**

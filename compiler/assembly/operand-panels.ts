@@ -11,8 +11,11 @@ import { count } from '../schedule/frame.ts';
 import { productOf, type Product } from '../schedule/contract.ts';
 import { fromPanels, inPanels, panelsOf } from './panels.ts';
 
-/** Columns and terms of a sum below which an operand is read from the caches as it lies. */
-const fewest = 64;
+/** Columns below which an operand is read from the caches as it lies. */
+const fewestColumns = 64;
+/** Terms of a sum below which the caches hold a panel wherever its rows lie, and below which nothing is copied. */
+const longSum = 1024;
+const shortSum = 64;
 
 export interface PanelledGraph {
   readonly graph: Graph;
@@ -48,12 +51,17 @@ export function withOperandPanels(graph: Graph, builder: Builder, profile: Devic
   }
 }
 
-function isWorthCopying({ b, batch, m, n, k }: Product, panelRows: number): boolean {
+function isWorthCopying({ b, batch, columns, m, n, k }: Product, panelRows: number): boolean {
+  const last = b.type.axes.at(-1)?.name;
+  // Columns that are not neighbours in memory are loaded one by one.
+  const isAcross = columns.every(({ name }) => name !== last);
   return (
     !isFixed(b) &&
     !isUnpacked(b) &&
     count(batch).most === 1 &&
     m.most >= panelRows &&
-    [n, k].every((size) => size.terms.length === 0 && size.most >= fewest)
+    [n, k].every(({ terms }) => terms.length === 0) &&
+    n.most >= fewestColumns &&
+    k.most >= (isAcross ? shortSum : longSum)
   );
 }

@@ -29,7 +29,7 @@ export function findInPlaceUpdates(
   budget: BindingBudget,
 ): readonly InPlaceUpdates[] {
   const outputs = new Set(graph.outputs.values());
-  const candidates = graph.updates.filter((update) => isCandidate(update, graph, outputs, owned, budget));
+  const candidates = graph.updates.filter((update) => isCandidate(update, graph, outputs, owned));
   const clusters = connected(candidates, owned);
   const sound = clusters.filter((cluster) => isSound(cluster, readers, outputs, owned, budget));
   return withoutCycles(sound, owned).map(({ updates, cone }) => ({
@@ -43,7 +43,6 @@ function isCandidate(
   graph: Graph,
   outputs: ReadonlySet<Node>,
   owned: (node: Node) => boolean,
-  budget: BindingBudget,
 ): boolean {
   const alone = graph.updates.every(
     (u) => (u.state === state && u.value === value) || (u.state !== state && u.value !== value),
@@ -55,7 +54,6 @@ function isCandidate(
     !owned(value) &&
     !outputs.has(value) &&
     !outputs.has(state) &&
-    budget.of(state) === 1 &&
     sameAxes(state.type.axes, value.type.axes)
   );
 }

@@ -43,7 +43,7 @@ export function emit(
       ({ slot, name: id, access: mode }, i) =>
         `@group(0) @binding(${i}) var<storage, ${mode}> ${id}: array<${elementType(slot)}>; // ${axesText(slot)}`,
     );
-  const accesses = kernel.slots.filter((slot) => slot.piece !== undefined).map(pieceAccess);
+  const accesses = kernel.slots.flatMap((slot) => (slot.piece === undefined ? [] : pieceAccess(slot, body)));
   if (used.length > 0) slots.push(`@group(0) @binding(${slots.length}) var<storage, read> sizes: array<u32>;`);
   const parameters = Object.entries(builtins)
     .filter(([id]) => new RegExp(`(?<![.\\w])${id}\\b`).test(body))
@@ -112,21 +112,27 @@ function pieceName(slot: Slot, piece: number): string {
   return slot.piece === undefined ? slot.name : `${slot.name}_${piece}`;
 }
 
-/** Reads or writes a tensor that is bound in several pieces. */
-function pieceAccess(slot: Slot): string {
+/** What reads and writes a tensor that is bound in several pieces, as far as the kernel does. */
+function pieceAccess(slot: Slot, body: string): readonly string[] {
   const size = slot.piece ?? 0;
   const last = bindingsOf(slot) - 1;
   const type = elementType(slot);
-  const each = (write: (name: string, at: string) => string) =>
+  const each = (access: (name: string, at: string) => string) =>
     Array.from({ length: last + 1 }, (_, i) => {
       const at = i === 0 ? 'i' : `i - ${i * size}u`;
       return i === last
-        ? `  ${write(pieceName(slot, i), at)}`
-        : `  if (i < ${(i + 1) * size}u) { ${write(pieceName(slot, i), at)} }`;
+        ? `  ${access(pieceName(slot, i), at)}`
+        : `  if (i < ${(i + 1) * size}u) { ${access(pieceName(slot, i), at)} }`;
     }).join('\n');
-  return slot.write
-    ? `fn store_${slot.name}(i: u32, value: ${type}) {\n${each((name, at) => `${name}[${at}] = value; return;`)}\n}`
-    : `fn load_${slot.name}(i: u32) -> ${type} {\n${each((name, at) => `return ${name}[${at}];`)}\n}`;
+  const [load, store] = [`load_${slot.name}`, `store_${slot.name}`];
+  return [
+    ...(body.includes(`${load}(`)
+      ? [`fn ${load}(i: u32) -> ${type} {\n${each((name, at) => `return ${name}[${at}];`)}\n}`]
+      : []),
+    ...(slot.write
+      ? [`fn ${store}(i: u32, value: ${type}) {\n${each((name, at) => `${name}[${at}] = value; return;`)}\n}`]
+      : []),
+  ];
 }
 
 function axesText(slot: Slot): string {

@@ -26,6 +26,8 @@ interface Case {
   ) => Readonly<Record<string, Tensor>>;
   /** Dispatches of a run. */
   readonly dispatches: number;
+  /** Bytes of a binding at most, where a state is to take several. */
+  readonly piece?: number;
 }
 
 const cases: Readonly<Record<string, Case>> = {
@@ -38,6 +40,17 @@ const cases: Readonly<Record<string, Case>> = {
       t.update(m, m2);
       t.update(v, v2);
       t.update(x, x.sub(m2.div(v2.add(1e-3)).mul(0.1)));
+      return {};
+    },
+  },
+  'a parameter with a moment, each in two bindings': {
+    dispatches: 1,
+    piece: 512,
+    build: (t, state) => {
+      const [x, m] = [state('x', [12, 12]), state('m', [12, 12])];
+      const m2 = m.mul(0.9).add(x.mul(0.1));
+      t.update(m, m2);
+      t.update(x, x.sub(m2.mul(0.1)));
       return {};
     },
   },
@@ -114,8 +127,11 @@ describe('updates in place', () => {
 
   test.each(Object.entries(cases))('%s', { timeout: 120_000 }, async (_name, one) => {
     const graph = graphOf(one);
-    const plan = compile(graph, deviceProfile(device), { verify: true });
+    const own = deviceProfile(device);
+    const profile = { ...own, maxBindingBytes: one.piece ?? own.maxBindingBytes };
+    const plan = compile(graph, profile, { verify: true });
     expect(plan.dispatches).toHaveLength(one.dispatches);
+    if (one.piece !== undefined) expect(plan.dispatches[0]?.bindings.length).toBeGreaterThan(plan.states.length);
     const sizes = new Map(plan.states.map((state) => [state.name, state.axes.map((axis) => Number(axis.size))]));
     const first = new Map(
       [...sizes].map(([name, shape], k) => [
@@ -143,8 +159,8 @@ describe('updates in place', () => {
           Array.from(data).forEach((value, i) => expect(outputs[name]?.data[i]).toBeCloseTo(value, 4));
         ({ states } = expected);
         for (const name of sizes.keys()) {
-          const own = (await program.readState(name)).data;
-          Array.from(states.get(name) ?? []).forEach((value, i) => expect(own[i]).toBeCloseTo(value, 4));
+          const { data: now } = await program.readState(name);
+          Array.from(states.get(name) ?? []).forEach((value, i) => expect(now[i]).toBeCloseTo(value, 4));
         }
       }
     } finally {

@@ -41,7 +41,7 @@ describe.skipIf(withoutGpu)(`panels of operands, seed ${seed}`, () => {
 
 test('a step of training reads its weights as panels where rows are many, and a frozen weight once for each way', () => {
   const source = randomParams(1);
-  const [rows, wide, narrow] = [256, 192, 128];
+  const [rows, wide, narrow] = [1024, 2048, 1024];
   const step = (learns: readonly string[]) => {
     const groups = [{ paths: learns, members: learns, lr: 1e-3, weightDecay: 0 }];
     return trainGraphs(source, { groups, optimizer: adamW() }, (t, p) => {
