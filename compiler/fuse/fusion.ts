@@ -28,7 +28,7 @@ function isOverSameAxes(a: Node, b: Node): boolean {
   );
 }
 
-interface Epilogue {
+export interface Epilogue {
   /** Maps and one-to-one views after the anchor, operands first. */
   readonly chain: readonly Node[];
   /** What is stored. */

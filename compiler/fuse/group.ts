@@ -9,6 +9,8 @@ export type Group =
   | {
       readonly template: 'attention';
       readonly attention: Attention;
+      /** The kernel stores the largest logit and the sum of each row: the gradient reads them. They are among the roots. */
+      readonly storesStatistics: boolean;
       readonly chain: readonly Node[];
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];

@@ -4,7 +4,7 @@
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { findAttention, isClosed } from '../match/attention.ts';
+import { findAttention, isClosed, type Attention } from '../match/attention.ts';
 import { findRowWrites } from '../match/row-write.ts';
 import { findRowStatistics, type RowOperand } from '../match/row-statistics.ts';
 import { scoreRegion, storesScores } from '../match/score-region.ts';
@@ -14,7 +14,7 @@ import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.
 import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
-import { computedInPlace, dependsOn, epilogue, rows, type Work } from './fusion.ts';
+import { computedInPlace, dependsOn, epilogue, rows, type Epilogue, type Work } from './fusion.ts';
 import { packUpdates } from './packed-updates.ts';
 import { isBindable, rangeUnder, type Range } from './ranges.ts';
 import { materialised } from './materialise.ts';
@@ -78,18 +78,22 @@ export function group(
     const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
     if (!isAlone && region === undefined) continue;
     region?.forEach((x) => inPlace.add(x));
-    // The statistics of a softmax that others read have a kernel of their own: a map behind the attention loads them.
+    // A map behind the attention loads the statistics of its softmax where others read them.
     const inner = isAlone ? attention.nodes : new Set([...attention.nodes].filter((x) => x.op.kind !== 'reduce'));
     const { chain, roots } = epilogue(n, inner, work);
+    // Where some value on the scores is stored, its kernel walks the rows and makes the statistics too.
+    const isAllInPlace = [...inner].every((x) => x === n || x.op.kind === 'reduce' || region?.has(x) === true);
+    const statistics = isAllInPlace ? storedStatistics(attention, inner, { chain, roots }, work) : [];
     const made: Group = {
       template: 'attention',
       attention,
+      storesStatistics: statistics.length > 0,
       chain,
-      nodes: new Set([...inner, ...chain]),
-      roots,
+      nodes: new Set([...inner, ...chain, ...statistics]),
+      roots: [...roots, ...statistics],
     };
     groups.push(made);
-    for (const x of isAlone ? made.nodes : [n, ...chain]) work.owner.set(x, made);
+    for (const x of isAlone ? made.nodes : [n, ...chain, ...statistics]) work.owner.set(x, made);
   }
   const isTaken = (x: Node): boolean => kept.has(x) || work.owner.has(x) || inPlace.has(x);
   const splits = (x: Node): RowOperand | undefined => (work.owner.has(x) || inPlace.has(x) ? undefined : rowOperand(x));
@@ -194,6 +198,28 @@ export function group(
     cuts: work.cuts,
     stored,
   };
+}
+
+/**
+ * The largest logit and the sum of each row, if the kernel of an attention can store them for those who read them: what it loads waits for
+ * neither, and it has the bindings.
+ */
+function storedStatistics(
+  { largest, total }: Attention,
+  inner: ReadonlySet<Node>,
+  { chain, roots }: Epilogue,
+  work: Work,
+): readonly Node[] {
+  const statistics = [largest, total];
+  const members = new Set([...inner, ...chain, ...statistics]);
+  const isFree = statistics.every((x) => !work.kept.has(x) && !work.owner.has(x) && !work.inPlace.has(x));
+  const loaded = [...members].flatMap((x) => x.inputs).filter((x) => !members.has(x));
+  const oldest = Math.min(...statistics.map(({ id }) => id));
+  const waits = loaded.some((x) => dependsOn(x, new Set(statistics), oldest, work.owner));
+  // A map behind the attention that reads one of them would read what its own kernel writes.
+  const isReadBehind = chain.some((x) => x.inputs.some((input) => statistics.includes(input)));
+  const fits = leastBindings(members, [...roots, ...statistics], work.budget) <= work.budget.most;
+  return isFree && !waits && !isReadBehind && fits ? statistics : [];
 }
 
 /** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */

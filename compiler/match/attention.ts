@@ -16,6 +16,9 @@ export interface Attention {
   readonly logits: Node;
   /** What is done to the scores until they are the logits, the last first. */
   readonly steps: readonly ScoreStep[];
+  /** Of each row the largest logit, and the sum of e^(logit − largest). */
+  readonly largest: Node;
+  readonly total: Node;
   readonly value: Node;
   /** The second contraction. */
   readonly product: Node;
@@ -100,6 +103,8 @@ function match(product: Node, side: 0 | 1, taken: (n: Node) => boolean): Attenti
     key,
     logits,
     steps,
+    largest: softmax.largest,
+    total: softmax.total,
     value,
     product,
     batch,

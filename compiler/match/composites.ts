@@ -7,6 +7,9 @@ import { scalarValue } from '../rewrite/rules.ts';
 export interface Softmax {
   readonly logits: Node;
   readonly axis: string;
+  /** The largest logit, and the sum of the powers. */
+  readonly largest: Node;
+  readonly total: Node;
   /** Everything from the result down to the largest logit, without the logits. */
   readonly nodes: readonly Node[];
 }
@@ -28,7 +31,7 @@ export function matchSoftmax(node: Node): Softmax | undefined {
   const axes = reducedAxes(total);
   const [axis] = axes;
   if (axis === undefined || axes.length !== 1 || reducedAxes(top).join() !== axis) return undefined;
-  return { logits, axis, nodes: [...casts, quotient, powers, total, difference, top] };
+  return { logits, axis, largest: top, total, nodes: [...casts, quotient, powers, total, difference, top] };
 }
 
 /** (x − mean) / √(variance + eps) · weight + bias, or x / √(mean x² + eps) · weight, along one axis of fixed size. */

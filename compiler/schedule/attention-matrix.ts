@@ -13,7 +13,7 @@ import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kern
 import { axisStem } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/lower.ts';
 import type { DeviceProfile, MatrixUnit } from '../profile.ts';
-import { storeRoots } from './epilogue.ts';
+import { storeRoots, storeStatistics } from './epilogue.ts';
 import {
   count,
   elementAt,
@@ -218,9 +218,13 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
 
   body.barrier();
   const sum = reduceLanes(body, sumOp, total, lanes, unit.m);
-  body.when(`${indexText(part)} == 0u`, (inside) =>
-    inside.assign(scaleOf(rowOfLane).text, code(`1.0f / ${sum.text}`, 'f32')),
-  );
+  body.when(`${indexText(part)} == 0u`, (inside) => {
+    inside.assign(scaleOf(rowOfLane).text, code(`1.0f / ${sum.text}`, 'f32'));
+    if (group.storesStatistics)
+      inside.when(`${indexText(add(firstRow, ownRows, rowOfLane))} < ${indexText(m)}`, (store) =>
+        storeStatistics(frame, store, group, index, { largest: top, total: sum }),
+      );
+  });
   body.barrier();
   eachHeld(body, (inside, at, element) => {
     const inTile = inside.named('row_in_tile', divide(at, constantIndex(units)));

@@ -1,7 +1,7 @@
 // Attention as one streaming kernel, by shuffles: a subgroup holds a few query rows; keys stream past in blocks, one key per lane for the
 // scores, one slice of the width per lane for the weighted sum; a running maximum and sum rescale what has been gathered so far.
 // (Online softmax: Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022.)
-import { storeRoots } from './epilogue.ts';
+import { storeRoots, storeStatistics } from './epilogue.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
@@ -261,9 +261,22 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
       { step: lanes * blocks, endText: end },
     );
 
-    const inverse = total.map((t) =>
-      body.let('inverse', code(`1.0f / ${reduceLanes(body, sumOp, t, lanes).text}`, 'f32')),
-    );
+    const sums = total.map((t) => reduceLanes(body, sumOp, t, lanes));
+    const inverse = sums.map((sum) => body.let('inverse', code(`1.0f / ${sum.text}`, 'f32')));
+    if (group.storesStatistics)
+      body.when('lane == 0u', (first) =>
+        indices.forEach((_, i) => {
+          const row = first.index(rowStem, indexText(add(firstRow, constantIndex(i))), m);
+          const [best, sum] = [top[i], sums[i]];
+          if (best === undefined || sum === undefined) return;
+          first.when(`${indexText(row)} < ${indexText(m)}`, (store) =>
+            storeStatistics(frame, store, group, new Map([...batch, ...namedAxes(store, row, rowAxes)]), {
+              largest: best,
+              total: sum,
+            }),
+          );
+        }),
+      );
     writeRows(frame, body, group, {
       firstRow,
       tile,

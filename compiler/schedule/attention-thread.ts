@@ -25,7 +25,9 @@ export function scheduleAttentionThread(group: Extract<Group, { template: 'atten
     const query = body.array('query', row.depthType, row.depthUnits.most);
     const result = body.array('result', row.widthType, row.widthUnits.most);
     row.loadQuery(body, index, query);
-    const { total } = row.stream(body, index, query, result);
+    const running = row.stream(body, index, query, result);
+    const { total } = running;
+    row.storeStatistics(body, index, running);
     body.loop(row.widthStem, row.widthUnits, (inside, d) =>
       row.store(inside, index, d, code(`${result}[${indexText(d)}] / ${total.text}`, row.widthType)),
     );

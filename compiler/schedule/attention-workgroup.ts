@@ -40,6 +40,9 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
     body.assign(own(totals).text, wgsl`(${total} * ${share})`);
     body.barrier();
     const sum = reduceShared(body, totals, 'f32', (x, y) => `${x} + ${y}`);
+    body.when('thread == 0u', (store) =>
+      row.storeStatistics(store, index, { top: code(best, 'f32'), total: code(sum, 'f32') }),
+    );
     body.loop(row.widthStem, widthUnits, (each, d) => {
       each.assign(
         own(outs).text,

@@ -1,5 +1,6 @@
 // What an anchor computed goes through the maps that follow it in the kernel, and is written where it belongs.
 import type { Node } from '../../dsl/graph/graph.ts';
+import type { Group } from '../fuse/group.ts';
 import type { Code } from '../../dsl/wgsl.ts';
 import { constantIndex } from '../index/index-math.ts';
 import type { Block } from '../kernel/kernel.ts';
@@ -23,17 +24,36 @@ export function hold({ lowering }: Frame, { anchor, value, width, vector = '' }:
   );
 }
 
+/** The largest logit of a row of attention, and the sum of e^(logit − largest): stored where others read them. */
+export function storeStatistics(
+  { lowering, context }: Frame,
+  body: Block,
+  { attention, storesStatistics }: Extract<Group, { template: 'attention' }>,
+  row: IndexMap,
+  { largest, total }: { readonly largest: Code; readonly total: Code },
+): void {
+  if (!storesStatistics) return;
+  lowering.store(body, context.target(attention.largest), row, largest, 1);
+  lowering.store(body, context.target(attention.total), row, total, 1);
+}
+
 /** Writes the roots of a group at the index of what was made. */
 export function storeRoots(
   frame: Frame,
   body: Block,
-  { chain, roots }: { readonly chain: readonly Node[]; readonly roots: readonly Node[] },
+  group: Extract<Group, { chain: readonly Node[] }>,
   index: IndexMap,
   made: Made,
 ): void {
   const { lowering, context } = frame;
   hold(frame, made);
-  const target = throughChain(chain, index);
-  for (const root of roots)
-    lowering.store(body, context.target(root), target, lowering.value(body, root, target, made.width), made.width);
+  const target = throughChain(group.chain, index);
+  for (const root of group.roots)
+    if (!isStatistic(root, group))
+      lowering.store(body, context.target(root), target, lowering.value(body, root, target, made.width), made.width);
+}
+
+function isStatistic(root: Node, group: Group): boolean {
+  if (group.template !== 'attention' || !group.storesStatistics) return false;
+  return root === group.attention.largest || root === group.attention.total;
 }

@@ -1,6 +1,6 @@
 // One query row of attention over a stream of keys: a running maximum and sum, and a weighted sum of the values that is rescaled when the
 // maximum grows (online softmax: Milakov and Gimelshein 2018). What the templates differ in is who walks which keys, and where the query lies.
-import { storeRoots } from './epilogue.ts';
+import { storeRoots, storeStatistics } from './epilogue.ts';
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { reduceMax } from '../../dsl/ops/reduce.ts';
@@ -162,6 +162,11 @@ export class StreamingRow {
     if (maskExtent === undefined || position === undefined) return indexText(keys);
     const seen = seenKeys(maskExtent, position, keys);
     return seen.key === keys.key ? indexText(keys) : body.let('seen', code(indexText(seen), 'u32')).text;
+  }
+
+  /** Writes what the gradient reads of the row, where it does. */
+  storeStatistics(body: Block, index: IndexMap, { top, total }: Running): void {
+    storeStatistics(this.#frame, body, this.#group, index, { largest: top, total });
   }
 
   /** Writes element `d` of the row, whose value is `value`, through whatever follows in the kernel. */

@@ -66,6 +66,7 @@ const attentions: readonly AttentionCase[] = [
   { name: 'odd depth', query: 's d', key: 't d', sizes: { s: 3, t: 5, d: 5 } },
   { name: 'grouped', query: 'g r s d', key: 'g t d', sizes: { g: 2, r: 3, s: 5, t: 5, d: 8 }, causal: true },
   { name: 'per region', query: 'b q h d', key: 'b q t h d', sizes: { b: 1, q: 6, t: 19, h: 2, d: 4 } },
+  { name: 'many keys', query: 'h s d', key: 'h t d', sizes: { h: 2, s: 3, t: 130, d: 8 } },
   {
     name: 'bool mask',
     query: 'b h s d',
@@ -106,7 +107,8 @@ describe.skipIf(withoutGpu)('attention', () => {
     '$name: nothing as large as the scores is stored',
     async (one) => {
       const graph = attentionGraph(one);
-      for (const found of everything ? gpu.profiles : [gpu.profiles[0]]) {
+      // A few rows over many keys are a workgroup each on a desktop GPU: a template of its own.
+      for (const found of everything || one.name === 'many keys' ? gpu.profiles : [gpu.profiles[0]]) {
         const profile = found && { ...found, choices: { ...found.choices, storedScores: 0 } };
         const { plan, templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
         // A region's keys are its own: nothing is summed over queries, and what a key gets is a map of what is stored.
@@ -115,7 +117,9 @@ describe.skipIf(withoutGpu)('attention', () => {
         expect(templates.filter((name) => name.startsWith('attention'))).toHaveLength(1);
         // The row means of the scores' gradients, dy · y, are a kernel of their own where no product over keys takes them in.
         const means = ['per region', 'trained bias'].includes(one.name) ? 1 : 0;
-        expect(plan.dispatches.length).toBeLessThanOrEqual(6 + means);
+        // The forward pass stores the largest logit and the sum of each row: nobody walks the keys for them again.
+        const statistics = one.name === 'per region' ? 1 : 0;
+        expect(plan.dispatches.length).toBeLessThanOrEqual(5 + means + statistics);
       }
     },
     patience,

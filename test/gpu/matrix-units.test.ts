@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import type { PlanKernel } from '../../compiler/plan.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
+import { attention, gradients, randomParams, reduce, trace } from '../../dsl/index.ts';
 import { adapterFacts, openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { share } from '../support/share.ts';
@@ -148,6 +149,32 @@ describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units,
     },
     900_000,
   );
+
+  test('of attention whose gradient is taken: the kernel stores the statistics of its rows', async () => {
+    const [own] = gpu.profiles;
+    const choices = { splitAttentionRows: 0, storedScores: 0 };
+    const profile: DeviceProfile = { ...own, name: 'matrix units', software: false, choices };
+    for (const [s, n] of [
+      [16, 16],
+      [19, 37],
+    ] as const) {
+      const graph = trace(randomParams(1, { dtype: 'f16' }), (t) => {
+        const q = t.input('q', 'h s d', { h: 2, s, d: 16 }, 'f16');
+        const [k, v] = [
+          t.input('k', 'h t d', { h: 2, t: n, d: 16 }, 'f16'),
+          t.input('v', 'h t d', { h: 2, t: n, d: 16 }, 'f16'),
+        ];
+        const y = attention(q, k, v, { key: 't', along: 'd' });
+        const up = t.input('up', 'h s d', { h: 2, s, d: 16 });
+        const [dq, dk, dv] = gradients(reduce(y.cast('f32').mul(up), 'h s d ->', 'sum'), [q, k, v]);
+        return { y, dq, dk, dv };
+      });
+      const { templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
+      expect(templates).toContain('attention by matrix units');
+      // Besides a sum of dy · y for each row, and three sums over the scores.
+      expect(templates).toHaveLength(5);
+    }
+  }, 400_000);
 
   test.each(attentions)(
     'of attention: %s',
