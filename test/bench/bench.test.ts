@@ -239,6 +239,30 @@ describe('cases', () => {
     },
   );
 
+  // Full cases move some thirty times as much as quick ones (4.5e-4 and 1.6e-5 at a rate of 1e-7), in a race of a thousand steps a thousand
+  // times as much, and right is what is within 1e-4.
+  test.each(runnable.filter(({ name }) => name.startsWith('train-')).map((one) => [one.name, one] as const))(
+    '%s: a race does not move what is compared',
+    (_, one) => {
+      const { graph, inputs, source, learned = [] } = one.build('quick');
+      const run = (states: ReadonlyMap<string, ArrayLike<number>>) =>
+        evaluate(
+          graph,
+          {
+            inputs: new Map(Object.entries(inputs)),
+            params: (path, shape) => source.read(path, shape),
+            states,
+          },
+          { precision: 'f64' },
+        );
+      const first = run(new Map(learned.map(({ path, shape }) => [path, source.read(path, shape)])));
+      const second = run(first.states);
+      const squares = (of: typeof first) => of.outputs.get('squares')?.data ?? [];
+      expect(squares(first).length).toBe(learned.length);
+      expect(deviationOf(squares(second), squares(first)).relative).toBeLessThan(1e-4 / 30 / 1000);
+    },
+  );
+
   test('contractions count 2·M·N·K and the bytes of operands and result', () => {
     expect(costOfWork(runnableCase('matmul-1024-f32').build('quick'))).toEqual({
       flops: 2 * 64 ** 3,
