@@ -13,6 +13,7 @@ import { elementCount, knownAxes, stridesOf } from '../../runtime/reference/valu
 import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
+import { errorOfTies, tiny } from './near-ties.ts';
 
 /** Exact values, and for each the most that a correct result may differ from it; Infinity where nothing can be said. */
 export interface Bounded extends Values {
@@ -32,8 +33,6 @@ export interface BoundedFeeds extends Feeds {
 
 /** Unit roundoff of f32: sums and products accumulate in f32, whatever the storage. */
 const u = 2 ** -24;
-/** WGSL lets subnormal numbers be flushed, and drivers read what they like from one. */
-const tiny = 2 ** -126;
 const largest: Record<DType, number> = {
   f32: 3.4028234663852886e38,
   f16: 65504,
@@ -42,7 +41,6 @@ const largest: Record<DType, number> = {
   u32: Infinity,
   bool: Infinity,
 };
-/** Maps that give one of their operands, or a value of the same digits: what is a 16-bit float stays one. */
 
 /** Runs a graph exactly and bounds what a device may make of it. */
 export function evaluateWithError(graph: Graph, feeds: BoundedFeeds): BoundedResult {
@@ -53,7 +51,7 @@ export function evaluateWithError(graph: Graph, feeds: BoundedFeeds): BoundedRes
   const of = (node: Node): Bounded => bounded.get(node) ?? missing(node);
   for (const node of nodes) {
     const own = values.get(node) ?? missing(node);
-    const error = errorOf(node, own, node.inputs.map(of), feeds);
+    const error = errorOf(node, own, of, feeds);
     for (let i = 0; i < error.length; i++) error[i] = settled(error[i] ?? NaN, own.data[i] ?? NaN, node.type.dtype);
     bounded.set(node, { ...own, error });
   }
@@ -89,15 +87,22 @@ export function isWithin(got: number, want: number, error: number): boolean {
 
 // ---- by kind ----------------------------------------------------------------------------------------------------
 
-function errorOf(node: Node, y: Values, operands: readonly Bounded[], feeds: BoundedFeeds): Float64Array {
+function errorOf(node: Node, y: Values, of: (node: Node) => Bounded, feeds: BoundedFeeds): Float64Array {
   const { op, attrs, type } = node;
   const symbols: SymbolValues = feeds.symbols ?? new Map();
+  const operands = node.inputs.map(of);
   const [a, b] = operands;
   switch (op.kind) {
     case 'source':
       return sourceError(node, y, feeds);
     case 'map': {
-      const error = mapError(op, attrs, type.dtype, operands, y);
+      const own = (x: readonly Bounded[]): Bounded => ({
+        axes: y.axes,
+        dtype: type.dtype,
+        data: evaluateMap(op, x, attrs, y.axes, type.dtype),
+        error: mapError(op, attrs, type.dtype, x, y),
+      });
+      const error = errorOfTies(node, y, of, own) ?? mapError(op, attrs, type.dtype, operands, y);
       return op.rounding === 0 ? error : rounded(error, y, node);
     }
     case 'reduce':
@@ -161,6 +166,12 @@ function mapError(op: MapOp, attrs: Attrs, dtype: DType, operands: readonly Boun
     const value = op.eval(x, dtype, attrs);
     let worst = accuracy(value, x);
     if (!inexact) return worst;
+    // What may be equal somewhere in the box need not be so in a corner.
+    if (
+      (op.name === 'eq' || op.name === 'ne') &&
+      Math.abs((x[0] ?? NaN) - (x[1] ?? NaN)) <= radius(all, 0) + radius(all, 1)
+    )
+      return 1;
     // A quotient whose divisor may be 0 may be anything.
     if ((op.name === 'div' || op.name === 'mod') && !exact && Math.abs(x[1] ?? 0) <= radius(all, 1)) return Infinity;
     for (let way = 0; way < 3 ** count; way++) {
