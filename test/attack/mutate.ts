@@ -17,6 +17,7 @@ import { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { goodHeader, rawFile } from '../runtime/malformed-headers.ts';
 import { ggufBytes } from '../support/write-gguf.ts';
 import { goodSettings, goodTensors } from './handmade/gguf.ts';
+import { Meter, worse, type Cost } from './meter.ts';
 
 /** Headers are those of safetensors; pieces are SentencePiece's models. */
 export const kinds = ['header', 'gguf', 'pickle', 'config', 'tokenizer', 'pieces', 'graph', 'image'] as const;
@@ -95,11 +96,26 @@ export interface Finding {
   readonly what: string;
 }
 
+/** What a file of some kilobytes may cost. Seconds are of the processor: on a busy machine every file may wait. */
+const budget = { seconds: 5, grown: 256, child: 1024 + 256 } as const;
+/** What runs elsewhere is ended by a clock that has steps, and a process is started in its place. */
+const ending = 0.5;
+
+function overBudget(kind: Kind, { seconds, grown, child }: Cost): readonly string[] {
+  const allowed = budget.seconds + (kind === 'tokenizer' || kind === 'pieces' ? ending : 0);
+  return [
+    ...(seconds > allowed ? [`took ${seconds.toFixed(1)} s`] : []),
+    ...(grown > budget.grown ? [`grew by ${grown.toFixed(0)} MiB`] : []),
+    ...(child > budget.child ? [`made a process of ${child.toFixed(0)} MiB`] : []),
+  ];
+}
+
 /** What is given mutated files: file `index` of a kind is the same for one seed, whatever came before it. */
 export class Attack {
   readonly #folder = mkdtempSync(join(tmpdir(), 'opabinia-attack-'));
   readonly #seed: number;
   readonly #good: Readonly<Record<Kind, readonly Uint8Array[]>>;
+  #costs: Cost | undefined;
 
   private constructor(seed: number, good: Readonly<Record<Kind, readonly Uint8Array[]>>) {
     this.#seed = seed;
@@ -134,30 +150,34 @@ export class Attack {
     return mutated(all[Math.floor(random() * all.length)] ?? new Uint8Array(), random);
   }
 
+  /** The highest of each cost so far. */
+  get costs(): Cost | undefined {
+    return this.#costs;
+  }
+
   /** Takes one file of this kind; gives what was wrong with how it was taken. */
   async one(kind: Kind, index: number): Promise<Finding | undefined> {
     const bytes = this.file(kind, index);
-    const began = process.cpuUsage();
-    const before = process.memoryUsage.rss();
+    let meter = new Meter();
+    const wrong: string[] = [];
+    const step = (): void => {
+      const cost = meter.read();
+      this.#costs = worse(this.#costs, cost);
+      wrong.push(...overBudget(kind, cost));
+      meter = new Meter();
+    };
     try {
-      await this.#take(kind, bytes);
+      await this.#take(kind, bytes, step);
     } catch (error) {
       if (!(error instanceof OpabiniaError))
-        return {
-          kind,
-          index,
-          what: `untyped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-        };
+        wrong.push(`untyped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     }
-    // Of the processor: on a busy machine every file may wait. One that hangs without it is for whoever watches this process.
-    const { user, system } = process.cpuUsage(began);
-    const [seconds, grown] = [(user + system) / 1e6, (process.memoryUsage.rss() - before) / 2 ** 20];
-    if (seconds > 5 && kind !== 'tokenizer' && kind !== 'pieces')
-      return { kind, index, what: `took ${seconds.toFixed(1)} s` };
-    return grown > 1024 ? { kind, index, what: `grew by ${grown.toFixed(0)} MiB` } : undefined;
+    step();
+    return wrong.length === 0 ? undefined : { kind, index, what: wrong.join('; ') };
   }
 
-  async #take(kind: Kind, bytes: Uint8Array): Promise<void> {
+  /** `step`: told after each part that has a time of its own. */
+  async #take(kind: Kind, bytes: Uint8Array, step: () => void): Promise<void> {
     const text = (): string => new TextDecoder().decode(bytes);
     const file = (name: string = kind): string => {
       const path = join(this.#folder, name);
@@ -201,7 +221,10 @@ export class Attack {
       case 'pieces': {
         const path = file(kind === 'pieces' ? 'tokenizer.model' : 'tokenizer.json');
         const tokenizer = await SandboxTokenizer.open({ path, configPath: undefined });
-        await tokenizer.decode(await tokenizer.encode([{ kind: 'user', text: 'What is in this picture?' }]));
+        step();
+        const ids = await tokenizer.encode([{ kind: 'user', text: 'What is in this picture?' }]);
+        step();
+        await tokenizer.decode(ids);
         tokenizer.close();
         break;
       }

@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { worse, type Cost } from './meter.ts';
 import { kinds, type Finding, type Kind } from './mutate.ts';
 
 const { values } = parseArgs({
@@ -23,12 +24,14 @@ interface Journal {
   /** Files of each kind that were taken. */
   readonly done: Partial<Record<Kind, number>>;
   readonly findings: Finding[];
+  /** What the dearest files of each kind cost. */
+  readonly costs: Partial<Record<Kind, Cost>>;
 }
 
 const journal: Journal =
   values.journal !== undefined && existsSync(values.journal)
     ? (JSON.parse(readFileSync(values.journal, 'utf8')) as Journal)
-    : { seed: Number(values.seed ?? randomInt(2 ** 31)), done: {}, findings: [] };
+    : { seed: Number(values.seed ?? randomInt(2 ** 31)), done: {}, findings: [], costs: {} };
 const keep = (): void => {
   if (values.journal !== undefined) writeFileSync(values.journal, JSON.stringify(journal));
 };
@@ -73,7 +76,8 @@ async function take(kind: Kind, from: number, until: number): Promise<number> {
   let done = false;
   let patience = starting;
   let [last, since] = [-1, performance.now()];
-  child.on('message', (finding: Finding) => {
+  child.on('message', (finding: Finding & { readonly costs?: Cost }) => {
+    if (finding.costs !== undefined) journal.costs[kind] = worse(journal.costs[kind], finding.costs);
     if (finding.what === 'done') done = true;
     else if (finding.what === 'ready') [patience, since] = [silence, performance.now()];
     else found(finding);
@@ -114,6 +118,10 @@ while (performance.now() < end && kinds.some((kind) => !isOver(kind)))
     keep();
   }
 rmSync(folder, { recursive: true });
+for (const [kind, { seconds, grown, child }] of Object.entries(journal.costs))
+  console.log(
+    `${kind}: at most ${seconds.toFixed(2)} s, ${grown.toFixed(0)} MiB${child > 0 ? `, ${child.toFixed(0)} MiB in a process of its own` : ''}`,
+  );
 console.log(
   `${Object.entries(journal.done)
     .map(([kind, count]) => `${count} ${kind}`)

@@ -18,6 +18,6 @@ for (let i = Number(from); i < Number(until); i++) {
   if (finding !== undefined) process.send?.(finding);
 }
 attack.close();
-process.send?.({ kind, index: Number(until), what: 'done' });
+process.send?.({ kind, index: Number(until), what: 'done', costs: attack.costs });
 process.disconnect();
 process.exit(0);
