@@ -38,8 +38,14 @@ export interface Training {
   readonly graphs: readonly Graph[];
   readonly states: InitialStates;
   readonly hold: (together: Together) => Promise<Outputs>;
-  /** Bounds over several outputs together. */
-  readonly overall?: ((computed: Outputs) => readonly Comparison[]) | undefined;
+  /** Several outputs together, as one that the file does not hold: its values, and ‖error‖ / ‖values‖ that f32 may have. */
+  readonly overall?: Overall | undefined;
+}
+
+export interface Overall {
+  readonly name: string;
+  readonly expected: Numbers;
+  readonly relative: number;
 }
 
 export interface Conversation {

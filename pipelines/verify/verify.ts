@@ -64,11 +64,20 @@ export async function verifyFile(
         half,
       );
     });
-    return [...rows, ...(model.also ?? []), ...(model.training?.overall?.(computed) ?? [])];
+    return [...rows, ...(model.also ?? []), ...overallOf(model, computed, halves)];
   } finally {
     close?.();
     file.checkpoint.close();
   }
+}
+
+function overallOf({ training }: GoldenModel, computed: Outputs, halves: ReadonlyMap<string, number>) {
+  if (training?.overall === undefined) return [];
+  const { name, expected, relative } = training.overall;
+  // A relative error norm is what f16 is judged by.
+  return [
+    compare(name, [expected.length], computed.get(name), expected, 'f16', undefined, halves.get(name) ?? relative),
+  ];
 }
 
 function sourceOf({ source }: GoldenModel, { checkpoint }: GoldenFile): ParamSource {

@@ -12,15 +12,20 @@ export interface Cost {
 
 const mebibyte = 2 ** 20;
 
-/** Linux alone tells of other processes; elsewhere only this one is measured. */
-const watchesChildren = process.platform === 'linux';
 /** Ticks of a second in /proc. */
 const ticks = 100;
 
 export class Meter {
-  readonly #seconds = secondsOf(process.cpuUsage()) + secondsOfChildren();
+  readonly #startsOthers: boolean;
+  readonly #seconds: number;
   readonly #held = process.memoryUsage.rss();
   readonly #peak = process.resourceUsage().maxRSS;
+
+  /** Linux alone tells of other processes; elsewhere only this one is measured. */
+  constructor(startsOthers: boolean) {
+    this.#startsOthers = startsOthers && process.platform === 'linux';
+    this.#seconds = this.#secondsNow();
+  }
 
   /** Since it was made. */
   read(): Cost {
@@ -28,10 +33,15 @@ export class Meter {
     // The highest of all times: where it has not risen, what came before was as high, and was measured then.
     const highest = peak > this.#peak ? peak * 1024 : process.memoryUsage.rss();
     return {
-      seconds: secondsOf(process.cpuUsage()) + secondsOfChildren() - this.#seconds,
+      seconds: this.#secondsNow() - this.#seconds,
       grown: (highest - this.#held) / mebibyte,
-      child: Math.max(0, ...children().map(highestOf)) / mebibyte,
+      child: this.#startsOthers ? Math.max(0, ...children().map(highestOf)) / mebibyte : 0,
     };
+  }
+
+  #secondsNow(): number {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1e6 + (this.#startsOthers ? secondsOfChildren() : 0);
   }
 }
 
@@ -45,10 +55,6 @@ export function worse(a: Cost | undefined, b: Cost): Cost {
   };
 }
 
-function secondsOf({ user, system }: NodeJS.CpuUsage): number {
-  return (user + system) / 1e6;
-}
-
 /** Nothing where a process has just ended. */
 function told(path: string): string {
   try {
@@ -59,13 +65,11 @@ function told(path: string): string {
 }
 
 function children(): readonly string[] {
-  if (!watchesChildren) return [];
   return told(`/proc/self/task/${process.pid}/children`).split(' ').filter(Boolean);
 }
 
 /** Of those that run, and of those that have ended. */
 function secondsOfChildren(): number {
-  if (!watchesChildren) return 0;
   const [own, others] = [timesOf('self'), children().map(timesOf)];
   return (own.ended + others.reduce((sum, { running }) => sum + running, 0)) / ticks;
 }

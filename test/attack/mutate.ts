@@ -98,11 +98,13 @@ export interface Finding {
 
 /** What a file of some kilobytes may cost. Seconds are of the processor: on a busy machine every file may wait. */
 const budget = { seconds: 5, grown: 256, child: 1024 + 256 } as const;
-/** What runs elsewhere is ended by a clock that has steps, and a process is started in its place. */
+/** Read in a process of their own. */
+const inProcess: ReadonlySet<Kind> = new Set(['tokenizer', 'pieces']);
+/** What runs there is ended by a clock that has steps, and a process is started in its place. */
 const ending = 0.5;
 
 function overBudget(kind: Kind, { seconds, grown, child }: Cost): readonly string[] {
-  const allowed = budget.seconds + (kind === 'tokenizer' || kind === 'pieces' ? ending : 0);
+  const allowed = budget.seconds + (inProcess.has(kind) ? ending : 0);
   return [
     ...(seconds > allowed ? [`took ${seconds.toFixed(1)} s`] : []),
     ...(grown > budget.grown ? [`grew by ${grown.toFixed(0)} MiB`] : []),
@@ -158,13 +160,13 @@ export class Attack {
   /** Takes one file of this kind; gives what was wrong with how it was taken. */
   async one(kind: Kind, index: number): Promise<Finding | undefined> {
     const bytes = this.file(kind, index);
-    let meter = new Meter();
+    let meter = new Meter(inProcess.has(kind));
     const wrong: string[] = [];
     const step = (): void => {
       const cost = meter.read();
       this.#costs = worse(this.#costs, cost);
       wrong.push(...overBudget(kind, cost));
-      meter = new Meter();
+      meter = new Meter(inProcess.has(kind));
     };
     try {
       await this.#take(kind, bytes, step);

@@ -113,7 +113,7 @@ while (performance.now() < end && kinds.some((kind) => !isOver(kind)))
     if (isOver(kind) || performance.now() >= end) continue;
     const from = journal.done[kind] ?? 0;
     // Starting a process takes a second: what is asked for by count is taken in longer turns.
-    const until = Math.min(wanted.get(kind) ?? 0, from + turn[kind] * (values.only === undefined ? 1 : 25));
+    const until = Math.min(wanted.get(kind) ?? 0, from + turn[kind] * (values.only === undefined ? 1 : 10));
     journal.done[kind] = await take(kind, from, until);
     keep();
   }

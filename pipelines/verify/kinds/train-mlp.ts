@@ -25,7 +25,7 @@ function mlpLoss(file: GoldenFile, batch: number): (t: Trace, p: Params) => Scal
   const [inputs = 1, wide = 1, narrow = 1, classes = 1] = file.config.numbers('sizes');
   const eps = file.config.number('layernorm_eps', 1e-5);
   return (t, p) => {
-    const x = t.input('x', 'n i', { n: batch, i: inputs });
+    const x = t.input('x', 'n i', { n: batch, i: inputs }, file.dtype);
     const labels = t.input('labels', 'n', { n: batch }, 'i32');
     const first = layerNorm(p.at('norm'), linear(p.at('fc1'), x, 'h', { size: wide }), { eps });
     const second = tanh(linear(p.at('fc2'), gelu(first, 'exact'), 'k', { size: narrow }));

@@ -19,6 +19,23 @@ describe('on the interpreter', () => {
   });
 });
 
+describe('on the interpreter in f16', () => {
+  const quick = /sgd|accumulation/;
+  // One step of AdamW is the sign of a gradient, and in f16 that of one in a hundred values is chance: a tensor of 32 values is then off
+  // by more than any drawn run of it, at a constant rate without warmup.
+  const chance = /stage1_constant/;
+  test.each(files.filter((name) => quick.test(name) || (everything && !chance.test(name))))(
+    '%s',
+    { timeout: 300_000 },
+    async (name) => {
+      const rows = await verifyFile(join(folder, name), referenceBackend(), 'f16');
+      expect(rows.filter((row) => row.verdict !== 'ok')).toEqual([]);
+      // A derived bound, and not that of f32.
+      expect(rows.filter(({ tensor }) => tensor === 'loss').map(({ bound }) => bound > 1e-5)).toEqual([true]);
+    },
+  );
+});
+
 describe('on the device', () => {
   test.each(files.filter((name) => everything || /adamw_constant|accumulation/.test(name)))(
     '%s',
