@@ -3,11 +3,23 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compile } from '../../compiler/compile.ts';
+import { trainingCases } from '../../bench/cases/training.ts';
+import { compile, type CompileOptions, type Stage } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { desktopGpu, lavapipe, type DeviceProfile } from '../../compiler/profile.ts';
 import { verifyPlan } from '../../compiler/verify.ts';
-import { concat, layerNorm, linear, randomParams, stack, trace, type Graph, type Tensor } from '../../dsl/index.ts';
+import {
+  concat,
+  layerNorm,
+  linear,
+  randomParams,
+  silu,
+  softmax,
+  stack,
+  trace,
+  type Graph,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import { kinds } from '../../pipelines/verify/kinds.ts';
 import { graphArbitrary } from '../support/generate.ts';
@@ -163,20 +175,99 @@ describe('connectors and models', () => {
 /** `OPABINIA_ALL=1` runs ten times as many. */
 const runs = everything ? 1000 : 80;
 
+/** Nothing but bindings keeps kernels apart: neither how many tensors are together of use, nor how dear a dispatch is. */
+const eager = profiles.map((profile) => ({ ...profile, choices: { fusedTensors: 64, kernelsInDispatch: 8 } }));
+
+/** Groups of the main graph that horizontal fusion has made, and those that write states over in place. */
+function kernelsOf(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}) {
+  const found = { fused: 0, inPlace: 0 };
+  const report = (stage: Stage): void => {
+    if (stage.name !== 'group' || stage.which !== 'main') return;
+    const rows = stage.grouping.groups.filter((one) => one.template === 'rows');
+    found.fused += rows.filter(({ roots }) => roots.length > 1).length;
+    found.inPlace += stage.grouping.inPlace.length;
+  };
+  const plan = compile(graph, profile, { ...options, verify: true, report });
+  for (const { label, bindings } of [...plan.load, ...plan.dispatches])
+    expect(bindings.length, `${label}, for the ${profile.name}`).toBeLessThanOrEqual(profile.maxBindings);
+  return { plan, ...found, shared: plan.dispatches.filter(({ label }) => label.includes(' | ')).length };
+}
+
+describe.each(eager)('as much together as the $name allows', (profile) => {
+  // Each reads x, its scale and its shift, and writes a result.
+  test('twelve norms of one tensor', () => {
+    const graph = trace(randomParams(1), (t) => {
+      const x = t.input('x', 'b c', { b: 5, c: 32 });
+      return Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`y${i}`, layerNorm(t.params.at('norm', i), x)]));
+    });
+    const { fused, plan } = kernelsOf(graph, profile);
+    expect(fused).toBeGreaterThan(0);
+    expect(plan.dispatches.length).toBeLessThanOrEqual(Math.ceil(12 / Math.floor(profile.maxBindings / 4)));
+  });
+  test('twelve softmaxes of twelve tensors', () => {
+    const graph = trace(randomParams(1), (t) =>
+      Object.fromEntries(inputs(t, 12).map((x, i) => [`y${i}`, softmax(x, 'c')])),
+    );
+    const { fused, plan } = kernelsOf(graph, profile);
+    expect(fused).toBeGreaterThan(0);
+    expect(plan.dispatches.length).toBe(Math.ceil(12 / Math.floor(profile.maxBindings / 2)));
+  });
+});
+
+test.each(eager)('light maps beside sizes of a run, for the $name', (profile) => {
+  const graph = trace(randomParams(1), (t) => ({
+    ...Object.fromEntries(inputs(t, 12).map((x, i) => [`y${i}`, x.mul(i + 2)])),
+    z: t.input('z', 's', { s: t.symbol('s', { upTo: 9 }) }).neg(),
+  }));
+  const { plan } = kernelsOf(graph, profile);
+  // The sizes of the run take a binding, each map two.
+  expect(plan.dispatches.length).toBe(1 + Math.ceil(12 / Math.min(8, Math.floor((profile.maxBindings - 1) / 2))));
+});
+
+test.each(eager.slice(3))('gate and up of one row with all that is added to them, for the $name', (profile) => {
+  const dispatches = Array.from({ length: profile.maxBindings }, (_, more) => {
+    const graph = trace(randomParams(1), (t) => {
+      const x = t.input('x', 'n c', { n: 1, c: 64 });
+      const [gate, up] = [
+        linear(t.params.at('gate'), x, 'o', { size: 64 }),
+        linear(t.params.at('up'), x, 'o', { size: 64 }),
+      ];
+      const added = Array.from({ length: more }, (__, i) => t.input(`x${i}`, 'n o', { n: 1, o: 64 }));
+      return { y: sum([silu(gate).mul(up), ...added]) };
+    });
+    return kernelsOf(graph, { ...profile, choices: { ...profile.choices, kernelsInDispatch: 1 } }).plan.dispatches
+      .length;
+  });
+  expect(dispatches[0]).toBe(1);
+});
+
+test.each(
+  trainingCases.flatMap((one) =>
+    (everything ? eager : eager.slice(0, 2)).map((profile) => [one.name, profile.name, one, profile] as const),
+  ),
+)('a training step, %s, for the %s', (_name, _profile, one, profile) => {
+  const { inPlace, shared } = kernelsOf(one.build('quick').graph, profile);
+  expect(inPlace).toBeGreaterThan(0);
+  expect(shared).toBeGreaterThan(0);
+});
+
 test(`random graphs, seed ${seed}`, () => {
-  const profile = fc.constantFrom(...profiles);
+  const profile = fc.constantFrom(...profiles, ...eager);
   const some = fc.constantFrom(true, true, false);
   const wide = graphArbitrary({ steps: wideSteps, maxNodes: 80, sizes: [3, 4, 8, 5, 12, 16, 1] });
+  const met = { fused: 0, inPlace: 0, shared: 0, full: 0 };
   const run = (graphs: typeof wide, numRuns: number): void => {
     fc.assert(
       fc.property(graphs, profile, some, ({ graph }, device, packing) => {
-        const plan = compile(graph, device, { verify: true, packing });
-        for (const { bindings } of [...plan.load, ...plan.dispatches])
-          expect(bindings.length).toBeLessThanOrEqual(device.maxBindings);
+        const { plan, ...kernels } = kernelsOf(graph, device, { packing });
+        for (const what of ['fused', 'inPlace', 'shared'] as const) met[what] += Number(kernels[what] > 0);
+        met.full += Number(plan.dispatches.some(({ bindings }) => bindings.length === device.maxBindings));
       }),
       { numRuns, seed },
     );
   };
   run(wide, runs);
+  // A property that meets none of what it is about says nothing. Each is in a tenth of the wide graphs and more.
+  for (const [what, count] of Object.entries(met)) expect(count, what).toBeGreaterThan(0);
   run(graphArbitrary(), runs);
 }, 300_000);

@@ -42,7 +42,7 @@ function atLeastOne(m: Making, draw: Draw, least: number): readonly Axis[] {
   return axes.length >= least ? axes : [...axes, ...m.pool.filter((axis) => !axes.includes(axis))].slice(0, least);
 }
 
-function scalar(m: Making, value: number, dtype: DType): Made | undefined {
+export function scalar(m: Making, value: number, dtype: DType): Made | undefined {
   return m.make('const', [], { ...typeAttrs([], dtype), values: Float64Array.of(value) });
 }
 

@@ -12,6 +12,7 @@ import {
   op,
   rearrange,
   reduction,
+  scalar,
   slice,
   softmaxOf,
   unary,
@@ -101,12 +102,48 @@ const partsOfOneKernel: Step = (m, draw) => {
   });
 };
 
+/** Rows of many tensors of one shape, and norms of one tensor under names of their own: horizontal fusion puts them together. */
+const manyRows: Step = (m, draw) => {
+  const axes = m.pool.filter((axis) => typeof axis.size === 'number').slice(0, 2);
+  const [row, inner] = axes;
+  if (row === undefined || inner === undefined) return undefined;
+  const shared = draw.chance(2) ? m.fresh(draw, 'f32', axes) : undefined;
+  const results = alike(m, draw, 3 + draw.below(8), axes).map((x) =>
+    softmaxOf(m, shared === undefined ? x : op(m, 'mul', [shared, x]), inner.name),
+  );
+  return results.includes(undefined) ? undefined : results.at(-1);
+};
+
+/** A training step in small: gradients of several weights by the same rows, each weight and its momentum written over in place. */
+const manyWeights: Step = (m, draw) => {
+  const [rows, inner, columns] = m.pool.filter((axis) => typeof axis.size === 'number');
+  if (m.options.updates === false || rows === undefined || inner === undefined || columns === undefined)
+    return undefined;
+  const x = m.fresh(draw, 'f32', [rows, inner]);
+  const axes = [inner, columns];
+  const count = sizeBound(inner.size) * sizeBound(columns.size);
+  let last: Made | undefined;
+  for (let i = 2 + draw.below(5); i > 0; i--) {
+    const [weight, momentum] = [0, 1].map(() => m.leaf('state', draw, 'f32', axes, m.numbers(count, 'f32')));
+    const up = m.fresh(draw, 'f32', [rows, columns]);
+    const gradient = op(m, 'contract', [x, up], { axes: axes.map((axis) => axis.name) });
+    const moved = op(m, 'sub', [op(m, 'mul', [momentum, scalar(m, 0.5, 'f32')]), gradient]);
+    last = op(m, 'add', [weight, moved]);
+    if (weight === undefined || momentum === undefined || moved === undefined || last === undefined) return undefined;
+    m.update({ state: momentum.node, value: moved.node, at: new Map() });
+    m.update({ state: weight.node, value: last.node, at: new Map() });
+  }
+  return last;
+};
+
 /** Wide steps, and what surrounds them. */
 export const wideSteps: readonly Step[] = [
   manyParts,
   manyTerms,
   manyNorms,
   manyProducts,
+  manyRows,
+  manyWeights,
   partsOfOneKernel,
   partsOfOneKernel,
   unary,
