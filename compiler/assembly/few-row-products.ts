@@ -40,7 +40,8 @@ function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions):
   const kept = new Set(roots(graph));
   const apart = new Map<Node, Sliced>();
   for (const product of nodes) {
-    const column = rowOperand(product) === undefined || kept.has(product) ? undefined : columnOf(product);
+    const operand = kept.has(product) ? undefined : rowOperand(product);
+    const column = operand === undefined ? undefined : columnOf(product, operand.rows);
     if (column === undefined) continue;
     const sliced = { product, ...withBias(product, column.name, readers, kept) };
     for (const taken of meetingSlices(sliced.end, column.name, readers, kept)) apart.set(taken, sliced);
@@ -67,15 +68,15 @@ function meetingSlices(end: Node, column: string, readers: Readers, kept: Readon
   return meets ? slices : [];
 }
 
-/** The weights of a product, where one operand is such. */
-function weightsOf(product: Node): Node | undefined {
+/** The weights of a product, where one operand is such, and not the one that gives its few rows. */
+function weightsOf(product: Node, rows: Node): Node | undefined {
   const [first, ...more] = product.inputs.filter((x) => isFixed(x) || isUnpacked(x));
-  return more.length === 0 ? first : undefined;
+  return more.length === 0 && first !== rows ? first : undefined;
 }
 
 /** The axis of a product that is its weights' alone, where there is one of a fixed size. */
-function columnOf(product: Node): Axis | undefined {
-  const weights = weightsOf(product);
+function columnOf(product: Node, given: Node): Axis | undefined {
+  const weights = weightsOf(product, given);
   const [a, b] = product.inputs;
   if (weights === undefined || a === undefined || b === undefined) return undefined;
   const { rows, columns } = roles(a.type, b.type, product.type);
@@ -107,8 +108,8 @@ function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: 
   const kept = new Set(roots(graph));
   const byRows = new Map<string, Member[]>();
   for (const product of nodes) {
-    const operand = rowOperand(product);
-    const member = kept.has(product) ? undefined : memberOf(product, readers);
+    const operand = kept.has(product) ? undefined : rowOperand(product);
+    const member = operand === undefined ? undefined : memberOf(product, operand.rows, readers);
     if (operand === undefined || member === undefined) continue;
     const key = `${operand.rows.id} ${operand.sum.join()} ${product.type.dtype} ${namesOf(product.type.axes).join()}`;
     byRows.set(key, [...(byRows.get(key) ?? []), member]);
@@ -146,8 +147,8 @@ function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: 
 }
 
 /** A product whose weights are quantized, and whose result goes through no map that belongs to it. */
-function memberOf(product: Node, readers: Readers): Member | undefined {
-  const [weights, column] = [weightsOf(product), columnOf(product)];
+function memberOf(product: Node, rows: Node, readers: Readers): Member | undefined {
+  const [weights, column] = [weightsOf(product, rows), columnOf(product, rows)];
   const isPlain = [...mapsAfter(product, readers)].every((map) => map.op.kind === 'map' && map.op.converts);
   return weights === undefined || column === undefined || !isUnpacked(weights) || !isPlain
     ? undefined

@@ -15,14 +15,22 @@ describe.skipIf(withoutGpu)(`few bindings, seed ${seed}`, () => {
   });
   afterAll(() => gpu.close());
   const runs = everything ? 120 : 6;
+  /** Nothing but bindings keeps kernels apart. */
+  const eager = { fusedTensors: 64, kernelsInDispatch: 8 };
 
   test('random graphs with more operands than bindings', async () => {
     const wide = graphArbitrary({ steps: wideSteps, maxNodes: 60, sizes: [3, 4, 8, 5, 12, 16, 1] });
     await fc.assert(
-      fc.asyncProperty(wide, fc.constantFrom(0, 1), fc.constantFrom(8, 10), async ({ graph, feeds }, which, most) => {
-        const device = gpu.profiles[which] ?? gpu.profiles[0];
-        await judge(gpu, graph, feeds, { profile: { ...device, maxBindings: most } });
-      }),
+      fc.asyncProperty(
+        wide,
+        fc.constantFrom(0, 1),
+        fc.constantFrom(8, 10),
+        fc.constantFrom({}, eager),
+        async ({ graph, feeds }, which, most, choices) => {
+          const device = gpu.profiles[which] ?? gpu.profiles[0];
+          await judge(gpu, graph, feeds, { profile: { ...device, maxBindings: most, choices } });
+        },
+      ),
       { numRuns: runs, seed },
     );
   }, 900_000);

@@ -144,4 +144,20 @@ describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
     const { plan } = await judgeOf(graph, source);
     expect(plan.dispatches.filter(({ label }) => label.startsWith('contract'))).toHaveLength(1);
   }, 300_000);
+
+  test('few quantized rows times several tensors are no weights of theirs', async () => {
+    const source = quantizedSource(shapedParams(new Map([['queries.weight', [2, 128]]]), randomParams(3)), {
+      format: 'q4',
+      least: 1,
+    });
+    const graph = trace(source, (t) => {
+      const queries = t.params.get('queries.weight', 'q e');
+      const scores = (name: string) => einsum(queries, t.input(name, 'o e', { o: 32, e: 128 }), 'q e, o e -> q o');
+      return {
+        a: rearrange(scores('x'), 'q (h d) -> q h d', { d: 16 }),
+        b: rearrange(scores('z'), 'q (h d) -> q h d', { d: 16 }),
+      };
+    });
+    await judgeOf(graph, source);
+  }, 300_000);
 });
