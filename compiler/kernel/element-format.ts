@@ -2,11 +2,20 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, constantCode, like, vectorType, type Code, type Helper } from '../../dsl/wgsl.ts';
+import { code, constantCode, like, vectorType, type Code, type Helper, type WgslType } from '../../dsl/wgsl.ts';
 import { elementText, type Slot } from './kernel.ts';
 
+/** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
+export type Width = 1 | 4;
+
+/** The WGSL type of a value in arithmetic. */
+export function typeOf(dtype: DType, width: Width): WgslType {
+  const scalar = computeType(dtype);
+  return width === 4 ? vectorType(scalar) : scalar;
+}
+
 /** The WGSL type of one array element of a stored tensor. */
-export function storedType(dtype: DType, width: 1 | 4): string {
+export function storedType(dtype: DType, width: Width): string {
   if (dtype === 'bf16') return width === 1 ? 'u32' : 'vec2<u32>';
   const scalar = dtype === 'bool' ? 'u32' : dtype;
   return width === 1 ? scalar : `vec4<${scalar}>`;
@@ -32,8 +41,7 @@ const narrow: Helper = {
 
 /** The value at an element (for vectors: at a quarter) of a slot. */
 export function loaded(at: Code, slot: Slot, dtype: DType): Code {
-  const scalar = computeType(dtype);
-  const type = slot.width === 4 ? vectorType(scalar) : scalar;
+  const type = typeOf(dtype, slot.width);
   if (dtype === 'bf16') {
     if (slot.width === 4) return code(`widen_bf16(${elementText(slot, at.text)})`, type, [widen]);
     return code(`bitcast<f32>((${elementText(slot, `${at.text} >> 1u`)} >> ((${at.text} & 1u) * 16u)) << 16u)`, type);

@@ -1,20 +1,10 @@
 // From a node at an index to WGSL: loads where values are stored, arithmetic everywhere else. Views cost nothing: they are index maps.
 import type { Axis } from '../../dsl/axis/axis.ts';
-import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
-import { isInteger, type DType, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
+import { isInteger, type JoinOp, type SourceOp, type ViewOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import {
-  code,
-  constantCode,
-  literal,
-  scalarType,
-  splat,
-  vectorType,
-  type Code,
-  type WgslType,
-} from '../../dsl/wgsl.ts';
+import { code, constantCode, literal, splat, vectorType, type Code, type WgslType } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import {
   add,
@@ -26,7 +16,6 @@ import {
   indexMath,
   isConstant,
   isMultiple,
-  remainder,
   scale,
   sizeIndex,
   type Guard,
@@ -34,52 +23,38 @@ import {
 } from '../index/index-math.ts';
 import { coefficient, mentions } from '../index/index-variables.ts';
 import { indexText } from '../index/index-text.ts';
-import { bytesInBinding, loopVariable, unitBytes, type Block, type Slot } from './kernel.ts';
+import { loopVariable, type Block, type Slot } from './kernel.ts';
 import { axisStem } from './names.ts';
-import { compose, loaded, stored } from './element-format.ts';
+import { compose, typeOf, type Width } from './element-format.ts';
+import { Slots, type SlotOptions, type Touch } from './slots.ts';
 import { axisSize, isEmpty, sectionsAlong } from './sections.ts';
-import { address, indexAlong, type IndexMap, type Placement } from './storage.ts';
+import { indexAlong, type IndexMap, type Placement } from './storage.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import { extentOf, valuesOf } from '../../dsl/ops/source.ts';
-import { canStoreVector, onLane, quad, quadName } from './quad.ts';
-
-/** 1: one element. 4: four neighbours; their offset within the four is the variable `quad` in the index. */
-export type Width = 1 | 4;
-
-/** An access of a stored tensor: `width` elements from `at` on. */
-export interface Touch {
-  readonly slot: Slot;
-  readonly at: Index;
-  readonly width: Width;
-}
+import { onLane, quad, quadName } from './quad.ts';
 
 /** Values that the template itself holds: an accumulator, a reduced row. */
 export type Held = (block: Block, index: IndexMap, width: Width) => Code;
 
 export class Lowering {
-  readonly slots: Slot[] = [];
-  /** Every element that the kernel touches, for `verify`. */
-  readonly accesses: Touch[] = [];
   readonly held = new Map<Node, Held>();
   readonly #place: (node: Node) => Placement | undefined;
   readonly #computed: ReadonlySet<Node>;
-  readonly #maxBindingBytes: number;
-  readonly #oneBindingEach: boolean;
+  readonly #memory: Slots;
 
-  /**
-   * `computed`: nodes that this kernel computes itself, even if they are stored too. `oneBindingEach`: no tensor is read both by
-   * vectors and by elements, and none is written by vectors.
-   */
-  constructor(
-    place: (node: Node) => Placement | undefined,
-    computed: ReadonlySet<Node>,
-    maxBindingBytes: number,
-    oneBindingEach: boolean,
-  ) {
+  /** `computed`: nodes that this kernel computes itself, even if they are stored too. */
+  constructor(place: (node: Node) => Placement | undefined, computed: ReadonlySet<Node>, options: SlotOptions) {
     this.#place = place;
     this.#computed = computed;
-    this.#maxBindingBytes = maxBindingBytes;
-    this.#oneBindingEach = oneBindingEach;
+    this.#memory = new Slots(options);
+  }
+
+  get slots(): readonly Slot[] {
+    return this.#memory.slots;
+  }
+
+  get accesses(): readonly Touch[] {
+    return this.#memory.accesses;
   }
 
   /** The value of `node` at `index` (one entry per axis of the node; more are ignored). */
@@ -99,7 +74,7 @@ export class Lowering {
     const held = this.held.get(node);
     if (held !== undefined) return held(block, index, width);
     const placement = this.#computed.has(node) ? undefined : this.#place(node);
-    if (placement !== undefined) return this.#load(block, placement, index, width);
+    if (placement !== undefined) return this.#memory.load(block, placement, index, width);
     const { op } = node;
     switch (op.kind) {
       case 'source':
@@ -302,81 +277,6 @@ export class Lowering {
     );
   }
 
-  /** A stored value; four neighbours in memory are one vector load. */
-  #load(block: Block, placement: Placement, index: IndexMap, width: Width): Code {
-    const flat = address(placement, index);
-    if (width === 1) return this.#loadOne(block, placement, flat);
-    const start = onLane(flat, 0);
-    const isVector =
-      coefficient(flat, quadName) === 1 && isMultiple(start, 4) && isMultiple(placement.storage.elements, 4);
-    if (isVector && this.#only(placement)?.width !== 1) return this.#loadQuarter(block, placement, start);
-    return compose([0, 1, 2, 3].map((lane) => this.#loadOne(block, placement, onLane(flat, lane))));
-  }
-
-  #loadOne(block: Block, placement: Placement, flat: Index): Code {
-    if (this.#only(placement)?.width === 4) {
-      // One of a vector that the kernel reads as a whole elsewhere.
-      const start = scale(divide(flat, constantIndex(4)), 4);
-      const vector = block.let(
-        'four',
-        this.#loadQuarter(block, placement, start),
-        `four/${placement.storage.name}/${start.key}`,
-      );
-      const lane = remainder(flat, constantIndex(4));
-      return code(`${vector.text}[${indexText(lane)}]`, scalarType(vector.type), vector.needs);
-    }
-    const slot = this.#touch(this.slot(placement, 1, false), flat, 1);
-    return loaded(
-      block.let(`${slot.name}_at`, code(indexText(flat), 'u32'), `at/${flat.key}`),
-      slot,
-      placement.storage.dtype,
-    );
-  }
-
-  /** The vector that begins at a multiple of four. */
-  #loadQuarter(block: Block, placement: Placement, start: Index): Code {
-    const slot = this.#touch(this.slot(placement, 4, false), start, 4);
-    const quarter = divide(start, constantIndex(4));
-    return loaded(
-      block.let(`${slot.name}_at`, code(indexText(quarter), 'u32'), `at/${quarter.key}`),
-      slot,
-      placement.storage.dtype,
-    );
-  }
-
-  /** The binding that a tensor must be read through, where each has one. */
-  #only({ storage }: Placement): Slot | undefined {
-    return this.#oneBindingEach ? this.slots.find((slot) => slot.storage === storage && !slot.write) : undefined;
-  }
-
-  #touch(slot: Slot, at: Index, width: Width): Slot {
-    this.accesses.push({ slot, at, width });
-    return slot;
-  }
-
-  slot(placement: Placement, width: Width, write: boolean): Slot {
-    const same = this.slots.findIndex((s) => s.storage === placement.storage && s.width === width);
-    const known = this.slots[same];
-    if (known !== undefined && (known.write || !write)) return known;
-    // One that is read already is written through the same binding: two of one buffer would overlap.
-    if (known !== undefined) return (this.slots[same] = { ...known, write: true });
-    const slot: Slot = {
-      name: `${write ? 'y' : 'x'}${this.slots.filter((s) => s.write === write).length}`,
-      storage: placement.storage,
-      width,
-      write,
-      piece: this.#piece(placement, width),
-    };
-    this.slots.push(slot);
-    return slot;
-  }
-
-  /** Elements in one binding of a tensor that is over the limit. */
-  #piece({ storage }: Placement, width: Width): number | undefined {
-    if (storage.elements.most * dtypeBytes(storage.dtype) <= this.#maxBindingBytes) return undefined;
-    return bytesInBinding(this.#maxBindingBytes) / unitBytes({ storage, width });
-  }
-
   /** Writes the value of a root; in vectors when four neighbours in memory are four neighbours along the quad. */
   store(block: Block, placement: Placement, index: IndexMap, value: Code, width: Width): void {
     if (placement.row !== undefined) {
@@ -391,40 +291,12 @@ export class Lowering {
       });
       return;
     }
-    const flat = address(placement, index);
-    const { dtype } = placement.storage;
-    if (width === 1) {
-      block.store(this.#touch(this.slot(placement, 1, true), flat, 1), flat, stored(value, dtype));
-      return;
-    }
-    const start = onLane(flat, 0);
-    const wide = splat(value, typeOf(dtype, 4));
-    if (canStoreVector(placement, index) && !this.#oneBindingEach) {
-      block.store(
-        this.#touch(this.slot(placement, 4, true), start, 4),
-        divide(start, constantIndex(4)),
-        stored(wide, dtype),
-      );
-      return;
-    }
-    const kept = block.let('value', wide);
-    ['x', 'y', 'z', 'w'].forEach((component, lane) => {
-      block.store(
-        this.#touch(this.slot(placement, 1, true), onLane(flat, lane), 1),
-        onLane(flat, lane),
-        stored(code(`${kept.text}.${component}`, computeType(dtype), lane === 0 ? kept.needs : []), dtype),
-      );
-    });
+    this.#memory.store(block, placement, index, value, width);
   }
 }
 
 function clampedQuarter(index: Index, size: Index): Index {
   return divide(clamp(index, size), constantIndex(4));
-}
-
-export function typeOf(dtype: DType, width: Width): WgslType {
-  const scalar = computeType(dtype);
-  return width === 4 ? vectorType(scalar) : scalar;
 }
 
 /** An index as a value of another type. */

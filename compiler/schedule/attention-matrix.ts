@@ -11,7 +11,7 @@ import { add, clamp, constantIndex, divide, remainder, scale, type Index } from 
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import type { DeviceProfile, MatrixUnit } from '../profile.ts';
 import { storeRoots, storeStatistics } from './epilogue.ts';
 import {

@@ -12,7 +12,7 @@ import { add, clamp, constantIndex, divide, remainder, scale, type Index } from 
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem, unknownZero } from '../kernel/names.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import {
   count,
   elementAt,

@@ -8,7 +8,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, isMultiple, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
-import { typeOf } from '../kernel/lower.ts';
+import { typeOf } from '../kernel/element-format.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { hold } from './epilogue.ts';

@@ -7,7 +7,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, remainder, scale } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Kernel } from '../kernel/kernel.ts';
-import { typeOf } from '../kernel/lower.ts';
+import { typeOf } from '../kernel/element-format.ts';
 import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
 import { indexOf, productOf, storeResult } from './contract.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';

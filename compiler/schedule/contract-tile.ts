@@ -7,7 +7,7 @@ import type { DeviceProfile } from '../profile.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
-import { typeOf } from '../kernel/lower.ts';
+import { typeOf } from '../kernel/element-format.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';

@@ -7,7 +7,7 @@ import type { Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import type { Block } from '../kernel/kernel.ts';
-import { type Width } from '../kernel/lower.ts';
+import type { Width } from '../kernel/element-format.ts';
 import { quad } from '../kernel/quad.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { count, flatStem, isQuartered, namedAxes, takeApart, type Frame } from './frame.ts';

@@ -4,7 +4,7 @@ import type { Group } from '../fuse/group.ts';
 import type { Code } from '../../dsl/wgsl.ts';
 import { constantIndex } from '../index/index-math.ts';
 import type { Block } from '../kernel/kernel.ts';
-import type { Width } from '../kernel/lower.ts';
+import type { Width } from '../kernel/element-format.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { component, throughChain, type Frame } from './frame.ts';
 

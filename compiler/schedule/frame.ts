@@ -19,7 +19,8 @@ import {
 import { indexText } from '../index/index-text.ts';
 import { Block, ceilDivide, loopVariable, type Kernel, type Shared } from '../kernel/kernel.ts';
 import { axesStem, axisStem, Names } from '../kernel/names.ts';
-import { Lowering, type Width } from '../kernel/lower.ts';
+import type { Width } from '../kernel/element-format.ts';
+import { Lowering } from '../kernel/lower.ts';
 import { quad } from '../kernel/quad.ts';
 import type { DeviceProfile } from '../profile.ts';
 import type { IndexMap, Placement, Storage } from '../kernel/storage.ts';
@@ -47,12 +48,10 @@ export class Frame {
   readonly context: Context;
   constructor(context: Context, group: Group) {
     this.context = context;
-    this.lowering = new Lowering(
-      context.place,
-      group.nodes,
-      context.profile.maxBindingBytes,
-      context.oneBindingEach === true,
-    );
+    this.lowering = new Lowering(context.place, group.nodes, {
+      maxBindingBytes: context.profile.maxBindingBytes,
+      oneBindingEach: context.oneBindingEach === true,
+    });
   }
 
   share(stem: string, type: Shared['type'], length: number): string {

@@ -8,7 +8,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import { indexOf, type Product } from './contract.ts';
 import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
 import { reduceLevels } from './levels.ts';

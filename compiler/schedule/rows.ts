@@ -7,7 +7,7 @@ import type { Group } from '../fuse/group.ts';
 import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Block, Kernel } from '../kernel/kernel.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import {
   count,
   elementAt,

@@ -23,7 +23,7 @@ import {
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, loopVariable, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem, unknownZero } from '../kernel/names.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import { canStoreVector, quad } from '../kernel/quad.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import {

@@ -10,7 +10,7 @@ import { literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import type { Block, Kernel } from '../kernel/kernel.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import {
   component,
   count,

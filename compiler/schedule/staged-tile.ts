@@ -5,9 +5,9 @@ import { code, literal, splat } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { stored } from '../kernel/element-format.ts';
 import { Block } from '../kernel/kernel.ts';
-import { Lowering, typeOf, type Width } from '../kernel/lower.ts';
+import { stored, typeOf, type Width } from '../kernel/element-format.ts';
+import { Lowering } from '../kernel/lower.ts';
 import { Names } from '../kernel/names.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import type { MatrixUnit } from '../profile.ts';
@@ -60,7 +60,10 @@ export function layOut(frame: Frame, group: Group, stem: string, side: Side, sum
   const one = (size: Index): Index => indexVariable('line', size);
   const scalarLoads = (at: IndexMap): number => {
     const { maxBindingBytes } = context.profile;
-    const trial = new Lowering(context.place, group.nodes, maxBindingBytes, context.oneBindingEach === true);
+    const trial = new Lowering(context.place, group.nodes, {
+      maxBindingBytes,
+      oneBindingEach: context.oneBindingEach === true,
+    });
     trial.value(new Block(new Names()), side.node, at, 4);
     const scalars = trial.accesses.filter(({ width }) => width === 1).length;
     return scalars === trial.accesses.length ? Infinity : scalars;

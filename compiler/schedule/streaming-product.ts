@@ -10,7 +10,7 @@ import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { coefficient } from '../index/index-variables.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Block, Kernel } from '../kernel/kernel.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { seenKeys } from '../match/mask-extent.ts';
 import { findWeightExtent, type WeightExtent } from '../match/weight-extent.ts';

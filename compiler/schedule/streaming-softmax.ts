@@ -12,7 +12,7 @@ import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Block } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
-import { typeOf, type Width } from '../kernel/lower.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { count, elementAt, flatStem, isQuartered, type Frame } from './frame.ts';
 

@@ -16,12 +16,11 @@ import { DeviceLostError, HungError, OverLimitError, typedFailure, ValidationErr
 import { MemoryBudget, printBytes } from './memory-budget.ts';
 import { timeSteps } from './timing.ts';
 import { wait } from './wait.ts';
-import { GpuBuffer, GpuGroup, GpuKernel, own } from './gpu-objects.ts';
+import { encodeStep, GpuBuffer, GpuGroup, GpuKernel, Layouts, own } from './gpu-objects.ts';
 
 // WebGPU's usage bits, by number: the global objects that name them exist in browsers only.
 const usage = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, storage: 0x80, queryResolve: 0x200 } as const;
 const mapModeRead = 1;
-const computeStage = 4;
 
 const usageOf = {
   storage: usage.storage | usage.copySource | usage.copyTarget,
@@ -36,7 +35,7 @@ export class GpuDevice implements Device {
   /** The GPUDevice itself, for tests that take it away and for code that hands it to another library. */
   readonly gpu: GPUDevice;
   readonly #created = { buffers: 0, groups: 0, kernels: 0 };
-  readonly #layouts = new Map<string, { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout }>();
+  readonly #layouts: Layouts;
   readonly #waiters = new Set<(error: Error) => void>();
   /** Why nothing works any more: lost or hung. */
   #end: DeviceLostError | HungError | undefined;
@@ -44,6 +43,7 @@ export class GpuDevice implements Device {
 
   constructor(gpu: GPUDevice, facts: DeviceFacts, budget: number, tiles?: Readonly<Record<string, string>>) {
     this.gpu = gpu;
+    this.#layouts = new Layouts(gpu);
     this.tiles = tiles;
     this.facts = facts;
     this.memory = new MemoryBudget(budget);
@@ -351,7 +351,7 @@ export class GpuDevice implements Device {
     const refused = this.#overLimit(request);
     if (refused !== undefined) throw refused;
     const { module, failure } = this.#module(request);
-    const layout = this.#layout(request.access);
+    const layout = this.#layouts.of(request.access);
     const piped = this.gpu.createComputePipelineAsync({
       label: request.name,
       layout: layout.pipeline,
@@ -364,39 +364,6 @@ export class GpuDevice implements Device {
     const reported = scope.status === 'fulfilled' && scope.value !== null ? scope.value : pipeline.reason;
     throw typedFailure(reported, `kernel '${request.name}' does not compile`, { op: 'compile' });
   }
-
-  /** Explicit layouts: those deduced from the shader leave out a binding that it happens not to use. */
-  #layout(access: KernelRequest['access']): {
-    readonly group: GPUBindGroupLayout;
-    readonly pipeline: GPUPipelineLayout;
-  } {
-    const key = access.join();
-    const known = this.#layouts.get(key);
-    if (known !== undefined) return known;
-    const entries = access.map((mode, binding): GPUBindGroupLayoutEntry => ({
-      binding,
-      visibility: computeStage,
-      buffer: { type: mode === 'read' ? 'read-only-storage' : 'storage' },
-    }));
-    const group = this.gpu.createBindGroupLayout({ entries });
-    const layout = { group, pipeline: this.gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
-    this.#layouts.set(key, layout);
-    return layout;
-  }
-}
-
-function encodeStep(
-  pass: GPUComputePassEncoder,
-  step: Step,
-  current: GPUComputePipeline | undefined,
-): GPUComputePipeline | undefined {
-  const [x, y, z] = step.grid;
-  if (x === 0 || y === 0 || z === 0) return current;
-  const { kernel, group } = own(GpuGroup, step.group);
-  if (kernel.pipeline !== current) pass.setPipeline(kernel.pipeline);
-  pass.setBindGroup(0, group);
-  pass.dispatchWorkgroups(x, y, z);
-  return kernel.pipeline;
 }
 
 /**
