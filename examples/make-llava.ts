@@ -2,7 +2,8 @@
 // with weights from a seed. `npx node examples/make-llava.ts DIR`; it answers nonsense, the same on every machine.
 import { OpabiniaError } from '../dsl/error.ts';
 import { readConfig } from '../models/configs/read.ts';
-import { llavaShapes, type LlavaNames } from '../models/multimodal/llava.ts';
+import { llavaShapes } from '../models/multimodal/llava/llava.ts';
+import { type LlavaNames } from '../models/multimodal/llava/llava-names.ts';
 import { countParameters } from '../models/configs/param-shapes.ts';
 import { clipMean, clipStd } from '../models/towers/tower.ts';
 import { makeDirectory, makeFromCommand, writeJson, writeShards, type MadeCheckpoint } from './made/directory.ts';

@@ -1,4 +1,4 @@
-// Towers, a connector and a language model that were made apart: pictures to tokens, tokens in place of pictures, and the loss of both.
+// Towers, a connector and a language model that were made apart: pictures to tokens, tokens in place of pictures.
 import {
   rearrange,
   trace,
@@ -18,9 +18,8 @@ import type { LanguageModel } from '../decoders/decoder.ts';
 import { embedTokens } from '../decoders/decoder.ts';
 import { prefillGraph, type GenerationSizes } from '../decoders/generation-graphs.ts';
 import type { AnyTower } from '../towers/any-tower.ts';
-import { sequenceLoss, type SequenceSizes } from './cambrian-training.ts';
 import type { Hidden } from './cambrian.ts';
-import { insertPictures, type PictureTokens } from './picture-prompts.ts';
+import { insertPictures, openViewTokens, type PictureTokens } from './picture-prompts.ts';
 
 export interface AssembledModel {
   readonly language: LanguageModel;
@@ -60,7 +59,8 @@ export function pictureTokenCount(model: AssembledModel): number {
   return tokenCount(connectorFacts(model).layout);
 }
 
-function tokensOf(
+/** What the connector makes of the towers' maps. */
+export function tokensOf(
   root: Params,
   maps: readonly Tensor<'b h w c', Float>[],
   model: AssembledModel,
@@ -94,7 +94,7 @@ export function assembledTowersGraph(source: ParamSource, model: AssembledModel,
 }
 
 function openTokens(t: Trace, model: AssembledModel, i: number, dtype: 'f32' | 'f16'): Tensor<'i n e', 'f32' | 'f16'> {
-  return t.state('image_tokens', 'i n e', { i, n: pictureTokenCount(model), e: model.language.config.hidden }, dtype);
+  return openViewTokens(t, { i, n: pictureTokenCount(model), e: model.language.config.hidden }, dtype);
 }
 
 /** One picture: inputs `pixels_{k}`, symbol `image`, its number among those of the prompts. No outputs: tokens go into a state. */
@@ -124,7 +124,8 @@ export function assembledPrefillGraph(source: ParamSource, model: AssembledModel
   });
 }
 
-function embedded(
+/** A prompt with its pictures in place. */
+export function embedded(
   root: Params,
   { language }: AssembledModel,
   ids: Tensor<'b s', 'i32'>,
@@ -132,24 +133,4 @@ function embedded(
   slots: Tensor<'b s', 'i32'>,
 ): Hidden {
   return insertPictures(embedTokens(root, language.config, ids), pictures, slots);
-}
-
-/**
- * Σ of the cross-entropy of the next token over the labels that count, from the towers' maps: inputs `features_{k}`, `b h w c` with b the
- * pictures of the batch, `ids`, `slots`, and those of `sequenceLoss`.
- */
-export function assembledLoss(
-  t: Trace,
-  root: Params,
-  model: AssembledModel,
-  sizes: SequenceSizes & { readonly pictures: number; readonly dtype: 'f32' | 'f16' },
-): Tensor<'', 'f32'> {
-  const { batch: b, length: s, pictures } = sizes;
-  const maps = model.towers.map(({ map: [h, w, c] }, k) =>
-    t.input(`features_${k}`, 'b h w c', { b: pictures, h, w, c }).cast(sizes.dtype),
-  );
-  const integers = (name: string): Tensor<'b s', 'i32'> => t.input(name, 'b s', { b, s }, 'i32');
-  const rows = rearrange(tokensOf(root, maps, model), 'b n e -> r=(b n) e');
-  const start = embedded(root, model, integers('ids'), rows, integers('slots'));
-  return sequenceLoss(t, root, model.language, sizes, start);
 }

@@ -7,6 +7,15 @@ import type { Hidden } from './cambrian.ts';
 /** Tokens of all pictures, one behind the other. */
 export type PictureTokens = Tensor<'r e', Float>;
 
+/** The state between a graph that sees one view a run and prefill: `n` tokens of width `e` of each of `i` views. */
+export function openViewTokens(
+  t: Trace,
+  sizes: { readonly i: number; readonly n: number; readonly e: number },
+  dtype: 'f32' | 'f16',
+): Tensor<'i n e', 'f32' | 'f16'> {
+  return t.state('image_tokens', 'i n e', sizes, dtype);
+}
+
 /** The row of the pictures' tokens that each place of a prompt takes, −1 for text. Throws `OpabiniaError` where the counts differ. */
 export function pictureSlots(ids: ArrayLike<number>, imageToken: number, tokens: number): Int32Array {
   let next = 0;

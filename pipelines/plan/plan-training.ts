@@ -19,7 +19,8 @@ import { checkLearns } from '../train/assembled-trainable.ts';
 import { AssembledFamily } from '../answer/families/assembled.ts';
 import { CambrianFamily } from '../answer/families/cambrian.ts';
 import { openModel } from '../answer/open-model.ts';
-import { assembledLoss, assembledShapes, type AssembledModel } from '../../models/multimodal/assembled-model.ts';
+import { assembledShapes, type AssembledModel } from '../../models/multimodal/assembled-model.ts';
+import { assembledLoss } from '../../models/multimodal/assembled-training.ts';
 
 export interface TrainingPlanOptions {
   readonly stage: 1 | 2;

@@ -1,12 +1,12 @@
 // An assembled model as something that learns: the loss of its connector and language model, samples as batches.
 import { OpabiniaError } from '../../dsl/error.ts';
 import {
-  assembledLoss,
   assembledShapes,
   assembledTowersGraph,
   pictureTokenCount,
   type AssembledModel,
 } from '../../models/multimodal/assembled-model.ts';
+import { assembledLoss } from '../../models/multimodal/assembled-training.ts';
 import { sequenceInputs } from '../../models/multimodal/cambrian-training.ts';
 import { dummyPicture, imagePlaceholder, layOutForInference } from '../../models/sequence/collate.ts';
 import type { Numbers } from '../../runtime/program/numbers.ts';

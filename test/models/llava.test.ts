@@ -19,17 +19,12 @@ import {
   type AnyresOptions,
   type Canvas,
 } from '../../models/sequence/anyres.ts';
-import {
-  languageParams,
-  llavaConfigs,
-  llavaDecodeGraph,
-  llavaNames,
-  llavaPrefillGraph,
-  llavaShapes,
-  llavaVisionGraph,
-  viewTokens,
-} from '../../models/multimodal/llava.ts';
-import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../models/multimodal/llava-prompts.ts';
+import { languageParams, llavaNames } from '../../models/multimodal/llava/llava-names.ts';
+import { llavaConfigs } from '../support/llava-configs.ts';
+import { llavaDecodeGraph, llavaPrefillGraph } from '../support/llava-turns.ts';
+import { llavaShapes, viewTokens } from '../../models/multimodal/llava/llava.ts';
+import { llavaVisionGraph } from '../../models/multimodal/llava/llava-graphs.ts';
+import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../models/multimodal/llava/llava-prompts.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { anyresTiles } from '../../runtime/image/preprocess.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { qwenVlShapes } from '../../models/multimodal/qwen-vl-answer.ts';
-import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/siglip-answer.ts';
+import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/sighted-model.ts';
 
 function shapesOf(json: object): Shapes {
   const config = readConfig(json, 'config.json');

@@ -14,7 +14,8 @@ import { clipVision } from '../../models/towers/clip.ts';
 import { readLlava, type LlavaConfig } from '../../models/configs/llava.ts';
 import { decoderLayers, embedTokens, finalNorm, logitsOf, openTurn } from '../../models/decoders/decoder.ts';
 import { turnTables } from '../../models/decoders/turn-graph.ts';
-import { llavaShapes, type LlavaNames } from '../../models/multimodal/llava.ts';
+import { llavaShapes } from '../../models/multimodal/llava/llava.ts';
+import { type LlavaNames } from '../../models/multimodal/llava/llava-names.ts';
 import { shapedParams } from '../../models/configs/param-shapes.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 

@@ -5,7 +5,7 @@ import { makeTensors } from '../../examples/made/weights.ts';
 import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { qwenVlShapes } from '../../models/multimodal/qwen-vl-answer.ts';
-import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/siglip-answer.ts';
+import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/sighted-model.ts';
 
 const vocabulary = 640;
 const side = 56;

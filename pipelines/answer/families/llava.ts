@@ -7,10 +7,12 @@ import {
   llavaAnswerPrefillGraph,
   llavaDecodeParts,
   mostViews,
-} from '../../../models/multimodal/llava-answer.ts';
+} from '../../../models/multimodal/llava/llava-answer.ts';
 import { anyresLayout, anyresSlots } from '../../../models/sequence/anyres.ts';
-import { llavaNames, llavaShapes, llavaVisionGraph, viewTokens } from '../../../models/multimodal/llava.ts';
-import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../../models/multimodal/llava-prompts.ts';
+import { llavaNames } from '../../../models/multimodal/llava/llava-names.ts';
+import { llavaShapes, viewTokens } from '../../../models/multimodal/llava/llava.ts';
+import { llavaVisionGraph } from '../../../models/multimodal/llava/llava-graphs.ts';
+import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../../models/multimodal/llava/llava-prompts.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
 import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';

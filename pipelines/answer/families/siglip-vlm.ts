@@ -2,13 +2,11 @@
 import { OpabiniaError } from '../../../dsl/index.ts';
 import {
   sightedDecodeGraph,
-  sightedGemma3,
   sightedPrefillGraph,
-  sightedSmolVlm,
   sightedVisionGraph,
-  type SightedModel,
   type SightedSizes,
 } from '../../../models/multimodal/siglip-answer.ts';
+import { sightedGemma3, sightedSmolVlm, type SightedModel } from '../../../models/multimodal/sighted-model.ts';
 import { pictureBlocks } from '../../../models/multimodal/picture-prompts.ts';
 import type { Gemma3Vl, SmolVlm } from '../../../models/multimodal/siglip-vlm.ts';
 import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';

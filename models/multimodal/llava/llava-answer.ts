@@ -1,18 +1,17 @@
 // LLaVA that answers token by token on the device: the graphs of generation-graphs.ts over its own parameters and pictures.
-import type { Graph, ParamSource } from '../../dsl/index.ts';
-import type { LlavaConfig } from '../configs/llava.ts';
+import type { Graph, ParamSource } from '../../../dsl/index.ts';
+import type { LlavaConfig } from '../../configs/llava.ts';
 import {
   decodeGraph,
   prefillGraph,
   type GenerationParts,
   type GenerationSizes,
-} from '../decoders/generation-graphs.ts';
-import { embedPrompts, languageParams, llavaNames, openTokens } from './llava.ts';
+} from '../../decoders/generation-graphs.ts';
+import { embedPrompts, openTokens, type LlavaViews } from './llava-graphs.ts';
+import { languageParams, llavaNames } from './llava-names.ts';
 
-export interface LlavaAnswerSizes extends GenerationSizes {
-  /** Views of all pictures of all prompts together, as in `llavaVisionGraph`, whose state this reads. */
-  readonly viewLimit: number;
-}
+/** With the limit of `llavaVisionGraph`, whose state this reads. */
+export interface LlavaAnswerSizes extends GenerationSizes, LlavaViews {}
 
 /** Most views that one picture can have: one in LLaVA-1.5, in LLaVA-NeXT the whole and the tiles of the largest canvas. */
 export function mostViews({ type, canvases, vision: { image } }: LlavaConfig): number {

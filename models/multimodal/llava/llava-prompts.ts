@@ -1,8 +1,9 @@
 // Prompts of LLaVA with their pictures in place: ids and slots, padded on the right.
-import { OpabiniaError } from '../../dsl/index.ts';
-import type { LlavaConfig } from '../configs/llava.ts';
-import { emptySlot, textSlot } from '../sequence/collate.ts';
-import { viewTokens, type LlavaSizes } from './llava.ts';
+import { OpabiniaError } from '../../../dsl/index.ts';
+import type { LlavaConfig } from '../../configs/llava.ts';
+import { emptySlot, textSlot } from '../../sequence/collate.ts';
+import { viewTokens } from './llava.ts';
+import type { LlavaViews } from './llava-graphs.ts';
 
 export interface LlavaPrompt {
   /** Token ids, `imageToken` of the config once for each picture. */
@@ -35,7 +36,7 @@ export function viewSlots(config: LlavaConfig, view: number): readonly number[] 
 export function layOutPrompts(
   prompts: readonly LlavaPrompt[],
   config: LlavaConfig,
-  { viewLimit }: Pick<LlavaSizes, 'viewLimit'>,
+  { viewLimit }: LlavaViews,
 ): LlavaBatch {
   const count = viewTokens(config);
   const views =

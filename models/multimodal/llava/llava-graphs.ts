@@ -1,0 +1,78 @@
+// LLaVA's pictures as a graph of their own, and prompts with their tokens in place.
+import {
+  rearrange,
+  trace,
+  where,
+  type Float,
+  type Graph,
+  type Params,
+  type ParamSource,
+  type Tensor,
+  type Trace,
+} from '../../../dsl/index.ts';
+import type { LlavaConfig } from '../../configs/llava.ts';
+import { embedTokens } from '../../decoders/decoder.ts';
+import { newlineSlot } from '../../sequence/collate.ts';
+import { clipUnread } from '../../towers/clip.ts';
+import type { Hidden } from '../cambrian.ts';
+import { insertPictures, openViewTokens } from '../picture-prompts.ts';
+import { llavaTokens, viewTokens } from './llava.ts';
+import { bodyOf, inBody, languageParams, llavaNames, type LlavaNames } from './llava-names.ts';
+
+export interface LlavaViews {
+  /** Views of all pictures of all prompts together: one a picture in LLaVA-1.5, with its tiles in LLaVA-NeXT. */
+  readonly viewLimit: number;
+}
+
+/** The state between the graph of the views and prefill. */
+export function openTokens(
+  t: Trace,
+  config: LlavaConfig,
+  { viewLimit: i }: LlavaViews,
+  dtype: 'f32' | 'f16',
+): Tensor<'i n e', 'f32' | 'f16'> {
+  return openViewTokens(t, { i, n: viewTokens(config), e: config.language.config.hidden }, dtype);
+}
+
+/** One view. Input `pixels`, `b h w c` with b = 1; symbol `view`: its number, from 0. No outputs: its tokens go into a state. */
+export function llavaVisionGraph(source: ParamSource, config: LlavaConfig, sizes: LlavaViews): Graph {
+  const names = llavaNames(source);
+  const side = config.vision.image;
+  return trace(
+    source,
+    (t) => {
+      const pixels = t.input<'b h w c', Float>('pixels', 'b h w c', { b: 1, h: side, w: side, c: 3 }, source.dtype);
+      const tokens = rearrange(llavaTokens(bodyOf(t.params, names), pixels, config), 'b n e -> i=(b) n e');
+      t.update(openTokens(t, config, sizes, source.dtype), tokens, {
+        i: t.symbol('view', { atLeast: 0, upTo: sizes.viewLimit - 1 }),
+      });
+      return {};
+    },
+    {
+      unread: [
+        ...clipUnread.map((name) => inBody(names, `vision_tower.${name}`)),
+        inBody(names, 'language_model'),
+        'lm_head',
+        inBody(names, 'image_newline'),
+      ],
+    },
+  );
+}
+
+/** Embeddings of text, image tokens and newlines in their places; padding has those of token 0, and nobody attends to it. */
+export function embedPrompts(
+  root: Params,
+  names: LlavaNames,
+  config: LlavaConfig,
+  tokens: Tensor<'i n e', Float>,
+  ids: Tensor<'b s', 'i32'>,
+  slots: Tensor<'b s', 'i32'>,
+): Hidden {
+  const text = embedTokens(languageParams(root, names), config.language.config, ids);
+  const seen = insertPictures(text, rearrange(tokens, 'i n e -> r=(i n) e'), slots);
+  const newline =
+    config.type === 'llava_next'
+      ? bodyOf(root, names).get('image_newline', 'e', { e: config.language.config.hidden })
+      : undefined;
+  return newline === undefined ? seen : where(slots.eq(newlineSlot), newline, seen);
+}

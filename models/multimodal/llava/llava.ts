@@ -1,0 +1,86 @@
+// LLaVA-1.5 (arXiv 2310.03744) and LLaVA-NeXT: CLIP, a two-layer MLP, and a language model that reads the tokens in place of `<image>`.
+import { concat, OpabiniaError, rearrange, slice, type Float, type Params, type Tensor } from '../../../dsl/index.ts';
+import { decoderShapes } from '../../configs/decoder-shapes.ts';
+import type { LlavaConfig } from '../../configs/llava.ts';
+import { under, type ShapeEntry, type Shapes } from '../../configs/param-shapes.ts';
+import { connect, type Connect, type MapShape } from '../../connectors/connector.ts';
+import { llava } from '../../connectors/pointwise/llava.ts';
+import { factsOf, type ConnectorFacts } from '../../connectors/traced.ts';
+import { tokenCount } from '../../connectors/visual-tokens.ts';
+import { clipShapes, clipVision } from '../../towers/clip.ts';
+import type { Pixels } from '../../towers/tower.ts';
+import { hiddenState } from '../../towers/vit.ts';
+import { projectorName, type LlavaNames } from './llava-names.ts';
+
+/** Names and shapes of all parameters. The new names have the tower's without `vision_model`, as transformers 5 writes them. */
+export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Shapes {
+  const { hidden } = config.language.config;
+  const newline: readonly ShapeEntry[] = config.type === 'llava_next' ? [['image_newline', [hidden]]] : [];
+  const body: readonly ShapeEntry[] = [
+    ...under('vision_tower', clipShapes(config.vision, names === 'old' ? undefined : '')),
+    ...under(projectorName, connectorFacts(config).shapes),
+    ...newline,
+  ];
+  const language = [...decoderShapes(config.language)];
+  if (names === 'old') return new Map([...body, ...under('language_model', language)]);
+  return new Map([
+    ...under('model', body),
+    ...language.map(([name, shape]): ShapeEntry => [name.replace(/^model\./, 'model.language_model.'), shape]),
+  ]);
+}
+
+const ownProjector = connect(llava, { linears: ['linear_1', 'linear_2'] });
+
+function connectorOf(config: LlavaConfig): Connect {
+  return config.connector ?? ownProjector;
+}
+
+/** The tower's patches as a map; with the class token they are no grid, and stand in one row. */
+function mapShape({ vision: { image, patch, width }, layers, dropClass }: LlavaConfig): MapShape {
+  const side = Math.floor(image / patch);
+  const channels = width * layers.length;
+  return dropClass ? [side, side, channels] : [1, side * side + 1, channels];
+}
+
+const known = new WeakMap<LlavaConfig, ConnectorFacts>();
+
+/** Layout and parameters of the connector, from its trace. */
+function connectorFacts(config: LlavaConfig): ConnectorFacts {
+  const facts = known.get(config) ?? factsOf(connectorOf(config), [mapShape(config)], config.language.config.hidden);
+  known.set(config, facts);
+  return facts;
+}
+
+/**
+ * Tokens of one view, as the connector gives them. Throws `OpabiniaError` for LLaVA-NeXT with the class token, or with a connector that
+ * does not keep the tower's grid: the tokens of its tiles would be no grid to put together.
+ */
+export function viewTokens(config: LlavaConfig): number {
+  const isNext = config.type === 'llava_next';
+  if (isNext && !config.dropClass)
+    throw new OpabiniaError(
+      "vision_feature_select_strategy is 'full': tokens with a class token are no grid to put tiles together on",
+      { op: 'llava', advice: "LLaVA-NeXT has 'default'" },
+    );
+  const count = tokenCount(connectorFacts(config).layout);
+  const [rows, columns] = mapShape(config);
+  if (isNext && count !== rows * columns)
+    throw new OpabiniaError(
+      `'${connectorOf(config).name}' gives ${count} tokens of a grid of ${rows}×${columns}, and LLaVA-NeXT puts whole grids together`,
+      { op: 'llava', advice: 'take a connector that keeps every token, or LLaVA-1.5' },
+    );
+  return count;
+}
+
+/** Tokens of pictures as the language model reads them: of the tower's chosen hidden states, without a norm, through the projector. */
+export function llavaTokens(body: Params, pixels: Pixels, config: LlavaConfig): Tensor<'b n e', Float> {
+  const encoded = clipVision(body.at('vision_tower'), pixels, config.vision);
+  const states = concat(
+    config.layers.map((layer) => hiddenState(encoded, layer)),
+    'c',
+  );
+  const patches = slice(states, 'n', { start: config.dropClass ? encoded.classTokens : 0 });
+  const map = rearrange(patches, 'b (h w) c -> b h w c', { h: mapShape(config)[0] });
+  const context = { width: config.language.config.hidden };
+  return connectorOf(config).build(body.at(projectorName), [map], context).tokens;
+}
