@@ -9,15 +9,18 @@ const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
 const dist = join(root, 'dist');
 
 rmSync(dist, { recursive: true, force: true });
-const compiled = spawnSync(
-  process.execPath,
-  [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'],
-  {
-    cwd: root,
-    stdio: 'inherit',
-  },
-);
-if (compiled.status !== 0) process.exit(compiled.status ?? 1);
+// Comments are for readers: of sources in the repository, of declarations in an editor.
+for (const emitted of [
+  ['--declaration', 'false', '--removeComments', 'true'],
+  ['--emitDeclarationOnly', 'true', '--sourceMap', 'false'],
+]) {
+  const { status } = spawnSync(
+    process.execPath,
+    [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', ...emitted],
+    { cwd: root, stdio: 'inherit' },
+  );
+  if (status !== 0) process.exit(status ?? 1);
+}
 
 // Generated code has its JavaScript already.
 const generated = 'compiler/export/gen';

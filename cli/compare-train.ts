@@ -86,7 +86,7 @@ export async function compareByTraining(names: readonly string[], flags: TrainFl
       grid: readGrid(flags.grid),
       root: `${flags.runs}/${flags.preset}-${flags.tokens ?? '16'}`,
       encoders: flags.shapesEncoders,
-      device: async () => (device ??= await openDevice()),
+      device: async () => (device ??= await openDevice({ compileAhead: true })),
       stopped: () => stops,
       print: (line) => tell(line),
     });

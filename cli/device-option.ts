@@ -18,7 +18,7 @@ export function deviceOption(): Option {
 
 /** Throws `DeviceError`, and `OpabiniaError` where what it takes is not installed. */
 export async function openPlace(device: DeviceChoice): Promise<Place> {
-  if (device === 'gpu') return openDevice();
+  if (device === 'gpu') return openDevice({ compileAhead: true });
   // Only who asks for it loads the exporter.
   const { openCpu } = await import('../pipelines/run/cpu/open-cpu.ts');
   return openCpu();

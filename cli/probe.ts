@@ -68,7 +68,7 @@ export function addProbe(program: Command): void {
       const common = {
         settings: settingsOf(flags),
         seeds: whole('--seeds', flags.seeds),
-        device: async () => (device ??= await openDevice()),
+        device: async () => (device ??= await openDevice({ compileAhead: true })),
         stopped: () => stops,
         print: (line: string) => tell(line),
       };

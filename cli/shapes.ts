@@ -42,7 +42,7 @@ export function addShapes(program: Command): void {
         stops = true;
         tell('finishing the step and saving; once more to end at once');
       });
-      const device = await openDevice();
+      const device = await openDevice({ compileAhead: true });
       try {
         await trainEncoders({
           preset: flags.preset,

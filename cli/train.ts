@@ -37,7 +37,7 @@ export function addTrain(program: Command): void {
         stops = true;
         tell('finishing the step and saving; once more to end at once');
       });
-      const device = await openDevice();
+      const device = await openDevice({ compileAhead: true });
       try {
         const report = await train(recipe, device, {
           root: flags.runs,

@@ -48,6 +48,8 @@ export interface Choices {
   readonly loadsInPlace: number;
   /** Results of overlapping windows that one thread computes, at most: each keeps its accumulator in registers. */
   readonly neighbours: number;
+  /** Operations below which a kernel is written to be compiled fast rather than to run fast. */
+  readonly leastWork: number;
   /** Re-association through attention must save this factor of the arithmetic: it gives up the one streaming kernel. */
   readonly absorptionGain: number;
   /** Bytes of a weight that is scaled or packed while it is loaded, at most. */
@@ -80,6 +82,7 @@ const usual: Choices = {
   fusedTensors: 8,
   loadsInPlace: 16,
   neighbours: 8,
+  leastWork: 0,
   absorptionGain: 2,
   rewrittenBytes: Infinity,
   kernelsInDispatch: 8,
@@ -104,6 +107,7 @@ const software: Partial<Choices> = {
   // A step of a decoder layer of 512 tokens took 2.4 s with it and 1.8 s without, for 14 MiB of 318.
   recomputes: false,
   panelRows: 128,
+  leastWork: 4e6,
 };
 
 /**

@@ -1,12 +1,12 @@
 // Contraction for devices bound by loads: one subgroup per tile, its lanes each load another element of the row operand and share it by
 // shuffles, while vectors of the column operand stay in registers. Measured on lavapipe: two to four times any form without shuffles.
-import { code, splat, wgsl, literal } from '../../dsl/wgsl.ts';
+import { code, splat, wgsl, literal, type Code } from '../../dsl/wgsl.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
-import type { DeviceProfile } from '../profile.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
+import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { unknownZero } from '../kernel/names.ts';
 import { typeOf } from '../kernel/element-format.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
@@ -25,10 +25,20 @@ interface Tile {
  */
 function usualTile(product: Product): Tile {
   const m = product.m.most;
-  const work = 2 * count(product.batch).most * m * product.n.most * product.k.most;
-  const rows = m >= 64 && work > 64e6 ? 16 : m >= 5 ? 8 : m >= 2 ? 4 : 1;
+  const rows = m >= 64 && workOf(product) > 64e6 ? 16 : m >= 5 ? 8 : m >= 2 ? 4 : 1;
   const lanes = product.width * 8;
-  return { rows, vectors: product.n.most > lanes && work > 16e6 ? 2 : 1 };
+  return { rows, vectors: product.n.most > lanes && !isQuick(product) ? 2 : 1 };
+}
+
+/** Rows loaded in a loop cost a tenth of a product's time: times the least work, until that is more than the driver's. */
+const loopedWork = 64;
+
+function workOf({ batch, m, n, k }: Product): number {
+  return 2 * count(batch).most * m.most * n.most * k.most;
+}
+
+function isQuick(product: Product): boolean {
+  return workOf(product) <= 16e6;
 }
 
 /** Rows that nobody needs are padding, and sums beyond 32 vectors leave the registers. */
@@ -87,20 +97,29 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
   const acc = Array.from({ length: tile.rows }, () =>
     Array.from({ length: tile.vectors }, () => body.var('sum', splat(literal(0, 'f32'), type))),
   );
+  const { leastWork } = choicesOf(context.profile);
+  const isHurried = tile.rows > 1 && workOf(product) <= loopedWork * leastWork;
+  const inLoop = isHurried ? body.array('of_rows', 'f32', tile.rows) : undefined;
+  /** What a lane loads of each row: in a loop and through memory where the driver's time is what a product costs. */
+  const loadRows = (block: Block, term: Index): readonly Code[] => {
+    const load = (inside: Block, i: Index): Code =>
+      lowering.value(inside, a, indexOf(product, batch, clamp(add(firstRow, i), m), undefined, term), 1);
+    if (inLoop === undefined) return acc.map((_, i) => load(block, constantIndex(i)));
+    block.loop(
+      'row_in_tile',
+      constantIndex(tile.rows),
+      (inside, i) => inside.assign(`${inLoop}[${indexText(i)}]`, splat(load(inside, i), 'f32')),
+      { endText: `${tile.rows}u + ${unknownZero}` },
+    );
+    return acc.map((_, i) => code(`${inLoop}[${i}]`, 'f32'));
+  };
 
   body.loop(
     `${names.sum}_start`,
     k,
     (outer, start) => {
       const mine = clamp(add(start, lane), k);
-      const loads = acc.map((_, i) =>
-        lowering.value(
-          outer,
-          a,
-          indexOf(product, batch, clamp(add(firstRow, constantIndex(i)), m), undefined, mine),
-          1,
-        ),
-      );
+      const loads = loadRows(outer, mine);
       // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
       const steps = outer.let(
         'steps',

@@ -6,7 +6,7 @@ import { indexMath, sizeIndex } from '../index/index-math.ts';
 import { mentions } from '../index/index-variables.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { choicesOf } from '../profile.ts';
-import { indexVariable, type Context } from './frame.ts';
+import { count, indexVariable, type Context } from './frame.ts';
 
 export interface Neighbours {
   /** The axis of the result along which they lie. */
@@ -25,7 +25,8 @@ export function findNeighbours(
   operands: readonly Node[],
   context: Context,
 ): Neighbours | undefined {
-  const most = choicesOf(context.profile).neighbours;
+  const { neighbours: most, leastWork } = choicesOf(context.profile);
+  if (count(outer).most * count(inner).most < leastWork / 2) return undefined;
   const axis = outer.at(wide ? -2 : -1);
   const summed = inner.at(-1);
   if (

@@ -49,7 +49,7 @@ type Params = ReturnType<typeof demoParams>;
 async function findDevice(wanted: boolean): Promise<Device | undefined> {
   if (!wanted) return undefined;
   try {
-    return await openDevice();
+    return await openDevice({ compileAhead: true });
   } catch (error) {
     if (!(error instanceof NoAdapterError)) throw error;
     console.log(

@@ -22,7 +22,7 @@ if (given !== undefined && (given.length !== recipe.stages.length || !given.ever
   });
 const stages = recipe.stages.map((stage, i) => (given === undefined ? stage : { ...stage, steps: given[i] }));
 
-const device = await openDevice();
+const device = await openDevice({ compileAhead: true });
 const rows: (readonly [stage: string, score: ModelScore])[] = [];
 try {
   await train({ ...recipe, stages }, device, {

@@ -65,6 +65,7 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #seeing: Seeing;
   readonly #pairs = new Map<Draw, GenerationPrograms>();
+  readonly #endAhead: () => void;
   #busy = false;
 
   private constructor(
@@ -73,7 +74,12 @@ export class Session {
     engine: Engine,
     options: SessionOptions,
     prepared: PreparedSession,
-    programs: { readonly vision: Runnable | undefined; readonly draw: Draw; readonly pair: GenerationPrograms },
+    programs: {
+      readonly vision: Runnable | undefined;
+      readonly draw: Draw;
+      readonly pair: GenerationPrograms;
+      readonly endAhead: () => void;
+    },
   ) {
     this.model = model;
     this.place = place;
@@ -82,6 +88,7 @@ export class Session {
     this.#options = options;
     this.#sizes = prepared.sizes;
     this.#vision = prepared.vision;
+    this.#endAhead = programs.endAhead;
     this.#seeing = new Seeing(engine, prepared.sizes, programs.vision, options.note);
     this.#pairs.set(programs.draw, programs.pair);
   }
@@ -100,6 +107,10 @@ export class Session {
     const engine = engineOn(place, model.source);
     const prepared = prepare(model, engine, options, draw);
     options.compiled?.();
+    const { vision: look, prefill: read, decode: write } = prepared;
+    // The first token needs no decode step.
+    const inOrder = [write, ...(look === undefined ? [] : [look]), read];
+    const endAhead = engine.compileAhead(inOrder);
     const loaded: Runnable[] = [];
     const put = async (each: Prepared): Promise<Runnable> => {
       options.note?.(`loading ${each.name}: ${each.contents}`);
@@ -111,8 +122,9 @@ export class Session {
       const vision = prepared.vision === undefined ? undefined : await put(prepared.vision);
       const [prefill, decode] = [await put(prepared.prefill), await put(prepared.decode)];
       const pair = { prefill, decode, ahead: engine.ahead, ...prepared.sizes };
-      return new Session(model, place, engine, options, prepared, { vision, draw, pair });
+      return new Session(model, place, engine, options, prepared, { vision, draw, pair, endAhead });
     } catch (error) {
+      endAhead();
       for (const program of loaded) program.dispose();
       throw error;
     }
@@ -209,6 +221,7 @@ export class Session {
 
   /** Every byte back to the device. */
   dispose(): void {
+    this.#endAhead();
     this.#seeing.dispose();
     for (const { prefill, decode } of this.#pairs.values()) {
       prefill.dispose();

@@ -4,6 +4,7 @@ import { compile } from '../../compiler/compile.ts';
 import { steadySums } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import { compileAhead } from '../../runtime/device/compile-ahead.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import {
@@ -53,6 +54,8 @@ export interface Engine {
    */
   readonly ahead: number;
   prepare(name: string, graph: () => Graph, options?: PrepareOptions): Prepared;
+  /** Begins to compile programs beside their loading, in the order in which they will run, where a driver compiles late; the result ends it. */
+  compileAhead(programs: readonly Prepared[]): () => void;
   /** What programs take together, on paper. Throws `OutOfMemoryError` where it is too much. */
   check(programs: readonly Prepared[], model: Shrinkable): MemoryPlan;
 }
@@ -103,6 +106,13 @@ class DeviceEngine implements Engine {
     };
     this.#plans.set(prepared, plan);
     return prepared;
+  }
+
+  compileAhead(programs: readonly Prepared[]): () => void {
+    const end = new AbortController();
+    const plans = programs.flatMap((program) => this.#plans.get(program) ?? []);
+    void compileAhead(this.#device, plans, end.signal);
+    return () => end.abort();
   }
 
   check(programs: readonly Prepared[], model: Shrinkable): MemoryPlan {

@@ -19,6 +19,11 @@ export interface OpenOptions {
   /** Checks of calls and of indices; off is faster on GPUs, and a wrong plan may then read any byte of the process. Default true. */
   readonly validation?: boolean | undefined;
   readonly power?: 'high-performance' | 'low-power' | undefined;
+  /**
+   * For a process that works on this device alone and waits for its first run: where a software driver compiles kernels at their first
+   * dispatch, half of them are compiled on another device of the process. Default false.
+   */
+  readonly compileAhead?: boolean | undefined;
   /** `off`: no tiles that `tune` has measured; a path: those of that file. By default `OPABINIA_TUNING`, or what is kept for this device. */
   readonly tuning?: string | undefined;
 }
@@ -32,6 +37,8 @@ declare global {
   /** Every object that `create()` returned. Once one is collected, the process crashes or hangs: they are never let go. */
   var opabiniaDawn: Map<string, unknown> | undefined;
 }
+
+const optionsOf = new WeakMap<Device, OpenOptions>();
 
 async function instance(options: OpenOptions): Promise<GPU> {
   const enabled = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'use_vulkan_memory_model'];
@@ -112,7 +119,15 @@ export async function openDevice(options: OpenOptions = {}): Promise<Device> {
     });
   }
   const budget = options.budget ?? (facts.software ? freeMemory() : Number.POSITIVE_INFINITY);
-  return new GpuDevice(gpu, facts, budget, tiles);
+  const device = new GpuDevice(gpu, facts, budget, tiles);
+  optionsOf.set(device, options);
+  return device;
+}
+
+/** Another device of the same adapter to compile ahead on; undefined for one that was opened without that wish. */
+export async function openAhead(device: Device): Promise<Device | undefined> {
+  const options = optionsOf.get(device);
+  return options?.compileAhead === true ? openDevice(options).catch(() => undefined) : undefined;
 }
 
 function factsOf(adapter: GPUAdapter, features: readonly string[], options: OpenOptions): DeviceFacts {

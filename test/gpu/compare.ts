@@ -40,6 +40,11 @@ const facts = withoutGpu ? undefined : await adapterFacts();
 /** Whether templates that exchange values by shuffles run here: where every subgroup has the same number of lanes. */
 export const hasShuffles = facts?.subgroups !== undefined && facts.subgroups.least === facts.subgroups.most;
 
+/** As a profile, with kernels that are written to run fast however small they are: small cases then take the ways of large ones. */
+export function unhurried(profile: DeviceProfile): DeviceProfile {
+  return { ...profile, choices: { ...profile.choices, leastWork: 0 } };
+}
+
 /** Throws `NoAdapterError`. */
 export async function openGpu(): Promise<Gpu> {
   const device = await openDevice();

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { share } from '../support/share.ts';
-import { hasShuffles, judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
+import { hasShuffles, judge, openGpu, seed, unhurried, withoutGpu, type Gpu } from './compare.ts';
 import { contractArbitrary, contractCase } from './contract-cases.ts';
 
 interface Row {
@@ -73,8 +73,9 @@ describe.skipIf(withoutGpu)(`templates of contractions, seed ${seed}`, () => {
       let used = 0;
       const tries = share(Math.ceil(runs / 2), 2 * runs);
       await fc.assert(
-        fc.asyncProperty(contractArbitrary(m, n, k), async ({ graph, feeds }) => {
-          const verdict = await judge(gpu, graph, feeds, { profile: gpu[profile] });
+        fc.asyncProperty(contractArbitrary(m, n, k), fc.boolean(), async ({ graph, feeds }, hurries) => {
+          const own = hurries ? gpu[profile] : unhurried(gpu[profile]);
+          const verdict = await judge(gpu, graph, feeds, { profile: own });
           if (verdict.templates.includes(template)) used++;
         }),
         { numRuns: tries, seed },
@@ -99,7 +100,7 @@ describe.skipIf(withoutGpu)(`templates of contractions, seed ${seed}`, () => {
         symbolic: 'none',
         dtype: 'f32',
       });
-      const { plan, templates } = await judge(gpu, graph, feeds, { profile: gpu.software });
+      const { plan, templates } = await judge(gpu, graph, feeds, { profile: unhurried(gpu.software) });
       expect(templates).toContain('contraction by shuffles');
       expect(plan.kernels.some((kernel) => kernel.wgsl.includes('// contraction 16×'))).toBe(true);
     },

@@ -35,6 +35,7 @@ export class RowPrograms {
   readonly #prefill: ReadonlyMap<Draw, Runnable>;
   readonly #decode: ReadonlyMap<Draw, Runnable>;
   readonly #entry: Runnable;
+  readonly #endAhead: () => void;
 
   private constructor(
     place: { readonly model: OpenedModel; readonly engine: Engine },
@@ -44,6 +45,7 @@ export class RowPrograms {
       readonly prefill: ReadonlyMap<Draw, Runnable>;
       readonly decode: ReadonlyMap<Draw, Runnable>;
       readonly entry: Runnable;
+      readonly endAhead: () => void;
     },
   ) {
     this.#model = place.model;
@@ -53,6 +55,7 @@ export class RowPrograms {
     this.#prefill = programs.prefill;
     this.#decode = programs.decode;
     this.#entry = programs.entry;
+    this.#endAhead = programs.endAhead;
   }
 
   /** Nothing stays loaded when it throws. */
@@ -75,14 +78,22 @@ export class RowPrograms {
       for (const [draw, prepared] of each) programs.set(draw, await put(prepared));
       return programs;
     };
+    const { vision: look, entry: enter } = plans;
+    const endAhead = engine.compileAhead([
+      ...plans.decode.values(),
+      enter,
+      ...(look === undefined ? [] : [look]),
+      ...plans.prefill.values(),
+    ]);
     try {
       const vision = plans.vision === undefined ? undefined : await put(plans.vision);
       const prefill = await putAll(plans.prefill);
       const decode = await putAll(plans.decode);
       const entry = await put(plans.entry);
       const seeing = new Seeing(engine, sizes, vision, options.note);
-      return new RowPrograms({ model, engine }, sizes, { seeing, prefill, decode, entry });
+      return new RowPrograms({ model, engine }, sizes, { seeing, prefill, decode, entry, endAhead });
     } catch (error) {
+      endAhead();
       for (const program of loaded) program.dispose();
       throw error;
     }
@@ -124,6 +135,7 @@ export class RowPrograms {
   }
 
   dispose(): void {
+    this.#endAhead();
     this.#seeing.dispose();
     for (const program of [...this.#prefill.values(), ...this.#decode.values(), this.#entry]) program.dispose();
   }

@@ -59,6 +59,11 @@ export class CpuEngine implements Engine {
     return this.#parts.limit();
   }
 
+  /** Nothing is compiled late. */
+  compileAhead(): () => void {
+    return () => undefined;
+  }
+
   /** Throws `OpabiniaError` where a parameter is read packed. */
   prepare(name: string, make: () => Graph, { note }: PrepareOptions = {}): Prepared {
     note?.(`tracing ${name} for ${this.limit.device}`);

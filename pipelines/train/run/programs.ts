@@ -2,6 +2,7 @@
 import type { Graph } from '../../../dsl/index.ts';
 import { compileTogether } from '../../../compiler/compile.ts';
 import type { Plan, PlanTensor } from '../../../compiler/plan.ts';
+import { compileAhead } from '../../../runtime/device/compile-ahead.ts';
 import { deviceProfile } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { roomOf } from '../../../runtime/program/place.ts';
@@ -42,11 +43,14 @@ export class StepPrograms {
   readonly accumulate: Program | undefined;
   readonly evaluate: Program | undefined;
   readonly #learned: ReadonlySet<string>;
+  readonly #ahead: AbortController;
 
   private constructor(
     loaded: readonly [Program, Program | undefined, Program | undefined],
     learned: readonly string[],
+    ahead: AbortController,
   ) {
+    this.#ahead = ahead;
     [this.step, this.accumulate, this.evaluate] = loaded;
     this.#learned = new Set(learned);
   }
@@ -90,11 +94,15 @@ export class StepPrograms {
       loaded.push(program);
       return program;
     };
+    const ahead = new AbortController();
+    const inOrder = [evaluate, accumulate, step].filter((plan) => plan !== undefined);
+    void compileAhead(device, inOrder, ahead.signal);
     try {
       const first = await put(step, 2);
       if (first === undefined) throw new TypeError('a step has a plan');
-      return new StepPrograms([first, await put(accumulate), await put(evaluate)], graphs.learned);
+      return new StepPrograms([first, await put(accumulate), await put(evaluate)], graphs.learned, ahead);
     } catch (error) {
+      ahead.abort();
       for (const program of loaded) program.dispose();
       throw error;
     }
@@ -109,6 +117,7 @@ export class StepPrograms {
   }
 
   dispose(): void {
+    this.#ahead.abort();
     this.accumulate?.dispose();
     this.evaluate?.dispose();
     this.step.dispose();
