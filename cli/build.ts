@@ -33,12 +33,31 @@ cpSync(join(root, generated), join(dist, generated), {
 writeConnectors();
 for (const path of files('.d.ts')) mendDeclarations(path);
 for (const path of files('.js.map')) mendMap(path);
+dropUnreachableDeclarations();
 chmodSync(join(dist, 'cli/bin.js'), 0o755);
 
 function files(ending: string): readonly string[] {
   return readdirSync(dist, { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith(ending))
     .map((path) => join(dist, path));
+}
+
+/** Who installs the package can only name what `exports` names: declarations that none of those leads to are never read. */
+function dropUnreachableDeclarations(): void {
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    exports: Readonly<Record<string, string | { readonly types: string }>>;
+  };
+  const reached = new Set<string>();
+  const open = Object.values(exports).flatMap((entry) => (typeof entry === 'string' ? [] : [join(root, entry.types)]));
+  for (let path = open.pop(); path !== undefined; path = open.pop()) {
+    if (reached.has(path)) continue;
+    reached.add(path);
+    for (const [, from = ''] of readFileSync(path, 'utf8').matchAll(
+      /(?:from|import\(|import)\s*['"](\.[^'"]+)\.js['"]/g,
+    ))
+      open.push(join(path, '..', `${from}.d.ts`));
+  }
+  for (const path of files('.d.ts')) if (!reached.has(path)) rmSync(path);
 }
 
 /** `opabinia/connectors`: the folder of connectors is its registry, so this face of it is written, not kept. */
