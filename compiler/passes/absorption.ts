@@ -111,26 +111,37 @@ function absorb(node: Node, r: Rewriter): Node | undefined {
       gain(part, { other: node.type.axes, paired: mixed, inner: elementsOf(second.columns) }) >= leastGain,
   );
   if (!keyTaken.includes(true) && !valueTaken.includes(true)) return undefined;
-  const newScores = keyTaken.includes(true) ? scoresThroughWeights(found, keyTaken, r) : scores;
+  // A row may grow by one amount without changing the softmax: the bias of the first part that is taken is subtracted from all. That part
+  // then has none, and the others have a difference that is known at load time.
+  const keyBias = keys.parts.find((_, i) => keyTaken[i] === true)?.projection?.bias;
+  const newScores = keyTaken.includes(true)
+    ? scoresThroughWeights({ query, keys, keyAxis, axes: namesOf(scores.type.axes) }, keyTaken, keyBias, r)
+    : scores;
   if (newScores === undefined || !sameType(newScores.type, scores.type)) return undefined;
   const newWeights = rebuilt(weights, scores, newScores, r);
+  // The weights of a row sum to 1, so the bias of the first part that is taken is subtracted from all and added once.
+  const valueBias = values.parts.find((_, i) => valueTaken[i] === true)?.projection;
   const result = valueTaken.includes(true)
-    ? sumThroughWeights(node, newWeights, found, valueTaken, r)
+    ? sumThroughWeights({ weights: newWeights, values, keyAxis, axes: node.type.axes }, valueTaken, valueBias, r)
     : rebuilt(node, weights, newWeights, r);
   return result !== undefined && sameType(result.type, node.type) ? result : undefined;
 }
 
-/**
- * The scores of all parts, joined. A row may grow by one amount without changing the softmax, so the bias of the first part that is taken is
- * subtracted from all: that part then has none, and the others have a difference that is known at load time.
- */
-function scoresThroughWeights(
-  { query, keys, scores, keyAxis }: Found,
+/** A query, and the keys that it meets; `axes`: of the scores. */
+export interface Scored {
+  readonly query: Node;
+  readonly keys: Parts;
+  readonly keyAxis: string;
+  readonly axes: readonly string[];
+}
+
+/** The scores of all parts, joined, less what `bias` adds to each. */
+export function scoresThroughWeights(
+  { query, keys, keyAxis, axes }: Scored,
   taken: readonly boolean[],
+  bias: Node | undefined,
   r: Rewriter,
 ): Node | undefined {
-  const bias = keys.parts.find((_, i) => taken[i] === true)?.projection?.bias;
-  const axes = namesOf(scores.type.axes);
   const joined = stretches(keys.parts, taken).map((stretch): Node | undefined => {
     if (!stretch.taken) {
       const shifted = stretch.parts.map((part) => lowered(part, bias, r));
@@ -164,17 +175,23 @@ function scoresThroughWeights(
   return joined.every((part) => part !== undefined) ? r.concat(joined, keyAxis) : undefined;
 }
 
-/** Σ p v of all parts, added. The weights of a row sum to 1, so the bias of the first part that is taken is subtracted from all and added once. */
-function sumThroughWeights(
-  node: Node,
-  weights: Node,
-  { values, keyAxis }: Found,
+/** Weights, and the values of which they make a sum; `axes`: of the sum. */
+export interface Weighted {
+  readonly weights: Node;
+  readonly values: Parts;
+  readonly keyAxis: string;
+  readonly axes: readonly Axis[];
+}
+
+/** Σ p v of all parts, added; `reference`: a part whose bias is taken off all of them, which is right where weights sum to 1. */
+export function sumThroughWeights(
+  { weights, values, keyAxis, axes: whole }: Weighted,
   taken: readonly boolean[],
+  reference: Projection | undefined,
   r: Rewriter,
 ): Node | undefined {
-  const reference = values.parts.find((_, i) => taken[i] === true)?.projection;
   const bias = reference?.bias;
-  const axes = namesOf(node.type.axes);
+  const axes = namesOf(whole);
   const terms: (Node | undefined)[] = [];
   for (const stretch of stretches(values.parts, taken)) {
     const share = r.slice(weights, keyAxis, stretch.start, stretch.size);
@@ -197,11 +214,7 @@ function sumThroughWeights(
     const rest = difference(projection, bias, r);
     if (rest !== undefined)
       terms.push(
-        r.map(
-          'mul',
-          r.broadcast(r.make(sum, [share], { axes: [keyAxis] }), node.type.axes),
-          projection.shownColumns(rest),
-        ),
+        r.map('mul', r.broadcast(r.make(sum, [share], { axes: [keyAxis] }), whole), projection.shownColumns(rest)),
       );
   }
   // The largest product last: maps that follow are its epilogue.

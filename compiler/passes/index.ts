@@ -2,6 +2,7 @@
 import type { Pass, RulePass } from '../rewrite/pass.ts';
 import { absorption } from './absorption.ts';
 import { algebra } from './algebra.ts';
+import { association } from './association.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
 import { joins } from './joins.ts';
@@ -30,6 +31,7 @@ export const passes: readonly Pass[] = [
   algebra,
   resampling,
   absorption,
+  association,
   siblings,
   joins,
   recomputation,

@@ -5,7 +5,7 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import type { RearrangeAttrs } from '../../dsl/ops/view-pattern.ts';
 import { isFixed } from '../rewrite/fixed.ts';
-import { asLinearMap } from '../match/linear-map.ts';
+import { asLinearMap, type LinearMap } from '../match/linear-map.ts';
 import { type Rewriter } from '../rewrite/rewriter.ts';
 
 export interface Parts {
@@ -48,8 +48,20 @@ interface Piece {
 /** How one rearrange shows an axis of its operand; undefined where it merges some of it with others. */
 type Shown = (axis: Axis) => readonly Piece[] | undefined;
 
-/** `taken`: names that summed axes must not have; those given are added. Undefined where the number of tokens of a part is a symbol's. */
-export function projections(node: Node, keyAxis: string, taken: Set<string>, r: Rewriter): Parts | undefined {
+/** A product as x times weights, where the tokens lie along this axis. */
+export type AsProduct = (node: Node, along: string) => Pick<LinearMap, 'x' | 'weights' | 'roles'> | undefined;
+
+/**
+ * `taken`: names that summed axes must not have; those of heads that are split off are added. Undefined where the number of tokens of a part is a symbol's.
+ * Weights are what is fixed, unless `asProduct` says otherwise.
+ */
+export function projections(
+  node: Node,
+  keyAxis: string,
+  taken: Set<string>,
+  r: Rewriter,
+  asProduct: AsProduct = asLinearMap,
+): Parts | undefined {
   const [under] = node.inputs;
   const view =
     node.op === rearrange && under !== undefined ? { x: under, attrs: rearrange.read(node.attrs) } : undefined;
@@ -83,7 +95,7 @@ export function projections(node: Node, keyAxis: string, taken: Set<string>, r: 
   for (const part of nodes) {
     const size = tokens(part, key.name);
     if (size === undefined) return undefined;
-    parts.push({ node: part, size, projection: projectionOf(part, shown, taken, r) });
+    parts.push({ node: part, size, projection: projectionOf(part, key.name, shown, taken, r, asProduct) });
   }
   return { parts, along: key.name, shown: again };
 }
@@ -103,11 +115,18 @@ function shownBy({ split, merge, sizes }: RearrangeAttrs, x: Node, axis: Axis): 
   return names.length === parts.length ? names : undefined;
 }
 
-function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter): Projection | undefined {
+function projectionOf(
+  part: Node,
+  along: string,
+  shown: Shown,
+  taken: Set<string>,
+  r: Rewriter,
+  asProduct: AsProduct,
+): Projection | undefined {
   const [a, b] = part.inputs;
   const bias = part.op.name !== 'add' ? undefined : b !== undefined && isFixed(b) ? b : a;
   const node = bias === undefined ? part : part.inputs.find((input) => input !== bias);
-  const product = node === undefined ? undefined : asLinearMap(node);
+  const product = node === undefined ? undefined : asProduct(node, along);
   // Read by something else too, the product is worked out all the same.
   if (node === undefined || product === undefined || [node, part].some((n) => r.leaves(n) || r.readers(n).length > 1))
     return undefined;
@@ -142,8 +161,9 @@ function projectionOf(part: Node, shown: Shown, taken: Set<string>, r: Rewriter)
   };
 }
 
-/** Summed axes with names that nothing else has. */
-function fresh(sum: readonly Axis[], taken: Set<string>): ReadonlyMap<Axis, Piece> {
+/** Summed axes with names that nothing else has that they meet; other parts have them too, so that what is equal is one node. */
+function fresh(sum: readonly Axis[], others: ReadonlySet<string>): ReadonlyMap<Axis, Piece> {
+  const taken = new Set(others);
   return new Map(
     sum.map((axis) => {
       let name = axis.name;

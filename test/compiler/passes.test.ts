@@ -484,6 +484,7 @@ describe('the engine', () => {
       'algebra: ',
       'resampling: ',
       'absorption: ',
+      'association: ',
       'siblings: ',
       'joins: ',
       'recompute: ',

@@ -10,6 +10,7 @@ import { mapOp } from '../../dsl/ops/map/index.ts';
 import { constant, input, param, typeAttrs } from '../../dsl/ops/source.ts';
 import { broadcast, flip, pad, rearrange, slice, window } from '../../dsl/ops/view.ts';
 import { absorbedAttention } from './absorption-cases.ts';
+import { outerProduct, readTwice } from './association-cases.ts';
 import { resampledProduct } from './resampling-cases.ts';
 import { numbersFor } from './judge.ts';
 
@@ -161,6 +162,10 @@ const axes3 = (s: Sketch): string => s.of('', 'a', 'a b', 'a b c');
 export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>> = {
   // ---- absorption
   'projection through attention': absorbedAttention,
+
+  // ---- association
+  'projection of a gradient': readTwice,
+  'product of three factors': outerProduct,
 
   // ---- constants
   'map of constants': (s) =>

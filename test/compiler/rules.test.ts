@@ -7,6 +7,7 @@ import { print } from '../../dsl/text/print.ts';
 import { Rewriter, sameType } from '../../compiler/rewrite/rewriter.ts';
 import { any, as, lit, op, rule, type Rule } from '../../compiler/rewrite/rules.ts';
 import { absorptionRules } from '../../compiler/passes/absorption.ts';
+import { associationRules } from '../../compiler/passes/association.ts';
 import { algebraRules } from '../../compiler/passes/algebra.ts';
 import { resamplingRules } from '../../compiler/passes/resampling.ts';
 import { broadcastRules } from '../../compiler/passes/broadcasts.ts';
@@ -23,6 +24,7 @@ const rules: readonly Rule[] = [
   ...algebraRules,
   ...resamplingRules,
   ...absorptionRules,
+  ...associationRules,
   ...joinRules,
 ];
 
