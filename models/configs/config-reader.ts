@@ -31,6 +31,17 @@ export class ConfigReader {
     throw this.wrong(key, 'is not a number');
   }
 
+  /** True where no field has a value. */
+  get empty(): boolean {
+    return [...this.#fields.values()].every((value) => value === null);
+  }
+
+  positive(key: string, otherwise?: number): number {
+    const value = this.number(key, otherwise);
+    if (value > 0) return value;
+    throw this.wrong(key, `is ${value}, not above 0`);
+  }
+
   /** A whole number of at least one: a size or a count. */
   count(key: string, otherwise?: number): number {
     const value = this.number(key, otherwise);

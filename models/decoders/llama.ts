@@ -2,7 +2,7 @@
 import { linear } from '../../dsl/index.ts';
 import { checkHeads, type DecoderConfig, type DecoderFamily, type LanguageModel } from './decoder.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
-import { readRope } from './rope.ts';
+import { readRope, type RopeDefaults } from './rope.ts';
 
 const family: DecoderFamily = {
   fused: false,
@@ -47,7 +47,7 @@ export interface SizeDefaults {
   readonly headSize?: number | undefined;
   readonly tied?: boolean | undefined;
   /** Where `rope_parameters` are nested by layers: those that `rope` is of. */
-  readonly layers?: string | undefined;
+  readonly layers?: RopeDefaults['layers'];
 }
 
 /** The fields that all configs share. */

@@ -54,27 +54,34 @@ const scalings: Readonly<Record<string, readonly string[]>> = {
   llama3: ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'],
   longrope: ['short_factor', 'long_factor', 'factor', 'original_max_position_embeddings', 'attention_factor'],
 };
+/** What transformers 5 nests by. */
+const layerKinds = ['full_attention', 'sliding_attention'] as const;
 const common = ['rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'mrope_section', 'mrope_interleaved'];
 
 export interface RopeDefaults {
   readonly theta?: number | undefined;
   /** Part of a head that is turned. */
   readonly partial?: number | undefined;
-  /** transformers 5 nests what differs by layers: `full_attention`, `sliding_attention`. */
-  readonly layers?: string | undefined;
+  /** Of which layers, where these differ. */
+  readonly layers?: (typeof layerKinds)[number] | undefined;
 }
 
 /**
- * Reads `rope_theta`, `partial_rotary_factor` and `rope_scaling`, or `rope_parameters`, where transformers 5 puts all three. Throws
- * `OpabiniaError` for a scaling that is not known, and for a key of it that is not.
+ * Reads `rope_theta`, `partial_rotary_factor` and `rope_scaling`, or `rope_parameters`, where transformers 5 puts all three; of both, every
+ * version takes `rope_scaling`. Throws `OpabiniaError` for a scaling that is not known, and for a key of it that is not.
  */
 export function readRope(config: ConfigReader, headSize: number, defaults: RopeDefaults = {}): Rope {
   const { layers } = defaults;
   const outer = config.inner('rope_parameters');
-  const joint = (layers === undefined ? undefined : outer?.inner(layers)) ?? outer;
-  const scaling = joint ?? config.inner('rope_scaling');
+  const nested = layers !== undefined && layerKinds.some((kind) => outer?.has(kind));
+  if (nested) outer?.only(layerKinds);
+  const joint = nested ? outer?.inner(layers) : outer;
+  // Gemma 3's is that of its full layers, and says no more than how they stretch.
+  const older = layers === 'sliding_attention' ? undefined : config.inner('rope_scaling');
+  const scaling = older?.empty === false ? older : joint;
+  const places = [scaling, nested ? joint : undefined, config].filter((place) => place !== undefined);
   const stated = (key: string, otherwise: number): number =>
-    joint?.has(key) === true ? joint.number(key) : config.number(key, otherwise);
+    places.find((place) => place.has(key))?.positive(key) ?? otherwise;
   const theta = stated('rope_theta', defaults.theta ?? 10000);
   const rotated = Math.trunc(headSize * stated('partial_rotary_factor', defaults.partial ?? 1));
   if (rotated % 2 !== 0 || rotated < 2 || rotated > headSize)
@@ -91,7 +98,8 @@ export function readRope(config: ConfigReader, headSize: number, defaults: RopeD
 function readAxes(scaling: ConfigReader, count: number): Rope['axes'] {
   if (!scaling.has('mrope_section')) return undefined;
   const [time = 0, row = 0, column = 0, ...rest] = scaling.numbers('mrope_section');
-  if (rest.length > 0 || time + row + column !== count)
+  const each = [time, row, column];
+  if (rest.length > 0 || time + row + column !== count || !each.every((n) => Number.isInteger(n) && n >= 0))
     throw scaling.wrong('mrope_section', `does not divide ${count} frequencies into three`);
   const interleaved = scaling.flag('mrope_interleaved', false);
   return Array.from({ length: count }, (_, j) => {
@@ -115,20 +123,22 @@ function readScaling(config: ConfigReader, scaling: ConfigReader, rotated: numbe
   scaling.only([...common, ...own]);
   switch (type) {
     case 'linear':
-      return { kind: 'linear', factor: scaling.number('factor') };
+      return { kind: 'linear', factor: scaling.positive('factor') };
     case 'llama3':
-      return {
-        kind: 'llama3',
-        factor: scaling.number('factor'),
-        low: scaling.number('low_freq_factor'),
-        high: scaling.number('high_freq_factor'),
-        original: scaling.count('original_max_position_embeddings'),
-      };
+      return readLlama3(scaling);
     case 'longrope':
       return readLongRope(config, scaling, rotated);
     default:
       return { kind: 'none' };
   }
+}
+
+function readLlama3(scaling: ConfigReader): RopeScaling {
+  const [low, high] = [scaling.positive('low_freq_factor'), scaling.positive('high_freq_factor')];
+  if (low >= high)
+    throw scaling.wrong('low_freq_factor', `is ${low}, and 'high_freq_factor' ${high}`, 'it is the lower');
+  const original = scaling.count('original_max_position_embeddings');
+  return { kind: 'llama3', factor: scaling.positive('factor'), low, high, original };
 }
 
 function readLongRope(config: ConfigReader, scaling: ConfigReader, rotated: number): RopeScaling {
@@ -143,15 +153,17 @@ function readLongRope(config: ConfigReader, scaling: ConfigReader, rotated: numb
         `has ${list.length} numbers`,
         `${rotated} channels that turn have ${rotated / 2} frequencies`,
       );
+    const wrong = list.find((factor) => factor <= 0);
+    if (wrong !== undefined) throw scaling.wrong(name, `has the factor ${wrong}`, 'frequencies are divided by them');
   }
   const longest = config.count('max_position_embeddings', 4096);
   const stated = [config, scaling]
     .find((part) => part.has('original_max_position_embeddings'))
     ?.count('original_max_position_embeddings');
   const original = stated ?? longest;
-  const stretch = stated === undefined ? scaling.number('factor', 1) : longest / original;
+  const stretch = stated === undefined ? scaling.positive('factor', 1) : longest / original;
   const amplitude = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
-  return { kind: 'longrope', short, long, original, amplitude: scaling.number('attention_factor', amplitude) };
+  return { kind: 'longrope', short, long, original, amplitude: scaling.positive('attention_factor', amplitude) };
 }
 
 /** Radians per position of each pair, `rotated/2` of them, in a sequence of `length` tokens. */

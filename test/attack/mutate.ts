@@ -130,7 +130,7 @@ export class Attack {
     return new Attack(seed, {
       header: [rawFile(goodHeader, 16)],
       gguf: [ggufBytes(goodSettings, goodTensors)],
-      pickle: [golden('pytorch/state-dict.bin'), golden('pytorch/wrapped.pt')],
+      pickle: ['state-dict.bin', 'wrapped.pt', 'before-1.6.bin'].map((name) => golden(`pytorch/${name}`)),
       config: Object.values(releasedCambrian).map((config) => Buffer.from(JSON.stringify(config))),
       tokenizer: [Buffer.from(JSON.stringify(makeTokenizer(300).json))],
       pieces: [golden('sentencepiece/bpe.model'), golden('sentencepiece/unigram.model')],

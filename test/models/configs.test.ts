@@ -90,6 +90,79 @@ describe('other configs', () => {
     expect(config.kind === 'language' && config.language.config.keyValueHeads).toBe(40);
   });
 
+  // What `transformers` 5.18 makes of each (its rotary embedding's cosines and sines were compared).
+  describe('rotations where layouts of two versions stand side by side', () => {
+    const sizes = {
+      hidden_size: 64,
+      intermediate_size: 128,
+      num_hidden_layers: 6,
+      num_attention_heads: 4,
+      vocab_size: 100,
+      head_dim: 16,
+    };
+    const none = { kind: 'none' };
+    const linear = (factor: number) => ({ kind: 'linear', factor });
+    const flat = { rope_type: 'default', rope_theta: 3e5 };
+    const nested = {
+      full_attention: { rope_type: 'default', rope_theta: 2e6 },
+      sliding_attention: { rope_type: 'default', rope_theta: 2e4 },
+    };
+    const older = { rope_type: 'linear', factor: 4 };
+    test.each<[string, object, object, object?]>([
+      [
+        'rope_scaling wins, and the base beside it',
+        { model_type: 'llama', rope_theta: 5e5, rope_scaling: older, rope_parameters: flat },
+        { theta: 5e5, scaling: linear(4) },
+      ],
+      [
+        'what rope_parameters had is gone with it',
+        { model_type: 'llama', rope_scaling: older, rope_parameters: flat },
+        { theta: 1e4, scaling: linear(4) },
+      ],
+      [
+        'an empty rope_scaling is none',
+        { model_type: 'llama', rope_theta: 5e5, rope_scaling: {}, rope_parameters: { ...older, rope_theta: 2e5 } },
+        { theta: 2e5, scaling: linear(4) },
+      ],
+      [
+        'an empty rope_parameters is none',
+        { model_type: 'llama', rope_theta: 5e5, rope_scaling: older, rope_parameters: {} },
+        { theta: 5e5, scaling: linear(4) },
+      ],
+      [
+        'the base beside rope_parameters that have none',
+        { model_type: 'llama', rope_theta: 7e5, rope_parameters: { rope_type: 'default' } },
+        { theta: 7e5, scaling: none },
+      ],
+      [
+        'of Gemma 3, rope_scaling stretches the full layers',
+        { model_type: 'gemma3_text', rope_theta: 3e6, rope_scaling: older, rope_parameters: nested },
+        { theta: 2e6, scaling: linear(4) },
+        { theta: 2e4, scaling: none },
+      ],
+      [
+        'of Gemma 3, one kind of layers alone',
+        { model_type: 'gemma3_text', rope_parameters: { sliding_attention: nested.sliding_attention } },
+        { theta: 1e6, scaling: none },
+        { theta: 2e4, scaling: none },
+      ],
+      [
+        'of Gemma 3, the other kind',
+        {
+          model_type: 'gemma3_text',
+          rope_local_base_freq: 3e4,
+          rope_parameters: { full_attention: nested.full_attention },
+        },
+        { theta: 2e6, scaling: none },
+        { theta: 3e4, scaling: none },
+      ],
+    ])('%s', (_name, json, rope, slidingRope) => {
+      const read = readConfig({ ...sizes, ...json }, 'config.json');
+      if (read.kind !== 'language') throw new Error(read.kind);
+      expect(read.language.config).toMatchObject({ rope, ...(slidingRope === undefined ? {} : { slidingRope }) });
+    });
+  });
+
   test('a whole CLIP, sparse as on the hub', () => {
     expect(
       readTower(

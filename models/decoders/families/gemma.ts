@@ -35,6 +35,8 @@ export function gemma3(json: unknown, name = 'a Gemma 3 model'): LanguageModel {
   };
   const pattern = config.count('sliding_window_pattern', 6);
   const nested = config.inner('rope_parameters')?.has('sliding_attention') === true;
+  if (config.flag('use_bidirectional_attention', false))
+    throw config.wrong('use_bidirectional_attention', 'is true', 'that makes it a model of embeddings, not of answers');
   const local = config.number('rope_local_base_freq', 10_000);
   return apart({
     ...sizes,
@@ -52,13 +54,7 @@ function gemmaSizes(config: ConfigReader, json: unknown, maxPositions: number): 
   const activation = config.text('hidden_activation', config.text('hidden_act', 'gelu_pytorch_tanh'));
   if (activation !== 'gelu_pytorch_tanh')
     throw config.wrong('hidden_activation', `is '${activation}'`, "the family's gate is 'gelu_pytorch_tanh'");
-  // Gemma 3 nests rotations by layers, which the caller reads.
-  const nested = config.inner('rope_parameters')?.has('full_attention') === true;
-  const sizes = decoderSizes(config, 1e-6, maxPositions, {
-    headSize: 256,
-    tied: true,
-    layers: nested ? 'full_attention' : undefined,
-  });
+  const sizes = decoderSizes(config, 1e-6, maxPositions, { headSize: 256, tied: true, layers: 'full_attention' });
   return {
     ...sizes,
     attentionBias: config.flag('attention_bias', false),
@@ -67,7 +63,7 @@ function gemmaSizes(config: ConfigReader, json: unknown, maxPositions: number): 
     norms: 'both',
     unitOffset: true,
     embeddingScale: Math.sqrt(sizes.hidden),
-    scoreScale: 1 / Math.sqrt(config.number('query_pre_attn_scalar', 256)),
+    scoreScale: 1 / Math.sqrt(config.positive('query_pre_attn_scalar', 256)),
     window:
       config.has('sliding_window') || !present(json, 'sliding_window')
         ? config.count('sliding_window', 4096)

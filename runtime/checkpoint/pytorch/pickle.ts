@@ -51,21 +51,50 @@ export function readPickle(bytes: Uint8Array, allowed: ReadonlySet<string>): Val
   return new Reader(bytes, allowed).run();
 }
 
+/** The bytes end inside of a pickle. */
+export class EndedEarly extends PickleError {
+  constructor() {
+    super('ends too early');
+  }
+}
+
+export interface Pickles {
+  readonly values: readonly Value[];
+  /** The byte behind the last of them. */
+  readonly end: number;
+  /** All that they keep outside of themselves. */
+  readonly persistent: readonly Value[];
+}
+
+/** Several pickles, one behind the other from byte `at` on. */
+export function readPickles(bytes: Uint8Array, allowed: ReadonlySet<string>, at: number, count: number): Pickles {
+  const reader = new Reader(bytes, allowed, at);
+  const values = Array.from({ length: count }, () => reader.run());
+  return { values, end: reader.at, persistent: reader.persistent };
+}
+
 class Reader {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #allowed: ReadonlySet<string>;
   readonly #stack: (Value | Mark)[] = [];
   readonly #memo = new Map<number, Value>();
-  #at = 0;
+  readonly persistent: Value[] = [];
+  #at: number;
 
-  constructor(bytes: Uint8Array, allowed: ReadonlySet<string>) {
+  constructor(bytes: Uint8Array, allowed: ReadonlySet<string>, at = 0) {
+    this.#at = at;
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#allowed = allowed;
   }
 
+  get at(): number {
+    return this.#at;
+  }
+
   run(): Value {
+    this.#memo.clear();
     for (let steps = 0; steps < mostSteps; steps++) {
       const code = this.#take(1)[0] ?? 0;
       if (code === 0x2e) {
@@ -147,8 +176,11 @@ class Reader {
         return this.#push(this.#last(2));
       case '\x87':
         return this.#push(this.#last(3));
-      case 'Q':
-        return this.#push({ persistent: this.#pop() });
+      case 'Q': {
+        const persistent = this.#pop();
+        this.persistent.push(persistent);
+        return this.#push({ persistent });
+      }
       case 'R':
         return this.#call();
       case 'b':
@@ -252,7 +284,7 @@ class Reader {
 
   #skip(count: number): number {
     const at = this.#at;
-    if (!Number.isSafeInteger(count) || at + count > this.#bytes.length) throw new PickleError('ends too early');
+    if (!Number.isSafeInteger(count) || at + count > this.#bytes.length) throw new EndedEarly();
     this.#at += count;
     return at;
   }
@@ -264,7 +296,7 @@ class Reader {
 
   #long(): number {
     const value = this.#view.getBigUint64(this.#skip(8), true);
-    if (value > BigInt(this.#bytes.length)) throw new PickleError('ends too early');
+    if (value > BigInt(this.#bytes.length)) throw new EndedEarly();
     return Number(value);
   }
 
@@ -289,7 +321,7 @@ class Reader {
 
   #line(): string {
     const end = this.#bytes.indexOf(10, this.#at);
-    if (end === -1) throw new PickleError('ends too early');
+    if (end === -1) throw new EndedEarly();
     const text = Buffer.from(this.#take(end - this.#at)).toString('latin1');
     this.#skip(1);
     return text;

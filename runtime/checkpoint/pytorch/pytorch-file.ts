@@ -1,8 +1,9 @@
-// Tensors of a `.bin`, `.pt` or `.pth` file as `torch.save` has written them since PyTorch 1.6: a zip of one pickle and the storages.
+// Tensors of a `.bin`, `.pt` or `.pth` file of `torch.save`: since PyTorch 1.6 a zip of one pickle and the storages.
 import { sizeProduct } from '../../../dsl/axis/axes.ts';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { storedBytes, type StoredDType, type StoredTensor, type TensorFile } from '../safetensors.ts';
+import { isBeforeZip, readBeforeZip, type Lying } from './before-zip.ts';
 import { ForeignNameError, Global, PickleError, readPickle, type Call, type Value } from './pickle.ts';
 import { readZipDirectory, ZipError, type ZipEntry } from './zip.ts';
 
@@ -29,6 +30,10 @@ const allowed: ReadonlySet<string> = new Set([
 const mostPickle = 256 * 2 ** 20;
 const mostTensors = 200_000;
 const mostRank = 8;
+/** Bytes over which the elements of one tensor may be spread. */
+const mostSpread = 2 ** 31;
+/** Bytes of all tensors for each byte of the file: several may share a storage, or repeat a part of it. */
+const mostSharing = 64;
 /** Where training scripts keep the weights among other things. */
 const wrappers = ['state_dict', 'model_state_dict', 'model', 'module'];
 
@@ -96,34 +101,11 @@ function open(path: string): number {
 
 function tensorsOf(path: string, descriptor: number, size: number): ReadonlyMap<string, Placed> {
   try {
-    const entries = readZipDirectory(descriptor, size);
-    const pickle = [...entries.values()].find((entry) => /^[^/]+\/data\.pkl$/.test(entry.name));
-    if (pickle === undefined) throw new ZipError('has no data.pkl');
-    if (pickle.bytes > mostPickle)
-      throw new ZipError(`has a data.pkl of ${pickle.bytes} bytes; at most ${mostPickle} are accepted`);
-    const root = pickle.name.slice(0, -'data.pkl'.length);
-    const order = entries.get(`${root}byteorder`);
-    if (order !== undefined && bytesOf(path, descriptor, order).toString('latin1') !== 'little')
-      throw new ZipError('was written on a big-endian machine');
-    const found = new Map<string, Placed>();
-    collect(weightsOf(readPickle(bytesOf(path, descriptor, pickle), allowed)), (name, value) => {
-      const call = tensorCall(value);
-      if (call === undefined) return;
-      if (found.size >= mostTensors) throw new PickleError(`names more than ${mostTensors} tensors`);
-      found.set(
-        name,
-        placed(name, call, (key) => entries.get(`${root}data/${key}`)),
-      );
-    });
-    if (found.size === 0) throw new PickleError('holds no tensors by name');
-    return found;
+    const { object, storages } = isBeforeZip(descriptor)
+      ? readBeforeZip(descriptor, size, allowed, unitOf, mostPickle)
+      : readZip(path, descriptor, size);
+    return tensorsIn(weightsOf(object), size, storages);
   } catch (cause) {
-    if (cause instanceof ZipError && startsAsPickle(descriptor))
-      throw new PytorchFileError(
-        path,
-        'is in the format before PyTorch 1.6',
-        'load it with a newer PyTorch, and save it again there',
-      );
     if (cause instanceof ForeignNameError)
       throw new PytorchFileError(
         path,
@@ -135,10 +117,52 @@ function tensorsOf(path: string, descriptor: number, size: number): ReadonlyMap<
   }
 }
 
-function startsAsPickle(descriptor: number): boolean {
-  const first = Buffer.alloc(2);
-  readSync(descriptor, first, 0, 2, 0);
-  return first[0] === 0x80;
+type Storages = ReadonlyMap<string, Lying>;
+
+function tensorsIn(weights: ReadonlyMap<Value, Value>, size: number, places: Storages): ReadonlyMap<string, Placed> {
+  const found = new Map<string, Placed>();
+  let bytes = 0;
+  for (const [name, value] of weights) {
+    const call = typeof name === 'string' ? tensorCall(value) : undefined;
+    if (call === undefined) continue;
+    if (found.size >= mostTensors) throw new PickleError(`names more than ${mostTensors} tensors`);
+    const tensor = placed(String(name), call, places);
+    bytes += tensor.bytes;
+    if (bytes > mostSharing * size) throw new PickleError(`names tensors of over ${mostSharing} times its own size`);
+    found.set(tensor.name, tensor);
+  }
+  if (found.size > 0) return found;
+  const inner = [...weights].flatMap(([name, value]) => (value instanceof Map ? [`'${String(name)}'`] : []));
+  throw new PickleError(
+    `holds no tensors by name${inner.length === 0 ? '' : `, but dictionaries: ${inner.slice(0, 8).join(', ').slice(0, 200)}`}`,
+  );
+}
+
+function readZip(
+  path: string,
+  descriptor: number,
+  size: number,
+): { readonly object: Value; readonly storages: Storages } {
+  const entries = readZipDirectory(descriptor, size);
+  const pickle = [...entries.values()].find((entry) => /^[^/]+\/data\.pkl$/.test(entry.name));
+  if (pickle === undefined) throw new ZipError('has no data.pkl');
+  if (pickle.bytes > mostPickle)
+    throw new ZipError(`has a data.pkl of ${pickle.bytes} bytes; at most ${mostPickle} are accepted`);
+  const root = pickle.name.slice(0, -'data.pkl'.length);
+  const order = entries.get(`${root}byteorder`);
+  if (order !== undefined && (order.bytes !== 6 || bytesOf(path, descriptor, order).toString('latin1') !== 'little'))
+    throw new ZipError('was written on a big-endian machine');
+  const data = `${root}data/`;
+  const storages = [...entries].filter(([name]) => name.startsWith(data));
+  return {
+    object: readPickle(bytesOf(path, descriptor, pickle), allowed),
+    storages: new Map(storages.map(([name, entry]) => [name.slice(data.length), entry])),
+  };
+}
+
+function unitOf(storage: Value): number | undefined {
+  const dtype = storage instanceof Global ? storages[storage.name] : undefined;
+  return dtype === undefined ? undefined : storedBytes[dtype];
 }
 
 function bytesOf(path: string, descriptor: number, entry: ZipEntry): Buffer {
@@ -147,18 +171,18 @@ function bytesOf(path: string, descriptor: number, entry: ZipEntry): Buffer {
   return bytes;
 }
 
-/** The dictionary of weights: the root, or what it keeps them in. */
-function weightsOf(root: Value): Map<Value, Value> {
-  if (!(root instanceof Map)) throw new PickleError('holds something else than a dictionary');
-  for (const name of wrappers) {
-    const inner = root.get(name);
-    if (inner instanceof Map && ![...root.values()].some((value) => tensorCall(value) !== undefined)) return inner;
+/** The dictionary of weights: the root, or what it keeps them in, which may keep them in another. */
+function weightsOf(root: Value): ReadonlyMap<Value, Value> {
+  let map = root;
+  // A dictionary may hold itself.
+  for (let depth = 0; map instanceof Map && depth < 4; depth++) {
+    const values = map;
+    if ([...values.values()].some((value) => tensorCall(value) !== undefined)) return values;
+    const inner = wrappers.map((name) => values.get(name)).find((value) => value instanceof Map);
+    if (inner === undefined) return values;
+    map = inner;
   }
-  return root;
-}
-
-function collect(map: Map<Value, Value>, take: (name: string, value: Value) => void): void {
-  for (const [name, value] of map) if (typeof name === 'string') take(name, value);
+  throw new PickleError('holds something else than a dictionary of tensors');
 }
 
 function isCall(value: Value): value is Call {
@@ -182,16 +206,18 @@ function counts(value: Value | undefined): readonly number[] | undefined {
   return Array.isArray(list) && (list as readonly Value[]).every(isCount) ? (list as readonly number[]) : undefined;
 }
 
-function placed(name: string, call: Call, storageOf: (key: string) => ZipEntry | undefined): Placed {
+function placed(name: string, call: Call, places: Storages): Placed {
   const refuse = (what: string) => new PickleError(`tensor '${name.slice(0, 200)}' ${what}`);
-  const [storage, offset, size, stride] = call.with;
+  const [storage, offset, size, stride, , , marks] = call.with;
+  // Of views that are negated or conjugated when they are read.
+  if (marks instanceof Map && [...marks.values()].some(Boolean)) throw refuse('is a view that computes');
   const place = typeof storage === 'object' && storage !== null && 'persistent' in storage ? storage.persistent : null;
   const [what, type, key, , elements] = Array.isArray(place) ? (place as readonly Value[]) : [];
   if (what !== 'storage' || !(type instanceof Global) || typeof key !== 'string' || !isCount(elements))
     throw refuse('is in a storage that is not known');
   const dtype = storages[type.name];
   if (dtype === undefined) throw refuse(`is in a ${type.name}, which is not known`);
-  const entry = storageOf(key);
+  const entry = places.get(key);
   if (entry === undefined) throw refuse('is in a storage that is not there');
   const [shape, strides] = [counts(size), counts(stride)];
   if (shape === undefined || strides === undefined || strides.length !== shape.length || !isCount(offset))
@@ -202,17 +228,16 @@ function placed(name: string, call: Call, storageOf: (key: string) => ZipEntry |
   const last = count === 0 ? offset : shape.reduce((sum, n, i) => sum + (n - 1) * (strides[i] ?? 0), offset) + 1;
   if (!Number.isSafeInteger(count * unit) || last > elements || elements * unit > entry.bytes)
     throw refuse('reaches beyond its storage');
-  // A stride of 0 makes much of little: such a tensor is as large as its storage says, or it was not saved by anybody.
-  if (count > elements) throw refuse('has more elements than its storage');
   const dense = shape.map((_, i) => sizeProduct(shape.slice(i + 1)));
-  const contiguous = shape.every((n, i) => n === 1 || count === 0 || strides[i] === dense[i]);
+  const isContiguous = shape.every((n, i) => n === 1 || count === 0 || strides[i] === dense[i]);
+  if (!isContiguous && (last - offset) * unit > mostSpread) throw refuse('lies in pieces too far apart');
   return {
     name,
     dtype,
     shape,
     start: entry.start + offset * unit,
     bytes: count * unit,
-    strides: contiguous ? undefined : strides,
+    strides: isContiguous ? undefined : strides,
   };
 }
 

@@ -12,6 +12,7 @@ export interface ZipEntry {
 export class ZipError extends Error {}
 
 const mostEntries = 1_000_000;
+const mostDirectory = 256 * 2 ** 20;
 const endRecord = 0x06054b50;
 const end64Locator = 0x07064b50;
 const end64Record = 0x06064b50;
@@ -22,6 +23,8 @@ const localRecord = 0x04034b50;
 export function readZipDirectory(descriptor: number, size: number): ReadonlyMap<string, ZipEntry> {
   const { count, start, bytes } = findDirectory(descriptor, size);
   if (count > mostEntries) throw new ZipError(`lists ${count} entries; at most ${mostEntries} are accepted`);
+  if (bytes > mostDirectory)
+    throw new ZipError(`has a directory of ${bytes} bytes; at most ${mostDirectory} are accepted`);
   if (start + bytes > size || bytes < 46 * count) throw new ZipError('has a directory that does not fit into it');
   const directory = read(descriptor, start, bytes);
   const entries = new Map<string, ZipEntry>();

@@ -94,7 +94,8 @@ const pickles: readonly Fault[] = [
     'PyTorch file',
     {
       'of modules': golden('pytorch/module.pt'),
-      'before PyTorch 1.6': golden('pytorch/before-1.6.bin'),
+      'before PyTorch 1.6, without its end': golden('pytorch/before-1.6.bin').subarray(0, -1),
+      'before PyTorch 1.6, without its storages': golden('pytorch/before-1.6.bin').subarray(0, 1200),
       empty: new Uint8Array(),
       'of zeros': new Uint8Array(4096),
       'a bare pickle': Buffer.from('\u0080\u0002}q\u0000.', 'latin1'),

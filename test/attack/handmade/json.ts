@@ -39,6 +39,25 @@ const llama: Json = {
   rope_theta: 1e4,
 };
 
+const ramp: Json = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 64,
+};
+const ones = [1, 1, 1, 1, 1, 1, 1, 1];
+const stretched = (change: Json): Json => ({
+  original_max_position_embeddings: 64,
+  rope_scaling: { rope_type: 'longrope', short_factor: ones, long_factor: ones, ...change },
+});
+const gemma = (rotations: Json | null): Json => ({
+  model_type: 'gemma3_text',
+  head_dim: 16,
+  rope_theta: null,
+  rope_parameters: rotations,
+});
+
 const config = (change: Json): unknown => readConfig({ ...llama, ...change }, 'config.json');
 
 const languages: readonly Fault[] = [
@@ -78,6 +97,27 @@ const languages: readonly Fault[] = [
         original_max_position_embeddings: 64,
       },
       'a stretch by 0': { rope_scaling: { rope_type: 'linear', factor: 0 } },
+      'a ramp without a length': { rope_parameters: { ...ramp, low_freq_factor: 4 } },
+      'a ramp that falls': { rope_parameters: { ...ramp, low_freq_factor: 8 } },
+      'a part of nothing that turns': { partial_rotary_factor: 0 },
+      'a part of less than nothing that turns': { rope_parameters: { partial_rotary_factor: -1 } },
+      'a long factor of 0': { ...stretched({ long_factor: [1, 1, 0, 1, 1, 1, 1, 1] }) },
+      'a short factor below 0': { ...stretched({ short_factor: [-1, 1, 1, 1, 1, 1, 1, 1] }) },
+      'an amplitude of 0': { ...stretched({ attention_factor: 0 }) },
+      'positions in parts below 0': { rope_scaling: { type: 'mrope', mrope_section: [-2, 5, 5] } },
+      'positions in parts that are no numbers of frequencies': {
+        rope_scaling: { type: 'mrope', mrope_section: [2.5, 2.5, 3] },
+      },
+      'layers stretched by 0': gemma({ full_attention: { rope_type: 'linear', factor: 0 } }),
+      'layers of a base below 0': gemma({ sliding_attention: { rope_type: 'default', rope_theta: -1 } }),
+      'an unknown key of one kind of layers': gemma({ sliding_attention: { rope_type: 'default', twist: 1 } }),
+      'an unknown key beside kinds of layers': gemma({ sliding_attention: { rope_type: 'default' }, twist: 1 }),
+      'an unknown kind of layers': gemma({
+        full_attention: { rope_type: 'default' },
+        chunked_attention: { rope_type: 'default' },
+      }),
+      'attention both ways': { ...gemma(null), use_bidirectional_attention: true },
+      'scores by the root of 0': { ...gemma(null), query_pre_attn_scalar: 0 },
       'an unknown method of quantization': { quantization_config: { quant_method: 'magic' } },
       'no method of quantization': { quantization_config: {} },
       'an end that is no id': { eos_token_id: -7 },
