@@ -193,13 +193,13 @@ class Life {
     for (const storage of this.#writes[step] ?? []) {
       if (this.#live.has(storage)) continue;
       this.#live.add(storage);
-      this.bytes += bytesOf(storage);
+      this.bytes += storageBytes(storage);
     }
     const during = this.bytes;
     for (const storage of this.#reads[step] ?? []) {
       const left = (this.#left.get(storage) ?? 0) - 1;
       this.#left.set(storage, left);
-      if (left === 0 && this.#live.delete(storage)) this.bytes -= bytesOf(storage);
+      if (left === 0 && this.#live.delete(storage)) this.bytes -= storageBytes(storage);
     }
     return during;
   }
@@ -212,10 +212,10 @@ export function peakOf(kernels: readonly (readonly Slot[])[], kept: ReadonlySet<
 }
 
 function total(storages: readonly Storage[]): number {
-  return storages.reduce((sum, storage) => sum + bytesOf(storage), 0);
+  return storages.reduce((sum, storage) => sum + storageBytes(storage), 0);
 }
 
-export function bytesOf({ elements, dtype }: Storage): number {
+export function storageBytes({ elements, dtype }: Storage): number {
   return elements.most * dtypeBytes(dtype);
 }
 

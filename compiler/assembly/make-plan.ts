@@ -59,7 +59,7 @@ export function makePlan(
   const states = new Map<string, PlanTensor>();
   for (const node of inputNodes) {
     const name = nameOf(node);
-    const buffer = named(`input ${name}`, () => ({ name, role: 'input', bytes: bytesOf(node.type) }));
+    const buffer = named(`input ${name}`, () => ({ name, role: 'input', bytes: vectorBytes(node.type) }));
     inputs.push(tensor(name, node.type, buffer));
   }
   for (const assembly of [load, main]) {
@@ -72,7 +72,7 @@ export function makePlan(
       if (storage.within !== undefined) continue;
       const role = bufferRole(node);
       const name = role === 'constant' ? storage.name : nameOf(node);
-      const bytes = bytesOf(node.type);
+      const bytes = vectorBytes(node.type);
       const key = role === 'constant' ? `constant ${node.id}` : `${role} ${name}`;
       const transient = role === 'parameter' && !readByMain.has(name);
       const pack = packs.get(storage);
@@ -110,7 +110,7 @@ export function makePlan(
       buffer: named(`loaded ${name}`, () => ({
         name,
         role: 'loaded',
-        bytes: bytesOf(storage),
+        bytes: vectorBytes(storage),
         origin: originText(loadGraph, name),
       })),
       offset: 0,
@@ -119,7 +119,7 @@ export function makePlan(
   const outputs: PlanTensor[] = [];
   for (const [name, storage] of main.outputs) {
     const known = places.get(storage);
-    const buffer = known?.buffer ?? add({ name, role: 'output', bytes: bytesOf(storage) });
+    const buffer = known?.buffer ?? add({ name, role: 'output', bytes: vectorBytes(storage) });
     places.set(storage, { buffer, offset: 0 });
     outputs.push(tensor(name, storage, buffer));
   }
@@ -149,7 +149,7 @@ export function makePlan(
     const made = must(kernels[kernel]);
     const bindings: PlanBinding[] = slots.flatMap((s) => {
       const place = must(places.get(s.storage));
-      const whole = bytesOf(s.storage);
+      const whole = vectorBytes(s.storage);
       const piece = s.piece === undefined ? whole : s.piece * unitBytes(s);
       return Array.from({ length: bindingsOf(s) }, (_, i) => ({
         buffer: place.buffer,
@@ -161,7 +161,7 @@ export function makePlan(
       bindings.push({ buffer: symbolBuffer, offset: 0, bytes: must(buffers[symbolBuffer]).bytes });
     refuseOverLimit(step, made, bindings, profile);
     const [x, y, z] = step.kernel.grid;
-    const moved = new Map(slots.map((s) => [s.storage, bytesOf(s.storage)]));
+    const moved = new Map(slots.map((s) => [s.storage, vectorBytes(s.storage)]));
     return {
       kernel,
       bindings,
@@ -242,7 +242,7 @@ function bufferRole(node: Node): PlanBuffer['role'] {
 }
 
 /** Bytes of a tensor at the bound of its symbols, in whole vectors. */
-function bytesOf(type: Pick<TensorType, 'axes' | 'dtype'>): number {
+function vectorBytes(type: Pick<TensorType, 'axes' | 'dtype'>): number {
   return Math.max(16, Math.ceil((elementsOf(type.axes) * dtypeBytes(type.dtype)) / 16) * 16);
 }
 
@@ -285,7 +285,7 @@ function placeInArenas(
       const known = index.get(storage);
       const value = known === undefined ? undefined : values[known];
       if (value !== undefined) value.to = at;
-      else index.set(storage, values.push({ storage, bytes: bytesOf(storage), from: at, to: at }) - 1);
+      else index.set(storage, values.push({ storage, bytes: vectorBytes(storage), from: at, to: at }) - 1);
     }
   });
   const apart: [number, number][] = [];

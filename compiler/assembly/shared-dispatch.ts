@@ -4,7 +4,7 @@ import { constantIndex } from '../index/index-math.ts';
 import { sharedBytes, type Kernel, type KernelPart, type Shared, type Slot } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import type { Assembly, Step } from './assemble.ts';
-import { bytesOf, peakOf, waitsOf } from './kernel-order.ts';
+import { storageBytes, peakOf, waitsOf } from './kernel-order.ts';
 
 /** What memory at the fullest moment may grow by. */
 const slack = 1.02;
@@ -134,7 +134,7 @@ function areApart(slots: readonly Slot[]): boolean {
 function commonBytes({ parts }: Dispatch, kernel: Kernel): number {
   const read = new Set(parts.flatMap((part) => part.slots.filter((s) => !s.write).map((s) => s.storage)));
   const common = new Set(kernel.slots.filter((s) => !s.write && read.has(s.storage)).map((s) => s.storage));
-  return [...common].reduce((sum, storage) => sum + bytesOf(storage), 0);
+  return [...common].reduce((sum, storage) => sum + storageBytes(storage), 0);
 }
 
 /** One for each value and width that some part binds. */

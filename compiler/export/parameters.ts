@@ -5,7 +5,7 @@ import type { DType } from '../../dsl/graph/op.ts';
 import { TensorProto_DataLocation, TensorProtoSchema, type NodeProto } from './gen/onnx_pb.js';
 import { castTo, elementOf } from './maps.ts';
 import type { StoredWeight, Weights } from './onnx-model.ts';
-import { bytesOf, Element, property, type Writer } from './writer.ts';
+import { rawBytes, Element, property, type Writer } from './writer.ts';
 
 const embeddedLimit = 1.5e9;
 
@@ -67,7 +67,7 @@ export class Parameters {
   }
 
   #inModel(dtype: DType, path: string, shape: readonly number[]): string {
-    const bytes = bytesOf(elementOf[dtype], this.#weights.read(path, shape));
+    const bytes = rawBytes(elementOf[dtype], this.#weights.read(path, shape));
     this.#embedded += bytes.length;
     if (this.#embedded > embeddedLimit)
       throw new OpabiniaError(`the parameters are more than ${embeddedLimit} bytes, which no single model file holds`, {

@@ -148,7 +148,7 @@ export class Writer {
 
   /** Numbers as an initializer; equal ones are written once. */
   constant(type: Element, shape: readonly number[], values: ArrayLike<number>): string {
-    const bytes = bytesOf(type, values);
+    const bytes = rawBytes(type, values);
     const key = `${type}|${shape.join()}|${bytes.length > 256 ? '' : bytes.join()}`;
     const known = bytes.length > 256 ? undefined : this.#shared.get(key);
     if (known !== undefined) return known;
@@ -258,7 +258,7 @@ function attribute(name: string, value: AttrValue): AttributeProto {
 }
 
 /** Little-endian bytes of numbers, as ONNX stores them. */
-export function bytesOf(type: Element, values: ArrayLike<number>): Uint8Array {
+export function rawBytes(type: Element, values: ArrayLike<number>): Uint8Array {
   switch (type) {
     case Element.FLOAT:
       return bytes(Float32Array.from(values));

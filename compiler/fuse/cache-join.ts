@@ -74,10 +74,10 @@ export function findDirectUpdates(graph: Graph, readers: ReadonlyMap<Node, reado
   return graph.updates.filter((update) => {
     const { state, value } = update;
     const alone = graph.updates.every((u) => u === update || (u.state !== state && u.value !== value));
-    const sameAxes = state.type.axes.every((a, i) => a.name === value.type.axes[i]?.name);
+    const isAligned = state.type.axes.every((a, i) => a.name === value.type.axes[i]?.name);
     return (
       alone &&
-      sameAxes &&
+      isAligned &&
       (readers.get(state) ?? []).length === 0 &&
       !outputs.has(state) &&
       !outputs.has(value) &&

@@ -10,6 +10,7 @@ import {
   subtractSizes,
   type Axis,
   type Size,
+  neverAbove,
 } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { rearrange, pad, slice, window } from '../../dsl/ops/view.ts';
@@ -34,11 +35,6 @@ export function rangeEnd(range: Range): Size {
 
 export function sameRange(a: Range, b: Range): boolean {
   return a.step === b.step && sizesEqual(a.start, b.start) && sizesEqual(a.size, b.size);
-}
-
-/** a ≤ b for every value of the symbols. */
-export function neverAbove(a: Size, b: Size): boolean {
-  return sizeLeast(subtractSizes(b, a)) >= 0;
 }
 
 /** The smallest range, without steps, that holds both; undefined where symbols leave that open, or where it is the whole axis. */

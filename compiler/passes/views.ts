@@ -8,6 +8,7 @@ import {
   sizesEqual,
   subtractSizes,
   type Size,
+  neverAbove,
 } from '../../dsl/axis/axis.ts';
 import { printAttrs, type Node } from '../../dsl/graph/graph.ts';
 import { rearrange, pad, slice } from '../../dsl/ops/view.ts';
@@ -28,11 +29,6 @@ import { alongAxis } from '../../dsl/graph/attributes.ts';
 function makeRearrange(r: Rewriter, x: Node, form: Form): Node {
   const simple = coarsen(form);
   return isIdentity(simple, x.type.axes) ? x : r.make(rearrange, [x], attributesOf(simple, x.type.axes));
-}
-
-/** a ≤ b for every value of the symbols. */
-function neverAbove(a: Size, b: Size): boolean {
-  return sizeLeast(subtractSizes(b, a)) >= 0;
 }
 
 interface Piece {

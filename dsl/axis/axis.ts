@@ -92,6 +92,11 @@ export function subtractSizes(a: Size, b: Size): Size {
   return addSizes(a, multiplySizes(-1, b));
 }
 
+/** a ≤ b for every value of the symbols. */
+export function neverAbove(a: Size, b: Size): boolean {
+  return sizeLeast(subtractSizes(b, a)) >= 0;
+}
+
 /**
  * The exact quotient, or undefined when the division does not come out for every value of the symbols.
  * @example divideSize(x.sizeOf('n'), 2)

@@ -1,10 +1,11 @@
 // The text form of a graph: one line a node, stable and readable; parse.ts reads it back to the same graph.
-import { isSymbolicSize, printAxes, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
+import { isSymbolicSize, printAxes, type Axis, type Size } from '../axis/axis.ts';
 import { printNumber, type Graph, type Node, type Update } from '../graph/graph.ts';
 import { order } from '../graph/walk.ts';
 import type { Attr, Attrs, Op, TensorType } from '../graph/op.ts';
 import { ops } from '../ops/index.ts';
 import { printSymbol, sortedSymbols } from '../graph/symbols.ts';
+import { sameAxes } from '../axis/axes.ts';
 
 /**
  * ```
@@ -201,12 +202,7 @@ function nodeDifference(x: Node, y: Node, partner: ReadonlyMap<Node, Node>): str
     return 'other operands';
   if (!sameAttr(x.attrs, y.attrs)) return `attributes ${printValue(x.attrs)} and ${printValue(y.attrs)}`;
   if (x.type.dtype !== y.type.dtype) return `dtype ${x.type.dtype} and ${y.type.dtype}`;
-  const sameAxes =
-    x.type.axes.length === y.type.axes.length &&
-    x.type.axes.every(
-      (axis, k) => axis.name === y.type.axes[k]?.name && sizesEqual(axis.size, y.type.axes[k]?.size ?? NaN),
-    );
-  if (!sameAxes) return `axes ${printAxes(x.type.axes)} and ${printAxes(y.type.axes)}`;
+  if (!sameAxes(x.type.axes, y.type.axes)) return `axes ${printAxes(x.type.axes)} and ${printAxes(y.type.axes)}`;
   return x.origin.path === y.origin.path ? undefined : `path '${x.origin.path}' and '${y.origin.path}'`;
 }
 

@@ -7,6 +7,7 @@ import { countSamples, neededLayout, openSamples, passingSamples } from '../trai
 import { checkMixture, chosenSamples, takenCounts } from '../train/data/mixture.ts';
 import { writeIndex, type IndexedSource } from '../train/data/mixture-index.ts';
 import type { Mix, MixSource } from './read-mix.ts';
+import { sum } from '../statistics/sum.ts';
 
 export interface BalanceOptions {
   /** Samples of each source at most, instead of the mixture's. */
@@ -201,8 +202,8 @@ export function printBalanced({ sources, out }: Balanced): string {
   const categories = [...Map.groupBy(sources, ({ category }) => category)].map(([category, own]) => ({
     name: category,
     category,
-    before: sumOf(own.map(({ before }) => before)),
-    after: sumOf(own.map(({ after }) => after)),
+    before: sum(own.map(({ before }) => before)),
+    after: sum(own.map(({ after }) => after)),
   }));
   const tables = [tableOf('source', sources, categories.length < sources.length)];
   if (categories.length < sources.length) tables.push(tableOf('category', categories, false));
@@ -211,7 +212,7 @@ export function printBalanced({ sources, out }: Balanced): string {
 }
 
 function tableOf(title: string, rows: readonly BalancedSource[], withCategory: boolean): string {
-  const [before, after] = [sumOf(rows.map((row) => row.before)), sumOf(rows.map((row) => row.after))];
+  const [before, after] = [sum(rows.map((row) => row.before)), sum(rows.map((row) => row.after))];
   const share = (part: number, whole: number): string => (whole === 0 ? '–' : `${((100 * part) / whole).toFixed(2)} %`);
   const line = (row: BalancedSource) => [
     row.name,
@@ -232,8 +233,4 @@ function tableOf(title: string, rows: readonly BalancedSource[], withCategory: b
     ],
     [...rows.map(line), line({ name: 'all', category: '', before, after })],
   );
-}
-
-function sumOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0);
 }

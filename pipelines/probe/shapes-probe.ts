@@ -26,6 +26,7 @@ import { fileName, keptRun, keyOf, type KeptRun } from './keep-run.ts';
 import { rowName, type Probed, type ProbedRow, type Setting } from './probed.ts';
 import { probeInputs, probeLogits, probeTrainable, type Beginning, type ShapesModel } from './shapes-model.ts';
 import { openTowerWeights, type ProbeEntry, type ProbeTower } from './towers.ts';
+import { sum } from '../statistics/sum.ts';
 
 export interface ShapesProbeOptions {
   readonly preset: PresetName;
@@ -320,8 +321,4 @@ async function judged(model: ShapesModel, held: Split, source: Source, device: D
 async function sliced(right: readonly number[], scenes: Scenes) {
   const held = await scenes.split('held', []);
   return Object.fromEntries(columns.map((column) => [column, countsOf(right, { held }, column)]));
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

@@ -6,17 +6,7 @@ import { isFloat } from '../../dsl/graph/op.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Input } from '../../runtime/program/program.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
-
-/** Uniform numbers in [0, 1), the same for the same seed (mulberry32). */
-function uniform(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import { uniform } from '../statistics/uniform.ts';
 
 /**
  * Values for every input of a graph that is not in `given`: floats from a normal distribution, whole numbers from 0 to 7, true and

@@ -2,6 +2,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { parseStrict, type Json } from './json.ts';
+import { readFully } from '../files/read-fully.ts';
 
 /** Element types as the format spells them. */
 export type StoredDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U32' | 'U8' | 'BOOL';
@@ -148,7 +149,7 @@ function readHeader(
       'the download may be incomplete; get it again',
     );
   const bytes = Buffer.alloc(Number(length));
-  readFully(path, descriptor, bytes, 8);
+  readFully(descriptor, bytes, 8, (what, advice) => new SafetensorsError(path, what, advice));
   if (bytes[0] !== 0x7b) throw new SafetensorsError(path, "has a header that does not begin with '{'");
   try {
     return {
@@ -303,19 +304,5 @@ function readRange(
     );
   }
   sameSize(path, descriptor, size);
-  readFully(path, descriptor, target, tensor.start + offset);
-}
-
-function readFully(path: string, descriptor: number, target: Uint8Array, position: number): void {
-  // The kernel moves at most 2 GiB in one call.
-  for (let done = 0; done < target.byteLength;) {
-    const got = readSync(descriptor, target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
-    if (got === 0)
-      throw new SafetensorsError(
-        path,
-        `ended at byte ${position + done} while it was read`,
-        'do not write to a checkpoint that is in use',
-      );
-    done += got;
-  }
+  readFully(descriptor, target, tensor.start + offset, (what, advice) => new SafetensorsError(path, what, advice));
 }

@@ -3,6 +3,7 @@
 // was defined by hand stands apart, and what follows it begins anew, with a space in front.
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { isObject, type Fields } from './tokenizer-json.ts';
 
 /** Kinds of pieces, by their number in the file. */
 export const pieceKinds = { 1: 'normal', 2: 'unknown', 3: 'control', 4: 'user', 5: 'unused', 6: 'byte' } as const;
@@ -25,10 +26,6 @@ export interface PieceModel {
 
 /** Pieces of a vocabulary, and characters of one. */
 const limits = { pieces: 4_194_304, characters: 4_096 } as const;
-
-type Fields = Readonly<Record<string, unknown>>;
-const isObject = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** An added token as tokenizer.json has it. */
 interface Added {

@@ -21,8 +21,8 @@ const spelledLikeControl = /^(?:<[^<>\s]{1,62}>|\[[^[\]\s]{1,62}\])$/;
 const idLimit = 4_194_304;
 const modelTypes: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece'];
 
-type Fields = Readonly<Record<string, unknown>>;
-const isObject = (value: unknown): value is Fields =>
+export type Fields = Readonly<Record<string, unknown>>;
+export const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Runs of spaces that some tokenizers add to their vocabulary control nothing. */

@@ -1,6 +1,5 @@
 // TextMonkey: of all tokens of a picture the least redundant are kept; they become the queries of a resampler over all.
 import {
-  concat,
   einsum,
   gather,
   layerNorm,
@@ -11,9 +10,9 @@ import {
   type Params,
   type Tensor,
 } from '../../../dsl/index.ts';
-import { tokensOf, asTokens, type Sequence } from '../../parts/attention.ts';
+import { tokensOf, type Sequence } from '../../parts/attention.ts';
 import { activate } from '../../parts/mlp.ts';
-import { packedKeyValueAttention } from '../../parts/perceiver.ts';
+import { perceiverAttention } from '../../parts/perceiver.ts';
 import { ascending, highest, laterThan } from '../../parts/selection.ts';
 import type { Queries } from '../../sequence/regions.ts';
 import { connector, onlyMap } from '../connector.ts';
@@ -60,19 +59,12 @@ export const textMonkey = connector<TextMonkeyConfig>({
     let read: Queries = linear(p.at('downsample'), latents, 'c', narrow);
     for (let i = 0; i < config.depth; i++) {
       const layer = p.at('layers', i);
-      read = attended(layer.at(0), read, media, config);
+      read = perceiverAttention(layer.at(0), read, media, config);
       latents = latents.add(widened(layer.at(1), read, latents.size('c')));
     }
     return tokensOfQueries(latents);
   },
 });
-
-/** What the queries attend to, without a residual. */
-function attended(p: Params, query: Queries, media: Sequence, config: TextMonkeyConfig): Queries {
-  const normed = layerNorm(p.at('norm_latents'), query);
-  const context = concat([layerNorm(p.at('norm_media'), media), asTokens(normed)], 'n');
-  return packedKeyValueAttention(p, normed, context, config);
-}
 
 /** s W₂ gelu(W₁ LN x), as wide as the language model. */
 function widened(p: Params, x: Queries, size: number): Queries {

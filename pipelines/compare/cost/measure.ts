@@ -22,6 +22,7 @@ import {
   type Surroundings,
 } from './surroundings.ts';
 import { trainingCost } from './training-cost.ts';
+import { sum } from '../../statistics/sum.ts';
 
 export interface Setting extends Surroundings {
   readonly maps: readonly MapShape[];
@@ -184,8 +185,4 @@ function positionsRead(nodes: readonly Node[]): number {
 
 function flopsOf(plan: Plan): number {
   return sum(plan.dispatches.map((dispatch) => dispatch.flops));
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

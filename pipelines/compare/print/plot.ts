@@ -1,5 +1,6 @@
 // Tokens against arithmetic, one mark a connector: a picture without a library.
 import { formatCount } from '../../../dsl/text/table.ts';
+import { plotColor, svgPage, svgText as text } from '../../plot/svg.ts';
 import type { Comparison } from '../compare.ts';
 import { labelled, type Mark } from './label-places.ts';
 
@@ -9,18 +10,6 @@ interface Named extends Mark {
 
 const [width, height] = [1360, 900];
 const margin = { left: 90, right: 30, top: 92, bottom: 64 };
-const colours = [
-  '#1b6ca8',
-  '#c8553d',
-  '#2a9d6f',
-  '#7b4fa3',
-  '#b08900',
-  '#d1477f',
-  '#4a7c8c',
-  '#6b6b6b',
-  '#8f5a2b',
-  '#3d5a1e',
-];
 
 /** Tokens to the right, FLOP of connector and prefill upwards, both on logarithmic scales. Names stand where none covers another; marks of one place share a block of names. */
 export function comparisonSvg({ options, rows }: Comparison): string {
@@ -40,9 +29,7 @@ export function comparisonSvg({ options, rows }: Comparison): string {
     [height - margin.bottom, margin.top],
   );
   const marks = points.map(({ name, family, tokens, flops }) => ({ name, family, x: xs.at(tokens), y: ys.at(flops) }));
-  const colour = (family: string) => colours[families.indexOf(family) % colours.length] ?? '#000';
-  const text = (x: number, y: number, content: string, more = '') =>
-    `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped(content)}</text>`;
+  const colour = (family: string) => plotColor(families.indexOf(family));
   const title = `Visual tokens against FLOP of connector and prefill: ${options.encoders.map(({ name }) => name).join(', ')} to ${options.model.name}`;
   const grid = [
     ...xs.ticks.map((tick) => {
@@ -78,9 +65,7 @@ export function comparisonSvg({ options, rows }: Comparison): string {
     right += 30 + 6.7 * family.length;
     return `<circle cx="${x + 5}" cy="58" r="4.5" fill="${colour(family)}"/>${text(x + 15, 62, family)}`;
   });
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
-    `<rect width="${width}" height="${height}" fill="white"/>`,
+  return svgPage(width, height, 11, [
     text(margin.left, 32, title, 'font-size="14"'),
     ...grid,
     ...blocks.map((block) => line(block.line)),
@@ -89,8 +74,7 @@ export function comparisonSvg({ options, rows }: Comparison): string {
     ...legend,
     text((margin.left + width - margin.right) / 2, height - 18, 'visual tokens', 'text-anchor="middle" font-size="13"'),
     text(24, height / 2, 'FLOP', `font-size="13" text-anchor="middle" transform="rotate(-90 24 ${height / 2})"`),
-    '</svg>',
-  ].join('\n');
+  ]);
 }
 
 interface Scale {
@@ -105,8 +89,4 @@ function scale(values: readonly number[], [from, to]: readonly [number, number])
   const decades = Array.from({ length: 20 }, (_, i) => 10 ** i);
   const ticks = decades.flatMap((ten) => [ten, 2 * ten, 5 * ten]).filter((tick) => tick >= low && tick <= high);
   return { at, ticks };
-}
-
-function escaped(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

@@ -1,20 +1,11 @@
 // The two plots of a study, as SVG without a library.
 import { labelled } from '../../compare/print/label-places.ts';
-import { escapeMarkup, variantColor } from '../../shapes/report/plot-trained.ts';
+import { plotColor, svgPage, svgText as text } from '../../plot/svg.ts';
 import type { Sight, Spread } from './sight.ts';
 import type { Structure } from './structure.ts';
 
-const text = (x: number, y: number, content: string, more = ''): string =>
-  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escapeMarkup(content)}</text>`;
-
 function framed(width: number, height: number, title: string, parts: readonly string[]): string {
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12">`,
-    `<rect width="${width}" height="${height}" fill="white"/>`,
-    text(20, 26, title, 'font-size="15"'),
-    ...parts,
-    '</svg>',
-  ].join('\n');
+  return svgPage(width, height, 12, [text(20, 26, title, 'font-size="15"'), ...parts]);
 }
 
 const colors = { sighted: '#2a9d6f', blind: '#c8553d', chance: '#b08900', gain: '#1b6ca8' } as const;
@@ -82,7 +73,7 @@ export function structureSvg({ benchmarks, components, clusters, groups }: Struc
   const at = (value: number): number => margin + ((value + most) / (2 * most)) * (size - 2 * margin);
   const names = groups?.of ?? clusters.map((cluster) => `cluster ${cluster}`);
   const kinds = [...new Set(names)];
-  const colorOf = (i: number): string => variantColor(kinds.indexOf(names[i] ?? ''));
+  const colorOf = (i: number): string => plotColor(kinds.indexOf(names[i] ?? ''));
   const marks = benchmarks.map((name, i) => ({
     name: `${name} (${clusters[i] ?? ''})`,
     x: at(first.loadings[i] ?? 0),
@@ -107,7 +98,7 @@ export function structureSvg({ benchmarks, components, clusters, groups }: Struc
     ),
     ...kinds.map(
       (kind, i) =>
-        `<circle cx="${margin + 150 * (i % 4)}" cy="${size - 30 + 18 * Math.floor(i / 4)}" r="5" fill="${variantColor(i)}"/>${text(margin + 10 + 150 * (i % 4), size - 26 + 18 * Math.floor(i / 4), kind)}`,
+        `<circle cx="${margin + 150 * (i % 4)}" cy="${size - 30 + 18 * Math.floor(i / 4)}" r="5" fill="${plotColor(i)}"/>${text(margin + 10 + 150 * (i % 4), size - 26 + 18 * Math.floor(i / 4), kind)}`,
     ),
   ];
   return framed(size + 60, size + 20, 'Which benchmarks go together (in parentheses: cluster)', parts);

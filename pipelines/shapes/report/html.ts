@@ -4,7 +4,8 @@ import { drawScene } from '../scene/draw.ts';
 import { answers } from '../scene/questions.ts';
 import { questionsPerPicture } from '../train/presets.ts';
 import type { TrainedComparison, VariantResult } from '../train/compare-trained.ts';
-import { escapeMarkup, trainedSvg } from './plot-trained.ts';
+import { escapeMarkup } from '../../plot/svg.ts';
+import { trainedSvg } from './plot-trained.ts';
 import { columns, summaryOf } from './summary.ts';
 
 /** Pictures that are shown. */

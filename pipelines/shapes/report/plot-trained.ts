@@ -1,36 +1,13 @@
 // Learning curves and accuracies with their intervals, as SVG without a library.
+import { plotColor, svgPage, svgText as text } from '../../plot/svg.ts';
 import type { TrainedComparison } from '../train/compare-trained.ts';
 import { columns, summaryOf } from './summary.ts';
 
 const [width, height] = [1240, 620];
 const curves = { left: 70, right: 560, top: 50, bottom: 540 } as const;
 const points = { left: 660, right: 1040, top: 50, bottom: 540 } as const;
-const palette = [
-  '#1b6ca8',
-  '#c8553d',
-  '#2a9d6f',
-  '#7b4fa3',
-  '#b08900',
-  '#d1477f',
-  '#4a7c8c',
-  '#6b6b6b',
-  '#8f5a2b',
-  '#3d5a1e',
-];
-
-/** The color of variant i. */
-export function variantColor(i: number): string {
-  return palette[i % palette.length] ?? '#000';
-}
-
-export function escapeMarkup(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-}
-
 export function trainedSvg(comparison: TrainedComparison): string {
   const { results } = comparison;
-  const text = (x: number, y: number, content: string, more = '') =>
-    `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escapeMarkup(content)}</text>`;
   const lines = results.flatMap(({ runs }, i) => runs.map(({ curve }) => ({ i, curve: smooth(curve) })));
   const all = lines.flatMap(({ curve }) => curve);
   const most = Math.max(1, ...all.map(({ step }) => step));
@@ -39,7 +16,7 @@ export function trainedSvg(comparison: TrainedComparison): string {
   const y = (loss: number) => curves.bottom - (loss / highest) * (curves.bottom - curves.top);
   const paths = lines.map(
     ({ i, curve }) =>
-      `<path d="${curve.map(({ step, loss }, n) => `${n === 0 ? 'M' : 'L'}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join('')}" fill="none" stroke="${variantColor(i)}" stroke-width="1.6" stroke-opacity="0.8"/>`,
+      `<path d="${curve.map(({ step, loss }, n) => `${n === 0 ? 'M' : 'L'}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join('')}" fill="none" stroke="${plotColor(i)}" stroke-width="1.6" stroke-opacity="0.8"/>`,
   );
   const ticks = [0, 0.25, 0.5, 0.75, 1];
   const axes = ticks.flatMap((part) => [
@@ -64,21 +41,22 @@ export function trainedSvg(comparison: TrainedComparison): string {
       const at = points.top + c * band + ((i + 1) * band) / (rows.length + 1);
       const px = (share: number) => (points.left + share * (points.right - points.left)).toFixed(1);
       return [
-        `<path d="M${px(low)} ${at.toFixed(1)}H${px(high)}" stroke="${variantColor(i)}" stroke-width="2"/><circle cx="${px(mean)}" cy="${at.toFixed(1)}" r="3.4" fill="${variantColor(i)}"/>`,
+        `<path d="M${px(low)} ${at.toFixed(1)}H${px(high)}" stroke="${plotColor(i)}" stroke-width="2"/><circle cx="${px(mean)}" cy="${at.toFixed(1)}" r="3.4" fill="${plotColor(i)}"/>`,
       ];
     }),
   ]);
   const legend = rows.map(
     (row, i) =>
-      `<circle cx="1066" cy="${60 + 20 * i}" r="4" fill="${variantColor(i)}"/>${text(1076, 64 + 20 * i, row.name)}`,
+      `<circle cx="1066" cy="${60 + 20 * i}" r="4" fill="${plotColor(i)}"/>${text(1076, 64 + 20 * i, row.name)}`,
   );
-  return (
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12" fill="#222">` +
-    `<rect width="${width}" height="${height}" fill="#fff"/>` +
-    text(curves.left, 30, 'Loss over steps, one line a seed', 'font-size="15" font-weight="bold"') +
-    text(points.left, 30, 'Accuracy by slice, with its 95 % interval', 'font-size="15" font-weight="bold"') +
-    `${axes.join('')}${paths.join('')}${marks.join('')}${legend.join('')}</svg>`
-  );
+  return svgPage(width, height, 12, [
+    text(curves.left, 30, 'Loss over steps, one line a seed', 'font-size="15" font-weight="bold"'),
+    text(points.left, 30, 'Accuracy by slice, with its 95 % interval', 'font-size="15" font-weight="bold"'),
+    ...axes,
+    ...paths,
+    ...marks,
+    ...legend,
+  ]);
 }
 
 /** A mean over five logged losses: single batches jump. */

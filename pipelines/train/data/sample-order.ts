@@ -1,15 +1,5 @@
 // Which sample comes when: a shuffle that is a pure function of seed and epoch, so that a run can go on at any sample.
-
-/** 32 bits from a seed: mulberry32. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import { uniform } from '../../statistics/uniform.ts';
 
 /** Fisher and Yates. */
 function permutation(count: number, random: () => number): Uint32Array {
@@ -30,7 +20,7 @@ export interface Order {
 }
 
 function generatorOf(seed: number, epoch: number): () => number {
-  return generator(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b));
+  return uniform(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b));
 }
 
 /** The order of one epoch that groups nothing. */

@@ -33,7 +33,7 @@ export const quantBlock: Kind = (file) => {
     read: () => values,
     blocks: () => ({ format, read: (first, count) => bytes.subarray(first * row, (first + count) * row) }),
   });
-  return productOf(file, format, source);
+  return productWith(file, format, source);
 };
 
 /** `layer.*` as MLX, compressed-tensors, AWQ and GPTQ store it. */
@@ -46,7 +46,7 @@ export const quantAffine: Kind = (file) => {
   if (config === undefined)
     throw new OpabiniaError(`${file.path} states no quantization`, { op: 'verify', advice: 'the file may be damaged' });
   const bits = file.config.count('bits');
-  return productOf(
+  return productWith(
     file,
     config.method !== 'mlx' || (bits !== 4 && bits !== 8)
       ? undefined
@@ -60,7 +60,7 @@ export const quantAffine: Kind = (file) => {
   );
 };
 
-function productOf(file: GoldenFile, encoder: StorageFormat | undefined, source: ParamSource): GoldenModel {
+function productWith(file: GoldenFile, encoder: StorageFormat | undefined, source: ParamSource): GoldenModel {
   const graph = trace(
     source,
     (t) => {

@@ -10,7 +10,6 @@ import type { GoldenModel, Kind } from '../kind.ts';
 import {
   courseTolerance,
   groupsOf,
-  largestOf,
   optimizerOf,
   runCourse,
   scheduleOf,
@@ -19,6 +18,7 @@ import {
   type Course,
   type MicroBatch,
 } from './training.ts';
+import { largestOf } from '../golden-gradients.ts';
 
 /** fc1, LayerNorm, GELU, fc2, tanh, head: the sum of the cross-entropy over targets. */
 function mlpLoss(file: GoldenFile, batch: number): (t: Trace, p: Params) => Scalar {

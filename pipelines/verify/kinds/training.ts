@@ -135,9 +135,3 @@ export function courseTolerance(
 export function stepName(step: number): string {
   return `step_${String(step).padStart(2, '0')}`;
 }
-
-export function largestOf(values: ArrayLike<number>): number {
-  let largest = 0;
-  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i] ?? 0));
-  return largest;
-}

@@ -6,6 +6,7 @@ import { storedBytes, type StoredDType, type StoredTensor, type TensorFile } fro
 import { isBeforeZip, readBeforeZip, type Lying } from './before-zip.ts';
 import { ForeignNameError, Global, PickleError, readPickle, type Call, type Value } from './pickle.ts';
 import { readZipDirectory, ZipError, type ZipEntry } from './zip.ts';
+import { readFully } from '../../files/read-fully.ts';
 
 const storages: Readonly<Record<string, StoredDType>> = {
   'torch DoubleStorage': 'F64',
@@ -73,7 +74,13 @@ export function openPytorchFile(path: string): TensorFile {
             `bytes ${offset} to ${offset + target.byteLength} of '${name}' were asked for, but it has ${tensor.bytes}`,
             'ask for a range inside the tensor',
           );
-        if (tensor.strides === undefined) readFully(path, descriptor, target, tensor.start + offset);
+        if (tensor.strides === undefined)
+          readFully(
+            descriptor,
+            target,
+            tensor.start + offset,
+            (what, advice) => new PytorchFileError(path, what, advice),
+          );
         else readStrided(path, descriptor, tensor, tensor.strides, target, offset);
       },
       close: () => closeSync(descriptor),
@@ -167,7 +174,7 @@ function unitOf(storage: Value): number | undefined {
 
 function bytesOf(path: string, descriptor: number, entry: ZipEntry): Buffer {
   const bytes = Buffer.alloc(entry.bytes);
-  readFully(path, descriptor, bytes, entry.start);
+  readFully(descriptor, bytes, entry.start, (what, advice) => new PytorchFileError(path, what, advice));
   return bytes;
 }
 
@@ -253,7 +260,7 @@ function readStrided(
   const unit = storedBytes[tensor.dtype];
   const reach = tensor.shape.reduce((sum, n, i) => sum + (n - 1) * (strides[i] ?? 0), 0) + 1;
   const all = Buffer.alloc(reach * unit);
-  readFully(path, descriptor, all, tensor.start);
+  readFully(descriptor, all, tensor.start, (what, advice) => new PytorchFileError(path, what, advice));
   for (let i = 0; i < target.byteLength; i++) {
     let element = Math.floor((offset + i) / unit);
     let from = 0;
@@ -263,19 +270,5 @@ function readStrided(
       element = Math.floor(element / n);
     }
     target[i] = all[from * unit + ((offset + i) % unit)] ?? 0;
-  }
-}
-
-function readFully(path: string, descriptor: number, target: Uint8Array, position: number): void {
-  // The kernel moves at most 2 GiB in one call.
-  for (let done = 0; done < target.byteLength;) {
-    const got = readSync(descriptor, target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
-    if (got === 0)
-      throw new PytorchFileError(
-        path,
-        `ended at byte ${position + done} while it was read`,
-        'do not write to a checkpoint that is in use',
-      );
-    done += got;
   }
 }
