@@ -1,6 +1,6 @@
 // Tensors of a `.bin`, `.pt` or `.pth` file of `torch.save`: since PyTorch 1.6 a zip of one pickle and the storages.
 import { sizeProduct } from '../../../dsl/axis/axes.ts';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { storedBytes, type StoredDType, type StoredTensor, type TensorFile } from '../safetensors.ts';
 import { isBeforeZip, readBeforeZip, type Lying } from './before-zip.ts';
