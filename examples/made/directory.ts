@@ -134,8 +134,13 @@ export function makeFromCommand(
   make: (directory: string, seed: number) => MadeCheckpoint,
 ): void {
   if (process.argv[1] === undefined || url !== pathToFileURL(process.argv[1]).href) return;
-  const [directory = otherwise, seed = '1'] = process.argv.slice(2);
+  const [directory = otherwise, seed = '1', ...more] = process.argv.slice(2);
   try {
+    if (directory.startsWith('-') || more.length > 0 || !Number.isSafeInteger(Number(seed)))
+      throw new OpabiniaError('it takes a directory and a seed', {
+        op: 'make',
+        advice: `by default ${otherwise} and 1`,
+      });
     const { parameters, written, directory: made } = make(directory, Number(seed));
     console.log(`${made}: ${(parameters / 1e6).toFixed(2)} million parameters${written ? '' : ', made before'}`);
   } catch (error) {
