@@ -13,7 +13,7 @@ import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
-import { isLight, withSharedDispatches } from './assembly/shared-dispatch.ts';
+import { areLight, areNarrow, withSharedDispatches } from './assembly/shared-dispatch.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
@@ -86,15 +86,20 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     if (!shareDispatches || which === 'load') return assembly;
     // Where states change in place, as in a training step, there is much that does not wait for anything.
     const isTraining = grouping.inPlace.length > 0 && symbols.length === 0;
-    const share = (steps: Assembly['steps']): Assembly =>
+    const { narrowWorkgroups } = choicesOf(profile);
+    const share = (steps: Assembly['steps'], early: boolean): Assembly =>
       withSharedDispatches({ ...assembly, steps }, profile, {
-        may: isTraining ? undefined : isLight,
+        may: isTraining
+          ? undefined
+          : (step, others) => areLight(step, others) || areNarrow(step, others, narrowWorkgroups),
+        early,
         hasSymbols: symbols.length > 0,
       });
-    // In another order as good more of it may stand together.
-    const merged = (isTraining ? assembly.otherOrders : [])
-      .map(share)
-      .reduce((best, other) => (other.steps.length < best.steps.length ? other : best), share(assembly.steps));
+    // In another order as good, or early or late, more of it may stand together.
+    const orders = isTraining ? [assembly.steps, ...assembly.otherOrders] : [assembly.steps];
+    const merged = orders
+      .flatMap((steps) => [share(steps, true), ...(isTraining ? [share(steps, false)] : [])])
+      .reduce((best, other) => (other.steps.length < best.steps.length ? other : best));
     if (verify) verifyAssembly(merged, profile);
     return merged;
   });

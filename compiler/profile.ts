@@ -56,6 +56,8 @@ export interface Choices {
   readonly rewrittenBytes: number;
   /** Kernels that do not wait for one another in one dispatch, at most: a launch is saved, and the driver compiles all of their text at once. */
   readonly kernelsInDispatch: number;
+  /** Workgroups up to which a kernel of an inference leaves room on the device for others of its template in the same dispatch. */
+  readonly narrowWorkgroups: number;
   /** Elements that the turns of a loop load together, at most, where the driver may unroll it. */
   readonly loadsUnrolled: number;
   /**
@@ -86,6 +88,7 @@ const usual: Choices = {
   absorptionGain: 2,
   rewrittenBytes: Infinity,
   kernelsInDispatch: 8,
+  narrowWorkgroups: 400,
   loadsUnrolled: Infinity,
   storedScores: 0,
   recomputes: true,

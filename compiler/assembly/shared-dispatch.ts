@@ -19,7 +19,9 @@ const tries = 3;
 
 export interface SharedDispatchOptions {
   /** Which kernels may stand in one dispatch with others; all unless told. */
-  readonly may?: ((step: Step) => boolean) | undefined;
+  readonly may?: ((step: Step, others: readonly Step[]) => boolean) | undefined;
+  /** A kernel goes to the first dispatch that takes it, not to the last: what follows it can then go with what follows there. */
+  readonly early?: boolean | undefined;
   /** The sizes of a run take a binding. */
   readonly hasSymbols?: boolean | undefined;
 }
@@ -27,9 +29,18 @@ export interface SharedDispatchOptions {
 /** A map over this many workgroups at most is a launch and little else. */
 const lightWorkgroups = 64;
 
-/** A small map, whatever it is beside. */
-export function isLight({ group, kernel }: Step): boolean {
-  return group.template === 'map' && kernel.grid.reduce((count, n) => count * n.most, 1) <= lightWorkgroups;
+/** A small map beside others. */
+export function areLight(step: Step, others: readonly Step[]): boolean {
+  return [step, ...others].every((one) => one.group.template === 'map' && workgroupsOf(one) <= lightWorkgroups);
+}
+
+/** Kernels of one template which leave a part of a large GPU idle each: those of towers that see the same picture, beside one another. */
+export function areNarrow(step: Step, others: readonly Step[], most: number): boolean {
+  return [step, ...others].every((one) => one.template === step.template && workgroupsOf(one) <= most);
+}
+
+function workgroupsOf({ kernel }: Step): number {
+  return kernel.grid.reduce((count, n) => count * n.most, 1);
 }
 
 /**
@@ -40,57 +51,81 @@ export function isLight({ group, kernel }: Step): boolean {
 export function withSharedDispatches(
   assembly: Assembly,
   device: DeviceProfile,
-  { may = () => true, hasSymbols = false }: SharedDispatchOptions = {},
+  { may = () => true, early = false, hasSymbols = false }: SharedDispatchOptions = {},
 ): Assembly {
   const { steps } = assembly;
   if (choicesOf(device).kernelsInDispatch <= 1) return assembly;
   const profile = hasSymbols ? { ...device, maxBindings: device.maxBindings - 1 } : device;
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
   const most = slack * peakOf(steps.map(slotsOf), kept);
+  const isWithin = (held: readonly (readonly Slot[])[]): boolean => peakOf(held, kept) <= most;
+  // Counting what all of it holds for every choice is most of the work: first without, which often does.
+  const free = shared(steps, { may, early, profile, isWithin: () => true });
+  const dispatches = isWithin(free.map((one) => one.steps.flatMap(slotsOf)))
+    ? free
+    : shared(steps, { may, early, profile, isWithin });
+  return { ...assembly, steps: dispatches.map(joined) };
+}
+
+interface Sharing extends Required<Pick<SharedDispatchOptions, 'early'>> {
+  readonly profile: DeviceProfile;
+  readonly may: (step: Step, others: readonly Step[]) => boolean;
+  /** Whether what dispatches hold, one after the other, is not too much at the fullest moment. */
+  readonly isWithin: (held: readonly (readonly Slot[])[]) => boolean;
+}
+
+function shared(steps: readonly Step[], sharing: Sharing): readonly Dispatch[] {
+  const { may, early, isWithin } = sharing;
   const waits = waitsOf(steps);
   const dispatches: Dispatch[] = [];
   const at = new Map<number, number>();
   steps.forEach((step, i) => {
     const earliest = Math.max(-1, ...[...(waits[i] ?? [])].map((other) => at.get(other) ?? -1)) + 1;
-    const rest = steps.slice(i + 1).map(slotsOf);
-    const isWithin = (d: number): boolean => {
-      const together = dispatches.map((dispatch, other) => [
-        ...dispatch.steps.flatMap(slotsOf),
-        ...(other === d ? step.kernel.slots : []),
-      ]);
-      return peakOf([...together, ...rest], kept) <= most;
-    };
-    const hosts = may(step) ? hostsOf(step, dispatches, earliest, profile, may) : [];
-    const host = hosts.slice(0, tries).find(isWithin);
-    const chosen = host ?? dispatches.push({ steps: [], parts: [] }) - 1;
+    /** What is held when this kernel stands in a dispatch, or in front of it. */
+    const heldWith = (d: number, isOwn: boolean): readonly (readonly Slot[])[] => [
+      ...dispatches.flatMap(({ steps: own }, other) => {
+        const slots = own.flatMap(slotsOf);
+        if (other !== d) return [slots];
+        return isOwn ? [slotsOf(step), slots] : [[...slots, ...slotsOf(step)]];
+      }),
+      ...steps.slice(i + 1).map(slotsOf),
+    ];
+    const hosts = may(step, []) ? hostsOf(step, dispatches, earliest, sharing) : [];
+    const host = hosts.slice(0, tries).find((d) => isWithin(heldWith(d, false)));
+    let chosen = host ?? dispatches.length;
+    if (host === undefined) {
+      if (early && earliest < dispatches.length && isWithin(heldWith(earliest, true))) chosen = earliest;
+      for (const [other, d] of at) if (d >= chosen) at.set(other, d + 1);
+      dispatches.splice(chosen, 0, { steps: [], parts: [] });
+    }
     dispatches[chosen]?.steps.push(step);
     dispatches[chosen]?.parts.push(step.kernel);
     at.set(i, chosen);
   });
-  return { ...assembly, steps: dispatches.map(joined) };
+  return dispatches;
 }
 
 function slotsOf({ kernel }: Step): readonly Slot[] {
   return kernel.slots;
 }
 
-/** Dispatches that a kernel may join, from `earliest` on: first those that read most of what it reads, then the latest. */
+/** Dispatches that a kernel may join, from `earliest` on: first those that read most of what it reads, then the first or the last. */
 function hostsOf(
   step: Step,
   dispatches: readonly Dispatch[],
   earliest: number,
-  profile: DeviceProfile,
-  may: (step: Step) => boolean,
+  { early, profile, may }: Sharing,
 ): readonly number[] {
   if (!canShare(step.kernel)) return [];
   const hosts: { readonly at: number; readonly common: number }[] = [];
   for (let d = dispatches.length - 1; d >= earliest; d--) {
     const dispatch = dispatches[d];
-    if (dispatch === undefined || !dispatch.steps.every(may) || !fits(dispatch, step.kernel, profile)) continue;
+    if (dispatch === undefined || !may(step, dispatch.steps) || !fits(dispatch, step.kernel, profile)) continue;
     const common = commonBytes(dispatch, step.kernel);
     hosts.push({ at: d, common });
   }
-  return hosts.sort((a, b) => b.common - a.common || b.at - a.at).map((host) => host.at);
+  const way = early ? 1 : -1;
+  return hosts.sort((a, b) => b.common - a.common || way * (a.at - b.at)).map((host) => host.at);
 }
 
 /** Grids that depend on sizes of a run, tensors in several bindings, and matrix units, which want every subgroup whole, stand alone. */
@@ -113,7 +148,32 @@ function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): bool
     return false;
   const slots = sharedSlots([...parts, kernel]);
   if (slots.length > profile.maxBindings || !areApart(slots)) return false;
-  return sharedBytes([...parts, kernel].flatMap((part) => part.shared)) <= profile.maxWorkgroupBytes;
+  return sharedBytes(pooled([...parts, kernel]).memory) <= profile.maxWorkgroupBytes;
+}
+
+/**
+ * Workgroup memory of several parts, of which a workgroup runs one: arrays of a type stand for one another. `names`: of each part, what its own
+ * are called.
+ */
+function pooled(parts: readonly Kernel[]): {
+  readonly memory: readonly Shared[];
+  readonly names: readonly ReadonlyMap<string, string>[];
+} {
+  const memory: Shared[] = [];
+  const names = parts.map(({ shared }) => {
+    const taken = new Set<number>();
+    return new Map(
+      shared.map(({ name, type, length }): [string, string] => {
+        const known = memory.findIndex((one, i) => one.type === type && !taken.has(i));
+        const at = known < 0 ? memory.length : known;
+        taken.add(at);
+        const common = memory[at] ?? { name: `memory_${at}`, type, length };
+        memory[at] = { ...common, length: Math.max(common.length, length) };
+        return [name, common.name];
+      }),
+    );
+  });
+  return { memory, names };
 }
 
 /** No value is bound twice where it is written, and none together with a range of it: bindings would overlap. */
@@ -154,17 +214,13 @@ function joined({ steps, parts }: Dispatch): Step {
   if (first === undefined) throw new TypeError('a dispatch without kernels');
   if (steps.length === 1) return first;
   const slots = sharedSlots(parts);
-  const shared: Shared[] = [];
+  const { memory, names: inMemory } = pooled(parts);
   let from = 0;
   const own = parts.map((kernel, p): KernelPart => {
-    const names = new Map<string, string>();
+    const names = new Map(inMemory[p]);
     for (const slot of kernel.slots) {
       const common = slots.find((other) => other.storage === slot.storage && other.width === slot.width);
       if (common !== undefined) names.set(slot.name, common.name);
-    }
-    for (const one of kernel.shared) {
-      names.set(one.name, `${one.name}_part${p}`);
-      shared.push({ ...one, name: `${one.name}_part${p}` });
     }
     const grid = kernel.grid.map((n) => n.constant) as unknown as readonly [number, number, number];
     const part = { template: kernel.template, from, grid, names, body: kernel.body, subgroups: kernel.subgroups };
@@ -178,7 +234,7 @@ function joined({ steps, parts }: Dispatch): Step {
     threads: parts[0]?.threads ?? 1,
     grid: [constantIndex(Math.ceil(from / lines)), constantIndex(lines), constantIndex(1)],
     slots,
-    shared,
+    shared: memory,
     body: [],
     parts: own,
     subgroups: parts.some((part) => part.subgroups),

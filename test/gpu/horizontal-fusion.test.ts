@@ -3,7 +3,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
-import { layerNorm, randomParams, rmsNorm, softmax, trace, type Float, type Tensor } from '../../dsl/index.ts';
+import {
+  gelu,
+  layerNorm,
+  linear,
+  randomParams,
+  rmsNorm,
+  softmax,
+  trace,
+  type Float,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
 
@@ -35,7 +45,8 @@ function norms(
   );
 }
 
-const dispatches = (graph: Graph): number => compile(graph, desktopGpu, { verify: true }).dispatches.length;
+const dispatches = (graph: Graph): number =>
+  compile(graph, desktopGpu, { verify: true, shareDispatches: false }).dispatches.length;
 
 describe('reductions side by side', () => {
   // Two tensors for each norm besides its weights: x, y, and up to two parameters.
@@ -97,4 +108,53 @@ describe.skipIf(withoutGpu)('reductions side by side on the GPU', () => {
     });
     for (const profile of gpu.profiles) await judge(gpu, graph, storedFeeds(graph), { profile });
   });
+});
+
+describe('towers beside one another', () => {
+  /** Two towers of other widths that see the same tokens: norm, product, gate; `layers` times. */
+  function towers(layers: number): Graph {
+    return trace(randomParams(1), (t) => {
+      // Something larger, beside which it does not matter that two towers are alive.
+      const wide = linear(t.params.at('wide'), t.input('z', 'n c', { n: 40, c: 8 }), 'f', { size: 4096 });
+      const z = linear(t.params.at('narrow'), gelu(wide), 'c', { size: 8 });
+      return Object.fromEntries([
+        ['z', z],
+        ...[72, 100].map((c, i): [string, Tensor] => {
+          let x = t.input(`x${i}`, 'n c', { n: 37 + i, c });
+          for (let layer = 0; layer < layers; layer++) {
+            const p = t.params.at(`tower_${i}`, layer);
+            const inner = linear(p.at('up'), layerNorm(p.at('norm'), x), 'f', { size: 130 });
+            x = x.add(linear(p.at('down'), gelu(inner), 'c', { size: c }));
+          }
+          return [`y${i}`, x];
+        }),
+      ]);
+    });
+  }
+
+  test('share dispatches, layer by layer, and workgroup memory', () => {
+    const plan = compile(towers(3), desktopGpu, { verify: true });
+    const apart = compile(towers(3), desktopGpu, { verify: true, shareDispatches: false });
+    expect(apart.dispatches).toHaveLength(20);
+    // Norms and products; what adds a residual binds more than two of them may.
+    expect(plan.dispatches.length).toBeLessThanOrEqual(14);
+    const memory = plan.kernels.flatMap(({ wgsl }) => wgsl.match(/var<workgroup> \w+: array<[^;]*/g) ?? []);
+    const shared = plan.kernels.find(
+      ({ wgsl }) => (wgsl.match(/^fn part_/gm) ?? []).length > 1 && wgsl.includes('// contraction'),
+    );
+    expect(shared?.wgsl.match(/var<workgroup> /g)).toHaveLength(2);
+    expect(memory.length).toBeGreaterThan(0);
+  });
+
+  test.skipIf(withoutGpu)(
+    'give what each gives alone',
+    async () => {
+      const graph = towers(2);
+      const { plan } = await judge(gpu, graph, storedFeeds(graph), { profile: gpu.desktop });
+      expect(plan.dispatches.some(({ label }) => label.split(' | ').length > 1 && label.includes('contract'))).toBe(
+        true,
+      );
+    },
+    120_000,
+  );
 });
