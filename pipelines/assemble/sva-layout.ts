@@ -4,6 +4,10 @@ import { cambrianDecoders, cambrianShapes } from '../../models/configs/cambrian.
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import type { TowerConfig } from '../../models/configs/towers.ts';
+import { connect } from '../../models/connectors/connector.ts';
+import { sva } from '../../models/connectors/regions/sva.ts';
+import { factsOf } from '../../models/connectors/traced.ts';
+import { tokenCount } from '../../models/connectors/visual-tokens.ts';
 import type { Layout } from './layout.ts';
 import type { LanguagePart, TowerPart } from './parts.ts';
 
@@ -65,10 +69,17 @@ export function svaLayout(language: LanguagePart, towers: readonly TowerPart[], 
   const read = readConfig(json, 'config.json');
   if (read.kind !== 'cambrian') throw new TypeError('the config is Cambrian’s');
   const inModel = decoderShapes(read.cambrian.language);
+  const { groups, depth, heads, width } = read.cambrian.connector;
+  // The zoo's own SVA in this setting says how many tokens it gives.
+  const used = connect(sva, { groups, side, depth, heads, width, newline: true });
+  const { layout } = factsOf(
+    used,
+    sides.map((grid, k) => [grid, grid, towers[k]?.map[2] ?? 1]),
+    hidden,
+  );
   return {
-    title: 'Spatial Vision Aggregator',
-    // A newline behind every row.
-    tokens: side * (side + 1),
+    title: sva.title,
+    tokens: tokenCount(layout),
     notes: towers.flatMap(({ files }) =>
       files.preprocessorConfig === undefined
         ? []

@@ -4,6 +4,10 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { cambrianShapes, namedTower, type CambrianConfig } from '../../models/configs/cambrian.ts';
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { modelTypes, readConfig, readTower } from '../../models/configs/read.ts';
+import { connect } from '../../models/connectors/connector.ts';
+import { sva } from '../../models/connectors/regions/sva.ts';
+import { factsOf } from '../../models/connectors/traced.ts';
+import { tokenCount } from '../../models/connectors/visual-tokens.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../../models/configs/released.ts';
 import { towerShapes } from '../../models/configs/towers.ts';
 import { llamaConfigs } from '../../models/decoders/llama.ts';
@@ -44,6 +48,26 @@ describe('released models', () => {
     expect(countParameters(decoderShapes(config.language))).toBe(language);
     expect(shapes.get('model.vision_sampler_0.layers.0.pos_embed_3')).toEqual([16, 1024]);
     expect(shapes.has('model.vision_sampler_0.layers.0.pos_embed_2')).toBe(false);
+  });
+
+  test.each([
+    ['cambrian-8b', 4096],
+    ['cambrian-13b', 5120],
+  ] as const)("%s: in front of the language model, parameters and layout of the zoo's SVA", (name, width) => {
+    const config = cambrian(releasedCambrian[name]);
+    const preset = sva.presets[name];
+    if (preset === undefined) throw new Error('the zoo has no such setting');
+    const { shapes, layout } = factsOf(connect(sva, preset.config), preset.maps, width);
+    const language = decoderShapes(config.language);
+    const own = [...cambrianShapes(config, releasedTowers)].filter(
+      ([path]) => !language.has(path) && !path.includes('vision_sampler_layers'),
+    );
+    expect(new Map([...shapes].map(([path, shape]) => [`model.${path}`, shape]))).toEqual(new Map(own));
+    // 24 rows of 24, each ended by a newline.
+    expect(tokenCount(layout)).toBe(600);
+    expect(sva.inject?.after(preset.config, config.language.config.layers)).toEqual(
+      Array.from({ length: config.schedule?.count ?? 0 }, (_, j) => j * (config.schedule?.stride ?? 0)),
+    );
   });
 
   test('SVA layers stand where the specs have them', () => {

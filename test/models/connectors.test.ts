@@ -30,7 +30,7 @@ import { languageModelNamed } from '../../pipelines/compare/language-models.ts';
 import { traced } from '../../pipelines/compare/cost/measure.ts';
 import { zoo } from '../../pipelines/compare/registry.ts';
 import { inputSizes, sampleValues } from '../../pipelines/compare/sight/sight.ts';
-import { smallGraph, smallSetting } from '../../pipelines/compare/sight/small.ts';
+import { smallGraph, smallSetting, smallWidth } from '../../pipelines/compare/sight/small.ts';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
@@ -133,6 +133,71 @@ describe('gradients', () => {
     60_000,
   );
 });
+
+describe('gradients inside the language model', () => {
+  const inside = connectors.flatMap(([name, one]) =>
+    one.inject === undefined ? [] : [[name, one, one.inject] as const],
+  );
+
+  test('of these', () => expect(inside.length).toBeGreaterThan(8));
+
+  test.each(inside)(
+    '%s at its first two layers, back to hidden states, maps and parameters, by central differences',
+    (name, one, inject) => {
+      const small = smallSetting(one);
+      if (small === undefined) throw new Error(`${name} fits no small map`);
+      const { graph } = smallGraph(one, small, 1, (made, t) => {
+        // Two tokens of text, the picture, one token of text.
+        const visual = tokenCount(made.layout);
+        const s = visual + 3;
+        const positions = Array.from({ length: s }, (_, i) => i);
+        const constant = (values: readonly number[]) =>
+          t.constant<'b s', 'i32'>(Float64Array.from(values), 'b s', { b: 1, s }, 'i32');
+        const f = smallWidth / 2 / headsOf(small.config);
+        const turned = (by: (angle: number) => number) =>
+          Float64Array.from({ length: s * f }, (_, i) => by(Math.floor(i / f) * 0.3 ** (i % f)));
+        const places = inject.after(small.config, 32).slice(0, 2);
+        expect(places.length).toBeGreaterThan(0);
+        const results = places.map((layer, index) =>
+          inject.apply(
+            t.params,
+            {
+              hidden: t.input(`hidden_${index}`, 'b s e', { b: 1, s, e: smallWidth }),
+              carried: made.carries ?? {},
+              slots: constant(positions.map((i) => (i >= 2 && i < 2 + visual ? i - 2 : -1))),
+              pictures: () => constant(positions.map((i) => Number(i >= 2))),
+              lastAttention: () => t.input(`last_${index}`, 'b s', { b: 1, s }),
+              nextAttention: () => t.input(`next_${index}`, 'b s', { b: 1, s }),
+              angles: () => ({
+                cos: t.constant<'b s f', 'f32'>(turned(Math.cos), 'b s f', { b: 1, s, f }),
+                // Both halves of a head, turned either way.
+                sin: t.constant<'b s half f', 'f32'>(
+                  Float64Array.from({ length: 2 * s * f }, (_, i) => {
+                    const [at, half, k] = [Math.floor(i / (2 * f)), Math.floor(i / f) % 2, i % f];
+                    return (half === 0 ? -1 : 1) * Math.sin(at * 0.3 ** k);
+                  }),
+                  'b s half f',
+                  { b: 1, s, half: 2, f },
+                ),
+              }),
+            },
+            small.config,
+            { layer, index },
+          ),
+        );
+        return { loss: results.map(({ hidden }) => weighedSum(t, hidden)).reduce((sum, part) => sum.add(part)) };
+      });
+      checkGradient(graph);
+    },
+    60_000,
+  );
+});
+
+/** Heads that a configuration has, of a layer as wide as the language model. */
+function headsOf(config: unknown): number {
+  const heads = typeof config === 'object' && config !== null && 'heads' in config ? Number(config.heads) : 1;
+  return smallWidth % (2 * heads) === 0 ? heads : 1;
+}
 
 /** A sum in which each element counts differently. */
 function weighedSum(t: Trace, part: Tensor): Tensor<'', 'f32'> {

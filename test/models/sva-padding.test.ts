@@ -2,12 +2,13 @@
 // layout, which masks the keys of the padding and leaves the padded cells out of the sequence.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { trace, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
+import { gradients, reduce, slice, trace, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
 import { sva, type SvaConnectorConfig } from '../../models/connectors/regions/sva.ts';
 import { crop, croppedPositions, gridMask, type PictureSize } from '../../models/sequence/masks.ts';
 import { asSquareMap, type FeatureMap } from '../../models/sequence/regions.ts';
 import { imagePlaceholder } from '../../models/sequence/collate.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
+import { gradientTolerance } from '../../pipelines/verify/golden-gradients.ts';
 import { boundF32 } from '../../pipelines/verify/verdict.ts';
 import type { Numbers } from '../../runtime/program/numbers.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
@@ -141,6 +142,50 @@ describe.each(files)('%s', (path) => {
       );
     }
   });
+});
+
+/** What the language model's loss gives back at the pictures' places goes on through the contract, one picture after the other. */
+test('gradients of pictures without their padding', () => {
+  const setting = open('training/grad_connector_unpad');
+  const { file, config, pictures } = setting;
+  const names = file.gradients.filter((name) => /^(model\.(mm_|vision_|image_)|input\.)/.test(name));
+  const given = (name: string) => file.numbers(`grad.inter.${name}`);
+  const inputs = new Map<string, Numbers>();
+  const graph = trace(
+    file.checkpoint,
+    (t) => {
+      const maps = mapsOf(t, setting, 0, 2, inputs);
+      const losses = pictures.map((picture, i) => {
+        const { start, count, s, e } = block(setting, i, 'inputs_embeds');
+        const own = maps.map((map) => slice(map, 'b', { start: i, size: 1 }));
+        const { tokens } = sva.build(t.params.at('model'), own, config, { pictures: [picture] });
+        inputs.set(`back_${i}`, given('inputs_embeds').slice((i * s + start) * e, (i * s + start + count) * e));
+        const back = t.input(`back_${i}`, 'b n e', { b: 1, n: count, e });
+        return reduce(tokens.cast('f32').mul(back), 'b n e -> ', 'sum');
+      });
+      const axes = (name: string) => file.shape(`grad.${name}`).map((_, axis) => `axis${axis}`);
+      const wrt = names.map((name): Tensor => {
+        const map = maps[Number(/^input\.tower_features_(\d)$/.exec(name)?.[1])];
+        return map ?? t.params.get<string>(name, axes(name).join(' '));
+      });
+      const [first, second] = losses;
+      if (first === undefined || second === undefined) throw new Error('there are two pictures');
+      return Object.fromEntries(gradients(first.add(second), wrt).map((one, i) => [names[i] ?? '', one]));
+    },
+    { unread: 'ignore' },
+  );
+  const params = (path: string, shape: number[]) => file.checkpoint.read(path, shape);
+  const { outputs } = evaluate(graph, { inputs, params }, { precision: 'f64' });
+  const tolerance = gradientTolerance(file, 2e-4, 2e-6);
+  expect(names).toContain('model.image_newline');
+  for (const name of names) {
+    const want = file.numbers(`grad.${name}`);
+    const got = outputs.get(name)?.data ?? [];
+    expect(got.length, name).toBe(want.length);
+    const bound = tolerance(`grad.${name}`)?.absolute ?? 0;
+    const off = want.reduce((most, x, i) => Math.max(most, Math.abs((got[i] ?? NaN) - x)), 0);
+    expect(off, name).toBeLessThanOrEqual(bound);
+  }
 });
 
 describe('inside the language model', () => {

@@ -1,7 +1,6 @@
 // Gemma 3: averages over squares, RMSNorm with scale 1 + weight, a matrix stored as channels × width.
 import { avgPool2d, einsum } from '../../../dsl/index.ts';
 import { norm } from '../../parts/norms.ts';
-import { requireSquares } from '../../parts/space-to-depth.ts';
 import { connector, onlyMap } from '../connector.ts';
 import { gridTokens } from '../visual-tokens.ts';
 
@@ -25,11 +24,13 @@ export const gemma3 = connector<Gemma3Config>({
     'gemma-3-27b': { config: { side: 16, eps: 1e-6 }, maps: [[64, 64, 1152]], width: 5376 },
   },
   variants: (config, _tokens, maps) =>
-    Array.from({ length: maps[0]?.[0] ?? 1 }, (_, i) => ({ ...config, side: i + 1 })),
+    Array.from({ length: maps[0]?.[0] ?? 1 }, (_, i) => ({ ...config, side: i + 1 })).filter(
+      ({ side }) => (maps[0]?.[0] ?? 1) % side === 0,
+    ),
   build: (p, maps, { side, eps }, { width }) => {
     const map = onlyMap(maps);
+    // As in the code, what is left beside the last whole square is not read.
     const kernel = Math.max(1, Math.floor(map.size('h') / side));
-    requireSquares('gemma-3', map, kernel);
     const pooled = avgPool2d(map, { kernel, stride: kernel });
     const normed = norm(p, pooled, { kind: 'rms-unit', path: 'mm_soft_emb_norm', eps });
     const weight = p.get('mm_input_projection_weight', 'c e', {
