@@ -66,7 +66,7 @@ async function fromFile(path: string): Promise<readonly Listed[]> {
   if (connectors.length === 0)
     throw new OpabiniaError(`${path} exports no connector`, {
       op: 'compare',
-      advice: 'export const mine = connector({ … }): see docs/connectors.md',
+      advice: 'export const mine = connector({ … }): see docs/tutorial.md',
     });
   return connectors.map((connector) => ({ connector, family: path, url: pathToFileURL(full).href }));
 }

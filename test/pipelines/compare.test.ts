@@ -321,6 +321,17 @@ describe('the page', () => {
     }
   });
 
+  // A few that are quick, with figures that many changes of the compiler change.
+  test('is what some connectors give', async () => {
+    const own = connectorsPage(await listed(['hunyuan-vl', 'kosmos-2', 'ovis', 'mobilevlm-ldpv2']));
+    const sections = own.split('\n### ').slice(1);
+    expect(sections).toHaveLength(4);
+    for (const section of sections) {
+      const text = section.split('\n## ')[0]?.trim() ?? '';
+      expect(page, 'npx opabinia compare --document docs/connectors.md').toContain(text);
+    }
+  });
+
   test.skipIf(!everything)(
     'is what the connectors give',
     async () => expect(page).toBe(connectorsPage(await zoo())),
