@@ -3,6 +3,7 @@ import { describe, test } from 'vitest';
 import { deepseekOcr } from '../../models/connectors/space-to-depth/deepseek-ocr.ts';
 import { fourierCompressor } from '../../models/connectors/pooling/fourier-compressor.ts';
 import { cambrianS } from '../../models/connectors/pooling/cambrian-s.ts';
+import { gemma3 } from '../../models/connectors/pooling/gemma-3.ts';
 import { llavaVideo } from '../../models/connectors/pooling/llava-video.ts';
 import { internvl } from '../../models/connectors/space-to-depth/internvl.ts';
 import { internvlTiles } from '../../models/connectors/layout/internvl-tiles.ts';
@@ -59,6 +60,24 @@ describe('against plain loops', () => {
   test('all frequencies of a grid are the grid', () => {
     const map = grid(4, 4, 3);
     close(tokens(fourierCompressor, { side: 4 }, [map], 4), eachCell(map, (x) => mlp(projector, x, 4, 4)).flat());
+  });
+
+  test('Gemma 3: means over whole squares of a grid that they do not fill, RMSNorm by 1 + weight, a matrix from the right', () => {
+    const [map, c, e] = [grid(7, 7, 3), 3, 5];
+    const [scale, matrix] = [vector('mm_soft_emb_norm.weight', [c]), vector('mm_input_projection_weight', [c, e])];
+    const want = Array.from({ length: 9 }, (_, n) => {
+      const [y, x] = [2 * Math.floor(n / 3), 2 * (n % 3)];
+      const mean = Array.from({ length: c }, (_channel, i) => {
+        const at = (row: number, column: number) => map[row]?.[column]?.[i] ?? NaN;
+        return (at(y, x) + at(y, x + 1) + at(y + 1, x) + at(y + 1, x + 1)) / 4;
+      });
+      const size = Math.sqrt(mean.reduce((sum, v) => sum + v * v, 0) / c + 1e-6);
+      const normed = mean.map((v, i) => (v / size) * (1 + (scale[i] ?? NaN)));
+      return Array.from({ length: e }, (_out, o) =>
+        normed.reduce((sum, v, i) => sum + v * (matrix[i * e + o] ?? NaN), 0),
+      );
+    });
+    close(tokens(gemma3, { side: 3, eps: 1e-6 }, [map], e), want);
   });
 
   test('Cambrian-S: an MLP, bilinear samples, a newline behind each row', () => {
