@@ -5,6 +5,10 @@ export interface AddedToken {
   readonly content: string;
   readonly id: number;
   readonly special: boolean;
+  /** Only where no letter or digit stands beside it. */
+  readonly apart: boolean;
+  /** It is looked for when texts have been changed, and begins with the mark that is put in front of each: it is one only behind a space. */
+  readonly behindSpace: boolean;
 }
 
 interface Checked {
@@ -30,6 +34,18 @@ export function isBlank(token: AddedToken): boolean {
   return !token.special && token.content.trim() === '';
 }
 
+/** Markup of turns, ends of texts, and places of pictures and sounds, whatever a file says of them. */
+const markup =
+  /^<[|｜]|[|｜]>$|^\[\/?[A-Z_]+\]$|^<\/?(?:s|pad|unk|bos|eos|cls|sep|mask)>$|image|img|picture|vision|video|audio/iu;
+
+/**
+ * A word that was added to a vocabulary, such as a place in a picture, and that anybody may write: not special, not spelled by a chat
+ * template nor listed among the tokens of a config (`texts` are both), and no markup.
+ */
+export function isWord({ special, content }: AddedToken, texts: readonly string[]): boolean {
+  return !special && !markup.test(content) && !texts.some((text) => text.includes(content));
+}
+
 /** Throws `OpabiniaError` for what is not a tokenizer, and for vocabularies, merges and added tokens that contradict each other. */
 export function checkTokenizerJson(json: unknown, where: string): Checked {
   const refuse = (what: string) =>
@@ -44,7 +60,7 @@ export function checkTokenizerJson(json: unknown, where: string): Checked {
   if (type !== undefined && !modelTypes.includes(type))
     throw refuse(`has a model of the type ${JSON.stringify(type).slice(0, 80)}; known are ${modelTypes.join(', ')}`);
   const ids = readVocabulary(model, refuse);
-  const added = readAdded(json['added_tokens'], refuse);
+  const added = readAdded(json['added_tokens'], hasStep(json['normalizer'], 'Prepend'), refuse);
   for (const { content, id } of added) {
     const stored = ids.get(content);
     if (stored !== undefined && stored !== id)
@@ -86,13 +102,30 @@ function readVocabulary(model: Fields, refuse: Refuse): ReadonlyMap<string, numb
 
 const isId = (id: unknown): id is number => typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < idLimit;
 
-function readAdded(list: unknown, refuse: Refuse): readonly AddedToken[] {
+/** Is there a step of this kind in how texts are changed, one in which `content` is written? */
+function hasStep(normalizer: unknown, type: string, content?: string): boolean {
+  if (!isObject(normalizer)) return false;
+  const { normalizers } = normalizer;
+  if (Array.isArray(normalizers)) return normalizers.some((step) => hasStep(step, type, content));
+  return normalizer['type'] === type && (content === undefined || normalizer['content'] === content);
+}
+
+/** Is it looked for when texts have been changed? */
+const isLate = (token: Fields): boolean => (token['normalized'] ?? token['special'] !== true) === true;
+
+function readAdded(list: unknown, isMarked: boolean, refuse: Refuse): readonly AddedToken[] {
   if (list === undefined || list === null) return [];
   if (!Array.isArray(list) || list.length > 100_000) throw refuse('has added_tokens that are not a list');
   return list.map((token: unknown): AddedToken => {
     if (!isObject(token) || typeof token['content'] !== 'string' || token['content'] === '' || !isId(token['id']))
       throw refuse(`has the added token ${JSON.stringify(token).slice(0, 80)}, which has no content or no id`);
-    return { content: token['content'], id: token['id'], special: token['special'] === true };
+    return {
+      content: token['content'],
+      id: token['id'],
+      special: token['special'] === true,
+      apart: token['single_word'] === true,
+      behindSpace: isMarked && isLate(token),
+    };
   });
 }
 
@@ -123,6 +156,9 @@ function splitMerge(merge: unknown): readonly string[] {
  */
 export function renamed(json: object, names: ReadonlyMap<string, string>): object {
   const fields = json as Fields;
+  const { normalizer } = fields;
+  const isMarked = hasStep(normalizer, 'Prepend');
+  const hasNoSpaces = hasStep(normalizer, 'Replace', '▁');
   const model = fields['model'] as Fields;
   const unknown = model['unk_token'];
   const name = (content: string): string => names.get(content) ?? content;
@@ -141,6 +177,10 @@ export function renamed(json: object, names: ReadonlyMap<string, string>): objec
     ? (fields['added_tokens'] as readonly Fields[]).map((token) => ({
         ...token,
         content: name(String(token['content'])),
+        // Where nothing is put in front, a name is the same in a changed text.
+        ...(isMarked ? {} : { normalized: false }),
+        // There are no spaces left that one could take along.
+        ...(hasNoSpaces && isLate(token) ? { lstrip: false, rstrip: false } : {}),
       }))
     : [];
   return {
@@ -154,6 +194,17 @@ export function renamed(json: object, names: ReadonlyMap<string, string>): objec
       ...(typeof unknown === 'string' ? { unk_token: name(unknown) } : {}),
     },
   };
+}
+
+/** For texts of ids: a token that is one only behind a space brings it along. */
+export function spaced(json: object, added: readonly AddedToken[]): object {
+  const behind = new Set(added.filter((token) => token.behindSpace).map(({ id }) => id));
+  if (behind.size === 0) return json;
+  const fields = json as Fields;
+  const tokens = (fields['added_tokens'] as readonly Fields[]).map((token) =>
+    behind.has(Number(token['id'])) ? { ...token, content: `▁${String(token['content'])}`, normalized: false } : token,
+  );
+  return { ...fields, added_tokens: tokens };
 }
 
 /** Ids of the 256 bytes, and of what no piece spells. */

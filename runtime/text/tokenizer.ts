@@ -1,8 +1,18 @@
-// Text to token ids and back, from `tokenizer.json`. What a user wrote can never become a control token, and images never come from text.
+// Text to token ids and back, from `tokenizer.json`. What a user wrote can never become a control token, and images never come from text;
+// words that were added to a vocabulary are words.
 import { randomBytes } from 'node:crypto';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { checkTokenizerJson, isBlank, renamed, unigramBytes, type AddedToken, type ByteIds } from './tokenizer-json.ts';
+import {
+  checkTokenizerJson,
+  isBlank,
+  isWord,
+  renamed,
+  spaced,
+  unigramBytes,
+  type AddedToken,
+  type ByteIds,
+} from './tokenizer-json.ts';
 
 /** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
 export type PromptPart =
@@ -40,11 +50,14 @@ export class Tokenizer {
   /** Ids that exist; the embedding table of the model may be larger. */
   readonly size: number;
 
-  /** `where` names the file in errors. Throws `OpabiniaError` for a file that is not a tokenizer, or contradicts itself. */
-  constructor(json: unknown, config: unknown, where: string) {
+  /**
+   * `where` names the file in errors; what `template`, the chat template, spells is no word of users. Throws `OpabiniaError` for a file
+   * that is not a tokenizer, or contradicts itself.
+   */
+  constructor(json: unknown, config: unknown, where: string, template = '') {
     const checked = checkTokenizerJson(json, where);
     const settings = typeof config === 'object' && config !== null ? config : {};
-    this.#own = build(checked.json, settings, where);
+    this.#own = build(spaced(checked.json, checked.added), settings, where);
     this.#controls = new Map(
       checked.added.filter((token) => !isBlank(token)).map((token) => [token.content, token.id]),
     );
@@ -60,6 +73,7 @@ export class Tokenizer {
       checked.json,
       settings,
       checked.added.filter((token) => !isBlank(token)),
+      [template, ...textsIn(settings)],
       where,
     );
   }
@@ -115,6 +129,17 @@ export class Tokenizer {
   }
 }
 
+/** All that a config says besides how its tokens are listed. */
+function textsIn(config: object): readonly string[] {
+  const texts = (value: unknown): readonly string[] =>
+    typeof value === 'string'
+      ? [value]
+      : typeof value === 'object' && value !== null
+        ? Object.values(value).flatMap(texts)
+        : [];
+  return Object.entries(config).flatMap(([key, value]) => (key === 'added_tokens_decoder' ? [] : texts(value)));
+}
+
 function startOf(full: readonly number[], bare: readonly number[]): number {
   for (let at = 0; at + bare.length <= full.length; at++) if (bare.every((id, i) => full[at + i] === id)) return at;
   return 0;
@@ -137,20 +162,18 @@ function build(json: object, config: object, where: string): HubTokenizer {
  */
 class Guarded {
   readonly #make: (names: ReadonlyMap<string, string>) => HubTokenizer;
-  readonly #contents: readonly string[];
+  readonly #tokens: ReadonlyMap<string, AddedToken>;
   /** Of Unigram with byte fallback, which the library has for BPE alone. */
   readonly #bytes: ByteIds | undefined;
-  readonly #spellings: RegExp | undefined;
+  readonly #spellings: Readonly<Record<TextPart['kind'], RegExp | undefined>>;
   #names: ReadonlyMap<string, string>;
   #tokenizer: HubTokenizer;
 
-  constructor(json: object, config: object, controls: readonly AddedToken[], where: string) {
+  constructor(json: object, config: object, added: readonly AddedToken[], texts: readonly string[], where: string) {
     this.#make = (names) => build(renamed(json, names), config, where);
-    this.#contents = controls.map((token) => token.content);
+    this.#tokens = new Map(added.map((token) => [token.content, token]));
     this.#bytes = unigramBytes(json);
-    // The longest first: `<|end|>` must not be found inside of `<|end|><|x|>`.
-    const sorted = [...this.#contents].sort((a, b) => b.length - a.length).map((text) => RegExp.escape(text));
-    this.#spellings = sorted.length === 0 ? undefined : new RegExp(sorted.join('|'), 'gu');
+    this.#spellings = { control: spellingsOf(added), user: spellingsOf(added.filter((token) => isWord(token, texts))) };
     this.#names = this.#newNames();
     this.#tokenizer = this.#make(this.#names);
   }
@@ -158,7 +181,27 @@ class Guarded {
   #newNames(): ReadonlyMap<string, string> {
     // Private-use characters around it: no pre-tokenizer has a rule for them, and normalisation keeps them.
     const key = randomBytes(16).toString('hex');
-    return new Map(this.#contents.map((content, i) => [content, `\u{e000}${key}x${i}\u{e001}`]));
+    return new Map([...this.#tokens.keys()].map((content, i) => [content, `\u{e000}${key}x${i}\u{e001}`]));
+  }
+
+  /** The text of parts with names in the place of tokens. */
+  #named(parts: readonly TextPart[]): string {
+    let text = '';
+    // Behind a token that is found before texts are changed, one begins anew.
+    let anew = 0;
+    for (const { kind, text: own } of parts) {
+      let at = 0;
+      for (const { 0: content, index } of own.matchAll(this.#spellings[kind] ?? /$^/g)) {
+        text += own.slice(at, index);
+        at = index + content.length;
+        const isBehindSpace = text.length === anew || /[ ▁]$/.test(text);
+        const behindSpace = this.#tokens.get(content)?.behindSpace === true;
+        text += behindSpace && !isBehindSpace ? content : (this.#names.get(content) ?? content);
+        if (!behindSpace) anew = text.length;
+      }
+      text += own.slice(at);
+    }
+    return text;
   }
 
   encode(parts: readonly TextPart[]): number[] {
@@ -169,13 +212,7 @@ class Guarded {
       this.#tokenizer = this.#make(this.#names);
       return this.encode(parts);
     }
-    const text = parts
-      .map((part) =>
-        part.kind === 'user' || this.#spellings === undefined
-          ? part.text
-          : part.text.replace(this.#spellings, (found) => this.#names.get(found) ?? found),
-      )
-      .join('');
+    const text = this.#named(parts);
     if (text === '') return [];
     const { ids, tokens }: Encoded = this.#tokenizer.encode(text, { add_special_tokens: false });
     const bytes = this.#bytes;
@@ -188,6 +225,17 @@ class Guarded {
         : [...Buffer.from(token)].map((byte) => bytes.ids[byte] ?? id);
     });
   }
+}
+
+/** The longest first: `<|end|>` must not be found inside of `<|end|><|x|>`. */
+function spellingsOf(tokens: readonly AddedToken[]): RegExp | undefined {
+  if (tokens.length === 0) return undefined;
+  const sorted = [...tokens].sort((a, b) => b.content.length - a.content.length);
+  const patterns = sorted.map(({ content, apart }) => {
+    const text = RegExp.escape(content);
+    return apart ? `(?<![\\p{L}\\p{N}_])${text}(?![\\p{L}\\p{N}_])` : text;
+  });
+  return new RegExp(patterns.join('|'), 'gu');
 }
 
 // ---- text as it comes ------------------------------------------------------------------------------------------------

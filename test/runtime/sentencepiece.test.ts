@@ -78,6 +78,55 @@ describe('added tokens', () => {
   });
 });
 
+describe('words that were added', () => {
+  const model = readFileSync(join(golden, 'bpe.model'));
+  const withWords = (config: object, flags: object, template = ''): Tokenizer => {
+    const json = sentencePieceJson(model, config, {}, 'bpe.model') as { readonly added_tokens: readonly object[] };
+    const words = ['<loc_1>', '<loc_12>', '<|user|>', '<image_2>', '[TURN]', '<said>'].map((content, i) => ({
+      id: 700 + i,
+      content,
+      special: false,
+      ...flags,
+    }));
+    return new Tokenizer({ ...json, added_tokens: [...json.added_tokens, ...words] }, {}, 'tokenizer.json', template);
+  };
+  const spelled = [688, 614, 607, 613, 695, 641, 672];
+  const early = { normalized: false };
+  const late = { normalized: true };
+  // What `tokenizers` 0.23 gives for the same files, ids and text.
+  test.each<[string, object, object, string, readonly number[], string]>([
+    ['behind a space', {}, early, 'a <loc_1> b', [260, 602, 700, 267, 623], 'a <loc_1>  b'],
+    ['inside of a word', {}, early, 'a<loc_1>b', [260, 700, 280], 'a<loc_1> b'],
+    [
+      'that takes the space in front',
+      {},
+      { ...early, lstrip: true },
+      'at <loc_1>.',
+      [396, 700, 602, 622],
+      'at<loc_1> .',
+    ],
+    ['that takes the space behind', {}, { ...early, rstrip: true }, 'a <loc_1> b', [260, 602, 700, 280], 'a <loc_1> b'],
+    ['apart, apart', {}, { ...early, single_word: true }, 'at <loc_1>.', [396, 602, 700, 602, 622], 'at <loc_1> .'],
+    ['apart, in a word', {}, { ...early, single_word: true }, 'a<loc_1>b', [260, ...spelled, 623], 'a<loc_1>b'],
+    ['late, behind a space', {}, late, 'a <loc_1> b', [260, 700, 280], 'a <loc_1> b'],
+    ['late, inside of a word', {}, late, 'a<loc_1>b', [260, ...spelled, 623], 'a<loc_1>b'],
+    ['late, one after the other', {}, late, '<loc_1><loc_1>', [700, ...spelled], '<loc_1><loc_1>'],
+    ['late, where nothing is put in front', { legacy: false }, late, 'a<loc_1>b', [260, 700, 623], 'a<loc_1>b'],
+    ['the longest', {}, late, '<loc_12>', [701], '<loc_12>'],
+  ])('%s', (_name, config, flags, text, ids, decoded) => {
+    const tokenizer = withWords(config, flags);
+    for (const part of [user(text), control(text)]) expect(tokenizer.encode([part], bare)).toEqual(ids);
+    expect(tokenizer.decode(ids)).toBe(decoded);
+  });
+
+  test('markup and what the chat template spells are no words of users', () => {
+    const tokenizer = withWords({}, early, "{{ '<said>' + messages[0]['content'] }}");
+    const text = '<|user|><image_2>[TURN]<said><loc_1>';
+    expect(tokenizer.encode([control(text)], bare)).toEqual([702, 703, 704, 705, 700]);
+    expect(tokenizer.encode([user(text)], bare).filter((id) => id >= 700)).toEqual([700]);
+  });
+});
+
 test('a directory that has no tokenizer.json opens in the sandbox; spare tokens are refused when a text has one', async () => {
   const files = modelFiles(folder);
   expect(files.tokenizer).toContain('tokenizer.model');
