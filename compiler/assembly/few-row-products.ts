@@ -16,7 +16,7 @@ import { Rewriter } from '../rewrite/rewriter.ts';
 
 export interface FewRowsOptions {
   readonly builder: Builder;
-  /** Undefined for what is no product of few rows. */
+  /** Undefined for what is not a product of few rows. */
   readonly rowOperand: (node: Node) => RowOperand | undefined;
   /** Buffers that a kernel may bind. */
   readonly mostBindings: number;

@@ -1,4 +1,4 @@
-// How a kernel grows from its anchor: the maps and reductions around it on the same elements, as long as no cycle arises.
+// Fusion: what a kernel takes in around its anchor, the maps and reductions around it on the same elements, as long as no cycle arises.
 import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
 import { leastBindings, longestWithin, type BindingBudget } from './bindings.ts';
 import { tooManyBindings, type Cut, type Group } from './group.ts';

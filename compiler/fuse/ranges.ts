@@ -11,7 +11,7 @@ export interface Range {
   readonly start: number;
 }
 
-/** The lowest value beneath one view after the other of which this node is a range; the node itself where it is no such view. */
+/** The lowest value beneath one view after the other of which this node is a range; the node itself where it is not such a view. */
 export function rangeUnder(node: Node, stop: (node: Node) => boolean = () => false): Range {
   let range: Range = { of: node, start: 0 };
   const own = new Map(node.type.axes.map((axis): [string, Index] => [axis.name, along(axis)]));

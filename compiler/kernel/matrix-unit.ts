@@ -1,4 +1,4 @@
-// Matrix units: a subgroup multiplies small blocks, its fragments, as one instruction. WGSL has them in an extension that is no standard yet:
+// Matrix units: a subgroup multiplies small blocks, its fragments, as one instruction. WGSL has them in an extension that is not a standard yet:
 // all of its names stand here.
 import type { MatrixUnit } from '../profile.ts';
 

@@ -12,7 +12,7 @@ export interface RowOperand {
 }
 
 export interface RowStatisticsQuery {
-  /** Undefined for what is no product, or one whose kernel cannot reduce its rows. */
+  /** Undefined for what is not a product, or one whose kernel cannot reduce its rows. */
   readonly rowOperand: (node: Node) => RowOperand | undefined;
   readonly readersOf: (node: Node) => readonly Node[];
   /** Has a kernel already, or must be stored. */

@@ -56,7 +56,7 @@ export function recomputationOf(applies: (graph: Graph) => boolean): GraphPass {
   };
 }
 
-/** True where floats in states are written over by maps of themselves, as parameters are; a cache is written in places, a position is no float. */
+/** True where floats in states are written over by maps of themselves, as parameters are; a cache is written in places, a position is not a float. */
 function learns(graph: Graph): boolean {
   const inPlaces = new Set(findRowWrites(graph, readersOf(order(graph))).map((write) => write.update));
   return graph.updates.some(

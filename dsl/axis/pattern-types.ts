@@ -183,7 +183,7 @@ type New<L, R, Use extends string> = [Exclude<R, L>] extends [never]
   ? unknown
   : Odd<Exclude<R, L> & string, `axis '${Exclude<R, L> & string}' is new: ${Use}`>;
 
-/** einops' words that are no names here, with what to write instead; else the message. */
+/** einops' words that are not names here, with what to write instead; else the message. */
 type Odd<W extends string, Message extends string> = [W] extends ['...']
   ? AxisError<"there is no '...': write out the axes">
   : [W] extends [`${number}`]

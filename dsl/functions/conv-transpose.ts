@@ -27,7 +27,7 @@ export interface ConvTransposeOptions<O extends string> {
 /**
  * PyTorch's `ConvTranspose2d`: `weight` is `i o kh kw` with o = outputs / groups, and `bias` is `o`, at p. A result of
  * (n − 1)·stride − 2·padding + dilation·(kernel − 1) + outputPadding + 1. Where windows neither overlap nor leave gaps it is one product.
- * Throws when channels do not divide by `groups`, or the output padding is no less than the stride and the dilation.
+ * Throws when channels do not divide by `groups`, or the output padding is at least the stride and the dilation.
  * @example convTranspose2d(p.at('up'), image, { out: 'c', size: 8, kernel: 2, stride: 2 }) // Tensor<'b h w c', 'f32'>
  */
 export function convTranspose2d<D extends DType, const O extends string>(

@@ -52,11 +52,11 @@ function halfToEven(value: number): number {
 
 const made = new Map<string, StorageFormat>();
 
-/** The format of one form; equal forms are one value. Throws `RangeError` for a group that is no multiple of 8. */
+/** The format of one form; equal forms are one value. Throws `RangeError` for a group that is not a multiple of 8. */
 export function affine(form: AffineForm): StorageFormat {
   const { bits, group, scale, offset } = form;
   if (!Number.isInteger(group) || group <= 0 || group % 8 !== 0)
-    throw new RangeError(`a group of ${group} elements is no multiple of 8`);
+    throw new RangeError(`a group of ${group} elements is not a multiple of 8`);
   const name = `affine${bits}_${group}_${scale}_${offset}`;
   const known = made.get(name);
   if (known !== undefined) return known;

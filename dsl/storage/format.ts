@@ -20,7 +20,7 @@ export interface Planes {
   /** Elements that share a scale; they divide the block, and their bits fill whole words. */
   readonly group: number;
   readonly zero: number;
-  /** Scales and offsets are no f16: they are held as f32 whatever the dtype of the graph. */
+  /** Scales and offsets are not in f16: they are held as f32 whatever the dtype of the graph. */
   readonly wide?: true;
   scale(block: DataView, at: number, group: number): number;
   /** Of element `e` of the block, as an unsigned number: all its bits. */
@@ -45,7 +45,7 @@ export interface StorageFormat {
   decode(block: DataView, at: number, into: Float32Array, start: number): void;
   /** `block` finite values of `from` from `start` on into the bytes from `at` on; absent where no encoder is specified. */
   readonly encode?: (from: Float32Array, start: number, block: DataView, at: number) => void;
-  /** Most that encoding and decoding changes a value of a block with this least and greatest value, where its scale is no infinite f16. */
+  /** Most that encoding and decoding changes a value of a block with this least and greatest value, where its scale is not an infinite f16. */
   readonly roundTrip?: (least: number, greatest: number) => number;
   readonly planes: Planes;
   /**
@@ -55,7 +55,7 @@ export interface StorageFormat {
   wgsl(bytes: WgslBytes): string;
 }
 
-/** Bytes of a tensor of this shape; undefined where its last axis is no multiple of the block. */
+/** Bytes of a tensor of this shape; undefined where its last axis is not a multiple of the block. */
 export function storedBytesOf({ block, bytes }: StorageFormat, shape: readonly number[]): number | undefined {
   const inner = shape.at(-1) ?? 1;
   return inner % block === 0 ? (shape.reduce((product, size) => product * size, 1) / block) * bytes : undefined;
@@ -70,11 +70,11 @@ export function decodeBlocks(format: StorageFormat, bytes: Uint8Array): Float32A
   return values;
 }
 
-/** Numbers, a multiple of the block, as blocks. Throws `RangeError` for a format that has no encoder, and for what is no multiple. */
+/** Numbers, a multiple of the block, as blocks. Throws `RangeError` for a format that has no encoder, and for what is not a multiple. */
 export function encodeBlocks(format: StorageFormat, values: Float32Array): Uint8Array<ArrayBuffer> {
   if (format.encode === undefined) throw new RangeError(`${format.name} can be read, not written`);
   if (values.length % format.block !== 0)
-    throw new RangeError(`${values.length} values are no multiple of ${format.block}, the block of ${format.name}`);
+    throw new RangeError(`${values.length} values are not a multiple of ${format.block}, the block of ${format.name}`);
   const count = values.length / format.block;
   const bytes = new Uint8Array(count * format.bytes);
   const view = new DataView(bytes.buffer);

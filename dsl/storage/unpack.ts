@@ -27,7 +27,7 @@ export interface PlaneShapes {
   readonly inner: number;
 }
 
-/** Undefined for what is no matrix. The last block of a row is filled up with zeros. */
+/** Undefined for what is not a matrix. The last block of a row is filled up with zeros. */
 export function planeShapes({ block, planes }: StorageFormat, shape: readonly number[]): PlaneShapes | undefined {
   const [rows = 0, inner = 0] = shape;
   if (shape.length !== 2 || rows === 0 || inner === 0) return undefined;

@@ -18,7 +18,7 @@ export function geluOf(config: ConfigReader, otherwise: string): Gelu {
   const name = config.text('hidden_act', otherwise);
   const form = gelus[name];
   if (form === undefined)
-    throw new OpabiniaError(`the config wants the activation '${name}', which this model does not have`, {
+    throw new OpabiniaError(`the config asks for the activation '${name}', which this model does not have`, {
       op: 'hidden_act',
       advice: `it has ${Object.keys(gelus).join(', ')}`,
     });

@@ -130,7 +130,7 @@ export function readCambrian(json: ConfigJson, type: CambrianConfig['type'], whe
   }
   if (fields.vision_hidden_size % svaHeads !== 0)
     throw refuse(
-      `vision_hidden_size is ${fields.vision_hidden_size}, no multiple of the ${svaHeads} heads`,
+      `vision_hidden_size is ${fields.vision_hidden_size}, which is not a multiple of the ${svaHeads} heads`,
       'SVA layers always have 16 heads',
     );
   const language = readDecoder(json, cambrianDecoders[type], where, 'older');

@@ -70,7 +70,7 @@ export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: st
   const fields = checkConfig(schema, json, where);
   const text = asObject(fields.text_config, `${where}, field 'text_config'`);
   if ((fields.projector_hidden_act ?? 'gelu') !== 'gelu')
-    throw new OpabiniaError(`${where} wants the projector activation '${String(fields.projector_hidden_act)}'`, {
+    throw new OpabiniaError(`${where} asks for the projector activation '${String(fields.projector_hidden_act)}'`, {
       op: 'config',
       advice: "known is 'gelu'",
     });

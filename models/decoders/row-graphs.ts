@@ -114,7 +114,7 @@ export function rowEntryGraph(
       put(states.token, token);
       put(states.position, length);
       if (parts.shifted === true) put(rowShift(t, sizes), openShift(t, { batch: 1 }));
-      // What a longer prompt left behind is no number, if that one overflowed: nothing of it may stay.
+      // What a longer prompt left behind is not a number, if that one overflowed: nothing of it may stay.
       const there = repeat(t.iota('t', capacity), 't -> b t', { b: 1 }).lt(length);
       const shape = { b: 1, g: config.keyValueHeads, t: capacity, d: config.headSize };
       for (let layer = 0; layer < config.layers; layer++)

@@ -56,7 +56,7 @@ export function anyresLayout(picture: PictureSize, options: AnyresOptions): Anyr
 
 function checkPicture({ width, height }: PictureSize): void {
   if (![width, height].every((n) => Number.isSafeInteger(n) && n > 0))
-    throw new OpabiniaError(`a picture of ${width} × ${height} is none`, {
+    throw new OpabiniaError(`a picture of ${width} × ${height} is not of whole pixels`, {
       op: 'anyres',
       advice: 'give positive whole numbers',
     });

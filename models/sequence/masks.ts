@@ -35,7 +35,7 @@ export interface RegionMask {
 export function padding(picture: PictureSize, side: number): Padding {
   const { width, height } = picture;
   if (![width, height, side].every((n) => Number.isSafeInteger(n) && n > 0)) {
-    throw new OpabiniaError(`a picture of ${width} × ${height} on a grid of side ${side} is none`, {
+    throw new OpabiniaError(`a picture of ${width} × ${height} on a grid of side ${side} is not of whole sizes`, {
       op: 'padding',
       advice: 'give positive whole numbers',
     });

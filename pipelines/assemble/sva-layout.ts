@@ -34,7 +34,7 @@ export function svaLayout(language: LanguagePart, towers: readonly TowerPart[], 
   const side = tokens === undefined ? Math.min(released.side, ...own) : Math.round(Math.sqrt(tokens));
   if (side < 1 || (tokens !== undefined && side * side !== tokens))
     throw refuse(
-      `${tokens ?? 0} tokens are no square grid`,
+      `${tokens ?? 0} tokens are not a square grid`,
       `SVA gives a square of tokens: ${side ** 2} or ${(side + 1) ** 2}`,
     );
   // Every grid of keys is a whole multiple of the grid of queries.

@@ -51,7 +51,7 @@ export class Journal {
 
   /**
    * Opens the journal of a model, or begins one. `model` is what the model is known by (`modelIdentity`). Throws `JournalError` where the
-   * file is the journal of another model, is no journal, or is being written by another process.
+   * file is the journal of another model, is not a journal, or is being written by another process.
    */
   static open(path: string, model: Readonly<Record<string, string>>): Journal {
     mkdirSync(dirname(path), { recursive: true });

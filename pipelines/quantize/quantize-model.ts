@@ -80,7 +80,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
 function formatOf({ format, group }: QuantizeCommand): StorageFormat {
   if (Number.isInteger(group) && group > 0 && group % 8 === 0)
     return affine({ bits: format === 'q4' ? 4 : 8, group, scale: 'f16', offset: 'bias' });
-  throw new OpabiniaError(`a group of ${group} elements is no multiple of 8`, {
+  throw new OpabiniaError(`a group of ${group} elements is not a multiple of 8`, {
     op: 'quantize',
     advice: '32, 64 and 128 are usual',
   });

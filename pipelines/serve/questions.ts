@@ -98,7 +98,7 @@ export async function decodePicture({ url, param }: SentPicture, upright: boolea
   }
 }
 
-/** Node reads around what is no base64; a client that sends it means something else. */
+/** Node reads around what is not base64; a client that sends it means something else. */
 function isBase64(text: string): boolean {
   return text.length > 0 && text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
 }

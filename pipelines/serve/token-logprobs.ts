@@ -15,7 +15,7 @@ export interface TokenLogprob extends NamedToken {
 
 /** In the place of −∞, which JSON has no word for; OpenAI's own. */
 const never = -9999;
-/** What a decoder gives for bytes that are no whole character. */
+/** What a decoder gives for bytes that are not a whole character. */
 const broken = '\ufffd';
 
 /** The scores of one answer as they become known, each given out once. */

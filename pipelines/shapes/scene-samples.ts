@@ -12,6 +12,6 @@ export async function* sceneSamples(from: number): AsyncGenerator<LlavaSample> {
 /** Seed of the scene that a sample stands for. */
 export function sceneOf({ image }: LlavaSample): number {
   if (image?.startsWith(prefix) !== true)
-    throw new OpabiniaError(`the sample's picture '${image ?? ''}' is no scene`, { op: 'shapes' });
+    throw new OpabiniaError(`the sample's picture '${image ?? ''}' is not a scene`, { op: 'shapes' });
   return Number(image.slice(prefix.length));
 }

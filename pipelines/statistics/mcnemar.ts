@@ -15,7 +15,7 @@ export function mcNemar(first: number, second: number): McNemar {
   const count = first + second;
   if (count === 0) return { first, second, p: 1 };
   const least = Math.min(first, second);
-  // In logarithms: 2⁻ⁿ is no double beyond a thousand.
+  // In logarithms: 2⁻ⁿ is not a double beyond a thousand.
   const terms = Array.from({ length: least + 1 }, (_, k) => logChoose(count, k) - count * Math.LN2);
   const largest = Math.max(...terms);
   const tail = Math.exp(largest) * terms.reduce((sum, term) => sum + Math.exp(term - largest), 0);

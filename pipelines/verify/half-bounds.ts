@@ -90,7 +90,7 @@ function relativeDistance(values: ArrayLike<number>, exact: ArrayLike<number>): 
   let [squares, norm] = [0, 0];
   for (let i = 0; i < exact.length; i++) {
     const [a, b] = [values[i] ?? NaN, exact[i] ?? NaN];
-    // Infinities that agree are no distance.
+    // Infinities that agree are at no distance.
     if (a !== b) squares += (a - b) ** 2;
     norm += b * b;
   }

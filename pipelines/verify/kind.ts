@@ -18,7 +18,7 @@ export interface GoldenModel {
   readonly tolerance?: ((output: string) => Tolerance | undefined) | undefined;
   /** Where the graphs' parameters come from; absent: the file itself. */
   readonly source?: ParamSource | undefined;
-  /** Outputs of the file that are no results of a model: bounds, and what another program makes of it. */
+  /** Outputs of the file that are not results of a model: bounds, and what another program makes of it. */
   readonly beside?: ((output: string) => boolean) | undefined;
   /** Comparisons with what the file has besides its outputs. */
   readonly also?: readonly Comparison[] | undefined;

@@ -65,7 +65,7 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
       advice: 'owner/name, or owner/name@revision',
     });
   if (isOffline(env))
-    throw new OpabiniaError(`HF_HUB_OFFLINE forbids to fetch ${text}`, { op: 'fetch', advice: 'unset it' });
+    throw new OpabiniaError(`HF_HUB_OFFLINE forbids fetching ${text}`, { op: 'fetch', advice: 'unset it' });
   const place = endpoint(env);
   // What one answer may hold: a page of a listing, or the file that is being fetched.
   let mostBytes = pageLimit;

@@ -78,7 +78,7 @@ export function resolveModel(model: string, env: Environment = process.env): str
     });
   const snapshot = cachedSnapshot(name, env);
   if (snapshot !== undefined) return snapshot;
-  const offline = isOffline(env) ? ', and HF_HUB_OFFLINE forbids to fetch it' : '';
+  const offline = isOffline(env) ? ', and HF_HUB_OFFLINE forbids fetching it' : '';
   throw new OpabiniaError(
     `there is no directory ${model}, and the cache ${hubCache(env)} has no repository ${name.repo} at revision ${name.revision}${offline}`,
     {

@@ -128,7 +128,7 @@ async function readHeader(path: string, size: number): Promise<Pick<GgufFile, 's
   const alignment = settings.get('general.alignment') ?? 32;
   const unit = Number(alignment);
   if (!Number.isInteger(unit) || unit <= 0 || (unit & (unit - 1)) !== 0 || unit > 2 ** 20)
-    throw new GgufError(path, `is aligned to ${String(alignment)} bytes, which is no power of two`);
+    throw new GgufError(path, `is aligned to ${String(alignment)} bytes, which is not a power of two`);
   const start = Number(parsed.tensorDataOffset);
   const tensors = new Map<string, GgufTensor>();
   for (const { name, shape, dtype, offset } of parsed.tensorInfos) {
@@ -167,9 +167,9 @@ function checkedTensor(
   const elements = reversed.reduce((product, one) => product * one, 1n);
   const { block, bytes } = type.kind === 'blocks' ? type.format : { block: 1, bytes: type.dtype === 'F32' ? 4 : 2 };
   if ((reversed[0] ?? 1n) % BigInt(block) !== 0n)
-    throw refuse(`with rows of ${reversed[0]} elements, which blocks of ${block} do not divide`);
+    throw refuse(`with rows of ${reversed[0]} elements, which is not a multiple of the block of ${block}`);
   const length = (elements / BigInt(block)) * BigInt(bytes);
-  if (offset % BigInt(alignment) !== 0n) throw refuse(`at ${offset}, which is no multiple of ${alignment}`);
+  if (offset % BigInt(alignment) !== 0n) throw refuse(`at ${offset}, which is not a multiple of ${alignment}`);
   if (BigInt(dataStart) + offset + length > BigInt(size))
     throw refuse(
       `end at byte ${BigInt(dataStart) + offset + length}, and the file has ${size}`,

@@ -14,7 +14,7 @@ export interface GgufLanguage {
   readonly wholeNorms: boolean;
   /** Heads of a matrix whose rows are in the order of adjacent pairs; undefined for one whose rows are where they belong. */
   readonly pairedHeads: (name: string) => number | undefined;
-  /** The name in a Hugging Face checkpoint; undefined for what is no parameter there. */
+  /** The name in a Hugging Face checkpoint; undefined for what is not a parameter there. */
   readonly nameOf: (name: string) => string | undefined;
 }
 

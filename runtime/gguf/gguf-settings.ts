@@ -46,7 +46,7 @@ export class GgufSettings {
     throw this.wrong(key, 'true or false');
   }
 
-  /** Undefined for what is no list of them. */
+  /** Undefined for what is not a list of them. */
   flags(key: string): readonly boolean[] | undefined {
     const value = this.#file.settings.get(key);
     return Array.isArray(value) && value.every((one) => typeof one === 'boolean') ? value.map(Boolean) : undefined;

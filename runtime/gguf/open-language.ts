@@ -36,7 +36,7 @@ export async function openGgufLanguage(
       if (heads !== undefined && ((tensor.shape[0] ?? 0) % heads !== 0 || ((tensor.shape[0] ?? 0) / heads) % 2 !== 0))
         throw new GgufError(
           path,
-          `has '${tensor.name}' of ${tensor.shape[0]} rows, which are no pairs of ${heads} heads`,
+          `has '${tensor.name}' of ${tensor.shape[0]} rows, which are not pairs of ${heads} heads`,
         );
       return [{ file, name, shape: tensor.shape, tensor, pairedHeads: heads }];
     });

@@ -120,7 +120,7 @@ describe('sizes', () => {
   });
 });
 
-test('names that every object has are no architectures', async () => {
+test('names that every object has are not architectures', async () => {
   for (const name of ['__proto__', 'constructor', 'toString'])
     expect(await refusal(() => readTower({ architecture: name }, 'config.json'))).toContain('is not known');
 });

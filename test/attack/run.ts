@@ -57,7 +57,7 @@ const wanted = new Map(
   }),
 );
 
-/** No file takes longer: a tokenizer may use up its time for opening and for its text, each twice. Starting a process is no file. */
+/** No file takes longer: a tokenizer may use up its time for opening and for its text, each twice. Starting a process is not a file. */
 const silence = 60_000;
 const starting = 600_000;
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-attacks-'));

@@ -72,7 +72,7 @@ test('sizes are those of the blocks, and rows that no block divides have none', 
   expect(() => affine({ bits: 4, group: 12, scale: 'f16', offset: 'bias' })).toThrow(/multiple of 8/);
   expect(() =>
     encodeBlocks(affine({ bits: 4, group: 32, scale: 'f16', offset: 'bias' }), new Float32Array(33)),
-  ).toThrow(/no multiple of 32/);
+  ).toThrow(/not a multiple of 32/);
 });
 
 test.each([...blockFormats, ...affines].map((format) => [format.name, format] as const))(

@@ -15,7 +15,7 @@ export function withGradients(given: FuzzCase): FuzzCase | undefined {
   if (leaves.length === 0) return undefined;
   const made = gradientGraph(graph, 'loss', leaves);
   const nodes = order(made);
-  // Leaves that the loss does not read are no inputs of the gradient graph.
+  // Leaves that the loss does not read are not inputs of the gradient graph.
   const named = new Set(nodes.map((node) => node.attrs['name']));
   const left = (values: ReadonlyMap<string, Float64Array>) => new Map([...values].filter(([name]) => named.has(name)));
   const { inputs, params, states, symbols } = given.feeds;

@@ -103,23 +103,29 @@ describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
     isShown: fc.constantFrom(false, false, true),
   });
 
-  test('are what the interpreter says, and norms have no kernels', async () => {
-    await fc.assert(
-      fc.asyncProperty(cases, async (one) => {
-        const { source, graph } = layer(one);
-        const { plan, templates } = await judgeOf(graph, source);
-        const norms = templates.filter((template) => template.includes('rows') && !template.startsWith('contraction'));
-        const made = one.rows > 4 ? 2 : one.isShown ? 1 : 0;
-        expect(norms).toHaveLength(made);
-        // Gate and up are made together, and what they become.
-        const gated = plan.dispatches.filter(({ label }) => /^contract.*sigmoid.*mul.*mul$/.test(label));
-        expect(gated).toHaveLength(one.rows > 4 ? 0 : 1);
-      }),
-      { numRuns: share(4, 150), seed },
-    );
-  }, 600_000);
+  test(
+    'are what the interpreter says, and norms have no kernels',
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(cases, async (one) => {
+          const { source, graph } = layer(one);
+          const { plan, templates } = await judgeOf(graph, source);
+          const norms = templates.filter(
+            (template) => template.includes('rows') && !template.startsWith('contraction'),
+          );
+          const made = one.rows > 4 ? 2 : one.isShown ? 1 : 0;
+          expect(norms).toHaveLength(made);
+          // Gate and up are made together, and what they become.
+          const gated = plan.dispatches.filter(({ label }) => /^contract.*sigmoid.*mul.*mul$/.test(label));
+          expect(gated).toHaveLength(one.rows > 4 ? 0 : 1);
+        }),
+        { numRuns: share(4, 150), seed },
+      );
+    },
+    share(600_000, 3_600_000),
+  );
 
-  test('a vector along the rows is no bias of the columns', async () => {
+  test('a vector along the rows is not a bias of the columns', async () => {
     const graph = trace(randomParams(3), (t) => {
       const x = t.input('x', 'm e', { m: 2, e: 64 });
       const all = einsum(x, t.params.get('w', 'o e', { o: 128, e: 64 }), 'm e, o e -> m o');
@@ -145,7 +151,7 @@ describe.skipIf(withoutGpu)(`layers of few rows, seed ${seed}`, () => {
     expect(plan.dispatches.filter(({ label }) => label.startsWith('contract'))).toHaveLength(1);
   }, 300_000);
 
-  test('few quantized rows times several tensors are no weights of theirs', async () => {
+  test('few quantized rows times several tensors are not weights of theirs', async () => {
     const source = quantizedSource(shapedParams(new Map([['queries.weight', [2, 128]]]), randomParams(3)), {
       format: 'q4',
       least: 1,

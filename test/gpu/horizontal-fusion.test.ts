@@ -48,7 +48,7 @@ function norms(
 const dispatches = (graph: Graph): number =>
   compile(graph, desktopGpu, { verify: true, shareDispatches: false }).dispatches.length;
 
-describe('reductions side by side', () => {
+describe('horizontal fusion of reductions', () => {
   // Two tensors for each norm besides its weights: x, y, and up to two parameters.
   test('two norms of one layer are one kernel', () => expect(dispatches(norms(2, () => [5, 32]))).toBe(1));
   test('of other rows, or rows of another length, they stay apart', () => {
@@ -87,7 +87,7 @@ describe('reductions side by side', () => {
   });
 });
 
-describe.skipIf(withoutGpu)('reductions side by side on the GPU', () => {
+describe.skipIf(withoutGpu)('horizontal fusion of reductions on the GPU', () => {
   test.each([
     [2, 5, 32, 'f32'],
     [3, 1, 64, 'f32'],

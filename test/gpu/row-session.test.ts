@@ -39,7 +39,7 @@ interface Heard {
 
 type Kind = 'cambrian' | 'language' | 'long rope' | 'llava' | 'assembled' | 'not a number' | VlmKind;
 
-/** What the model knows of this letter is no number. */
+/** What the model knows of this letter is not a number. */
 const poison = 'q';
 function withoutNumber(directory: string): string {
   const { model } = readJsonFile(join(directory, 'tokenizer.json')) as {

@@ -42,7 +42,7 @@ export async function runPlan(
     {
       read: (path, shape) => {
         const values = feeds.params(path, [...shape]);
-        // Words of codes are no floats.
+        // Words of codes are not floats.
         return values instanceof Uint32Array ? values : Float32Array.from(values);
       },
     },

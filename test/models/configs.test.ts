@@ -278,7 +278,7 @@ describe('refusals', () => {
     [{ vocab_size: 2 ** 23 }, "'vocab_size'"],
     [{ rms_norm_eps: 0 }, "'rms_norm_eps'"],
     [{ num_attention_heads: 2.5 }, "'num_attention_heads'"],
-    [{ vision_hidden_size: 1000 }, 'no multiple of the 16 heads'],
+    [{ vision_hidden_size: 1000 }, 'not a multiple of the 16 heads'],
     [{ image_token_len: 575 }, 'not a square grid'],
     [{ mm_vision_tower_aux_token_len_list: [576, 576, 576, 9025] }, 'do not divide'],
     [{ mm_vision_tower_aux_token_len_list: [576] }, '4 towers are named and 1'],

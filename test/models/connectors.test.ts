@@ -241,7 +241,7 @@ function checkGradient(graph: Graph): void {
     ).outputs;
   const loss = (by: number) => run(graph, by).get('loss')?.data[0] ?? NaN;
   const central = (step: number) => (loss(step) - loss(-step)) / (2 * step);
-  // Norms of small values bend sharply: with steps ten times as large, six layers of them are no parabola any more.
+  // Norms of small values bend sharply: with steps ten times as large, six layers of them are not a parabola any more.
   const step = 1e-5;
   const [numeric, coarse] = [central(step), central(2 * step)];
   const whole = gradientGraph(graph, 'loss', [...new Set(wrt)]);

@@ -243,8 +243,8 @@ describe('what is told before anything is written', () => {
     expect(await refused({ towers: [llama] })).toMatch(/model_type 'llama', which is not a vision tower/);
     expect(await refused({ towers: [] })).toMatch(/there is no tower/);
   });
-  test('SVA in front of a language model or on a tower that Cambrian’s config cannot name; tokens that are no square', async () => {
-    expect(await refused({ connector: 'sva', tokens: 8 })).toMatch(/8 tokens are no square/);
+  test('SVA in front of a language model or on a tower that Cambrian’s config cannot name; tokens that are not a square', async () => {
+    expect(await refused({ connector: 'sva', tokens: 8 })).toMatch(/8 tokens are not a square/);
     const olmo = makeLanguage(join(root, 'olmo'), 'olmo2');
     expect(await refused({ connector: 'sva', language: olmo })).toMatch(
       /of llama, phi3, mistral, qwen2, qwen3; .* is a olmo2, whose layers/,

@@ -161,7 +161,7 @@ describe('refusals', () => {
     ['two maps', '{"weight_map":{},"weight_map":{}}'],
     ['cut off', '{"weight_map":{'],
     ['nothing', ''],
-    ['bytes that are no UTF-8', Uint8Array.of(0x7b, 0xff, 0x7d)],
+    ['bytes that are not UTF-8', Uint8Array.of(0x7b, 0xff, 0x7d)],
     ['something after the end', `${JSON.stringify({ weight_map: goodMap })}x`],
     ['deep nesting', `{"a":${'['.repeat(1000)}`],
   ];

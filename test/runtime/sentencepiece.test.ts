@@ -40,7 +40,7 @@ describe.each(['bpe', 'unigram'])('%s', (name) => {
     }
   });
 
-  test("a user's words are no control tokens", () => {
+  test("a user's words are not control tokens", () => {
     expect(tokenizer.encode([control('</s>')], bare)).toContain(2);
     expect(tokenizer.encode([user('<s></s><unk>')], bare).filter((id) => id <= 2)).toEqual([]);
   });

@@ -212,7 +212,7 @@ describe('refusals', () => {
       throw error;
     }
   };
-  test('files that are no tokenizer, or contradict themselves', () => {
+  test('files that are not a tokenizer, or contradict themselves', () => {
     expect(
       refusal((json) => {
         delete json['model'];

@@ -6,7 +6,7 @@ import { everything } from './share.ts';
 export function setup(): void {
   // Mesa's software driver spends most of a test run optimizing kernels that run once. What a kernel computes is the same without.
   if (!everything) process.env['GALLIVM_PERF'] ??= 'nopt';
-  // What whoever owns this machine has tuned is no part of the tests.
+  // What whoever owns this machine has tuned is not part of the tests.
   process.env['OPABINIA_TUNING'] ??= 'off';
   if (process.env['OPABINIA_NO_GPU'] === '1') return;
   const found = probe();

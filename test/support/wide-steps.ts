@@ -85,7 +85,7 @@ const manyProducts: Step = (m, draw) => {
     : products.reduce((sum, product) => op(m, 'add', [sum, product]));
 };
 
-/** Two results of one kernel that are parts of one concatenation, along whose last axis they are no whole vectors. */
+/** Two results of one kernel that are parts of one concatenation, along whose last axis they are not whole vectors. */
 const partsOfOneKernel: Step = (m, draw) => {
   const x = aFloat(m, draw, 1);
   const axis = x === undefined ? undefined : axesOf(x).at(-1);

@@ -66,7 +66,8 @@ function flat(map: FeatureMap): Tensor<'b n c', Float> {
 function meanState(tower: TowerReadings, first: number, last: number): FeatureMap {
   const states = Array.from({ length: last - first + 1 }, (_, i) => tower.hidden(first + i));
   const [start, ...rest] = states;
-  if (start === undefined) throw new OpabiniaError(`layers ${first} to ${last} are none`, { op: 'dense-connector' });
+  if (start === undefined)
+    throw new OpabiniaError(`there are no layers from ${first} to ${last}`, { op: 'dense-connector' });
   return rest.length === 0 ? start : rest.reduce((sum, state) => sum.add(state), start).mul(1 / states.length);
 }
 

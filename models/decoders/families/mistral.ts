@@ -4,7 +4,7 @@ import type { LanguageModel } from '../decoder.ts';
 import { apart, checkGate, decoderSizes } from '../llama.ts';
 
 /**
- * A Mistral model. From a `config.json` of model type `mistral`: `sliding_window` null is no window, absent it is 4096. Throws `OpabiniaError`.
+ * A Mistral model. From a `config.json` of model type `mistral`: `sliding_window` null is not a window, absent it is 4096. Throws `OpabiniaError`.
  * @example const model = mistral(JSON.parse(text))
  */
 export function mistral(json: unknown, name = 'a Mistral model'): LanguageModel {

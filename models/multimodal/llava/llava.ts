@@ -35,7 +35,7 @@ function connectorOf(config: LlavaConfig): Connect {
   return config.connector ?? ownProjector;
 }
 
-/** The tower's patches as a map; with the class token they are no grid, and stand in one row. */
+/** The tower's patches as a map; with the class token they are not a grid, and stand in one row. */
 function mapShape({ vision: { image, patch, width }, layers, dropClass }: LlavaConfig): MapShape {
   const side = Math.floor(image / patch);
   const channels = width * layers.length;
@@ -59,7 +59,7 @@ export function viewTokens(config: LlavaConfig): number {
   const isNext = config.type === 'llava_next';
   if (isNext && !config.dropClass)
     throw new OpabiniaError(
-      "vision_feature_select_strategy is 'full': tokens with a class token are no grid to put tiles together on",
+      "vision_feature_select_strategy is 'full': tokens with a class token are not a grid to put tiles together on",
       { op: 'llava', advice: "LLaVA-NeXT has 'default'" },
     );
   const count = tokenCount(connectorFacts(config).layout);

@@ -80,7 +80,7 @@ class LanguageFamily implements Family {
     // One after the other: templates and tokenizers run in one process.
     for (const question of questions) ids.push(await this.#ids(question));
     if (ids.some((row) => row.length === 0))
-      throw new OpabiniaError('the chat template makes a prompt of no tokens', {
+      throw new OpabiniaError('the chat template makes a prompt without tokens', {
         op: 'prompt',
         advice: 'see chat_template in the model directory',
       });

@@ -22,7 +22,7 @@ export interface Run {
 }
 
 const samplesLimit = 2 ** 30;
-/** Fields of a sample that are no figure of it. */
+/** Fields of a sample that are not figures of it. */
 const known = new Set(['doc_id', 'score']);
 
 /**

@@ -131,7 +131,10 @@ async function* linesOf(path: string, from: number): AsyncGenerator<Line> {
     pieces.push(chunk.subarray(begun));
     held += chunk.length - begun;
     if (held > lineLimit)
-      throw new BenchmarkFileError(`${path}, line ${number} is longer than ${lineLimit} bytes`, 'it is no JSONL file');
+      throw new BenchmarkFileError(
+        `${path}, line ${number} is longer than ${lineLimit} bytes`,
+        'it is not a JSONL file',
+      );
   }
   const last = take();
   if (last.text !== '') yield last;

@@ -83,7 +83,7 @@ function groupsOf(metadata: FileMetaData): readonly Group[] {
   });
 }
 
-/** Columns with bytes that are no text: pictures, or records of bytes and path. */
+/** Columns with bytes that are not text: pictures, or records of bytes and path. */
 function hasBytes({ element, children }: SchemaTree): boolean {
   if (children.length > 0) return children.some(hasBytes);
   return element.type === 'BYTE_ARRAY' && element.converted_type === undefined && element.logical_type === undefined;

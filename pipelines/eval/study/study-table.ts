@@ -58,7 +58,7 @@ function fromCsv(path: string): StudyTable {
       skip_empty_lines: true,
     });
   } catch (cause) {
-    throw refuse(`does not parse: ${cause instanceof Error ? cause.message : String(cause)}`, 'it is no CSV', cause);
+    throw refuse(`does not parse: ${cause instanceof Error ? cause.message : String(cause)}`, 'it is not CSV', cause);
   }
   const [header = [], ...lines] = records;
   const [model, setting, ...benchmarks] = header;

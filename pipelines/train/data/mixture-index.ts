@@ -64,7 +64,7 @@ export interface IndexFile extends LlavaFile {
   readonly sources: readonly IndexedSource[];
 }
 
-/** Throws `OpabiniaError` for a file that is no index, and for sources that are missing or have another size than they had. */
+/** Throws `OpabiniaError` for a file that is not an index, and for sources that are missing or have another size than they had. */
 export function openIndex(path: string): IndexFile {
   const { sources, ranges } = readIndex(path);
   const takes = sources.map(({ taken }) => taken);

@@ -90,7 +90,7 @@ export function openMixture(mixture: Mixture, seed: number): LlavaFile {
   }
 }
 
-/** Throws `OpabiniaError` for a mixture of nothing and for a cap that is no number of samples. */
+/** Throws `OpabiniaError` for a mixture of nothing and for a cap that is not a number of samples. */
 export function checkMixture({
   mixture,
   cap,

@@ -78,7 +78,7 @@ function runsOf(gradients: readonly Value[], kindOf: (gradient: number) => numbe
 }
 
 function endToEnd(gradients: readonly Value[], members: readonly number[]): Run {
-  // What is no multiple of the alignment comes last: what stands behind it could not be bound by itself.
+  // What is not a multiple of the alignment comes last: what stands behind it could not be bound by itself.
   const isAligned = (i: number): boolean => countOf(gradients[i]) % alignment === 0;
   const sorted = [...members.filter(isAligned), ...members.filter((i) => !isAligned(i))];
   let start = 0;

@@ -20,7 +20,7 @@ export function warmupSteps({ warmup }: Schedule, total: number): number {
 export function rateFactor(schedule: Schedule, step: number, total: number): number {
   const warm = warmupSteps(schedule, total);
   if (!(step >= 0) || !(warm >= 0))
-    throw new OpabiniaError(`step ${step} of a warm-up of ${warm} steps is none`, { op: 'schedule' });
+    throw new OpabiniaError(`there is no step ${step} in a warm-up of ${warm} steps`, { op: 'schedule' });
   if (step < warm) return step / Math.max(1, warm);
   const done = Math.min(1, (step - warm) / Math.max(1, total - warm));
   switch (schedule.shape) {

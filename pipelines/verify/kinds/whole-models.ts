@@ -159,7 +159,7 @@ const largest = (scores: ArrayLike<number>): number => {
   return all.indexOf(all.reduce((most, score) => Math.max(most, score), -Infinity));
 };
 
-/** A decode step reads no tower, which is no fault of the file. */
+/** A decode step reads no tower, which is not a fault of the file. */
 function lax(source: ReturnType<typeof weightsOf>): ReturnType<typeof weightsOf> {
   return { ...source, names: () => [] };
 }

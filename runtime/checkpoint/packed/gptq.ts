@@ -14,7 +14,7 @@ import {
 
 /**
  * GPTQ: `qweight` i32 [K·bits/32, N] packed along K, `qzeros` [G, N·bits/32] along N, `scales` [G, N], `g_idx` i32 [K] the group of each
- * column; w = (q − z)·s. With act-order the groups are no runs of columns: the blocks hold the columns sorted by group.
+ * column; w = (q − z)·s. With act-order the groups are not runs of columns: the blocks hold the columns sorted by group.
  */
 export const gptq: PackedLayout = (module, packing) => {
   const weight = module.find('qweight');

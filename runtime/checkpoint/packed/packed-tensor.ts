@@ -51,7 +51,7 @@ export function wholeBits(module: ModuleTensors, bits: number): 4 | 8 {
   );
 }
 
-/** Elements of a group. Throws `OpabiniaError` where they do not divide the row, or are no multiple of 8. */
+/** Elements of a group. Throws `OpabiniaError` where they do not divide the row, or are not a multiple of 8. */
 export function groupOf(module: ModuleTensors, group: number, columns: number): number {
   const size = group === -1 ? columns : group;
   if (Number.isInteger(size) && size > 0 && size % 8 === 0 && columns % size === 0) return size;

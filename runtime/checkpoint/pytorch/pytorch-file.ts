@@ -189,7 +189,7 @@ function weightsOf(root: Value): ReadonlyMap<Value, Value> {
     if (inner === undefined) return values;
     map = inner;
   }
-  throw new PickleError('holds something else than a dictionary of tensors');
+  throw new PickleError('holds something other than a dictionary of tensors');
 }
 
 function isCall(value: Value): value is Call {
@@ -228,7 +228,7 @@ function placed(name: string, call: Call, places: Storages): Placed {
   if (entry === undefined) throw refuse('is in a storage that is not there');
   const [shape, strides] = [counts(size), counts(stride)];
   if (shape === undefined || strides === undefined || strides.length !== shape.length || !isCount(offset))
-    throw refuse('has sizes that are none');
+    throw refuse('has sizes that are not whole numbers');
   if (shape.length > mostRank) throw refuse(`has ${shape.length} axes; at most ${mostRank} are accepted`);
   const unit = storedBytes[dtype];
   const count = sizeProduct(shape);

@@ -89,9 +89,9 @@ function wide(sizes: readonly number[], extra: Buffer): readonly number[] {
 }
 
 function dataStart(descriptor: number, size: number, offset: number): number {
-  if (offset + 30 > size) throw new ZipError('has an entry behind its end');
+  if (offset + 30 > size) throw new ZipError('has an entry beyond its end');
   const local = read(descriptor, offset, 30);
-  if (local.readUInt32LE(0) !== localRecord) throw new ZipError('has an entry that is none');
+  if (local.readUInt32LE(0) !== localRecord) throw new ZipError('has an entry without its header');
   return offset + 30 + local.readUInt16LE(26) + local.readUInt16LE(28);
 }
 

@@ -138,7 +138,7 @@ const settings: readonly Fault[] = [
   ),
 ];
 
-/** ggml's types that are known by name and not read, and numbers that are no type. */
+/** ggml's types that are known by name and not read, and numbers that are not types. */
 const unread = [9, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 34, 35, 39, 40, 41, 4, 5, 31, 77, 4e9];
 const blocks = [2, 3, 6, 7, 8, 10, 11, 12, 13, 14];
 

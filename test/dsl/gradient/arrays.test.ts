@@ -116,7 +116,7 @@ test('convolutions, dense, grouped and one filter a channel', { timeout: 300_000
   );
 });
 
-test('what is no product of the right shape: sums of windows, their squares, products with what has both axes', () => {
+test('what is not a product of the right shape: sums of windows, their squares, products with what has both axes', () => {
   fc.assert(
     fc.property(size, size, fc.nat(5), (width, dilation, more) => {
       hold((t) => {

@@ -11,7 +11,7 @@ import { compareWithDifferences } from './differences.ts';
 const count = 9;
 const axes = [{ name: 'n', size: count }];
 
-/** Where a record has a kink, a jump or a tie: differences across it are no derivative. Each keeps its distance from it. */
+/** Where a record has a kink, a jump or a tie: differences across it are not a derivative. Each keeps its distance from it. */
 const smooth: Readonly<Record<string, (x: readonly number[]) => boolean>> = {
   abs: ([x = 0]) => Math.abs(x) > 0.01,
   floor: ([x = 0]) => Math.abs(x - Math.round(x)) > 0.01,

@@ -42,7 +42,7 @@ test('of another question in the same place', () => {
   journal.close();
 });
 
-test('that another process writes, or that is no journal', () => {
+test('that another process writes, or that is not a journal', () => {
   const path = join(folder, 'four.sqlite');
   const first = Journal.open(path, model);
   first.keep(key, kept);

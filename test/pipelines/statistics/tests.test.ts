@@ -55,7 +55,7 @@ describe('mcNemar', () => {
     expect(mcNemar(1, 9).p).toBeCloseTo(22 / 1024, 12);
   });
 
-  test('of thousands, where 2⁻ⁿ is no double', () => {
+  test('of thousands, where 2⁻ⁿ is not a double', () => {
     expect(mcNemar(2000, 2000).p).toBe(1);
     expect(mcNemar(2000, 2400).p).toBeLessThan(1e-8);
     expect(mcNemar(2000, 2400).p).toBeGreaterThan(1e-10);

@@ -50,7 +50,7 @@ describe.skipIf(!everything)('stage 1 and stage 2', () => {
     );
     expect(lines.every((line) => Number.isFinite(line.loss) && !line.skipped)).toBe(true);
     const [first, second] = [1, 2].map((stage) => openCheckpoint(join(folder, `stage-${stage}.safetensors`)));
-    // The frozen language model is no part of what stage 1 has learned.
+    // The frozen language model is not part of what stage 1 has learned.
     expect([...(first?.stored.keys() ?? [])].some((name) => name.includes('model.layers'))).toBe(false);
     expect(second?.stored.has('lm_head.weight')).toBe(true);
     first?.close();

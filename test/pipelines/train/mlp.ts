@@ -32,7 +32,7 @@ export function mlp(rows: number, poison: (sample: number) => boolean = () => fa
     },
     batch: async (samples) => ({
       inputs: new Map<string, Float32Array | Int32Array>([
-        // A huge number is no NaN, and makes the loss ∞.
+        // A huge number is not NaN, and makes the loss ∞.
         [
           'x',
           Float32Array.from(

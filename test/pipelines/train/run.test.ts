@@ -215,7 +215,7 @@ describe('recipes', () => {
     },
   );
 
-  test('files that are no recipe', async () => {
+  test('files that are not a recipe', async () => {
     const path = join(folder, 'none.ts');
     writeFileSync(path, 'export const recipes = 1;\n');
     await expect(openRecipe(path)).rejects.toThrow(/exports no recipe/);

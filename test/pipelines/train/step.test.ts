@@ -96,7 +96,7 @@ describe('loss scaling', () => {
 });
 
 describe('what learns', () => {
-  test('a frozen parameter is no state, and its gradient is not computed', async () => {
+  test('a frozen parameter is not a state, and its gradient is not computed', async () => {
     const { graphs, step, state } = await open({ paths: ['b.weight'] });
     expect(graphs.learned).toEqual(['b.weight']);
     const roles = order(graphs.step).flatMap((node) => (roleOf(node) === 'param' ? [node.attrs['name']] : []));

@@ -140,7 +140,7 @@ describe('what a run has learned', () => {
     await expect(writeTrained(run, { out: join(root, 'other') })).rejects.toThrow(/is learned, and I64/);
   });
 
-  test('a folder that is no run, and a run that saved nothing, are refused before anything is written', async () => {
+  test('a folder that is not a run, and a run that saved nothing, are refused before anything is written', async () => {
     const run = join(scratch, 'empty');
     mkdirSync(run);
     await expect(writeTrained(run, { out: join(scratch, 'none') })).rejects.toThrow(/does not say what was trained/);
