@@ -75,7 +75,7 @@ describe('refusals', () => {
     );
     // One that holds itself: `}`, remembered, an item of its own.
     const itself = Buffer.concat([Buffer.from('}q\0'), text('model'), Buffer.from('h\0s')]);
-    expect(() => opened(itself)).toThrow(/something else than a dictionary of tensors/);
+    expect(() => opened(itself)).toThrow(/something other than a dictionary of tensors/);
   });
 
   test('a view that is negated when it is read has no values of its own', () => {
