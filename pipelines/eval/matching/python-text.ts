@@ -36,9 +36,17 @@ export function firstCharacter(text: string): string {
 const number = /^[+-]?(?:(?:\d+(?:_\d+)*)(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:e[+-]?\d+(?:_\d+)*)?$/i;
 const infinite = /^([+-]?)inf(?:inity)?$/i;
 
+/** A digit of any script as Python takes it: ten stand behind one another, zero first. */
+function plainDigit(digit: string): string {
+  const code = digit.codePointAt(0) ?? 0;
+  let zero = code;
+  while (/\p{Nd}/u.test(String.fromCodePoint(zero - 1))) zero--;
+  return String((code - zero) % 10);
+}
+
 /** `float(text)`, or undefined where Python raises ValueError. */
 export function pythonFloat(text: string): number | undefined {
-  const bare = strip(text);
+  const bare = strip(text).replace(/\p{Nd}/gu, plainDigit);
   if (number.test(bare)) return Number(bare.replaceAll('_', ''));
   if (/^[+-]?nan$/i.test(bare)) return NaN;
   const found = infinite.exec(bare);

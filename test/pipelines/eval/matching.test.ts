@@ -164,6 +164,12 @@ describe('texts as Python has them', () => {
     ['0x10', undefined],
     ['1__0', undefined],
     ['_1', undefined],
+    // Digits of any script: full width, Arabic, mathematical.
+    ['１２．５', undefined],
+    ['１２.５', 12.5],
+    ['٣', 3],
+    ['\u{1d7da}\u{1d7ff}', 29],
+    ['²', undefined],
   ])('float(%j)', (text, value) => expect(pythonFloat(text)).toBe(value));
 
   test('five percent of the second', () => {
