@@ -44,6 +44,7 @@ interface BuildFlags {
   readonly model: string;
   readonly out: string;
   readonly apiKeyEnv?: string;
+  readonly show?: true;
   readonly pagesPerTopic: string;
   readonly concurrency: string;
   readonly limit?: string;
@@ -129,7 +130,7 @@ export function addData(program: Command): void {
     .command('build')
     .description('samples made of topics: pages of a wiki, their figures, a question and answer each from an endpoint')
     .requiredOption('--topics <file>', 'one a line; or JSON: {"field": {"subfield": ["topic", …]}}, [] asks for topics')
-    .requiredOption('--pages <dump>', 'a MediaWiki dump (.xml, .xml.gz), or a folder of wikitext')
+    .requiredOption('--pages <dump>', 'a MediaWiki dump (.xml, .xml.bz2, .xml.gz), or a folder of wikitext')
     .requiredOption('--images <folder>', "the figures' files: nothing is fetched")
     .requiredOption(
       '--endpoint <url>',
@@ -138,6 +139,7 @@ export function addData(program: Command): void {
     .requiredOption('--model <name>', 'as the endpoint calls it')
     .requiredOption('--out <folder>', 'a folder of its own; the same command goes on there')
     .option('--api-key-env <name>', 'the environment variable that holds the key')
+    .option('--show', 'send each figure with its question, for models that look for a picture')
     .option('--pages-per-topic <count>', 'pages that a topic means at most', '3')
     .option('--concurrency <count>', 'questions asked at once', '4')
     .option('--limit <count>', 'figures at most')

@@ -25,13 +25,15 @@ import { readTopics, type Topic } from './topics.ts';
 export interface BuildOptions {
   /** A file of topics. */
   readonly topics: string;
-  /** A MediaWiki dump (.xml, .xml.gz), or a folder of wikitext. */
+  /** A MediaWiki dump (.xml; .bz2, .gz and .zst of it), or a folder of wikitext. */
   readonly pages: string;
   /** Folder of the figures' files: nothing is fetched. */
   readonly images: string;
   readonly endpoint: Omit<EndpointOptions, 'signal'>;
   /** A folder of its own; the same build goes on in it. */
   readonly out: string;
+  /** Each figure is sent with its question: models that look for a picture refuse words alone. */
+  readonly show?: boolean | undefined;
   /** Pages that a topic means at most; default 3. */
   readonly pagesPerTopic?: number | undefined;
   /** Questions asked at once; default 4. */
@@ -47,6 +49,8 @@ export interface Built {
   readonly set: string | undefined;
   readonly samples: number;
   readonly counts: Readonly<Record<BuildCount, number>>;
+  /** Of the first reply of no use. */
+  readonly reason: string | undefined;
 }
 
 export type BuildCount =
@@ -58,6 +62,11 @@ export type BuildCount =
   | 'pictures that do not decode'
   | 'asked now'
   | 'replies of no use';
+
+interface Tally {
+  readonly counts: Record<BuildCount, number>;
+  reason: string | undefined;
+}
 
 interface Item extends Figure {
   readonly topic: Topic;
@@ -82,9 +91,10 @@ export async function buildData(options: BuildOptions): Promise<Built> {
   const journal = new Journal(out, settingsOf(options));
   try {
     const counts = emptyCounts();
+    const tally: Tally = { counts, reason: undefined };
     const all = [...topics];
     for (const field of open) {
-      const names = await asked<readonly string[]>(journal, counts, ['topics', field.field, field.subfield], async () =>
+      const names = await asked<readonly string[]>(journal, tally, ['topics', field.field, field.subfield], async () =>
         readTopicsReply(await endpoint.ask(topicsSystem, topicsPrompt(field))),
       );
       for (const topic of names ?? []) if (!all.some((one) => one.topic === topic)) all.push({ topic, ...field });
@@ -93,10 +103,10 @@ export async function buildData(options: BuildOptions): Promise<Built> {
     await findPages(journal, all, options);
     const items = itemsOf(journal, figures, all, options, counts);
     print(`${counts.topics} topics, ${counts.pages} pages, ${items.length} figures with files`);
-    const pairs = await askAll(journal, endpoint, items, options, counts);
-    if (pairs === undefined) return { set: undefined, samples: 0, counts };
+    const pairs = await askAll(journal, endpoint, items, options, tally);
+    if (pairs === undefined) return { set: undefined, samples: 0, ...tally };
     const samples = await writeSet(out, items, pairs, counts);
-    return { set: join(out, 'set'), samples, counts };
+    return { set: join(out, 'set'), samples, ...tally };
   } finally {
     journal.close();
   }
@@ -115,7 +125,7 @@ function emptyCounts(): Record<BuildCount, number> {
   };
 }
 
-function settingsOf({ topics, pages, endpoint, pagesPerTopic = 3 }: BuildOptions): string {
+function settingsOf({ topics, pages, endpoint, pagesPerTopic = 3, show }: BuildOptions): string {
   const { size, mtimeMs } = statSync(pages);
   return JSON.stringify({
     topics: contentKey([], [topics]).slice(0, 16),
@@ -124,13 +134,15 @@ function settingsOf({ topics, pages, endpoint, pagesPerTopic = 3 }: BuildOptions
     model: endpoint.model,
     pagesPerTopic,
     wording,
+    // Left out of the JSON where it is undefined: builds from before go on.
+    show: show === true ? true : undefined,
   });
 }
 
 /** What was made of a reply that the journal has, or of one that is asked for now. */
 async function asked<T>(
   journal: Journal,
-  counts: Record<BuildCount, number>,
+  tally: Tally,
   key: readonly string[],
   ask: () => Promise<T | string>,
 ): Promise<T | undefined> {
@@ -144,15 +156,17 @@ async function asked<T>(
       if (!(error instanceof RefusedError)) throw error;
       made = error.what;
     }
-    counts['asked now']++;
+    tally.counts['asked now']++;
     reply =
       typeof made === 'string'
         ? { value: undefined, reason: made }
         : { value: JSON.stringify(made), reason: undefined };
     journal.keepReply(name, reply);
   }
-  if (reply.value === undefined) counts['replies of no use']++;
-  return reply.value === undefined ? undefined : (JSON.parse(reply.value) as T);
+  if (reply.value !== undefined) return JSON.parse(reply.value) as T;
+  tally.counts['replies of no use']++;
+  tally.reason ??= reply.reason;
+  return undefined;
 }
 
 /** Pages go by once, and once more where a page leads to one that went by before. */
@@ -209,8 +223,8 @@ async function askAll(
   journal: Journal,
   endpoint: Endpoint,
   items: readonly Item[],
-  { concurrency = 4, signal, print }: BuildOptions,
-  counts: Record<BuildCount, number>,
+  { concurrency = 4, show, signal, print }: BuildOptions,
+  tally: Tally,
 ): Promise<readonly (QuestionAnswer | undefined)[] | undefined> {
   const pairs: (QuestionAnswer | undefined)[] = items.map(() => undefined);
   let [next, done] = [0, 0];
@@ -221,8 +235,8 @@ async function askAll(
       const item = items[at];
       if (item === undefined) return;
       const prompt = questionPrompt(item, item.title);
-      pairs[at] = await asked<QuestionAnswer>(journal, counts, ['question', item.file, prompt], async () =>
-        readReply(await endpoint.ask(questionSystem, prompt)),
+      pairs[at] = await asked<QuestionAnswer>(journal, tally, ['question', item.file, prompt], async () =>
+        readReply(await endpoint.ask(questionSystem, prompt, show === true ? await shownPng(item.path) : undefined)),
       );
       if (++done % 100 === 0) print(`${done} of ${items.length} figures asked about`);
     }
@@ -243,6 +257,15 @@ async function askAll(
     failed.abort();
   }
   return signal?.aborted === true ? undefined : pairs;
+}
+
+/** Throws `RefusedError` for a picture that does not decode: the others are asked about. */
+async function shownPng(path: string): Promise<Buffer> {
+  try {
+    return await asPng(path);
+  } catch (error) {
+    throw error instanceof OpabiniaError ? new RefusedError(error.what, { op: 'data', cause: error }) : error;
+  }
 }
 
 /** `set/` beside the journal: made whole, then given its name. Gives the number of samples. */
@@ -300,12 +323,13 @@ async function writeSet(
 }
 
 /** What was made of what, and what fell out on the way. */
-export function printBuilt({ set, samples, counts }: Built): string {
+export function printBuilt({ set, samples, counts, reason }: Built): string {
   const told = Object.entries(counts).flatMap(([name, count]) =>
     count === 0 ? [] : [`${count.toLocaleString('en')} ${name}`],
   );
   return [
     told.join(', '),
+    ...(reason === undefined ? [] : [`of no use: ${reason}`]),
     set === undefined
       ? 'stopped: the same command goes on'
       : `${samples.toLocaleString('en')} samples in ${join(set, 'data.jsonl')}, pictures in ${join(set, 'images')}`,

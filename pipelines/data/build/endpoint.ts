@@ -43,11 +43,11 @@ export class Endpoint {
     this.#url = addressOf(options.url);
   }
 
-  /** The answer's text. Throws `RefusedError` for what concerns this question, `OpabiniaError` for what concerns all. */
-  async ask(system: string, user: string): Promise<string> {
+  /** The answer's text; `png` is shown with the question. Throws `RefusedError` for what concerns this question, `OpabiniaError` for what concerns all. */
+  async ask(system: string, user: string, png?: Buffer): Promise<string> {
     const { retries = 5, backoff = 1000, signal } = this.#options;
     for (let attempt = 0; ; attempt++) {
-      const tried = await this.#once(system, user);
+      const tried = await this.#once(system, user, png);
       if (typeof tried === 'string') return tried;
       if (attempt >= retries)
         throw new OpabiniaError(`${this.#url} does not answer: ${tried.why}, after ${attempt + 1} tries`, {
@@ -63,6 +63,7 @@ export class Endpoint {
   async #once(
     system: string,
     user: string,
+    png: Buffer | undefined,
   ): Promise<string | { readonly why: string; readonly wait?: number | undefined }> {
     const { model, key, timeout = 120_000, signal } = this.#options;
     const limit = AbortSignal.timeout(timeout);
@@ -80,7 +81,7 @@ export class Endpoint {
           model,
           messages: [
             { role: 'system', content: system },
-            { role: 'user', content: user },
+            { role: 'user', content: png === undefined ? user : shown(user, png) },
           ],
           temperature: 0,
           max_tokens: 512,
@@ -108,6 +109,14 @@ export class Endpoint {
           : 'check --endpoint and --model',
     });
   }
+}
+
+function shown(text: string, png: Buffer): readonly object[] {
+  const url = `data:image/png;base64,${png.toString('base64')}`;
+  return [
+    { type: 'image_url', image_url: { url } },
+    { type: 'text', text },
+  ];
 }
 
 function addressOf(url: string): string {

@@ -1,11 +1,10 @@
 // Pages of a wiki, one after the other: of a MediaWiki dump, which goes by as a stream, or of a folder of wikitext.
-import { createReadStream, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
 import { SaxesParser } from 'saxes';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { readRegular, statOf } from '../../../runtime/files/regular-file.ts';
+import { checkPacking, unpackedText } from './unpack.ts';
 
 export interface Page {
   readonly title: string;
@@ -17,48 +16,24 @@ export interface Page {
 /** Characters of a page; longer ones are left out. */
 export const pageLimit = 2 * 2 ** 20;
 
-/** Articles alone (namespace 0). Throws `OpabiniaError` for what cannot be read, for XML that is none, and for archives that must be unpacked first. */
+/** Articles alone (namespace 0). Throws `OpabiniaError` for what cannot be read, and for XML that is none. */
 export async function* pagesOf(path: string): AsyncGenerator<Page> {
-  const stat = statOf(path, 'data');
-  if (stat === undefined)
-    throw new OpabiniaError(`there is no ${path}`, { op: 'data', advice: 'give a dump (.xml) or a folder of pages' });
-  if (stat.isDirectory()) yield* folderPages(path);
+  checkPages(path);
+  if (statOf(path, 'data')?.isDirectory() === true) yield* folderPages(path);
   else yield* dumpPages(path);
 }
 
-const unpacked: Readonly<Record<string, string>> = { bz2: 'bunzip2 -k', '7z': '7z x', zst: 'unzstd', xz: 'unxz -k' };
-
-/** Throws `OpabiniaError` where a dump is packed in a way that is not read here. */
+/** Throws `OpabiniaError` for a dump that is not there, or not read here. */
 export function checkPages(path: string): void {
-  const ending = path.split('.').at(-1)?.toLowerCase() ?? '';
-  if (Object.hasOwn(unpacked, ending))
-    throw new OpabiniaError(`${path} is packed, and .${ending} is not read here`, {
-      op: 'data',
-      advice: `unpack it first: ${unpacked[ending]} ${path}`,
-    });
+  checkPacking(path);
   if (statOf(path, 'data') === undefined)
     throw new OpabiniaError(`there is no ${path}`, { op: 'data', advice: 'give a dump (.xml) or a folder of pages' });
 }
 
 async function* dumpPages(path: string): AsyncGenerator<Page> {
-  checkPages(path);
-  const file = createReadStream(path, { highWaterMark: 2 ** 20 });
-  const packed: Readable = path.endsWith('.gz') ? file.pipe(createGunzip()) : file;
-  file.on('error', (error) => packed.destroy(error));
-  packed.setEncoding('utf8');
   const reader = new DumpReader(path);
-  try {
-    for await (const chunk of packed) yield* reader.take(String(chunk));
-    yield* reader.end();
-  } catch (cause) {
-    if (cause instanceof OpabiniaError) throw cause;
-    throw new OpabiniaError(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      op: 'data',
-      cause,
-    });
-  } finally {
-    file.destroy();
-  }
+  for await (const text of unpackedText(path)) yield* reader.take(text);
+  yield* reader.end();
 }
 
 /** `mediawiki > page > title, ns, redirect, revision > text`, whatever else there is. */

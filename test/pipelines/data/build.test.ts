@@ -5,11 +5,12 @@ import type { AddressInfo } from 'node:net';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import OpenAI from 'openai';
 import sharp from 'sharp';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { buildData, type BuildOptions } from '../../../pipelines/data/build/build-data.ts';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import { buildData, printBuilt, type BuildOptions } from '../../../pipelines/data/build/build-data.ts';
 import { Endpoint } from '../../../pipelines/data/build/endpoint.ts';
 import { openFigureReader } from '../../../pipelines/data/build/figures.ts';
 import { PageFinder } from '../../../pipelines/data/build/find-pages.ts';
@@ -19,7 +20,9 @@ import { readReply, readTopicsReply } from '../../../pipelines/data/build/questi
 import { readTopics } from '../../../pipelines/data/build/topics.ts';
 import { checkData } from '../../../pipelines/data/check-data.ts';
 import { openInputs } from '../../../pipelines/data/data-inputs.ts';
+import { shippedModel } from '../../../examples/shapes/demo.ts';
 import { decodeImage } from '../../../runtime/image/image.ts';
+import { makeSaying, served, type Served } from '../../support/served.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-build-'));
 const images = join(folder, 'images');
@@ -182,27 +185,6 @@ describe('a build', () => {
     );
   });
 
-  test('a process that is killed goes on, too', { timeout: 60_000 }, async () => {
-    const stopped = options();
-    let answers = 0;
-    const child = spawn(process.execPath, [
-      join(import.meta.dirname, '../../../cli/opabinia.ts'),
-      ...['data', 'build', '--topics', stopped.topics, '--pages', stopped.pages, '--images', images],
-      ...['--endpoint', url, '--model', 'made', '--out', stopped.out, '--concurrency', '1'],
-    ]);
-    await new Promise<void>((done) => {
-      answering = (body, response) => {
-        if (answers++ < 2) good(body, response);
-        else child.kill('SIGKILL');
-      };
-      child.on('exit', () => done());
-    });
-    answering = good;
-    asked = [];
-    expect((await buildData(stopped)).samples).toBe(3);
-    expect(asked).toHaveLength(2);
-  });
-
   test('busy endpoints are asked again when they say, refusals and nonsense cost one sample', async () => {
     const waits: number[] = [];
     let last = 0;
@@ -256,7 +238,8 @@ describe('a build', () => {
   });
 
   test.each<[string, Partial<BuildOptions>, RegExp]>([
-    ['a packed dump', { pages: join(folder, 'dump.xml.bz2') }, /\.bz2 is not read here[^]*bunzip2/],
+    ['a dump packed otherwise', { pages: join(folder, 'dump.xml.7z') }, /\.7z is not read here[^]*7z x/],
+    ['no packed dump', { pages: join(folder, 'dump.xml.bz2') }, /there is no .*dump\.xml\.bz2/],
     ['no dump', { pages: join(folder, 'none.xml') }, /there is no .*none\.xml/],
     ['no pictures', { images: join(folder, 'none') }, /no folder of pictures/],
     ['a folder that holds something', { out: join(folder, 'images') }, /holds something else/],
@@ -265,6 +248,91 @@ describe('a build', () => {
     await expect(buildData(given)).rejects.toThrow(message);
     if (wrong.out === undefined) expect(existsSync(given.out)).toBe(false);
   });
+});
+
+describe('our own server as the endpoint', () => {
+  /** Every request of a build goes through the server of this test, which counts it. */
+  const forwarded =
+    ({ url: own }: Served): Answering =>
+    (body, response) =>
+      void fetch(`${own}/chat/completions`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(body),
+      }).then(async (reply) => response.writeHead(reply.status).end(await reply.text()));
+
+  test('a build is killed while it asks, goes on, and asks nothing twice', { timeout: 240_000 }, async () => {
+    const pair = { question: 'What is drawn?', answer: 'A part of a plant.' };
+    const model = await served(makeSaying(join(folder, 'saying'), JSON.stringify(pair)));
+    try {
+      const forward = forwarded(model);
+      const own = options({ endpoint: { url, model: 'saying', retries: 0 } });
+      const child = spawn(process.execPath, [
+        join(import.meta.dirname, '../../../cli/opabinia.ts'),
+        ...['data', 'build', '--topics', own.topics, '--pages', own.pages, '--images', images],
+        ...['--endpoint', url, '--model', 'saying', '--out', own.out, '--concurrency', '1'],
+      ]);
+      await new Promise<void>((done) => {
+        answering = (body, response) => (asked.length < 3 ? forward(body, response) : child.kill('SIGKILL'));
+        child.on('exit', () => done());
+      });
+      expect(asked).toHaveLength(3);
+      answering = forward;
+      const built = await buildData(own);
+      // The third question was lost with its process.
+      expect(asked).toHaveLength(5);
+      expect(built.counts).toMatchObject({ 'asked now': 2, 'replies of no use': 0 });
+      expect(lines(built.set).map((line) => line['conversations'])).toEqual(
+        Array.from({ length: 3 }, () => [
+          { from: 'human', value: `<image>\n${pair.question}` },
+          { from: 'gpt', value: pair.answer },
+        ]),
+      );
+      expect((await buildData(own)).samples).toBe(3);
+      expect(asked).toHaveLength(5);
+    } finally {
+      await model.stop();
+    }
+  });
+
+  test(
+    'the shapes model, which looks for a picture: words alone are refused and the reason is told, shown figures are answered',
+    { timeout: 240_000 },
+    async () => {
+      const model = await served(shippedModel, { context: '400' });
+      try {
+        answering = forwarded(model);
+        // Few tokens: the model was made for 512.
+        const pages = join(folder, 'short');
+        mkdirSync(pages, { recursive: true });
+        const section = (file: string) => `== Parts ==\n[[File:${file}|thumb|A part]] ${'a '.repeat(55)}\n`;
+        writeFileSync(join(pages, 'Leaf.wiki'), ['leaf.jpg', 'Wall.png', 'G1.png'].map(section).join(''));
+        const given = { endpoint: { url, model: 'model', retries: 0 }, pages, concurrency: 1 };
+        writeFileSync(join(folder, 'leaf.txt'), 'leaf');
+        const blind = await buildData(options({ ...given, topics: join(folder, 'leaf.txt') }));
+        expect([blind.samples, blind.counts['replies of no use']]).toEqual([0, 3]);
+        expect(printBuilt(blind)).toMatch(/of no use: .*HTTP 400: .*the prompt has no image/);
+
+        asked = [];
+        const own = options({ ...given, topics: join(folder, 'leaf.txt'), show: true });
+        const shown = await buildData(own);
+        // One of the three is no picture. The model has learned words, and no pairs of question and answer.
+        expect(asked.map(({ body }) => body.messages[1]?.content as unknown)).toEqual(
+          Array.from({ length: 2 }, () => [
+            { type: 'image_url', image_url: { url: expect.stringMatching(/^data:image\/png;base64,/) as string } },
+            { type: 'text', text: expect.stringMatching(/^Page: Leaf\n/) as string },
+          ]),
+        );
+        expect([shown.samples, shown.counts['replies of no use']]).toEqual([0, 3]);
+        expect(shown.reason).toMatch(/^no question and answer in '\w[^{]*'$/);
+        expect((await buildData(own)).counts['asked now']).toBe(0);
+        expect(asked).toHaveLength(2);
+        await expect(buildData({ ...own, show: false })).rejects.toThrow(/of another build/);
+      } finally {
+        await model.stop();
+      }
+    },
+  );
 });
 
 async function all(path: string): Promise<readonly Page[]> {
@@ -284,10 +352,35 @@ describe('pages', () => {
     ]);
     expect(pages[1]?.text).toBe(cell);
     expect(await all(join(folder, 'dump.xml.gz'))).toEqual(pages);
+    writeFileSync(join(folder, 'dump.xml.zst'), zstdCompressSync(dump));
+    expect(await all(join(folder, 'dump.xml.zst'))).toEqual(pages);
     mkdirSync(join(folder, 'pages'));
     writeFileSync(join(folder, 'pages', 'Cell_(biology).wiki'), cell);
     writeFileSync(join(folder, 'pages', 'Foliage.txt'), '#REDIRECT [[Leaf]]');
     expect(await all(join(folder, 'pages'))).toEqual([pages[1], { ...pages[2], text: '#REDIRECT [[Leaf]]' }]);
+  });
+
+  const packed = join(import.meta.dirname, '../../golden/wiki/pages-articles-multistream.xml.bz2');
+
+  test('a dump of many bzip2 streams, as Wikipedia has them', async () => {
+    const text = (i: number): string =>
+      Array.from({ length: 20 + 19_000 * i }, (_, j) => String.fromCharCode(0x400 + ((i + j * j) % 256))).join('');
+    expect(await all(packed)).toEqual(
+      [0, 1, 2, 3, 4].map((i) => ({ title: `Page ${i} é`, text: text(i), redirect: undefined })),
+    );
+  });
+
+  test.each<[string, (bytes: Buffer) => Uint8Array, RegExp]>([
+    ['cut off in a stream', (bytes) => bytes.subarray(0, bytes.length / 2), /see that it is whole, and packed as/],
+    ['cut off between streams', (bytes) => bytes.subarray(0, bytes.lastIndexOf('BZh')), /is not XML as a dump has it/],
+    ['with a bit that fell over', (bytes) => bytes.with(1000, ~(bytes[1000] ?? 0)), /cannot be read: .*crc32/],
+    ['that is none', () => Buffer.from(dump), /No magic number found[^]*packed as \.bz2/],
+    ['with nothing in it', () => Buffer.of(), /is not XML as a dump has it/],
+  ])('a packed dump %s', async (_what, damage, message) => {
+    const path = join(folder, 'damaged.xml.bz2');
+    writeFileSync(path, damage(readFileSync(packed)));
+    await expect(all(path)).rejects.toThrow(message);
+    await expect(all(path)).rejects.toThrow(OpabiniaError);
   });
 
   test.each([
