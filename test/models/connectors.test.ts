@@ -95,7 +95,7 @@ describe('released configurations', () => {
         question: 32,
         profile: desktopGpu,
       };
-      const { graph, layout } = traced(one, preset.config, around);
+      const { graph, layout, inside } = traced(one, preset.config, around);
       expect(
         graph.outputs.get('tokens')?.type.axes.map(({ size }) => size),
         name,
@@ -103,6 +103,8 @@ describe('released configurations', () => {
       expect(placeholderSpan(layout, { cell: 9 }), name).toHaveLength(tokenCount(layout));
       const plan = compile(graph, desktopGpu);
       expect(plan.dispatches.length, name).toBeGreaterThan(0);
+      for (const { graph: layer } of inside.layers.slice(0, 1))
+        expect(compile(layer, desktopGpu).dispatches.length, name).toBeGreaterThan(0);
       // Maps and views fuse into what is summed, gathered or joined: there are no more kernels than those (for a join, one a part) and the outputs.
       const anchors = order(graph).map(({ op, inputs }) =>
         op.kind === 'join' ? inputs.length : Number(['contract', 'reduce', 'gather'].includes(op.kind)),
