@@ -107,8 +107,8 @@ export function ggufTokenizer(file: GgufFile): GgufTokenizer {
 export async function readGgufTokenizer(path: string): Promise<Tokenizer> {
   const file = await openGguf(path);
   try {
-    const { json, config } = ggufTokenizer(file);
-    return new Tokenizer(json, config, path);
+    const { json, config, chatTemplate } = ggufTokenizer(file);
+    return new Tokenizer(json, config, path, chatTemplate);
   } finally {
     file.close();
   }

@@ -76,7 +76,7 @@ export async function decodeImage(source: string | Uint8Array, options: DecodeOp
     if ((header.pages ?? 1) > 1)
       options.note?.(`${name} is an animation of ${header.pages} frames; the first one is used`);
     const upright = options.upright === true ? open(bytes, pixelLimit).autoOrient() : open(bytes, pixelLimit);
-    const space = spaceOf(header);
+    const space = spaceOf(header, bytes);
     const { background } = options;
     const opaque =
       background === undefined
@@ -121,9 +121,10 @@ function checkHeader({ width, height }: Metadata, name: string): void {
 }
 
 /** The color space in which the stored values come out as they are; libvips converts by profiles, Pillow by arithmetic. */
-function spaceOf({ space, depth, channels }: Metadata): 'cmyk' | 'grey16' | 'srgb' {
+function spaceOf({ space, depth }: Metadata, bytes: Uint8Array): 'cmyk' | 'grey16' | 'srgb' {
   if (space === 'cmyk') return 'cmyk';
-  return depth === 'ushort' && channels === 1 ? 'grey16' : 'srgb';
+  // A PNG's kind: 0 is gray without an alpha channel; a color that is transparent looks like one.
+  return depth === 'ushort' && bytes[25] === 0 ? 'grey16' : 'srgb';
 }
 
 function readBytes(path: string): Uint8Array {

@@ -1,6 +1,6 @@
 // Image input against what Cambrian-1's own preprocessing and Pillow gave, and against hostile files.
 import { readFileSync } from 'node:fs';
-import { crc32 } from 'node:zlib';
+import { crc32, deflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
@@ -249,6 +249,24 @@ describe('decodeImage', () => {
       .png()
       .toBuffer();
     expect([...(await decodeImage(grey)).rgb]).toEqual([7, 7, 7, 200, 200, 200]);
+  });
+  it('cuts 16 bits of grey off, also where one value of it is transparent', async () => {
+    const chunk = (type: string, data: Uint8Array): Buffer => {
+      const body = Buffer.concat([Buffer.from(type), data]);
+      const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
+      length.writeUInt32BE(data.length);
+      sum.writeUInt32BE(crc32(body));
+      return Buffer.concat([length, body, sum]);
+    };
+    // Two pixels of one row, 300 and 7; 300 is what is transparent.
+    const png = Buffer.concat([
+      Buffer.from('89504e470d0a1a0a', 'hex'),
+      chunk('IHDR', Buffer.from('00000002000000011000000000', 'hex')),
+      chunk('tRNS', Buffer.from('012c', 'hex')),
+      chunk('IDAT', deflateSync(Buffer.from('00012c0007', 'hex'))),
+      chunk('IEND', Buffer.alloc(0)),
+    ]);
+    expect([...(await decodeImage(png)).rgb]).toEqual([255, 255, 255, 7, 7, 7]);
   });
   it('uses the first frame of an animation and says so', async () => {
     const still = (v: number) =>

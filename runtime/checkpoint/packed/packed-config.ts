@@ -4,6 +4,7 @@ import { awq } from './awq.ts';
 import { compressedTensors } from './compressed-tensors.ts';
 import { gptq } from './gptq.ts';
 import { mlx } from './mlx.ts';
+import { checkPackedKeys } from './packed-keys.ts';
 import type { PackedLayout, Packing } from './packed-tensor.ts';
 
 export interface PackedConfig {
@@ -36,8 +37,10 @@ export function packedConfig(json: Json, where: string): PackedConfig | undefine
     group: whole(fields, 'group_size', where),
     zeroOffset: method === 'gptq' && (fields['checkpoint_format'] ?? 'gptq') === 'gptq' ? 1 : 0,
   });
-  const layout = layouts[method as keyof typeof layouts];
-  switch (method as keyof typeof layouts) {
+  const kind = method as keyof typeof layouts;
+  checkPackedKeys(kind, stated, where, (value) => kind === 'mlx' && (value === true || object(value) !== undefined));
+  const layout = layouts[kind];
+  switch (kind) {
     case 'mlx': {
       if ((stated['mode'] ?? 'affine') !== 'affine')
         throw refuse(where, `has MLX's mode ${JSON.stringify(stated['mode'])}`, "mode 'affine' is read");
@@ -104,6 +107,8 @@ function groupOfAll(stated: Json, where: string): Packing {
   const groups = Object.values(object(stated['config_groups']) ?? {});
   const found = groups.map((group): Packing => {
     const weights = object(object(group)?.['weights']) ?? {};
+    checkPackedKeys('group', object(group) ?? {}, where);
+    checkPackedKeys('weights', weights, where);
     const strategy = weights['strategy'] ?? 'group';
     if ((weights['type'] ?? 'int') !== 'int' || (strategy !== 'group' && strategy !== 'channel'))
       throw refuse(

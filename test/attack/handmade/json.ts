@@ -192,9 +192,24 @@ const generation: readonly Fault[] = faults(
   (json) => readGenerationConfig(json, 'generation_config.json'),
 );
 
+const compressed = (weights: Json, group: Json): Json => ({
+  quant_method: 'compressed-tensors',
+  format: 'pack-quantized',
+  config_groups: {
+    group_0: { targets: ['Linear'], weights: { num_bits: 4, type: 'int', group_size: 128, ...weights }, ...group },
+  },
+});
+
 const quantization: readonly Fault[] = faults<Json>(
   'quantization',
   {
+    'an unknown key of AWQ': { quant_method: 'awq', bits: 4, group_size: 128, twist: 1 },
+    'modules of GPTQ that differ': { quant_method: 'gptq', bits: 4, group_size: 128, dynamic: { '-:lm_head': {} } },
+    'an unknown key of MLX': { bits: 4, group_size: 64, twist: 1 },
+    'activations in few bits': compressed({}, { input_activations: { num_bits: 8, type: 'int' } }),
+    'keys and values in few bits': { ...compressed({}, {}), kv_cache_scheme: { num_bits: 8, type: 'float' } },
+    'weights that are turned': { ...compressed({}, {}), transform_config: { config_groups: { R1: {} } } },
+    'an unknown key of compressed weights': compressed({ block_structure: [128, 128] }, {}),
     'an unknown method': { quant_method: 'fp42' },
     'a method that every object has': { quant_method: 'constructor' },
     'a group that is a text': { group_size: 'large', bits: 4 },
