@@ -64,7 +64,7 @@ export function withSharedDispatches(
   const dispatches = isWithin(free.map((one) => one.steps.flatMap(slotsOf)))
     ? free
     : shared(steps, { may, early, profile, isWithin });
-  return { ...assembly, steps: dispatches.map(joined) };
+  return { ...assembly, steps: dispatches.map((dispatch) => joined(dispatch, device.maxGrid)) };
 }
 
 interface Sharing extends Required<Pick<SharedDispatchOptions, 'early'>> {
@@ -146,6 +146,7 @@ function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): bool
     !parts.every(canShare)
   )
     return false;
+  if (workgroupsOf([...parts, kernel]) > profile.maxGrid ** 2) return false;
   const slots = sharedSlots([...parts, kernel]);
   if (slots.length > profile.maxBindings || !areApart(slots)) return false;
   return sharedBytes(pooled([...parts, kernel]).memory) <= profile.maxWorkgroupBytes;
@@ -174,6 +175,10 @@ function pooled(parts: readonly Kernel[]): {
     );
   });
   return { memory, names };
+}
+
+function workgroupsOf(parts: readonly Kernel[]): number {
+  return parts.reduce((sum, { grid }) => sum + grid.reduce((count, n) => count * n.constant, 1), 0);
 }
 
 /** No value is bound twice where it is written, and none together with a range of it: bindings would overlap. */
@@ -209,7 +214,8 @@ function sharedSlots(parts: readonly Kernel[]): readonly Slot[] {
   return slots.map((slot, i) => ({ ...slot, name: `${slot.write ? 'y' : 'x'}${i}` }));
 }
 
-function joined({ steps, parts }: Dispatch): Step {
+/** `widest`: workgroups along one axis of a grid. */
+function joined({ steps, parts }: Dispatch, widest: number): Step {
   const [first] = steps;
   if (first === undefined) throw new TypeError('a dispatch without kernels');
   if (steps.length === 1) return first;
@@ -227,7 +233,6 @@ function joined({ steps, parts }: Dispatch): Step {
     from += grid[0] * grid[1] * grid[2];
     return part;
   });
-  const widest = 65_535;
   const lines = Math.ceil(from / widest);
   const kernel: Kernel = {
     template: own.map((part) => part.template).join(' | '),

@@ -38,6 +38,17 @@ test.each(
   expect(plan.states.length).toBeGreaterThan(0);
 });
 
+test('workgroups of kernels in one dispatch are no more along an axis than the device allows', () => {
+  const maxGrid = 7;
+  const [first] = trainingCases;
+  const plan = compile(first?.build('quick').graph ?? { outputs: new Map(), updates: [] }, { ...desktopGpu, maxGrid });
+  const shared = plan.dispatches.filter(({ label }) => label.includes(' | '));
+  const grids = shared.map(({ grid }) => grid.map(Number));
+  // Some would have more in one line.
+  expect(Math.max(...grids.map(([x = 0, y = 0]) => x * y))).toBeGreaterThan(maxGrid);
+  expect(Math.max(...grids.flat())).toBeLessThanOrEqual(maxGrid);
+});
+
 describe('parameters that are updated alike', () => {
   const sizes = [128, 320, 192];
   /** The mean square behind three linear maps, each with a GELU. */
