@@ -19,6 +19,7 @@ import {
   type Tensor,
   type Trace,
 } from '../../dsl/index.ts';
+import { visionCrossAttentionLayer } from '../../models/parts/sva/layer.ts';
 import { judge, openGpu, withoutGpu, type Gpu } from './compare.ts';
 import { storedFeeds } from './contract-cases.ts';
 import { withNearExponents } from './far-below.ts';
@@ -200,6 +201,17 @@ const cases: Readonly<Record<string, (t: Trace) => Record<string, Any>>> = {
     const loss = linearCrossEntropy(hidden, head, labels, { partBytes: 64 * 4 * 10 });
     const [dHidden, dHead] = gradients(loss, [hidden, head]);
     return { loss, dHidden, dHead };
+  },
+  'regions of 1 and of 16 tokens under one softmax, the latter through the weights': (t) => {
+    const [b, q, c] = [1, 3, 16];
+    const regions = [1, 16].map((n, k) => t.input(`region_${k}`, 'b q t c', { b, q, t: n, c }));
+    const context = t.input('context', 'b c', { b, c });
+    const query = t.input('query', 'b q c', { b, q, c });
+    const y = visionCrossAttentionLayer(t.params, query, { context, regions }, { heads: 2 });
+    const weights = ['q_proj.1', 'k_proj_0.1', 'k_proj_1.1', 'v_proj_1.1'].map((name) =>
+      t.params.get(`cross_attn.${name}.weight`, 'o i'),
+    );
+    return backward(t, y as Any, [...weights, ...regions, query] as Any[]);
   },
   'the largest of overlapping windows of regions': (t) => {
     const x = t.input('x', 'b n c', { b: 2, n: 36, c: 4 });
