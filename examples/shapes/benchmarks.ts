@@ -1,9 +1,10 @@
-// Held-out scenes as benchmarks: CV-Bench in miniature with the hub's columns (JSONL and VLMEvalKit's TSV), and the plain questions in
+// Held-out scenes as benchmarks: CV-Bench in miniature as the hub has it (Parquet) and as VLMEvalKit (TSV), and the plain questions in
 // the format of LLaVA. `npx node examples/shapes/benchmarks.ts FOLDER SCENES`, then
 // `npx opabinia eval DIR --bench cv-bench:FOLDER/cv-bench --bench llava:FOLDER/questions.jsonl`
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { nameOf, questionsOf } from '../../pipelines/shapes/scene/questions.ts';
 import { randomStream, shuffled, type Random } from '../../pipelines/shapes/scene/random.ts';
 import { makeScene, scenePresets, type Scene, type SceneObject } from '../../pipelines/shapes/scene/scene.ts';
@@ -97,7 +98,7 @@ function distance(about: SceneObject, a: SceneObject, b: SceneObject): readonly 
   ];
 }
 
-/** Writes `cv-bench/` (two JSONL files and pictures), `vlmevalkit/` (two TSV files) and `questions.jsonl`. */
+/** Writes `cv-bench/` (two Parquet files, and the pictures once more as files), `vlmevalkit/` (two TSV files) and `questions.jsonl`. */
 export async function writeBenchmarks(folder: string, scenes: number): Promise<void> {
   const [own, kit] = [join(folder, 'cv-bench'), join(folder, 'vlmevalkit')];
   for (const place of [join(own, 'img'), kit]) mkdirSync(place, { recursive: true });
@@ -106,8 +107,7 @@ export async function writeBenchmarks(folder: string, scenes: number): Promise<v
   const rows = cvBenchRows(scenes);
   for (const type of ['2D', '3D'] as const) {
     const of = rows.filter((row) => row.type === type);
-    const lines = of.map((row) => `${JSON.stringify(row)}\n`);
-    writeFileSync(join(own, `test_${type.toLowerCase()}.jsonl`), lines.join(''));
+    writeHubParquet(join(own, `test_${type.toLowerCase()}.parquet`), of, own);
     writeFileSync(join(kit, `CV-Bench-${type}.tsv`), tsv(of, own));
   }
   const questions = Array.from({ length: scenes }, (_, i) => makeScene(scenePresets[preset], i)).flatMap((scene) =>
@@ -122,6 +122,39 @@ export async function writeBenchmarks(folder: string, scenes: number): Promise<v
     join(folder, 'questions.jsonl'),
     questions.map((question, i) => `${JSON.stringify({ question_id: i, ...question })}\n`).join(''),
   );
+}
+
+const text = { type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'OPTIONAL' } as const;
+const texts = ['task', 'question', 'answer', 'prompt', 'filename', 'source', 'type'] as const;
+
+/** As the hub has them: the picture a record of bytes and path, beside lists and texts. */
+function writeHubParquet(path: string, rows: readonly CvBenchRow[], folder: string): void {
+  const bytes = parquetWriteBuffer({
+    columnData: [
+      { name: 'idx', data: rows.map(({ idx }) => idx) },
+      ...texts.map((name) => ({ name, data: rows.map((row) => row[name]) })),
+      { name: 'choices', data: rows.map(({ choices }) => [...choices]) },
+      {
+        name: 'image',
+        data: rows.map(({ image }) => ({
+          bytes: new Uint8Array(readFileSync(join(folder, image))),
+          path: basename(image),
+        })),
+      },
+    ],
+    schema: [
+      { name: 'root', num_children: 3 + texts.length },
+      { name: 'idx', type: 'INT32', repetition_type: 'OPTIONAL' },
+      ...texts.map((name) => ({ name, ...text })),
+      { name: 'choices', num_children: 1, converted_type: 'LIST', repetition_type: 'OPTIONAL' },
+      { name: 'list', num_children: 1, repetition_type: 'REPEATED' },
+      { name: 'element', ...text },
+      { name: 'image', num_children: 2, repetition_type: 'OPTIONAL' },
+      { name: 'bytes', type: 'BYTE_ARRAY', repetition_type: 'OPTIONAL' },
+      { name: 'path', ...text },
+    ],
+  });
+  writeFileSync(path, Buffer.from(bytes));
 }
 
 /** As VLMEvalKit's files are: pictures in base64, options in columns, letters without parentheses. */

@@ -69,7 +69,7 @@ const request = z.strictObject({
   presence_penalty: z.literal(0).optional(),
   logit_bias: z.strictObject({}).optional(),
   tools: z.array(z.never()).optional(),
-  tool_choice: z.literal('none').optional(),
+  tool_choice: z.enum(['none', 'auto']).optional(),
   modalities: z.tuple([z.literal('text')]).optional(),
   // Sent by clients that mean other servers, or for the server's own books.
   chat_template_kwargs: ignored,

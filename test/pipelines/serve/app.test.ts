@@ -182,6 +182,7 @@ describe('what is asked', () => {
       service_tier: 'auto',
       stream_options: { include_usage: true, include_obfuscation: false },
     };
+    expect((await post(serverOf().app, { ...base, tools: [], tool_choice: 'auto' })).status).toBe(200);
     const detailed = { type: 'image_url', image_url: { ...picture.image_url, detail: 'low' } };
     const messages = [{ role: 'user', content: [{ type: 'text', text: 'What?' }, detailed] }];
     expect((await post(app, { ...base, ...extra, messages })).status).toBe(200);
@@ -291,6 +292,7 @@ describe('what is refused', () => {
       /answers are text/,
     ],
     ['tools', { tools: [{ type: 'function' }] }, 'tools[0]', /calls no tools/],
+    ['a tool that must be called', { tool_choice: 'required' }, 'tool_choice', /calls no tools/],
     ['a penalty that would be missed', { frequency_penalty: 0.5 }, 'frequency_penalty', /repetition_penalty/],
     ['a temperature', { temperature: 2.1 }, 'temperature', /<=2/],
     ['a share', { top_p: -0.1 }, 'top_p', />=0/],
