@@ -31,16 +31,12 @@ const lightWorkgroups = 64;
 
 /** A small map beside others. */
 export function areLight(step: Step, others: readonly Step[]): boolean {
-  return [step, ...others].every((one) => one.group.template === 'map' && workgroupsOf(one) <= lightWorkgroups);
+  return [step, ...others].every((one) => one.group.template === 'map' && workgroupsOf([one.kernel]) <= lightWorkgroups);
 }
 
 /** Kernels of one template which leave a part of a large GPU idle each: those of towers that see the same picture, beside one another. */
 export function areNarrow(step: Step, others: readonly Step[], most: number): boolean {
-  return [step, ...others].every((one) => one.template === step.template && workgroupsOf(one) <= most);
-}
-
-function workgroupsOf({ kernel }: Step): number {
-  return kernel.grid.reduce((count, n) => count * n.most, 1);
+  return [step, ...others].every((one) => one.template === step.template && workgroupsOf([one.kernel]) <= most);
 }
 
 /**
@@ -178,7 +174,7 @@ function pooled(parts: readonly Kernel[]): {
 }
 
 function workgroupsOf(parts: readonly Kernel[]): number {
-  return parts.reduce((sum, { grid }) => sum + grid.reduce((count, n) => count * n.constant, 1), 0);
+  return parts.reduce((sum, { grid }) => sum + grid.reduce((count, n) => count * n.most, 1), 0);
 }
 
 /** No value is bound twice where it is written, and none together with a range of it: bindings would overlap. */

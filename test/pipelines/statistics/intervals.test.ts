@@ -45,11 +45,11 @@ test('the interval of a difference over pictures of unlike sizes is about that o
   const first = asked.map((count, i) => ((i * 7) % 10 < 6 ? count : 0));
   const second = asked.map((count, i) => ((i * 3) % 11 < 4 ? count : 0));
   const { mean, low, high } = difference([{ right: first, asked }], [{ right: second, asked }]);
-  const all = asked.reduce((sum, count) => sum + count, 0);
-  const ratio = first.reduce((sum, right, i) => sum + right - (second[i] ?? 0), 0) / all;
+  const all = asked.reduce<number>((sum, count) => sum + count, 0);
+  const ratio = first.reduce<number>((sum, right, i) => sum + right - (second[i] ?? 0), 0) / all;
   expect(mean).toBeCloseTo(ratio, 12);
   // Cochran, Sampling Techniques, 2.11: the variance of a ratio of two sums over the same clusters.
-  const squares = asked.reduce((sum, count, i) => sum + ((first[i] ?? 0) - (second[i] ?? 0) - ratio * count) ** 2, 0);
+  const squares = asked.reduce<number>((sum, count, i) => sum + ((first[i] ?? 0) - (second[i] ?? 0) - ratio * count) ** 2, 0);
   const half = (1.96 * Math.sqrt((squares * 500) / 499)) / all;
   // Of a thousand draws each end is off by 0.0845 deviations of 1.96: half the width by 3 %, the middle by 6 %; five times that.
   expect((high - low) / 2 / half).toBeGreaterThan(0.85);
