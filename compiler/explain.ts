@@ -5,7 +5,6 @@ import type { Graph, Node } from '../dsl/graph/graph.ts';
 import { order } from '../dsl/graph/walk.ts';
 import { print } from '../dsl/text/print.ts';
 import { formatTable, type Column } from '../dsl/text/table.ts';
-import type { Step } from './assembly/assemble.ts';
 import { flopsOf } from './cost.ts';
 import { compile, type Stage } from './compile.ts';
 import type { Cut } from './fuse/group.ts';
@@ -13,6 +12,7 @@ import type { Plan, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
 import { attentionTile } from './schedule/attention-matrix.ts';
 import { withoutMatrixUnits } from './schedule/matrix-unit-of.ts';
+import type { Step } from './assembly/kernel-order.ts';
 
 export interface ExplainOptions {
   /** The graph after every pass, not only what the pass did. */

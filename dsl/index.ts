@@ -30,20 +30,9 @@ export { ops, opByName } from './ops/index.ts';
 export { Tensor } from './tensor.ts';
 export type { Float, Operand } from './tensor.ts';
 export type { AxisError, Has, Last, Renamed, SetLast, Without, Words } from './axis/pattern-types.ts';
-export {
-  concat,
-  einsum,
-  flip,
-  gather,
-  pad,
-  rearrange,
-  reduce,
-  repeat,
-  slice,
-  stack,
-  window,
-} from './functions/shape.ts';
-export type { Sizes } from './functions/shape.ts';
+export { concat, stack } from './functions/join.ts';
+export { einsum, flip, gather, pad, rearrange, reduce, repeat, slice, window } from './functions/shape.ts';
+export type { Sizes } from './functions/pattern-view.ts';
 export {
   abs,
   cos,

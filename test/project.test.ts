@@ -43,7 +43,43 @@ test('every room has a README, and no more than twelve files lie about in it', (
       files.map((file) => file.name),
       room,
     ).toContain('README.md');
+    const readme = readFileSync(join(root, room, 'README.md'), 'utf8');
+    for (const part of [/\*\*Enters/, /\*\*Leaves|and leaves:\*\*/, /\*\*May import:\*\*/])
+      expect(readme, room).toMatch(part);
   }
+});
+
+/** What a source file imports, types among it, of files of ours. */
+function importsOf(file: string): readonly string[] {
+  const found = readFileSync(join(root, file), 'utf8').matchAll(/(?:from|import\()\s*'(\.[^']+)'/g);
+  return [...found].map(([, path = '']) => relative(root, join(root, file, '..', path)));
+}
+
+test('no circle of files, types among them, but a node and its record', () => {
+  const files = ['dsl', 'compiler', 'runtime', 'models', 'pipelines', 'cli'].flatMap((top) =>
+    readdirSync(join(root, top), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))
+      .map((path) => join(top, path)),
+  );
+  const imports = new Map(files.map((file) => [file, importsOf(file)]));
+  const allowed = new Set(['dsl/graph/graph.ts', 'dsl/graph/op.ts']);
+  const state = new Map<string, 'open' | 'done'>();
+  const way: string[] = [];
+  const circles: string[] = [];
+  const visit = (file: string): void => {
+    state.set(file, 'open');
+    way.push(file);
+    for (const next of imports.get(file) ?? []) {
+      if (allowed.has(file) && allowed.has(next)) continue;
+      if (state.get(next) === 'open') circles.push([...way.slice(way.indexOf(next)), next].join(' → '));
+      else if (state.get(next) === undefined && imports.has(next)) visit(next);
+    }
+    way.pop();
+    state.set(file, 'done');
+  };
+  for (const file of files) if (state.get(file) === undefined) visit(file);
+  expect(files.length).toBeGreaterThan(700);
+  expect(circles).toEqual([]);
 });
 
 /** What many models share, the table of the study, and Cambrian, whose SVA stands in the decoder and in training. */

@@ -3,30 +3,16 @@ import { roleOf, type Graph, type Node, type Update } from '../../dsl/graph/grap
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { orderFrom } from '../../dsl/graph/walk.ts';
 import { sizeIndex } from '../index/index-math.ts';
-import type { Group, Grouping } from '../fuse/group.ts';
+import { type Group, type Grouping, isStoredSource } from '../fuse/group.ts';
 import { isUnbound } from '../fuse/bindings.ts';
-import { isStoredSource } from '../fuse/group.ts';
-import type { Kernel } from '../kernel/kernel.ts';
 import { isEmpty, sectionsAlong } from '../kernel/sections.ts';
 import { flopsOf } from '../cost.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { schedule } from '../schedule/index.ts';
 import { SameKernels } from './same-kernels.ts';
 import { makeRange, makeStorage, type Placement, type Storage } from '../kernel/storage.ts';
-import { ordersOf } from './kernel-order.ts';
+import { ordersOf, type Step } from './kernel-order.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
-
-/** A kernel in its place in the order, with what it is about. */
-export interface Step {
-  readonly kernel: Kernel;
-  readonly group: Group;
-  readonly template: string;
-  readonly label: string;
-  readonly path: string;
-  readonly flops: number;
-  /** It writes into a state after all that read it. */
-  readonly last: boolean;
-}
 
 export interface Assembly {
   readonly steps: readonly Step[];

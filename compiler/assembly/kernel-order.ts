@@ -1,11 +1,23 @@
 // The order of kernels: what is read has been written, and of several such orders the one that holds least at a time.
+import { type Kernel, type Slot } from '../kernel/kernel.ts';
+import type { Group } from '../fuse/group.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Graph, Node } from '../../dsl/graph/graph.ts';
 import { order, readersOf } from '../../dsl/graph/walk.ts';
 import { computedAgain } from '../match/computed-again.ts';
 import { wholeOf, type Storage } from '../kernel/storage.ts';
-import type { Slot } from '../kernel/kernel.ts';
-import type { Step } from './assemble.ts';
+
+/** A kernel in its place in the order, with what it is about. */
+export interface Step {
+  readonly kernel: Kernel;
+  readonly group: Group;
+  readonly template: string;
+  readonly label: string;
+  readonly path: string;
+  readonly flops: number;
+  /** It writes into a state after all that read it. */
+  readonly last: boolean;
+}
 
 export interface OrderOptions {
   readonly graph: Graph;

@@ -6,7 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { describe, roleOf, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { print } from '../../dsl/text/print.ts';
 import type { TensorType } from '../../dsl/graph/op.ts';
-import type { Assembly, Step } from './assemble.ts';
+import type { Assembly } from './assemble.ts';
 import { emit, type Access } from '../kernel/emit.ts';
 import { formulaOf } from '../index/formula-of.ts';
 import { sizeIndex } from '../index/index-math.ts';
@@ -17,6 +17,7 @@ import type { Plan, PlanAxis, PlanBinding, PlanBuffer, PlanDispatch, PlanKernel,
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { wholeOf, type Storage } from '../kernel/storage.ts';
 import { nameOf, valuesOf } from '../../dsl/ops/source.ts';
+import type { Step } from './kernel-order.ts';
 
 interface Place {
   readonly buffer: number;

@@ -3,8 +3,8 @@
 import { constantIndex } from '../index/index-math.ts';
 import { sharedBytes, type Kernel, type KernelPart, type Shared, type Slot } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
-import type { Assembly, Step } from './assemble.ts';
-import { storageBytes, peakOf, waitsOf } from './kernel-order.ts';
+import type { Assembly } from './assemble.ts';
+import { storageBytes, peakOf, waitsOf, type Step } from './kernel-order.ts';
 
 /** What memory at the fullest moment may grow by. */
 const slack = 1.02;

@@ -3,7 +3,7 @@ import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { roles } from '../../dsl/ops/contract.ts';
 import { pad, rearrange, window } from '../../dsl/ops/view.ts';
-import type { Fused } from './fused.ts';
+import type { Fused } from './fused-operator.ts';
 
 interface Window {
   /** The axis of positions, under its name in the windowed tensor. */

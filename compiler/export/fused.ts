@@ -12,17 +12,7 @@ import type { NodeExporter } from './node-exporter.ts';
 import { elementOf } from './maps.ts';
 import { type Value } from './ordered-tensor.ts';
 import { contrib } from './writer.ts';
-
-export interface Fused {
-  /** What it reads. */
-  readonly operands: readonly Node[];
-  /** What it stands for, itself included. */
-  readonly nodes: readonly Node[];
-  /** A sum in front that it gives as well, when it is the first to need it. */
-  readonly sum?: Node | undefined;
-  /** Sets the value of the node, and of others that the operator gives besides. */
-  readonly lower: (exporter: NodeExporter, node: Node) => void;
-}
+import type { Fused } from './fused-operator.ts';
 
 /** Who reads a node, and whether its value is asked for outside of the graph. */
 export interface Surroundings {

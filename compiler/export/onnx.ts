@@ -8,7 +8,7 @@ import { order, readersOf } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { costOf } from '../cost.ts';
-import { fusedAt, type Fused } from './fused.ts';
+import { fusedAt } from './fused.ts';
 import {
   GraphProtoSchema,
   ModelProtoSchema,
@@ -27,6 +27,7 @@ import { contrib, Element, opset, property, Writer, type Source } from './writer
 import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
 import { Parameters } from './parameters.ts';
 import type { ExportOptions, OnnxModel, Port } from './onnx-model.ts';
+import type { Fused } from './fused-operator.ts';
 
 /**
  * The model. A symbol that no input's shape shows is an input of its own (int64, no axes). Throws `OpabiniaError` for a node that

@@ -1,6 +1,5 @@
 // The value of this stage: groups, each of which is one kernel, the edges that were cut and why, and what is written where it belongs.
 import type { Node, Update } from '../../dsl/graph/graph.ts';
-import type { InPlaceUpdates } from './in-place-updates.ts';
 import type { Attention } from '../match/attention.ts';
 import type { RowWrite } from '../match/row-write.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
@@ -117,4 +116,12 @@ export function isStoredSource(n: Node): boolean {
     default:
       return n.op.role satisfies never;
   }
+}
+
+/** A kernel of maps whose every result goes into a state, over the elements that it has read. */
+export interface InPlaceUpdates {
+  readonly group: Group;
+  readonly updates: readonly Update[];
+  /** The graph's own, where these are of packs that their states are ranges of. */
+  readonly covers?: readonly Update[];
 }

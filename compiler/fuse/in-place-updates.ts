@@ -2,15 +2,7 @@
 import { sameAxes } from '../../dsl/axis/axes.ts';
 import { roleOf, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
 import { operandsOf, type BindingBudget } from './bindings.ts';
-import type { Group } from './group.ts';
-
-/** A kernel of maps whose every result goes into a state, over the elements that it has read. */
-export interface InPlaceUpdates {
-  readonly group: Group;
-  readonly updates: readonly Update[];
-  /** The graph's own, where these are of packs that their states are ranges of. */
-  readonly covers?: readonly Update[];
-}
+import type { InPlaceUpdates } from './group.ts';
 
 interface Cluster {
   readonly updates: Update[];

@@ -5,8 +5,7 @@ import { broadcast, slice } from '../../dsl/ops/view.ts';
 import { nameOf, state as stateOp, typeAttrs } from '../../dsl/ops/source.ts';
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { BindingBudget } from './bindings.ts';
-import type { StatePack } from './group.ts';
-import type { InPlaceUpdates } from './in-place-updates.ts';
+import { type StatePack, type InPlaceUpdates } from './group.ts';
 import { isBindable, type Range } from './ranges.ts';
 
 /** A kernel's updates, taken apart: what is computed, from which states, shared numbers and range of the gradients. */

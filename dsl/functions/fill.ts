@@ -8,7 +8,7 @@ import { originOf } from '../origin.ts';
 import { axisList, sizedAxes } from '../params.ts';
 import { checkNumber, refusal, scalar, Tensor, widened } from '../tensor.ts';
 import { positions } from './math.ts';
-import type { Sizes } from './shape.ts';
+import type { Sizes } from './pattern-view.ts';
 
 /**
  * One number for all elements, in the dtype and the graph of `like`: `torch.full`. Costs nothing: it is a view of the number.

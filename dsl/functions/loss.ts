@@ -6,7 +6,8 @@ import { stopGradient } from '../gradient/stop-gradient.ts';
 import { elementwise, refusal, requireAxis, requireNumber, widened, type Tensor } from '../tensor.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { exp, log, positions, where } from './math.ts';
-import { concat, product, reduceAxes, slice } from './shape.ts';
+import { concat } from './join.ts';
+import { product, reduceAxes, slice } from './shape.ts';
 
 export interface CrossEntropyOptions {
   /** The label of a row that counts for nothing. Default −100. */

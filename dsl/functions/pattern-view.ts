@@ -4,7 +4,9 @@ import { parsePattern, patternError, type Item, type Pattern } from '../axis/pat
 import type { DType } from '../graph/op.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { apply, type Tensor } from '../tensor.ts';
-import type { Sizes } from './shape.ts';
+
+/** Sizes of elementary axes, by name. */
+export type Sizes = Readonly<Record<string, Size>>;
 
 export function oneSided(op: string, text: string, x: Tensor): Pattern {
   const pattern = parsePattern(text, op, [printAxes(x.axes)]);

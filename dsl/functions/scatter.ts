@@ -4,7 +4,7 @@ import type { DType } from '../graph/op.ts';
 import { scatter } from '../ops/scatter.ts';
 import { axisList } from '../params.ts';
 import { apply, refusal, type Tensor } from '../tensor.ts';
-import type { Sizes } from './shape.ts';
+import type { Sizes } from './pattern-view.ts';
 
 /**
  * The sums of elements by position: element x of `updates` is added to the row that its position names, and rows that no position names

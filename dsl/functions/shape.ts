@@ -1,4 +1,4 @@
-// Functions that change axes: patterns, ranges, joins, windows, and the product of tensors.
+// Functions that change axes: patterns, ranges, windows, and the product of tensors.
 import {
   addSizes,
   axisOf,
@@ -11,17 +11,15 @@ import {
   type Axis,
   type Size,
 } from '../axis/axis.ts';
-import { OpabiniaError } from '../error.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { contract } from '../ops/contract.ts';
 import { reduceMax, reduceMin, sum } from '../ops/reduce.ts';
 import { gather as gatherOp } from '../ops/gather.ts';
-import { concat as concatOp } from '../ops/join.ts';
 import { flip as flipOp, pad as padOp, slice as sliceOp, window as windowOp } from '../ops/view.ts';
-import { atOperands, here } from '../origin.ts';
+import { atOperands } from '../origin.ts';
 import { parsePattern, patternError } from '../axis/pattern.ts';
 import type * as Types from '../axis/pattern-types.ts';
-import type { Equal, Keys, Lacks } from '../axis/argument-types.ts';
+import type { Keys } from '../axis/argument-types.ts';
 import type { Gathered, Has } from '../axis/pattern-types.ts';
 import {
   apply,
@@ -36,11 +34,19 @@ import {
   Tensor,
 } from '../tensor.ts';
 
-import { oneSided, bind, bindSide, checkKept, checkNew, sizeIn, view, toParts, merged } from './pattern-view.ts';
+import {
+  oneSided,
+  bind,
+  bindSide,
+  checkKept,
+  checkNew,
+  sizeIn,
+  view,
+  toParts,
+  merged,
+  type Sizes,
+} from './pattern-view.ts';
 import { roleOf, type Node } from '../graph/graph.ts';
-
-/** Sizes of elementary axes, by name. */
-export type Sizes = Readonly<Record<string, Size>>;
 
 /**
  * Splits, permutes, renames and merges axes: `rearrange(x, 'b (h w) c -> b h w c', { h: 24 })`.
@@ -307,49 +313,6 @@ export function flip<S extends string, D extends DType, A extends string>(
 }
 
 /**
- * Tensors laid end to end along an axis that each of them has; all other axes agree in name, order and size.
- * @example concat([x, y], 'n')
- */
-export function concat<S extends string, D extends DType, A extends string>(
-  xs: readonly Tensor<S, D>[] & Equal<S>,
-  axis: A & Has<S, A>,
-): Tensor<S, D> {
-  return laidEndToEnd('concat', xs, axis);
-}
-
-/**
- * Equal-shaped tensors side by side along a new last axis.
- * @example stack([x, y], 'k') // Tensor<'b n d k'>
- */
-export function stack<S extends string, D extends DType, A extends string>(
-  xs: readonly Tensor<S, D>[] & Equal<S>,
-  axis: A & Lacks<S, A>,
-): Tensor<Types.Append<S, A>, D> {
-  const twice = xs.find((x) => axisOf(x.axes, axis) !== undefined);
-  if (twice !== undefined)
-    throw refusal('stack', `the tensor has the axis '${axis}' already`, [twice], 'use concat, or another name');
-  const unit = xs.map((x) => widened<Types.Append<S, A>, D>('stack', x, [...x.axes, { name: axis, size: 1 }]));
-  return laidEndToEnd('stack', unit, axis);
-}
-
-/** A concatenation for the function `name`. Throws `OpabiniaError` for an empty list, and for axes that differ. */
-function laidEndToEnd<S extends string, D extends DType>(
-  name: string,
-  xs: readonly Tensor<S, D>[],
-  axis: string,
-): Tensor<S, D> {
-  const [first] = xs;
-  if (first === undefined)
-    throw new OpabiniaError('needs at least one tensor', {
-      op: name,
-      place: here().place,
-      advice: 'the list is empty',
-    });
-  for (const x of xs) requireAxis(name, x, axis);
-  return xs.length === 1 ? first : apply(name, concatOp, xs, { axis });
-}
-
-/**
  * Overlapping windows along one axis: `into` names the axis of positions, which takes its place, and the axis within a window, which follows.
  * @example window(x, 'n', { into: ['n', 'k'], size: 3 }) // Tensor<'b n k d'>
  */
@@ -392,5 +355,3 @@ export function gather<S extends string, D extends DType, I extends string, A ex
   requireAxis('gather', x, axis);
   return apply('gather', gatherOp, [x, index], { axis });
 }
-
-// ---- patterns ------------------------------------------------------------------------------------------------------

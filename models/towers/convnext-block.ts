@@ -1,7 +1,22 @@
 // One block of ConvNeXt (arXiv 2201.03545): a depthwise convolution and an MLP.
+import type { Gelu } from '../configs/activation.ts';
 import { conv2d, gelu, layerNorm, linear, type Params } from '../../dsl/index.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
-import type { ConvNextConfig } from './convnext.ts';
+
+export interface ConvNextConfig {
+  /** Blocks and channels of each stage. */
+  readonly depths: readonly number[];
+  readonly widths: readonly number[];
+  /** Side of the stem's patches; later stages halve the map. */
+  readonly stem: number;
+  /** Side of the depthwise kernels. */
+  readonly kernel: number;
+  /** Width inside an MLP over that of its stage. */
+  readonly ratio: number;
+  /** 1e-5 in OpenCLIP's models; timm's default is 1e-6. */
+  readonly eps: number;
+  readonly activation: Gelu;
+}
 
 /** Where a block keeps its parts, by timm's names and by those of transformers. */
 export interface ConvNextNames {

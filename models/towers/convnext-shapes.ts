@@ -1,6 +1,6 @@
 // Where checkpoints keep ConvNeXt's parts, and in which shapes: timm's names.
 import { affineShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
-import type { ConvNextConfig } from './convnext.ts';
+import type { ConvNextConfig } from './convnext-block.ts';
 
 /** open_clip's trunk in a full model, and a trunk by itself. */
 export const convNextRoots = ['visual.trunk', 'trunk', ''] as const;

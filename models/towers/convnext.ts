@@ -1,26 +1,13 @@
 // ConvNeXt (arXiv 2201.03545) as OpenCLIP has it, with timm's names: stages of depthwise convolutions and MLPs.
 import { concat, layerNorm, OpabiniaError, reduce, type Float, type Params, type Tensor } from '../../dsl/index.ts';
-import { geluOf, type Gelu } from '../configs/activation.ts';
+import { geluOf } from '../configs/activation.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
-import { convNextBlock } from './convnext-block.ts';
+import { convNextBlock, type ConvNextConfig } from './convnext-block.ts';
 import { convNextRoots, convNextWitness } from './convnext-shapes.ts';
 import { clipMean, clipStd, onGrid, patchConv, rootOf, type Grid, type Pixels, type PixelNorm } from './tower.ts';
 
-export interface ConvNextConfig {
-  /** Blocks and channels of each stage. */
-  readonly depths: readonly number[];
-  readonly widths: readonly number[];
-  /** Side of the stem's patches; later stages halve the map. */
-  readonly stem: number;
-  /** Side of the depthwise kernels. */
-  readonly kernel: number;
-  /** Width inside an MLP over that of its stage. */
-  readonly ratio: number;
-  /** 1e-5 in OpenCLIP's models; timm's default is 1e-6. */
-  readonly eps: number;
-  readonly activation: Gelu;
-}
+export type { ConvNextConfig } from './convnext-block.ts';
 
 /** laion/CLIP-convnext_xxlarge-laion2B-s34B-b82K-augreg-soup; Cambrian-1 shows it pictures of 1024 pixels. */
 export const convNextXxl: ConvNextConfig = {

@@ -1,7 +1,15 @@
 // Where checkpoints keep DINOv2's parts, and in which shapes: the names of Hugging Face's Dinov2Model.
+import { type PositionResize, type VitConfig, positionRows } from './vit.ts';
+import type { Gelu } from '../configs/activation.ts';
 import { affineShapes, mlpShapes, normShapes, repeated, under, type Shapes } from '../configs/param-shapes.ts';
-import type { Dinov2Config } from './dinov2.ts';
-import { positionRows } from './vit.ts';
+
+export interface Dinov2Config extends VitConfig {
+  /** A GELU, or SwiGLU: then `hidden` is the width after the gate. */
+  readonly activation: Gelu | 'swiglu';
+  readonly qkvBias?: boolean | undefined;
+  /** By default with the offset of 0.1 of the original code and of the transformers that Cambrian-1 pins; newer ones go by sizes. */
+  readonly positions?: PositionResize | undefined;
+}
 
 /** A model with a head on it has the prefix. */
 export const dinov2Roots = ['', 'dinov2'] as const;

@@ -1,9 +1,9 @@
 // DINOv2's vision transformer (arXiv 2304.07193), with the names of Hugging Face's Dinov2Model.
 import { layerNorm, linear, rearrange, silu, type Float, type Params, type Tensor } from '../../dsl/index.ts';
-import { geluOf, type Gelu } from '../configs/activation.ts';
+import { geluOf } from '../configs/activation.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
-import { dinov2Roots, dinov2Witness } from './dinov2-shapes.ts';
+import { dinov2Roots, dinov2Witness, type Dinov2Config } from './dinov2-shapes.ts';
 import { gridOf, patchConv, rootOf, type Pixels, type PixelNorm } from './tower.ts';
 import {
   embed,
@@ -17,17 +17,10 @@ import {
   type PositionResize,
   type TapOptions,
   type Tokens,
-  type VitConfig,
   vitBlock,
 } from './vit.ts';
 
-export interface Dinov2Config extends VitConfig {
-  /** A GELU, or SwiGLU: then `hidden` is the width after the gate. */
-  readonly activation: Gelu | 'swiglu';
-  readonly qkvBias?: boolean | undefined;
-  /** By default with the offset of 0.1 of the original code and of the transformers that Cambrian-1 pins; newer ones go by sizes. */
-  readonly positions?: PositionResize | undefined;
-}
+export type { Dinov2Config } from './dinov2-shapes.ts';
 
 /** facebook/dinov2-large, natively at 518 pixels: the tower of Cambrian-1's paper. */
 export const dinov2Large518: Dinov2Config = {

@@ -22,8 +22,8 @@ import { matchTower } from './families/tower-match.ts';
 import { ggufPaths, openGgufModel } from './found/gguf-model.ts';
 import { isPacked, refuseTwice, storedAs, unpackedModules } from './found/stored-weights.ts';
 import type { FamilyPlan, Opening } from './family.ts';
-import type { OpenedModel, OpenModelOptions } from './open-model.ts';
 import { specialTokens } from './templates.ts';
+import type { OpenedModel, OpenModelOptions } from './opened-model.ts';
 
 /** What becomes of a step that fails: whoever opens lets it throw; whoever checks notes it, and what needs its result is not done. */
 export type Attempt = <T>(step: () => T | Promise<T>) => Promise<T | undefined>;

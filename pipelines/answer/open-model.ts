@@ -1,35 +1,8 @@
 // A model directory as it is on disk: configs, tokenizer, checkpoints of the language model and of its towers. Nothing is on the device yet.
-import type { LanguageModel } from '../../models/decoders/decoder.ts';
-import type { Source } from '../../runtime/checkpoint/joined-source.ts';
-import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
-import type { QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { examine } from './examine.ts';
-import type { Family } from './family.ts';
+import type { OpenedModel, OpenModelOptions } from './opened-model.ts';
 
-export interface OpenedModel {
-  readonly directory: string;
-  readonly family: Family;
-  readonly language: LanguageModel;
-  /** How its pictures are decoded (`decodeImage`). */
-  readonly upright: boolean;
-  readonly tokenizer: SandboxTokenizer;
-  readonly endTokens: ReadonlySet<number>;
-  /** `max_new_tokens` of generation_config.json. */
-  readonly maxNewTokens: number | undefined;
-  /** All parameters; those of a tower with a checkpoint of its own below its root. */
-  readonly source: Source;
-  /** The files of the weights, each with what stands before its names in `source`. */
-  readonly weights: readonly { readonly root: string; readonly path: string }[];
-  readonly close: () => void;
-}
-
-export interface OpenModelOptions {
-  readonly dtype?: 'f32' | 'f16' | undefined;
-  /** Matrices are quantized as they are loaded, or read as floats however they are stored. By default they stay as they are stored. */
-  readonly weights?: QuantizeOptions | 'floats' | undefined;
-  /** Directories or repositories of the towers, in the config's order, where they are not found by themselves. */
-  readonly towers?: readonly string[] | undefined;
-}
+export type { OpenedModel, OpenModelOptions } from './opened-model.ts';
 
 /**
  * A released model, opened for answering. Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then.

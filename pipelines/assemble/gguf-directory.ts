@@ -3,11 +3,11 @@
 import { join } from 'node:path';
 import type { StorageFormat } from '../../dsl/storage/format.ts';
 import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import type { BlockRows } from '../../runtime/checkpoint/packed/plane-source.ts';
 import { streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { ggufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
 import { openGgufLanguage, type OpenedGguf } from '../../runtime/gguf/open-language.ts';
+import type { BlockRows } from '../../runtime/checkpoint/packed/block-rows.ts';
 
 /** Into an empty directory. Throws `OpabiniaError`. */
 export async function writeGgufDirectory(path: string, directory: string): Promise<void> {

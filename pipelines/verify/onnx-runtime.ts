@@ -10,7 +10,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import { OnnxRuntime, type OnnxSession } from '../../runtime/onnx/onnx-runtime.ts';
 import { wireTypes, type WireTensor } from '../../runtime/onnx/wire.ts';
-import type { Backend } from './backends.ts';
+import type { Backend } from './backend.ts';
 
 export interface OnnxFeeds {
   readonly inputs: ReadonlyMap<string, ArrayLike<number>>;

@@ -7,7 +7,6 @@ import type { DType, FloatSource } from '../../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
 import { readRegular, statOf } from '../files/regular-file.ts';
 import { leadsOut } from './links.ts';
-import type { BlockRows } from './packed/plane-source.ts';
 import { openPytorchFile } from './pytorch/pytorch-file.ts';
 import {
   openSafetensors,
@@ -18,6 +17,7 @@ import {
   type StoredTensor,
 } from './safetensors.ts';
 import { decodeAsF32, decodeStored, type StoredArray } from './stored-values.ts';
+import type { BlockRows } from './packed/block-rows.ts';
 
 export interface CheckpointOptions extends SafetensorsOptions {
   /** Dtype that parameters have in a graph; by default f32. */

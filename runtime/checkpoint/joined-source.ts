@@ -2,7 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType, ParamSource } from '../../dsl/index.ts';
 import type { ParameterValues } from '../program/upload.ts';
-import type { BlockRows } from './packed/plane-source.ts';
+import type { BlockRows } from './packed/block-rows.ts';
 
 export type Source = ParamSource &
   ParameterValues & {

@@ -12,7 +12,7 @@ import { isLaterPart } from '../../../runtime/gguf/gguf-parts.ts';
 import { openGgufProjector, type OpenedProjector } from '../../../runtime/gguf/gguf-projector.ts';
 import { ggufTokenizer, type GgufTokenizer } from '../../../runtime/gguf/gguf-tokenizer.ts';
 import { openGgufLanguage, type OpenedGguf } from '../../../runtime/gguf/open-language.ts';
-import type { OpenModelOptions } from '../open-model.ts';
+import type { OpenModelOptions } from '../opened-model.ts';
 
 /** The files of a model in GGUF. */
 export interface GgufPaths {

@@ -6,9 +6,9 @@ import type { ModelFiles } from '../../../runtime/checkpoint/hub.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import { storedSource } from '../../../runtime/checkpoint/packed/plane-source.ts';
 import { quantizedSource } from '../../../runtime/checkpoint/packed/quantized-source.ts';
-import type { OpenModelOptions } from '../open-model.ts';
 import { packedCheckpoint } from '../../../runtime/checkpoint/packed/packed-checkpoint.ts';
 import { packedConfig } from '../../../runtime/checkpoint/packed/packed-config.ts';
+import type { OpenModelOptions } from '../opened-model.ts';
 
 /** Throws `OpabiniaError` where weights that are quantized already would be quantized. */
 export function refuseTwice(config: ModelConfig, path: string, { weights }: OpenModelOptions): void {

@@ -1,13 +1,11 @@
 // Tables with a header: VLMEvalKit's TSV with pictures in base64, and CSV. A picture is not kept: where its row begins is.
 import { parse } from 'csv-parse';
-import { createReadStream } from 'node:fs';
+import { createReadStream, closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { BenchmarkFileError, PictureError } from '../errors.ts';
 import { openRegular } from '../../../runtime/files/regular-file.ts';
-import { closeSync } from 'node:fs';
 import { pictureFrom, pictureOf } from './picture.ts';
-import type { Picture, Row } from './row.ts';
-import type { Table, TableOptions } from './table.ts';
+import { type Picture, type Row, type Table, type TableOptions } from './row.ts';
 
 /** Longer texts are pictures and are read again when they are asked for. */
 const longest = 64;

@@ -4,8 +4,7 @@ import { basename } from 'node:path';
 import { openRegular, readRegular } from '../../../runtime/files/regular-file.ts';
 import { BenchmarkFileError } from '../errors.ts';
 import { pictureFrom, pictureOf } from './picture.ts';
-import type { Picture, Row } from './row.ts';
-import type { Table, TableOptions } from './table.ts';
+import { type Picture, type Row, type Table, type TableOptions } from './row.ts';
 
 type Cells = Readonly<Record<string, unknown>>;
 

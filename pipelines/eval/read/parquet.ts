@@ -12,8 +12,7 @@ import { compressors } from 'hyparquet-compressors';
 import { basename, dirname } from 'node:path';
 import { BenchmarkFileError, PictureError } from '../errors.ts';
 import { pictureFrom, pictureOf } from './picture.ts';
-import type { Picture, Row } from './row.ts';
-import type { Table, TableOptions } from './table.ts';
+import { type Picture, type Row, type Table, type TableOptions } from './row.ts';
 
 interface Group {
   readonly start: number;

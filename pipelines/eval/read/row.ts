@@ -85,3 +85,17 @@ export function picturesOf(row: Row, ...columns: readonly string[]): readonly Pi
   const all = Array.isArray(value) ? value : value === undefined ? [] : [value];
   return all.flatMap((one) => (isPicture(one) ? [one] : typeof one === 'string' ? [row.picture(one)] : []));
 }
+
+export interface Table {
+  readonly path: string;
+  readonly columns: readonly string[];
+  /** Each row once; pictures are read when they are asked for. */
+  readonly rows: () => AsyncGenerator<Row>;
+}
+
+export interface TableOptions {
+  /** Columns that the adapter reads: only of these are pictures looked at. */
+  readonly wanted: readonly string[];
+  /** Where pictures that are named by paths are looked for. */
+  readonly folders: readonly string[];
+}

@@ -4,21 +4,9 @@ import { BenchmarkFileError } from '../errors.ts';
 import { openDelimited } from './delimited.ts';
 import { openJson, openJsonLines } from './json-lines.ts';
 import { openParquet } from './parquet.ts';
-import type { Row } from './row.ts';
+import type { Table, TableOptions } from './row.ts';
 
-export interface Table {
-  readonly path: string;
-  readonly columns: readonly string[];
-  /** Each row once; pictures are read when they are asked for. */
-  readonly rows: () => AsyncGenerator<Row>;
-}
-
-export interface TableOptions {
-  /** Columns that the adapter reads: only of these are pictures looked at. */
-  readonly wanted: readonly string[];
-  /** Where pictures that are named by paths are looked for. */
-  readonly folders: readonly string[];
-}
+export type { Table, TableOptions } from './row.ts';
 
 type Open = (path: string, options: TableOptions) => Promise<Table>;
 

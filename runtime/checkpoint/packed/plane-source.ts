@@ -4,14 +4,7 @@ import type { DType } from '../../../dsl/graph/op.ts';
 import type { Planes, StorageFormat } from '../../../dsl/storage/format.ts';
 import { planeShapes, type PlaneShapes } from '../../../dsl/storage/unpack.ts';
 import type { Source } from '../joined-source.ts';
-
-/** Rows of a matrix as blocks of one format, the last block of a row filled up. */
-export interface BlockRows {
-  readonly format: StorageFormat;
-  /** Column `c` of the blocks is column `order[c]` of the matrix; absent where they are in order. */
-  readonly order?: Int32Array | undefined;
-  read(first: number, count: number): Uint8Array;
-}
+import type { BlockRows } from './block-rows.ts';
 
 /** `source` with the matrices that `blocksOf` knows as planes of their formats. `blocksOf` is asked often, and reads nothing by itself. */
 export function planeSource(source: Source, blocksOf: (path: string) => BlockRows | undefined): Source {

@@ -4,7 +4,8 @@ import { encodeBlocks, type StorageFormat } from '../../../dsl/storage/format.ts
 import { q4_0 } from '../../../dsl/storage/q4.ts';
 import { q8_0 } from '../../../dsl/storage/q8-0.ts';
 import type { Source } from '../joined-source.ts';
-import { planeSource, type BlockRows } from './plane-source.ts';
+import { planeSource } from './plane-source.ts';
+import type { BlockRows } from './block-rows.ts';
 
 export const weightFormats = { q4: q4_0, q8: q8_0 } as const satisfies Record<string, StorageFormat>;
 
