@@ -23,7 +23,7 @@ export const sort: SortOp = {
       return new Refusal(
         typeof along.size === 'number'
           ? `axis '${name}' of size ${printSize(along.size)} has no ${printSize(ranks)} ranks`
-          : `axis '${name}' of size ${printSize(along.size)} may have ${sizeLeast(along.size)} elements, fewer than ${printSize(ranks)}`,
+          : `axis '${name}' of size ${printSize(along.size)} may be as short as ${sizeLeast(along.size)}, and ${printSize(ranks)} elements are asked for`,
         typeof along.size === 'number'
           ? undefined
           : `bound the symbol from below: t.symbol('…', { atLeast: ${printSize(ranks)}, upTo: … })`,
