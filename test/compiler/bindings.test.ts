@@ -26,7 +26,7 @@ import { graphArbitrary } from '../support/generate.ts';
 import { wideSteps } from '../support/wide-steps.ts';
 import { attentionOf, connector, mlp, norm, svaLayer, vit } from './full-size.ts';
 import { maskedSampler, sampler } from './models.ts';
-import { everything } from '../support/share.ts';
+import { everything, share } from '../support/share.ts';
 
 const seed = Number(process.env['OPABINIA_SEED'] ?? 20261);
 const profiles: readonly DeviceProfile[] = [lavapipe, desktopGpu].flatMap((profile) =>
@@ -251,23 +251,27 @@ test.each(
   expect(shared).toBeGreaterThan(0);
 });
 
-test(`random graphs, seed ${seed}`, () => {
-  const profile = fc.constantFrom(...profiles, ...eager);
-  const some = fc.constantFrom(true, true, false);
-  const wide = graphArbitrary({ steps: wideSteps, maxNodes: 80, sizes: [3, 4, 8, 5, 12, 16, 1] });
-  const met = { fused: 0, inPlace: 0, shared: 0, full: 0 };
-  const run = (graphs: typeof wide, numRuns: number): void => {
-    fc.assert(
-      fc.property(graphs, profile, some, ({ graph }, device, packing) => {
-        const { plan, ...kernels } = kernelsOf(graph, device, { packing });
-        for (const what of ['fused', 'inPlace', 'shared'] as const) met[what] += Number(kernels[what] > 0);
-        met.full += Number(plan.dispatches.some(({ bindings }) => bindings.length === device.maxBindings));
-      }),
-      { numRuns, seed },
-    );
-  };
-  run(wide, runs);
-  // A property that meets none of what it is about says nothing. Each is in a tenth of the wide graphs and more.
-  for (const [what, count] of Object.entries(met)) expect(count, what).toBeGreaterThan(0);
-  run(graphArbitrary(), runs);
-}, 300_000);
+test(
+  `random graphs, seed ${seed}`,
+  () => {
+    const profile = fc.constantFrom(...profiles, ...eager);
+    const some = fc.constantFrom(true, true, false);
+    const wide = graphArbitrary({ steps: wideSteps, maxNodes: 80, sizes: [3, 4, 8, 5, 12, 16, 1] });
+    const met = { fused: 0, inPlace: 0, shared: 0, full: 0 };
+    const run = (graphs: typeof wide, numRuns: number): void => {
+      fc.assert(
+        fc.property(graphs, profile, some, ({ graph }, device, packing) => {
+          const { plan, ...kernels } = kernelsOf(graph, device, { packing });
+          for (const what of ['fused', 'inPlace', 'shared'] as const) met[what] += Number(kernels[what] > 0);
+          met.full += Number(plan.dispatches.some(({ bindings }) => bindings.length === device.maxBindings));
+        }),
+        { numRuns, seed },
+      );
+    };
+    run(wide, runs);
+    // A property that meets none of what it is about says nothing. Each is in a tenth of the wide graphs and more.
+    for (const [what, count] of Object.entries(met)) expect(count, what).toBeGreaterThan(0);
+    run(graphArbitrary(), runs);
+  },
+  share(300_000, 3_600_000),
+);
