@@ -31,7 +31,9 @@ const lightWorkgroups = 64;
 
 /** A small map beside others. */
 export function areLight(step: Step, others: readonly Step[]): boolean {
-  return [step, ...others].every((one) => one.group.template === 'map' && workgroupsOf([one.kernel]) <= lightWorkgroups);
+  return [step, ...others].every(
+    (one) => one.group.template === 'map' && workgroupsOf([one.kernel]) <= lightWorkgroups,
+  );
 }
 
 /** Kernels of one template which leave a part of a large GPU idle each: those of towers that see the same picture, beside one another. */

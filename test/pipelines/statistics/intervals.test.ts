@@ -49,7 +49,10 @@ test('the interval of a difference over pictures of unlike sizes is about that o
   const ratio = first.reduce<number>((sum, right, i) => sum + right - (second[i] ?? 0), 0) / all;
   expect(mean).toBeCloseTo(ratio, 12);
   // Cochran, Sampling Techniques, 2.11: the variance of a ratio of two sums over the same clusters.
-  const squares = asked.reduce<number>((sum, count, i) => sum + ((first[i] ?? 0) - (second[i] ?? 0) - ratio * count) ** 2, 0);
+  const squares = asked.reduce<number>(
+    (sum, count, i) => sum + ((first[i] ?? 0) - (second[i] ?? 0) - ratio * count) ** 2,
+    0,
+  );
   const half = (1.96 * Math.sqrt((squares * 500) / 499)) / all;
   // Of a thousand draws each end is off by 0.0845 deviations of 1.96: half the width by 3 %, the middle by 6 %; five times that.
   expect((high - low) / 2 / half).toBeGreaterThan(0.85);
