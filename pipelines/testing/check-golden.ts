@@ -6,7 +6,7 @@ import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { load } from '../run/load.ts';
 import { compareAll, exactly, type Sameness } from './expect-same.ts';
-import type { Bounded } from './forward-error.ts';
+import type { Bounded } from './bounded.ts';
 
 /** The file, as a module sees it. */
 export interface GoldenInputs {

@@ -10,7 +10,8 @@ import { checkInputs } from '../../runtime/program/inputs.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
 import { load } from '../run/load.ts';
 import { inputTensors } from '../run/interpreter.ts';
-import { evaluateWithError, isWithin, type Bounded } from './forward-error.ts';
+import type { Bounded } from './bounded.ts';
+import { evaluateWithError, isWithin } from './forward-error.ts';
 import { randomInputs } from './random-inputs.ts';
 
 /** A graph, or what makes one: a function as `trace` takes it. */

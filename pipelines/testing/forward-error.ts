@@ -13,12 +13,8 @@ import { elementCount, knownAxes, stridesOf } from '../../runtime/reference/valu
 import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
+import type { Bounded } from './bounded.ts';
 import { errorOfTies, tiny } from './near-ties.ts';
-
-/** Exact values, and for each the most that a correct result may differ from it; Infinity where nothing can be said. */
-export interface Bounded extends Values {
-  readonly error: Float64Array;
-}
 
 export interface BoundedResult {
   readonly outputs: ReadonlyMap<string, Bounded>;

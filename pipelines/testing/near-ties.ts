@@ -4,7 +4,7 @@ import { mapOp } from '../../dsl/ops/map/index.ts';
 import { reduceMax, reduceMin, sum } from '../../dsl/ops/reduce.ts';
 import { evaluateMap } from '../../runtime/reference/element.ts';
 import type { Values } from '../../runtime/reference/values.ts';
-import type { Bounded } from './forward-error.ts';
+import type { Bounded } from './bounded.ts';
 
 /** For operands of which the second may be other than the exact one: the values, and a bound for each. */
 type Divide = (operands: readonly [Bounded, Bounded]) => Bounded;

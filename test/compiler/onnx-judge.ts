@@ -5,7 +5,8 @@ import type { OnnxRuntime } from '../../runtime/onnx/onnx-runtime.ts';
 import { Builder, type Graph, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, order } from '../../dsl/graph/walk.ts';
 import type { Op } from '../../dsl/graph/op.ts';
-import { evaluateWithError, isWithin, type Bounded } from '../../pipelines/testing/forward-error.ts';
+import type { Bounded } from '../../pipelines/testing/bounded.ts';
+import { evaluateWithError, isWithin } from '../../pipelines/testing/forward-error.ts';
 import type { GeneratedFeeds } from '../support/generate.ts';
 
 /** ONNX Runtime's logistic function is a rational approximation, good to an absolute error: small values have few digits. */
