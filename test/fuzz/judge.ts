@@ -8,12 +8,8 @@ import type { DeviceProfile } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
-import {
-  evaluateWithError,
-  type Bounded,
-  type BoundedFeeds,
-  type BoundedResult,
-} from '../../pipelines/testing/forward-error.ts';
+import type { Bounded } from '../../pipelines/testing/bounded.ts';
+import { evaluateWithError, type BoundedFeeds, type BoundedResult } from '../../pipelines/testing/forward-error.ts';
 import type { Gpu } from '../gpu/compare.ts';
 import { afterRun, runPlan } from '../gpu/run-plan.ts';
 import { asFeeds, type FuzzCase } from './case.ts';

@@ -5,12 +5,8 @@ import type { DeviceBuffer } from '../../runtime/device/device.ts';
 import { place } from '../../runtime/program/place.ts';
 import { Program } from '../../runtime/program/program.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
-import {
-  isWithin,
-  type Bounded,
-  type BoundedFeeds,
-  type BoundedResult,
-} from '../../pipelines/testing/forward-error.ts';
+import type { Bounded } from '../../pipelines/testing/bounded.ts';
+import { isWithin, type BoundedFeeds, type BoundedResult } from '../../pipelines/testing/forward-error.ts';
 import type { WatchedDevice } from './watched-device.ts';
 
 export interface Trial {
