@@ -162,12 +162,15 @@ function threeFactors(node: Node, whole: Node, z: Node, r: Rewriter): Node | und
   const parts = (axis: Axis): readonly Axis[] => outer.parts.get(axis.name) ?? [axis];
   const elementary = [...outer.parts.values()].flat();
   const isClear = own.every(({ name }) => axisOf(elementary, name) === undefined);
-  const isWhole = outer.factors.every((factor) => axesWithin(factor.type.axes, elementary));
+  // An axis along which both are the same is in neither.
+  const [u, v] = outer.factors;
+  const isWhole =
+    outer.factors.every((factor) => axesWithin(factor.type.axes, elementary)) &&
+    axesWithin(elementary, joined(u.type.axes, v.type.axes));
   const result = node.type.axes.flatMap(parts);
   if (!isClear || !isWhole || new Set(namesOf(elementary)).size < elementary.length) return undefined;
   const shown = z.type.axes.flatMap(parts);
   const before = elementsOf(elementary) + elementsOf(joined(elementary, shown));
-  const [u, v] = outer.factors;
   const [best] = [plan(u, v), plan(v, u)].sort((one, other) => one.operations - other.operations);
   if (best === undefined || before < r.choices.absorptionGain * best.operations) return undefined;
   const inner = r.contract(

@@ -6,10 +6,12 @@ import { passes } from '../../compiler/passes/index.ts';
 import { runPasses } from '../../compiler/rewrite/pass.ts';
 import { gradientGraph } from '../../dsl/gradient/gradient-graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import type { Graph } from '../../dsl/graph/graph.ts';
+import type { Graph, Node } from '../../dsl/graph/graph.ts';
+import { broadcast } from '../../dsl/ops/view.ts';
 import { randomParams, reduce, trace, type Tensor } from '../../dsl/index.ts';
 import { visionCrossAttentionLayer } from '../../models/parts/sva/layer.ts';
-import { expectSameGraph, feedsFor } from './judge.ts';
+import { expectSameGraph, feedsFor, graphOf } from './judge.ts';
+import { Sketch } from './rule-cases.ts';
 
 const width = 16;
 
@@ -79,6 +81,24 @@ test('sixteen tokens to a query are projected neither forward nor backward, a si
   const [t, c, h] = [16, width, 2];
   const [was, is] = [6 * t * c * c + 4 * t * c, 6 * c * c + 6 * h * t * c];
   expect(direct - through).toBe(3 * 2 * (was - is));
+});
+
+test('a factor that is the same along an axis of the sum is left as it is', () => {
+  const s = new Sketch(() => 1);
+  const wide = (x: Node) =>
+    s.make(broadcast, [x], {
+      axes: [
+        { name: 'n', size: 64 },
+        { name: 'c', size: 64 },
+      ],
+    });
+  const [a, b] = [s.sized([{ name: 'n', size: 64 }]), s.scalar(2)];
+  const z = s.sized([
+    { name: 'c', size: 64 },
+    { name: 'o', size: 64 },
+  ]);
+  const graph = graphOf(s.product(s.map('mul', wide(a), wide(b)), z, 'n o'));
+  expectSameGraph(graph, runPasses(graph, [association], undefined, { verify: true }), feedsFor(graph, 3));
 });
 
 test('where tokens are as few as queries, nothing changes', () => expect(associated(step([1, 1])).fired).toEqual([]));
