@@ -107,6 +107,6 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
         child.kill('SIGKILL');
       }
     },
-    300_000,
+    900_000,
   );
 });

@@ -41,7 +41,7 @@ test('the interval of 400 pictures with one question each is about that of a bin
 
 test('the interval of a difference over pictures of unlike sizes is about that of a ratio of sums', () => {
   // Six and one questions of a picture, right in whole pictures: as single questions they would be far closer together.
-  const asked = Array.from({ length: 500 }, (_, i) => (i % 3 === 0 ? 6 : 1));
+  const asked: readonly number[] = Array.from({ length: 500 }, (_, i) => (i % 3 === 0 ? 6 : 1));
   const first = asked.map((count, i) => ((i * 7) % 10 < 6 ? count : 0));
   const second = asked.map((count, i) => ((i * 3) % 11 < 4 ? count : 0));
   const { mean, low, high } = difference([{ right: first, asked }], [{ right: second, asked }]);
