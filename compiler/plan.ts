@@ -63,6 +63,12 @@ export interface PlanBinding {
   readonly bytes: number;
 }
 
+/** One of several kernels in a dispatch: whose work it is, and how much. */
+export interface DispatchShare {
+  readonly path: string;
+  readonly flops: number;
+}
+
 export interface PlanDispatch {
   /** Index into `Plan.kernels`. */
   readonly kernel: number;
@@ -75,6 +81,8 @@ export interface PlanDispatch {
   /** Floating-point operations and bytes moved, at the bound of every symbol. */
   readonly flops: number;
   readonly bytes: number;
+  /** Of each of its kernels, where there are several. */
+  readonly shares?: readonly DispatchShare[];
 }
 
 /** At the end of a run: bytes copied from an arena into a state, when no kernel could write there itself. */

@@ -5,6 +5,7 @@ import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import type { Graph, Node } from '../../dsl/graph/graph.ts';
 import { order, readersOf } from '../../dsl/graph/walk.ts';
 import { computedAgain } from '../match/computed-again.ts';
+import type { DispatchShare } from '../plan.ts';
 import { wholeOf, type Storage } from '../kernel/storage.ts';
 
 /** A kernel in its place in the order, with what it is about. */
@@ -15,6 +16,8 @@ export interface Step {
   readonly label: string;
   readonly path: string;
   readonly flops: number;
+  /** Of each kernel of a dispatch that several share. */
+  readonly shares?: readonly DispatchShare[];
   /** It writes into a state after all that read it. */
   readonly last: boolean;
 }

@@ -170,6 +170,7 @@ export function makePlan(
       path: step.path,
       label: step.label,
       flops: step.flops,
+      ...(step.shares === undefined ? {} : { shares: step.shares }),
       bytes: [...moved.values()].reduce((a, b) => a + b, 0),
     };
   };

@@ -249,5 +249,6 @@ function joined({ steps, parts }: Dispatch, widest: number): Step {
     template: kernel.template,
     label: steps.map((step) => step.label).join(' | '),
     flops: steps.reduce((sum, step) => sum + step.flops, 0),
+    shares: steps.map(({ path, flops }) => ({ path, flops })),
   };
 }

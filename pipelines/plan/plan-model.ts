@@ -228,7 +228,7 @@ function flopsByPart(
   unnamed: string,
 ): ReadonlyMap<string, number> {
   const sums = new Map<string, number>();
-  for (const { path, flops } of dispatches) {
+  for (const { path, flops } of dispatches.flatMap((dispatch) => dispatch.shares ?? dispatch)) {
     const part = path === '' ? unnamed : (parts.find(({ owns }) => owns(path))?.name ?? unnamed);
     sums.set(part, (sums.get(part) ?? 0) + flops);
   }
