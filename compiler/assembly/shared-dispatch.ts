@@ -56,10 +56,10 @@ export function withSharedDispatches(
   const profile = hasSymbols ? { ...device, maxBindings: device.maxBindings - 1 } : device;
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
   const most = slack * peakOf(steps.map(slotsOf), kept);
-  const isWithin = (held: readonly (readonly Slot[])[]): boolean => peakOf(held, kept) <= most;
+  const isWithin: Sharing['isWithin'] = (held) => peakOf(held(), kept) <= most;
   // Counting what all of it holds for every choice is most of the work: first without, which often does.
   const free = shared(steps, { may, early, profile, isWithin: () => true });
-  const dispatches = isWithin(free.map((one) => one.steps.flatMap(slotsOf)))
+  const dispatches = isWithin(() => free.map((one) => one.steps.flatMap(slotsOf)))
     ? free
     : shared(steps, { may, early, profile, isWithin });
   return { ...assembly, steps: dispatches.map((dispatch) => joined(dispatch, device.maxGrid)) };
@@ -69,7 +69,7 @@ interface Sharing extends Required<Pick<SharedDispatchOptions, 'early'>> {
   readonly profile: DeviceProfile;
   readonly may: (step: Step, others: readonly Step[]) => boolean;
   /** Whether what dispatches hold, one after the other, is not too much at the fullest moment. */
-  readonly isWithin: (held: readonly (readonly Slot[])[]) => boolean;
+  readonly isWithin: (held: () => readonly (readonly Slot[])[]) => boolean;
 }
 
 function shared(steps: readonly Step[], sharing: Sharing): readonly Dispatch[] {
@@ -80,7 +80,7 @@ function shared(steps: readonly Step[], sharing: Sharing): readonly Dispatch[] {
   steps.forEach((step, i) => {
     const earliest = Math.max(-1, ...[...(waits[i] ?? [])].map((other) => at.get(other) ?? -1)) + 1;
     /** What is held when this kernel stands in a dispatch, or in front of it. */
-    const heldWith = (d: number, isOwn: boolean): readonly (readonly Slot[])[] => [
+    const heldWith = (d: number, isOwn: boolean) => (): readonly (readonly Slot[])[] => [
       ...dispatches.flatMap(({ steps: own }, other) => {
         const slots = own.flatMap(slotsOf);
         if (other !== d) return [slots];
