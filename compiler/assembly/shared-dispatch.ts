@@ -20,7 +20,7 @@ const tries = 3;
 export interface SharedDispatchOptions {
   /** Which kernels may stand in one dispatch with others; all unless told. */
   readonly may?: ((step: Step, others: readonly Step[]) => boolean) | undefined;
-  /** A kernel goes to the first dispatch that takes it, not to the last: what follows it can then go with what follows there. */
+  /** A kernel goes to the first dispatch that takes it, not to the last. */
   readonly early?: boolean | undefined;
   /** The sizes of a run take a binding. */
   readonly hasSymbols?: boolean | undefined;
@@ -44,7 +44,8 @@ export function areNarrow(step: Step, others: readonly Step[], most: number): bo
 /**
  * The same kernels in fewer dispatches. A kernel goes to an earlier one that it need not wait for, has the same workgroups, and with which it
  * fits the device's bindings, rather to one that reads what it reads. What it makes is alive from then on: where the fullest
- * moment would hold more, it stays.
+ * moment would hold more, it stays. `early`: one that finds no such place stands right behind what it waits for, so that what follows it
+ * can go with what follows there.
  */
 export function withSharedDispatches(
   assembly: Assembly,
