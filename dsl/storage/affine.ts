@@ -17,8 +17,8 @@ export interface AffineForm {
 }
 
 const scaleBytes = { f32: 4, f16: 2, bf16: 2 } as const;
-/** Half a unit in the last place, relative, and the least for subnormals. */
-const units = { f32: [2 ** -24, 2 ** -150], f16: [2 ** -11, 2 ** -25], bf16: [2 ** -9, 2 ** -134] } as const;
+/** Half a unit in the last place, relative to the number (2⁻ᵖ of p significant bits), and half the least subnormal. */
+const units = { f32: [2 ** -24, 2 ** -150], f16: [2 ** -11, 2 ** -25], bf16: [2 ** -8, 2 ** -134] } as const;
 
 export function readScale(block: DataView, at: number, dtype: ScaleDType): number {
   if (dtype === 'f32') return block.getFloat32(at, true);
