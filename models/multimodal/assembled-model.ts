@@ -75,12 +75,22 @@ function mapsOf(
   dtype: 'f32' | 'f16',
   pictures = 1,
 ): readonly Tensor<'b h w c', Float>[] {
-  return model.towers.map(({ tower, side }, k) =>
-    tower.map(
-      t.params.at(...assembledTowerRoot(k).split('.')),
+  return mapsOfPixels(
+    t.params,
+    model,
+    model.towers.map(({ side }, k) =>
       t.input<'b h w c', 'f32' | 'f16'>(`pixels_${k}`, 'b h w c', { b: pictures, h: side, w: side, c: 3 }, dtype),
     ),
   );
+}
+
+/** The map of each tower of its own pixels, all `b h w c`. */
+export function mapsOfPixels(
+  root: Params,
+  { towers }: Pick<AssembledModel, 'towers'>,
+  pixels: readonly Tensor<'b h w c', 'f32' | 'f16'>[],
+): readonly Tensor<'b h w c', Float>[] {
+  return pixels.flatMap((own, k) => towers[k]?.tower.map(root.at(...assembledTowerRoot(k).split('.')), own) ?? []);
 }
 
 /** The towers alone, `pictures` a run: inputs `pixels_{k}`, outputs `features_{k}`, `b h w c`. */

@@ -45,16 +45,11 @@ export interface OwnProbeOptions {
 
 /**
  * Towers compared on a person's own data. Throws `OpabiniaError` before anything is trained for data, towers or a language model that do
- * not go together, and for towers that are to learn.
+ * not go together.
  * @example await probeOwn(readEntries('clip,dino,clip+dino', 'S'), options)
  */
 export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbeOptions): Promise<Probed> {
   const { settings, root, seeds, steps } = options;
-  if (settings.some(({ frozen }) => !frozen))
-    throw new OpabiniaError('towers learn on the drawn scenes alone: `train` holds those of a model', {
-      op: 'probe',
-      advice: 'leave --data away, or the towers frozen',
-    });
   if (steps < 2 && settings.some(({ stages }) => stages === 2))
     throw new OpabiniaError('two stages share at least 2 steps', { op: 'probe', advice: 'give more --steps' });
   const data = openOwnData(options.data, root);
@@ -148,6 +143,10 @@ async function oneRun({ entry, setting, seed, data, options, languageKey }: OneR
   });
 }
 
+const towerPaths = ['vision_tower.*'];
+/** Of towers that learn, beside the rate of all else: LLaVA-NeXT's 2e-6 beside 1e-5. */
+const towerRate = 0.2;
+
 function recipeOf({
   name,
   directory,
@@ -160,10 +159,14 @@ function recipeOf({
   readonly directory: string;
 }): Recipe {
   const first = setting.stages === 2 ? Math.floor(options.steps / 2) : 0;
-  const stage = (title: string, paths: readonly string[], steps: number): Stage => ({
+  const stage = (title: string, paths: readonly string[], steps: number, towersLearn: boolean): Stage => ({
     name: title,
     data: data.train,
-    groups: [{ paths, lr: options.rate }],
+    groups: [
+      ...(towersLearn ? [{ paths: towerPaths, lr: towerRate * options.rate }] : []),
+      { paths, lr: options.rate },
+    ],
+    unfreezeTowers: towersLearn,
     optimizer: adamW(),
     schedule: { shape: 'cosine', warmup: { ratio: 0.03 } },
     batch: options.batch,
@@ -176,8 +179,13 @@ function recipeOf({
     model: directory,
     seed,
     stages: [
-      ...(first > 0 ? [stage('connector', ['*mm_projector*'], first)] : []),
-      stage('connector and language model', ['*'], options.steps - first),
+      ...(first > 0 ? [stage('connector', ['*mm_projector*'], first, false)] : []),
+      stage(
+        setting.frozen ? 'connector and language model' : 'towers, connector and language model',
+        ['*'],
+        options.steps - first,
+        !setting.frozen,
+      ),
     ],
   };
 }
@@ -210,7 +218,7 @@ async function answered({
         const asked = data.held.map((one) => (name === 'all' || one.slice === name ? 1 : 0));
         return { right: right.map((one, i) => one * (asked[i] ?? 0)), asked };
       };
-      const learned = [...(opened.source.names() ?? [])].filter((path) => !path.startsWith('vision_tower.'));
+      const learned = [...(opened.source.names() ?? [])].filter((path) => opened.isLearned(path));
       return {
         counts: Object.fromEntries(['all', ...data.slices].map((name) => [name, slice(name)])),
         tokens: labelRulesOf(opened, options.length).pictureTokens,

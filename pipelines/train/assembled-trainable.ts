@@ -1,5 +1,8 @@
 // An assembled model as something that learns: the loss of its connector and language model, samples as batches.
 import { OpabiniaError } from '../../dsl/error.ts';
+import { order } from '../../dsl/graph/walk.ts';
+import { roleOf } from '../../dsl/index.ts';
+import { nameOf } from '../../dsl/ops/source.ts';
 import {
   assembledShapes,
   assembledTowersGraph,
@@ -15,7 +18,8 @@ import type { OpenedModel } from '../answer/open-model.ts';
 import { FrozenTowers } from './frozen-towers.ts';
 import { learnable } from './learnable.ts';
 import { imagesOf, microBatchOf } from './recipe/recipe.ts';
-import { featureInputs, SampleMaker, type PreparedSample } from './sample-maker.ts';
+import { SampleMaker, type PreparedSample } from './sample-maker.ts';
+import { pixelSight, sightInputs, type Sight } from './seen-pictures.ts';
 import type { TrainBatch, Trainable, TrainableOptions } from './trainable.ts';
 
 /** Throws `OpabiniaError` for a language model that caps its logits, which the loss does not know. */
@@ -28,14 +32,18 @@ export function assembledTrainable(
   checkLearns(model);
   const maps = model.towers.map(({ map }) => map);
   const sides = model.towers.map(({ side }) => side);
-  const towers = new FrozenTowers(opened, device, cache, {
-    about: [maps, sides],
-    files: family.files,
-    maps,
-    sides,
-    graph: (pictures) => assembledTowersGraph(opened.source, model, pictures),
-    inputs: family.pixels,
-  });
+  const towersLearn = stage.unfreezeTowers === true;
+  const frozen = towersLearn
+    ? undefined
+    : new FrozenTowers(opened, device, cache, {
+        about: [maps, sides],
+        files: family.files,
+        maps,
+        sides,
+        graph: (pictures) => assembledTowersGraph(opened.source, model, pictures),
+        inputs: family.pixels,
+      });
+  const towers: Sight = frozen ?? pixelSight(sides, family.pixels);
   const pictureTokens = pictureTokenCount(model);
   const samples = new SampleMaker({
     tokenizer: opened.tokenizer,
@@ -55,21 +63,35 @@ export function assembledTrainable(
     pictures: batch,
     dtype: opened.source.dtype,
     branched: stage.turns === 'independent',
+    towersLearn,
   };
-  const learned = learnable(opened, [...assembledShapes(model).keys()], stage, seed);
+  const names = [...assembledShapes(model).keys(), ...(towersLearn ? towerNames(opened, model) : [])];
+  const learned = learnable(opened, names, stage, seed);
   return {
     ...learned.parameters,
     loss: (t, p) => assembledLoss(t, learned.wrap(p), model, sizes),
     batch: async (given) => {
       const { prepared, replaced } = await samples.prepare(given);
       return {
-        ...batched(prepared, model, { length: stage.length, pictureTokens, branched: stage.turns === 'independent' }),
+        ...batched(prepared, model, {
+          length: stage.length,
+          pictureTokens,
+          branched: stage.turns === 'independent',
+          towers,
+        }),
         replaced,
       };
     },
-    about: { directory: opened.directory, template: family.template, features: () => towers.counts },
-    close: () => void towers.close(),
+    about: { directory: opened.directory, template: family.template, features: () => frozen?.counts },
+    close: () => void frozen?.close(),
   };
+}
+
+/** The parameters that the towers' maps are made of. */
+function towerNames({ source }: OpenedModel, model: AssembledModel): readonly string[] {
+  return order(assembledTowersGraph(source, model))
+    .filter((node) => roleOf(node) === 'param')
+    .map(nameOf);
 }
 
 /** Throws `OpabiniaError`. */
@@ -88,7 +110,13 @@ function batched(
     length,
     pictureTokens,
     branched,
-  }: { readonly length: number; readonly pictureTokens: number; readonly branched: boolean },
+    towers,
+  }: {
+    readonly length: number;
+    readonly pictureTokens: number;
+    readonly branched: boolean;
+    readonly towers: Sight;
+  },
 ): Omit<TrainBatch, 'replaced'> {
   const given = layOutForInference(
     prepared.map((sample, i) => ({ ...sample, images: sample.ids.includes(imagePlaceholder) ? [i] : [] })),
@@ -98,9 +126,9 @@ function batched(
   const { batch, inputs, targets } = sequenceInputs(model.language, length, given, branched ? prepared : undefined);
   const all = new Map<string, Numbers>([
     ...inputs,
-    ...featureInputs(
-      prepared,
-      model.towers.map(({ map }) => map),
+    ...sightInputs(
+      towers,
+      prepared.map(({ features }) => features),
     ),
   ]);
   const visual = prepared.flatMap(({ picture }, i) => {

@@ -1,6 +1,7 @@
 // A Cambrian directory as something that learns: its loss, and samples as batches in the layout of its training.
 import { cambrianInputs, cambrianLoss, type CambrianTraining } from '../../models/multimodal/cambrian-training.ts';
 import { towersGraph, towerSide } from '../../models/multimodal/cambrian-model.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
 import { cambrianShapes } from '../../models/configs/cambrian.ts';
 import {
   collateForTraining,
@@ -20,14 +21,20 @@ import type { LlavaSample } from './data/llava-file.ts';
 import { FrozenTowers, towerMaps } from './frozen-towers.ts';
 import { learnable } from './learnable.ts';
 import { imagesOf, microBatchOf, type Stage } from './recipe/recipe.ts';
-import { featureInputs, SampleMaker, type PreparedSample } from './sample-maker.ts';
+import { SampleMaker, type PreparedSample } from './sample-maker.ts';
+import { sightInputs } from './seen-pictures.ts';
 import type { TrainBatch, Trainable, TrainableOptions } from './trainable.ts';
 
-/** Its loss and its batches. */
+/** Its loss and its batches. Throws `OpabiniaError` for a stage whose towers learn: the released ones were frozen throughout. */
 export function cambrianTrainable(opened: OpenedModel, family: CambrianFamily, options: TrainableOptions): Trainable {
   const { stage, seed, device, cache } = options;
   const { model } = family;
   const { config } = model;
+  if (stage.unfreezeTowers === true)
+    throw new OpabiniaError(`stage '${stage.name}' unfreezes the towers of a Cambrian, which learns from their maps`, {
+      op: 'train',
+      advice: 'leave unfreezeTowers away, or assemble towers, connector and language model with `opabinia assemble`',
+    });
   const sides = model.towers.map((_, k) => towerSide(model, k));
   const maps = towerMaps(model);
   const towers = new FrozenTowers(opened, device, cache, {
@@ -71,6 +78,7 @@ class Batches {
   readonly #training: CambrianTraining;
   readonly #stage: Stage;
   readonly #pad: number;
+  readonly #towers: FrozenTowers;
 
   constructor(
     opened: OpenedModel,
@@ -82,6 +90,7 @@ class Batches {
     const { tokenizer } = opened;
     this.#family = family;
     this.#training = training;
+    this.#towers = towers;
     this.#stage = stage;
     this.#samples = new SampleMaker({
       tokenizer,
@@ -104,8 +113,11 @@ class Batches {
     const pictures = prepared.map(({ picture }) => picture ?? dummyPicture);
     const batch = this.#laidOut(prepared, pictures);
     const { inputs, targets } = cambrianInputs(this.#training, batch, pictures, prepared);
-    const maps = this.#training.towers.map(({ side: grid, channels }) => [grid, grid, channels] as const);
-    const all = new Map<string, Numbers>([...inputs, ...featureInputs(prepared, maps)]);
+    const seen = sightInputs(
+      this.#towers,
+      prepared.map(({ features }) => features),
+    );
+    const all = new Map<string, Numbers>([...inputs, ...seen]);
     const visual = prepared.flatMap(({ picture }, i) => {
       if (picture === undefined) return [];
       const row = batch.slots.subarray(i * batch.length, (i + 1) * batch.length);

@@ -13,6 +13,7 @@ import type { Image } from '../../runtime/image/image.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 import { FeatureCache, type Features } from './data/feature-cache.ts';
+import type { SeenPicture, Sight } from './seen-pictures.ts';
 
 /** Key of what stands for no picture. */
 const noPicture = '0'.repeat(64);
@@ -47,17 +48,12 @@ export interface TowerSight {
 /** Parameters of towers, each below a root of its own, and the files that they are read from. */
 export type TowerWeights = Pick<OpenedModel, 'source' | 'weights'>;
 
-/** A picture by the key of its bytes. */
-export interface SeenPicture {
-  readonly key: string;
-  readonly image: Image;
-}
-
 /** Values of the pixels of all towers in one run, and pictures, at most: launches cost as much as small pictures do. */
 const pixelsAtOnce = 3 * 512 ** 2;
 const mostAtOnce = 32;
 
-export class FrozenTowers {
+export class FrozenTowers implements Sight {
+  readonly input = 'features';
   readonly #opened: TowerWeights;
   readonly #sight: TowerSight;
   readonly #device: Device;
@@ -79,6 +75,10 @@ export class FrozenTowers {
       [...weights, ...(sight.files ?? [])],
     );
     this.#cache = new FeatureCache(join(folder, 'features'), key, sight.maps);
+  }
+
+  get shapes(): readonly MapShape[] {
+    return this.#sight.maps;
   }
 
   get counts(): FeatureCache['counts'] {

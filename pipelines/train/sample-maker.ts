@@ -1,7 +1,6 @@
-// Samples as a model learns from them: ids with labels, and the towers' maps of the picture; what cannot be used is replaced.
+// Samples as a model learns from them: ids with labels, and what is seen of the picture; what cannot be used is replaced.
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
-import type { MapShape } from '../../models/connectors/connector.ts';
 import type { BranchedIds } from '../../models/sequence/branches.ts';
 import type { LabelledIds } from '../../models/sequence/labels.ts';
 import type { PictureSize } from '../../models/sequence/masks.ts';
@@ -9,18 +8,19 @@ import { contentKey } from '../../runtime/files/content-key.ts';
 import { decodeImage, type Image } from '../../runtime/image/image.ts';
 import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';
-import type { FrozenTowers, SeenPicture } from './frozen-towers.ts';
 import { labelCounts, sampleLabels, type LabelRules } from './label-rules.ts';
+import type { SeenPicture, Sight } from './seen-pictures.ts';
 
 /** A sample that can be learned from. */
 export interface PreparedSample extends LabelledIds {
   readonly picture: PictureSize | undefined;
+  /** Maps of its picture, or pixels where towers learn. */
   readonly features: Features;
   /** Where questions of a sample are independent. */
   readonly branches?: BranchedIds['branches'] | undefined;
 }
 
-/** A sample whose picture no tower has seen yet. */
+/** A sample whose picture nothing has seen yet. */
 interface ReadSample extends Omit<PreparedSample, 'picture' | 'features'> {
   readonly seen: SeenPicture | undefined;
 }
@@ -30,7 +30,7 @@ export interface SampleRules extends LabelRules {
   readonly images: string;
   /** Whether photographs are turned as the camera was held. */
   readonly upright: boolean;
-  readonly towers: FrozenTowers;
+  readonly towers: Sight;
   /** The sample that stands in for one that cannot be used. */
   readonly first: () => Promise<LlavaSample>;
 }
@@ -97,17 +97,4 @@ async function readPicture(path: string, upright: boolean): Promise<Image | stri
     if (!isOurs) throw error;
     return `${path} cannot be read: ${error.message.split('\n')[0] ?? ''}`;
   }
-}
-
-/** The maps of a batch, as inputs `features_{k}`. */
-export function featureInputs(
-  prepared: readonly PreparedSample[],
-  maps: readonly MapShape[],
-): readonly (readonly [name: string, values: Float32Array])[] {
-  return maps.map(([rows, columns, channels], k) => {
-    const each = rows * columns * channels;
-    const values = new Float32Array(prepared.length * each);
-    prepared.forEach(({ features }, i) => values.set(features[k] ?? [], i * each));
-    return [`features_${k}`, values] as const;
-  });
 }

@@ -1,15 +1,18 @@
 // What a run has learned, as a model directory like the one it began with: `run`, `eval`, `serve` and the next recipe take it.
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { modelFiles, needFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
+import { isBelow } from '../../models/configs/param-shapes.ts';
+import { assembledTowerRoot } from '../../models/multimodal/assembled-model.ts';
+import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower } from '../../runtime/checkpoint/hub.ts';
+import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { isBesideWeights } from '../model-files.ts';
 import { listCheckpoints } from './run/checkpoints.ts';
-import { learnedSource, type LearnedStage } from './run/learned-source.ts';
+import { learnedSource, type LearnedSource, type LearnedStage } from './run/learned-source.ts';
 import { stageFile } from './run/stage-weights.ts';
 
 export interface WriteTrained {
@@ -39,16 +42,17 @@ const described = z.object({
   }),
 });
 
+const assembledTowers = z.object({ towers: z.array(z.object({ folder: z.string() })) });
+
 const pieceElements = 2 ** 21;
 
 /**
  * Writes the directory: the files of the recipe's model, and its weights with those of the run's last checkpoint, low-rank additions
- * folded in. Towers stay what they are. Throws `OpabiniaError` for a folder that is there already, a run without a checkpoint, and
+ * folded in, towers that learned among them. Throws `OpabiniaError` for a folder that is there already, a run without a checkpoint, and
  * a model that is not where the recipe says.
  * @example await writeTrained(folder, { out: 'trained' })
  */
 export async function writeTrained(run: string, { out, dtype }: WriteTrained): Promise<TrainedModel> {
-  const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'runs', advice });
   if (existsSync(out) && readdirSync(out).length > 0) throw refuse(`${out} is there already`, 'give a new folder');
   const config = join(run, 'config.json');
   const known = described.safeParse(existsSync(config) ? JSON.parse(readFileSync(config, 'utf8')) : undefined);
@@ -65,25 +69,7 @@ export async function writeTrained(run: string, { out, dtype }: WriteTrained): P
   try {
     const source = learnedSource(base, stages);
     try {
-      const tensors = [...base.stored.values()].map(({ name, shape, dtype: stored }): TensorToStream => {
-        const isFloat = /^B?F/.test(stored);
-        if (!isFloat && source.isLearned(name))
-          throw refuse(`'${name}' is learned, and ${stored} in ${directory}`, 'begin with weights in floats');
-        const kept = dtype === undefined || !isFloat ? stored : dtype === 'f16' ? 'F16' : 'F32';
-        if (kept === stored && !source.isLearned(name)) return storedPieces(base, name);
-        const count = shape.reduce((product, size) => product * size, 1);
-        return {
-          name,
-          dtype: kept,
-          shape,
-          *pieces() {
-            for (let at = 0; at < count; at += pieceElements) {
-              const some = Math.min(pieceElements, count - at);
-              yield encodeStored(kept, source.part?.(name, shape, at, some) ?? []);
-            }
-          },
-        };
-      });
+      const tensors = learnedTensors(base, source, { root: '', dtype, directory });
       mkdirSync(out, { recursive: true });
       for (const file of readdirSync(directory)) {
         const from = join(directory, file);
@@ -91,13 +77,86 @@ export async function writeTrained(run: string, { out, dtype }: WriteTrained): P
           if (file === 'towers') cpSync(from, join(out, file), { recursive: true, dereference: true });
         } else if (file === 'config.json' || isBesideWeights(file)) copyFileSync(from, join(out, file));
       }
+      let learned = tensors.filter(({ name }) => source.isLearned(name)).length;
+      for (const [k, folder] of towerFolders(directory).entries()) {
+        const [root, own] = [assembledTowerRoot(k), join('towers', folder)];
+        if (source.learned.some((name) => isBelow(name, root)))
+          learned += await writeTower(root, {
+            from: resolveTower(directory, folder, [], recipe.towers?.[k]),
+            out: join(out, own),
+            stages,
+            dtype,
+          });
+      }
       // Last: a directory with its weights is whole.
       await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' });
-      return {
-        tensors: tensors.length,
-        learned: tensors.filter(({ name }) => source.isLearned(name)).length,
-        stages: stages.length,
-      };
+      return { tensors: tensors.length, learned, stages: stages.length };
+    } finally {
+      source.close();
+    }
+  } finally {
+    base.close();
+  }
+}
+
+const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'runs', advice });
+const below = (root: string, name: string): string => (root === '' ? name : `${root}.${name}`);
+const isWeights = (file: string): boolean => /\.(?:safetensors|bin|pt|pth)(?:\.index\.json)?$/.test(file);
+
+/** The tensors of a checkpoint with what was learned of them. Throws `OpabiniaError` for one that is learned and not stored in floats. */
+function learnedTensors(
+  base: Checkpoint,
+  source: LearnedSource,
+  {
+    root,
+    dtype,
+    directory,
+  }: { readonly root: string; readonly dtype: WriteTrained['dtype']; readonly directory: string },
+): readonly TensorToStream[] {
+  return [...base.stored.values()].map(({ name, shape, dtype: stored }): TensorToStream => {
+    const path = below(root, name);
+    const isFloat = /^B?F/.test(stored);
+    if (!isFloat && source.isLearned(path))
+      throw refuse(`'${name}' is learned, and ${stored} in ${directory}`, 'begin with weights in floats');
+    const kept = dtype === undefined || !isFloat ? stored : dtype === 'f16' ? 'F16' : 'F32';
+    if (kept === stored && !source.isLearned(path)) return storedPieces(base, name);
+    const count = shape.reduce((product, size) => product * size, 1);
+    return {
+      name,
+      dtype: kept,
+      shape,
+      *pieces() {
+        for (let at = 0; at < count; at += pieceElements) {
+          const some = Math.min(pieceElements, count - at);
+          yield encodeStored(kept, source.part?.(path, shape, at, some) ?? []);
+        }
+      },
+    };
+  });
+}
+
+/** The folders of an assembled model's towers; other models keep none that learn. */
+function towerFolders(directory: string): readonly string[] {
+  const found = assembledTowers.safeParse(readJsonFile(join(directory, 'config.json')));
+  return found.success ? found.data.towers.map(({ folder }) => folder) : [];
+}
+
+/** A tower that stages have changed, in place of the copy in `out`. */
+async function writeTower(
+  root: string,
+  { from, out, stages, dtype }: WriteTrained & { readonly from: string; readonly stages: readonly LearnedStage[] },
+): Promise<number> {
+  const files = modelFiles(from);
+  const path = needFile(files.weights, 'model.safetensors', files);
+  const base = openCheckpoint(path, { dtype: 'f32' });
+  try {
+    const source = learnedSource(joinSources([{ root, source: base }]), stages);
+    try {
+      const tensors = learnedTensors(base, source, { root, dtype, directory: from });
+      cpSync(from, out, { recursive: true, dereference: true });
+      for (const file of readdirSync(out)) if (isWeights(file)) rmSync(join(out, file));
+      await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' });
+      return tensors.filter(({ name }) => source.isLearned(below(root, name))).length;
     } finally {
       source.close();
     }

@@ -4,8 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { gradients, reduce, trace } from '../../dsl/index.ts';
+import { openModel } from '../../pipelines/answer/open-model.ts';
+import { assemble } from '../../pipelines/assemble/assemble.ts';
+import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
+import { readSample } from '../../pipelines/train/data/llava-file.ts';
+import type { Stage } from '../../pipelines/train/recipe/recipe.ts';
+import { trainableOf } from '../../pipelines/train/trainable-of.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
+import { evaluate } from '../../runtime/reference/reference.ts';
 import { openOwnData, plainAnswer } from '../../pipelines/probe/own-data.ts';
 import { probeOwn, type OwnProbeOptions } from '../../pipelines/probe/own-probe.ts';
 import { readEntries } from '../../pipelines/probe/towers.ts';
@@ -95,35 +103,100 @@ const options = (more: Partial<OwnProbeOptions> = {}): OwnProbeOptions => ({
   ...more,
 });
 
-test('towers that are to learn are refused before anything is read', async () => {
-  const learning = options({
-    settings: [{ frozen: false, stages: 1 }],
-    device: () => Promise.reject(new Error('asked')),
+test('towers that learn read pixels, and the loss of them is that of their maps', { timeout: 300_000 }, async () => {
+  const llama = makeLanguage(join(root, 'tower-llama'), 'llama');
+  const [entry] = readEntries('shapes:0', 'S');
+  const { directory } = await assemble({
+    towers: [entry?.towers[0]?.part.files.directory ?? ''],
+    connector: 'deco',
+    tokens: 16,
+    language: llama,
+    out: join(root, 'assembled'),
   });
-  await expect(probeOwn(readEntries('shapes:0', 'S'), learning)).rejects.toThrow(
-    /towers learn on the drawn scenes alone/,
-  );
+  const opened = await openModel(directory, { dtype: 'f32' });
+  const stage = (unfreezeTowers: boolean): Stage => ({
+    name: 'one',
+    data: { file: '', images: join(root, 'data/images') },
+    groups: [{ paths: ['*'], lr: 1e-3 }],
+    unfreezeTowers,
+    optimizer: adamW(),
+    schedule: { shape: 'constant' },
+    batch: 2,
+    steps: 1,
+    length: 64,
+    layout: 'unpad',
+  });
+  try {
+    const losses: number[] = [];
+    for (const learns of [false, true]) {
+      const trainable = trainableOf(opened, {
+        device: await (device ??= openDevice()),
+        stage: stage(learns),
+        seed: 1,
+        cache: join(root, 'runs'),
+        first: () => Promise.reject(new Error('no sample is to be replaced')),
+      });
+      const towers = trainable.paths.filter((path) => path.startsWith('vision_tower.'));
+      expect(towers.length > 0).toBe(learns);
+      const batch = await trainable.batch([0, 1].map((i) => readSample(sample(i), 'data', `line ${i}`)));
+      expect(batch.inputs.has('pixels_0')).toBe(learns);
+      const graph = trace(
+        trainable.source,
+        (t) => {
+          const loss = trainable.loss(t, t.params);
+          const last = towers[0];
+          const shape = last === undefined ? undefined : trainable.source.shape(last);
+          if (last === undefined || shape === undefined) return { loss };
+          const axes = shape.map((_, i) => `x${i}`).join(' ');
+          const p = t.params.at(...last.split('.').slice(0, -1)).get(last.split('.').at(-1) ?? '', axes);
+          const [slope] = gradients(loss, [p]);
+          return slope === undefined ? { loss } : { loss, slope: reduce(slope.mul(slope), `${axes} -> `, 'sum') };
+        },
+        { unread: 'ignore' },
+      );
+      const { outputs } = evaluate(
+        graph,
+        { params: trainable.source.read, inputs: batch.inputs },
+        { precision: 'f64' },
+      );
+      losses.push(outputs.get('loss')?.data[0] ?? NaN);
+      if (learns) expect(outputs.get('slope')?.data[0]).toBeGreaterThan(0);
+      trainable.close();
+    }
+    // Maps are kept in f16.
+    expect(Math.abs((losses[0] ?? 0) - (losses[1] ?? NaN))).toBeLessThan(2 ** -8 * (losses[0] ?? 0));
+  } finally {
+    opened.close();
+  }
 });
 
-test.runIf(everything)('two stages and one, to the end and again', { timeout: 900_000 }, async () => {
-  makeLanguage(join(root, 'llama'), 'llama');
-  const settings = [
-    { frozen: true, stages: 1 },
-    { frozen: true, stages: 2 },
-  ] as const;
-  const probed = await probeOwn(readEntries('shapes:0', 'S'), options({ settings }));
-  expect(probed.complete).toBe(true);
-  expect(probed.rows.map(({ towers, setting, tokens }) => [towers, setting.stages, tokens])).toEqual([
-    [['shapes:0'], 1, 16],
-    [['shapes:0'], 2, 16],
-  ]);
-  for (const { runs, parameters } of probed.rows) {
-    expect(parameters).toBeGreaterThan(0);
-    expect(runs[0]?.counts['all']?.asked).toEqual([1, 1, 1, 1, 1]);
-  }
-  const again = await probeOwn(
-    readEntries('shapes:0', 'S'),
-    options({ settings, device: () => Promise.reject(new Error('not kept')) }),
-  );
-  expect(again).toEqual(probed);
-});
+test.runIf(everything)(
+  'two stages and one, towers frozen and not, to the end and again',
+  { timeout: 900_000 },
+  async () => {
+    makeLanguage(join(root, 'llama'), 'llama');
+    const settings = [
+      { frozen: true, stages: 1 },
+      { frozen: true, stages: 2 },
+      { frozen: false, stages: 2 },
+    ] as const;
+    const probed = await probeOwn(readEntries('shapes:0', 'S'), options({ settings }));
+    expect(probed.complete).toBe(true);
+    expect(probed.rows.map(({ towers, setting, tokens }) => [towers, setting.stages, tokens])).toEqual([
+      [['shapes:0'], 1, 16],
+      [['shapes:0'], 2, 16],
+      [['shapes:0'], 2, 16],
+    ]);
+    const [frozen, , learning] = probed.rows;
+    expect(learning?.parameters).toBeGreaterThan(frozen?.parameters ?? Infinity);
+    for (const { runs, parameters } of probed.rows) {
+      expect(parameters).toBeGreaterThan(0);
+      expect(runs[0]?.counts['all']?.asked).toEqual([1, 1, 1, 1, 1]);
+    }
+    const again = await probeOwn(
+      readEntries('shapes:0', 'S'),
+      options({ settings, device: () => Promise.reject(new Error('not kept')) }),
+    );
+    expect(again).toEqual(probed);
+  },
+);

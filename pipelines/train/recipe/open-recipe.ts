@@ -47,6 +47,7 @@ const schema = z.object({
         length: z.int().min(2),
         layout: z.enum(['train', 'unpad']).optional(),
         turns: z.enum(['conversation', 'independent']).optional(),
+        unfreezeTowers: z.boolean().optional(),
         clip: z.number().min(0).optional(),
         ema: z.number().min(0).max(1).optional(),
         saveEvery: whole.optional(),

@@ -20,6 +20,8 @@ export interface Stage {
   /** What learns; everything else is frozen. A path belongs to the first group that means it. */
   readonly groups: readonly ParameterGroup[];
   readonly frozen?: readonly string[] | undefined;
+  /** The towers of an assembled model are run at every step, so that `groups` can mean their parameters, `vision_tower.*`. By default they are frozen and their maps kept. */
+  readonly unfreezeTowers?: boolean | undefined;
   readonly lora?: readonly LoraGroup[] | undefined;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;

@@ -13,6 +13,8 @@ export interface LearnedStage {
 export interface LearnedSource extends Source {
   /** Whether any stage changed the parameter. */
   readonly isLearned: (path: string) => boolean;
+  /** Names in the files of the stages, low-rank additions as they are. */
+  readonly learned: readonly string[];
   readonly close: () => void;
 }
 
@@ -86,6 +88,7 @@ export function learnedSource(base: Source, stages: readonly LearnedStage[]): Le
     storedPart: (path, shape, dtype, start, count) =>
       isLearned(path) ? undefined : base.storedPart?.(path, shape, dtype, start, count),
     isLearned,
+    learned: open.flatMap(({ checkpoint }) => [...checkpoint.stored.keys()]),
     close,
   };
 }

@@ -10,7 +10,8 @@ import { clipFeatures, clipShapes, type ClipConfig } from '../../../models/tower
 import { convNextFeatures, type ConvNextConfig } from '../../../models/towers/convnext.ts';
 import { convNextShapes } from '../../../models/towers/convnext-shapes.ts';
 import type { Features } from '../../../pipelines/train/data/feature-cache.ts';
-import { FrozenTowers, type SeenPicture, type TowerSight } from '../../../pipelines/train/frozen-towers.ts';
+import { FrozenTowers, type TowerSight } from '../../../pipelines/train/frozen-towers.ts';
+import type { SeenPicture } from '../../../pipelines/train/seen-pictures.ts';
 import { openDevice } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 

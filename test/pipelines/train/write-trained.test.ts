@@ -122,6 +122,34 @@ describe('what a run has learned', () => {
     opened.close();
   });
 
+  test('towers that learned are written where they stand, the others as they were', async () => {
+    const root = join(scratch, 'towers');
+    const [model, run, out] = [join(root, 'model'), join(root, 'run'), join(root, 'out')];
+    for (const folder of ['a', 'b']) mkdirSync(join(model, 'towers', folder), { recursive: true });
+    mkdirSync(run);
+    writeFileSync(join(model, 'config.json'), JSON.stringify({ towers: [{ folder: 'a' }, { folder: 'b' }] }));
+    writeSafetensors(join(model, 'model.safetensors'), [tensor('x.weight', [[1, 2]])]);
+    const other = tensor('y.weight', [[7, 8]]);
+    for (const folder of ['a', 'b']) {
+      writeFileSync(join(model, 'towers', folder, 'config.json'), '{}');
+      writeSafetensors(join(model, 'towers', folder, 'model.safetensors'), [tensor('x.weight', [[5, 6]]), other]);
+    }
+    writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model, stages: [{}] } }));
+    writeSafetensors(join(run, 'stage-1.safetensors'), [tensor('vision_tower.1.x.weight', [[3, 4]])]);
+    expect(await writeTrained(run, { out })).toEqual({ tensors: 1, learned: 1, stages: 1 });
+    const read = (...path: readonly string[]): number[] => {
+      const opened = openCheckpoint(join(...path, 'model.safetensors'));
+      const values = [...opened.stored.keys()].flatMap((name) => [...opened.read(name, [1, 2])]);
+      opened.close();
+      return values;
+    };
+    expect(read(out)).toEqual([1, 2]);
+    expect(read(out, 'towers', 'a')).toEqual([5, 6, 7, 8]);
+    expect(read(out, 'towers', 'b')).toEqual([3, 4, 7, 8]);
+    expect(readFileSync(join(out, 'towers', 'b', 'config.json'), 'utf8')).toBe('{}');
+    expect(read(model, 'towers', 'b')).toEqual([5, 6, 7, 8]);
+  });
+
   test('what nobody learned is copied to the bit, whole numbers too', async () => {
     const root = join(scratch, 'integers');
     const [model, run, out] = [join(root, 'model'), join(root, 'run'), join(root, 'out')];
