@@ -46,6 +46,8 @@ export interface Choices {
    * grows with it. Four corners of a bilinear sample with their coordinates are nine.
    */
   readonly loadsInPlace: number;
+  /** Operations below which what reductions read in several walks is computed in each of them, rather than stored by a launch of its own. */
+  readonly leastStoredWork: number;
   /** Results of overlapping windows that one thread computes, at most: each keeps its accumulator in registers. */
   readonly neighbours: number;
   /** Operations below which a kernel is written to be compiled fast rather than to run fast. */
@@ -71,6 +73,8 @@ export interface Choices {
   readonly panelRows: number;
   /** Rows of a product up to which its sum is split over a workgroup, on a GPU: many threads read the weights, and all rows wait for that. */
   readonly splitProductRows: number;
+  /** Columns of a product in workgroup memory from which it makes the norm of its rows for itself: they are read once more, and a kernel less is launched. */
+  readonly reducedRowsColumns: number;
   /** Rows of attention over many keys up to which each has a workgroup of its own, on a GPU. */
   readonly splitAttentionRows: number;
   /** Blocks of results that a subgroup with matrix units keeps, along rows and along columns at most: each is a number of registers of every lane. */
@@ -83,17 +87,20 @@ export interface Choices {
 const usual: Choices = {
   fusedTensors: 8,
   loadsInPlace: 16,
+  // Some microseconds of 10 TFLOP/s.
+  leastStoredWork: 2 ** 24,
   neighbours: 8,
   leastWork: 0,
   absorptionGain: 2,
   rewrittenBytes: Infinity,
   kernelsInDispatch: 8,
-  narrowWorkgroups: 400,
+  narrowWorkgroups: 600,
   loadsUnrolled: Infinity,
   storedScores: 0,
   recomputes: true,
   panelRows: Infinity,
   splitProductRows: 4,
+  reducedRowsColumns: 64,
   splitAttentionRows: 1024,
   matrixBlocks: 4,
   matrixWorkgroups: 96,
@@ -105,6 +112,7 @@ const usual: Choices = {
  */
 const software: Partial<Choices> = {
   kernelsInDispatch: 1,
+  leastStoredWork: 0,
   loadsUnrolled: 16,
   storedScores: 64 * 2 ** 20,
   // A step of a decoder layer of 512 tokens took 2.4 s with it and 1.8 s without, for 14 MiB of 318.

@@ -140,8 +140,21 @@ export function makePlan(
 
   const kernels: PlanKernel[] = [];
   const kernelIndex = new Map<string, number>();
-  /** Kernels by what they have in common with others, a body: its text is written once for each way of access. */
-  const ofBody = new Map<readonly Stmt[], Map<string, number>>();
+  /** Kernels by the bodies that they have in common with others: a text is written once for each way of access. */
+  const ofBodies = new Map<string, number>();
+  const bodies = new Map<readonly Stmt[], number>();
+  const bodyOf = (body: readonly Stmt[]): number => {
+    const known = bodies.get(body) ?? bodies.size;
+    bodies.set(body, known);
+    return known;
+  };
+  /** A body has the slots and the workgroup memory of its kernel: beside it, a dispatch of several says where each part begins, and what it calls them. */
+  const madeOf = ({ body, parts }: Kernel): string =>
+    parts === undefined
+      ? String(bodyOf(body))
+      : parts
+          .map((part) => `${bodyOf(part.body)} ${part.from} ${part.grid.join()} ${[...part.names].join()}`)
+          .join('|');
   const dispatch = (step: Step): PlanDispatch => {
     const { slots } = step.kernel;
     const written = new Set(slots.filter((s) => s.write).map((s) => must(places.get(s.storage)).buffer));
@@ -175,14 +188,14 @@ export function makePlan(
     };
   };
   const indexOf = (kernel: Kernel, access: Access): number => {
-    const known = ofBody.get(kernel.body) ?? new Map<string, number>();
-    const found = kernel.parts === undefined ? known.get(access.join()) : undefined;
+    const own = `${madeOf(kernel)}\n${access.join()}`;
+    const found = ofBodies.get(own);
     if (found !== undefined) return found;
     const made = emit(kernel, access, symbolNames, `k${kernels.length}`, choicesOf(profile).loadsUnrolled);
     const key = `${made.access.join()}\n${made.wgsl}`;
     const index = kernelIndex.get(key) ?? kernels.push(made) - 1;
     kernelIndex.set(key, index);
-    if (kernel.parts === undefined) ofBody.set(kernel.body, known.set(access.join(), index));
+    ofBodies.set(own, index);
     return index;
   };
   const loadDispatches = load.steps.map(dispatch);

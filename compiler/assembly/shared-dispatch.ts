@@ -1,7 +1,8 @@
 // Kernels that do not wait for one another share a dispatch: the workgroups of one, then those of the other. A step of training is many small
 // sums beside few large products; a product's two gradients read the same rows.
 import { constantIndex } from '../index/index-math.ts';
-import { sharedBytes, type Kernel, type KernelPart, type Shared, type Slot } from '../kernel/kernel.ts';
+import { readsSizes } from '../kernel/emit.ts';
+import { sharedBytes, type Kernel, type KernelPart, type Shared, type Slot, type Stmt } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import type { Assembly } from './assemble.ts';
 import { storageBytes, peakOf, waitsOf, type Step } from './kernel-order.ts';
@@ -22,18 +23,25 @@ export interface SharedDispatchOptions {
   readonly may?: ((step: Step, others: readonly Step[]) => boolean) | undefined;
   /** A kernel goes to the first dispatch that takes it, not to the last. */
   readonly early?: boolean | undefined;
-  /** The sizes of a run take a binding. */
-  readonly hasSymbols?: boolean | undefined;
+  /** How many dispatches behind the first possible one a kernel looks for a place: what waits for it is late with it. Without end unless told. */
+  readonly reach?: number | undefined;
+  /** Sizes of a run, which take a binding where a kernel reads one. */
+  readonly symbols?: readonly string[] | undefined;
 }
 
-/** A map over this many workgroups at most is a launch and little else. */
-const lightWorkgroups = 64;
+/** A map over this many workgroups at most, of two subgroups each, leaves room on the largest GPUs: 132 cores with 32 of them. */
+const lightWorkgroups = 4096;
 
 /** A small map beside others. */
 export function areLight(step: Step, others: readonly Step[]): boolean {
   return [step, ...others].every(
     (one) => one.group.template === 'map' && workgroupsOf([one.kernel]) <= lightWorkgroups,
   );
+}
+
+/** One kernel on other values: it fills the device no less beside itself. */
+export function areSame(step: Step, others: readonly Step[]): boolean {
+  return others.every((one) => one.kernel.body === step.kernel.body);
 }
 
 /** Kernels of one template which leave a part of a large GPU idle each: those of towers that see the same picture, beside one another. */
@@ -49,26 +57,33 @@ export function areNarrow(step: Step, others: readonly Step[], most: number): bo
  */
 export function withSharedDispatches(
   assembly: Assembly,
-  device: DeviceProfile,
-  { may = () => true, early = false, hasSymbols = false }: SharedDispatchOptions = {},
+  profile: DeviceProfile,
+  { may = () => true, early = false, reach = Infinity, symbols = [] }: SharedDispatchOptions = {},
 ): Assembly {
   const { steps } = assembly;
-  if (choicesOf(device).kernelsInDispatch <= 1) return assembly;
-  const profile = hasSymbols ? { ...device, maxBindings: device.maxBindings - 1 } : device;
+  if (choicesOf(profile).kernelsInDispatch <= 1) return assembly;
+  const known = new Map<readonly Stmt[], boolean>();
+  const hasSizes = ({ body }: Kernel): boolean => {
+    const has = known.get(body) ?? readsSizes(body, symbols);
+    known.set(body, has);
+    return has;
+  };
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
   const most = slack * peakOf(steps.map(slotsOf), kept);
   const isWithin: Sharing['isWithin'] = (held) => peakOf(held(), kept) <= most;
   // Counting what all of it holds for every choice is most of the work: first without, which often does.
-  const free = shared(steps, { may, early, profile, isWithin: () => true });
+  const free = shared(steps, { may, early, reach, profile, hasSizes, isWithin: () => true });
   const dispatches = isWithin(() => free.map((one) => one.steps.flatMap(slotsOf)))
     ? free
-    : shared(steps, { may, early, profile, isWithin });
-  return { ...assembly, steps: dispatches.map((dispatch) => joined(dispatch, device.maxGrid)) };
+    : shared(steps, { may, early, reach, profile, hasSizes, isWithin });
+  return { ...assembly, steps: dispatches.map((dispatch) => joined(dispatch, profile.maxGrid)) };
 }
 
 interface Sharing extends Required<Pick<SharedDispatchOptions, 'early'>> {
+  readonly reach: number;
   readonly profile: DeviceProfile;
   readonly may: (step: Step, others: readonly Step[]) => boolean;
+  readonly hasSizes: (kernel: Kernel) => boolean;
   /** Whether what dispatches hold, one after the other, is not too much at the fullest moment. */
   readonly isWithin: (held: () => readonly (readonly Slot[])[]) => boolean;
 }
@@ -113,13 +128,14 @@ function hostsOf(
   step: Step,
   dispatches: readonly Dispatch[],
   earliest: number,
-  { early, profile, may }: Sharing,
+  { early, reach, profile, may, hasSizes }: Sharing,
 ): readonly number[] {
   if (!canShare(step.kernel)) return [];
   const hosts: { readonly at: number; readonly common: number }[] = [];
-  for (let d = dispatches.length - 1; d >= earliest; d--) {
+  for (let d = Math.min(dispatches.length, earliest + reach) - 1; d >= earliest; d--) {
     const dispatch = dispatches[d];
-    if (dispatch === undefined || !may(step, dispatch.steps) || !fits(dispatch, step.kernel, profile)) continue;
+    if (dispatch === undefined || !may(step, dispatch.steps) || !fits(dispatch, step.kernel, { profile, hasSizes }))
+      continue;
     const common = commonBytes(dispatch, step.kernel);
     hosts.push({ at: d, common });
   }
@@ -136,7 +152,11 @@ function canShare({ grid, slots, matrices }: Kernel): boolean {
   );
 }
 
-function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): boolean {
+function fits(
+  { parts }: Dispatch,
+  kernel: Kernel,
+  { profile, hasSizes }: Pick<Sharing, 'profile' | 'hasSizes'>,
+): boolean {
   const [first] = parts;
   if (
     first === undefined ||
@@ -147,7 +167,8 @@ function fits({ parts }: Dispatch, kernel: Kernel, profile: DeviceProfile): bool
     return false;
   if (workgroupsOf([...parts, kernel]) > profile.maxGrid ** 2) return false;
   const slots = sharedSlots([...parts, kernel]);
-  if (slots.length > profile.maxBindings || !areApart(slots)) return false;
+  const sizes = [...parts, kernel].some(hasSizes) ? 1 : 0;
+  if (slots.length + sizes > profile.maxBindings || !areApart(slots)) return false;
   return sharedBytes(pooled([...parts, kernel]).memory) <= profile.maxWorkgroupBytes;
 }
 

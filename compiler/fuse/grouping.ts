@@ -163,7 +163,7 @@ export function group(
     ...rowWrites.map((write) => write.whole),
   ]);
   const parts = new Set(joins.flatMap((j) => [...j.parts]));
-  for (const n of materialised(nodes, work, stored, parts, choices.loadsInPlace)) {
+  for (const n of materialised(nodes, work, stored, parts, choices)) {
     if (!work.owner.has(n)) claim({ template: 'map', nodes: new Set(isStoredSource(n) ? [] : [n]), roots: [n] });
     stored.add(n);
   }

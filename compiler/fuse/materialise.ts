@@ -2,6 +2,7 @@
 import { sizeBound } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from './group.ts';
+import type { Choices } from '../profile.ts';
 import type { Work } from './fusion.ts';
 import { computedAgain } from '../match/computed-again.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
@@ -24,7 +25,7 @@ export function materialised(
   work: Work,
   stored: ReadonlySet<Node>,
   parts: ReadonlySet<Node>,
-  mostLoads: number,
+  { loadsInPlace: mostLoads, leastStoredWork }: Choices,
 ): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
@@ -53,8 +54,9 @@ export function materialised(
   for (const n of [...nodes].reverse()) {
     if (!isOpen(n) || stored.has(n) || parts.has(n) || result.has(n)) continue;
     const reads = uses(n, work, result);
-    const reason = reasonToStore(cost.get(n) ?? loadOf(n), again.has(n) ? reads.filter(isRepeated) : reads);
-    if (reason === undefined) continue;
+    const own = cost.get(n) ?? loadOf(n);
+    const reason = reasonToStore(own, again.has(n) ? reads.filter(isRepeated) : reads);
+    if (reason === undefined || isLittle(n, own, reads, leastStoredWork)) continue;
     result.add(n);
     reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
   }
@@ -142,11 +144,23 @@ function largestSide(contract: Node): number {
   return Math.max(...contract.type.axes.map((a) => sizeBound(a.size)), 1);
 }
 
+/** Whether reductions alone read it, and computing all of it anew in each of their walks is less than a launch. */
+function isLittle(node: Node, cost: Cost, reads: readonly Use[], leastWork: number): boolean {
+  if (!reads.every(({ owner }) => owner?.template === 'rows')) return false;
+  const times = reads.reduce((sum, use) => sum + use.times, 0) - 1;
+  return times * weightOf(cost) * node.type.axes.reduce((count, { size }) => count * sizeBound(size), 1) < leastWork;
+}
+
+/** Operations for one element, a load being two. */
+function weightOf(cost: Cost): number {
+  return flopsOf(cost) + 2 * (cost.loads.size - 1);
+}
+
 function reasonToStore(cost: Cost, reads: readonly Use[]): string | undefined {
   // Arithmetic on indices alone is cheaper than a load.
   const [loads, flops] = [cost.loads.size, flopsOf(cost)];
   if (loads === 0 && flops <= 16) return undefined;
-  const weight = flops + 2 * (loads - 1);
+  const weight = weightOf(cost);
   const times = reads.reduce((sum, use) => sum + use.times, 0);
   if (weight <= 2 || times <= 1) return undefined;
   return weight * (times - 1) > 8 ? `would be computed ×${Math.round(times)}` : undefined;

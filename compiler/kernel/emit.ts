@@ -98,6 +98,13 @@ function partFunction({ template, names, body, subgroups }: KernelPart, i: numbe
   return [`// ${template}`, `fn part_${i}(${parameters}) {`, ...sizesIn(text, symbols), text, '}'].join('\n');
 }
 
+/** Whether a kernel of this body binds the sizes of a run. */
+export function readsSizes(body: readonly Stmt[], symbols: readonly string[]): boolean {
+  if (symbols.length === 0) return false;
+  const text = printBody(body);
+  return symbols.some((symbol) => reads(text, symbol));
+}
+
 function reads(text: string, symbol: string): boolean {
   return new RegExp(`\\b${symbolName(symbol)}\\b`).test(text);
 }

@@ -1,9 +1,10 @@
-// A norm in front of a product: reductions along what the product sums, and the maps between them and its rows. Where the rows are few, the
-// kernel of the product can make them for itself: it reads the rows anyway, and one launch less is what a decode step is made of.
+// A norm in front of a product: reductions along what the product sums, and the maps between them and its rows. A kernel of the product that
+// reads whole rows can make them for itself: one launch less, and nothing stored in between.
 import { axisOf, sizesEqual } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
+import { renaming } from './renaming.ts';
 
 /** The operand of a product that gives its rows, and the axes that are summed. */
 export interface RowOperand {
@@ -34,35 +35,70 @@ export function findRowStatistics(nodes: readonly Node[], query: RowStatisticsQu
   });
 }
 
-function statisticsOf(
+function statisticsOf(operand: RowOperand, query: RowStatisticsQuery): ReadonlySet<Node> | undefined {
+  const { names, norm } = underNames(operand, query);
+  // What others read too, as the sums of a residual stream, is stored, and the norm begins behind it.
+  const stored = new Set<Node>();
+  for (;;) {
+    const found = reachedFrom(norm, query, stored);
+    if (!found.has(norm.rows)) return undefined;
+    for (const view of names) found.add(view);
+    const open = [...found].filter((node) => !isReadInside(node, found, operand, query));
+    if (open.length === 0) return withLightOperands(found, query);
+    if (open.includes(operand.rows) || open.includes(norm.rows)) return undefined;
+    for (const node of open) stored.add(node);
+  }
+}
+
+/** Views that only name axes otherwise, as self-attention does that gives its result the name of what it sums, and what is under them. */
+function underNames(
   { rows, sum }: RowOperand,
-  { rowOperand, readersOf, isTaken }: RowStatisticsQuery,
-): ReadonlySet<Node> | undefined {
+  { isTaken }: RowStatisticsQuery,
+): { readonly names: readonly Node[]; readonly norm: RowOperand } {
+  const [x] = rows.inputs;
+  const renamed = x === undefined || isTaken(rows) ? undefined : renaming(rows);
+  if (x === undefined || renamed === undefined) return { names: [], norm: { rows, sum } };
+  const before = [...renamed].filter(([, to]) => sum.includes(to)).map(([from]) => from);
+  return { names: [rows], norm: { rows: x, sum: before } };
+}
+
+/** The reductions along the rows that an operand waits for, and the maps behind them. */
+function reachedFrom({ rows, sum }: RowOperand, { isTaken }: RowStatisticsQuery, stored: ReadonlySet<Node>): Set<Node> {
   const found = new Set<Node>();
   const waits = new Map<Node, boolean>();
-  let isPlain = true;
   /** True for a reduction, and for what is computed from one. */
   const visit = (node: Node): boolean => {
     const known = waits.get(node);
     if (known !== undefined) return known;
     const { kind } = node.op;
-    if (isTaken(node) || (kind !== 'map' && kind !== 'reduce')) return false;
+    if (isTaken(node) || stored.has(node) || (kind !== 'map' && kind !== 'reduce')) return false;
+    // Any other reduction has a kernel of its own.
+    if (kind === 'reduce' && !isAlong(node, rows, sum)) return false;
     const isReached = node.inputs.map(visit).some((below) => below);
-    if (kind === 'reduce' && !isAlong(node, rows, sum)) isPlain = false;
     const own = kind === 'reduce' || isReached;
     waits.set(node, own);
     if (own) found.add(node);
     return own;
   };
   visit(rows);
-  if (!isPlain || found.size === 0 || !found.has(rows)) return undefined;
-  const isInside = [...found].every((node) =>
-    readersOf(node).every(
-      (reader) => found.has(reader) || (node === rows && rowOperand(reader)?.rows === rows && readsOnce(reader, node)),
-    ),
+  return found;
+}
+
+function isReadInside(
+  node: Node,
+  found: ReadonlySet<Node>,
+  { rows, sum }: RowOperand,
+  { rowOperand, readersOf }: RowStatisticsQuery,
+): boolean {
+  const isAlike = (other: RowOperand | undefined): boolean =>
+    other?.rows === rows && [...other.sum].sort().join() === [...sum].sort().join();
+  return readersOf(node).every(
+    (reader) => found.has(reader) || (node === rows && isAlike(rowOperand(reader)) && readsOnce(reader, node)),
   );
-  if (!isInside) return undefined;
-  // What only they read, and is little work on one value, is computed from that value.
+}
+
+/** With what only they read, and is little work on one value: it is computed from that value. */
+function withLightOperands(found: Set<Node>, { isTaken, readersOf }: RowStatisticsQuery): ReadonlySet<Node> {
   const open = [...found].flatMap((node) => node.inputs);
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
     if (found.has(node) || node.op.kind !== 'map' || node.op.flops > 1 || isTaken(node)) continue;

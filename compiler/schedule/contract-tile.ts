@@ -1,7 +1,7 @@
 // Contraction for GPUs: a workgroup stages a tile of each operand in workgroup memory, every thread keeps a block of results in registers.
-// Needs no subgroups; edges are clamped on the way in and guarded on the way out.
+// Needs no subgroups; edges are clamped on the way in and guarded on the way out. Several products of the same rows stage these once, and
+// a norm in front of them is made of the rows before the sum.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
 import type { DeviceProfile } from '../profile.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
@@ -9,6 +9,8 @@ import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { hold } from './epilogue.ts';
+import { reduceTileRows, statisticsBytes } from './tile-statistics.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
@@ -22,11 +24,39 @@ interface Tile {
   readonly depth: number;
 }
 
-function usualTile(product: Product): Tile {
+type ProductGroup = Extract<Group, { template: 'contract' }>;
+
+function productsOf(group: ProductGroup): readonly [Product, ...Product[]] {
+  return [productOf(group.contract), ...(group.beside ?? []).map(productOf)];
+}
+
+/** Rows and columns of a tile. */
+function sidesOf({ across, rows, vectors }: Tile, { width }: Product): readonly [rows: number, columns: number] {
+  return [across[0] * rows, across[1] * vectors * width];
+}
+
+/** Of workgroup memory: staged rows, staged columns of each product, and what rows are reduced to. */
+function bytesOf(tile: Tile, group: ProductGroup): number {
+  const products = productsOf(group);
+  const [rows, columns] = sidesOf(tile, products[0]);
+  const staged = 4 * tile.depth * (rows + products.length * columns);
+  return staged + statisticsBytes(group, rows, tile.across[0] * tile.across[1]);
+}
+
+function usualTile(group: ProductGroup, profile: DeviceProfile): Tile {
+  const [product, ...beside] = productsOf(group);
   const [m, n] = [product.m.most, product.n.most];
-  if (m >= 128 && n >= 128) return { across: [16, 16], rows: 8, vectors: product.width === 4 ? 2 : 4, depth: 16 };
-  if (m >= 32) return { across: [16, 8], rows: 4, vectors: product.width === 4 ? 2 : 4, depth: 16 };
-  return { across: [4, 32], rows: 4, vectors: product.width === 4 ? 1 : 2, depth: 32 };
+  const [one, two] = product.width === 4 ? [1, 2] : [2, 4];
+  const wanted = ((): Tile => {
+    // Two products have twice the sums: half of the rows leave a thread as many registers.
+    if (m >= 128 && n >= 128) return { across: [16, 16], rows: beside.length > 0 ? 4 : 8, vectors: two, depth: 16 };
+    if (m >= 32) return { across: [16, 8], rows: 4, vectors: beside.length > 0 ? one : two, depth: 16 };
+    return { across: [4, 32], rows: 4, vectors: one, depth: 32 };
+  })();
+  const depth = [wanted.depth, 16, 8].find(
+    (deep) => bytesOf({ ...wanted, depth: deep }, group) <= profile.maxWorkgroupBytes,
+  );
+  return { ...wanted, depth: depth ?? wanted.depth };
 }
 
 /** Workgroups of 64 to 256 threads; a thread has at most 64 sums. */
@@ -39,22 +69,21 @@ const shapes = [
   [16, 16],
 ] as const;
 
-export function tilesInWorkgroup(contract: Node, profile: DeviceProfile): TileSpace<Tile> {
-  const product = productOf(contract);
+export function tilesInWorkgroup(group: ProductGroup, profile: DeviceProfile): TileSpace<Tile> {
+  const [product, ...beside] = productsOf(group);
   const { m, n, width } = product;
-  const sides = ({ across, rows, vectors }: Tile) => [across[0] * rows, across[1] * vectors * width] as const;
   const fits = (tile: Tile): boolean => {
-    const [rows, columns] = sides(tile);
+    const [rows, columns] = sidesOf(tile, product);
     return (
       tile.across[0] * tile.across[1] <= profile.maxWorkgroupThreads &&
-      4 * tile.depth * (rows + columns) <= profile.maxWorkgroupBytes &&
+      bytesOf(tile, group) <= profile.maxWorkgroupBytes &&
       Math.ceil(m.most / rows) <= profile.maxGrid &&
       Math.ceil(n.most / columns) <= profile.maxGrid
     );
   };
   return {
-    key: productKey('contraction in workgroup memory', product),
-    usual: usualTile(product),
+    key: productKey(`contraction in workgroup memory${beside.length > 0 ? ` of ${1 + beside.length}` : ''}`, product),
+    usual: usualTile(group, profile),
     legal: shapes
       .flatMap((across) => [4, 8].map((rows) => ({ across, rows })))
       .flatMap((tile) => (width === 4 ? [1, 2] : [2, 4]).map((vectors) => ({ ...tile, vectors })))
@@ -62,7 +91,7 @@ export function tilesInWorkgroup(contract: Node, profile: DeviceProfile): TileSp
       .filter(fits),
     nameOf: ({ across, rows, vectors, depth }) => `${across.join('×')} of ${rows}×${vectors}, ${depth} deep`,
     cost: (tile) => {
-      const [rows, columns] = sides(tile);
+      const [rows, columns] = sidesOf(tile, product);
       // Rows come four at a time, columns by vectors; a barrier twice a step is some of what each step costs.
       const shape = { rows, columns, ownRows: tile.rows, ownColumns: tile.vectors * width };
       return tileCost(product, shape, profile) * (1 + 1 / tile.depth);
@@ -70,10 +99,11 @@ export function tilesInWorkgroup(contract: Node, profile: DeviceProfile): TileSp
   };
 }
 
-export function scheduleContractTile(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const product = productOf(group.contract);
-  const { a, b, m, n, k, names, width } = product;
-  const tile = tileOf(tilesInWorkgroup(group.contract, context.profile), context.profile);
+export function scheduleContractTile(group: ProductGroup, context: Context): Kernel {
+  const products = productsOf(group);
+  const [product] = products;
+  const { a, m, n, k, names, width } = product;
+  const tile = tileOf(tilesInWorkgroup(group, context.profile), context.profile);
   const [across, down] = [tile.across[1], tile.across[0]];
   const threads = across * down;
   const tileRows = down * tile.rows;
@@ -86,7 +116,7 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
   const batches = count(product.batch);
   const batch = namedAxes(body, body.index(names.batch, 'group.z', batches), product.batch);
   const stagedRows = frame.share('staged_rows', 'vec4f', tile.depth * (tileRows / 4));
-  const stagedColumns = frame.share('staged_columns', type, tile.depth * units);
+  const stagedColumns = products.map(() => frame.share('staged_columns', type, tile.depth * units));
   const thread = indexVariable('thread', constantIndex(threads));
   const threadColumn = body.named('thread_column', remainder(thread, constantIndex(across)));
   const threadRow = body.named('thread_row', divide(thread, constantIndex(across)));
@@ -94,8 +124,11 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
   const firstUnit = scale(indexVariable('group.y', columnTiles), units);
   const columnOf = (unit: Index): Index => elementAt(unit, width);
   const inBlock = `${names.sum}_in_block`;
-  const acc = Array.from({ length: tile.rows }, () =>
-    Array.from({ length: tile.vectors }, () => body.var('sum', splat(literal(0, 'f32'), type))),
+  const ofRow = reduceTileRows(frame, group, { product, batch, firstRow, tileRows, threads });
+  const sums = products.map(() =>
+    Array.from({ length: tile.rows }, () =>
+      Array.from({ length: tile.vectors }, () => body.var('sum', splat(literal(0, 'f32'), type))),
+    ),
   );
 
   body.loop(
@@ -109,14 +142,11 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
           const within = inside.named(inBlock, remainder(staged, constantIndex(tile.depth)));
           const fourRows = inside.named('four_rows', divide(staged, constantIndex(tile.depth)));
           const at = clamp(add(start, within), k);
-          const four = [0, 1, 2, 3].map((j) =>
-            lowering.value(
-              inside,
-              a,
-              indexOf(product, batch, clamp(add(firstRow, scale(fourRows, 4), constantIndex(j)), m), undefined, at),
-              1,
-            ),
-          );
+          const four = [0, 1, 2, 3].map((j) => {
+            const row = add(scale(fourRows, 4), constantIndex(j));
+            ofRow(row);
+            return lowering.value(inside, a, indexOf(product, batch, clamp(add(firstRow, row), m), undefined, at), 1);
+          });
           const value = code(
             `vec4f(${four.map((x) => x.text).join(', ')})`,
             'vec4f',
@@ -138,30 +168,20 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
         (inside, staged) => {
           const within = inside.named(inBlock, divide(staged, constantIndex(units)));
           const unit = inside.named('column_in_tile', remainder(staged, constantIndex(units)));
-          const value = splat(
-            lowering.value(
-              inside,
-              b,
-              indexOf(
-                product,
-                batch,
-                constantIndex(0),
-                inRange(columnOf(add(firstUnit, unit)), n, width),
-                clamp(add(start, within), k),
-              ),
-              width,
-            ),
-            type,
-          );
+          const column = inRange(columnOf(add(firstUnit, unit)), n, width);
+          const index = indexOf(product, batch, constantIndex(0), column, clamp(add(start, within), k));
           const zero = splat(literal(0, 'f32'), type);
-          inside.assign(
-            `${stagedColumns}[${indexText(staged)}]`,
-            code(
-              `select(${zero.text}, ${value.text}, ${indexText(add(start, within))} < ${indexText(k)})`,
-              type,
-              value.needs,
-            ),
-          );
+          products.forEach(({ b }, p) => {
+            const value = splat(lowering.value(inside, b, index, width), type);
+            inside.assign(
+              `${stagedColumns[p] ?? ''}[${indexText(staged)}]`,
+              code(
+                `select(${zero.text}, ${value.text}, ${indexText(add(start, within))} < ${indexText(k)})`,
+                type,
+                value.needs,
+              ),
+            );
+          });
         },
         { from: thread, step: threads },
       );
@@ -176,28 +196,31 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
             ),
           ),
         );
-        const columns = Array.from({ length: tile.vectors }, (_, v) =>
-          inside.let(
-            'of_columns',
-            code(
-              `${stagedColumns}[${indexText(add(scale(within, units), constantIndex(v * across), threadColumn))}]`,
-              type,
+        sums.forEach((acc, p) => {
+          const columns = Array.from({ length: tile.vectors }, (_, v) =>
+            inside.let(
+              'of_columns',
+              code(
+                `${stagedColumns[p] ?? ''}[${indexText(add(scale(within, units), constantIndex(v * across), threadColumn))}]`,
+                type,
+              ),
             ),
-          ),
-        );
-        acc.forEach((row, i) =>
-          row.forEach((c, v) => {
-            const factor = splat(code(`${rows[i >> 2]?.text ?? ''}.${'xyzw'[i & 3] ?? 'x'}`, 'f32'), type);
-            inside.assign(c.text, wgsl`fma(${factor}, ${columns[v] ?? c}, ${c})`);
-          }),
-        );
+          );
+          acc.forEach((row, i) =>
+            row.forEach((c, v) => {
+              const factor = splat(code(`${rows[i >> 2]?.text ?? ''}.${'xyzw'[i & 3] ?? 'x'}`, 'f32'), type);
+              inside.assign(c.text, wgsl`fma(${factor}, ${columns[v] ?? c}, ${c})`);
+            }),
+          );
+        });
       });
       outer.barrier();
     },
     { step: tile.depth },
   );
 
-  acc.forEach((row, i) => {
+  const [main = [], ...others] = sums;
+  main.forEach((row, i) => {
     const at = body.index(names.row, indexText(add(firstRow, scale(threadRow, tile.rows), constantIndex(i))), m);
     body.when(
       m.terms.length === 0 && m.constant % tileRows === 0 ? 'true' : `${indexText(at)} < ${indexText(m)}`,
@@ -214,14 +237,12 @@ export function scheduleContractTile(group: Extract<Group, { template: 'contract
               ? 'true'
               : `${indexText(unit)} < ${indexText(end)}`,
             (store) => {
-              storeResult(
-                frame,
-                store,
-                group,
-                product,
-                indexOf(product, batch, at, columnOf(unit), undefined, store),
-                c,
-              );
+              const index = indexOf(product, batch, at, columnOf(unit), undefined, store);
+              products.slice(1).forEach(({ node, columns }, p) => {
+                const value = others[p]?.[i]?.[v];
+                if (value !== undefined) hold(frame, { anchor: node, value, width, vector: columns.at(-1)?.name });
+              });
+              storeResult(frame, store, group, product, index, c);
             },
           );
         });

@@ -116,9 +116,10 @@ export const templates: Templates = {
     },
     {
       name: 'contraction in workgroup memory',
+      reducesRows: true,
       when: 'otherwise',
       fits: () => true,
-      tiles: ({ contract }, profile) => tunable(tilesInWorkgroup(contract, profile)),
+      tiles: (group, profile) => tunable(tilesInWorkgroup(group, profile)),
       schedule: scheduleContractTile,
     },
   ],
@@ -176,10 +177,30 @@ function isFewRows(contract: Node, profile: DeviceProfile): boolean {
   return m.most <= choicesOf(profile).splitProductRows && n.most >= 16;
 }
 
-/** The rows of a product whose sum is split over a workgroup, which can then reduce them too; undefined for every other. */
+/** The rows of a product whose sum is split over a workgroup; undefined for every other. */
 export function splitRows(contract: Node, profile: DeviceProfile): RowOperand | undefined {
+  return reducibleRows(contract, profile, isFewRows);
+}
+
+/**
+ * The rows of a product whose workgroup can reduce them before it sums, and make other products of them; undefined for every other. Those in
+ * workgroup memory read their rows once more for it, little beside arithmetic on as many columns; by matrix units that would be most of the time.
+ */
+export function reducedRows(contract: Node, profile: DeviceProfile): RowOperand | undefined {
+  return reducibleRows(contract, profile, (node) => {
+    if (isFewRows(node, profile)) return true;
+    const isTile = withoutMatrixUnits(node, profile) !== undefined;
+    return isTile && productOf(node).n.most >= choicesOf(profile).reducedRowsColumns;
+  });
+}
+
+function reducibleRows(
+  contract: Node,
+  profile: DeviceProfile,
+  is: (contract: Node, profile: DeviceProfile) => boolean,
+): RowOperand | undefined {
   if (contract.op.kind !== 'contract' || byShuffles(profile) || !isTiled(contract, profile)) return undefined;
-  if (!isFewRows(contract, profile)) return undefined;
+  if (!is(contract, profile)) return undefined;
   const { a, sum } = productOf(contract);
   return { rows: a, sum: sum.map(({ name }) => name) };
 }
@@ -268,15 +289,22 @@ function pick<T extends Group['template']>(
     op: root?.op.name,
     path: root?.origin.path,
     place: root?.origin.place,
-    advice: tight?.includes('buffers') === true ? undefined : 'shrink the batch or the largest axis',
+    advice:
+      tight?.includes('parts of') === true
+        ? 'hold that tensor in f16 or quantized, shrink it, or take a device that binds more'
+        : tight?.includes('buffers') === true
+          ? undefined
+          : 'shrink the batch or the largest axis',
   });
 }
 
 function overLimit(kernel: Kernel, { profile, hasSymbols }: Context): string | undefined {
   const { grid, threads, shared, slots } = kernel;
   const bindings = slots.reduce((sum, slot) => sum + bindingsOf(slot), hasSymbols ? 1 : 0);
+  const [widest] = slots.toSorted((a, b) => bindingsOf(b) - bindingsOf(a));
+  const parts = widest === undefined ? 0 : bindingsOf(widest);
   if (bindings > profile.maxBindings)
-    return `${bindings} buffers, the device '${profile.name}' allows ${profile.maxBindings}`;
+    return `${bindings} buffers, the device '${profile.name}' allows ${profile.maxBindings}${parts > 1 ? `: a tensor is bound in ${parts} parts of ${profile.maxBindingBytes} bytes, the most that it binds at once` : ''}`;
   // Two writable bindings of one tensor overlap, which WebGPU refuses.
   const written = slots.filter((slot) => slot.write).map((slot) => slot.storage);
   if (new Set(written).size < written.length) return 'one tensor written through two bindings';

@@ -7,7 +7,8 @@ import { code, isVector, literal, scalarType, splat, type Code, type WgslType } 
 import type { Group } from '../fuse/group.ts';
 import { add, constantIndex, divide, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import type { IndexMap } from '../kernel/storage.ts';
+import { renaming } from '../match/renaming.ts';
+import { indexAlong, type IndexMap } from '../kernel/storage.ts';
 import { typeOf, type Width } from '../kernel/element-format.ts';
 import { indexOf, type Product } from './contract.ts';
 import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
@@ -56,7 +57,7 @@ export function reduceRows(
       (inside, i) =>
         rows.forEach((row, r) => {
           show(r);
-          const index = indexOf(product, batch, row, undefined, elementAt(i, width));
+          const index = indexInRow({ product, nodes: group.nodes }, batch, row, elementAt(i, width));
           for (const { reduction, op, accumulators } of running) {
             const [operand] = reduction.inputs;
             const acc = accumulators[r];
@@ -85,9 +86,7 @@ export function reduceRows(
     }
   }
   // What a row has one of is computed before the sum, not once a term.
-  const perRow = mapsUnder(product.a, group.nodes)
-    .filter((node) => product.sum.every(({ name }) => axisOf(node.type.axes, name) === undefined))
-    .sort((a, b) => a.id - b.id);
+  const perRow = mapsPerRow(product, group.nodes);
   rows.forEach((row, r) => {
     show(r);
     for (const node of perRow) lowering.value(body, node, indexOf(product, batch, row, undefined, undefined), 1);
@@ -95,8 +94,37 @@ export function reduceRows(
   return show;
 }
 
-/** The maps of a group that an operand is computed by. */
-function mapsUnder(operand: Node, nodes: ReadonlySet<Node>): readonly Node[] {
+/** The maps that the rows of a product are computed by and that a row has one of, in order. */
+export function mapsPerRow(product: Product, nodes: ReadonlySet<Node>): readonly Node[] {
+  const otherNames = namesUnder(product, nodes);
+  const summed = product.sum.flatMap(({ name }) => [name, otherNames.get(name) ?? name]);
+  return nodesUnder(product.a, nodes)
+    .filter(({ op, type }) => op.kind === 'map' && summed.every((name) => axisOf(type.axes, name) === undefined))
+    .sort((x, y) => x.id - y.id);
+}
+
+/** Where a place in the sum of a row lies along every axis, of what the rows are computed by too. */
+export function indexInRow(
+  { product, nodes }: { readonly product: Product; readonly nodes: ReadonlySet<Node> },
+  batch: IndexMap,
+  row: Index,
+  place: Index,
+): IndexMap {
+  const index = new Map(indexOf(product, batch, row, undefined, place));
+  for (const [name, other] of namesUnder(product, nodes)) index.set(other, indexAlong(index, name));
+  return index;
+}
+
+/** What is summed may have another name under the rows: by name, that one. */
+function namesUnder({ a, sum }: Product, nodes: ReadonlySet<Node>): ReadonlyMap<string, string> {
+  const renamed = nodes.has(a) ? renaming(a) : undefined;
+  return new Map(
+    [...(renamed ?? [])].flatMap(([from, to]) => (sum.some(({ name }) => name === to) ? [[to, from]] : [])),
+  );
+}
+
+/** The nodes of a group that an operand is computed by. */
+function nodesUnder(operand: Node, nodes: ReadonlySet<Node>): readonly Node[] {
   const found = new Set<Node>();
   const visit = (node: Node): void => {
     if (!nodes.has(node) || found.has(node)) return;
@@ -104,5 +132,5 @@ function mapsUnder(operand: Node, nodes: ReadonlySet<Node>): readonly Node[] {
     node.inputs.forEach(visit);
   };
   visit(operand);
-  return [...found].filter((node) => node.op.kind === 'map');
+  return [...found];
 }

@@ -1,5 +1,5 @@
 // DINOv2's vision transformer (arXiv 2304.07193), with the names of Hugging Face's Dinov2Model.
-import { layerNorm, linear, rearrange, silu, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import { layerNorm, linear, silu, slice, type Float, type Params, type Tensor } from '../../dsl/index.ts';
 import { geluOf } from '../configs/activation.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
@@ -121,8 +121,10 @@ export function dinov2Block(p: Params, config: Dinov2Config): BlockParts {
 
 /** W_out (silu(x₁) · x₂), the rows of W_in being those of x₁ and x₂ in turn (arXiv 2002.05202). */
 function swigluMlp(p: Params, x: Tokens, hidden: number): Tokens {
-  const both = rearrange(linear(p.at('weights_in'), x, 'f', { size: 2 * hidden }), 'b n (s f) -> s b n f', { s: 2 });
-  return linear(p.at('weights_out'), silu(both.at('s', 0)).mul(both.at('s', 1)), 'c', { size: x.size('c') });
+  const both = linear(p.at('weights_in'), x, 'f', { size: 2 * hidden });
+  const gate = slice(both, 'f', { size: hidden });
+  const up = slice(both, 'f', { start: hidden, size: hidden });
+  return linear(p.at('weights_out'), silu(gate).mul(up), 'c', { size: x.size('c') });
 }
 
 /**

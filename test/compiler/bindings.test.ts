@@ -14,11 +14,13 @@ import {
   linear,
   randomParams,
   silu,
+  slice,
   softmax,
   stack,
   trace,
   type Graph,
   type Tensor,
+  type Trace,
 } from '../../dsl/index.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import { kinds } from '../../pipelines/verify/kinds.ts';
@@ -46,8 +48,8 @@ function plansOf(graph: Graph, devices = profiles): readonly Plan[] {
   });
 }
 
-const inputs = (t: Parameters<Parameters<typeof trace>[1]>[0], count: number): readonly Tensor<'n c', 'f32'>[] =>
-  Array.from({ length: count }, (_, i) => t.input(`x${i}`, 'n c', { n: 5, c: 8 }));
+const inputs = (t: Trace, count: number, stem = 'x'): readonly Tensor<'n c', 'f32'>[] =>
+  Array.from({ length: count }, (_, i) => t.input(`${stem}${i}`, 'n c', { n: 5, c: 8 }));
 const sum = <S extends string>(terms: readonly Tensor<S, 'f32'>[]): Tensor<S, 'f32'> =>
   terms.reduce((all, term) => all.add(term));
 
@@ -71,6 +73,15 @@ describe('more operands than bindings', () => {
         .filter(({ maxBindings }) => maxBindings > pieces + 2)
         .map((profile) => ({ ...profile, maxBindingBytes: piece })),
     );
+  });
+  test('weights in more pieces than there are bindings are refused as such', () => {
+    const graph = trace(randomParams(1), (t) => ({
+      y: linear(t.params.at('head'), t.input('x', 'n c', { n: 5, c: 64 }), 'c', { size: (30 * 2 ** 16) / 4 / 64 }),
+    }));
+    for (const profile of profiles)
+      expect(() => compile(graph, { ...profile, maxBindingBytes: 2 ** 16 })).toThrow(
+        /a tensor is bound in 30 parts of 65536 bytes/,
+      );
   });
   test('stack of 16', () => {
     plansOf(trace(randomParams(1), (t) => ({ y: stack(inputs(t, 16), 'k') })));
@@ -214,14 +225,27 @@ describe.each(eager)('as much together as the $name allows', (profile) => {
   });
 });
 
+/** Four maps that read from where a run says. */
+const moved = (t: Trace) => {
+  const start = t.symbol('start', { atLeast: 0, upTo: 2 });
+  return Object.fromEntries(inputs(t, 4, 'moved').map((x, i) => [`w${i}`, slice(x, 'n', { start, size: 2 }).neg()]));
+};
+
 test.each(eager)('light maps beside sizes of a run, for the $name', (profile) => {
   const graph = trace(randomParams(1), (t) => ({
     ...Object.fromEntries(inputs(t, 12).map((x, i) => [`y${i}`, x.mul(i + 2)])),
+    ...moved(t),
     z: t.input('z', 's', { s: t.symbol('s', { upTo: 9 }) }).neg(),
   }));
   const { plan } = kernelsOf(graph, profile);
-  // The sizes of the run take a binding, each map two.
-  expect(plan.dispatches.length).toBe(1 + Math.ceil(12 / Math.min(8, Math.floor((profile.maxBindings - 1) / 2))));
+  // Each map takes two bindings; the sizes of the run one, where a map reads them.
+  const some = Math.min(8, Math.floor(profile.maxBindings / 2));
+  const reading = Math.min(8, Math.floor((profile.maxBindings - 1) / 2));
+  expect(plan.dispatches.length).toBeLessThanOrEqual(1 + Math.ceil(12 / some) + Math.ceil(4 / reading));
+  for (const { kernel, bindings } of plan.dispatches) {
+    expect(bindings.length).toBeLessThanOrEqual(profile.maxBindings);
+    expect(bindings.length).toBe(plan.kernels[kernel]?.access.length);
+  }
 });
 
 test.each(eager.slice(3))('gate and up of one row with all that is added to them, for the $name', (profile) => {

@@ -1,9 +1,9 @@
-// Products of few rows, after the weights have their layout: what lies in memory stays as it is, for plans of many rows read it too. Two rules,
-// each the other's mirror. Slices of one product that meet in a map (gate and up) become products of slices of its weights: one kernel makes
-// both, and the map with them. Products that share their rows and whose weights are quantized, which no load-time work may join, become one
-// product that reads the weights end to end: one launch instead of three.
+// Products whose kernels can make several of the same rows, after the weights have their layout: what lies in memory stays as it is, for other
+// plans read it too. Two rules, each the other's mirror. Slices of one product that meet in a map (gate and up) become products of slices of
+// its weights: one kernel makes both, and the map with them. Products of few rows that share these and whose weights are quantized, which no
+// load-time work may join, become one product that reads the weights end to end: one launch instead of three.
 import { namesOf } from '../../dsl/axis/axes.ts';
-import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
+import { axisOf, sizeBound, type Axis } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, mapsAfter, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import { roles } from '../../dsl/ops/contract.ts';
@@ -14,16 +14,19 @@ import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
 import { rebuilt } from '../rewrite/rebuilt.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
 
-export interface FewRowsOptions {
+export interface RowProductsOptions {
   readonly builder: Builder;
-  /** Undefined for what is not a product of few rows. */
+  /** Undefined for what is not a product whose kernel can make others of its rows, or not one of few rows. */
   readonly rowOperand: (node: Node) => RowOperand | undefined;
+  readonly splitRows: (node: Node) => RowOperand | undefined;
+  /** Columns that a product of many rows has at least, if its kernel is to make others of its rows. */
+  readonly leastColumns: number;
   /** Buffers that a kernel may bind. */
   readonly mostBindings: number;
 }
 
 /** The graph with both rules applied, first the slices, then the joins. Values stay the same. */
-export function rewriteFewRows(graph: Graph, options: FewRowsOptions): Graph {
+export function rewriteRowProducts(graph: Graph, options: RowProductsOptions): Graph {
   return withWeightsJoined(withSlicesApart(graph, options), options);
 }
 
@@ -34,7 +37,7 @@ interface Sliced extends Biased {
   readonly product: Node;
 }
 
-function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions): Graph {
+function withSlicesApart(graph: Graph, { builder, rowOperand, splitRows, leastColumns }: RowProductsOptions): Graph {
   const nodes = order(graph);
   const readers = readersOf(nodes);
   const kept = new Set(roots(graph));
@@ -44,7 +47,9 @@ function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions):
     const column = operand === undefined ? undefined : columnOf(product, operand.rows);
     if (column === undefined) continue;
     const sliced = { product, ...withBias(product, column.name, readers, kept) };
-    for (const taken of meetingSlices(sliced.end, column.name, readers, kept)) apart.set(taken, sliced);
+    const least = splitRows(product) === undefined ? leastColumns : 0;
+    for (const taken of meetingSlices(sliced.end, { column: column.name, least }, readers, kept))
+      apart.set(taken, sliced);
   }
   return apart.size === 0
     ? graph
@@ -54,8 +59,13 @@ function withSlicesApart(graph: Graph, { builder, rowOperand }: FewRowsOptions):
       });
 }
 
-/** All readers, if they are slices along the column of a product, whose maps meet one another. */
-function meetingSlices(end: Node, column: string, readers: Readers, kept: ReadonlySet<Node>): readonly Node[] {
+/** All readers, if they are slices along the column of a product, of so many columns at least, whose maps meet one another. */
+function meetingSlices(
+  end: Node,
+  { column, least }: { readonly column: string; readonly least: number },
+  readers: Readers,
+  kept: ReadonlySet<Node>,
+): readonly Node[] {
   const slices = readers.get(end) ?? [];
   if (slices.length < 2 || kept.has(end)) return [];
   const after = slices.map((node) => mapsAfter(node, readers));
@@ -63,6 +73,7 @@ function meetingSlices(end: Node, column: string, readers: Readers, kept: Readon
     (node, i) =>
       node.op === slice &&
       slice.read(node.attrs).axis === column &&
+      sizeBound(slice.read(node.attrs).size) >= least &&
       after.some((other, k) => k !== i && [...(after[i] ?? [])].some((map) => other.has(map))),
   );
   return meets ? slices : [];
@@ -102,13 +113,13 @@ interface Member {
   readonly column: Axis;
 }
 
-function withWeightsJoined(graph: Graph, { builder, rowOperand, mostBindings }: FewRowsOptions): Graph {
+function withWeightsJoined(graph: Graph, { builder, splitRows, mostBindings }: RowProductsOptions): Graph {
   const nodes = order(graph);
   const readers = readersOf(nodes);
   const kept = new Set(roots(graph));
   const byRows = new Map<string, Member[]>();
   for (const product of nodes) {
-    const operand = kept.has(product) ? undefined : rowOperand(product);
+    const operand = kept.has(product) ? undefined : splitRows(product);
     const member = operand === undefined ? undefined : memberOf(product, operand.rows, readers);
     if (operand === undefined || member === undefined) continue;
     const key = `${operand.rows.id} ${operand.sum.join()} ${product.type.dtype} ${namesOf(product.type.axes).join()}`;

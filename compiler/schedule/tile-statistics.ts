@@ -1,0 +1,128 @@
+// Reductions along the rows of a tile, made by its workgroup before it sums: a norm in front of a product needs no kernel of its own, and its
+// result no memory. The rows are read once more, while they are in the caches.
+import type { Node } from '../../dsl/graph/graph.ts';
+import type { ReduceOp } from '../../dsl/graph/op.ts';
+import { computeType } from '../../dsl/ops/map/compute-type.ts';
+import { code, literal, splat } from '../../dsl/wgsl.ts';
+import type { Group } from '../fuse/group.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
+import type { IndexMap } from '../kernel/storage.ts';
+import { typeOf, type Width } from '../kernel/element-format.ts';
+import { indexOf, type Product } from './contract.ts';
+import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
+import { reduceLevels } from './levels.ts';
+import { indexInRow, mapsPerRow } from './row-statistics.ts';
+
+/** Threads that walk a row together: what they load lies side by side. */
+const lanes = 16;
+
+export interface TileOfRows {
+  readonly product: Product;
+  readonly batch: IndexMap;
+  readonly firstRow: Index;
+  /** A multiple of `threads / lanes`. */
+  readonly tileRows: number;
+  readonly threads: number;
+}
+
+/** Bytes of workgroup memory that it takes for a group, at most. */
+export function statisticsBytes(group: Group, tileRows: number, threads: number): number {
+  const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').length;
+  const maps = group.template === 'contract' ? [...group.nodes].filter((node) => node.op.kind === 'map').length : 0;
+  return reductions === 0 ? 0 : 4 * (reductions * (tileRows + threads) + Math.min(maps, 4) * tileRows);
+}
+
+/** Reduces every row for all reductions of the group, in order. The function that is returned makes those of a row of the tile what the lowering reads. */
+export function reduceTileRows(
+  frame: Frame,
+  group: Extract<Group, { template: 'contract' }>,
+  { product, batch, firstRow, tileRows, threads }: TileOfRows,
+): (row: Index) => void {
+  const { lowering, body } = frame;
+  const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
+  if (reductions.length === 0) return () => undefined;
+  const width: Width = isQuartered(product.sum.at(-1)) ? 4 : 1;
+  const steps = divide(product.k, constantIndex(width));
+  const thread = indexVariable('thread', constantIndex(threads));
+  const lane = body.named('lane_of_row', remainder(thread, constantIndex(lanes)));
+  const ofThread = body.named('row_of_thread', divide(thread, constantIndex(lanes)));
+  /** Arrays by what they hold of each row of the tile. */
+  const held = new Map<Node, string>();
+  const show = (row: Index): void => {
+    for (const [node, name] of held)
+      lowering.held.set(node, () => code(`${name}[${indexText(row)}]`, computeType(node.type.dtype)));
+  };
+  const rowAt = (row: Index): Index => clamp(add(firstRow, row), product.m);
+  for (const level of reduceLevels(reductions, group.nodes)) {
+    const running = level.map((reduction) => {
+      const type = computeType(reduction.type.dtype);
+      return {
+        reduction,
+        op: reduction.op as ReduceOp,
+        partial: frame.share('of_lanes', type, threads),
+        result: frame.share('of_rows', type, tileRows),
+      };
+    });
+    body.loop('pass', constantIndex(tileRows / (threads / lanes)), (inside, pass) => {
+      const row = inside.named('row_in_tile', add(scale(pass, threads / lanes), ofThread));
+      show(row);
+      const sums = running.map(({ reduction, op }) => {
+        const identity = literal(op.identityOf(reduction.type.dtype), computeType(reduction.type.dtype));
+        return inside.var(`running_${op.name}`, splat(identity, typeOf(reduction.type.dtype, width)));
+      });
+      inside.loop(
+        product.names.sum,
+        steps,
+        (each, i) => {
+          const index = indexInRow({ product, nodes: group.nodes }, batch, rowAt(row), elementAt(i, width));
+          running.forEach(({ reduction, op }, r) => {
+            const [operand] = reduction.inputs;
+            const sum = sums[r];
+            if (operand !== undefined && sum !== undefined)
+              each.assign(sum.text, op.wgsl(sum, splat(lowering.value(each, operand, index, width), sum.type)));
+          });
+        },
+        { from: lane, step: lanes },
+      );
+      running.forEach(({ op, partial }, r) => {
+        const sum = sums[r];
+        if (sum !== undefined) inside.assign(`${partial}[thread]`, reduceComponents(inside, op, sum));
+      });
+      inside.barrier();
+      inside.when(`${indexText(lane)} == 0u`, (first) =>
+        running.forEach(({ reduction, op, partial, result }) => {
+          const type = computeType(reduction.type.dtype);
+          const parts = Array.from({ length: lanes }, (_, l) => code(`${partial}[thread + ${l}u]`, type));
+          const whole = parts.reduce((all, part) => first.let('reduced', op.wgsl(all, part)));
+          first.assign(`${result}[${indexText(row)}]`, whole);
+        }),
+      );
+      inside.barrier();
+    });
+    for (const { reduction, result } of running) held.set(reduction, result);
+  }
+  // What a row has one of is computed before the sum, not once a term; of maps that follow one another the last is kept.
+  const maps = mapsPerRow(product, group.nodes);
+  const inside = new Set<Node>(maps);
+  const others = [...group.nodes].filter((node) => !inside.has(node));
+  const perRow = maps
+    .filter((node) => node === product.a || others.some(({ inputs }) => inputs.includes(node)))
+    .map((node) => ({ node, result: frame.share('of_rows', computeType(node.type.dtype), tileRows) }));
+  if (perRow.length > 0) {
+    body.loop(
+      'row_in_tile',
+      constantIndex(tileRows),
+      (inside, row) => {
+        show(row);
+        const index = indexOf(product, batch, rowAt(row), undefined, undefined);
+        for (const { node, result } of perRow)
+          inside.assign(`${result}[${indexText(row)}]`, lowering.value(inside, node, index, 1));
+      },
+      { from: thread, step: threads },
+    );
+    body.barrier();
+    for (const { node, result } of perRow) held.set(node, result);
+  }
+  return show;
+}
