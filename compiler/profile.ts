@@ -94,7 +94,7 @@ const usual: Choices = {
   absorptionGain: 2,
   rewrittenBytes: Infinity,
   kernelsInDispatch: 8,
-  narrowWorkgroups: 600,
+  narrowWorkgroups: 700,
   loadsUnrolled: Infinity,
   storedScores: 0,
   recomputes: true,

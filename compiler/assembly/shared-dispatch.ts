@@ -116,7 +116,36 @@ function shared(steps: readonly Step[], sharing: Sharing): readonly Dispatch[] {
     dispatches[chosen]?.parts.push(step.kernel);
     at.set(i, chosen);
   });
-  return dispatches;
+  return withLateGuests(dispatches, sharing, steps);
+}
+
+/** A kernel that is still alone may find company behind it, in front of what waits for it. */
+function withLateGuests(
+  dispatches: readonly Dispatch[],
+  sharing: Sharing,
+  steps: readonly Step[],
+): readonly Dispatch[] {
+  const { may, reach, isWithin } = sharing;
+  const waits = waitsOf(steps);
+  const number = new Map(steps.map((step, i) => [step, i]));
+  const all = [...dispatches];
+  for (let d = all.length - 2; d >= 0; d--) {
+    const [step, ...more] = all[d]?.steps ?? [];
+    const own = step === undefined ? undefined : number.get(step);
+    if (step === undefined || own === undefined || more.length > 0 || !canShare(step.kernel) || !may(step, []))
+      continue;
+    for (let e = d + 1; e < Math.min(all.length, d + 1 + reach); e++) {
+      const host = all[e];
+      if (host === undefined || host.steps.some((other) => waits[number.get(other) ?? -1]?.has(own) === true)) break;
+      if (!may(step, host.steps) || !fits(host, step.kernel, sharing)) continue;
+      const joined = { steps: [...host.steps, step], parts: [...host.parts, step.kernel] };
+      const next = all.map((one, i) => (i === e ? joined : one)).filter((_, i) => i !== d);
+      if (!isWithin(() => next.map((one) => one.steps.flatMap(slotsOf)))) continue;
+      all.splice(0, all.length, ...next);
+      break;
+    }
+  }
+  return all;
 }
 
 function slotsOf({ kernel }: Step): readonly Slot[] {

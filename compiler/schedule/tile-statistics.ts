@@ -3,14 +3,13 @@
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, literal, splat } from '../../dsl/wgsl.ts';
+import { code, literal } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { typeOf, type Width } from '../kernel/element-format.ts';
 import { indexOf, type Product } from './contract.ts';
-import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
+import { indexVariable, type Frame } from './frame.ts';
 import { reduceLevels } from './levels.ts';
 import { indexInRow, mapsPerRow } from './row-statistics.ts';
 
@@ -42,8 +41,6 @@ export function reduceTileRows(
   const { lowering, body } = frame;
   const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
   if (reductions.length === 0) return () => undefined;
-  const width: Width = isQuartered(product.sum.at(-1)) ? 4 : 1;
-  const steps = divide(product.k, constantIndex(width));
   const thread = indexVariable('thread', constantIndex(threads));
   const lane = body.named('lane_of_row', remainder(thread, constantIndex(lanes)));
   const ofThread = body.named('row_of_thread', divide(thread, constantIndex(lanes)));
@@ -69,25 +66,26 @@ export function reduceTileRows(
       show(row);
       const sums = running.map(({ reduction, op }) => {
         const identity = literal(op.identityOf(reduction.type.dtype), computeType(reduction.type.dtype));
-        return inside.var(`running_${op.name}`, splat(identity, typeOf(reduction.type.dtype, width)));
+        return inside.var(`running_${op.name}`, identity);
       });
       inside.loop(
         product.names.sum,
-        steps,
+        product.k,
         (each, i) => {
-          const index = indexInRow({ product, nodes: group.nodes }, batch, rowAt(row), elementAt(i, width));
+          // By elements, as the tile is staged: by vectors they would take a binding more.
+          const index = indexInRow({ product, nodes: group.nodes }, batch, rowAt(row), i);
           running.forEach(({ reduction, op }, r) => {
             const [operand] = reduction.inputs;
             const sum = sums[r];
             if (operand !== undefined && sum !== undefined)
-              each.assign(sum.text, op.wgsl(sum, splat(lowering.value(each, operand, index, width), sum.type)));
+              each.assign(sum.text, op.wgsl(sum, lowering.value(each, operand, index, 1)));
           });
         },
         { from: lane, step: lanes },
       );
-      running.forEach(({ op, partial }, r) => {
+      running.forEach(({ partial }, r) => {
         const sum = sums[r];
-        if (sum !== undefined) inside.assign(`${partial}[thread]`, reduceComponents(inside, op, sum));
+        if (sum !== undefined) inside.assign(`${partial}[thread]`, sum);
       });
       inside.barrier();
       inside.when(`${indexText(lane)} == 0u`, (first) =>
