@@ -34,19 +34,22 @@ export interface MemoryOptions {
 
 /** What several arenas may cost over the bound before fewer are tried. */
 const slack = 1.1;
+/** What memory may grow by, as a part of the bound, to spare a kernel one conflict, which costs a barrier; less where nothing fits within the slack. */
+const conflictCosts = [0.05, 0.02, 0];
 
 export function planMemory(values: readonly Lifetime[], options: MemoryOptions): MemoryPlan {
   const liveBound = peak(values, options.alignment);
   let best: MemoryPlan | undefined;
   const needed = Math.ceil(liveBound / options.maxArenaBytes);
   const fewest = Math.max(needed, options.strict.length > 0 ? 2 : 1);
-  for (let arenas = Math.max(options.maxArenas, needed + 2); arenas >= fewest; arenas--) {
-    const plan = place(values, options, arenas, liveBound);
-    if (plan === undefined) continue;
-    const total = sum(plan.arenaBytes);
-    if (best === undefined || total < sum(best.arenaBytes)) best = plan;
-    if (total <= slack * liveBound) break;
-  }
+  for (const conflictCost of conflictCosts)
+    for (let arenas = Math.max(options.maxArenas, needed + 2); arenas >= fewest; arenas--) {
+      const plan = place(values, options, { arenas, liveBound, conflictCost });
+      if (plan === undefined) continue;
+      const total = sum(plan.arenaBytes);
+      if (best === undefined || total < sum(best.arenaBytes)) best = plan;
+      if (total <= slack * liveBound) return best;
+    }
   return best ?? { spots: [], arenaBytes: [], liveBound };
 }
 
@@ -78,8 +81,11 @@ export function peak(values: readonly Lifetime[], alignment: number): number {
 function place(
   values: readonly Lifetime[],
   options: MemoryOptions,
-  arenas: number,
-  liveBound: number,
+  {
+    arenas,
+    liveBound,
+    conflictCost,
+  }: { readonly arenas: number; readonly liveBound: number; readonly conflictCost: number },
 ): MemoryPlan | undefined {
   const avoid = values.map(() => new Set<number>());
   const never = values.map(() => new Set<number>());
@@ -107,8 +113,7 @@ function place(
       if (end > options.maxArenaBytes) continue;
       const growth = Math.max(0, end - (bytes[arena] ?? 0));
       const conflicts = mates.some((j) => avoid[i]?.has(j)) ? 1 : 0;
-      // A conflict costs a barrier, growth costs memory: growth of a twentieth of the bound outweighs one conflict.
-      const cost = growth + conflicts * 0.05 * liveBound + arena;
+      const cost = growth + conflicts * conflictCost * liveBound + arena;
       if (chosen === undefined || cost < chosen.cost) chosen = { arena, offset, cost };
     }
     if (chosen === undefined) return undefined;

@@ -19,7 +19,7 @@ import { FrozenTowers } from './frozen-towers.ts';
 import { learnable } from './learnable.ts';
 import { imagesOf, microBatchOf } from './recipe/recipe.ts';
 import { SampleMaker, type PreparedSample } from './sample-maker.ts';
-import { pixelSight, sightInputs, type Sight } from './seen-pictures.ts';
+import { pixelSight, sightInputs, type Sight } from './data/seen-pictures.ts';
 import type { TrainBatch, Trainable, TrainableOptions } from './trainable.ts';
 
 /** Throws `OpabiniaError` for a language model that caps its logits, which the loss does not know. */

@@ -22,7 +22,7 @@ import { FrozenTowers, towerMaps } from './frozen-towers.ts';
 import { learnable } from './learnable.ts';
 import { imagesOf, microBatchOf, type Stage } from './recipe/recipe.ts';
 import { SampleMaker, type PreparedSample } from './sample-maker.ts';
-import { sightInputs } from './seen-pictures.ts';
+import { sightInputs } from './data/seen-pictures.ts';
 import type { TrainBatch, Trainable, TrainableOptions } from './trainable.ts';
 
 /** Its loss and its batches. Throws `OpabiniaError` for a stage whose towers learn: the released ones were frozen throughout. */

@@ -13,7 +13,7 @@ import type { Image } from '../../runtime/image/image.ts';
 import { load, type Program } from '../../runtime/program/program.ts';
 import type { OpenedModel } from '../answer/open-model.ts';
 import { FeatureCache, type Features } from './data/feature-cache.ts';
-import type { SeenPicture, Sight } from './seen-pictures.ts';
+import type { SeenPicture, Sight } from './data/seen-pictures.ts';
 
 /** Key of what stands for no picture. */
 const noPicture = '0'.repeat(64);

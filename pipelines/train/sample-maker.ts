@@ -9,7 +9,7 @@ import { decodeImage, type Image } from '../../runtime/image/image.ts';
 import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';
 import { labelCounts, sampleLabels, type LabelRules } from './label-rules.ts';
-import type { SeenPicture, Sight } from './seen-pictures.ts';
+import type { SeenPicture, Sight } from './data/seen-pictures.ts';
 
 /** A sample that can be learned from. */
 export interface PreparedSample extends LabelledIds {

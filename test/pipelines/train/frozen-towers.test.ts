@@ -11,7 +11,7 @@ import { convNextFeatures, type ConvNextConfig } from '../../../models/towers/co
 import { convNextShapes } from '../../../models/towers/convnext-shapes.ts';
 import type { Features } from '../../../pipelines/train/data/feature-cache.ts';
 import { FrozenTowers, type TowerSight } from '../../../pipelines/train/frozen-towers.ts';
-import type { SeenPicture } from '../../../pipelines/train/seen-pictures.ts';
+import type { SeenPicture } from '../../../pipelines/train/data/seen-pictures.ts';
 import { openDevice } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 

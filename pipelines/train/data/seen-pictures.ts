@@ -1,8 +1,8 @@
 // What a step reads of pictures: maps of towers that are frozen, or the pixels of towers that learn.
-import type { MapShape } from '../../models/connectors/connector.ts';
-import type { Image } from '../../runtime/image/image.ts';
-import type { Numbers } from '../../runtime/program/numbers.ts';
-import type { Features } from './data/feature-cache.ts';
+import type { MapShape } from '../../../models/connectors/connector.ts';
+import type { Image } from '../../../runtime/image/image.ts';
+import type { Numbers } from '../../../runtime/program/numbers.ts';
+import type { Features } from './feature-cache.ts';
 
 /** A picture by the key of its bytes. */
 export interface SeenPicture {
