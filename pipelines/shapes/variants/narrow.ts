@@ -64,7 +64,9 @@ export function fit(
   for (const { config: own } of Object.values(connector.presets)) {
     const configs = [own, ...(connector.variants?.(own, tokens, maps) ?? [])];
     for (const config of configs.map((one) => withChanges(one, changes))) {
-      const found = firstThatBuilds(connector, forms(config, width), maps, width);
+      // What is asked for is not made smaller.
+      const narrowed = forms(config, width).map((form) => withChanges(form, changes));
+      const found = firstThatBuilds(connector, narrowed, maps, width);
       if (found instanceof OpabiniaError) failure ??= found;
       else if (best === undefined || Math.abs(found.tokens - tokens) < Math.abs(best.tokens - tokens)) best = found;
     }

@@ -86,6 +86,13 @@ describe('a grid', () => {
     expect(made[3]?.config).toMatchObject({ depth: 2, groups: [4, 4] });
   });
 
+  test('is not made smaller with what it stands in', () => {
+    const made = readGrid(['D=1,2,3,5']).map((point) => variantAt(any(sva), point, around));
+    expect(made.map(({ config }) => (config as { readonly depth?: number }).depth)).toEqual([1, 2, 3, 5]);
+    const [wide] = readGrid(['width=320']).map((point) => variantAt(any(sva), point, around));
+    expect(wide?.config).toMatchObject({ width: 320 });
+  });
+
   test('turns layers inside the decoder on, and encoders off', () => {
     const [off, on] = readGrid(['inside=0,1']).map((point) => variantAt(any(sva), point, around));
     expect(off?.used?.inject?.after(2)).toEqual([]);
