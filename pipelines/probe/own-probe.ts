@@ -17,7 +17,7 @@ import { train } from '../train/train.ts';
 import { labelRulesOf } from '../train/trainable-of.ts';
 import { fileName, keptRun, type KeptRun } from './keep-run.ts';
 import { openOwnData, plainAnswer, type HeldQuestion, type OwnData } from './own-data.ts';
-import { rowName, type Probed, type ProbedRow, type Setting } from './probed.ts';
+import { rowName, towerRate, type Probed, type ProbedRow, type Setting } from './probed.ts';
 import type { ProbeEntry } from './towers.ts';
 
 export interface OwnProbeOptions {
@@ -144,8 +144,6 @@ async function oneRun({ entry, setting, seed, data, options, languageKey }: OneR
 }
 
 const towerPaths = ['vision_tower.*'];
-/** Of towers that learn, beside the rate of all else: LLaVA-NeXT's 2e-6 beside 1e-5. */
-const towerRate = 0.2;
 
 function recipeOf({
   name,

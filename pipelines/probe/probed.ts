@@ -8,6 +8,9 @@ export interface Setting {
   readonly stages: 1 | 2;
 }
 
+/** The rate of towers that learn, beside that of all else: LLaVA-NeXT's 2e-6 beside 1e-5. At the full rate they lose what they know. */
+export const towerRate = 0.2;
+
 /** Right answers and questions, picture by picture. */
 export type SliceCounts = Readonly<Record<string, Counts>>;
 

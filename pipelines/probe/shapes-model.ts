@@ -39,7 +39,7 @@ export interface ShapesModel {
   readonly batch: number;
 }
 
-export const towerRoot = (k: number): string => `tower_${k}`;
+export const towerRoot = (k: number | '*'): string => `tower_${k}`;
 
 /** Inputs `map_{k}`, or `pixels_{k}` where towers learn, and `questions`; to `b q a`. */
 export function probeLogits(t: Trace, p: Params, model: ShapesModel): Tensor<'b q a', Float> {

@@ -23,8 +23,15 @@ import { labelsShape } from '../shapes/variants/labels-map.ts';
 import { fit } from '../shapes/variants/narrow.ts';
 import { channelConcat } from './channel-concat.ts';
 import { fileName, keptRun, keyOf, type KeptRun } from './keep-run.ts';
-import { rowName, type Probed, type ProbedRow, type Setting } from './probed.ts';
-import { probeInputs, probeLogits, probeTrainable, type Beginning, type ShapesModel } from './shapes-model.ts';
+import { rowName, towerRate, type Probed, type ProbedRow, type Setting } from './probed.ts';
+import {
+  probeInputs,
+  probeLogits,
+  probeTrainable,
+  towerRoot,
+  type Beginning,
+  type ShapesModel,
+} from './shapes-model.ts';
 import { openTowerWeights, type ProbeEntry, type ProbeTower } from './towers.ts';
 import { sum } from '../statistics/sum.ts';
 
@@ -231,7 +238,7 @@ async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOpti
     options.connector?.name ?? channelConcat.name,
     model.config,
     row.setting,
-    [preset.train, preset.held, preset.batch, steps, seed, begins],
+    [preset.train, preset.held, preset.batch, steps, seed, begins, ...(row.setting.frozen ? [] : [towerRate])],
   ];
   return keptRun(join(options.root, name), about, async (key) => {
     if (options.stopped()) return undefined;
@@ -252,7 +259,9 @@ async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOpti
         if (own === 0) continue;
         const trainable = probeTrainable(model, train, { seed, beginnings: opened.toReversed(), towers });
         const plain = shapesStage(preset, own);
-        const stage = i === 0 ? { ...plain, groups: [{ paths: ['connector.*'], lr: preset.rate }] } : plain;
+        const slow = model.frozen ? [] : [{ paths: [`${towerRoot('*')}.*`], lr: towerRate * preset.rate }];
+        const groups = i === 0 ? [{ paths: ['connector.*'], lr: preset.rate }] : [...slow, ...plain.groups];
+        const stage = { ...plain, groups };
         const trained = await trainInFolder(trainable, stage, `${name}/stage-${i + 1}`, {
           device,
           root: options.root,
