@@ -46,6 +46,12 @@ test('the 8B, compiled: arithmetic near that of the published layers, weights he
   const weights = planned.memory.items.find(({ name }) => name === 'weights of language model')?.bytes ?? 0;
   expect(weights / (2 * 8_030_261_248)).toBeGreaterThan(0.99);
   expect(weights / (2 * 8_030_261_248)).toBeLessThan(1.02);
+  // Launches are what a GPU waits for between kernels.
+  const dispatches = (program: string): number =>
+    planned.programs.find(({ name }) => name === program)?.plan.dispatches.length ?? Infinity;
+  expect(dispatches('one picture')).toBeLessThanOrEqual(500);
+  expect(dispatches('prefill')).toBeLessThanOrEqual(420);
+  expect(dispatches('decode')).toBeLessThanOrEqual(200);
   const text = printPlanned(planned, options);
   expect(text).toMatch(/language model\s+8,030,261,248/);
   expect(text).toMatch(/without the towers\s+8,333,022,208/);
