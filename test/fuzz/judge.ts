@@ -44,8 +44,8 @@ export function profileOf(
   { profile, limits }: Pick<FuzzCase, 'profile' | 'limits'>,
 ): DeviceProfile {
   const own = gpu.profiles[profile];
-  // A software driver computes nothing again; here the pass is tried on its templates too.
-  return { ...own, ...limits, choices: { ...own.choices, recomputes: true } };
+  // A software driver computes nothing again; here the pass is tried on its templates too, and products make norms of however few columns.
+  return { ...own, ...limits, choices: { ...own.choices, recomputes: true, reducedRowsColumns: 1 } };
 }
 
 /** The standard passes, and values are computed again in graphs that train nothing too. */

@@ -139,6 +139,17 @@ export const kernelMutants: readonly Mutant[] = [
     swap(/if \((thread|part) < 1u\)/g, 'if (false)'),
   ),
   kernels(
+    'a lane of a row',
+    'what the last of the threads that walk a row of a tile has summed is left out',
+    swap(/of_lanes(\w*)\[thread \+ 15u\]/g, 'of_lanes$1[thread + 14u]'),
+  ),
+  kernels(
+    'statistics of the next row',
+    'a tile is staged with what the next of its rows is reduced to',
+    swap(/= of_rows(\w*)\[four_rows \* 4u\]/g, '= of_rows$1[four_rows * 4u + 1u]'),
+    /in workgroup memory/,
+  ),
+  kernels(
     'butterfly one level short',
     'neighbouring lanes do not exchange their sums',
     swap(/subgroupShuffleXor\(([^,]*), 1u\)/g, 'subgroupShuffleXor($1, 2u)'),
