@@ -153,7 +153,7 @@ export function makePlan(
     parts === undefined
       ? String(bodyOf(body))
       : parts
-          .map((part) => `${bodyOf(part.body)} ${part.from} ${part.grid.join()} ${[...part.names].join()}`)
+          .map((part) => `${bodyOf(part.body)} ${part.from} ${part.grid?.join() ?? ''} ${[...part.names].join()}`)
           .join('|');
   const dispatch = (step: Step): PlanDispatch => {
     const { slots } = step.kernel;

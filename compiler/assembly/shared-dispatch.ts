@@ -172,13 +172,22 @@ function hostsOf(
   return hosts.sort((a, b) => b.common - a.common || way * (a.at - b.at)).map((host) => host.at);
 }
 
-/** Grids that depend on sizes of a run, tensors in several bindings, and matrix units, which want every subgroup whole, stand alone. */
-function canShare({ grid, slots, matrices }: Kernel): boolean {
+/** Tensors in several bindings, and matrix units, which want every subgroup whole, stand alone. */
+function canShare(kernel: Kernel): boolean {
+  const { grid, slots, matrices } = kernel;
+  const isStackable = !isOpen(kernel) || grid[2].most === 1;
   return (
-    matrices !== true &&
-    grid.every((n) => n.terms.length === 0 && n.constant > 0) &&
-    slots.every((slot) => slot.piece === undefined)
+    matrices !== true && grid.every((n) => n.most > 0) && isStackable && slots.every((slot) => slot.piece === undefined)
   );
+}
+
+/** Grids that depend on sizes of a run: parts of as many workgroups lie one behind the other along z. */
+function isOpen({ grid }: Kernel): boolean {
+  return grid.some((n) => n.terms.length > 0);
+}
+
+function gridKey({ grid }: Kernel): string {
+  return grid.map((n) => n.key).join();
 }
 
 function fits(
@@ -195,6 +204,7 @@ function fits(
   )
     return false;
   if (workgroupsOf([...parts, kernel]) > profile.maxGrid ** 2) return false;
+  if ([...parts, kernel].some(isOpen) && parts.some((part) => gridKey(part) !== gridKey(kernel))) return false;
   const slots = sharedSlots([...parts, kernel]);
   const sizes = [...parts, kernel].some(hasSizes) ? 1 : 0;
   if (slots.length + sizes > profile.maxBindings || !areApart(slots)) return false;
@@ -271,22 +281,29 @@ function joined({ steps, parts }: Dispatch, widest: number): Step {
   const slots = sharedSlots(parts);
   const { memory, names: inMemory } = pooled(parts);
   let from = 0;
+  const isStacked = parts.some(isOpen);
   const own = parts.map((kernel, p): KernelPart => {
     const names = new Map(inMemory[p]);
     for (const slot of kernel.slots) {
       const common = slots.find((other) => other.storage === slot.storage && other.width === slot.width);
       if (common !== undefined) names.set(slot.name, common.name);
     }
+    const { template, body, subgroups } = kernel;
+    if (isStacked) return { template, from: p, grid: undefined, names, body, subgroups };
     const grid = kernel.grid.map((n) => n.constant) as unknown as readonly [number, number, number];
-    const part = { template: kernel.template, from, grid, names, body: kernel.body, subgroups: kernel.subgroups };
+    const part = { template, from, grid, names, body, subgroups };
     from += grid[0] * grid[1] * grid[2];
     return part;
   });
+  const [x, y] = parts[0]?.grid ?? [];
   const lines = Math.ceil(from / widest);
   const kernel: Kernel = {
     template: own.map((part) => part.template).join(' | '),
     threads: parts[0]?.threads ?? 1,
-    grid: [constantIndex(Math.ceil(from / lines)), constantIndex(lines), constantIndex(1)],
+    grid:
+      isStacked && x !== undefined && y !== undefined
+        ? [x, y, constantIndex(parts.length)]
+        : [constantIndex(Math.ceil(from / lines)), constantIndex(lines), constantIndex(1)],
     slots,
     shared: memory,
     body: [],

@@ -82,14 +82,21 @@ export function emit(
 
 /** Each part sees the grid that it would have alone. */
 function choose(parts: readonly KernelPart[]): string {
-  const calls = parts.map(({ from, grid: [x, y, z], subgroups }, i) => {
+  const isStacked = parts.every(({ grid }) => grid === undefined);
+  const calls = parts.map(({ from, grid, subgroups }, i) => {
+    if (grid === undefined) {
+      const call = `part_${i}(vec3u(group.x, group.y, 0u), vec3u(groups.x, groups.y, 1u), thread${subgroups ? ', lane' : ''});`;
+      return `if (group.z == ${from}u) {\n    ${call}\n  }`;
+    }
+    const [x, y, z] = grid;
     const end = from + x * y * z;
     const own = from === 0 ? 'group_of_all' : `(group_of_all - ${from}u)`;
     // Times 1, which the compiler does not know: what is bounded by it is not unrolled.
     const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * groups.z, thread${subgroups ? ', lane' : ''});`;
     return `if (group_of_all < ${end}u) {\n    ${call}\n  }`;
   });
-  return `  let group_of_all = group.y * groups.x + group.x;\n  ${calls.join(' else ')}`;
+  const choice = `  ${calls.join(' else ')}`;
+  return isStacked ? choice : `  let group_of_all = group.y * groups.x + group.x;\n${choice}`;
 }
 
 function partFunction({ template, names, body, subgroups }: KernelPart, i: number, symbols: readonly string[]): string {

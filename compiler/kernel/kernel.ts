@@ -99,9 +99,9 @@ export interface Kernel {
 /** One of several kernels in a dispatch. */
 export interface KernelPart {
   readonly template: string;
-  /** Its first workgroup, and how many there are along x, y, z. */
+  /** Its first workgroup, and how many there are along x, y, z; or, where that depends on a run and all parts have as many, its place along z. */
   readonly from: number;
-  readonly grid: readonly [number, number, number];
+  readonly grid: readonly [number, number, number] | undefined;
   /** What its slots and its workgroup memory are called in the whole. */
   readonly names: ReadonlyMap<string, string>;
   readonly body: readonly Stmt[];

@@ -133,11 +133,15 @@ describe('towers beside one another', () => {
   }
 
   test('share dispatches, layer by layer, and workgroup memory', () => {
-    const plan = compile(towers(3), desktopGpu, { verify: true });
-    const apart = compile(towers(3), desktopGpu, { verify: true, shareDispatches: false });
+    const kernels = { ...desktopGpu, choices: { reducedRowsColumns: Infinity } };
+    const plan = compile(towers(3), kernels, { verify: true });
+    const apart = compile(towers(3), kernels, { verify: true, shareDispatches: false });
     expect(apart.dispatches).toHaveLength(20);
     // Norms and products; what adds a residual binds more than two of them may.
     expect(plan.dispatches.length).toBeLessThanOrEqual(14);
+    // As products make the norms.
+    expect(compile(towers(3), desktopGpu, { verify: true, shareDispatches: false }).dispatches).toHaveLength(14);
+    expect(compile(towers(3), desktopGpu, { verify: true }).dispatches.length).toBeLessThanOrEqual(8);
     const memory = plan.kernels.flatMap(({ wgsl }) => wgsl.match(/var<workgroup> \w+: array<[^;]*/g) ?? []);
     const shared = plan.kernels.find(
       ({ wgsl }) => (wgsl.match(/^fn part_/gm) ?? []).length > 1 && wgsl.includes('// contraction'),
@@ -145,6 +149,36 @@ describe('towers beside one another', () => {
     expect(shared?.wgsl.match(/var<workgroup> /g)).toHaveLength(2);
     expect(memory.length).toBeGreaterThan(0);
   });
+
+  /** Two maps and two products of rows whose number a run says, which do not wait for one another. */
+  const openRows = (): Graph =>
+    trace(randomParams(1), (t) => {
+      const s = t.symbol('s', { atLeast: 0, upTo: 90 });
+      const [x, y] = [t.input('x', 's c', { s, c: 64 }), t.input('y', 's c', { s, c: 64 })];
+      return {
+        x2: x.mul(2).add(y),
+        y2: y.mul(3).sub(x),
+        a: linear(t.params.at('a'), x, 'f', { size: 72 }),
+        b: linear(t.params.at('b'), y, 'f', { size: 72 }),
+        // As many rows, and other columns: not of one grid.
+        c: linear(t.params.at('c'), y, 'f', { size: 300 }),
+      };
+    });
+
+  test('of as many rows as a run says lie one behind the other', () => {
+    const labels = compile(openRows(), desktopGpu, { verify: true }).dispatches.map(({ label }) => label);
+    expect(labels.map((label) => label.split(' | ').length).sort()).toEqual([1, 2, 2]);
+  });
+
+  test.skipIf(withoutGpu)(
+    'of as many rows as a run says give what each gives alone',
+    async () => {
+      const graph = openRows();
+      for (const s of [1, 33, 90, 0])
+        await judge(gpu, graph, storedFeeds(graph, new Map([['s', s]])), { profile: gpu.desktop });
+    },
+    120_000,
+  );
 
   test.skipIf(withoutGpu)(
     'give what each gives alone',
