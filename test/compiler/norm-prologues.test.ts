@@ -43,6 +43,11 @@ describe('a block', () => {
     expect(labelsOf(clip(4)).length - labelsOf(clip(3)).length).toBe(5);
   });
 
+  test('is so with the least workgroup memory and the fewest bindings that a device has', () => {
+    const least: DeviceProfile = { ...desktopGpu, maxWorkgroupBytes: 16384, maxBindings: 8 };
+    expect(labelsOf(clip(4), least).length - labelsOf(clip(3), least).length).toBe(5);
+  });
+
   test('keeps its norms as kernels where matrix units make its products', () => {
     expect(labelsOf(clip(4), withMatrices).length - labelsOf(clip(3), withMatrices).length).toBe(7);
   });
