@@ -70,3 +70,10 @@ export function narrowBf16(values: Float32Array): Uint16Array<ArrayBuffer> {
     return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
   });
 }
+
+/** The nearest whole number, of two the even one: as IEEE 754 and Python's `round` have it. */
+export function roundToEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}

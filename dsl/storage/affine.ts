@@ -1,5 +1,6 @@
 // Groups along the last axis with a scale, and a bias or a zero point: what MLX, compressed-tensors, AWQ and GPTQ store, each in an order
 // of its own. Here a group is one block: scale, bias or zero, then the codes, lowest bits first.
+import { roundToEven } from '../graph/elements.ts';
 import type { StorageFormat } from './format.ts';
 import { range, f32Slack } from './scales.ts';
 
@@ -42,12 +43,6 @@ function nearestBf16(value: number): number {
   one.setFloat32(0, value);
   const bits = one.getUint32(0);
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
-}
-
-function halfToEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
 const made = new Map<string, StorageFormat>();
@@ -107,13 +102,13 @@ export function affine(form: AffineForm): StorageFormat {
             const positive = Math.max(fround(fround(greatest - least) / top), fround(1e-7));
             const edge = isBelow ? least : greatest;
             let s = isBelow ? positive : -positive;
-            const q0 = halfToEven(fround(edge / s));
+            const q0 = roundToEven(fround(edge / s));
             if (q0 !== 0) s = fround(edge / q0);
             const b = q0 === 0 ? 0 : edge;
             writeScale(block, at, s, scale);
             writeScale(block, at + width, b, scale);
             const quantised = (e: number): number =>
-              Math.max(0, Math.min(top, halfToEven(fround(fround((from[start + e] ?? 0) - b) / s))));
+              Math.max(0, Math.min(top, roundToEven(fround(fround((from[start + e] ?? 0) - b) / s))));
             for (let e = 0; e < group; e++) {
               if (bits === 8) block.setUint8(at + head + e, quantised(e));
               else if (e % 2 === 0) block.setUint8(at + head + e / 2, quantised(e) | (quantised(e + 1) << 4));

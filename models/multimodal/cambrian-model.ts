@@ -13,7 +13,7 @@ import {
 import { embedSequence, type LlmVision } from './cambrian.ts';
 import { cambrianShapes, type CambrianConfig, type NamedTower } from '../configs/cambrian.ts';
 import { nativeSide, towerPixels, towerShapes, type TowerConfig } from '../configs/towers.ts';
-import { regionSide } from '../sequence/masks.ts';
+import { maskGrids, regionSide } from '../sequence/masks.ts';
 import { regionsOf, type FeatureMap, type RegionMasks } from '../sequence/regions.ts';
 import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
 import { under, type Shapes } from '../configs/param-shapes.ts';
@@ -52,11 +52,6 @@ export function towerSide({ config, towers }: CambrianModel, k: number): number 
   return named.pixels ?? nativeSide(tower) ?? towerPixels[tower.tower].side;
 }
 
-/** Sides of the grids on which regions are masked: those of the query groups, and the final one where the LLM looks again. */
-export function maskGrids({ config: { connector, schedule } }: CambrianModel): readonly number[] {
-  return [...new Set([...connector.groups, ...(schedule === undefined ? [] : [connector.side])])];
-}
-
 // ---- one picture -----------------------------------------------------------------------------------------------------
 
 /**
@@ -81,7 +76,7 @@ export function visionGraph(source: ParamSource, model: CambrianModel, sizes: Ca
         return ownMap(t.params.at(towerRoot(k)), pixels, tower, config.towers[k], config.clipLayer);
       });
       const masks = new Map(
-        maskGrids(model).map((queries) => [
+        maskGrids(model.config).map((queries) => [
           queries,
           config.towers.map((tower, k): RegionMasks =>
             t.input(

@@ -5,7 +5,7 @@ import { turnTables } from '../decoders/turn-graph.ts';
 import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
 import { placeBranches, type Branched } from '../sequence/branches.ts';
 import { emptySlot, ignoredLabel, queryPlaces, type SequenceBatch } from '../sequence/collate.ts';
-import { batchMasks, regionSide, type PictureSize } from '../sequence/masks.ts';
+import { batchMasks, maskGrids, regionSide, type PictureSize } from '../sequence/masks.ts';
 import { regionsOf, type RegionMasks } from '../sequence/regions.ts';
 import { decodeWithVision, embedSequence, type Hidden, type LlmVision, type VisionSchedule } from './cambrian.ts';
 
@@ -32,10 +32,6 @@ export interface CambrianTraining {
   readonly branched?: boolean | undefined;
   /** Padding masks of query groups as the reference's training code has them; by default spatially correct. */
   readonly maskQuirk?: boolean | undefined;
-}
-
-function maskGrids({ connector, schedule }: CambrianTraining): readonly number[] {
-  return [...new Set([...connector.groups, ...(schedule === undefined ? [] : [connector.side])])];
 }
 
 /**

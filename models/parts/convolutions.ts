@@ -10,6 +10,7 @@ import {
   type Params,
   type Tensor,
 } from '../../dsl/index.ts';
+import { roundToEven } from '../../dsl/graph/elements.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { activate, type Activation } from './mlp.ts';
 
@@ -80,14 +81,8 @@ function regBlock(p: Params, x: FeatureMap, size: number): FeatureMap {
   };
   const wide = silu(normed('conv1', x, { kernel: 1 }));
   const spread = silu(normed('conv2', wide, { kernel: 3, groups: size }));
-  const squeezed = roundHalfEven(x.size('c') / 4);
+  const squeezed = roundToEven(x.size('c') / 4);
   const gated = squeezeExcite(p.at('se'), spread, { squeezed, activation: 'silu', gate: 'sigmoid' });
   const y = normed('conv3', gated, { kernel: 1 });
   return silu(y.add(x.size('c') === size ? x : normed('downsample', x, { kernel: 1 })));
-}
-
-/** Python's `round`. */
-function roundHalfEven(x: number): number {
-  const down = Math.floor(x);
-  return x - down === 0.5 ? down + (down % 2) : Math.round(x);
 }

@@ -7,6 +7,17 @@ export interface PictureSize {
   readonly height: number;
 }
 
+/** Sides of the grids on which regions are masked: those of the query groups, and the final one where the language model looks again. */
+export function maskGrids({
+  connector,
+  schedule,
+}: {
+  readonly connector: { readonly groups: readonly number[]; readonly side: number };
+  readonly schedule?: unknown;
+}): readonly number[] {
+  return [...new Set([...connector.groups, ...(schedule === undefined ? [] : [connector.side])])];
+}
+
 /** Lines of padding at each end of one axis of a square grid; 0 when nothing is padded. */
 export interface Padding {
   readonly along: 'rows' | 'columns';

@@ -1,7 +1,6 @@
 // Cambrian-1 answers: its own conversation templates, pictures through all towers and SVA, image blocks that SVA layers find again.
 import {
   cambrianPrefillGraph,
-  maskGrids,
   towerRoot,
   towerSide,
   visionGraph,
@@ -16,7 +15,7 @@ import {
   queryPlaces,
   type InferenceSample,
 } from '../../../models/sequence/collate.ts';
-import { batchMasks } from '../../../models/sequence/masks.ts';
+import { batchMasks, maskGrids } from '../../../models/sequence/masks.ts';
 import { checkImagePosition, templateFor, type TemplateName } from '../../../models/sequence/conversation.ts';
 import { decodeGraph } from '../../../models/decoders/generation-graphs.ts';
 import { modelFiles, needFile, readJsonFile, resolveTower } from '../../../runtime/checkpoint/hub.ts';
@@ -180,7 +179,7 @@ function pictureInputs(model: CambrianModel, image: Image): Inputs {
   const sides = config.towers.map((tower) => tower.side);
   return Object.fromEntries([
     ...Object.entries(towerInputs(model, image)),
-    ...maskGrids(model).flatMap((queries) =>
+    ...maskGrids(model.config).flatMap((queries) =>
       batchMasks([image], queries, { sides, finalSide: config.connector.side }).map(
         (mask, k) => [`mask_${queries}_${k}`, mask.attend] as const,
       ),
