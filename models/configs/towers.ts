@@ -134,6 +134,8 @@ export function readArchitecture(json: ConfigJson, where: string): TowerConfig |
   // timm puts the name of the training data after a dot.
   const key = stated.split('.')[0] ?? '';
   const found = Object.hasOwn(architectures, key) ? architectures[key] : undefined;
+  // Sizes that a file states count.
+  if (found?.tower === 'convnext' && json['depths'] !== undefined) return readConvNext(json, where);
   if (found !== undefined) return found;
   throw new OpabiniaError(`${where} names the architecture '${stated}', which is not known`, {
     op: 'config',

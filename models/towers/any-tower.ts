@@ -29,7 +29,7 @@ export interface AnyTower {
 export function readAnyTower(parsed: unknown, where: string): AnyTower {
   const json = asObject(parsed, where);
   const stated = json['model_type'] ?? json['architecture'];
-  const type = typeof stated === 'string' ? backboneOf(stated) : undefined;
+  const type = typeof stated === 'string' ? (innerBackbone(json) ?? backboneOf(stated)) : undefined;
   if (type !== undefined) {
     const backbone = type.read(new ConfigReader(json, where));
     return {
@@ -60,6 +60,16 @@ export function readAnyTower(parsed: unknown, where: string): AnyTower {
     unread: [],
     map: (p, pixels) => towerMap(p, pixels, config),
   };
+}
+
+/** What a DPT is made of, where it says so: that of MiDaS 3.1 is a BEiT. */
+function innerBackbone(json: Readonly<Record<string, unknown>>): ReturnType<typeof backboneOf> {
+  const inner = json['backbone_config'];
+  const type: unknown =
+    json['model_type'] === 'dpt' && typeof inner === 'object' && inner !== null && 'model_type' in inner
+      ? inner.model_type
+      : undefined;
+  return typeof type === 'string' ? backboneOf(type) : undefined;
 }
 
 function sideOf(json: unknown): number | undefined {

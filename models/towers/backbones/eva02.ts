@@ -69,7 +69,13 @@ export const eva02: BackboneType = {
     'eva02_large_patch14_clip_224',
     'eva02_large_patch14_clip_336',
   ],
-  unread: ['head', 'trunk.head', 'visual.trunk.head', 'visual.head', 'text', 'logit_scale', 'mask_token'],
+  unread: [
+    ...['head', 'fc_norm'].flatMap((name) => [name, `trunk.${name}`, `visual.trunk.${name}`]),
+    'visual.head',
+    'text',
+    'logit_scale',
+    'mask_token',
+  ],
   read: (config) => {
     const args = config.inner('model_args') ?? config;
     const options: Options = {

@@ -37,6 +37,7 @@ export const openClip: BackboneType = {
     'positional_embedding',
     'ln_final',
     'text_projection',
+    'visual.proj',
     'text',
     'logit_scale',
     'logit_bias',

@@ -21,9 +21,9 @@ import { gridOf, onGrid, patchConv, rootOf } from '../tower.ts';
 import { geluMlp, selfAttention, type Heads, type Tokens } from '../vit.ts';
 import type { FeatureMap } from '../../sequence/regions.ts';
 
-/** Rows of a table by the distance of query and key along one axis of `size`; a table of another length is resized. */
-function distances(p: Params, name: string, size: number, d: number): Tensor<'i k d', Float> {
-  const stored = p.get(name, 'm d', { d });
+/** Rows of a table by the distance of query and key along one axis of `size`; one that was made for `native` of them is resized. */
+function distances(p: Params, name: string, size: number, native: number, d: number): Tensor<'i k d', Float> {
+  const stored = p.get(name, 'm d', p.has(name) ? { d } : { m: 2 * native - 1, d });
   const map = rearrange(stored, '(h w) d -> h w c=(d)', { w: 1 });
   const wanted = 2 * size - 1;
   const resized = stored.size('m') === wanted ? map : resize(map, { height: wanted, width: 1, mode: 'bilinear' });
@@ -33,13 +33,13 @@ function distances(p: Params, name: string, size: number, d: number): Tensor<'i 
 }
 
 /** q·R_h + q·R_w, of queries that are not scaled. */
-function scoreBias(p: Params, query: Heads, rows: number, columns: number): Tensor {
+function scoreBias(p: Params, query: Heads, [rows, columns]: readonly [number, number], native: number): Tensor {
   const d = query.size('d');
   const q = rearrange(query, 'b (i j) h d -> b i j h d', { i: rows });
-  const down = einsum(q, distances(p, 'rel_pos_h', rows, d), 'b i j h d, i k d -> b i j h k');
+  const down = einsum(q, distances(p, 'rel_pos_h', rows, native, d), 'b i j h d, i k d -> b i j h k');
   const across = einsum(
     q,
-    rearrange(distances(p, 'rel_pos_w', columns, d), 'i k d -> j=(i) l=(k) d'),
+    rearrange(distances(p, 'rel_pos_w', columns, native, d), 'i k d -> j=(i) l=(k) d'),
     'b i j h d, j l d -> b i j h l',
   );
   const both = repeat(down, 'b i j h k -> b i j h k l', { l: columns }).add(across);
@@ -49,7 +49,7 @@ function scoreBias(p: Params, query: Heads, rows: number, columns: number): Tens
 export const sam: BackboneType = {
   kind: 'sam-vit',
   types: ['sam_vision_model', 'sam'],
-  unread: ['prompt_encoder', 'mask_decoder', 'shared_image_embedding'],
+  unread: ['neck', 'vision_encoder.neck', 'prompt_encoder', 'mask_decoder', 'shared_image_embedding'],
   read: (outer) => {
     const read = outer.inner('vision_config') ?? outer;
     const c = read.count('hidden_size', 768);
@@ -71,6 +71,7 @@ export const sam: BackboneType = {
     const attend = (p: Params, x: FeatureMap, side: number): FeatureMap => {
       const [h, w] = [x.size('h'), x.size('w')];
       const [rows, columns] = side === 0 ? [h, w] : [side, side];
+      const native = side === 0 ? Math.floor(image / patch) : side;
       // Padding stands at the bottom and on the right, and takes part in its windows.
       const full = pad(pad(x, 'h', { after: (rows - (h % rows)) % rows }), 'w', {
         after: (columns - (w % columns)) % columns,
@@ -85,7 +86,7 @@ export const sam: BackboneType = {
           qkvBias,
           out: own.at('proj'),
           mlp: (y) => y,
-          mask: relative ? (query) => scoreBias(own, query, rows, columns) : undefined,
+          mask: relative ? (query) => scoreBias(own, query, [rows, columns], native) : undefined,
         },
         tokens,
         heads,
