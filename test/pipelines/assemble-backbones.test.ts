@@ -10,7 +10,6 @@ import type { Image } from '../../runtime/image/image.ts';
 import { judgeFamily } from '../support/family-judge.ts';
 import { goldenTower } from '../support/golden-tower.ts';
 import { makeLanguage } from '../support/made-language.ts';
-import { everything } from '../support/share.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-backbones-'));
 const language = join(root, 'language');
@@ -42,7 +41,7 @@ const towers = [
   ['dpt-beit', 16],
 ] as const;
 
-test.each(everything ? towers : towers.slice(0, 2))(
+test.each(towers)(
   '%s: %i tokens a picture',
   async (name, tokens) => {
     const tower = goldenTower(join(root, name), name);
