@@ -40,7 +40,7 @@ function bytesOf(tile: Tile, group: ProductGroup): number {
   const products = productsOf(group);
   const [rows, columns] = sidesOf(tile, products[0]);
   const staged = 4 * tile.depth * (rows + products.length * columns);
-  return staged + statisticsBytes(group, rows, tile.across[0] * tile.across[1]);
+  return staged + statisticsBytes(products[0], group, rows, tile.across[0] * tile.across[1]);
 }
 
 function usualTile(group: ProductGroup, profile: DeviceProfile): Tile {

@@ -25,21 +25,33 @@ export interface TileOfRows {
   readonly threads: number;
 }
 
-/** Bytes of workgroup memory that it takes for a group, at most. */
-export function statisticsBytes(group: Group, tileRows: number, threads: number): number {
-  const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').length;
-  const maps = group.template === 'contract' ? [...group.nodes].filter((node) => node.op.kind === 'map').length : 0;
-  return reductions === 0 ? 0 : 4 * (reductions * (tileRows + threads) + Math.min(maps, 4) * tileRows);
+type ProductGroup = Extract<Group, { template: 'contract' }>;
+
+function reductionsOf({ nodes }: ProductGroup): readonly Node[] {
+  return [...nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
+}
+
+/** What a row has one of; of maps that follow one another the last. */
+function keptPerRow(product: Product, { nodes }: ProductGroup): readonly Node[] {
+  const maps = mapsPerRow(product, nodes);
+  const others = [...nodes].filter((node) => !maps.includes(node));
+  return maps.filter((node) => node === product.a || others.some(({ inputs }) => inputs.includes(node)));
+}
+
+/** Bytes of workgroup memory that it takes for a group. */
+export function statisticsBytes(product: Product, group: ProductGroup, tileRows: number, threads: number): number {
+  const reductions = reductionsOf(group).length;
+  return reductions === 0 ? 0 : 4 * (reductions * (tileRows + threads) + keptPerRow(product, group).length * tileRows);
 }
 
 /** Reduces every row for all reductions of the group, in order. The function that is returned makes those of a row of the tile what the lowering reads. */
 export function reduceTileRows(
   frame: Frame,
-  group: Extract<Group, { template: 'contract' }>,
+  group: ProductGroup,
   { product, batch, firstRow, tileRows, threads }: TileOfRows,
 ): (row: Index) => void {
   const { lowering, body } = frame;
-  const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
+  const reductions = reductionsOf(group);
   if (reductions.length === 0) return () => undefined;
   const thread = indexVariable('thread', constantIndex(threads));
   const lane = body.named('lane_of_row', remainder(thread, constantIndex(lanes)));
@@ -100,13 +112,11 @@ export function reduceTileRows(
     });
     for (const { reduction, result } of running) held.set(reduction, result);
   }
-  // What a row has one of is computed before the sum, not once a term; of maps that follow one another the last is kept.
-  const maps = mapsPerRow(product, group.nodes);
-  const inside = new Set<Node>(maps);
-  const others = [...group.nodes].filter((node) => !inside.has(node));
-  const perRow = maps
-    .filter((node) => node === product.a || others.some(({ inputs }) => inputs.includes(node)))
-    .map((node) => ({ node, result: frame.share('of_rows', computeType(node.type.dtype), tileRows) }));
+  // Computed before the sum, not once a term.
+  const perRow = keptPerRow(product, group).map((node) => ({
+    node,
+    result: frame.share('of_rows', computeType(node.type.dtype), tileRows),
+  }));
   if (perRow.length > 0) {
     body.loop(
       'row_in_tile',
