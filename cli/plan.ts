@@ -26,6 +26,7 @@ interface Flags {
   readonly train?: '1' | '2';
   readonly length: string;
   readonly batch: string;
+  readonly unfreezeTowers?: true;
   readonly weights?: WeightsChoice;
   readonly quantize?: readonly string[];
   readonly keep?: readonly string[];
@@ -60,6 +61,7 @@ export function addPlan(program: Command): void {
     )
     .option('--length <tokens>', 'of a sequence, with --train', '2048')
     .option('--batch <count>', 'sequences at once, with --train', '1')
+    .option('--unfreeze-towers', 'the towers of an assembled model learn too, with --train')
     .option('--json', 'print the figures as JSON')
     .action(async (model: string, flags: Flags) => {
       if (flags.train !== undefined) {
@@ -68,6 +70,7 @@ export function addPlan(program: Command): void {
           dtype: flags.dtype,
           length: whole('--length', flags.length),
           batch: whole('--batch', flags.batch),
+          unfreezeTowers: flags.unfreezeTowers,
           profile: deviceNamed(flags.device).profile,
         };
         const subject = isReleased(model)

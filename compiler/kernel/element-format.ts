@@ -14,9 +14,13 @@ export function typeOf(dtype: DType, width: Width): WgslType {
   return width === 4 ? vectorType(scalar) : scalar;
 }
 
-/** The WGSL type of one array element of a stored tensor. */
+/**
+ * The WGSL type of one array element of a stored tensor. Four of 16 bits are two words: a driver that gathers what lanes load takes
+ * as long for half a word as for a whole one, and a product in f16 is an eighth faster.
+ */
 export function storedType(dtype: DType, width: Width): string {
   if (dtype === 'bf16') return width === 1 ? 'u32' : 'vec2<u32>';
+  if (dtype === 'f16' && width === 4) return 'vec2<u32>';
   const scalar = dtype === 'bool' ? 'u32' : dtype;
   return width === 1 ? scalar : `vec4<${scalar}>`;
 }
@@ -47,15 +51,22 @@ export function loaded(at: Code, slot: Slot, dtype: DType): Code {
     return code(`bitcast<f32>((${elementText(slot, `${at.text} >> 1u`)} >> ((${at.text} & 1u) * 16u)) << 16u)`, type);
   }
   const raw = elementText(slot, at.text);
-  if (dtype === 'f16') return code(`${type}(${raw})`, type);
+  if (dtype === 'f16') return code(`${type}(${slot.width === 4 ? `bitcast<vec4<f16>>(${raw})` : raw})`, type);
   if (dtype === 'bool') return code(`(${raw} != ${slot.width === 4 ? 'vec4u(0u)' : '0u'})`, type);
   return code(raw, type);
 }
 
+/** One value, or four, in half precision. */
+export function halved(value: Code): Code {
+  return code(`${value.type === 'f32' ? 'f16' : 'vec4<f16>'}(${value.text})`, value.type, value.needs);
+}
+
 /** A value as it is written. */
 export function stored(value: Code, dtype: DType): Code {
-  if (dtype === 'f16')
-    return code(value.type === 'f32' ? `f16(${value.text})` : `vec4<f16>(${value.text})`, value.type, value.needs);
+  if (dtype === 'f16') {
+    const half = halved(value);
+    return value.type === 'f32' ? half : code(`bitcast<vec2<u32>>(${half.text})`, value.type, value.needs);
+  }
   if (dtype === 'bool')
     return code(
       value.type === 'bool' ? `select(0u, 1u, ${value.text})` : `select(vec4u(0u), vec4u(1u), ${value.text})`,

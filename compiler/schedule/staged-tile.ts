@@ -6,7 +6,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { Block } from '../kernel/kernel.ts';
-import { stored, typeOf, type Width } from '../kernel/element-format.ts';
+import { halved, typeOf, type Width } from '../kernel/element-format.ts';
 import { Lowering } from '../kernel/lower.ts';
 import { Names } from '../kernel/names.ts';
 import type { IndexMap } from '../kernel/storage.ts';
@@ -114,7 +114,7 @@ export function stage(
       const first = add(start, byPlace ? line : scale(unit, width));
       const text = `select(${zero.text}, ${value.text}, ${indexText(first)} < ${indexText(sum.size)})`;
       const target = add(scale(copy, staged.length), scale(line, staged.stride), unit);
-      inside.assign(`${staged.name}[${indexText(target)}]`, stored(code(text, type, value.needs), 'f16'));
+      inside.assign(`${staged.name}[${indexText(target)}]`, halved(code(text, type, value.needs)));
     },
     { from: indexVariable('thread', constantIndex(threads)), step: threads },
   );

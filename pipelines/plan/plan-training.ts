@@ -15,7 +15,8 @@ import { resolveGroups } from '../train/step/groups.ts';
 import { trainGraphs, type LossSum } from '../train/step/train-graph.ts';
 import { llavaStage1, llavaStage2 } from '../train/recipe/llava.ts';
 import type { Stage } from '../train/recipe/recipe.ts';
-import { checkLearns } from '../train/assembled-trainable.ts';
+import { checkLearns, towerShapesOf } from '../train/assembled-trainable.ts';
+import { towersStayFrozen } from '../train/cambrian-trainable.ts';
 import { AssembledFamily } from '../answer/families/assembled.ts';
 import { CambrianFamily } from '../answer/families/cambrian.ts';
 import { openModel } from '../answer/open-model.ts';
@@ -28,6 +29,8 @@ export interface TrainingPlanOptions {
   /** Tokens of a sequence, pictures included, and sequences at once. */
   readonly length: number;
   readonly batch: number;
+  /** The towers of an assembled model are run at every step, and learn where the stage's groups mean them. */
+  readonly unfreezeTowers?: boolean | undefined;
   /** Default: a desktop GPU. */
   readonly profile?: DeviceProfile | undefined;
 }
@@ -47,8 +50,9 @@ export interface TrainingSubject {
   readonly stage: Stage;
 }
 
-/** Cambrian's own recipe; the towers' maps are inputs. */
+/** Cambrian's own recipe; the towers' maps are inputs. Throws `OpabiniaError` where its towers should learn. */
 export function cambrianSubject(model: CambrianModel, options: TrainingPlanOptions): TrainingSubject {
+  if (options.unfreezeTowers === true) throw towersStayFrozen('plan', `stage ${options.stage}`);
   const { config, towers } = model;
   const { length, batch } = options;
   return {
@@ -67,23 +71,40 @@ export function cambrianSubject(model: CambrianModel, options: TrainingPlanOptio
   };
 }
 
-/** LLaVA's recipe for an assembled model. Throws `OpabiniaError` for one that does not learn. */
-export function assembledSubject(model: AssembledModel, options: TrainingPlanOptions): TrainingSubject {
+/** LLaVA's recipe for an assembled model; `towers`: what they read, where they learn. Throws `OpabiniaError` for one that does not learn. */
+export function assembledSubject(
+  model: AssembledModel,
+  options: TrainingPlanOptions,
+  towers: Shapes = new Map(),
+): TrainingSubject {
   checkLearns(model);
   const { length, batch, dtype } = options;
+  const towersLearn = options.unfreezeTowers === true;
   return {
-    shapes: assembledShapes(model),
-    stage: (options.stage === 1 ? llavaStage1 : llavaStage2)({ data: noData, batch, length }),
-    loss: (t, p) => assembledLoss(t, p, model, { batch, length, pictures: batch, dtype }),
+    shapes: new Map([...assembledShapes(model), ...towers]),
+    stage: {
+      ...(options.stage === 1 ? llavaStage1 : llavaStage2)({ data: noData, batch, length }),
+      unfreezeTowers: towersLearn,
+    },
+    loss: (t, p) => assembledLoss(t, p, model, { batch, length, pictures: batch, dtype, towersLearn }),
   };
 }
 
 /** Of a model directory. Throws `OpabiniaError` for a family that no recipe trains. */
 export async function subjectOf(directory: string, options: TrainingPlanOptions): Promise<TrainingSubject> {
-  const { family, close } = await openModel(directory, { dtype: options.dtype });
-  close();
-  if (family instanceof CambrianFamily) return cambrianSubject(family.model, options);
-  if (family instanceof AssembledFamily) return assembledSubject(family.model, options);
+  const opened = await openModel(directory, { dtype: options.dtype });
+  const { family } = opened;
+  try {
+    if (family instanceof CambrianFamily) return cambrianSubject(family.model, options);
+    if (family instanceof AssembledFamily)
+      return assembledSubject(
+        family.model,
+        options,
+        options.unfreezeTowers === true ? towerShapesOf(opened, family.model) : new Map(),
+      );
+  } finally {
+    opened.close();
+  }
   throw new OpabiniaError(`${directory} is neither a Cambrian nor an assembled model`, {
     op: 'plan',
     advice: 'recipes train those: `opabinia assemble` makes one of any language model',

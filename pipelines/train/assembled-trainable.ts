@@ -1,7 +1,8 @@
 // An assembled model as something that learns: the loss of its connector and language model, samples as batches.
 import { OpabiniaError } from '../../dsl/error.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { roleOf } from '../../dsl/index.ts';
+import { evaluateSize, roleOf } from '../../dsl/index.ts';
+import type { Shapes } from '../../models/configs/param-shapes.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 import {
   assembledShapes,
@@ -65,7 +66,7 @@ export function assembledTrainable(
     branched: stage.turns === 'independent',
     towersLearn,
   };
-  const names = [...assembledShapes(model).keys(), ...(towersLearn ? towerNames(opened, model) : [])];
+  const names = [...assembledShapes(model).keys(), ...(towersLearn ? towerShapesOf(opened, model).keys() : [])];
   const learned = learnable(opened, names, stage, seed);
   return {
     ...learned.parameters,
@@ -88,10 +89,12 @@ export function assembledTrainable(
 }
 
 /** The parameters that the towers' maps are made of. */
-function towerNames({ source }: OpenedModel, model: AssembledModel): readonly string[] {
-  return order(assembledTowersGraph(source, model))
-    .filter((node) => roleOf(node) === 'param')
-    .map(nameOf);
+export function towerShapesOf({ source }: Pick<OpenedModel, 'source'>, model: AssembledModel): Shapes {
+  return new Map(
+    order(assembledTowersGraph(source, model))
+      .filter((node) => roleOf(node) === 'param')
+      .map((node) => [nameOf(node), node.type.axes.map(({ size }) => evaluateSize(size, new Map()))]),
+  );
 }
 
 /** Throws `OpabiniaError`. */

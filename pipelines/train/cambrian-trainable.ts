@@ -30,11 +30,7 @@ export function cambrianTrainable(opened: OpenedModel, family: CambrianFamily, o
   const { stage, seed, device, cache } = options;
   const { model } = family;
   const { config } = model;
-  if (stage.unfreezeTowers === true)
-    throw new OpabiniaError(`stage '${stage.name}' unfreezes the towers of a Cambrian, which learns from their maps`, {
-      op: 'train',
-      advice: 'leave unfreezeTowers away, or assemble towers, connector and language model with `opabinia assemble`',
-    });
+  if (stage.unfreezeTowers === true) throw towersStayFrozen('train', `stage '${stage.name}'`);
   const sides = model.towers.map((_, k) => towerSide(model, k));
   const maps = towerMaps(model);
   const towers = new FrozenTowers(opened, device, cache, {
@@ -146,4 +142,12 @@ class Batches {
       padId: this.#pad,
     });
   }
+}
+
+/** What is said where the towers of a Cambrian should learn. */
+export function towersStayFrozen(op: 'train' | 'plan', stage: string): OpabiniaError {
+  return new OpabiniaError(`${stage} unfreezes the towers of a Cambrian, which learns from their maps`, {
+    op,
+    advice: 'leave the towers frozen, or assemble towers, connector and language model with `opabinia assemble`',
+  });
 }

@@ -28,3 +28,8 @@ test('stage 1: the connector learns, towers and language model are frozen', { ti
   expect(plan.memory.activations).toBeLessThanOrEqual(1.1 * plan.memory.liveBound);
   expect(printTraining(planned, options)).toMatch(/activations\s+[\d.]+ .iB/);
 });
+
+test('towers of a Cambrian do not learn, which is said before anything is traced', () => {
+  const options = { stage: 2, dtype: 'f16', length: 768, batch: 1, unfreezeTowers: true } as const;
+  expect(() => cambrianSubject(shallow(), options)).toThrow(/stage 2 unfreezes the towers of a Cambrian/);
+});

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gradients, reduce, trace } from '../../dsl/index.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { assemble } from '../../pipelines/assemble/assemble.ts';
+import { planTraining, subjectOf } from '../../pipelines/plan/plan-training.ts';
 import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
 import { readSample } from '../../pipelines/train/data/llava-file.ts';
 import type { Stage } from '../../pipelines/train/recipe/recipe.ts';
@@ -169,6 +170,35 @@ test('towers that learn read pixels, and the loss of them is that of their maps'
     opened.close();
   }
 });
+
+test(
+  'a planned step of a model whose towers learn runs them, holds their moments, and reads pixels',
+  { timeout: 120_000 },
+  async () => {
+    const llama = makeLanguage(join(root, 'planned-llama'), 'llama');
+    const [entry] = readEntries('shapes:0', 'S');
+    const { directory } = await assemble({
+      towers: [entry?.towers[0]?.part.files.directory ?? ''],
+      connector: 'deco',
+      tokens: 16,
+      language: llama,
+      out: join(root, 'planned'),
+    });
+    const planned = async (stage: 1 | 2, unfreezeTowers: boolean) => {
+      const options = { stage, dtype: 'f32', length: 64, batch: 1, unfreezeTowers } as const;
+      return planTraining(await subjectOf(directory, options), options);
+    };
+    const [frozen, learning, first] = [await planned(2, false), await planned(2, true), await planned(1, true)];
+    const ofTowers = (paths: readonly string[]): number =>
+      paths.filter((path) => path.startsWith('vision_tower.')).length;
+    expect([frozen, first].map(({ learned }) => ofTowers(learned))).toEqual([0, 0]);
+    expect(ofTowers(learning.learned)).toBeGreaterThan(0);
+    expect(learning.plan.inputs.map(({ name }) => name)).toContain('pixels_0');
+    expect(frozen.plan.inputs.map(({ name }) => name)).toContain('features_0');
+    expect(learning.plan.memory.states).toBeGreaterThan(frozen.plan.memory.states);
+    expect(learning.flops).toBeGreaterThan(frozen.flops);
+  },
+);
 
 test.runIf(everything)(
   'two stages and one, towers frozen and not, to the end and again',
