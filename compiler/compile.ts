@@ -9,6 +9,7 @@ import type { Grouping } from './fuse/group.ts';
 import { group } from './fuse/grouping.ts';
 import { rewriteRowProducts } from './assembly/row-products.ts';
 import { withOperandPanels } from './assembly/operand-panels.ts';
+import { splitSums } from './assembly/split-sums.ts';
 import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
@@ -17,7 +18,7 @@ import { areLight, areNarrow, areSame, withSharedDispatches } from './assembly/s
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
-import { isTiled, reducedRows, splitRows } from './schedule/index.ts';
+import { isTiled, partsOfSum, reducedRows, splitRows } from './schedule/index.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
 
 export interface CompileOptions {
@@ -77,9 +78,10 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     leastColumns: choicesOf(profile).reducedRowsColumns,
     mostBindings,
   });
+  const inParts = splitSums(rowProducts, { builder, partsOf: (contract) => partsOfSum(contract, profile) });
   const { graph: panelled, copies } = packing
-    ? withOperandPanels(rowProducts, builder, profile)
-    : { graph: rowProducts, copies: undefined };
+    ? withOperandPanels(inParts, builder, profile)
+    : { graph: inParts, copies: undefined };
   const split = { ...packed, main: panelled };
   report?.({ name: 'split', split });
   const [load, main] = (['load', 'main'] as const).map((which) => {

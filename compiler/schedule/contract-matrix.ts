@@ -82,6 +82,29 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
   };
 }
 
+/** Terms of each part of a sum, at least: below, adding the parts up costs what their tiles gain. */
+const leastPart = 256;
+
+/**
+ * Parts that the sum of a product is made in, where its smallest tiles do not fill the device: as many as make tiles of middle size do so,
+ * of equal lengths that vectors and blocks divide. 1 where it is left whole.
+ */
+export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProfile): number {
+  const product = productOf(contract);
+  const { matrixWorkgroups } = choicesOf(profile);
+  const tilesOf = (tile: Pick<Tile, 'subgroups' | 'blocks'>): number => {
+    const [rows, columns] = tileSides(tile, unit);
+    return Math.ceil(product.m.most / rows) * Math.ceil(product.n.most / columns) * count(product.batch).most;
+  };
+  const [, , middle, , smallest] = tiles;
+  if (middle === undefined || smallest === undefined || tilesOf(smallest) >= matrixWorkgroups) return 1;
+  const length = product.k.most;
+  const most = Math.min(Math.ceil(matrixWorkgroups / tilesOf(middle)), Math.floor(length / leastPart));
+  for (let parts = most; parts > 1; parts--)
+    if (length % (parts * unit.k) === 0 && (length / parts) % 4 === 0) return parts;
+  return 1;
+}
+
 /** Of workgroup memory, whichever way the operands are staged. */
 function bytesOf({ subgroups, blocks, depth }: Tile, unit: MatrixUnit): number {
   const staged = tileSides({ subgroups, blocks }, unit).reduce((sum, side) => sum + stagedElements(side, depth), 0);

@@ -12,7 +12,7 @@ import { scheduleAttentionThread } from './attention-thread.ts';
 import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
-import { scheduleContractMatrix, tilesOfMatrices } from './contract-matrix.ts';
+import { partsOfSum as partsByMatrices, scheduleContractMatrix, tilesOfMatrices } from './contract-matrix.ts';
 import { scheduleContractSubgroup, tilesBySubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile, tilesInWorkgroup } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
@@ -194,6 +194,13 @@ export function reducedRows(contract: Node, profile: DeviceProfile): RowOperand 
   });
 }
 
+/** Parts that the sum of a product is made in, side by side; 1 for one that is left whole. */
+export function partsOfSum(contract: Node, profile: DeviceProfile): number {
+  const unit = withoutMatrixUnits(contract, profile) === undefined ? matrixUnitOf(contract.inputs, profile) : undefined;
+  const isElsewhere = unit === undefined || !isTiled(contract, profile) || isFewRows(contract, profile);
+  return isElsewhere ? 1 : partsByMatrices(contract, unit, profile);
+}
+
 function reducibleRows(
   contract: Node,
   profile: DeviceProfile,
@@ -272,7 +279,7 @@ function pick<T extends Group['template']>(
   context: Context,
 ): readonly Scheduled[] {
   const fitting = rows.filter((row) => row.fits(group, context.profile));
-  let tight: string | undefined;
+  let tight: Limit | undefined;
   for (const row of new Set([...fitting, ...rows])) {
     if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
     if (row.needsMatrices === true && !fitting.includes(row)) continue;
@@ -285,35 +292,45 @@ function pick<T extends Group['template']>(
     }
   }
   const [root] = group.roots;
-  throw new OpabiniaError(`a kernel needs ${tight ?? 'a template'}`, {
+  throw new OpabiniaError(`a kernel needs ${tight?.needs ?? 'a template'}`, {
     op: root?.op.name,
     path: root?.origin.path,
     place: root?.origin.place,
-    advice:
-      tight?.includes('parts of') === true
-        ? 'hold that tensor in f16 or quantized, shrink it, or take a device that binds more'
-        : tight?.includes('buffers') === true
-          ? undefined
-          : 'shrink the batch or the largest axis',
+    advice: tight === undefined ? largest : tight.advice,
   });
 }
 
-function overLimit(kernel: Kernel, { profile, hasSymbols }: Context): string | undefined {
+/** What a kernel needs and the device does not allow, and what helps, where anything does. */
+interface Limit {
+  readonly needs: string;
+  readonly advice: string | undefined;
+}
+
+const largest = 'shrink the batch or the largest axis';
+
+function overLimit(kernel: Kernel, { profile, hasSymbols }: Context): Limit | undefined {
   const { grid, threads, shared, slots } = kernel;
   const bindings = slots.reduce((sum, slot) => sum + bindingsOf(slot), hasSymbols ? 1 : 0);
   const [widest] = slots.toSorted((a, b) => bindingsOf(b) - bindingsOf(a));
   const parts = widest === undefined ? 0 : bindingsOf(widest);
   if (bindings > profile.maxBindings)
-    return `${bindings} buffers, the device '${profile.name}' allows ${profile.maxBindings}${parts > 1 ? `: a tensor is bound in ${parts} parts of ${profile.maxBindingBytes} bytes, the most that it binds at once` : ''}`;
+    return {
+      needs: `${bindings} buffers, the device '${profile.name}' allows ${profile.maxBindings}${parts > 1 ? `: a tensor is bound in ${parts} parts of ${profile.maxBindingBytes} bytes, the most that it binds at once` : ''}`,
+      advice:
+        parts > 1 ? 'hold that tensor in f16 or quantized, shrink it, or take a device that binds more' : undefined,
+    };
+  const over = (needs: string): Limit => ({ needs, advice: largest });
   // Two writable bindings of one tensor overlap, which WebGPU refuses.
   const written = slots.filter((slot) => slot.write).map((slot) => slot.storage);
-  if (new Set(written).size < written.length) return 'one tensor written through two bindings';
+  if (new Set(written).size < written.length) return over('one tensor written through two bindings');
   if (grid.some((n) => n.most > profile.maxGrid))
-    return `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`;
+    return over(
+      `a grid of ${grid.map((n) => n.most).join('×')} workgroups, the device allows ${profile.maxGrid} along an axis`,
+    );
   if (threads > profile.maxWorkgroupThreads)
-    return `${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`;
+    return over(`${threads} threads in a workgroup, the device allows ${profile.maxWorkgroupThreads}`);
   const bytes = sharedBytes(shared);
   return bytes > profile.maxWorkgroupBytes
-    ? `${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}`
+    ? over(`${bytes} bytes of workgroup memory, the device allows ${profile.maxWorkgroupBytes}`)
     : undefined;
 }

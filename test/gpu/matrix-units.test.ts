@@ -53,6 +53,12 @@ const attentions = rows(
   { variant: 'symbolic', queries: 26, keys: 51, head: 20, dtype: 'f16' },
 );
 
+/** A product with weights, a bias behind it, and so much of it that is summed. */
+function longSum({ m, n, k }: { readonly m: number; readonly n: number; readonly k: number }) {
+  const plain = { prologue: 'plain', weight: 'parameter', epilogue: 'bias', batch: 'none', symbolic: 'none' } as const;
+  return contractCase({ m, n, k, ...plain, dtype: 'f16' });
+}
+
 describe(`kernels with matrix units, seed ${seed}`, () => {
   let paper: Device;
   beforeAll(async () => {
@@ -98,6 +104,30 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
     const plain = { prologue: 'plain', weight: 'input', epilogue: 'roots', batch: 'none', symbolic: 'none' } as const;
     const { graph } = contractCase({ m: 64, n: 64, k: 64, ...plain, dtype: 'f32' });
     expect(() => compile(graph, { ...desktopGpu, maxBindings: 2 })).toThrow(/a kernel needs \d+ buffers/);
+  });
+
+  test('of few results make a long sum in parts, side by side, and add them in order', () => {
+    const [profile = desktopGpu] = paperProfiles;
+    const templatesOf = (m: number, n: number, k: number): readonly string[] => {
+      const { graph } = longSum({ m, n, k });
+      const plan = compile(graph, profile, { verify: true });
+      return plan.dispatches.map(({ kernel, grid }) => {
+        const [, what] = /\/\/ (.+)/.exec(plan.kernels[kernel]?.wgsl ?? '') ?? [];
+        return `${what ?? ''}: ${grid.join('×')}`;
+      });
+    };
+    // 64 × 256 results: a tile of middle size holds 64 × 64, and 96 workgroups fill the device. 24 parts of 256 divide 6144.
+    const [product = '', total = '', ...more] = templatesOf(64, 256, 6144);
+    expect(product).toMatch(/by matrix units.*: 1×4×24$/);
+    expect(total).toMatch(/^serial rows/);
+    expect(more).toEqual([]);
+    // A sum that is short, results that fill the device, a length that no number of parts divides into blocks: whole.
+    for (const [m, n, k] of [
+      [64, 256, 500],
+      [1024, 1024, 4096],
+      [64, 256, 16 * 257],
+    ] as const)
+      expect(templatesOf(m, n, k), `${m}×${n}×${k}`).toHaveLength(1);
   });
 
   test('are for half precision on both sides, enough rows, and a number of lanes that is known', () => {
@@ -149,6 +179,19 @@ describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units,
     },
     900_000,
   );
+
+  test.each([
+    [16, 32, 2048],
+    [37, 64, 1024],
+    [8, 100, 6144],
+  ])('of %i × %i results with a sum of %i, made in parts', async (m, n, k) => {
+    const [own] = gpu.profiles;
+    const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
+    const { graph, feeds } = longSum({ m, n, k });
+    const { templates } = await judge(gpu, graph, feeds, { profile });
+    // In front of both, weights are packed.
+    expect(templates.slice(-2)).toEqual(['contraction by matrix units', 'serial rows']);
+  });
 
   test('of attention whose gradient is taken: the kernel stores the statistics of its rows', async () => {
     const [own] = gpu.profiles;
