@@ -1,7 +1,7 @@
 // Writes safetensors files: tensors in the given order, header padded so that the data is 8-byte aligned.
 import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { writeFileAtomic, type AtomicOptions } from '../files/atomic-file.ts';
+import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
 import type { StoredDType } from './safetensors.ts';
 import { encodeStored } from './stored-values.ts';
 
@@ -18,6 +18,11 @@ export function encodeSafetensors(
   tensors: readonly TensorToStore[],
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
+  return Buffer.concat(partsOf(tensors, metadata));
+}
+
+/** The header, and the bytes of every tensor. */
+function partsOf(tensors: readonly TensorToStore[], metadata: Readonly<Record<string, string>>): readonly Uint8Array[] {
   const header = new Map<string, unknown>(Object.keys(metadata).length === 0 ? [] : [['__metadata__', metadata]]);
   const parts: Uint8Array[] = [];
   let end = 0;
@@ -39,15 +44,10 @@ export function encodeSafetensors(
     `{${[...header].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`,
   );
   const padded = Math.ceil(json.byteLength / 8) * 8;
-  const out = Buffer.alloc(8 + padded + end, ' ');
+  const out = Buffer.alloc(8 + padded, ' ');
   out.writeBigUInt64LE(BigInt(padded), 0);
   out.set(json, 8);
-  let at = 8 + padded;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.byteLength;
-  }
-  return out;
+  return [out, ...parts];
 }
 
 /**
@@ -60,5 +60,8 @@ export function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   options: AtomicOptions = {},
 ): void {
-  writeFileAtomic(path, encodeSafetensors(tensors, metadata), options);
+  const parts = partsOf(tensors, metadata);
+  const file = new AtomicFile(path, options);
+  for (const part of parts) file.write(part);
+  file.commit();
 }

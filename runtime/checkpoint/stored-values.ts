@@ -41,29 +41,32 @@ function aligned(bytes: Uint8Array): ArrayBuffer {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
 }
 
-/** Numbers to stored bytes; f16 and bf16 round to nearest even. */
+/** Numbers to stored bytes; f16 and bf16 round to nearest even. What is in its stored form already is not copied. */
 export function encodeStored(dtype: StoredDType, values: ArrayLike<number>): Uint8Array {
-  const list = Array.from(values);
   switch (dtype) {
     case 'F32':
-      return new Uint8Array(Float32Array.from(list).buffer);
+      return bytesOf(values instanceof Float32Array ? values : new Float32Array(values));
     case 'F64':
-      return new Uint8Array(Float64Array.from(list).buffer);
+      return bytesOf(values instanceof Float64Array ? values : new Float64Array(values));
     case 'I32':
-      return new Uint8Array(Int32Array.from(list).buffer);
+      return bytesOf(values instanceof Int32Array ? values : new Int32Array(values));
     case 'U32':
-      return new Uint8Array(Uint32Array.from(list).buffer);
+      return bytesOf(values instanceof Uint32Array ? values : new Uint32Array(values));
     case 'I64':
-      return new Uint8Array(BigInt64Array.from(list, BigInt).buffer);
+      return bytesOf(BigInt64Array.from({ length: values.length }, (_, i) => BigInt(values[i] ?? 0)));
     case 'F16':
-      return new Uint8Array(Float16Array.from(list).buffer);
+      return bytesOf(values instanceof Float16Array ? values : new Float16Array(values));
     case 'BF16':
-      return new Uint8Array(narrowBf16(Float32Array.from(list)).buffer);
+      return bytesOf(narrowBf16(values instanceof Float32Array ? values : new Float32Array(values)));
     case 'U8':
-      return Uint8Array.from(list);
+      return new Uint8Array(values);
     case 'BOOL':
-      return Uint8Array.from(list, (value) => (value === 0 ? 0 : 1));
+      return new Uint8Array(values).map((_, i) => (values[i] === 0 ? 0 : 1));
     default:
       return dtype satisfies never;
   }
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -22,6 +22,8 @@ export interface AtomicOptions {
   readonly op?: string | undefined;
 }
 
+const mostAtOnce = 2 ** 30;
+
 /**
  * A file in the making. Its name holds what it held before, or nothing, until `commit`; then all of it. A process that is killed leaves
  * at most a file `.NAME.….partial` in the same folder.
@@ -54,9 +56,9 @@ export class AtomicFile {
     const descriptor = this.#open();
     const data = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
     this.#trying(() => {
-      // A call may write less than it was given.
+      // A call may write less than it was given, and takes less than 2 GiB.
       for (let done = 0; done < data.byteLength;) {
-        const count = writeSync(descriptor, data, done, data.byteLength - done);
+        const count = writeSync(descriptor, data, done, Math.min(data.byteLength - done, mostAtOnce));
         if (count <= 0) throw new Error(`${data.byteLength - done} bytes were not taken`);
         done += count;
       }

@@ -12,6 +12,7 @@ import {
   type StoredDType,
 } from '../../runtime/checkpoint/safetensors.ts';
 import { encodeSafetensors, writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
+import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { decodeAsF32, decodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { goodHeader, malformedFiles, rawFile } from './malformed-headers.ts';
 
@@ -266,5 +267,15 @@ describe('malformed files', () => {
     const path = join(directory, 'written.safetensors');
     writeSafetensors(path, [{ name: 'x', dtype: 'F32', shape: [1], values: [1] }]);
     expect([...bytesOf(path, 'x').bytes]).toEqual([0, 0, 0x80, 0x3f]);
+  });
+
+  test('what is in its stored form already is written as it lies, however long it is', () => {
+    const values = new Float16Array(2 ** 27 + 1);
+    const bytes = encodeStored('F16', values);
+    expect([bytes.byteLength, bytes.buffer === values.buffer]).toEqual([2 * values.length, true]);
+    const part = new Float32Array([1, 2, 3, 4]).subarray(1, 3);
+    expect(new Float32Array(encodeStored('F32', part).slice().buffer)).toEqual(Float32Array.of(2, 3));
+    expect([...encodeStored('BOOL', [0, 2, 0.5])]).toEqual([0, 1, 1]);
+    expect([...encodeStored('I64', [-1])]).toEqual(new Array(8).fill(255));
   });
 });

@@ -51,7 +51,7 @@ export async function keptMaps(
       name: `map_${k}`,
       dtype: 'F16',
       shape: shapes[k] ?? [],
-      values: Float32Array.from(map),
+      values: map,
     })),
     { encoders: key },
     { op: 'features' },

@@ -1,0 +1,97 @@
+// A comparison by training from end to end on the device, with few pictures and steps: every preset, what is kept, what fails alone.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import { connector, type AnyConnector } from '../../../models/connectors/connector.ts';
+import { sva } from '../../../models/connectors/regions/sva.ts';
+import { presetNames } from '../../../pipelines/shapes/scene/scene.ts';
+import { compareTrained, type CompareTrainedOptions } from '../../../pipelines/shapes/train/compare-trained.ts';
+import { openDevice } from '../../../runtime/device/dawn.ts';
+import type { Device } from '../../../runtime/device/device.ts';
+import { everything } from '../../support/share.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'opabinia-trained-'));
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice({ compileAhead: true });
+});
+afterAll(() => {
+  device.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Its maps are of a width that it does not expect. */
+const mistaken = connector<Record<string, never>>({
+  name: 'mistaken',
+  title: 'Mistaken',
+  paper: 'none',
+  year: 2026,
+  source: 'here',
+  mathematics: ['none'],
+  towers: 'many',
+  presets: { plain: { config: {}, maps: [[8, 8, 48]], width: 48 } },
+  variants: (config) => [config],
+  build: () => {
+    throw new OpabiniaError("axis 'c' is 64 here and 48 there", { op: 'contract' });
+  },
+}) as unknown as AnyConnector;
+
+const options = (more: Partial<CompareTrainedOptions> = {}): CompareTrainedOptions => ({
+  preset: 'S',
+  tokens: 16,
+  seeds: 1,
+  steps: 2,
+  root: join(root, more.preset ?? 'S'),
+  scenes: { train: 64, held: 64 },
+  device: async () => device,
+  stopped: () => false,
+  print: () => undefined,
+  ...more,
+});
+
+const controls = ['blind', 'average-pooling', 'resampler', 'oracle'];
+
+describe('a comparison by training', () => {
+  test('is stopped and goes on: the controls, and what fails by itself', { timeout: 600_000 }, async () => {
+    let done = 0;
+    const lines: string[] = [];
+    const print = (line: string): void => {
+      lines.push(line);
+      if (/of all questions/.test(line)) done++;
+    };
+    const half = await compareTrained([mistaken], options({ stopped: () => done === 2, print }));
+    expect(half.complete).toBe(false);
+    expect(half.results.map(({ variant }) => variant.name)).toEqual(controls.slice(0, 2));
+    const before = done;
+    const whole = await compareTrained([mistaken], options({ print }));
+    expect(whole.complete).toBe(true);
+    expect(whole.failed.map(({ name, reason }) => [name, /axis 'c' is 64/.test(reason)])).toEqual([['mistaken', true]]);
+    expect(whole.results.map(({ variant }) => variant.name)).toEqual(controls);
+    // Two were trained before and are not again.
+    expect(done - before).toBe(2);
+    expect(lines.filter((line) => /done before/.test(line))).toHaveLength(2);
+    expect(whole.results.slice(0, 2).map(({ runs }) => runs)).toEqual(half.results.map(({ runs }) => runs));
+    for (const { runs, parameters } of whole.results) {
+      expect(runs[0]?.judged.right).toHaveLength(64 * 8);
+      expect(parameters).toBeGreaterThan(0);
+    }
+    expect(readdirSync(join(root, 'S')).filter((name) => name.endsWith('.partial'))).toEqual([]);
+  });
+
+  // Compiling for M and L takes its time.
+  test.runIf(everything).each(presetNames)(
+    'of preset %s, with the encoders that lie here, SVA beside the controls',
+    { timeout: 1_200_000 },
+    async (preset) => {
+      const compared = await compareTrained(
+        [sva as unknown as AnyConnector],
+        options({ preset, root: join(root, `all-${preset}`) }),
+      );
+      expect(compared.failed).toEqual([]);
+      expect(compared.results.map(({ variant }) => variant.name)).toEqual([...controls.slice(0, 3), 'sva', 'oracle']);
+      for (const { runs } of compared.results) expect(runs[0]?.judged.right).toHaveLength(64 * 8);
+    },
+  );
+});
