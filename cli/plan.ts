@@ -77,10 +77,14 @@ export function addPlan(program: Command): void {
           ? cambrianSubject(releasedModel(model).model, training)
           : await subjectOf(model, training);
         const planned = planTraining(subject, training);
-        const { plan, flops, learned } = planned;
+        const { plan, flops, learned, frozen } = planned;
         say(
           flags.json === true
-            ? JSON.stringify({ memory: plan.memory, flops, learned, dispatches: plan.dispatches.length }, null, 2)
+            ? JSON.stringify(
+                { memory: plan.memory, frozen, flops, learned, dispatches: plan.dispatches.length },
+                null,
+                2,
+              )
             : printTraining(planned, training),
         );
         return;

@@ -9,6 +9,7 @@ import { isFixed } from '../rewrite/fixed.ts';
 import { isWidening, loaded, type SplitGraph } from '../rewrite/load-time.ts';
 import { rebuilt } from '../rewrite/rebuilt.ts';
 import { productOf } from '../schedule/contract.ts';
+import { JoinedWeights } from './joined-weights.ts';
 import { fromPanels, inPanels, panelsOf, type Panels } from './panels.ts';
 
 interface PackOptions {
@@ -25,6 +26,7 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes, pa
   const outputs = new Map(split.load.outputs);
   const made = new Map<Node, Node>();
   const packed = new Map<Node, Map<string, Node>>();
+  const joined = new JoinedWeights(builder);
   for (const node of order(split.main)) {
     const next = rebuilt(node, (input) => must(made, input), builder);
     made.set(node, next.op.kind === 'contract' && isTiled(next) ? withPackedWeights(next) : next);
@@ -51,7 +53,13 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes, pa
     const views = packed.get(b) ?? new Map<string, Node>();
     packed.set(b, views);
     const [first] = product.m.most < panelRows ? views.values() : [];
-    const view = views.get(key) ?? first ?? packedView(fromParameters(b), packing, contract);
+    const inJoin = (): Node | undefined => (product.m.most < panelRows ? joined.of(b, fromParameters(b)) : undefined);
+    let view = views.get(key) ?? first ?? inJoin();
+    if (view === undefined) {
+      const weights = fromParameters(b);
+      view = packedView(weights, packing, contract);
+      joined.add(weights, view);
+    }
     views.set(key, view);
     const inputs = contract.inputs.map((input) => (input === b ? view : input));
     return builder.make(contract.op, inputs, contract.attrs, contract.origin);

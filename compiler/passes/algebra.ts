@@ -90,8 +90,9 @@ function isNarrow(weights: Node): boolean {
 /** A parameter that something else reads too would be stored twice, once as it is and once folded. */
 function isShared(weights: Node, r: Rewriter): boolean {
   const [x] = weights.inputs;
-  if (weights.op.kind === 'view' && x !== undefined) return isShared(x, r);
-  return weights.op.kind === 'source' && r.readers(weights).length > 1;
+  if (weights.op.kind !== 'view' && weights.op.kind !== 'source') return false;
+  // A gradient reads weights through the same view, along its other axis.
+  return r.readers(weights).length > 1 || (x !== undefined && isShared(x, r));
 }
 
 interface Affine {

@@ -1,4 +1,5 @@
 // Work on parameters alone is taken out of the graph: it runs once, when the parameters are loaded.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
 import type { SourceOp } from '../../dsl/graph/op.ts';
@@ -24,6 +25,8 @@ export interface SplitGraph {
 
 /** Arithmetic on indices alone, up to this many operations an element, is cheaper than reading its result. */
 const cheapFlops = 8;
+/** And so is as much of it on tensors that are together so many times smaller: they stay in the caches, where the result would not. */
+const muchSmaller = 16;
 
 /**
  * Splits off every maximal node that depends on parameters only and is real work. Views of a parameter stay where they are
@@ -53,6 +56,7 @@ export function splitLoadTime(graph: Graph, builder: Builder): SplitGraph {
   /** What the main graph reads in the place of a fixed node. */
   const place = (node: Node): Node => {
     if (node.op.kind === 'source' || (cheap.get(node) ?? Infinity) <= cheapFlops) return node;
+    if (isSpread(node)) return rebuilt(node, place, builder);
     const [x] = node.inputs;
     // A 16-bit parameter is widened where it is read, and stays narrow in memory.
     if ((node.op.kind !== 'view' && !isWidening(node)) || x === undefined) return leaf(node);
@@ -78,6 +82,28 @@ export function isWidening(node: Node): boolean {
   return (
     node.op.kind === 'map' && node.op.converts && node.type.dtype === 'f32' && (dtype === 'f16' || dtype === 'bf16')
   );
+}
+
+/** A little arithmetic on tensors much smaller than its result: a table of rows beside an index of columns. */
+function isSpread(node: Node): boolean {
+  if (node.op.kind !== 'map') return false;
+  const leaves = new Set<Node>();
+  // Views are transparent; each reading of a node counts its operations again, as a kernel would.
+  const flopsOf = (each: Node, left: number): number => {
+    if (each.op.kind !== 'map' && each.op.kind !== 'view') {
+      leaves.add(each);
+      return 0;
+    }
+    const own = each.op.kind === 'map' ? each.op.flops : 0;
+    if (own > left) return Infinity;
+    return each.inputs.reduce((sum, input) => sum + flopsOf(input, left - sum), own);
+  };
+  if (flopsOf(node, cheapFlops) > cheapFlops) return false;
+  const stored = [...leaves].reduce(
+    (sum, leaf) => sum + (leaf.op.kind === 'source' && leaf.op.role === 'index' ? 0 : elementsOf(leaf.type.axes)),
+    0,
+  );
+  return muchSmaller * stored <= elementsOf(node.type.axes);
 }
 
 /** Operations per element where a node depends on indices and single numbers only; otherwise infinite. */

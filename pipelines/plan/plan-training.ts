@@ -39,6 +39,8 @@ export interface PlannedTraining {
   readonly plan: Plan;
   readonly flops: number;
   readonly learned: readonly string[];
+  /** Bytes of weights that do not learn, as they stay on the device. */
+  readonly frozen: number;
 }
 
 const noData = { file: '', images: '' };
@@ -121,20 +123,21 @@ export function planTraining({ shapes, loss, stage }: TrainingSubject, options: 
     loss,
   );
   const plan = compile(graphs.step, profile);
-  return { plan, flops: plan.dispatches.reduce((sum, { flops }) => sum + flops, 0), learned: graphs.learned };
+  const flops = plan.dispatches.reduce((sum, dispatch) => sum + dispatch.flops, 0);
+  return { plan, flops, learned: graphs.learned, frozen: keptWeights(plan) };
 }
 
 /** Everything as text. */
-export function printTraining({ plan, flops, learned }: PlannedTraining, options: TrainingPlanOptions): string {
+export function printTraining({ plan, flops, learned, frozen }: PlannedTraining, options: TrainingPlanOptions): string {
   const { memory } = plan;
-  const total = memory.loaded + memory.states + memory.inputsAndOutputs + memory.activations;
+  const total = frozen + memory.states + memory.inputsAndOutputs + memory.activations;
   return [
     `a step of stage ${options.stage}, ${options.dtype}, ${options.batch} × ${options.length} tokens: ${learned.length} tensors learn, ${formatCount(flops)}FLOP in ${plan.dispatches.length} dispatches`,
     '',
     formatTable(
       [{ title: 'memory' }, { title: 'bytes', align: 'right' }],
       [
-        ['frozen weights', printBytes(memory.loaded)],
+        ['frozen weights', printBytes(frozen)],
         ['what learns, with its moments', printBytes(memory.states)],
         ['inputs and outputs', printBytes(memory.inputsAndOutputs)],
         ['activations', printBytes(memory.activations)],
@@ -143,4 +146,11 @@ export function printTraining({ plan, flops, learned }: PlannedTraining, options
       ],
     ),
   ].join('\n');
+}
+
+/** As they are in the checkpoint, or as kernels read them. */
+function keptWeights({ buffers }: Plan): number {
+  const isKept = ({ role, transient }: Plan['buffers'][number]): boolean =>
+    role === 'loaded' || role === 'constant' || (role === 'parameter' && transient !== true);
+  return buffers.filter(isKept).reduce((sum, { bytes }) => sum + bytes, 0);
 }

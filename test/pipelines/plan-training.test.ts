@@ -14,8 +14,9 @@ function shallow(): CambrianModel {
 
 test('stage 1: the connector learns, towers and language model are frozen', { timeout: 240_000 }, () => {
   const options = { stage: 1, dtype: 'f16', length: 768, batch: 1 } as const;
-  const planned = planTraining(cambrianSubject(shallow(), options), options);
-  const { plan, learned } = planned;
+  const subject = cambrianSubject(shallow(), options);
+  const planned = planTraining(subject, options);
+  const { plan, learned, frozen } = planned;
   expect(
     learned.filter((path) => !/mm_projector|vision_sampler|vision_query|image_newline|pos_emb/.test(path)),
   ).toEqual([]);
@@ -25,6 +26,11 @@ test('stage 1: the connector learns, towers and language model are frozen', { ti
   );
   // Towers run elsewhere: their maps come in, and nothing of them is stored or computed.
   expect(plan.dispatches.filter(({ path }) => path.includes('vision_tower'))).toEqual([]);
+  // A gradient reads weights along their other axis: where they lie, also q, k and v, gate and up, which lie side by side.
+  const once = [...subject.shapes]
+    .filter(([path]) => !learned.includes(path))
+    .reduce((sum, [, shape]) => sum + 2 * shape.reduce((product, size) => product * size, 1), 0);
+  expect(frozen).toBeLessThanOrEqual(1.001 * once);
   expect(plan.memory.activations).toBeLessThanOrEqual(1.1 * plan.memory.liveBound);
   expect(printTraining(planned, options)).toMatch(/activations\s+[\d.]+ .iB/);
 });
