@@ -5,7 +5,7 @@ import { enableMatrices, matrixFeature, printMatrix } from './matrix-unit.ts';
 import { builtins, unknownZero } from './names.ts';
 import { bindingsOf, type Kernel, type KernelPart, type Slot, type Stmt } from './kernel.ts';
 import type { PlanKernel } from '../plan.ts';
-import { rollLoops } from './rolled-loops.ts';
+import { hoistInvariants, rollLoops } from './loops.ts';
 import { storedType } from './element-format.ts';
 
 /** Access of each slot, in the kernel's order: a buffer that is written must be bound as read_write everywhere in the dispatch. */
@@ -22,7 +22,7 @@ export function emit(
   name: string,
   mostUnrolled = Infinity,
 ): PlanKernel {
-  const written = (body: readonly Stmt[]) => rollLoops(withoutUnread(body), mostUnrolled, kernel);
+  const written = (body: readonly Stmt[]) => rollLoops(hoistInvariants(withoutUnread(body)), mostUnrolled, kernel);
   const stmts = written(kernel.body);
   const parts = (kernel.parts ?? []).map((part) => ({ ...part, body: written(part.body) }));
   const body = parts.length === 0 ? printBody(stmts) : choose(parts);

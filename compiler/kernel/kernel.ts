@@ -24,6 +24,8 @@ export type Stmt =
       readonly body: readonly Stmt[];
       /** It begins at 0, and the driver must not know how often it turns. */
       readonly rolled?: true;
+      /** Once at least. */
+      readonly turns?: true;
     }
   | { readonly kind: 'when'; readonly test: string; readonly body: readonly Stmt[] }
   | { readonly kind: 'barrier' }
@@ -193,12 +195,20 @@ export class Block {
     this.stmts.push({ kind: 'barrier' });
   }
 
-  /** `for (name = from; name < end; name += step)`; the body gets the loop variable with its interval. */
+  /**
+   * `for (name = from; name < end; name += step)`; the body gets the loop variable with its interval. `turns`: once at least, whatever `endText`
+   * says, so that what does not change from turn to turn may be computed in front of it.
+   */
   loop(
     stem: string,
     end: Index,
     write: (body: Block, index: Index) => void,
-    options: { readonly from?: Index; readonly step?: number; readonly endText?: string } = {},
+    options: {
+      readonly from?: Index;
+      readonly step?: number;
+      readonly endText?: string;
+      readonly turns?: true;
+    } = {},
   ): void {
     // Nothing is written for a loop that never turns: its body would touch elements that are not there.
     if (end.most <= 0) return;
@@ -217,6 +227,7 @@ export class Block {
       end: options.endText ?? indexText(end),
       step: options.step ?? 1,
       body: body.stmts,
+      ...(options.turns === true ? { turns: true } : {}),
     });
   }
 

@@ -9,6 +9,7 @@ import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { unknownZero } from '../kernel/names.ts';
 import { typeOf } from '../kernel/element-format.ts';
+import { wordsUnder } from '../rewrite/fixed.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
@@ -68,6 +69,13 @@ export function tilesBySubgroup(contract: Node, profile: DeviceProfile): TileSpa
   };
 }
 
+/** Codes of a quantized column operand in a word, where a block of as many terms as there are lanes is several words; otherwise those lanes. */
+function codesInWord(b: Node, k: Index, lanes: number): number {
+  const words = k.terms.length === 0 ? wordsUnder(b) : undefined;
+  const codes = words === undefined ? lanes : k.constant / words;
+  return k.constant % lanes === 0 && lanes % codes === 0 ? codes : lanes;
+}
+
 export function scheduleContractSubgroup(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
   const lanes = context.profile.subgroupSize ?? 8;
   const product = productOf(group.contract);
@@ -114,44 +122,55 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
     return acc.map((_, i) => code(`${inLoop}[${i}]`, 'f32'));
   };
 
-  body.loop(
-    `${names.sum}_start`,
-    k,
-    (outer, start) => {
-      const mine = clamp(add(start, lane), k);
-      const loads = loadRows(outer, mine);
-      // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
-      const steps = outer.let(
-        'steps',
-        code(`min(${lanes}u, ${indexText(k)} - ${indexText(start)}) + ${unknownZero}`, 'u32'),
-      );
+  const codes = codesInWord(b, k, lanes);
+  // Counted in blocks: that a block begins at a multiple of the lanes tells what its terms have in common.
+  body.loop(`${names.sum}_block`, ceilDivide(k, lanes), (outer, blockOfSum) => {
+    const start = scale(blockOfSum, lanes);
+    const mine = clamp(add(start, lane), k);
+    const loads = loadRows(outer, mine);
+    const term = (inside: Block, within: Index): void => {
+      const at = clamp(add(start, within), k);
+      const columns =
+        acc[0]?.map((_, v) =>
+          splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), safeColumn(v), at), width), type),
+        ) ?? [];
+      acc.forEach((row, i) => {
+        const own = loads[i];
+        if (own === undefined) return;
+        const shared = splat(
+          inside.let('of_lane', code(`subgroupShuffle(${own.text}, ${indexText(within)})`, 'f32', own.needs)),
+          type,
+        );
+        row.forEach((c, v) => inside.assign(c.text, wgsl`fma(${shared}, ${columns[v] ?? c}, ${c})`));
+      });
+    };
+    // The bound must not be a constant, or the driver unrolls the loop and compiles for seconds.
+    const endless = (turns: string): { readonly endText: string; readonly turns: true } => ({
+      endText: `${turns} + ${unknownZero}`,
+      turns: true,
+    });
+    if (codes < lanes) {
+      // Some codes are a word: it is loaded in front of them.
       outer.loop(
-        `${names.sum}_in_block`,
-        constantIndex(lanes),
-        (inside, within) => {
-          const at = clamp(add(start, within), k);
-          const columns =
-            acc[0]?.map((_, v) =>
-              splat(
-                lowering.value(inside, b, indexOf(product, batch, constantIndex(0), safeColumn(v), at), width),
-                type,
-              ),
-            ) ?? [];
-          acc.forEach((row, i) => {
-            const own = loads[i];
-            if (own === undefined) return;
-            const shared = splat(
-              inside.let('of_lane', code(`subgroupShuffle(${own.text}, ${indexText(within)})`, 'f32', own.needs)),
-              type,
-            );
-            row.forEach((c, v) => inside.assign(c.text, wgsl`fma(${shared}, ${columns[v] ?? c}, ${c})`));
-          });
-        },
-        { endText: steps.text },
+        `${names.sum}_word`,
+        constantIndex(lanes / codes),
+        (words, word) =>
+          words.loop(
+            `${names.sum}_in_word`,
+            constantIndex(codes),
+            (inside, within) => term(inside, add(scale(word, codes), within)),
+            endless(`${codes}u`),
+          ),
+        endless(`${lanes / codes}u`),
       );
-    },
-    { step: lanes },
-  );
+      return;
+    }
+    const steps = outer.let(
+      'steps',
+      code(`min(${lanes}u, ${indexText(k)} - ${indexText(start)}) + ${unknownZero}`, 'u32'),
+    );
+    outer.loop(`${names.sum}_in_block`, constantIndex(lanes), term, { endText: steps.text, turns: true });
+  });
 
   // The epilogue as a loop over a private array: unrolled, it would compile ten times as long.
   const kept = body.array('sums', type, tile.rows * tile.vectors);

@@ -1,4 +1,6 @@
-// Loops that a software driver must not unroll: it compiles every load of every turn, for seconds, and wins nothing.
+// What becomes of loops when a kernel is written. What every turn would compute alike is taken in front of them: drivers that check each load
+// against the buffer and the lanes that are awake do not do that, and load a word of eight codes eight times. And some must not be unrolled:
+// a software driver compiles every load of every turn, for seconds, and wins nothing.
 import type { Kernel, Stmt } from './kernel.ts';
 
 /** Drivers unroll loops whose number of turns they know, up to about this many. */
@@ -104,4 +106,61 @@ function textsOf(stmt: Stmt): readonly string[] {
     default:
       return stmt satisfies never;
   }
+}
+
+/**
+ * The same statements, with values that depend neither on a loop's counter nor on what its body assigns in front of the loop: of loops that
+ * turn at least once and hold nothing but values, variables, assignments and such loops.
+ */
+export function hoistInvariants(stmts: readonly Stmt[]): readonly Stmt[] {
+  return stmts.flatMap((stmt): readonly Stmt[] => {
+    if (stmt.kind === 'when') return [{ ...stmt, body: hoistInvariants(stmt.body) }];
+    if (stmt.kind !== 'loop') return [stmt];
+    const body = hoistInvariants(stmt.body);
+    if (stmt.turns !== true) return [{ ...stmt, body }];
+    const { before, rest } = apart(body, stmt.name);
+    return [...before, { ...stmt, body: rest }];
+  });
+}
+
+function apart(
+  body: readonly Stmt[],
+  counter: string,
+): { readonly before: readonly Stmt[]; readonly rest: readonly Stmt[] } {
+  const assigned = assignedIn(body);
+  if (assigned === undefined) return { before: [], rest: body };
+  const changing = new Set([counter, ...assigned]);
+  const [before, rest]: [Stmt[], Stmt[]] = [[], []];
+  for (const stmt of body) {
+    const isFixed =
+      (stmt.kind === 'let' || stmt.kind === 'var') &&
+      !changing.has(stmt.name) &&
+      // Lanes exchange values where they are.
+      !stmt.value.text.includes('subgroup') &&
+      wordsOf(stmt.value.text).every((word) => !changing.has(word));
+    if (!isFixed && (stmt.kind === 'let' || stmt.kind === 'var')) changing.add(stmt.name);
+    (isFixed ? before : rest).push(stmt);
+  }
+  return { before, rest };
+}
+
+/** Names that statements assign to; undefined where they do more than compute. */
+function assignedIn(body: readonly Stmt[]): readonly string[] | undefined {
+  const found: string[] = [];
+  for (const stmt of body) {
+    if (stmt.kind === 'let' || stmt.kind === 'var') continue;
+    const own =
+      stmt.kind === 'assign'
+        ? wordsOf(stmt.target)
+        : stmt.kind === 'loop' && stmt.turns === true
+          ? assignedIn(stmt.body)
+          : undefined;
+    if (own === undefined) return undefined;
+    found.push(...own);
+  }
+  return found;
+}
+
+function wordsOf(text: string): readonly string[] {
+  return [...text.matchAll(/[A-Za-z_]\w*/g)].map(([word]) => word);
 }

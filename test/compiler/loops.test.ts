@@ -1,11 +1,12 @@
-// Which loops a software driver is kept from unrolling: those that load much, and none over registers.
+// What is computed in front of loops, and which of them a software driver is kept from unrolling: those that load much, and none over registers.
 import { describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import type { Stmt } from '../../compiler/kernel/kernel.ts';
-import { rollLoops } from '../../compiler/kernel/rolled-loops.ts';
+import { hoistInvariants, rollLoops } from '../../compiler/kernel/loops.ts';
 import { desktopGpu, lavapipe } from '../../compiler/profile.ts';
 import { code } from '../../dsl/wgsl.ts';
-import { randomParams, reduce, trace } from '../../dsl/index.ts';
+import { linear, randomParams, reduce, trace } from '../../dsl/index.ts';
+import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
 
 const memory = {
   slots: [{ name: 'x0', width: 4 }] as never,
@@ -65,4 +66,65 @@ test('on software devices alone', () => {
   const texts = (profile: typeof lavapipe) => compile(sums, profile).kernels.map(({ wgsl }) => wgsl);
   expect(texts(lavapipe).join('\n')).toMatch(/for \(var \w+ = unknown_zero; /);
   expect(texts(desktopGpu).join('\n')).not.toContain('= unknown_zero;');
+});
+
+describe('in front of a loop', () => {
+  const value = (name: string, text: string): Stmt => ({ kind: 'let', name, value: code(text, 'f32') });
+  const turning = (name: string, body: readonly Stmt[]): Stmt => ({
+    kind: 'loop',
+    name,
+    from: '0u',
+    end: 'steps',
+    step: 1,
+    body,
+    turns: true,
+  });
+  /** `a b (i: c)`: what stands before the loop over i, and in it. */
+  const order = (stmts: readonly Stmt[]): string =>
+    hoistInvariants(stmts)
+      .map(function text(stmt): string {
+        if (stmt.kind === 'loop') return `(${stmt.name}: ${stmt.body.map(text).join(' ')})`;
+        return 'name' in stmt ? stmt.name : stmt.kind;
+      })
+      .join(' ');
+
+  test('stands what does not depend on its counter, on what it assigns, or on what depends on these', () => {
+    expect(
+      order([
+        turning('i', [
+          value('at', 'group.x * 4u'),
+          value('word', 'x0[at]'),
+          value('code', 'word >> i'),
+          value('half', 'word * 0.5'),
+          value('far', 'sum + word'),
+          load('sum + code'),
+        ]),
+      ]),
+    ).toBe('at word half (i: code far assign)');
+  });
+
+  test('stands nothing where it may not turn, or does more than compute; nothing that lanes exchange', () => {
+    const body = [value('word', 'x0[lane]')];
+    expect(order([loop('i', 'steps', body)])).toBe('(i: word)');
+    expect(order([turning('i', [...body, { kind: 'barrier' }])])).toBe('(i: word barrier)');
+    expect(order([turning('i', [value('other', 'subgroupShuffle(mine, 3u)')])])).toBe('(i: other)');
+    // Out of both loops, and out of one inside a loop that may not turn.
+    expect(order([turning('j', [turning('i', body)])])).toBe('word (j: (i: ))');
+    expect(order([loop('j', 'n', [turning('i', body)])])).toBe('(j: word (i: ))');
+  });
+});
+
+test.each([
+  ['q4', /for \(var \w+_in_block[^\n]*\n([\s\S]*?)\n    \}/],
+  ['q8', /for \(var \w+_in_word[^\n]*\n([\s\S]*?)\n      \}/],
+] as const)('a word of codes in %s is loaded once for all that it holds, and a scale for its group', (format, loop) => {
+  const floats = randomParams(1);
+  const packed = quantizedSource({ ...floats, shape: () => [64, 128] }, { format });
+  const graph = trace(packed, (t) => ({
+    y: linear(t.params.at('l'), t.input('x', 'n i', { n: 1, i: 128 }), 'o', { size: 64, bias: false }),
+  }));
+  const [kernel] = compile(graph, lavapipe).kernels.filter(({ wgsl }) => wgsl.includes('by shuffles'));
+  const [, inner = ''] = loop.exec(kernel?.wgsl ?? '') ?? [];
+  expect(inner).toContain('subgroupShuffle');
+  expect(inner).not.toMatch(/x\d\[/);
 });
