@@ -5,10 +5,8 @@ import { storeRoots, storeStatistics } from './epilogue.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import type { Group } from '../fuse/group.ts';
-import type { DeviceProfile } from '../profile.ts';
 import { innerAxes } from '../match/attention.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem, unknownZero } from '../kernel/names.ts';
@@ -27,33 +25,9 @@ import {
   type Context,
 } from './frame.ts';
 import { largest, lowest } from './streaming-softmax.ts';
-import { tileOf, tunable, type TileSpace, type Tunable } from './tiles.ts';
+import { tilesOfRows, type AttentionGroup } from './attention-row-tiles.ts';
+import { tileOf } from './tiles.ts';
 import { tileEnd } from './tile-end.ts';
-
-type AttentionGroup = Extract<Group, { template: 'attention' }>;
-
-/** Query and result of every row stay in registers: fewer rows for wide heads. */
-function tilesOfRows({ attention }: AttentionGroup, profile: DeviceProfile): TileSpace<number> {
-  const lanes = profile.subgroupSize ?? 8;
-  const { depth, width } = innerAxes(attention);
-  const [rows, keys] = [count(attention.rows).most, count(attention.keys).most];
-  const steps = [depth, width].map((axis) => Math.ceil(count([axis]).most / ((isQuartered(axis) ? 4 : 1) * lanes)));
-  const budget = Math.max(1, Math.floor(24 / Math.max(...steps, 1)));
-  const legal = [8, 4, 2, 1].filter((tile) => tile <= budget && tile < 2 * rows);
-  const batches = count(attention.batch).most;
-  return {
-    key: `attention by shuffles ${rows}×${keys} of ${batches} ${attention.query.type.dtype} ${count([depth]).most}→${count([width]).most}`,
-    usual: legal[0] ?? 1,
-    legal,
-    nameOf: String,
-    // Keys and values are loaded once for a tile.
-    cost: (tile) => Math.ceil(rows / tile) * keys * batches * (tile + 4),
-  };
-}
-
-export function attentionRowTiles(group: AttentionGroup, profile: DeviceProfile): Tunable {
-  return tunable(tilesOfRows(group, profile));
-}
 
 export function scheduleAttentionSubgroup(group: AttentionGroup, context: Context): Kernel {
   const { attention } = group;
@@ -136,63 +110,72 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
       (outer, start) => {
         const scores = indices.map(() => Array.from({ length: blocks }, () => outer.var('score', literal(0, 'f32'))));
         const keyOf = (c: number): Index => clamp(add(start, constantIndex(c * lanes), lane), keyCount);
-        // One loop for each slice of the depth that a lane holds; for deep heads one loop over all, which reads the slice by index.
-        const slices = depthSteps <= 2 ? Array.from({ length: depthSteps }, (_, j) => j) : [undefined];
-        for (const slice of slices) {
-          const units = divide(add(depth, constantIndex(dw - 1)), constantIndex(dw));
-          const left = outer.let(
-            'steps',
-            slice === undefined
-              ? code(`${indexText(units)} + ${unknownZero}`, 'u32')
-              : bound(lanes, units, slice * lanes),
+        const units = divide(add(depth, constantIndex(dw - 1)), constantIndex(dw));
+        /** Adds to the scores the products of one place of each slice of the depth, of which `own` is what a lane holds of each row. */
+        const addProducts = (inside: Block, own: readonly Code[], slice: Index, within: Index): void => {
+          const place = part(0, add(scale(slice, lanes), within), dw, depth);
+          const keys = Array.from({ length: blocks }, (_, c) =>
+            splat(
+              lowering.value(
+                inside,
+                attention.key,
+                new Map([...batch, [keyAxis.name, keyOf(c)], [depthAxis.name, place]]),
+                dw,
+              ),
+              depthType,
+            ),
           );
+          own.forEach((mine, i) => {
+            const shared = inside.let(
+              'query_of_lane',
+              code(`subgroupShuffle(${mine.text}, ${indexText(within)})`, depthType),
+            );
+            keys.forEach((key, c) => {
+              const score = scores[i]?.[c];
+              if (score !== undefined)
+                inside.assign(
+                  score.text,
+                  dw === 4
+                    ? code(`${score.text} + dot(${shared.text}, ${key.text})`, 'f32', key.needs)
+                    : wgsl`fma(${shared}, ${key}, ${score})`,
+                );
+            });
+          });
+        };
+        const stem = `${flatStem([depthAxis], dw)}_in_slice`;
+        // One loop for each slice of the depth that a lane holds; for deep heads a loop over slices, which takes what it holds of each by index.
+        if (depthSteps <= 2)
+          for (let j = 0; j < depthSteps; j++) {
+            const left = outer.let('steps', bound(lanes, units, j * lanes));
+            const own = query.flatMap((row) => row[j] ?? []);
+            outer.loop(
+              stem,
+              constantIndex(lanes),
+              (inside, within) => addProducts(inside, own, constantIndex(j), within),
+              { endText: left.text },
+            );
+          }
+        else
           outer.loop(
-            `${flatStem([depthAxis], dw)}_in_slice`,
-            slice === undefined ? units : constantIndex(lanes),
-            (inside, within) => {
-              const place = part(slice ?? 0, within, dw, depth);
-              const keys = Array.from({ length: blocks }, (_, c) =>
-                splat(
-                  lowering.value(
-                    inside,
-                    attention.key,
-                    new Map([...batch, [keyAxis.name, keyOf(c)], [depthAxis.name, place]]),
-                    dw,
-                  ),
-                  depthType,
+            `${flatStem([depthAxis], dw)}_slice`,
+            constantIndex(depthSteps),
+            (slices, slice) => {
+              const own = indices.map((_, i) =>
+                slices.let(
+                  'query',
+                  code(`${held}[${indexText(add(constantIndex(i * depthSteps), slice))}]`, depthType),
                 ),
               );
-              query.forEach((row, i) => {
-                const own =
-                  slice === undefined
-                    ? code(
-                        `${held}[${indexText(add(constantIndex(i * depthSteps), divide(within, constantIndex(lanes))))}]`,
-                        depthType,
-                      )
-                    : row[slice];
-                if (own === undefined) return;
-                const shared = inside.let(
-                  'query_of_lane',
-                  code(
-                    `subgroupShuffle(${own.text}, ${indexText(slice === undefined ? remainder(within, constantIndex(lanes)) : within)})`,
-                    depthType,
-                  ),
-                );
-                keys.forEach((key, c) => {
-                  const score = scores[i]?.[c];
-                  if (score !== undefined)
-                    inside.assign(
-                      score.text,
-                      dw === 4
-                        ? code(`${score.text} + dot(${shared.text}, ${key.text})`, 'f32', key.needs)
-                        : wgsl`fma(${shared}, ${key}, ${score})`,
-                    );
-                });
+              const left = slices.let(
+                'steps',
+                code(`min(${lanes}u, ${indexText(units)} - ${indexText(scale(slice, lanes))}) + ${unknownZero}`, 'u32'),
+              );
+              slices.loop(stem, constantIndex(lanes), (inside, within) => addProducts(inside, own, slice, within), {
+                endText: left.text,
               });
             },
-            { endText: left.text },
+            { endText: `${depthSteps}u + ${unknownZero}` },
           );
-        }
         indices.forEach((index, i) => softmaxStep(outer, index, i));
 
         function softmaxStep(block: Block, index: ReadonlyMap<string, Index>, i: number): void {

@@ -74,6 +74,22 @@ describe.skipIf(withoutGpu)('attention', () => {
     const { graph, symbols } = attentionGraph(c);
     await expectTemplate('attention by shuffles', 'software', graph, storedFeeds(graph, symbols, 2));
   });
+  // Where an attention is much work, a subgroup takes as many rows as its result has room for: 32, 16 and 8 of these heads.
+  test
+    .skipIf(!hasShuffles)
+    .each(
+      rows(
+        { variant: 'full', queries: 35, keys: 20, head: 20 },
+        { variant: 'causal', queries: 67, keys: 67, head: 64, dtype: 'f16' },
+        { variant: 'grouped', queries: 13, keys: 18, head: 128 },
+        { variant: 'symbolic', queries: 30, keys: 41, head: 80 },
+      ),
+    )('by shuffles, many rows at once: %s', async (_name, c) => {
+    const { graph, symbols } = attentionGraph(c);
+    const profile = { ...gpu.software, choices: { ...gpu.software.choices, leastWork: 0 } };
+    const { plan } = await judge(gpu, graph, storedFeeds(graph, symbols, 2), { profile });
+    expect(plan.kernels.map(({ wgsl }) => wgsl).join()).toMatch(/attention, (?:32|16|8) rows by shuffles/);
+  });
   // A software driver unrolls the loops over a head, for half a minute where it is 128 wide: large heads once, 256 only by the WGSL compiler.
   test.each(
     rows(
