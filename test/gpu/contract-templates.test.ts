@@ -86,11 +86,18 @@ describe.skipIf(withoutGpu)(`templates of contractions, seed ${seed}`, () => {
     300_000,
   );
 
-  test.skipIf(!hasShuffles).each(share([517], [516, 517]))(
-    'contraction by shuffles, tiles of 16 rows, %i columns',
-    async (n) => {
+  // Neither ends with a tile.
+  const tall = [
+    [16, 110],
+    [20, 65],
+  ] as const;
+  test
+    .skipIf(!hasShuffles)
+    .each(share([517], [516, 517]).flatMap((n) => tall.map(([rows, m]) => [rows, m, n] as const)))(
+    'contraction by shuffles, tiles of %i rows, %i × %i results',
+    async (rows, m, n) => {
       const { graph, feeds } = contractCase({
-        m: 65,
+        m,
         n,
         k: 1023,
         prologue: 'plain',
@@ -102,7 +109,7 @@ describe.skipIf(withoutGpu)(`templates of contractions, seed ${seed}`, () => {
       });
       const { plan, templates } = await judge(gpu, graph, feeds, { profile: unhurried(gpu.software) });
       expect(templates).toContain('contraction by shuffles');
-      expect(plan.kernels.some((kernel) => kernel.wgsl.includes('// contraction 16×'))).toBe(true);
+      expect(plan.kernels.some((kernel) => kernel.wgsl.includes(`// contraction ${rows}×`))).toBe(true);
     },
     300_000,
   );
