@@ -192,6 +192,11 @@ function rowsGraph(kind: string, n: Size, c: number, dtype: Float): Graph {
     const x = t.input('x', 'n c', { n, c }, dtype) as Any;
     if (kind === 'layerNorm') return { y: gelu(layerNorm(t.params.at('norm'), x), 'tanh') };
     if (kind === 'rmsNorm') return { y: rmsNorm(t.params.at('norm'), x) };
+    if (kind === 'rmsNorm and its total')
+      return {
+        y: rmsNorm(t.params.at('norm'), x),
+        total: reduce(x.mul(t.params.get('gain', 'c', { c })), 'n c -> n', 'sum') as Any,
+      };
     const made = kinds[kind];
     if (made === undefined) throw new Error(`no rows are called ${kind}`);
     return made(x);
@@ -207,6 +212,23 @@ describe.skipIf(withoutGpu)('rows', () => {
   test.skipIf(!hasShuffles).each(cases)('by subgroups: %s of %i rows of %i in %s', (kind, n, c, dtype) =>
     expectTemplate('rows', 'software', rowsGraph(kind, n, c, dtype)),
   );
+  // Norms read their parameters once for two rows, where they are much work; the last of an odd number is alone.
+  const n = symbolSize({ name: 'n', least: 1, bound: 70 });
+  test.skipIf(!hasShuffles).each([
+    ['layerNorm', 2, 64, 'f32'],
+    ['layerNorm', 65, 260, 'f16'],
+    ['rmsNorm', 3, 33, 'f32'],
+    ['rmsNorm and its total', 7, 68, 'f32'],
+    ['rmsNorm and its total', n, 65, 'f16'],
+  ] as const)('by subgroups, two at once: %s of %o rows of %i in %s', async (kind, count, c, dtype) => {
+    const graph = rowsGraph(kind, count, c, dtype);
+    const profile = { ...gpu.software, choices: { ...gpu.software.choices, leastWork: 0 } };
+    for (const given of typeof count === 'number' ? [count] : [1, 6, 69]) {
+      const feeds = storedFeeds(graph, typeof count === 'number' ? undefined : new Map([['n', given]]));
+      const { plan } = await judge(gpu, graph, feeds, { profile });
+      expect(plan.kernels.some(({ wgsl }) => wgsl.includes('n_tile'))).toBe(true);
+    }
+  });
   test.each(cases)('by workgroups: %s of %i rows of %i in %s', (kind, n, c, dtype) =>
     expectTemplate('rows', 'desktop', rowsGraph(kind, n, c, dtype)),
   );
