@@ -2,7 +2,8 @@
 import { isSymbolicSize } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Attr } from '../../dsl/graph/op.ts';
-import { packedPath, packedWords } from '../../dsl/ops/source.ts';
+import { packedPath } from '../../dsl/ops/source.ts';
+import { planeWords } from '../../dsl/storage/unpack.ts';
 
 const known = new WeakMap<Node, boolean>();
 
@@ -65,16 +66,17 @@ function sharedWeight(inputs: readonly Node[]): string | null {
   return open.every((weight) => weight === first) ? first : null;
 }
 
-/** Words along the sum that the codes of a quantized weight stand in, the most of its planes; undefined for every other node. */
+/** Words of a column that the codes of a quantized weight stand in, the most of its planes; undefined for every other node. */
 export function wordsUnder(node: Node): number | undefined {
+  if (!isUnpacked(node)) return undefined;
   const seen = new Set<Node>();
   let most = 0;
   for (const stack = [node]; stack.length > 0;) {
     const top = stack.pop();
     if (top === undefined || seen.has(top)) continue;
     seen.add(top);
-    most = Math.max(most, packedWords(top) ?? 0);
+    most = Math.max(most, planeWords(top) ?? 0);
     stack.push(...top.inputs);
   }
-  return most === 0 || !isUnpacked(node) ? undefined : most;
+  return most === 0 ? undefined : most;
 }

@@ -33,13 +33,6 @@ export function packedPath(node: Node): string | undefined {
   return op.kind === 'source' && op.role === 'param' && !op.fixed ? readPacked(node.attrs).of : undefined;
 }
 
-/** Words of 32 bits along the sum, of a node that holds codes of a quantized parameter; undefined for every other node. */
-export function packedWords(node: Node): number | undefined {
-  if (packedPath(node) === undefined || node.type.dtype !== 'u32') return undefined;
-  const words = node.type.axes.find(({ name }) => name === 'word')?.size;
-  return typeof words === 'number' ? words : undefined;
-}
-
 /** The numbers of a constant, row-major; undefined for every other node. */
 export function valuesOf(node: Node): Float64Array | undefined {
   return roleOf(node) === 'constant' ? readValues(node.attrs).values : undefined;

@@ -1,9 +1,9 @@
 // A quantized matrix in a graph: codes in words of 32 bits and scales, in panels of columns as contractions read weights, and the arithmetic
 // that makes numbers of them. It is arithmetic like any other, so kernels do it where they read the weight.
-import type { Axis } from '../axis/axis.ts';
+import { axisOf, type Axis } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
-import type { Builder } from '../graph/graph.ts';
-import { iota, packed, typeAttrs } from '../ops/source.ts';
+import type { Builder, Node } from '../graph/graph.ts';
+import { iota, packed, packedPath, typeAttrs } from '../ops/source.ts';
 import { here } from '../origin.ts';
 import { gather, rearrange, repeat, slice } from '../functions/shape.ts';
 import { shiftRight } from '../functions/math.ts';
@@ -42,6 +42,13 @@ export function planeShapes({ block, planes }: StorageFormat, shape: readonly nu
     scales: [panels, filled / planes.group, columns],
     inner: filled,
   };
+}
+
+/** Words of a column, of a node that is a plane of codes; undefined for every other node. */
+export function planeWords(node: Node): number | undefined {
+  if (packedPath(node) === undefined || node.type.dtype !== 'u32') return undefined;
+  const words = axisOf(node.type.axes, 'word')?.size;
+  return typeof words === 'number' ? words : undefined;
 }
 
 /** How a quantized parameter is stored. */

@@ -104,16 +104,21 @@ const options = (more: Partial<OwnProbeOptions> = {}): OwnProbeOptions => ({
   ...more,
 });
 
-test('towers that learn read pixels, and the loss of them is that of their maps', { timeout: 300_000 }, async () => {
-  const llama = makeLanguage(join(root, 'tower-llama'), 'llama');
+/** The coarse encoder of the shapes in front of a small Llama. */
+async function assembled(name: string): Promise<string> {
   const [entry] = readEntries('shapes:0', 'S');
   const { directory } = await assemble({
     towers: [entry?.towers[0]?.part.files.directory ?? ''],
     connector: 'deco',
     tokens: 16,
-    language: llama,
-    out: join(root, 'assembled'),
+    language: makeLanguage(join(root, `${name}-llama`), 'llama'),
+    out: join(root, name),
   });
+  return directory;
+}
+
+test('towers that learn read pixels, and the loss of them is that of their maps', { timeout: 300_000 }, async () => {
+  const directory = await assembled('assembled');
   const opened = await openModel(directory, { dtype: 'f32' });
   const stage = (unfreezeTowers: boolean): Stage => ({
     name: 'one',
@@ -175,15 +180,7 @@ test(
   'a planned step of a model whose towers learn runs them, holds their moments, and reads pixels',
   { timeout: 120_000 },
   async () => {
-    const llama = makeLanguage(join(root, 'planned-llama'), 'llama');
-    const [entry] = readEntries('shapes:0', 'S');
-    const { directory } = await assemble({
-      towers: [entry?.towers[0]?.part.files.directory ?? ''],
-      connector: 'deco',
-      tokens: 16,
-      language: llama,
-      out: join(root, 'planned'),
-    });
+    const directory = await assembled('planned');
     const planned = async (stage: 1 | 2, unfreezeTowers: boolean) => {
       const options = { stage, dtype: 'f32', length: 64, batch: 1, unfreezeTowers } as const;
       return planTraining(await subjectOf(directory, options), options);
