@@ -42,6 +42,8 @@ export interface Judged {
   readonly inputs: Readonly<Record<string, Values>>;
   /** Sizes of axes in which the corner that is right is smaller than the judged output. */
   readonly within?: Readonly<Record<string, number>>;
+  /** In single precision by ONNX Runtime's CPU provider, where the interpreter would take an hour. */
+  readonly by?: 'ort-cpu';
 }
 
 /**
@@ -105,6 +107,8 @@ export interface BenchCase {
   /** As in `--only`; a word of it selects too. */
   readonly name: string;
   readonly about: string;
+  /** So much work that a software device is spared it, unless it is named. */
+  readonly hardware?: true;
   readonly build: (scale: Scale) => Work;
 }
 

@@ -1,5 +1,6 @@
 // Tokens of a released model at full size, its weights made up: what a device makes of decoding, beside what its own memory could give.
-// `node bench/decode.ts [MODEL] [--weights q4|q8|f16] [--past 512] [--tokens 32] [--json FILE]`; MODEL as `opabinia plan` names them.
+// `node bench/decode.ts [MODEL] [--weights q4|q8|f16] [--past 512] [--tokens 64] [--layers N] [--profile] [--json FILE]`; MODEL as `opabinia plan`
+// names them, `--layers` its first ones alone, `--profile` the time of each dispatch.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { compile } from '../compiler/compile.ts';
@@ -13,6 +14,7 @@ import { planeSource } from '../runtime/checkpoint/packed/plane-source.ts';
 import { quantizedPaths, weightFormats } from '../runtime/checkpoint/packed/quantized-source.ts';
 import type { Source } from '../runtime/checkpoint/joined-source.ts';
 import { deviceProfile, openDevice } from '../runtime/device/dawn.ts';
+import { profileTable } from '../runtime/device/kernel-times.ts';
 import { load } from '../runtime/program/program.ts';
 import { measureRoofline } from './roofline.ts';
 import { spreadOf } from './statistics.ts';
@@ -22,13 +24,18 @@ const { values, positionals } = parseArgs({
   options: {
     weights: { type: 'string', default: 'q4' },
     past: { type: 'string', default: '512' },
-    tokens: { type: 'string', default: '32' },
+    tokens: { type: 'string', default: '64' },
+    layers: { type: 'string' },
+    profile: { type: 'boolean' },
     json: { type: 'string' },
   },
 });
 const [wanted = 'cambrian-8b'] = positionals;
 const [past, tokens] = [Number(values.past), Number(values.tokens)];
 const { name, model } = releasedModel(wanted);
+const { language } = model.config;
+const layers = Number(values.layers ?? language.config.layers);
+const decoder = { ...language, config: { ...language.config, layers } };
 const shapes = cambrianModelShapes(model);
 const plain: Source = shapedParams(shapes, noise());
 const format = values.weights === 'q4' || values.weights === 'q8' ? weightFormats[values.weights] : undefined;
@@ -42,22 +49,34 @@ const source =
         return shape !== undefined && isPacked(path, shape) ? madeUpBlocks(format, shape) : undefined;
       });
 
+/** Tokens that are on the device at once, as where answers are made: the queue never drains while one is read. */
+const ahead = 8;
+
 const device = await openDevice({ validation: false });
 const roofline = await measureRoofline(device, false);
 const sizes = { batch: 1, capacity: past + tokens + 1, promptLimit: past, draw: 'greedy' } as const;
-const plan = compile(decodeGraph(source, model.config.language, sizes), deviceProfile(device));
+const plan = compile(decodeGraph(source, decoder, sizes), deviceProfile(device));
 const loading = performance.now();
-const program = await load(plan, device, source);
+const program = await load(plan, device, source, { atOnce: ahead });
 const loaded = (performance.now() - loading) / 1000;
 const step = (at: number) => program.run({}, { symbols: { past: at }, outputs: ['token'] });
 // The driver compiles in the first run, and clocks rise.
 for (let i = 0; i < 3; i++) await step(past);
 const times: number[] = [];
+let last = performance.now();
+const arrived = (): void => {
+  const now = performance.now();
+  times.push(now - last);
+  last = now;
+};
+const began = performance.now();
+const waiting: Promise<void>[] = [];
 for (let i = 0; i < tokens; i++) {
-  const began = performance.now();
-  await step(past + i);
-  times.push(performance.now() - began);
+  if (waiting.length >= ahead) await waiting.shift();
+  waiting.push(step(past + i).then(arrived));
 }
+await Promise.all(waiting);
+const mean = (performance.now() - began) / tokens;
 const { median, least } = spreadOf(times);
 /** All weights once: what a token must read, at what a copy reads and writes together. */
 const bytes = plan.memory.parameters + plan.memory.loaded;
@@ -70,14 +89,16 @@ const result = {
   kernels: plan.kernels.length,
   secondsToLoad: loaded,
   past,
-  millisecondsPerToken: { median, least },
+  layers,
+  millisecondsPerToken: { mean, median, least },
   weightBytes: bytes,
   copyBytesPerSecond: roofline.bytesPerSecond,
-  shareOfBandwidth: bytes / (median / 1000) / roofline.bytesPerSecond,
+  shareOfBandwidth: bytes / (mean / 1000) / roofline.bytesPerSecond,
 };
 console.log(
-  `${name}, ${values.weights}, on ${device.facts.name}: ${(1000 / median).toFixed(1)} tokens a second behind ${past} (${median.toFixed(2)} ms, at best ${least.toFixed(2)}), ${plan.dispatches.length} dispatches; ${(bytes / 1e9).toFixed(2)} GB of weights a token, ${(100 * result.shareOfBandwidth).toFixed(0)} % of what a copy moves`,
+  `${name}, ${values.weights}, on ${device.facts.name}: ${(1000 / mean).toFixed(1)} tokens a second behind ${past} (${mean.toFixed(2)} ms each), ${plan.dispatches.length} dispatches; ${(bytes / 1e9).toFixed(2)} GB of weights a token, ${(100 * result.shareOfBandwidth).toFixed(0)} % of what a copy moves`,
 );
+if (values.profile === true) console.log(profileTable(await program.profile({}, { symbols: { past } })));
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, null, 2)}\n`);
 program.dispose();
 device.close();

@@ -70,7 +70,7 @@ function commit(): string | undefined {
 
 async function main(options: Options): Promise<void> {
   if (options.list === true) return printList();
-  const chosen = selectCases(options.only ?? []);
+  const named = selectCases(options.only ?? []);
   const quick = options.quick === true;
   const race = new Race({
     scale: quick ? 'quick' : 'full',
@@ -90,6 +90,8 @@ async function main(options: Options): Promise<void> {
       });
     console.error(`${ours.adapter}, ${ours.driver ?? ''}`);
     const roofline = await race.roofline();
+    const isSpared = ours.software === true && !quick && options.only === undefined;
+    const chosen = named.filter((one) => !(isSpared && 'hardware' in one && one.hardware === true));
     const done: CaseResult[] = [];
     const results = (): Results => {
       const made = commit();

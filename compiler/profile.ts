@@ -77,8 +77,13 @@ export interface Choices {
   readonly reducedRowsColumns: number;
   /** Rows of attention over many keys up to which each has a workgroup of its own, on a GPU. */
   readonly splitAttentionRows: number;
-  /** Blocks of results that a subgroup with matrix units keeps, along rows and along columns at most: each is a number of registers of every lane. */
+  /**
+   * Results that a subgroup with matrix units keeps, along rows and along columns at most, in lengths of the longer side of a block: each is a
+   * number of registers of every lane.
+   */
   readonly matrixBlocks: number;
+  /** Workgroups that a product of few rows should have, where its columns can be shared out so: each keeps some bytes of weights on their way. */
+  readonly rowWorkgroups: number;
   /** Workgroups that a product by matrix units should have at least: fewer leave cores idle, and smaller tiles make more. */
   readonly matrixWorkgroups: number;
 }
@@ -102,6 +107,8 @@ const usual: Choices = {
   splitProductRows: 4,
   reducedRowsColumns: 64,
   splitAttentionRows: 1024,
+  // Four for each core of an H200, which took 224 workgroups of one load at a time at a fifth of its memory's speed.
+  rowWorkgroups: 512,
   matrixBlocks: 4,
   matrixWorkgroups: 96,
 };

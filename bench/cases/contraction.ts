@@ -65,7 +65,24 @@ function perHead(scale: Scale): Work {
   };
 }
 
+/** What a card is measured by: enough work to fill it, and a matrix that no cache holds. */
+const large: readonly BenchCase[] = [
+  {
+    name: 'matmul-4096-f16',
+    about: 'contraction 4096 × 4096 × 4096, f16: square',
+    hardware: true,
+    build: (scale) => (scale === 'full' ? matmul(4096, 4096, 4096, 'f16', 16) : matmul(72, 64, 72, 'f16', 16)),
+  },
+  {
+    name: 'gemv-f16',
+    about: 'a vector times 4096 × 14336, f16: first layer of the MLP of a decoder of 8B, one token',
+    hardware: true,
+    build: (scale) => (scale === 'full' ? matmul(1, 4096, 14336, 'f16', 1) : matmul(1, 64, 96, 'f16', 1)),
+  },
+];
+
 export const contractionCases: readonly BenchCase[] = [
   ...products,
+  ...large,
   { name: 'matmul-heads-f32', about: 'contraction batched per head: 16 × (577 × 64 × 577), f32', build: perHead },
 ];

@@ -9,6 +9,7 @@ import { generationCases } from './generation.ts';
 import { quantizedCases } from './quantized.ts';
 import { rowCases } from './rows.ts';
 import { svaCases } from './sva.ts';
+import { towerCases } from './tower.ts';
 import { trainingCases } from './training.ts';
 
 export const cases: readonly AnyCase[] = [
@@ -18,6 +19,7 @@ export const cases: readonly AnyCase[] = [
   ...rowCases,
   ...convolutionCases,
   ...blockCases,
+  ...towerCases,
   ...svaCases,
   ...trainingCases,
   ...generationCases,

@@ -15,8 +15,8 @@ import { oneNodeModel } from '../peers/one-node-model.ts';
 
 const path = 'linear.weight';
 
-function gemv(scale: Scale): Work {
-  const [from, to] = scale === 'full' ? [4096, 4096] : [128, 96];
+function gemv(scale: Scale, full: number): Work {
+  const [from, to] = scale === 'full' ? [4096, full] : [128, 96];
   const floats = benchParams();
   const packed = quantizedSource(
     { ...floats, shape: (name) => (name === path ? [to, from] : undefined) },
@@ -86,6 +86,12 @@ export const quantizedCases: readonly BenchCase[] = [
   {
     name: 'q4-gemv',
     about: 'weights of 4 bits, 4096 × 4096, in blocks of 32, times a vector, f32',
-    build: gemv,
+    build: (scale) => gemv(scale, 4096),
+  },
+  {
+    name: 'q4-gemv-14336',
+    about: 'weights of 4 bits, 4096 × 14336, in blocks of 32, times a vector, f32',
+    hardware: true,
+    build: (scale) => gemv(scale, 14336),
   },
 ];

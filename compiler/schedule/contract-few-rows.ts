@@ -3,32 +3,38 @@
 import { axisOf } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
+import { code, literal, splat } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, clamp, constantIndex, divide, isMultiple, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
+import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { hold } from './epilogue.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
+import { addTerms, unitOf, type Walk } from './few-rows-terms.ts';
 import { reduceRows } from './row-statistics.ts';
 
-/** Vectors (or elements) of columns side by side, and parts of the sum. */
-const across = 16;
-const parts = 16;
+const threads = 256;
+
+/** Vectors (or elements) of columns side by side, at most: a line of the panels that weights lie in. */
+const mostAcross = 16;
+/** Bytes that neighbouring threads read side by side at least: what memory gives at once. */
+const leastBytes = 64;
 
 /** Rows that a workgroup computes together. */
 const rowsTogether = 4;
 
-/** Codes of a quantized weight that a thread takes at once: a word of the shortest ones. */
-const codesTogether = 8;
-
-/** Terms that follow one another and are one thread's: where weights are codes, it loads their word and their scale once. */
-function unitOf(products: readonly Product[]): number {
-  const isCoded = products.every(({ b, k }) => isUnpacked(b) && isMultiple(k, codesTogether));
-  return isCoded ? codesTogether : 1;
+/** Columns side by side, as many as leave enough workgroups: all of them wait for memory, and what is on its way is what keeps it busy. */
+function acrossOf({ b, n, width }: Product, profile: DeviceProfile): number {
+  const bytes = width * (isUnpacked(b) || b.type.dtype === 'f32' ? 4 : 2);
+  const least = Math.min(mostAcross, Math.ceil(leastBytes / bytes));
+  const { rowWorkgroups } = choicesOf(profile);
+  let across = mostAcross;
+  while (across > least && n.most / width / across < rowWorkgroups) across /= 2;
+  return across;
 }
 
 interface Section {
@@ -56,9 +62,10 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const products = [group.contract, ...(group.beside ?? [])].map(productOf);
   const [product] = products;
   if (product === undefined) throw new TypeError('a group of products without one');
-  const { a, m, n, k, names, width } = product;
+  const { a, m, n, names, width } = product;
   const rows = Math.min(rowsTogether, m.most);
-  const threads = across * parts;
+  const across = acrossOf(product, context.profile);
+  const parts = threads / across;
   const frame = new Frame(context, group);
   const { lowering, body } = frame;
   const type = typeOf('f32', width);
@@ -85,35 +92,24 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   });
   const sums = products.map(() => Array.from({ length: rows }, () => body.var('sum', splat(literal(0, 'f32'), type))));
 
-  const unit = unitOf(products);
-  /** Adds all terms to the sums, of weights whose columns are `column` of each. */
-  const addTerms = (block: Block, weights: readonly Node[], column: Index): void =>
-    block.loop(
-      unit === 1 ? names.sum : `${names.sum}_word`,
-      divide(k, constantIndex(unit)),
-      (inside, at) => {
-        for (let next = 0; next < unit; next++) {
-          const term = add(scale(at, unit), constantIndex(next));
-          const loaded = weights.map((b) =>
-            splat(lowering.value(inside, b, indexOf(product, batch, constantIndex(0), column, term), width), type),
-          );
-          for (let i = 0; i < rows; i++) {
-            ofRow(i);
-            const row = indexOf(product, batch, rowOf(i), undefined, term);
-            const factor = splat(lowering.value(inside, a, row, 1), type);
-            sums.forEach((acc, p) => {
-              const [sum, own] = [acc[i], loaded[p]];
-              if (sum !== undefined && own !== undefined) inside.assign(sum.text, wgsl`fma(${factor}, ${own}, ${sum})`);
-            });
-          }
-        }
-      },
-      { from: part, step: parts },
-    );
+  const walk: Walk = {
+    lowering,
+    product,
+    rows,
+    factor: (block, row, term, factorWidth) => {
+      ofRow(row);
+      return lowering.value(block, a, indexOf(product, batch, rowOf(row), undefined, term), factorWidth);
+    },
+    weight: (column, term) => indexOf(product, batch, constantIndex(0), column, term),
+    part,
+    parts,
+    unit: unitOf(products),
+    width,
+  };
   const ends = products.length === 1 ? endToEnd(product) : undefined;
   if (ends === undefined) {
     const weights = products.map((own) => own.b);
-    addTerms(body, weights, inRange(columnOf(ownColumns), n, width));
+    addTerms(walk, body, weights, inRange(columnOf(ownColumns), n, width), sums);
   }
   // Weights that lie end to end: which ones these columns are of is asked once, not at every term.
   for (const { node, start, size } of ends ?? []) {
@@ -121,7 +117,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
     const [from, text] = [`${indexText(ownColumns)} >= ${first}u`, `${indexText(ownColumns)} < ${first + most}u`];
     body.when(first === 0 ? text : `${from} && ${text}`, (inside) => {
       const column = inside.index(names.column, `${indexText(ownColumns)} - ${first}u`, constantIndex(most));
-      addTerms(inside, [node], elementAt(column, width));
+      addTerms(walk, inside, [node], elementAt(column, width), sums);
     });
   }
 

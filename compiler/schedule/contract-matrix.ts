@@ -1,43 +1,66 @@
-// Contraction by matrix units: a workgroup stages tiles of both operands in half precision, two steps of the sum at a time, and each of its
-// subgroups multiplies fragments of them into sums that stay in registers. While one step is multiplied the next is fetched: one barrier a step.
+// Contraction by matrix units: a workgroup stages tiles of both operands in half precision, and each of its subgroups multiplies fragments of
+// them into sums that stay in registers. While one step of the sum is multiplied the next comes into registers, and from there into the other
+// copy of the tile: one barrier a step.
 import { code } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, remainder, scale } from '../index/index-math.ts';
+import { add, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { ceilDivide, sharedBytes, type Kernel } from '../kernel/kernel.ts';
+import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
 import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
 import { indexOf, productOf, storeResult } from './contract.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 import { matrixUnitOf } from './matrix-unit-of.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
-import { fragmentOf, layOut, stage, stagedElements, type Side } from './staged-tile.ts';
+import { fetch, fragmentOf, layOut, stage, stagedElements, turnsOf, type Side } from './staged-tile.ts';
 
 /** Steps of the sum in workgroup memory: one that is multiplied, one that is fetched. */
 const steps = 2;
 
+/** Loads of a thread for one step up to which they are in registers while the step before is multiplied; more would leave none for sums. */
+const mostFetched = 16;
+
+/** Columns of results that a subgroup writes at once: 64 bytes of half precision side by side, and little workgroup memory. */
+const spreadColumns = 32;
+
 interface Tile {
-  /** Subgroups of a workgroup, and fragments of each, along rows and columns. */
+  /** Subgroups of a workgroup, and squares of results of each, as long as the longer side of a block, along rows and columns. */
   readonly subgroups: readonly [down: number, across: number];
-  readonly blocks: readonly [rows: number, columns: number];
+  readonly squares: readonly [rows: number, columns: number];
   /** Summed elements staged at once. */
   readonly depth: number;
 }
 
+type Shape = Pick<Tile, 'subgroups' | 'squares'>;
+
 /** From the largest, which reads each operand least often, to the one that fills most workgroups. */
-const tiles: readonly Pick<Tile, 'subgroups' | 'blocks'>[] = [
-  { subgroups: [2, 2], blocks: [4, 4] },
-  { subgroups: [2, 2], blocks: [2, 4] },
-  { subgroups: [2, 2], blocks: [2, 2] },
-  { subgroups: [2, 2], blocks: [1, 2] },
-  { subgroups: [1, 4], blocks: [1, 1] },
+const tiles: readonly Shape[] = [
+  { subgroups: [2, 2], squares: [4, 4] },
+  { subgroups: [2, 2], squares: [2, 4] },
+  { subgroups: [2, 2], squares: [2, 2] },
+  { subgroups: [2, 2], squares: [1, 2] },
+  { subgroups: [1, 4], squares: [1, 1] },
 ];
 
+/** Blocks of a subgroup, along rows and along columns. */
+function blocksOf({ squares }: Shape, { m, n }: MatrixUnit) {
+  const side = Math.max(m, n);
+  return [(squares[0] * side) / m, (squares[1] * side) / n] as const;
+}
+
 /** Rows or columns that a workgroup computes. */
-function tileSides({ subgroups, blocks }: Pick<Tile, 'subgroups' | 'blocks'>, { m, n }: MatrixUnit) {
-  return [subgroups[0] * blocks[0] * m, subgroups[1] * blocks[1] * n] as const;
+function tileSides(shape: Shape, unit: MatrixUnit) {
+  const [down, across] = blocksOf(shape, unit);
+  return [shape.subgroups[0] * down * unit.m, shape.subgroups[1] * across * unit.n] as const;
+}
+
+/** Blocks side by side that a subgroup writes at once: as many as are a divisor of all of them. */
+function spreadBlocks(across: number, { n }: MatrixUnit): number {
+  for (let blocks = Math.min(across, Math.max(1, Math.floor(spreadColumns / n))); blocks > 1; blocks--)
+    if (across % blocks === 0) return blocks;
+  return 1;
 }
 
 export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: DeviceProfile): TileSpace<Tile> {
@@ -58,8 +81,8 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
   });
   // Of each tile the deepest that fits.
   const fitting = staged
-    .filter((tile, i) => staged.findIndex(({ blocks }) => blocks === tile.blocks) === i)
-    .filter(({ blocks }) => blocks.every((count) => count <= matrixBlocks));
+    .filter((tile, i) => staged.findIndex(({ squares }) => squares === tile.squares) === i)
+    .filter(({ squares }) => squares.every((count) => count <= matrixBlocks));
   const isBusy = (tile: Tile): boolean => {
     const [rows, columns] = tileSides(tile, unit);
     const [down, across] = [Math.ceil(m / rows), Math.ceil(n / columns)];
@@ -73,10 +96,10 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
     key: `${productKey('contraction by matrix units', product)} ${unit.m}×${unit.n}×${unit.k}`,
     usual,
     legal,
-    nameOf: ({ subgroups, blocks, depth }) => `${subgroups.join('×')} of ${blocks.join('×')}, ${depth} deep`,
+    nameOf: ({ subgroups, squares, depth }) => `${subgroups.join('×')} of ${squares.join('×')}, ${depth} deep`,
     cost: (tile) => {
       const [rows, columns] = tileSides(tile, unit);
-      const shape = { rows, columns, ownRows: tile.blocks[0], ownColumns: tile.blocks[1] };
+      const shape = { rows, columns, ownRows: tile.squares[0], ownColumns: tile.squares[1] };
       return tileCost(product, shape, profile) * (1 + 1 / tile.depth);
     },
   };
@@ -92,7 +115,7 @@ const leastPart = 256;
 export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProfile): number {
   const product = productOf(contract);
   const { matrixWorkgroups } = choicesOf(profile);
-  const tilesOf = (tile: Pick<Tile, 'subgroups' | 'blocks'>): number => {
+  const tilesOf = (tile: Shape): number => {
     const [rows, columns] = tileSides(tile, unit);
     return Math.ceil(product.m.most / rows) * Math.ceil(product.n.most / columns) * count(product.batch).most;
   };
@@ -106,9 +129,10 @@ export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProf
 }
 
 /** Of workgroup memory, whichever way the operands are staged. */
-function bytesOf({ subgroups, blocks, depth }: Tile, unit: MatrixUnit): number {
-  const staged = tileSides({ subgroups, blocks }, unit).reduce((sum, side) => sum + stagedElements(side, depth), 0);
-  const spread = subgroups[0] * subgroups[1] * unit.m * blocks[1] * unit.n;
+function bytesOf(tile: Tile, unit: MatrixUnit): number {
+  const { subgroups, depth } = tile;
+  const staged = tileSides(tile, unit).reduce((sum, side) => sum + stagedElements(side, depth), 0);
+  const spread = subgroups[0] * subgroups[1] * unit.m * spreadBlocks(blocksOf(tile, unit)[1], unit) * unit.n;
   return sharedBytes([
     { name: '', type: 'f16', length: steps * staged },
     { name: '', type: 'f32', length: spread },
@@ -124,7 +148,8 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
     throw new OpabiniaError('the device has no matrix units for this product', { op: 'contract' });
   const { a, b, m, n, k, names, width } = product;
   const tile = tileOf(tilesOfMatrices(group.contract, unit, profile), profile);
-  const { subgroups, blocks, depth } = tile;
+  const { subgroups, depth } = tile;
+  const blocks = blocksOf(tile, unit);
   const [tileRows, tileColumns] = tileSides(tile, unit);
   const threads = subgroups[0] * subgroups[1] * lanes;
   const frame = new Frame(context, group);
@@ -165,47 +190,66 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   );
 
   const stepsOfSum = ceilDivide(k, depth);
-  body.loop(`${names.sum}_step`, add(stepsOfSum, constantIndex(1)), (outer, step) => {
-    outer.when(`${indexText(step)} < ${indexText(stepsOfSum)}`, (fetch) => {
-      const now = { sum, start: scale(step, depth), copy: remainder(step, constantIndex(steps)), threads };
-      stage(frame, fetch, rows, stagedRows, now);
-      stage(frame, fetch, columns, stagedColumns, now);
+  const sides = [[rows, stagedRows] as const, [columns, stagedColumns] as const];
+  const stepAt = (at: Index) => ({ sum, start: scale(at, depth), copy: remainder(at, constantIndex(steps)), threads });
+  const isHeld = sides.every(([, staged]) => turnsOf(staged, threads) <= mostFetched / 2);
+  // A sum of a run may be empty, and then there is nothing to load.
+  body.when(k.least > 0 ? 'true' : `${indexText(k)} > 0u`, (first) =>
+    sides.forEach(([side, staged]) => stage(frame, first, side, staged, stepAt(constantIndex(0)))),
+  );
+  body.barrier();
+  body.loop(`${names.sum}_step`, stepsOfSum, (outer, step) => {
+    const next = stepAt(add(step, constantIndex(1)));
+    const writes = isHeld
+      ? sides.map(([side, staged]) => fetch(frame, outer, side, staged, next))
+      : sides.map(
+          ([side, staged]) =>
+            (into: Block) =>
+              stage(frame, into, side, staged, next),
+        );
+    if (!isHeld) writes.forEach((write) => write(outer));
+    const copy = remainder(step, constantIndex(steps));
+    outer.loop(`${names.sum}_in_step`, constantIndex(depth / unit.k), (inside, part) => {
+      const from = { unit, copy, place: scale(part, unit.k) };
+      const ofRows = sums.map((_, i) =>
+        fragmentOf(inside, 'rows', stagedRows, {
+          ...from,
+          other: add(scale(down, blocks[0] * unit.m), constantIndex(i * unit.m)),
+        }),
+      );
+      const ofColumns = Array.from({ length: blocks[1] }, (_, j) =>
+        fragmentOf(inside, 'columns', stagedColumns, {
+          ...from,
+          other: add(scale(across, blocks[1] * unit.n), constantIndex(j * unit.n)),
+        }),
+      );
+      sums.forEach((row, i) =>
+        row.forEach((into, j) =>
+          inside.matrix({ kind: 'multiply', into, rows: ofRows[i] ?? '', columns: ofColumns[j] ?? '' }),
+        ),
+      );
     });
-    outer.when(`${indexText(step)} > 0u`, (multiply) => {
-      const copy = remainder(add(step, constantIndex(1)), constantIndex(steps));
-      multiply.loop(`${names.sum}_in_step`, constantIndex(depth / unit.k), (inside, part) => {
-        const from = { unit, copy, place: scale(part, unit.k) };
-        const ofRows = sums.map((_, i) =>
-          fragmentOf(inside, 'rows', stagedRows, {
-            ...from,
-            other: add(scale(down, blocks[0] * unit.m), constantIndex(i * unit.m)),
-          }),
-        );
-        const ofColumns = Array.from({ length: blocks[1] }, (_, j) =>
-          fragmentOf(inside, 'columns', stagedColumns, {
-            ...from,
-            other: add(scale(across, blocks[1] * unit.n), constantIndex(j * unit.n)),
-          }),
-        );
-        sums.forEach((row, i) =>
-          row.forEach((into, j) =>
-            inside.matrix({ kind: 'multiply', into, rows: ofRows[i] ?? '', columns: ofColumns[j] ?? '' }),
-          ),
-        );
-      });
-    });
+    if (isHeld) writes.forEach((write) => write(outer));
     outer.barrier();
   });
 
-  // Fragments cannot be taken apart in registers: each row of them goes through workgroup memory, a slice for every subgroup.
+  // Fragments cannot be taken apart in registers: some of a row of them at a time go through workgroup memory, a slice for every subgroup.
   const type = typeOf('f32', width);
-  const unitsAcross = (blocks[1] * unit.n) / width;
+  const together = spreadBlocks(blocks[1], unit);
+  const unitsAcross = (together * unit.n) / width;
   const slice = unit.m * unitsAcross;
   const spread = frame.share('sums_of_subgroup', type, subgroups[0] * subgroups[1] * slice);
   const own = scale(subgroup, slice);
   const units = divide(n, constantIndex(width));
-  sums.forEach((row, i) => {
-    row.forEach((name, j) =>
+  const pieces = sums.flatMap((row, i) =>
+    Array.from({ length: blocks[1] / together }, (_, piece) => ({
+      i,
+      first: piece * together,
+      names: row.slice(piece * together, (piece + 1) * together),
+    })),
+  );
+  pieces.forEach(({ i, first, names: some }, piece) => {
+    some.forEach((name, j) =>
       body.matrix({
         kind: 'spread',
         into: spread,
@@ -224,7 +268,8 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
         const rowAt = add(firstRow, scale(down, blocks[0] * unit.m), constantIndex(i * unit.m), rowInBlock);
         const columnAt = add(
           scale(indexVariable('group.y', columnTiles), tileColumns / width),
-          scale(across, unitsAcross),
+          scale(across, (blocks[1] * unit.n) / width),
+          constantIndex((first * unit.n) / width),
           unitInBlock,
         );
         const rowOfResult = each.index(names.row, indexText(rowAt), m);
@@ -240,7 +285,7 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
       },
       { from: indexVariable('lane', constantIndex(lanes)), step: lanes },
     );
-    if (i < sums.length - 1) body.barrier();
+    if (piece < pieces.length - 1) body.barrier();
   });
   return frame.finish(
     `contraction ${tileRows}×${tileColumns} by matrix units ${unit.m}×${unit.n}×${unit.k}`,

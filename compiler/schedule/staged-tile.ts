@@ -1,9 +1,9 @@
 // Tiles in workgroup memory, in half precision, as matrix units read them: which way their lines run, how they get there, and fragments of them.
 import type { Axis } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
-import { code, literal, splat } from '../../dsl/wgsl.ts';
+import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, clamp, constantIndex, divide, isMultiple, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { Block } from '../kernel/kernel.ts';
 import { halved, typeOf, type Width } from '../kernel/element-format.ts';
@@ -89,35 +89,87 @@ interface Step {
 }
 
 /** A tile of an operand into workgroup memory, by all threads. Rows and columns beyond the end hold those of the last; places beyond it hold 0. */
-export function stage(
+export function stage(frame: Frame, block: Block, side: Side, staged: Staged, step: Step): void {
+  const units = constantIndex(unitsOf(staged));
+  block.loop(
+    'staged',
+    units,
+    (inside, at) => {
+      const { line, unit } = placeOf(inside, staged, at);
+      inside.assign(targetOf(staged, step.copy, line, unit), valueAt(frame, inside, side, staged, step, line, unit));
+    },
+    { from: indexVariable('thread', constantIndex(step.threads)), step: step.threads },
+  );
+}
+
+/**
+ * The same in two halves: loads into registers now, and what writes them to workgroup memory later. Memory is waited for where they are
+ * written, so that what stands between hides it.
+ */
+export function fetch(frame: Frame, block: Block, side: Side, staged: Staged, step: Step): (into: Block) => void {
+  const units = unitsOf(staged);
+  const thread = indexVariable('thread', constantIndex(step.threads));
+  const held = Array.from({ length: turnsOf(staged, step.threads) }, (_, turn) => {
+    const own = add(thread, constantIndex(turn * step.threads));
+    const isWhole = (turn + 1) * step.threads <= units;
+    const { line, unit } = placeOf(block, staged, isWhole ? own : clamp(own, constantIndex(units)));
+    const value = block.let('fetched', valueAt(frame, block, side, staged, step, line, unit));
+    return {
+      value,
+      target: targetOf(staged, step.copy, line, unit),
+      test: isWhole ? 'true' : `${indexText(own)} < ${units}u`,
+    };
+  });
+  return (into) => held.forEach(({ value, target, test }) => into.when(test, (inside) => inside.assign(target, value)));
+}
+
+/** Loads of each thread for a tile. */
+export function turnsOf(staged: Staged, threads: number): number {
+  return Math.ceil(unitsOf(staged) / threads);
+}
+
+function unitsOf({ lines, perLine }: Staged): number {
+  return lines * perLine;
+}
+
+interface PlaceInTile {
+  readonly line: Index;
+  readonly unit: Index;
+}
+
+function placeOf(block: Block, { perLine }: Staged, at: Index): PlaceInTile {
+  return {
+    line: block.named('line', divide(at, constantIndex(perLine))),
+    unit: block.named('place_in_line', remainder(at, constantIndex(perLine))),
+  };
+}
+
+function targetOf(staged: Staged, copy: Index, line: Index, unit: Index): string {
+  return `${staged.name}[${indexText(add(scale(copy, staged.length), scale(line, staged.stride), unit))}]`;
+}
+
+function valueAt(
   frame: Frame,
   block: Block,
   side: Side,
-  staged: Staged,
-  { sum, start, copy, threads }: Step,
-): void {
-  const { width, byPlace, perLine } = staged;
+  { width, byPlace }: Staged,
+  { sum, start }: Step,
+  line: Index,
+  unit: Index,
+): Code {
   const type = typeOf('f32', width);
-  block.loop(
-    'staged',
-    constantIndex(staged.lines * perLine),
-    (inside, at) => {
-      const line = inside.named('line', divide(at, constantIndex(perLine)));
-      const unit = inside.named('place_in_line', remainder(at, constantIndex(perLine)));
-      const inLine = elementAt(unit, width);
-      const [other, place] = byPlace
-        ? [inRange(add(side.first, inLine), side.size, width), clamp(add(start, line), sum.size)]
-        : [clamp(add(side.first, line), side.size), inRange(add(start, inLine), sum.size, width)];
-      const value = splat(frame.lowering.value(inside, side.node, side.at(other, place), width), type);
-      // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.
-      const zero = splat(literal(0, 'f32'), type);
-      const first = add(start, byPlace ? line : scale(unit, width));
-      const text = `select(${zero.text}, ${value.text}, ${indexText(first)} < ${indexText(sum.size)})`;
-      const target = add(scale(copy, staged.length), scale(line, staged.stride), unit);
-      inside.assign(`${staged.name}[${indexText(target)}]`, halved(code(text, type, value.needs)));
-    },
-    { from: indexVariable('thread', constantIndex(threads)), step: threads },
-  );
+  const inLine = elementAt(unit, width);
+  const [other, place] = byPlace
+    ? [inRange(add(side.first, inLine), side.size, width), clamp(add(start, line), sum.size)]
+    : [clamp(add(side.first, line), side.size), inRange(add(start, inLine), sum.size, width)];
+  // Half precision at once: what is stored so is copied, and drivers see that.
+  const value = halved(splat(frame.lowering.value(block, side.node, side.at(other, place), width), type));
+  // Steps that fill the sum stage nothing beyond its end that is ever multiplied.
+  if (isMultiple(sum.size, sum.staged)) return value;
+  // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.
+  const first = add(start, byPlace ? line : scale(unit, width));
+  const zero = halved(splat(literal(0, 'f32'), type));
+  return code(`select(${zero.text}, ${value.text}, ${indexText(first)} < ${indexText(sum.size)})`, type, value.needs);
 }
 
 interface Place {

@@ -5,6 +5,9 @@ import { einsum, gather, gelu, randomParams, trace, type Graph } from '../../dsl
 import { shapedParams } from '../../models/configs/param-shapes.ts';
 import { randomInputs } from '../../pipelines/testing/random-inputs.ts';
 import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { blockFormats, storageFormat } from '../../dsl/storage/index.ts';
+import type { StorageFormat } from '../../dsl/storage/format.ts';
+import { planeSource } from '../../runtime/checkpoint/packed/plane-source.ts';
 import { share } from '../support/share.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 
@@ -89,4 +92,60 @@ describe.skipIf(withoutGpu)('products with quantized weights', () => {
     },
     300_000,
   );
+
+  const formats = [
+    ...blockFormats.map(({ name }) => name),
+    'affine4_32_f16_bias',
+    'affine4_64_f32_zero',
+    'affine8_32_f16_zero',
+    'affine8_64_f32_bias',
+  ];
+
+  test.each(formats)('a few rows times %s, as a GPU makes them', async (name) => {
+    const format = storageFormat(name);
+    if (format === undefined) throw new TypeError(`no format ${name}`);
+    const isFew = (template: string): boolean => template === 'contraction of few rows';
+    for (const [m, n, inner, dtype] of [
+      [1, 68, 2, 'f32'],
+      [3, 130, 4, 'f16'],
+      [2, 20, 1, 'f16'],
+    ] as const) {
+      const k = inner * format.block * Math.ceil(512 / format.block / 4);
+      const blocks = saneBlocks(format, n * (k / format.block));
+      const row = (k / format.block) * format.bytes;
+      const plain = shapedParams(new Map([['w.weight', [n, k]]]), randomParams(7, { dtype }));
+      const source = planeSource(plain, (path) =>
+        path === 'w.weight'
+          ? { format, read: (first, count) => blocks.subarray(first * row, (first + count) * row) }
+          : undefined,
+      );
+      const graph = trace(source, (t) => ({
+        y: einsum(t.input('x', 'm k', { m, k }, dtype), t.params.get('w.weight', 'n k'), 'm k, n k -> m n'),
+      }));
+      const one: Case = { format: 'q4', dtype, m, n, k, use: 'product' };
+      const verdict = await judge(gpu, graph, feedsOf(graph, one, source), { profile: gpu.desktop });
+      expect(verdict.templates.some(isFew), `${name}: ${verdict.templates.join(', ')}`).toBe(true);
+    }
+  });
 });
+
+/** Blocks of any bits whose numbers are of ordinary size. */
+function saneBlocks(format: StorageFormat, count: number): Uint8Array {
+  const blocks = new Uint8Array(count * format.bytes);
+  const [view, values] = [new DataView(blocks.buffer), new Float32Array(format.block)];
+  let state = 12345;
+  const byte = (): number => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) >>> 24;
+  for (let b = 0; b < count; b++) {
+    const at = b * format.bytes;
+    const isSane = (): boolean => {
+      format.decode(view, at, values, 0);
+      return values.every((value) => Math.abs(value) < 100);
+    };
+    for (let tries = 0; tries < 400; tries++) {
+      for (let i = 0; i < format.bytes; i++) blocks[at + i] = byte();
+      if (isSane()) break;
+      blocks.fill(0, at, at + format.bytes);
+    }
+  }
+  return blocks;
+}
