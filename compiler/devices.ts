@@ -4,6 +4,8 @@ import { desktopGpu, lavapipe, type DeviceProfile } from './profile.ts';
 
 export interface KnownDevice {
   readonly profile: DeviceProfile;
+  /** Names that adapters of its kind have, where something was measured on one that WebGPU does not tell. */
+  readonly adapter?: RegExp;
   /** Where its speeds are from. */
   readonly source: string;
 }
@@ -18,6 +20,25 @@ export const devices: Readonly<Record<string, KnownDevice>> = {
     profile: desktop('H100', 66.9e12, 3.35e12),
     source: 'NVIDIA H100 SXM data sheet: 67 TFLOP/s FP32, 3.35 TB/s',
   },
+  h200: {
+    profile: {
+      ...desktop('H200', 64.6e12, 4.26e12),
+      subgroupSize: 32,
+      matrices: [
+        { m: 16, n: 16, k: 16, from: 'f16', to: 'f32' },
+        { m: 16, n: 8, k: 16, from: 'f16', to: 'f32' },
+        { m: 16, n: 8, k: 8, from: 'f16', to: 'f32' },
+      ],
+      maxBindings: 16,
+      maxBufferBytes: 2 ** 40,
+      maxWorkgroupBytes: 49152,
+      maxWorkgroupThreads: 1024,
+      // 132 cores: 160 workgroups of a product took as long as 264.
+      choices: { productWorkgroups: 256 },
+    },
+    adapter: /^nvidia-h200\b/,
+    source: 'measured on one, driver 580.159: multiply-adds in registers, a copy of a gibibyte',
+  },
   'rtx-4090': {
     profile: desktop('RTX 4090', 82.6e12, 1.008e12),
     source: 'NVIDIA Ada GPU architecture whitepaper, table 1: 82.6 TFLOP/s FP32, 1008 GB/s',
@@ -29,6 +50,11 @@ export const devices: Readonly<Record<string, KnownDevice>> = {
   desktop: { profile: desktopGpu, source: 'limits of every WebGPU adapter of the class; speeds of a middling card' },
   lavapipe: { profile: lavapipe, source: 'Mesa lavapipe on two cores, measured: docs/performance.md' },
 };
+
+/** What was measured on devices of an adapter's name; undefined for one that nobody has measured. */
+export function measuredDevice(adapter: string): KnownDevice | undefined {
+  return Object.values(devices).find(({ adapter: names }) => names?.test(adapter) === true);
+}
 
 /** Throws `OpabiniaError` with the nearest names. */
 export function deviceNamed(name: string): KnownDevice {

@@ -84,8 +84,8 @@ export interface Choices {
   readonly matrixBlocks: number;
   /** Workgroups that a product of few rows should have, where its columns can be shared out so: each keeps some bytes of weights on their way. */
   readonly rowWorkgroups: number;
-  /** Workgroups that a product by matrix units should have at least: fewer leave cores idle, and smaller tiles make more. */
-  readonly matrixWorkgroups: number;
+  /** Workgroups that a product in tiles should have at least: fewer leave cores idle, and smaller tiles make more. */
+  readonly productWorkgroups: number;
 }
 
 /** Measured on lavapipe with two cores, where 8 tensors are the norms of four encoders; GPUs that were tried rank the alternatives alike. */
@@ -110,7 +110,7 @@ const usual: Choices = {
   // Four for each core of an H200, which took 224 workgroups of one load at a time at a fifth of its memory's speed.
   rowWorkgroups: 512,
   matrixBlocks: 4,
-  matrixWorkgroups: 96,
+  productWorkgroups: 96,
 };
 
 /**

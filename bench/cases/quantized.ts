@@ -6,7 +6,7 @@ import {
   NodeProtoSchema,
   TensorProtoSchema,
 } from '../../compiler/export/gen/onnx_pb.js';
-import { linear, trace } from '../../dsl/index.ts';
+import { linear, trace, type FloatSource } from '../../dsl/index.ts';
 import { encodeBlocks } from '../../dsl/storage/format.ts';
 import { q4_0 } from '../../dsl/storage/q4.ts';
 import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
@@ -17,7 +17,13 @@ const path = 'linear.weight';
 
 function gemv(scale: Scale, full: number): Work {
   const [from, to] = scale === 'full' ? [4096, full] : [128, 96];
-  const floats = benchParams();
+  const made = benchParams();
+  let weights: Float32Array | undefined;
+  // Panels are quantized one by one, and each asks for the matrix.
+  const floats: FloatSource = {
+    ...made,
+    read: (name, shape) => (name === path ? (weights ??= made.read(name, shape)) : made.read(name, shape)),
+  };
   const packed = quantizedSource(
     { ...floats, shape: (name) => (name === path ? [to, from] : undefined) },
     { format: 'q4' },

@@ -69,6 +69,11 @@ export function attentionTile({ attention }: AttentionGroup, profile: DeviceProf
   return 'no tile fits the workgroup memory';
 }
 
+/** Elements from a row of scores to the next: lanes read a column of all rows, not from one bank of the memory; units write by 16 bytes. */
+function perScores({ keys }: Tile): number {
+  return keys + 4;
+}
+
 function bytesOf(tile: Tile): number {
   const { unit, subgroups, keys, depth, width } = tile;
   const rows = subgroups * unit.m;
@@ -76,7 +81,7 @@ function bytesOf(tile: Tile): number {
     stagedElements(rows, depth) + stagedElements(keys, depth) + stagedElements(width, keys) + rows * (keys + padding);
   return sharedBytes([
     { name: '', type: 'f16', length: halves },
-    { name: '', type: 'f32', length: rows * Math.max(keys, width) + rows },
+    { name: '', type: 'f32', length: rows * Math.max(perScores(tile), width) + rows },
   ]);
 }
 
@@ -88,6 +93,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
   if (typeof tile === 'string')
     throw new OpabiniaError(`no matrix units for this attention: ${tile}`, { op: 'attention' });
   const { unit, lanes, subgroups, keys: tileKeys } = tile;
+  const scoresStride = perScores(tile);
   const keyName = keyAxis.name;
   const threads = subgroups * lanes;
   const tileRows = subgroups * unit.m;
@@ -132,7 +138,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
   const stagedQueries = layOut(frame, group, 'staged_queries', queries, overDepth);
   const stagedKeys = layOut(frame, group, 'staged_keys', keysFrom(zero), overDepth);
   const stagedValues = layOut(frame, group, 'staged_values', values, overKeys);
-  const slice = unit.m * Math.max(tile.keys, tile.width);
+  const slice = unit.m * Math.max(perScores(tile), tile.width);
   const scratch = frame.share('sums_of_subgroup', 'f32', subgroups * slice);
   const perWeights = tile.keys + padding;
   const weights = frame.share('weights', 'f16', tileRows * perWeights);
@@ -178,7 +184,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
       stage(frame, outer, values, stagedValues, { sum: overKeys, start, copy: zero, threads });
       outer.barrier();
 
-      multiply(outer, tile.keys / unit.n, tile.depth / unit.k, tile.keys, (inside, place) => ({
+      multiply(outer, tile.keys / unit.n, tile.depth / unit.k, scoresStride, (inside, place) => ({
         rows: fragmentOf(inside, 'rows', stagedQueries, { unit, copy: zero, other: ownRows, place }),
         column: (j) =>
           fragmentOf(inside, 'columns', stagedKeys, { unit, copy: zero, other: constantIndex(j * unit.n), place }),
@@ -291,7 +297,7 @@ export function scheduleAttentionMatrix(group: AttentionGroup, context: Context)
     const eachKey = (write: (inside: Block, key: Index, score: string, isKey: string) => void): void =>
       block.loop('turn', constantIndex(tileKeys / parts), (inside, turn) => {
         const inTile = inside.named('key_in_tile', add(scale(turn, parts), part));
-        const score = `${scratch}[${indexText(add(own, scale(rowOfLane, tileKeys), inTile))}]`;
+        const score = `${scratch}[${indexText(add(own, scale(rowOfLane, scoresStride), inTile))}]`;
         write(inside, inTile, score, `${indexText(add(start, inTile))} < ${indexText(keyCount)}`);
       });
     const best = block.var('largest_of_tile', lowest);

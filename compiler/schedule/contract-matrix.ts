@@ -65,7 +65,7 @@ function spreadBlocks(across: number, { n }: MatrixUnit): number {
 
 export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: DeviceProfile): TileSpace<Tile> {
   const product = productOf(contract);
-  const { matrixBlocks, matrixWorkgroups } = choicesOf(profile);
+  const { matrixBlocks, productWorkgroups } = choicesOf(profile);
   const [m, n] = [product.m.most, product.n.most];
   const depths = [32, 16].filter((depth) => depth % unit.k === 0);
   const staged = tiles
@@ -87,7 +87,7 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
     const [rows, columns] = tileSides(tile, unit);
     const [down, across] = [Math.ceil(m / rows), Math.ceil(n / columns)];
     const wasted = (down * rows * across * columns) / (m * n);
-    return wasted <= 1.5 && down * across * count(product.batch).most >= matrixWorkgroups;
+    return wasted <= 1.5 && down * across * count(product.batch).most >= productWorkgroups;
   };
   const usual = fitting.find(isBusy) ?? fitting.at(-1);
   if (usual === undefined)
@@ -114,15 +114,15 @@ const leastPart = 256;
  */
 export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProfile): number {
   const product = productOf(contract);
-  const { matrixWorkgroups } = choicesOf(profile);
+  const { productWorkgroups } = choicesOf(profile);
   const tilesOf = (tile: Shape): number => {
     const [rows, columns] = tileSides(tile, unit);
     return Math.ceil(product.m.most / rows) * Math.ceil(product.n.most / columns) * count(product.batch).most;
   };
   const [, , middle, , smallest] = tiles;
-  if (middle === undefined || smallest === undefined || tilesOf(smallest) >= matrixWorkgroups) return 1;
+  if (middle === undefined || smallest === undefined || tilesOf(smallest) >= productWorkgroups) return 1;
   const length = product.k.most;
-  const most = Math.min(Math.ceil(matrixWorkgroups / tilesOf(middle)), Math.floor(length / leastPart));
+  const most = Math.min(Math.ceil(productWorkgroups / tilesOf(middle)), Math.floor(length / leastPart));
   for (let parts = most; parts > 1; parts--)
     if (length % (parts * unit.k) === 0 && (length / parts) % 4 === 0) return parts;
   return 1;

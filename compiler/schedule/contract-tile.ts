@@ -3,7 +3,7 @@
 // a norm in front of them is made of the rows before the sum.
 import { code, literal, splat, wgsl } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import type { DeviceProfile } from '../profile.ts';
+import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
@@ -47,10 +47,20 @@ function usualTile(group: ProductGroup, profile: DeviceProfile): Tile {
   const [product, ...beside] = productsOf(group);
   const [m, n] = [product.m.most, product.n.most];
   const [one, two] = product.width === 4 ? [1, 2] : [2, 4];
+  const small: Tile = { across: [16, 8], rows: 4, vectors: beside.length > 0 ? one : two, depth: 16 };
   const wanted = ((): Tile => {
     // Two products have twice the sums: half of the rows leave a thread as many registers.
-    if (m >= 128 && n >= 128) return { across: [16, 16], rows: beside.length > 0 ? 4 : 8, vectors: two, depth: 16 };
-    if (m >= 32) return { across: [16, 8], rows: 4, vectors: beside.length > 0 ? one : two, depth: 16 };
+    const large: Tile = { across: [16, 16], rows: beside.length > 0 ? 4 : 8, vectors: two, depth: 16 };
+    const middle: Tile = { across: [16, 16], rows: 4, vectors: two, depth: 16 };
+    const { productWorkgroups } = choicesOf(profile);
+    const isBusy = (tile: Tile): boolean => {
+      const [rows, columns] = sidesOf(tile, product);
+      return Math.ceil(m / rows) * Math.ceil(n / columns) * count(product.batch).most >= productWorkgroups;
+    };
+    // All of as many threads: products that do not wait for one another can share a dispatch.
+    if (m >= 128 && n >= 128)
+      return [large, middle].find(isBusy) ?? { across: [16, 16], rows: 4, vectors: one, depth: 16 };
+    if (m >= 32) return small;
     return { across: [4, 32], rows: 4, vectors: one, depth: 32 };
   })();
   const depth = [wanted.depth, 16, 8].find(

@@ -1,4 +1,5 @@
 // Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
+import { measuredDevice } from '../../compiler/devices.ts';
 import type { DeviceProfile, MatrixUnit } from '../../compiler/profile.ts';
 import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
@@ -198,6 +199,7 @@ function matricesOf(about: object): readonly MatrixUnit[] {
 export function deviceProfile(device: Device): DeviceProfile {
   const { facts, tiles } = device;
   const { limits, subgroups } = facts;
+  const measured = measuredDevice(facts.name)?.profile;
   return {
     name: facts.name,
     software: facts.software,
@@ -212,8 +214,9 @@ export function deviceProfile(device: Device): DeviceProfile {
     maxGrid: limits.maxComputeWorkgroupsPerDimension,
     offsetAlignment: limits.minStorageBufferOffsetAlignment,
     // WebGPU tells neither speed; the class of the device does, well enough to rank alternatives.
-    flopsPerSecond: facts.software ? 90e9 : 10e12,
-    bytesPerSecond: facts.software ? 17e9 : 400e9,
+    flopsPerSecond: measured?.flopsPerSecond ?? (facts.software ? 90e9 : 10e12),
+    bytesPerSecond: measured?.bytesPerSecond ?? (facts.software ? 17e9 : 400e9),
+    ...(measured?.choices === undefined ? {} : { choices: measured.choices }),
     ...(tiles === undefined ? {} : { tiles }),
   };
 }

@@ -197,7 +197,9 @@ describe('cases', () => {
     expect(selectCases(['softmax']).map(({ name }) => name)).toEqual(['softmax']);
     expect(selectCases(['attention']).map(({ name }) => name)).toEqual([
       'attention-full',
+      'attention-full-f16',
       'attention-causal-gqa',
+      'attention-causal-gqa-f16',
       'attention-regions',
     ]);
     expect(() => selectCases(['atention'])).toThrow(

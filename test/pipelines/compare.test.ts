@@ -64,7 +64,7 @@ describe('what is asked for', () => {
     await expect(listed(['lava'])).rejects.toThrow(/no connector 'lava'[^]*llava/);
     expect(() => encodersNamed(['clip-l-33'])).toThrow(/no encoder 'clip-l-33'[^]*clip-l-336/);
     expect(() => encodersNamed([])).toThrow(/no encoder/);
-    expect(() => deviceNamed('h200')).toThrow(/no device 'h200'[^]*h100/);
+    expect(() => deviceNamed('h300')).toThrow(/no device 'h300'[^]*h100/);
     expect(() => deviceNamed('toString')).toThrow(/no device/);
     expect(() => languageModelNamed('llama-3-7b')).toThrow(/no language model 'llama-3-7b'[^]*llama-3-8b/);
     expect(() => languageModelNamed('constructor')).toThrow(/no language model/);
