@@ -22,8 +22,9 @@ const steps = 2;
 /** Loads of a thread for one step up to which they are in registers while the step before is multiplied; more would leave none for sums. */
 const mostFetched = 16;
 
-/** Columns of results that a subgroup writes at once: 64 bytes of half precision side by side, and little workgroup memory. */
+/** Columns of results that a subgroup writes at once: 64 bytes of half precision side by side, and little workgroup memory; fewer of many subgroups. */
 const spreadColumns = 32;
+const spreadOfAll = 128;
 
 interface Tile {
   /** Subgroups of a workgroup, and squares of results of each, as long as the longer side of a block, along rows and columns. */
@@ -57,28 +58,41 @@ function tileSides(shape: Shape, unit: MatrixUnit) {
 }
 
 /** Blocks side by side that a subgroup writes at once: as many as are a divisor of all of them. */
-function spreadBlocks(across: number, { n }: MatrixUnit): number {
-  for (let blocks = Math.min(across, Math.max(1, Math.floor(spreadColumns / n))); blocks > 1; blocks--)
+function spreadBlocks(shape: Shape, unit: MatrixUnit): number {
+  const [, across] = blocksOf(shape, unit);
+  const columns = Math.min(spreadColumns, spreadOfAll / (shape.subgroups[0] * shape.subgroups[1]));
+  for (let blocks = Math.min(across, Math.max(1, Math.floor(columns / unit.n))); blocks > 1; blocks--)
     if (across % blocks === 0) return blocks;
   return 1;
 }
+
+/** Worth a measurement besides: as large, shared out among more subgroups, whose sums take fewer registers; and larger ones. */
+const others: readonly Shape[] = [
+  { subgroups: [2, 4], squares: [4, 2] },
+  { subgroups: [4, 2], squares: [2, 4] },
+  { subgroups: [4, 4], squares: [2, 2] },
+  { subgroups: [2, 4], squares: [2, 2] },
+  { subgroups: [2, 4], squares: [4, 4] },
+  { subgroups: [4, 2], squares: [4, 4] },
+];
 
 export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: DeviceProfile): TileSpace<Tile> {
   const product = productOf(contract);
   const { matrixBlocks, productWorkgroups } = choicesOf(profile);
   const [m, n] = [product.m.most, product.n.most];
   const depths = [32, 16].filter((depth) => depth % unit.k === 0);
-  const staged = tiles
+  const legal = [...tiles, ...others]
     .flatMap((tile) => depths.map((depth): Tile => ({ ...tile, depth })))
-    .filter((tile) => bytesOf(tile, unit) <= profile.maxWorkgroupBytes);
-  const legal = staged.filter((tile) => {
-    const [rows, columns] = tileSides(tile, unit);
-    return (
-      tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1) <= profile.maxWorkgroupThreads &&
-      Math.ceil(m / rows) <= profile.maxGrid &&
-      Math.ceil(n / columns) <= profile.maxGrid
-    );
-  });
+    .filter((tile) => {
+      const [rows, columns] = tileSides(tile, unit);
+      return (
+        bytesOf(tile, unit) <= profile.maxWorkgroupBytes &&
+        tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1) <= profile.maxWorkgroupThreads &&
+        Math.ceil(m / rows) <= profile.maxGrid &&
+        Math.ceil(n / columns) <= profile.maxGrid
+      );
+    });
+  const staged = legal.filter((tile) => tiles.some(({ squares }) => squares === tile.squares));
   // Of each tile the deepest that fits.
   const fitting = staged
     .filter((tile, i) => staged.findIndex(({ squares }) => squares === tile.squares) === i)
@@ -132,7 +146,7 @@ export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProf
 function bytesOf(tile: Tile, unit: MatrixUnit): number {
   const { subgroups, depth } = tile;
   const staged = tileSides(tile, unit).reduce((sum, side) => sum + stagedElements(side, depth), 0);
-  const spread = subgroups[0] * subgroups[1] * unit.m * spreadBlocks(blocksOf(tile, unit)[1], unit) * unit.n;
+  const spread = subgroups[0] * subgroups[1] * unit.m * spreadBlocks(tile, unit) * unit.n;
   return sharedBytes([
     { name: '', type: 'f16', length: steps * staged },
     { name: '', type: 'f32', length: spread },
@@ -235,7 +249,7 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
 
   // Fragments cannot be taken apart in registers: some of a row of them at a time go through workgroup memory, a slice for every subgroup.
   const type = typeOf('f32', width);
-  const together = spreadBlocks(blocks[1], unit);
+  const together = spreadBlocks(tile, unit);
   const unitsAcross = (together * unit.n) / width;
   const slice = unit.m * unitsAcross;
   const spread = frame.share('sums_of_subgroup', type, subgroups[0] * subgroups[1] * slice);

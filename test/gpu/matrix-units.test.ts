@@ -13,6 +13,7 @@ import { attentionGraph, rows } from './attention-cases.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 import { contractArbitrary, contractCase, storedFeeds } from './contract-cases.ts';
 import { withNearExponents } from './far-below.ts';
+import { tunables } from './tunables.ts';
 
 const halves = { from: 'f16', to: 'f32' } as const;
 
@@ -194,6 +195,19 @@ describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units,
     // In front of both, weights are packed.
     expect(templates.slice(-2)).toEqual(['contraction by matrix units', 'serial rows']);
   });
+
+  test('in every tile that may be measured', async () => {
+    const [own] = gpu.profiles;
+    const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
+    const { graph, feeds } = longSum({ m: 150, n: 132, k: 68 });
+    const [tunable] = tunables(graph, profile);
+    expect(tunable?.others.length).toBeGreaterThan(12);
+    for (const tile of tunable?.others ?? []) {
+      const tiles = { [tunable?.key ?? '']: tile };
+      const { templates } = await judge(gpu, graph, feeds, { profile: { ...profile, tiles } });
+      expect(templates, tile).toContain('contraction by matrix units');
+    }
+  }, 400_000);
 
   test('of attention whose gradient is taken: the kernel stores the statistics of its rows', async () => {
     const [own] = gpu.profiles;

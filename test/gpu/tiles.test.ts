@@ -3,16 +3,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { compile, type Stage } from '../../compiler/compile.ts';
+import { compile } from '../../compiler/compile.ts';
 import type { DeviceProfile } from '../../compiler/profile.ts';
-import { tunableOf } from '../../compiler/schedule/index.ts';
-import type { Tunable } from '../../compiler/schedule/tiles.ts';
 import { attention, einsum, randomParams, trace, type Graph } from '../../dsl/index.ts';
 import { tune } from '../../pipelines/tune/tune.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import { keepTiles } from '../../runtime/device/tuning.ts';
 import { load } from '../../runtime/program/program.ts';
 import { openGpu, withoutGpu, type Gpu } from './compare.ts';
+import { tunables } from './tunables.ts';
 
 const params = randomParams(3);
 
@@ -32,19 +31,6 @@ function causal(): Graph {
     const v = t.params.get('v', 'h t d', { h: 2, t: 24, d: 16 });
     return { y: attention(q, k, v, { key: 't', along: 'd', causal: 'n' }) };
   });
-}
-
-function tunables(graph: Graph, profile: DeviceProfile): readonly Tunable[] {
-  const found: Tunable[] = [];
-  const report = (stage: Stage): void => {
-    if (stage.name === 'schedule' && stage.which === 'main')
-      for (const { group, template } of stage.assembly.steps) {
-        const one = tunableOf(group, template, profile);
-        if (one !== undefined) found.push(one);
-      }
-  };
-  compile(graph, profile, { report });
-  return found;
 }
 
 describe.skipIf(withoutGpu)('tiles on a device', () => {
