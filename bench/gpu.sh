@@ -23,21 +23,22 @@ step() {
 }
 
 step facts 20 bash -c '"$0" cli/opabinia.ts doctor --json >"$1/facts.json"' "$node" "$out"
-mapfile -t goldens < <(find test/golden -name '*.safetensors' ! -path '*/whole/*' | sort)
-step goldens 120 "$node" cli/opabinia.ts verify "${goldens[@]}"
+step probe 45 "$node" bench/probe/run.ts --json "$out/probe.json"
+# A process for some files each: the interpreter is one thread, and a card's machine has several.
+step goldens 100 bash -c 'find test/golden -name "*.safetensors" ! -path "*/whole/*" -print0 | sort -z | xargs -0 -n 12 -P "$(nproc)" "$0" cli/opabinia.ts verify' "$node"
 if [[ -e node_modules/vitest/vitest.mjs ]]; then
   # Those for GPUs: templates by shuffles are for software drivers, and a card's own profile never takes them.
-  step templates 150 "$node" node_modules/vitest/vitest.mjs run --config test/vitest.config.ts \
+  step templates 110 "$node" node_modules/vitest/vitest.mjs run --config test/vitest.config.ts \
     -t 'matrix units|in workgroup memory|of few rows|by threads|by workgroups' \
     test/gpu/contract-templates.test.ts test/gpu/matrix-units.test.ts test/gpu/templates.test.ts
 else
   echo 'templates: left out, vitest is not installed'
 fi
 # Roofline, products, attention, a block of each kind, and a training step, beside the peers that are installed.
-step race 150 "$node" bench/run.ts --budget 1 --patience 40 --json "$out/race.json" --only \
-  matmul-1024-f16 matmul-577x1024x4096-f16 matmul-9216x5760x1024-f16 q4-gemv attention-full attention-causal-gqa \
-  vit-l-block decoder-prefill-640 decoder-decode sva-layer train-decoder
-step decode-q4 75 "$node" bench/decode.ts cambrian-8b --weights q4 --json "$out/decode-q4.json"
+step race 160 "$node" bench/run.ts --budget 1 --patience 40 --peer ort-webgpu --json "$out/race.json" --only \
+  matmul-4096-f16 gemv-f16 q4-gemv-14336 clip-l-336 matmul-1024-f16 matmul-577x1024x4096-f16 attention-full-f16 \
+  attention-causal-gqa-f16 vit-l-block decoder-prefill-640 decoder-decode sva-layer train-decoder
+step decode-q4 90 "$node" bench/decode.ts cambrian-8b --weights q4 --profile --json "$out/decode-q4.json"
 
 cat "$out/steps.jsonl"
 exit "$failed"

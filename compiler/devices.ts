@@ -1,11 +1,10 @@
 // Devices by name, for plans and estimates without one: limits, and what arithmetic and memory do at best, each with where it is from.
 import { nearestNames, OpabiniaError } from '../dsl/error.ts';
+import { h200 } from './measured.ts';
 import { desktopGpu, lavapipe, type DeviceProfile } from './profile.ts';
 
 export interface KnownDevice {
   readonly profile: DeviceProfile;
-  /** Names that adapters of its kind have, where something was measured on one that WebGPU does not tell. */
-  readonly adapter?: RegExp;
   /** Where its speeds are from. */
   readonly source: string;
 }
@@ -22,7 +21,7 @@ export const devices: Readonly<Record<string, KnownDevice>> = {
   },
   h200: {
     profile: {
-      ...desktop('H200', 64.6e12, 4.26e12),
+      ...desktop('H200', h200.flopsPerSecond, h200.bytesPerSecond),
       subgroupSize: 32,
       matrices: [
         { m: 16, n: 16, k: 16, from: 'f16', to: 'f32' },
@@ -33,11 +32,9 @@ export const devices: Readonly<Record<string, KnownDevice>> = {
       maxBufferBytes: 2 ** 40,
       maxWorkgroupBytes: 49152,
       maxWorkgroupThreads: 1024,
-      // 132 cores: 160 workgroups of a product took as long as 264.
-      choices: { productWorkgroups: 256 },
+      choices: h200.choices,
     },
-    adapter: /^nvidia-h200\b/,
-    source: 'measured on one, driver 580.159: multiply-adds in registers, a copy of a gibibyte',
+    source: h200.source,
   },
   'rtx-4090': {
     profile: desktop('RTX 4090', 82.6e12, 1.008e12),
@@ -50,11 +47,6 @@ export const devices: Readonly<Record<string, KnownDevice>> = {
   desktop: { profile: desktopGpu, source: 'limits of every WebGPU adapter of the class; speeds of a middling card' },
   lavapipe: { profile: lavapipe, source: 'Mesa lavapipe on two cores, measured: docs/performance.md' },
 };
-
-/** What was measured on devices of an adapter's name; undefined for one that nobody has measured. */
-export function measuredDevice(adapter: string): KnownDevice | undefined {
-  return Object.values(devices).find(({ adapter: names }) => names?.test(adapter) === true);
-}
 
 /** Throws `OpabiniaError` with the nearest names. */
 export function deviceNamed(name: string): KnownDevice {

@@ -1,4 +1,5 @@
 // What the compiler knows of a device: plain facts, so that a plan can be made without a GPU.
+import { measuredChoices } from './measured.ts';
 
 /** A product that a subgroup makes as one instruction: m × k and k × n elements of `from`, summed in `to`. */
 export interface MatrixUnit {
@@ -141,6 +142,7 @@ export function choicesOf(profile: DeviceProfile | undefined): Choices {
     ...usual,
     ...(profile === undefined ? {} : { rewrittenBytes: rewrittenBytes(profile) }),
     ...(profile?.software === true ? software : {}),
+    ...(profile === undefined ? {} : measuredChoices(profile.name)),
     ...profile?.choices,
   };
 }

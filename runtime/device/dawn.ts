@@ -1,5 +1,4 @@
 // Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
-import { measuredDevice } from '../../compiler/devices.ts';
 import type { DeviceProfile, MatrixUnit } from '../../compiler/profile.ts';
 import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
@@ -199,7 +198,6 @@ function matricesOf(about: object): readonly MatrixUnit[] {
 export function deviceProfile(device: Device): DeviceProfile {
   const { facts, tiles } = device;
   const { limits, subgroups } = facts;
-  const measured = measuredDevice(facts.name)?.profile;
   return {
     name: facts.name,
     software: facts.software,
@@ -214,9 +212,8 @@ export function deviceProfile(device: Device): DeviceProfile {
     maxGrid: limits.maxComputeWorkgroupsPerDimension,
     offsetAlignment: limits.minStorageBufferOffsetAlignment,
     // WebGPU tells neither speed; the class of the device does, well enough to rank alternatives.
-    flopsPerSecond: measured?.flopsPerSecond ?? (facts.software ? 90e9 : 10e12),
-    bytesPerSecond: measured?.bytesPerSecond ?? (facts.software ? 17e9 : 400e9),
-    ...(measured?.choices === undefined ? {} : { choices: measured.choices }),
+    flopsPerSecond: facts.software ? 90e9 : 10e12,
+    bytesPerSecond: facts.software ? 17e9 : 400e9,
     ...(tiles === undefined ? {} : { tiles }),
   };
 }
