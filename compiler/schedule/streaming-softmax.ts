@@ -109,15 +109,7 @@ export class StreamingRow {
         each.assign(top.text, next);
         each.assign(total.text, wgsl`fma(${total}, ${decay}, ${weight})`);
         each.loop(this.widthStem, this.widthUnits, (inside, d) => {
-          const v = splat(
-            lowering.value(
-              inside,
-              attention.value,
-              new Map(at).set(this.#widthAxis.name, elementAt(d, this.#widthWidth)),
-              this.#widthWidth,
-            ),
-            this.widthType,
-          );
+          const v = this.valueUnit(inside, at, d);
           const o = code(`${result}[${indexText(d)}]`, this.widthType);
           inside.assign(
             o.text,
@@ -125,7 +117,7 @@ export class StreamingRow {
           );
         });
       },
-      { ...walk, endText: this.#end(body, index) },
+      { ...walk, endText: this.end(body, index) },
     );
     return { top, total };
   }
@@ -133,29 +125,36 @@ export class StreamingRow {
   /** query · key */
   #score(body: Block, at: IndexMap, query: string): Code {
     const score = body.var('score', literal(0, 'f32'));
-    body.loop(this.#depthStem, this.depthUnits, (inside, d) => {
-      const k = splat(
-        this.#frame.lowering.value(
-          inside,
-          this.#group.attention.key,
-          new Map(at).set(this.#depthAxis.name, elementAt(d, this.#depthWidth)),
-          this.#depthWidth,
-        ),
-        this.depthType,
-      );
-      const q = code(`${query}[${indexText(d)}]`, this.depthType);
-      inside.assign(
-        score.text,
-        this.#depthWidth === 4
-          ? code(`${score.text} + dot(${q.text}, ${k.text})`, 'f32', k.needs)
-          : wgsl`fma(${q}, ${k}, ${score})`,
-      );
-    });
+    body.loop(this.#depthStem, this.depthUnits, (inside, d) =>
+      inside.assign(score.text, this.withUnit(score, query, d, this.keyUnit(inside, at, d))),
+    );
     return score;
   }
 
+  /** Unit `d` of the key at `at`. */
+  keyUnit(body: Block, at: IndexMap, d: Index): Code {
+    const index = new Map(at).set(this.#depthAxis.name, elementAt(d, this.#depthWidth));
+    const { lowering } = this.#frame;
+    return splat(lowering.value(body, this.#group.attention.key, index, this.#depthWidth), this.depthType);
+  }
+
+  /** Unit `d` of the value at `at`. */
+  valueUnit(body: Block, at: IndexMap, d: Index): Code {
+    const index = new Map(at).set(this.#widthAxis.name, elementAt(d, this.#widthWidth));
+    const { lowering } = this.#frame;
+    return splat(lowering.value(body, this.#group.attention.value, index, this.#widthWidth), this.widthType);
+  }
+
+  /** A score and what unit `d` of query and key add to it. */
+  withUnit(score: Code, query: string, d: Index, k: Code): Code {
+    const q = code(`${query}[${indexText(d)}]`, this.depthType);
+    return this.#depthWidth === 4
+      ? code(`${score.text} + dot(${q.text}, ${k.text})`, 'f32', k.needs)
+      : wgsl`fma(${q}, ${k}, ${score})`;
+  }
+
   /** Where the walk ends: behind the last key that this row sees. */
-  #end(body: Block, index: IndexMap): string {
+  end(body: Block, index: IndexMap): string {
     const keys = count([this.#keyAxis]);
     const { maskExtent } = this.#group.attention;
     const position = maskExtent === undefined ? undefined : index.get(maskExtent.axis.name);

@@ -7,7 +7,9 @@ import { causalCases, type CausalCase } from './causal-cases.ts';
 
 /** Where the loop over keys ends, with every variable replaced by what it was bound to. */
 function endOfKeys(wgsl: string): string {
-  const end = /for \(var (?:t|t_start) = \w+; \w+ < (.*); \w+ \+= \d+u\)/.exec(wgsl)?.[1];
+  const turns = /for \(var (?:t|t_start|t_tile) = \w+; \w+ < (.*); \w+ \+= \d+u\)/.exec(wgsl)?.[1];
+  // A loop over tiles of keys ends with the tile that holds the last.
+  const end = /^\(\((.*) \+ (\d+)u\) \/ \d+u\)$/.exec(turns ?? '')?.[1] ?? turns;
   if (end === undefined) throw new Error(`no loop over keys in\n${wgsl}`);
   const bound = new Map([...wgsl.matchAll(/let (\w+) = (.*);/g)].map(([, name = '', value = '']) => [name, value]));
   let text = end;
