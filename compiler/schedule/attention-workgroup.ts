@@ -1,83 +1,195 @@
-// Attention of few query rows over many keys (a decode step) on GPUs: one workgroup per row, whose threads walk the keys together, a tile of
-// them at a time. Scores are made by some neighbouring threads to a key, which read it side by side; a thread to a key then weighs it, against a
-// running maximum of the whole row (online softmax: Milakov and Gimelshein 2018); and a thread to each part of the result, or several that share
-// the keys, adds up the values, again side by side.
-import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
+// Attention on GPUs without matrix units: a workgroup takes one query row (a decode step) or four of them, and its threads walk the keys
+// together, a tile of them at a time. Scores are made by some neighbouring threads to a key, which read it side by side; a thread to a key then
+// weighs it, against a running maximum of the whole row (online softmax: Milakov and Gimelshein 2018); and a thread to each part of the result,
+// or several that share the keys, adds up the values, again side by side. What is kept for each key is a number, or a vector of one for each row.
+import { code, isVector, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { innerAxes } from '../match/attention.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
-import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
+import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
-import { count, flatStem, Frame, indexVariable, lineGrid, namedAxes, type Context } from './frame.ts';
+import { typeOf } from '../kernel/element-format.ts';
+import type { IndexMap } from '../kernel/storage.ts';
+import type { DeviceProfile } from '../profile.ts';
+import {
+  count,
+  flatStem,
+  Frame,
+  indexVariable,
+  isQuartered,
+  lineGrid,
+  namedAxes,
+  takeApart,
+  type Context,
+} from './frame.ts';
 import { lowest, StreamingRow } from './streaming-softmax.ts';
+import { tileEnd } from './tile-end.ts';
+
+type AttentionGroup = Extract<Group, { template: 'attention' }>;
 
 /** Of a workgroup, and keys of a tile: each is weighed by one. */
 const threads = 256;
-/** Threads that make one score, at most: with vectors of half precision they read 64 bytes side by side. */
-const mostLanes = 8;
+/** Threads that make one score, at most: vectors of half precision, or half as many of whole, are 64 bytes side by side. */
+const mostLanes = { 1: 8, 4: 4 } as const;
 /** Keys that a thread reads, or values, before it uses any. */
 const together = 4;
 
 const upToPower = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)));
 
-export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'attention' }>, context: Context): Kernel {
-  const frame = new Frame(context, group);
-  const row = new StreamingRow(frame, group);
-  const { attention } = group;
-  const { widthType, depthUnits, widthUnits } = row;
-  const { key: keyAxis } = innerAxes(attention);
-  const rowAxes = [...attention.batch, ...attention.rows];
-  const rows = count(rowAxes);
-  const keyCount = count([keyAxis]);
-  const line = lineGrid(rows, context.profile.maxGrid);
-  const lanes = Math.min(mostLanes, upToPower(depthUnits.most));
-  const keysAtOnce = threads / lanes;
-  const keysTogether = Math.min(together, lanes);
-  /** Parts of the result that a thread has, and threads that share one. */
-  const held = Math.ceil(widthUnits.most / threads);
-  const sharing = held > 1 ? 1 : upToPower(threads / Math.max(1, widthUnits.most));
-  const query = frame.share('query', row.depthType, depthUnits.most);
-  const partial = frame.share('part_of_score', 'f32', lanes * threads);
-  const weights = frame.share('weight_of_key', 'f32', threads);
-  const scratch = frame.share('of_each', 'f32', threads);
-  const outs = sharing > 1 ? frame.share('result_of_each', widthType, sharing * widthUnits.most) : '';
-  const item = frame.body.index(flatStem(rowAxes), line.item, rows);
-  const thread = indexVariable('thread', constantIndex(threads));
+/** A row a workgroup. */
+export function scheduleAttentionWorkgroup(group: AttentionGroup, context: Context): Kernel {
+  return new Walk(group, context, 1).kernel();
+}
 
-  frame.body.when(line.exact ? 'true' : `${indexText(item)} < ${indexText(rows)}`, (body) => {
-    const index = namedAxes(body, item, rowAxes);
-    row.loadQuery(body, index, query, { from: thread, step: threads });
+/** Four rows a workgroup: keys and values are read once for them. */
+export function scheduleAttentionRows(group: AttentionGroup, context: Context): Kernel {
+  return new Walk(group, context, 4).kernel();
+}
+
+/** Whether four rows are worth a workgroup, and fit into one. */
+export function fitsRows({ attention }: AttentionGroup, profile: DeviceProfile): boolean {
+  const { depth, width } = innerAxes(attention);
+  const [deep, wide] = [depth, width].map((axis) => count([axis]).most / (isQuartered(axis) ? 4 : 1));
+  if (deep === undefined || wide === undefined || wide > threads || threads > profile.maxWorkgroupThreads) return false;
+  const bytes = sharedBytes([
+    { name: '', type: 'vec4f', length: 4 * deep + (mostLanes[4] + 2) * threads },
+    { name: '', type: 'vec4f', length: upToPower(threads / wide) * wide },
+  ]);
+  const { batch, rows, keys } = attention;
+  return (
+    bytes <= profile.maxWorkgroupBytes &&
+    count(rows).most >= 4 &&
+    count(keys).most >= threads / 2 &&
+    Math.max(count(batch).most, Math.ceil(count(rows).most / 4)) <= profile.maxGrid
+  );
+}
+
+class Walk {
+  readonly #group: AttentionGroup;
+  readonly #frame: Frame;
+  readonly #row: StreamingRow;
+  readonly #rows: 1 | 4;
+  /** What is kept of a key: a number for each row. */
+  readonly #perKey: Code['type'];
+  readonly #scratch: string;
+
+  constructor(group: AttentionGroup, context: Context, rows: 1 | 4) {
+    this.#group = group;
+    this.#frame = new Frame(context, group);
+    this.#row = new StreamingRow(this.#frame, group);
+    this.#rows = rows;
+    this.#perKey = typeOf('f32', rows);
+    this.#scratch = this.#frame.share('of_each', this.#perKey, threads);
+  }
+
+  kernel(): Kernel {
+    const frame = this.#frame;
+    const { attention } = this.#group;
+    const { maxGrid } = frame.context.profile;
+    if (this.#rows === 1) {
+      const rowAxes = [...attention.batch, ...attention.rows];
+      const line = lineGrid(count(rowAxes), maxGrid);
+      const item = frame.body.index(flatStem(rowAxes), line.item, count(rowAxes));
+      frame.body.when(line.exact ? 'true' : `${indexText(item)} < ${indexText(count(rowAxes))}`, (body) => {
+        const index = namedAxes(body, item, rowAxes);
+        this.#attend(body, [{ index, test: 'true' }], (inside) => this.#row.end(inside, index));
+      });
+      return frame.finish('attention, one row a workgroup', threads, line.grid);
+    }
+    const m = count(attention.rows);
+    const rowTiles = ceilDivide(m, this.#rows);
+    const batches = count(attention.batch);
+    const { body } = frame;
+    const batch = namedAxes(body, body.index(flatStem(attention.batch), 'group.y', batches), attention.batch);
+    const firstRow = scale(indexVariable('group.x', rowTiles), this.#rows);
+    const rows = Array.from({ length: this.#rows }, (_, i) => {
+      const at = add(firstRow, constantIndex(i));
+      return {
+        index: new Map([...batch, ...takeApart(clamp(at, m), attention.rows)]),
+        test: at.most < m.least ? 'true' : `${indexText(at)} < ${indexText(m)}`,
+      };
+    });
+    const keyCount = count([innerAxes(attention).key]);
+    this.#attend(body, rows, (inside) =>
+      tileEnd(inside, this.#group, { batch, firstRow, tile: this.#rows, keyCount, m }),
+    );
+    return frame.finish('attention, four rows a workgroup', threads, [rowTiles, batches, constantIndex(1)]);
+  }
+
+  #attend(
+    body: Block,
+    rows: readonly { readonly index: IndexMap; readonly test: string }[],
+    endOf: (body: Block) => string,
+  ): void {
+    const { attention } = this.#group;
+    const [frame, row, perKey, rowCount] = [this.#frame, this.#row, this.#perKey, this.#rows];
+    const { widthType, depthUnits, widthUnits } = row;
+    const { key: keyAxis } = innerAxes(attention);
+    const keyCount = count([keyAxis]);
+    const lanes = Math.min(mostLanes[rowCount], upToPower(depthUnits.most));
+    const keysAtOnce = threads / lanes;
+    const keysTogether = Math.min(together, lanes);
+    /** Parts of the result that a thread has, and threads that share one. */
+    const held = Math.ceil(widthUnits.most / threads);
+    const sharing = held > 1 ? 1 : upToPower(threads / Math.max(1, widthUnits.most));
+    const queries = rows.map(() => frame.share('query', row.depthType, depthUnits.most));
+    const partial = frame.share('part_of_score', perKey, lanes * threads);
+    const weights = frame.share('weight_of_key', perKey, threads);
+    const outs = sharing > 1 ? frame.share('result_of_each', widthType, sharing * widthUnits.most) : '';
+    const thread = indexVariable('thread', constantIndex(threads));
+    const zero = splat(literal(0, 'f32'), widthType);
+    /** Of row `i`, out of what is kept of a key. */
+    const ofRow = (value: Code, i: number): Code =>
+      isVector(perKey) ? code(`${value.text}.${'xyzw'[i] ?? 'x'}`, 'f32') : value;
+    const ofRows = (values: readonly Code[]): Code =>
+      isVector(perKey)
+        ? code(
+            `vec4f(${values.map(({ text }) => text).join(', ')})`,
+            perKey,
+            values.flatMap(({ needs }) => [...needs]),
+          )
+        : (values[0] ?? literal(0, 'f32'));
+
+    rows.forEach(({ index }, i) => row.loadQuery(body, index, queries[i] ?? '', { from: thread, step: threads }));
     const lane = body.named('lane_of_key', remainder(thread, constantIndex(lanes)));
     const slot = body.named('key_of_lanes', divide(thread, constantIndex(lanes)));
     const unit = held > 1 ? thread : body.named('unit', remainder(thread, widthUnits));
     const part = held > 1 ? constantIndex(0) : body.named('part', divide(thread, widthUnits));
-    const result =
-      held > 1 ? body.array('result', widthType, held) : body.var('result', splat(literal(0, 'f32'), widthType)).text;
-    const resultOf = (e: Index): Code => code(held > 1 ? `${result}[${indexText(e)}]` : result, widthType);
-    /** The parts of the result that are this thread's. */
-    const eachHeld = (block: Block, write: (inside: Block, own: Code, d: Index) => void): void => {
+    const results = rows.map(() => (held > 1 ? body.array('result', widthType, held) : body.var('result', zero).text));
+    const resultOf = (i: number, e: Index): Code =>
+      code(held > 1 ? `${results[i] ?? ''}[${indexText(e)}]` : (results[i] ?? ''), widthType);
+    /** The parts of the results that are this thread's. */
+    const eachHeld = (block: Block, write: (inside: Block, own: readonly Code[], d: Index) => void): void => {
       if (held === 1) {
         const all = sharing * widthUnits.most === threads;
         block.when(all ? 'true' : `${indexText(thread)} < ${sharing * widthUnits.most}u`, (inside) =>
-          write(inside, resultOf(constantIndex(0)), unit),
+          write(
+            inside,
+            rows.map((_, i) => resultOf(i, constantIndex(0))),
+            unit,
+          ),
         );
         return;
       }
       block.loop('held', constantIndex(held), (each, e) => {
         const d = each.named('unit', add(scale(e, threads), thread));
         each.when(`${indexText(d)} < ${indexText(widthUnits)}`, (inside) =>
-          write(inside, resultOf(e), clamp(d, widthUnits)),
+          write(
+            inside,
+            rows.map((_, i) => resultOf(i, e)),
+            clamp(d, widthUnits),
+          ),
         );
       });
     };
     if (held > 1)
       body.loop('held', constantIndex(held), (inside, e) =>
-        inside.assign(resultOf(e).text, splat(literal(0, 'f32'), widthType)),
+        rows.forEach((_, i) => inside.assign(resultOf(i, e).text, zero)),
       );
-    const top = body.var('largest', lowest);
-    const total = body.var('total', literal(0, 'f32'));
-    const end = row.end(body, index);
+    const top = body.var('largest', splat(lowest, perKey));
+    const total = body.var('total', splat(literal(0, 'f32'), perKey));
+    const end = endOf(body);
     body.barrier();
 
     body.loop(
@@ -86,7 +198,7 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
       (tile, t) => {
         const start = scale(t, threads);
         const left = tile.let('left', code(`min(${end} - ${indexText(start)}, ${threads}u)`, 'u32')).text;
-        const keyAt = (inTile: Index): Map<string, Index> =>
+        const keyAt = (inTile: Index, index: IndexMap | undefined = rows[0]?.index): IndexMap =>
           new Map(index).set(keyAxis.name, clamp(add(start, inTile), keyCount));
         // Loops over a tile are as long for all threads: what lies behind its last key is read from there, and weighs nothing.
         tile.loop(
@@ -96,22 +208,22 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
             const own = Array.from({ length: keysTogether }, (_, e) =>
               add(scale(add(turn, constantIndex(e)), keysAtOnce), slot),
             );
-            const scores = own.map(() => inside.var('score', literal(0, 'f32')));
-            const unitsEach = Math.ceil(depthUnits.most / lanes);
-            inside.loop('depth_turn', constantIndex(unitsEach), (deep, step) => {
+            const scores = own.map(() => rows.map(() => inside.var('score', literal(0, 'f32'))));
+            const isWhole = depthUnits.most % lanes === 0;
+            inside.loop('depth_turn', constantIndex(Math.ceil(depthUnits.most / lanes)), (deep, step) => {
               const d = add(scale(step, lanes), lane);
-              const isWhole = depthUnits.most % lanes === 0;
               const safe = isWhole ? d : clamp(d, depthUnits);
               const units = own.map((key) => row.keyUnit(deep, keyAt(key), safe));
               deep.when(isWhole ? 'true' : `${indexText(d)} < ${indexText(depthUnits)}`, (sum) =>
-                units.forEach((k, e) => {
-                  const score = scores[e];
-                  if (score !== undefined) sum.assign(score.text, row.withUnit(score, query, safe, k));
-                }),
+                units.forEach((k, e) =>
+                  scores[e]?.forEach((score, i) =>
+                    sum.assign(score.text, row.withUnit(score, queries[i] ?? '', safe, k)),
+                  ),
+                ),
               );
             });
             own.forEach((key, e) =>
-              inside.assign(`${partial}[${indexText(add(scale(lane, threads), key))}]`, scores[e] ?? literal(0, 'f32')),
+              inside.assign(`${partial}[${indexText(add(scale(lane, threads), key))}]`, ofRows(scores[e] ?? [])),
             );
           },
           { step: keysTogether, endText: `((${left} + ${keysAtOnce - 1}u) / ${keysAtOnce}u)` },
@@ -122,22 +234,28 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
           { length: lanes },
           (_, l) => `${partial}[${indexText(add(thread, constantIndex(l * threads)))}]`,
         );
-        const score = tile.let('score', code(parts.join(' + '), 'f32'));
-        frame.lowering.held.set(attention.scores, () => score);
+        const scores = tile.let('scores', code(parts.join(' + '), perKey));
         const isKey = `${indexText(thread)} < ${left}`;
-        const logit = frame.lowering.value(tile, attention.logits, keyAt(thread), 1);
-        const own = tile.let('logit', code(`select(${lowest.text}, ${logit.text}, ${isKey})`, 'f32', logit.needs));
-        const best = reduceShared(tile, own, (x, y) => `max(${x}, ${y})`);
-        const next = tile.let('next', code(`max(${top.text}, ${best})`, 'f32'));
-        const decay = tile.let('decay', code(`exp(${top.text} - ${next.text})`, 'f32'));
-        const weight = tile.let('weight', code(`select(0.0f, exp(${own.text} - ${next.text}), ${isKey})`, 'f32'));
+        const logits = rows.map(({ index }, i) => {
+          frame.lowering.held.set(attention.scores, () => ofRow(scores, i));
+          return frame.lowering.value(tile, attention.logits, keyAt(thread, index), 1);
+        });
+        const own = tile.let(
+          'logit',
+          code(`select(${splat(lowest, perKey).text}, ${ofRows(logits).text}, ${isKey})`, perKey, ofRows(logits).needs),
+        );
+        const best = this.#reduced(tile, own, (x, y) => `max(${x}, ${y})`);
+        const next = tile.let('next', code(`max(${top.text}, ${best})`, perKey));
+        const decay = tile.let('decay', code(`exp(${top.text} - ${next.text})`, perKey));
+        const none = splat(literal(0, 'f32'), perKey).text;
+        const weight = tile.let('weight', code(`select(${none}, exp(${own.text} - ${next.text}), ${isKey})`, perKey));
         tile.assign(top.text, next);
         tile.assign(total.text, wgsl`fma(${total}, ${decay}, ${weight})`);
         tile.assign(`${weights}[thread]`, weight);
         tile.barrier();
 
-        eachHeld(tile, (mine, sum, d) => {
-          mine.assign(sum.text, wgsl`(${sum} * ${splat(decay, widthType)})`);
+        eachHeld(tile, (mine, sums, d) => {
+          sums.forEach((sum, i) => mine.assign(sum.text, wgsl`(${sum} * ${splat(ofRow(decay, i), widthType)})`));
           const many = Math.min(together, threads / sharing);
           mine.loop(
             'value_turn',
@@ -150,8 +268,10 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
               keys.forEach((key, e) => {
                 const value = values[e];
                 if (value === undefined) return;
-                const own = splat(code(`${weights}[${indexText(key)}]`, 'f32'), widthType);
-                inside.assign(sum.text, wgsl`fma(${own}, ${value}, ${sum})`);
+                const kept = inside.let('weight_of', code(`${weights}[${indexText(key)}]`, perKey));
+                sums.forEach((sum, i) =>
+                  inside.assign(sum.text, wgsl`fma(${splat(ofRow(kept, i), widthType)}, ${value}, ${sum})`),
+                );
               });
             },
             { step: many, endText: `((${left} + ${sharing - 1}u) / ${sharing}u)` },
@@ -162,12 +282,30 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
       { endText: `((${end} + ${threads - 1}u) / ${threads}u)` },
     );
 
-    const sum = reduceShared(body, total, (x, y) => `${x} + ${y}`);
-    body.when('thread == 0u', (store) => row.storeStatistics(store, index, { top, total: code(sum, 'f32') }));
-    if (sharing > 1) {
-      const at = (beyond: number): string => `${outs}[${indexText(add(thread, constantIndex(beyond)))}]`;
-      const units = widthUnits.most;
-      eachHeld(body, (inside, own) => inside.assign(at(0), own));
+    const sum = code(
+      this.#reduced(body, total, (x, y) => `${x} + ${y}`),
+      perKey,
+    );
+    body.when('thread == 0u', (store) =>
+      rows.forEach(({ index, test }, i) =>
+        store.when(test, (one) => row.storeStatistics(one, index, { top: ofRow(top, i), total: ofRow(sum, i) })),
+      ),
+    );
+    if (sharing === 1) {
+      eachHeld(body, (inside, own, d) =>
+        rows.forEach(({ index, test }, i) =>
+          inside.when(test, (store) =>
+            row.store(store, index, d, code(`${own[i]?.text ?? ''} / ${ofRow(sum, i).text}`, widthType)),
+          ),
+        ),
+      );
+      return;
+    }
+    const units = widthUnits.most;
+    const at = (beyond: number): string => `${outs}[${indexText(add(thread, constantIndex(beyond)))}]`;
+    rows.forEach(({ index, test }, i) => {
+      if (i > 0) body.barrier();
+      eachHeld(body, (inside, own) => inside.assign(at(0), own[i] ?? zero));
       body.barrier();
       for (let half = sharing / 2; half >= 1; half /= 2) {
         body.when(`thread < ${half * units}u`, (inside) =>
@@ -175,26 +313,28 @@ export function scheduleAttentionWorkgroup(group: Extract<Group, { template: 'at
         );
         body.barrier();
       }
-      body.when(`thread < ${units}u`, (store) =>
-        row.store(store, index, clamp(thread, widthUnits), code(`${at(0)} / ${sum}`, widthType)),
+      body.when(`thread < ${units}u`, (inside) =>
+        inside.when(test, (store) =>
+          row.store(store, index, clamp(thread, widthUnits), code(`${at(0)} / ${ofRow(sum, i).text}`, widthType)),
+        ),
       );
-    } else eachHeld(body, (store, own, d) => row.store(store, index, d, code(`${own.text} / ${sum}`, widthType)));
-  });
-  return frame.finish('attention, one row a workgroup', threads, line.grid);
+    });
+  }
 
   /** One value of all that the threads have, by a tree. */
-  function reduceShared(block: Block, own: Code, combine: (x: string, y: string) => string): string {
-    block.assign(`${scratch}[thread]`, own);
+  #reduced(block: Block, own: Code, combine: (x: string, y: string) => string): string {
+    const memory = this.#scratch;
+    block.assign(`${memory}[thread]`, own);
     block.barrier();
     for (let half = threads / 2; half >= 1; half /= 2) {
       block.when(`thread < ${half}u`, (inside) =>
         inside.assign(
-          `${scratch}[thread]`,
-          code(combine(`${scratch}[thread]`, `${scratch}[thread + ${half}u]`), 'f32'),
+          `${memory}[thread]`,
+          code(combine(`${memory}[thread]`, `${memory}[thread + ${half}u]`), this.#perKey),
         ),
       );
       block.barrier();
     }
-    return block.let('reduced', code(`${scratch}[0]`, 'f32')).text;
+    return block.let('reduced', code(`${memory}[0]`, this.#perKey)).text;
   }
 }

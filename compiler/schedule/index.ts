@@ -10,7 +10,7 @@ import { attentionTile, scheduleAttentionMatrix } from './attention-matrix.ts';
 import { attentionRowTiles } from './attention-row-tiles.ts';
 import { scheduleAttentionSubgroup } from './attention-subgroup.ts';
 import { scheduleAttentionThread } from './attention-thread.ts';
-import { scheduleAttentionWorkgroup } from './attention-workgroup.ts';
+import { fitsRows, scheduleAttentionRows, scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
 import { partsOfSum as partsByMatrices, scheduleContractMatrix, tilesOfMatrices } from './contract-matrix.ts';
@@ -73,6 +73,12 @@ export const templates: Templates = {
       when: 'half precision, and a device with matrix units for it',
       fits: (group, profile) => typeof attentionTile(group, profile) !== 'string',
       schedule: scheduleAttentionMatrix,
+    },
+    {
+      name: 'attention of four rows',
+      when: 'rows enough, many keys to each, and workgroup memory for four of them',
+      fits: (group, profile) => fitsRows(group, profile),
+      schedule: scheduleAttentionRows,
     },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
   ],

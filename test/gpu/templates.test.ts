@@ -3,7 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { symbolSize, type Size } from '../../dsl/axis/axis.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import {
+  attention,
   gelu,
+  gradients,
   layerNorm,
   logSoftmax,
   randomParams,
@@ -139,6 +141,44 @@ describe.skipIf(withoutGpu)('attention', () => {
     },
     400_000,
   );
+  // Four rows a workgroup: rows that end within four, keys within a tile of 256 and beyond one, heads that lanes do not divide.
+  const byFour = rows(
+    { variant: 'full', queries: 5, keys: 257, head: 20 },
+    { variant: 'causal', queries: 9, keys: 300, head: 7 },
+    { variant: 'grouped', queries: 6, keys: 129, head: 64, dtype: 'f16' },
+    { variant: 'bool mask', queries: 4, keys: 130, head: 20 },
+    { variant: 'float mask', queries: 7, keys: 200, head: 20 },
+    { variant: 'empty rows', queries: 5, keys: 140, head: 1 },
+    { variant: 'two batches', queries: 6, keys: 131, head: 8 },
+    { variant: 'merged heads', queries: 10, keys: 150, head: 36, dtype: 'f16' },
+    { variant: 'symbolic', queries: 6, keys: 190, head: 20 },
+    { variant: 'full', queries: 8, keys: 128, head: 128 },
+  );
+  test.each(share(byFour.slice(0, 7), byFour))(
+    'of four rows: %s',
+    async (_name, c) => {
+      const { graph, symbols } = attentionGraph(c);
+      // Otherwise few rows have a workgroup each.
+      const profile = { ...gpu.desktop, choices: { splitAttentionRows: 0 } };
+      const feeds = storedFeeds(graph, symbols, 2);
+      const { templates } = await judge(gpu, graph, feeds, { profile, bound: withNearExponents });
+      expect(templates).toContain('attention of four rows');
+    },
+    400_000,
+  );
+  test('of four rows whose gradient is taken: the kernel stores the statistics of its rows', async () => {
+    const graph = trace(randomParams(1), (t) => {
+      const q = t.input('q', 'h s d', { h: 2, s: 6, d: 16 });
+      const [k, v] = [t.input('k', 'h t d', { h: 2, t: 133, d: 16 }), t.input('v', 'h t d', { h: 2, t: 133, d: 16 })];
+      const y = attention(q, k, v, { key: 't', along: 'd' });
+      const up = t.input('up', 'h s d', { h: 2, s: 6, d: 16 });
+      const [dq, dk, dv] = gradients(reduce(y.mul(up), 'h s d ->', 'sum'), [q, k, v]);
+      return { y, dq, dk, dv };
+    });
+    const profile = { ...gpu.desktop, choices: { splitAttentionRows: 0, storedScores: 0 } };
+    const { templates } = await judge(gpu, graph, storedFeeds(graph), { profile, bound: withNearExponents });
+    expect(templates).toContain('attention of four rows');
+  }, 400_000);
   test('large scores do not overflow', async () => {
     const { graph } = attentionGraph({ variant: 'full', queries: 9, keys: 33, head: 20 });
     for (const which of whichHere)
