@@ -29,7 +29,7 @@ step goldens 100 bash -c 'find test/golden -name "*.safetensors" ! -path "*/whol
 if [[ -e node_modules/vitest/vitest.mjs ]]; then
   # Those for GPUs: templates by shuffles are for software drivers, and a card's own profile never takes them.
   step templates 110 "$node" node_modules/vitest/vitest.mjs run --config test/vitest.config.ts \
-    -t 'matrix units|in workgroup memory|of few rows|by threads|by workgroups' \
+    -t 'matrix units|in workgroup memory|of few rows|of four rows|by threads|by workgroups' \
     test/gpu/contract-templates.test.ts test/gpu/matrix-units.test.ts test/gpu/templates.test.ts
 else
   echo 'templates: left out, vitest is not installed'

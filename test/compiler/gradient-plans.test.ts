@@ -56,7 +56,8 @@ describe.each([desktopGpu, lavapipe])('attention backward, for the $name', (prof
       const [dq, dk, dv] = gradients(loss, [q, k, v]);
       return { y, dq, dk, dv };
     });
-    const { plan, stored } = compiled(graph, profile, false);
+    // Each in a dispatch of its own, so that its text can be told.
+    const { plan, stored } = compiled(graph, { ...profile, choices: { narrowWorkgroups: 0 } }, false);
     expect(plan.dispatches.length).toBeLessThanOrEqual(6);
     expect(Math.max(...stored.map(elements))).toBeLessThanOrEqual(h * n * d);
     expect(plan.memory.activations).toBeLessThan(2 ** 21);
