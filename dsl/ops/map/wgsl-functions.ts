@@ -67,18 +67,14 @@ export const tanhRecipe: HelperRecipe = {
 }`,
 };
 
-// pow(x, y) is undefined for x < 0 in WGSL; whole exponents keep their sign as in PyTorch. Drivers give 0 for 0 to a negative or NaN power, and
-// take the logarithm of a subnormal number for that of 0: it is made larger, and its power smaller again.
+// pow(x, y) is undefined for x < 0 in WGSL; whole exponents keep their sign as in PyTorch. Drivers give 0 for 0 to a negative or NaN power.
 export const power: HelperRecipe = {
   name: 'power',
   write: (fn, type) => `fn ${fn}(x: ${type}, y: ${type}) -> ${type} {
   let whole = y == floor(y);
   let odd = whole & (floor(y * 0.5f) * 2.0f != y);
   let infinite = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7f800000u));
-  let tiny = abs(x) < ${type}(1.17549435e-38f);
-  let base = select(abs(x), abs(x) * 16777216.0f, tiny);
-  let raised = pow(base, y) * select(${type}(1.0f), exp2(y * -24.0f), tiny & (x != ${type}(0.0f)));
-  let size = select(select(raised, abs(infinite), (x == ${type}(0.0f)) & (y < ${type}(0.0f))), ${type}(1.0f), y == ${type}(0.0f));
+  let size = select(select(pow(abs(x), y), abs(infinite), (x == ${type}(0.0f)) & (y < ${type}(0.0f))), ${type}(1.0f), y == ${type}(0.0f));
   let negative = x < ${type}(0.0f);
   let nan = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7fc00000u));
   return select(select(size, select(size, -size, odd), negative), nan, (negative & !whole) | ${isNaNBits('y', type)});
