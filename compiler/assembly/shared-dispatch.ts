@@ -172,13 +172,11 @@ function hostsOf(
   return hosts.sort((a, b) => b.common - a.common || way * (a.at - b.at)).map((host) => host.at);
 }
 
-/** Tensors in several bindings, and matrix units, which want every subgroup whole, stand alone. */
+/** Tensors in several bindings stand alone. */
 function canShare(kernel: Kernel): boolean {
-  const { grid, slots, matrices } = kernel;
+  const { grid, slots } = kernel;
   const isStackable = !isOpen(kernel) || grid[2].most === 1;
-  return (
-    matrices !== true && grid.every((n) => n.most > 0) && isStackable && slots.every((slot) => slot.piece === undefined)
-  );
+  return grid.every((n) => n.most > 0) && isStackable && slots.every((slot) => slot.piece === undefined);
 }
 
 /** Grids that depend on sizes of a run: parts of as many workgroups lie one behind the other along z. */
@@ -309,6 +307,7 @@ function joined({ steps, parts }: Dispatch, widest: number): Step {
     body: [],
     parts: own,
     subgroups: parts.some((part) => part.subgroups),
+    ...(parts.some((part) => part.matrices === true) ? { matrices: true } : {}),
     accesses: parts.flatMap((part) => part.accesses),
   };
   return {

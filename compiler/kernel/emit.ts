@@ -83,25 +83,36 @@ export function emit(
 /** Each part sees the grid that it would have alone. */
 function choose(parts: readonly KernelPart[]): string {
   const isStacked = parts.every(({ grid }) => grid === undefined);
-  const calls = parts.map(({ from, grid, subgroups }, i) => {
+  const calls = parts.map((part, i) => {
+    const { from, grid } = part;
+    const lanes = lanesOf(part);
     if (grid === undefined) {
-      const call = `part_${i}(vec3u(group.x, group.y, 0u), vec3u(groups.x, groups.y, 1u), thread${subgroups ? ', lane' : ''});`;
+      const call = `part_${i}(vec3u(group.x, group.y, 0u), vec3u(groups.x, groups.y, 1u), thread${lanes.map((name) => `, ${name}`).join('')});`;
       return `if (group.z == ${from}u) {\n    ${call}\n  }`;
     }
     const [x, y, z] = grid;
     const end = from + x * y * z;
     const own = from === 0 ? 'group_of_all' : `(group_of_all - ${from}u)`;
     // Times 1, which the compiler does not know: what is bounded by it is not unrolled.
-    const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * groups.z, thread${subgroups ? ', lane' : ''});`;
+    const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * groups.z, thread${lanes.map((name) => `, ${name}`).join('')});`;
     return `if (group_of_all < ${end}u) {\n    ${call}\n  }`;
   });
   const choice = `  ${calls.join(' else ')}`;
   return isStacked ? choice : `  let group_of_all = group.y * groups.x + group.x;\n${choice}`;
 }
 
-function partFunction({ template, names, body, subgroups }: KernelPart, i: number, symbols: readonly string[]): string {
+/** What a part reads of where a thread stands in its subgroup. */
+function lanesOf({ body, subgroups }: KernelPart): readonly string[] {
+  if (!subgroups) return [];
+  return ['lane', ...(/(?<![.\w])subgroup\b/.test(printBody(body)) ? ['subgroup'] : [])];
+}
+
+function partFunction(part: KernelPart, i: number, symbols: readonly string[]): string {
+  const { template, names, body } = part;
   const text = printBody(body).replace(/(?<![.\w])[A-Za-z]\w*/g, (word) => names.get(word) ?? word);
-  const parameters = `group: vec3u, groups: vec3u, thread: u32${subgroups ? ', lane: u32' : ''}`;
+  const parameters = `group: vec3u, groups: vec3u, thread: u32${lanesOf(part)
+    .map((name) => `, ${name}: u32`)
+    .join('')}`;
   return [`// ${template}`, `fn part_${i}(${parameters}) {`, ...sizesIn(text, symbols), text, '}'].join('\n');
 }
 

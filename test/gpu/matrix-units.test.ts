@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import type { PlanKernel } from '../../compiler/plan.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
-import { attention, gradients, randomParams, reduce, trace } from '../../dsl/index.ts';
+import { attention, einsum, gradients, randomParams, rearrange, reduce, trace } from '../../dsl/index.ts';
 import { adapterFacts, openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { share } from '../support/share.ts';
@@ -60,6 +60,23 @@ function longSum({ m, n, k }: { readonly m: number; readonly n: number; readonly
   return contractCase({ m, n, k, ...plain, dtype: 'f16' });
 }
 
+/** Two products and an attention behind each, which do not wait for one another. */
+function towers() {
+  const graph = trace(randomParams(1, { dtype: 'f16' }), (t) => {
+    const tower = (name: string, n: number) => {
+      const x = t.input(`x_${name}`, 'n i', { n, i: 48 }, 'f16');
+      const [q, k, v] = ['q', 'k', 'v'].map((part) =>
+        einsum(x, t.params.get(`${name}.${part}`, 'h d i', { h: 2, d: 16, i: 48 }), 'n i, h d i -> h n d'),
+      );
+      if (q === undefined || k === undefined || v === undefined) throw new TypeError('three products');
+      const keys = { k: rearrange(k, 'h n d -> h t=(n) d'), v: rearrange(v, 'h n d -> h t=(n) d') };
+      return attention(q, keys.k, keys.v, { key: 't', along: 'd' });
+    };
+    return { a: tower('a', 40), b: tower('b', 37) };
+  });
+  return { graph, feeds: storedFeeds(graph) };
+}
+
 describe(`kernels with matrix units, seed ${seed}`, () => {
   let paper: Device;
   beforeAll(async () => {
@@ -99,6 +116,14 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
       expect(own.length, name).toBeGreaterThan(0);
       for (const kernel of own) expect(await complaints(kernel), kernel.wgsl).toEqual([]);
     }
+  });
+
+  test.each(paperProfiles)('of two towers in one dispatch are WGSL for $name', async (profile) => {
+    const { maxComputeWorkgroupStorageSize: maxWorkgroupBytes } = paper.facts.limits;
+    const { kernels } = compile(towers().graph, { ...profile, maxWorkgroupBytes }, { verify: true });
+    const shared = kernels.filter(({ wgsl }) => (wgsl.match(/by matrix units/g) ?? []).length > 1);
+    expect(shared.length).toBeGreaterThan(0);
+    for (const kernel of shared) expect(await complaints(kernel), kernel.wgsl).toEqual([]);
   });
 
   test('are not tried for what no template fits: the device’s limit is what is told', () => {
@@ -195,6 +220,15 @@ describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units,
     // In front of both, weights are packed.
     expect(templates.slice(-2)).toEqual(['contraction by matrix units', 'serial rows']);
   });
+
+  test('of two towers, in one dispatch', async () => {
+    const [own] = gpu.profiles;
+    const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
+    const { graph, feeds } = towers();
+    const { plan } = await judge(gpu, graph, feeds, { profile });
+    const shared = plan.kernels.filter(({ wgsl }) => (wgsl.match(/by matrix units/g) ?? []).length > 1);
+    expect(shared.length).toBeGreaterThan(0);
+  }, 400_000);
 
   test('in every tile that may be measured', async () => {
     const [own] = gpu.profiles;
