@@ -13,7 +13,7 @@ export const h200: MeasuredCard = {
   adapter: /^nvidia-h200\b/,
   flopsPerSecond: 64.6e12,
   bytesPerSecond: 4.26e12,
-  // 132 cores: 160 workgroups of a product took as long as 264 would.
+  // 132 cores: of 160 workgroups of a product 28 begin when the others end.
   choices: { productWorkgroups: 256 },
   source: 'measured on one, driver 580.159: docs/gpu.md',
 };

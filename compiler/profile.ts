@@ -59,7 +59,7 @@ export interface Choices {
   readonly rewrittenBytes: number;
   /** Kernels that do not wait for one another in one dispatch, at most: a launch is saved, and the driver compiles all of their text at once. */
   readonly kernelsInDispatch: number;
-  /** Workgroups up to which a kernel of an inference leaves room on the device for others of its template in the same dispatch. */
+  /** Workgroups of a kernel up to which an inference puts it into one dispatch with others of its template: towers of one picture, above all. */
   readonly narrowWorkgroups: number;
   /** Elements that the turns of a loop load together, at most, where the driver may unroll it. */
   readonly loadsUnrolled: number;

@@ -44,7 +44,7 @@ export function areSame(step: Step, others: readonly Step[]): boolean {
   return others.every((one) => one.kernel.body === step.kernel.body);
 }
 
-/** Kernels of one template which leave a part of a large GPU idle each: those of towers that see the same picture, beside one another. */
+/** Kernels of one template that are not so many workgroups each: those of towers that see the same picture, beside one another. */
 export function areNarrow(step: Step, others: readonly Step[], most: number): boolean {
   return [step, ...others].every((one) => one.template === step.template && workgroupsOf([one.kernel]) <= most);
 }

@@ -85,16 +85,18 @@ function choose(parts: readonly KernelPart[]): string {
   const isStacked = parts.every(({ grid }) => grid === undefined);
   const calls = parts.map((part, i) => {
     const { from, grid } = part;
-    const lanes = lanesOf(part);
+    const lanes = lanesOf(part)
+      .map((name) => `, ${name}`)
+      .join('');
     if (grid === undefined) {
-      const call = `part_${i}(vec3u(group.x, group.y, 0u), vec3u(groups.x, groups.y, 1u), thread${lanes.map((name) => `, ${name}`).join('')});`;
+      const call = `part_${i}(vec3u(group.x, group.y, 0u), vec3u(groups.x, groups.y, 1u), thread${lanes});`;
       return `if (group.z == ${from}u) {\n    ${call}\n  }`;
     }
     const [x, y, z] = grid;
     const end = from + x * y * z;
     const own = from === 0 ? 'group_of_all' : `(group_of_all - ${from}u)`;
     // Times 1, which the compiler does not know: what is bounded by it is not unrolled.
-    const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * groups.z, thread${lanes.map((name) => `, ${name}`).join('')});`;
+    const call = `part_${i}(vec3u(${own} % ${x}u, ${own} / ${x}u % ${y}u, ${own} / ${x * y}u), vec3u(${x}u, ${y}u, ${z}u) * groups.z, thread${lanes});`;
     return `if (group_of_all < ${end}u) {\n    ${call}\n  }`;
   });
   const choice = `  ${calls.join(' else ')}`;

@@ -39,12 +39,12 @@ const upToPower = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n
 
 /** A row a workgroup. */
 export function scheduleAttentionWorkgroup(group: AttentionGroup, context: Context): Kernel {
-  return new Walk(group, context, 1).kernel();
+  return new RowsOfWorkgroup(group, context, 1).kernel();
 }
 
 /** Four rows a workgroup: keys and values are read once for them. */
 export function scheduleAttentionRows(group: AttentionGroup, context: Context): Kernel {
-  return new Walk(group, context, 4).kernel();
+  return new RowsOfWorkgroup(group, context, 4).kernel();
 }
 
 /** Whether four rows are worth a workgroup, and fit into one. */
@@ -65,7 +65,7 @@ export function fitsRows({ attention }: AttentionGroup, profile: DeviceProfile):
   );
 }
 
-class Walk {
+class RowsOfWorkgroup {
   readonly #group: AttentionGroup;
   readonly #frame: Frame;
   readonly #row: StreamingRow;

@@ -14,7 +14,7 @@ import { isUnpacked } from '../rewrite/fixed.ts';
 import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
 import { hold } from './epilogue.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
-import { addTerms, unitOf, type Walk } from './few-rows-terms.ts';
+import { addTerms, unitOf, type Terms } from './few-rows-terms.ts';
 import { reduceRows } from './row-statistics.ts';
 
 const threads = 256;
@@ -92,7 +92,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   });
   const sums = products.map(() => Array.from({ length: rows }, () => body.var('sum', splat(literal(0, 'f32'), type))));
 
-  const walk: Walk = {
+  const terms: Terms = {
     lowering,
     product,
     rows,
@@ -109,7 +109,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const ends = products.length === 1 ? endToEnd(product) : undefined;
   if (ends === undefined) {
     const weights = products.map((own) => own.b);
-    addTerms(walk, body, weights, inRange(columnOf(ownColumns), n, width), sums);
+    addTerms(terms, body, weights, inRange(columnOf(ownColumns), n, width), sums);
   }
   // Weights that lie end to end: which ones these columns are of is asked once, not at every term.
   for (const { node, start, size } of ends ?? []) {
@@ -117,7 +117,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
     const [from, text] = [`${indexText(ownColumns)} >= ${first}u`, `${indexText(ownColumns)} < ${first + most}u`];
     body.when(first === 0 ? text : `${from} && ${text}`, (inside) => {
       const column = inside.index(names.column, `${indexText(ownColumns)} - ${first}u`, constantIndex(most));
-      addTerms(walk, inside, [node], elementAt(column, width), sums);
+      addTerms(terms, inside, [node], elementAt(column, width), sums);
     });
   }
 

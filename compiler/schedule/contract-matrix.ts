@@ -81,18 +81,18 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
   const { matrixBlocks, productWorkgroups } = choicesOf(profile);
   const [m, n] = [product.m.most, product.n.most];
   const depths = [32, 16].filter((depth) => depth % unit.k === 0);
-  const legal = [...tiles, ...others]
-    .flatMap((tile) => depths.map((depth): Tile => ({ ...tile, depth })))
-    .filter((tile) => {
-      const [rows, columns] = tileSides(tile, unit);
-      return (
-        bytesOf(tile, unit) <= profile.maxWorkgroupBytes &&
-        tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1) <= profile.maxWorkgroupThreads &&
-        Math.ceil(m / rows) <= profile.maxGrid &&
-        Math.ceil(n / columns) <= profile.maxGrid
-      );
-    });
-  const staged = legal.filter((tile) => tiles.some(({ squares }) => squares === tile.squares));
+  const isLegal = (tile: Tile): boolean => {
+    const [rows, columns] = tileSides(tile, unit);
+    return (
+      bytesOf(tile, unit) <= profile.maxWorkgroupBytes &&
+      tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1) <= profile.maxWorkgroupThreads &&
+      Math.ceil(m / rows) <= profile.maxGrid &&
+      Math.ceil(n / columns) <= profile.maxGrid
+    );
+  };
+  const legalOf = (shapes: readonly Shape[]): readonly Tile[] =>
+    shapes.flatMap((shape) => depths.map((depth): Tile => ({ ...shape, depth }))).filter(isLegal);
+  const staged = legalOf(tiles);
   // Of each tile the deepest that fits.
   const fitting = staged
     .filter((tile, i) => staged.findIndex(({ squares }) => squares === tile.squares) === i)
@@ -109,7 +109,7 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
   return {
     key: `${productKey('contraction by matrix units', product)} ${unit.m}×${unit.n}×${unit.k}`,
     usual,
-    legal,
+    legal: [...staged, ...legalOf(others)],
     nameOf: ({ subgroups, squares, depth }) => `${subgroups.join('×')} of ${squares.join('×')}, ${depth} deep`,
     cost: (tile) => {
       const [rows, columns] = tileSides(tile, unit);

@@ -2,6 +2,7 @@
 // codes. A code becomes a float without a conversion: its bits are put where they lie into the mantissa of 2^23, which leaves a power of two
 // that its factor is divided by, exactly; and the scale of a word is multiplied by once.
 import type { Node } from '../../dsl/graph/graph.ts';
+import { codedWeight, memberAxis, placeAxis, type CodedWeight } from '../../dsl/storage/coded-weight.ts';
 import { code, literal, splat, wgsl, type Code, type WgslType } from '../../dsl/wgsl.ts';
 import { add, constantIndex, divide, indexMath, isMultiple, scale, type Index } from '../index/index-math.ts';
 import type { Block } from '../kernel/kernel.ts';
@@ -10,7 +11,6 @@ import type { Lowering } from '../kernel/lower.ts';
 import { quad } from '../kernel/quad.ts';
 import type { IndexMap } from '../kernel/storage.ts';
 import { indexAlong } from '../kernel/storage.ts';
-import { codedWeight, type CodedWeight } from '../rewrite/coded-weight.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
 import { indexVariable, isQuartered } from './frame.ts';
 import type { Product } from './contract.ts';
@@ -29,7 +29,7 @@ export function unitOf(products: readonly Product[]): number {
   return isCoded ? codesTogether : 1;
 }
 
-export interface Walk {
+export interface Terms {
   readonly lowering: Lowering;
   readonly product: Product;
   readonly rows: number;
@@ -45,7 +45,7 @@ export interface Walk {
 
 /** Adds all terms of a thread to the sums, of each weight and row, of weights whose columns are `column`. */
 export function addTerms(
-  walk: Walk,
+  walk: Terms,
   block: Block,
   weights: readonly Node[],
   column: Index,
@@ -76,19 +76,20 @@ export function addTerms(
 }
 
 /** Whether terms that follow one another are codes that do, of one scale: not where a sum runs over the columns that share none. */
-function liesInWords({ weight, unit }: Walk, node: Node, column: Index): boolean {
+function liesInWords({ weight, unit }: Terms, node: Node, column: Index): boolean {
   const coded = codedWeight(node);
   if (coded === undefined) return false;
   const first = scale(indexVariable('word', constantIndex(2 ** 16)), unit);
   const ofTerm = (e: number): IndexMap => indexBelow(node, coded.scaled, weight(column, add(first, constantIndex(e))));
   const start = ofTerm(0);
-  const member = indexAlong(start, 'member');
+  const member = indexAlong(start, memberAxis);
+  const shared = coded.scaled.type.axes.filter(({ name }) => name !== memberAxis);
   return (
     isMultiple(member, unit) &&
     Array.from({ length: unit }, (_, e) => ofTerm(e)).every(
       (own, e) =>
-        ['panel', 'group', 'column'].every((axis) => indexAlong(own, axis).key === indexAlong(start, axis).key) &&
-        indexAlong(own, 'member').key === add(member, constantIndex(e)).key,
+        shared.every(({ name }) => indexAlong(own, name).key === indexAlong(start, name).key) &&
+        indexAlong(own, memberAxis).key === add(member, constantIndex(e)).key,
     )
   );
 }
@@ -114,7 +115,7 @@ function turnsTogether(turns: Index, parts: number, most: number): number {
 }
 
 function addTogether(
-  { lowering, factor, weight, rows, width }: Walk,
+  { lowering, factor, weight, rows, width }: Terms,
   block: Block,
   weights: readonly Node[],
   column: Index,
@@ -145,7 +146,7 @@ interface Word {
 }
 
 function addWords(
-  walk: Walk,
+  walk: Terms,
   block: Block,
   weights: readonly Node[],
   column: Index,
@@ -207,82 +208,56 @@ function upperHalf(block: Block, word: Code, type: WgslType): Code {
   return block.known(key) ?? block.let('upper', wgsl`(${word} >> ${splat(literal(halfWord, 'u32'), type)})`, key);
 }
 
-function wordOf({ lowering, weight, unit, width }: Walk, block: Block, node: Node, column: Index, place: Index): Word {
+function wordOf({ lowering, weight, unit, width }: Terms, block: Block, node: Node, column: Index, place: Index): Word {
   const coded = codedWeight(node);
   if (coded === undefined) throw new TypeError('a weight without codes');
   const { scaled, scales, centered, offset, whole, zero } = coded;
-  const type = typeOf('f32', width);
-  const words = typeOf('u32', width);
+  const [type, words] = [typeOf('f32', width), typeOf('u32', width)];
   const bits = bitsInPlace(coded);
-  const mantissa = 2 ** 23;
+  const { held } = lowering;
   let scaleOf: Code | undefined;
   let offsetOf: Code | undefined;
-  const { held } = lowering;
+  // The codes alone: what they are multiplied and moved by is kept where it is met.
   held.set(scaled, (inside, index, w) => {
     scaleOf = lowering.value(inside, scales, index, w);
     return lowering.value(inside, centered, index, w);
   });
-  if (offset !== undefined)
-    held.set(offset.sum, (inside, index, w) => {
-      offsetOf = lowering.value(inside, offset.node, index, w);
-      const [rest] = offset.sum.inputs;
-      return rest === undefined ? literal(0, 'f32') : lowering.value(inside, rest, index, w);
-    });
   if (whole !== undefined && bits !== undefined) {
-    const placeOf = (index: IndexMap): number => indexAlong(index, 'place').constant;
     held.set(whole.cut, (inside, index, w) => {
-      const at = placeOf(index) * bits;
+      const at = indexAlong(index, placeAxis).constant * bits;
       const own = splat(lowering.value(inside, whole.words, index, w), words);
       const half = at < halfWord ? own : upperHalf(inside, own, words);
       const mask = splat(literal((2 ** bits - 1) * 2 ** (at % halfWord), 'u32'), words);
       return wgsl`((${half} & ${mask}) | ${splat(code('0x4b000000u', 'u32'), words)})`;
     });
-    // 2^23 and the code, each times its power of two, are exact, and so is their difference.
-    let power = 1;
-    held.set(whole.code, (inside, index, w) => {
-      const [cut] = whole.code.inputs;
-      if (cut === undefined) throw new TypeError('a cast of nothing');
-      return code(`bitcast<${type}>(${splat(lowering.value(inside, cut, index, w), words).text})`, type);
-    });
-    const taken = (inside: Block, index: IndexMap, w: Width): Code => {
-      const raw = lowering.value(inside, whole.code, index, w);
-      return wgsl`(${splat(raw, type)} - ${splat(literal(mantissa + zero * power, 'f32'), type)})`;
-    };
-    const values = Array.from({ length: unit }, (_, e) => {
-      power = powerOf(node, e);
-      const outer = centered === whole.code ? undefined : taken;
-      if (outer !== undefined && offset?.kind !== 'zero') held.set(centered, outer);
-      const value = splat(
-        lowering.value(block, node, weight(column, add(scale(place, unit), constantIndex(e))), width),
-        type,
+    const [cut] = whole.code.inputs;
+    if (cut !== undefined)
+      held.set(whole.code, (inside, index, w) =>
+        code(`bitcast<${type}>(${splat(lowering.value(inside, cut, index, w), words).text})`, type),
       );
-      // Codes without a zero, or with one of each group, come as 2^23 and the code.
-      return outer !== undefined && offset?.kind !== 'zero'
-        ? value
-        : block.let('code', wgsl`(${value} - ${splat(literal(mantissa, 'f32'), type)})`);
+    // Its zero is taken off together with 2^23.
+    if (centered !== whole.code) held.set(centered, (inside, index, w) => lowering.value(inside, whole.code, index, w));
+  }
+  if (offset !== undefined)
+    held.set(offset.sum, (inside, index, w) => {
+      offsetOf = lowering.value(inside, offset.node, index, w);
+      const rest = offset.kind === 'bias' ? scaled : (whole?.code ?? offset.sum.inputs[0]);
+      if (rest === undefined) throw new TypeError('an offset of nothing');
+      return lowering.value(inside, rest, index, w);
     });
-    release();
-    return wordWith(values);
-  }
-  const values = Array.from({ length: unit }, (_, e) =>
-    splat(lowering.value(block, node, weight(column, add(scale(place, unit), constantIndex(e))), width), type),
-  );
-  release();
-  return wordWith(values);
-
-  function release(): void {
-    for (const own of [scaled, offset?.sum, whole?.cut, whole?.code, centered]) if (own !== undefined) held.delete(own);
-  }
-
-  function wordWith(codes: readonly Code[]): Word {
-    if (scaleOf === undefined) throw new TypeError('a weight whose scale was not read');
-    return {
-      codes,
-      scale: splat(scaleOf, type),
-      offset:
-        offset === undefined || offsetOf === undefined
-          ? undefined
-          : { kind: offset.kind, value: splat(offsetOf, type) },
-    };
-  }
+  const codes = Array.from({ length: unit }, (_, e) => {
+    const at = weight(column, add(scale(place, unit), constantIndex(e)));
+    const value = splat(lowering.value(block, node, at, width), type);
+    if (bits === undefined) return value;
+    // 2^23 and the code, and its zero, each times their power of two, are exact, and so is the difference.
+    return block.let('code', wgsl`(${value} - ${splat(literal(2 ** 23 + zero * powerOf(node, e), 'f32'), type)})`);
+  });
+  for (const own of [scaled, offset?.sum, whole?.cut, whole?.code, centered]) if (own !== undefined) held.delete(own);
+  if (scaleOf === undefined) throw new TypeError('a weight whose scale was not read');
+  return {
+    codes,
+    scale: splat(scaleOf, type),
+    offset:
+      offset === undefined || offsetOf === undefined ? undefined : { kind: offset.kind, value: splat(offsetOf, type) },
+  };
 }

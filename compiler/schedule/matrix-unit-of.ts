@@ -9,8 +9,8 @@ export function matrixUnitOf(operands: readonly Node[], profile: DeviceProfile):
 }
 
 /**
- * Those with the longest sum first, and of these the smallest: the device's own instruction, of which a driver makes the larger ones. On an
- * H200 blocks of 16 × 8 multiply as fast as those of 16 × 16, and come out of workgroup memory so much faster that a product took a third.
+ * Those with the longest sum first, and of these the smallest. On an H200 blocks of 16 × 8 multiply as fast as those of 16 × 16 in registers,
+ * and a product of one design takes a third of the time by them (`docs/gpu.md`).
  */
 function unitsOf({ matrices = [] }: DeviceProfile): readonly MatrixUnit[] {
   return matrices

@@ -1,6 +1,6 @@
-// A quantized weight taken apart (`dsl/storage/unpack.ts` makes it): codes, what is taken off them, scales, offsets.
-import type { Node } from '../../dsl/graph/graph.ts';
-import { packedPath, valuesOf } from '../../dsl/ops/source.ts';
+// A quantized weight taken apart again, as `unpack.ts` has put it together: codes, what is taken off them, scales, offsets.
+import type { Node } from '../graph/graph.ts';
+import { packedPath, valuesOf } from '../ops/source.ts';
 
 /** w = (code − zero) · scale + offset, or (code − offset) · scale. */
 export interface CodedWeight {
@@ -14,6 +14,11 @@ export interface CodedWeight {
   /** Codes that lie in words whole: the words, of so many bits each, the bits cut out of them, and these as a number. */
   readonly whole: { readonly words: Node; readonly cut: Node; readonly code: Node; readonly bits: number } | undefined;
 }
+
+/** The axis of `scaled` that counts the codes of one scale: the others are those of the scales. */
+export const memberAxis = 'member';
+/** The axis of `whole.cut` that counts the codes of a word. */
+export const placeAxis = 'place';
 
 const known = new WeakMap<Node, CodedWeight | null>();
 
