@@ -19,6 +19,7 @@ import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
 import { isTiled, partsOfSum, reducedRows, splitRows } from './schedule/index.ts';
+import { blockOf } from './schedule/matrix-unit-of.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
 
 export interface CompileOptions {
@@ -66,6 +67,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     ? packWeights(apart, {
         builder,
         isTiled: (contract) => isTiled(contract, profile),
+        blockOf: (contract) => blockOf(contract, profile),
         mostBytes: choicesOf(profile).rewrittenBytes,
         panelRows: choicesOf(profile).panelRows,
       })

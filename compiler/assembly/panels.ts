@@ -1,5 +1,5 @@
 // Panels of 64 columns of a product's operand, the summed axis inside a panel, so that four neighbouring columns are one load and what
-// follows in the sum follows in memory.
+// follows in the sum follows in memory. For matrix units the panels lie block by block: what a unit takes at once is one piece of memory.
 import { multiplySizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Builder, Node } from '../../dsl/graph/graph.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
@@ -19,6 +19,12 @@ export interface Panels {
   readonly fromFlat: Attrs;
   readonly toPanels: Attrs;
   readonly fromPanels: Attrs;
+}
+
+/** What a matrix unit takes of the operand at once. */
+export interface PanelBlock {
+  readonly terms: number;
+  readonly columns: number;
 }
 
 /** The operand as panels. */
@@ -41,12 +47,18 @@ export function fromPanels(builder: Builder, panels: Node, p: Panels): Node {
   return builder.make(rearrange, [cut], p.fromFlat, panels.origin);
 }
 
-/** Axis names inside the packing: `batch_0` …, `panel`, `term` of the sum, `column`, `column_in_panel`; parts of the weights' axes are `part_0` …. */
-export function panelsOf({ b, batch, columns: columnAxes, sum }: Product): Panels | undefined {
+/**
+ * Axis names inside the packing: `batch_0` …, `panel`, `term` of the sum, `column`, `column_in_panel`; parts of the weights' axes are `part_0` ….
+ * With a `block` that divides the sum, `block_of_terms` and `block_of_columns` stand in front of `term_in_block` and `column_in_block`.
+ */
+export function panelsOf({ b, batch, columns: columnAxes, sum }: Product, block?: PanelBlock): Panels | undefined {
   const columns = total(columnAxes);
+  const terms = total(sum);
   // A size that only a run knows has no panels.
   if (typeof columns !== 'number' || columns < fewestColumns) return undefined;
-  const width = Math.min(panel, Math.ceil(columns / 4) * 4);
+  const isInBlocks = block !== undefined && typeof terms === 'number' && terms % block.terms === 0;
+  const multiple = isInBlocks ? block.columns : 4;
+  const width = Math.min(panel, Math.ceil(columns / multiple) * multiple);
   const panels = Math.ceil(columns / width);
   const short = new Map<string, string>([...b.type.axes].map((a, i) => [a.name, `part_${i}`]));
   const partOf = (a: Axis): string => short.get(a.name) ?? a.name;
@@ -58,8 +70,28 @@ export function panelsOf({ b, batch, columns: columnAxes, sum }: Product): Panel
     { name: 'term', parts: sum.map(partOf) },
   ];
   const batchSizes = Object.fromEntries(batch.map((a, i) => [`batch_${i}`, a.size]));
-  const sizes = { ...batchSizes, panel: panels, column_in_panel: width, term: total(sum) };
   const whole = (names: readonly string[]) => names.map((name) => ({ name, parts: [name] }));
+  /** What columns and terms are made of, from the slowest on, and the order that the parts lie in. */
+  const inside = isInBlocks
+    ? {
+        sizes: {
+          block_of_columns: width / block.columns,
+          column_in_block: block.columns,
+          block_of_terms: terms / block.terms,
+          term_in_block: block.terms,
+        },
+        column: ['panel', 'block_of_columns', 'column_in_block'],
+        term: ['block_of_terms', 'term_in_block'],
+        order: ['panel', 'block_of_terms', 'block_of_columns', 'term_in_block', 'column_in_block'],
+      }
+    : {
+        sizes: { column_in_panel: width, term: terms },
+        column: ['panel', 'column_in_panel'],
+        term: ['term'],
+        order: ['panel', 'term', 'column_in_panel'],
+      };
+  const sizes = { ...batchSizes, panel: panels, ...inside.sizes };
+  const lying = [...batchNames, ...inside.order];
   return {
     columns,
     padding: panels * width - columns,
@@ -68,14 +100,10 @@ export function panelsOf({ b, batch, columns: columnAxes, sum }: Product): Panel
       flat,
       elementary,
     ),
-    toPanels: attrs(
-      [...batchNames.map((x) => [x]), ['panel', 'column_in_panel'], ['term']],
-      whole([...batchNames, 'panel', 'term', 'column_in_panel']),
-      sizes,
-    ),
+    toPanels: attrs([...batchNames.map((x) => [x]), inside.column, inside.term], whole(lying), sizes),
     fromPanels: attrs(
-      [...batchNames.map((x) => [x]), ['panel'], ['term'], ['column_in_panel']],
-      [...whole(batchNames), { name: 'column', parts: ['panel', 'column_in_panel'] }, ...whole(['term'])],
+      lying.map((x) => [x]),
+      [...whole(batchNames), { name: 'column', parts: inside.column }, { name: 'term', parts: inside.term }],
       sizes,
     ),
     fromFlat: attrs(

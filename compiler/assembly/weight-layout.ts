@@ -10,19 +10,24 @@ import { isWidening, loaded, type SplitGraph } from '../rewrite/load-time.ts';
 import { rebuilt } from '../rewrite/rebuilt.ts';
 import { productOf } from '../schedule/contract.ts';
 import { JoinedWeights } from './joined-weights.ts';
-import { fromPanels, inPanels, panelsOf, type Panels } from './panels.ts';
+import { fromPanels, inPanels, panelsOf, type PanelBlock, type Panels } from './panels.ts';
 
 interface PackOptions {
   readonly builder: Builder;
   /** True where a kernel reads panels. */
   readonly isTiled: (contract: Node) => boolean;
+  /** What the device's matrix units take of a product's weights at once; undefined where it has none for it, however many rows it has. */
+  readonly blockOf: (contract: Node) => PanelBlock | undefined;
   /** Bytes of a weight that is made anew while it is loaded. */
   readonly mostBytes: number;
   /** Rows of a product from which weights that another product reads the other way are packed for each: twice the bytes. */
   readonly panelRows: number;
 }
 
-export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes, panelRows }: PackOptions): SplitGraph {
+export function packWeights(
+  split: SplitGraph,
+  { builder, isTiled, blockOf, mostBytes, panelRows }: PackOptions,
+): SplitGraph {
   const outputs = new Map(split.load.outputs);
   const made = new Map<Node, Node>();
   const packed = new Map<Node, Map<string, Node>>();
@@ -47,7 +52,7 @@ export function packWeights(split: SplitGraph, { builder, isTiled, mostBytes, pa
     if (!isFixed(b)) return contract;
     // Where it takes so many bindings that no kernel could read and write it whole, it stays as it is.
     if (bytesOf((narrowed(b) ?? b).type) > mostBytes) return contract;
-    const packing = panelsOf(product);
+    const packing = panelsOf(product, blockOf(contract));
     if (packing === undefined) return contract;
     const key = JSON.stringify(packing);
     const views = packed.get(b) ?? new Map<string, Node>();

@@ -142,6 +142,16 @@ export class Lowering {
     throw new OpabiniaError(`the ${op.role} is not stored`, { op: op.name, path: node.origin.path });
   }
 
+  /**
+   * Of a stored tensor, a block that is read as a whole: what the kernel calls the tensor, and the element that the block begins at. `every`: an
+   * index that runs over all of it.
+   */
+  block(node: Node, first: IndexMap, every: IndexMap): { readonly slot: string; readonly at: Index } {
+    const placement = this.#place(node);
+    if (placement === undefined) throw new TypeError(`'${node.op.name}' is not stored`);
+    return this.#memory.block(placement, first, every);
+  }
+
   /** An index as an i32 value. */
   position(index: Index, width: Width): Code {
     if (width === 1) return ofIndex(index, 'i32');

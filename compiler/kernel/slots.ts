@@ -75,6 +75,13 @@ export class Slots {
     );
   }
 
+  /** Several elements that are read as one, by elements: where they begin. */
+  block(placement: Placement, first: IndexMap, every: IndexMap): { readonly slot: string; readonly at: Index } {
+    const slot = this.#touch(this.#slot(placement, 1, false), address(placement, every), 1);
+    if (slot.piece !== undefined) throw new TypeError('a block of a tensor in several bindings');
+    return { slot: slot.name, at: address(placement, first) };
+  }
+
   /** The binding that a tensor must be read through, where each has one. */
   #only({ storage }: Placement): Slot | undefined {
     return this.#options.oneBindingEach

@@ -1,11 +1,11 @@
 // Contraction by matrix units: a workgroup stages tiles of both operands in half precision, and each of its subgroups multiplies fragments of
 // them into sums that stay in registers. While one step of the sum is multiplied the next comes into registers, and from there into the other
-// copy of the tile: one barrier a step.
+// copy of the tile: one barrier a step. Weights that lie block by block are not staged: their fragments come from memory as they lie.
 import { code } from '../../dsl/wgsl.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
+import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
@@ -15,6 +15,7 @@ import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from 
 import { matrixUnitOf } from './matrix-unit-of.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { fetch, fragmentOf, layOut, stage, stagedElements, turnsOf, type Side } from './staged-tile.ts';
+import { columnBlocks, storedBlocks, storedFragment } from './stored-blocks.ts';
 
 /** Steps of the sum in workgroup memory: one that is multiplied, one that is fetched. */
 const steps = 2;
@@ -32,6 +33,8 @@ interface Tile {
   readonly squares: readonly [rows: number, columns: number];
   /** Summed elements staged at once. */
   readonly depth: number;
+  /** Columns are not staged: they lie in memory block by block. */
+  readonly inBlocks: boolean;
 }
 
 type Shape = Pick<Tile, 'subgroups' | 'squares'>;
@@ -90,12 +93,22 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
       Math.ceil(n / columns) <= profile.maxGrid
     );
   };
+  const isStored = storedBlocks(product, unit, profile) !== undefined;
   const legalOf = (shapes: readonly Shape[]): readonly Tile[] =>
-    shapes.flatMap((shape) => depths.map((depth): Tile => ({ ...shape, depth }))).filter(isLegal);
-  const staged = legalOf(tiles);
-  // Of each tile the deepest that fits.
-  const fitting = staged
-    .filter((tile, i) => staged.findIndex(({ squares }) => squares === tile.squares) === i)
+    shapes
+      .flatMap((shape) =>
+        depths.flatMap((depth): readonly Tile[] => {
+          const tile = { ...shape, depth, inBlocks: false };
+          return isStored && product.k.most % depth === 0 ? [{ ...tile, inBlocks: true }, tile] : [tile];
+        }),
+      )
+      .filter(isLegal);
+  const usualOnes = legalOf(tiles);
+  const inBlocks = usualOnes.filter((tile) => tile.inBlocks);
+  // As they lie where they can be, and of each tile the deepest that fits.
+  const candidates = inBlocks.length > 0 ? inBlocks : usualOnes;
+  const fitting = candidates
+    .filter((tile, i) => candidates.findIndex(({ squares }) => squares === tile.squares) === i)
     .filter(({ squares }) => squares.every((count) => count <= matrixBlocks));
   const isBusy = (tile: Tile): boolean => {
     const [rows, columns] = tileSides(tile, unit);
@@ -107,10 +120,11 @@ export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: Devic
   if (usual === undefined)
     throw new OpabiniaError('no tile of matrix units fits the workgroup memory', { op: 'contract' });
   return {
-    key: `${productKey('contraction by matrix units', product)} ${unit.m}×${unit.n}×${unit.k}`,
+    key: `${productKey('contraction by matrix units', product)} ${unit.m}×${unit.n}×${unit.k}${isStored ? ' in blocks' : ''}`,
     usual,
-    legal: [...staged, ...legalOf(others)],
-    nameOf: ({ subgroups, squares, depth }) => `${subgroups.join('×')} of ${squares.join('×')}, ${depth} deep`,
+    legal: [...usualOnes, ...legalOf(others)],
+    nameOf: ({ subgroups, squares, depth, inBlocks: asTheyLie }) =>
+      `${subgroups.join('×')} of ${squares.join('×')}, ${depth} deep${asTheyLie ? ', columns in blocks' : ''}`,
     cost: (tile) => {
       const [rows, columns] = tileSides(tile, unit);
       const shape = { rows, columns, ownRows: tile.squares[0], ownColumns: tile.squares[1] };
@@ -144,8 +158,9 @@ export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProf
 
 /** Of workgroup memory, whichever way the operands are staged. */
 function bytesOf(tile: Tile, unit: MatrixUnit): number {
-  const { subgroups, depth } = tile;
-  const staged = tileSides(tile, unit).reduce((sum, side) => sum + stagedElements(side, depth), 0);
+  const { subgroups, depth, inBlocks } = tile;
+  const [rows, columns] = tileSides(tile, unit);
+  const staged = [rows, ...(inBlocks ? [] : [columns])].reduce((sum, side) => sum + stagedElements(side, depth), 0);
   const spread = subgroups[0] * subgroups[1] * unit.m * spreadBlocks(tile, unit) * unit.n;
   return sharedBytes([
     { name: '', type: 'f16', length: steps * staged },
@@ -194,7 +209,8 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   };
   const sum = { axes: product.sum, size: k, staged: depth };
   const stagedRows = layOut(frame, group, 'staged_rows', rows, sum, steps);
-  const stagedColumns = layOut(frame, group, 'staged_columns', columns, sum, steps);
+  const stored = tile.inBlocks ? storedBlocks(product, unit, profile) : undefined;
+  const stagedColumns = stored === undefined ? layOut(frame, group, 'staged_columns', columns, sum, steps) : undefined;
   const sums = Array.from({ length: blocks[0] }, () =>
     Array.from({ length: blocks[1] }, () => {
       const name = body.names.fresh('sums');
@@ -204,7 +220,10 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   );
 
   const stepsOfSum = ceilDivide(k, depth);
-  const sides = [[rows, stagedRows] as const, [columns, stagedColumns] as const];
+  const sides = [
+    [rows, stagedRows] as const,
+    ...(stagedColumns === undefined ? [] : [[columns, stagedColumns] as const]),
+  ];
   const stepAt = (at: Index) => ({ sum, start: scale(at, depth), copy: remainder(at, constantIndex(steps)), threads });
   const isHeld = sides.every(([, staged]) => turnsOf(staged, threads) <= mostFetched / 2);
   // A sum of a run may be empty, and then there is nothing to load.
@@ -231,12 +250,16 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
           other: add(scale(down, blocks[0] * unit.m), constantIndex(i * unit.m)),
         }),
       );
-      const ofColumns = Array.from({ length: blocks[1] }, (_, j) =>
-        fragmentOf(inside, 'columns', stagedColumns, {
-          ...from,
-          other: add(scale(across, blocks[1] * unit.n), constantIndex(j * unit.n)),
-        }),
-      );
+      const ofColumns = Array.from({ length: blocks[1] }, (_, j) => {
+        const inTile = add(scale(across, blocks[1]), constantIndex(j));
+        if (stagedColumns !== undefined)
+          return fragmentOf(inside, 'columns', stagedColumns, { ...from, other: scale(inTile, unit.n) });
+        if (stored === undefined) throw new TypeError('columns that neither lie in blocks nor are staged');
+        const block = add(scale(indexVariable('group.y', columnTiles), tileColumns / unit.n), inTile);
+        const last = constantIndex(columnBlocks(product, unit));
+        const terms = add(scale(step, depth / unit.k), part);
+        return storedFragment(frame, inside, product, stored, unit, { batch, columns: clamp(block, last), terms });
+      });
       sums.forEach((row, i) =>
         row.forEach((into, j) =>
           inside.matrix({ kind: 'multiply', into, rows: ofRows[i] ?? '', columns: ofColumns[j] ?? '' }),
@@ -302,7 +325,7 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
     if (piece < pieces.length - 1) body.barrier();
   });
   return frame.finish(
-    `contraction ${tileRows}×${tileColumns} by matrix units ${unit.m}×${unit.n}×${unit.k}`,
+    `contraction ${tileRows}×${tileColumns} by matrix units ${unit.m}×${unit.n}×${unit.k}${tile.inBlocks ? ', columns in blocks' : ''}`,
     threads,
     [rowTiles, columnTiles, batches],
     { subgroups: true, matrices: true },

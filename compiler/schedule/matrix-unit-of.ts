@@ -30,6 +30,15 @@ export function noMatrixUnit(operands: readonly Node[], profile: DeviceProfile):
   return undefined;
 }
 
+/** What matrix units would take of a product's weights at once, however many rows it has: of one row and of many they lie alike. */
+export function blockOf(
+  contract: Node,
+  profile: DeviceProfile,
+): { readonly terms: number; readonly columns: number } | undefined {
+  const unit = matrixUnitOf(contract.inputs, profile);
+  return unit === undefined ? undefined : { terms: unit.k, columns: unit.n };
+}
+
 /** Why a contraction is not made by matrix units; undefined where it is. */
 export function withoutMatrixUnits(contract: Node, profile: DeviceProfile): string | undefined {
   const unit = matrixUnitOf(contract.inputs, profile);

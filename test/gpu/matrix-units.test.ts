@@ -60,6 +60,32 @@ function longSum({ m, n, k }: { readonly m: number; readonly n: number; readonly
   return contractCase({ m, n, k, ...plain, dtype: 'f16' });
 }
 
+/** Weights that fill blocks of 8 and 16 columns and terms: columns that leave the last block, panel or tile part empty, and batches of them. */
+const inBlocks = fc
+  .record({
+    m: fc.constantFrom(8, 37, 64, 130),
+    n: fc.constantFrom(16, 20, 64, 100, 132, 200),
+    k: fc.constantFrom(16, 48, 64, 160),
+    weight: fc.constantFrom('parameter', 'parameter, other layout'),
+    epilogue: fc.constantFrom('none', 'bias', 'gelu', 'permuted', 'heads'),
+    batch: fc.constantFrom('none', 'both', 'two', 'rows only'),
+    symbolic: fc.constantFrom('none', 'm'),
+  } as const)
+  .map((choice) => contractCase({ ...choice, prologue: 'plain', dtype: 'f16' }));
+
+/** One weight for many rows, as in prefill, and for one, as in decode. */
+function manyRowsAndOne() {
+  const graph = trace(randomParams(1, { dtype: 'f16' }), (t) => {
+    const w = t.params.get('w', 'i o', { i: 64, o: 200 });
+    const [many, one] = [
+      t.input('many', 'n i', { n: 70, i: 64 }, 'f16'),
+      t.input('one', 'n i', { n: 1, i: 64 }, 'f16'),
+    ];
+    return { many: einsum(many, w, 'n i, i o -> n o'), one: einsum(one, w, 'n i, i o -> n o') };
+  });
+  return { graph, feeds: storedFeeds(graph) };
+}
+
 /** Two products and an attention behind each, which do not wait for one another. */
 function towers() {
   const graph = trace(randomParams(1, { dtype: 'f16' }), (t) => {
@@ -124,6 +150,48 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
     const shared = kernels.filter(({ wgsl }) => (wgsl.match(/by matrix units/g) ?? []).length > 1);
     expect(shared.length).toBeGreaterThan(0);
     for (const kernel of shared) expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+  });
+
+  test.each(paperProfiles)('read packed weights where they lie, as WGSL for $name', async (profile) => {
+    const { maxComputeWorkgroupStorageSize: maxWorkgroupBytes } = paper.facts.limits;
+    let used = 0;
+    await fc.assert(
+      fc.asyncProperty(inBlocks, async ({ graph }) => {
+        const plan = compile(graph, { ...profile, maxWorkgroupBytes }, { verify: true });
+        for (const kernel of plan.kernels.filter(({ wgsl }) => wgsl.includes(', columns in blocks'))) {
+          used++;
+          expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+        }
+      }),
+      { numRuns: share(20, 120), seed },
+    );
+    expect(used).toBeGreaterThan(share(20, 120) / 4);
+  });
+
+  test('read packed weights where they lie only where they do: parameters, whole blocks of terms, no tile that was measured to be faster', () => {
+    const [profile = desktopGpu] = paperProfiles;
+    const plain = { prologue: 'plain', epilogue: 'bias', batch: 'none', symbolic: 'none', dtype: 'f16' } as const;
+    const isInBlocks = (k: number, weight: 'parameter' | 'input', tiles?: DeviceProfile['tiles']) => {
+      const { graph } = contractCase({ m: 64, n: 64, k, weight, ...plain });
+      const { kernels } = compile(graph, { ...profile, tiles }, { verify: true });
+      return kernels.some(({ wgsl }) => wgsl.includes('columns in blocks'));
+    };
+    expect(isInBlocks(64, 'parameter')).toBe(true);
+    // 72 = 4.5 × 16.
+    expect(isInBlocks(72, 'parameter')).toBe(false);
+    expect(isInBlocks(64, 'input')).toBe(false);
+    const { graph } = contractCase({ m: 64, n: 64, k: 64, weight: 'parameter', ...plain });
+    const [tunable] = tunables(graph, profile);
+    const staged = tunable?.others.find((name) => !name.includes('in blocks')) ?? '';
+    expect(isInBlocks(64, 'parameter', { [tunable?.key ?? '']: staged })).toBe(false);
+  });
+
+  test('of many rows and of one read one weight, packed once', () => {
+    const [profile = desktopGpu] = paperProfiles;
+    const plan = compile(manyRowsAndOne().graph, profile, { verify: true });
+    expect(plan.buffers.filter(({ role }) => role === 'loaded')).toHaveLength(1);
+    const read = plan.dispatches.map(({ kernel }) => plan.kernels[kernel]?.wgsl ?? '');
+    expect(read.filter((wgsl) => wgsl.includes('block_of_terms'))).toHaveLength(2);
   });
 
   test('are not tried for what no template fits: the device’s limit is what is told', () => {
@@ -221,6 +289,31 @@ describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units,
     expect(templates.slice(-2)).toEqual(['contraction by matrix units', 'serial rows']);
   });
 
+  test('of packed weights where they lie are what the interpreter says', async () => {
+    const [own] = gpu.profiles;
+    let used = 0;
+    for (const productWorkgroups of [1, 4, 64]) {
+      const profile: DeviceProfile = { ...own, name: 'matrix units', software: false, choices: { productWorkgroups } };
+      await fc.assert(
+        fc.asyncProperty(inBlocks, async ({ graph, feeds }) => {
+          const { plan } = await judge(gpu, graph, feeds, { profile });
+          if (plan.kernels.some(({ wgsl }) => wgsl.includes('columns in blocks'))) used++;
+        }),
+        { numRuns: share(12, 80), seed },
+      );
+    }
+    expect(used).toBeGreaterThan(share(12, 80));
+  }, 900_000);
+
+  test('of many rows and of one, which read one weight', async () => {
+    const [own] = gpu.profiles;
+    const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
+    const { graph, feeds } = manyRowsAndOne();
+    const { templates } = await judge(gpu, graph, feeds, { profile });
+    expect(templates).toContain('contraction by matrix units');
+    expect(templates).toContain('contraction of few rows');
+  }, 400_000);
+
   test('of two towers, in one dispatch', async () => {
     const [own] = gpu.profiles;
     const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
@@ -230,18 +323,23 @@ describe.skipIf((facts?.matrices ?? []).length === 0)(`products by matrix units,
     expect(shared.length).toBeGreaterThan(0);
   }, 400_000);
 
-  test('in every tile that may be measured', async () => {
-    const [own] = gpu.profiles;
-    const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
-    const { graph, feeds } = longSum({ m: 150, n: 132, k: 68 });
-    const [tunable] = tunables(graph, profile);
-    expect(tunable?.others.length).toBeGreaterThan(12);
-    for (const tile of tunable?.others ?? []) {
-      const tiles = { [tunable?.key ?? '']: tile };
-      const { templates } = await judge(gpu, graph, feeds, { profile: { ...profile, tiles } });
-      expect(templates, tile).toContain('contraction by matrix units');
-    }
-  }, 400_000);
+  test.each([68, 64])(
+    'in every tile that may be measured, %i terms',
+    async (k) => {
+      const [own] = gpu.profiles;
+      const profile: DeviceProfile = { ...own, name: 'matrix units', software: false };
+      const { graph, feeds } = longSum({ m: 150, n: 132, k });
+      const [tunable] = tunables(graph, profile);
+      // Weights whose terms fill blocks of 8 may be staged or not.
+      expect(tunable?.others.length).toBeGreaterThan(k % 8 === 0 ? 24 : 12);
+      for (const tile of tunable?.others ?? []) {
+        const tiles = { [tunable?.key ?? '']: tile };
+        const { templates } = await judge(gpu, graph, feeds, { profile: { ...profile, tiles } });
+        expect(templates, tile).toContain('contraction by matrix units');
+      }
+    },
+    400_000,
+  );
 
   test('of attention whose gradient is taken: the kernel stores the statistics of its rows', async () => {
     const [own] = gpu.profiles;
