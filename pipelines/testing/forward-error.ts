@@ -220,7 +220,16 @@ function contractError(node: Node, a: Bounded, b: Bounded, y: Values): Float64Ar
   const n = parts.sum.reduce((count, axis) => count * (a.axes.find((known) => known.name === axis.name)?.size ?? 1), 1);
   const exact = isExact(a) && isExact(b);
   const safe = exact && n * largestIn(a) * largestIn(b) <= largest.f32;
-  return sizes.map((size, i) => accumulated(n, size, exact ? 0 : (fromA[i] ?? NaN) + (fromB[i] ?? NaN), safe));
+  // An infinity times what a device may take for 0 is not a number.
+  const flags = (x: Bounded, is: (value: number) => boolean): Float64Array => x.data.map((value) => Number(is(value)));
+  const isInfinite = (value: number): boolean => Math.abs(value) === Infinity;
+  const isFlushed = (x: Bounded) => flags(x, (value) => x.dtype === 'f32' && value !== 0 && Math.abs(value) < tiny);
+  const [openA, openB] = [product(flags(a, isInfinite), isFlushed(b)), product(isFlushed(a), flags(b, isInfinite))];
+  return sizes.map((size, i) =>
+    (openA[i] ?? 0) + (openB[i] ?? 0) > 0
+      ? Infinity
+      : accumulated(n, size, exact ? 0 : (fromA[i] ?? NaN) + (fromB[i] ?? NaN), safe),
+  );
 }
 
 function isExact(x: Bounded): boolean {

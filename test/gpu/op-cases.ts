@@ -60,8 +60,6 @@ const leftOut: ReadonlyMap<string, readonly number[]> = new Map([
   ['cos', [3.4028234663852886e38, -3.4028234663852886e38]],
   // WGSL's own remainder, x − y·trunc(x/y), is not a number where the quotient or y is infinite.
   ['mod', [3.4028234663852886e38, -3.4028234663852886e38, Infinity, -Infinity, 2 ** -126]],
-  // A fractional power of −∞ is +∞ in PyTorch, as no other fractional power of a negative number is; the sign of zero may be lost.
-  ['pow', [-Infinity, -0]],
   // No whole number is the right one, or drivers differ in which is the largest.
   ['cast', [NaN, Infinity, -Infinity, 3.4028234663852886e38, -3.4028234663852886e38]],
   // A sum that overflows on the way may be anything, and would hide what the other special numbers do.

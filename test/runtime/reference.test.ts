@@ -119,6 +119,40 @@ describe('maps', () => {
   });
 
   test.each([
+    [0, -3, Infinity],
+    [-0, -3, -Infinity],
+    [-0, -2, Infinity],
+    [-0, -0.5, Infinity],
+    [-0, -Infinity, Infinity],
+    [-0, 3, -0],
+    [-0, 2, 0],
+    [-0, 0.5, 0],
+    [-1, Infinity, 1],
+    [-1, -Infinity, 1],
+    [1, NaN, 1],
+    [1, Infinity, 1],
+    [NaN, 0, 1],
+    [NaN, -0, 1],
+    [NaN, 1, NaN],
+    [2, NaN, NaN],
+    [-2, 0.5, NaN],
+    [-2, 3, -8],
+    [0.5, -Infinity, Infinity],
+    [2, -Infinity, 0],
+    [0.5, Infinity, 0],
+    [2, Infinity, Infinity],
+    [-Infinity, -3, -0],
+    [-Infinity, -2, 0],
+    [-Infinity, 3, -Infinity],
+    [-Infinity, 0.5, Infinity],
+    [Infinity, -1, 0],
+    [Infinity, 0.5, Infinity],
+  ])('pow(%d, %d) is %d, C17 F.10.4.4', (x, y, expected) => {
+    const text = '%x = input name=x : f32 []\n%y = input name=y : f32 []\n%z = pow %x %y : f32 []\nreturn y=%z';
+    expect(run(text, { x: [x], y: [y] })[0]).toBe(expected);
+  });
+
+  test.each([
     [0.5, 0.5204998778130465],
     [1, 0.8427007929497149],
     [2, 0.9953222650189527],

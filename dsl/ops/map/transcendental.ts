@@ -5,7 +5,7 @@ import { expError, ulp, within } from './accuracy.ts';
 import { floats } from './dtype-rules.ts';
 import { erf } from './erf.ts';
 import { binary, unary } from './row.ts';
-import { cosine, erfRecipe, largest, power, sine, tanhRecipe } from './wgsl-functions.ts';
+import { cosine, erfRecipe, largest, power, powerOf, sine, tanhRecipe } from './wgsl-functions.ts';
 
 export const transcendental: readonly MapOp[] = [
   unary({
@@ -102,7 +102,7 @@ export const transcendental: readonly MapOp[] = [
     rule: floats,
     sample: [0.25, 3],
     flops: 8,
-    f: (x, y) => x ** y,
+    f: powerOf,
     w: (x, y) => call(power, x, y),
     accuracy: (y, [a = 1, b = 1]) =>
       (8 + 4 * Math.abs(b) * (1 + Math.abs(Math.log2(Math.abs(a) + 1e-30)))) * ulp(y) +

@@ -17,7 +17,8 @@ export const largest = propagating('max');
 /** min that lets NaN win. */
 export const smallest = propagating('min');
 
-// Rational approximation on [-4, 4] (the one Eigen and XLA use); outside, |erf| rounds to 1.
+// Rational approximation on [-4, 4] (the one Eigen and XLA use); outside, |erf| rounds to 1. x comes last: times a coefficient the smallest
+// numbers would be subnormal, and a device may make these 0.
 export const erfRecipe: HelperRecipe = {
   name: 'erf',
   write: (fn, type) => {
@@ -26,8 +27,9 @@ export const erfRecipe: HelperRecipe = {
     return `fn ${fn}(v: ${type}) -> ${type} {
   let x = clamp(v, ${type}(-4.0), ${type}(4.0));
   let s = x * x;
-  let p = x * ${horner([-2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4, -2.954600006155e-3, -1.60960333262415e-2])};
-  return select(p / ${horner([-1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3, -7.37332916720468e-3, -1.42647390514189e-2])}, v, ${isNaNBits('v', type)});
+  let p = ${horner([-2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4, -2.954600006155e-3, -1.60960333262415e-2])};
+  let q = ${horner([-1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3, -7.37332916720468e-3, -1.42647390514189e-2])};
+  return select(x * (p / q), v, ${isNaNBits('v', type)});
 }`;
   },
 };
@@ -67,16 +69,36 @@ export const tanhRecipe: HelperRecipe = {
 }`,
 };
 
-// pow(x, y) is undefined for x < 0 in WGSL; whole exponents keep their sign as in PyTorch. Drivers give 0 for 0 to a negative or NaN power.
+/**
+ * x to the power y as C has it (C17, F.10.4.4), and PyTorch. WGSL's pow knows no x < 0, drivers give 0 for 0 to a negative power, and a compiler
+ * may assume that there are neither infinities nor NaN: these are told by their bits. Subnormal numbers are
+ * told by their bits too, since a device may take them for 0: x is then a whole number of 2^-149, y no whole number.
+ */
 export const power: HelperRecipe = {
   name: 'power',
-  write: (fn, type) => `fn ${fn}(x: ${type}, y: ${type}) -> ${type} {
-  let whole = y == floor(y);
-  let odd = whole & (floor(y * 0.5f) * 2.0f != y);
-  let infinite = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7f800000u));
-  let size = select(select(pow(abs(x), y), abs(infinite), (x == ${type}(0.0f)) & (y < ${type}(0.0f))), ${type}(1.0f), y == ${type}(0.0f));
-  let negative = x < ${type}(0.0f);
-  let nan = bitcast<${type}>(bitcast<${like(type, 'u32')}>(x) | ${like(type, 'u32')}(0x7fc00000u));
-  return select(select(size, select(size, -size, odd), negative), nan, (negative & !whole) | ${isNaNBits('y', type)});
-}`,
+  write: (fn, type) => {
+    const u = like(type, 'u32');
+    return `fn ${fn}(x: ${type}, y: ${type}) -> ${type} {
+  let size = bitcast<${u}>(x) & ${u}(0x7fffffffu);
+  let exponent = bitcast<${u}>(y) & ${u}(0x7fffffffu);
+  let infinite = ${u}(0x7f800000u);
+  let negative = bitcast<${u}>(x) != size;
+  let whole = (exponent == ${u}(0u)) | (exponent == infinite) | ((exponent >= ${u}(0x3f800000u)) & (y == floor(y)));
+  let odd = whole & (exponent != infinite) & (floor(y * 0.5f) * 2.0f != y);
+  let logarithm = select(log2(abs(x)), log2(${type}(size)) - 149.0f, size < ${u}(0x00800000u));
+  let grows = (size > ${u}(0x3f800000u)) == (bitcast<${u}>(y) == exponent);
+  let limit = bitcast<${type}>(select(${u}(0u), infinite, grows));
+  let power = select(exp2(y * logarithm), limit, (size == ${u}(0u)) | (size == infinite) | (exponent == infinite));
+  let value = select(power, ${type}(1.0f), (size == ${u}(0x3f800000u)) | (exponent == ${u}(0u)));
+  let ofNaN = ((size > infinite) & (exponent != ${u}(0u))) | ((exponent > infinite) & (bitcast<${u}>(x) != ${u}(0x3f800000u)));
+  let unknown = ofNaN | (negative & !whole & (size != ${u}(0u)) & (size < infinite));
+  let nan = bitcast<${type}>(${u}(0x7fc00000u) | (bitcast<${u}>(x) & ${u}(0x007fffffu)));
+  return select(select(value, -value, negative & odd), nan, unknown);
+}`;
+  },
 };
+
+/** The same in double precision: what JavaScript's operator leaves open is 1 in C. */
+export function powerOf(x: number, y: number): number {
+  return x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y;
+}
