@@ -78,6 +78,8 @@ export interface Choices {
   readonly reducedRowsColumns: number;
   /** Rows of attention over many keys up to which each has a workgroup of its own, on a GPU. */
   readonly splitAttentionRows: number;
+  /** Rows of attention up to which the workgroup of each is as large as the device allows. */
+  readonly wideAttentionRows: number;
   /**
    * Results that a subgroup with matrix units keeps, along rows and along columns at most, in lengths of the longer side of a block: each is a
    * number of registers of every lane.
@@ -109,6 +111,8 @@ const usual: Choices = {
   splitProductRows: 4,
   reducedRowsColumns: 64,
   splitAttentionRows: 1024,
+  // Cores of the largest cards.
+  wideAttentionRows: 128,
   // Four for each core of an H200, which took 224 workgroups of one load at a time at a fifth of its memory's speed.
   rowWorkgroups: 512,
   matrixBlocks: 4,

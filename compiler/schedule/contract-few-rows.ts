@@ -16,6 +16,7 @@ import { hold } from './epilogue.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 import { addTerms, unitOf, type Terms } from './few-rows-terms.ts';
 import { reduceRows } from './row-statistics.ts';
+import { lanesOf } from './workgroup-reduction.ts';
 
 const threads = 256;
 
@@ -83,11 +84,14 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const rowOf = (i: number): Index => clamp(add(firstRow, constantIndex(i)), m);
   const partial = frame.share('partial', type, rows * threads);
   const at = (i: number, beyond = 0) => `${partial}[${indexText(add(constantIndex(i * threads + beyond), thread))}]`;
+  const reduces = [...group.nodes].some(({ op }) => op.kind === 'reduce');
+  const lanes = reduces ? lanesOf(context.profile, threads) : undefined;
   const ofRow = reduceRows(frame, group, {
     product,
     batch,
     rows: Array.from({ length: rows }, (_, i) => rowOf(i)),
     threads,
+    lanes,
     memory: { name: partial, type },
   });
   const sums = products.map(() => Array.from({ length: rows }, () => body.var('sum', splat(literal(0, 'f32'), type))));
@@ -150,5 +154,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
       });
     }
   });
-  return frame.finish(`contraction of ${rows} rows`, threads, [columnTiles, rowTiles, batches]);
+  return frame.finish(`contraction of ${rows} rows`, threads, [columnTiles, rowTiles, batches], {
+    subgroups: lanes !== undefined,
+  });
 }

@@ -3,16 +3,16 @@ import { axisOf } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, isVector, literal, scalarType, splat, type Code, type WgslType } from '../../dsl/wgsl.ts';
+import { isVector, literal, splat, type Code, type WgslType } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { add, constantIndex, divide, type Index } from '../index/index-math.ts';
-import { indexText } from '../index/index-text.ts';
+import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { renaming } from '../match/renaming.ts';
 import { indexAlong, type IndexMap } from '../kernel/storage.ts';
 import { typeOf, type Width } from '../kernel/element-format.ts';
 import { indexOf, type Product } from './contract.ts';
 import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
 import { reduceLevels } from './levels.ts';
+import { reduceThreads } from './workgroup-reduction.ts';
 
 export interface RowsOfProduct {
   readonly product: Product;
@@ -20,6 +20,8 @@ export interface RowsOfProduct {
   /** The rows that a workgroup computes together. */
   readonly rows: readonly Index[];
   readonly threads: number;
+  /** Lanes of a subgroup, where they exchange values by shuffles. */
+  readonly lanes: number | undefined;
   /** Workgroup memory of a thread for each row; free before and after. */
   readonly memory: { readonly name: string; readonly type: WgslType };
 }
@@ -28,7 +30,7 @@ export interface RowsOfProduct {
 export function reduceRows(
   frame: Frame,
   group: Extract<Group, { template: 'contract' }>,
-  { product, batch, rows, threads, memory }: RowsOfProduct,
+  { product, batch, rows, threads, lanes, memory }: RowsOfProduct,
 ): (row: number) => void {
   const { lowering, body } = frame;
   const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
@@ -42,8 +44,8 @@ export function reduceRows(
   };
   const thread = indexVariable('thread', constantIndex(threads));
   const component = isVector(memory.type) ? '.x' : '';
-  const at = (row: number, beyond = 0): string =>
-    `${memory.name}[${indexText(add(thread, constantIndex(row * threads + beyond)))}]${component}`;
+  const at = (row: number, place: string): string =>
+    `${memory.name}[${row === 0 ? place : `${row * threads}u + ${place}`}]${component}`;
   for (const level of reduceLevels(reductions, group.nodes)) {
     const running = level.map((reduction) => {
       const op = reduction.op as ReduceOp;
@@ -69,18 +71,14 @@ export function reduceRows(
     );
     for (const { reduction, op, accumulators } of running) {
       const own = accumulators.map((acc) => reduceComponents(body, op, acc));
-      own.forEach((value, r) => body.assign(at(r), value));
-      body.barrier();
-      for (let half = threads / 2; half >= 1; half /= 2) {
-        body.when(`thread < ${half}u`, (inside) =>
-          own.forEach(({ type }, r) => inside.assign(at(r), op.wgsl(code(at(r), type), code(at(r, half), type)))),
-        );
-        body.barrier();
-      }
-      const first = (r: number): string => `${memory.name}[${r * threads}u]${component}`;
+      const results = reduceThreads(
+        body,
+        op,
+        own.map((value, r) => ({ own: value, in: { threads, lanes, memory: (place: string) => at(r, place) } })),
+      );
       found.set(
         reduction,
-        own.map(({ type }, r) => body.let('reduced', code(first(r), scalarType(type)))),
+        results.map((result) => body.let('reduced', result)),
       );
       body.barrier();
     }

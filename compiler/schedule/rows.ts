@@ -4,7 +4,7 @@ import type { Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
+import { literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
@@ -25,6 +25,7 @@ import {
   type Context,
 } from './frame.ts';
 import { reduceLevels } from './levels.ts';
+import { lanesOf, reduceThreads } from './workgroup-reduction.ts';
 
 export function scheduleRows(group: Extract<Group, { template: 'rows' }>, context: Context): Kernel {
   const [first] = group.reductions;
@@ -50,6 +51,12 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
   const tiles = ceilDivide(rows, together);
   const line = lineGrid(tiles, context.profile.maxGrid);
   const laneName = bySubgroup ? 'lane' : 'thread';
+  const shuffles = bySubgroup ? undefined : lanesOf(profile, lanes);
+  const ofWorkgroup = (body: Block, op: ReduceOp, own: Code): Code => {
+    const memory = frame.share('partial', own.type, shuffles === undefined ? lanes : lanes / shuffles);
+    const workgroup = { threads: lanes, lanes: shuffles, memory: (place: string) => `${memory}[${place}]` };
+    return reduceThreads(body, op, [{ own, in: workgroup }])[0] ?? own;
+  };
 
   const stem = flatStem(outer);
   const tile = frame.body.index(together === 1 ? stem : `${stem}_tile`, line.item, tiles);
@@ -106,10 +113,7 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
       for (const [row, sums] of partial)
         for (const { reduction, op, acc } of sums) {
           const one = reduceComponents(body, op, acc);
-          row.reduced.set(
-            reduction,
-            bySubgroup ? reduceLanes(body, op, one, lanes) : reduceWorkgroup(frame, body, op, one, lanes),
-          );
+          row.reduced.set(reduction, bySubgroup ? reduceLanes(body, op, one, lanes) : ofWorkgroup(body, op, one));
         }
     }
     const overRow = group.roots.filter((root) => root.type.axes.length !== outer.length);
@@ -134,7 +138,7 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
       });
     }
   });
-  return frame.finish('rows', lanes, line.grid, { subgroups: bySubgroup });
+  return frame.finish('rows', lanes, line.grid, { subgroups: bySubgroup || shuffles !== undefined });
 }
 
 /** One of the rows that a workgroup has. */
@@ -171,19 +175,4 @@ function workgroupFor(steps: number, most: number): number {
   let threads = 32;
   while (threads < steps && threads < 256 && threads * 2 <= most) threads *= 2;
   return threads;
-}
-
-/** Reductions over a workgroup by a tree in workgroup memory: no subgroups needed, the same bits every time. */
-function reduceWorkgroup(frame: Frame, body: Block, op: ReduceOp, acc: Code, threads: number): Code {
-  const memory = frame.share('partial', acc.type, threads);
-  const at = (i: string) => code(`${memory}[${i}]`, acc.type, acc.needs);
-  body.assign(`${memory}[thread]`, acc);
-  body.barrier();
-  for (let half = threads / 2; half >= 1; half /= 2) {
-    body.when(`thread < ${half}u`, (inside) =>
-      inside.assign(`${memory}[thread]`, op.wgsl(at('thread'), at(`thread + ${half}u`))),
-    );
-    body.barrier();
-  }
-  return body.let('reduced', at('0'));
 }

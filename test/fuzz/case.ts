@@ -20,8 +20,8 @@ export type Limits = Partial<
 export interface Setting {
   /** The class of shapes and values that it was drawn from. */
   readonly kind: Kind;
-  /** The device as it is, or as a desktop GPU. */
-  readonly profile: 0 | 1;
+  /** The device as it is, as a desktop GPU, or as one whose subgroups have as many lanes, and matrix units, as the device has. */
+  readonly profile: 0 | 1 | 2;
   /** Smaller limits than the device has. */
   readonly limits: Limits;
   /** Names of passes in order; undefined: the standard list. */
@@ -123,7 +123,7 @@ function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
   return fc
     .record({
       generated: graph,
-      profile: number<0 | 1>(0, 1),
+      profile: number<0 | 1 | 2>(0, 1, 2),
       limits,
       passes: some,
       packing: number(true, true, false),

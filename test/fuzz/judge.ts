@@ -43,7 +43,9 @@ export function profileOf(
   gpu: Pick<Gpu, 'profiles'>,
   { profile, limits }: Pick<FuzzCase, 'profile' | 'limits'>,
 ): DeviceProfile {
-  const own = gpu.profiles[profile];
+  const [device, desktop] = gpu.profiles;
+  const lanes = { ...desktop, subgroupSize: device.subgroupSize, matrices: device.matrices };
+  const own = [device, desktop, lanes][profile] ?? device;
   // A software driver computes nothing again; here the pass is tried on its templates too, and products make norms of however few columns.
   return { ...own, ...limits, choices: { ...own.choices, recomputes: true, reducedRowsColumns: 1 } };
 }

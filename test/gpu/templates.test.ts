@@ -141,6 +141,35 @@ describe.skipIf(withoutGpu)('attention', () => {
     },
     400_000,
   );
+  // Lanes of a subgroup, where they are known, exchange values by shuffles; few rows have workgroups of up to 1,024 threads.
+  const wide = rows(
+    { variant: 'grouped', queries: 1, keys: 1030, head: 20 },
+    { variant: 'bool mask', queries: 2, keys: 600, head: 7 },
+    { variant: 'full', queries: 1, keys: 2100, head: 64, dtype: 'f16' },
+    { variant: 'symbolic', queries: 1, keys: 1500, head: 128 },
+  );
+  test
+    .skipIf(!hasShuffles)
+    .each(
+      share(
+        [...byWorkgroups.filter(([, { variant }]) => variant === 'empty rows'), ...wide.slice(0, 1)],
+        [...byWorkgroups, ...wide],
+      ),
+    )(
+    'by workgroups with shuffles: %s',
+    async (_name, c) => {
+      const { graph, symbols } = attentionGraph(c);
+      const profile = { ...gpu.software, name: 'lanes', software: false, matrices: [] };
+      const feeds = storedFeeds(graph, symbols, 2);
+      const { templates, plan } = await judge(gpu, graph, feeds, { profile, bound: withNearExponents });
+      expect(templates).toContain('attention by workgroups');
+      const wgsl = plan.kernels.find((kernel) => kernel.wgsl.includes('attention, one row'))?.wgsl ?? '';
+      expect(wgsl).toContain('subgroupShuffleXor');
+      const threads = c.keys >= 1024 ? 1024 : c.keys >= 512 ? 512 : 256;
+      expect(wgsl).toContain(`@workgroup_size(${threads})`);
+    },
+    400_000,
+  );
   // Four rows a workgroup: rows that end within four, keys within a tile of 256 and beyond one, heads that lanes do not divide.
   const byFour = rows(
     { variant: 'full', queries: 5, keys: 257, head: 20 },
@@ -160,6 +189,23 @@ describe.skipIf(withoutGpu)('attention', () => {
       const { graph, symbols } = attentionGraph(c);
       // Otherwise few rows have a workgroup each.
       const profile = { ...gpu.desktop, choices: { splitAttentionRows: 0 } };
+      const feeds = storedFeeds(graph, symbols, 2);
+      const { templates } = await judge(gpu, graph, feeds, { profile, bound: withNearExponents });
+      expect(templates).toContain('attention of four rows');
+    },
+    400_000,
+  );
+  test.skipIf(!hasShuffles).each(share(byFour.slice(5, 6), byFour))(
+    'of four rows with shuffles: %s',
+    async (_name, c) => {
+      const { graph, symbols } = attentionGraph(c);
+      const profile = {
+        ...gpu.software,
+        name: 'lanes',
+        software: false,
+        matrices: [],
+        choices: { splitAttentionRows: 0 },
+      };
       const feeds = storedFeeds(graph, symbols, 2);
       const { templates } = await judge(gpu, graph, feeds, { profile, bound: withNearExponents });
       expect(templates).toContain('attention of four rows');
