@@ -3,6 +3,7 @@ import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
 import { leastBindings, longestWithin, type BindingBudget } from './bindings.ts';
 import { tooManyBindings, type Cut, type Group } from './group.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
+import type { Owners } from './owners.ts';
 
 /** What grouping knows while it goes. */
 export interface Work {
@@ -13,7 +14,7 @@ export interface Work {
   readonly copied: ReadonlySet<Node>;
   /** A source that is an output itself is copied. */
   readonly outputs: ReadonlySet<Node>;
-  readonly owner: Map<Node, Group>;
+  readonly owner: Owners;
   /** Maps and products that every kernel computes for itself: values on the scores of an attention. */
   readonly inPlace: ReadonlySet<Node>;
   readonly cuts: Cut[];
@@ -232,7 +233,7 @@ export function computedInPlace(operands: readonly Node[], work: Pick<Work, 'inP
 }
 
 /** Removes members that read something which depends on the group from outside: grouping must not make a cycle. */
-function closeOver(members: Set<Node>, first: number, owner: ReadonlyMap<Node, Group>): void {
+function closeOver(members: Set<Node>, first: number, owner: Owners): void {
   for (let changed = true; changed;) {
     changed = false;
     for (const n of [...members]) {
@@ -252,21 +253,16 @@ function closeOver(members: Set<Node>, first: number, owner: ReadonlyMap<Node, G
   }
 }
 
-/**
- * True when `node` needs a member of the group, itself or through all that its kernel computes with it. Operands have smaller ids than
- * their readers, so old nodes end the search.
- */
-export function dependsOn(
-  node: Node,
-  members: ReadonlySet<Node>,
-  oldest: number,
-  owner: ReadonlyMap<Node, Group>,
-  seen: Set<Node> = new Set(),
-): boolean {
-  if (members.has(node)) return true;
-  if (seen.has(node)) return false;
-  seen.add(node);
-  const together = owner.get(node)?.nodes ?? [];
-  for (const other of together) if (dependsOn(other, members, oldest, owner, seen)) return true;
-  return node.id >= oldest && node.inputs.some((x) => dependsOn(x, members, oldest, owner, seen));
+/** True when `node` needs a member of the group, the oldest of which has the id `oldest`: itself, or through all that its kernel computes with it. */
+export function dependsOn(node: Node, members: ReadonlySet<Node>, oldest: number, owner: Owners): boolean {
+  const earliest = owner.earliest(oldest);
+  const seen = new Set<Node>();
+  const visit = (at: Node): boolean => {
+    if (members.has(at)) return true;
+    if (seen.has(at)) return false;
+    seen.add(at);
+    for (const other of owner.get(at)?.nodes ?? []) if (visit(other)) return true;
+    return at.id >= earliest && at.inputs.some(visit);
+  };
+  return visit(node);
 }

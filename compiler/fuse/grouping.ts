@@ -15,6 +15,7 @@ import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
 import { isStoredSource, type Group, type Grouping, type PlacedJoin } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, rows, type Epilogue, type Work } from './fusion.ts';
+import { Owners } from './owners.ts';
 import { packUpdates } from './packed-updates.ts';
 import { isBindable, rangeUnder, type Range } from './ranges.ts';
 import { materialised } from './materialise.ts';
@@ -60,7 +61,7 @@ export function group(
   const inPlace = new Set<Node>();
   const outputs = new Set(graph.outputs.values());
   const budget = bindingBudget(graph, kept, profile);
-  const work: Work = { readers, kept, copied, outputs, owner: new Map(), inPlace, cuts: [], budget };
+  const work: Work = { readers, kept, copied, outputs, owner: new Owners(), inPlace, cuts: [], budget };
   const groups: Group[] = [];
   const claim = (made: Group): void => {
     groups.push(made);
@@ -258,7 +259,7 @@ function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJo
       n.inputs.filter((x) => {
         if (!makes(x)) return false;
         const later = reachedFrom(x, work);
-        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id, new Map())));
+        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id, new Owners())));
       }),
     );
     if (parts.size === 0) continue;

@@ -7,7 +7,7 @@ import { isVector, literal, splat, type Code, type WgslType } from '../../dsl/wg
 import type { Group } from '../fuse/group.ts';
 import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { renaming } from '../match/renaming.ts';
-import { indexAlong, type IndexMap } from '../kernel/storage.ts';
+import type { IndexMap } from '../kernel/storage.ts';
 import { typeOf, type Width } from '../kernel/element-format.ts';
 import { indexOf, type Product } from './contract.ts';
 import { elementAt, indexVariable, isQuartered, reduceComponents, type Frame } from './frame.ts';
@@ -87,7 +87,8 @@ export function reduceRows(
   const perRow = mapsPerRow(product, group.nodes);
   rows.forEach((row, r) => {
     show(r);
-    for (const node of perRow) lowering.value(body, node, indexOf(product, batch, row, undefined, undefined), 1);
+    const index = indexInRow({ product, nodes: group.nodes }, batch, row, undefined);
+    for (const node of perRow) lowering.value(body, node, index, 1);
   });
   return show;
 }
@@ -101,24 +102,28 @@ export function mapsPerRow(product: Product, nodes: ReadonlySet<Node>): readonly
     .sort((x, y) => x.id - y.id);
 }
 
-/** Where a place in the sum of a row lies along every axis, of what the rows are computed by too. */
+/**
+ * Where a row, or a place in its sum, lies along every axis, for what the rows are computed by: axes that have another name there have their
+ * place under that one.
+ */
 export function indexInRow(
   { product, nodes }: { readonly product: Product; readonly nodes: ReadonlySet<Node> },
   batch: IndexMap,
   row: Index,
-  place: Index,
+  place: Index | undefined,
 ): IndexMap {
-  const index = new Map(indexOf(product, batch, row, undefined, place));
-  for (const [name, other] of namesUnder(product, nodes)) index.set(other, indexAlong(index, name));
-  return index;
+  const index = indexOf(product, batch, row, undefined, place);
+  const under = [...namesUnder(product, nodes)].flatMap(([name, other]): readonly [string, Index][] => {
+    const at = index.get(name);
+    return at === undefined ? [] : [[other, at]];
+  });
+  return new Map([...index, ...under]);
 }
 
-/** What is summed may have another name under the rows: by name, that one. */
-function namesUnder({ a, sum }: Product, nodes: ReadonlySet<Node>): ReadonlyMap<string, string> {
+/** The axes of a product's rows by name: what they are called under a renaming that the kernel makes. */
+function namesUnder({ a }: Product, nodes: ReadonlySet<Node>): ReadonlyMap<string, string> {
   const renamed = nodes.has(a) ? renaming(a) : undefined;
-  return new Map(
-    [...(renamed ?? [])].flatMap(([from, to]) => (sum.some(({ name }) => name === to) ? [[to, from]] : [])),
-  );
+  return new Map([...(renamed ?? [])].map(([from, to]) => [to, from]));
 }
 
 /** The nodes of a group that an operand is computed by. */

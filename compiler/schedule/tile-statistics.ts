@@ -8,7 +8,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { indexOf, type Product } from './contract.ts';
+import type { Product } from './contract.ts';
 import { indexVariable, type Frame } from './frame.ts';
 import { reduceLevels } from './levels.ts';
 import { indexInRow, mapsPerRow } from './row-statistics.ts';
@@ -123,7 +123,7 @@ export function reduceTileRows(
       constantIndex(tileRows),
       (inside, row) => {
         show(row);
-        const index = indexOf(product, batch, rowAt(row), undefined, undefined);
+        const index = indexInRow({ product, nodes: group.nodes }, batch, rowAt(row), undefined);
         for (const { node, result } of perRow)
           inside.assign(`${result}[${indexText(row)}]`, lowering.value(inside, node, index, 1));
       },

@@ -167,8 +167,9 @@ export async function fuzz(
       { numRuns: 1, seed, interruptAfterTimeLimit: outcome.kind === 'hang' ? 200_000 : 60_000 },
     );
     const what = 'what' in last ? last.what : last.kind;
+    // As it was judged, so that it fails again when it is read back.
     const file = save(
-      smallest,
+      (options.gradients === true && by === 'gpu' ? withGradients(smallest) : undefined) ?? smallest,
       [
         `${by}: ${last.kind}`,
         ...what.split('\n').slice(0, 6),
