@@ -1,9 +1,8 @@
 // Fusion: what a kernel takes in around its anchor, the maps and reductions around it on the same elements, as long as no cycle arises.
 import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
 import { leastBindings, longestWithin, type BindingBudget } from './bindings.ts';
-import { tooManyBindings, type Cut, type Group } from './group.ts';
+import { tooManyBindings, type Cut, type Group, type Owners } from './group.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
-import type { Owners } from './owners.ts';
 
 /** What grouping knows while it goes. */
 export interface Work {
