@@ -1,4 +1,5 @@
 // Where a node comes from: the model path of its parameters, and the line of the user's code that asked for it.
+import { OpabiniaError } from './error.ts';
 import { roleOf, type Node, type Origin } from './graph/graph.ts';
 
 const folder = new URL('.', import.meta.url).href;
@@ -7,15 +8,21 @@ const framesKept = 24;
 let scope: string | undefined;
 let keepsFrames = true;
 
-/** Runs `build` without finding out the lines of code that its nodes come from, which is a third of what tracing takes: for graphs that are only counted. */
+/**
+ * Runs `build` without finding out the lines of code that its nodes come from, which is a third of what tracing takes: for graphs that are only
+ * counted. Where an op refuses, `build` runs once more, so that the error names the line.
+ */
 export function withoutPlaces<T>(build: () => T): T {
   const outer = keepsFrames;
   keepsFrames = false;
   try {
     return build();
+  } catch (error) {
+    if (!outer || !(error instanceof OpabiniaError) || error.place !== undefined) throw error;
   } finally {
     keepsFrames = outer;
   }
+  return build();
 }
 
 /** Runs `build` with every node it makes at the model path `path`: a module's statistics belong to the module, not to its input. */
@@ -75,9 +82,18 @@ function placeIn(stack: string): string | undefined {
     const [, file, row] = frame ?? [];
     if (file === undefined || row === undefined || file.startsWith('node:')) continue;
     const url = file.startsWith('/') ? `file://${file}` : file;
-    if (!url.startsWith(folder)) return `${shorten(url)}:${row}`;
+    if (!url.startsWith(folder)) return `${shorten(file.startsWith('/') ? file : decoded(url))}:${row}`;
   }
   return undefined;
+}
+
+/** With what a URL escapes, a space above all, as it is. */
+function decoded(url: string): string {
+  try {
+    return decodeURI(url);
+  } catch {
+    return url;
+  }
 }
 
 /** Relative to the working directory where there is one and it holds the file. */

@@ -35,9 +35,22 @@ export interface Compared {
 export function compareOne(connector: AnyConnector, options: CompareOptions): Compared {
   const { model, profile, dtype, question } = options;
   const base: Setting = { maps: [], towers: [], model, profile, dtype, question };
-  const { config, setting, graphs, note } = choose(connector, options.encoders, base, options.tokens);
+  const { config, setting, graphs, note } = named(connector, () =>
+    choose(connector, options.encoders, base, options.tokens),
+  );
   const cost = costOf(graphs, setting);
   return { config, note, cost, keeps: options.look === false ? undefined : kept(connector) };
+}
+
+/** With the connector's name in what an op of it refuses: several may be compared. */
+function named<T>({ name }: AnyConnector, build: () => T): T {
+  try {
+    return build();
+  } catch (error) {
+    if (!(error instanceof OpabiniaError) || error.what.includes(name)) throw error;
+    const { op, path, place, advice, what } = error;
+    throw new OpabiniaError(`${what}, in the connector '${name}'`, { op, path, place, advice, cause: error });
+  }
 }
 
 function kept(connector: AnyConnector): Keeps | undefined {

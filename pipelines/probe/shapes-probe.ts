@@ -2,7 +2,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile } from '../../compiler/compile.ts';
-import { OpabiniaError, trace } from '../../dsl/index.ts';
+import { OpabiniaError, randomParams, trace, type Trace } from '../../dsl/index.ts';
+import { withoutPlaces } from '../../dsl/origin.ts';
+import { print } from '../../dsl/text/print.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
@@ -228,6 +230,12 @@ interface RunOptions {
   readonly options: ShapesProbeOptions;
 }
 
+/** What is learned, as text: a connector that was edited is another one, though its name and its config are the same. */
+function textOfModel(model: ShapesModel): string {
+  const logits = (t: Trace) => ({ logits: probeLogits(t, t.params, model) });
+  return print(withoutPlaces(() => trace(randomParams(0), logits, { unread: 'ignore' })));
+}
+
 async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOptions): Promise<KeptRun | undefined> {
   const { seed, steps, preset, options } = run;
   const name = `${fileName(rowName(row))}-seed-${seed}`;
@@ -236,6 +244,7 @@ async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOpti
     options.preset,
     row.entry.towers.map(({ key }) => key),
     options.connector?.name ?? channelConcat.name,
+    textOfModel(model),
     model.config,
     row.setting,
     [preset.train, preset.held, preset.batch, steps, seed, begins, ...(row.setting.frozen ? [] : [towerRate])],

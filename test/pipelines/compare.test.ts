@@ -45,7 +45,7 @@ function ownFile(name: string, text: string): string {
 }
 
 const own = (build: string) => `
-import { linear } from '@/dsl/index.ts';
+import { linear, pixelUnshuffle } from '@/dsl/index.ts';
 import { connector, onlyMap } from '@/models/connectors/connector.ts';
 import { mapTokens } from '@/models/connectors/visual-tokens.ts';
 export const mine = connector({
@@ -55,6 +55,15 @@ export const mine = connector({
 });`;
 
 describe('what is asked for', () => {
+  test('an op that refuses is told with the connector and the line', async () => {
+    const file = ownFile(
+      'wrong line.ts',
+      own('return mapTokens(linear(p, pixelUnshuffle(onlyMap(maps), 5), "e", { size: width }));'),
+    );
+    const { refused } = await of([file]);
+    expect(refused.map(({ reason }) => reason.message)).toEqual([expect.stringMatching(/'mine'[^]*wrong line\.ts:8/)]);
+  });
+
   test('all of the zoo, or some of it by name', async () => {
     expect((await listed([])).length).toBe((await zoo()).length);
     expect((await listed(['llava', 'deco'])).map(({ connector }) => connector.name)).toEqual(['llava', 'deco']);

@@ -16,7 +16,7 @@ import { fit } from '../variants/narrow.ts';
 import { questionsPerPicture, trainPresets } from './presets.ts';
 import { sceneFeatures } from './scene-features.ts';
 import { firstTrained, openSplit, taskOf, type Task } from './task.ts';
-import { folderName, openTrained, trainVariant, type Trained } from './train-variant.ts';
+import { folderName, openTrained, textOfVariant, trainVariant, type Trained } from './train-variant.ts';
 import { mapsRead, type Variant } from '../variants/variant.ts';
 
 export interface CompareTrainedOptions {
@@ -189,6 +189,7 @@ async function oneRun(
     .update(
       JSON.stringify([
         encoders,
+        textOfVariant(variant, task),
         variant.config,
         variant.reads,
         variant.tokens,

@@ -2,6 +2,8 @@
 import { existsSync, rmSync, writeFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crossEntropy, OpabiniaError, randomParams, trace, type Trace, type Params } from '../../../dsl/index.ts';
+import { withoutPlaces } from '../../../dsl/origin.ts';
+import { print } from '../../../dsl/text/print.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import type { Device } from '../../../runtime/device/device.ts';
@@ -64,6 +66,21 @@ export async function trainVariant(
   });
 }
 
+/** What a variant computes, as text: a connector that was edited is another one, though its name and its config are the same. */
+export function textOfVariant(
+  variant: Variant,
+  task: Task,
+  { batch }: TrainPreset = trainPresets[task.preset],
+): string {
+  const sizes = graphSizes(task, batch);
+  const graph = withoutPlaces(() =>
+    trace(randomParams(0), (t) => ({ logits: variantLogits(t, t.params, variant, sizes).logits }), {
+      unread: 'ignore',
+    }),
+  );
+  return print(graph);
+}
+
 /** One stage on scenes in a folder of its own, gone on with where it stopped; begun anew where its steps or its key are others. */
 export async function trainInFolder(
   trainable: Trainable,
@@ -71,12 +88,12 @@ export async function trainInFolder(
   name: string,
   options: Omit<TrainVariantOptions, 'seed'> & { readonly count: number },
 ): Promise<Trained | undefined> {
-  const { device, steps, print } = options;
+  const { device, steps, print: say } = options;
   const about = `${steps} ${options.key}`;
   if (aboutOf(join(options.root, name)) !== about) rmSync(join(options.root, name), { recursive: true, force: true });
   const folder = new RunFolder(options.root, name, true);
   writeFileSync(join(folder.path, 'about'), about);
-  const checkpoint = newestCheckpoint(folder.path, (text) => print(`  · ${text}`));
+  const checkpoint = newestCheckpoint(folder.path, (text) => say(`  · ${text}`));
   const parameters = countOf(trainable);
   try {
     if (checkpoint === undefined || checkpoint.position.step < steps) {
@@ -94,7 +111,7 @@ export async function trainInFolder(
         checkpoint,
         stopped: options.stopped,
         print: (line) => {
-          if (/✗|skipped|jumps/.test(line)) print(line);
+          if (/✗|skipped|jumps/.test(line)) say(line);
         },
       });
       addSeconds(folder.path, (performance.now() - started) / 1000);

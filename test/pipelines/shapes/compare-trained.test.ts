@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../../dsl/error.ts';
-import { connector, type AnyConnector } from '../../../models/connectors/connector.ts';
+import { linear, pixelUnshuffle } from '../../../dsl/index.ts';
+import { connector, onlyMap, type AnyConnector } from '../../../models/connectors/connector.ts';
+import { gridTokens } from '../../../models/connectors/visual-tokens.ts';
 import { sva } from '../../../models/connectors/regions/sva.ts';
 import { presetNames } from '../../../pipelines/shapes/scene/scene.ts';
 import { compareTrained, type CompareTrainedOptions } from '../../../pipelines/shapes/train/compare-trained.ts';
@@ -78,6 +80,36 @@ describe('a comparison by training', () => {
       expect(parameters).toBeGreaterThan(0);
     }
     expect(readdirSync(join(root, 'S')).filter((name) => name.endsWith('.partial'))).toEqual([]);
+  });
+
+  test('trains again what was edited under the same name and configuration', { timeout: 600_000 }, async () => {
+    /** A linear map of 2 × 2 cells, with `factor` on them. */
+    const edited = (factor: number): AnyConnector =>
+      connector<Record<string, never>>({
+        name: 'edited',
+        title: 'Edited',
+        paper: 'none',
+        year: 2026,
+        source: 'here',
+        mathematics: ['none'],
+        towers: 'one',
+        presets: { plain: { config: {}, maps: [[4, 4, 48]], width: 48 } },
+        variants: (config) => [config],
+        build: (p, maps, _config, { width = 48 }) =>
+          gridTokens(linear(p, pixelUnshuffle(onlyMap(maps), 2).mul(factor), 'e', { size: width })),
+      }) as unknown as AnyConnector;
+    const lines: string[] = [];
+    const again = async (factor: number): Promise<readonly string[]> => {
+      lines.length = 0;
+      const { failed } = await compareTrained([edited(factor)], options({ print: (line) => lines.push(line) }));
+      expect(failed).toEqual([]);
+      return lines
+        .filter((line) => line.startsWith('edited, seed 1'))
+        .map((line) => line.replace(/\d.*steps/, 'steps'));
+    };
+    expect((await again(1)).length).toBe(2);
+    expect(await again(1)).toEqual(['edited, seed 1: done before']);
+    expect((await again(2)).length).toBe(2);
   });
 
   // Compiling for M and L takes its time.
