@@ -8,19 +8,23 @@ const framesKept = 24;
 let scope: string | undefined;
 let keepsFrames = true;
 
-/**
- * Runs `build` without finding out the lines of code that its nodes come from, which is a third of what tracing takes: for graphs that are only
- * counted. Where an op refuses, `build` runs once more, so that the error names the line.
- */
+/** Runs `build` without finding out the lines of code that its nodes come from, which is a third of what tracing takes: for graphs that are only counted. */
 export function withoutPlaces<T>(build: () => T): T {
   const outer = keepsFrames;
   keepsFrames = false;
   try {
     return build();
-  } catch (error) {
-    if (!outer || !(error instanceof OpabiniaError) || error.place !== undefined) throw error;
   } finally {
     keepsFrames = outer;
+  }
+}
+
+/** As `withoutPlaces`; where an op refuses, `build` runs once more, so that the error names the line. */
+export function withPlacesOfErrors<T>(build: () => T): T {
+  try {
+    return withoutPlaces(build);
+  } catch (error) {
+    if (!(error instanceof OpabiniaError) || error.place !== undefined) throw error;
   }
   return build();
 }

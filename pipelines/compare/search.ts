@@ -1,6 +1,7 @@
 // Which configuration of a connector is compared: the reference one, or the one of its own knobs that comes nearest to a budget of tokens.
 import { desktopGpu } from '../../compiler/profile.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { withPlacesOfErrors } from '../../dsl/origin.ts';
 import type { AnyConnector, MapShape, Preset } from '../../models/connectors/connector.ts';
 import { tokenCount } from '../../models/connectors/visual-tokens.ts';
 import type { Encoder } from './encoders.ts';
@@ -160,7 +161,8 @@ function countedTokens(connector: AnyConnector): number {
   const towers = maps.map(() => ({ heads: 16, classTokens: 1 }));
   const model = { name: '', width, layers: 0, layerParameters: 0, attentionWidth: 0 };
   const around = { maps, towers, picture, model, dtype: 'f16', question: 1, profile: desktopGpu } as const;
-  return tokenCount(counted({ ...connector, inject: undefined }, config, around).layout);
+  // Its own setting fits it, or it is wrong.
+  return tokenCount(withPlacesOfErrors(() => traced({ ...connector, inject: undefined }, config, around)).layout);
 }
 
 /** The reference configuration for a language model of another width: what was as wide as its own is as wide as this, with as many heads as go with it. */

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import { OpabiniaError, randomParams, trace, type Trace } from '../../dsl/index.ts';
-import { withoutPlaces } from '../../dsl/origin.ts';
+import { withPlacesOfErrors } from '../../dsl/origin.ts';
 import { print } from '../../dsl/text/print.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
@@ -233,7 +233,7 @@ interface RunOptions {
 /** What is learned, as text: a connector that was edited is another one, though its name and its config are the same. */
 function textOfModel(model: ShapesModel): string {
   const logits = (t: Trace) => ({ logits: probeLogits(t, t.params, model) });
-  return print(withoutPlaces(() => trace(randomParams(0), logits, { unread: 'ignore' })));
+  return print(withPlacesOfErrors(() => trace(randomParams(0), logits, { unread: 'ignore' })));
 }
 
 async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOptions): Promise<KeptRun | undefined> {

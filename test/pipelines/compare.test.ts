@@ -45,7 +45,7 @@ function ownFile(name: string, text: string): string {
 }
 
 const own = (build: string) => `
-import { linear, pixelUnshuffle } from '@/dsl/index.ts';
+import { linear } from '@/dsl/index.ts';
 import { connector, onlyMap } from '@/models/connectors/connector.ts';
 import { mapTokens } from '@/models/connectors/visual-tokens.ts';
 export const mine = connector({
@@ -58,7 +58,10 @@ describe('what is asked for', () => {
   test('an op that refuses is told with the connector and the line', async () => {
     const file = ownFile(
       'wrong line.ts',
-      own('return mapTokens(linear(p, pixelUnshuffle(onlyMap(maps), 5), "e", { size: width }));'),
+      own('return mapTokens(linear(p, pixelUnshuffle(onlyMap(maps), 5), "e", { size: width }));').replace(
+        '{ linear }',
+        '{ linear, pixelUnshuffle }',
+      ),
     );
     const { refused } = await of([file]);
     expect(refused.map(({ reason }) => reason.message)).toEqual([expect.stringMatching(/'mine'[^]*wrong line\.ts:8/)]);

@@ -2,7 +2,7 @@
 import { existsSync, rmSync, writeFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crossEntropy, OpabiniaError, randomParams, trace, type Trace, type Params } from '../../../dsl/index.ts';
-import { withoutPlaces } from '../../../dsl/origin.ts';
+import { withPlacesOfErrors } from '../../../dsl/origin.ts';
 import { print } from '../../../dsl/text/print.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
@@ -73,7 +73,7 @@ export function textOfVariant(
   { batch }: TrainPreset = trainPresets[task.preset],
 ): string {
   const sizes = graphSizes(task, batch);
-  const graph = withoutPlaces(() =>
+  const graph = withPlacesOfErrors(() =>
     trace(randomParams(0), (t) => ({ logits: variantLogits(t, t.params, variant, sizes).logits }), {
       unread: 'ignore',
     }),

@@ -2,7 +2,7 @@
 import { OpabiniaError, randomParams, roleOf, trace, type Float } from '../../../dsl/index.ts';
 import { nameOf } from '../../../dsl/ops/source.ts';
 import { order } from '../../../dsl/graph/walk.ts';
-import { withoutPlaces } from '../../../dsl/origin.ts';
+import { withoutPlaces, withPlacesOfErrors } from '../../../dsl/origin.ts';
 import type { AnyConnector, MapShape } from '../../../models/connectors/connector.ts';
 import { connect, type Connect } from '../../../models/connectors/connector.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
@@ -97,7 +97,9 @@ function firstThatBuilds(
   for (const config of configs)
     try {
       const used = connect(connector, config);
-      return { config, used, tokens: tokensOf(used, maps, width) };
+      // Of several only the first is told about, with its line.
+      const counting = failure === undefined ? withPlacesOfErrors : withoutPlaces;
+      return { config, used, tokens: counting(() => tokensOf(used, maps, width)) };
     } catch (error) {
       if (!(error instanceof OpabiniaError)) throw error;
       failure ??= error;
@@ -107,21 +109,19 @@ function firstThatBuilds(
 
 function tokensOf(used: Connect, maps: readonly MapShape[], width: number): number {
   let count = 0;
-  withoutPlaces(() =>
-    trace(
-      randomParams(0),
-      (t) => {
-        const inputs = maps.map(([h, w, c], k) => t.input<'b h w c', Float>(`map_${k}`, 'b h w c', { b: 1, h, w, c }));
-        const made = used.build(t.params, inputs, {
-          width,
-          pictures: [{ width: 64, height: 64 }],
-          question: () => t.input('question', 'b t e', { b: 1, t: questionsPerPicture, e: width }),
-        });
-        count = tokenCount(made.layout);
-        return { tokens: made.tokens };
-      },
-      { unread: 'ignore' },
-    ),
+  trace(
+    randomParams(0),
+    (t) => {
+      const inputs = maps.map(([h, w, c], k) => t.input<'b h w c', Float>(`map_${k}`, 'b h w c', { b: 1, h, w, c }));
+      const made = used.build(t.params, inputs, {
+        width,
+        pictures: [{ width: 64, height: 64 }],
+        question: () => t.input('question', 'b t e', { b: 1, t: questionsPerPicture, e: width }),
+      });
+      count = tokenCount(made.layout);
+      return { tokens: made.tokens };
+    },
+    { unread: 'ignore' },
   );
   return count;
 }
