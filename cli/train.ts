@@ -1,6 +1,8 @@
 // `opabinia train RECIPE.ts`: trains what a recipe says, in a folder of its own, and goes on where it stopped.
 import type { Command } from 'commander';
 import { openDevice } from '../runtime/device/dawn.ts';
+import { needBegun } from '../pipelines/train/record/open-run.ts';
+import { printEnd } from '../pipelines/train/record/print-end.ts';
 import { checkRecipe, openRecipe } from '../pipelines/train/recipe/open-recipe.ts';
 import { withSettings } from '../pipelines/train/recipe/settings.ts';
 import { train } from '../pipelines/train/train.ts';
@@ -25,12 +27,13 @@ export function addTrain(program: Command): void {
       (value: string, all: readonly string[]) => [...all, value],
       [],
     )
-    .option('--resume', 'go on from the last checkpoint')
+    .option('--resume', 'go on from the last checkpoint, by the same recipe')
     .option('--sanity', 'overfit one batch to a loss under 0.05, and write nothing')
     .option('--runs <folder>', 'where folders of runs and cached features are', 'runs')
     .action(async (file: string, flags: TrainFlags) => {
       const recipe = withSettings(await openRecipe(file), flags.set);
       checkRecipe(recipe, file);
+      if (flags.resume === true && flags.sanity !== true) needBegun(flags.runs, recipe.name);
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);
@@ -46,9 +49,9 @@ export function addTrain(program: Command): void {
           stopped: () => stops,
           print: (line) => say(line),
         });
-        const last = report.stages.at(-1);
-        if (last !== undefined) say(`${last.ended}: step ${last.position.step}, loss ${last.loss.toFixed(4)}`);
-        if (last?.ended === 'stopped') process.exitCode = 130;
+        const end = printEnd(report, recipe.stages.length);
+        if (end !== undefined) say(end);
+        if (report.stages.at(-1)?.ended === 'stopped') process.exitCode = 130;
       } finally {
         device.close();
       }

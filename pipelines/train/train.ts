@@ -1,17 +1,14 @@
 // A recipe from beginning to end: stage after stage, in a folder that says everything, gone on with where it stopped.
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync } from 'node:fs';
 import type { Device } from '../../runtime/device/device.ts';
-import { contentKey } from '../../runtime/files/content-key.ts';
 import { openModel } from '../answer/open-model.ts';
 import { trainableOf } from './trainable-of.ts';
 import type { LlavaFile, LlavaSample } from './data/llava-file.ts';
-import { firstSample, generatedSamples, openDataSet } from './data/open-data.ts';
+import { firstSample, generatedSamples, openDataSet, type OpenData } from './data/open-data.ts';
 import { fileSamples, skipped } from './data/sample-stream.ts';
-import type { Recipe, Stage } from './recipe/recipe.ts';
-import { newestCheckpoint, type OpenedCheckpoint } from './run/checkpoints.ts';
-import { RunFolder } from './run/run-folder.ts';
+import { openRun, type OpenedRun } from './record/open-run.ts';
+import { stepsOf, type Recipe, type Stage } from './recipe/recipe.ts';
+import type { OpenedCheckpoint } from './run/checkpoints.ts';
 import { sanity } from './run/sanity.ts';
 import type { StageResult, StageRun } from './run/loop.ts';
 import { trainStage } from './run/train-stage.ts';
@@ -21,6 +18,10 @@ import { withLearned } from './learned-model.ts';
 export interface TrainOptions {
   /** Where the folder of the run and the cache of features are; default `runs`. */
   readonly root?: string | undefined;
+  /**
+   * Go on with the run of this name, or begin it where there is none. A recipe that differs from the run's record in what has been trained
+   * already is refused; other changes are written into the record.
+   */
   readonly resume?: boolean | undefined;
   /** Overfit one batch instead, and write nothing. */
   readonly sanity?: boolean | undefined;
@@ -33,117 +34,148 @@ export interface TrainOptions {
 export interface TrainReport {
   readonly folder: string;
   readonly stages: readonly StageResult[];
+  /** The run had ended before: no step was taken. */
+  readonly finished: boolean;
 }
 
 /**
- * Trains what a recipe says, stage after stage, in a folder of its own. Throws `OpabiniaError`, `DeviceError`; what was saved before stays.
+ * Trains what a recipe says, stage after stage, in a folder of its own, which is made when all is checked and the first step is about to be
+ * taken. Throws `OpabiniaError`, `DeviceError`; what was saved before stays.
  * @example await train(recipe, await openDevice(), { print: console.log })
  */
 export async function train(recipe: Recipe, device: Device, options: TrainOptions): Promise<TrainReport> {
-  const { root = 'runs', print } = options;
+  const { root = 'runs', print, resume = false } = options;
+  const isSanity = options.sanity === true;
   const stopped = options.stopped ?? (() => false);
-  const folder = options.sanity === true ? undefined : new RunFolder(root, recipe.name, options.resume === true);
-  const checkpoint =
-    folder === undefined || options.resume !== true
-      ? undefined
-      : newestCheckpoint(folder.path, (text) => print(`  · ${text}`));
+  const run = isSanity ? undefined : openRun(recipe, device, { root, resume, print });
+  const checkpoint = run?.checkpoint;
+  const from = checkpoint?.position.stage ?? 0;
   const results: StageResult[] = [];
+  const opened: StageData[] = [];
+  let finished = false;
   try {
-    if (checkpoint === undefined) folder?.writeConfig(describe(recipe, device));
-    else print(`going on from ${checkpoint.path}`);
-    folder?.rewind(checkpoint?.position.stage ?? 0, checkpoint?.position.step ?? 0);
-    for (const [index, stage] of recipe.stages.entries()) {
-      if (checkpoint !== undefined && index < checkpoint.position.stage) continue;
-      const own = checkpoint?.position.stage === index ? checkpoint : undefined;
+    // The data of every stage, before hours go into the first.
+    for (const [index, stage] of recipe.stages.entries())
+      if (index >= from) opened.push(openStage(stage, index, recipe.seed ?? 0));
+    const [first] = opened;
+    if (checkpoint !== undefined && first !== undefined) {
+      run?.checkLength(first.stage, first.data.count);
+      finished = opened.length === 1 && checkpoint.position.step >= first.total;
+      if (finished) run?.begin();
+      else print(`going on from ${checkpoint.path}`);
+    }
+    for (const own of opened) {
       const result = await oneStage({
+        ...own,
         recipe,
-        stage,
-        index,
         device,
-        folder,
+        run,
         root,
-        checkpoint: own,
+        checkpoint: own.index === from ? checkpoint : undefined,
         stopped,
         print,
-        sanity: options.sanity === true,
       });
       results.push(result);
       if (result.ended === 'stopped') break;
-      if (folder !== undefined) await options.ended?.(stage, folder.path);
+      if (run !== undefined) await options.ended?.(own.stage, run.folder.path);
     }
   } finally {
     checkpoint?.close();
+    for (const { data, held } of opened) for (const set of [data, held]) set?.file?.close();
   }
-  return { folder: folder?.path ?? '', stages: results };
+  return { folder: run?.folder.path ?? '', stages: results, finished };
 }
 
-interface OneStage {
-  readonly recipe: Recipe;
+/** A stage with its data. */
+interface StageData {
   readonly stage: Stage;
   readonly index: number;
+  readonly data: OpenData;
+  /** For the loss on other samples. */
+  readonly held: OpenData | undefined;
+  /** Its steps. */
+  readonly total: number;
+}
+
+function openStage(stage: Stage, index: number, seed: number): StageData {
+  const data = openDataSet(stage.data, seed);
+  try {
+    const held = stage.evaluation === undefined ? undefined : openDataSet(stage.evaluation.data, seed);
+    return { stage, index, data, held, total: stepsOf(stage, data.count) };
+  } catch (error) {
+    data.file?.close();
+    throw error;
+  }
+}
+
+interface OneStage extends StageData {
+  readonly recipe: Recipe;
   readonly device: Device;
-  readonly folder: RunFolder | undefined;
+  readonly run: OpenedRun | undefined;
   readonly root: string;
   readonly checkpoint: OpenedCheckpoint | undefined;
   readonly stopped: () => boolean;
   readonly print: (line: string) => void;
-  readonly sanity: boolean;
 }
 
 async function oneStage(one: OneStage): Promise<StageResult> {
-  const { recipe, stage, index, device, folder, print, checkpoint } = one;
+  const { recipe, stage, index, device, run, data, held, total, print, checkpoint } = one;
+  const folder = run?.folder;
+  if (folder !== undefined && checkpoint !== undefined && checkpoint.position.step >= total) {
+    await writeStageWeights(folder.path, index);
+    const last = folder.metrics().findLast((line) => line.stage === index);
+    return { position: checkpoint.position, ended: 'done', total, loss: last?.loss ?? NaN };
+  }
   const seed = recipe.seed ?? 0;
-  const data = openDataSet(stage.data, seed);
   const opened = withLearned(
     await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }),
     folder?.path,
     index,
     recipe.stages,
   );
-  mkdirSync(one.root, { recursive: true });
-  const trainable = trainableOf(opened, {
-    device,
-    stage,
-    seed,
-    cache: one.root,
-    first: () => firstSample(stage.data, data.file),
-  });
-  const held = stage.evaluation === undefined ? undefined : openDataSet(stage.evaluation.data, seed);
   try {
-    const total = stage.steps ?? Math.ceil(((stage.epochs ?? 1) * data.count) / stage.batch);
-    const skip = checkpoint?.position.samples ?? 0;
-    const samples = (from: number): AsyncIterable<LlavaSample> =>
-      data.file === undefined
-        ? skipped(generatedSamples(stage.data), from)
-        : fileSamples(data.file, {
-            seed: seed + index,
-            skip: from,
-            groupedBy: stage.groupByLength === true ? stage.batch : undefined,
-          });
-    print(`${stage.name}: ${total} steps of ${stage.batch} samples, ${data.count} in the data`);
-    if (one.sanity) return await sanity({ stage, index, trainable, device, samples: samples(0), print });
-    if (folder === undefined) throw new TypeError('a run has a folder');
-    const run: StageRun = {
-      stage,
-      index,
-      trainable,
+    mkdirSync(one.root, { recursive: true });
+    const trainable = trainableOf(opened, {
       device,
-      folder,
-      total,
-      count: data.count,
-      samples: samples(skip),
-      held: held === undefined ? undefined : () => heldSamples(stage, held.file),
-      checkpoint,
-      stopped: one.stopped,
-      print,
-    };
-    const result = await trainStage(run);
-    if (result.ended !== 'stopped') await writeStageWeights(folder.path, index);
-    return result;
+      stage,
+      seed,
+      cache: one.root,
+      first: () => firstSample(stage.data, data.file),
+    });
+    try {
+      const skip = checkpoint?.position.samples ?? 0;
+      const samples = (from: number): AsyncIterable<LlavaSample> =>
+        data.file === undefined
+          ? skipped(generatedSamples(stage.data), from)
+          : fileSamples(data.file, {
+              seed: seed + index,
+              skip: from,
+              groupedBy: stage.groupByLength === true ? stage.batch : undefined,
+            });
+      print(`${stage.name}: ${total} steps of ${stage.batch} samples, ${data.count} in the data`);
+      if (run === undefined) return await sanity({ stage, index, trainable, device, samples: samples(0), print });
+      const stageRun: StageRun = {
+        stage,
+        index,
+        trainable,
+        device,
+        folder: run.folder,
+        total,
+        count: data.count,
+        samples: samples(skip),
+        held: held === undefined ? undefined : () => heldSamples(stage, held.file),
+        checkpoint,
+        begins: run.begin,
+        stopped: one.stopped,
+        print,
+      };
+      const result = await trainStage(stageRun);
+      if (result.ended !== 'stopped') await writeStageWeights(run.folder.path, index);
+      return result;
+    } finally {
+      trainable.close();
+    }
   } finally {
-    trainable.close();
-    data.file?.close();
-    held?.file?.close();
     opened.close();
   }
 }
@@ -153,43 +185,4 @@ async function* heldSamples({ evaluation }: Stage, file: LlavaFile | undefined):
   if (evaluation === undefined) return;
   if (file === undefined) yield* generatedSamples(evaluation.data);
   else for (let i = 0; i < file.count; i++) yield file.sample(i);
-}
-
-/** Everything that a run depends on. */
-function describe(recipe: Recipe, device: Device): unknown {
-  return {
-    recipe: JSON.parse(JSON.stringify(recipe)) as unknown,
-    git: gitCommit(),
-    generator: generatorHash(),
-    device: device.facts.name,
-    driver: device.facts.driver,
-    node: process.version,
-  };
-}
-
-/** The commit of the code, with a mark when files differ from it; undefined where there is no git. */
-function gitCommit(): string | undefined {
-  const ask = (...words: readonly string[]): string =>
-    execFileSync('git', words, {
-      cwd: import.meta.dirname,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-  try {
-    return `${ask('rev-parse', 'HEAD')}${ask('status', '--porcelain') === '' ? '' : '+changes'}`;
-  } catch {
-    return undefined;
-  }
-}
-
-/** A hash over the sources that make kernels: two runs of one hash have the same ones. */
-function generatorHash(): string {
-  const root = join(import.meta.dirname, '../..');
-  const files = ['dsl', 'compiler'].flatMap((folder) =>
-    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.ts') || name.endsWith('.js'))
-      .map((name) => join(root, folder, name))
-      .sort(),
-  );
-  return contentKey([], files).slice(0, 16);
 }

@@ -48,7 +48,7 @@ function checkFolders(sources: readonly { readonly images: string }[]): void {
   if (missing !== undefined)
     throw new OpabiniaError(`there is no folder of pictures ${missing.images}`, {
       op: 'data',
-      advice: 'check `images` in the recipe',
+      advice: 'check `images` in the recipe: it is taken from the folder that the command runs in',
     });
 }
 

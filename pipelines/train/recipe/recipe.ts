@@ -7,7 +7,7 @@ import type { LossScaling } from '../step/loss-scale.ts';
 import type { LoraGroup } from '../step/lora.ts';
 import type { Schedule } from '../step/schedule.ts';
 
-/** A file in LLaVA's format with the folder of its pictures, a balanced mixture of such files, what `opabinia data balance` wrote of one, or a generator of samples, which begins anew at each call. */
+/** Paths are taken from the folder that the command runs in. A file in LLaVA's format with the folder of its pictures, a balanced mixture of such files, what `opabinia data balance` wrote of one, or a generator of samples, which begins anew at each call. */
 export type DataSet =
   | Mixture
   | { readonly index: string }
@@ -52,7 +52,7 @@ export interface Stage {
 export interface Recipe {
   /** Of the folder below `runs/`. */
   readonly name: string;
-  /** A model directory, or a name on the hub. */
+  /** A model directory, from the folder that the command runs in, or a name on the hub. */
   readonly model: string;
   readonly towers?: readonly string[] | undefined;
   /** Of the arithmetic; what learns is kept in f32. Default f32. */
@@ -64,6 +64,14 @@ export interface Recipe {
 /** Where the pictures of a data set are; those of a mixture and of an index have whole paths. */
 export function imagesOf(data: DataSet): string {
   return 'mixture' in data || 'index' in data ? '' : data.images;
+}
+
+/** How many steps a stage has, over so many samples. */
+export function stepsOf(
+  { steps, epochs = 1, batch }: Pick<Stage, 'steps' | 'epochs' | 'batch'>,
+  count: number,
+): number {
+  return steps ?? Math.ceil((epochs * count) / batch);
 }
 
 /** Samples at once. */

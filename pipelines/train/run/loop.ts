@@ -32,6 +32,8 @@ export interface StageRun {
   readonly held?: (() => AsyncIterable<LlavaSample>) | undefined;
   /** What the run goes on from. */
   readonly checkpoint?: OpenedCheckpoint | undefined;
+  /** Called when all is checked and the first step is about to be taken. */
+  readonly begins?: (() => void) | undefined;
   /** True once the user wants to end: the step at hand is finished and saved. */
   readonly stopped: () => boolean;
   readonly print: (line: string) => void;
@@ -40,6 +42,9 @@ export interface StageRun {
 export interface StageResult {
   readonly position: Position;
   readonly ended: 'done' | 'stopped' | 'no more samples';
+  /** Steps of the stage. */
+  readonly total: number;
+  /** Of the last step; of the last one that was logged where none was taken. */
   readonly loss: number;
 }
 
@@ -84,15 +89,6 @@ export class Loop {
     this.#samples = run.samples[Symbol.asyncIterator]();
     this.#position = run.checkpoint?.position ?? { stage: run.index, step: 0, samples: 0, tokens: 0 };
     this.#since = { time: performance.now(), tokens: this.#position.tokens };
-    for (const line of run.folder?.metrics() ?? [])
-      if (line.stage === run.index)
-        this.#history.push({
-          step: line.step,
-          epoch: line.epoch,
-          loss: line.loss ?? NaN,
-          learningRate: line.learningRate,
-          gradientNorm: line.gradientNorm ?? NaN,
-        });
   }
 
   /** One step at a rate of 0 on the first batch; afterwards everything is as it was. Throws `OpabiniaError` when something is wrong. */
@@ -114,6 +110,8 @@ export class Loop {
   async go(): Promise<StageResult> {
     const { stage, index, total, folder } = this.#run;
     const { logEvery = 10, saveEvery = 500 } = stage;
+    this.#run.begins?.();
+    this.#readHistory();
     let ended: StageResult['ended'] = 'done';
     let saved = this.#position.step;
     let pending: Submitted | undefined;
@@ -155,7 +153,21 @@ export class Loop {
     if (pending !== undefined) await this.#settle(pending);
     if (saved !== this.#position.step) await this.#save();
     folder?.endStage();
-    return { position: this.#position, ended, loss: this.#loss };
+    return { position: this.#position, ended, total, loss: this.#loss };
+  }
+
+  /** What the log has of the steps before. */
+  #readHistory(): void {
+    for (const line of this.#run.folder?.metrics() ?? [])
+      if (line.stage === this.#run.index)
+        this.#history.push({
+          step: line.step,
+          epoch: line.epoch,
+          loss: line.loss ?? NaN,
+          learningRate: line.learningRate,
+          gradientNorm: line.gradientNorm ?? NaN,
+        });
+    this.#loss = this.#history.at(-1)?.loss ?? NaN;
   }
 
   /** Waits for a step and tells of it. Throws `OpabiniaError` after ten steps in a row that were not finite. */

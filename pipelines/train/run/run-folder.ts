@@ -1,10 +1,12 @@
 // The folder of a run: its config, the log that grows, event files, and the state that other programs read.
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
+import { listCheckpoints } from './checkpoints.ts';
 import { EventFile } from './event-file.ts';
+import { stageFile } from './stage-weights.ts';
 
 /** A line of `metrics.jsonl`. */
 export const metricSchema = z.object({
@@ -23,22 +25,34 @@ export const metricSchema = z.object({
 });
 export type MetricLine = z.infer<typeof metricSchema>;
 
+/** What there is of a run in a folder: nothing, one that kept nothing yet, or one with something to lose. */
+export function heldBy(path: string): 'nothing' | 'a beginning' | 'a run' {
+  const log = statSync(join(path, 'metrics.jsonl'), { throwIfNoEntry: false });
+  if ((log?.size ?? 0) > 0 || listCheckpoints(path).length > 0 || existsSync(stageFile(path, 0))) return 'a run';
+  return log !== undefined || existsSync(join(path, 'config.json')) ? 'a beginning' : 'nothing';
+}
+
 export class RunFolder {
   readonly path: string;
   #events: EventFile | undefined;
 
-  /** Makes the folder. Throws `OpabiniaError` when a run is in it already and is not to go on. */
+  /** A new folder is made when something is written. Throws `OpabiniaError` when a run is in it already and is not to go on. */
   constructor(root: string, name: string, resume: boolean) {
     this.path = join(root, name);
-    if (!resume && existsSync(join(this.path, 'metrics.jsonl')))
+    if (!resume && heldBy(this.path) === 'a run')
       throw new OpabiniaError(`${this.path} holds a run`, {
         op: 'train',
         advice: 'go on with it by --resume, or give another name: --set name=…',
       });
+    if (resume) this.#make();
+  }
+
+  #make(): void {
     mkdirSync(this.path, { recursive: true });
   }
 
   writeConfig(config: unknown): void {
+    this.#make();
     writeFileAtomic(join(this.path, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, { op: 'train' });
   }
 
@@ -64,6 +78,7 @@ export class RunFolder {
 
   /** Forgets the lines behind a checkpoint: their steps are taken again. */
   rewind(stage: number, step: number): void {
+    this.#make();
     const kept = this.metrics().filter((line) => line.stage < stage || (line.stage === stage && line.step <= step));
     writeFileAtomic(join(this.path, 'metrics.jsonl'), kept.map((line) => `${JSON.stringify(line)}\n`).join(''), {
       op: 'train',
@@ -71,6 +86,7 @@ export class RunFolder {
   }
 
   append(line: MetricLine): void {
+    this.#make();
     appendFileSync(join(this.path, 'metrics.jsonl'), `${JSON.stringify(line)}\n`);
     const seconds = Date.now() / 1000;
     this.#events ??= new EventFile(

@@ -27,7 +27,7 @@ export async function sanity(run: Omit<StageRun, 'folder' | 'total' | 'count' | 
       if (step % 20 === 0 || loss < sanityLoss)
         run.print(`one batch, step ${step}: loss ${loss.toFixed(4)}, rates × ${factor.toPrecision(3)}`);
       if (loss < sanityLoss)
-        return { position: { stage: run.index, step, samples: 0, tokens: 0 }, ended: 'done', loss };
+        return { position: { stage: run.index, step, samples: 0, tokens: 0 }, ended: 'done', total: step, loss };
       const before = losses.at(-1) ?? loss;
       factor *= loss > before * (1 + noise) ? rising : loss > before * (1 - hardly) ? slow : falling;
       losses.push(loss);

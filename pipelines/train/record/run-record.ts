@@ -1,0 +1,81 @@
+// `config.json` of a run: everything that it depends on, and what was changed while it went on.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import type { Device } from '../../../runtime/device/device.ts';
+import { contentKey } from '../../../runtime/files/content-key.ts';
+import type { Recipe } from '../recipe/recipe.ts';
+import { withWholePaths } from './whole-paths.ts';
+
+const stageSchema = z.looseObject({ steps: z.number().optional(), epochs: z.number().optional(), batch: z.number() });
+const schema = z.looseObject({
+  recipe: z.looseObject({ stages: z.array(stageSchema) }),
+  /** `stage 2, step 18: stages.1.steps 20 → 60`; the fields above are those since the last of them. */
+  changes: z.array(z.string()).optional(),
+});
+export type RunRecord = z.infer<typeof schema>;
+
+/** Of a run that begins now. */
+export function recordOf(recipe: Recipe, device: Device): RunRecord {
+  return schema.parse({
+    // As JSON: what is a function has no place in a record.
+    recipe: withWholePaths(JSON.parse(JSON.stringify(recipe))),
+    git: gitCommit(),
+    generator: generatorHash(),
+    device: device.facts.name,
+    driver: device.facts.driver,
+    node: process.version,
+  });
+}
+
+/** The record of a run, with whole paths whoever wrote it. Throws `OpabiniaError` where there is none. */
+export function readRecord(folder: string): RunRecord {
+  const path = join(folder, 'config.json');
+  const found = schema.safeParse(existsSync(path) ? parsed(readFileSync(path, 'utf8')) : undefined);
+  if (!found.success)
+    throw new OpabiniaError(
+      `${path} does not say what was trained, so nothing tells whether this recipe goes on with it`,
+      {
+        op: 'train',
+        advice: 'begin a run of its own, without --resume: --set name=…',
+      },
+    );
+  return schema.parse({ ...found.data, recipe: withWholePaths(found.data.recipe) });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The commit of the code, with a mark when files differ from it; undefined where there is no git. */
+function gitCommit(): string | undefined {
+  const ask = (...words: readonly string[]): string =>
+    execFileSync('git', words, {
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  try {
+    return `${ask('rev-parse', 'HEAD')}${ask('status', '--porcelain') === '' ? '' : '+changes'}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A hash over the sources that make kernels: two runs of one hash have the same ones. */
+function generatorHash(): string {
+  const root = join(import.meta.dirname, '../../..');
+  const files = ['dsl', 'compiler'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') || name.endsWith('.js'))
+      .map((name) => join(root, folder, name))
+      .sort(),
+  );
+  return contentKey([], files).slice(0, 16);
+}

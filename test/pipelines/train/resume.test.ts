@@ -1,0 +1,231 @@
+// Runs that go on: what a finished one says, which recipes go on with a run and which do not, and what a training that fails at once leaves.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { assemble } from '../../../pipelines/assemble/assemble.ts';
+import { listRuns, printRuns } from '../../../pipelines/train/list-runs.ts';
+import { sgd } from '../../../pipelines/train/optimizers/sgd.ts';
+import { needBegun } from '../../../pipelines/train/record/open-run.ts';
+import { printEnd } from '../../../pipelines/train/record/print-end.ts';
+import { changesOf, refuseLength } from '../../../pipelines/train/record/recipe-changes.ts';
+import type { Recipe, Stage } from '../../../pipelines/train/recipe/recipe.ts';
+import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
+import { train } from '../../../pipelines/train/train.ts';
+import { writeTrained } from '../../../pipelines/train/write-trained.ts';
+import { openDevice } from '../../../runtime/device/dawn.ts';
+import type { Device } from '../../../runtime/device/device.ts';
+import { makeLanguage } from '../../support/made-language.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'opabinia-resume-'));
+const encoder = join(import.meta.dirname, '../../../examples/shapes/encoders/shapes-s-8-64');
+const runs = join(root, 'runs');
+let device: Device;
+
+beforeAll(async () => {
+  mkdirSync(join(root, 'images'));
+  const red = sharp({ create: { width: 12, height: 12, channels: 3, background: '#f00' } });
+  writeFileSync(join(root, 'images/red.png'), await red.png().toBuffer());
+  const sample = (value: string) => ({
+    image: 'red.png',
+    conversations: [
+      { from: 'human', value: '<image>\nWhat is it?' },
+      { from: 'gpt', value },
+    ],
+  });
+  for (const [file, answers] of [
+    ['train', ['yes', 'no', 'it']],
+    ['other', ['no']],
+  ] as const)
+    writeFileSync(join(root, `${file}.jsonl`), answers.map((value) => `${JSON.stringify(sample(value))}\n`).join(''));
+  await assemble({
+    towers: [encoder],
+    connector: 'linear',
+    language: makeLanguage(join(root, 'llama'), 'llama'),
+    out: join(root, 'model'),
+  });
+  device = await openDevice();
+}, 120_000);
+afterAll(() => {
+  device.close();
+  rmSync(root, { recursive: true });
+});
+
+const stage = (name: string, changes: Partial<Stage> = {}): Stage => ({
+  name,
+  data: { file: join(root, 'train.jsonl'), images: join(root, 'images') },
+  groups: [{ paths: ['*mm_projector*'], lr: 1e-3 }],
+  optimizer: sgd({ momentum: 0.9 }),
+  schedule: { shape: 'cosine', warmup: { steps: 1 } },
+  batch: 1,
+  steps: 4,
+  length: 128,
+  saveEvery: 2,
+  logEvery: 1,
+  ...changes,
+});
+const recipeOf = (name: string, last: Partial<Stage> = {}): Recipe => ({
+  name,
+  model: join(root, 'model'),
+  seed: 1,
+  stages: [stage('one'), stage('two', { schedule: { shape: 'constant' }, steps: 2, ...last })],
+});
+
+async function go(recipe: Recipe, { resume = false, stopAfter = Infinity } = {}) {
+  const lines: string[] = [];
+  let steps = 0;
+  const report = await train(recipe, device, {
+    root: runs,
+    resume,
+    stopped: () => ++steps >= stopAfter,
+    print: (line) => lines.push(line),
+  });
+  return { report, text: lines.join('\n'), end: printEnd(report, recipe.stages.length) };
+}
+const recordOf = (name: string) => readFileSync(join(runs, name, 'config.json'), 'utf8');
+const learnedBy = (name: string) => readFileSync(join(runs, name, 'stage-2.safetensors'));
+
+describe('a run that goes on', { timeout: 300_000 }, () => {
+  test('says where it ended; a finished one says that, with its last loss, and trains nothing', async () => {
+    const first = await go(recipeOf('whole'), { stopAfter: 2 });
+    expect(first.end).toMatch(/^stopped: stage 1 of 2, step 2 of 4, loss \d+\.\d{4}$/);
+    const second = await go(recipeOf('whole'), { resume: true });
+    expect(second.text).toMatch(/going on from \S+checkpoint-0-2/);
+    expect(second.end).toMatch(/^done: stage 2 of 2, step 2 of 2, loss \d+\.\d{4}$/);
+    const third = await go(recipeOf('whole'), { resume: true });
+    expect(third.end).toBe(second.end?.replace('done', `${join(runs, 'whole')} is finished`));
+    expect([third.report.finished, third.text]).toEqual([true, '']);
+    // What such a run is said to be is written down, though nothing is left to train.
+    const told = withSettings(recipeOf('whole'), ['stages.1.logEvery=5']);
+    expect((await go(told, { resume: true })).report.finished).toBe(true);
+    expect(JSON.parse(recordOf('whole'))).toMatchObject({ changes: ['stage 2, step 2: stages.1.logEvery 1 → 5'] });
+  });
+
+  test('goes on with its own recipe alone: each field that differs is named with both values', async () => {
+    await go(recipeOf('mid'), { stopAfter: 3 });
+    const before = recordOf('mid');
+    const changed = withSettings(recipeOf('mid'), [
+      'stages.0.steps=7',
+      'seed=9',
+      'stages.0.groups.0.lr=0.5',
+      `stages.0.data.file=${join(root, 'other.jsonl')}`,
+      'stages.1.batch=2',
+    ]);
+    const refused = await go(changed, { resume: true }).catch((error: unknown) => String(error));
+    for (const field of [
+      'seed 1 → 9',
+      'stages.0.steps 4 → 7',
+      'stages.0.groups.0.lr 0.001 → 0.5',
+      `stages.0.data.file ${join(root, 'train.jsonl')} → ${join(root, 'other.jsonl')}`,
+    ])
+      expect(refused).toContain(field);
+    expect(refused).toMatch(/try [^]*without --resume: --set name=/);
+    // The second stage has not begun.
+    expect(refused).not.toMatch(/stages\.1/);
+    expect(recordOf('mid')).toBe(before);
+    await expect(go(withSettings(recipeOf('mid'), ['stages.0.steps=7']), { resume: true })).rejects.toThrow(
+      /stage 1 is of 7 steps, and was of 4; with its schedule 'cosine' the 3 that are taken/,
+    );
+    await expect(go(withSettings(recipeOf('mid'), ['stages.0.steps=2']), { resume: true })).rejects.toThrow(
+      /of which 3 are taken/,
+    );
+  });
+
+  test('what has not been trained yet may change: the run is then that of the new recipe, and its record says so', async () => {
+    await go(recipeOf('grown'), { stopAfter: 2 });
+    const then = withSettings(recipeOf('grown'), ['stages.1.groups.0.lr=0.01', 'stages.0.logEvery=2']);
+    const second = await go(then, { resume: true });
+    expect(second.text).toMatch(/changed at stage 1, step 2: stages\.1\.groups\.0\.lr 0\.001 → 0\.01/);
+    const last = withSettings(then, ['stages.1.steps=4']);
+    expect((await go(last, { resume: true })).end).toMatch(/^done: stage 2 of 2, step 4 of 4/);
+    await go({ ...last, name: 'at once' });
+    expect(learnedBy('grown').equals(learnedBy('at once'))).toBe(true);
+    const record: unknown = JSON.parse(recordOf('grown'));
+    expect(record).toMatchObject({
+      recipe: { stages: [{ logEvery: 2 }, { steps: 4, groups: [{ lr: 0.01 }] }] },
+      changes: [
+        'stage 1, step 2: stages.0.logEvery 1 → 2',
+        'stage 1, step 2: stages.1.groups.0.lr 0.001 → 0.01',
+        'stage 2, step 2: stages.1.steps 2 → 4',
+      ],
+    });
+    const listed = listRuns(runs).filter(({ name }) => name === 'grown' || name === 'at once');
+    expect(printRuns(listed)).toMatch(/changes\.0 +– +stage 1, step 2/);
+  });
+
+  test('a run without a checkpoint begins anew, and a name without a run is told', async () => {
+    const folder = join(runs, 'killed');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'config.json'), '{}');
+    expect(() => needBegun(runs, 'killed')).not.toThrow();
+    const { text } = await go(recipeOf('killed'), { resume: true, stopAfter: 1 });
+    expect(text).toMatch(/killed has no checkpoint that can be read: it begins anew/);
+    expect(() => needBegun(runs, 'kilt')).toThrow(/there is no run \S+kilt[^]*leave --resume out[^]*killed/);
+  });
+});
+
+describe('what fails before the first step', { timeout: 300_000 }, () => {
+  test.each([
+    ['data', { settings: ['stages.0.data.file=nowhere.jsonl'], message: /nowhere\.jsonl cannot be read/ }],
+    ['data of a later stage', { settings: ['stages.1.data.images=nowhere'], message: /no folder of pictures nowhere/ }],
+    ['model', { settings: ['model=no where'], message: /no directory no where/ }],
+    ['groups', { settings: ['stages.0.groups.0.paths=nothing*'], message: /means none/ }],
+  ])('leaves no run: %s', async (name, { settings, message }) => {
+    await expect(go(withSettings(recipeOf(name), settings))).rejects.toThrow(message);
+    expect(existsSync(join(runs, name))).toBe(false);
+  });
+
+  test('a folder that earlier versions left is begun in', async () => {
+    mkdirSync(join(runs, 'left'), { recursive: true });
+    for (const file of ['config.json', 'metrics.jsonl']) writeFileSync(join(runs, 'left', file), '');
+    expect((await go(recipeOf('left'), { stopAfter: 1 })).end).toMatch(/step 1 of 4/);
+    await expect(go(recipeOf('left'))).rejects.toThrow(/holds a run/);
+  });
+});
+
+test(
+  'the record of a run has whole paths: what it learned is written from another folder',
+  { timeout: 300_000 },
+  async () => {
+    const here = process.cwd();
+    const near = (name: string): string => relative(here, join(root, name));
+    const recipe = recipeOf('near');
+    await go({
+      ...recipe,
+      model: near('model'),
+      stages: recipe.stages.map((one) => ({ ...one, data: { file: near('train.jsonl'), images: near('images') } })),
+    });
+    try {
+      process.chdir(join(root, 'images'));
+      const { stages } = await writeTrained('../runs/near', { out: '../out' });
+      expect([stages, existsSync(join(root, 'out/model.safetensors'))]).toEqual([2, true]);
+    } finally {
+      process.chdir(here);
+    }
+    const record: unknown = JSON.parse(recordOf('near'));
+    const data = { file: join(root, 'train.jsonl'), images: join(root, 'images') };
+    expect(record).toMatchObject({ recipe: { model: join(root, 'model'), stages: [{ data }, { data }] } });
+    // The same recipe with whole paths is the same.
+    expect((await go(recipeOf('near'), { resume: true })).report.finished).toBe(true);
+  },
+);
+
+test('fields that differ: lists are one field, what is not there is none', () => {
+  expect(changesOf({ a: [1, 2], b: { c: 'x' }, d: [{ e: 1 }] }, { a: [1], b: {}, d: [{ e: 1 }, { e: 2 }] })).toEqual([
+    { path: 'a', from: '[1,2]', to: '[1]' },
+    { path: 'b.c', from: 'x', to: undefined },
+    { path: 'd.1.e', from: undefined, to: '2' },
+  ]);
+});
+
+test('more steps are the same run where the schedule gave those that are taken the same rates', () => {
+  const check = (schedule: Stage['schedule'], step: number) => () =>
+    refuseLength('runs/a', { schedule }, [10, 20], { stage: 0, step });
+  expect(check({ shape: 'constant' }, 10)).not.toThrow();
+  expect(check({ shape: 'constant', warmup: { steps: 4 } }, 10)).not.toThrow();
+  expect(check({ shape: 'constant', warmup: { ratio: 0.4 } }, 10)).toThrow(/other learning rates/);
+  // A cosine that has not begun to fall.
+  expect(check({ shape: 'cosine', warmup: { steps: 4 } }, 4)).not.toThrow();
+  expect(check({ shape: 'cosine', warmup: { steps: 4 } }, 6)).toThrow(/other learning rates/);
+});
