@@ -29,12 +29,19 @@ export function sampleLabels(
   });
 }
 
-/** Labels that count, and those of them that the length leaves: the block of a picture pushes what is behind it out of the sequence. */
+/**
+ * Labels that count, those of them that the length leaves, and the length that would leave all: the block of a picture pushes what is behind it
+ * out of the sequence.
+ */
 export function labelCounts(
   { ids, labels }: LabelledIds,
   { length, pictureTokens }: LabelRules,
-): { readonly all: number; readonly left: number } {
+): { readonly all: number; readonly left: number; readonly needed: number } {
   const block = ids.includes(imagePlaceholder) ? pictureTokens - 1 : 0;
   const learned = labels.flatMap((label, at) => (label === ignoredLabel ? [] : [at]));
-  return { all: learned.length, left: learned.filter((at) => at + block < length).length };
+  return {
+    all: learned.length,
+    left: learned.filter((at) => at + block < length).length,
+    needed: (learned.at(-1) ?? -1) + block + 1,
+  };
 }

@@ -25,6 +25,12 @@ interface ReadSample extends Omit<PreparedSample, 'picture' | 'features'> {
   readonly seen: SeenPicture | undefined;
 }
 
+/** Why a sample cannot be learned from, and what makes it one that can. */
+interface Unusable {
+  readonly why: string;
+  readonly advice: string;
+}
+
 export interface SampleRules extends LabelRules {
   /** Folder of the pictures. */
   readonly images: string;
@@ -61,29 +67,36 @@ export class SampleMaker {
   /** The sample, or the first of the data where it has no label that counts or its picture cannot be read. */
   async #usable(sample: LlavaSample, replaced: string[]): Promise<ReadSample> {
     const own = await this.#read(sample);
-    if (typeof own !== 'string') return own;
-    replaced.push(own);
+    if (!('why' in own)) return own;
+    replaced.push(own.why);
     const first = await this.#read(await this.#rules.first());
-    if (typeof first !== 'string') return first;
+    if (!('why' in first)) return first;
     throw new OpabiniaError(
-      `a sample cannot be used (${own}), and neither can the first one, which takes its place (${first})`,
-      {
-        op: 'data',
-        advice: 'put a sample with a picture that can be read and an answer at the beginning of the data',
-      },
+      `a sample cannot be used (${own.why}), and neither can the first one, which takes its place (${first.why})`,
+      { op: 'data', advice: first.advice },
     );
   }
 
   /** Or why it cannot be used. */
-  async #read(sample: LlavaSample): Promise<ReadSample | string> {
+  async #read(sample: LlavaSample): Promise<ReadSample | Unusable> {
     const { length } = this.#rules;
     const labelled = await sampleLabels(sample, this.#rules);
-    if (labelCounts(labelled, this.#rules).left === 0)
-      return `labels all masked: ${sample.turns.length} turns of ${labelled.ids.length} tokens within ${length}`;
+    const { all, left, needed } = labelCounts(labelled, this.#rules);
+    if (all === 0)
+      return {
+        why: `none of the ${labelled.ids.length} tokens of its ${sample.turns.length} turns is learned`,
+        advice: 'put a sample with an answer at the beginning of the data',
+      };
+    if (left === 0)
+      return {
+        why: `no label is left within a length of ${length}: with its answers it has ${needed} tokens`,
+        advice: `raise \`length\` of the stage to ${needed} or more`,
+      };
     if (sample.image === undefined) return { ...labelled, seen: undefined };
     const path = join(this.#rules.images, sample.image);
     const image = await readPicture(path, this.#rules.upright);
-    if (typeof image === 'string') return image;
+    if (typeof image === 'string')
+      return { why: image, advice: 'put a sample with a picture that can be read at the beginning of the data' };
     return { ...labelled, seen: { key: contentKey([], [path]), image } };
   }
 }

@@ -52,7 +52,7 @@ export function firstChecks({ batches, groups, learned, squares, loss }: FirstSt
           verdict: 'ok',
         }
       : {
-          what: `a picture stands with ${wrong.found} tokens, and the layout asks for ${wrong.wanted}: it may be cut off`,
+          what: `a picture stands with ${wrong.found} tokens, and the layout asks for ${wrong.wanted}: it may be cut off, and then the stage wants a larger \`length\``,
           verdict: 'WRONG',
         },
   );
