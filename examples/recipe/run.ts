@@ -1,36 +1,30 @@
 // The recipe in one command, judged after each stage on scenes that were held out: `npx node examples/recipe/run.ts [STEPS,STEPS]`. A run that was
 // interrupted goes on.
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { OpabiniaError } from '../../dsl/error.ts';
 import { formatTable } from '../../dsl/text/table.ts';
 import { train } from '../../pipelines/train/train.ts';
 import { writeTrained } from '../../pipelines/train/write-trained.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import { responseFormats } from '../../pipelines/train/data/response-formats.ts';
 import { judgeModel, type ModelScore } from '../shapes/judge-model.ts';
-import { recipe } from './recipe.ts';
+import { recipe as whole } from './recipe.ts';
+import { shortened } from './shortened.ts';
 
-const root = 'runs';
 const questions = 120;
 
-const given = process.argv[2]?.split(',').map(Number);
-if (given !== undefined && (given.length !== recipe.stages.length || !given.every((steps) => steps > 0)))
-  throw new OpabiniaError(`steps are ${process.argv[2] ?? ''}`, {
-    op: 'recipe',
-    advice: 'give those of both stages: 40,80',
-  });
-const stages = recipe.stages.map((stage, i) => (given === undefined ? stage : { ...stage, steps: given[i] }));
+const [, , steps] = process.argv;
+const recipe = steps === undefined ? whole : shortened(whole, steps);
 
 const device = await openDevice({ compileAhead: true });
 const rows: (readonly [stage: string, score: ModelScore])[] = [];
 try {
-  await train({ ...recipe, stages }, device, {
-    root,
-    resume: existsSync(join(root, recipe.name)),
+  await train(recipe, device, {
+    root: 'runs',
+    resume: true,
     print: (line) => console.log(line),
     ended: async (stage, folder) => {
-      const out = join('out', `recipe-${stage.name}`);
+      const out = join('out', `${recipe.name}-${stage.name}`);
       rmSync(out, { recursive: true, force: true });
       await writeTrained(folder, { out });
       // Asked as it was taught: what is to be answered in a word says so.
