@@ -58,8 +58,8 @@ export async function train(recipe: Recipe, device: Device, options: TrainOption
     for (const [index, stage] of recipe.stages.entries())
       if (index >= from) opened.push(openStage(stage, index, recipe.seed ?? 0));
     const [first] = opened;
+    run?.checkData(opened.map(({ data }) => data.count));
     if (checkpoint !== undefined && first !== undefined) {
-      run?.checkLength(first.stage, first.data.count);
       finished = opened.length === 1 && checkpoint.position.step >= first.total;
       if (finished) run?.begin();
       else print(`going on from ${checkpoint.path}`);

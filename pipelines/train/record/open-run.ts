@@ -3,18 +3,21 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
-import { stepsOf, type Recipe, type Stage } from '../recipe/recipe.ts';
+import { stepsOf, type Recipe } from '../recipe/recipe.ts';
 import { newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
-import { changesOf, printChange, refuseLength, refuseOthers } from './recipe-changes.ts';
+import { changesOf, printChange, refuseLength, refuseOthers, refuseSamples } from './recipe-changes.ts';
 import { readRecord, recordOf } from './run-record.ts';
 
 export interface OpenedRun {
   readonly folder: RunFolder;
   /** What it goes on from. The caller closes it. */
   readonly checkpoint: OpenedCheckpoint | undefined;
-  /** Throws `OpabiniaError` where the stage at hand, of so many samples, cannot be as long as the recipe says. */
-  readonly checkLength: (stage: Stage, count: number) => void;
+  /**
+   * How many samples the stages have from the one at hand on. Throws `OpabiniaError` where it had another number of them, or cannot be as
+   * long as the recipe says.
+   */
+  readonly checkData: (counts: readonly number[]) => void;
   /** Writes the record and takes the log back to the checkpoint; a second call does nothing. For when all is checked. */
   readonly begin: () => void;
 }
@@ -33,35 +36,43 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
   const checkpoint = goesOn ? newestCheckpoint(folder.path, (text) => print(`  · ${text}`)) : undefined;
   if (checkpoint === undefined) {
     if (goesOn) print(`${folder.path} has no checkpoint that can be read: it begins anew`);
+    let samples: readonly number[] = [];
     return {
       folder,
       checkpoint,
-      checkLength: () => undefined,
+      checkData: (counts) => void (samples = counts),
       begin: once(() => {
-        folder.writeConfig(record);
+        folder.writeConfig({ ...record, samples });
         folder.rewind(0, 0);
       }),
     };
   }
   const { position } = checkpoint;
+  const { stage, step } = position;
   try {
     const { changes: earlier = [], ...before } = readRecord(folder.path);
     refuseOthers(folder.path, changesOf(before.recipe, record.recipe), position);
-    const place = `stage ${position.stage + 1}, step ${position.step}`;
-    const later = changesOf(before, record).map(
-      (change) => `${place}: ${printChange({ ...change, path: change.path.replace(/^recipe\./, '') })}`,
-    );
+    let now = { ...record, samples: before.samples };
     return {
       folder,
       checkpoint,
-      checkLength: (stage, count) => {
-        const old = before.recipe.stages[position.stage];
-        if (old !== undefined) refuseLength(folder.path, stage, [stepsOf(old, count), stepsOf(stage, count)], position);
+      checkData: (counts) => {
+        const [count = 0] = counts;
+        refuseSamples(folder.path, [before.samples?.[stage] ?? count, count], position);
+        const [old, young] = [before.recipe.stages[stage], recipe.stages[stage]];
+        if (old !== undefined && young !== undefined)
+          refuseLength(folder.path, young, [stepsOf(old, count), stepsOf(young, count)], position);
+        // A record from before there were counts gets none: nobody knows those of stages that have ended.
+        if (before.samples !== undefined) now = { ...record, samples: [...before.samples.slice(0, stage), ...counts] };
       },
       begin: once(() => {
+        const later = changesOf(before, now).map(
+          (change) =>
+            `stage ${stage + 1}, step ${step}: ${printChange({ ...change, path: change.path.replace(/^recipe\./, '') })}`,
+        );
         for (const change of later) print(`  · changed at ${change}`);
-        if (later.length > 0) folder.writeConfig({ ...record, changes: [...earlier, ...later] });
-        folder.rewind(position.stage, position.step);
+        if (later.length > 0) folder.writeConfig({ ...now, changes: [...earlier, ...later] });
+        folder.rewind(stage, step);
       }),
     };
   } catch (error) {

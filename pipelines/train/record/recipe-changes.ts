@@ -63,6 +63,15 @@ export function refuseLength(
       );
 }
 
+/** Throws `OpabiniaError` where the data of the stage at hand has another number of samples than it had: they come in another order. */
+export function refuseSamples(
+  folder: string,
+  [before, now]: readonly [before: number, now: number],
+  { stage }: Place,
+): void {
+  if (before !== now) throw refused(folder, `the data of stage ${stage + 1} has ${now} samples, and had ${before}`);
+}
+
 function refused(folder: string, what: string): OpabiniaError {
   return new OpabiniaError(`this recipe is not the one that ${folder} was trained by: ${what}`, {
     op: 'train',

@@ -12,6 +12,8 @@ import { withWholePaths } from './whole-paths.ts';
 const stageSchema = z.looseObject({ steps: z.number().optional(), epochs: z.number().optional(), batch: z.number() });
 const schema = z.looseObject({
   recipe: z.looseObject({ stages: z.array(stageSchema) }),
+  /** How many samples the data of each stage has: a file that has grown is in another order. */
+  samples: z.array(z.number()).optional(),
   /** `stage 2, step 18: stages.1.steps 20 → 60`; the fields above are those since the last of them. */
   changes: z.array(z.string()).optional(),
 });

@@ -132,6 +132,16 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     );
   });
 
+  test('data that has grown is other data', async () => {
+    const file = join(root, 'growing.jsonl');
+    const content = readFileSync(join(root, 'train.jsonl'), 'utf8');
+    writeFileSync(file, content);
+    const recipe = withSettings(recipeOf('growing'), [`stages.0.data.file=${file}`]);
+    await go(recipe, { stopAfter: 2 });
+    writeFileSync(file, content + readFileSync(join(root, 'other.jsonl'), 'utf8'));
+    await expect(go(recipe, { resume: true })).rejects.toThrow(/the data of stage 1 has 4 samples, and had 3/);
+  });
+
   test('what has not been trained yet may change: the run is then that of the new recipe, and its record says so', async () => {
     await go(recipeOf('grown'), { stopAfter: 2 });
     const then = withSettings(recipeOf('grown'), ['stages.1.groups.0.lr=0.01', 'stages.0.logEvery=2']);
@@ -149,6 +159,7 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
         'stage 1, step 2: stages.1.groups.0.lr 0.001 → 0.01',
         'stage 2, step 2: stages.1.steps 2 → 4',
       ],
+      samples: [3, 3],
     });
     const listed = listRuns(runs).filter(({ name }) => name === 'grown' || name === 'at once');
     expect(printRuns(listed)).toMatch(/changes\.0 +– +stage 1, step 2/);
