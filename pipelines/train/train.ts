@@ -61,7 +61,7 @@ export async function train(recipe: Recipe, device: Device, options: TrainOption
     run?.checkData(opened.map(({ data }) => data.count));
     if (checkpoint !== undefined && first !== undefined) {
       finished = opened.length === 1 && checkpoint.position.step >= first.total;
-      if (finished) run?.begin();
+      if (finished) run?.conclude();
       else print(`going on from ${checkpoint.path}`);
     }
     for (const own of opened) {

@@ -7,7 +7,7 @@ import { stepsOf, type Recipe } from '../recipe/recipe.ts';
 import { newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
 import { changesOf, printChange, refuseLength, refuseOthers, refuseSamples } from './recipe-changes.ts';
-import { readRecord, recordOf } from './run-record.ts';
+import { readRecord, recordOf, type RunRecord } from './run-record.ts';
 
 export interface OpenedRun {
   readonly folder: RunFolder;
@@ -20,6 +20,8 @@ export interface OpenedRun {
   readonly checkData: (counts: readonly number[]) => void;
   /** Writes the record and takes the log back to the checkpoint; a second call does nothing. For when all is checked. */
   readonly begin: () => void;
+  /** Instead of `begin` where nothing is left to train: writes what the recipe now says otherwise. */
+  readonly conclude: () => void;
 }
 
 export interface OpenRunOptions {
@@ -45,6 +47,7 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
         folder.writeConfig({ ...record, samples });
         folder.rewind(0, 0);
       }),
+      conclude: () => undefined,
     };
   }
   const { position } = checkpoint;
@@ -52,7 +55,15 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
   try {
     const { changes: earlier = [], ...before } = readRecord(folder.path);
     refuseOthers(folder.path, changesOf(before.recipe, record.recipe), position);
-    let now = { ...record, samples: before.samples };
+    let now: RunRecord = { ...record, samples: before.samples };
+    const write = (after: RunRecord): void => {
+      const later = changesOf(before, after).map(
+        (change) =>
+          `stage ${stage + 1}, step ${step}: ${printChange({ ...change, path: change.path.replace(/^recipe\./, '') })}`,
+      );
+      for (const change of later) print(`  · changed at ${change}`);
+      if (later.length > 0) folder.writeConfig({ ...after, changes: [...earlier, ...later] });
+    };
     return {
       folder,
       checkpoint,
@@ -66,14 +77,11 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
         if (before.samples !== undefined) now = { ...record, samples: [...before.samples.slice(0, stage), ...counts] };
       },
       begin: once(() => {
-        const later = changesOf(before, now).map(
-          (change) =>
-            `stage ${stage + 1}, step ${step}: ${printChange({ ...change, path: change.path.replace(/^recipe\./, '') })}`,
-        );
-        for (const change of later) print(`  · changed at ${change}`);
-        if (later.length > 0) folder.writeConfig({ ...now, changes: [...earlier, ...later] });
+        write(now);
         folder.rewind(stage, step);
       }),
+      // Code and device trained nothing here.
+      conclude: () => write({ ...before, recipe: now.recipe, samples: now.samples }),
     };
   } catch (error) {
     checkpoint.close();

@@ -83,11 +83,12 @@ function fieldsOf(root: unknown): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   const visit = (value: unknown, at: string): void => {
     const isPlain = typeof value !== 'object' || value === null;
+    if (value === undefined) return;
     if (isPlain) found.set(at, String(value));
     else if (Array.isArray(value) && value.every((one) => typeof one !== 'object'))
       found.set(at, JSON.stringify(value));
     else for (const [key, inner] of Object.entries(value)) visit(inner, at === '' ? key : `${at}.${key}`);
   };
-  if (root !== undefined) visit(root, '');
+  visit(root, '');
   return found;
 }

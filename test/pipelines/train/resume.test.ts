@@ -132,6 +132,22 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     );
   });
 
+  test('a record of an earlier version, with another generator and no counts, holds', async () => {
+    await go(recipeOf('old'), { stopAfter: 2 });
+    const { samples: _, ...record } = JSON.parse(recordOf('old')) as Record<string, unknown>;
+    const write = (generator: string) =>
+      writeFileSync(join(runs, 'old', 'config.json'), JSON.stringify({ ...record, generator }));
+    write('older');
+    expect((await go(recipeOf('old'), { resume: true })).text).toMatch(
+      /changed at stage 1, step 2: generator older → [0-9a-f]{16}\none {2}3\/4/,
+    );
+    // What trained nothing is not named.
+    write('older');
+    const before = recordOf('old');
+    const { text, report } = await go(recipeOf('old'), { resume: true });
+    expect([text, report.finished, recordOf('old')]).toEqual(['', true, before]);
+  });
+
   test('data that has grown is other data', async () => {
     const file = join(root, 'growing.jsonl');
     const content = readFileSync(join(root, 'train.jsonl'), 'utf8');
