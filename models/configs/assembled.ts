@@ -14,10 +14,12 @@ export interface AssembledConfig {
     readonly pixels: number;
   }[];
   readonly connector: {
-    /** Of `models/connectors`. */
+    /** Of `models/connectors`, or of a person's own file. */
     readonly name: string;
     /** One of that connector's own; who opens it sees to that. */
     readonly config: unknown;
+    /** Of a person's own connector: what the file is called, and a hash of what it computed when it was assembled. */
+    readonly own?: { readonly file: string; readonly hash: string } | undefined;
   };
 }
 
@@ -27,7 +29,11 @@ const schema = z.looseObject({
     .array(z.looseObject({ folder: z.string().regex(/^\w[\w.-]{0,99}$/), pixels }))
     .min(1)
     .max(16),
-  connector: z.strictObject({ name, config: z.unknown() }),
+  connector: z.strictObject({
+    name,
+    config: z.unknown(),
+    own: z.strictObject({ file: z.string().min(1).max(200), hash: z.string().regex(/^[0-9a-f]{64}$/) }).optional(),
+  }),
   ...dtypes,
 });
 
@@ -39,6 +45,6 @@ export function readAssembled(json: ConfigJson, where: string): AssembledConfig 
   return {
     language: readInnerDecoder(json, asObject(text, `${where}, field 'text_config'`), where),
     towers: towers.map(({ folder, pixels: side }) => ({ folder, pixels: side })),
-    connector: { name: connector.name, config: connector.config },
+    connector: { name: connector.name, config: connector.config, own: connector.own },
   };
 }

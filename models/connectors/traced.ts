@@ -1,5 +1,5 @@
 // What a connector is without weights: its layout, and the names and shapes of its parameters, from one trace.
-import { randomParams, roleOf, trace, type Float } from '../../dsl/index.ts';
+import { randomParams, roleOf, trace, type Float, type Graph } from '../../dsl/index.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { Connect, MapShape } from './connector.ts';
 import type { Layout } from './visual-tokens.ts';
@@ -9,6 +9,8 @@ export interface ConnectorFacts {
   readonly layout: Layout;
   /** Paths below its own place, and sizes. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** What it computes. */
+  readonly graph: Graph;
 }
 
 /** Layout and parameters of a connector that reads maps alone, for one picture. Throws what building it throws. */
@@ -24,5 +26,5 @@ export function factsOf(used: Connect, maps: readonly MapShape[], width: number)
   const sizes = parameters.map(
     (node) => [nameOf(node), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 0))] as const,
   );
-  return { layout, shapes: new Map(sizes) };
+  return { layout, shapes: new Map(sizes), graph };
 }

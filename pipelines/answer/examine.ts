@@ -134,6 +134,8 @@ async function readSmallFiles(
 ): Promise<SmallFiles> {
   const { directory } = files;
   const path = files.config ?? '';
+  const { towers, connectors } = options;
+  const opening = (json: Opening['json']): Opening => ({ directory, files, json, towers, connectors });
   const config = await attempt(() => {
     if (known !== undefined) return known;
     const needed = needFile(files.config, 'config.json', files);
@@ -142,13 +144,11 @@ async function readSmallFiles(
     return read;
   });
   if (config?.kind === 'tower') {
-    await attempt(() => planOf(config, { directory, files, json: config.json, towers: options.towers }, path));
+    await attempt(() => planOf(config, opening(config.json), path));
     return { config, plan: undefined, tokenizer: undefined, generation: undefined };
   }
   const tokenizer = await attempt(() => openTokenizer(files));
-  const plan =
-    config &&
-    (await attempt(() => planOf(config, { directory, files, json: config.json, towers: options.towers }, path)));
+  const plan = config && (await attempt(() => planOf(config, opening(config.json), path)));
   if (plan !== undefined) {
     await attempt(() => checkTowerCount(options.towers?.length ?? 0, plan));
     if (tokenizer !== undefined)

@@ -1,6 +1,7 @@
 // What differs between the families of models that answer: their graphs, and how questions and pictures become the inputs of prefill.
 import type { Graph } from '../../dsl/index.ts';
 import type { ConfigJson } from '../../models/configs/fields.ts';
+import type { AnyConnector } from '../../models/connectors/connector.ts';
 import type { Turn } from '../../models/sequence/conversation.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
 import type { GenerationSizes } from '../../models/decoders/generation-graphs.ts';
@@ -96,6 +97,8 @@ export interface Opening {
   readonly json: ConfigJson;
   /** Directories of the towers that the user gave. */
   readonly towers: readonly string[] | undefined;
+  /** Connectors of the user's own. */
+  readonly connectors: readonly AnyConnector[] | undefined;
 }
 
 /** A checkpoint beside the main one. */

@@ -3,6 +3,7 @@ import type { Family } from './family.ts';
 import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import type { QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
+import type { AnyConnector } from '../../models/connectors/connector.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
 
 export interface OpenModelOptions {
@@ -11,6 +12,8 @@ export interface OpenModelOptions {
   readonly weights?: QuantizeOptions | 'floats' | undefined;
   /** Directories or repositories of the towers, in the config's order, where they are not found by themselves. */
   readonly towers?: readonly string[] | undefined;
+  /** Connectors of your own, one of which a model of `assemble` may name: code is never taken from a model's directory. */
+  readonly connectors?: readonly AnyConnector[] | undefined;
 }
 
 export interface OpenedModel {

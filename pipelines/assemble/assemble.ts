@@ -8,6 +8,7 @@ import { openModel } from '../answer/open-model.ts';
 import { ggufPaths } from '../answer/found/gguf-model.ts';
 import { writeGgufDirectory } from './gguf-directory.ts';
 import { checkMarriage, checkRoom } from './marriage.ts';
+import { ownConnector } from './own-connector.ts';
 import { readLanguage, readTowerPart, type LanguagePart, type TowerPart } from './parts.ts';
 import { svaLayout } from './sva-layout.ts';
 import { writeDirectory } from './write-directory.ts';
@@ -16,7 +17,7 @@ import { zooLayout } from './zoo-layout.ts';
 export interface AssembleOptions {
   /** Directories or repositories, in the order in which the connector reads them. */
   readonly towers: readonly string[];
-  /** `sva`, `mlp2x`, `linear`, or a connector of the zoo. */
+  /** `sva`, `mlp2x`, `linear`, a connector of the zoo, or one of a file of your own: `./mine.ts`, or `./mine.ts#name` of several. */
   readonly connector: string;
   /** A directory, or a `.gguf` file. */
   readonly language: string;
@@ -46,6 +47,7 @@ export interface Assembled {
  */
 export async function assemble(options: AssembleOptions): Promise<Assembled> {
   const { connector, tokens, seed = 1, note } = options;
+  const own = await ownConnector(connector);
   if (options.towers.length === 0)
     throw new OpabiniaError('there is no tower', { op: 'assemble', advice: 'give --tower DIR' });
   const out = resolve(options.out);
@@ -70,7 +72,9 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     const towers = options.towers.map(readTowerPart);
     checkApart(out, language, towers);
     const layout =
-      connector === 'sva' ? svaLayout(language, towers, tokens) : await zooLayout(connector, language, towers, tokens);
+      connector === 'sva'
+        ? svaLayout(language, towers, tokens)
+        : await zooLayout(own?.connector.name ?? connector, language, towers, tokens, own);
     const notes = [...layout.notes, ...checkMarriage(language, towers, layout)];
     checkRoom(out, language, towers, layout);
     const beside = hidden();
@@ -78,7 +82,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     try {
       writeDirectory(beside, { language, towers, layout, seed, note });
       // What was written is opened as `run` does before it gets its name.
-      (await openModel(beside)).close();
+      (await openModel(beside, own === undefined ? {} : { connectors: [own.connector] })).close();
       checkOut(out);
       renameSync(beside, out);
     } finally {

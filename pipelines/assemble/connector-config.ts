@@ -1,22 +1,49 @@
 // A connector's configuration as a config.json has it: of the kind that the connector's own are, and within bounds.
+import { createHash } from 'node:crypto';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import { connect, type AnyConnector, type Connect } from '../../models/connectors/connector.ts';
+import type { ConnectorFacts } from '../../models/connectors/traced.ts';
+import { print } from '../../dsl/text/print.ts';
 import { zoo } from '../compare/registry.ts';
 
 /** Numbers and lists of a configuration from a file are no larger. */
 const most = { number: 2 ** 20, items: 4_096, text: 200 } as const;
 
-/** The connector of this name that reads maps alone. Throws `OpabiniaError` for an unknown one, and for one that acts inside the language model. */
-export async function connectorNamed(name: string, where: string): Promise<AnyConnector> {
+/** Of a person's own connector: the file that it was in when a model was assembled with it. */
+interface OwnFile {
+  readonly file: string;
+}
+
+/**
+ * The connector of this name that reads maps alone, of the zoo or of `own`. Throws `OpabiniaError` for an unknown one, for one that acts inside
+ * the language model, and for one of `own` that is called like one of the zoo.
+ */
+export async function connectorNamed(
+  name: string,
+  where: string,
+  own: readonly AnyConnector[] = [],
+  from?: OwnFile,
+): Promise<AnyConnector> {
   const all = (await zoo()).map(({ connector }) => connector);
-  const found = all.find((connector) => connector.name === name);
+  const twice = own.find((one) => all.some((other) => other.name === one.name));
+  if (twice !== undefined)
+    throw new OpabiniaError(`your connector '${twice.name}' is called like one of the zoo`, {
+      op: 'connector',
+      advice: 'give it a name of its own',
+    });
+  const found = (from === undefined ? [...own, ...all] : own).find((connector) => connector.name === name);
+  if (found === undefined && from !== undefined)
+    throw new OpabiniaError(`${where} names the connector '${name}', which is not of the zoo`, {
+      op: 'connector',
+      advice: `it was assembled with ${from.file}: give that file, --connectors ${from.file}, or openModel(…, { connectors }); code is run from files that you name alone`,
+    });
   if (found === undefined)
     throw new OpabiniaError(`${where} names the connector '${name.slice(0, 80)}', which is not known`, {
       op: 'connector',
       advice: `the nearest are ${nearestNames(
         name.slice(0, 80),
         all.map((one) => one.name),
-      ).join(', ')}; \`opabinia compare\` lists all`,
+      ).join(', ')}; \`opabinia compare\` lists all; a file of your own begins with ./`,
     });
   const refuse = (what: string, or = ''): OpabiniaError =>
     new OpabiniaError(`${where}: '${name}' ${what}`, {
@@ -41,6 +68,11 @@ export function connectStored(from: AnyConnector, config: unknown, where: string
     op: 'connector',
     advice: `configurations of '${from.name}' are like ${JSON.stringify(own[0])?.slice(0, 300) ?? 'none'}`,
   });
+}
+
+/** A hash of what a connector computes: of another one it is another connector, whose weights would mean something else. */
+export function hashOf({ graph }: Pick<ConnectorFacts, 'graph'>): string {
+  return createHash('sha256').update(print(graph)).digest('hex');
 }
 
 /** What about `value` is not as in any of `known`; undefined for nothing. */

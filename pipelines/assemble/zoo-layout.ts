@@ -6,13 +6,15 @@ import { connect } from '../../models/connectors/connector.ts';
 import { factsOf } from '../../models/connectors/traced.ts';
 import {
   assembledShapes,
+  connectorFacts,
   connectorRoot,
   pictureTokenCount,
   type AssembledModel,
 } from '../../models/multimodal/assembled-model.ts';
 import { choose } from '../compare/search.ts';
 import type { Encoder } from '../compare/encoders.ts';
-import { connectorNamed, connectStored } from './connector-config.ts';
+import { connectorNamed, connectStored, hashOf } from './connector-config.ts';
+import type { OwnConnector } from './own-connector.ts';
 import type { Layout } from './layout.ts';
 import type { LanguagePart, TowerPart } from './parts.ts';
 
@@ -29,9 +31,14 @@ export async function zooLayout(
   language: LanguagePart,
   towers: readonly TowerPart[],
   tokens: number | undefined,
+  mine?: OwnConnector,
 ): Promise<Layout> {
-  const alias = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
-  const connector = await connectorNamed(alias?.name ?? name, '--connector');
+  const alias = mine === undefined && Object.hasOwn(aliases, name) ? aliases[name] : undefined;
+  const connector = await connectorNamed(
+    alias?.name ?? name,
+    '--connector',
+    mine === undefined ? [] : [mine.connector],
+  );
   if (connector.towers === 'one' && towers.length > 1)
     throw new OpabiniaError(`'${name}' reads one tower, and ${towers.length} are given`, {
       op: 'assemble',
@@ -68,7 +75,11 @@ export async function zooLayout(
       model_type: 'opabinia',
       text_config: json,
       towers: towers.map(({ side }, k) => ({ folder: folders[k], pixels: side })),
-      connector: { name: connector.name, config },
+      connector: {
+        name: connector.name,
+        config,
+        ...(mine === undefined ? {} : { own: { file: mine.file, hash: hashOf(connectorFacts(assembled)) } }),
+      },
       ...Object.fromEntries(
         [
           'bos_token_id',

@@ -37,7 +37,8 @@ export async function listed(names: readonly string[]): Promise<readonly Listed[
   return found.flat();
 }
 
-function isPath(name: string): boolean {
+/** Whether what is asked for is a file of one's own, rather than a name. */
+export function isPath(name: string): boolean {
   return /[/\\]|\.[cm]?[jt]s$/.test(name) && (name.includes('/') || name.includes('\\') || existsSync(name));
 }
 

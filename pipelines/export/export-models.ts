@@ -15,6 +15,7 @@ import { AtomicFile } from '../../runtime/files/atomic-file.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
 import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
+import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
 
 export interface ExportCommand {
@@ -28,6 +29,8 @@ export interface ExportCommand {
   readonly context?: number | undefined;
   readonly prompt?: number | undefined;
   readonly images?: number | undefined;
+  /** Of a model that was assembled with a connector of your own. */
+  readonly connectors?: readonly AnyConnector[] | undefined;
 }
 
 export interface Exported {
@@ -178,7 +181,7 @@ async function openDirectory(what: string, command: ExportCommand): Promise<Expo
   const config = readConfig(readJsonFile(path), path);
   if (config.kind === 'tower')
     return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
-  const model = await openModel(what, { dtype, weights: 'floats' });
+  const model = await openModel(what, { dtype, weights: 'floats', connectors: command.connectors });
   const { language, family, source } = model;
   const capacity = command.context ?? Math.min(2048, language.config.maxPositions);
   const sizes = {

@@ -14,6 +14,7 @@ import {
 } from '../../models/multimodal/cambrian-model.ts';
 import { readConfig } from '../../models/configs/read.ts';
 import { releasedCambrian, releasedTowers, type ReleasedName } from '../../models/configs/released.ts';
+import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { examine } from '../answer/examine.ts';
 import type { AnswerSizes, ModelPart, View } from '../answer/family.ts';
 import { trialPicture } from '../answer/trial-picture.ts';
@@ -74,6 +75,8 @@ export interface PlanOptions {
   readonly weights?: QuantizeOptions | 'floats' | undefined;
   /** Of a directory: where its towers are, where they are not found by themselves. */
   readonly towers?: readonly string[] | undefined;
+  /** Of a directory that was assembled with a connector of your own. */
+  readonly connectors?: readonly AnyConnector[] | undefined;
   /** What it is compiled for; a desktop GPU unless told otherwise. */
   readonly profile?: DeviceProfile | undefined;
 }
@@ -149,8 +152,10 @@ export async function planDirectory(
   options: PlanOptions,
   note?: (what: string) => void,
 ): Promise<PlannedModel> {
-  const { dtype, weights, towers } = options;
-  const { plan, opened, close } = await examine(directory, { dtype, weights, towers }, async (step) => step());
+  const { dtype, weights, towers, connectors } = options;
+  const { plan, opened, close } = await examine(directory, { dtype, weights, towers, connectors }, async (step) =>
+    step(),
+  );
   if (plan === undefined || opened === undefined) throw new TypeError('what does not open throws');
   try {
     const { family, source, language } = opened;

@@ -19,6 +19,7 @@ import { checkLearns, towerShapesOf } from '../train/assembled-trainable.ts';
 import { towersStayFrozen } from '../train/cambrian-trainable.ts';
 import { AssembledFamily } from '../answer/families/assembled.ts';
 import { CambrianFamily } from '../answer/families/cambrian.ts';
+import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
 import { assembledShapes, type AssembledModel } from '../../models/multimodal/assembled-model.ts';
 import { assembledLoss } from '../../models/multimodal/assembled-training.ts';
@@ -31,6 +32,8 @@ export interface TrainingPlanOptions {
   readonly batch: number;
   /** The towers of an assembled model are run at every step, and learn where the stage's groups mean them. */
   readonly unfreezeTowers?: boolean | undefined;
+  /** Of a model that was assembled with a connector of your own. */
+  readonly connectors?: readonly AnyConnector[] | undefined;
   /** Default: a desktop GPU. */
   readonly profile?: DeviceProfile | undefined;
 }
@@ -94,7 +97,7 @@ export function assembledSubject(
 
 /** Of a model directory. Throws `OpabiniaError` for a family that no recipe trains. */
 export async function subjectOf(directory: string, options: TrainingPlanOptions): Promise<TrainingSubject> {
-  const opened = await openModel(directory, { dtype: options.dtype });
+  const opened = await openModel(directory, { dtype: options.dtype, connectors: options.connectors });
   const { family } = opened;
   try {
     if (family instanceof CambrianFamily) return cambrianSubject(family.model, options);

@@ -128,7 +128,7 @@ async function oneStage(one: OneStage): Promise<StageResult> {
   }
   const seed = recipe.seed ?? 0;
   const opened = withLearned(
-    await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers }),
+    await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers, connectors: recipe.connectors }),
     folder?.path,
     index,
     recipe.stages,

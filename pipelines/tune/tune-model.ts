@@ -1,4 +1,5 @@
 // The programs of a model, tuned on the device at hand and kept for it.
+import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
 import { sessionGraphs, sessionSizes, type NamedGraph } from '../answer/session-plans.ts';
 import { trialPicture } from '../answer/trial-picture.ts';
@@ -12,6 +13,8 @@ export interface TuneModelOptions extends TuneOptions {
   readonly dtype: 'f32' | 'f16';
   readonly weights?: QuantizeOptions | 'floats' | undefined;
   readonly towers?: readonly string[] | undefined;
+  /** Of a model that was assembled with a connector of your own. */
+  readonly connectors?: readonly AnyConnector[] | undefined;
   /** Tokens of prompt and answer: products of other sizes are other kernels. */
   readonly context?: number | undefined;
   readonly images?: number | undefined;
@@ -37,14 +40,14 @@ export async function tuneModel(model: string, device: Device, options: TuneMode
 
 async function withGraphs<T>(
   name: string,
-  { dtype, weights, towers, context = usualContext, images = 1 }: TuneModelOptions,
+  { dtype, weights, towers, connectors, context = usualContext, images = 1 }: TuneModelOptions,
   use: (graphs: readonly NamedGraph[]) => Promise<T>,
 ): Promise<T> {
   if (isReleased(name)) {
     const { graphs } = releasedGraphs(name, { dtype, weights, context, prompt: context - 1, images });
     return use(Object.entries(graphs).map(([program, graph]) => ({ name: program, graph })));
   }
-  const model = await openModel(name, { dtype, weights, towers });
+  const model = await openModel(name, { dtype, weights, towers, connectors });
   try {
     const { family } = model;
     const sizes = sessionSizes(model, { context, images });

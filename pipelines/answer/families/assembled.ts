@@ -27,7 +27,7 @@ import { matchTensors, type Match } from '../../../runtime/checkpoint/match.ts';
 import type { Image } from '../../../runtime/image/image.ts';
 import { processedSize, processPicture, readProcessor, towerPicture } from '../../../runtime/image/preprocess.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
-import { connectorNamed, connectStored } from '../../assemble/connector-config.ts';
+import { connectorNamed, connectStored, hashOf } from '../../assemble/connector-config.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question } from '../family.ts';
 import { beginToken, templateIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
@@ -39,7 +39,7 @@ export type MakePixels = (image: Image) => Float32Array;
 /** Throws `OpabiniaError` for a tower that is not there, a connector that does not fit the maps, and pictures of unknown making. */
 export async function planAssembled(
   config: AssembledConfig,
-  { directory, files, json, towers: given }: Opening,
+  { directory, files, json, towers: given, connectors }: Opening,
 ): Promise<FamilyPlan> {
   const where = files.config ?? directory;
   const towers = config.towers.map(({ folder, pixels: side }, k) => {
@@ -56,13 +56,20 @@ export async function planAssembled(
       make: pixelMaker(own, tower, side),
     };
   });
-  const from = await connectorNamed(config.connector.name, where);
+  const { own } = config.connector;
+  const from = await connectorNamed(config.connector.name, where, connectors, own);
   const model: AssembledModel = {
     language: config.language,
     towers,
     connector: connectStored(from, config.connector.config, where),
   };
-  const { layout } = connectorFacts(model);
+  const facts = connectorFacts(model);
+  const { layout } = facts;
+  if (own !== undefined && hashOf(facts) !== own.hash)
+    throw new OpabiniaError(`your connector '${from.name}' computes something else than when ${where} was assembled`, {
+      op: 'openModel',
+      advice: `give ${own.file} as it was then, or assemble the model anew with what it is now`,
+    });
   return {
     language: config.language,
     upright: true,

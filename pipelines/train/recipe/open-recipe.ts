@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
+import { isConnector, type AnyConnector } from '../../../models/connectors/connector.ts';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { mixtureSchema } from '../data/mixture.ts';
 import type { Recipe } from './recipe.ts';
@@ -22,6 +23,7 @@ const schema = z.object({
   name: z.string().regex(/^[\w.-]+$/, 'is the name of a folder: letters, digits, . - _'),
   model: z.string().min(1),
   towers: z.array(z.string()).optional(),
+  connectors: z.array(z.custom<AnyConnector>(isConnector, 'is not a connector: connector({ … })')).optional(),
   dtype: z.enum(['f32', 'f16']).optional(),
   seed: z.int().min(0).optional(),
   stages: z
@@ -66,7 +68,7 @@ export async function openRecipe(file: string): Promise<Recipe> {
     throw new OpabiniaError(`${file} cannot be run: ${cause instanceof Error ? cause.message : String(cause)}`, {
       op: 'train',
       cause,
-      advice: 'give a TypeScript file that exports a recipe; see examples/train-cambrian.ts',
+      advice: 'give a TypeScript file that exports a recipe; see docs/recipe.md',
     });
   }
   const recipe = typeof module === 'object' && module !== null && 'recipe' in module ? module.recipe : undefined;
@@ -86,7 +88,7 @@ export function checkRecipe(recipe: unknown, where: string): asserts recipe is R
     const [issue] = found.error.issues;
     throw new OpabiniaError(`${where}, field '${issue?.path.join('.') ?? ''}': ${issue?.message ?? 'is wrong'}`, {
       op: 'train',
-      advice: 'the fields of a recipe stand in pipelines/train/recipe/recipe.ts',
+      advice: 'the fields of a recipe stand in docs/api.md',
     });
   }
   const endless = found.data.stages.find((stage) => stage.steps === undefined && stage.epochs === undefined);

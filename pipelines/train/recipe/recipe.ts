@@ -1,4 +1,5 @@
 // A recipe: a training as typed data. A file of one exports it by name: `export const recipe: Recipe = { … }`.
+import type { AnyConnector } from '../../../models/connectors/connector.ts';
 import type { LlavaSample } from '../data/llava-file.ts';
 import type { Mixture } from '../data/mixture.ts';
 import type { Optimizer } from '../optimizers/optimizer.ts';
@@ -55,6 +56,8 @@ export interface Recipe {
   /** A model directory, from the folder that the command runs in, or a name on the hub. */
   readonly model: string;
   readonly towers?: readonly string[] | undefined;
+  /** Connectors of your own, where the model was assembled with one: `import { mine } from './mine.ts'`, then `connectors: [mine]`. */
+  readonly connectors?: readonly AnyConnector[] | undefined;
   /** Of the arithmetic; what learns is kept in f32. Default f32. */
   readonly dtype?: 'f32' | 'f16' | undefined;
   readonly seed?: number | undefined;

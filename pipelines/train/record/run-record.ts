@@ -22,8 +22,10 @@ export type RunRecord = z.infer<typeof schema>;
 /** Of a run that begins now. */
 export function recordOf(recipe: Recipe, device: Device): RunRecord {
   return schema.parse({
-    // As JSON: what is a function has no place in a record.
-    recipe: withWholePaths(JSON.parse(JSON.stringify(recipe))),
+    // As JSON: what is a function has no place in a record, and of a connector the model's directory says what it computes.
+    recipe: withWholePaths(
+      JSON.parse(JSON.stringify({ ...recipe, connectors: recipe.connectors?.map(({ name }) => name) })),
+    ),
     git: gitCommit(),
     generator: generatorHash(),
     device: device.facts.name,
