@@ -306,10 +306,12 @@ class Exporter {
     const writer = this.#writer;
     const nodes = writer.finished();
     this.#parameters.finish(nodes);
+    // What composites read in another form, or nobody: ONNX Runtime warns of each when it loads the model.
+    const read = new Set(nodes.flatMap((node) => node.input));
     const graph = create(GraphProtoSchema, {
       name: this.#options.name ?? 'graph',
       node: [...nodes],
-      initializer: writer.initializers,
+      initializer: writer.initializers.filter(({ name }) => read.has(name)),
       input: this.#inputs.map(valueInfo),
       output: this.#outputs.map(valueInfo),
     });

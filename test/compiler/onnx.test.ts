@@ -159,6 +159,15 @@ describe('the model', () => {
     expect(fromBinary(ModelProtoSchema, plain.bytes).opsetImport.map(({ domain }) => domain)).toEqual(['']);
   });
 
+  test('holds no number that no node reads', () => {
+    for (const plain of [false, true]) {
+      const { node, initializer } = protoOf(exportOnnx(blockGraph(), { ...embed(square(32)), plain }));
+      const read = new Set(node.flatMap(({ input: names }) => names));
+      expect(initializer.length).toBeGreaterThan(5);
+      expect(initializer.map(({ name }) => name).filter((name) => !read.has(name))).toEqual([]);
+    }
+  });
+
   test('takes any value of a symbol: a dynamic dimension', async () => {
     const graph = blockGraph();
     const model = exportOnnx(graph, embed(square(32)));
