@@ -16,7 +16,6 @@ import { comparisonSvg } from '../../pipelines/compare/print/plot.ts';
 import { comparisonCsv, comparisonJson, printComparison } from '../../pipelines/compare/print/print-comparison.ts';
 import { listed, zoo } from '../../pipelines/compare/registry.ts';
 import { keepsOf, sightOf } from '../../pipelines/compare/sight/sight.ts';
-import { everything } from '../support/share.ts';
 
 const byPlace = (a: { x: number; y: number; name: string }, b: typeof a) =>
   a.x - b.x || a.y - b.y || a.name.localeCompare(b.name);
@@ -333,20 +332,8 @@ describe('the page', () => {
     }
   });
 
-  // A few that are quick, with figures that many changes of the compiler change.
-  test('is what some connectors give', async () => {
-    const own = connectorsPage(await listed(['hunyuan-vl', 'kosmos-2', 'ovis', 'mobilevlm-ldpv2']));
-    const sections = own.split('\n### ').slice(1);
-    expect(sections).toHaveLength(4);
-    for (const section of sections) {
-      const text = section.split('\n## ')[0]?.trim() ?? '';
-      expect(page, 'npx opabinia compare --document docs/connectors.md').toContain(text);
-    }
-  });
-
-  test.skipIf(!everything)(
-    'is what the connectors give',
-    async () => expect(page).toBe(connectorsPage(await zoo())),
-    300_000,
-  );
+  // All of it, though it takes a while: a change of the compiler moves figures of connectors that nobody thought of.
+  test('is what the connectors give', async () => {
+    expect(page, 'npx opabinia compare --document docs/connectors.md').toBe(connectorsPage(await zoo()));
+  }, 300_000);
 });
