@@ -85,7 +85,7 @@ export interface PlanDispatch {
   readonly shares?: readonly DispatchShare[];
 }
 
-/** At the end of a run: bytes copied from an arena into a state, when no kernel could write there itself. */
+/** What the runtime needs and nothing else: plain JSON, the same for the same graph and device profile. */
 export interface Plan {
   readonly version: 1;
   readonly symbols: readonly PlanSymbol[];

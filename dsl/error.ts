@@ -13,6 +13,7 @@ export interface Where {
   readonly cause?: unknown;
 }
 
+/** What is wrong, where, and what to do about it; the message has all of it. */
 export class OpabiniaError extends Error {
   /** The first line of the message, without the op. */
   readonly what: string;

@@ -32,7 +32,7 @@ import type { Fused } from './fused-operator.ts';
 /**
  * The model. A symbol that no input's shape shows is an input of its own (int64, no axes). Throws `OpabiniaError` for a node that
  * ONNX has no operators for, and when the embedded parameters are more than a model file can hold.
- * @example const { model, weights } = exportOnnx(graph, { source: params })
+ * @example const { bytes } = exportOnnx(graph, { weights: params })
  */
 export function exportOnnx(graph: Graph, options: ExportOptions): OnnxModel {
   return new Exporter(graph, options).run();

@@ -42,6 +42,7 @@ export interface Graph {
   readonly updates: readonly Update[];
 }
 
+/** Makes the nodes of one graph. Models do not need it: `trace` has one. */
 export class Builder {
   readonly #nodes = new Map<string, Node>();
   #count = 0;

@@ -10,6 +10,7 @@ import { sort } from './sort.ts';
 import { sources } from './source.ts';
 import { views } from './view.ts';
 
+/** Every op record. */
 export const ops: readonly Op[] = [
   ...sources,
   ...maps,

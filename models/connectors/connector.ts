@@ -164,6 +164,18 @@ export interface Connect {
 /**
  * Makes a connector. `build` is checked whenever it is called; it throws `OpabiniaError` for no map, maps of different batch or dtype,
  * tokens whose axes are not `b n e` in this order, another batch or width than asked for, and a layout that does not count the tokens.
+ * @example
+ * const mine = connector<object>({
+ *   name: 'mine',
+ *   title: 'Mine',
+ *   paper: 'not written yet',
+ *   year: 2026,
+ *   source: 'mine.ts',
+ *   mathematics: ['y = W x'],
+ *   towers: 'one',
+ *   presets: { mine: { config: {}, maps: [[24, 24, 1024]], width: 4096 } },
+ *   build: (p, maps, _config, { width = 4096 }) => mapTokens(linear(p, onlyMap(maps), 'c', { size: width })),
+ * });
  */
 export function connector<C>(record: ConnectorRecord<C>): Connector<C> {
   const { inject } = record;
@@ -195,7 +207,10 @@ function told<T>(name: string, trace: () => T): T {
   }
 }
 
-/** A connector in one of its configurations. */
+/**
+ * A connector in one of its configurations.
+ * @example const { tokens, layout } = connect(mine, { side: 12 }).build(p.at('projector'), maps, { width: 4096 })
+ */
 export function connect<C>(from: Connector<C>, config: C): Connect {
   const { inject } = from;
   return {
@@ -211,19 +226,28 @@ export function connect<C>(from: Connector<C>, config: C): Connect {
   };
 }
 
-/** Whether a value that a file exports is a connector. */
+/**
+ * Whether a value that a file exports is a connector.
+ * @example const found = Object.values(await import(path)).filter((value) => isConnector(value))
+ */
 export function isConnector(value: unknown): value is AnyConnector {
   return typeof value === 'object' && value !== null && brand in value;
 }
 
-/** The only map of a connector that reads one tower. */
+/**
+ * The only map of a connector that reads one tower.
+ * @example const pooled = reduce(onlyMap(maps), 'b h w c -> b c', 'mean')
+ */
 export function onlyMap(maps: readonly FeatureMap[]): FeatureMap {
   const [map] = maps;
   if (map === undefined) throw new OpabiniaError('there is no feature map', { op: 'connector' });
   return map;
 }
 
-/** Part `name` of a context. Throws `OpabiniaError` where the model around the connector does not give it. */
+/**
+ * Part `name` of a context. Throws `OpabiniaError` where the model around the connector does not give it.
+ * @example const question = required(context, 'question', 'mine')() // Tensor<'b t e'>
+ */
 export function required<K extends keyof ConnectorContext>(
   context: ConnectorContext,
   name: K,
@@ -238,7 +262,10 @@ export function required<K extends keyof ConnectorContext>(
   return value;
 }
 
-/** Part `name` of what an injection sees. Throws `OpabiniaError` where the language model does not give it. */
+/**
+ * Part `name` of what an injection sees. Throws `OpabiniaError` where the language model does not give it.
+ * @example const attention = requiredState(state, 'lastAttention', 'mine')() // Tensor<'b s'>
+ */
 export function requiredState<K extends keyof InjectionState>(
   state: InjectionState,
   name: K,

@@ -13,7 +13,10 @@ export interface ConnectorFacts {
   readonly graph: Graph;
 }
 
-/** Layout and parameters of a connector that reads maps alone, for one picture. Throws what building it throws. */
+/**
+ * Layout and parameters of a connector that reads maps alone, for one picture. Throws what building it throws.
+ * @example const { layout, shapes } = factsOf(connect(mine, { side: 12 }), [[24, 24, 1024]], 4096)
+ */
 export function factsOf(used: Connect, maps: readonly MapShape[], width: number): ConnectorFacts {
   let layout: Layout = [];
   const graph = trace(randomParams(0), (t) => {

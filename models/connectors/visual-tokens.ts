@@ -34,12 +34,18 @@ export interface VisualTokens {
   readonly carries?: Readonly<Record<string, Tensor>> | undefined;
 }
 
-/** Tokens that a layout has. */
+/**
+ * Tokens that a layout has.
+ * @example tokenCount([{ role: 'query', count: 64 }, { role: 'end', count: 1 }]) // 65
+ */
 export function tokenCount(layout: Layout): number {
   return layout.reduce((sum, run) => sum + run.count, 0);
 }
 
-/** A grid of tokens, row by row. */
+/**
+ * A grid of tokens, row by row.
+ * @example gridTokens(grid) // of 'b h w e'; the layout is h rows of w cells
+ */
 export function gridTokens(grid: Tensor<'b h w e', Float>, view = 0): VisualTokens {
   const [rows, columns] = [grid.size('h'), grid.size('w')];
   return {
@@ -48,17 +54,26 @@ export function gridTokens(grid: Tensor<'b h w e', Float>, view = 0): VisualToke
   };
 }
 
-/** `gridTokens` of a map whose channels are the language model's. */
+/**
+ * `gridTokens` of a map whose channels are the language model's.
+ * @example mapTokens(linear(p.at('proj'), map, 'c', { size: 4096 }))
+ */
 export function mapTokens(map: FeatureMap, view = 0): VisualTokens {
   return gridTokens(toLanguage(map), view);
 }
 
-/** A map whose channels go on as the language model's. */
+/**
+ * A map whose channels go on as the language model's.
+ * @example const grid = toLanguage(map) // 'b h w c' as 'b h w e'
+ */
 export function toLanguage(map: FeatureMap): Tensor<'b h w e', Float> {
   return rearrange(map, 'b h w c -> b h w e=(c)');
 }
 
-/** What becomes of every token by itself; the layout stays. */
+/**
+ * What becomes of every token by itself; the layout stays.
+ * @example eachToken(gridTokens(grid), (tokens) => layerNorm(p.at('norm'), tokens))
+ */
 export function eachToken(
   { tokens, layout }: VisualTokens,
   change: (tokens: Tensor<'b n e', Float>) => Tensor<'b n e', Float>,
@@ -66,17 +81,26 @@ export function eachToken(
   return { tokens: change(tokens), layout };
 }
 
-/** Tokens without a place on a grid: results of learned queries, or of a selection. */
+/**
+ * Tokens without a place on a grid: results of learned queries, or of a selection.
+ * @example queryTokens(tokens) // of 'b n e'; the layout is n queries
+ */
 export function queryTokens(tokens: Tensor<'b n e', Float>): VisualTokens {
   return { tokens, layout: [{ role: 'query', count: tokens.size('n') }] };
 }
 
-/** The results of learned queries as tokens. */
+/**
+ * The results of learned queries as tokens.
+ * @example tokensOfQueries(attended) // of 'b q c'
+ */
 export function tokensOfQueries(results: Tensor<'b q c', Float>): VisualTokens {
   return queryTokens(rearrange(results, 'b q c -> b n=(q) e=(c)'));
 }
 
-/** No token in the prompt: of connectors that the language model reads inside only. `width` is that of the language model. */
+/**
+ * No token in the prompt: of connectors that the language model reads inside only. `width` is that of the language model.
+ * @example noTokens(map, 4096, { keys, values })
+ */
 export function noTokens(
   like: Tensor<string, Float>,
   width: number,
@@ -86,7 +110,10 @@ export function noTokens(
   return { tokens: repeat(constantLike(like, [0], '', {}, like.dtype), '-> b n e', sizes), layout: [], carries };
 }
 
-/** One learned vector as a token. */
+/**
+ * One learned vector as a token.
+ * @example markToken(p.get('newline', 'e', { e: 4096 }), 'newline', gridTokens(grid))
+ */
 export function markToken(mark: Tensor<'e', Float>, role: TokenRole, like: VisualTokens): VisualTokens {
   return {
     tokens: repeat(mark, 'e -> b n e', { b: like.tokens.sizeOf('b'), n: 1 }),
@@ -94,7 +121,10 @@ export function markToken(mark: Tensor<'e', Float>, role: TokenRole, like: Visua
   };
 }
 
-/** One behind the other; what they carry goes on together. */
+/**
+ * One behind the other; what they carry goes on together.
+ * @example joinTokens([gridTokens(whole), markToken(mark, 'separator', gridTokens(whole)), gridTokens(tile, 1)])
+ */
 export function joinTokens(parts: readonly VisualTokens[]): VisualTokens {
   const carries = Object.assign({}, ...parts.map((part) => part.carries ?? {})) as Record<string, Tensor>;
   return {
@@ -107,7 +137,10 @@ export function joinTokens(parts: readonly VisualTokens[]): VisualTokens {
   };
 }
 
-/** A mark behind every row of a grid. */
+/**
+ * A mark behind every row of a grid.
+ * @example rowsEndedBy(grid, p.get('newline', 'e', { e: 4096 }))
+ */
 export function rowsEndedBy(grid: Tensor<'b h w e', Float>, mark: Tensor<'e', Float>, view = 0): VisualTokens {
   const [rows, columns] = [grid.size('h'), grid.size('w')];
   const column = repeat(mark, 'e -> b h w e', { b: grid.sizeOf('b'), h: rows, w: 1 });
@@ -120,7 +153,10 @@ export function rowsEndedBy(grid: Tensor<'b h w e', Float>, mark: Tensor<'e', Fl
   };
 }
 
-/** The tokens of one run, for looking at them. */
+/**
+ * The tokens of one run, for looking at them.
+ * @example const first = tokensOfRun(gridTokens(grid), 0) // the first row of cells
+ */
 export function tokensOfRun({ tokens, layout }: VisualTokens, index: number): Tensor<'b n e', Float> {
   const run = layout[index];
   if (run === undefined)
@@ -131,12 +167,18 @@ export function tokensOfRun({ tokens, layout }: VisualTokens, index: number): Te
 /** Ids that stand for visual tokens in a prompt; roles that are left out take the id of a cell. */
 export type PlaceholderIds = { readonly cell: number } & { readonly [R in TokenRole]?: number };
 
-/** What a picture's placeholder becomes in the prompt's ids: exactly one id for each visual token. */
+/**
+ * What a picture's placeholder becomes in the prompt's ids: exactly one id for each visual token.
+ * @example placeholderSpan(made.layout, { cell: 151_655, newline: 198 })
+ */
 export function placeholderSpan(layout: Layout, ids: PlaceholderIds): readonly number[] {
   return layout.flatMap((run) => Array.from({ length: run.count }, () => ids[run.role] ?? ids.cell));
 }
 
-/** `12×12`, `64 queries`, `24×24 with newlines + separator`. */
+/**
+ * `12×12`, `64 queries`, `24×24 with newlines + separator`.
+ * @example describeLayout(made.layout) // 24×24 with newlines
+ */
 export function describeLayout(layout: Layout): string {
   const parts: string[] = [];
   for (let i = 0; i < layout.length;) {

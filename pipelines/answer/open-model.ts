@@ -6,7 +6,7 @@ export type { OpenedModel, OpenModelOptions } from './opened-model.ts';
 
 /**
  * A released model, opened for answering. Throws `OpabiniaError` for whatever is missing, damaged, or does not fit together; nothing stays open then.
- * @example const { session } = await openModel('owner/name')
+ * @example const session = await Session.open(await openModel('owner/name'), await openDevice())
  */
 export async function openModel(model: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
   const { opened } = await examine(model, options, async (step) => step());

@@ -55,6 +55,7 @@ export interface AnswerPiece {
   readonly text: string;
 }
 
+/** A model on a device that answers one batch of questions after the other; what `run` has. */
 export class Session {
   readonly model: OpenedModel;
   readonly place: Place;

@@ -104,7 +104,7 @@ export interface PlannedProgram {
 
 /**
  * Traces and compiles all graphs of a released model.
- * @example const { graphs } = planModel(text, options)
+ * @example const { memory } = planModel('cambrian-8b', { dtype: 'f16', context: 2048, prompt: 1024, images: 1 })
  */
 export function planModel(
   text: string,

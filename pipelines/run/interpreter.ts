@@ -25,6 +25,7 @@ export function interpret(graph: Graph, params: ParamSource, options: InterpretO
   return new Interpreter(graph, params, options);
 }
 
+/** What `interpret` gives. Called as a `Program` is; states are kept between runs. */
 export class Interpreter {
   readonly graph: Graph;
   readonly #params: ParamSource;

@@ -52,7 +52,7 @@ function partsOf(tensors: readonly TensorToStore[], metadata: Readonly<Record<st
 
 /**
  * Writes the file whole or not at all. Throws `OpabiniaError`.
- * @example writeSafetensors('out.safetensors', [{ name: 'y', dtype: 'F32', shape: [2], data: new Float32Array(2) }])
+ * @example writeSafetensors('out.safetensors', [{ name: 'y', dtype: 'F32', shape: [2], values: new Float32Array(2) }])
  */
 export function writeSafetensors(
   path: string,

@@ -43,7 +43,7 @@ function partByPath(parameter: string): string {
 
 /**
  * What programs that live at the same time take on the device, at the bounds of their symbols.
- * @example const { total } = memoryPlan([{ name: 'connector', plan }])
+ * @example const { peak } = memoryPlan([{ name: 'connector', plan }])
  */
 export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOptions = {}): MemoryPlan {
   const { partOf = partByPath, shared = true } = options;

@@ -19,6 +19,7 @@ interface Place {
   readonly configPath: string | undefined;
 }
 
+/** What `openTokenizer` gives: a tokenizer in a process of its own, which is killed when a text takes too long. */
 export class SandboxTokenizer {
   readonly #sandbox: Sandbox;
   readonly #place: Place;

@@ -5,14 +5,17 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { apiPage, readApi } from '../../docs/generate-api.ts';
+import { apiPage, faces, readApi } from '../../docs/generate-api.ts';
 import { randomParams } from '../../dsl/index.ts';
+import { exampleFiles } from './surroundings.ts';
 import { checkpoint, declarations, numbersOf, runBlock } from './prelude.ts';
 
 const root = join(import.meta.dirname, '../..');
 const api = readApi();
-const dsl = api[0]?.functions ?? [];
+const functions = api.map(({ name, entries }) => ({ name, functions: entries.filter(({ kind }) => kind === 'function') }));
+const dsl = functions[0]?.functions ?? [];
 
+const packageSchema = z.object({ exports: z.record(z.string(), z.unknown()) });
 const page = readFileSync(join(root, 'docs/from-pytorch.md'), 'utf8');
 const idioms = [...page.matchAll(/^## (.*)\n([\s\S]*?)(?=^## |$(?![\s\S]))/gm)].map(([, title = '', body = '']) => ({
   title,
@@ -26,13 +29,39 @@ test('api.md is what the sources say: `npm run docs`', () => {
   expect(readFileSync(join(root, 'docs/api.md'), 'utf8')).toBe(apiPage(api));
 });
 
-test.each(api.flatMap(({ name, functions }) => functions.map((f) => [`${name} ${f.name}`, f] as const)))(
+test.each(functions.flatMap(({ name, functions: own }) => own.map((f) => [`${name} ${f.name}`, f] as const)))(
   '%s says what it does, and shows it',
   (_name, { text, example, name }) => {
     expect(text.length).toBeGreaterThan(2);
-    expect(example).toContain(`${name}(`);
+    expect(example).toMatch(new RegExp(`\\b${name}(?:<.*>)?\\(`));
   },
 );
+
+test('classes, constants and parts of connectors say what they are', () => {
+  const silent = api.flatMap(({ name, entries }) =>
+    entries.filter(({ kind, text }) => kind !== 'type' && text.length < 3).map((entry) => `${name} ${entry.name}`),
+  );
+  expect(silent).toEqual([]);
+});
+
+test('everything that an entry point of the package exports is on the page', async () => {
+  const { exports } = packageSchema.parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
+  expect([...new Set(faces.map(({ name }) => name.replace('opabinia', '.')))].toSorted()).toEqual(
+    Object.keys(exports)
+      .filter((path) => path !== './package.json')
+      .toSorted(),
+  );
+  const names = new Set(api.flatMap(({ entries }) => entries.map((entry) => entry.name)));
+  for (const { file } of faces) {
+    // The folder of connectors has no file of its own; test/package compares it with what the build writes.
+    if (!file.endsWith('.ts')) continue;
+    const face = (await import(join(root, file))) as object;
+    expect(
+      Object.keys(face).filter((name) => !names.has(name)),
+      file,
+    ).toEqual([]);
+  }
+});
 
 test.each(dsl.map(({ name, example }) => [name, example]))('the example of %s runs', (_name, example) => {
   expect(() => runBlock(example, randomParams(1))).not.toThrow();
@@ -52,17 +81,18 @@ describe('from-pytorch.md', () => {
   });
 });
 
-test('every block is right for tsc', { timeout: 60_000 }, async () => {
+test('every block is right for tsc', { timeout: 120_000 }, async () => {
   const folder = join(root, 'out/docs');
   mkdirSync(folder, { recursive: true });
   const blocks = [...dsl.map(({ example }) => example), ...idioms.map(({ ours }) => ours)];
   writeFileSync(join(folder, 'blocks.ts'), `${declarations}${blocks.map((code) => `{\n${code}\n}`).join('\n')}\n`);
+  for (const [name, text] of exampleFiles(api)) writeFileSync(join(folder, name), text);
   writeFileSync(
     join(folder, 'tsconfig.json'),
     JSON.stringify({
       extends: '../../tsconfig.json',
       compilerOptions: { noUnusedLocals: false },
-      include: ['blocks.ts'],
+      include: ['*.ts'],
       exclude: [],
     }),
   );

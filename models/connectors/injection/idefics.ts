@@ -103,6 +103,7 @@ export interface IdeficsSight {
   readonly sees: Tensor<'b s', 'bool'>;
 }
 
+/** Gated cross-attention and a gated MLP, as a layer of its own between two of the language model. */
 export function ideficsGatedLayer(
   p: Params,
   hidden: Hidden,

@@ -54,6 +54,7 @@ export function gemma4Hidden(
   return layerNorm(p.at('pos_norm'), layerNorm(p.at('patch_ln2'), dense).add(positions));
 }
 
+/** The last norm and projection, to the width of the language model. */
 export function gemma4Embedded(
   p: Params,
   hidden: FeatureMap,

@@ -43,6 +43,7 @@ export const gemma4 = connector<Gemma4Config>({
   },
 });
 
+/** Normed without a scale and projected, as `embed_vision`. */
 export function gemma4Projected(p: Params, pooled: FeatureMap, eps: number, width: number | undefined): FeatureMap {
   const normed = norm(p, pooled, { kind: 'rms-plain', path: '', eps });
   return linear(p.at('embed_vision', 'embedding_projection'), normed, 'c', { ...sized(width), bias: false });

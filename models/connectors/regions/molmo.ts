@@ -28,6 +28,7 @@ export interface MolmoConfig extends MolmoPooling {
 /** How parts of a picture that are padding are told: by a vector each for whole and partial padding, one for whole, or one times the share that is real. */
 export type MolmoPadding = 'pad_and_partial_pad' | 'pad_embed' | 'regress';
 
+/** Names of the pooling's projections in the checkpoint. */
 export const molmoNames = { query: 'wq', key: 'wk', value: 'wv', out: 'wo' } as const;
 const gated = { gate: 'w1', up: 'w3', down: 'w2' } as const;
 
@@ -89,6 +90,7 @@ export function molmoProjected(p: Params, map: FeatureMap, { hidden }: MolmoPool
   return gatedMlp(p.at('image_projector'), map, { ...gated, hidden, width });
 }
 
+/** Options of the pooling's attention. */
 export function poolingOptions({ heads, keyValueHeads, headSize, pooled }: MolmoPooling) {
   return { names: molmoNames, bias: true, heads, keyValueHeads, inner: heads * headSize, width: pooled };
 }

@@ -72,6 +72,7 @@ export interface Clusters {
   readonly weight: Tensor<'b n', 'f32'>;
 }
 
+/** Density-peak clustering (DPC-KNN): which cluster each token belongs to. */
 export function clustered(
   x: Sequence,
   { clusters, neighbours }: { readonly clusters: number; readonly neighbours: number },

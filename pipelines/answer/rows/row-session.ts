@@ -22,6 +22,7 @@ import { RowPrograms, type Reading } from './row-programs.ts';
 /** Prompts that are read between two decode steps: those whose answers run wait for them. */
 const readAtOnce = 4;
 
+/** A model on a device that answers many questions at once, each in a row of the cache, whenever it comes; what `serve` has. */
 export class RowSession implements Answering {
   readonly model: OpenedModel;
   readonly place: Place;
