@@ -1,4 +1,4 @@
-// The whole recipe at small size, to be copied for data of one's own: stage 1 on captions, stage 2 on a balanced mixture of instructions.
+// The whole recipe at small size; docs/recipe.md has it for a project of one's own: stage 1 on captions, stage 2 on a balanced mixture of instructions.
 // `npx node examples/recipe/run.ts` trains and judges after each stage; `npx opabinia train examples/recipe/recipe.ts` trains alone.
 import { join } from 'node:path';
 import { responseFormats } from '../../pipelines/train/data/response-formats.ts';

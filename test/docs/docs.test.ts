@@ -3,11 +3,18 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { apiPage, faces, readApi } from '../../docs/generate-api.ts';
+import { desktopGpu } from '../../compiler/profile.ts';
 import { randomParams } from '../../dsl/index.ts';
-import { exampleFiles } from './surroundings.ts';
+import { describeLayout } from '../../models/connectors/visual-tokens.ts';
+import { compareConnectors } from '../../pipelines/compare/compare.ts';
+import { encodersNamed } from '../../pipelines/compare/encoders.ts';
+import { languageModelNamed } from '../../pipelines/compare/language-models.ts';
+import { listed } from '../../pipelines/compare/registry.ts';
+import { openRecipe } from '../../pipelines/train/recipe/open-recipe.ts';
+import { connectorsFace, exampleFiles, fromSources, unsaid } from './surroundings.ts';
 import { checkpoint, declarations, numbersOf, runBlock } from './prelude.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -21,9 +28,25 @@ const idioms = [...page.matchAll(/^## (.*)\n([\s\S]*?)(?=^## |$(?![\s\S]))/gm)].
   title,
   ours: /```ts\n([\s\S]*?)```/.exec(body)?.[1]?.trim() ?? '',
 }));
+const folder = join(root, 'out/docs');
+/** Whole files on the pages, and what two of README's leave out. The tutorial's are written and run by test/package. */
+const files = ['README.md', 'docs/connector.md', 'docs/recipe.md', 'docs/eval.md', 'docs/serving.md'].flatMap((from) =>
+  [...readFileSync(join(root, from), 'utf8').matchAll(/^```ts ?(\S*)\n([\s\S]*?)^```$/gm)].map(([, name = '', code = ''], i) => ({
+    page: from,
+    name: name === '' ? `${from.replaceAll(/\W/g, '-')}-${i}.ts` : name,
+    code: `${unsaid[`${from} ${i}`] ?? ''}${fromSources(code)}`,
+  })),
+);
+
 const golden = z
   .record(z.string(), z.object({ shape: z.array(z.number()), values: z.array(z.number()) }))
   .parse(JSON.parse(readFileSync(join(root, 'test/golden/from-pytorch.json'), 'utf8')));
+
+beforeAll(() => {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'connectors-face.ts'), connectorsFace);
+  for (const { name, code } of files) writeFileSync(join(folder, name), code);
+});
 
 test('api.md is what the sources say: `npm run docs`', () => {
   expect(readFileSync(join(root, 'docs/api.md'), 'utf8')).toBe(apiPage(api));
@@ -81,9 +104,34 @@ describe('from-pytorch.md', () => {
   });
 });
 
+describe('connector.md and recipe.md', () => {
+  test('every connector is one that `compare` takes', async () => {
+    const found = await listed(files.filter(({ page }) => page === 'docs/connector.md').map(({ name }) => join(folder, name)));
+    expect(found).toHaveLength(4);
+    const { rows, refused } = await compareConnectors(found, {
+      encoders: encodersNamed(['clip-l-336', 'siglip-so400m-384']),
+      model: languageModelNamed('llama-3-8b'),
+      profile: desktopGpu,
+      dtype: 'f16',
+      question: 64,
+      look: false,
+    });
+    expect(refused.map(({ reason }) => reason.message)).toEqual([]);
+    expect(rows.map(({ cost }) => describeLayout(cost.layout))).toEqual([
+      '64 queries',
+      'start + 12×12 with newlines',
+      '24×24',
+      '24×24',
+    ]);
+  });
+
+  test('the recipe is one', async () => {
+    const { stages } = await openRecipe(join(folder, 'recipe.ts'));
+    expect(stages.map(({ name }) => name)).toEqual(['stage 1', 'instructions']);
+  });
+});
+
 test('every block is right for tsc', { timeout: 120_000 }, async () => {
-  const folder = join(root, 'out/docs');
-  mkdirSync(folder, { recursive: true });
   const blocks = [...dsl.map(({ example }) => example), ...idioms.map(({ ours }) => ours)];
   writeFileSync(join(folder, 'blocks.ts'), `${declarations}${blocks.map((code) => `{\n${code}\n}`).join('\n')}\n`);
   for (const [name, text] of exampleFiles(api)) writeFileSync(join(folder, name), text);

@@ -65,3 +65,27 @@ function fileOf(api: readonly ApiFace[], face: string, entries: readonly ApiEntr
     ),
   ].join('\n');
 }
+
+/** A page's file of code with the sources in place of the package. The face of connectors is written beside it. */
+export function fromSources(code: string): string {
+  const files = new Map<string, string>(faces.map(({ name, file }) => [name, file]));
+  return code.replaceAll(/from '(opabinia[^']*)'/g, (_, name: string) => {
+    const file = files.get(name) ?? '';
+    return `from '${file.endsWith('.ts') ? `../../${file}` : './connectors-face.ts'}'`;
+  });
+}
+
+/** What `opabinia/connectors` has beside the published ones. */
+export const connectorsFace = `export * from '../../models/connectors/connector.ts';
+export * from '../../models/connectors/visual-tokens.ts';
+export * from '../../models/connectors/traced.ts';
+`;
+
+/** What blocks leave out that stand beside the code they belong to, by page and number. */
+export const unsaid: Readonly<Record<string, string>> = {
+  'README.md 1': `import { einsum, gelu, layerNorm, linear, rearrange, reduce, softmax, stack, type Float, type Params, type Tensor } from '../../index.ts';
+import type { FeatureMap } from '../../models/index.ts';
+`,
+  'README.md 2': `declare const graph: import('../../index.ts').Graph; declare const device: import('../../index.ts').Device;
+`,
+};
