@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '../..');
 
 interface Block {
   readonly language: string;
-  /** What stands behind the language: a file's name, or a condition. */
+  /** What stands behind the language: a file's name; `fails`; `exact`: what is printed is the same everywhere; `lavapipe`: the same on that driver. */
   readonly about: string;
   readonly body: string;
 }
@@ -52,7 +52,7 @@ export function steps(): readonly Step[] {
 }
 
 /** Lines whose work the project of the test has behind it. */
-const madeAlready = /^(?:npx opabinia new |cd |npm install)/;
+const madeAlready = /^(?:npm ci |npm run -s opabinia -- new |cd |npm install)/;
 
 function writes({ about, body }: Block): Step['act'] {
   return (project) => {
@@ -107,7 +107,7 @@ function runIn(project: string, args: readonly string[]): ReturnType<Step['act']
   return { output: child.stdout + child.stderr, failed: child.status !== 0 };
 }
 
-/** A line without its figures, which are another machine's or another version's. */
+/** A line without its figures, which are another machine's. */
 function plain(line: string): string {
   return line
     .replace(/[\d.,]+ ?(?:[kMGT]i?)?(?:B|FLOP|ms|s)?(?![\w-])/g, '#')
@@ -116,11 +116,11 @@ function plain(line: string): string {
     .trim();
 }
 
-/** Lines of the page that the output does not have. */
-export function missing(expected: string, output: string): readonly string[] {
-  const lines = output.split('\n').map(plain);
+/** Lines of the page that the output does not have; with `exact`, by the letter. */
+export function missing(expected: string, output: string, exact = false): readonly string[] {
+  const lines = output.split('\n').map((line) => (exact ? line.trimEnd() : plain(line)));
   return expected
     .trimEnd()
     .split('\n')
-    .filter((line) => !lines.some((found) => found.includes(plain(line))));
+    .filter((line) => (exact ? !lines.includes(line) : !lines.some((found) => found.includes(plain(line)))));
 }
