@@ -22,13 +22,16 @@ export const faces = [
 /** One exported name, as its source describes it. */
 export interface ApiEntry {
   readonly name: string;
-  readonly kind: 'function' | 'part' | 'class' | 'constant' | 'type';
+  /** part: a function in a file of a published connector. inner: a type that no face exports, and that a signature names. */
+  readonly kind: 'function' | 'part' | 'class' | 'constant' | 'type' | 'inner';
   readonly file: string;
   /** As it stands in the source: each overload of a function, a class without bodies, a whole type. */
   readonly code: readonly string[];
   readonly text: string;
   /** Of functions; parts of published connectors have none. */
   readonly example: string;
+  /** A class that its users name and do not make. */
+  readonly typeOnly?: boolean | undefined;
 }
 
 export interface ApiFace {
@@ -40,7 +43,7 @@ export interface ApiFace {
 /** What each face exports. Throws for a name whose declaration is not found. */
 export function readApi(): readonly ApiFace[] {
   const seen = new Set<string>();
-  return faces.map(({ file, name, what }) => ({
+  const shown = faces.map(({ file, name, what }) => ({
     name,
     what,
     entries: (file === connectors ? exportsOfFolder(file) : exportsOf(file)).flatMap((found) => {
@@ -48,30 +51,65 @@ export function readApi(): readonly ApiFace[] {
       const key = `${entry.file} ${found.original}`;
       if (seen.has(key)) return [];
       seen.add(key);
-      return [{ ...entry, name: found.name }];
+      return [{ ...entry, name: found.name, typeOnly: found.typeOnly }];
     }),
   }));
+  const named = new Set(shown.flatMap(({ entries }) => entries.map(({ name }) => name)));
+  // What the DSL's signatures name beside it are errors by axis name, which are written for the editor.
+  return shown.map((face, i) => (i === 0 ? face : { ...face, entries: [...face.entries, ...innerTypes(face.entries, named)] }));
+}
+
+/** Types that signatures of these functions and classes name, and that have no name outside: options and results. */
+function innerTypes(entries: readonly ApiEntry[], named: Set<string>): readonly ApiEntry[] {
+  return entries.flatMap(({ kind, file, code }) => {
+    if (kind !== 'function' && kind !== 'class') return [];
+    const words = new Set(code.flatMap((text) => text.replaceAll(/\/\*\*.*?\*\//g, '').match(/\b[A-Z]\w+/g) ?? []));
+    return [...words].flatMap((name): readonly ApiEntry[] => {
+      if (named.has(name)) return [];
+      const found = importedType(file, name);
+      if (found === undefined) return [];
+      named.add(name);
+      return [{ ...found, kind: 'inner', name }];
+    });
+  });
+}
+
+/** A type that a file declares or imports from a file of ours; undefined for what is neither, and for classes. */
+function importedType(file: string, name: string): Omit<ApiEntry, 'name'> | undefined {
+  const source = readFileSync(join(root, file), 'utf8');
+  if (new RegExp(`^export (?:interface|type) ${name}\\b`, 'm').test(source)) return readEntry(file, name);
+  for (const [, list = '', from = ''] of source.matchAll(/^import (?:type )?\{([^}]*)\} from '(\.[^']+)';/gm)) {
+    const item = list
+      .split(',')
+      .map((one) => one.trim().replace(/^type /, ''))
+      .find((one) => one === name || one.endsWith(` as ${name}`));
+    if (item === undefined) continue;
+    const entry = readEntry(relative(root, join(root, dirname(file), from)), item.split(' as ')[0] ?? name);
+    return entry.kind === 'type' ? entry : undefined;
+  }
+  return undefined;
 }
 
 interface Export {
   readonly name: string;
   readonly original: string;
   readonly file: string;
+  readonly typeOnly?: boolean | undefined;
 }
 
 function exportsOf(face: string): readonly Export[] {
   const source = readFileSync(join(root, face), 'utf8');
-  return [...source.matchAll(/^export (?:type )?(?:\* from '([^']+)'|\{([^}]*)\} from '([^']+)');/gm)].flatMap(
-    ([, all, list = '', from = '']): readonly Export[] => {
+  return [...source.matchAll(/^export (type )?(?:\* from '([^']+)'|\{([^}]*)\} from '([^']+)');/gm)].flatMap(
+    ([, type, all, list = '', from = '']): readonly Export[] => {
       const file = relative(root, join(root, dirname(face), all ?? from));
       if (all !== undefined) return exportsOf(file);
       return list
         .split(',')
-        .map((item) => item.trim().replace(/^type /, ''))
+        .map((item) => item.trim())
         .filter((item) => item !== '')
         .map((item) => {
-          const [original = item, name = original] = item.split(' as ');
-          return { name, original, file };
+          const [original = item, name = original] = item.replace(/^type /, '').split(' as ');
+          return { name, original, file, typeOnly: type !== undefined || item.startsWith('type ') };
         });
     },
   );
@@ -214,8 +252,10 @@ export function apiPage(api: readonly ApiFace[] = readApi()): string {
       lines.push('', `### \`${called}\``, '', `${text} ([source](../${file}))`, '');
       lines.push('```ts', ...code, '```', '', '```ts', example, '```');
     }
-    for (const { name: called, file, code, text } of of('class')) {
-      lines.push('', `### Class \`${called}\``, '', `${text} ([source](../${file}))`, '', '```ts', ...code, '```');
+    for (const { name: called, file, code, text, typeOnly } of of('class')) {
+      const made = typeOnly === true ? code.map((one) => one.replaceAll(/^ {2}(?:\/\*\*.*\n {2})?constructor\(.*\n/gm, '')) : code;
+      const face = typeOnly === true ? 'Exported as a type. ' : '';
+      lines.push('', `### Class \`${called}\``, '', `${face}${text} ([source](../${file}))`, '', '```ts', ...made, '```');
     }
     for (const [title, kind] of [
       ['Constants', 'constant'],
@@ -226,11 +266,17 @@ export function apiPage(api: readonly ApiFace[] = readApi()): string {
       lines.push('', `### ${title}`, '');
       for (const { name: called, file, text } of some) lines.push(`- [\`${called}\`](../${file}): ${text}`);
     }
-    const types = of('type');
-    if (types.length > 0) lines.push('', '### Types', '', '```ts');
-    for (const [i, { code, text }] of types.entries())
-      lines.push(...(i === 0 ? [] : ['']), ...(text === '' ? [] : [`/** ${text} */`]), ...code);
-    if (types.length > 0) lines.push('```');
+    for (const [title, kind] of [
+      ['Types', 'type'],
+      ['Types of options and results, which have no name outside', 'inner'],
+    ] as const) {
+      const types = of(kind);
+      if (types.length === 0) continue;
+      lines.push('', `### ${title}`, '', '```ts');
+      for (const [i, { code, text }] of types.entries())
+        lines.push(...(i === 0 ? [] : ['']), ...(text === '' ? [] : [`/** ${text} */`]), ...code);
+      lines.push('```');
+    }
   }
   return `${lines.join('\n')}\n`;
 }

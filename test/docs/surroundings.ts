@@ -52,7 +52,7 @@ function fileOf(api: readonly ApiFace[], face: string, entries: readonly ApiEntr
   const places = new Map<string, string>();
   for (const [i, other] of [...api.entries()].toSorted(([, a], [, b]) => Number(b.name === face) - Number(a.name === face)))
     for (const { name, kind, file } of other.entries)
-      if (kind !== 'type' && name !== 'Tensor' && words.has(name) && !places.has(name)) {
+      if (!/type|inner/.test(kind) && name !== 'Tensor' && words.has(name) && !places.has(name)) {
         const from = faces[i]?.file ?? '';
         places.set(name, `import { ${name} } from '../../${from.endsWith('.ts') ? from : file}';`);
       }
