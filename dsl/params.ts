@@ -95,7 +95,8 @@ export class ParamReader {
     const known = this.#nodes.get(path);
     const shape = known?.type.axes.map((axis) => axis.size) ?? this.#source.shape(path);
     if (shape === undefined && this.#source.names() !== undefined) throw this.#missing(path);
-    const axes = statedAxes(path, names, shape, sizes);
+    const isStored = this.#source.shape(path) !== undefined;
+    const axes = statedAxes(path, names, { shape, isStored }, sizes);
     if (known !== undefined) {
       // One path is one node; other names for its axes are a view.
       const first = new Tensor<string, Float>(this.#builder, known);
@@ -209,18 +210,23 @@ export function sizedAxes(
 function statedAxes(
   path: string,
   names: readonly string[],
-  shape: readonly Size[] | undefined,
+  { shape, isStored }: { readonly shape: readonly Size[] | undefined; readonly isStored: boolean },
   sizes: Readonly<Record<string, number>>,
 ): readonly Axis[] {
   if (shape === undefined) return sizedAxes('get', names, sizes, path);
-  const stored = `[${shape.map(printSize).join(' ')}]`;
+  const found = `[${shape.map(printSize).join(' ')}]`;
   const refuse = (what: string) =>
-    new OpabiniaError(`the tensor has shape ${stored} in the checkpoint, ${what}`, {
-      op: 'get',
-      path,
-      place: here().place,
-      advice: 'the checkpoint and the config may belong to different models',
-    });
+    new OpabiniaError(
+      isStored ? `the tensor has shape ${found} in the checkpoint, ${what}` : `it was read before as ${found}, ${what}`,
+      {
+        op: 'get',
+        path,
+        place: here().place,
+        advice: isStored
+          ? 'the checkpoint and the config may belong to different models'
+          : "one path is one parameter: give each its own, as p.at('second')",
+      },
+    );
   if (shape.length !== names.length)
     throw refuse(`which is ${shape.length} axes, and '${names.join(' ')}' is ${names.length}`);
   const axes = names.map((name, i) => ({ name, size: shape[i] ?? 0 }));
