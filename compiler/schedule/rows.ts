@@ -4,7 +4,7 @@ import type { Axis } from '../../dsl/axis/axis.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
-import { literal, splat, type Code } from '../../dsl/wgsl.ts';
+import { code, literal, splat, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
@@ -69,19 +69,24 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
       test: isFull ? 'true' : `${indexText(row)} < ${indexText(rows)}`,
       reduced: new Map(),
     }));
-    const walk = (block: Block, write: (body: Block, index: ReadonlyMap<string, Index>, row: Row) => void) => {
-      block.loop(
-        flatStem(inner, width),
-        steps,
-        (inside, i) => {
-          const along = namedAxes(inside, elementAt(i, width), inner);
-          for (const row of each) {
-            for (const [reduction, whole] of row.reduced) lowering.held.set(reduction, () => whole);
-            write(inside, new Map([...row.at, ...along]), row);
-          }
-        },
-        { from: indexVariable(laneName, constantIndex(lanes)), step: lanes },
-      );
+    const ownTurns = bySubgroup ? turnsHeld(group, steps, { width, lanes, together }, context) : undefined;
+    const lane = indexVariable(laneName, constantIndex(lanes));
+    /** What is done at each place of the row, and whether there is such a place. */
+    const walk = (block: Block, write: (body: Block, place: Place, row: Row) => void) => {
+      const at = (inside: Block, i: Index, test: string): void => {
+        const along = namedAxes(inside, elementAt(i, width), inner);
+        for (const row of each) {
+          for (const [reduction, whole] of row.reduced) lowering.held.set(reduction, () => whole);
+          write(inside, { index: new Map([...row.at, ...along]), test }, row);
+        }
+      };
+      // Written out, what one walk has computed is still there in the next.
+      if (ownTurns !== undefined)
+        for (let turn = 0; turn < ownTurns; turn++) {
+          const i = add(lane, constantIndex(turn * lanes));
+          at(block, clamp(i, steps), i.most < steps.least ? 'true' : `${indexText(i)} < ${indexText(steps)}`);
+        }
+      else block.loop(flatStem(inner, width), steps, (inside, i) => at(inside, i, 'true'), { from: lane, step: lanes });
     };
     for (const level of reduceLevels(group.reductions, group.nodes)) {
       const partial = new Map(
@@ -103,11 +108,18 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
           }),
         ]),
       );
-      walk(body, (inside, index, row) => {
+      walk(body, (inside, { index, test }, row) => {
         for (const { reduction, op, acc } of partial.get(row) ?? []) {
           const operand = reduction.inputs[0];
-          if (operand !== undefined)
-            inside.assign(acc.text, op.wgsl(acc, splat(lowering.value(inside, operand, index, width), acc.type)));
+          if (operand === undefined) continue;
+          const value = splat(lowering.value(inside, operand, index, width), acc.type);
+          const identity = splat(
+            literal(op.identityOf(reduction.type.dtype), computeType(reduction.type.dtype)),
+            acc.type,
+          );
+          const own =
+            test === 'true' ? value : code(`select(${identity.text}, ${value.text}, ${test})`, acc.type, value.needs);
+          inside.assign(acc.text, op.wgsl(acc, own));
         }
       });
       for (const [row, sums] of partial)
@@ -118,8 +130,9 @@ export function scheduleRows(group: Extract<Group, { template: 'rows' }>, contex
     }
     const overRow = group.roots.filter((root) => root.type.axes.length !== outer.length);
     if (overRow.length > 0) {
-      walk(body, (inside, index, row) => {
-        inside.when(row.test, (store) => {
+      walk(body, (inside, { index, test }, row) => {
+        const tests = [row.test, test].filter((one) => one !== 'true');
+        inside.when(tests.join(' && ') || 'true', (store) => {
           for (const root of overRow)
             lowering.store(store, context.target(root), index, lowering.value(inside, root, index, width), width);
         });
@@ -147,6 +160,33 @@ interface Row {
   /** That there is such a row. */
   readonly test: string;
   readonly reduced: Map<Node, Code>;
+}
+
+interface Place {
+  readonly index: ReadonlyMap<string, Index>;
+  readonly test: string;
+}
+
+/** Numbers of a row that a lane keeps, at most: the driver has them on its stack, side by side, and compiles every load. */
+const mostHeld = 96;
+
+/**
+ * Turns of a lane along its row, where it keeps what it loads and computes for the walks that follow: rows that are short enough, walked more
+ * than once, in a kernel that is enough work for the driver to compile more of it. Undefined where it walks again.
+ */
+function turnsHeld(
+  { reductions, nodes, roots }: Extract<Group, { template: 'rows' }>,
+  steps: Index,
+  { width, lanes, together }: { readonly width: Width; readonly lanes: number; readonly together: number },
+  { profile }: Context,
+): number | undefined {
+  const turns = Math.ceil(steps.most / lanes);
+  const [first] = reductions;
+  const elements = elementsOf(first?.inputs[0]?.type.axes ?? []);
+  const isOverRow = roots.some((root) => root.type.axes.length === first?.inputs[0]?.type.axes.length);
+  const walks = reduceLevels(reductions, nodes).length + (isOverRow ? 1 : 0);
+  const isShort = steps.terms.length === 0 && turns * width * together <= mostHeld;
+  return isShort && walks > 1 && 4 * elements >= choicesOf(profile).leastWork ? turns : undefined;
 }
 
 /** What all rows read alike is loaded once for so many. */
