@@ -2,12 +2,14 @@
 import { basename } from 'node:path';
 import { OpabiniaError } from '../../dsl/index.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
+import { contentKey } from '../../runtime/files/content-key.ts';
 import { isPath, listed } from '../compare/registry.ts';
 
 export interface OwnConnector {
   readonly connector: AnyConnector;
-  /** What the file is called. */
+  /** What the file is called, and a hash of its text. */
   readonly file: string;
+  readonly digest: string;
 }
 
 /** Undefined for what is no path. Throws `OpabiniaError` for a file that is not there, does not load, or exports none or several. */
@@ -27,5 +29,5 @@ export async function ownConnector(given: string): Promise<OwnConnector | undefi
       op: 'assemble',
       advice: `say which: ${path}#${connector.name}`,
     });
-  return { connector, file: basename(path) };
+  return { connector, file: basename(path), digest: contentKey([], [path]) };
 }

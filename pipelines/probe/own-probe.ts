@@ -15,6 +15,7 @@ import { adamW } from '../train/optimizers/adamw.ts';
 import type { Recipe, Stage } from '../train/recipe/recipe.ts';
 import { train } from '../train/train.ts';
 import { labelRulesOf } from '../train/trainable-of.ts';
+import { ownConnector, type OwnConnector } from '../assemble/own-connector.ts';
 import { fileName, keptRun, type KeptRun } from './keep-run.ts';
 import { openOwnData, plainAnswer, type HeldQuestion, type OwnData } from './own-data.ts';
 import { rowName, towerRate, type Probed, type ProbedRow, type Setting } from './probed.ts';
@@ -53,6 +54,7 @@ export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbe
   if (steps < 2 && settings.some(({ stages }) => stages === 2))
     throw new OpabiniaError('two stages share at least 2 steps', { op: 'probe', advice: 'give more --steps' });
   const data = openOwnData(options.data, root);
+  const own = options.connector === undefined ? undefined : await ownConnector(options.connector);
   const language = await readLanguage(options.language);
   const languageKey = contentKey([], language.weights.files).slice(0, 16);
   language.opened.close();
@@ -63,7 +65,7 @@ export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbe
     for (const entry of entries)
       for (const setting of settings) {
         const towers = entry.towers.map(({ name }) => name);
-        const one = await oneRun({ entry, setting, seed, data, options, languageKey });
+        const one = await oneRun({ entry, setting, seed, data, options, languageKey, own });
         if (one === undefined) {
           complete = false;
           continue;
@@ -89,12 +91,15 @@ interface OneRun {
   readonly data: OwnData;
   readonly options: OwnProbeOptions;
   readonly languageKey: string;
+  readonly own: OwnConnector | undefined;
 }
 
-async function oneRun({ entry, setting, seed, data, options, languageKey }: OneRun): Promise<KeptRun | undefined> {
+async function oneRun({ entry, setting, seed, data, options, languageKey, own }: OneRun): Promise<KeptRun | undefined> {
   const { connector = 'mlp2x', tokens, root, print, stopped, steps } = options;
   const towers = entry.towers.map(({ name }) => name);
-  const parts = [entry.towers.map(({ key }) => key), languageKey, connector, tokens, seed];
+  // A file that was edited is another connector.
+  const code = own === undefined ? [] : [own.digest];
+  const parts = [entry.towers.map(({ key }) => key), languageKey, connector, tokens, seed, ...code];
   const name = `${fileName(rowName({ towers, setting }))}-seed-${seed}`;
   const training = [options.batch, options.rate, options.length, options.answerTokens, steps, setting];
   const about = [parts, training, data.held, data.train];
@@ -112,7 +117,7 @@ async function oneRun({ entry, setting, seed, data, options, languageKey }: OneR
       });
     // What an interrupted run has done is of this recipe: another one has another name. Features of towers are shared by all.
     const hash = contentKey([JSON.stringify([about, directory])]).slice(0, 16);
-    const recipe = recipeOf({ name: `${name}-${hash}`, directory, data, setting, seed, options });
+    const recipe = recipeOf({ name: `${name}-${hash}`, directory, data, setting, seed, options, own });
     const device = await options.device();
     const started = performance.now();
     const report = await train(recipe, device, {
@@ -130,6 +135,7 @@ async function oneRun({ entry, setting, seed, data, options, languageKey }: OneR
       data,
       options,
       device,
+      own,
     });
     const all = judged.counts['all'];
     print(
@@ -145,6 +151,10 @@ async function oneRun({ entry, setting, seed, data, options, languageKey }: OneR
 
 const towerPaths = ['vision_tower.*'];
 
+function connectorsOf(own: OwnConnector | undefined): Pick<Recipe, 'connectors'> {
+  return own === undefined ? {} : { connectors: [own.connector] };
+}
+
 function recipeOf({
   name,
   directory,
@@ -152,7 +162,8 @@ function recipeOf({
   setting,
   seed,
   options,
-}: Pick<OneRun, 'data' | 'setting' | 'seed' | 'options'> & {
+  own,
+}: Pick<OneRun, 'data' | 'setting' | 'seed' | 'options' | 'own'> & {
   readonly name: string;
   readonly directory: string;
 }): Recipe {
@@ -175,6 +186,7 @@ function recipeOf({
   return {
     name,
     model: directory,
+    ...connectorsOf(own),
     seed,
     stages: [
       ...(first > 0 ? [stage('connector', ['*mm_projector*'], first, false)] : []),
@@ -196,7 +208,8 @@ async function answered({
   data,
   options,
   device,
-}: Pick<OneRun, 'data' | 'options'> & {
+  own,
+}: Pick<OneRun, 'data' | 'options' | 'own'> & {
   readonly directory: string;
   readonly folder: string;
   readonly stages: Recipe['stages'];
@@ -206,7 +219,7 @@ async function answered({
   readonly tokens: number;
   readonly parameters: number;
 }> {
-  const opened = withLearned(await openModel(directory), folder, stages.length, stages);
+  const opened = withLearned(await openModel(directory, connectorsOf(own)), folder, stages.length, stages);
   try {
     const session = await Session.open(opened, device, { context: options.length + options.answerTokens, images: 1 });
     try {
