@@ -1,18 +1,18 @@
 // `opabinia compare --train shapes`: what connectors learn under one budget, beside the controls.
-import { closeSync, existsSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { listed } from '../pipelines/compare/registry.ts';
 import { trainedHtml } from '../pipelines/shapes/report/html.ts';
 import { trainedSvg } from '../pipelines/shapes/report/plot-trained.ts';
 import { printTrained, trainedCsv, trainedJson } from '../pipelines/shapes/report/print-trained.ts';
-import { writeDrawing } from '../pipelines/shapes/report/write-picture.ts';
+import { writeDrawing } from '../pipelines/plot/write-drawing.ts';
 import { presetNames, type PresetName } from '../pipelines/shapes/scene/scene.ts';
 import { compareTrained } from '../pipelines/shapes/train/compare-trained.ts';
 import { averagePooling, plainResampler } from '../pipelines/shapes/variants/controls.ts';
 import { readGrid } from '../pipelines/shapes/variants/grid.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
 import type { Device } from '../runtime/device/device.ts';
+import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
 import { whole } from './options.ts';
 import { say, tell } from './output.ts';
 
@@ -62,13 +62,12 @@ export function trainFlags(command: Command): Command {
 export async function compareByTraining(names: readonly string[], flags: TrainFlags): Promise<void> {
   if (flags.steps !== undefined && flags.minutes !== undefined)
     throw new OpabiniaError('--steps and --minutes are both a budget', { op: 'compare', advice: 'give one of them' });
-  if (flags.report !== undefined) checkWritable('--report', flags.report);
-  if (flags.plot !== undefined) checkWritable('--plot', flags.plot);
   const controls = new Set(['blind', 'oracle', averagePooling.name, plainResampler.name]);
   const asked = names.filter((name) => !controls.has(name));
   const connectors = (
     asked.length === 0 && names.length > 0 ? [] : await listed(asked.length === 0 ? ['sva'] : asked)
   ).map(({ connector }) => connector);
+  const written = { op: 'compare', inputs: names };
   let stops = false;
   process.on('SIGINT', () => {
     if (stops) process.exit(130);
@@ -90,31 +89,17 @@ export async function compareByTraining(names: readonly string[], flags: TrainFl
       stopped: () => stops,
       print: (line) => tell(line),
     });
-    if (flags.plot !== undefined) await writeDrawing(flags.plot, trainedSvg(comparison));
+    if (flags.plot !== undefined) await writeDrawing(flags.plot, trainedSvg(comparison), written);
     if (flags.report !== undefined)
-      writeFileSync(flags.report, await trainedHtml(comparison, `opabinia ${process.argv.slice(2).join(' ')}`));
+      writeFileAtomic(
+        flags.report,
+        await trainedHtml(comparison, `opabinia ${process.argv.slice(2).join(' ')}`),
+        written,
+      );
     if (flags.json === true) say(JSON.stringify(trainedJson(comparison), null, 2));
     else say(flags.csv === true ? trainedCsv(comparison) : printTrained(comparison));
     if (!comparison.complete) process.exitCode = 130;
   } finally {
     device?.close();
-  }
-}
-
-/** Hours of training are not lost to a path that cannot be written. */
-function checkWritable(option: string, path: string): void {
-  const isNew = !existsSync(path);
-  try {
-    closeSync(openSync(path, 'a'));
-    if (isNew) rmSync(path);
-  } catch (cause) {
-    throw new OpabiniaError(
-      `${option} ${path} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
-      {
-        op: 'compare',
-        cause,
-        advice: 'give a file in a folder that exists',
-      },
-    );
   }
 }

@@ -1,9 +1,6 @@
 // `opabinia compare`: connectors side by side on the same encoders and language model, without weights and without a GPU; with --train, by what they learn.
-import { writeFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
-import sharp from 'sharp';
 import { deviceNamed, devices } from '../compiler/devices.ts';
-import { OpabiniaError } from '../dsl/error.ts';
 import { compareConnectors } from '../pipelines/compare/compare.ts';
 import { cambrianEncoders, encodersNamed } from '../pipelines/compare/encoders.ts';
 import { connectorsPage } from '../pipelines/compare/print/document.ts';
@@ -11,7 +8,10 @@ import { languageModelNamed } from '../pipelines/compare/language-models.ts';
 import { comparisonSvg } from '../pipelines/compare/print/plot.ts';
 import { comparisonCsv, comparisonJson, printComparison } from '../pipelines/compare/print/print-comparison.ts';
 import { listed } from '../pipelines/compare/registry.ts';
+import { writeDrawing } from '../pipelines/plot/write-drawing.ts';
+import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
 import { whole } from './options.ts';
+import { checkOutput } from './output-file.ts';
 import { say } from './output.ts';
 import { compareByTraining, trainFlags, type TrainFlags } from './compare-train.ts';
 
@@ -42,15 +42,22 @@ export function addCompare(program: Command): void {
     .option('--json', 'print the figures as JSON')
     .option('--csv', 'print the figures as CSV')
     .option('--plot <file>', 'draw tokens against FLOP into an .svg or .png file')
-    .option('--document <file>', 'write a page instead: of each what it computes, what its tokens see, what it costs');
+    .option(
+      '--document <file>',
+      'write a page (.md) instead: of each what it computes, what its tokens see, what it costs',
+    );
   trainFlags(command).action(async (names: readonly string[], flags: Flags) => {
-    checkPlot(flags.plot);
+    // What a connector's file imports is an input too, which nobody lists: the endings keep results away from sources.
+    const written = { op: 'compare', inputs: names };
+    checkOutput('--plot', flags.plot, { ...written, endings: ['.svg', '.png'] });
+    checkOutput('--document', flags.document, { ...written, endings: ['.md'] });
+    checkOutput('--report', flags.report, { ...written, endings: ['.html'] });
     if (flags.train !== undefined) {
       await compareByTraining(names, flags);
       return;
     }
     if (flags.document !== undefined) {
-      writeFileSync(flags.document, connectorsPage(await listed(names)));
+      writeFileAtomic(flags.document, connectorsPage(await listed(names)), written);
       return;
     }
     const options = {
@@ -65,22 +72,8 @@ export function addCompare(program: Command): void {
     const [first] = comparison.refused;
     // One that is asked for and cannot be compared is an error; among many it is a line below the table.
     if (comparison.rows.length === 0 && first !== undefined) throw first.reason;
-    if (flags.plot !== undefined) await draw(flags.plot, comparisonSvg(comparison));
+    if (flags.plot !== undefined) await writeDrawing(flags.plot, comparisonSvg(comparison), written);
     if (flags.json === true) say(JSON.stringify(comparisonJson(comparison), null, 2));
     else say(flags.csv === true ? comparisonCsv(comparison) : printComparison(comparison));
   });
-}
-
-function checkPlot(file: string | undefined): void {
-  if (file !== undefined && !/\.(svg|png)$/.test(file))
-    throw new OpabiniaError(`--plot is '${file}'`, { op: 'compare', advice: 'a file that ends in .svg or .png' });
-}
-
-async function draw(file: string, svg: string): Promise<void> {
-  if (file.endsWith('.svg')) writeFileSync(file, svg);
-  else {
-    // Pictures of strangers may not be SVG, and loaders are blocked for the whole process: this one is our own.
-    sharp.unblock({ operation: ['VipsForeignLoadSvgBuffer'] });
-    await sharp(Buffer.from(svg)).png().toFile(file);
-  }
 }

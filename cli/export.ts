@@ -16,7 +16,7 @@ export function addExport(program: Command): void {
     .command('export')
     .description('write graphs as ONNX models')
     .argument('<model>', 'FILE.ts, a model directory, or owner/name[@revision] in the cache')
-    .requiredOption('--onnx <out>', 'the file to write; with several graphs, their names go before its extension')
+    .requiredOption('--onnx <out>', 'the .onnx file to write; with several graphs, their names go before its extension')
     .option('--plain', 'elementary operators only; by default composites are what ONNX Runtime has fused kernels for')
     .option(
       '--graph <name>',

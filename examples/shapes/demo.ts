@@ -6,7 +6,7 @@ import { formatTable } from '../../dsl/text/table.ts';
 import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { Session } from '../../pipelines/answer/session.ts';
-import { writeDrawing } from '../../pipelines/shapes/report/write-picture.ts';
+import { writeDrawing } from '../../pipelines/plot/write-drawing.ts';
 import { drawScene } from '../../pipelines/shapes/scene/draw.ts';
 import { questionsOf } from '../../pipelines/shapes/scene/questions.ts';
 import { makeScene, scenePresets } from '../../pipelines/shapes/scene/scene.ts';

@@ -57,6 +57,9 @@ const embedded = 16 * 2 ** 20;
  */
 export async function exportModels(what: string, command: ExportCommand): Promise<readonly Exported[]> {
   const out = resolve(command.onnx);
+  // A source file imports others, which nobody lists: the ending keeps models away from sources.
+  if (extname(out).toLowerCase() !== '.onnx')
+    throw new OpabiniaError(`--onnx is '${command.onnx}'`, { op: 'export', advice: 'a file that ends in .onnx' });
   if (statSync(dirname(out), { throwIfNoEntry: false })?.isDirectory() !== true)
     throw new OpabiniaError(`there is no directory ${dirname(out)}`, { op: 'export', advice: 'make it first' });
   const opened =
@@ -156,7 +159,7 @@ function ownWeights(
   const read = source.read.bind(source);
   if (bytes <= embedded) return { read };
   const name = `${path.slice(0, path.length - extname(path).length)}.bin`;
-  const file = new AtomicFile(name === path ? `${path}.weights` : name, { inputs, op: 'export' });
+  const file = new AtomicFile(name, { inputs, op: 'export' });
   return {
     read,
     file,

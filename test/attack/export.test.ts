@@ -41,10 +41,17 @@ describe('the file to write', () => {
   test('may not be the source, under its own name or another one', async () => {
     const file = source();
     const before = readFileSync(file, 'utf8');
-    linkSync(file, at('second.ts'));
-    for (const onnx of [file, at('second.ts')])
-      await expect(exportModels(file, { onnx })).rejects.toThrow(/is read to make it/);
+    linkSync(file, at('second.onnx'));
+    await expect(exportModels(file, { onnx: file })).rejects.toThrow(/ends in \.onnx/);
+    await expect(exportModels(file, { onnx: at('second.onnx') })).rejects.toThrow(/another name of/);
     expect(readFileSync(file, 'utf8')).toBe(before);
+  });
+
+  test('may not be what the source imports', async () => {
+    writeFileSync(at('entry.ts'), `export * from ${JSON.stringify(source())};\n`);
+    const before = readFileSync(at('big.ts'), 'utf8');
+    await expect(exportModels(at('entry.ts'), { onnx: at('big.ts') })).rejects.toThrow(/ends in \.onnx/);
+    expect(readFileSync(at('big.ts'), 'utf8')).toBe(before);
   });
 
   test('may not be a checkpoint, nor a hard link that an earlier export made', async () => {
@@ -56,13 +63,15 @@ describe('the file to write', () => {
     await exportModels(made.directory, { onnx: at('out/m.onnx'), graph: 'decode' });
     const links = readdirSync(at('out')).filter((name) => name.endsWith('.safetensors'));
     expect(links.length).toBeGreaterThan(0);
-    for (const name of links)
+    for (const name of links) {
       await expect(exportModels(made.directory, { onnx: at(`out/${name}`), graph: 'decode' })).rejects.toThrow(
+        /ends in \.onnx/,
+      );
+      linkSync(at(`out/${name}`), at(`out/${name}.onnx`));
+      await expect(exportModels(made.directory, { onnx: at(`out/${name}.onnx`), graph: 'decode' })).rejects.toThrow(
         /another name of/,
       );
-    await expect(
-      exportModels(made.directory, { onnx: join(made.directory, weights[0] ?? ''), graph: 'decode' }),
-    ).rejects.toThrow(/is read to make it/);
+    }
     weights.forEach((name, i) => expect(readFileSync(join(made.directory, name))).toEqual(before[i]));
   });
 
@@ -70,12 +79,6 @@ describe('the file to write', () => {
     const file = source();
     symlinkSync(at('elsewhere'), at('m.onnx'));
     await expect(exportModels(file, { onnx: at('m.onnx') })).rejects.toThrow(/is a link/);
-  });
-
-  test('may have the name that its weights would have had', async () => {
-    const [exported] = await exportModels(source(), { onnx: at('w.bin') });
-    expect(readFileSync(at('w.bin'))).toEqual(Buffer.from(exported?.model.bytes ?? []));
-    expect(readFileSync(at('w.bin.weights')).length).toBe(2176 * 2048 * 4);
   });
 });
 
