@@ -1,6 +1,7 @@
 // `opabinia assemble --tower DIR --connector NAME --llm DIR --out DIR`: parts that were made apart as one directory.
 import type { Command } from 'commander';
 import { assemble } from '../pipelines/assemble/assemble.ts';
+import { interruptible } from './interruptible.ts';
 import { several, whole } from './options.ts';
 import { say, tell } from './output.ts';
 
@@ -14,7 +15,7 @@ interface AssembleFlags {
   readonly json?: true;
 }
 
-/** Adds the command to the program. */
+/** Adds the command to the program. Ctrl-C leaves nothing of what was begun. */
 export function addAssemble(program: Command): void {
   program
     .command('assemble')
@@ -34,7 +35,7 @@ export function addAssemble(program: Command): void {
     .option('--seed <number>', "of the connector's weights", '1')
     .option('--json', 'print one JSON object')
     .action(async (flags: AssembleFlags) => {
-      const made = await assemble({
+      const options = {
         towers: flags.tower,
         connector: flags.connector,
         language: flags.llm,
@@ -42,7 +43,8 @@ export function addAssemble(program: Command): void {
         tokens: flags.tokens === undefined ? undefined : whole('--tokens', flags.tokens),
         seed: whole('--seed', flags.seed),
         note: tell,
-      });
+      };
+      const made = await interruptible((signal) => assemble({ ...options, signal }));
       if (flags.json === true) {
         say(JSON.stringify(made, null, 2));
         return;

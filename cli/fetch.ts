@@ -1,6 +1,7 @@
 // `opabinia fetch REPO[@rev]`: a repository of the Hugging Face hub into the standard cache.
 import type { Command } from 'commander';
 import { fetchModel } from '../runtime/checkpoint/fetch.ts';
+import { interruptible } from './interruptible.ts';
 import { progressLine } from './progress-line.ts';
 import { say } from './output.ts';
 
@@ -12,14 +13,7 @@ export function addFetch(program: Command): void {
     .argument('<repo>', 'owner/name, or owner/name@revision')
     .option('--all', 'all files, not only those that a model is read from')
     .action(async (repo: string, { all }: { readonly all?: boolean }) => {
-      const stop = new AbortController();
-      process.once('SIGINT', () => stop.abort());
-      try {
-        const directory = await fetchModel(repo, { all, signal: stop.signal, progress: progressLine(process.stderr) });
-        say(directory);
-      } catch (error) {
-        if (!stop.signal.aborted) throw error;
-        process.exit(130);
-      }
+      const progress = progressLine(process.stderr);
+      say(await interruptible((signal) => fetchModel(repo, { all, signal, progress })));
     });
 }

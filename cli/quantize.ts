@@ -2,6 +2,8 @@
 import { Option, type Command } from 'commander';
 import { quantizeModel } from '../pipelines/quantize/quantize-model.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
+import { counted } from '../dsl/text/counted.ts';
+import { interruptible } from './interruptible.ts';
 import { whole } from './options.ts';
 import { say } from './output.ts';
 import { keepOption, quantizeOption } from './weights-options.ts';
@@ -14,6 +16,7 @@ interface Flags {
   readonly keep?: readonly string[];
 }
 
+/** Adds the command to the program. Ctrl-C leaves nothing of what was begun. */
 export function addQuantize(program: Command): void {
   program
     .command('quantize')
@@ -25,13 +28,17 @@ export function addQuantize(program: Command): void {
     .addOption(quantizeOption())
     .addOption(keepOption())
     .action(async (model: string, flags: Flags) => {
-      const { matrices, tensors, bytes } = await quantizeModel(model, {
+      const command = {
         format: flags.weights,
         out: flags.out,
         group: whole('--group', flags.group),
         only: flags.quantize,
         except: flags.keep,
-      });
+      };
+      const { matrices, tensors, bytes, towers } = await interruptible((signal) =>
+        quantizeModel(model, { ...command, signal }),
+      );
       say(`${matrices} of ${tensors} tensors quantized; ${printBytes(bytes)} of weights in ${flags.out}`);
+      if (towers > 0) say(`${counted(towers, 'tower')} copied as ${towers === 1 ? 'it is' : 'they are'}`);
     });
 }

@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve, sep } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { OpabiniaError } from '../../dsl/index.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
+import { breathe } from '../../runtime/files/breathe.ts';
 import { openModel } from '../answer/open-model.ts';
 import { ggufPaths } from '../answer/found/gguf-model.ts';
 import { writeGgufDirectory } from './gguf-directory.ts';
@@ -28,6 +29,8 @@ export interface AssembleOptions {
   /** Of the connector's weights; 1 by default. */
   readonly seed?: number | undefined;
   readonly note?: ((what: string) => void) | undefined;
+  /** Stops it between two pieces of a file; nothing of it stays. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Assembled {
@@ -42,11 +45,12 @@ export interface Assembled {
 }
 
 /**
- * Throws `OpabiniaError` before anything is written for parts that do not go together; the directory is there whole, or not at all.
+ * Throws `OpabiniaError` before anything is written for parts that do not go together, and the reason of the signal; the directory is there
+ * whole, or not at all.
  * @example await assemble({ towers: ['clip'], connector: 'mlp2x', language: 'llama', out: 'married' })
  */
 export async function assemble(options: AssembleOptions): Promise<Assembled> {
-  const { connector, tokens, seed = 1, note } = options;
+  const { connector, tokens, seed = 1, note, signal } = options;
   const own = await ownConnector(connector);
   if (options.towers.length === 0)
     throw new OpabiniaError('there is no tower', { op: 'assemble', advice: 'give --tower DIR' });
@@ -61,7 +65,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     mkdirSync(converted);
     try {
       note?.('unpacking the GGUF file');
-      await writeGgufDirectory(gguf, converted);
+      await writeGgufDirectory(gguf, converted, signal);
       return await assemble({ ...options, language: converted });
     } finally {
       rmSync(converted, { recursive: true, force: true });
@@ -80,9 +84,10 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     const beside = hidden();
     mkdirSync(beside);
     try {
-      writeDirectory(beside, { language, towers, layout, seed, note });
+      await writeDirectory(beside, { language, towers, layout, seed, note, signal });
       // What was written is opened as `run` does before it gets its name.
       (await openModel(beside, own === undefined ? {} : { connectors: [own.connector] })).close();
+      await breathe(signal);
       checkOut(out);
       renameSync(beside, out);
     } finally {

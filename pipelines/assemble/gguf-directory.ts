@@ -9,8 +9,8 @@ import { ggufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
 import { openGgufLanguage, type OpenedGguf } from '../../runtime/gguf/open-language.ts';
 import type { BlockRows } from '../../runtime/checkpoint/packed/block-rows.ts';
 
-/** Into an empty directory. Throws `OpabiniaError`. */
-export async function writeGgufDirectory(path: string, directory: string): Promise<void> {
+/** Into an empty directory. Throws `OpabiniaError`, and the reason of the signal. */
+export async function writeGgufDirectory(path: string, directory: string, signal?: AbortSignal): Promise<void> {
   const opened = await openGgufLanguage(path);
   try {
     const { json, config, chatTemplate } = ggufTokenizer(opened.file);
@@ -22,7 +22,7 @@ export async function writeGgufDirectory(path: string, directory: string): Promi
       packings[name.slice(0, -'.weight'.length)] = { group_size: packing.group, bits: packing.bits };
       return packed(opened.checkpoint, name, blocks);
     });
-    await streamSafetensors(join(directory, 'model.safetensors'), tensors, { format: 'mlx' });
+    await streamSafetensors(join(directory, 'model.safetensors'), tensors, { format: 'mlx' }, { signal });
     const quantization = { group_size: 32, bits: 8, mode: 'affine', ...packings };
     const whole =
       Object.keys(packings).length === 0

@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, readSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { fromScratch } from '../shapes/from-scratch.ts';
 import { AtomicFile, writeFileAtomic } from '../../runtime/files/atomic-file.ts';
+import { breathe } from '../../runtime/files/breathe.ts';
 import { openRegular } from '../../runtime/files/regular-file.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 import type { Layout } from './layout.ts';
@@ -14,18 +15,22 @@ export interface DirectoryParts {
   readonly layout: Layout;
   readonly seed: number;
   readonly note?: ((what: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const connectorFile = 'connector.safetensors';
 
-/** Into an empty directory. Throws `OpabiniaError`. */
-export function writeDirectory(directory: string, { language, towers, layout, seed, note }: DirectoryParts): void {
+/** Into an empty directory. Throws `OpabiniaError`, and the reason of the signal. */
+export async function writeDirectory(
+  directory: string,
+  { language, towers, layout, seed, note, signal }: DirectoryParts,
+): Promise<void> {
   writeJson(join(directory, 'config.json'), layout.json);
   const { tokenizer, tokenizerConfig, generationConfig } = language.files;
   for (const path of [tokenizer, tokenizerConfig, generationConfig])
-    if (path !== undefined) copyFile(path, join(directory, basename(path)));
+    if (path !== undefined) await copyFile(path, join(directory, basename(path)), signal);
   note?.('copying the language model');
-  const names = copyWeights(language.weights, directory);
+  const names = await copyWeights(language.weights, directory, signal);
   const values = fromScratch(layout.fresh, seed);
   note?.('initializing the connector');
   writeSafetensors(
@@ -43,15 +48,15 @@ export function writeDirectory(directory: string, { language, towers, layout, se
     },
     weight_map: Object.fromEntries(map),
   });
-  towers.forEach((tower, k) => {
+  for (const [k, tower] of towers.entries()) {
     const place = join(directory, 'towers', layout.folders[k] ?? String(k));
     mkdirSync(place, { recursive: true });
     note?.(`copying tower ${k}`);
     for (const path of [tower.config, tower.files.preprocessorConfig])
-      if (path !== undefined) copyFile(path, join(place, basename(path)));
+      if (path !== undefined) await copyFile(path, join(place, basename(path)), signal);
     const { path, files } = tower.weights;
-    for (const file of new Set([path, ...files])) copyFile(file, join(place, basename(file)));
-  });
+    for (const file of new Set([path, ...files])) await copyFile(file, join(place, basename(file)), signal);
+  }
 }
 
 function writeJson(path: string, json: unknown): void {
@@ -59,21 +64,25 @@ function writeJson(path: string, json: unknown): void {
 }
 
 /** Under names that no reader takes for the whole; gives the new name of each file. */
-function copyWeights({ files }: PartWeights, directory: string): ReadonlyMap<string, string> {
+async function copyWeights(
+  { files }: PartWeights,
+  directory: string,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlyMap<string, string>> {
   const number = (i: number): string => String(i).padStart(5, '0');
-  return new Map(
-    files.map((file, i) => {
-      const name = `language-${number(i + 1)}-of-${number(files.length)}${extname(file)}`;
-      copyFile(file, join(directory, name));
-      return [file, name];
-    }),
-  );
+  const names = new Map<string, string>();
+  for (const [i, file] of files.entries()) {
+    const name = `language-${number(i + 1)}-of-${number(files.length)}${extname(file)}`;
+    await copyFile(file, join(directory, name), signal);
+    names.set(file, name);
+  }
+  return names;
 }
 
 const chunk = 16 * 2 ** 20;
 
-/** Through one buffer, links followed. Throws `OpabiniaError`. */
-function copyFile(from: string, to: string): void {
+/** Through one buffer, links followed. Throws `OpabiniaError`, and the reason of the signal. */
+async function copyFile(from: string, to: string, signal: AbortSignal | undefined): Promise<void> {
   const descriptor = openRegular(from, 'assemble');
   try {
     const file = new AtomicFile(to, { inputs: [from], op: 'assemble' });
@@ -82,6 +91,7 @@ function copyFile(from: string, to: string): void {
       for (;;) {
         const count = readSync(descriptor, buffer, 0, chunk, null);
         if (count === 0) break;
+        await breathe(signal);
         file.write(buffer.subarray(0, count));
       }
       file.commit();

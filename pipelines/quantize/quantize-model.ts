@@ -1,6 +1,18 @@
 // A model directory with its matrices quantized in MLX's layout, streamed: no tensor is in memory as a whole.
-import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import {
+  constants,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { affine } from '../../dsl/storage/affine.ts';
 import { encodeBlocks, type StorageFormat } from '../../dsl/storage/format.ts';
@@ -10,23 +22,28 @@ import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
 import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { isBesideWeights } from '../model-files.ts';
+import { breathe } from '../../runtime/files/breathe.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {
   readonly out: string;
   /** Elements that share a scale. */
   readonly group: number;
+  /** Stops it between two pieces of a tensor; nothing of it stays. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Quantized {
   readonly matrices: number;
   readonly tensors: number;
   readonly bytes: number;
+  /** Towers in directories of their own, copied as they are. */
+  readonly towers: number;
 }
 
 /**
- * Writes the directory `out`. Throws `OpabiniaError` for a directory that is there already, a checkpoint that is quantized already, and a
- * group that 8 does not divide.
+ * Writes the directory `out`, whole or not at all. Throws `OpabiniaError` for a directory that is there already, a checkpoint that is
+ * quantized already, and a group that 8 does not divide; the reason of the signal once it is aborted.
  */
 export async function quantizeModel(model: string, command: QuantizeCommand): Promise<Quantized> {
   const directory = resolveModel(model);
@@ -50,19 +67,38 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     const tensors = [...checkpoint.stored.values()].flatMap(({ name, shape }) =>
       packs(name, shape) ? packed(checkpoint, name, shape, format) : [storedPieces(checkpoint, name)],
     );
-    mkdirSync(command.out, { recursive: true });
-    await streamSafetensors(join(command.out, 'model.safetensors'), tensors, { format: 'mlx' });
-    for (const file of readdirSync(directory))
-      if (isBesideWeights(file)) copyFileSync(join(directory, file), join(command.out, file));
+    const towers = towersOf(directory, command.out);
     const quantization = { group_size: command.group, bits: command.format === 'q4' ? 4 : 8, mode: 'affine' };
-    writeFileAtomic(
-      join(command.out, 'config.json'),
-      JSON.stringify({ ...config, quantization, quantization_config: quantization }, null, 2),
-    );
+    const out = resolve(command.out);
+    mkdirSync(dirname(out), { recursive: true });
+    const beside = join(dirname(out), `.${basename(out).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
+    mkdirSync(beside);
+    try {
+      const path = join(beside, 'model.safetensors');
+      await streamSafetensors(path, tensors, { format: 'mlx' }, { signal: command.signal });
+      for (const file of readdirSync(directory))
+        if (isBesideWeights(file)) copyFileSync(join(directory, file), join(beside, file));
+      for (const tower of towers) {
+        await breathe(command.signal);
+        // Where the file system can, the copy shares its blocks with the original until one of them changes.
+        const copying = { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE };
+        cpSync(join(directory, 'towers', tower), join(beside, 'towers', tower), copying);
+      }
+      writeFileAtomic(
+        join(beside, 'config.json'),
+        JSON.stringify({ ...config, quantization, quantization_config: quantization }, null, 2),
+      );
+      await breathe(command.signal);
+      // Over an empty directory, if there is one.
+      renameSync(beside, out);
+    } finally {
+      rmSync(beside, { recursive: true, force: true });
+    }
     const all = [...checkpoint.stored.values()];
     return {
       matrices: all.filter(({ name, shape }) => packs(name, shape)).length,
       tensors: all.length,
+      towers: towers.length,
       bytes: all.reduce(
         (sum, { name, shape, bytes }) =>
           sum +
@@ -75,6 +111,18 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
   } finally {
     checkpoint.close();
   }
+}
+
+/** Directories of towers below the model's own, which are not among its weights. Throws `OpabiniaError` where the copy would lie in what is copied. */
+function towersOf(directory: string, out: string): readonly string[] {
+  const folder = join(directory, 'towers');
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return [];
+  if (`${resolve(out)}${sep}`.startsWith(`${realpathSync(folder)}${sep}`))
+    throw new OpabiniaError(`${out} lies in ${folder}, which is copied into it`, {
+      op: 'quantize',
+      advice: 'give a directory beside the model',
+    });
+  return readdirSync(folder).filter((name) => statSync(join(folder, name)).isDirectory());
 }
 
 function formatOf({ format, group }: QuantizeCommand): StorageFormat {

@@ -2,6 +2,7 @@
 import { sizeProduct } from '../../dsl/axis/axes.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
+import { breathe } from '../files/breathe.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { storedBytes, type StoredDType } from './safetensors.ts';
 import { encodeStored } from './stored-values.ts';
@@ -21,12 +22,15 @@ export type TensorToStream = {
     }
 );
 
-/** Throws `OpabiniaError` when a tensor has another number of values than its shape says, and when the disk is full. */
+/**
+ * Throws `OpabiniaError` when a tensor has another number of values than its shape says, and when the disk is full; the
+ * reason of the signal once it is aborted. Nothing is left then.
+ */
 export async function streamSafetensors(
   path: string,
   tensors: readonly TensorToStream[],
   metadata: Readonly<Record<string, string>>,
-  options: AtomicOptions = {},
+  { signal, ...options }: AtomicOptions & { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const header = new Map<string, unknown>([['__metadata__', metadata]]);
   let end = 0;
@@ -56,10 +60,12 @@ export async function streamSafetensors(
           bytes += piece.byteLength;
           if (bytes > count * storedBytes[dtype]) break;
           file.write(piece);
+          await breathe(signal);
         }
         if (bytes !== count * storedBytes[dtype]) throw wrong(bytes / storedBytes[dtype]);
         continue;
       }
+      await breathe(signal);
       const given = await tensor.values();
       if (given.length !== count) throw wrong(given.length);
       file.write(encodeStored(dtype, given));

@@ -1,5 +1,7 @@
 // `quantize` writes what `run` opens, within the bound of its format; what is quantized already, or in the way, is refused.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -9,11 +11,17 @@ import { trace } from '../../dsl/index.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { quantizeModel } from '../../pipelines/quantize/quantize-model.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
+import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
+import { assemble } from '../../pipelines/assemble/assemble.ts';
 import { makeLanguage } from '../support/made-language.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-quantize-'));
 const made = join(scratch, 'made');
-beforeAll(() => void makeLanguage(made, 'llama'));
+const cambrian = join(scratch, 'cambrian');
+beforeAll(() => {
+  makeLanguage(made, 'llama');
+  makeCheckpoint(cambrian);
+});
 afterAll(() => rmSync(scratch, { recursive: true }));
 
 const matrix = 'model.layers.1.mlp.down_proj.weight';
@@ -58,3 +66,57 @@ test('a group that does not fit is refused before anything is written', async ()
   await expect(quantizeModel(made, { format: 'q4', out, group: 12 })).rejects.toThrow(/multiple of 8/);
   expect(existsSync(out)).toBe(false);
 });
+
+test('the towers of an assembled model come with it, as they are: nothing is missing where it is opened', async () => {
+  const clip = join(cambrian, 'towers', 'clip-vit-made-patch14-84');
+  const married = join(scratch, 'married');
+  await assemble({ towers: [clip], connector: 'deco', tokens: 9, language: made, out: married });
+  const out = join(scratch, 'married-q4');
+  const { towers } = await quantizeModel(married, { format: 'q4', out, group: 16 });
+  expect(towers).toBe(1);
+  const [tower = ''] = readdirSync(join(married, 'towers'));
+  const files = readdirSync(join(married, 'towers', tower));
+  expect(files).toContain('config.json');
+  for (const file of files)
+    expect(readFileSync(join(out, 'towers', tower, file))).toEqual(readFileSync(join(married, 'towers', tower, file)));
+  (await openModel(out)).close();
+  await expect(quantizeModel(married, { format: 'q4', out: join(married, 'towers', 'q4'), group: 16 })).rejects.toThrow(
+    /is copied into it/,
+  );
+}, 60_000);
+
+test('stopped, it leaves nothing behind; an empty folder is taken', async () => {
+  const folder = join(scratch, 'stopped');
+  mkdirSync(folder);
+  await expect(
+    quantizeModel(made, { format: 'q4', out: join(folder, 'q4'), group: 16, signal: AbortSignal.abort() }),
+  ).rejects.toThrow(/aborted/);
+  expect(readdirSync(folder)).toEqual([]);
+  mkdirSync(join(folder, 'empty'));
+  await quantizeModel(made, { format: 'q4', out: join(folder, 'empty'), group: 16 });
+  (await openModel(join(folder, 'empty'))).close();
+});
+
+test('Ctrl-C ends the command between two pieces, with 130 and without a trace', async () => {
+  const folder = join(scratch, 'interrupted');
+  mkdirSync(folder);
+  const command = join(import.meta.dirname, '../../cli/opabinia.ts');
+  for (const sub of ['quantize', 'assemble']) {
+    const args =
+      sub === 'quantize'
+        ? ['quantize', made, '--group', '16']
+        : ['assemble', '--llm', made, '--connector', 'mlp2x', '--tower', join(cambrian, 'towers/dinov2-made-res98')];
+    const child = spawn(process.execPath, [command, ...args, '--out', join(folder, 'out')], { stdio: 'ignore' });
+    const ended = once(child, 'exit') as Promise<[number | null]>;
+    // As soon as there is something to leave behind.
+    while (child.exitCode === null && readdirSync(folder).length === 0)
+      await new Promise((next) => setTimeout(next, 1));
+    child.kill('SIGINT');
+    const [code] = await ended;
+    const left = readdirSync(folder);
+    // It may have been done already.
+    expect([0, 130]).toContain(code);
+    expect(left).toEqual(code === 130 ? [] : ['out']);
+    rmSync(join(folder, 'out'), { recursive: true, force: true });
+  }
+}, 60_000);
