@@ -1,7 +1,8 @@
 // `opabinia compare --train shapes`: what connectors learn under one budget, beside the controls.
 import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
-import { listed } from '../pipelines/compare/registry.ts';
+import type { AnyConnector } from '../models/connectors/connector.ts';
+import { listed, type Listed } from '../pipelines/compare/registry.ts';
 import { trainedHtml } from '../pipelines/shapes/report/html.ts';
 import { trainedSvg } from '../pipelines/shapes/report/plot-trained.ts';
 import { printTrained, trainedCsv, trainedJson } from '../pipelines/shapes/report/print-trained.ts';
@@ -64,9 +65,7 @@ export async function compareByTraining(names: readonly string[], flags: TrainFl
     throw new OpabiniaError('--steps and --minutes are both a budget', { op: 'compare', advice: 'give one of them' });
   const controls = new Set(['blind', 'oracle', averagePooling.name, plainResampler.name]);
   const asked = names.filter((name) => !controls.has(name));
-  const connectors = (
-    asked.length === 0 && names.length > 0 ? [] : await listed(asked.length === 0 ? ['sva'] : asked)
-  ).map(({ connector }) => connector);
+  const wanted = asked.length === 0 && names.length > 0 ? [] : await listed(asked.length === 0 ? ['sva'] : asked);
   const written = { op: 'compare', inputs: names };
   let stops = false;
   process.on('SIGINT', () => {
@@ -76,13 +75,14 @@ export async function compareByTraining(names: readonly string[], flags: TrainFl
   });
   let device: Device | undefined;
   try {
-    const comparison = await compareTrained(connectors, {
+    const comparison = await compareTrained(connectorsOf(wanted), {
       preset: flags.preset,
       tokens: flags.tokens === undefined ? 16 : whole('--tokens', flags.tokens),
       seeds: whole('--seeds', flags.seeds),
       steps: flags.steps === undefined ? undefined : whole('--steps', flags.steps),
       minutes: flags.minutes === undefined ? undefined : whole('--minutes', flags.minutes),
       grid: readGrid(flags.grid),
+      own: connectorsOf(wanted.filter(({ family }) => names.includes(family))),
       root: `${flags.runs}/${flags.preset}-${flags.tokens ?? '16'}`,
       encoders: flags.shapesEncoders,
       device: async () => (device ??= await openDevice({ compileAhead: true })),
@@ -99,7 +99,10 @@ export async function compareByTraining(names: readonly string[], flags: TrainFl
     if (flags.json === true) say(JSON.stringify(trainedJson(comparison), null, 2));
     else say(flags.csv === true ? trainedCsv(comparison) : printTrained(comparison));
     if (!comparison.complete) process.exitCode = 130;
+    else if (comparison.failed.length > 0) process.exitCode = 1;
   } finally {
     device?.close();
   }
 }
+
+const connectorsOf = (all: readonly Listed[]): readonly AnyConnector[] => all.map(({ connector }) => connector);

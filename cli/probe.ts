@@ -101,6 +101,7 @@ export function addProbe(program: Command): void {
               });
         say(flags.json === true ? JSON.stringify(probedJson(probed), null, 2) : printProbed(probed));
         if (!probed.complete) process.exitCode = 130;
+        else if (probed.failed.length > 0) process.exitCode = 1;
       } finally {
         device?.close();
       }

@@ -29,6 +29,8 @@ export interface CompareTrainedOptions {
   readonly steps?: number | undefined;
   readonly minutes?: number | undefined;
   readonly grid?: readonly (readonly GridPoint[])[] | undefined;
+  /** Those of the connectors whose author is asking: where one cannot be built, nothing is trained. */
+  readonly own?: readonly AnyConnector[] | undefined;
   /** Folder of the runs and of the features. */
   readonly root: string;
   /** Folder of the encoders; by default those that come with the package. */
@@ -70,7 +72,10 @@ export interface TrainedComparison {
   readonly complete: boolean;
 }
 
-/** Throws `OpabiniaError` for two variants of one name, and where the encoders are missing; what fails in one variant does not stop the others. */
+/**
+ * Throws `OpabiniaError` for two variants of one name, where the encoders are missing, and before anything is trained for a connector of the
+ * asker's own that cannot be built and where none of what is asked for can. What fails in one of several does not stop the others.
+ */
 export async function compareTrained(
   connectors: readonly AnyConnector[],
   options: CompareTrainedOptions,
@@ -118,7 +123,7 @@ export async function compareTrained(
 /** Controls first, then what is asked for at every point of the grid, the oracle last. */
 function variantsOf(
   connectors: readonly AnyConnector[],
-  { preset, tokens, grid = [[]] }: CompareTrainedOptions,
+  { preset, tokens, own = [], grid = [[]], print }: CompareTrainedOptions,
   encoders: Task['encoders'],
   failed: Failed[],
 ): readonly Variant[] {
@@ -132,6 +137,7 @@ function variantsOf(
     return { name: connector.name, ...made, reads, control: true };
   };
   const controls = [averagePooling, plainResampler] as unknown as readonly AnyConnector[];
+  let first: OpabiniaError | undefined;
   const asked = connectors.flatMap((connector) =>
     grid.flatMap((points): readonly Variant[] => {
       const name = [connector.name, ...points.map(({ key, value }) => `${key}=${value}`)].join(' ');
@@ -149,11 +155,16 @@ function variantsOf(
         return [variant];
       } catch (error) {
         if (!(error instanceof OpabiniaError)) throw error;
+        if (own.includes(connector)) throw unbuilt(name, error);
         failed.push({ name, reason: error.message });
+        first ??= unbuilt(name, error);
         return [];
       }
     }),
   );
+  if (asked.length === 0 && first !== undefined) throw first;
+  for (const { name, reason } of failed)
+    print(`${name} cannot be built and is left out: ${reason.split('\n')[0] ?? ''}`);
   const variants: readonly Variant[] = [
     { name: 'blind', used: undefined, config: {}, tokens: 0, reads: 'nothing', control: true },
     ...controls.map((connector) => control(connector, readsOf(connector))),
@@ -168,6 +179,10 @@ function variantsOf(
       advice: 'give your connector a name of its own; controls are blind, average-pooling, resampler, oracle',
     });
   return variants;
+}
+
+function unbuilt(name: string, error: OpabiniaError): OpabiniaError {
+  return new OpabiniaError(`${name} cannot be built: ${error.message}`, { op: 'compare', cause: error });
 }
 
 interface KeptRun {

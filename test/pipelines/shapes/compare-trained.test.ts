@@ -1,5 +1,5 @@
 // A comparison by training from end to end on the device, with few pictures and steps: every preset, what is kept, what fails alone.
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -7,6 +7,7 @@ import { OpabiniaError } from '../../../dsl/error.ts';
 import { linear, pixelUnshuffle } from '../../../dsl/index.ts';
 import { connector, onlyMap, type AnyConnector } from '../../../models/connectors/connector.ts';
 import { gridTokens } from '../../../models/connectors/visual-tokens.ts';
+import { deco } from '../../../models/connectors/pooling/deco.ts';
 import { sva } from '../../../models/connectors/regions/sva.ts';
 import { presetNames } from '../../../pipelines/shapes/scene/scene.ts';
 import { compareTrained, type CompareTrainedOptions } from '../../../pipelines/shapes/train/compare-trained.ts';
@@ -53,9 +54,32 @@ const options = (more: Partial<CompareTrainedOptions> = {}): CompareTrainedOptio
   ...more,
 });
 
+const pooling = deco as unknown as AnyConnector;
+
 const controls = ['blind', 'average-pooling', 'resampler', 'oracle'];
 
 describe('a comparison by training', () => {
+  test('refuses what cannot be built before anything is trained', async () => {
+    const began: string[] = [];
+    const never = options({
+      root: join(root, 'never'),
+      device: async () => {
+        began.push('device');
+        return device;
+      },
+      print: (line) => began.push(line),
+    });
+    const line = /mistaken cannot be built: contract: axis 'c' is 64 here and 48 there/;
+    await expect(compareTrained([mistaken], never)).rejects.toThrow(line);
+    // One's own is why one asks; of several others the rest goes on, which the next test shows.
+    await expect(compareTrained([pooling, mistaken], { ...never, own: [mistaken] })).rejects.toThrow(line);
+    await expect(compareTrained([pooling], { ...never, grid: [[{ key: 'Z', value: '2' }]] })).rejects.toThrow(
+      /deco Z=2 cannot be built: shapes: deco has no setting 'Z'/,
+    );
+    expect(began).toEqual([]);
+    expect(existsSync(join(root, 'never'))).toBe(false);
+  });
+
   test('is stopped and goes on: the controls, and what fails by itself', { timeout: 600_000 }, async () => {
     let done = 0;
     const lines: string[] = [];
@@ -63,16 +87,17 @@ describe('a comparison by training', () => {
       lines.push(line);
       if (/of all questions/.test(line)) done++;
     };
-    const half = await compareTrained([mistaken], options({ stopped: () => done === 2, print }));
+    const half = await compareTrained([mistaken, pooling], options({ stopped: () => done === 2, print }));
     expect(half.complete).toBe(false);
     expect(half.results.map(({ variant }) => variant.name)).toEqual(controls.slice(0, 2));
     const before = done;
-    const whole = await compareTrained([mistaken], options({ print }));
+    const whole = await compareTrained([mistaken, pooling], options({ print }));
     expect(whole.complete).toBe(true);
     expect(whole.failed.map(({ name, reason }) => [name, /axis 'c' is 64/.test(reason)])).toEqual([['mistaken', true]]);
-    expect(whole.results.map(({ variant }) => variant.name)).toEqual(controls);
+    expect(whole.results.map(({ variant }) => variant.name)).toEqual(controls.toSpliced(3, 0, 'deco'));
+    expect(lines).toContain("mistaken cannot be built and is left out: contract: axis 'c' is 64 here and 48 there");
     // Two were trained before and are not again.
-    expect(done - before).toBe(2);
+    expect(done - before).toBe(3);
     expect(lines.filter((line) => /done before/.test(line))).toHaveLength(2);
     expect(whole.results.slice(0, 2).map(({ runs }) => runs)).toEqual(half.results.map(({ runs }) => runs));
     for (const { runs, parameters } of whole.results) {
