@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import { isConnector, type AnyConnector } from '../../models/connectors/connector.ts';
 import { importFolder } from '../folder.ts';
+import { importOwn } from '../own-module.ts';
 
 export interface Listed {
   readonly connector: AnyConnector;
@@ -16,14 +17,16 @@ export interface Listed {
 
 const root = new URL('../../models/connectors/', import.meta.url);
 
-/** Every connector of the folders, by family and name. */
-export async function zoo(): Promise<readonly Listed[]> {
-  const modules = await importFolder(root);
-  return modules.flatMap(({ folder, url, exports }) =>
-    Object.values(exports)
-      .filter(isConnector)
-      .map((connector) => ({ connector, family: folder, url })),
-  );
+/** Every connector of the folders, by family and name. The built package has an index beside the folders, which exports all of them once more. */
+export async function zoo(folder = root): Promise<readonly Listed[]> {
+  const modules = await importFolder(folder);
+  return modules
+    .filter(({ folder: family }) => family !== '')
+    .flatMap(({ folder: family, url, exports }) =>
+      Object.values(exports)
+        .filter(isConnector)
+        .map((connector) => ({ connector, family, url })),
+    );
 }
 
 /**
@@ -56,14 +59,7 @@ async function fromFile(path: string): Promise<readonly Listed[]> {
   const full = resolve(path);
   if (!existsSync(full))
     throw new OpabiniaError(`there is no file ${path}`, { op: 'compare', advice: 'give a path to a TypeScript file' });
-  let exports: Readonly<Record<string, unknown>>;
-  try {
-    exports = (await import(pathToFileURL(full).href)) as Readonly<Record<string, unknown>>;
-  } catch (cause) {
-    const what = cause instanceof Error ? cause.message : String(cause);
-    throw new OpabiniaError(`${path} does not load: ${what}`, { op: 'compare', cause });
-  }
-  const connectors = Object.values(exports).filter(isConnector);
+  const connectors = Object.values(await importOwn(path, 'compare')).filter(isConnector);
   if (connectors.length === 0)
     throw new OpabiniaError(`${path} exports no connector`, {
       op: 'compare',

@@ -1,9 +1,8 @@
 // The benchmarks that are known: every file of `benchmarks/` that exports an adapter.
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import { importFolder } from '../folder.ts';
+import { importOwn } from '../own-module.ts';
 import type { Benchmark } from './benchmark.ts';
 
 /** All adapters, by name. */
@@ -30,7 +29,7 @@ export async function benchmarkNamed(name: string): Promise<Benchmark> {
 async function ownBenchmark(path: string): Promise<Benchmark> {
   if (!existsSync(path))
     throw new OpabiniaError(`there is no module ${path}`, { op: 'eval', advice: 'check the path before the colon' });
-  const exports = (await import(pathToFileURL(resolve(path)).href)) as Readonly<Record<string, unknown>>;
+  const exports = await importOwn(path, 'eval');
   const found = Object.values(exports).find(isBenchmark);
   if (found !== undefined) return found;
   throw new OpabiniaError(`${path} exports no benchmark`, {

@@ -3,7 +3,6 @@ import { towerMap } from '../../models/towers/tower-map.ts';
 import { fixedElements } from '../../dsl/axis/axes.ts';
 import { existsSync, linkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { exportOnnx } from '../../compiler/export/onnx.ts';
 import { type OnnxModel, type StoredWeight, type Weights } from '../../compiler/export/onnx-model.ts';
 import { nearestNames, OpabiniaError, randomParams, trace, type Graph, type ParamSource } from '../../dsl/index.ts';
@@ -17,6 +16,7 @@ import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/
 import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
+import { importOwn } from '../own-module.ts';
 
 export interface ExportCommand {
   readonly onnx: string;
@@ -129,7 +129,7 @@ function isSource(value: unknown): value is ParamSource {
 
 /** Every export that is a graph, or a function without parameters that gives one; `params` says what the parameters are. */
 async function openSource(file: string): Promise<Exportable> {
-  const loaded = (await import(pathToFileURL(resolve(file)).href)) as Readonly<Record<string, unknown>>;
+  const loaded = await importOwn(file, 'export');
   const graphs = new Map<string, () => Graph>();
   for (const [name, value] of Object.entries(loaded)) {
     const graph: unknown =

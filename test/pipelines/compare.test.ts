@@ -1,7 +1,8 @@
 // Comparing connectors before anything runs: names, files, budgets, figures, tables, plots, the page.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { deviceNamed, devices } from '../../compiler/devices.ts';
@@ -69,6 +70,19 @@ describe('what is asked for', () => {
   test('all of the zoo, or some of it by name', async () => {
     expect((await listed([])).length).toBe((await zoo()).length);
     expect((await listed(['llava', 'deco'])).map(({ connector }) => connector.name)).toEqual(['llava', 'deco']);
+  });
+
+  test('each once, though an index beside the folders exports all, as the built package has one', async () => {
+    const folder = join(scratch, 'zoo');
+    const root = join(import.meta.dirname, '../..');
+    mkdirSync(join(folder, 'pooling'), { recursive: true });
+    writeFileSync(
+      join(folder, 'pooling/deco.ts'),
+      `export { deco } from '${root}/models/connectors/pooling/deco.ts';\n`,
+    );
+    writeFileSync(join(folder, 'index.ts'), "export { deco } from './pooling/deco.ts';\n");
+    const found = await zoo(pathToFileURL(`${folder}/`));
+    expect(found.map(({ family, connector }) => [family, connector.name])).toEqual([['pooling', 'deco']]);
   });
 
   test('unknown names, with the nearest', async () => {
@@ -276,6 +290,11 @@ describe('what is printed', () => {
           expect(Math.abs(a.y - b.y) >= 13 || a.x + 6 * a.text.length < b.x || b.x + 6 * b.text.length < a.x).toBe(
             true,
           );
+  });
+
+  test('of marks that hide one another, the uppermost says how many', async () => {
+    const svg = comparisonSvg(await of(['llava', 'vip-llava', 'deco']));
+    expect([...svg.matchAll(/font-size="9" fill="white">(\d+)</g)].map(([, count]) => count)).toEqual(['2']);
   });
 
   test('names of a crowd lie inside the frame, and none covers another, a mark or a line of another', () => {

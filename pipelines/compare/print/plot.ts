@@ -9,9 +9,10 @@ interface Named extends Mark {
 }
 
 const [width, height] = [1360, 900];
+const radius = 4.5;
 const margin = { left: 90, right: 30, top: 92, bottom: 64 };
 
-/** Tokens to the right, FLOP of connector and prefill upwards, both on logarithmic scales. Names stand where none covers another; marks of one place share a block of names. */
+/** Tokens to the right, FLOP of connector and prefill upwards, both on logarithmic scales. Names stand where none covers another; marks of one place share a block of names, and where they hide one another, the uppermost has their number. */
 export function comparisonSvg({ options, rows }: Comparison): string {
   const families = [...new Set(rows.map((row) => row.listed.family))];
   const points = rows.map(({ listed, cost }) => ({
@@ -54,7 +55,12 @@ export function comparisonSvg({ options, rows }: Comparison): string {
       : '';
   const dots = marks.map(
     ({ x, y, family }) =>
-      `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="4.5" fill="${colour(family)}" stroke="white" stroke-width="0.8"/>`,
+      `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${radius}" fill="${colour(family)}" stroke="white" stroke-width="0.8"/>`,
+  );
+  // One mark would hide another: where several have the same place, it says how many.
+  const counts = stacks(marks).map(
+    (own) =>
+      `<circle cx="${own[0].x.toFixed(1)}" cy="${own[0].y.toFixed(1)}" r="6.5" fill="${colour(own[0].family)}" stroke="white" stroke-width="0.8"/>${text(own[0].x, own[0].y + 3.3, String(own.length), 'text-anchor="middle" font-size="9" fill="white"')}`,
   );
   const names = blocks.flatMap((block) =>
     block.names.map(({ mark, x, y }) => text(x, y, mark.name, `fill="${colour(mark.family)}"`)),
@@ -70,11 +76,23 @@ export function comparisonSvg({ options, rows }: Comparison): string {
     ...grid,
     ...blocks.map((block) => line(block.line)),
     ...dots,
+    ...counts,
     ...names,
     ...legend,
     text((margin.left + width - margin.right) / 2, height - 18, 'visual tokens', 'text-anchor="middle" font-size="13"'),
     text(24, height / 2, 'FLOP', `font-size="13" text-anchor="middle" transform="rotate(-90 24 ${height / 2})"`),
   ]);
+}
+
+/** Marks that lie over one another, more than one each. */
+function stacks(marks: readonly Named[]): readonly (readonly [Named, Named, ...Named[]])[] {
+  const found: [Named, ...Named[]][] = [];
+  for (const mark of marks) {
+    const under = found.find(([{ x, y }]) => Math.hypot(x - mark.x, y - mark.y) < radius);
+    if (under === undefined) found.push([mark]);
+    else under.push(mark);
+  }
+  return found.filter((own): own is [Named, Named, ...Named[]] => own.length > 1);
 }
 
 interface Scale {

@@ -1,9 +1,9 @@
 // A recipe from its file: a TypeScript module that exports one.
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { isConnector, type AnyConnector } from '../../../models/connectors/connector.ts';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { statOf } from '../../../runtime/files/regular-file.ts';
+import { importOwn } from '../../own-module.ts';
 import { mixtureSchema } from '../data/mixture.ts';
 import type { Recipe } from './recipe.ts';
 
@@ -61,17 +61,12 @@ const schema = z.object({
 
 /** Throws `OpabiniaError` for a file that is missing, does not run, or exports no recipe. */
 export async function openRecipe(file: string): Promise<Recipe> {
-  let module: unknown;
-  try {
-    module = await import(pathToFileURL(resolve(file)).href);
-  } catch (cause) {
-    throw new OpabiniaError(`${file} cannot be run: ${cause instanceof Error ? cause.message : String(cause)}`, {
+  if (statOf(file, 'train')?.isFile() !== true)
+    throw new OpabiniaError(`there is no file ${file}`, {
       op: 'train',
-      cause,
       advice: 'give a TypeScript file that exports a recipe; see docs/recipe.md',
     });
-  }
-  const recipe = typeof module === 'object' && module !== null && 'recipe' in module ? module.recipe : undefined;
+  const { recipe } = await importOwn(file, 'train');
   if (recipe === undefined)
     throw new OpabiniaError(`${file} exports no recipe`, {
       op: 'train',
