@@ -14,6 +14,7 @@ import { readGrid } from '../pipelines/shapes/variants/grid.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
 import type { Device } from '../runtime/device/device.ts';
 import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
+import { commandLine } from './command-line.ts';
 import { whole } from './options.ts';
 import { say, tell } from './output.ts';
 
@@ -31,6 +32,22 @@ export interface TrainFlags {
   readonly plot?: string;
   readonly json?: true;
   readonly csv?: true;
+}
+
+/** Options that one way of comparing reads and the other does not. */
+const ofTraining = ['seeds', 'preset', 'steps', 'minutes', 'grid', 'report', 'runs', 'shapesEncoders'];
+const ofCosts = ['encoders', 'llm', 'device', 'dtype', 'document'];
+
+/** Throws `OpabiniaError` for an option that would be taken and do nothing. */
+export function checkMeant(command: Command): void {
+  const trains = command.opts<TrainFlags>().train !== undefined;
+  const idle = (trains ? ofCosts : ofTraining).find((key) => command.getOptionValueSource(key) === 'cli');
+  if (idle === undefined) return;
+  const flag = command.options.find((option) => option.attributeName() === idle)?.long ?? idle;
+  throw new OpabiniaError(
+    trains ? `${flag} says nothing where connectors are trained` : `${flag} says nothing without --train`,
+    { op: 'compare', advice: trains ? `leave out ${flag}, or --train` : 'give --train shapes, or leave it out' },
+  );
 }
 
 export function trainFlags(command: Command): Command {
@@ -91,11 +108,7 @@ export async function compareByTraining(names: readonly string[], flags: TrainFl
     });
     if (flags.plot !== undefined) await writeDrawing(flags.plot, trainedSvg(comparison), written);
     if (flags.report !== undefined)
-      writeFileAtomic(
-        flags.report,
-        await trainedHtml(comparison, `opabinia ${process.argv.slice(2).join(' ')}`),
-        written,
-      );
+      writeFileAtomic(flags.report, await trainedHtml(comparison, commandLine(process.argv.slice(2))), written);
     if (flags.json === true) say(JSON.stringify(trainedJson(comparison), null, 2));
     else say(flags.csv === true ? trainedCsv(comparison) : printTrained(comparison));
     if (!comparison.complete) process.exitCode = 130;

@@ -13,7 +13,7 @@ import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
 import { whole } from './options.ts';
 import { checkOutput } from './output-file.ts';
 import { say } from './output.ts';
-import { compareByTraining, trainFlags, type TrainFlags } from './compare-train.ts';
+import { checkMeant, compareByTraining, trainFlags, type TrainFlags } from './compare-train.ts';
 
 interface Flags extends TrainFlags {
   readonly encoders: string;
@@ -39,14 +39,17 @@ export function addCompare(program: Command): void {
     .addOption(
       new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'),
     )
-    .option('--json', 'print the figures as JSON')
+    .addOption(new Option('--json', 'print the figures as JSON').conflicts('csv'))
     .option('--csv', 'print the figures as CSV')
     .option('--plot <file>', 'draw tokens against FLOP into an .svg or .png file')
-    .option(
-      '--document <file>',
-      'write a page (.md) instead: of each what it computes, what its tokens see, what it costs',
+    .addOption(
+      new Option(
+        '--document <file>',
+        'write a page (.md) instead: of each what it computes, what its tokens see, what it costs',
+      ).conflicts(['json', 'csv', 'plot']),
     );
   trainFlags(command).action(async (names: readonly string[], flags: Flags) => {
+    checkMeant(command);
     // What a connector's file imports is an input too, which nobody lists: the endings keep results away from sources.
     const written = { op: 'compare', inputs: names };
     checkOutput('--plot', flags.plot, { ...written, endings: ['.svg', '.png'] });

@@ -36,7 +36,6 @@ export function storageOn(
   const asked = refused ?? (flags.dtype === 'f16' ? '--dtype f16' : undefined);
   if (asked !== undefined)
     throw new OpabiniaError(`${asked} is asked for with --device cpu, where ONNX Runtime computes in f32`, {
-      op: 'opabinia',
       advice: 'leave it out: weights of any format are read as f32 there',
     });
   return { dtype: 'f32', weights: 'floats' };

@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { DeviceError } from '../runtime/device/failure.ts';
+import { packageVersion } from '../runtime/files/package-files.ts';
 import { systemError } from '../runtime/files/system-error.ts';
 import { addAssemble } from './assemble.ts';
 import { addCheck } from './check.ts';
@@ -28,7 +29,7 @@ import { addVerify } from './verify.ts';
 
 const program = new Command('opabinia')
   .description('typed connectors between vision encoders and a language model, compiled to fused WGSL')
-  .showHelpAfterError();
+  .version(packageVersion());
 const commands = [
   addAssemble,
   addCheck,
@@ -52,13 +53,20 @@ const commands = [
   addVerify,
 ];
 for (const add of commands) add(program);
+pointToHelp(program, 'opabinia');
 
 guardOutput();
 try {
   await program.parseAsync();
 } catch (error) {
-  const typed = systemError(error, 'opabinia') ?? error;
+  const typed = systemError(error) ?? error;
   tellError(typed);
   // A hung device keeps the process alive: leave at once.
   process.exit(typed instanceof DeviceError ? 3 : typed instanceof OpabiniaError ? 1 : 2);
+}
+
+/** Below the error of a wrong option one line, not the help of a page, from which the error would scroll away. */
+function pointToHelp(command: Command, path: string): void {
+  command.showHelpAfterError(`see ${path} --help`);
+  for (const sub of command.commands) pointToHelp(sub, `${path} ${sub.name()}`);
 }

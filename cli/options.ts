@@ -5,7 +5,7 @@ import { OpabiniaError } from '../dsl/error.ts';
 export function whole(option: string, text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= 1 && Number.isSafeInteger(value)) return value;
-  throw new OpabiniaError(`${option} is '${text}'`, { op: 'opabinia', advice: 'give a whole number above 0' });
+  throw new OpabiniaError(`${option} is '${text}'`, { advice: 'give a whole number above 0' });
 }
 
 /** Collects an option that may be given several times. */

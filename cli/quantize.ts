@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import { quantizeModel } from '../pipelines/quantize/quantize-model.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
-import { counted } from '../dsl/text/counted.ts';
+import { plural } from '../dsl/text/plural.ts';
 import { interruptible } from './interruptible.ts';
 import { whole } from './options.ts';
 import { say } from './output.ts';
@@ -39,6 +39,6 @@ export function addQuantize(program: Command): void {
         quantizeModel(model, { ...command, signal }),
       );
       say(`${matrices} of ${tensors} tensors quantized; ${printBytes(bytes)} of weights in ${flags.out}`);
-      if (towers > 0) say(`${counted(towers, 'tower')} copied as ${towers === 1 ? 'it is' : 'they are'}`);
+      if (towers > 0) say(`${plural(towers, 'tower')} copied as ${towers === 1 ? 'it is' : 'they are'}`);
     });
 }

@@ -6,7 +6,7 @@ import { decodeImage } from '../runtime/image/image.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
 import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
-import { contextFor, contextOf } from '../pipelines/answer/session-plans.ts';
+import { contextFor, contextOf, shorterContext } from '../pipelines/answer/session-plans.ts';
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { several, whole } from './options.ts';
@@ -121,6 +121,8 @@ export async function runModel(
       flags.context === undefined
         ? contextFor(width, options.maxNewTokens ?? model.maxNewTokens)
         : whole('--context', flags.context);
+    const shorter = flags.context === undefined ? undefined : shorterContext(model, context);
+    if (shorter !== undefined) note(shorter);
     roomFor(width, contextOf(model, context));
     const place = await openPlace(flags.device);
     try {

@@ -9,6 +9,7 @@ import {
   type Float,
   type Tensor,
 } from '../../dsl/index.ts';
+import { plural } from '../../dsl/text/plural.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 
 /** What a visual token stands for: a cell of a grid, a query without a place, or a learned mark between them. */
@@ -186,7 +187,7 @@ export function describeLayout(layout: Layout): string {
     if (run === undefined) break;
     if (run.role !== 'cell') {
       const { role, count } = run;
-      parts.push(role === 'query' ? `${count} queries` : count === 1 ? role : `${count} ${role}s`);
+      parts.push(role === 'query' ? plural(count, role, 'queries') : count === 1 ? role : `${count} ${role}s`);
       i++;
       continue;
     }

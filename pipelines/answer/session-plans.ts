@@ -27,6 +27,16 @@ export function contextOf(
   return { capacity, promptLimit: capacity - 1 };
 }
 
+/** What is said where a context was asked for that the model has no positions for; undefined where it has. */
+export function shorterContext(
+  { language }: Pick<OpenedModel, 'language'>,
+  asked: number | undefined,
+): string | undefined {
+  const { maxPositions } = language.config;
+  if (asked === undefined || asked <= maxPositions) return undefined;
+  return `a context of ${asked} tokens is asked for, and the model has ${maxPositions} positions: it is ${maxPositions}`;
+}
+
 export type SessionSizes = Omit<AnswerSizes, 'draw' | 'locate'>;
 
 /** Sizes of the graphs; the defaults are those of `SessionOptions`. */

@@ -6,6 +6,7 @@ import { openDevice } from '../../runtime/device/dawn.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { openModel, type OpenedModel, type OpenModelOptions } from '../answer/open-model.ts';
+import { shorterContext } from '../answer/session-plans.ts';
 import { RowSession } from '../answer/rows/row-session.ts';
 import type { Place } from '../run/engine.ts';
 import { askQuestions, tasksOf, type AskProgress, type Blind, type How, type Task } from './ask/ask-questions.ts';
@@ -176,6 +177,8 @@ async function openRows(
   { batch, most, context, images, note, compiled }: RowChoice,
 ): Promise<RowSession> {
   const wanted = batch === 'auto' ? rowsOf[place.facts.software ? 'software' : 'hardware'] : batch;
+  const shorter = shorterContext(model, context);
+  if (shorter !== undefined) note?.(shorter);
   const first = batch === 'auto' ? Math.min(wanted, most) : wanted;
   for (let rows = first; ; rows = Math.ceil(rows / 2)) {
     try {

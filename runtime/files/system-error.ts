@@ -30,7 +30,7 @@ export function codeOf(cause: unknown): string | undefined {
 }
 
 /** A refusal of the system as a typed error; undefined for every other error. */
-export function systemError(cause: unknown, op: string): OpabiniaError | undefined {
+export function systemError(cause: unknown, op?: string): OpabiniaError | undefined {
   if (codeOf(cause) === undefined || !(cause instanceof Error)) return undefined;
   return new OpabiniaError(cause.message, { op, cause, advice: systemAdvice(cause) });
 }

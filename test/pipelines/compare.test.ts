@@ -292,6 +292,12 @@ describe('what is printed', () => {
           );
   });
 
+  test('one of a thing is one', async () => {
+    const page = connectorsPage(await listed(['siglip-map-head']));
+    expect(page).toContain('1 connector between');
+    expect(page).toContain('→ 1 token (1 query), ');
+  });
+
   test('of marks that hide one another, the uppermost says how many', async () => {
     const svg = comparisonSvg(await of(['llava', 'vip-llava', 'deco']));
     expect([...svg.matchAll(/font-size="9" fill="white">(\d+)</g)].map(([, count]) => count)).toEqual(['2']);
