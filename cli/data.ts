@@ -112,7 +112,9 @@ export function addData(program: Command): void {
     });
   data
     .command('prompts')
-    .description('sources with short answers that nobody asked for, and the same data with the sentences that ask')
+    .description(
+      'sources with short answers that nobody asked for, and the same data with the sentences that ask; exit code 1 where there are such and no --out',
+    )
     .argument('<data>', 'a file of LLaVA samples, or a mixture (.json)')
     .option('--images <folder>', 'where the pictures of a file are; by default beside it')
     .option('--by <field>', 'a field of each sample that names its source')

@@ -241,6 +241,7 @@ export function printPrompts({ sources, out }: PromptsReport): string {
       `✗ ${name}: ${unasked.toLocaleString('en')} of ${questions.toLocaleString('en')} questions have a short answer and do not ask for it`,
   );
   if (machines.length === 0) lines.push('✓ short answers are asked for');
-  if (out !== undefined) lines.push(`written: ${join(out, 'mix.json')}`);
+  if (out !== undefined)
+    lines.push(`written: ${join(out, 'mix.json')}${machines.length === 0 ? '' : ', in which they ask for it'}`);
   return [table, '', ...lines].join('\n');
 }
