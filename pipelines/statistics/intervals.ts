@@ -15,21 +15,24 @@ export interface Counts {
 
 const draws = 1000;
 
-/** 95 % interval of the share of right answers, over seeds and pictures. Without a question all is NaN. */
+/**
+ * 95 % interval of the share of right answers, over seeds and pictures. Without a question all is NaN; one picture says nothing about
+ * others, and its interval is from 0 to 1.
+ */
 export function accuracy(seeds: readonly Counts[]): Interval {
-  return interval(seeds, (counts, pictures) => shareOf(counts, pictures));
+  return interval(seeds, [0, 1]);
 }
 
 /**
  * 95 % interval of the difference of two variants' accuracies: the same pictures and questions, seed by seed, so that what is hard for both
- * is not counted as spread. Throws `RangeError` where the two were not judged on the same.
+ * is not counted as spread; over one picture from −1 to 1. Throws `RangeError` where the two were not judged on the same.
  */
 export function difference(a: readonly Counts[], b: readonly Counts[]): Interval {
   if (a.length !== b.length || a.some((one, s) => one.asked.join() !== b[s]?.asked.join()))
     throw new RangeError('a difference is of the same questions and as many seeds');
   return interval(
     a.map((one, s) => ({ right: one.right.map((right, i) => right - (b[s]?.right[i] ?? 0)), asked: one.asked })),
-    (counts, pictures) => shareOf(counts, pictures),
+    [-1, 1],
   );
 }
 
@@ -59,13 +62,12 @@ function drawnPictures(count: number): readonly Uint32Array[] {
   return drawn;
 }
 
-function interval(
-  seeds: readonly Counts[],
-  share: (counts: Counts, pictures: ArrayLike<number> | undefined) => readonly [number, number],
-): Interval {
+function interval(seeds: readonly Counts[], [least, most]: readonly [number, number]): Interval {
   const over = (parts: readonly (readonly [number, number])[]) =>
     parts.reduce((sum, [right]) => sum + right, 0) / parts.reduce((sum, [, asked]) => sum + asked, 0);
-  const mean = over(seeds.map((counts) => share(counts, undefined)));
+  const mean = over(seeds.map((counts) => shareOf(counts, undefined)));
+  const pictures = new Set(seeds.flatMap(({ asked }) => asked.flatMap((count, i) => (count > 0 ? [i] : []))));
+  if (pictures.size === 1) return { mean, low: least, high: most };
   const random = randomStream('bootstrap', seeds.length);
   const all = drawnPictures(seeds[0]?.right.length ?? 0);
   const values = Float64Array.from({ length: draws }, (_, draw) => {
@@ -73,11 +75,15 @@ function interval(
     return over(
       seeds.map(() => {
         const counts = seeds[random.below(seeds.length)];
-        return counts === undefined ? [0, 0] : share(counts, drawn);
+        return counts === undefined ? [0, 0] : shareOf(counts, drawn);
       }),
     );
-  }).sort();
-  return { mean, low: values[Math.floor(draws * 0.025)] ?? mean, high: values[Math.ceil(draws * 0.975) - 1] ?? mean };
+  })
+    // Where few pictures have such questions, a draw may have none of them, and no share.
+    .filter((value) => !Number.isNaN(value))
+    .sort();
+  const count = values.length;
+  return { mean, low: values[Math.floor(count * 0.025)] ?? mean, high: values[Math.ceil(count * 0.975) - 1] ?? mean };
 }
 
 /** What a difference shows, in words. */

@@ -79,3 +79,15 @@ test('a variant against itself shows no difference, in words', () => {
 test('variants that were judged on other questions are not compared', () => {
   expect(() => difference([{ right: [1], asked: [1] }], [{ right: [1], asked: [2] }])).toThrow('same questions');
 });
+
+test('few pictures have such questions: ends are numbers, and one picture says nothing about others', () => {
+  const over = (count: number): Counts => {
+    const asked = Array.from({ length: 24 }, (_, i) => (i < count ? 1 : 0));
+    return { asked, right: asked.map((one, i) => (i === 0 ? one : 0)) };
+  };
+  expect(accuracy([over(1)])).toEqual({ mean: 1, low: 0, high: 1 });
+  const none = { ...over(1), right: over(1).right.map(() => 0) };
+  expect(difference([over(1)], [none])).toEqual({ mean: 1, low: -1, high: 1 });
+  expect(accuracy([over(2)])).toEqual({ mean: 0.5, low: 0, high: 1 });
+  expect(accuracy([over(0)])).toEqual({ mean: NaN, low: NaN, high: NaN });
+});
