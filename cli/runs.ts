@@ -1,7 +1,8 @@
 // `opabinia runs [NAME…]`: the runs of a folder, and in what they differ; with `--out`, what one has learned as a model directory.
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
-import { nearestNames, OpabiniaError } from '../dsl/error.ts';
+import { OpabiniaError } from '../dsl/error.ts';
+import { nameAdvice } from '../dsl/text/near-names.ts';
 import { listRuns, printRuns } from '../pipelines/train/list-runs.ts';
 import { writeTrained } from '../pipelines/train/write-trained.ts';
 import { say } from './output.ts';
@@ -32,12 +33,10 @@ export function addRuns(program: Command): void {
       if (missing !== undefined)
         throw new OpabiniaError(`there is no run '${missing}' in ${flags.runs}`, {
           op: 'runs',
-          advice: `the nearest are ${
-            nearestNames(
-              missing,
-              all.map((run) => run.name),
-            ).join(', ') || 'none: the folder has no runs'
-          }`,
+          advice: nameAdvice(
+            missing,
+            all.map((run) => run.name),
+          ),
         });
       const [only] = names;
       if (flags.out !== undefined) {

@@ -1,5 +1,6 @@
 // Devices by name, for plans and estimates without one: limits, and what arithmetic and memory do at best, each with where it is from.
-import { nearestNames, OpabiniaError } from '../dsl/error.ts';
+import { OpabiniaError } from '../dsl/error.ts';
+import { nameAdvice } from '../dsl/text/near-names.ts';
 import { h200 } from './measured.ts';
 import { desktopGpu, lavapipe, type DeviceProfile } from './profile.ts';
 
@@ -54,6 +55,6 @@ export function deviceNamed(name: string): KnownDevice {
   if (known !== undefined && Object.hasOwn(devices, name)) return known;
   throw new OpabiniaError(`there is no device '${name}'`, {
     op: 'device',
-    advice: `the nearest are ${nearestNames(name, Object.keys(devices)).join(', ')}; there are ${Object.keys(devices).join(', ')}`,
+    advice: nameAdvice(name, Object.keys(devices)),
   });
 }

@@ -1,6 +1,7 @@
 // Configs of the language models by themselves.
 import { z } from 'zod';
-import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
+import { OpabiniaError } from '../../dsl/index.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
 import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
 import { phi3 } from '../decoders/phi3.ts';
@@ -79,7 +80,7 @@ export function readInnerDecoder(
   if (!isDecoderName(type))
     throw new OpabiniaError(`${where} has a language model of type '${String(stated).slice(0, 80)}'`, {
       op: 'config',
-      advice: `the nearest is ${nearestNames(String(stated).slice(0, 80), Object.keys(decoderTypes), 1).join('')}; known are ${Object.keys(decoderTypes).join(', ')}`,
+      advice: nameAdvice(String(stated), Object.keys(decoderTypes)),
     });
   const tied = text['tie_word_embeddings'] ?? outer['tie_word_embeddings'];
   const whole = {

@@ -1,5 +1,6 @@
 // Any config that this project knows, by its model type.
-import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
+import { OpabiniaError } from '../../dsl/index.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
 import { decoderTypes, isDecoderName, type DecoderName } from '../decoders/families.ts';
 import { isCambrianType, cambrianDecoders, readCambrian, type CambrianConfig } from './cambrian.ts';
@@ -113,6 +114,6 @@ export function readTower(parsed: unknown, where: string): TowerConfig {
     });
   throw new OpabiniaError(`${where} has the unknown model_type '${type.slice(0, 80)}'`, {
     op: 'config',
-    advice: `the nearest is ${nearestNames(type.slice(0, 80), modelTypes, 1).join('')}; known are ${modelTypes.join(', ')}`,
+    advice: nameAdvice(type, modelTypes),
   });
 }

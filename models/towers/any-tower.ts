@@ -1,5 +1,6 @@
 // Any vision tower by its config alone: those with a config of their own (CLIP, SigLIP, DINOv2, ConvNeXt), and the backbones.
-import { nearestNames, OpabiniaError, randomParams, trace, type Params } from '../../dsl/index.ts';
+import { OpabiniaError, randomParams, trace, type Params } from '../../dsl/index.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
 import { asObject } from '../configs/fields.ts';
 import { readTower } from '../configs/read.ts';
@@ -47,7 +48,7 @@ export function readAnyTower(parsed: unknown, where: string): AnyTower {
       `${where} is of model_type '${json['model_type'].slice(0, 80)}', which is not a vision tower`,
       {
         op: 'config',
-        advice: `the nearest are ${nearestNames(json['model_type'].slice(0, 80), known).join(', ')}; there are ${known.join(', ')}`,
+        advice: nameAdvice(json['model_type'], known),
       },
     );
   }

@@ -1,6 +1,7 @@
 // A connector's configuration as a config.json has it: of the kind that the connector's own are, and within bounds.
 import { createHash } from 'node:crypto';
-import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
+import { OpabiniaError } from '../../dsl/index.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { connect, type AnyConnector, type Connect } from '../../models/connectors/connector.ts';
 import type { ConnectorFacts } from '../../models/connectors/traced.ts';
 import { print } from '../../dsl/text/print.ts';
@@ -40,10 +41,11 @@ export async function connectorNamed(
   if (found === undefined)
     throw new OpabiniaError(`${where} names the connector '${name.slice(0, 80)}', which is not known`, {
       op: 'connector',
-      advice: `the nearest are ${nearestNames(
-        name.slice(0, 80),
+      advice: nameAdvice(
+        name,
         all.map((one) => one.name),
-      ).join(', ')}; \`opabinia compare\` lists all; a file of your own begins with ./`,
+        '`opabinia compare` lists all; a file of your own begins with ./',
+      ),
     });
   const refuse = (what: string, or = ''): OpabiniaError =>
     new OpabiniaError(`${where}: '${name}' ${what}`, {

@@ -1,5 +1,6 @@
 // Vision encoders that connectors are compared on: the map each gives, from its released configuration.
-import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import type { MapShape } from '../../models/connectors/connector.ts';
 import { clipLarge336 } from '../../models/towers/clip.ts';
 import { convNextPixels, convNextXxl } from '../../models/towers/convnext.ts';
@@ -82,7 +83,7 @@ export function encodersNamed(names: readonly string[]): readonly Encoder[] {
     const known = encoders.map((encoder) => encoder.name);
     throw new OpabiniaError(`there is no encoder '${name}'`, {
       op: 'compare',
-      advice: `the nearest are ${nearestNames(name, known, 2).join(' and ')}; there are ${known.join(', ')}`,
+      advice: nameAdvice(name, known),
     });
   });
 }

@@ -1,5 +1,6 @@
 // Language models that visual tokens are read by: width, layers, and what a prompt of so many tokens costs.
-import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { decoderShapes } from '../../models/configs/decoder-shapes.ts';
 import { readDecoder } from '../../models/configs/decoders.ts';
@@ -35,7 +36,7 @@ export function languageModelNamed(name: string): ReadingModel {
     const names = Object.keys(known);
     throw new OpabiniaError(`there is no language model '${name}'`, {
       op: 'compare',
-      advice: `the nearest is ${nearestNames(name, names, 1).join('')}; there are ${names.join(', ')}`,
+      advice: nameAdvice(name, names),
     });
   }
   const model = make();

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { isConnector, type AnyConnector } from '../../models/connectors/connector.ts';
 import { importFolder } from '../folder.ts';
 import { importOwn } from '../own-module.ts';
@@ -51,7 +52,7 @@ function fromZoo(all: readonly Listed[], name: string): Listed {
   const known = all.map(({ connector }) => connector.name);
   throw new OpabiniaError(`there is no connector '${name}'`, {
     op: 'compare',
-    advice: `the nearest are ${nearestNames(name, known).join(', ')}; a file of your own begins with ./`,
+    advice: nameAdvice(name, known, '`opabinia compare` lists all; a file of your own begins with ./'),
   });
 }
 

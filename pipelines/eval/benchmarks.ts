@@ -1,6 +1,7 @@
 // The benchmarks that are known: every file of `benchmarks/` that exports an adapter.
 import { existsSync } from 'node:fs';
-import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { importFolder } from '../folder.ts';
 import { importOwn } from '../own-module.ts';
 import type { Benchmark } from './benchmark.ts';
@@ -22,7 +23,7 @@ export async function benchmarkNamed(name: string): Promise<Benchmark> {
   if (found !== undefined) return found;
   throw new OpabiniaError(`there is no benchmark '${name}'`, {
     op: 'eval',
-    advice: `the nearest are ${nearestNames(name, all.keys()).join(', ')}; --list names all`,
+    advice: nameAdvice(name, [...all.keys()], '--list names all'),
   });
 }
 

@@ -3,7 +3,8 @@ import { basename, resolve } from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
-import { nearestNames, OpabiniaError, randomParams, type Graph } from '../../dsl/index.ts';
+import { OpabiniaError, randomParams, type Graph } from '../../dsl/index.ts';
+import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { withoutPlaces } from '../../dsl/origin.ts';
 import {
   cambrianModelShapes,
@@ -47,7 +48,7 @@ export function releasedModel(text: string): { readonly name: ReleasedName; read
   if (name === undefined)
     throw new OpabiniaError(`'${text}' is not a released model`, {
       op: 'plan',
-      advice: `${nearestNames(text, names, 1).join('')}? There are ${names.join(', ')}`,
+      advice: nameAdvice(text, names),
     });
   const config = readConfig(releasedCambrian[name], name);
   if (config.kind !== 'cambrian') throw new TypeError('the released models are Cambrians');

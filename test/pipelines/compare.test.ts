@@ -89,6 +89,10 @@ describe('what is asked for', () => {
     await expect(listed(['lava'])).rejects.toThrow(/no connector 'lava'[^]*llava/);
     expect(() => encodersNamed(['clip-l-33'])).toThrow(/no encoder 'clip-l-33'[^]*clip-l-336/);
     expect(() => encodersNamed([])).toThrow(/no encoder/);
+    // What is far is no advice: what there is, is.
+    expect(() => encodersNamed(['nope'])).toThrow(/no encoder 'nope'\n {2}try there are clip-l-336, /);
+    expect(() => languageModelNamed('gpt')).toThrow(/no language model 'gpt'\n {2}try there are llama-3-8b, /);
+    await expect(listed(['xyzzy'])).rejects.toThrow(/no connector 'xyzzy'\n {2}try `opabinia compare` lists all/);
     expect(() => deviceNamed('h300')).toThrow(/no device 'h300'[^]*h100/);
     expect(() => deviceNamed('toString')).toThrow(/no device/);
     expect(() => languageModelNamed('llama-3-7b')).toThrow(/no language model 'llama-3-7b'[^]*llama-3-8b/);

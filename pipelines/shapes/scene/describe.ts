@@ -1,10 +1,12 @@
 // Scenes from words: "large red square left of blue disc with bar, green triangle in a1".
-import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
+import { OpabiniaError } from '../../../dsl/error.ts';
+import { nameAdvice } from '../../../dsl/text/near-names.ts';
 import { randomStream } from './random.ts';
 import {
   cellsAcross,
   inDepth,
   placeObjects,
+  presetNames,
   scenePresets,
   unit,
   type PresetName,
@@ -105,10 +107,13 @@ export function readDescription(text: string, preset: ScenePreset): Description 
       close();
       pending = relation;
     } else if (!fillers.has(word) && word !== 'with' && word !== 'in') {
-      const known = [...preset.colors, ...preset.kinds, ...preset.signs, ...Object.keys(relations), 'small', 'large'];
+      const known = [...wordsOf(preset), ...Object.keys(relations), 'small', 'large'];
+      const larger = presetNames.find((name) => wordsOf(scenePresets[name]).includes(word));
       throw refuse(
         `'${word}' is not known in scenes of preset ${preset.name}`,
-        `the nearest are ${nearestNames(word, known, 3).join(', ')}; cells are a1 to d${cellsAcross}`,
+        larger === undefined
+          ? `${nameAdvice(word, known)}; cells are a1 to d${cellsAcross}`
+          : `preset ${larger} has it: --preset ${larger}`,
       );
     }
   }
@@ -120,6 +125,8 @@ export function readDescription(text: string, preset: ScenePreset): Description 
     throw refuse(`${wishes.length} objects are more than the ${most} of preset ${preset.name}`, 'leave some out');
   return { wishes, relations: related };
 }
+
+const wordsOf = ({ colors, kinds, signs }: ScenePreset): readonly string[] => [...colors, ...kinds, ...signs];
 
 const attempts = 3000;
 

@@ -1,5 +1,6 @@
 // `--set stages.0.steps=100`: changes of a recipe from the command line, each at a path that the recipe may have.
-import { nearestNames, OpabiniaError } from '../../../dsl/index.ts';
+import { OpabiniaError } from '../../../dsl/index.ts';
+import { nameAdvice } from '../../../dsl/text/near-names.ts';
 import type { Recipe } from './recipe.ts';
 
 type Kind = 'number' | 'text' | 'flag' | 'texts';
@@ -144,8 +145,10 @@ class Change {
   }
 
   #unknown(): OpabiniaError {
-    const known = [...ofGroups, ...Object.keys(stage.fields), ...settable(this.#recipe, recipeShape)];
-    return this.#refuse(`there is no '${this.#path}'`, `the nearest are ${nearestNames(this.#path, known).join(', ')}`);
+    const short = [...ofGroups, ...Object.keys(stage.fields)];
+    const known = [...short, ...settable(this.#recipe, recipeShape)];
+    const rest = `there are ${[...new Set(short)].join(', ')}, and paths such as stages.0.steps`;
+    return this.#refuse(`there is no '${this.#path}'`, nameAdvice(this.#path, known, rest));
   }
 
   #valueOf(kind: Kind): number | string | boolean | readonly string[] {

@@ -142,7 +142,9 @@ describe('a description', () => {
   });
 
   test.each([
-    ['red squre', "'squre' is not known"],
+    ['red squre', "'squre' is not known in scenes of preset S\n  try the nearest is square; there are red, "],
+    ['red blob', "'blob' is not known in scenes of preset S\n  try there are red, "],
+    ['purple disc', "'purple' is not known in scenes of preset S\n  try preset M has it: --preset M"],
     ['red square left of', "'left' has nothing behind it"],
     ['left of red square', "'left' has nothing before it"],
     ['', 'has no objects'],

@@ -188,7 +188,7 @@ describe('recipes', () => {
   });
 
   test.each([
-    ['lt=1', /there is no 'lt'[^]*nearest are [^]*lr/],
+    ['lt=1', /there is no 'lt'[^]*the nearest is lr; there are [^]*and paths such as stages/],
     ['stages.0.stesp=1', /there is no 'stages\.0\.stesp'[^]*stages\.0\.steps/],
     ['stages.0.groups.0.lr.x=1', /there is no[^]*stages\.0\.groups\.0\.lr/],
     ['stages.0.groups=1', /there is no[^]*stages\.0\.groups\.0/],
