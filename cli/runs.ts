@@ -5,6 +5,7 @@ import { OpabiniaError } from '../dsl/error.ts';
 import { nameAdvice } from '../dsl/text/near-names.ts';
 import { listRuns, printRuns } from '../pipelines/train/list-runs.ts';
 import { writeTrained } from '../pipelines/train/write-trained.ts';
+import { interruptible } from './interruptible.ts';
 import { say } from './output.ts';
 
 interface RunsFlags {
@@ -39,16 +40,14 @@ export function addRuns(program: Command): void {
           ),
         });
       const [only] = names;
-      if (flags.out !== undefined) {
+      const { out } = flags;
+      if (out !== undefined) {
         if (only === undefined || names.length > 1)
           throw new OpabiniaError(`--out is given with ${names.length} runs`, { op: 'runs', advice: 'name one run' });
-        const { tensors, learned, stages } = await writeTrained(join(flags.runs, only), {
-          out: flags.out,
-          dtype: flags.dtype,
-        });
-        say(
-          `${flags.out}: ${learned} of ${tensors} tensors learned in ${stages === 1 ? 'one stage' : `${stages} stages`}`,
+        const { tensors, learned, stages } = await interruptible((signal) =>
+          writeTrained(join(flags.runs, only), { out, dtype: flags.dtype, signal }),
         );
+        say(`${out}: ${learned} of ${tensors} tensors learned in ${stages === 1 ? 'one stage' : `${stages} stages`}`);
         return;
       }
       const chosen = names.length === 0 ? all : all.filter((run) => names.includes(run.name));

@@ -1,10 +1,10 @@
 // Any towers, any connector, any language model as one directory: read, checked against one another, written, opened, and only then there.
-import { existsSync, mkdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, realpathSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve, sep } from 'node:path';
-import { randomBytes } from 'node:crypto';
 import { OpabiniaError } from '../../dsl/index.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { breathe } from '../../runtime/files/breathe.ts';
+import { newFolder, partialBeside } from '../../runtime/files/new-folder.ts';
 import { openModel } from '../answer/open-model.ts';
 import { ggufPaths } from '../answer/found/gguf-model.ts';
 import { writeGgufDirectory } from './gguf-directory.ts';
@@ -56,12 +56,10 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     throw new OpabiniaError('there is no tower', { op: 'assemble', advice: 'give --tower DIR' });
   const out = resolve(options.out);
   checkOut(out);
-  const hidden = (): string =>
-    join(dirname(out), `.${basename(out).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
   const gguf = ggufPaths(options.language)?.language;
   if (gguf !== undefined) {
     // As a directory it is read like any other, and not kept.
-    const converted = hidden();
+    const converted = partialBeside(out);
     mkdirSync(converted);
     try {
       note?.('unpacking the GGUF file');
@@ -81,18 +79,13 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
         : await zooLayout(own?.connector.name ?? connector, language, towers, tokens, own);
     const notes = [...layout.notes, ...checkMarriage(language, towers, layout)];
     checkRoom(out, language, towers, layout);
-    const beside = hidden();
-    mkdirSync(beside);
-    try {
+    await newFolder(out, 'assemble', async (beside) => {
       await writeDirectory(beside, { language, towers, layout, seed, note, signal });
       // What was written is opened as `run` does before it gets its name.
       (await openModel(beside, own === undefined ? {} : { connectors: [own.connector] })).close();
       await breathe(signal);
       checkOut(out);
-      renameSync(beside, out);
-    } finally {
-      rmSync(beside, { recursive: true, force: true });
-    }
+    });
     const fresh = countParameters(layout.fresh);
     return {
       directory: out,

@@ -1,18 +1,6 @@
 // A model directory with its matrices quantized in MLX's layout, streamed: no tensor is in memory as a whole.
-import { randomBytes } from 'node:crypto';
-import {
-  constants,
-  copyFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { constants, copyFileSync, cpSync, existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { join, resolve, sep } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { affine } from '../../dsl/storage/affine.ts';
 import { encodeBlocks, type StorageFormat } from '../../dsl/storage/format.ts';
@@ -23,6 +11,7 @@ import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/p
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { isBesideWeights } from '../model-files.ts';
 import { breathe } from '../../runtime/files/breathe.ts';
+import { newFolder } from '../../runtime/files/new-folder.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {
@@ -69,11 +58,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     );
     const towers = towersOf(directory, command.out);
     const quantization = { group_size: command.group, bits: command.format === 'q4' ? 4 : 8, mode: 'affine' };
-    const out = resolve(command.out);
-    mkdirSync(dirname(out), { recursive: true });
-    const beside = join(dirname(out), `.${basename(out).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`);
-    mkdirSync(beside);
-    try {
+    await newFolder(command.out, 'quantize', async (beside) => {
       const path = join(beside, 'model.safetensors');
       await streamSafetensors(path, tensors, { format: 'mlx' }, { signal: command.signal });
       for (const file of readdirSync(directory))
@@ -89,11 +74,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
         JSON.stringify({ ...config, quantization, quantization_config: quantization }, null, 2),
       );
       await breathe(command.signal);
-      // Over an empty directory, if there is one.
-      renameSync(beside, out);
-    } finally {
-      rmSync(beside, { recursive: true, force: true });
-    }
+    });
     const all = [...checkpoint.stored.values()];
     return {
       matrices: all.filter(({ name, shape }) => packs(name, shape)).length,

@@ -1,5 +1,5 @@
 // What a run has learned, as a model directory like the one it began with: `run`, `eval`, `serve` and the next recipe take it.
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/error.ts';
@@ -10,6 +10,7 @@ import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower } from '
 import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
+import { newFolder } from '../../runtime/files/new-folder.ts';
 import { isBesideWeights } from '../model-files.ts';
 import { listCheckpoints } from './run/checkpoints.ts';
 import { learnedSource, type LearnedSource, type LearnedStage } from './run/learned-source.ts';
@@ -20,6 +21,8 @@ export interface WriteTrained {
   readonly out: string;
   /** Of all weights; by default each stays what it is in the model that the run began with. */
   readonly dtype?: 'f32' | 'f16' | undefined;
+  /** Stops it between two pieces of a tensor; nothing of it stays. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface TrainedModel {
@@ -47,13 +50,14 @@ const assembledTowers = z.object({ towers: z.array(z.object({ folder: z.string()
 const pieceElements = 2 ** 21;
 
 /**
- * Writes the directory: the files of the recipe's model, and its weights with those of the run's last checkpoint, low-rank additions
- * folded in, towers that learned among them. Throws `OpabiniaError` for a folder that is there already, a run without a checkpoint, and
- * a model that is not where the recipe says.
+ * Writes the directory, whole or not at all: the files of the recipe's model, and its weights with those of the run's last checkpoint,
+ * low-rank additions folded in, towers that learned among them. Throws `OpabiniaError` for a folder that is there already, a run without a
+ * checkpoint, and a model that is not where the recipe says; the reason of the signal once it is aborted.
  * @example await writeTrained(folder, { out: 'trained' })
  */
-export async function writeTrained(run: string, { out, dtype }: WriteTrained): Promise<TrainedModel> {
-  if (existsSync(out) && readdirSync(out).length > 0) throw refuse(`${out} is there already`, 'give a new folder');
+export async function writeTrained(run: string, { out: wanted, dtype, signal }: WriteTrained): Promise<TrainedModel> {
+  if (existsSync(wanted) && readdirSync(wanted).length > 0)
+    throw refuse(`${wanted} is there already`, 'give a new folder');
   const config = join(run, 'config.json');
   const known = described.safeParse(existsSync(config) ? JSON.parse(readFileSync(config, 'utf8')) : undefined);
   if (!known.success) throw refuse(`${config} does not say what was trained`, 'give the folder of a run');
@@ -70,27 +74,28 @@ export async function writeTrained(run: string, { out, dtype }: WriteTrained): P
     const source = learnedSource(base, stages);
     try {
       const tensors = learnedTensors(base, source, { root: '', dtype, directory });
-      mkdirSync(out, { recursive: true });
-      for (const file of readdirSync(directory)) {
-        const from = join(directory, file);
-        if (statSync(from).isDirectory()) {
-          if (file === 'towers') cpSync(from, join(out, file), { recursive: true, dereference: true });
-        } else if (file === 'config.json' || isBesideWeights(file)) copyFileSync(from, join(out, file));
-      }
-      let learned = tensors.filter(({ name }) => source.isLearned(name)).length;
-      for (const [k, folder] of towerFolders(directory).entries()) {
-        const [root, own] = [assembledTowerRoot(k), join('towers', folder)];
-        if (source.learned.some((name) => isBelow(name, root)))
-          learned += await writeTower(root, {
-            from: resolveTower(directory, folder, [], recipe.towers?.[k]),
-            out: join(out, own),
-            stages,
-            dtype,
-          });
-      }
-      // Last: a directory with its weights is whole.
-      await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' });
-      return { tensors: tensors.length, learned, stages: stages.length };
+      return await newFolder(wanted, 'runs', async (out) => {
+        for (const file of readdirSync(directory)) {
+          const from = join(directory, file);
+          if (statSync(from).isDirectory()) {
+            if (file === 'towers') cpSync(from, join(out, file), { recursive: true, dereference: true });
+          } else if (file === 'config.json' || isBesideWeights(file)) copyFileSync(from, join(out, file));
+        }
+        let learned = tensors.filter(({ name }) => source.isLearned(name)).length;
+        for (const [k, folder] of towerFolders(directory).entries()) {
+          const [root, own] = [assembledTowerRoot(k), join('towers', folder)];
+          if (source.learned.some((name) => isBelow(name, root)))
+            learned += await writeTower(root, {
+              from: resolveTower(directory, folder, [], recipe.towers?.[k]),
+              out: join(out, own),
+              stages,
+              dtype,
+              signal,
+            });
+        }
+        await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' }, { signal });
+        return { tensors: tensors.length, learned, stages: stages.length };
+      });
     } finally {
       source.close();
     }
@@ -144,7 +149,13 @@ function towerFolders(directory: string): readonly string[] {
 /** A tower that stages have changed, in place of the copy in `out`. */
 async function writeTower(
   root: string,
-  { from, out, stages, dtype }: WriteTrained & { readonly from: string; readonly stages: readonly LearnedStage[] },
+  {
+    from,
+    out,
+    stages,
+    dtype,
+    signal,
+  }: WriteTrained & { readonly from: string; readonly stages: readonly LearnedStage[] },
 ): Promise<number> {
   const files = modelFiles(from);
   const path = needFile(files.weights, 'model.safetensors', files);
@@ -155,7 +166,7 @@ async function writeTower(
       const tensors = learnedTensors(base, source, { root, dtype, directory: from });
       cpSync(from, out, { recursive: true, dereference: true });
       for (const file of readdirSync(out)) if (isWeights(file)) rmSync(join(out, file));
-      await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' });
+      await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' }, { signal });
       return tensors.filter(({ name }) => source.isLearned(below(root, name))).length;
     } finally {
       source.close();

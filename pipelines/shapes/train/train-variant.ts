@@ -1,5 +1,5 @@
 // One variant learns, with the loop of our trainer: a folder of its own, checkpoints, gone on with where it stopped.
-import { existsSync, rmSync, writeFileSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { crossEntropy, OpabiniaError, randomParams, trace, type Trace, type Params } from '../../../dsl/index.ts';
 import { withPlacesOfErrors } from '../../../dsl/origin.ts';
@@ -7,6 +7,7 @@ import { print } from '../../../dsl/text/print.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import type { Device } from '../../../runtime/device/device.ts';
+import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 import { adamW } from '../../train/optimizers/adamw.ts';
 import type { Stage } from '../../train/recipe/recipe.ts';
 import { newestCheckpoint } from '../../train/run/checkpoints.ts';
@@ -92,7 +93,7 @@ export async function trainInFolder(
   const about = `${steps} ${options.key}`;
   if (aboutOf(join(options.root, name)) !== about) rmSync(join(options.root, name), { recursive: true, force: true });
   const folder = new RunFolder(options.root, name, true);
-  writeFileSync(join(folder.path, 'about'), about);
+  writeFileAtomic(join(folder.path, 'about'), about, { op: 'shapes' });
   const checkpoint = newestCheckpoint(folder.path, (text) => say(`  · ${text}`));
   const parameters = countOf(trainable);
   try {
@@ -146,7 +147,7 @@ function secondsOf(folder: string): number {
 }
 
 function addSeconds(folder: string, seconds: number): void {
-  writeFileSync(join(folder, 'seconds'), String(secondsOf(folder) + seconds));
+  writeFileAtomic(join(folder, 'seconds'), String(secondsOf(folder) + seconds), { op: 'shapes' });
 }
 
 /** The recipe of every comparison on scenes: AdamW, one rate for all, warm-up and cosine. */

@@ -1,7 +1,7 @@
 // What a run has learned: over what it began with, additions of low rank folded in, as a directory that opens like the first one.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
@@ -92,6 +92,10 @@ describe('what a run has learned', () => {
         written.close();
         expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe('{"model_type":"toy"}');
         expect(() => readFileSync(join(out, 'notes.md'))).toThrow(/ENOENT/);
+        await expect(writeTrained(run, { out: `${out}-stopped`, signal: AbortSignal.abort() })).rejects.toThrow(
+          /aborted/,
+        );
+        expect(readdirSync(dirname(out)).filter((name) => /stopped|partial/.test(name))).toEqual([]);
         await expect(writeTrained(run, { out })).rejects.toThrow(/is there already/);
       }),
       { numRuns: 40 },
