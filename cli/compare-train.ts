@@ -15,7 +15,7 @@ import { openDevice } from '../runtime/device/dawn.ts';
 import type { Device } from '../runtime/device/device.ts';
 import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
 import { commandLine } from './command-line.ts';
-import { whole } from './options.ts';
+import { refuseIdle, whole } from './options.ts';
 import { say, tell } from './output.ts';
 
 export interface TrainFlags {
@@ -38,16 +38,11 @@ export interface TrainFlags {
 const ofTraining = ['seeds', 'preset', 'steps', 'minutes', 'grid', 'report', 'runs', 'shapesEncoders'];
 const ofCosts = ['encoders', 'llm', 'device', 'dtype', 'document'];
 
-/** Throws `OpabiniaError` for an option that would be taken and do nothing. */
+/** Throws `OpabiniaError` for an option of the other way. */
 export function checkMeant(command: Command): void {
-  const trains = command.opts<TrainFlags>().train !== undefined;
-  const idle = (trains ? ofCosts : ofTraining).find((key) => command.getOptionValueSource(key) === 'cli');
-  if (idle === undefined) return;
-  const flag = command.options.find((option) => option.attributeName() === idle)?.long ?? idle;
-  throw new OpabiniaError(
-    trains ? `${flag} says nothing where connectors are trained` : `${flag} says nothing without --train`,
-    { op: 'compare', advice: trains ? `leave out ${flag}, or --train` : 'give --train shapes, or leave it out' },
-  );
+  if (command.opts<TrainFlags>().train === undefined)
+    refuseIdle(command, ofTraining, { where: 'without --train', advice: 'give --train shapes' });
+  else refuseIdle(command, ofCosts, { where: 'where connectors are trained', advice: 'compare costs without --train' });
 }
 
 export function trainFlags(command: Command): Command {

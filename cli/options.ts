@@ -1,4 +1,5 @@
 // Options that several commands have, checked.
+import type { Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 
 /** A whole number of at least one. Throws `OpabiniaError` that names the option. */
@@ -14,4 +15,19 @@ export const several = (value: string, all: readonly string[]): readonly string[
 /** A whole number from 0. Throws `OpabiniaError` that names the option. */
 export function natural(option: string, text: string): number {
   return text === '0' ? 0 : whole(option, text);
+}
+
+/** Throws `OpabiniaError` where one of the options was typed, which would be taken and do nothing. Options by their attributes. */
+export function refuseIdle(
+  command: Command,
+  options: readonly string[],
+  { where, advice }: { readonly where: string; readonly advice: string },
+): void {
+  const idle = options.find((key) => command.getOptionValueSource(key) === 'cli');
+  if (idle === undefined) return;
+  const flag = command.options.find((option) => option.attributeName() === idle)?.long ?? idle;
+  throw new OpabiniaError(`${flag} says nothing ${where}`, {
+    op: command.name(),
+    advice: `${advice}, or leave it out`,
+  });
 }

@@ -9,7 +9,7 @@ import { readEntries } from '../pipelines/probe/towers.ts';
 import { presetNames, type PresetName } from '../pipelines/shapes/scene/scene.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
 import type { Device } from '../runtime/device/device.ts';
-import { whole } from './options.ts';
+import { refuseIdle, whole } from './options.ts';
 import { say, tell } from './output.ts';
 
 interface ProbeFlags {
@@ -57,7 +57,12 @@ export function addProbe(program: Command): void {
     .option('--shapes-encoders <folder>', 'encoders of the shapes of your own making')
     .option('--runs <folder>', 'where runs are kept; the same command goes on there', 'runs/probe')
     .option('--json', 'print one JSON object')
-    .action(async (flags: ProbeFlags) => {
+    .action(async (flags: ProbeFlags, command: Command) => {
+      if (flags.data === undefined)
+        refuseIdle(command, ['llm', 'batch', 'rate', 'length', 'answerTokens'], {
+          where: 'without --data',
+          advice: 'give --data',
+        });
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);

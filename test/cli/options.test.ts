@@ -30,7 +30,11 @@ test.each<[readonly string[], string]>([
   ],
   [
     ['compare', 'llava', '--train', 'shapes', '--llm', 'yi-34b'],
-    'opabinia: compare: --llm says nothing where connectors are trained\n  try leave out --llm, or --train\n',
+    'opabinia: compare: --llm says nothing where connectors are trained\n  try compare costs without --train, or leave it out\n',
+  ],
+  [
+    ['probe', '--towers', 'shapes:0', '--batch', '2'],
+    'opabinia: probe: --batch says nothing without --data\n  try give --data, or leave it out\n',
   ],
   [['draw', '--seed', '-1'], "opabinia: --seed is '-1'\n  try give a whole number above 0\n"],
 ])('%j', (args, message) => {
