@@ -80,7 +80,11 @@ export function readInnerDecoder(
   if (!isDecoderName(type))
     throw new OpabiniaError(`${where} has a language model of type '${String(stated).slice(0, 80)}'`, {
       op: 'config',
-      advice: nameAdvice(String(stated), Object.keys(decoderTypes)),
+      advice: nameAdvice(
+        String(stated),
+        Object.keys(decoderTypes),
+        `known are ${Object.keys(decoderTypes).join(', ')}`,
+      ),
     });
   const tied = text['tie_word_embeddings'] ?? outer['tie_word_embeddings'];
   const whole = {

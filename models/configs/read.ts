@@ -114,6 +114,6 @@ export function readTower(parsed: unknown, where: string): TowerConfig {
     });
   throw new OpabiniaError(`${where} has the unknown model_type '${type.slice(0, 80)}'`, {
     op: 'config',
-    advice: nameAdvice(type, modelTypes),
+    advice: nameAdvice(type, modelTypes, `known are ${modelTypes.join(', ')}`),
   });
 }

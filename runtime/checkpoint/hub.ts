@@ -230,7 +230,7 @@ export function resolveTower(
   const cached = names.map((repo) => cachedSnapshot(repo, env)).find((snapshot) => snapshot !== undefined);
   if (cached !== undefined) return cached;
   throw new OpabiniaError(
-    `the vision tower '${name}' is neither in ${beside} nor in the cache ${hubCache(env)} as ${repos.join(' or ')}`,
+    `the vision tower '${name}' is neither in ${beside} nor in the cache ${hubCache(env)}${repos.length === 0 ? '' : ` as ${repos.join(' or ')}`}`,
     {
       op: 'resolveTower',
       advice: repos.length === 0 ? `put it into ${beside}` : `\`opabinia fetch ${repos[0] ?? ''}\``,
