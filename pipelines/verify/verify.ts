@@ -142,11 +142,20 @@ export async function verify(
   const backend = await openBackend(options.backend ?? 'gpu');
   try {
     let allOk = true;
+    const crashes: unknown[] = [];
     for (const path of paths) {
       print(`${path}  (${dtype}, ${backend.name})`);
-      const ok = await verifyOne(path, backend, dtype, print);
-      allOk &&= ok;
+      try {
+        const ok = await verifyOne(path, backend, dtype, print);
+        allOk &&= ok;
+      } catch (error) {
+        // A mistake of ours in one file does not keep the others from being judged either; it is reported in the end.
+        if (error instanceof OpabiniaError || paths.length === 1) throw error;
+        print(`${String(error)}\n`);
+        crashes.push(error);
+      }
     }
+    if (crashes.length > 0) throw crashes[0];
     return allOk;
   } finally {
     backend.close();

@@ -2,8 +2,9 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
+import { kinds } from '../../pipelines/verify/kinds.ts';
 import { verify, verifyFile } from '../../pipelines/verify/verify.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
@@ -150,6 +151,19 @@ describe('what is wrong is found', () => {
     expect(text).toMatch(/unknown kind 'nothing'/);
     expect(text).toMatch(/queries +\[9 1 64\] .* ok/);
     expect(text).toMatch(/nonexistent/);
+  });
+
+  test('a mistake of ours in one file does not either, and is reported in the end', async () => {
+    const crash = vi.spyOn(kinds, 'get').mockReturnValueOnce(() => {
+      throw new RangeError('out of bounds');
+    });
+    const lines: string[] = [];
+    const path = join(folder, 'sampler_d1.safetensors');
+    await expect(verify([path, path], { backend: 'reference' }, (text) => lines.push(text))).rejects.toThrow(
+      new RangeError('out of bounds'),
+    );
+    crash.mockRestore();
+    expect(lines.join('\n')).toMatch(/RangeError: out of bounds[^]*queries +\[9 1 64\] .* ok/);
   });
 
   test('unknown backends and dtypes', async () => {

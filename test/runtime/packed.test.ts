@@ -8,7 +8,7 @@ import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { packedCheckpoint } from '../../runtime/checkpoint/packed/packed-checkpoint.ts';
 import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
-import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
+import { writeSafetensors, type TensorToStore } from '../../runtime/checkpoint/safetensors-write.ts';
 
 const folder = join(import.meta.dirname, '../golden/quant');
 const files = readdirSync(folder).filter(
@@ -27,21 +27,31 @@ describe('golden files', () => {
   });
 });
 
+interface Change {
+  readonly config?: object;
+  readonly idx?: (k: number) => number;
+  /** A tensor in other clothes; undefined leaves it out. */
+  readonly tensor?: (tensor: TensorToStore) => TensorToStore | undefined;
+}
+
 /** Opens the tensors `layer.*` of a golden file, some of them changed. */
-function opened(name: string, change: { readonly config?: object; readonly idx?: (k: number) => number } = {}) {
+function opened(name: string, change: Change = {}) {
   const source = openCheckpoint(join(folder, name));
   const stated = JSON.parse(source.metadata.get('config') ?? '{}') as { readonly checkpoint_config: object };
   const path = join(scratch, `${Math.random().toString(36).slice(2)}.safetensors`);
   const tensors = [...source.stored.values()]
     .filter((tensor) => tensor.name.startsWith('layer.'))
-    .map((tensor) => ({
-      name: tensor.name,
-      dtype: tensor.dtype,
-      shape: tensor.shape,
-      values: Array.from(source.tensor(tensor.name), Number).map((value, i) =>
-        tensor.name === 'layer.g_idx' ? (change.idx?.(i) ?? value) : value,
-      ),
-    }));
+    .flatMap((tensor) => {
+      const own = {
+        name: tensor.name,
+        dtype: tensor.dtype,
+        shape: tensor.shape,
+        values: Array.from(source.tensor(tensor.name), Number).map((value, i) =>
+          tensor.name === 'layer.g_idx' ? (change.idx?.(i) ?? value) : value,
+        ),
+      };
+      return (change.tensor === undefined ? own : change.tensor(own)) ?? [];
+    });
   writeSafetensors(path, tensors, {});
   source.close();
   const config = packedConfig({ ...(change.config ?? stated.checkpoint_config) }, 'config.json');
@@ -59,6 +69,48 @@ test('a packed module reads as one weight, in parts as whole', () => {
 
 const method = (fields: object): object => ({ quantization_config: { bits: 4, group_size: 64, ...fields } });
 
+/** What AwqConfig and GPTQConfig of transformers 5.18 write, whatever they are given. */
+const transformers5 = {
+  tokenizer: null,
+  dataset: null,
+  damp_percent: 0.1,
+  desc_act: false,
+  act_group_aware: true,
+  sym: true,
+  true_sequential: true,
+  meta: null,
+  backend: 'auto',
+  model_seqlen: null,
+  block_name_to_quantize: null,
+  module_name_preceding_first_block: null,
+  batch_size: 1,
+  pad_token_id: null,
+  max_input_length: null,
+  cache_block_outputs: true,
+  modules_in_block_to_quantize: null,
+};
+
+test.each([
+  ['GPTQ of the second format, by the key of today alone', 'gptq-v2-g64-actorder', { format: 'GPTQ_v2' }],
+  [
+    'GPTQ of the second format as transformers 5.18 writes it',
+    'gptq-v2-g64-actorder',
+    { ...transformers5, format: 'gptq_v2', checkpoint_format: 'gptq_v2', desc_act: true },
+  ],
+  [
+    'AWQ as transformers 5.18 writes it',
+    'awq-gemm-g64',
+    { ...transformers5, quant_method: 'awq', zero_point: true, format: 'gemm', version: 'gemm' },
+  ],
+  ['AWQ by the key of today alone', 'awq-gemm-g64', { quant_method: 'awq', zero_point: true, format: 'gemm' }],
+])('%s', (_what, name, fields) => {
+  const golden = openCheckpoint(join(folder, `${name}.safetensors`));
+  const expected = golden.tensor('output.dequantised');
+  const config = method({ quant_method: 'gptq', ...fields });
+  expect(opened(`${name}.safetensors`, { config }).tensor('layer.weight')).toEqual(expected);
+  golden.close();
+});
+
 test.each([
   [
     'an unknown method',
@@ -69,11 +121,23 @@ test.each([
   ['Marlin', { quant_method: 'gptq', checkpoint_format: 'marlin' }, /GPTQ in the format "marlin"/],
   ['no bits', { quant_method: 'gptq', bits: 'four' }, /has "four" bits/],
   ['another mode of MLX', { mode: 'mxfp4' }, /mode "mxfp4"/],
+  ['Marlin by the key of today', { quant_method: 'gptq', format: 'marlin' }, /GPTQ in the format "marlin"/],
+  ['Marlin by a flag', { quant_method: 'gptq', is_marlin_format: true }, /'is_marlin_format'[^]*not known/],
+  [
+    'two formats',
+    { quant_method: 'gptq', format: 'gptq_v2', checkpoint_format: 'gptq' },
+    /format 'gptq_v2' and the checkpoint_format 'gptq'/,
+  ],
+  ['another order of AWQ by the key of today', { quant_method: 'awq', format: 'gemv' }, /AWQ of version "gemv"/],
+  ['AWQ of another program', { quant_method: 'awq', backend: 'llm-awq' }, /backend 'llm-awq'/],
+  ['AWQ with columns out of order', { quant_method: 'awq', desc_act: true }, /'desc_act'[^]*not known/],
 ])('refuses %s', (_what, fields, message) => {
   expect(() => packedConfig({ ...method(fields) }, 'config.json')).toThrow(message);
 });
 
-test.each([
+type Refusal = readonly [what: string, name: string, change: Change, message: RegExp];
+
+const refusals: readonly Refusal[] = [
   [
     'a group that does not divide',
     'gptq-g64-sym.safetensors',
@@ -93,6 +157,96 @@ test.each([
     { idx: (k: number) => (k < 100 ? 0 : 1) },
     /100 columns in group 0, not 64/,
   ],
-])('refuses %s', (_what, name, change, message) => {
+  ...(['F32', 'I64', 'U8'] as const).flatMap((dtype) =>
+    [
+      ['gptq-g128', 'qzeros'],
+      ['gptq-g128', 'qweight'],
+      ['gptq-g128-actorder', 'g_idx'],
+      ['awq-gemm-g64', 'qzeros'],
+      ['compressed-tensors-asym-g64-f16', 'weight_zero_point'],
+    ].map(([name = '', part = '']): Refusal => [
+      `${part} of ${name} as ${dtype}`,
+      `${name}.safetensors`,
+      {
+        tensor: (one: TensorToStore) => (one.name === `layer.${part}` ? { ...one, dtype } : one),
+      },
+      new RegExp(`has '${part}' as ${dtype}, not as I32[^]*in {2}layer`),
+    ]),
+  ),
+  [
+    'a weight_shape of three numbers',
+    'compressed-tensors-sym-g32-f16.safetensors',
+    {
+      tensor: (one: TensorToStore): TensorToStore =>
+        one.name === 'layer.weight_shape' ? { ...one, dtype: 'I32', shape: [3], values: [1, 2, 3] } : one,
+    },
+    /'weight_shape' as 3 where 2 belongs/,
+  ],
+  [
+    'a weight_shape of floats',
+    'compressed-tensors-sym-g32-f16.safetensors',
+    {
+      tensor: (one: TensorToStore): TensorToStore =>
+        one.name === 'layer.weight_shape' ? { ...one, dtype: 'F32' } : one,
+    },
+    /'weight_shape' as F32, not as I64 or I32/,
+  ],
+  [
+    'zero points that the config promises',
+    'compressed-tensors-asym-g64-f16.safetensors',
+    { tensor: (one: TensorToStore) => (one.name === 'layer.weight_zero_point' ? undefined : one) },
+    /has no 'weight_zero_point'/,
+  ],
+  [
+    'columns out of order',
+    'compressed-tensors-sym-g32-f16.safetensors',
+    {
+      tensor: (one: TensorToStore): TensorToStore =>
+        one.name === 'layer.weight_shape'
+          ? { name: 'layer.weight_g_idx', dtype: 'I32', shape: [512], values: Array(512).fill(0) }
+          : one,
+    },
+    /has columns out of order/,
+  ],
+  ...['gptq-g128', 'awq-gemm-g64'].map((name): Refusal => [
+    `no rows of ${name}`,
+    `${name}.safetensors`,
+    {
+      tensor: (one: TensorToStore): TensorToStore =>
+        one.shape.length === 2 ? { ...one, shape: [one.shape[0] ?? 0, 0], values: [] } : one,
+    },
+    /is 0×512: it has no elements/,
+  ]),
+  [
+    'rows of compressed-tensors without columns',
+    'compressed-tensors-sym-g128-bf16.safetensors',
+    {
+      tensor: (one: TensorToStore): TensorToStore | undefined =>
+        one.name === 'layer.weight_shape' ? undefined : { ...one, shape: [one.shape[0] ?? 0, 0], values: [] },
+    },
+    /×0: it has no elements/,
+  ],
+];
+
+test.each(refusals)('refuses %s', (_what, name, change, message) => {
   expect(() => opened(name, change)).toThrow(message);
+});
+
+test('groups that are no multiple of 8 are called that', () => {
+  const change: Change = {
+    config: {
+      quantization_config: {
+        quant_method: 'compressed-tensors',
+        config_groups: { all: { weights: { num_bits: 4, strategy: 'channel' } } },
+      },
+    },
+    tensor: (one) => {
+      if (one.name.endsWith('packed')) return { ...one, shape: [2, 13], values: Array(26).fill(0) };
+      if (one.name.endsWith('scale')) return { ...one, shape: [2, 1], values: [1, 1] };
+      return { ...one, shape: [2], values: [2, 100] };
+    },
+  };
+  expect(() => opened('compressed-tensors-sym-g32-f16.safetensors', change)).toThrow(
+    /groups of 100 elements, which is not a multiple of 8/,
+  );
 });

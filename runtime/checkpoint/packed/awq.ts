@@ -2,10 +2,12 @@ import { affine } from '../../../dsl/storage/affine.ts';
 import {
   affineBlocks,
   expectShape,
+  expectWords,
   groupOf,
   refusePacked,
   scaleDType,
   scalesOf,
+  wordMatrix,
   words,
   type PackedLayout,
 } from './packed-tensor.ts';
@@ -15,17 +17,15 @@ const nibbleOf = [0, 4, 1, 5, 2, 6, 3, 7] as const;
 
 /** AWQ, version gemm: `qweight` i32 [K, N/8] packed along N, `qzeros` i32 [K/g, N/8] in the same order, `scales` [K/g, N]; w = (q − z)·s. */
 export const awq: PackedLayout = (module, packing) => {
-  const weight = module.find('qweight');
-  if (weight === undefined) return undefined;
-  if (weight.dtype !== 'I32') throw refusePacked(module, `has 'qweight' as ${weight.dtype}, not as I32`);
+  if (module.find('qweight') === undefined) return undefined;
   if (packing.bits !== 4) throw refusePacked(module, `has ${packing.bits} bits an element`, 'AWQ has 4');
-  const [columns = 0, wide = 0] = weight.shape;
+  const [columns, wide] = wordMatrix(module, 'qweight');
   const rows = wide * 8;
-  const group = groupOf(module, packing.group, columns);
+  const group = groupOf(module, packing.group, rows, columns);
   const groups = columns / group;
   const scale = scaleDType(module, 'scales');
   expectShape(module, 'scales', [groups, rows]);
-  expectShape(module, 'qzeros', [groups, wide]);
+  expectWords(module, 'qzeros', [groups, wide]);
   const form = { bits: 4, group, scale, offset: 'zero' } as const;
   return {
     shape: [rows, columns],

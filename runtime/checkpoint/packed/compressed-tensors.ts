@@ -2,13 +2,17 @@ import { affine } from '../../../dsl/storage/affine.ts';
 import {
   affineBlocks,
   codeIn,
+  expectDType,
   expectShape,
+  expectWords,
   groupOf,
   refusePacked,
   scaleDType,
   scalesOf,
   wholeBits,
+  wordMatrix,
   words,
+  type ModuleTensors,
   type PackedLayout,
 } from './packed-tensor.ts';
 
@@ -17,22 +21,21 @@ import {
  * `weight_zero_point` packed along N where it is not symmetric, `weight_shape` [N, K]; w = (q − z)·s.
  */
 export const compressedTensors: PackedLayout = (module, packing) => {
-  const weight = module.find('weight_packed');
-  if (weight === undefined) return undefined;
-  if (weight.dtype !== 'I32') throw refusePacked(module, `has 'weight_packed' as ${weight.dtype}, not as I32`);
+  if (module.find('weight_packed') === undefined) return undefined;
   const bits = wholeBits(module, packing.bits);
-  const [rows = 0, wide = 0] = weight.shape;
+  const [rows, wide] = wordMatrix(module, 'weight_packed');
   const each = 32 / bits;
-  const stated = module.find('weight_shape') === undefined ? undefined : statedShape(module.bytes('weight_shape'));
+  const stated = statedShape(module);
   const columns = stated?.[1] ?? wide * each;
   if (Math.ceil(columns / each) !== wide || (stated !== undefined && stated[0] !== rows))
     throw refusePacked(module, `is ${rows}×${wide} words, and weight_shape says ${stated?.join('×') ?? 'nothing'}`);
-  const group = groupOf(module, packing.group, columns);
+  const group = groupOf(module, packing.group, rows, columns);
   const groups = columns / group;
   const scale = scaleDType(module, 'weight_scale');
   expectShape(module, 'weight_scale', [rows, groups]);
-  const hasZeros = module.find('weight_zero_point') !== undefined;
-  if (hasZeros) expectShape(module, 'weight_zero_point', [Math.ceil(rows / each), groups]);
+  const hasZeros = packing.symmetric === false || module.find('weight_zero_point') !== undefined;
+  if (hasZeros) expectWords(module, 'weight_zero_point', [Math.ceil(rows / each), groups]);
+  expectOrder(module, columns, group);
   const form = { bits, group, scale, offset: 'zero' } as const;
   const middle = 2 ** (bits - 1);
   return {
@@ -55,9 +58,27 @@ export const compressedTensors: PackedLayout = (module, packing) => {
   };
 };
 
-function statedShape(bytes: Uint8Array): readonly number[] {
-  return Array.from(
-    new BigInt64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)),
-    Number,
-  );
+/** `weight_shape`, where there is one. Throws `OpabiniaError` for what is not two whole numbers. */
+function statedShape(module: ModuleTensors): readonly number[] | undefined {
+  const stored = module.find('weight_shape');
+  if (stored === undefined) return undefined;
+  expectDType(module, 'weight_shape', 'I64', 'I32');
+  expectShape(module, 'weight_shape', [2]);
+  const bytes = module.bytes('weight_shape');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return stored.dtype === 'I64'
+    ? [Number(view.getBigInt64(0, true)), Number(view.getBigInt64(8, true))]
+    : [view.getInt32(0, true), view.getInt32(4, true)];
+}
+
+/** Throws `OpabiniaError` where `weight_g_idx` sends a column to another group than the one it lies in. */
+function expectOrder(module: ModuleTensors, columns: number, group: number): void {
+  if (module.find('weight_g_idx') === undefined) return;
+  expectWords(module, 'weight_g_idx', [columns]);
+  if (!words(module.bytes('weight_g_idx')).every((g, column) => g === Math.floor(column / group)))
+    throw refusePacked(
+      module,
+      "has columns out of order, by 'weight_g_idx'",
+      "take a checkpoint that was made with actorder 'weight', or without",
+    );
 }

@@ -2,11 +2,13 @@ import { affine } from '../../../dsl/storage/affine.ts';
 import {
   affineBlocks,
   expectShape,
+  expectWords,
   groupOf,
   refusePacked,
   scaleDType,
   scalesOf,
   wholeBits,
+  wordMatrix,
   words,
   type ModuleTensors,
   type PackedLayout,
@@ -17,18 +19,16 @@ import {
  * column; w = (q − z)·s. With act-order the groups are not runs of columns: the blocks hold the columns sorted by group.
  */
 export const gptq: PackedLayout = (module, packing) => {
-  const weight = module.find('qweight');
-  if (weight === undefined) return undefined;
-  if (weight.dtype !== 'I32') throw refusePacked(module, `has 'qweight' as ${weight.dtype}, not as I32`);
+  if (module.find('qweight') === undefined) return undefined;
   const bits = wholeBits(module, packing.bits);
   const each = 32 / bits;
-  const [high = 0, rows = 0] = weight.shape;
+  const [high, rows] = wordMatrix(module, 'qweight');
   const columns = high * each;
-  const group = groupOf(module, packing.group, columns);
+  const group = groupOf(module, packing.group, rows, columns);
   const groups = columns / group;
   const scale = scaleDType(module, 'scales');
   expectShape(module, 'scales', [groups, rows]);
-  expectShape(module, 'qzeros', [groups, Math.ceil(rows / each)]);
+  expectWords(module, 'qzeros', [groups, Math.ceil(rows / each)]);
   const order = module.find('g_idx') === undefined ? undefined : sortedColumns(module, columns, group);
   const form = { bits, group, scale, offset: 'zero' } as const;
   const top = 2 ** bits - 1;
@@ -56,7 +56,7 @@ export const gptq: PackedLayout = (module, packing) => {
 
 /** Columns by group, in order within each; undefined where they are in order already. Throws `OpabiniaError` for groups of unequal size. */
 function sortedColumns(module: ModuleTensors, columns: number, group: number): Int32Array | undefined {
-  expectShape(module, 'g_idx', [columns]);
+  expectWords(module, 'g_idx', [columns]);
   const groupOfColumn = words(module.bytes('g_idx'));
   const members = Array.from({ length: columns / group }, (): number[] => []);
   groupOfColumn.forEach((g, column) => {

@@ -8,6 +8,7 @@ import {
   scaleDType,
   scalesOf,
   wholeBits,
+  wordMatrix,
   words,
   type PackedLayout,
 } from './packed-tensor.ts';
@@ -17,10 +18,9 @@ export const mlx: PackedLayout = (module, packing) => {
   const weight = module.find('weight');
   if (weight?.dtype !== 'U32' || module.find('scales') === undefined) return undefined;
   const bits = wholeBits(module, packing.bits);
-  const [rows = 0, wide = 0] = weight.shape;
-  if (weight.shape.length !== 2) throw refusePacked(module, `has ${weight.shape.length} axes, not two`);
+  const [rows, wide] = wordMatrix(module, 'weight', 'U32');
   const columns = (wide * 32) / bits;
-  const group = groupOf(module, packing.group, columns);
+  const group = groupOf(module, packing.group, rows, columns);
   const scale = scaleDType(module, 'scales');
   const groups = columns / group;
   expectShape(module, 'scales', [rows, groups]);

@@ -32,10 +32,10 @@ export function packedConfig(json: Json, where: string): PackedConfig | undefine
   const method = stated['quant_method'] ?? (stated['group_size'] === undefined ? undefined : 'mlx');
   if (typeof method !== 'string' || !Object.hasOwn(layouts, method))
     throw refuse(where, `is quantized by ${JSON.stringify(method) ?? 'an unnamed method'}`, known());
-  const plain = (fields: Json): Packing => ({
+  const plain = (fields: Json, zeroOffset: 0 | 1): Packing => ({
     bits: whole(fields, 'bits', where),
     group: whole(fields, 'group_size', where),
-    zeroOffset: method === 'gptq' && (fields['checkpoint_format'] ?? 'gptq') === 'gptq' ? 1 : 0,
+    zeroOffset,
   });
   const kind = method as keyof typeof layouts;
   checkPackedKeys(kind, stated, where, (value) => kind === 'mlx' && (value === true || object(value) !== undefined));
@@ -44,32 +44,57 @@ export function packedConfig(json: Json, where: string): PackedConfig | undefine
     case 'mlx': {
       if ((stated['mode'] ?? 'affine') !== 'affine')
         throw refuse(where, `has MLX's mode ${JSON.stringify(stated['mode'])}`, "mode 'affine' is read");
-      const all = plain(stated);
+      const all = plain(stated, 0);
       return { method, layout, packing: (module) => override(stated[module], all, where) };
     }
     case 'compressed-tensors': {
       const all = groupOfAll(stated, where);
       return { method, layout, packing: () => all };
     }
-    case 'awq':
-      if (String(stated['version'] ?? 'gemm').toLowerCase() !== 'gemm')
+    case 'awq': {
+      const version = formatOf(stated, ['format', 'version'], where) ?? 'gemm';
+      if (version !== 'gemm')
         throw refuse(
           where,
-          `is AWQ of version ${JSON.stringify(stated['version'])}`,
+          `is AWQ of version ${JSON.stringify(version)}`,
           "version 'gemm' is read; the others order their words otherwise",
         );
-      break;
-    case 'gptq':
-      if (!['gptq', 'gptq_v2'].includes(String(stated['checkpoint_format'] ?? 'gptq')))
+      if (stated['backend'] === 'llm-awq')
+        throw refuse(where, "is AWQ of the backend 'llm-awq'", 'that one orders its words otherwise; AutoAWQ is read');
+      const all = plain(stated, 0);
+      return { method, layout, packing: () => all };
+    }
+    case 'gptq': {
+      const format = formatOf(stated, ['format', 'checkpoint_format'], where) ?? 'gptq';
+      if (format !== 'gptq' && format !== 'gptq_v2')
         throw refuse(
           where,
-          `is GPTQ in the format ${JSON.stringify(stated['checkpoint_format'])}`,
+          `is GPTQ in the format ${JSON.stringify(format)}`,
           'gptq and gptq_v2 are read; Marlin and others are repacked for one kernel',
         );
-      break;
+      const all = plain(stated, format === 'gptq' ? 1 : 0);
+      return { method, layout, packing: () => all };
+    }
+    default:
+      return kind satisfies never;
   }
-  const all = plain(stated);
-  return { method, layout, packing: () => all };
+}
+
+/** The format by its key of today or its key of old, in lower case. Throws `OpabiniaError` where the two differ. */
+function formatOf(
+  stated: Json,
+  [today, old]: readonly [today: string, old: string],
+  where: string,
+): string | undefined {
+  const [named, legacy] = [stated[today] ?? undefined, stated[old] ?? undefined].map((value) =>
+    value === undefined ? undefined : String(value).toLowerCase(),
+  );
+  if (named === undefined || legacy === undefined || named === legacy) return named ?? legacy;
+  throw refuse(
+    where,
+    `has the ${today} '${named.slice(0, 40)}' and the ${old} '${legacy.slice(0, 40)}'`,
+    'both name one thing; keep the one that the weights are in',
+  );
 }
 
 function known(): string {
@@ -126,10 +151,14 @@ function groupOfAll(stated: Json, where: string): Packing {
       bits: whole(weights, 'num_bits', where),
       group: strategy === 'channel' ? -1 : whole(weights, 'group_size', where),
       zeroOffset: 0,
+      symmetric: weights['symmetric'] !== false,
     };
   });
   const [first] = found;
-  if (first === undefined || found.some((one) => one.bits !== first.bits || one.group !== first.group))
+  if (
+    first === undefined ||
+    found.some((one) => one.bits !== first.bits || one.group !== first.group || one.symmetric !== first.symmetric)
+  )
     throw refuse(
       where,
       `has ${found.length === 0 ? 'no config_groups' : 'config_groups that differ'}`,

@@ -9,11 +9,13 @@ const keys = {
   'compressed-tensors': words(
     'quant_method format config_groups ignore quantization_status global_compression_ratio version run_compressed',
   ),
+  // From `damp_percent` on: what transformers writes of GPTQ's settings, which say how weights were found, or nothing of AWQ. A true
+  // `desc_act` is none of them: AWQ has its columns in order.
   awq: words(
-    'quant_method bits group_size zero_point version backend do_fuse fuse_max_seq_len modules_to_fuse exllama_config modules_to_not_convert',
+    'quant_method bits group_size zero_point version format backend do_fuse fuse_max_seq_len modules_to_fuse exllama_config modules_to_not_convert damp_percent act_group_aware sym true_sequential tokenizer dataset meta model_seqlen block_name_to_quantize module_name_preceding_first_block modules_in_block_to_quantize batch_size pad_token_id max_input_length cache_block_outputs',
   ),
   gptq: words(
-    'quant_method bits group_size desc_act sym checkpoint_format format lm_head tokenizer dataset damp_percent damp_auto_increment true_sequential static_groups mse model_name_or_path model_file_base_name model_seqlen block_name_to_quantize module_name_preceding_first_block modules_in_block_to_quantize batch_size pad_token_id use_cuda_fp16 use_exllama disable_exllama max_input_length exllama_config cache_block_outputs backend meta is_marlin_format pack_dtype act_group_aware',
+    'quant_method bits group_size desc_act sym checkpoint_format format lm_head tokenizer dataset damp_percent damp_auto_increment true_sequential static_groups mse model_name_or_path model_file_base_name model_seqlen block_name_to_quantize module_name_preceding_first_block modules_in_block_to_quantize batch_size pad_token_id use_cuda_fp16 use_exllama disable_exllama max_input_length exllama_config cache_block_outputs backend meta pack_dtype act_group_aware',
   ),
   group: words('targets weights format'),
   weights: words(

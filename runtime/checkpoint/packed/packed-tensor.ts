@@ -19,6 +19,8 @@ export interface Packing {
   readonly group: number;
   /** Added to the zero points of GPTQ: 1 for checkpoints of the first format, which store one less. */
   readonly zeroOffset: 0 | 1;
+  /** Of compressed-tensors: false where every matrix has zero points, which must be there then. */
+  readonly symmetric?: boolean | undefined;
 }
 
 export interface PackedTensor {
@@ -51,11 +53,23 @@ export function wholeBits(module: ModuleTensors, bits: number): 4 | 8 {
   );
 }
 
-/** Elements of a group. Throws `OpabiniaError` where they do not divide the row, or are not a multiple of 8. */
-export function groupOf(module: ModuleTensors, group: number, columns: number): number {
+/** Elements of a group. Throws `OpabiniaError` for an empty matrix, and where they do not divide the row, or are not a multiple of 8. */
+export function groupOf(module: ModuleTensors, group: number, rows: number, columns: number): number {
+  if (rows === 0 || columns === 0)
+    throw refusePacked(
+      module,
+      `is ${rows}×${columns}: it has no elements`,
+      'the file may be damaged; fetch the checkpoint again',
+    );
   const size = group === -1 ? columns : group;
-  if (Number.isInteger(size) && size > 0 && size % 8 === 0 && columns % size === 0) return size;
-  throw refusePacked(module, `has rows of ${columns} elements, which groups of ${size} do not divide evenly`);
+  if (!Number.isInteger(size) || size <= 0 || columns % size !== 0)
+    throw refusePacked(module, `has rows of ${columns} elements, which groups of ${size} do not divide evenly`);
+  if (size % 8 === 0) return size;
+  throw refusePacked(
+    module,
+    `has groups of ${size} elements, which is not a multiple of 8`,
+    'other groups are not read; take another version of the checkpoint',
+  );
 }
 
 /** The dtype of a tensor of scales. Throws `OpabiniaError` for integers. */
@@ -67,11 +81,43 @@ export function scaleDType(module: ModuleTensors, name: string): ScaleDType {
   throw refusePacked(module, `has '${name}' as ${dtype ?? 'nothing'}, not as F16, BF16 or F32`);
 }
 
+/** Rows and columns of a matrix of words. Throws `OpabiniaError` for another dtype, and for another number of axes. */
+export function wordMatrix(
+  module: ModuleTensors,
+  name: string,
+  dtype: 'I32' | 'U32' = 'I32',
+): readonly [number, number] {
+  expectDType(module, name, dtype);
+  const { shape } = module.find(name) ?? { shape: [] };
+  const [rows = 0, columns = 0] = shape;
+  if (shape.length === 2) return [rows, columns];
+  throw refusePacked(module, `has '${name}' of ${shape.length} axes, not two`);
+}
+
+/** Throws `OpabiniaError` unless the tensor is there and has one of these dtypes: words are read as they lie. */
+export function expectDType(module: ModuleTensors, name: string, ...dtypes: readonly string[]): void {
+  const found = module.find(name);
+  if (found === undefined) throw refusePacked(module, `has no '${name}'`);
+  if (!dtypes.includes(found.dtype))
+    throw refusePacked(
+      module,
+      `has '${name}' as ${found.dtype}, not as ${dtypes.join(' or ')}`,
+      'another program may have converted it; take the checkpoint as it was published',
+    );
+}
+
+/** Throws `OpabiniaError` unless the tensor has 32-bit words, and this shape. */
+export function expectWords(module: ModuleTensors, name: string, shape: readonly number[]): void {
+  expectDType(module, name, 'I32');
+  expectShape(module, name, shape);
+}
+
 /** Throws `OpabiniaError` unless the tensor has this shape. */
 export function expectShape(module: ModuleTensors, name: string, shape: readonly number[]): void {
-  const found = module.find(name)?.shape.join('×');
-  if (found !== shape.join('×'))
-    throw refusePacked(module, `has '${name}' as ${found ?? 'nothing'} where ${shape.join('×')} belongs`);
+  const found = module.find(name)?.shape;
+  const written = found?.length === 0 ? 'one number' : (found?.join('×') ?? 'nothing');
+  if (found?.join() !== shape.join())
+    throw refusePacked(module, `has '${name}' as ${written} where ${shape.join('×')} belongs`);
 }
 
 /** Little-endian words of 32 bits. */
