@@ -69,6 +69,7 @@ function configOf(
     max_position_embeddings: settings.number(at('context_length')),
     rms_norm_eps: settings.number(at('attention.layer_norm_rms_epsilon')),
     rope_theta: settings.number(at('rope.freq_base'), 10_000),
+    ...partialRotary(settings, file, architecture, headSize),
     tie_word_embeddings: !file.tensors.has('output.weight'),
     ...tokenIds(settings),
   };
@@ -89,17 +90,20 @@ function configOf(
     case 'gemma3': {
       // The largest of either divides by the width of a head that its hidden size would give.
       const largest = architecture === 'gemma2' ? 46 : 62;
-      const cap = (key: string): number | null => (settings.has(at(key)) ? settings.number(at(key)) : null);
+      // What llama.cpp takes where a file says nothing: Gemma 2's own caps and window, and no caps for Gemma 3.
+      const isSecond = architecture === 'gemma2';
+      const cap = (key: string, otherwise: number): number | null =>
+        isSecond || settings.has(at(key)) ? settings.number(at(key), otherwise) : null;
       return {
         ...shared,
         ...rope,
         model_type: architecture === 'gemma2' ? 'gemma2' : 'gemma3_text',
         rope_theta: settings.number(at('rope.freq_base'), architecture === 'gemma2' ? 10_000 : 1e6),
         query_pre_attn_scalar: layers === largest ? hidden / heads : headSize,
-        sliding_window: window > 0 ? window : null,
+        sliding_window: settings.number(at('attention.sliding_window'), isSecond ? 4096 : 0) || null,
         ...(architecture === 'gemma3' ? slidingOf(settings, at, layers) : {}),
-        attn_logit_softcapping: cap('attn_logit_softcapping'),
-        final_logit_softcapping: cap('final_logit_softcapping'),
+        attn_logit_softcapping: cap('attn_logit_softcapping', 50),
+        final_logit_softcapping: cap('final_logit_softcapping', 30),
       };
     }
     case 'phi3':
@@ -107,7 +111,6 @@ function configOf(
         ...shared,
         ...rope,
         model_type: 'phi3',
-        partial_rotary_factor: settings.number(at('rope.dimension_count'), headSize) / headSize,
         ...(window > 0 ? { sliding_window: window } : {}),
         ...(settings.has(at('rope.scaling.original_context_length'))
           ? { original_max_position_embeddings: settings.number(at('rope.scaling.original_context_length')) }
@@ -160,29 +163,61 @@ function scalingOf(
   const [one, long, short] = ['rope_freqs', 'rope_factors_long', 'rope_factors_short'].map((name) =>
     factors(`${name}.weight`),
   );
-  const type = settings.text(at('type'), 'none');
+  const type = settings.text(at('type'), 'linear');
+  if (!['none', 'linear', 'longrope'].includes(type))
+    throw new GgufError(
+      file.path,
+      `stretches its positions by '${type.slice(0, 40)}'`,
+      'known are none, linear, longrope, and factors in rope_freqs',
+    );
+  if ((long === undefined) !== (short === undefined) || (type === 'longrope' && (long ?? one) === undefined))
+    throw new GgufError(
+      file.path,
+      `lacks the tensor 'rope_factors_${long === undefined ? 'long' : 'short'}.weight', and its positions are stretched by two lists`,
+      'the file is not complete; convert the model again',
+    );
+  // llama.cpp's rules: the type is linear unless it is stated, the factor has an older name, 0 is none at all; and a list of factors comes on
+  // top of it.
+  const stated = settings.number(at('factor'), settings.number(`${architecture}.rope.scale_linear`, 0));
+  const factor = type === 'none' || stated === 0 ? 1 : stated;
+  const stretched = (list: readonly number[]): readonly number[] => list.map((value) => value * factor);
   if (one !== undefined)
     return {
       rope_type: 'longrope',
-      short_factor: one,
-      long_factor: one,
+      short_factor: stretched(one),
+      long_factor: stretched(one),
       attention_factor: 1,
       original_max_position_embeddings: settings.number(`${architecture}.context_length`),
     };
   if (long !== undefined && short !== undefined)
     return {
       rope_type: 'longrope',
-      short_factor: short,
-      long_factor: long,
+      short_factor: stretched(short),
+      long_factor: stretched(long),
       ...(settings.has(at('attn_factor')) ? { attention_factor: settings.number(at('attn_factor')) } : {}),
     };
-  if (type === 'none') return undefined;
-  if (type === 'linear') return { rope_type: 'linear', factor: settings.number(at('factor')) };
-  throw new GgufError(
-    file.path,
-    `stretches its positions by '${type.slice(0, 40)}'`,
-    'known are none, linear, longrope, and factors in rope_freqs',
-  );
+  return factor === 1 ? undefined : { rope_type: 'linear', factor };
+}
+
+/** Channels of a head that turn, as the part of a head that a config states. Throws `GgufError` where the architecture turns them all. */
+function partialRotary(
+  settings: GgufSettings,
+  file: GgufFile,
+  architecture: LanguageArchitecture,
+  headSize: number,
+): Readonly<Record<string, unknown>> {
+  const key = `${architecture}.rope.dimension_count`;
+  const turned = settings.number(key, headSize);
+  if (turned === headSize) return {};
+  if (architecture === 'llama' || !Number.isInteger(turned) || turned <= 0 || turned > headSize || turned % 2 !== 0)
+    throw new GgufError(
+      file.path,
+      `has '${key}' of ${turned} where heads have ${headSize} channels`,
+      `${architecture === 'llama' ? 'this architecture turns all of them' : 'an even number turns, at most all of them'}; the file may be damaged`,
+    );
+  // What it comes to is cut down to whole channels, and the quotient may lie below its own.
+  const part = turned / headSize;
+  return { partial_rotary_factor: Math.trunc(headSize * part) === turned ? part : (turned + 0.5) / headSize };
 }
 
 const outer: Readonly<Record<string, string>> = {

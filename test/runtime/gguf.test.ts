@@ -15,7 +15,7 @@ import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { openGguf } from '../../runtime/gguf/gguf-file.ts';
 import { openGgufLanguage } from '../../runtime/gguf/open-language.ts';
 import { factorTensors, goldenModel, languageSettings, languageTensors } from '../support/convert-to-gguf.ts';
-import { ggufBytes, writeGguf, type TensorToWrite } from '../support/write-gguf.ts';
+import { ggufBytes, writeGguf, type GgufSetting, type TensorToWrite } from '../support/write-gguf.ts';
 
 const folder = join(import.meta.dirname, '../golden/quant');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-gguf-'));
@@ -74,6 +74,98 @@ test.each([
     opened.checkpoint.close();
     file.checkpoint.close();
   }
+});
+
+// ---- settings that llama.cpp has a rule for ------------------------------------------------------------------------------
+
+/** Settings of a small model. */
+const small = (architecture: string, more: Readonly<Record<string, GgufSetting>> = {}) => ({
+  'general.architecture': architecture,
+  ...Object.fromEntries(
+    Object.entries({
+      block_count: 2,
+      context_length: 64,
+      embedding_length: 94,
+      feed_forward_length: 32,
+      vocab_size: 16,
+      'attention.head_count': 2,
+      'attention.layer_norm_rms_epsilon': 2 ** -10,
+      ...more,
+    }).map(([key, value]) => [`${architecture}.${key}`, value]),
+  ),
+});
+
+async function described(...what: Parameters<typeof ggufBytes>) {
+  const path = join(scratch, 'described.gguf');
+  writeGguf(path, ...what);
+  const opened = await openGgufLanguage(path);
+  opened.checkpoint.close();
+  return { ...opened, path };
+}
+
+const factors = (name: string, values: readonly number[]): TensorToWrite => ({ name, shape: [values.length], values });
+
+describe('as llama.cpp reads it', () => {
+  const list = Array.from({ length: 23 }, (_, i) => 1 + i);
+  test.each([
+    ['a factor without a type is linear', { 'rope.scaling.factor': 4 }, { rope_type: 'linear', factor: 4 }],
+    ['the older key of a factor', { 'rope.scale_linear': 4 }, { rope_type: 'linear', factor: 4 }],
+    [
+      'of both keys the newer one',
+      { 'rope.scaling.factor': 2, 'rope.scale_linear': 4 },
+      { rope_type: 'linear', factor: 2 },
+    ],
+    ['no factor', {}, undefined],
+    ['a type without a factor', { 'rope.scaling.type': 'linear' }, undefined],
+    ['a factor of 0', { 'rope.scaling.factor': 0 }, undefined],
+    ['the type none', { 'rope.scaling.type': 'none', 'rope.scaling.factor': 4 }, undefined],
+  ])('%s', async (_what, more, scaling) => {
+    expect((await described(small('qwen2', more), [])).config['rope_scaling']).toEqual(scaling);
+  });
+
+  test('a factor comes on top of a list of them', async () => {
+    const { config } = await described(small('llama', { 'rope.scaling.factor': 2, 'attention.key_length': 46 }), [
+      factors('rope_freqs.weight', list),
+    ]);
+    expect(config['rope_scaling']).toMatchObject({ long_factor: list.map((value) => 2 * value) });
+  });
+
+  test.each(['long', 'short'])('only the list rope_factors_%s is an error', async (which) => {
+    const other = which === 'long' ? 'short' : 'long';
+    await expect(described(small('phi3'), [factors(`rope_factors_${which}.weight`, list)])).rejects.toThrow(
+      new RegExp(`lacks the tensor 'rope_factors_${other}.weight'`),
+    );
+  });
+
+  test("Gemma 2's caps and window stand where the file has none, and Gemma 3's do not", async () => {
+    const own = { attn_logit_softcapping: 50, final_logit_softcapping: 30, sliding_window: 4096 };
+    expect((await described(small('gemma2'), [])).config).toMatchObject(own);
+    const stated = { 'attention.sliding_window': 8, attn_logit_softcapping: 2, final_logit_softcapping: 3 };
+    expect((await described(small('gemma2', stated), [])).config).toMatchObject({
+      attn_logit_softcapping: 2,
+      final_logit_softcapping: 3,
+      sliding_window: 8,
+    });
+    expect((await described(small('gemma3'), [])).config).toMatchObject({
+      attn_logit_softcapping: null,
+      final_logit_softcapping: null,
+      sliding_window: null,
+    });
+  });
+
+  // 47·(6/47) lies below 6.
+  test.each(['qwen2', 'qwen3', 'gemma2', 'phi3'])('%s turns as many channels as the file says', async (name) => {
+    const opened = await described(small(name, { 'rope.dimension_count': 6 }), []);
+    expect(ggufDecoder(opened, opened.path).config.rope.rotated).toBe(6);
+  });
+
+  test.each([
+    ['llama', 6, /turns all of them/],
+    ['qwen2', 7, /an even number/],
+    ['qwen2', 48, /an even number/],
+  ])('%s does not turn %i channels of 47', async (name, count, message) => {
+    await expect(described(small(name, { 'rope.dimension_count': count }), [])).rejects.toThrow(message);
+  });
 });
 
 // ---- what is refused -------------------------------------------------------------------------------------------------
