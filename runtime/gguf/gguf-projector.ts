@@ -6,8 +6,10 @@ import { GgufSettings } from './gguf-settings.ts';
 
 export interface OpenedProjector {
   readonly file: GgufFile;
-  /** `vision_config` of CLIP; all stored blocks run, and their last output is the feature map. */
+  /** `vision_config` of CLIP, without the blocks behind the last feature layer. */
   readonly visionConfig: Readonly<Record<string, unknown>>;
+  /** Hidden states that the projector reads, their channels side by side: 0 is what enters the first block. */
+  readonly featureLayers: readonly number[];
   readonly pixels: { readonly side: number; readonly mean: readonly number[]; readonly std: readonly number[] };
   readonly placed: readonly PlacedTensor[];
   /** Names as in LLaVA's checkpoint: `vision_model.…` and `multi_modal_projector.…`. */
@@ -42,7 +44,8 @@ export async function openGgufProjector(
       : settings.flag('clip.use_silu', false)
         ? 'silu'
         : 'quick_gelu';
-    const blocks = storedBlocks(file);
+    const featureLayers = featuresOf(file, storedBlocks(file));
+    const blocks = featureLayers.at(-1) ?? 0;
     const visionConfig = {
       hidden_size: width,
       num_hidden_layers: blocks,
@@ -54,12 +57,14 @@ export async function openGgufProjector(
       hidden_act: activation,
     };
     const placed = [...file.tensors.values()].flatMap((tensor): readonly PlacedTensor[] => {
-      const name = hubName(tensor, file, width);
+      const block = /^v\.blk\.(\d+)\./.exec(tensor.name)?.[1];
+      const name = block !== undefined && Number(block) >= blocks ? undefined : hubName(tensor, file, width);
       return name === undefined ? [] : [{ file, name, shape: tensor.shape, tensor }];
     });
     return {
       file,
       visionConfig,
+      featureLayers,
       pixels: {
         side: at('image_size'),
         mean: settings.numbers('clip.vision.image_mean'),
@@ -80,6 +85,24 @@ function storedBlocks(file: GgufFile): number {
   const stated = new GgufSettings(file).number('clip.vision.block_count');
   if (found.size !== stated) throw new GgufError(file.path, `states ${stated} blocks and has ${found.size}`);
   return stated;
+}
+
+/**
+ * The hidden states that the file lists, or the last one. As in llama.cpp, blocks behind the last of them do not run, and several lie side
+ * by side in rising order. Throws `GgufError` for one that the tower does not have.
+ */
+function featuresOf(file: GgufFile, blocks: number): readonly number[] {
+  const key = 'clip.vision.feature_layer';
+  const settings = new GgufSettings(file);
+  const listed = settings.has(key) ? [...new Set(settings.numbers(key))].sort((a, b) => a - b) : [];
+  if (listed.length === 0) return [blocks];
+  if (!listed.every((layer) => Number.isInteger(layer) && layer >= 0 && layer <= blocks) || listed.at(-1) === 0)
+    throw new GgufError(
+      file.path,
+      `has '${key}' of ${listed.slice(0, 8).join(', ')}, and its tower has ${blocks} blocks`,
+      `layers from 0, which is what enters the first block, to ${blocks} are read, and not 0 alone`,
+    );
+  return listed;
 }
 
 const places: Readonly<Record<string, string>> = {

@@ -1,5 +1,5 @@
 // Models in GGUF: opened, checked and planned like the Hugging Face directories that they were converted from, with a tower, in parts.
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -18,6 +18,7 @@ import {
   tokenizerSettings,
   type HubModel,
 } from '../support/convert-to-gguf.ts';
+import { editJson, editTensors } from '../support/edit-directory.ts';
 import { judgeFamily } from '../support/family-judge.ts';
 import { goldenTower } from '../support/golden-tower.ts';
 import { writeGguf, type GgufSetting, type TensorToWrite } from '../support/write-gguf.ts';
@@ -28,6 +29,7 @@ const at = (...names: readonly string[]): string => join(root, ...names);
 let source: Checkpoint;
 let tensors: readonly TensorToWrite[] = [];
 let settings: Readonly<Record<string, GgufSetting>> = {};
+let projector: ReturnType<typeof projectorFile>;
 beforeAll(async () => {
   makeLlava(hub);
   source = openCheckpoint(hub);
@@ -43,7 +45,7 @@ beforeAll(async () => {
   settings = { ...languageSettings(language, 'llama'), ...tokenizerSettings(hub) };
   mkdirSync(at('both'));
   writeGguf(at('both/model.gguf'), settings, tensors);
-  const projector = projectorFile({ config: new ConfigReader(json, 'config.json'), checkpoint: source, numbers });
+  projector = projectorFile({ config: new ConfigReader(json, 'config.json'), checkpoint: source, numbers });
   writeGguf(at('both/mmproj-model.gguf'), projector.settings, projector.tensors);
   writeGguf(at('bare.gguf'), { ...settings, ...tokenizerSettings(hub, { without: ['<image>'] }) }, tensors);
   // The sandbox keeps its pipe open.
@@ -91,6 +93,55 @@ describe('a LLaVA of two files', () => {
     }
   });
 
+  test.each([[[1]], [[0, 1]]])('the projector reads the feature layers %j that the file lists', async (layers) => {
+    const wide = (values: ArrayLike<number>, columns: number): number[] =>
+      Array.from({ length: values.length / columns }, (_, row) =>
+        layers.flatMap(() => Array.from(values).slice(row * columns, (row + 1) * columns)),
+      ).flat();
+    const name = `layers-${layers.length}`;
+    cpSync(hub, at(`${name}-hub`), { recursive: true });
+    editJson(at(`${name}-hub`), 'config.json', (json) => (json['vision_feature_layer'] = layers));
+    for (const shard of readdirSync(hub).filter((file) => file.endsWith('.safetensors')))
+      editTensors(at(`${name}-hub`, shard), (all) =>
+        all.map((one) => {
+          if (!one.name.endsWith('linear_1.weight')) return one;
+          const [rows = 0, columns = 0] = one.shape;
+          return { ...one, shape: [rows, columns * layers.length], values: wide(one.values, columns) };
+        }),
+      );
+    mkdirSync(at(name));
+    writeGguf(at(name, 'model.gguf'), settings, tensors);
+    writeGguf(
+      at(name, 'mmproj.gguf'),
+      { ...projector.settings, 'clip.vision.feature_layer': layers.toReversed() },
+      projector.tensors.map((one) => {
+        if (one.name !== 'mm.0.weight') return one;
+        const [rows = 0, columns = 0] = one.shape;
+        return { ...one, shape: [rows, columns * layers.length], values: wide(one.values, columns) };
+      }),
+    );
+    const [expected, opened] = [await openModel(at(`${name}-hub`)), await openModel(at(name))];
+    try {
+      const [first, second] = [await judgeFamily(expected, question, 1), await judgeFamily(opened, question, 1)];
+      const most = Math.max(...first.logits.map(Math.abs));
+      first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+    } finally {
+      expected.close();
+      opened.close();
+    }
+  });
+
+  test.each([[[3]], [[0]], [[1.5]]])('feature layers %j are refused', async (layers) => {
+    writeGguf(
+      at('wrong-mmproj.gguf'),
+      { ...projector.settings, 'clip.vision.feature_layer': layers },
+      projector.tensors,
+    );
+    expect(await refusal(at('both/model.gguf'), [at('wrong-mmproj.gguf')])).toMatch(
+      /wrong-mmproj.gguf has 'clip.vision.feature_layer' of [\d.]+, and its tower has 2 blocks/,
+    );
+  });
+
   test('check and plan say what it is', async () => {
     const checked = await checkModel(at('both'));
     expect(checked).toMatchObject({ ok: true, what: 'a LLaVA-1.5', problems: [], missing: [] });
@@ -104,15 +155,15 @@ describe('a LLaVA of two files', () => {
   });
 
   test('what does not belong together', async () => {
-    const projector = at('both/mmproj-model.gguf');
+    const mmproj = at('both/mmproj-model.gguf');
     expect(await refusal(at('both/model.gguf'), [hub])).toMatch(/one file, its mmproj/);
-    expect(await refusal(at('both/model.gguf'), [projector, projector])).toMatch(/one file, its mmproj/);
+    expect(await refusal(at('both/model.gguf'), [mmproj, mmproj])).toMatch(/one file, its mmproj/);
     expect(await refusal(at('both/model.gguf'), [at('bare.gguf')])).toMatch(/architecture 'llama'/);
     mkdirSync(at('several'));
     for (const name of ['a.gguf', 'b.gguf']) copyFileSync(at('bare.gguf'), at('several', name));
     expect(await refusal(at('several'))).toMatch(/has 2 models[^]*a\.gguf, b\.gguf/);
     const other = join(import.meta.dirname, '../golden/quant/llama-spm-q8_0.gguf');
-    expect(await refusal(other, [projector])).toMatch(/makes tokens of 96 numbers, and .* reads \d+/);
+    expect(await refusal(other, [mmproj])).toMatch(/makes tokens of 96 numbers, and .* reads \d+/);
     const alone = await openModel(at('both/model.gguf'));
     await expect(alone.family.layOut([question], {})).rejects.toThrow(/reads text only[^]*mmproj/);
     alone.close();

@@ -124,8 +124,8 @@ function languageAlone(opened: OpenedGguf, path: string): Whole {
 }
 
 /**
- * LLaVA as transformers has it: all blocks that are stored run, and their last output is what the projector reads. Pictures are made as in the
- * released directories of LLaVA 1.5: the shortest side resized, the middle cut out.
+ * LLaVA as transformers has it: the blocks up to the last feature layer run, and the projector reads these layers. Pictures are made as in
+ * the released directories of LLaVA 1.5: the shortest side resized, the middle cut out.
  */
 function sighted(opened: OpenedGguf, tower: OpenedProjector, { json }: GgufTokenizer, path: string): Whole {
   const hidden = Number(opened.config['hidden_size']);
@@ -140,7 +140,7 @@ function sighted(opened: OpenedGguf, tower: OpenedProjector, { json }: GgufToken
     model_type: 'llava',
     text_config: opened.config,
     vision_config: { ...tower.visionConfig, model_type: 'clip_vision_model' },
-    vision_feature_layer: -1,
+    vision_feature_layer: tower.featureLayers,
     vision_feature_select_strategy: 'default',
     // One that is beyond the embeddings, where the tokenizer has none.
     image_token_index: imageToken(json) ?? Number(opened.config['vocab_size']),

@@ -1,12 +1,12 @@
 // Golden kinds of GGUF files: the file named by the config, beside the golden file, opened as `run` opens it.
 import { dirname, join } from 'node:path';
-import { OpabiniaError, trace } from '../../../dsl/index.ts';
+import { concat, OpabiniaError, trace } from '../../../dsl/index.ts';
 import { ConfigReader } from '../../../models/configs/config-reader.ts';
 import { ggufDecoder } from '../../../models/decoders/gguf-decoder.ts';
 import { mlp } from '../../../models/parts/mlp.ts';
 import { clipConfig, clipVision } from '../../../models/towers/clip.ts';
 import { channelsLast } from '../../../models/towers/tower.ts';
-import { patchMap } from '../../../models/towers/vit.ts';
+import { hiddenState, patchMap } from '../../../models/towers/vit.ts';
 import type { GgufFile } from '../../../runtime/gguf/gguf-file.ts';
 import { openGgufLanguage } from '../../../runtime/gguf/open-language.ts';
 import { openGgufProjector } from '../../../runtime/gguf/gguf-projector.ts';
@@ -77,7 +77,10 @@ export const ggufProjector: Kind = async (file) => {
       (t) => {
         const pixels = channelsLast(t.input('pixel_values', 'b c h w', { b, c, h, w }, file.dtype));
         const encoded = clipVision(t.params, pixels, config);
-        const patches = patchMap(encoded.last, encoded);
+        const patches = concat(
+          opened.featureLayers.map((layer) => patchMap(hiddenState(encoded, layer), encoded)),
+          'c',
+        );
         const project = (activation?: 'gelu-tanh') =>
           mlp(t.params.at('multi_modal_projector'), patches, {
             linears: ['linear_1', 'linear_2'],
