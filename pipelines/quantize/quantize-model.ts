@@ -3,11 +3,13 @@ import { constants, copyFileSync, cpSync, existsSync, readdirSync, realpathSync,
 import { join, resolve, sep } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { affine } from '../../dsl/storage/affine.ts';
-import { encodeBlocks, type StorageFormat } from '../../dsl/storage/format.ts';
+import { storedBytesOf, type StorageFormat } from '../../dsl/storage/format.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel } from '../../runtime/checkpoint/hub.ts';
+import { encodeRows } from '../../runtime/checkpoint/packed/encode-rows.ts';
 import { packedConfig } from '../../runtime/checkpoint/packed/packed-config.ts';
-import { quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { checkGlobs, quantizedPaths, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
+import { storedBytes, type StoredDType, type StoredTensor } from '../../runtime/checkpoint/safetensors.ts';
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import { isBesideWeights } from '../model-files.ts';
 import { breathe } from '../../runtime/files/breathe.ts';
@@ -32,7 +34,8 @@ export interface Quantized {
 
 /**
  * Writes the directory `out`, whole or not at all. Throws `OpabiniaError` for a directory that is there already, a checkpoint that is
- * quantized already, and a group that 8 does not divide; the reason of the signal once it is aborted.
+ * quantized already, a group that 8 does not divide, a glob that nothing is named like, and where nothing would be quantized; the reason of
+ * the signal once it is aborted.
  */
 export async function quantizeModel(model: string, command: QuantizeCommand): Promise<Quantized> {
   const directory = resolveModel(model);
@@ -47,15 +50,25 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     });
   if (existsSync(command.out) && readdirSync(command.out).length > 0)
     throw new OpabiniaError(`${command.out} is there already`, { op: 'quantize', advice: 'give a new folder' });
-  const format = formatOf(command);
+  checkGroup(command);
   const checkpoint = openCheckpoint(needFile(files.weights, 'model.safetensors', files));
   try {
     const isWanted = quantizedPaths(command);
     const packs = (name: string, shape: readonly number[]): boolean =>
-      name.endsWith('.weight') && (shape[1] ?? 0) % format.block === 0 && isWanted(name, shape);
-    const tensors = [...checkpoint.stored.values()].flatMap(({ name, shape }) =>
-      packs(name, shape) ? packed(checkpoint, name, shape, format) : [storedPieces(checkpoint, name)],
+      name.endsWith('.weight') && (shape[1] ?? 0) % command.group === 0 && isWanted(name, shape);
+    const tensors = [...checkpoint.stored.values()].flatMap((tensor) =>
+      packs(tensor.name, tensor.shape)
+        ? packed(checkpoint, tensor, formatOf(command, tensor.dtype))
+        : [storedPieces(checkpoint, tensor.name)],
     );
+    checkGlobs(command, [...checkpoint.stored.keys()]);
+    const all = [...checkpoint.stored.values()];
+    const matrices = all.filter(({ name, shape }) => packs(name, shape)).length;
+    if (matrices === 0)
+      throw new OpabiniaError(`none of the ${all.length} tensors of ${directory} would be quantized`, {
+        op: 'quantize',
+        advice: `matrices of 4096 elements or more are, in rows that groups of ${command.group} divide: give another --group, or other globs`,
+      });
     const towers = towersOf(directory, command.out);
     const quantization = { group_size: command.group, bits: command.format === 'q4' ? 4 : 8, mode: 'affine' };
     await newFolder(command.out, 'quantize', async (beside) => {
@@ -75,17 +88,13 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
       );
       await breathe(command.signal);
     });
-    const all = [...checkpoint.stored.values()];
     return {
-      matrices: all.filter(({ name, shape }) => packs(name, shape)).length,
+      matrices,
       tensors: all.length,
       towers: towers.length,
       bytes: all.reduce(
-        (sum, { name, shape, bytes }) =>
-          sum +
-          (packs(name, shape)
-            ? (shape.reduce((product, size) => product * size, 1) / format.block) * format.bytes
-            : bytes),
+        (sum, { name, shape, bytes, dtype }) =>
+          sum + (packs(name, shape) ? (storedBytesOf(formatOf(command, dtype), shape) ?? 0) : bytes),
         0,
       ),
     };
@@ -106,9 +115,14 @@ function towersOf(directory: string, out: string): readonly string[] {
   return readdirSync(folder).filter((name) => statSync(join(folder, name)).isDirectory());
 }
 
-function formatOf({ format, group }: QuantizeCommand): StorageFormat {
-  if (Number.isInteger(group) && group > 0 && group % 8 === 0)
-    return affine({ bits: format === 'q4' ? 4 : 8, group, scale: 'f16', offset: 'bias' });
+/** Scales and biases have the dtype of the weights, as MLX's have: one that holds the weights holds them. */
+function formatOf({ format, group }: QuantizeCommand, dtype: StoredDType): StorageFormat {
+  const scale = dtype === 'F16' ? 'f16' : dtype === 'BF16' ? 'bf16' : 'f32';
+  return affine({ bits: format === 'q4' ? 4 : 8, group, scale, offset: 'bias' });
+}
+
+function checkGroup({ group }: QuantizeCommand): void {
+  if (Number.isInteger(group) && group > 0 && group % 8 === 0) return;
   throw new OpabiniaError(`a group of ${group} elements is not a multiple of 8`, {
     op: 'quantize',
     advice: '32, 64 and 128 are usual',
@@ -120,26 +134,20 @@ const pieceBytes = 2 ** 23;
 /** The three tensors of one matrix. Each walks it anew: what it costs is time, not memory. */
 function packed(
   checkpoint: Checkpoint,
-  name: string,
-  shape: readonly number[],
+  { name, shape, dtype }: StoredTensor,
   format: StorageFormat,
 ): readonly TensorToStream[] {
   const [rows = 0, columns = 0] = shape;
   const module = name.slice(0, -'.weight'.length);
-  const head = 4;
+  const stored = dtype === 'F16' || dtype === 'BF16' ? dtype : 'F32';
+  const width = storedBytes[stored];
+  const head = 2 * width;
   const atOnce = Math.max(1, Math.floor(pieceBytes / (4 * columns)));
   /** Bytes `from … to − 1` of every block. */
   function* cut(from: number, to: number): Iterable<Uint8Array> {
     for (let row = 0; row < rows; row += atOnce) {
       const count = Math.min(atOnce, rows - row);
-      const values = checkpoint.part(name, shape, row * columns, count * columns);
-      if (!values.every(Number.isFinite))
-        throw new OpabiniaError('has weights that are not finite, which cannot be quantized', {
-          op: 'quantize',
-          path: name,
-          advice: 'keep it by --keep, or repair the checkpoint',
-        });
-      const blocks = encodeBlocks(format, values);
+      const blocks = encodeRows(format, checkpoint.part(name, shape, row * columns, count * columns), name);
       const each = to - from;
       const piece = new Uint8Array((blocks.byteLength / format.bytes) * each);
       for (let b = 0; b * format.bytes < blocks.byteLength; b++)
@@ -155,7 +163,7 @@ function packed(
       shape: [rows, (groups * (format.bytes - head)) / 4],
       pieces: () => cut(head, format.bytes),
     },
-    { name: `${module}.scales`, dtype: 'F16', shape: [rows, groups], pieces: () => cut(0, 2) },
-    { name: `${module}.biases`, dtype: 'F16', shape: [rows, groups], pieces: () => cut(2, 4) },
+    { name: `${module}.scales`, dtype: stored, shape: [rows, groups], pieces: () => cut(0, width) },
+    { name: `${module}.biases`, dtype: stored, shape: [rows, groups], pieces: () => cut(width, head) },
   ];
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeLlava } from '../../examples/make-llava.ts';
+import { q8_0 } from '../../dsl/storage/q8-0.ts';
 import { ConfigReader } from '../../models/configs/config-reader.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { trialPicture } from '../../pipelines/answer/trial-picture.ts';
@@ -230,6 +231,24 @@ describe('a model in parts', () => {
     copyFileSync(join(folder, name(1)), at('alone.gguf'));
     expect(await refusal(at('alone.gguf'))).toMatch(/and its name does not/);
   });
+});
+
+test('what --weights leaves out stays packed as it is stored', async () => {
+  const golden = join(import.meta.dirname, '../golden/quant/qwen3-q5_0-mix.gguf');
+  const stored = await openModel(golden);
+  const kept = await openModel(golden, { weights: { format: 'q8', except: ['*'] } });
+  const some = await openModel(golden, { weights: { format: 'q8', only: ['*.mlp.*'], least: 1 } });
+  try {
+    const packed = [...(stored.source.names() ?? [])].filter((path) => stored.source.packedAs?.(path) !== undefined);
+    expect(packed.length).toBeGreaterThan(4);
+    for (const path of packed) {
+      expect(kept.source.packedAs?.(path), path).toBe(stored.source.packedAs?.(path));
+      const own = path.includes('.mlp.') ? q8_0 : stored.source.packedAs?.(path);
+      expect(some.source.packedAs?.(path), path).toBe(own);
+    }
+  } finally {
+    for (const model of [stored, kept, some]) model.close();
+  }
 });
 
 describe('assembled with a tower', () => {

@@ -1,11 +1,11 @@
 // `quantize` writes what `run` opens, within the bound of its format; what is quantized already, or in the way, is refused.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { affine } from '../../dsl/storage/affine.ts';
+import { affine, type AffineForm } from '../../dsl/storage/affine.ts';
 import { interpret } from '../../pipelines/run/interpreter.ts';
 import { trace } from '../../dsl/index.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
@@ -13,6 +13,8 @@ import { quantizeModel } from '../../pipelines/quantize/quantize-model.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
 import { assemble } from '../../pipelines/assemble/assemble.ts';
+import type { StoredDType } from '../../runtime/checkpoint/safetensors.ts';
+import { editTensors } from '../support/edit-directory.ts';
 import { makeLanguage } from '../support/made-language.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-quantize-'));
@@ -38,12 +40,7 @@ test.each(['q4', 'q8'] as const)('%s: weights come back within the bound, and st
     expect(model.source.packedAs?.('lm_head.weight')).toBeUndefined();
     const shape = [48, 96];
     const [before, read] = [plain.read(matrix, shape), model.source.read(matrix, shape)];
-    const bound = affine({ bits: format === 'q4' ? 4 : 8, group: 16, scale: 'f16', offset: 'bias' }).roundTrip;
-    for (let at = 0; at < before.length; at += 16) {
-      const block = before.subarray(at, at + 16);
-      const most = bound?.(Math.min(...block), Math.max(...block)) ?? 0;
-      block.forEach((value, i) => expect(Math.abs(value - (read[at + i] ?? NaN))).toBeLessThanOrEqual(most));
-    }
+    withinBound(before, read, { bits: format === 'q4' ? 4 : 8, group: 16, scale: 'f32', offset: 'bias' });
     // What the graph computes from codes and scales are the same numbers.
     const graph = trace(model.source, (t) => ({ w: t.params.get(matrix, 'o i') }), { unread: 'ignore' });
     const { w } = await interpret(graph, model.source).run({});
@@ -60,6 +57,92 @@ test.each(['q4', 'q8'] as const)('%s: weights come back within the bound, and st
   await expect(openModel(out, { weights: { format } })).rejects.toThrow(/quantized already, by mlx/);
   await expect(quantizeModel(made, { format, out, group: 16 })).rejects.toThrow(/is there already/);
 });
+
+test.each([
+  ['F32', 'f32', 1e6],
+  ['BF16', 'bf16', 1e6],
+  ['F16', 'f16', 6e4],
+] as const)(
+  'scales of weights in %s have that dtype, and hold what is as large as they do',
+  async (dtype, scale, large) => {
+    const [big, out] = [join(scratch, `big-${dtype}`), join(scratch, `big-${dtype}-q4`)];
+    enlarged(big, dtype, large);
+    await quantizeModel(big, { format: 'q4', out, group: 16 });
+    const [plain, written, model] = [openCheckpoint(big), openCheckpoint(out), await openModel(out)];
+    try {
+      for (const part of ['scales', 'biases'])
+        expect(written.stored.get(matrix.replace('weight', part))?.dtype).toBe(dtype);
+      const [before, read] = [plain.read(matrix, [48, 96]), model.source.read(matrix, [48, 96])];
+      expect(Math.max(...before)).toBeGreaterThan(0.99 * large);
+      withinBound(before, read, { bits: 4, group: 16, scale, offset: 'bias' });
+      const graph = trace(model.source, (t) => ({ w: t.params.get(matrix, 'o i') }), { unread: 'ignore' });
+      const { w } = await interpret(graph, model.source).run({});
+      expect(Array.from(w?.data ?? [])).toEqual(Array.from(read));
+    } finally {
+      plain.close();
+      written.close();
+      model.close();
+    }
+  },
+);
+
+test('weights whose scales would be infinite are refused by name', async () => {
+  const big = join(scratch, 'too-big');
+  enlarged(big, 'F32', 1e6);
+  const model = await openModel(big, { weights: { format: 'q4' } });
+  try {
+    expect(() => model.source.read(`${matrix}#scales`, [1, 3, 48])).toThrow(
+      /weights as large as 1\.00e\+6, whose scale is infinite in q4_0[^]*layers\.1\.mlp\.down_proj\.weight[^]*--keep/,
+    );
+  } finally {
+    model.close();
+  }
+  // As far apart as two numbers can be: even their difference is infinite.
+  enlarged(big, 'BF16', 3e38, -3e38);
+  const out = join(scratch, 'too-big-q4');
+  await expect(quantizeModel(big, { format: 'q4', out, group: 16 })).rejects.toThrow(
+    /whose scale is infinite[^]*layers\.1\.mlp\.down_proj\.weight/,
+  );
+  const { matrices } = await quantizeModel(big, { format: 'q4', out: `${out}-kept`, group: 16, except: [matrix] });
+  expect(matrices).toBe(7);
+});
+
+test('globs that nothing is named like, and quantizing nothing, are errors', async () => {
+  const out = join(scratch, 'none');
+  await expect(quantizeModel(made, { format: 'q4', out, group: 16, except: ['lm_haed*'] })).rejects.toThrow(
+    /no tensor is named like 'lm_haed\*'[^]*lm_head\.weight/,
+  );
+  await expect(openModel(made, { weights: { format: 'q4', only: ['*mlpp*'] } })).rejects.toThrow(
+    /no tensor is named like '\*mlpp\*'/,
+  );
+  await expect(quantizeModel(made, { format: 'q4', out, group: 40 })).rejects.toThrow(
+    /none of the 21 tensors of .* would be quantized[^]*groups of 40/,
+  );
+  expect(existsSync(out)).toBe(false);
+});
+
+/** The made model with every tensor in this dtype, and a matrix that begins with these values. */
+function enlarged(directory: string, dtype: StoredDType, ...values: readonly number[]): void {
+  rmSync(directory, { recursive: true, force: true });
+  cpSync(made, directory, { recursive: true });
+  for (const file of readdirSync(directory).filter((name) => name.endsWith('.safetensors')))
+    editTensors(join(directory, file), (tensors) =>
+      tensors.map((tensor) => ({
+        ...tensor,
+        dtype,
+        values: tensor.name === matrix ? Array.from(tensor.values, (value, i) => values[i] ?? value) : tensor.values,
+      })),
+    );
+}
+
+function withinBound(before: ArrayLike<number>, read: ArrayLike<number>, form: AffineForm): void {
+  const { roundTrip } = affine(form);
+  for (let at = 0; at < before.length; at += form.group) {
+    const block = Array.from(before).slice(at, at + form.group);
+    const most = roundTrip?.(Math.min(...block), Math.max(...block)) ?? 0;
+    block.forEach((value, i) => expect(Math.abs(value - (read[at + i] ?? NaN))).toBeLessThanOrEqual(most));
+  }
+}
 
 test('a group that does not fit is refused before anything is written', async () => {
   const out = join(scratch, 'wrong');

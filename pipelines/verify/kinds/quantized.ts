@@ -1,7 +1,7 @@
 // Golden kinds of quantized weights: the numbers of one matrix, bit for bit, its product with five rows, and its blocks where the file has
 // what they were made of.
 import { einsum, OpabiniaError, trace, type ParamSource } from '../../../dsl/index.ts';
-import { affine } from '../../../dsl/storage/affine.ts';
+import { affine, type ScaleDType } from '../../../dsl/storage/affine.ts';
 import { decodeBlocks, encodeBlocks, type StorageFormat } from '../../../dsl/storage/format.ts';
 import { blockFormats, storageFormat } from '../../../dsl/storage/index.ts';
 import { packedCheckpoint } from '../../../runtime/checkpoint/packed/packed-checkpoint.ts';
@@ -53,12 +53,16 @@ export const quantAffine: Kind = (file) => {
       : affine({
           bits,
           group: file.config.count('group_size'),
-          scale: file.config.text('scale_dtype') === 'bf16' ? 'bf16' : 'f16',
+          scale: scaleOf(file.config.text('scale_dtype')),
           offset: 'bias',
         }),
     storedSource(packedCheckpoint(file.checkpoint, config)),
   );
 };
+
+function scaleOf(name: string): ScaleDType {
+  return name === 'bf16' || name === 'f32' ? name : 'f16';
+}
 
 function productWith(file: GoldenFile, encoder: StorageFormat | undefined, source: ParamSource): GoldenModel {
   const graph = trace(

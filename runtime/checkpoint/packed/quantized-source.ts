@@ -1,9 +1,10 @@
 // Weights quantized as they are loaded.
-import { OpabiniaError } from '../../../dsl/error.ts';
-import { encodeBlocks, type StorageFormat } from '../../../dsl/storage/format.ts';
+import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
+import type { StorageFormat } from '../../../dsl/storage/format.ts';
 import { q4_0 } from '../../../dsl/storage/q4.ts';
 import { q8_0 } from '../../../dsl/storage/q8-0.ts';
 import type { Source } from '../joined-source.ts';
+import { encodeRows } from './encode-rows.ts';
 import { planeSource } from './plane-source.ts';
 import type { BlockRows } from './block-rows.ts';
 
@@ -21,17 +22,34 @@ export interface QuantizeOptions {
 const fewestElements = 4096;
 
 /**
- * `source` with its matrices quantized. A tensor of another rank, or a small one, stays as it is. Nothing is read before it is asked for.
- * Reading throws `OpabiniaError` for weights that are not finite.
+ * `source` with its matrices quantized. A tensor of another rank, a small one, or one that is left out stays as it is stored. Nothing is
+ * read before it is asked for. Throws `OpabiniaError` for a glob that nothing is named like; reading throws `OpabiniaError` for weights that are not finite, or whose scales would not be.
  * @example const small = quantizedSource(checkpoint, { format: 'q4', except: ['lm_head.*'] })
  */
 export function quantizedSource(source: Source, options: QuantizeOptions): Source {
   const format = weightFormats[options.format];
   const isWanted = quantizedPaths(options);
+  const names = source.names();
+  if (names !== undefined) checkGlobs(options, [...names]);
   return planeSource(source, (path) => {
     const shape = source.shape(path);
-    return shape !== undefined && isWanted(path, shape) ? encodedRows(source, path, shape, format) : undefined;
+    return shape !== undefined && isWanted(path, shape)
+      ? encodedRows(source, path, shape, format)
+      : source.blocks?.(path);
   });
+}
+
+/** Throws `OpabiniaError` for a glob that none of these paths has: what it was meant for would be treated like the rest, unseen. */
+export function checkGlobs({ only = [], except = [] }: QuantizeOptions, names: readonly string[]): void {
+  const idle = [...only, ...except].find((glob) => {
+    const pattern = globPattern(glob);
+    return !names.some((name) => pattern.test(name));
+  });
+  if (idle !== undefined)
+    throw new OpabiniaError(`no tensor is named like '${idle.slice(0, 80)}'`, {
+      op: 'quantize',
+      advice: `globs are of whole paths, with * for anything; the nearest are ${nearestNames(idle, names).join(', ')}`,
+    });
 }
 
 /** Whether a tensor of this path and shape is one of those that are quantized. */
@@ -58,16 +76,10 @@ function encodedRows(source: Source, path: string, shape: readonly number[], for
       const values =
         source.part?.(path, shape, first * inner, count * inner) ??
         source.read(path, shape).subarray(first * inner, (first + count) * inner);
-      if (!values.every(Number.isFinite))
-        throw new OpabiniaError('has weights that are not finite, which cannot be quantized', {
-          op: 'quantize',
-          path,
-          advice: 'leave it out by a glob, or repair the checkpoint',
-        });
-      if (filled === inner && values instanceof Float32Array) return encodeBlocks(format, values);
+      if (filled === inner && values instanceof Float32Array) return encodeRows(format, values, path);
       const wide = new Float32Array(count * filled);
       for (let row = 0; row < count; row++) wide.set(values.subarray(row * inner, (row + 1) * inner), row * filled);
-      return encodeBlocks(format, wide);
+      return encodeRows(format, wide, path);
     },
   };
 }
