@@ -36,9 +36,10 @@ const shortNames: Readonly<Record<string, ReleasedName>> = {
   '34b': 'cambrian-34b',
 };
 
-/** Whether a text names a released model, rather than a directory: a misspelled name is one too. */
+/** Whether a text names a released model, rather than what is or should be on the disk: a misspelled name is one too. */
 export function isReleased(text: string): boolean {
-  return statOf(text, 'plan')?.isDirectory() !== true && parseRepo(text)?.repo.includes('/') !== true;
+  if (/\.gguf$/i.test(text) || statOf(text, 'plan') !== undefined) return false;
+  return parseRepo(text)?.repo.includes('/') !== true;
 }
 
 /** Throws `OpabiniaError` that lists the released models. */

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { desktopGpu } from '../../compiler/profile.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { sessionPlans, sessionSizes } from '../../pipelines/answer/session-plans.ts';
-import { planDirectory } from '../../pipelines/plan/plan-model.ts';
+import { isReleased, planDirectory } from '../../pipelines/plan/plan-model.ts';
 import { makeLanguage } from '../support/made-language.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-plan-'));
@@ -34,3 +34,11 @@ test.each([undefined, 'floats', { format: 'q8' }, { format: 'q4', except: ['*emb
   },
   60_000,
 );
+
+test('what is on the disk, or should be, is not a released model', async () => {
+  const file = join(import.meta.dirname, '../golden/quant/qwen2-q4_0.gguf');
+  expect([file, language, 'nowhere.gguf', 'owner/name'].map(isReleased)).toEqual([false, false, false, false]);
+  expect(['8b', 'cambrian-8'].map(isReleased)).toEqual([true, true]);
+  const planned = await planDirectory(file, { dtype: 'f16', context: 32, prompt: 16, images: 0 });
+  expect(planned.programs.map(({ name }) => name)).toEqual(['prefill', 'decode']);
+});
