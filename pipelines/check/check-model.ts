@@ -37,7 +37,7 @@ export interface CheckedWeights {
   readonly files: readonly string[];
   readonly tensors: number;
   readonly bytes: number;
-  /** Tensors of each stored dtype. */
+  /** Tensors of each stored dtype, or of each way of packing. */
   readonly dtypes: Readonly<Record<string, number>>;
 }
 
@@ -228,8 +228,9 @@ function weightFacts({ checkpoint }: ExaminedWeights, of: string, own: (path: st
   const dtypes: Record<string, number> = {};
   let bytes = 0;
   for (const tensor of checkpoint.stored.values()) {
-    dtypes[tensor.dtype] = (dtypes[tensor.dtype] ?? 0) + 1;
-    bytes += tensor.bytes;
+    const kind = tensor.packed?.as ?? tensor.dtype;
+    dtypes[kind] = (dtypes[kind] ?? 0) + 1;
+    bytes += tensor.packed?.bytes ?? tensor.bytes;
   }
   return { of, files: checkpoint.files.map(own), tensors: checkpoint.stored.size, bytes, dtypes };
 }

@@ -41,6 +41,8 @@ export interface StoredTensor {
   /** First byte and length in the file. */
   readonly start: number;
   readonly bytes: number;
+  /** How the file has it and in how many bytes, where its values are decoded and the above is what comes of that. */
+  readonly packed?: { readonly as: string; readonly bytes: number } | undefined;
 }
 
 export interface SafetensorsOptions {

@@ -68,7 +68,7 @@ export function ggufCheckpoint(
       const count = shape.reduce((product, size) => product * size, 1);
       return type.kind === 'plain'
         ? [name, { name, shape, dtype: type.dtype, start, bytes }]
-        : [name, { name, shape, dtype: 'F32', start, bytes: count * 4 }];
+        : [name, { name, shape, dtype: 'F32', start, bytes: count * 4, packed: { as: type.format.name, bytes } }];
     }),
   );
   const find = (name: string): PlacedTensor => {

@@ -233,6 +233,13 @@ describe('a model in parts', () => {
   });
 });
 
+test('check counts tensors by the types that the file has them in, and its bytes', async () => {
+  const { weights } = await checkModel(join(import.meta.dirname, '../golden/quant/qwen3-q5_0-mix.gguf'));
+  // As gguf-py counts.
+  expect(weights[0]?.dtypes).toEqual({ F32: 9, q5_0: 6, q8_0: 5, q5_1: 2, q4_1: 2 });
+  expect(weights[0]?.bytes).toBe(119_472);
+});
+
 test('what --weights leaves out stays packed as it is stored', async () => {
   const golden = join(import.meta.dirname, '../golden/quant/qwen3-q5_0-mix.gguf');
   const stored = await openModel(golden);

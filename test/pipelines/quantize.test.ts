@@ -9,6 +9,7 @@ import { affine, type AffineForm } from '../../dsl/storage/affine.ts';
 import { interpret } from '../../pipelines/run/interpreter.ts';
 import { trace } from '../../dsl/index.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
+import { checkModel } from '../../pipelines/check/check-model.ts';
 import { quantizeModel } from '../../pipelines/quantize/quantize-model.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
@@ -33,6 +34,9 @@ test.each(['q4', 'q8'] as const)('%s: weights come back within the bound, and st
   const report = await quantizeModel(made, { format, out, group: 16, except: ['*lm_head*'] });
   // The embedding and three matrices of each MLP: those of attention are small.
   expect(report.matrices).toBe(7);
+  const [checked] = (await checkModel(out)).weights;
+  expect(checked?.bytes).toBe(report.bytes);
+  expect(checked?.dtypes).toEqual({ [`mlx ${format === 'q4' ? 4 : 8}-bit`]: 7, F32: 14 });
   const model = await openModel(out);
   const plain = openCheckpoint(made);
   try {

@@ -29,13 +29,23 @@ export function packedCheckpoint(checkpoint: Checkpoint, config: PackedConfig): 
   const packed = new Map<string, PackedTensor>();
   const stored = new Map(checkpoint.stored);
   for (const path of modulesOf(checkpoint.stored.keys())) {
-    const found = config.layout(moduleAt(checkpoint, path), config.packing(path));
+    const packing = config.packing(path);
+    const found = config.layout(moduleAt(checkpoint, path), packing);
     if (found === undefined) continue;
-    for (const part of partNames) stored.delete(`${path}.${part}`);
+    const parts = partNames.map((part) => `${path}.${part}`);
+    const bytes = parts.reduce((sum, part) => sum + (checkpoint.stored.get(part)?.bytes ?? 0), 0);
+    for (const part of parts) stored.delete(part);
     const name = `${path}.weight`;
     packed.set(name, found);
     const [rows, columns] = found.shape;
-    stored.set(name, { name, dtype: 'F32', shape: found.shape, start: 0, bytes: rows * columns * 4 });
+    stored.set(name, {
+      name,
+      dtype: 'F32',
+      shape: found.shape,
+      start: 0,
+      bytes: rows * columns * 4,
+      packed: { as: `${config.method} ${packing.bits}-bit`, bytes },
+    });
   }
   if (packed.size === 0) return checkpoint;
   let last: { readonly name: string; readonly values: Float32Array } | undefined;
