@@ -3,6 +3,7 @@
 // was defined by hand stands apart, and what follows it begins anew, with a space in front.
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { tiedPieces } from './tied-merges.ts';
 import { isObject, type Fields } from './tokenizer-json.ts';
 
 /** Kinds of pieces, by their number in the file. */
@@ -252,7 +253,17 @@ function bpe({ pieces, byteFallback }: PieceModel): object {
     byte_fallback: byteFallback,
     vocab: Object.fromEntries(pieces.map(({ text }, id) => [text, id])),
     merges: merges.sort((a, b) => b.score - a.score).map(({ pair }) => pair),
+    [tiedPieces]: tied(pieces),
   };
+}
+
+/** The texts of normal pieces that share a score. */
+function tied(pieces: readonly Piece[]): readonly (readonly string[])[] {
+  const byScore = Map.groupBy(
+    pieces.filter(({ kind }) => kind === 'normal'),
+    ({ score }) => score,
+  );
+  return [...byScore.values()].filter((list) => list.length > 1).map((list) => list.map(({ text }) => text));
 }
 
 /** Bytes and unused pieces are never what a text spells: the latter get names that none has, the former the worst score. */

@@ -13,6 +13,7 @@ import {
   type AddedToken,
   type ByteIds,
 } from './tokenizer-json.ts';
+import { tieMerges } from './tied-merges.ts';
 
 /** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
 export type PromptPart =
@@ -147,7 +148,9 @@ function startOf(full: readonly number[], bare: readonly number[]): number {
 
 function build(json: object, config: object, where: string): HubTokenizer {
   try {
-    return new HubTokenizer(json, config);
+    const made = new HubTokenizer(json, config);
+    tieMerges(made, json);
+    return made;
   } catch (cause) {
     throw new OpabiniaError(
       `${where} is not a tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`,

@@ -7,7 +7,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { modelFiles } from '../../runtime/checkpoint/hub.ts';
 import { openTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { readTokenizer } from '../../runtime/text/read-tokenizer.ts';
-import { sentencePieceJson } from '../../runtime/text/sentencepiece.ts';
+import { pieceTokenizer, sentencePieceJson } from '../../runtime/text/sentencepiece.ts';
 import { TextStream, Tokenizer, type TextPart } from '../../runtime/text/tokenizer.ts';
 import { generator, mutated } from '../attack/mutate.ts';
 
@@ -44,6 +44,33 @@ describe.each(['bpe', 'unigram'])('%s', (name) => {
     expect(tokenizer.encode([control('</s>')], bare)).toContain(2);
     expect(tokenizer.encode([user('<s></s><unk>')], bare).filter((id) => id <= 2)).toEqual([]);
   });
+});
+
+test.each([
+  ['abc', ['ab', 'c']],
+  ['bcab', ['bc', 'ab']],
+  ['abcd', ['ab', 'cd']],
+  ['bcde', ['b', 'cde']],
+])('of pairs whose pieces have one score the leftmost of %s merges first', (text, expected) => {
+  const scored: readonly (readonly [string, number])[] = [
+    ['bc', -2],
+    ['ab', -2],
+    ['cd', -2],
+    ['cde', -1],
+    ['de', -1],
+  ];
+  const letters = [...'abcde'].map((letter) => [letter, -9] as const);
+  const pieces = [
+    { text: '<unk>', score: 0, kind: 'unknown' } as const,
+    ...[...scored, ...letters].map(([piece, score]) => ({ text: piece, score, kind: 'normal' }) as const),
+  ];
+  const json = pieceTokenizer(
+    { pieces, type: 'bpe', byteFallback: false, hasTable: false, dummyPrefix: false, removeExtraSpaces: false },
+    {},
+    {},
+  );
+  const ids = new Tokenizer(json, {}, 'made').encode([user(text)], bare);
+  expect(ids.map((id) => pieces[id]?.text)).toEqual(expected);
 });
 
 describe('added tokens', () => {
