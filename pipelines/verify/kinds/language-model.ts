@@ -1,5 +1,7 @@
 // Golden kinds of the language models: prefill with intermediates, then eight greedy steps with a key-value cache.
-import { trace, type ParamSource, type Tensor, type Trace } from '../../../dsl/index.ts';
+import { order, roleOf, trace, type Graph, type ParamSource, type Tensor, type Trace } from '../../../dsl/index.ts';
+import { symbolsOf } from '../../../dsl/graph/symbols.ts';
+import { nameOf } from '../../../dsl/ops/source.ts';
 import { isLegacyBuffer, turnGraph, turnTables } from '../../../models/decoders/turn-graph.ts';
 import {
   decoderLayers,
@@ -38,13 +40,32 @@ export function languageGolden(file: GoldenFile, model: LanguageModel, source: P
   );
   return {
     graph,
-    inputs: feeds,
+    inputs: asked(graph, feeds),
     host: new Map(),
     tolerance,
     exact: (name) => name === 'greedy_tokens',
     source,
-    conversations: conversations(file, model, source),
+    conversations: conversations(file, model, source).map(({ graph: own, hold }) => ({
+      graph: own,
+      hold: (step) => hold((inputs, symbols) => step(asked(own, inputs), askedSymbols(own, symbols))),
+    })),
   };
+}
+
+/** The inputs that a graph has: one whose layers all slide has no tables of full ones, and the other way round. */
+function asked(graph: Graph, inputs: ReadonlyMap<string, Numbers>): ReadonlyMap<string, Numbers> {
+  const names = new Set(
+    order(graph)
+      .filter((node) => roleOf(node) === 'input')
+      .map(nameOf),
+  );
+  return new Map([...inputs].filter(([name]) => names.has(name)));
+}
+
+/** The symbols that a graph has: one of single tokens has none for their number. */
+function askedSymbols(graph: Graph, symbols: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+  const names = new Set(symbolsOf(graph, 'verify').map(({ name }) => name));
+  return new Map([...symbols].filter(([name]) => names.has(name)));
 }
 
 /** Kinds by the model type of the config. */
