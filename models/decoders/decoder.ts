@@ -348,11 +348,3 @@ export function lastStates(hidden: Hidden, length: Size, last?: Tensor<'b', 'i32
 export function greedyToken(logits: Tensor<'b s v', Float>): Tensor<'b s', 'i32'> {
   return argmax(logits, 'v');
 }
-
-/** Throws `OpabiniaError` for heads that do not divide. */
-export function checkHeads(config: DecoderConfig): DecoderConfig {
-  const { heads, keyValueHeads } = config;
-  if (heads % keyValueHeads !== 0)
-    throw new OpabiniaError(`${heads} query heads do not divide among ${keyValueHeads} key heads`, { op: 'config' });
-  return config;
-}

@@ -1,6 +1,6 @@
 // The Llama family: Llama 3 (Dubey et al. 2024, arXiv 2407.21783), Vicuna 1.5, Yi. Projections apart, no biases unless the config has them.
 import { linear } from '../../dsl/index.ts';
-import { checkHeads, type DecoderConfig, type DecoderFamily, type LanguageModel } from './decoder.ts';
+import type { DecoderConfig, DecoderFamily, LanguageModel } from './decoder.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
 import { readRope, type RopeDefaults } from './rope.ts';
 
@@ -30,9 +30,9 @@ export function llama(json: unknown, name = 'a Llama model'): LanguageModel {
   });
 }
 
-/** A model whose projections are stored apart, under Llama's names. Throws `OpabiniaError` for heads that do not divide. */
+/** A model whose projections are stored apart, under Llama's names. */
 export function apart(config: DecoderConfig): LanguageModel {
-  return { family, config: checkHeads(config) };
+  return { family, config };
 }
 
 /** Throws `OpabiniaError` for a gate that is not silu. */
@@ -50,7 +50,7 @@ export interface SizeDefaults {
   readonly layers?: RopeDefaults['layers'];
 }
 
-/** The fields that all configs share. */
+/** The fields that all configs share. Throws `OpabiniaError` for heads that do not divide. */
 export function decoderSizes(
   config: ConfigReader,
   eps: number,
@@ -65,6 +65,13 @@ export function decoderSizes(
       `is ${hidden}, which ${heads} heads do not divide`,
       "give 'head_dim' where heads have another width",
     );
+  const keyValueHeads = config.count('num_key_value_heads', heads);
+  if (heads % keyValueHeads !== 0)
+    throw config.wrong(
+      'num_key_value_heads',
+      `is wrong: ${heads} query heads do not divide among ${keyValueHeads} key heads`,
+      'each key head serves as many query heads as the others',
+    );
   const headSize = config.count('head_dim', defaults.headSize ?? hidden / heads);
   return {
     hidden,
@@ -72,7 +79,7 @@ export function decoderSizes(
     headSize,
     intermediate: config.count('intermediate_size'),
     layers: config.count('num_hidden_layers'),
-    keyValueHeads: config.count('num_key_value_heads', heads),
+    keyValueHeads,
     vocabulary: config.count('vocab_size'),
     eps: config.number('rms_norm_eps', eps),
     tied: config.flag('tie_word_embeddings', defaults.tied ?? false),

@@ -1,7 +1,7 @@
 // Phi-3 (Abdin et al. 2024, arXiv 2404.14219) and Phi-4-mini (arXiv 2503.01743): a Llama whose input projections are stored fused, with a
 // sliding window, long-RoPE, and rotation of a part of each head.
 import { linear, slice } from '../../dsl/index.ts';
-import { checkHeads, type DecoderFamily, type LanguageModel } from './decoder.ts';
+import type { DecoderFamily, LanguageModel } from './decoder.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
 import { decoderSizes } from './llama.ts';
 
@@ -45,7 +45,7 @@ export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
     : undefined;
   return {
     family,
-    config: checkHeads({ ...decoderSizes(config, 1e-5, 4096), attentionBias: false, mlpBias: false, window }),
+    config: { ...decoderSizes(config, 1e-5, 4096), attentionBias: false, mlpBias: false, window },
   };
 }
 

@@ -204,7 +204,8 @@ async function readWeights(
     const { match, layout } = matched?.found ?? {};
     if (match !== undefined)
       await attempt(() => {
-        checkMatch(match, place.directory);
+        // In GGUF, a directory has several models, and a model several files.
+        checkMatch(match, files.stated === undefined ? place.directory : checkpoint.files.slice(0, 3).join(', '));
         return true;
       });
     found.push({ root: place.root, path: place.path, checkpoint, match, layout });

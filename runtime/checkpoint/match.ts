@@ -1,5 +1,6 @@
 // What a model reads against what a checkpoint holds: missing, unexpected, transposed and misshapen tensors, with the nearest names.
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { oneLine } from '../../dsl/text/one-line.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { evaluateFormula } from '../program/formula.ts';
 
@@ -82,9 +83,10 @@ export function printMatch(match: Match, most = explained): string {
           ...lines.slice(0, most).map((line) => `  ${line}`),
           ...(lines.length > most ? [`  … and ${lines.length - most} more`] : []),
         ];
-  const named = (entry: Match['missing'][number]) =>
-    `${entry.name}${entry.nearest.length === 0 ? '' : `  (nearest: ${entry.nearest.join(', ')})`}`;
-  const shaped = (entry: WrongShape) => `${entry.name}  is ${shape(entry.stored)}, wanted ${shape(entry.wanted)}`;
+  const named = ({ name, nearest }: Match['missing'][number]) =>
+    `${oneLine(name)}${nearest.length === 0 ? '' : `  (nearest: ${nearest.map((near) => oneLine(near)).join(', ')})`}`;
+  const shaped = (entry: WrongShape) =>
+    `${oneLine(entry.name)}  is ${shape(entry.stored)}, wanted ${shape(entry.wanted)}`;
   return [
     ...section('missing', match.missing.map(named)),
     ...section('unexpected', match.unexpected.map(named)),

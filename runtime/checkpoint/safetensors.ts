@@ -1,6 +1,7 @@
 // One safetensors file: the header is checked completely before any tensor is allocated or read; reads go through one descriptor.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { oneLine } from '../../dsl/text/one-line.ts';
 import { parseStrict, type Json } from './json.ts';
 import { readFully } from '../files/read-fully.ts';
 
@@ -214,7 +215,7 @@ const isCount = (value: Json | undefined): value is number =>
 
 function readEntry(path: string, name: string, entry: Json, dataStart: number): StoredTensor {
   const refuse = (what: string, advice?: string) =>
-    new SafetensorsError(path, `tensor '${name.slice(0, 200)}' ${what}`, advice);
+    new SafetensorsError(path, `tensor '${oneLine(name)}' ${what}`, advice);
   if (!(entry instanceof Map)) throw refuse('is not described by an object');
   const fields = entry as ReadonlyMap<string, Json>;
   const extra = [...fields.keys()].find((key) => key !== 'dtype' && key !== 'shape' && key !== 'data_offsets');
@@ -264,7 +265,7 @@ function checkLayout(path: string, tensors: readonly StoredTensor[], dataStart: 
     if (tensor.start !== end) {
       throw new SafetensorsError(
         path,
-        `tensor '${tensor.name.slice(0, 200)}' begins at ${tensor.start - dataStart}, ${tensor.start < end ? 'inside the one before it' : 'after a hole'}: ${end - dataStart} was expected`,
+        `tensor '${oneLine(tensor.name)}' begins at ${tensor.start - dataStart}, ${tensor.start < end ? 'inside the one before it' : 'after a hole'}: ${end - dataStart} was expected`,
       );
     }
     end += tensor.bytes;

@@ -2,6 +2,7 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { gguf, type MetadataValue } from '@huggingface/gguf';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { oneLine } from '../../dsl/text/one-line.ts';
 import { openRegular } from '../files/regular-file.ts';
 import { ggufType, ggufTypeName, readableTypes, type GgufType } from './gguf-types.ts';
 
@@ -65,7 +66,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
       tensors,
       readInto(tensor, target, offset = 0) {
         if (offset < 0 || offset + target.byteLength > tensor.bytes)
-          throw new GgufError(path, `has ${tensor.bytes} bytes of '${tensor.name}', and more were asked for`);
+          throw new GgufError(path, `has ${tensor.bytes} bytes of '${oneLine(tensor.name)}', and more were asked for`);
         for (let done = 0; done < target.byteLength;) {
           const got = readSync(
             descriptor,
@@ -132,7 +133,7 @@ async function readHeader(path: string, size: number): Promise<Pick<GgufFile, 's
   const start = Number(parsed.tensorDataOffset);
   const tensors = new Map<string, GgufTensor>();
   for (const { name, shape, dtype, offset } of parsed.tensorInfos) {
-    if (tensors.has(name)) throw new GgufError(path, `has '${name.slice(0, 200)}' twice`);
+    if (tensors.has(name)) throw new GgufError(path, `has '${oneLine(name)}' twice`);
     tensors.set(name, checkedTensor(path, size, start, unit, { name, shape, dtype, offset }));
   }
   return { settings, tensors };
@@ -156,7 +157,7 @@ function checkedTensor(
   },
 ): GgufTensor {
   const refuse = (what: string, advice?: string) =>
-    new GgufError(path, `has the tensor '${name.slice(0, 200)}' ${what}`, advice);
+    new GgufError(path, `has the tensor '${oneLine(name)}' ${what}`, advice);
   const type = ggufType(dtype);
   if (type === undefined)
     throw refuse(

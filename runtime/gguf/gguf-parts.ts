@@ -1,6 +1,7 @@
 // A model that llama-gguf-split has cut into files: settings in the first, tensors in all.
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { oneLine } from '../../dsl/text/one-line.ts';
 import { leadsOut } from '../checkpoint/links.ts';
 import { GgufError, openGguf, type GgufFile, type GgufTensor } from './gguf-file.ts';
 import { GgufSettings } from './gguf-settings.ts';
@@ -89,8 +90,7 @@ function joined(parts: readonly GgufFile[]): Omit<GgufFile, 'close'> {
   const tensors = new Map<string, GgufTensor>();
   for (const part of parts)
     for (const [name, tensor] of part.tensors) {
-      if (tensors.has(name))
-        throw new GgufError(part.path, `has '${name.slice(0, 200)}', which a part before it has too`);
+      if (tensors.has(name)) throw new GgufError(part.path, `has '${oneLine(name)}', which a part before it has too`);
       tensors.set(name, tensor);
     }
   const stated = new GgufSettings(first).number('split.tensors.count', tensors.size);

@@ -44,7 +44,8 @@ export async function openGgufProjector(
       : settings.flag('clip.use_silu', false)
         ? 'silu'
         : 'quick_gelu';
-    const featureLayers = featuresOf(file, storedBlocks(file));
+    const stored = storedBlocks(file);
+    const featureLayers = featuresOf(file, stored);
     const blocks = featureLayers.at(-1) ?? 0;
     const visionConfig = {
       hidden_size: width,
@@ -58,7 +59,8 @@ export async function openGgufProjector(
     };
     const placed = [...file.tensors.values()].flatMap((tensor): readonly PlacedTensor[] => {
       const block = /^v\.blk\.(\d+)\./.exec(tensor.name)?.[1];
-      const name = block !== undefined && Number(block) >= blocks ? undefined : hubName(tensor, file, width);
+      const isBehind = block !== undefined && Number(block) >= blocks && Number(block) < stored;
+      const name = isBehind ? undefined : hubName(tensor, file, width);
       return name === undefined ? [] : [{ file, name, shape: tensor.shape, tensor }];
     });
     return {

@@ -1,4 +1,5 @@
 // A language model in GGUF, one file or the parts of one: its config, its weights under the names of a Hugging Face checkpoint.
+import { oneLine } from '../../dsl/text/one-line.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ggufCheckpoint, readValues, type PlacedTensor } from './gguf-checkpoint.ts';
 import { GgufError, type GgufFile } from './gguf-file.ts';
@@ -36,7 +37,7 @@ export async function openGgufLanguage(
       if (heads !== undefined && ((tensor.shape[0] ?? 0) % heads !== 0 || ((tensor.shape[0] ?? 0) / heads) % 2 !== 0))
         throw new GgufError(
           path,
-          `has '${tensor.name}' of ${tensor.shape[0]} rows, which are not pairs of ${heads} heads`,
+          `has '${oneLine(tensor.name)}' of ${tensor.shape[0]} rows, which are not pairs of ${heads} heads`,
         );
       return [{ file, name, shape: tensor.shape, tensor, pairedHeads: heads }];
     });

@@ -155,6 +155,34 @@ describe('a LLaVA of two files', () => {
     expect(ours.programs.at(-1)?.flops).toEqual(theirs.programs.at(-1)?.flops);
   });
 
+  test('what is wrong with a file is said of that file', async () => {
+    const cut = (name: string, change: (all: readonly TensorToWrite[]) => readonly TensorToWrite[]): string => {
+      writeGguf(at(name), settings, change(tensors));
+      return at(name);
+    };
+    const lacking = cut('lacking.gguf', (all) => all.filter(({ name }) => name !== 'output_norm.weight'));
+    expect(await refusal(lacking)).toMatch(
+      /lacking\.gguf does not fit the model[^]*1 missing\n {2}model\.norm\.weight/,
+    );
+    const stray = cut('stray.gguf', (all) => [
+      ...all,
+      { name: `\u001b[31m\n${'x'.repeat(500)}`, shape: [1], values: [0] },
+    ]);
+    const message = await refusal(stray);
+    expect(message).toMatch(/stray\.gguf does not fit[^]*1 unexpected\n {2}\\u001b\[31m\\u000ax{114}…/);
+    expect(message).not.toMatch(/x{115}/);
+    for (const [count, what] of [
+      [0, "'num_attention_heads' is wrong"],
+      [7, 'do not divide among 7 heads'],
+    ] as const) {
+      const changed = { ...projector.settings, 'clip.vision.attention.head_count': count };
+      writeGguf(at('heads-mmproj.gguf'), changed, projector.tensors);
+      const refused = await refusal(at('both/model.gguf'), [at('heads-mmproj.gguf')]);
+      expect(refused).toMatch(new RegExp(`heads-mmproj\\.gguf: .*${what}`));
+      expect(refused).not.toMatch(/both/);
+    }
+  });
+
   test('what does not belong together', async () => {
     const mmproj = at('both/mmproj-model.gguf');
     expect(await refusal(at('both/model.gguf'), [hub])).toMatch(/one file, its mmproj/);

@@ -159,6 +159,13 @@ describe('as llama.cpp reads it', () => {
     expect(ggufDecoder(opened, opened.path).config.rope.rotated).toBe(6);
   });
 
+  test('heads that do not divide are said of the file', async () => {
+    const opened = await described(small('qwen2', { 'attention.head_count_kv': 3 }), []);
+    expect(() => ggufDecoder(opened, opened.path)).toThrow(
+      /described\.gguf is wrong: 2 query heads do not divide among 3/,
+    );
+  });
+
   test.each([
     ['llama', 6, /turns all of them/],
     ['qwen2', 7, /an even number/],

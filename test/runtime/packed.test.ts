@@ -170,7 +170,7 @@ const refusals: readonly Refusal[] = [
       {
         tensor: (one: TensorToStore) => (one.name === `layer.${part}` ? { ...one, dtype } : one),
       },
-      new RegExp(`has '${part}' as ${dtype}, not as I32[^]*in {2}layer`),
+      new RegExp(`the packed weight in .*\\.safetensors has '${part}' as ${dtype}, not as I32[^]*in {2}layer`),
     ]),
   ),
   [

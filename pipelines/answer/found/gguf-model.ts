@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
-import { readConfig, type ModelConfig } from '../../../models/configs/read.ts';
+import { readConfig, readTower, type ModelConfig } from '../../../models/configs/read.ts';
 import { ggufDecoder, wholeNormed } from '../../../models/decoders/gguf-decoder.ts';
 import type { Checkpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import { resolveModel, type ModelFiles } from '../../../runtime/checkpoint/hub.ts';
@@ -135,11 +135,15 @@ function sighted(opened: OpenedGguf, tower: OpenedProjector, { json }: GgufToken
       op: 'openModel',
       advice: 'take both files of one model',
     });
+  // Each by itself first: what is wrong with one is said of its file.
+  const vision = { ...tower.visionConfig, model_type: 'clip_vision_model' };
+  readTower(vision, tower.file.path);
+  readConfig(opened.config, path);
   const { side, mean, std } = tower.pixels;
   const config = {
     model_type: 'llava',
     text_config: opened.config,
-    vision_config: { ...tower.visionConfig, model_type: 'clip_vision_model' },
+    vision_config: vision,
     vision_feature_layer: tower.featureLayers,
     vision_feature_select_strategy: 'default',
     // One that is beyond the embeddings, where the tokenizer has none.

@@ -123,8 +123,10 @@ function modulesOf(names: Iterable<string>): ReadonlySet<string> {
 
 function moduleAt(checkpoint: Checkpoint, path: string): ModuleTensors {
   const find = (name: string): StoredTensor | undefined => checkpoint.stored.get(`${path}.${name}`);
+  const file = partNames.flatMap((part) => checkpoint.places.get(`${path}.${part}`) ?? [])[0];
   return {
     path,
+    file: file ?? checkpoint.files[0] ?? '',
     find,
     bytes(name) {
       const bytes = new Uint8Array(find(name)?.bytes ?? 0);

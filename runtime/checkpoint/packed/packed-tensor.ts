@@ -2,11 +2,14 @@
 import { affine, readScale, writeScale, type AffineForm, type ScaleDType } from '../../../dsl/storage/affine.ts';
 import type { StorageFormat } from '../../../dsl/storage/format.ts';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { oneLine } from '../../../dsl/text/one-line.ts';
 import type { StoredTensor } from '../safetensors.ts';
 
 /** Stored tensors of one module, by their names below it. */
 export interface ModuleTensors {
   readonly path: string;
+  /** The file that has them, or some of them. */
+  readonly file: string;
   find(name: string): StoredTensor | undefined;
   /** Throws `OpabiniaError` where it is missing. */
   bytes(name: string): Uint8Array;
@@ -36,9 +39,9 @@ export interface PackedTensor {
 export type PackedLayout = (module: ModuleTensors, packing: Packing) => PackedTensor | undefined;
 
 export function refusePacked(module: ModuleTensors, what: string, advice?: string): OpabiniaError {
-  return new OpabiniaError(`the packed weight ${what}`, {
+  return new OpabiniaError(`the packed weight in ${module.file} ${what}`, {
     op: 'openPacked',
-    path: module.path,
+    path: oneLine(module.path),
     advice: advice ?? 'the weights and the quantization_config may belong to different checkpoints',
   });
 }
