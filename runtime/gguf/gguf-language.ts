@@ -177,8 +177,11 @@ function scalingOf(
       'the file is not complete; convert the model again',
     );
   // llama.cpp's rules: the type is linear unless it is stated, the factor has an older name, 0 is none at all; and a list of factors comes on
-  // top of it.
-  const stated = settings.number(at('factor'), settings.number(`${architecture}.rope.scale_linear`, 0));
+  // top of it. Only what says that it is linear, and not by how much, is refused here.
+  const older = `${architecture}.rope.scale_linear`;
+  const isPromised = settings.has(at('type')) && type === 'linear' && (long ?? one) === undefined;
+  const otherwise = settings.has(older) ? settings.number(older) : isPromised ? undefined : 0;
+  const stated = settings.number(at('factor'), otherwise);
   const factor = type === 'none' || stated === 0 ? 1 : stated;
   const stretched = (list: readonly number[]): readonly number[] => list.map((value) => value * factor);
   if (one !== undefined)

@@ -116,11 +116,21 @@ describe('as llama.cpp reads it', () => {
       { rope_type: 'linear', factor: 2 },
     ],
     ['no factor', {}, undefined],
-    ['a type without a factor', { 'rope.scaling.type': 'linear' }, undefined],
+    [
+      'the type with the older key',
+      { 'rope.scaling.type': 'linear', 'rope.scale_linear': 4 },
+      { rope_type: 'linear', factor: 4 },
+    ],
     ['a factor of 0', { 'rope.scaling.factor': 0 }, undefined],
     ['the type none', { 'rope.scaling.type': 'none', 'rope.scaling.factor': 4 }, undefined],
   ])('%s', async (_what, more, scaling) => {
     expect((await described(small('qwen2', more), [])).config['rope_scaling']).toEqual(scaling);
+  });
+
+  test('the type linear without a factor is an error', async () => {
+    await expect(described(small('qwen2', { 'rope.scaling.type': 'linear' }), [])).rejects.toThrow(
+      /lacks 'qwen2.rope.scaling.factor'/,
+    );
   });
 
   test('a factor comes on top of a list of them', async () => {
