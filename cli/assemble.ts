@@ -28,7 +28,10 @@ export function addAssemble(program: Command): void {
       several,
       [],
     )
-    .requiredOption('--connector <name>', 'sva, mlp2x, linear, or a connector that `compare` lists')
+    .requiredOption(
+      '--connector <name>',
+      'sva, mlp2x, linear, a connector that `compare` lists, or a file of your own: ./mine.ts, ./mine.ts#name',
+    )
     .requiredOption('--llm <directory>', 'a language model by itself, a directory or a .gguf file')
     .requiredOption('--out <directory>', 'what is written; it must not exist')
     .option('--tokens <count>', 'visual tokens of a picture, as near as the connector comes')

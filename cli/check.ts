@@ -6,9 +6,10 @@ import { deviceAtHand } from '../pipelines/check/device-at-hand.ts';
 import { printChecked } from '../pipelines/check/print-checked.ts';
 import { several, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 
-interface CheckFlags {
+interface CheckFlags extends ConnectorsFlags {
   readonly dtype: 'f32' | 'f16';
   readonly tower: readonly string[];
   readonly context?: string;
@@ -40,6 +41,7 @@ export function addCheck(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(connectorsOption())
     .option(
       '--device <name>',
       `memory is that of plans for one of ${Object.keys(devices).join(', ')}; by default for the device at hand, which it must fit, or desktop where there is none`,
@@ -50,6 +52,7 @@ export function addCheck(program: Command): void {
       const checked = await checkModel(model, {
         ...storageOf(flags),
         towers: flags.tower.length === 0 ? undefined : flags.tower,
+        connectors: await ownConnectors(flags),
         context: flags.context === undefined ? undefined : whole('--context', flags.context),
         images: flags.images === undefined ? undefined : whole('--images', flags.images),
         profile: here?.profile ?? deviceNamed(flags.device ?? 'desktop').profile,

@@ -14,9 +14,10 @@ import { addStudy } from './eval-study.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 
-interface EvalFlags {
+interface EvalFlags extends ConnectorsFlags {
   readonly bench: readonly string[];
   readonly out?: string | undefined;
   readonly limit?: string | undefined;
@@ -69,6 +70,7 @@ export function addEval(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(connectorsOption())
     .addOption(deviceOption())
     .option('--json', 'print results as JSON instead of tables')
     .action(async (model: string | undefined, flags: EvalFlags) => {
@@ -106,6 +108,7 @@ async function judge(directory: string | undefined, flags: EvalFlags): Promise<v
     ...storageOn(flags),
     place: () => openPlace(flags.device),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
+    connectors: await ownConnectors(flags),
     benches: flags.bench.map(benchPath),
     out: flags.out,
     limit: flags.limit === undefined ? undefined : whole('--limit', flags.limit),

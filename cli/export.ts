@@ -4,6 +4,7 @@ import { OpabiniaError } from '../dsl/error.ts';
 import { exportModels, type ExportCommand } from '../pipelines/export/export-models.ts';
 import { printExported } from '../pipelines/export/print-exported.ts';
 import { say } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 
 /** Adds the command to the program. */
 export function addExport(program: Command): void {
@@ -31,6 +32,7 @@ export function addExport(program: Command): void {
     .option('--context <n>', 'tokens that the cache holds', whole)
     .option('--prompt <n>', 'tokens of the longest prompt', whole)
     .option('--images <n>', 'pictures in all prompts together', whole)
+    .addOption(connectorsOption())
     .addHelpText(
       'after',
       `
@@ -39,7 +41,7 @@ their parameters (default: randomParams(0)): export const params = randomParams(
 States are inputs of their own name and outputs NAME.next. A symbol that no input's shape shows is an input (int64, no axes).
 Weights of a directory stay in its safetensors files; where OUT lies outside of it, they get a second name (a hard link) beside OUT.`,
     )
-    .action(async (model: string, options: ExportCommand) => {
-      say(printExported(await exportModels(model, options)));
+    .action(async (model: string, options: Omit<ExportCommand, 'connectors'> & ConnectorsFlags) => {
+      say(printExported(await exportModels(model, { ...options, connectors: await ownConnectors(options) })));
     });
 }

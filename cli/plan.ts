@@ -14,8 +14,9 @@ import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
 import { several, whole } from './options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { say, tell } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 
-interface Flags {
+interface Flags extends ConnectorsFlags {
   readonly dtype: 'f32' | 'f16';
   readonly tower: readonly string[];
   readonly context: string;
@@ -43,6 +44,7 @@ export function addPlan(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(connectorsOption())
     .option(
       '--tower <directory>',
       'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
@@ -64,6 +66,7 @@ export function addPlan(program: Command): void {
     .option('--unfreeze-towers', 'the towers of an assembled model learn too, with --train')
     .option('--json', 'print the figures as JSON')
     .action(async (model: string, flags: Flags) => {
+      const connectors = await ownConnectors(flags);
       if (flags.train !== undefined) {
         const training: TrainingPlanOptions = {
           stage: flags.train === '1' ? 1 : 2,
@@ -71,6 +74,7 @@ export function addPlan(program: Command): void {
           length: whole('--length', flags.length),
           batch: whole('--batch', flags.batch),
           unfreezeTowers: flags.unfreezeTowers,
+          connectors,
           profile: deviceNamed(flags.device).profile,
         };
         const subject = isReleased(model)
@@ -95,6 +99,7 @@ export function addPlan(program: Command): void {
         images: whole('--images', flags.images),
         ...storageOf(flags),
         towers: flags.tower.length === 0 ? undefined : flags.tower,
+        connectors,
         profile: deviceNamed(flags.device).profile,
       };
       const planned = isReleased(model) ? planModel(model, options, tell) : await planDirectory(model, options, tell);

@@ -13,8 +13,9 @@ import { several, whole } from './options.ts';
 import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { loadProgress } from './load-progress.ts';
 import { say, tell, write } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 
-export interface RunFlags {
+export interface RunFlags extends ConnectorsFlags {
   readonly image: readonly string[];
   readonly prompt: string;
   readonly system?: string | undefined;
@@ -59,6 +60,7 @@ export function addRun(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(connectorsOption())
     .requiredOption('--prompt <text>', 'what to ask')
     .option('--image <file>', 'JPEG, PNG or WebP; may be given several times', several, [])
     .option('--system <text>', "instead of the template's own words")
@@ -111,6 +113,7 @@ export async function runModel(
   const model = await openModel(directory, {
     ...storageOn(flags),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
+    connectors: await ownConnectors(flags),
   });
   try {
     const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note, upright: model.upright })));

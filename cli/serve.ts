@@ -18,9 +18,10 @@ import { loadProgress } from './load-progress.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 
-export interface ServeFlags {
+export interface ServeFlags extends ConnectorsFlags {
   readonly host: string;
   readonly port: string;
   readonly apiKey?: string | undefined;
@@ -61,6 +62,7 @@ export function addServe(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(connectorsOption())
     .option(
       '--tower <directory>',
       'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
@@ -103,6 +105,7 @@ export async function serveModel(directory: string, flags: ServeFlags, { ready, 
   const model = await openModel(directory, {
     ...storageOn(flags),
     towers: flags.tower.length === 0 ? undefined : flags.tower,
+    connectors: await ownConnectors(flags),
   });
   try {
     const shorter = shorterContext(model, context);

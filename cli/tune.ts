@@ -5,9 +5,10 @@ import { tuneModel, type TunedModel } from '../pipelines/tune/tune-model.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
 import { several, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 
-interface TuneFlags {
+interface TuneFlags extends ConnectorsFlags {
   readonly dtype?: 'f32' | 'f16' | undefined;
   readonly weights?: WeightsChoice | undefined;
   readonly quantize?: readonly string[] | undefined;
@@ -41,6 +42,7 @@ export function addTune(program: Command): void {
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
+    .addOption(connectorsOption())
     .option('--tower <directory>', 'where the vision towers are, in the order of the config', several, [])
     .option('--context <tokens>', 'tokens of prompt and answer together, as `run` has them (default: 2048)')
     .option('--images <count>', 'pictures of one question', '1')
@@ -57,6 +59,7 @@ export function addTune(program: Command): void {
         const tuned = await tuneModel(model, device, {
           ...storageOf({ ...flags, dtype }),
           towers: flags.tower.length === 0 ? undefined : flags.tower,
+          connectors: await ownConnectors(flags),
           context: flags.context === undefined ? undefined : whole('--context', flags.context),
           images: whole('--images', flags.images),
           kernels: whole('--kernels', flags.kernels),
