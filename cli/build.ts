@@ -89,7 +89,15 @@ function exportedNames(code: string): readonly string[] {
  * ECMAScript 2025, Node.
  */
 function mendDeclarations(path: string): void {
-  const text = readFileSync(path, 'utf8').replace(/((?:from|import\()\s*['"]\.{1,2}\/[^'"]*)\.ts(['"])/g, '$1.js$2');
+  const text = readFileSync(path, 'utf8')
+    .split('\n')
+    // A comment may show an import of the user's own file, which keeps its ending and is none of ours.
+    .map((line) =>
+      /^\s*(?:\/\*\*|\*)/.test(line)
+        ? line
+        : line.replace(/((?:from|import\()\s*['"]\.{1,2}\/[^'"]*)\.ts(['"])/g, '$1.js$2'),
+    )
+    .join('\n');
   const needs = [
     /\bFloat16Array\b/.test(text) ? '/// <reference lib="esnext.float16" />' : '',
     /\bSymbol\.(?:async)?[dD]ispose\b/.test(text) ? '/// <reference lib="esnext.disposable" />' : '',
