@@ -1,5 +1,6 @@
 // The tensors of a GGUF file as a checkpoint under other names: blocks are decoded as they are read, rows are put where they belong.
 import { OpabiniaError, nearestNames } from '../../dsl/error.ts';
+import { oneLine } from '../../dsl/text/one-line.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { storedBytes, type StoredTensor } from '../checkpoint/safetensors.ts';
@@ -76,7 +77,9 @@ export function ggufCheckpoint(
     if (found !== undefined) return found;
     throw new OpabiniaError(`${where} has no tensor for '${name}'`, {
       op: 'gguf',
-      advice: `the nearest names are ${nearestNames(name, byName.keys()).join(', ')}`,
+      advice: `the nearest names are ${nearestNames(name, byName.keys())
+        .map((near) => oneLine(near))
+        .join(', ')}`,
     });
   };
   const checked = (name: string, shape: readonly number[]): PlacedTensor => {

@@ -184,12 +184,13 @@ function scalingOf(
   const stated = settings.number(at('factor'), otherwise);
   const factor = type === 'none' || stated === 0 ? 1 : stated;
   const stretched = (list: readonly number[]): readonly number[] => list.map((value) => value * factor);
+  const amplitude = settings.number(at('attn_factor'), 1);
   if (one !== undefined)
     return {
       rope_type: 'longrope',
       short_factor: stretched(one),
       long_factor: stretched(one),
-      attention_factor: 1,
+      attention_factor: amplitude,
       original_max_position_embeddings: settings.number(`${architecture}.context_length`),
     };
   if (long !== undefined && short !== undefined)
@@ -199,6 +200,12 @@ function scalingOf(
       long_factor: stretched(long),
       ...(settings.has(at('attn_factor')) ? { attention_factor: settings.number(at('attn_factor')) } : {}),
     };
+  if (amplitude !== 1)
+    throw new GgufError(
+      file.path,
+      `has '${at('attn_factor')}' of ${amplitude}, and no factors of its positions`,
+      'it is followed beside rope_freqs and rope_factors; the file may be damaged',
+    );
   return factor === 1 ? undefined : { rope_type: 'linear', factor };
 }
 

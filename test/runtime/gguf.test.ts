@@ -133,6 +133,13 @@ describe('as llama.cpp reads it', () => {
     );
   });
 
+  test('what cos and sin are multiplied by', async () => {
+    const more = { 'rope.scaling.attn_factor': 1.5, 'attention.key_length': 46 };
+    const { config } = await described(small('llama', more), [factors('rope_freqs.weight', list)]);
+    expect(config['rope_scaling']).toMatchObject({ attention_factor: 1.5 });
+    await expect(described(small('qwen2', more), [])).rejects.toThrow(/attn_factor' of 1\.5, and no factors/);
+  });
+
   test('a factor comes on top of a list of them', async () => {
     const { config } = await described(small('llama', { 'rope.scaling.factor': 2, 'attention.key_length': 46 }), [
       factors('rope_freqs.weight', list),
