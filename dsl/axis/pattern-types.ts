@@ -198,6 +198,30 @@ type Misspelt<Names, Given extends string> = string extends Given
     ? unknown
     : AxisError<`a size is given for '${Exclude<Given, Names>}', which the pattern does not have`>;
 
+/** The first group of a left side with several axes that no size is given for. */
+type Unsized<L extends string, Given extends string> = string extends Given
+  ? unknown
+  : L extends `${string}(${infer G})${infer Rest}`
+    ? IsSeveral<Open<`${G} `, Given>> extends true
+      ? AxisError<`in '(${G})' only one size may be left out: give the others, as in { ${FirstOpen<`${G} `, Given>}: 2 }`>
+      : Unsized<Rest, Given>
+    : unknown;
+type Open<G extends string, Given extends string, Out extends string = never> = G extends `${infer W} ${infer R}`
+  ? Open<R, Given, W extends '' | Given ? Out : Out | W>
+  : Out;
+type FirstOpen<G extends string, Given extends string> = G extends `${infer W} ${infer R}`
+  ? W extends '' | Given
+    ? FirstOpen<R, Given>
+    : W
+  : never;
+type IsSeveral<U, All = U> = [U] extends [never]
+  ? false
+  : U extends unknown
+    ? [All] extends [U]
+      ? false
+      : true
+    : never;
+
 /** The new axes of a pattern that no size is given for. */
 type WithoutSize<New, Given extends string> = string extends Given
   ? unknown
@@ -216,7 +240,7 @@ export type Rearrange<P extends string, S extends string, G extends string = str
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? First<First<New<A, B, 'use repeat'>, Dropped<A, B, 'reduce'>>, Misspelt<B, G>>
+            ? First<First<First<New<A, B, 'use repeat'>, Dropped<A, B, 'reduce'>>, Misspelt<B, G>>, Unsized<L, G>>
             : B
           : never
         : A
@@ -231,7 +255,7 @@ export type Repeat<P extends string, S extends string, G extends string = string
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? First<First<Dropped<A, B, 'reduce'>, Misspelt<B, G>>, WithoutSize<Exclude<B, A>, G>>
+            ? First<First<First<Dropped<A, B, 'reduce'>, Misspelt<B, G>>, WithoutSize<Exclude<B, A>, G>>, Unsized<L, G>>
             : B
           : never
         : A
@@ -246,7 +270,7 @@ export type Reduce<P extends string, S extends string, G extends string = string
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? First<New<A, B, 'use repeat'>, Misspelt<A, G>>
+            ? First<First<New<A, B, 'use repeat'>, Misspelt<A, G>>, Unsized<L, G>>
             : B
           : never
         : A

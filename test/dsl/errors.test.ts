@@ -240,7 +240,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     { op: 'rearrange', says: ["axis 'n' has size 6", 'h:4 w:2 make 8'] },
   ],
   'two unknown sizes': [
-    (t) => rearrange(x(t), 'b (h w) d -> b h w d'),
+    (t) => rearrange(x(t), untyped('b (h w) d -> b h w d')),
     { op: 'rearrange', says: ["'h' and 'w' are unknown"], tries: /all but one/ },
   ],
   'a size of no axis': [

@@ -32,3 +32,6 @@ rearrange(x, 'b 1 d -> b d');
 repeat(x, 'b n d -> b 1 n d');
 einsum(x, p.get('w', 'o d'), '... d, o d -> ... o');
 export const merged: Tensor<'b n c', Float> = rearrange(x, 'b n d -> b m=(n d)');
+rearrange(x, 'b (h w) d -> b h w d');
+rearrange(x, 'b (h w k) d -> b h w k d', { w: 2 });
+reduce(x, 'b (n t) d -> b n d', 'mean');
