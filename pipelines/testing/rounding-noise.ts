@@ -48,7 +48,9 @@ export function roundingNoise(graph: Graph, feeds: Feeds): ReadonlyMap<string, n
         const [value, other] = [want[i] ?? NaN, got?.[i] ?? NaN];
         if (!Number.isFinite(value)) continue;
         largest = Math.max(largest, Math.abs(value));
-        worst = Math.max(worst, margin * Math.abs(value - other), 4 * u * largest);
+        // What overflows on the way, as half precision may, has no number to be compared with.
+        const away = Number.isNaN(other) ? Infinity : Math.abs(value - other);
+        worst = Math.max(worst, margin * away, 4 * u * largest);
       }
       found.set(name, worst);
     }

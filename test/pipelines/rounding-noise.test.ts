@@ -129,6 +129,17 @@ describe.skipIf(withoutGpu)('a deep graph', () => {
     expect(worst).toBeLessThan(0.5);
   });
 
+  test('of half precision that overflows on the way is not held to a number', () => {
+    const graph = trace(randomParams(1), (t) => {
+      const square = (x: Tensor<'n', 'f16'>) => x.mul(x);
+      const x = t.input('x', 'n', { n: 2 }, 'f16');
+      return { y: square(x).sub(square(x).mul(0.5)) };
+    });
+    const y = exactly(graph, randomParams(1), { x: [300, 2] }, undefined).get('y');
+    expect([...(y?.error ?? [])].every((error) => error === Infinity || error >= 0)).toBe(true);
+    expect(y?.error[0]).toBe(Infinity);
+  });
+
   test('that hangs on a comparison of rounded numbers is not bounded more than it is', async () => {
     const graph = trace(randomParams(1), (t) => {
       const x = t.input('x', 'n c', { n: 3, c: 40 });
