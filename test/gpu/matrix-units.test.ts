@@ -27,6 +27,15 @@ const paperProfiles: readonly DeviceProfile[] = [
   },
   {
     ...desktopGpu,
+    name: 'an H200, which has narrow units too',
+    subgroupSize: 32,
+    matrices: [
+      { m: 16, n: 16, k: 16, ...halves },
+      { m: 16, n: 8, k: 16, ...halves },
+    ],
+  },
+  {
+    ...desktopGpu,
     name: 'a driver with oblong units',
     subgroupSize: 32,
     matrices: [{ m: 8, n: 16, k: 16, ...halves }],
