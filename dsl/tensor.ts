@@ -170,7 +170,7 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
     return dropUnit('at', one, axis);
   }
 
-  /** The same numbers in another dtype; floats are cut off towards zero. */
+  /** The same numbers in another dtype; as whole numbers, floats are cut off towards zero and brought into range, and NaN is 0. */
   cast<E extends DType>(dtype: E): Tensor<S, E> {
     if ((this.dtype as DType) === dtype) return new Tensor<S, E>(this.builder, this.node);
     return apply('cast', mapOp('cast'), [this], { to: dtype });

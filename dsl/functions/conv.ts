@@ -1,6 +1,7 @@
 // Convolution and pooling on `b h w c`, as functions of windows, products and reductions.
 import { printSize } from '../axis/axis.ts';
-import { isFloat, type DType } from '../graph/op.ts';
+import type { DType } from '../graph/op.ts';
+import { reduceMax } from '../ops/reduce.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
 import { withOption, type Params } from '../params.ts';
@@ -210,17 +211,14 @@ function grouped(
 }
 
 /**
- * The largest element of each window; padding never wins.
+ * The largest element of each window; padding never wins. Of equal elements the first has the gradient, as in PyTorch.
  * @example maxPool2d(image, { kernel: 2 })
  */
 export function maxPool2d<D extends DType>(x: Tensor<'b h w c', D>, options: WindowOptions): Tensor<'b h w c', D> {
   requireImage('maxPool2d', x);
-  const lowest =
-    x.dtype === 'f16' ? -65504 : isFloat(x.dtype) ? -3.4028234663852886e38 : x.dtype === 'u32' ? 0 : -2147483648;
-  return reduceAxes('max', windows('maxPool2d', x, { ...options, stride: options.stride ?? options.kernel }, lowest), [
-    'kh',
-    'kw',
-  ]) as Tensor<'b h w c', D>;
+  const lowest = reduceMax.identityOf(x.dtype);
+  const seen = windows('maxPool2d', x, { ...options, stride: options.stride ?? options.kernel }, lowest);
+  return apply('maxPool2d', reduceMax, [seen], { axes: ['kh', 'kw'], ties: 'first' });
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Gathered, Without } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { rearrange } from '../ops/view.ts';
 import { apply, elementwise, refusal, renamed, requireAxis, sizeValue, type Float, type Tensor } from '../tensor.ts';
-import { floor } from './math.ts';
+import { floor, where } from './math.ts';
 import { gather } from './shape.ts';
 
 export interface SampleOptions {
@@ -81,9 +81,13 @@ function sampled(
   );
   const inside = (at: Tensor<string, 'f32'>, axis: string): Tensor<string, 'f32'> => {
     const last = sizeValue(name, at, requireAxis(name, image, axis).size).sub(1);
-    // What is farther away than a pixel is as good as one that is just outside.
-    const [low, high] = padding === 'border' ? [0, last] : [-1, last.add(1)];
-    return elementwise('min', at.max(low), high as Tensor<string, 'f32'>);
+    // As in PyTorch, a point on the border has no gradient where the border is what lies outside. Otherwise it has, and what is farther away
+    // than a pixel is as good as one that is just outside.
+    const [low, high, isBelow, isAbove]: readonly [number, Tensor<string, 'f32'>, ...Tensor<string, 'bool'>[]] =
+      padding === 'border'
+        ? [0, last, at.le(0), elementwise<string, 'bool'>('ge', at, last)]
+        : [-1, last.add(1), at.lt(-1), elementwise<string, 'bool'>('gt', at, last.add(1))];
+    return where(isBelow, low, where(isAbove, high, at));
   };
   const [r, c] = [inside(rows, h), inside(columns, w)];
   const [top, left] = [floor(r), floor(c)];

@@ -1,10 +1,10 @@
 // What gradient rules are written with: nodes at the place in the model of the node whose gradient they are.
-import { axisOf, type Axis } from '../axis/axis.ts';
+import { axisOf, multiplySizes, type Axis, type Size } from '../axis/axis.ts';
 import { reduceAxes } from '../functions/shape.ts';
 import type { Builder, Node, Origin } from '../graph/graph.ts';
 import type { Attrs, DType, GradientMath, Op, ViewOp } from '../graph/op.ts';
 import { mapOp } from '../ops/map/index.ts';
-import { constant, typeAttrs } from '../ops/source.ts';
+import { constant, extent, iota, typeAttrs } from '../ops/source.ts';
 import { ordered, Tensor, widened } from '../tensor.ts';
 
 export class BackwardMath implements GradientMath {
@@ -35,6 +35,32 @@ export class BackwardMath implements GradientMath {
     const { dtype } = x.type;
     const wide = dtype === 'f16' || dtype === 'bf16' ? this.cast(x, 'f32') : x;
     return this.cast(reduceAxes('sum', this.tensor(wide), axes, 'gradients').node, dtype);
+  }
+
+  first(mask: Node, axes: readonly string[]): Node {
+    const along = axes.flatMap((name) => axisOf(mask.type.axes, name) ?? []);
+    const [place, count] = along.reduceRight<readonly [Node | undefined, Size]>(
+      ([inner, size], axis) => {
+        const own = this.make(iota, [], typeAttrs([axis], 'i32'));
+        const scaled = size === 1 ? own : this.op('mul', own, this.extent(size));
+        const both =
+          inner === undefined ? scaled : this.op('add', this.widened(scaled, [axis, ...inner.type.axes]), inner);
+        return [both, multiplySizes(size, axis.size)];
+      },
+      [undefined, 1],
+    );
+    if (place === undefined) return mask;
+    const places = this.widened(place, mask.type.axes);
+    const taken = this.op('where', mask, places, this.extent(count));
+    const least = reduceAxes('min', this.tensor(taken), axes, 'gradients').node;
+    return this.op('and', mask, this.op('eq', places, least));
+  }
+
+  /** A size as a whole number of the run. */
+  extent(value: Size): Node {
+    return typeof value === 'number'
+      ? this.filled(value, [], 'i32')
+      : this.make(extent, [], { ...typeAttrs([], 'i32'), size: value });
   }
 
   view(op: ViewOp, x: Node, attrs: Attrs): Node {

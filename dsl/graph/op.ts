@@ -65,6 +65,8 @@ export interface GradientMath {
   cast(x: Node, dtype: DType): Node;
   /** Σ over the named axes; 16-bit floats are summed in f32. */
   sum(x: Node, axes: readonly string[]): Node;
+  /** Of the elements of a bool that are true, the first along the named axes, which are counted in the order given. */
+  first(mask: Node, axes: readonly string[]): Node;
   view(op: ViewOp, x: Node, attrs: Attrs): Node;
 }
 

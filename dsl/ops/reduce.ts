@@ -1,5 +1,5 @@
-// Reductions: associative operations over axes (attr `axes`: the names reduced away).
-import { attributes, names } from '../graph/attributes.ts';
+// Reductions: associative operations over axes (attr `axes`: the names reduced away; `ties`: who has the gradient of equal extremes).
+import { attributes, names, otherwise, text } from '../graph/attributes.ts';
 import type { DType, ReduceOp } from '../graph/op.ts';
 import { call, wgsl } from '../wgsl.ts';
 import { largest, smallest } from './map/wgsl-functions.ts';
@@ -21,7 +21,7 @@ const highest = {
   bool: 1,
 } as const satisfies Record<DType, number>;
 
-const read = attributes('reduce', { axes: names });
+const read = attributes('reduce', { axes: names, ties: otherwise(text, 'share') });
 
 export const sum: ReduceOp = {
   kind: 'reduce',
@@ -36,9 +36,13 @@ export const sum: ReduceOp = {
   grad: (_m, dy) => dy,
 };
 
-/** Elements that are equally extreme share the gradient evenly, as in PyTorch's amax and amin. */
+/**
+ * Elements that are equally extreme share the gradient evenly, as in PyTorch's amax and amin; with the attribute `ties: 'first'` the first
+ * along the axes has all of it, as in PyTorch's max_pool2d.
+ */
 const amongEquals: NonNullable<ReduceOp['grad']> = (m, dy, y, x, axes) => {
   const extreme = m.op('eq', x, y);
+  if (read(y.attrs).ties === 'first') return m.op('where', m.first(extreme, axes), dy, 0);
   const share = m.op('div', dy, m.sum(m.cast(extreme, dy.type.dtype), axes));
   return m.op('where', extreme, share, 0);
 };

@@ -157,6 +157,12 @@ describe('pooling', () => {
       ),
     ).toBe(0);
   });
+  test('maxPool2d: nor where the elements are minus infinity', () => {
+    const y = run((t) => maxPool2d(input(t), { kernel: 3, stride: 2, padding: 1 }), {
+      inputs: { x: data.map(() => -Infinity) },
+    });
+    expect(new Set(y.data)).toEqual(new Set([-Infinity]));
+  });
   test('avgPool2d, padding counted and not', () => {
     expect(
       distance(

@@ -1,15 +1,16 @@
 // The same number: in another dtype, or a second time.
 import { attributes, dtype } from '../../graph/attributes.ts';
 import type { DType, MapOp } from '../../graph/op.ts';
-import { code, like, literal, scalarType, splat, type Code, type WgslType } from '../../wgsl.ts';
+import { call, code, like, literal, scalarType, splat, type Code, type WgslType } from '../../wgsl.ts';
 import { within } from './accuracy.ts';
 import { map } from './row.ts';
+import { wholeSigned, wholeUnsigned } from './wgsl-functions.ts';
 
 const read = attributes('cast', { to: dtype });
 
 export const cast: MapOp = map({
   name: 'cast',
-  doc: 'another dtype (attr to); floats are cut off towards zero',
+  doc: 'another dtype (attr to); floats are cut off towards zero, and brought into range; NaN is 0 as a whole number',
   arity: 1,
   converts: true,
   flops: 0,
@@ -42,6 +43,7 @@ export const again: MapOp = map({
 
 function castNumber(x: number, dtype: DType): number {
   if (dtype === 'bool') return Number(x !== 0);
+  if (Number.isNaN(x) && (dtype === 'i32' || dtype === 'u32')) return 0;
   if (dtype === 'i32') return Math.max(-2147483648, Math.min(2147483647, Math.trunc(x)));
   if (dtype === 'u32') return Math.max(0, Math.min(4294967295, Math.trunc(x)));
   return x;
@@ -59,5 +61,9 @@ function castCode(x: Code, result: WgslType): Code {
     return code(`${wide}(max(${x.text}, ${splat(literal(0, 'i32'), x.type).text}))`, wide, x.needs);
   if (from === 'u32' && to === 'i32')
     return code(`${wide}(min(${x.text}, ${splat(literal(2147483647, 'u32'), x.type).text}))`, wide, x.needs);
+  if (from === 'f32' && (to === 'i32' || to === 'u32')) {
+    const made = call(to === 'i32' ? wholeSigned : wholeUnsigned, x);
+    return code(made.text, wide, made.needs);
+  }
   return code(`${wide}(${x.text})`, wide, x.needs);
 }

@@ -17,6 +17,20 @@ export const largest = propagating('max');
 /** min that lets NaN win. */
 export const smallest = propagating('min');
 
+// WGSL stops at the largest number that both types have, which is below the largest whole one, and says nothing of NaN.
+const whole = (to: 'i32' | 'u32', top: number): HelperRecipe => ({
+  name: `whole_${to}`,
+  write: (fn, type) => {
+    const wide = like(type, to);
+    const inRange = `select(${wide}(x), ${wide}(${literal(top, to).text}), x >= ${type}(${literal(top + 1, 'f32').text}))`;
+    return `fn ${fn}(x: ${type}) -> ${wide} { return select(${inRange}, ${wide}(0), ${isNaNBits('x', type)}); }`;
+  },
+});
+/** A float cut off towards zero, as near as an i32 comes to it; 0 for NaN. */
+export const wholeSigned = whole('i32', 2147483647);
+/** The same as a u32. */
+export const wholeUnsigned = whole('u32', 4294967295);
+
 // Rational approximation on [-4, 4] (the one Eigen and XLA use); outside, |erf| rounds to 1. x comes last: times a coefficient the smallest
 // numbers would be subnormal, and a device may make these 0.
 export const erfRecipe: HelperRecipe = {
@@ -35,6 +49,7 @@ export const erfRecipe: HelperRecipe = {
 };
 
 // Sine by reduction to [-π/4, π/4] with π/2 in three parts (Cody and Waite), then a minimax polynomial: built-in sin is only good to 2^-11.
+// A device may round the product of fma. The first part has 8 bits, and quarters are counted in two numbers of few bits, so that none is rounded.
 const trig = (name: 'sine' | 'cosine'): HelperRecipe => ({
   name,
   write: (fn, type) => {
@@ -42,7 +57,9 @@ const trig = (name: 'sine' | 'cosine'): HelperRecipe => ({
     const i = like(type, 'i32');
     return `fn ${fn}(x: ${type}) -> ${type} {
   let n = round(x * 0.636619772f);
-  let r = fma(n, ${type}(-7.54978942e-8f), fma(n, ${type}(-4.83751297e-4f), fma(n, ${type}(-1.5703125f), x)));
+  let high = trunc(n * 2.44140625e-4f) * 4096.0f;
+  let near = fma(n - high, ${type}(-1.5703125f), fma(high, ${type}(-1.5703125f), x));
+  let r = fma(n, ${type}(-7.54978942e-8f), fma(n, ${type}(-4.83751297e-4f), near));
   let s = r * r;
   let odd = fma(r * s, fma(s, fma(s, ${type}(-1.95152959e-4f), ${type}(8.33216087e-3f)), ${type}(-1.66666546e-1f)), r);
   let even = fma(s * s, fma(s, fma(s, ${type}(2.44331571e-5f), ${type}(-1.38873162e-3f)), ${type}(4.16666456e-2f)), fma(s, ${type}(-0.5f), ${type}(1.0f)));

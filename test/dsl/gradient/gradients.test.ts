@@ -6,9 +6,13 @@ import {
   exp,
   fixedParams,
   gradients,
+  gridSample,
   layerNorm,
   linear,
+  maxPool2d,
   order,
+  parse,
+  print,
   randomParams,
   recompute,
   reduce,
@@ -40,6 +44,40 @@ function gradientOf(
 const total = (y: Tensor<'n', 'f32'>): Tensor<'', 'f32'> => reduce(y, 'n ->', 'sum');
 
 describe('ties and kinks, as PyTorch has them', () => {
+  test('of equal elements of a window the first has the gradient of maxPool2d', () => {
+    const pooled = (x: Tensor<'b h w c', 'f32'>) => maxPool2d(x, { kernel: 3, stride: 2, padding: 1 });
+    const dx = run(
+      (t) => {
+        const x = t.input('x', 'b h w c', { b: 1, h: 3, w: 4, c: 1 });
+        const weights = t.constant([1, 10, 100, 1000], 'b h w c', { b: 1, h: 2, w: 2, c: 1 });
+        return gradients(reduce(pooled(x).mul(weights), 'b h w c ->', 'sum'), [x])[0];
+      },
+      { inputs: { x: [0, 5, 5, 0, 5, 0, 5, 5, 0, 0, 0, 5] } },
+    ).data;
+    // Windows (rows by columns): [0 5; 5 0], [5 5 0; 0 5 5], [5 0; 0 0], [0 5 5; 0 0 5].
+    expect(dx).toEqual([0, 11, 0, 0, 100, 0, 1000, 0, 0, 0, 0, 0]);
+    const text = print(
+      trace(randomParams(1), (t) => ({ y: pooled(t.input('x', 'b h w c', { b: 1, h: 3, w: 4, c: 1 })) })),
+    );
+    expect(print(parse(text))).toBe(text);
+  });
+
+  test('points on the border of a picture have no gradient where the border goes on, and all of theirs where nothing does', () => {
+    const slope = (padding: 'zeros' | 'border') =>
+      run(
+        (t) => {
+          const grid = t.input('grid', 'q xy', { q: 4, xy: 2 });
+          const x = t.constant([1, 2, 4, 1, 2, 4], 'b h w c', { b: 1, h: 2, w: 3, c: 1 });
+          const y = gridSample(x, grid, { padding, alignCorners: true });
+          return gradients(reduce(y, 'q b c ->', 'sum'), [grid])[0].at('xy', 0);
+        },
+        // Columns 0, 2, 1/2 and, a whole pixel outside, -1.
+        { inputs: { grid: [-1, 0, 1, 0, -0.5, 0, -2, 0] } },
+      ).data;
+    expect(slope('border')).toEqual([0, 0, 1, 0]);
+    expect(slope('zeros')).toEqual([1, -4, 1, 1]);
+  });
+
   test('equal operands of max and min get half each', () => {
     const [a, b] = [
       [1, 2, 3],
