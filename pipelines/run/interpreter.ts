@@ -5,7 +5,7 @@ import { order } from '../../dsl/graph/walk.ts';
 import { sortedSymbols } from '../../dsl/graph/symbols.ts';
 import type { ParamSource } from '../../dsl/index.ts';
 import { sizeFormula } from '../../runtime/program/formula.ts';
-import { checkInputs, named, type Inputs, type InputTensor } from '../../runtime/program/inputs.ts';
+import { checkInputs, chosen, type Inputs, type InputTensor } from '../../runtime/program/inputs.ts';
 import type { Output, RunOptions } from '../../runtime/program/program.ts';
 import { evaluate, type Precision, type Values } from '../../runtime/reference/reference.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
@@ -42,6 +42,8 @@ export class Interpreter {
 
   /** One run: inputs by name to outputs by name. Throws `OpabiniaError` before anything is computed. */
   async run(inputs: Inputs, options: RunOptions = {}): Promise<Record<string, Output>> {
+    const outputs = [...this.graph.outputs.keys()].map((name) => ({ name }));
+    const wanted = chosen(options.outputs, outputs, 'output');
     const { symbols, given } = checkInputs(this.#inputs, sortedSymbols(this.graph, 'run'), inputs, options.symbols);
     const values = new Map(given.map(({ tensor, data }) => [tensor.name, data]));
     const result = evaluate(
@@ -50,9 +52,12 @@ export class Interpreter {
       { precision: this.#precision },
     );
     this.#states = result.states;
-    const all = [...result.outputs].map(([name, output]) => ({ name, output }));
-    const wanted = options.outputs?.map((name) => named(name, all, 'output')) ?? all;
-    return Object.fromEntries(wanted.map(({ name, output }) => [name, outputOf(output)]));
+    return Object.fromEntries(
+      wanted.flatMap(({ name }) => {
+        const output = result.outputs.get(name);
+        return output === undefined ? [] : [[name, outputOf(output)] as const];
+      }),
+    );
   }
 
   /** Sets every state back to zeros. */

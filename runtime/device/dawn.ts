@@ -1,4 +1,5 @@
 // Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
+import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { DeviceProfile, MatrixUnit } from '../../compiler/profile.ts';
 import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
@@ -68,7 +69,25 @@ async function instance(options: OpenOptions): Promise<GPU> {
   return gpu;
 }
 
+const backends: readonly string[] = ['null', 'vulkan', 'metal', 'd3d12'];
+
+/** From JavaScript anything gets here, and NaN as a budget would be none. */
+function checkOptions({ backend, budget, limits = {} }: OpenOptions): void {
+  const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'openDevice', advice });
+  if (backend !== undefined && !backends.includes(backend))
+    throw refuse(`there is no backend '${String(backend)}'`, `one of ${backends.join(', ')}, or leave it out`);
+  if (budget !== undefined && !(budget >= 0))
+    throw refuse(`the budget is ${String(budget)}`, 'give bytes, 0 or more, or leave it out');
+  for (const [name, limit] of Object.entries(limits)) {
+    if (!limitNames.some((known) => known === name))
+      throw refuse(`there is no limit '${name}'`, `the nearest are ${nearestNames(name, limitNames).join(', ')}`);
+    if (!Number.isInteger(limit) || limit < 1)
+      throw refuse(`the limit ${name} is ${String(limit)}`, 'give a whole number, 1 or more');
+  }
+}
+
 async function findAdapter(options: OpenOptions): Promise<GPUAdapter | undefined> {
+  checkOptions(options);
   const gpu = await instance(options);
   const adapter = await wait(
     quietly(() => gpu.requestAdapter({ powerPreference: options.power ?? 'high-performance' })),
@@ -87,7 +106,7 @@ export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFac
 
 /**
  * The best device of this machine with every limit it has and every feature we know a use for.
- * Throws `NoAdapterError`, `OverLimitError`, and `TuningError` for a tuning file of another device.
+ * Throws `OpabiniaError` for an option that is none, `NoAdapterError`, `OverLimitError`, and `TuningError` for a tuning file of another device.
  * @example const device = await openDevice()
  */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
@@ -155,19 +174,21 @@ function adapterName(about: GPUAdapterInfo): string {
   return about.device || about.description || about.vendor || 'null';
 }
 
+const limitNames = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+  'maxComputeWorkgroupsPerDimension',
+  'minStorageBufferOffsetAlignment',
+] as const satisfies readonly (keyof DeviceLimits)[];
+
 function limitsOf(all: GPUSupportedLimits): DeviceLimits {
-  return {
-    maxBufferSize: all.maxBufferSize,
-    maxStorageBufferBindingSize: all.maxStorageBufferBindingSize,
-    maxStorageBuffersPerShaderStage: all.maxStorageBuffersPerShaderStage,
-    maxComputeWorkgroupStorageSize: all.maxComputeWorkgroupStorageSize,
-    maxComputeInvocationsPerWorkgroup: all.maxComputeInvocationsPerWorkgroup,
-    maxComputeWorkgroupSizeX: all.maxComputeWorkgroupSizeX,
-    maxComputeWorkgroupSizeY: all.maxComputeWorkgroupSizeY,
-    maxComputeWorkgroupSizeZ: all.maxComputeWorkgroupSizeZ,
-    maxComputeWorkgroupsPerDimension: all.maxComputeWorkgroupsPerDimension,
-    minStorageBufferOffsetAlignment: all.minStorageBufferOffsetAlignment,
-  };
+  return Object.fromEntries(limitNames.map((name) => [name, all[name]])) as unknown as DeviceLimits;
 }
 
 interface MatrixConfig {

@@ -1,4 +1,4 @@
-// The memory memory: every buffer of a device with its bytes. WebGPU never reports over-allocation (the operating system
+// The memory budget: every buffer of a device with its bytes. WebGPU never reports over-allocation (the operating system
 // kills the process instead), so the budget is ours to keep.
 import { totalmem } from 'node:os';
 import { OutOfMemoryError } from './failure.ts';

@@ -53,9 +53,15 @@ function printFormula(formula: Formula, symbols: Symbols): string {
   if (typeof formula === 'number') return String(formula);
   if ('symbol' in formula) return String(symbols.get(formula.symbol) ?? formula.symbol);
   if ([...formulaSymbols(formula)].every((name) => symbols.has(name))) return String(evaluateFormula(formula, symbols));
-  if ('sum' in formula) return formula.sum.map((part) => printFormula(part, symbols)).join('+');
-  if ('product' in formula) return formula.product.map((part) => printFormula(part, symbols)).join('·');
+  // What adds nothing, or multiplies by one, a person would not have written.
+  if ('sum' in formula) return printParts(formula.sum, 0, '+', symbols);
+  if ('product' in formula) return printParts(formula.product, 1, '·', symbols);
   return `⌈${printFormula(formula.ceil, symbols)}/${formula.by}⌉`;
+}
+
+function printParts(parts: readonly Formula[], unit: number, sign: string, symbols: Symbols): string {
+  const kept = parts.filter((part) => part !== unit);
+  return kept.length === 0 ? String(unit) : kept.map((part) => printFormula(part, symbols)).join(sign);
 }
 
 /** What the user said of an input's sizes: by axis, or only how many elements there are. */

@@ -26,6 +26,12 @@ export function checkInputs<T extends InputTensor>(
   inputs: Inputs,
   known: Readonly<Record<string, number>> = {},
 ): { readonly symbols: Symbols; readonly given: readonly GivenInput<T>[] } {
+  // From JavaScript anything gets here.
+  if (typeof inputs !== 'object' || (inputs as unknown) === null)
+    throw new OpabiniaError(`a run takes its inputs by name, and got ${inputs === null ? 'null' : typeof inputs}`, {
+      op: 'run',
+      advice: tensors.length === 0 ? 'give {}' : `give { ${tensors.map((tensor) => `${tensor.name}: …`).join(', ')} }`,
+    });
   const given = tensors.map((tensor) => ({ tensor, ...valuesOf(tensor, inputs) }));
   for (const name of Object.keys(inputs)) named(name, tensors, 'input');
   const resolved = resolveSymbols(
@@ -65,6 +71,21 @@ function valuesOf(
   const unknown = Object.keys(sizes ?? {}).find((name) => !tensor.axes.some((axis) => axis.name === name));
   if (unknown !== undefined) throw new OpabiniaError(`${label} has no axis '${unknown}'`, { op: 'run' });
   return { data, sizes };
+}
+
+/** The tensors of these names, each once, or all. Throws `OpabiniaError` for what is no list of names, and for a name that no tensor has. */
+export function chosen<T extends { readonly name: string }>(
+  names: readonly string[] | undefined,
+  tensors: readonly T[],
+  what: string,
+): readonly T[] {
+  if (names === undefined) return tensors;
+  if (!Array.isArray(names))
+    throw new OpabiniaError(`${what}s are chosen by a list of names, and got ${typeof names}`, {
+      op: 'run',
+      advice: `give { ${what}s: ['${tensors[0]?.name ?? ''}'] }`,
+    });
+  return [...new Set(names)].map((name) => named(name, tensors, what));
 }
 
 /** The tensor of this name. Throws `OpabiniaError` with the nearest names. */

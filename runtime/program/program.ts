@@ -7,7 +7,7 @@ import type { Device, DeviceBuffer, Read, Step } from '../device/device.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
 import { place, roomOf, type LoadOptions, type Placed, type Prepared } from './place.ts';
 import type { ProfileRow } from '../device/kernel-times.ts';
-import { checkInputs, named, type Inputs } from './inputs.ts';
+import { checkInputs, chosen, named, type Inputs } from './inputs.ts';
 import { uploadStates, type InitialStates, type ParameterValues } from './upload.ts';
 
 export type { Input, Inputs } from './inputs.ts';
@@ -225,10 +225,7 @@ export class Program {
         offset: 0,
         view: Uint32Array.from(this.plan.symbols, (symbol) => symbols.get(symbol.name) ?? 0),
       });
-    const outputs =
-      options.outputs === undefined
-        ? this.plan.outputs
-        : options.outputs.map((name) => named(name, this.plan.outputs, 'output'));
+    const outputs = chosen(options.outputs, this.plan.outputs, 'output');
     return { symbols, writes, outputs };
   }
 

@@ -218,3 +218,9 @@ describe('resize at sizes of a run', () => {
     expect(at(1, 9, 4)).not.toThrow();
   });
 });
+
+test('an error of a run prints a symbolic size as a person writes it', async () => {
+  const source = fixedParams({});
+  const graph = trace(source, (t) => ({ y: t.input('x', 'n d', { n: t.symbol('n', { upTo: 8 }), d: 2 }).add(1) }));
+  await expect(interpret(graph, source).run({ x: [1, 2, 3] })).rejects.toThrow('[n:n d:2]');
+});

@@ -1,6 +1,7 @@
 // Devices fail in typed ways: lost, out of memory, over a limit, refused, hung. Never a crash, never a hang.
 import { describe, expect, test } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
 import { adapterFacts, deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 import { DeviceLostError, OutOfMemoryError, OverLimitError, ValidationError } from '../../runtime/device/failure.ts';
 import { GpuDevice } from '../../runtime/device/gpu-device.ts';
@@ -333,4 +334,16 @@ test('backend=null compiles and warns without a GPU', async () => {
     expect.stringMatching(/does not compile/),
   ]);
   device.close();
+});
+
+test.each([
+  [{ backend: 'cuda' as never }, /no backend 'cuda'[^]*vulkan/],
+  [{ budget: NaN }, /budget is NaN/],
+  [{ budget: -1 }, /budget is -1/],
+  [{ limits: { maxBufferSize: -5 } }, /maxBufferSize is -5/],
+  [{ limits: { maxBuffersize: 5 } as never }, /no limit 'maxBuffersize'[^]*maxBufferSize/],
+])('an option that is none is refused before a driver is asked: %j', async (options, message) => {
+  const error = await openDevice(options).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(OpabiniaError);
+  expect(String(error)).toMatch(message);
 });

@@ -43,6 +43,18 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('program', () => {
     });
   });
 
+  test('what is no record of inputs, or no list of outputs, is refused; an output that is named twice is read once', async () => {
+    await using(scalePlan(), { scale }, async (program) => {
+      const x = [1, 1, 1, 10];
+      for (const given of [undefined, null, 3])
+        // oxlint-disable-next-line no-await-in-loop
+        await expect(program.run(given as never)).rejects.toThrow(/takes its inputs by name[^]*give \{ x: … \}/);
+      await expect(program.run({ x }, { outputs: 'y' as never })).rejects.toThrow(/list of names, and got string/);
+      const twice = await program.run({ x }, { outputs: ['y', 'y'], symbols: { n: 4 } });
+      expect([...(twice['y']?.data ?? [])]).toEqual([2, 4, 6, 80]);
+    });
+  });
+
   test('the symbol comes from symbols, from sizes, or from the number of elements', async () => {
     await using(scalePlan(), { scale }, async (program) => {
       const ones = new Float32Array(13).fill(1);
