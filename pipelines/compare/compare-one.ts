@@ -49,7 +49,11 @@ function named<T>({ name }: AnyConnector, build: () => T): T {
   } catch (error) {
     if (!(error instanceof OpabiniaError) || error.what.includes(name)) throw error;
     const { op, path, place, advice, what } = error;
-    throw new OpabiniaError(`${what}, in the connector '${name}'`, { op, path, place, advice, cause: error });
+    // What follows the first line are operands or the pattern with its mark.
+    throw new OpabiniaError(
+      what.replace(/^.*/, (first) => `${first}, in the connector '${name}'`),
+      { op, path, place, advice, cause: error },
+    );
   }
 }
 

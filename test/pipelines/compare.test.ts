@@ -67,6 +67,22 @@ describe('what is asked for', () => {
     expect(refused.map(({ reason }) => reason.message)).toEqual([expect.stringMatching(/'mine'[^]*wrong line\.ts:8/)]);
   });
 
+  test("the mark of a pattern stays below it, and the connector's name stands in the first line", async () => {
+    const file = ownFile(
+      'wrong pattern.ts',
+      own('return mapTokens(rearrange(onlyMap(maps), "b h w c -> b h w") as never);').replace(
+        '{ linear }',
+        '{ linear, rearrange }',
+      ),
+    );
+    const { refused } = await of([file]);
+    expect(refused[0]?.reason.message.split('\n').slice(0, 3)).toEqual([
+      "rearrange: axis 'c' is dropped, in the connector 'mine'",
+      '  b h w c -> b h w',
+      '        ^',
+    ]);
+  });
+
   test('all of the zoo, or some of it by name', async () => {
     expect((await listed([])).length).toBe((await zoo()).length);
     expect((await listed(['llava', 'deco'])).map(({ connector }) => connector.name)).toEqual(['llava', 'deco']);
