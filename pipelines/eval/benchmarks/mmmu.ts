@@ -30,7 +30,7 @@ export const mmmu: Benchmark = {
       prompt: pictures.length === 0 ? strip(prompt) : prompt.replace(/\s+$/, ''),
       pictures,
       gold: { answer: neededText(row, 'answer'), type },
-      slices: { subject: textOf(row, 'id').split('_')[1] ?? textOf(row, 'category'), type },
+      slices: { subject: subjectOf(textOf(row, 'id')) ?? textOf(row, 'category'), type },
       chance: options.length === 0 ? 0 : 1 / options.length,
       ...(options.length === 0 ? {} : { options: options.length }),
       id: textOf(row, 'id', 'index'),
@@ -42,6 +42,11 @@ export const mmmu: Benchmark = {
     return graded(parsed, parsed === wanted || (areNumbers(wanted, parsed) && isNear(wanted, parsed)));
   },
 };
+
+/** `Art_Theory` of `validation_Art_Theory_3`: subjects have underscores of their own, and Art is another one. */
+function subjectOf(id: string): string | undefined {
+  return /^[^_]+_(.+)_\d+$/.exec(id)?.[1];
+}
 
 /** What stands between single quotes of a printed list, as the original reads it. */
 function optionsIn(row: Row): readonly string[] {

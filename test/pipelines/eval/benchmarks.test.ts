@@ -136,7 +136,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   mmmu: {
     row: {
-      id: 'validation_Art_3',
+      id: 'validation_Art_Theory_3',
       question: '<image 1> What?',
       options: "['red', 'blue']",
       answer: 'B',
@@ -147,7 +147,7 @@ const cases: Readonly<Record<string, Case>> = {
     right: ['B', '(b) blue'],
     wrong: ['A', ''],
     chance: 0.5,
-    slices: { subject: 'Art', type: 'multiple-choice' },
+    slices: { subject: 'Art_Theory', type: 'multiple-choice' },
   },
   mathvista: {
     row: {
