@@ -19,6 +19,7 @@ interface Line {
 const longest = 16_384;
 const lineLimit = 2 ** 28;
 const arrayLimit = 2 ** 28;
+const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Throws `BenchmarkFileError` for a file without an object. */
 export async function openJsonLines(path: string, { folders }: TableOptions): Promise<Table> {
@@ -44,7 +45,7 @@ export async function openJsonLines(path: string, { folders }: TableOptions): Pr
 
 /** Throws `BenchmarkFileError` for what is not an array of objects. */
 export async function openJson(path: string, { folders }: TableOptions): Promise<Table> {
-  const text = readRegular(path, arrayLimit, 'eval').toString('utf8');
+  const text = textOf(readRegular(path, arrayLimit, 'eval'), path);
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -60,6 +61,15 @@ export async function openJson(path: string, { folders }: TableOptions): Promise
       yield rowOf(cells, `${basename(path)}, entry ${i}`, folders, (name) => Promise.resolve(cells[name]));
   }
   return { path, columns: Object.keys(all[0] ?? {}), rows };
+}
+
+/** Throws `BenchmarkFileError`: letters that are replaced would be other questions, and other answers to be right. */
+function textOf(bytes: Uint8Array, where: string): string {
+  try {
+    return utf8.decode(bytes);
+  } catch (cause) {
+    throw new BenchmarkFileError(`${where} is not UTF-8`, 'write the file anew in UTF-8', cause);
+  }
 }
 
 function isCells(value: unknown): value is Cells {
@@ -112,7 +122,7 @@ async function* linesOf(path: string, from: number): AsyncGenerator<Line> {
   let [pieces, start, number]: [Buffer[], number, number] = [[], from, 1];
   let held = 0;
   const take = (): Line => {
-    const line = { text: Buffer.concat(pieces).toString('utf8').trim(), start, number };
+    const line = { text: textOf(Buffer.concat(pieces), `${path}, line ${number}`).trim(), start, number };
     start += held;
     [pieces, held] = [[], 0];
     number++;

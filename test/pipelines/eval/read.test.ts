@@ -197,6 +197,12 @@ describe('what is refused', () => {
 
   test.each([
     ['nothing.jsonl', '', /is empty/],
+    [
+      'latin.jsonl',
+      Buffer.from('{"text":"a","question_id":1}\n{"text":"caf\xe9","question_id":2}\n', 'latin1'),
+      /line 2 is not UTF-8/,
+    ],
+    ['latin.json', Buffer.from('[{"text":"caf\xe9","question_id":1}]', 'latin1'), /latin\.json is not UTF-8/],
     ['no.jsonl', 'not json\n', /line 1 is not JSON/],
     ['second.jsonl', '{"text":"a","question_id":1}\n{"text":\n', /line 2 is not JSON/],
     ['list.jsonl', '[1]\n', /is not an object/],
