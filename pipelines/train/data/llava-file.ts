@@ -35,6 +35,8 @@ const schema = z.looseObject({
 const noImage = new Set(['', 'None', 'none', 'nan']);
 const imageWord = '<image>';
 const sampleLimit = 64 * 2 ** 20;
+// Without `fatal`, what is no UTF-8 would become U+FFFD, in questions and in labels.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Throws `OpabiniaError` for a file that is missing or empty, and for an array that does not end. */
 export function openLlavaFile(path: string): LlavaFile {
@@ -43,6 +45,7 @@ export function openLlavaFile(path: string): LlavaFile {
     const layout = neededLayout(descriptor, path);
     const table = new RangeTable();
     for (const range of sampleRanges(descriptor, layout, path)) table.add(range);
+    if (table.count === 0) throw emptyFile(path);
     return {
       path,
       count: table.count,
@@ -117,7 +120,11 @@ export function openSamples(path: string): number {
 export function neededLayout(descriptor: number, path: string): SampleLayout {
   const layout = layoutOf(descriptor);
   if (layout !== undefined) return layout;
-  throw new OpabiniaError(`${path} is empty`, { op: 'data', advice: 'give a file with at least one sample' });
+  throw emptyFile(path);
+}
+
+function emptyFile(path: string): OpabiniaError {
+  return new OpabiniaError(`${path} is empty`, { op: 'data', advice: 'give a file with at least one sample' });
 }
 
 function placeOf({ number }: SampleRange, layout: SampleLayout): string {
@@ -136,8 +143,14 @@ export function readRange(descriptor: number, range: SampleRange, layout: Sample
     if (count === 0) throw wrong('ends early', 'the file has changed while it was read');
     done += count;
   }
+  let text: string;
   try {
-    return JSON.parse(buffer.toString('utf8'));
+    text = utf8.decode(buffer);
+  } catch (cause) {
+    throw wrong('is not UTF-8', 'write the file anew in UTF-8: its letters would be learned as �', cause);
+  }
+  try {
+    return JSON.parse(text);
   } catch (cause) {
     throw wrong(
       `does not parse: ${cause instanceof Error ? cause.message : String(cause)}`,
@@ -193,7 +206,8 @@ export function readSample(json: unknown, path: string, where: string): LlavaSam
   if (!found.success) {
     const [issue] = found.error.issues;
     const field = issue?.path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('') ?? '';
-    throw new OpabiniaError(`${path}, ${where}, field '${field.replace(/^\./, '')}': ${issue?.message ?? 'is wrong'}`, {
+    const named = field === '' ? '' : `, field '${field.replace(/^\./, '')}'`;
+    throw new OpabiniaError(`${path}, ${where}${named}: ${issue?.message ?? 'is wrong'}`, {
       op: 'data',
       advice: 'a sample is {"image": "path", "conversations": [{"from": "human", "value": "…"}, {"from": "gpt", …}]}',
     });

@@ -14,7 +14,7 @@ import type { TemplateName } from '../../../models/sequence/conversation.ts';
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-data-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function file(name: string, text: string): string {
+function file(name: string, text: string | Uint8Array): string {
   const path = join(folder, name);
   writeFileSync(path, text);
   return path;
@@ -75,9 +75,27 @@ describe('files in the format of LLaVA', () => {
     broken.close();
   });
 
+  test('letters of another encoding are refused, not replaced', () => {
+    const text = `${JSON.stringify(sample('A?'))}\n${JSON.stringify(sample('caf\xe9?'))}\n`;
+    const latin = openLlavaFile(file('latin.jsonl', Buffer.from(text, 'latin1')));
+    expect(latin.sample(0).turns[0]?.text).toBe('A?');
+    expect(() => latin.sample(1)).toThrow(/latin\.jsonl, line 2, is not UTF-8/);
+    latin.close();
+    const utf8 = openLlavaFile(file('utf8.jsonl', `\ufeff${text}`));
+    expect(utf8.sample(1).turns[0]?.text).toBe('caf\xe9?');
+    utf8.close();
+  });
+
+  test('a line that is no object has no field', () => {
+    const numbers = openLlavaFile(file('numbers.jsonl', '1\n'));
+    expect(() => numbers.sample(0)).toThrow(/numbers\.jsonl, line 1: /);
+    numbers.close();
+  });
+
   test('files that are none', () => {
     expect(() => openLlavaFile(join(folder, 'absent.jsonl'))).toThrow(/cannot be read/);
     expect(() => openLlavaFile(file('empty.jsonl', ''))).toThrow(/is empty/);
+    expect(() => openLlavaFile(file('array.json', ' [ ] '))).toThrow(/is empty/);
     // Neither a folder nor a device is read: it would never end.
     expect(() => openLlavaFile(folder)).toThrow(/not a regular file/);
     if (process.platform !== 'win32') expect(() => openLlavaFile('/dev/zero')).toThrow(/not a regular file/);
