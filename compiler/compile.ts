@@ -19,6 +19,7 @@ import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
 import { isTiled, partsOfSum, reducedRows, splitRows } from './schedule/index.ts';
+import { regionsOf } from './schedule/region-attention.ts';
 import { blockOf } from './schedule/matrix-unit-of.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
 
@@ -90,6 +91,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     const grouping = group(split[which], profile, builder, {
       packStates: states === undefined,
       rowOperand,
+      regions: which === 'main' ? regionsOf(profile) : undefined,
       copies: which === 'main' ? copies : undefined,
     });
     report?.({ name: 'group', which, grouping });

@@ -222,6 +222,8 @@ function firstOutputs(graph: Graph): ReadonlyMap<Node, number> {
 
 /** `contract+add+gelu`: what a kernel computes, views left out, long lists shortened. */
 export function labelOf(group: Group): string {
+  if (group.template === 'region')
+    return `${group.region.parts.some(({ norm }) => norm !== undefined) ? 'norm+' : ''}region attention`;
   const anchor = group.template === 'attention' ? ['attention'] : group.template === 'contract' ? ['contract'] : [];
   const names =
     group.template === 'attention' || group.template === 'contract'
@@ -239,7 +241,9 @@ function pathOf(group: Group): string {
       ? group.contract
       : group.template === 'attention'
         ? group.attention.product
-        : undefined;
+        : group.template === 'region'
+          ? group.region.parts[0]?.mean
+          : undefined;
   if (anchor !== undefined && anchor.origin.path !== '') return anchor.origin.path;
   return group.roots.map((r) => r.origin.path).find((p) => p !== '') ?? '';
 }

@@ -64,6 +64,8 @@ class Signature {
     if (group.template === 'contract')
       this.#lines.push(`${this.#node(group.contract)} ${list(group.beside ?? [])} ${list(group.chain)}`);
     if (group.template === 'rows') this.#lines.push(list(group.reductions));
+    if (group.template === 'region')
+      this.#lines.push(list(group.region.parts.flatMap(({ scores, mean }) => [scores, mean])));
     if (group.template === 'scatter') this.#lines.push(`${this.#node(group.scatter)} ${list(group.chain)}`);
     for (const root of roots) this.#lines.push(`to ${this.#place(context.target(root))}`);
   }

@@ -1,6 +1,7 @@
 // The value of this stage: groups, each of which is one kernel, the edges that were cut and why, and what is written where it belongs.
 import type { Node, Update } from '../../dsl/graph/graph.ts';
 import type { Attention } from '../match/attention.ts';
+import type { RegionAttention } from '../match/region-attention.ts';
 import type { RowWrite } from '../match/row-write.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
 
@@ -11,6 +12,12 @@ export type Group =
       /** The kernel stores the largest logit and the sum of each row: the gradient reads them. They are among the roots. */
       readonly storesStatistics: boolean;
       readonly chain: readonly Node[];
+      readonly nodes: ReadonlySet<Node>;
+      readonly roots: readonly Node[];
+    }
+  | {
+      readonly template: 'region';
+      readonly region: RegionAttention;
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];
     }

@@ -5,6 +5,7 @@ import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { findAttention, isClosed, type Attention } from '../match/attention.ts';
+import { findRegionAttention, type RegionAttention } from '../match/region-attention.ts';
 import { findRowWrites } from '../match/row-write.ts';
 import { findRowStatistics, type RowOperand } from '../match/row-statistics.ts';
 import { scoreRegion, storesScores } from '../match/score-region.ts';
@@ -26,8 +27,16 @@ export interface GroupOptions {
   readonly packStates?: boolean | undefined;
   /** The rows and summed axes of a product whose kernel can reduce its rows before; of no product unless told. */
   readonly rowOperand?: ((node: Node) => RowOperand | undefined) | undefined;
+  /** Attention of regions that a kernel of its own makes; none unless told. */
+  readonly regions?: Regions | undefined;
   /** Views that are stored, because they are read faster than what they show. */
   readonly copies?: ReadonlySet<Node> | undefined;
+}
+
+/** Which attention of regions is one kernel on a device, and whether that makes the norm of its tokens. */
+export interface Regions {
+  readonly fits: (region: RegionAttention) => boolean;
+  readonly norms: boolean;
 }
 
 /** `builder`: of the graph's nodes; concatenations in stages and packs of states are made with it. */
@@ -35,7 +44,7 @@ export function group(
   graph: Graph,
   profile: DeviceProfile,
   builder: Builder,
-  { packStates = true, rowOperand = () => undefined, copies = new Set() }: GroupOptions = {},
+  { packStates = true, rowOperand = () => undefined, regions, copies = new Set() }: GroupOptions = {},
 ): Grouping {
   const choices = choicesOf(profile);
 
@@ -68,6 +77,22 @@ export function group(
   };
 
   const readersOf = (x: Node): readonly Node[] => readers.get(x) ?? [];
+  const regionOf = (n: Node): RegionAttention | undefined => {
+    if (regions === undefined || n.op.kind !== 'contract' || work.owner.has(n)) return undefined;
+    const found = findRegionAttention(n, {
+      readersOf,
+      isOwned: (x) => work.owner.has(x),
+      isKept: (x) => kept.has(x),
+      waitsFor: (x, members) => dependsOn(x, members, Math.min(...[...members].map(({ id }) => id)), work.owner),
+      norms: regions.norms,
+    });
+    const fits = found !== undefined && leastBindings(found.nodes, found.roots, budget) <= budget.most;
+    return fits && regions.fits(found) ? found : undefined;
+  };
+  for (const n of nodes) {
+    const region = regionOf(n);
+    if (region !== undefined) claim({ template: 'region', region, nodes: region.nodes, roots: region.roots });
+  }
   for (const n of nodes) {
     if (n.op.kind !== 'contract' || work.owner.has(n)) continue;
     const attention = findAttention(n, (x) => kept.has(x) || work.owner.has(x));

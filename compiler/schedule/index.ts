@@ -19,6 +19,8 @@ import { scheduleContractTile, tilesInWorkgroup } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
 import { matrixUnitOf, withoutMatrixUnits } from './matrix-unit-of.ts';
+import { scheduleRegionSubgroup } from './region-attention-subgroup.ts';
+import { scheduleRegionWorkgroup } from './region-attention-workgroup.ts';
 import { scheduleRows } from './rows.ts';
 import { scheduleStreamingProduct } from './streaming-product.ts';
 import { hasRowBlocks, isLongScatter, scheduleScatter, scheduleScatterBlocks, scheduleScatterRows } from './scatter.ts';
@@ -81,6 +83,21 @@ export const templates: Templates = {
       schedule: scheduleAttentionRows,
     },
     { name: 'attention by threads', when: 'otherwise', fits: () => true, schedule: scheduleAttentionThread },
+  ],
+  region: [
+    {
+      name: 'region attention by shuffles',
+      needsShuffles: true,
+      when: 'loads cost more than arithmetic',
+      fits: (_, profile) => byShuffles(profile),
+      schedule: scheduleRegionSubgroup,
+    },
+    {
+      name: 'region attention by workgroups',
+      when: 'otherwise',
+      fits: () => true,
+      schedule: scheduleRegionWorkgroup,
+    },
   ],
   contract: [
     {
@@ -252,6 +269,8 @@ export function schedule(group: Group, context: Context): readonly Scheduled[] {
   switch (group.template) {
     case 'attention':
       return pick(templates.attention, group, context);
+    case 'region':
+      return pick(templates.region, group, context);
     case 'contract':
       return pick(templates.contract, group, context);
     case 'rows':
