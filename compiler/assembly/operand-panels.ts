@@ -3,7 +3,7 @@
 // miss of the caches and of the page table, where panels are read from end to end. One copy pays for all tiles of rows; sums stay in their order.
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order } from '../../dsl/graph/walk.ts';
-import { findAttention } from '../match/attention.ts';
+import { findAttention } from '../match/attention/attention.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
 import { rebuilt } from '../rewrite/rebuilt.ts';

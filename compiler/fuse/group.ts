@@ -1,9 +1,15 @@
 // The value of this stage: groups, each of which is one kernel, the edges that were cut and why, and what is written where it belongs.
 import type { Node, Update } from '../../dsl/graph/graph.ts';
-import type { Attention } from '../match/attention.ts';
-import type { RegionAttention } from '../match/region-attention.ts';
+import type { Attention } from '../match/attention/attention.ts';
+import type { RegionAttention } from '../match/attention/region-attention.ts';
 import type { RowWrite } from '../match/row-write.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
+
+/** Which attention of regions is one kernel on a device, and whether that makes the norm of its tokens. */
+export interface Regions {
+  readonly fits: (region: RegionAttention) => boolean;
+  readonly norms: boolean;
+}
 
 export type Group =
   | {

@@ -4,17 +4,17 @@
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { findAttention, isClosed, type Attention } from '../match/attention.ts';
-import { findRegionAttention, type RegionAttention } from '../match/region-attention.ts';
+import { findAttention, isClosed, type Attention } from '../match/attention/attention.ts';
+import { findRegionAttention, type RegionAttention } from '../match/attention/region-attention.ts';
 import { findRowWrites } from '../match/row-write.ts';
 import { findRowStatistics, type RowOperand } from '../match/row-statistics.ts';
-import { scoreRegion, storesScores } from '../match/score-region.ts';
+import { scoreRegion, storesScores } from '../match/attention/score-region.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
-import { isStoredSource, Owners, type Group, type Grouping, type PlacedJoin } from './group.ts';
+import { isStoredSource, Owners, type Group, type Grouping, type PlacedJoin, type Regions } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, rows, type Epilogue, type Work } from './fusion.ts';
 import { packUpdates } from './packed-updates.ts';
 import { isBindable, rangeUnder, type Range } from './ranges.ts';
@@ -31,12 +31,6 @@ export interface GroupOptions {
   readonly regions?: Regions | undefined;
   /** Views that are stored, because they are read faster than what they show. */
   readonly copies?: ReadonlySet<Node> | undefined;
-}
-
-/** Which attention of regions is one kernel on a device, and whether that makes the norm of its tokens. */
-export interface Regions {
-  readonly fits: (region: RegionAttention) => boolean;
-  readonly norms: boolean;
 }
 
 /** `builder`: of the graph's nodes; concatenations in stages and packs of states are made with it. */

@@ -2,8 +2,8 @@
 // computes such weights where it sums them need not walk them.
 import type { Node } from '../../dsl/graph/graph.ts';
 import { scalarValue } from '../rewrite/rules.ts';
-import { findMaskExtent, seenBy, type MaskExtent } from './mask-extent.ts';
-import { scorePath } from './score-path.ts';
+import { findMaskExtent, seenBy, type MaskExtent } from './attention/mask-extent.ts';
+import { scorePath } from './attention/score-path.ts';
 
 export interface WeightExtent extends MaskExtent {
   /** The axis of keys; weights of those behind the last that a query sees are 0. */

@@ -10,7 +10,7 @@ import { matchSoftmax } from '../match/composites.ts';
 import type { RulePass } from '../rewrite/pass.ts';
 import { sameType, type Rewriter } from '../rewrite/rewriter.ts';
 import type { Rule } from '../rewrite/rules.ts';
-import { scorePath, type ScoreStep } from '../match/score-path.ts';
+import { scorePath, type ScoreStep } from '../match/attention/score-path.ts';
 import { projections, type Part, type Parts, type Projection } from './projections.ts';
 
 /** An attention before grouping: weights that are a softmax of a product of query and key, and the product with the values. */

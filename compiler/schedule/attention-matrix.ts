@@ -6,7 +6,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { innerAxes } from '../match/attention.ts';
+import { innerAxes } from '../match/attention/attention.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, sharedBytes, type Block, type Kernel } from '../kernel/kernel.ts';

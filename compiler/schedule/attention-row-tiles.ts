@@ -1,6 +1,6 @@
 // How many rows a subgroup takes of an attention by shuffles.
 import type { Group } from '../fuse/group.ts';
-import { innerAxes } from '../match/attention.ts';
+import { innerAxes } from '../match/attention/attention.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { count, isQuartered } from './frame.ts';
 import { tunable, type TileSpace, type Tunable } from './tiles.ts';

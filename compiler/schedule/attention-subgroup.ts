@@ -5,7 +5,7 @@ import { storeRoots, storeStatistics } from './epilogue.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { sum as sumOp } from '../../dsl/ops/reduce.ts';
 import { code, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
-import { innerAxes } from '../match/attention.ts';
+import { innerAxes } from '../match/attention/attention.ts';
 import { add, clamp, constantIndex, divide, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';

@@ -1,5 +1,5 @@
 // When a workgroup takes one row of attention, or four: a decode step, and rows where there are no matrix units.
-import { innerAxes } from '../match/attention.ts';
+import { innerAxes } from '../match/attention/attention.ts';
 import { sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { count, type Context } from './frame.ts';

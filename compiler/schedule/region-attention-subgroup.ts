@@ -6,7 +6,7 @@ import { indexText } from '../index/index-text.ts';
 import type { Block, Kernel } from '../kernel/kernel.ts';
 import { axisStem, unknownZero } from '../kernel/names.ts';
 import { typeOf } from '../kernel/element-format.ts';
-import type { RegionPart } from '../match/region-attention.ts';
+import type { RegionPart } from '../match/attention/region-attention.ts';
 import { choicesOf } from '../profile.ts';
 import { flopsOf } from '../cost.ts';
 import { count, flatStem, type Context } from './frame.ts';

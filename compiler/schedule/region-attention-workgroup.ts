@@ -6,7 +6,7 @@ import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { axisStem } from '../kernel/names.ts';
 import { typeOf } from '../kernel/element-format.ts';
-import type { RegionPart } from '../match/region-attention.ts';
+import type { RegionPart } from '../match/attention/region-attention.ts';
 import { count, flatStem, type Context } from './frame.ts';
 import { RegionKernel, threadsEach, type RegionGroup } from './region-attention.ts';
 

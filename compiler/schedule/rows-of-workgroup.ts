@@ -8,7 +8,7 @@ import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { sum as sumOf } from '../../dsl/ops/reduce.ts';
 import { code, isVector, literal, splat, wgsl, type Code } from '../../dsl/wgsl.ts';
 import type { Group } from '../fuse/group.ts';
-import { innerAxes } from '../match/attention.ts';
+import { innerAxes } from '../match/attention/attention.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';

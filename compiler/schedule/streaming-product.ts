@@ -12,7 +12,7 @@ import { indexText } from '../index/index-text.ts';
 import type { Block, Kernel } from '../kernel/kernel.ts';
 import { typeOf, type Width } from '../kernel/element-format.ts';
 import type { IndexMap } from '../kernel/storage.ts';
-import { seenKeys } from '../match/mask-extent.ts';
+import { seenKeys } from '../match/attention/mask-extent.ts';
 import { findWeightExtent, type WeightExtent } from '../match/weight-extent.ts';
 import {
   count,

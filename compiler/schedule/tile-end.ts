@@ -5,7 +5,7 @@ import type { Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, multiply, remainder, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { Block } from '../kernel/kernel.ts';
-import { seenKeys } from '../match/mask-extent.ts';
+import { seenKeys } from '../match/attention/mask-extent.ts';
 import { count, indexVariable } from './frame.ts';
 
 export interface RowTile {

@@ -1,10 +1,10 @@
 // What the gradient of an attention computes on its scores: maps over the scores themselves and over products of the same axes (the gradient
 // of the result times the values). As many numbers as queries times keys, all of which end in sums over queries or keys: a kernel can compute
 // each where it is summed, and none need be stored.
-import { elementsOf, fixedElements } from '../../dsl/axis/axes.ts';
-import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
-import { roles } from '../../dsl/ops/contract.ts';
-import type { Choices } from '../profile.ts';
+import { elementsOf, fixedElements } from '../../../dsl/axis/axes.ts';
+import { reducedAxes, type Node } from '../../../dsl/graph/graph.ts';
+import { roles } from '../../../dsl/ops/contract.ts';
+import type { Choices } from '../../profile.ts';
 import type { Attention } from './attention.ts';
 import { leadsToContract } from './score-path.ts';
 

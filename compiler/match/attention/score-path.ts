@@ -1,7 +1,7 @@
 // The way from the logits of an attention back to the product of query and key: one map after another, and what each does to a score.
-import type { Node } from '../../dsl/graph/graph.ts';
-import { isFloat } from '../../dsl/graph/op.ts';
-import { scalarValue } from '../rewrite/rules.ts';
+import type { Node } from '../../../dsl/graph/graph.ts';
+import { isFloat } from '../../../dsl/graph/op.ts';
+import { scalarValue } from '../../rewrite/rules.ts';
 
 export type ScoreStep =
   /** Between float dtypes. */

@@ -1,16 +1,16 @@
 // Recognises attention whose keys are tokens as they come, because the weights of a projection went over to the queries: scores that are a product
 // of query and tokens, a softmax over them and over what other tokens score, and weighted means of the same tokens. Few tokens to each region,
 // each much wider than a head. (`passes/absorption.ts` makes it of the attention of a spatial vision aggregator.)
-import { namesOf } from '../../dsl/axis/axes.ts';
-import { axisOf, type Axis } from '../../dsl/axis/axis.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
-import { concat } from '../../dsl/ops/join.ts';
-import { roles, type Roles } from '../../dsl/ops/contract.ts';
-import { slice } from '../../dsl/ops/view.ts';
-import { flopsOf } from '../cost.ts';
-import { matchSoftmax, type Softmax } from './composites.ts';
-import { renaming } from './renaming.ts';
-import { findRowStatistics, type RowOperand } from './row-statistics.ts';
+import { namesOf } from '../../../dsl/axis/axes.ts';
+import { axisOf, type Axis } from '../../../dsl/axis/axis.ts';
+import type { Node } from '../../../dsl/graph/graph.ts';
+import { concat } from '../../../dsl/ops/join.ts';
+import { roles, type Roles } from '../../../dsl/ops/contract.ts';
+import { slice } from '../../../dsl/ops/view.ts';
+import { flopsOf } from '../../cost.ts';
+import { matchSoftmax, type Softmax } from '../composites.ts';
+import { renaming } from '../renaming.ts';
+import { findRowStatistics, type RowOperand } from '../row-statistics.ts';
 
 /** Tokens of a region that are scored, and averaged by their weights. */
 export interface RegionPart {

@@ -1,10 +1,10 @@
 // Recognises attention by what it is made of: a contraction, maps over its scores, softmax along the keys, and a contraction with the values.
-import { fixedElements } from '../../dsl/axis/axes.ts';
-import type { Axis } from '../../dsl/axis/axis.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
-import { roles } from '../../dsl/ops/contract.ts';
+import { fixedElements } from '../../../dsl/axis/axes.ts';
+import type { Axis } from '../../../dsl/axis/axis.ts';
+import type { Node } from '../../../dsl/graph/graph.ts';
+import { roles } from '../../../dsl/ops/contract.ts';
 import { findMaskExtent, type MaskExtent } from './mask-extent.ts';
-import { matchSoftmax } from './composites.ts';
+import { matchSoftmax } from '../composites.ts';
 import { scorePath, type ScoreStep } from './score-path.ts';
 
 export interface Attention {

@@ -8,10 +8,10 @@
 // 3. A kernel that walks keys for several rows at once goes as far as the farthest of them; `seenKeys` grows with the position.
 // A masked key then weighs e^(constant − maximum), which is 0 in f32 as long as the maximum is 104 above the constant: the templates ask
 // the same of scores where they pad with −3·10³⁸. What cannot be kept is 0·∞ and 0·NaN: a value behind the diagonal is never read.
-import type { Axis } from '../../dsl/axis/axis.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
-import { isFloat } from '../../dsl/graph/op.ts';
-import { scalarValue } from '../rewrite/rules.ts';
+import type { Axis } from '../../../dsl/axis/axis.ts';
+import type { Node } from '../../../dsl/graph/graph.ts';
+import { isFloat } from '../../../dsl/graph/op.ts';
+import { scalarValue } from '../../rewrite/rules.ts';
 import type { ScoreStep } from './score-path.ts';
 import {
   add,
@@ -23,11 +23,11 @@ import {
   scale,
   sizeIndex,
   type Index,
-} from '../index/index-math.ts';
-import { coefficient, mentions, substitute } from '../index/index-variables.ts';
-import { loopVariable } from '../kernel/kernel.ts';
-import type { IndexMap } from '../kernel/storage.ts';
-import { extentOf } from '../../dsl/ops/source.ts';
+} from '../../index/index-math.ts';
+import { coefficient, mentions, substitute } from '../../index/index-variables.ts';
+import { loopVariable } from '../../kernel/kernel.ts';
+import type { IndexMap } from '../../kernel/storage.ts';
+import { extentOf } from '../../../dsl/ops/source.ts';
 
 export interface MaskExtent {
   /** The query axis that the keys' order is compared with. */
