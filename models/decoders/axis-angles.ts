@@ -13,10 +13,10 @@ export function axisAngles(t: Trace, rope: Rope, upTo: number, places: Places): 
       op: 'rope',
       advice: "its config has no 'mrope_section'",
     });
-  if (rope.scaling.kind === 'longrope')
+  if (rope.scaling.kind === 'longrope' || rope.scaling.kind === 'dynamic')
     throw new OpabiniaError('rotations that change with the length are not known for three positions a token', {
       op: 'rope',
-      advice: "known are rope_type 'default', 'linear' and 'llama3'",
+      advice: "known are rope_type 'default', 'linear', 'llama3' and 'yarn'",
     });
   const f = rope.rotated / 2;
   const tables = ropeTables(

@@ -35,7 +35,20 @@ export type RopeScaling =
       readonly long: readonly number[];
       readonly original: number;
       readonly amplitude: number;
-    };
+    }
+  /**
+   * YaRN (arXiv 2309.00071): frequencies up to index `first` kept, those from `last` on divided by `factor`, a ramp between; cos and sin
+   * times `amplitude`.
+   */
+  | {
+      readonly kind: 'yarn';
+      readonly factor: number;
+      readonly first: number;
+      readonly last: number;
+      readonly amplitude: number;
+    }
+  /** NTK by length: in a sequence over `original`, the base grows with its length. */
+  | { readonly kind: 'dynamic'; readonly factor: number; readonly original: number };
 
 export interface Rope {
   readonly theta: number;
@@ -53,6 +66,17 @@ const scalings: Readonly<Record<string, readonly string[]>> = {
   linear: ['factor'],
   llama3: ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'],
   longrope: ['short_factor', 'long_factor', 'factor', 'original_max_position_embeddings', 'attention_factor'],
+  yarn: [
+    'factor',
+    'original_max_position_embeddings',
+    'attention_factor',
+    'beta_fast',
+    'beta_slow',
+    'mscale',
+    'mscale_all_dim',
+    'truncate',
+  ],
+  dynamic: ['factor'],
 };
 /** What transformers 5 nests by. */
 const layerKinds = ['full_attention', 'sliding_attention'] as const;
@@ -91,7 +115,12 @@ export function readRope(config: ConfigReader, headSize: number, defaults: RopeD
       'rotary embedding needs an even number, at most all of them',
     );
   if (scaling === undefined) return { theta, rotated, scaling: { kind: 'none' } };
-  return { theta, rotated, scaling: readScaling(config, scaling, rotated), axes: readAxes(scaling, rotated / 2) };
+  return {
+    theta,
+    rotated,
+    scaling: readScaling(config, scaling, { rotated, theta }),
+    axes: readAxes(scaling, rotated / 2),
+  };
 }
 
 /** `mrope_section`: how many frequencies turn by time, row and column; one after the other, or interleaved (Qwen3-VL). */
@@ -109,7 +138,11 @@ function readAxes(scaling: ConfigReader, count: number): Rope['axes'] {
   });
 }
 
-function readScaling(config: ConfigReader, scaling: ConfigReader, rotated: number): RopeScaling {
+function readScaling(
+  config: ConfigReader,
+  scaling: ConfigReader,
+  turns: { readonly rotated: number; readonly theta: number },
+): RopeScaling {
   const stated = scaling.text('rope_type', scaling.text('type', 'default'));
   // "su" is the older spelling.
   const type = stated === 'su' ? 'longrope' : stated;
@@ -125,19 +158,55 @@ function readScaling(config: ConfigReader, scaling: ConfigReader, rotated: numbe
     case 'linear':
       return { kind: 'linear', factor: scaling.positive('factor') };
     case 'llama3':
-      return readLlama3(scaling);
+      return readLlama3(config, scaling);
     case 'longrope':
-      return readLongRope(config, scaling, rotated);
+      return readLongRope(config, scaling, turns.rotated);
+    case 'yarn':
+      return readYarn(config, scaling, turns);
+    case 'dynamic':
+      if (turns.rotated < 4) throw scaling.wrong('rope_type', "is 'dynamic'", 'that needs more than one frequency');
+      return {
+        kind: 'dynamic',
+        factor: scaling.positive('factor'),
+        original: config.count('max_position_embeddings'),
+      };
     default:
       return { kind: 'none' };
   }
 }
 
-function readLlama3(scaling: ConfigReader): RopeScaling {
+/** Positions that a model was first trained for: all that it has, where nothing says so. */
+function originalOf(config: ConfigReader, scaling: ConfigReader): number {
+  const key = 'original_max_position_embeddings';
+  return [config, scaling].find((place) => place.has(key))?.count(key) ?? config.count('max_position_embeddings');
+}
+
+function readYarn(
+  config: ConfigReader,
+  scaling: ConfigReader,
+  { rotated, theta }: { readonly rotated: number; readonly theta: number },
+): RopeScaling {
+  const [factor, original] = [scaling.positive('factor'), originalOf(config, scaling)];
+  const optional = (key: string): number | undefined => (scaling.has(key) ? scaling.number(key) : undefined);
+  // 0 stands for an absent one, as in the original code.
+  const [scale, scaleAll] = [optional('mscale') ?? 0, optional('mscale_all_dim') ?? 0];
+  const grown = (by: number): number => (factor <= 1 ? 1 : 0.1 * by * Math.log(factor) + 1);
+  const amplitude = scale !== 0 && scaleAll !== 0 ? grown(scale) / grown(scaleAll) : grown(1);
+  // The frequency that turns this often within `original` positions.
+  const index = (turns: number): number =>
+    (rotated * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [low, high] = [index(optional('beta_fast') || 32), index(optional('beta_slow') || 1)];
+  const whole = scaling.flag('truncate', true);
+  const first = Math.max(whole ? Math.floor(low) : low, 0);
+  const last = Math.min(whole ? Math.ceil(high) : high, rotated - 1);
+  return { kind: 'yarn', factor, first, last, amplitude: scaling.positive('attention_factor', amplitude) };
+}
+
+function readLlama3(config: ConfigReader, scaling: ConfigReader): RopeScaling {
   const [low, high] = [scaling.positive('low_freq_factor'), scaling.positive('high_freq_factor')];
   if (low >= high)
     throw scaling.wrong('low_freq_factor', `is ${low}, and 'high_freq_factor' ${high}`, 'it is the lower');
-  const original = scaling.count('original_max_position_embeddings');
+  const original = originalOf(config, scaling);
   return { kind: 'llama3', factor: scaling.positive('factor'), low, high, original };
 }
 
@@ -161,7 +230,7 @@ function readLongRope(config: ConfigReader, scaling: ConfigReader, rotated: numb
     .find((part) => part.has('original_max_position_embeddings'))
     ?.count('original_max_position_embeddings');
   const original = stated ?? longest;
-  const stretch = stated === undefined ? scaling.positive('factor', 1) : longest / original;
+  const stretch = scaling.positive('factor', longest / original);
   const amplitude = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
   return { kind: 'longrope', short, long, original, amplitude: scaling.positive('attention_factor', amplitude) };
 }
@@ -180,6 +249,16 @@ export function frequencies(rope: Rope, length: number): Float64Array {
         return ramped(plain, scaling);
       case 'longrope':
         return plain / ((length > scaling.original ? scaling.long : scaling.short)[j] ?? 1);
+      case 'yarn': {
+        const { factor, first, last } = scaling;
+        const ramp = Math.min(1, Math.max(0, (j - first) / (last === first ? 0.001 : last - first)));
+        return plain * (1 - ramp) + (plain / factor) * ramp;
+      }
+      case 'dynamic': {
+        const { factor, original } = scaling;
+        const longer = (factor * Math.max(length, original)) / original - (factor - 1);
+        return (theta * longer ** (rotated / (rotated - 2))) ** ((-2 * j) / rotated);
+      }
       default:
         return scaling satisfies never;
     }
@@ -188,6 +267,7 @@ export function frequencies(rope: Rope, length: number): Float64Array {
 
 /** Does a sequence that grows from `past` tokens to `length` come to other rotations, so that keys of its past are no longer right? */
 export function crossesLength({ scaling }: Rope, past: number, length: number): boolean {
+  if (scaling.kind === 'dynamic') return past > 0 && past < length && length > scaling.original;
   return scaling.kind === 'longrope' && past > 0 && past <= scaling.original && length > scaling.original;
 }
 
@@ -212,7 +292,7 @@ export function ropeTables(
   let longest = 0;
   for (let i = 0; i < positions.length; i++) longest = Math.max(longest, (positions[i] ?? 0) + 1);
   const step = frequencies(rope, length ?? longest);
-  const amplitude = rope.scaling.kind === 'longrope' ? rope.scaling.amplitude : 1;
+  const amplitude = 'amplitude' in rope.scaling ? rope.scaling.amplitude : 1;
   const [cos, sin] = [new Float32Array(tokens * step.length), new Float32Array(tokens * step.length)];
   for (let i = 0; i < tokens; i++) {
     for (const [j, radians] of step.entries()) {

@@ -30,7 +30,13 @@ export function qwenVl(json: ConfigJson, type: QwenVlType, where: string): QwenV
     json['text_config'] === undefined ? json : asObject(json['text_config'], `${where}, field 'text_config'`);
   const vision = config.inner('vision_config');
   if (vision === undefined) throw config.wrong('vision_config', 'is missing', 'the tower is described there');
-  const language = readInnerDecoder(json, { ...text, model_type: decoder }, where);
+  // What the code does whatever the config says: only Qwen3-VL interleaves the frequencies of its three positions.
+  const turns = ['rope_scaling', 'rope_parameters'].flatMap((key) =>
+    typeof text[key] === 'object' && text[key] !== null
+      ? [[key, { ...text[key], mrope_interleaved: type === 'qwen3_vl' }] as const]
+      : [],
+  );
+  const language = readInnerDecoder(json, { ...text, ...Object.fromEntries(turns), model_type: decoder }, where);
   if (language.config.rope.axes === undefined)
     throw config.wrong(
       'rope_scaling',

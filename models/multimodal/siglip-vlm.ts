@@ -121,8 +121,10 @@ export interface Gemma3Vl extends SiglipVlm {
 /** A `config.json` of model type `gemma3`. Throws `OpabiniaError`. */
 export function gemma3Vl(json: ConfigJson, where: string): Gemma3Vl {
   const text = asObject(json['text_config'], `${where}, field 'text_config'`);
+  // The whole model's code does not cap its logits, as that of the language model by itself does.
+  const own = { model_type: 'gemma3_text', ...text, final_logit_softcapping: null };
   return {
-    ...readVlm({ ...json, text_config: { model_type: 'gemma3_text', ...text } }, where, 262_144),
+    ...readVlm({ ...json, text_config: own }, where, 262_144),
     tokens: new ConfigReader(json, where).count('mm_tokens_per_image', 256),
   };
 }

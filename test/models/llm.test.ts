@@ -452,8 +452,8 @@ describe('configs', () => {
   test.each<[string, () => unknown, RegExp]>([
     [
       'a scaling that is not known',
-      () => llama({ ...small, rope_scaling: { rope_type: 'yarn', factor: 2 } }),
-      /yarn[^]*known are .*llama3/,
+      () => llama({ ...small, rope_scaling: { rope_type: 'proportional', factor: 2 } }),
+      /proportional[^]*known are .*llama3/,
     ],
     [
       'heads that do not divide',

@@ -29,10 +29,7 @@ export function gemma2(json: unknown, name = 'a Gemma 2 model'): LanguageModel {
 export function gemma3(json: unknown, name = 'a Gemma 3 model'): LanguageModel {
   const config = new ConfigReader(json, name);
   const sizes = gemmaSizes(config, json, 131_072);
-  const caps = {
-    scoreCap: capOf(config, json, 'attn_logit_softcapping'),
-    logitCap: capOf(config, json, 'final_logit_softcapping'),
-  };
+  const logitCap = capOf(config, json, 'final_logit_softcapping');
   const pattern = config.count('sliding_window_pattern', 6);
   const nested = config.inner('rope_parameters')?.has('sliding_attention') === true;
   if (config.flag('use_bidirectional_attention', false))
@@ -40,7 +37,8 @@ export function gemma3(json: unknown, name = 'a Gemma 3 model'): LanguageModel {
   const local = config.number('rope_local_base_freq', 10_000);
   return apart({
     ...sizes,
-    ...caps,
+    // `attn_logit_softcapping` is a field of its config that its code does not read.
+    logitCap,
     queryKeyNorm: 'head',
     rope: readRope(config, sizes.headSize, { theta: 1e6, layers: 'full_attention' }),
     slidingRope: nested
