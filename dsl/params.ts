@@ -82,7 +82,9 @@ export class ParamReader {
   unread(allowed: readonly string[]): readonly string[] {
     const under = (path: string) =>
       allowed.some((prefix) => path === prefix || path.startsWith(prefix.endsWith('.') ? prefix : `${prefix}.`));
-    return [...(this.#source.names() ?? [])].filter((path) => !this.#nodes.has(path) && !under(path));
+    // A tensor without elements, as PyTorch stores a part that a config sets to none, has nothing to be read.
+    const empty = (path: string) => this.#source.shape(path)?.includes(0) === true;
+    return [...(this.#source.names() ?? [])].filter((path) => !this.#nodes.has(path) && !under(path) && !empty(path));
   }
 
   #has(path: string, otherwise: boolean): boolean {

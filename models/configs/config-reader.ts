@@ -25,6 +25,13 @@ export class ConfigReader {
       throw this.wrong(stray[0], 'is not known', `known are ${known.join(', ')}; it would change what is computed`);
   }
 
+  /** Throws `OpabiniaError` for a field that is there with another value than these: parts of a model that are not known. */
+  fixed(values: Readonly<Record<string, string | number | boolean>>): void {
+    for (const [key, value] of Object.entries(values))
+      if (this.has(key) && this.raw(key) !== value)
+        throw this.wrong(key, `is ${JSON.stringify(this.raw(key))}`, `known is ${JSON.stringify(value)} alone`);
+  }
+
   number(key: string, otherwise?: number): number {
     const value = this.#field(key) ?? otherwise;
     if (typeof value === 'number' && Number.isFinite(value)) return value;
@@ -69,6 +76,18 @@ export class ConfigReader {
     )
       return value;
     throw this.wrong(key, 'is not a list of numbers');
+  }
+
+  /** Rows and columns: two whole numbers above 0, or one that is both. */
+  sides(key: string, otherwise?: number): readonly [height: number, width: number] {
+    if (!Array.isArray(this.raw(key))) {
+      const side = this.count(key, otherwise);
+      return [side, side];
+    }
+    const [height = 0, width = 0, ...rest] = this.numbers(key);
+    if (rest.length === 0 && [height, width].every((side) => Number.isInteger(side) && side >= 1))
+      return [height, width];
+    throw this.wrong(key, 'is not a side, or a height and a width');
   }
 
   texts(key: string): readonly string[] {

@@ -30,10 +30,20 @@ export function qwenTowerConfig(read: ConfigReader, kind: QwenTowerConfig['kind'
   const list = (key: string, otherwise: readonly number[]) => (read.has(key) ? read.numbers(key) : otherwise);
   if (kind === 'qwen2.5' && read.text('hidden_act', 'silu') !== 'silu')
     throw read.wrong('hidden_act', `is '${read.text('hidden_act')}'`, "the tower's gate is 'silu'");
+  const layers = read.count('depth', kind === 'qwen3' ? 27 : 32);
+  const taps = list('deepstack_visual_indexes', [8, 16, 24]);
+  const isBlock = (index: number, i: number): boolean =>
+    Number.isInteger(index) && index >= 0 && index < layers && taps.indexOf(index) === i;
+  if (kind === 'qwen3' && !taps.every(isBlock))
+    throw read.wrong(
+      'deepstack_visual_indexes',
+      `is ${taps.join(', ')}`,
+      `each is one of the ${layers} blocks, from 0, and none is there twice`,
+    );
   return {
     kind,
     width: read.count('hidden_size', kind === 'qwen3' ? 1152 : 1280),
-    layers: read.count('depth', kind === 'qwen3' ? 27 : 32),
+    layers,
     heads: read.count('num_heads', 16),
     hidden: read.count('intermediate_size', kind === 'qwen3' ? 4304 : 3420),
     patch: [
@@ -48,7 +58,7 @@ export function qwenTowerConfig(read: ConfigReader, kind: QwenTowerConfig['kind'
     whole: list('fullatt_block_indexes', [7, 15, 23, 31]),
     window: Math.max(1, Math.floor(read.number('window_size', 112) / side / merge)),
     positions: read.count('num_position_embeddings', 2304),
-    taps: list('deepstack_visual_indexes', [8, 16, 24]),
+    taps,
     activation: kind === 'qwen3' ? geluOf(read, 'gelu_pytorch_tanh') : 'exact',
   };
 }

@@ -64,11 +64,16 @@ export function qwenVision(
     merged: kind === 'qwen3' ? merged : reordered(merged, back),
     deepstack:
       kind === 'qwen3'
-        ? config.taps.map((layer, k) =>
+        ? inOrder(config.taps).map(({ layer, k }) =>
             merge3(p.at('deepstack_merger_list', k), hidden[layer + 1] ?? end, config, 'square'),
           )
         : [],
   };
+}
+
+/** Taps as they are come by, whatever their order in the config, each with its place there, which names its merger. */
+function inOrder(taps: readonly number[]): readonly { readonly layer: number; readonly k: number }[] {
+  return taps.map((layer, k) => ({ layer, k })).sort((a, b) => a.layer - b.layer);
 }
 
 function patchTokens(p: Params, patches: Tensor<'n k', Float>, config: QwenTowerConfig): Tokens {

@@ -92,16 +92,6 @@ describe('one mistake is seen', () => {
     ['windows everywhere', 'sam-vit', (config) => ({ ...config, global_attn_indexes: [] }), 'pre_neck'],
     ['larger windows', 'qwen2.5-vl-vit', (config) => ({ ...config, window_size: 24 }), 'block0'],
     ['another tap', 'qwen3-vl-vit', (config) => ({ ...config, deepstack_visual_indexes: [1, 2] }), 'deepstack0'],
-    [
-      'positions not interleaved',
-      'qwen3-vl',
-      (config) => {
-        const text = config['text_config'] as Config;
-        const scaling = { ...(text['rope_scaling'] as Config), mrope_interleaved: false };
-        return { ...config, text_config: { ...text, rope_scaling: scaling } };
-      },
-      'block0',
-    ],
     ['a narrower window', 'gemma3-vl', inside('text_config', { sliding_window: 5 }), 'prefill_logits'],
   ])('%s: %s', async (_what, name, change, output) => {
     expect(await wrong(changed(name, change))).toContain(output);

@@ -46,6 +46,8 @@ export const beit: BackboneType = {
       if (read.flag(key, false)) throw read.wrong(key, 'is true', 'known is the BEiT of MiDaS 3.1');
     const config = { ...hubVitConfig(read, 1e-12), qkvBias: true };
     const { width: c, patch, heads } = config;
+    const relative = read.flag('use_relative_position_bias', true);
+    const scaled = read.number('layer_scale_init_value', 0.1) > 0;
     const side = Math.floor(config.image / patch);
     return {
       width: c,
@@ -66,8 +68,8 @@ export const beit: BackboneType = {
             return {
               ...hubLayer(layer, config),
               qkvBias: { query: true, key: false, value: true },
-              scales: [layer.get('lambda_1', 'c', { c }), layer.get('lambda_2', 'c', { c })],
-              mask: () => relativeBias(own, side, grid, heads),
+              scales: scaled ? [layer.get('lambda_1', 'c', { c }), layer.get('lambda_2', 'c', { c })] : undefined,
+              mask: relative ? () => relativeBias(own, side, grid, heads) : undefined,
             };
           },
         });

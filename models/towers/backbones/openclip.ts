@@ -11,9 +11,26 @@ import {
 import { encodeVit, normedBy, type BackboneType } from '../backbone.ts';
 import { behind, patchTokens, without } from '../hub-layer.ts';
 import { gridOf, rootOf, type Grid } from '../tower.ts';
+import type { Gelu } from '../../configs/activation.ts';
 import { geluMlp, positionsFor, type BlockParts, type Tokens } from '../vit.ts';
 
-function block(p: Params, hidden: number, quick: boolean): BlockParts {
+/** What open_clip can build otherwise. */
+const unknown = {
+  attentional_pool: false,
+  final_ln_after_pool: false,
+  pool_type: 'tok',
+  qk_norm: false,
+  scaled_cosine_attn: false,
+  scale_heads: false,
+  scale_attn_inner: false,
+  scale_attn: false,
+  scale_fc: false,
+};
+
+function block(
+  p: Params,
+  { hidden, activation, scaled }: { readonly hidden: number; readonly activation: Gelu; readonly scaled: boolean },
+): BlockParts {
   const packed = (x: Tokens): readonly [Tokens, Tokens, Tokens] => {
     const { q, k, v } = multiHeadProjections(p.at('attn'), x, x, x, { heads: 1, along: 'c' });
     const whole = (y: Tensor<string, Float>): Tokens => (y as Tensor<'b n head c', Float>).at('head', 0);
@@ -24,7 +41,8 @@ function block(p: Params, hidden: number, quick: boolean): BlockParts {
     qkv: packed,
     out: p.at('attn', 'out_proj'),
     norm2: p.at('ln_2'),
-    mlp: (x) => geluMlp({ up: p.at('mlp', 'c_fc'), down: p.at('mlp', 'c_proj') }, x, hidden, quick ? 'quick' : 'exact'),
+    mlp: (x) => geluMlp({ up: p.at('mlp', 'c_fc'), down: p.at('mlp', 'c_proj') }, x, hidden, activation),
+    scales: scaled ? [p.at('ls_1').get('gamma', 'c'), p.at('ls_2').get('gamma', 'c')] : undefined,
   };
 }
 
@@ -46,19 +64,24 @@ export const openClip: BackboneType = {
   read: (outer) => {
     const config = outer.inner('model_cfg') ?? outer;
     const vision = config.inner('vision_cfg') ?? config;
+    vision.fixed(unknown);
+    vision.inner('norm_kwargs')?.only(['eps']);
+    const form = vision.inner('act_kwargs');
+    form?.only(['approximate']);
+    form?.fixed({ approximate: 'tanh' });
     const c = vision.count('width', 768);
     const patch = vision.count('patch_size', 16);
     const hidden = Math.trunc(c * vision.number('mlp_ratio', 4));
-    const image = Array.isArray(vision.raw('image_size'))
-      ? vision.numbers('image_size')
-      : [vision.count('image_size', 224)];
-    const native: Grid = [Math.floor((image[0] ?? 1) / patch), Math.floor((image.at(-1) ?? 1) / patch)];
+    const [height, across] = vision.sides('image_size', 224);
+    const native: Grid = [Math.floor(height / patch), Math.floor(across / patch)];
     const sizes = {
       layers: vision.count('layers', 12),
-      heads: c / vision.count('head_width', 64),
-      eps: 1e-5,
+      heads: Math.floor(c / vision.count('head_width', 64)),
+      eps: vision.inner('norm_kwargs')?.number('eps', 1e-5) ?? 1e-5,
     };
-    const quick = config.flag('quick_gelu', false);
+    const activation: Gelu = config.flag('quick_gelu', false) ? 'quick' : form?.has('approximate') ? 'tanh' : 'exact';
+    const inside = { hidden, activation, scaled: vision.has('ls_init_value') };
+    const before = !vision.flag('no_ln_pre', false);
     const embedded = config.count('embed_dim', c);
     return {
       width: c,
@@ -80,9 +103,9 @@ export const openClip: BackboneType = {
           grid,
           classTokens: 1,
           embeddings,
-          start: layerNorm(root.at('ln_pre'), embeddings, { eps: sizes.eps }),
+          start: before ? layerNorm(root.at('ln_pre'), embeddings, { eps: sizes.eps }) : undefined,
           config: sizes,
-          block: (i) => block(root.at('transformer', 'resblocks', i), hidden, quick),
+          block: (i) => block(root.at('transformer', 'resblocks', i), inside),
           norm: normedBy(root.at('ln_post'), sizes.eps),
         });
         return {

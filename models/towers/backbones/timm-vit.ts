@@ -5,21 +5,51 @@ import type { ConfigReader } from '../../configs/config-reader.ts';
 import { encodeVit, normedBy, type Backbone, type BackboneType } from '../backbone.ts';
 import { behind, patchTokens, tableRows, without } from '../hub-layer.ts';
 import { sinCosTable } from '../positions.ts';
-import { gridOf, rootOf } from '../tower.ts';
-import { geluMlp, positionRows, positionsFor, type BlockParts, type VitConfig } from '../vit.ts';
+import { gridOf, rootOf, type Grid } from '../tower.ts';
+import { geluMlp, positionsFor, type BlockParts, type VitConfig } from '../vit.ts';
 
-/** Fields of timm's constructor, in `model_args`. */
-export function timmSizes(config: ConfigReader): VitConfig {
+export interface TimmSizes extends VitConfig {
+  /** The grid of the table of positions. */
+  readonly native: Grid;
+  readonly qkvBias: boolean;
+  /** Whether a norm stands behind the last block; where pictures are averaged, it stands behind the mean instead. */
+  readonly normed: boolean;
+}
+
+/** What timm's constructors can build otherwise, and this code cannot. */
+const common = {
+  in_chans: 3,
+  class_token: true,
+  no_embed_class: false,
+  dynamic_img_pad: false,
+  scale_attn_norm: false,
+  scale_mlp_norm: false,
+  proj_bias: true,
+};
+const plain = { ...common, pos_embed: 'learn', reg_tokens: 0, pre_norm: false, final_norm: true, qk_norm: false };
+
+/** Fields of timm's constructor, in `model_args`. Throws `OpabiniaError`. */
+export function timmSizes(
+  config: ConfigReader,
+  pool: 'token' | 'avg',
+  fixed: Parameters<ConfigReader['fixed']>[0],
+): TimmSizes {
   const args = config.inner('model_args') ?? config;
+  args.fixed({ ...common, ...fixed });
+  const patch = args.count('patch_size', 16);
+  const [height, across] = args.sides('img_size', 224);
   const width = args.count('embed_dim', 768);
   return {
     width,
     layers: args.count('depth', 12),
     heads: args.count('num_heads', 12),
     hidden: Math.trunc(width * args.number('mlp_ratio', 4)),
-    image: args.count('img_size', 224),
-    patch: args.count('patch_size', 16),
+    image: height,
+    patch,
     eps: config.number('norm_eps', 1e-6),
+    native: [Math.floor(height / patch), Math.floor(across / patch)],
+    qkvBias: args.flag('qkv_bias', true),
+    normed: !['avg', 'avgmax', 'max'].includes(args.text('global_pool', pool)),
   };
 }
 
@@ -29,11 +59,13 @@ export function timmBlock(p: Params): Omit<BlockParts, 'mlp'> {
 }
 
 function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
-  const config = timmSizes(read);
+  const config = timmSizes(read, 'token', plain);
+  const args = read.inner('model_args') ?? read;
   const activation = geluOf(read, 'gelu');
-  const { width: c, patch, eps } = config;
-  const n = positionRows(config, 1);
-  const side = Math.floor(config.image / patch);
+  const { width: c, patch, eps, native, qkvBias } = config;
+  const n = native[0] * native[1] + 1;
+  const normed = !args.flag('fc_norm', !config.normed);
+  const scaled = args.has('init_values');
   return {
     width: c,
     encode: (p, pixels) => {
@@ -44,6 +76,7 @@ function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
         grid,
         picture: [pixels.size('h'), pixels.size('w')],
         by: 'antialias',
+        native,
       });
       const first = tableRows(root, 'cls_token', { n: 1, c }).add(slice(positions, 'n', { size: 1 }));
       const patches = patchTokens(root.at('patch_embed', 'proj'), pixels, { patch, size: c });
@@ -55,15 +88,20 @@ function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
         block: (i) => {
           const at = root.at('blocks', i);
           const mlp = { up: at.at('mlp', 'fc1'), down: at.at('mlp', 'fc2') };
-          return { ...timmBlock(at), mlp: (x) => geluMlp(mlp, x, config.hidden, activation) };
+          return {
+            ...timmBlock(at),
+            qkvBias,
+            scales: scaled ? [at.get('ls1.gamma', 'c', { c }), at.get('ls2.gamma', 'c', { c })] : undefined,
+            mlp: (x) => geluMlp(mlp, x, config.hidden, activation),
+          };
         },
-        norm: normedBy(root.at('norm'), eps),
+        norm: normed ? normedBy(root.at('norm'), eps) : undefined,
       });
       return {
         ...encoded,
         features: without(encoded.last, 1),
         named: {
-          sincos: () => constantLike(pixels, sinCosTable([side, side], c, 'row', true), 'n c', { n, c }, 'f32'),
+          sincos: () => constantLike(pixels, sinCosTable(native, c, 'row', true), 'n c', { n, c }, 'f32'),
         },
       };
     },
