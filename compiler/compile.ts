@@ -7,9 +7,10 @@ import { sortedSymbols } from '../dsl/graph/symbols.ts';
 import { assemble, type Assembly } from './assembly/assemble.ts';
 import type { Grouping } from './fuse/group.ts';
 import { group } from './fuse/grouping.ts';
-import { rewriteRowProducts } from './assembly/row-products.ts';
+import { rewriteRowProducts } from './products/row-products.ts';
 import { withOperandPanels } from './assembly/operand-panels.ts';
-import { splitSums } from './assembly/split-sums.ts';
+import { partialStatistics, type PartialStatistics } from './products/partial-statistics.ts';
+import { splitSums } from './products/split-sums.ts';
 import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
@@ -18,7 +19,7 @@ import { areLight, areNarrow, areSame, withSharedDispatches } from './assembly/s
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
-import { isTiled, partsOfSum, reducedRows, splitRows } from './schedule/index.ts';
+import { isTiled, mergedRows, partsOfSum, reducedRows, segmentOf, splitRows } from './schedule/index.ts';
 import { regionsOf } from './schedule/region-attention.ts';
 import { blockOf } from './schedule/matrix-unit-of.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
@@ -44,6 +45,7 @@ const inferenceReach = 8;
 export type Stage =
   | { readonly name: 'pass'; readonly report: PassReport }
   | { readonly name: 'split'; readonly split: SplitGraph }
+  | { readonly name: 'statistics'; readonly statistics: PartialStatistics }
   | { readonly name: 'group'; readonly which: 'load' | 'main'; readonly grouping: Grouping }
   | { readonly name: 'schedule'; readonly which: 'load' | 'main'; readonly assembly: Assembly }
   | { readonly name: 'plan'; readonly plan: Plan };
@@ -85,14 +87,28 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
   const { graph: panelled, copies } = packing
     ? withOperandPanels(inParts, builder, profile)
     : { graph: inParts, copies: undefined };
-  const split = { ...packed, main: panelled };
+  const mergedOf = (node: Node) => mergedRows(node, profile);
+  const statistics = partialStatistics(panelled, {
+    builder,
+    mergedRows: mergedOf,
+    segmentOf: (contract) => segmentOf(contract, profile),
+    mostBindings,
+  });
+  const split = { ...packed, main: statistics.graph };
   report?.({ name: 'split', split });
+  report?.({ name: 'statistics', statistics });
   const [load, main] = (['load', 'main'] as const).map((which) => {
     const grouping = group(split[which], profile, builder, {
       packStates: states === undefined,
       rowOperand,
-      regions: which === 'main' ? regionsOf(profile) : undefined,
-      copies: which === 'main' ? copies : undefined,
+      ...(which === 'load'
+        ? {}
+        : {
+            regions: regionsOf(profile),
+            mergedRows: mergedOf,
+            rowParts: statistics.parts,
+            copies: copies === undefined ? undefined : new Set([...copies].map(statistics.now)),
+          }),
     });
     report?.({ name: 'group', which, grouping });
     const assembly = assemble(split[which], grouping, profile, { byOutput: which === 'load' });

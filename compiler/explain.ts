@@ -7,6 +7,7 @@ import { print } from '../dsl/text/print.ts';
 import { formatTable, type Column } from '../dsl/text/table.ts';
 import { flopsOf } from './cost.ts';
 import { compile, type Stage } from './compile.ts';
+import type { PartialStatistics } from './products/partial-statistics.ts';
 import type { Cut } from './fuse/group.ts';
 import type { Plan, PlanDispatch } from './plan.ts';
 import type { DeviceProfile } from './profile.ts';
@@ -57,6 +58,9 @@ export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOp
           `== load time  ${stage.split.load.outputs.size} tensors depend on parameters alone, ${order(stage.split.main).length} nodes remain in a run`,
         );
         break;
+      case 'statistics':
+        lines.push(...statisticsLines(stage.statistics));
+        break;
       case 'group':
         if (stage.which === 'main') lines.push(...cutLines(stage.grouping.groups.length, stage.grouping.cuts));
         break;
@@ -72,6 +76,15 @@ export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOp
   }
   if (options.shaders === true) lines.push(...plan.kernels.map((k) => `== ${k.name}\n${k.wgsl}`));
   return lines.join('\n');
+}
+
+/** Norms between products by matrix units: what of them is left by the one and merged by the other, and why the rest have kernels. */
+function statisticsLines({ parts, whole }: PartialStatistics): readonly string[] {
+  if (parts.size + whole.length === 0) return [];
+  const reasons = [...Map.groupBy(whole, (reason) => reason)].map(([reason, all]) => `${reason} ×${all.length}`);
+  return [
+    `== statistics of the rows of ${parts.size} values are left by the products that make them, and merged by those behind their norms${reasons.length === 0 ? '' : `; norms with kernels: ${reasons.join(', ')}`}`,
+  ];
 }
 
 function cutLines(groups: number, cuts: readonly Cut[]): readonly string[] {

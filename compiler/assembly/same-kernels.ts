@@ -62,7 +62,9 @@ class Signature {
     // Where a template sorts nodes by age, their order is theirs.
     this.#lines.push(`${template} ${list([...nodes].sort((a, b) => a.id - b.id))} > ${list(roots)}`);
     if (group.template === 'contract')
-      this.#lines.push(`${this.#node(group.contract)} ${list(group.beside ?? [])} ${list(group.chain)}`);
+      this.#lines.push(
+        `${this.#node(group.contract)} ${list(group.beside ?? [])} ${list(group.chain)} ${list(group.leaves === undefined ? [] : [group.leaves.of, ...group.leaves.results])}`,
+      );
     if (group.template === 'rows') this.#lines.push(list(group.reductions));
     if (group.template === 'region')
       this.#lines.push(list(group.region.parts.flatMap(({ scores, mean }) => [scores, mean])));

@@ -1,7 +1,7 @@
 // Fusion: what a kernel takes in around its anchor, the maps and reductions around it on the same elements, as long as no cycle arises.
 import { axisOf, sizesEqual, type Axis } from '../../dsl/axis/axis.ts';
 import { leastBindings, longestWithin, type BindingBudget } from './bindings.ts';
-import { tooManyBindings, type Cut, type Group, type Owners } from './group.ts';
+import { tooManyBindings, type Cut, type Group, type LeftParts, type Owners, type RowParts } from './group.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 
 /** What grouping knows while it goes. */
@@ -264,4 +264,22 @@ export function dependsOn(node: Node, members: ReadonlySet<Node>, oldest: number
     return at.id >= earliest && at.inputs.some(visit);
   };
   return visit(node);
+}
+
+/** What the kernel of a product leaves of the rows that it makes, if it has the bindings, and the value is of as many columns as its results. */
+export function leftParts(
+  made: readonly Node[],
+  own: ReadonlySet<Node>,
+  roots: readonly Node[],
+  parts: ReadonlyMap<Node, RowParts>,
+  work: Work,
+): LeftParts | undefined {
+  const firstView = made.findIndex((x) => x.op.kind === 'view');
+  const of = made.slice(0, firstView < 0 ? undefined : firstView).find((x) => parts.has(x) && roots.includes(x));
+  const found = of === undefined ? undefined : parts.get(of);
+  if (of === undefined || found === undefined) return undefined;
+  const isFree = [...found.nodes].every((x) => !work.kept.has(x) && !work.owner.has(x) && !work.inPlace.has(x));
+  const all = new Set([...own, ...found.nodes]);
+  const fits = leastBindings(all, [...roots, ...found.results], work.budget) <= work.budget.most;
+  return isFree && fits ? { ...found, of } : undefined;
 }

@@ -34,6 +34,10 @@ export type Group =
       readonly streams?: 0 | 1;
       /** Products of the same rows, over the same axes, that the kernel makes beside: the maps behind read them all. */
       readonly beside?: readonly Node[];
+      /** The reductions before the sum are of what other kernels have left of each row. */
+      readonly merges?: true;
+      /** What the kernel leaves of the rows of its result besides: reductions of segments of them, which are among the roots. */
+      readonly leaves?: LeftParts;
       readonly chain: readonly Node[];
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];
@@ -58,6 +62,20 @@ export type Group =
       readonly roots: readonly Node[];
     }
   | { readonly template: 'map'; readonly nodes: ReadonlySet<Node>; readonly roots: readonly Node[] };
+
+/** What the rows of a value are reduced to, segment by segment. */
+export interface RowParts {
+  /** The axes that count segments, and what is within one. */
+  readonly axis: string;
+  readonly within: string;
+  readonly nodes: ReadonlySet<Node>;
+  /** Those of the nodes that are read elsewhere. */
+  readonly results: readonly Node[];
+}
+
+export interface LeftParts extends RowParts {
+  readonly of: Node;
+}
 
 /** The reason of a cut that only the device's bindings make. */
 export const tooManyBindings = 'too many buffers for one kernel';
@@ -106,10 +124,22 @@ export interface Grouping {
   readonly stored: ReadonlySet<Node>;
 }
 
-/** True for a product whose kernel must reduce its rows before it sums, or make several products of them. */
-export function reducesRows(group: Group): boolean {
-  if (group.template !== 'contract') return false;
-  return group.beside !== undefined || [...group.nodes].some((node) => node.op.kind === 'reduce');
+/** Reductions that the kernel of a product makes of its rows before it sums, operands first. */
+export function rowReductions({ nodes, leaves }: Extract<Group, { template: 'contract' }>): readonly Node[] {
+  const isOfRows = (node: Node): boolean => node.op.kind === 'reduce' && leaves?.nodes.has(node) !== true;
+  return [...nodes].filter(isOfRows).sort((a, b) => a.id - b.id);
+}
+
+/** What the kernel of a product may have to do besides: reduce rows, merge what is left of them, make several products of them, leave statistics. */
+export type Besides = 'rows' | 'merges' | 'beside' | 'leaves';
+
+export function besidesOf(group: Group): readonly Besides[] {
+  if (group.template !== 'contract') return [];
+  return [
+    ...(rowReductions(group).length === 0 ? [] : group.merges === true ? (['merges'] as const) : (['rows'] as const)),
+    ...(group.beside === undefined ? [] : (['beside'] as const)),
+    ...(group.leaves === undefined ? [] : (['leaves'] as const)),
+  ];
 }
 
 /** Sources that occupy memory; single numbers and indices are computed where they are read. */

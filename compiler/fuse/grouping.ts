@@ -14,8 +14,16 @@ import { bindingBudget, leastBindings } from './bindings.ts';
 import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
 import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
-import { isStoredSource, Owners, type Group, type Grouping, type PlacedJoin, type Regions } from './group.ts';
-import { computedInPlace, dependsOn, epilogue, rows, type Epilogue, type Work } from './fusion.ts';
+import {
+  isStoredSource,
+  Owners,
+  type Group,
+  type Grouping,
+  type PlacedJoin,
+  type Regions,
+  type RowParts,
+} from './group.ts';
+import { computedInPlace, dependsOn, epilogue, leftParts, rows, type Epilogue, type Work } from './fusion.ts';
 import { packUpdates } from './packed-updates.ts';
 import { isBindable, rangeUnder, type Range } from './ranges.ts';
 import { materialised } from './materialise.ts';
@@ -29,6 +37,10 @@ export interface GroupOptions {
   readonly rowOperand?: ((node: Node) => RowOperand | undefined) | undefined;
   /** Attention of regions that a kernel of its own makes; none unless told. */
   readonly regions?: Regions | undefined;
+  /** The same of products whose kernels merge what others have left of their rows. */
+  readonly mergedRows?: ((node: Node) => RowOperand | undefined) | undefined;
+  /** What the rows of a value are reduced to in segments: the kernel of the product that makes it leaves that, where it can. */
+  readonly rowParts?: ReadonlyMap<Node, RowParts> | undefined;
   /** Views that are stored, because they are read faster than what they show. */
   readonly copies?: ReadonlySet<Node> | undefined;
 }
@@ -38,7 +50,14 @@ export function group(
   graph: Graph,
   profile: DeviceProfile,
   builder: Builder,
-  { packStates = true, rowOperand = () => undefined, regions, copies = new Set() }: GroupOptions = {},
+  {
+    packStates = true,
+    rowOperand = () => undefined,
+    mergedRows = () => undefined,
+    rowParts = new Map(),
+    regions,
+    copies = new Set(),
+  }: GroupOptions = {},
 ): Grouping {
   const choices = choicesOf(profile);
 
@@ -115,7 +134,13 @@ export function group(
     for (const x of isAlone ? made.nodes : [n, ...chain, ...statistics]) work.owner.set(x, made);
   }
   const isTaken = (x: Node): boolean => kept.has(x) || work.owner.has(x) || inPlace.has(x);
-  const splits = (x: Node): RowOperand | undefined => (work.owner.has(x) || inPlace.has(x) ? undefined : rowOperand(x));
+  const segments = new Set([...rowParts.values()].map(({ axis }) => axis));
+  const mergedOf = (x: Node): RowOperand | undefined => {
+    const rows = segments.size === 0 ? undefined : mergedRows(x);
+    return rows === undefined ? undefined : { ...rows, parts: segments };
+  };
+  const splits = (x: Node): RowOperand | undefined =>
+    work.owner.has(x) || inPlace.has(x) ? undefined : (rowOperand(x) ?? mergedOf(x));
   const reducing = new Set<Node>();
   for (const statistics of findRowStatistics(nodes, { rowOperand: splits, readersOf, isTaken })) {
     const products = nodes.filter((n) => n.inputs.some((x) => statistics.has(x)) && !statistics.has(n));
@@ -129,12 +154,16 @@ export function group(
       const computed = computedInPlace(n.inputs, work);
       const { chain, roots } = epilogue(n, new Set([n, ...computed]), work);
       const side = reducing.has(n) ? -1 : n.inputs.findIndex((x) => inPlace.has(x));
+      const own = new Set([n, ...chain, ...computed]);
+      const leaves = side < 0 ? leftParts([n, ...chain], own, roots, rowParts, work) : undefined;
       claim({
         template: 'contract',
         contract: n,
+        ...(reducing.has(n) && rowOperand(n) === undefined ? { merges: true } : {}),
+        ...(leaves === undefined ? {} : { leaves }),
         chain,
-        nodes: new Set([n, ...chain, ...computed]),
-        roots,
+        nodes: new Set([...own, ...(leaves?.nodes ?? [])]),
+        roots: [...roots, ...(leaves?.results ?? [])],
         ...(side === 0 || side === 1 ? { streams: side } : {}),
       });
     } else if (n.op.kind === 'reduce') {

@@ -70,6 +70,21 @@ export class Lowering {
     return block.let(node.op.name, this.#compute(block, node, own, width), key);
   }
 
+  /** Loads what a value is computed from by maps and views, so that this block, or one inside it, computes it later without waiting for memory. */
+  load(block: Block, node: Node, index: IndexMap, width: Width): void {
+    const own = new Map(node.type.axes.map((axis) => [axis.name, indexAlong(index, axis.name)]));
+    const isWide = width === 4 && [...own.values()].some((i) => mentions(i, quadName));
+    if (this.held.has(node)) return;
+    if (!this.#computed.has(node) && this.#place(node) !== undefined) this.value(block, node, own, isWide ? 4 : 1);
+    else if (node.op.kind === 'map') for (const x of node.inputs) this.load(block, x, own, isWide ? 4 : 1);
+    else if (node.op.kind === 'view') {
+      const [x] = node.inputs;
+      const source = x === undefined ? undefined : node.op.source(indexMath, own, node.attrs, x.type);
+      if (x !== undefined && source?.guards.every(alwaysHolds) === true)
+        this.load(block, x, source.index, isWide ? 4 : 1);
+    }
+  }
+
   #compute(block: Block, node: Node, index: IndexMap, width: Width): Code {
     const held = this.held.get(node);
     if (held !== undefined) return held(block, index, width);

@@ -114,6 +114,39 @@ function matchMean(
   });
 }
 
+/** Σ x, Σ x², or Σ (x − around)² along one axis, in single precision. */
+export interface RowMoment {
+  readonly kind: 'sum' | 'squares' | 'deviations';
+  /** Of half precision where it is widened first. */
+  readonly x: Node;
+  readonly axis: string;
+  /** Of deviations alone. */
+  readonly around: Node | undefined;
+}
+
+/** Undefined for any other reduction. */
+export function matchRowMoment(reduction: Node): RowMoment | undefined {
+  const [operand] = reduction.inputs;
+  const [axis, ...more] = reducedAxes(reduction);
+  if (reduction.op.name !== 'sum' || operand === undefined || axis === undefined || more.length > 0) return undefined;
+  if (reduction.type.dtype !== 'f32') return undefined;
+  const [factor, ...others] = operand.inputs;
+  const isSquare = operand.op.name === 'mul' && factor !== undefined && others.every((other) => other === factor);
+  if (!isSquare) return { kind: 'sum', x: narrow(operand), axis, around: undefined };
+  const [x, around] = factor.inputs;
+  const isDeviation =
+    factor.op.name === 'sub' && x !== undefined && around !== undefined && axisOf(around.type.axes, axis) === undefined;
+  return isDeviation
+    ? { kind: 'deviations', x: narrow(x), axis, around }
+    : { kind: 'squares', x: narrow(factor), axis, around: undefined };
+}
+
+/** What is widened, as it is stored. */
+function narrow(node: Node): Node {
+  const [x] = node.inputs;
+  return node.op.name === 'cast' && x?.type.dtype === 'f16' ? x : node;
+}
+
 /** x·Φ(x) by erf, by tanh, or x·sigmoid(alpha·x). */
 export interface Activation {
   readonly kind: 'gelu' | 'geluTanh' | 'sigmoid';

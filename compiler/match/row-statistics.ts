@@ -10,6 +10,8 @@ import { renaming } from './renaming.ts';
 export interface RowOperand {
   readonly rows: Node;
   readonly sum: readonly string[];
+  /** Axes that count what other kernels have left of each row: this product's kernel reduces these, and no rows. Absent: it reduces rows. */
+  readonly parts?: ReadonlySet<string> | undefined;
 }
 
 export interface RowStatisticsQuery {
@@ -52,18 +54,19 @@ function statisticsOf(operand: RowOperand, query: RowStatisticsQuery): ReadonlyS
 
 /** Views that only name axes otherwise, as self-attention does that gives its result the name of what it sums, and what is under them. */
 function underNames(
-  { rows, sum }: RowOperand,
+  operand: RowOperand,
   { isTaken }: RowStatisticsQuery,
 ): { readonly names: readonly Node[]; readonly norm: RowOperand } {
+  const { rows, sum } = operand;
   const [x] = rows.inputs;
   const renamed = x === undefined || isTaken(rows) ? undefined : renaming(rows);
-  if (x === undefined || renamed === undefined) return { names: [], norm: { rows, sum } };
+  if (x === undefined || renamed === undefined) return { names: [], norm: operand };
   const before = [...renamed].filter(([, to]) => sum.includes(to)).map(([from]) => from);
-  return { names: [rows], norm: { rows: x, sum: before } };
+  return { names: [rows], norm: { ...operand, rows: x, sum: before } };
 }
 
 /** The reductions along the rows that an operand waits for, and the maps behind them. */
-function reachedFrom({ rows, sum }: RowOperand, { isTaken }: RowStatisticsQuery, stored: ReadonlySet<Node>): Set<Node> {
+function reachedFrom(operand: RowOperand, { isTaken }: RowStatisticsQuery, stored: ReadonlySet<Node>): Set<Node> {
   const found = new Set<Node>();
   const waits = new Map<Node, boolean>();
   /** True for a reduction, and for what is computed from one. */
@@ -73,14 +76,14 @@ function reachedFrom({ rows, sum }: RowOperand, { isTaken }: RowStatisticsQuery,
     const { kind } = node.op;
     if (isTaken(node) || stored.has(node) || (kind !== 'map' && kind !== 'reduce')) return false;
     // Any other reduction has a kernel of its own.
-    if (kind === 'reduce' && !isAlong(node, rows, sum)) return false;
+    if (kind === 'reduce' && !isAlong(node, operand)) return false;
     const isReached = node.inputs.map(visit).some((below) => below);
     const own = kind === 'reduce' || isReached;
     waits.set(node, own);
     if (own) found.add(node);
     return own;
   };
-  visit(rows);
+  visit(operand.rows);
   return found;
 }
 
@@ -110,10 +113,11 @@ function withLightOperands(found: Set<Node>, { isTaken, readersOf }: RowStatisti
   return found;
 }
 
-/** A float reduction over all that is summed and nothing else, of a tensor with no axes but those of the rows. */
-function isAlong(node: Node, rows: Node, sum: readonly string[]): boolean {
+/** A float reduction over all that is summed and nothing else, of a tensor with no axes but those of the rows; or one over parts of each row. */
+function isAlong(node: Node, { rows, sum, parts }: RowOperand): boolean {
   const [x] = node.inputs;
   const reduced = reducedAxes(node);
+  if (parts !== undefined) return reduced.every((name) => parts.has(name));
   return (
     x !== undefined &&
     isFloat(node.type.dtype) &&

@@ -4,7 +4,7 @@ import { axisOf } from '../../dsl/axis/axis.ts';
 import { alongAxis } from '../../dsl/graph/attributes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { code, literal, splat } from '../../dsl/wgsl.ts';
-import type { Group } from '../fuse/group.ts';
+import { rowReductions, type Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
@@ -84,7 +84,7 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
   const rowOf = (i: number): Index => clamp(add(firstRow, constantIndex(i)), m);
   const partial = frame.share('partial', type, rows * threads);
   const at = (i: number, beyond = 0) => `${partial}[${indexText(add(constantIndex(i * threads + beyond), thread))}]`;
-  const reduces = [...group.nodes].some(({ op }) => op.kind === 'reduce');
+  const reduces = rowReductions(group).length > 0;
   const lanes = reduces ? lanesOf(context.profile, threads) : undefined;
   const ofRow = reduceRows(frame, group, {
     product,

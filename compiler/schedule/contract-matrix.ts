@@ -13,6 +13,8 @@ import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
 import { indexOf, productOf, storeResult } from './contract.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 import { matrixUnitOf } from './matrix-unit-of.ts';
+import { stripBytes, stripOf } from './left-statistics.ts';
+import { mergedBytes, mergeTileRows } from './merged-statistics.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { fetch, fragmentOf, layOut, stage, stagedElements, turnsOf, type Side } from './staged-tile.ts';
 import { columnBlocks, storedBlocks, storedFragment } from './stored-blocks.ts';
@@ -79,16 +81,19 @@ const others: readonly Shape[] = [
   { subgroups: [4, 2], squares: [4, 4] },
 ];
 
-export function tilesOfMatrices(contract: Node, unit: MatrixUnit, profile: DeviceProfile): TileSpace<Tile> {
-  const product = productOf(contract);
+type ProductGroup = Extract<Group, { template: 'contract' }>;
+
+export function tilesOfMatrices(group: ProductGroup, unit: MatrixUnit, profile: DeviceProfile): TileSpace<Tile> {
+  const product = productOf(group.contract);
   const { matrixBlocks, productWorkgroups } = choicesOf(profile);
   const [m, n] = [product.m.most, product.n.most];
   const depths = [32, 16].filter((depth) => depth % unit.k === 0);
   const isLegal = (tile: Tile): boolean => {
     const [rows, columns] = tileSides(tile, unit);
+    const threads = tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1);
     return (
-      bytesOf(tile, unit) <= profile.maxWorkgroupBytes &&
-      tile.subgroups[0] * tile.subgroups[1] * (profile.subgroupSize ?? 1) <= profile.maxWorkgroupThreads &&
+      bytesOf(tile, unit) + besidesBytes(tile, unit, group) <= profile.maxWorkgroupBytes &&
+      threads <= profile.maxWorkgroupThreads &&
       Math.ceil(m / rows) <= profile.maxGrid &&
       Math.ceil(n / columns) <= profile.maxGrid
     );
@@ -168,7 +173,36 @@ function bytesOf(tile: Tile, unit: MatrixUnit): number {
   ]);
 }
 
-export function scheduleContractMatrix(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
+/** And of that for what is merged of rows before, and for what is left of them. */
+function besidesBytes(tile: Tile, unit: MatrixUnit, group: ProductGroup): number {
+  const [rows, columns] = tileSides(tile, unit);
+  const strip = stripBytes(group, tile.subgroups[0] * unit.m * columns);
+  return strip + mergedBytes(productOf(group.contract), group, rows);
+}
+
+/**
+ * Columns of a segment of a row that the kernel of a product leaves statistics of, in whichever tile: as many as the narrowest has. Undefined
+ * where columns are not those of one axis of a fixed size, or workgroup memory may not do.
+ */
+export function segmentOf(contract: Node, profile: DeviceProfile): number | undefined {
+  const unit = matrixUnitOf(contract.inputs, profile);
+  const { columns } = productOf(contract);
+  const [column, ...more] = columns;
+  if (unit === undefined || column === undefined || more.length > 0 || typeof column.size !== 'number')
+    return undefined;
+  const sides = [...tiles, ...others].map((tile) => tileSides(tile, unit)[1]);
+  const segment = Math.min(...sides);
+  // Of single precision, by a product that keeps two statistics of each of its own rows.
+  const fits = tiles.some((shape) => {
+    const tile: Tile = { ...shape, depth: Math.max(16, unit.k), inBlocks: false };
+    const [rows, width] = tileSides(tile, unit);
+    const strip = 4 * tile.subgroups[0] * unit.m * width;
+    return bytesOf(tile, unit) + strip + 8 * rows <= profile.maxWorkgroupBytes;
+  });
+  return fits && sides.every((side) => side % segment === 0) ? segment : undefined;
+}
+
+export function scheduleContractMatrix(group: ProductGroup, context: Context): Kernel {
   const { profile } = context;
   const product = productOf(group.contract);
   const unit = matrixUnitOf(group.contract.inputs, profile);
@@ -176,7 +210,7 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   if (unit === undefined || lanes === undefined)
     throw new OpabiniaError('the device has no matrix units for this product', { op: 'contract' });
   const { a, b, m, n, k, names, width } = product;
-  const tile = tileOf(tilesOfMatrices(group.contract, unit, profile), profile);
+  const tile = tileOf(tilesOfMatrices(group, unit, profile), profile);
   const { subgroups, depth } = tile;
   const blocks = blocksOf(tile, unit);
   const [tileRows, tileColumns] = tileSides(tile, unit);
@@ -191,8 +225,10 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   const down = body.named('subgroup_row', divide(subgroup, constantIndex(subgroups[1])));
   const across = body.named('subgroup_column', remainder(subgroup, constantIndex(subgroups[1])));
   const firstRow = scale(indexVariable('group.x', rowTiles), tileRows);
+  const tileOfRows = { product, batch, firstRow, tileRows, subgroups: subgroups[0] * subgroups[1], lanes };
   const rows: Side = {
     node: a,
+    ...(group.merges === true ? { show: mergeTileRows(frame, group, tileOfRows) } : {}),
     axes: product.rows,
     size: m,
     tile: tileRows,
@@ -278,8 +314,20 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
   const spread = frame.share('sums_of_subgroup', type, subgroups[0] * subgroups[1] * slice);
   const own = scale(subgroup, slice);
   const units = divide(n, constantIndex(width));
+  const columnTile = indexVariable('group.y', columnTiles);
+  const rowsOfStrip = subgroups[0] * unit.m;
+  const strip = stripOf(frame, group, {
+    product,
+    batch,
+    rows: rowsOfStrip,
+    columns: tileColumns,
+    columnTile,
+    subgroups: subgroups[0] * subgroups[1],
+    lanes,
+  });
+  const piecesOfRow = blocks[1] / together;
   const pieces = sums.flatMap((row, i) =>
-    Array.from({ length: blocks[1] / together }, (_, piece) => ({
+    Array.from({ length: piecesOfRow }, (_, piece) => ({
       i,
       first: piece * together,
       names: row.slice(piece * together, (piece + 1) * together),
@@ -303,12 +351,12 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
         const rowInBlock = each.named('row_in_block', divide(at, constantIndex(unitsAcross)));
         const unitInBlock = each.named('column_in_block', remainder(at, constantIndex(unitsAcross)));
         const rowAt = add(firstRow, scale(down, blocks[0] * unit.m), constantIndex(i * unit.m), rowInBlock);
-        const columnAt = add(
-          scale(indexVariable('group.y', columnTiles), tileColumns / width),
+        const unitInTile = add(
           scale(across, (blocks[1] * unit.n) / width),
           constantIndex((first * unit.n) / width),
           unitInBlock,
         );
+        const columnAt = add(scale(columnTile, tileColumns / width), unitInTile);
         const rowOfResult = each.index(names.row, indexText(rowAt), m);
         const columnOfResult = each.index(names.column, indexText(columnAt), units);
         each.when(
@@ -317,15 +365,26 @@ export function scheduleContractMatrix(group: Extract<Group, { template: 'contra
             const value = store.let('total', code(`${spread}[${indexText(add(own, at))}]`, type));
             const index = indexOf(product, batch, rowOfResult, elementAt(columnOfResult, width), undefined, store);
             storeResult(frame, store, group, product, index, value);
+            strip?.keep(store, add(scale(down, unit.m), rowInBlock), unitInTile, index);
           },
         );
       },
       { from: indexVariable('lane', constantIndex(lanes)), step: lanes },
     );
-    if (piece < pieces.length - 1) body.barrier();
+    const isStrip = strip !== undefined && piece % piecesOfRow === piecesOfRow - 1;
+    if (isStrip || piece < pieces.length - 1) body.barrier();
+    if (!isStrip) return;
+    strip.reduce(body, (row) =>
+      add(
+        firstRow,
+        scale(divide(row, constantIndex(unit.m)), blocks[0] * unit.m),
+        constantIndex(i * unit.m),
+        remainder(row, constantIndex(unit.m)),
+      ),
+    );
   });
   return frame.finish(
-    `contraction ${tileRows}×${tileColumns} by matrix units ${unit.m}×${unit.n}×${unit.k}${tile.inBlocks ? ', columns in blocks' : ''}`,
+    `contraction ${tileRows}×${tileColumns} by matrix units ${unit.m}×${unit.n}×${unit.k}${tile.inBlocks ? ', columns in blocks' : ''}${group.merges === true ? ', statistics of rows merged' : ''}${strip === undefined ? '' : ', statistics left'}`,
     threads,
     [rowTiles, columnTiles, batches],
     { subgroups: true, matrices: true },

@@ -54,6 +54,7 @@ export function storeRoots(
 }
 
 function isStatistic(root: Node, group: Group): boolean {
+  if (group.template === 'contract') return group.leaves?.results.includes(root) === true;
   if (group.template !== 'attention' || !group.storesStatistics) return false;
   return root === group.attention.largest || root === group.attention.total;
 }

@@ -2,7 +2,7 @@
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
-import { reducesRows, type Group } from '../fuse/group.ts';
+import { besidesOf, type Besides, type Group } from '../fuse/group.ts';
 import { bindingsOf, sharedBytes, type Kernel } from '../kernel/kernel.ts';
 import type { RowOperand } from '../match/row-statistics.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
@@ -13,7 +13,12 @@ import { scheduleAttentionThread } from './attention-thread.ts';
 import { fitsRows, scheduleAttentionRows, scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
-import { partsOfSum as partsByMatrices, scheduleContractMatrix, tilesOfMatrices } from './contract-matrix.ts';
+import {
+  partsOfSum as partsByMatrices,
+  scheduleContractMatrix,
+  segmentOf as segmentByMatrices,
+  tilesOfMatrices,
+} from './contract-matrix.ts';
 import { scheduleContractSubgroup, tilesBySubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile, tilesInWorkgroup } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
@@ -37,8 +42,8 @@ interface Template<T extends Group['template']> {
   readonly needsShuffles?: true;
   /** It can make what fits, and nothing else. */
   readonly needsMatrices?: true;
-  /** It makes several products of the same rows at once, and reduces rows before. */
-  readonly reducesRows?: true;
+  /** What it can do besides its product. */
+  readonly besides?: readonly Besides[];
   /** What it leaves open. */
   readonly tiles?: (group: GroupOf<T>, profile: DeviceProfile) => Tunable | undefined;
   fits(group: GroupOf<T>, profile: DeviceProfile): boolean;
@@ -122,7 +127,7 @@ export const templates: Templates = {
     },
     {
       name: 'contraction of few rows',
-      reducesRows: true,
+      besides: ['rows', 'beside'],
       when: 'the weights are read once, and that is all',
       fits: (group, profile) => isFewRows(group.contract, profile),
       schedule: scheduleContractFewRows,
@@ -130,17 +135,18 @@ export const templates: Templates = {
     {
       name: 'contraction by matrix units',
       needsMatrices: true,
+      besides: ['merges', 'leaves'],
       when: 'half precision on both sides, and a device with matrix units for it',
       fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
-      tiles: ({ contract }, profile) => {
-        const unit = matrixUnitOf(contract.inputs, profile);
-        return unit === undefined ? undefined : tunable(tilesOfMatrices(contract, unit, profile));
+      tiles: (group, profile) => {
+        const unit = matrixUnitOf(group.contract.inputs, profile);
+        return unit === undefined ? undefined : tunable(tilesOfMatrices(group, unit, profile));
       },
       schedule: scheduleContractMatrix,
     },
     {
       name: 'contraction in workgroup memory',
-      reducesRows: true,
+      besides: ['rows', 'beside'],
       when: 'otherwise',
       fits: () => true,
       tiles: (group, profile) => tunable(tilesInWorkgroup(group, profile)),
@@ -208,7 +214,7 @@ export function splitRows(contract: Node, profile: DeviceProfile): RowOperand | 
 
 /**
  * The rows of a product whose workgroup can reduce them before it sums, and make other products of them; undefined for every other. Those in
- * workgroup memory read their rows once more for it, little beside arithmetic on as many columns; by matrix units that would be most of the time.
+ * workgroup memory read their rows once more for it, little beside arithmetic on as many columns; by matrix units that would be most of the time (`mergedRows`).
  */
 export function reducedRows(contract: Node, profile: DeviceProfile): RowOperand | undefined {
   return reducibleRows(contract, profile, (node) => {
@@ -216,6 +222,25 @@ export function reducedRows(contract: Node, profile: DeviceProfile): RowOperand 
     const isTile = withoutMatrixUnits(node, profile) !== undefined;
     return isTile && productOf(node).n.most >= choicesOf(profile).reducedRowsColumns;
   });
+}
+
+/**
+ * The rows of a product by matrix units, whose kernel merges what others have left of them and normalises while it stages them: little
+ * beside the arithmetic of as many columns, while to read them all once more would be most of the time.
+ */
+export function mergedRows(contract: Node, profile: DeviceProfile): RowOperand | undefined {
+  return reducibleRows(contract, profile, (node) => {
+    const isElsewhere = isFewRows(node, profile) || withoutMatrixUnits(node, profile) !== undefined;
+    return !isElsewhere && productOf(node).n.most >= choicesOf(profile).reducedRowsColumns;
+  });
+}
+
+/** Columns of a segment that the kernel of a product leaves statistics of; undefined where it can leave none. */
+export function segmentOf(contract: Node, profile: DeviceProfile): number | undefined {
+  const isElsewhere = byShuffles(profile) || !isTiled(contract, profile) || isFewRows(contract, profile);
+  return isElsewhere || withoutMatrixUnits(contract, profile) !== undefined
+    ? undefined
+    : segmentByMatrices(contract, profile);
 }
 
 /** Parts that the sum of a product is made in, side by side; 1 for one that is left whole. */
@@ -305,11 +330,12 @@ function pick<T extends Group['template']>(
   context: Context,
 ): readonly Scheduled[] {
   const fitting = rows.filter((row) => row.fits(group, context.profile));
+  const besides = besidesOf(group);
   let tight: Limit | undefined;
   for (const row of new Set([...fitting, ...rows])) {
     if (row.needsShuffles === true && !byShuffles(context.profile)) continue;
     if (row.needsMatrices === true && !fitting.includes(row)) continue;
-    if (row.reducesRows !== true && reducesRows(group)) continue;
+    if (besides.some((one) => row.besides?.includes(one) !== true)) continue;
     for (const oneBindingEach of [false, true]) {
       const kernels = [row.schedule(group, { ...context, oneBindingEach })].flat();
       const over = kernels.map((kernel) => overLimit(kernel, context)).find((limit) => limit !== undefined);

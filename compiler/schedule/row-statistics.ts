@@ -1,10 +1,10 @@
 // Reductions along the rows of a product, made by its workgroup before it sums: a norm of a few rows needs no kernel of its own.
 import { axisOf } from '../../dsl/axis/axis.ts';
-import type { Node } from '../../dsl/graph/graph.ts';
+import { reducedAxes, type Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { isVector, literal, splat, type Code, type WgslType } from '../../dsl/wgsl.ts';
-import type { Group } from '../fuse/group.ts';
+import { rowReductions, type Group } from '../fuse/group.ts';
 import { constantIndex, divide, type Index } from '../index/index-math.ts';
 import { renaming } from '../match/renaming.ts';
 import type { IndexMap } from '../kernel/storage.ts';
@@ -33,7 +33,7 @@ export function reduceRows(
   { product, batch, rows, threads, lanes, memory }: RowsOfProduct,
 ): (row: number) => void {
   const { lowering, body } = frame;
-  const reductions = [...group.nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
+  const reductions = rowReductions(group);
   if (reductions.length === 0) return () => undefined;
   const wide = isQuartered(product.sum.at(-1));
   const width: Width = wide ? 4 : 1;
@@ -95,11 +95,26 @@ export function reduceRows(
 
 /** The maps that the rows of a product are computed by and that a row has one of, in order. */
 export function mapsPerRow(product: Product, nodes: ReadonlySet<Node>): readonly Node[] {
-  const otherNames = namesUnder(product, nodes);
-  const summed = product.sum.flatMap(({ name }) => [name, otherNames.get(name) ?? name]);
-  return nodesUnder(product.a, nodes)
+  const found = nodesUnder(product.a, nodes);
+  const summed = [...summedNames(product, nodes), ...found.flatMap(reducedAxes)];
+  return found
     .filter(({ op, type }) => op.kind === 'map' && summed.every((name) => axisOf(type.axes, name) === undefined))
     .sort((x, y) => x.id - y.id);
+}
+
+/** Of reductions and maps that a row has one of, those that something along its sum is computed from. */
+export function readAlongSum(product: Product, nodes: ReadonlySet<Node>): readonly Node[] {
+  const found = nodesUnder(product.a, nodes);
+  const summed = summedNames(product, nodes);
+  const along = found.filter(({ type }) => summed.some((name) => axisOf(type.axes, name) !== undefined));
+  const perRow = [...found.filter(({ op }) => op.kind === 'reduce'), ...mapsPerRow(product, nodes)];
+  return perRow.filter((node) => along.some(({ inputs }) => inputs.includes(node))).sort((x, y) => x.id - y.id);
+}
+
+/** What the summed axes of a product are called, by it and by what its rows are computed by. */
+function summedNames(product: Product, nodes: ReadonlySet<Node>): readonly string[] {
+  const otherNames = namesUnder(product, nodes);
+  return product.sum.flatMap(({ name }) => [name, otherNames.get(name) ?? name]);
 }
 
 /**

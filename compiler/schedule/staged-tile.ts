@@ -26,6 +26,8 @@ export interface Side {
   readonly tile: number;
   readonly first: Index;
   readonly at: (other: Index, place: Index) => IndexMap;
+  /** Makes what is known of a row of the tile what the lowering reads; of rows of which nothing is known there is none. */
+  readonly show?: (row: Index) => void;
 }
 
 /** What a product sums over, and how much of it is staged at once. */
@@ -64,6 +66,8 @@ export function layOut(frame: Frame, group: Group, stem: string, side: Side, sum
       maxBindingBytes,
       oneBindingEach: context.oneBindingEach === true,
     });
+    side.show?.(constantIndex(0));
+    for (const [node, held] of frame.lowering.held) trial.held.set(node, held);
     trial.value(new Block(new Names()), side.node, at, 4);
     const scalars = trial.accesses.filter(({ width }) => width === 1).length;
     return scalars === trial.accesses.length ? Infinity : scalars;
@@ -113,14 +117,17 @@ export function fetch(frame: Frame, block: Block, side: Side, staged: Staged, st
     const own = add(thread, constantIndex(turn * step.threads));
     const isWhole = (turn + 1) * step.threads <= units;
     const { line, unit } = placeOf(block, staged, isWhole ? own : clamp(own, constantIndex(units)));
-    const value = block.let('fetched', valueAt(frame, block, side, staged, step, line, unit));
+    const valueIn = (into: Block): Code => valueAt(frame, into, side, staged, step, line, unit);
+    if (side.show !== undefined) load(frame, block, side, staged, step, line, unit);
+    const value = side.show === undefined ? block.let('fetched', valueIn(block)) : undefined;
     return {
-      value,
+      valueIn: (into: Block): Code => value ?? valueIn(into),
       target: targetOf(staged, step.copy, line, unit),
       test: isWhole ? 'true' : `${indexText(own)} < ${units}u`,
     };
   });
-  return (into) => held.forEach(({ value, target, test }) => into.when(test, (inside) => inside.assign(target, value)));
+  return (into) =>
+    held.forEach(({ valueIn, target, test }) => into.when(test, (inside) => inside.assign(target, valueIn(inside))));
 }
 
 /** Loads of each thread for a tile. */
@@ -148,22 +155,27 @@ function targetOf(staged: Staged, copy: Index, line: Index, unit: Index): string
   return `${staged.name}[${indexText(add(scale(copy, staged.length), scale(line, staged.stride), unit))}]`;
 }
 
-function valueAt(
-  frame: Frame,
-  block: Block,
-  side: Side,
-  { width, byPlace }: Staged,
-  { sum, start }: Step,
-  line: Index,
-  unit: Index,
-): Code {
-  const type = typeOf('f32', width);
+/** Where an element of a tile, or four of them, are in the operand, or the last of it beyond its end. */
+function indexAt(side: Side, { width, byPlace }: Staged, { sum, start }: Step, line: Index, unit: Index): IndexMap {
   const inLine = elementAt(unit, width);
-  const [other, place] = byPlace
-    ? [inRange(add(side.first, inLine), side.size, width), clamp(add(start, line), sum.size)]
-    : [clamp(add(side.first, line), side.size), inRange(add(start, inLine), sum.size, width)];
+  return byPlace
+    ? side.at(inRange(add(side.first, inLine), side.size, width), clamp(add(start, line), sum.size))
+    : side.at(clamp(add(side.first, line), side.size), inRange(add(start, inLine), sum.size, width));
+}
+
+/** What the value will be computed from comes into registers. */
+function load(frame: Frame, block: Block, side: Side, staged: Staged, step: Step, line: Index, unit: Index): void {
+  frame.lowering.load(block, side.node, indexAt(side, staged, step, line, unit), staged.width);
+}
+
+function valueAt(frame: Frame, block: Block, side: Side, staged: Staged, step: Step, line: Index, unit: Index): Code {
+  const { width, byPlace } = staged;
+  const { sum, start } = step;
+  const type = typeOf('f32', width);
+  const index = indexAt(side, staged, step, line, unit);
+  side.show?.(byPlace ? elementAt(unit, width) : line);
   // Half precision at once: what is stored so is copied, and drivers see that.
-  const value = halved(splat(frame.lowering.value(block, side.node, side.at(other, place), width), type));
+  const value = halved(splat(frame.lowering.value(block, side.node, index, width), type));
   // Steps that fill the sum stage nothing beyond its end that is ever multiplied.
   if (isMultiple(sum.size, sum.staged)) return value;
   // Beyond the end of the sum both factors must be 0: the clamped load may hold an infinity.

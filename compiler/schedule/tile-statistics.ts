@@ -4,7 +4,7 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import type { ReduceOp } from '../../dsl/graph/op.ts';
 import { computeType } from '../../dsl/ops/map/compute-type.ts';
 import { code, literal } from '../../dsl/wgsl.ts';
-import type { Group } from '../fuse/group.ts';
+import { rowReductions, type Group } from '../fuse/group.ts';
 import { add, clamp, constantIndex, divide, remainder, scale, type Index } from '../index/index-math.ts';
 import { indexText } from '../index/index-text.ts';
 import type { IndexMap } from '../kernel/storage.ts';
@@ -27,10 +27,6 @@ export interface TileOfRows {
 
 type ProductGroup = Extract<Group, { template: 'contract' }>;
 
-function reductionsOf({ nodes }: ProductGroup): readonly Node[] {
-  return [...nodes].filter((node) => node.op.kind === 'reduce').sort((a, b) => a.id - b.id);
-}
-
 /** What a row has one of; of maps that follow one another the last. */
 function keptPerRow(product: Product, { nodes }: ProductGroup): readonly Node[] {
   const maps = mapsPerRow(product, nodes);
@@ -40,7 +36,7 @@ function keptPerRow(product: Product, { nodes }: ProductGroup): readonly Node[] 
 
 /** Bytes of workgroup memory that it takes for a group. */
 export function statisticsBytes(product: Product, group: ProductGroup, tileRows: number, threads: number): number {
-  const reductions = reductionsOf(group).length;
+  const reductions = rowReductions(group).length;
   return reductions === 0 ? 0 : 4 * (reductions * (tileRows + threads) + keptPerRow(product, group).length * tileRows);
 }
 
@@ -51,7 +47,7 @@ export function reduceTileRows(
   { product, batch, firstRow, tileRows, threads }: TileOfRows,
 ): (row: Index) => void {
   const { lowering, body } = frame;
-  const reductions = reductionsOf(group);
+  const reductions = rowReductions(group);
   if (reductions.length === 0) return () => undefined;
   const thread = indexVariable('thread', constantIndex(threads));
   const lane = body.named('lane_of_row', remainder(thread, constantIndex(lanes)));

@@ -45,6 +45,17 @@ export function chainTable(traced: Graph, stages: readonly Stage[]): string {
           `${stage.split.load.outputs.size} tensors depend on parameters alone: computed once, when they are loaded`,
         ]);
         break;
+      case 'statistics': {
+        const { parts } = stage.statistics;
+        if (parts.size > 0)
+          rows.push([
+            'statistics',
+            String(parts.size),
+            '',
+            'values of whose rows the products that make them leave statistics, for the norms behind',
+          ]);
+        break;
+      }
       case 'group': {
         const { groups, joins } = stage.grouping;
         if (groups.length === 0) break;

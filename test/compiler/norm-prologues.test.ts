@@ -2,11 +2,14 @@
 import { describe, expect, test } from 'vitest';
 import { svaCases } from '../../bench/cases/sva.ts';
 import { compile } from '../../compiler/compile.ts';
+import { deviceNamed } from '../../compiler/devices.ts';
+import { explain } from '../../compiler/explain.ts';
 import { passes } from '../../compiler/passes/index.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
 import { gelu, layerNorm, linear, randomParams, rmsNorm, silu, trace, type Graph } from '../../dsl/index.ts';
 import { clipFeatures, clipShapes } from '../../models/towers/clip.ts';
 import { shapedParams } from '../../models/configs/param-shapes.ts';
+import { normGraph } from '../gpu/norm-cases.ts';
 
 const withMatrices: DeviceProfile = {
   ...desktopGpu,
@@ -48,8 +51,43 @@ describe('a block', () => {
     expect(labelsOf(clip(4), least).length - labelsOf(clip(3), least).length).toBe(5);
   });
 
-  test('keeps its norms as kernels where matrix units make its products', () => {
-    expect(labelsOf(clip(4), withMatrices).length - labelsOf(clip(3), withMatrices).length).toBe(7);
+  test('is so where matrix units make its products: each leaves what the norm behind it needs', () => {
+    for (const profile of [withMatrices, deviceNamed('h200').profile])
+      expect(labelsOf(clip(4), profile).length - labelsOf(clip(3), profile).length).toBe(5);
+  });
+
+  test('keeps its norms as kernels where a product by matrix units has no buffers for statistics', () => {
+    const least: DeviceProfile = { ...withMatrices, maxBindings: 6 };
+    expect(labelsOf(clip(4), least).length - labelsOf(clip(3), least).length).toBe(7);
+    expect(explain(clip(3), least)).toMatch(/norms with kernels: .*too many buffers for one kernel/);
+  });
+
+  test('begins with a kernel for the norm of its own input, which no product makes', () => {
+    const graph = normGraph({ norm: 'layer', behind: 'one', rows: 300, columns: 256, terms: 256 });
+    const templates = (which: Graph): readonly string[] =>
+      labelsOf(which, withMatrices).map((label) => label.replace(/\+.*/, ''));
+    expect(templates(graph)).toEqual(['contract', 'contract']);
+    const ofInput = trace(randomParams(1, { dtype: 'f16' }), (t) => ({
+      y: linear(
+        t.params.at('out'),
+        layerNorm(t.params.at('norm'), t.input('x', 'n c', { n: 300, c: 256 }, 'f16')),
+        'o',
+        {
+          size: 256,
+        },
+      ),
+    }));
+    expect(templates(ofInput)).toEqual(['sum', 'contract']);
+    expect(explain(ofInput, withMatrices)).toMatch(/no product by matrix units makes its rows ×1/);
+  });
+
+  test('of which more than products read the norm, keeps it as a kernel', () => {
+    const graph = trace(randomParams(1, { dtype: 'f16' }), (t) => {
+      const x = linear(t.params.at('front'), t.input('x', 'n i', { n: 300, i: 256 }, 'f16'), 'c', { size: 256 });
+      const normed = layerNorm(t.params.at('norm'), x);
+      return { normed, y: linear(t.params.at('out'), normed, 'o', { size: 256 }) };
+    });
+    expect(labelsOf(graph, withMatrices)).toHaveLength(3);
   });
 
   test('with a gated MLP behind a norm is two kernels', () => {
