@@ -95,9 +95,9 @@ function means(made: RegionKernel, body: Block, part: RegionPart, threads: numbe
   const rows = made.rows.most;
   const heads = Math.max(1, Math.min(mostHeads, rows, Math.floor((rows * units.most) / threads)));
   const type = typeOf('f32', made.widthOf(part));
-  made.each(body, 'item', scale(units, Math.ceil(rows / heads)), (block, item) => {
-    const unit = block.named(flatStem([part.depth], made.widthOf(part)), remainder(item, units));
-    const first = scale(divide(item, units), heads);
+  made.each(body, 'vector_of_rows', scale(units, Math.ceil(rows / heads)), (block, at) => {
+    const unit = block.named(flatStem([part.depth], made.widthOf(part)), remainder(at, units));
+    const first = scale(divide(at, units), heads);
     const own = Array.from({ length: heads }, (_, i) => ({
       head: add(first, constantIndex(i)),
       mean: block.var('mean', splat(literal(0, 'f32'), type)),
