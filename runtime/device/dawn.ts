@@ -188,7 +188,7 @@ const limitNames = [
 ] as const satisfies readonly (keyof DeviceLimits)[];
 
 function limitsOf(all: GPUSupportedLimits): DeviceLimits {
-  return Object.fromEntries(limitNames.map((name) => [name, all[name]])) as unknown as DeviceLimits;
+  return Object.fromEntries(limitNames.map((name) => [name, all[name]])) as Record<(typeof limitNames)[number], number>;
 }
 
 interface MatrixConfig {

@@ -14,8 +14,7 @@ import { releasedDecoders } from '../../models/decoders/families/released.ts';
 import { kinds } from '../../pipelines/verify/kinds.ts';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
-import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
+import { changedGolden, type Config } from '../support/changed-golden.ts';
 
 const folder = join(import.meta.dirname, '../golden/models');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-backbones-'));
@@ -60,27 +59,6 @@ test.each(files)('%s', async (name) => {
   expect(await wrong(join(folder, `${name}.safetensors`))).toEqual([]);
 });
 
-type Config = Record<string, unknown>;
-
-/** The file with another config. */
-function changed(name: string, change: (config: Config) => Config): string {
-  const source = openCheckpoint(join(folder, `${name}.safetensors`));
-  try {
-    const path = join(scratch, `${Math.random().toString(36).slice(2)}.safetensors`);
-    const tensors = [...source.stored.values()].map(({ name: tensor, dtype, shape }) => ({
-      name: tensor,
-      dtype,
-      shape,
-      values: Array.from(source.tensor(tensor), Number),
-    }));
-    const config = change(JSON.parse(source.metadata.get('config') ?? '{}') as Config);
-    writeSafetensors(path, tensors, { ...Object.fromEntries(source.metadata), config: JSON.stringify(config) });
-    return path;
-  } finally {
-    source.close();
-  }
-}
-
 describe('one mistake is seen', () => {
   const inside =
     (key: string, values: Config) =>
@@ -94,7 +72,7 @@ describe('one mistake is seen', () => {
     ['another tap', 'qwen3-vl-vit', (config) => ({ ...config, deepstack_visual_indexes: [1, 2] }), 'deepstack0'],
     ['a narrower window', 'gemma3-vl', inside('text_config', { sliding_window: 5 }), 'prefill_logits'],
   ])('%s: %s', async (_what, name, change, output) => {
-    expect(await wrong(changed(name, change))).toContain(output);
+    expect(await wrong(changedGolden(join(folder, `${name}.safetensors`), scratch, change))).toContain(output);
   });
 });
 

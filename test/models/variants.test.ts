@@ -12,8 +12,7 @@ import { timmVit } from '../../models/towers/backbones/timm-vit.ts';
 import { qwenTowerConfig } from '../../models/towers/qwen-vl-config.ts';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
-import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
+import { changedGolden, type Config } from '../support/changed-golden.ts';
 
 const golden = join(import.meta.dirname, '../golden');
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-variants-'));
@@ -53,27 +52,6 @@ describe('rotations are stretched as transformers does', () => {
   });
 });
 
-type Config = Record<string, unknown>;
-
-/** The file with another config. */
-function changed(name: string, change: (config: Config) => Config): string {
-  const source = openCheckpoint(join(golden, 'models', `${name}.safetensors`));
-  try {
-    const path = join(scratch, `${name}.safetensors`);
-    const tensors = [...source.stored.values()].map(({ name: tensor, dtype, shape }) => ({
-      name: tensor,
-      dtype,
-      shape,
-      values: Array.from(source.tensor(tensor), Number),
-    }));
-    const config = change(JSON.parse(source.metadata.get('config') ?? '{}') as Config);
-    writeSafetensors(path, tensors, { ...Object.fromEntries(source.metadata), config: JSON.stringify(config) });
-    return path;
-  } finally {
-    source.close();
-  }
-}
-
 describe('what the original code does not read changes nothing', () => {
   const text = (config: Config, values: Config): Config => ({
     ...config,
@@ -88,7 +66,7 @@ describe('what the original code does not read changes nothing', () => {
       (config) => text(config, { rope_scaling: { rope_type: 'default', mrope_section: [4, 2, 2] } }),
     ],
   ])('%s: %s', async (_what, name, change) => {
-    expect(await wrong(changed(name, change))).toEqual([]);
+    expect(await wrong(changedGolden(join(golden, 'models', `${name}.safetensors`), scratch, change))).toEqual([]);
   });
 });
 
