@@ -11,6 +11,7 @@ import { rewriteRowProducts } from './products/row-products.ts';
 import { withOperandPanels } from './assembly/operand-panels.ts';
 import { partialStatistics, type PartialStatistics } from './products/partial-statistics.ts';
 import { splitSums } from './products/split-sums.ts';
+import { layVectors } from './assembly/vector-layout.ts';
 import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
@@ -76,7 +77,8 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
       })
     : apart;
   const mostBindings = profile.maxBindings - (symbols.length > 0 ? 1 : 0);
-  const rowProducts = rewriteRowProducts(packed.main, {
+  const laid = packing ? layVectors(packed, builder, mostBindings) : packed;
+  const rowProducts = rewriteRowProducts(laid.main, {
     builder,
     rowOperand,
     splitRows: (node) => splitRows(node, profile),
@@ -94,7 +96,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     segmentOf: (contract) => segmentOf(contract, profile),
     mostBindings,
   });
-  const split = { ...packed, main: statistics.graph };
+  const split = { ...laid, main: statistics.graph };
   report?.({ name: 'split', split });
   report?.({ name: 'statistics', statistics });
   const [load, main] = (['load', 'main'] as const).map((which) => {

@@ -49,6 +49,13 @@ export interface Choices {
   readonly loadsInPlace: number;
   /** Operations below which what reductions read in several walks is computed in each of them, rather than stored by a launch of its own. */
   readonly leastStoredWork: number;
+  /**
+   * Operations on an element of a product's operand that it does again for each of its tiles, rather than by a kernel of its own that stores
+   * them: a tile multiplies the element with all of its columns.
+   */
+  readonly workBeforeProduct: number;
+  /** Whether products of the same rows whose weights are quantized become one, which finds the planes of each column as it loads them. */
+  readonly joinsQuantized: boolean;
   /** Results of overlapping windows that one thread computes, at most: each keeps its accumulator in registers. */
   readonly neighbours: number;
   /** Operations below which a kernel is written to be compiled fast rather than to run fast. */
@@ -97,6 +104,9 @@ const usual: Choices = {
   loadsInPlace: 16,
   // Some microseconds of 10 TFLOP/s.
   leastStoredWork: 2 ** 24,
+  // Of 128 operations, which a tile of 64 columns does with it.
+  workBeforeProduct: 4,
+  joinsQuantized: true,
   neighbours: 8,
   leastWork: 0,
   absorptionGain: 2,
@@ -126,6 +136,9 @@ const usual: Choices = {
 const software: Partial<Choices> = {
   kernelsInDispatch: 1,
   leastStoredWork: 0,
+  workBeforeProduct: 0,
+  // Lanes walk all of the branches: one row times 1024, 256 and 256 columns took 0.57 ms by three products and 1.8 by one.
+  joinsQuantized: false,
   loadsUnrolled: 16,
   storedScores: 64 * 2 ** 20,
   // A step of a decoder layer of 512 tokens took 2.4 s with it and 1.8 s without, for 14 MiB of 318.

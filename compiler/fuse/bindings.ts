@@ -6,6 +6,7 @@ import { symbolsOf } from '../../dsl/graph/symbols.ts';
 import { bytesOf } from '../cost.ts';
 import { bytesInBinding } from '../kernel/kernel.ts';
 import type { DeviceProfile } from '../profile.ts';
+import { isUnpacked, planesUnder } from '../rewrite/fixed.ts';
 import { isStoredSource } from './group.ts';
 
 export interface BindingBudget {
@@ -40,14 +41,14 @@ export function underViews(node: Node, budget: BindingBudget): Node {
   return node.op.kind === 'view' && x !== undefined && !budget.kept.has(node) ? underViews(x, budget) : node;
 }
 
-/** The operands that a set of nodes takes from elsewhere, each seen through its views. */
+/** The operands that a set of nodes takes from elsewhere, each seen through its views; of a quantized weight, which nothing stores, what it is made of. */
 export function operandsOf(members: ReadonlySet<Node>, budget: BindingBudget): ReadonlySet<Node> {
   const found = new Set<Node>();
   for (const node of members)
     for (const input of node.inputs) {
       if (members.has(input)) continue;
       const operand = underViews(input, budget);
-      if (!isUnbound(operand)) found.add(operand);
+      for (const own of isUnpacked(operand) ? planesUnder(operand) : [operand]) if (!isUnbound(own)) found.add(own);
     }
   return found;
 }

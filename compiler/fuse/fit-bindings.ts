@@ -2,6 +2,7 @@
 // a concatenation of too many operands is made in stages, each a kernel that writes its own range.
 import type { Builder, Node } from '../../dsl/graph/graph.ts';
 import { concat } from '../../dsl/ops/join.ts';
+import { isUnpacked } from '../rewrite/fixed.ts';
 import { isUnbound, leastBindings, operandsOf, underViews, type BindingBudget } from './bindings.ts';
 import type { Work } from './fusion.ts';
 import { tooManyBindings, type Group, type PlacedJoin } from './group.ts';
@@ -77,7 +78,11 @@ function reads(
  */
 function storeOne({ nodes, roots }: Reader, f: Fitting): boolean {
   const canStore = (node: Node): boolean =>
-    node.op.kind !== 'view' && node.op.kind !== 'source' && !f.work.owner.has(node) && !f.work.inPlace.has(node);
+    node.op.kind !== 'view' &&
+    node.op.kind !== 'source' &&
+    !isUnpacked(node) &&
+    !f.work.owner.has(node) &&
+    !f.work.inPlace.has(node);
   const now = bindings(nodes, roots, f);
   const inPlace = [...reads(nodes, f).inPlace].filter(canStore);
   const [best] = inPlace

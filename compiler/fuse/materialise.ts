@@ -9,8 +9,8 @@ import { isUnpacked } from '../rewrite/fixed.ts';
 
 /** What computing one element in place takes: a kernel loads a value once and computes a node once, however often they are used. */
 interface Cost {
-  /** What is loaded: a stored value, seen through the views on the way. */
-  readonly loads: ReadonlySet<string>;
+  /** What is loaded, a stored value seen through the views on the way, and how many elements it has. */
+  readonly loads: ReadonlyMap<string, number>;
   /** What is computed. */
   readonly work: ReadonlySet<Node>;
 }
@@ -25,7 +25,7 @@ export function materialised(
   work: Work,
   stored: ReadonlySet<Node>,
   parts: ReadonlySet<Node>,
-  { loadsInPlace: mostLoads, leastStoredWork }: Choices,
+  { loadsInPlace: mostLoads, leastStoredWork, workBeforeProduct }: Choices,
 ): readonly Node[] {
   const result = new Set<Node>();
   const cost = new Map<Node, Cost>();
@@ -57,6 +57,7 @@ export function materialised(
     const own = cost.get(n) ?? loadOf(n);
     const reason = reasonToStore(own, again.has(n) ? reads.filter(isRepeated) : reads);
     if (reason === undefined || isLittle(n, own, reads, leastStoredWork)) continue;
+    if (isBesideProduct(n, own, reads, workBeforeProduct)) continue;
     result.add(n);
     reads.forEach((use) => work.cuts.push({ from: n, to: use.reader, reason }));
   }
@@ -64,16 +65,17 @@ export function materialised(
 }
 
 function loadOf(n: Node): Cost {
-  return { loads: new Set([String(n.id)]), work: new Set() };
+  return { loads: new Map([[String(n.id), elementsOf(n)]]), work: new Set() };
 }
 
 function inPlaceCost(n: Node, cost: ReadonlyMap<Node, Cost>): Cost {
   const inputs = n.inputs.map((x) => cost.get(x) ?? loadOf(x));
-  const loads = new Set(inputs.flatMap((c) => [...c.loads]));
+  const loads = new Map(inputs.flatMap((c) => [...c.loads]));
   const work = new Set(inputs.flatMap((c) => [...c.work]));
   // Another view reads other elements of the same value, and computes what is between for them anew.
-  if (n.op.kind === 'view') return { loads: new Set([...loads].map((load) => `${n.id}.${load}`)), work };
-  return { loads: n.op.kind === 'gather' ? loads.add(`${n.id}`) : loads, work: work.add(n) };
+  if (n.op.kind === 'view')
+    return { loads: new Map([...loads].map(([load, size]) => [`${n.id}.${load}`, size])), work };
+  return { loads: n.op.kind === 'gather' ? loads.set(`${n.id}`, elementsOf(n)) : loads, work: work.add(n) };
 }
 
 function flopsOf({ work }: Cost): number {
@@ -148,7 +150,28 @@ function largestSide(contract: Node): number {
 function isLittle(node: Node, cost: Cost, reads: readonly Use[], leastWork: number): boolean {
   if (!reads.every(({ owner }) => owner?.template === 'rows')) return false;
   const times = reads.reduce((sum, use) => sum + use.times, 0) - 1;
-  return times * weightOf(cost) * node.type.axes.reduce((count, { size }) => count * sizeBound(size), 1) < leastWork;
+  return times * weightOf(cost) * elementsOf(node) < leastWork;
+}
+
+/** What is this many times smaller stays in the caches. */
+const muchSmaller = 16;
+
+/**
+ * Whether products alone read it, and what they would do in front of each is a few operations on one stored value and on what is much smaller,
+ * as a norm's scale and shift: a tile multiplies each element with all of its columns, so that this is little beside it.
+ */
+function isBesideProduct(node: Node, cost: Cost, reads: readonly Use[], most: number): boolean {
+  const size = elementsOf(node);
+  const large = [...cost.loads.values()].filter((own) => muchSmaller * own > size);
+  return (
+    large.length <= 1 &&
+    flopsOf(cost) <= most &&
+    reads.every(({ reader, owner }) => owner?.template === 'contract' && reader === owner.contract)
+  );
+}
+
+function elementsOf({ type }: Node): number {
+  return type.axes.reduce((count, { size }) => count * sizeBound(size), 1);
 }
 
 /** Operations for one element, a load being two. */

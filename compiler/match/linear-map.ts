@@ -4,7 +4,7 @@ import { namesOf, sameAxes } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import { roles, type Roles } from '../../dsl/ops/contract.ts';
 import { isFloat } from '../../dsl/graph/op.ts';
-import { isFixed } from '../rewrite/fixed.ts';
+import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
 import { type Rewriter } from '../rewrite/rewriter.ts';
 
 export interface LinearMap {
@@ -25,6 +25,16 @@ export function asLinearMap(node: Node): LinearMap | undefined {
   if (fixedA === fixedB) return undefined;
   const [x, weights] = fixedB ? [a, b] : [b, a];
   return { node, x, weights, roles: roles(x.type, weights.type, node.type) };
+}
+
+/** The contraction as a linear map, if one operand is a quantized weight and the other is not fixed. */
+export function asUnpackedMap(node: Node): LinearMap | undefined {
+  const [a, b] = node.inputs;
+  if (node.op.kind !== 'contract' || a === undefined || b === undefined) return undefined;
+  const [codedA, codedB] = [isUnpacked(a), isUnpacked(b)];
+  if (codedA === codedB) return undefined;
+  const [x, weights] = codedB ? [a, b] : [b, a];
+  return isFixed(x) ? undefined : { node, x, weights, roles: roles(x.type, weights.type, node.type) };
 }
 
 /** A product and the fixed vector along its column that is added to it and to nothing else. */

@@ -1,12 +1,15 @@
-// Siblings: products that share their activations become one product with the weights side by side, and slices of it.
+// Siblings: products that share their activations become one product with the weights side by side, and slices of it. Quantized weights stay
+// where they are, for nothing stores what they stand for: the kernel finds the planes of a column as it loads them.
 import { namesOf } from '../../dsl/axis/axes.ts';
 import { addSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node, Origin } from '../../dsl/graph/graph.ts';
 import { mapGraph, mapsAfter, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
-import { isFixed } from '../rewrite/fixed.ts';
+import { isFixed, isUnpacked, planesUnder } from '../rewrite/fixed.ts';
+import { sortedSymbols } from '../../dsl/graph/symbols.ts';
 import { layerOf } from '../match/layer.ts';
+import { choicesOf } from '../profile.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
-import { asLinearMap, withBias, type Biased, type LinearMap } from '../match/linear-map.ts';
+import { asLinearMap, asUnpackedMap, withBias, type Biased, type LinearMap } from '../match/linear-map.ts';
 import { rebuilt } from '../rewrite/rebuilt.ts';
 import { Rewriter } from '../rewrite/rewriter.ts';
 import { scalarValue } from '../rewrite/rules.ts';
@@ -20,7 +23,7 @@ interface Sibling extends Biased {
 type Readers = ReadonlyMap<Node, readonly Node[]>;
 
 function asSibling(node: Node, readers: Readers, leaves: ReadonlySet<Node>): Sibling | undefined {
-  const product = asLinearMap(node);
+  const product = asLinearMap(node) ?? asUnpackedMap(node);
   const [column, ...more] = product?.roles.columns ?? [];
   if (
     product === undefined ||
@@ -56,15 +59,21 @@ function mergeable(siblings: readonly Sibling[], readers: Readers): readonly Sib
 export const siblings: GraphPass = {
   name: 'siblings',
   why: 'one large product uses the device better than several that read the same activations',
-  run(graph, builder, fire) {
+  run(graph, builder, fire, profile) {
     const nodes = order(graph);
     const readers = readersOf(nodes);
     const groups = new Map<Node, readonly Sibling[]>();
-    for (const group of groupsOf(graph, nodes, readers)) for (const sibling of group) groups.set(sibling.end, group);
+    const sizes = sortedSymbols(graph, 'compile').length > 0 ? 1 : 0;
+    const mostPlanes = choicesOf(profile).joinsQuantized
+      ? (profile?.maxBindings ?? Infinity) - sizes - otherBindings
+      : 0;
+    for (const all of groupsOf(graph, nodes, readers))
+      for (const group of withinPlanes(all, mostPlanes)) for (const sibling of group) groups.set(sibling.end, group);
     if (groups.size === 0) return graph;
     const made = new Map<Node, Node>();
     // Weights first: a group is built where its first member stands, and needs the weights of all.
-    for (const node of [...nodes.filter(isFixed), ...nodes.filter((node) => !isFixed(node))]) {
+    const isWeight = (node: Node): boolean => isFixed(node) || isUnpacked(node);
+    for (const node of [...nodes.filter(isWeight), ...nodes.filter((node) => !isWeight(node))]) {
       const group = groups.get(node);
       const [first] = group ?? [];
       if (group !== undefined && first !== undefined && !made.has(node)) {
@@ -88,10 +97,32 @@ function groupsOf(graph: Graph, nodes: readonly Node[], readers: Readers): reado
     const sibling = asSibling(node, readers, leaves);
     if (sibling === undefined || leaves.has(sibling.end)) continue;
     const { product } = sibling;
-    const key = `${product.x.id} ${product.weights.type.dtype} ${namesOf(product.roles.sum).toSorted().join()} ${layerOf(node.origin.path)}`;
+    const key = `${product.x.id} ${product.weights.type.dtype} ${isUnpacked(product.weights)} ${namesOf(product.roles.sum).toSorted().join()} ${layerOf(node.origin.path)}`;
     candidates.set(key, [...(candidates.get(key) ?? []), sibling]);
   }
   return [...candidates.values()].map((group) => mergeable(group, readers)).filter((group) => group.length > 1);
+}
+
+/** Of the kernel of a product: the rows, vectors, and the result. Where a norm's do not fit besides, it has a kernel of its own. */
+const otherBindings = 3;
+
+/** Quantized weights side by side take bindings for the planes of each: in order, as many as a kernel can bind. Others are joined at load. */
+function withinPlanes(group: readonly Sibling[], most: number): readonly (readonly Sibling[])[] {
+  const parts: Sibling[][] = [];
+  let planes = 0;
+  for (const sibling of group) {
+    const { weights } = sibling.product;
+    const own = isUnpacked(weights) ? planesUnder(weights).length : 0;
+    const last = parts.at(-1);
+    if (last === undefined || (own > 0 && planes + own > most)) {
+      parts.push([sibling]);
+      planes = own;
+    } else {
+      last.push(sibling);
+      planes += own;
+    }
+  }
+  return parts.filter((part) => part.length > 1);
 }
 
 /** The path that all origins share. */

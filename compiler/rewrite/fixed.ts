@@ -66,6 +66,20 @@ function sharedWeight(inputs: readonly Node[]): string | null {
   return open.every((weight) => weight === first) ? first : null;
 }
 
+/** What lies in memory of a quantized weight: its planes, and what is fixed beside them. */
+export function planesUnder(node: Node): readonly Node[] {
+  const found = new Set<Node>();
+  const seen = new Set<Node>();
+  for (const stack = [node]; stack.length > 0;) {
+    const top = stack.pop();
+    if (top === undefined || seen.has(top)) continue;
+    seen.add(top);
+    if (top.op.kind === 'source' && (top.op.role === 'param' || top.op.role === 'loaded')) found.add(top);
+    stack.push(...top.inputs);
+  }
+  return [...found];
+}
+
 /** Words of a column that the codes of a quantized weight stand in, the most of its planes; undefined for every other node. */
 export function wordsUnder(node: Node): number | undefined {
   if (!isUnpacked(node)) return undefined;

@@ -58,3 +58,19 @@ test('the 8B, compiled: arithmetic near that of the published layers, weights he
   expect(text).toMatch(/language model\s+8,030,261,248/);
   expect(text).toMatch(/without the towers\s+8,333,022,208/);
 }, 240_000);
+
+test('the 8B in four bits: fits 6.5 GiB, queries, keys and values are one product', () => {
+  const planned = planModel('8b', { dtype: 'f16', context: 2048, prompt: 700, images: 1, weights: { format: 'q4' } });
+  expect(planned.memory.running / 2 ** 30).toBeLessThan(6.5);
+  for (const { name, plan } of planned.programs) {
+    // Of several parameters, it carries the path that they share.
+    const layer = name === 'one picture' ? '.encoder.layer.20.attention.attention' : '.layers.20.self_attn';
+    const products = plan.dispatches.filter(({ label, path }) => label.startsWith('contract') && path.endsWith(layer));
+    expect(products.length, name).toBe(1);
+  }
+  const dispatches = (program: string): number =>
+    planned.programs.find(({ name }) => name === program)?.plan.dispatches.length ?? Infinity;
+  expect(dispatches('one picture')).toBeLessThanOrEqual(640);
+  expect(dispatches('prefill')).toBeLessThanOrEqual(360);
+  expect(dispatches('decode')).toBeLessThanOrEqual(200);
+}, 240_000);
