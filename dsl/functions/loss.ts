@@ -1,9 +1,11 @@
 // Losses: cross-entropy of logits, and of hidden states with the language head behind them.
-import { axisOf, printAxes, sizeBound, type Axis } from '../axis/axis.ts';
+import { axisOf, printAxes, sizeBound, type Axis, type Size } from '../axis/axis.ts';
 import { type DType } from '../graph/op.ts';
 import { recompute } from '../gradient/recompute.ts';
 import { stopGradient } from '../gradient/stop-gradient.ts';
-import { elementwise, refusal, requireAxis, requireNumber, widened, type Tensor } from '../tensor.ts';
+import { constant, typeAttrs } from '../ops/source.ts';
+import { originOf } from '../origin.ts';
+import { elementwise, refusal, requireAxis, requireNumber, sizeValue, Tensor, widened } from '../tensor.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { exp, log, positions, where } from './math.ts';
 import { concat } from './join.ts';
@@ -27,7 +29,8 @@ interface RowTerms {
 
 /**
  * −Σ log softmax(logits)[label] over the rows whose label counts, in f32: PyTorch's `cross_entropy`. `axis` is that of the classes;
- * the labels have the other axes.
+ * the labels have the other axes. A label that is no class, and is not the ignored one, makes the loss and the gradients of its row NaN
+ * (PyTorch refuses it; what is on a device cannot be refused).
  * @example crossEntropy(x, labels, { axis: 'd' }) // labels: Tensor<'b n', 'i32'>
  */
 export function crossEntropy<S extends string, D extends DType, A extends string>(
@@ -35,10 +38,10 @@ export function crossEntropy<S extends string, D extends DType, A extends string
   labels: Tensor<string, 'i32'>,
   options: CrossEntropyOptions & { readonly axis: A & Has<S, A> },
 ): Tensor<'', 'f32'> {
-  requireAxis('crossEntropy', logits, options.axis);
+  const { size } = requireAxis('crossEntropy', logits, options.axis);
   checkLabels('crossEntropy', logits, labels, options.axis);
   const wide = logits.cast('f32') as Tensor<string, 'f32'>;
-  return reduced('crossEntropy', rowTerms(wide, labels, options.axis, 0, options), labels, options);
+  return reduced('crossEntropy', rowTerms(wide, labels, options.axis, 0, options), labels, size, options);
 }
 
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
@@ -118,7 +121,7 @@ export function linearCrossEntropy<S extends string, T extends string, D extends
             sum,
           ),
   };
-  return reduced(name, joined, labels, options);
+  return reduced(name, joined, labels, count, options);
 }
 
 /** As many classes as `partBytes` hold the logits of, in whole tiles of a contraction. */
@@ -197,6 +200,7 @@ function reduced(
   name: string,
   { total, label, mean }: RowTerms,
   labels: Tensor<string, 'i32'>,
+  classes: Size,
   { ignore = -100, smoothing = 0, reduction = 'mean' }: CrossEntropyOptions,
 ): Tensor<'', 'f32'> {
   const counts = labels.ne(ignore);
@@ -208,7 +212,29 @@ function reduced(
           .mul(1 - smoothing)
           .add(total.sub(mean).mul(smoothing));
   const rows = loss.axes.map((axis) => axis.name);
-  const all = reduceAxes<'', 'f32'>('sum', where(counts, loss, 0), rows, name);
+  const judged = elementwise<string, 'f32'>('mul', loss, oneOrNaN(name, labels, counts, classes));
+  const all = reduceAxes<'', 'f32'>('sum', where(counts, judged, 0), rows, name);
   if (reduction === 'sum') return all;
   return all.div(reduceAxes<'', 'f32'>('sum', counts.cast('f32') as Tensor<string, 'f32'>, rows, name));
+}
+
+/**
+ * 1 for a row whose label is a class or is ignored, else NaN. It is a factor, for its gradient is NaN too: that of a choice would be 0, and
+ * a training would go on. An ignored row has 1, since 0 · NaN, its gradient, would be NaN.
+ */
+function oneOrNaN(
+  name: string,
+  labels: Tensor<string, 'i32'>,
+  counts: Tensor<string, 'bool'>,
+  classes: Size,
+): Tensor<string, 'f32'> {
+  const below: Tensor<string, 'bool'> = elementwise('lt', labels, sizeValue(name, labels, classes));
+  const known: Tensor<string, 'bool'> = elementwise('or', elementwise('and', labels.ge(0), below), counts.not());
+  const nan = labels.builder.make(
+    constant,
+    [],
+    { ...typeAttrs([], 'f32'), values: Float64Array.of(NaN) },
+    originOf([labels.node]),
+  );
+  return where(known, 1, new Tensor<'', 'f32'>(labels.builder, nan)) as Tensor<string, 'f32'>;
 }

@@ -53,3 +53,38 @@ test('labels on other axes, and a head that shares none', () => {
     }),
   ).toThrow(/must share one axis with the hidden states/);
 });
+
+describe('labels that are no class and are not ignored', () => {
+  // Of 200 classes in parts of 64: below, one above, and where a part has no such class.
+  const wrong = [3, 200, -1, 199, 1e6];
+  const isWrong = wrong.map((label) => label < 0 || label >= sizes.v);
+  test.each<readonly [string, number | undefined, CrossEntropyOptions]>([
+    ['whole', undefined, {}],
+    ['whole, with labels smoothed', undefined, { smoothing: 0.1 }],
+    ['in parts', 4 * 64 * sizes.n, {}],
+    ['in parts, summed', 4 * 64 * sizes.n, { reduction: 'sum' }],
+  ])('%s: the loss is NaN, and so are the gradients of their rows alone', (_name, parts, options) => {
+    const of = (which: number, labels: readonly number[]) =>
+      run((t) => loss(t, parts, options)[which] as Tensor, { inputs: { ...inputs, labels } }).data;
+    expect(of(0, wrong)).toEqual([NaN]);
+    expect(of(2, wrong)).toEqual(Array.from({ length: sizes.v * sizes.e }, () => NaN));
+    // A mean is over the rows that count, be their labels right or wrong.
+    const counted = options.reduction === 'sum' ? 1 : 2 / wrong.length;
+    const without = of(
+      1,
+      wrong.map((label, i) => (isWrong[i] === true ? -100 : label)),
+    );
+    const expected = without.map((x, i) => (isWrong[Math.floor(i / sizes.e)] === true ? NaN : x * counted));
+    expect(distance(of(1, wrong), expected)).toBeLessThan(1e-13);
+  });
+
+  test('an ignored label counts for nothing, be it a class or none', () => {
+    for (const ignore of [-100, 7, 1000])
+      for (const which of [0, 1, 2]) {
+        const { data } = run((t) => loss(t, undefined, { ignore })[which] as Tensor, {
+          inputs: { ...inputs, labels: [3, ignore, 199, ignore, 0] },
+        });
+        expect(data.filter((x) => !Number.isFinite(x))).toEqual([]);
+      }
+  });
+});

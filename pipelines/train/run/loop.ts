@@ -244,7 +244,8 @@ export class Loop {
     if (metrics.skippedInARow < mostSkipped) return;
     throw new OpabiniaError(`${mostSkipped} steps in a row had gradients that are not finite`, {
       op: 'train',
-      advice: 'lower the learning rate, clip, or train as f32; the last checkpoint is from before',
+      advice:
+        'lower the learning rate, clip, or train as f32; a label that is no class makes a loss NaN too; the last checkpoint is from before',
     });
   }
 

@@ -40,9 +40,18 @@ interface Course {
   readonly stopAfter?: number;
   readonly stage?: Stage;
   readonly poison?: (sample: number) => boolean;
+  readonly label?: (sample: number) => number;
 }
 
-async function run({ name, total = 8, resume = false, stopAfter = Infinity, stage = mlpStage(), poison }: Course) {
+async function run({
+  name,
+  total = 8,
+  resume = false,
+  stopAfter = Infinity,
+  stage = mlpStage(),
+  poison,
+  label,
+}: Course) {
   const folder = new RunFolder(root, name, resume);
   const lines: string[] = [];
   const checkpoint = resume ? newestCheckpoint(folder.path, (text) => lines.push(text)) : undefined;
@@ -53,7 +62,7 @@ async function run({ name, total = 8, resume = false, stopAfter = Infinity, stag
     const result = await trainStage({
       stage,
       index: 0,
-      trainable: mlp(rows, poison),
+      trainable: mlp(rows, poison, label),
       device,
       folder,
       total,
@@ -160,6 +169,19 @@ describe('a run', () => {
         /10 steps in a row/,
       );
       expect(readdirSync(join(root, 'lost')).some((name) => name.startsWith('checkpoint'))).toBe(true);
+    },
+  );
+
+  test(
+    'labels that are no class: their steps change nothing and are told; ten in a row end the run',
+    { timeout: 300_000 },
+    async () => {
+      const label = (sample: number) => (sample > 4 ? 3 : sample % 3);
+      await expect(run({ name: 'labels', total: 20, label })).rejects.toThrow(
+        /10 steps in a row[^]*a label that is no class/,
+      );
+      const lines = new RunFolder(root, 'labels', true).metrics();
+      expect(lines.map((line) => line.skipped)).toEqual([false, ...Array.from({ length: 9 }, () => true)]);
     },
   );
 

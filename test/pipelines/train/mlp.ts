@@ -12,7 +12,11 @@ export function numbers(count: number, seed: number, scale = 1): number[] {
   return Array.from({ length: count }, (_, i) => scale * Math.sin(12.9898 * (i + 1) + 78.233 * (seed + 1)));
 }
 
-export function mlp(rows: number, poison: (sample: number) => boolean = () => false): Trainable {
+export function mlp(
+  rows: number,
+  poison: (sample: number) => boolean = () => false,
+  label: (sample: number) => number = (sample) => sample % classes,
+): Trainable {
   const source = fixedParams({
     'first.weight': { shape: [hidden, inputs], values: numbers(hidden * inputs, 1, 0.5) },
     'first.bias': { shape: [hidden], values: numbers(hidden, 2, 0.1) },
@@ -39,7 +43,7 @@ export function mlp(rows: number, poison: (sample: number) => boolean = () => fa
             samples.flatMap((s) => numbers(inputs, s.length).map((v) => (poison(s.length) ? 3e38 : v))),
           ),
         ],
-        ['labels', Int32Array.from(samples, (s) => s.length % classes)],
+        ['labels', Int32Array.from(samples, (s) => label(s.length))],
       ]),
       targets: samples.length,
       tokens: samples.length,
