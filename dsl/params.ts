@@ -1,4 +1,5 @@
 // Parameters as paths: `p.at('layers', 3).get('weight', 'o i')` is the tensor `layers.3.weight` of the checkpoint.
+import { isAxisName } from './axis/axes.ts';
 import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis/axis.ts';
 import { nearestNames, OpabiniaError, type Where } from './error.ts';
 import type { Builder, Node } from './graph/graph.ts';
@@ -151,7 +152,7 @@ export function axisList(op: string, text: string, path = ''): readonly string[]
   const names = text.split(' ').filter((name) => name !== '');
   const refuse = (what: string, advice?: string) =>
     new OpabiniaError(`${what} in '${text}'`, { op, path, place: here().place, advice });
-  const wrong = names.find((name) => !/^[A-Za-z][A-Za-z0-9_]*$/.test(name));
+  const wrong = names.find((name) => !isAxisName(name));
   if (wrong !== undefined)
     throw refuse(`'${wrong}' is not an axis name`, "axes are letters, digits and '_', with spaces between them");
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -207,6 +208,19 @@ export function sizedAxes(
       throw refuse(`the size of axis '${name}' is ${size}, no whole number`);
     return { name, size };
   });
+}
+
+/** One axis of this name. Throws for a list of names, and for what is not a size. */
+export function oneAxis(op: string, name: string, size: Size): Axis {
+  const names = axisList(op, name);
+  const [axis] = names.length === 1 ? sizedAxes(op, names, { [names[0] ?? '']: size }) : [];
+  if (axis === undefined)
+    throw new OpabiniaError(`'${name}' is ${names.length} axes, and one is made`, {
+      op,
+      place: here().place,
+      advice: `give one name, such as '${names[0] ?? 'n'}'`,
+    });
+  return axis;
 }
 
 function statedAxes(

@@ -1,4 +1,5 @@
 // A tensor while a model is traced: a node of the graph, its axis names in the type. Sizes are known to the trace only.
+import { isAxisName } from './axis/axes.ts';
 import { addSizes, axisOf, printAxes, printSize, type Axis, type Size } from './axis/axis.ts';
 import { nearestNames, OpabiniaError } from './error.ts';
 import { describe, inferType, type Builder, type Node } from './graph/graph.ts';
@@ -198,7 +199,11 @@ export function apply<S extends string, D extends DType>(
     );
   const nodes = operands.map((x) => x.node);
   try {
-    return new Tensor<S, D>(first.builder, first.builder.make(op, nodes, attrs, originOf(nodes)));
+    return named(
+      name,
+      operands,
+      new Tensor<S, D>(first.builder, first.builder.make(op, nodes, attrs, originOf(nodes))),
+    );
   } catch (error) {
     // The user called `name`, and the record that refused may have another.
     const refused =
@@ -211,6 +216,14 @@ export function apply<S extends string, D extends DType>(
         : undefined;
     throw refused instanceof Refusal ? refusal(name, refused.what, operands, refused.advice) : error;
   }
+}
+
+/** `made`, unless an axis that a caller named has not the name of one. */
+function named<T extends Tensor>(name: string, operands: readonly Tensor[], made: T): T {
+  const wrong = made.axes.find((axis) => !isAxisName(axis.name));
+  if (wrong === undefined) return made;
+  const advice = "a name is one word of letters, digits and '_'";
+  throw refusal(name, `'${wrong.name}' is not the name of an axis`, operands, advice);
 }
 
 /** An error of the function `name` that lists its operands with their axes, paths and lines. */

@@ -18,8 +18,8 @@ import { Builder, roleOf, type Graph, type Node, type Update } from './graph/gra
 import { isInteger, type DType, type SourceOp } from './graph/op.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
-import { axisList, ParamReader, sizedAxes, type Params, type ParamSource } from './params.ts';
-import type { Keys, Known, Sized } from './axis/argument-types.ts';
+import { axisList, oneAxis, ParamReader, sizedAxes, type Params, type ParamSource } from './params.ts';
+import type { Keys, Known, One, Sized } from './axis/argument-types.ts';
 import type { Distinct } from './axis/pattern-types.ts';
 import { refusal, Tensor, widened } from './tensor.ts';
 
@@ -68,7 +68,7 @@ export interface Trace {
     dtype?: D,
   ): Tensor<S, D>;
   /** The index along its only axis. */
-  iota<A extends string>(axis: A, size: Size): Tensor<A, 'i32'>;
+  iota<A extends string>(axis: A & One<A>, size: Size): Tensor<A, 'i32'>;
   /** The value of a size in a run, without axes. */
   extent(size: Size): Tensor<'', 'i32'>;
 }
@@ -257,8 +257,8 @@ class Run implements Trace {
   }
 
   iota<A extends string>(axis: A, size: Size): Tensor<A, 'i32'> {
-    const axes = sizedAxes('iota', axisList('iota', axis), { [axis]: size });
-    return new Tensor<A, 'i32'>(this.#builder, this.#builder.make(iota, [], typeAttrs(axes, 'i32'), here()));
+    const own = oneAxis('iota', axis, size);
+    return new Tensor<A, 'i32'>(this.#builder, this.#builder.make(iota, [], typeAttrs([own], 'i32'), here()));
   }
 
   extent(size: Size): Tensor<'', 'i32'> {

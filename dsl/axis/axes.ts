@@ -1,6 +1,11 @@
 // What lists of axes have in common, and how many elements they span.
 import { axisOf, sizeBound, sizesEqual, type Axis } from './axis.ts';
 
+/** Whether a text may name an axis: as patterns and printed graphs have them. */
+export function isAxisName(text: string): boolean {
+  return /^[A-Za-z][A-Za-z0-9_]*$/.test(text);
+}
+
 /** The names of axes, in order. */
 export function namesOf(axes: readonly Axis[]): readonly string[] {
   return axes.map((axis) => axis.name);

@@ -189,7 +189,8 @@ type Odd<W extends string, Message extends string> = [W] extends ['...']
   : [W] extends [`${number}`]
     ? AxisError<`'${W}' is not a name: '()' on the left matches an axis of size 1, 'one=()' on the right makes one`>
     : AxisError<Message>;
-type First<A, B> = unknown extends A ? B : A;
+/** The first error of two checks; `unknown` where both pass. */
+export type First<A, B> = unknown extends A ? B : A;
 
 /** The sizes that a pattern has no axis for. */
 type Misspelt<Names, Given extends string> = string extends Given

@@ -1,8 +1,8 @@
 // Attention by names of axes.
 import { axisOf, printAxes, subtractSizes, type Axis, type Size } from '../axis/axis.ts';
 import type { DType } from '../graph/op.ts';
-import type { Lacks } from '../axis/argument-types.ts';
-import type { Append, Has } from '../axis/pattern-types.ts';
+import type { EachHas, Lacks } from '../axis/argument-types.ts';
+import type { Append, First, Has } from '../axis/pattern-types.ts';
 import { positions, tanh } from './math.ts';
 import { product } from './shape.ts';
 import { elementwise, refusal, requireAxis, requireNumber, sizeValue, widened, type Tensor } from '../tensor.ts';
@@ -19,9 +19,9 @@ export interface AttentionOptions<
   Causal extends string = string,
 > {
   /** The axis of keys and values that is attended over. */
-  readonly key: Key & Has<K, Key> & Has<V, Key> & Lacks<S, Key>;
+  readonly key: Key & First<First<Has<K, Key>, Has<V, Key>>, Lacks<S, Key>>;
   /** The feature axis of query and key. */
-  readonly along: Along & Has<S, Along> & Has<K, Along> & Has<V, Along>;
+  readonly along: Along & EachHas<S, K, V, Along>;
   /** Default 1/√(size of `along`). */
   readonly scale?: number | undefined;
   /** Scaled scores s become cap · tanh(s / cap) before they are masked (soft-capping: Gemma 2, arXiv 2408.00118 §2). */

@@ -1,11 +1,12 @@
 // Tensors of one number, of numbers known while a model is traced, and of positions, in the graph of a tensor at hand: a function needs no trace.
 import { fixedElements } from '../axis/axes.ts';
 import type { Size } from '../axis/axis.ts';
+import type { Keys, One, Sized } from '../axis/argument-types.ts';
 import type { Distinct } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { constant, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
-import { axisList, sizedAxes } from '../params.ts';
+import { axisList, oneAxis, sizedAxes } from '../params.ts';
 import { checkNumber, refusal, scalar, Tensor, widened } from '../tensor.ts';
 import { positions } from './math.ts';
 import type { Sizes } from './pattern-view.ts';
@@ -15,11 +16,11 @@ import type { Sizes } from './pattern-view.ts';
  * Throws `OpabiniaError` for NaN, and for a number that the dtype has not.
  * @example full(x, 0.5, 'q c', { q: 4, c: 8 }) // Tensor<'q c', 'f32'>
  */
-export function full<S extends string, D extends DType>(
+export function full<S extends string, D extends DType, Z extends Sizes = Sizes>(
   like: Tensor<string, D>,
   value: number,
-  axes: S,
-  sizes: Sizes,
+  axes: S & Distinct<S>,
+  sizes: Z & Sized<S, Keys<Z>>,
 ): Tensor<S, D> {
   return widened<S, D>('full', scalar('full', like, value), sizedAxes('full', axisList('full', axes), sizes));
 }
@@ -36,9 +37,8 @@ export function fullLike<S extends string, D extends DType>(x: Tensor<S, D>, val
  * 0, 1, 2, … along a new axis, in the graph of `like`: `torch.arange`.
  * @example arange(x, 'q', 6) // Tensor<'q', 'i32'>
  */
-export function arange<A extends string>(like: Tensor, axis: A, size: Size): Tensor<A, 'i32'> {
-  const [made] = sizedAxes('arange', axisList('arange', axis), { [axis]: size });
-  return positions(like, made ?? { name: axis, size }, axis);
+export function arange<A extends string>(like: Tensor, axis: A & One<A>, size: Size): Tensor<A, 'i32'> {
+  return positions(like, oneAxis('arange', axis, size), axis);
 }
 
 /**
@@ -46,11 +46,11 @@ export function arange<A extends string>(like: Tensor, axis: A, size: Size): Ten
  * count of them, and for a number that the dtype has not.
  * @example constantLike(x, [1, 2, 3, 4, 5, 6], 'q c', { q: 2, c: 3 }, 'f32') // Tensor<'q c', 'f32'>
  */
-export function constantLike<S extends string, D extends DType>(
+export function constantLike<S extends string, D extends DType, Z extends Sizes = Sizes>(
   like: Tensor,
   values: ArrayLike<number>,
   axes: S & Distinct<S>,
-  sizes: Sizes,
+  sizes: Z & Sized<S, Keys<Z>>,
   dtype: D,
 ): Tensor<S, D> {
   const stated = sizedAxes('constantLike', axisList('constantLike', axes), sizes);

@@ -6,7 +6,8 @@ import { stopGradient } from '../gradient/stop-gradient.ts';
 import { constant, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
 import { elementwise, refusal, requireAxis, requireNumber, sizeValue, Tensor, widened } from '../tensor.ts';
-import type { Has } from '../axis/pattern-types.ts';
+import type { Head, Labels } from '../axis/argument-types.ts';
+import type { Has, Words } from '../axis/pattern-types.ts';
 import { exp, log, positions, where } from './math.ts';
 import { concat } from './join.ts';
 import { product, reduceAxes, slice } from './shape.ts';
@@ -33,9 +34,9 @@ interface RowTerms {
  * (PyTorch refuses it; what is on a device cannot be refused).
  * @example crossEntropy(x, labels, { axis: 'd' }) // labels: Tensor<'b n', 'i32'>
  */
-export function crossEntropy<S extends string, D extends DType, A extends string>(
+export function crossEntropy<S extends string, D extends DType, L extends string, A extends string>(
   logits: Tensor<S, D>,
-  labels: Tensor<string, 'i32'>,
+  labels: Tensor<L, 'i32'> & Labels<L, S, A>,
   options: CrossEntropyOptions & { readonly axis: A & Has<S, A> },
 ): Tensor<'', 'f32'> {
   const { size } = requireAxis('crossEntropy', logits, options.axis);
@@ -55,10 +56,10 @@ export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
  * the logits of two parts and their gradients.
  * @example linearCrossEntropy(x, p.get('head', 'v d', { v: 100, d: 8 }), labels)
  */
-export function linearCrossEntropy<S extends string, T extends string, D extends DType>(
+export function linearCrossEntropy<S extends string, T extends string, D extends DType, L extends string>(
   hidden: Tensor<S, D>,
-  head: Tensor<T, D>,
-  labels: Tensor<string, 'i32'>,
+  head: Tensor<T, D> & Head<T, S>,
+  labels: Tensor<L, 'i32'> & Labels<L, S, Words<T>>,
   options: LinearCrossEntropyOptions = {},
 ): Tensor<'', 'f32'> {
   const name = 'linearCrossEntropy';

@@ -4,6 +4,7 @@ import type { DType } from '../graph/op.ts';
 import { mapOp } from '../ops/map/index.ts';
 import { iota, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
+import type { Together } from '../axis/argument-types.ts';
 import type { Wider } from '../axis/pattern-types.ts';
 import { apply, elementwise, refusal, scalar, Tensor, type Agree, type Operand } from '../tensor.ts';
 
@@ -132,18 +133,24 @@ export function isNaN<S extends string, D extends DType>(x: Tensor<S, D>): Tenso
  */
 export function where<M extends string, S extends string, D extends DType>(
   mask: Tensor<M, 'bool'>,
-  yes: Tensor<S, D>,
+  yes: Tensor<S, D> & Together<M, S, ''>,
   no: number,
 ): Tensor<Wider<M, S>, D>;
 export function where<M extends string, S extends string, D extends DType>(
   mask: Tensor<M, 'bool'>,
   yes: number,
-  no: Tensor<S, D>,
+  no: Tensor<S, D> & Together<M, S, ''>,
 ): Tensor<Wider<M, S>, D>;
 export function where<M extends string, S extends string, T extends string, D extends DType, E extends DType>(
   mask: Tensor<M, 'bool'>,
   yes: Tensor<S, D>,
-  no: Tensor<T, E> & Agree<D, E>,
+  no: Tensor<T, E> & Agree<D, E> & Together<M, S, T>,
+): Tensor<Wider<Wider<M, S>, T>, D>;
+// tsc shows the error of the last: what fits none of the others is told here, by the operand that does not fit.
+export function where<M extends string, D extends DType, E extends DType, S extends string = '', T extends string = ''>(
+  mask: Tensor<M, 'bool'>,
+  yes: number | (Tensor<S, D> & Together<M, S, T>),
+  no: Tensor<T, E> & Agree<D, E> & Together<M, S, T>,
 ): Tensor<Wider<Wider<M, S>, T>, D>;
 export function where(mask: Tensor<string, 'bool'>, yes: Tensor | number, no: Tensor | number): Tensor {
   const like = typeof yes !== 'number' ? yes : typeof no !== 'number' ? no : undefined;

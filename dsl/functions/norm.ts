@@ -15,9 +15,9 @@ import { axisOrLast } from './linear.ts';
  * (x − mean) / √(variance + eps) over axes; the variance is the biased one.
  * @example standardize(x, { axes: ['d'], eps: 1e-5 })
  */
-export function standardize<S extends string, D extends DType>(
+export function standardize<S extends string, D extends DType, A extends string>(
   x: Tensor<S, D>,
-  options: { readonly axes: readonly string[]; readonly eps: number },
+  options: { readonly axes: readonly (A & Has<S, A>)[]; readonly eps: number },
 ): Tensor<S, D> {
   for (const axis of options.axes) requireAxis('standardize', x, axis);
   return inF32('standardize', x, (wide) => standardized('standardize', wide, options.axes, options.eps));

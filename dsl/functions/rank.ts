@@ -105,7 +105,7 @@ function freshName(x: Tensor, wanted: string): string {
  */
 export function oneHot<S extends string, A extends string, D extends DType = 'f32'>(
   index: Tensor<S, 'i32' | 'u32'>,
-  axis: A,
+  axis: A & Lacks<S, A>,
   size: Size,
   dtype?: D,
 ): Tensor<Append<S, A>, D> {

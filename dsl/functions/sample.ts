@@ -1,6 +1,7 @@
 // Images between their pixels: bilinear sampling at given points.
 import { axisOf, multiplySizes, type Size } from '../axis/axis.ts';
-import type { Gathered, Without } from '../axis/pattern-types.ts';
+import type { Points } from '../axis/argument-types.ts';
+import type { First, Gathered, Has, Without } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { rearrange } from '../ops/view.ts';
 import { apply, elementwise, refusal, renamed, requireAxis, sizeValue, type Float, type Tensor } from '../tensor.ts';
@@ -24,7 +25,7 @@ export interface GridSampleOptions extends SampleOptions {
  */
 export function gridSample<D extends Float, G extends string>(
   x: Tensor<'b h w c', D>,
-  grid: Tensor<G, Float>,
+  grid: Tensor<G, Float> & First<Has<G, 'xy'>, Points<G>>,
   options: GridSampleOptions = {},
 ): Tensor<Gathered<'b n c', Without<G, 'xy'>, 'n'>, D> {
   const two = requireAxis('gridSample', grid, 'xy').size;
@@ -45,13 +46,13 @@ export function gridSample<D extends Float, G extends string>(
 
 /**
  * `x` between its pixels, at rows and columns counted from the middle of the first pixel: (0, 0) is the first pixel itself. The axes of
- * rows and columns are the same, and the result has them, then `b` where they have it not, and `c`; where they have, each picture has its own points.
+ * the columns are among those of the rows, and the result has these, then `b` where they have it not, and `c`; where they have, each picture has its own points.
  * @example sampleBilinear(image, t.input('rows', 'q', { q: 5 }), t.input('columns', 'q', { q: 5 })) // Tensor<'q b c', 'f32'>
  */
-export function sampleBilinear<D extends Float, P extends string>(
+export function sampleBilinear<D extends Float, P extends string, Q extends string>(
   x: Tensor<'b h w c', D>,
-  rows: Tensor<P, 'f32'>,
-  columns: Tensor<P, 'f32'>,
+  rows: Tensor<P, 'f32'> & Points<P>,
+  columns: Tensor<Q, 'f32'> & Has<P, Q>,
   options: SampleOptions = {},
 ): Tensor<Gathered<'b n c', P, 'n'>, D> {
   return sampled('sampleBilinear', x, rows, columns, options) as Tensor as Tensor<Gathered<'b n c', P, 'n'>, D>;
@@ -66,6 +67,14 @@ function sampled(
 ): Tensor {
   const names = x.axes.map((axis) => axis.name).join(' ');
   if (names !== 'b h w c') throw refusal(name, `takes axes 'b h w c', not '${names}'`, [x], 'rearrange it');
+  const stray = columns.axes.find((axis) => axisOf(rows.axes, axis.name) === undefined);
+  if (stray !== undefined)
+    throw refusal(
+      name,
+      `the columns have the axis '${stray.name}' and the rows have not`,
+      [rows, columns],
+      'name the axes of both alike, or widen the rows with repeat',
+    );
   const clash = rows.axes.find((axis) => axis.name === 'c');
   if (clash !== undefined) throw refusal(name, "the points have the axis 'c'", [rows], 'give it another name');
   const points = new Set(rows.axes.map((axis) => axis.name));

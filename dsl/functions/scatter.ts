@@ -1,5 +1,7 @@
 // Sums by position.
+import type { Keys, Scattered, Sized } from '../axis/argument-types.ts';
 import { axisOf } from '../axis/axis.ts';
+import type { Has, Words } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { scatter } from '../ops/scatter.ts';
 import { axisList } from '../params.ts';
@@ -13,16 +15,22 @@ import type { Sizes } from './pattern-view.ts';
  * PyTorch: `zeros.index_add(0, index, updates)`.
  * @example scatterAdd(x, labels, 'b v d', { v: 10 }) // Tensor<'b v d', 'f32'>
  */
-export function scatterAdd<S extends string, D extends DType, I extends string, const O extends string>(
+export function scatterAdd<
+  S extends string,
+  D extends DType,
+  I extends string,
+  const O extends string,
+  Z extends Sizes = Sizes,
+>(
   updates: Tensor<S, D>,
-  index: Tensor<I, 'i32' | 'u32'>,
-  axes: O,
-  sizes: Sizes,
+  index: Tensor<I, 'i32' | 'u32'> & Has<S, I>,
+  axes: O & Scattered<S, I, O>,
+  sizes: Z & Sized<string extends S ? string : Exclude<Words<O>, Words<S>>, Keys<Z>>,
 ): Tensor<O, D> {
   const names = axisList('scatterAdd', axes);
   const added = names.filter((name) => axisOf(updates.axes, name) === undefined);
   const [axis] = added;
-  const size = axis === undefined ? undefined : sizes[axis];
+  const size = axis === undefined ? undefined : (sizes as Sizes)[axis];
   if (axis === undefined || added.length > 1)
     throw refusal(
       'scatterAdd',

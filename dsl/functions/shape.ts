@@ -19,7 +19,7 @@ import { flip as flipOp, pad as padOp, slice as sliceOp, window as windowOp } fr
 import { atOperands } from '../origin.ts';
 import { parsePattern, patternError } from '../axis/pattern.ts';
 import type * as Types from '../axis/pattern-types.ts';
-import type { Keys } from '../axis/argument-types.ts';
+import type { Keys, Lacks } from '../axis/argument-types.ts';
 import type { Gathered, Has } from '../axis/pattern-types.ts';
 import {
   apply,
@@ -326,7 +326,7 @@ export function window<
   x: Tensor<S, D>,
   axis: A & Has<S, A>,
   options: {
-    readonly into: readonly [O, I];
+    readonly into: readonly [O & Lacks<Types.Without<S, A>, O>, I & Lacks<Types.Without<S, A> | O, I>];
     readonly size: number;
     readonly stride?: number;
     readonly dilation?: number;

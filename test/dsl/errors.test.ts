@@ -1,6 +1,7 @@
 // Every bad input that a model can hold: the error names the op, the axes with their sizes, the model path, this file and line, and what to do.
 import { describe, expect, test } from 'vitest';
 import {
+  arange,
   argmax,
   attention,
   concat,
@@ -18,6 +19,7 @@ import {
   reduce,
   repeat,
   resize,
+  sampleBilinear,
   slice,
   softmax,
   stack,
@@ -126,6 +128,26 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
   'topK onto an axis that exists': [
     (t) => topK(loose(x(t)), 'n', 2, 'd'),
     { op: 'topK', says: ["axis 'd' already", '[b:2 n:6 d:8]'], tries: /another name/ },
+  ],
+  'stack along two names': [
+    (t) => stack([loose(x(t))], untyped('k m')),
+    { op: 'stack', says: ["'k m' is not the name of an axis", '[b:2 n:6 d:8]'], tries: /one word/ },
+  ],
+  'positions along two axes': [
+    (t) => arange(x(t), untyped('a b'), 3),
+    { op: 'arange', says: ["'a b' is 2 axes, and one is made"], tries: /one name, such as 'a'/ },
+  ],
+  'an index along two axes': [
+    (t) => t.iota(untyped('a b'), 3),
+    { op: 'iota', says: ["'a b' is 2 axes, and one is made"], tries: /one name, such as 'a'/ },
+  ],
+  'a length that is none': [(t) => arange(x(t), 'a', 1.5), { op: 'arange', says: ["'a' is 1.5"] }],
+  'columns with an axis that the rows have not': [
+    (t) => {
+      const columns: Tensor<string, 'f32'> = t.input('columns', 'k', { k: 2 });
+      return sampleBilinear(picture(t), loose(t.input('rows', 'q', { q: 3 })), columns);
+    },
+    { op: 'sampleBilinear', says: ["the columns have the axis 'k'", '[q:3]', '[k:2]'], tries: /both alike/ },
   ],
   'a key axis that is none': [
     (t) => attention(loose(x(t)), others(t), others(t), { key: 'm', along: 'd' }),
@@ -399,6 +421,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
   ],
 };
 
+const picture = (t: Trace) => t.input('picture', 'b h w c', { b: 1, h: 4, w: 5, c: 3 });
 const x2 = (t: Trace) => t.input('m', 'n', { n: 6 });
 const others = (t: Trace) => loose(t.constant(1, 'b t d', { b: 2, t: 5, d: 8 }));
 const keys = (t: Trace) => t.constant(1, 'b n d', { b: 2, n: 6, d: 8 });

@@ -43,13 +43,15 @@ test('labels on other axes, and a head that shares none', () => {
   expect(
     refused((t) => {
       const logits = t.input('logits', 'n v', { n: 2, v: 3 });
-      return crossEntropy(logits, t.input('labels', 'm', { m: 2 }, 'i32'), { axis: 'v' });
+      const labels: Tensor<string, 'i32'> = t.input('labels', 'm', { m: 2 }, 'i32');
+      return crossEntropy(logits, labels, { axis: 'v' });
     }),
   ).toThrow(/the labels \[m:2\] must have the axes \[n:2\][^]*one label a row/);
   expect(
     refused((t) => {
       const labels = t.input('labels', 'n', { n: 2 }, 'i32');
-      return linearCrossEntropy(t.input('x', 'n e', { n: 2, e: 3 }), t.input('head', 'v f', { v: 4, f: 3 }), labels);
+      const head: Tensor<string, 'f32'> = t.input('head', 'v f', { v: 4, f: 3 });
+      return linearCrossEntropy(t.input('x', 'n e', { n: 2, e: 3 }), head, labels);
     }),
   ).toThrow(/must share one axis with the hidden states/);
 });

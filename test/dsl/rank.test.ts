@@ -1,7 +1,18 @@
 // Order along an axis, positions as rows, and sums by position, against plain loops.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { arange, argsort, cumsum, full, fullLike, oneHot, scatterAdd, sort, topK } from '../../dsl/index.ts';
+import {
+  arange,
+  argsort,
+  cumsum,
+  full,
+  fullLike,
+  oneHot,
+  scatterAdd,
+  sort,
+  topK,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { numbers, run } from './run.ts';
 
 const element = fc.constantFrom(0, -0, 1, -1, 2.5, NaN, Infinity, -Infinity, 7, 1e-30);
@@ -90,12 +101,14 @@ test('scatterAdd: sums by position, clamped; what no position names is 0', () =>
     },
   );
   expect([y.axes, y.data]).toEqual(['v c', [3, 4, 6, 8, 0, 0, 7, 8]]);
-  expect(() =>
-    run((t) => scatterAdd(t.input('x', 'n', { n: 4 }), t.input('i', 'n', { n: 4 }, 'i32'), 'n', {})),
-  ).toThrow(/has no axis that is not of the updates/);
-  expect(() =>
-    run((t) => scatterAdd(t.input('x', 'n', { n: 4 }), t.input('i', 'n', { n: 4 }, 'i32'), 'v', {})),
-  ).toThrow(/axis 'v' has no size/);
+  // As from JavaScript, without the checks of types.
+  const untyped = (axes: string, sizes: Readonly<Record<string, number>>) => () =>
+    run((t) => {
+      const updates: Tensor<string, 'f32'> = t.input('x', 'n', { n: 4 });
+      return scatterAdd<string, 'f32', string, string>(updates, t.input('i', 'n', { n: 4 }, 'i32'), axes, sizes);
+    });
+  expect(untyped('n', {})).toThrow(/has no axis that is not of the updates/);
+  expect(untyped('v', {})).toThrow(/axis 'v' has no size/);
 });
 
 test('fills and positions need no trace', () => {

@@ -1,5 +1,5 @@
 // What must type-check: connectors written from the outside, generic modules, and tensors whose axes tsc does not know.
-import { attention, concat, einsum, gelu, layerNorm, linear, rearrange, reduce, repeat, softmax, stack, type Float, type Has, type Params, type SetLast, type Tensor } from '../../dsl/index.ts';
+import { arange, attention, concat, crossEntropy, einsum, full, gelu, gridSample, layerNorm, linear, linearCrossEntropy, oneHot, rearrange, reduce, repeat, sampleBilinear, scatterAdd, softmax, stack, standardize, where, window, type Float, type Has, type Params, type SetLast, type Tensor } from '../../dsl/index.ts';
 
 export type FeatureMap = Tensor<'b h w c', Float>;
 
@@ -54,3 +54,26 @@ export const heads: Tensor<'b h n d', 'f32'> = rearrange(x, 'b n (h d) -> b h n 
 export const read: Tensor<'b h n d', 'f32'> = attention(heads, rearrange(x, 'b n (h d) -> b h t=(n) d', { h: 2 }), rearrange(x, 'b n (h d) -> b h t=(n) d', { h: 2 }), { key: 't', along: 'd', causal: true });
 export const rows: Tensor<'c b', 'f32'> = reduce(concat([x, x], 'd'), 'b n=(m) d=(c) -> c b', 'sum');
 export const repeated: Tensor<'q b n d', 'f32'> = repeat(x, 'b n d -> q b n d', { q: 2 });
+
+/** Checks of labels, masks, windows and sums by position know nothing inside a module over any axes, and pass. */
+export function generic<S extends string, A extends string>(x: Tensor<S, 'f32'>, axis: A & Has<S, A>, ids: Tensor<S, 'i32'>, labels: Tensor<string, 'i32'>) {
+  window(x, axis, { into: ['position', 'tap'], size: 2 });
+  scatterAdd(x, ids, 'v', { v: 3 });
+  standardize(x, { axes: [axis], eps: 1e-5 });
+  crossEntropy(oneHot(ids, 'class', 7), ids, { axis: 'class' });
+  return where(x.gt(0), x, crossEntropy(x, labels, { axis }));
+}
+declare const ids: Tensor<'b n', 'i32'>;
+declare const image: Tensor<'b h w c', 'f32'>;
+declare const points: Tensor<'q r', 'f32'>;
+generic(x, 'n', {} as Tensor<'b n d', 'i32'>, unknown as Tensor<string, 'i32'>);
+generic(unknown as Tensor<string, 'f32'>, name, unknown as Tensor<string, 'i32'>, ids);
+export const losses: readonly Tensor<'', 'f32'>[] = [crossEntropy(x, ids, { axis: 'd' }), crossEntropy(x, rearrange(ids, 'b n -> n b'), { axis: 'd' }), crossEntropy(x, unknown as Tensor<string, 'i32'>, { axis: name }), linearCrossEntropy(x, {} as Tensor<'d v', 'f32'>, ids)];
+export const hot: Tensor<'b n v', 'f32'> = oneHot(ids, 'v', 3);
+export const taps: Tensor<'b p n d', 'f32'> = window(x, 'n', { into: ['p', 'n'], size: 2 });
+export const chosen: Tensor<'b n d', 'f32'> = where(ids.gt(0), {} as Tensor<'d', 'f32'>, x);
+export const summed: Tensor<'b v d', 'f32'> = scatterAdd(x, ids, 'b v d', { v: 3 });
+export const sampled: Tensor<'q r b c', 'f32'> = sampleBilinear(image, points, points.at('q', 0));
+export const gridded: Tensor<'b q c', 'f32'> = gridSample(image, {} as Tensor<'b q xy', 'f32'>);
+export const filled: Tensor<'q k', 'f32'> = full(x, 1, 'q k', { q: 2, k: 3 });
+export const counted: Tensor<'q', 'i32'> = arange(x, 'q', 3);
