@@ -179,10 +179,22 @@ type LeftOf<L extends string, S extends string> = Left<`${L} `, string extends S
 type Dropped<L, R, Use extends string> = [Exclude<L, R>] extends [never]
   ? unknown
   : Odd<Exclude<L, R> & string, `axis '${Exclude<L, R> & string}' is dropped: use ${Use}`>;
+type Unchanged<L extends string, R extends string> = [Exclude<R, L>] extends [never]
+  ? Dropped<L, R, 'reduce'>
+  : [Exclude<L, R>] extends [never]
+    ? New<L, R, 'use repeat'>
+    : Renaming<Exclude<R, L>, Exclude<L, R>>;
 type New<L, R, Use extends string> = [Exclude<R, L>] extends [never]
   ? unknown
   : Odd<Exclude<R, L> & string, `axis '${Exclude<R, L> & string}' is new: ${Use}`>;
 
+/** A name that only the right side has, and one that only the left has, where nothing may be new or dropped: a rename, most likely. */
+type Renaming<New extends string, Lost extends string> = [IsSeveral<New> | IsSeveral<Lost>] extends [false]
+  ? Odd<
+      New,
+      `axis '${New}' is new and '${Lost}' is dropped: write '${New}=(${Lost})' to rename it, or '${Lost}' in its place`
+    >
+  : Odd<New, `axis '${New}' is new, and others are dropped: write 'new=(old)' to rename one`>;
 /** einops' words that are not names here, with what to write instead; else the message. */
 type Odd<W extends string, Message extends string> = [W] extends ['...']
   ? AxisError<"there is no '...': write out the axes">
@@ -241,7 +253,7 @@ export type Rearrange<P extends string, S extends string, G extends string = str
       ? [A] extends [string]
         ? RightNames<`${R} `> extends infer B
           ? [B] extends [string]
-            ? First<First<First<New<A, B, 'use repeat'>, Dropped<A, B, 'reduce'>>, Misspelt<B, G>>, Unsized<L, G>>
+            ? First<First<Unchanged<A, B>, Misspelt<B, G>>, Unsized<L, G>>
             : B
           : never
         : A

@@ -125,6 +125,29 @@ export function checkKept(op: string, pattern: Pattern, use: string): void {
   }
 }
 
+/** Throws where one side has a name that the other has not. Where both have one, a rename was meant. */
+export function checkUnchanged(op: string, pattern: Pattern): void {
+  const [left, right] = [pattern.inputs[0] ?? [], pattern.output].map((side) => side.flatMap((item) => item.parts));
+  const lost = (left ?? []).filter((part) => right?.includes(part) === false);
+  const fresh = (right ?? []).filter((part) => left?.includes(part) === false);
+  const [[old], [named]] = [lost, fresh];
+  if (old === undefined || named === undefined) {
+    checkKept(op, pattern, 'use reduce');
+    checkNew(op, pattern);
+    return;
+  }
+  const item = pattern.output.find((of) => of.parts.includes(named));
+  const isPair = lost.length === 1 && fresh.length === 1;
+  throw patternError(
+    op,
+    pattern.text,
+    item?.offset ?? 0,
+    item?.length ?? pattern.text.length,
+    isPair ? `axis '${named}' is new and '${old}' is dropped` : `axis '${named}' is new, and others are dropped`,
+    isPair ? `write '${named}=(${old})' to rename it, or '${old}' in its place` : "write 'new=(old)' to rename one",
+  );
+}
+
 export function checkNew(op: string, pattern: Pattern): void {
   const left = new Set(pattern.inputs[0]?.flatMap((item) => item.parts));
   for (const item of pattern.output) {

@@ -40,6 +40,7 @@ import {
   bindSide,
   checkKept,
   checkNew,
+  checkUnchanged,
   sizeIn,
   view,
   toParts,
@@ -62,8 +63,7 @@ export function rearrange<const P extends string, S extends string, D extends DT
   return atOperands([x.node], () => {
     const parsed = oneSided('rearrange', pattern, x);
     const known = bind('rearrange', parsed, x, sizes ?? {});
-    checkKept('rearrange', parsed, 'use reduce');
-    checkNew('rearrange', parsed);
+    checkUnchanged('rearrange', parsed);
     return view('rearrange', x, parsed, known);
   });
 }

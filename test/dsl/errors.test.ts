@@ -237,6 +237,22 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     (t) => rearrange(loose(x(t)), untyped('b n d -> b n d e')),
     { op: 'rearrange', says: ["axis 'e' is new"], tries: /repeat/ },
   ],
+  'pattern that renames': [
+    (t) => rearrange(loose(x(t)), untyped('b n d -> b m d')),
+    {
+      op: 'rearrange',
+      says: ["axis 'm' is new and 'n' is dropped", '\n  b n d -> b m d\n             ^'],
+      tries: /^write 'm=\(n\)' to rename it, or 'n' in its place$/,
+    },
+  ],
+  'pattern that renames two': [
+    (t) => rearrange(loose(x(t)), untyped('b n d -> b m e')),
+    {
+      op: 'rearrange',
+      says: ["axis 'm' is new, and others are dropped"],
+      tries: /^write 'new=\(old\)' to rename one$/,
+    },
+  ],
   'a merged axis without a name': [
     (t) => rearrange(loose(x(t)), untyped('b n d -> b (n d)')),
     { op: 'rearrange', says: ['needs a name', '\n  b n d -> b (n d)\n             ^^^^^'], tries: /name=\(n d\)/ },

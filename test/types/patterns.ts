@@ -10,6 +10,8 @@ rearrange(x, 'b n d e -> b n d e');
 rearrange(x, 'b n d');
 rearrange(x, 'b n d -> b d');
 rearrange(x, 'b n d -> b n d e');
+rearrange(x, 'b n d -> b m d');
+rearrange(x, 'b n d -> b m e');
 rearrange(x, 'b n d -> b (n d)');
 rearrange(x, 'b (h w d -> b h w d');
 rearrange(x, 'b (h h) d -> b h d');
