@@ -8,6 +8,7 @@ import { sizeFormula } from '../../runtime/program/formula.ts';
 import { checkInputs, chosen, type Inputs, type InputTensor } from '../../runtime/program/inputs.ts';
 import type { Output, RunOptions } from '../../runtime/program/program.ts';
 import { evaluate, type Precision, type Values } from '../../runtime/reference/reference.ts';
+import { requireGraph, requireParams } from './arguments.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 
 export interface InterpretOptions {
@@ -17,11 +18,13 @@ export interface InterpretOptions {
 
 /**
  * The same graph, run by the interpreter: on any machine, slowly, from the definitions of the ops alone. `run` takes and gives what
- * `Program.run` does; states live from run to run.
+ * `Program.run` does; states live from run to run. Throws `OpabiniaError` for what is no graph, and for parameters that nothing gives.
  *
  * @example const { y } = await interpret(graph, params).run({ x: [1, 2, 3] });
  */
 export function interpret(graph: Graph, params: ParamSource, options: InterpretOptions = {}): Interpreter {
+  requireGraph('interpret', graph);
+  requireParams('interpret', params, order(graph).filter((node) => roleOf(node) === 'param').length);
   return new Interpreter(graph, params, options);
 }
 

@@ -7,6 +7,7 @@ import type { Device } from '../../runtime/device/device.ts';
 import type { LoadOptions } from '../../runtime/program/place.ts';
 import { load as loadPlan, type Program } from '../../runtime/program/program.ts';
 import type { ParameterValues } from '../../runtime/program/upload.ts';
+import { requireDevice, requireGraph, requireParams } from './arguments.ts';
 
 /**
  * Compiles a graph for this device and puts it there; a plan that was compiled before is only put there. Parameters are read from
@@ -20,6 +21,9 @@ export async function load(
   params: ParameterValues,
   options: LoadOptions = {},
 ): Promise<Program> {
+  requireGraph('load', graph, true);
+  requireDevice('load', device);
   const plan = 'version' in graph ? graph : compile(graph, deviceProfile(device));
+  requireParams('load', params, plan.parameters.length);
   return loadPlan(plan, device, params, options);
 }

@@ -70,12 +70,23 @@ async function instance(options: OpenOptions): Promise<GPU> {
 }
 
 const backends: readonly string[] = ['null', 'vulkan', 'metal', 'd3d12'];
+/** The one system that has a backend, by Node's name and its own; the others are not bound to one. */
+const systems: ReadonlyMap<string | undefined, readonly [platform: string, name: string]> = new Map([
+  ['metal', ['darwin', 'macOS']],
+  ['d3d12', ['win32', 'Windows']],
+]);
 
 /** From JavaScript anything gets here, and NaN as a budget would be none. */
 function checkOptions({ backend, budget, limits = {} }: OpenOptions): void {
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'openDevice', advice });
   if (backend !== undefined && !backends.includes(backend))
     throw refuse(`there is no backend '${String(backend)}'`, `one of ${backends.join(', ')}, or leave it out`);
+  const [platform, system] = systems.get(backend) ?? [process.platform, ''];
+  if (process.platform !== platform)
+    throw new NoAdapterError(`the backend '${backend}' is there on ${system} only, and this is ${process.platform}`, {
+      op: 'openDevice',
+      advice: "leave `backend` out: Dawn takes what the system has, as 'vulkan' on Linux",
+    });
   if (budget !== undefined && !(budget >= 0))
     throw refuse(`the budget is ${String(budget)}`, 'give bytes, 0 or more, or leave it out');
   for (const [name, limit] of Object.entries(limits)) {
@@ -96,7 +107,7 @@ async function findAdapter(options: OpenOptions): Promise<GPUAdapter | undefined
 }
 
 /**
- * What the best adapter offers, or undefined when there is none. A broken driver can crash here: ask in a child process.
+ * What the best adapter offers, or undefined when there is none. Throws `NoAdapterError` for a `backend` that the system has not. A broken driver can crash here: ask in a child process.
  * @example const facts = await adapterFacts()
  */
 export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFacts | undefined> {
@@ -106,16 +117,22 @@ export async function adapterFacts(options: OpenOptions = {}): Promise<DeviceFac
 
 /**
  * The best device of this machine with every limit it has and every feature we know a use for.
- * Throws `OpabiniaError` for an option that is none, `NoAdapterError`, `OverLimitError`, and `TuningError` for a tuning file of another device.
+ * Throws `OpabiniaError` for an option that is none; `NoAdapterError` where there is no device, or none of the `backend` asked for; `OverLimitError`;
+ * `TuningError` for a tuning file of another device.
  * @example const device = await openDevice()
  */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   const adapter = await findAdapter(options);
   if (adapter === undefined) {
-    throw new NoAdapterError('Dawn finds no GPU and no software Vulkan driver on this machine', {
-      advice:
-        '`npm run setup`, which installs one or prints the command that does; `npm run doctor` says what is missing',
-    });
+    const { backend } = options;
+    throw new NoAdapterError(
+      backend === undefined
+        ? 'Dawn finds no GPU and no software Vulkan driver on this machine'
+        : `Dawn finds no adapter of the backend '${backend}' on this machine`,
+      {
+        advice: `${backend === undefined ? '' : 'leave `backend` out, or '}\`npm run setup\`, which installs a driver or prints the command that does; \`npm run doctor\` says what is missing`,
+      },
+    );
   }
   const features = wantedFeatures.filter(
     (feature) => adapter.features.has(feature) && !(options.without ?? []).includes(feature),

@@ -3,7 +3,13 @@ import { describe, expect, test } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { adapterFacts, deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
-import { DeviceLostError, OutOfMemoryError, OverLimitError, ValidationError } from '../../runtime/device/failure.ts';
+import {
+  DeviceLostError,
+  NoAdapterError,
+  OutOfMemoryError,
+  OverLimitError,
+  ValidationError,
+} from '../../runtime/device/failure.ts';
 import { GpuDevice } from '../../runtime/device/gpu-device.ts';
 import { load } from '../../runtime/program/program.ts';
 import { inChild } from './child.ts';
@@ -319,6 +325,22 @@ gpu('in a child process', () => {
     expect(ended.said).toContain('2001');
     expect(ended).toMatchObject({ code: 0, killed: false });
   });
+});
+
+test('a backend that the system has not is said to be that: not that there is no GPU', async () => {
+  const others = [
+    ['metal', 'darwin', 'macOS'],
+    ['d3d12', 'win32', 'Windows'],
+  ] as const;
+  for (const [backend, platform, system] of others) {
+    if (process.platform === platform) continue;
+    const error = await openDevice({ backend }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(NoAdapterError);
+    expect(error).toMatchObject({
+      what: `the backend '${backend}' is there on ${system} only, and this is ${process.platform}`,
+      advice: expect.stringContaining('leave `backend` out'),
+    });
+  }
 });
 
 test('backend=null compiles and warns without a GPU', async () => {
