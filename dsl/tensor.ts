@@ -94,7 +94,7 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
   pow<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
     return elementwise('pow', this, y);
   }
-  /** The remainder has the sign of the left operand. */
+  /** The remainder has the sign of the left operand, and is the left operand where the right one is infinite: `torch.fmod`. On a GPU, floats whose quotient is above 2²⁴ have lost its digits. */
   mod<T extends string, E extends DType>(y: Operand<S, D, T, E>): Tensor<S, D> {
     return elementwise('mod', this, y);
   }

@@ -58,8 +58,6 @@ const leftOut: ReadonlyMap<string, readonly number[]> = new Map([
   // The argument is reduced by π/2 in three parts, which lasts to some 100,000.
   ['sin', [3.4028234663852886e38, -3.4028234663852886e38]],
   ['cos', [3.4028234663852886e38, -3.4028234663852886e38]],
-  // WGSL's own remainder, x − y·trunc(x/y), is not a number where the quotient or y is infinite.
-  ['mod', [3.4028234663852886e38, -3.4028234663852886e38, Infinity, -Infinity, 2 ** -126]],
   // No whole number is the right one, or drivers differ in which is the largest.
   ['cast', [NaN, Infinity, -Infinity, 3.4028234663852886e38, -3.4028234663852886e38]],
   // A sum that overflows on the way may be anything, and would hide what the other special numbers do.

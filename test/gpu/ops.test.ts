@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Refusal, type DType } from '../../dsl/graph/op.ts';
 import { ops } from '../../dsl/ops/index.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
+import { randomParams, trace } from '../../dsl/index.ts';
+import { load } from '../../pipelines/run/load.ts';
 import { share } from '../support/share.ts';
 import { caseArbitrary, dtypeTurns } from './op-cases.ts';
 
@@ -51,6 +53,32 @@ describe.skipIf(withoutGpu)(`ops on the GPU, seed ${seed}`, () => {
     },
     120_000,
   );
+
+  test('mod by what is infinite, huge, zero or no number is fmod of C, zeros with their signs', async () => {
+    const most = 3.4028234663852886e38;
+    const [xs, ys] = [
+      [5.5, -5.5, 0, -0, 3, -3, 2 ** 20, most, -most, Infinity, -Infinity, NaN],
+      [Infinity, -Infinity, most, -most, 2 ** 127, 3, -3, 2, 0, -0, NaN],
+    ];
+    // A quotient above 2^24 has lost its last digits.
+    const pairs = xs
+      .flatMap((x) => ys.map((y) => [x, y] as const))
+      .filter(([x, y]) => Math.abs(x) !== most || !(Math.abs(y) < 2 ** 100));
+    // Vectors of four, and one by one.
+    for (const count of [pairs.length - (pairs.length % 4), pairs.length - (pairs.length % 4) - 1]) {
+      const graph = trace(randomParams(1), (t) => ({
+        r: t.input('x', 'n', { n: count }).mod(t.input('y', 'n', { n: count })),
+      }));
+      const some = pairs.slice(0, count);
+      // oxlint-disable-next-line no-await-in-loop
+      const program = await load(graph, gpu.device, randomParams(1));
+      // oxlint-disable-next-line no-await-in-loop
+      const { r } = await program.run({ x: some.map(([x]) => x), y: some.map(([, y]) => y) });
+      program.dispose();
+      const said = (rest: ArrayLike<number> = []) => some.map(([x, y], i) => [x, y, rest[i]]);
+      expect(said(r?.data as Float32Array)).toEqual(said(some.map(([x, y]) => x % y)));
+    }
+  });
 
   test('all of them were exercised, in every dtype that they take', () => {
     expect([...exercised.keys()].sort()).toEqual(ops.map((op) => op.name).sort());

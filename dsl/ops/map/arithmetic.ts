@@ -1,9 +1,10 @@
 // Sums, products and remainders; bits of whole numbers.
 import { isInteger, type MapOp } from '../../graph/op.ts';
-import { code, like, literal, scalarType, splat, wgsl } from '../../wgsl.ts';
+import { call, code, like, literal, scalarType, splat, wgsl } from '../../wgsl.ts';
 import { ulp, within } from './accuracy.ts';
 import { integers, numbers } from './dtype-rules.ts';
 import { binary, unary } from './row.ts';
+import { remainder } from './wgsl-functions.ts';
 
 export const arithmetic: readonly MapOp[] = [
   unary({
@@ -78,7 +79,7 @@ export const arithmetic: readonly MapOp[] = [
     jumps: true,
     doc: 'remainder with the sign of x',
     f: (x, y, dtype) => (isInteger(dtype) && y === 0 ? 0 : x % y),
-    w: (x, y) => wgsl`(${x} % ${y})`,
+    w: (x, y) => (scalarType(x.type) === 'f32' ? call(remainder, x, y) : wgsl`(${x} % ${y})`),
     sample: [0.5, 8],
     accuracy: (_y, [a = 0, b = 1]) =>
       4 * ulp(a) + (Math.abs(a % b) < 4 * ulp(a) || Math.abs(b) - Math.abs(a % b) < 4 * ulp(a) ? Math.abs(b) : 0),

@@ -119,3 +119,30 @@ export const power: HelperRecipe = {
 export function powerOf(x: number, y: number): number {
   return x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y;
 }
+
+/**
+ * What is left of x divided by y, with the sign of x: C's fmod (C17, F.10.7.1), and torch.fmod. WGSL's own remainder, x − y·trunc(x/y), is NaN for
+ * an infinite y, and infinite where the quotient overflows; a device may also round a quotient by y above 2^126 to anything. Where y is
+ * larger, x itself is left, which is told by the bits; infinities and NaN are too. A quotient above 2^24 has lost the digits that the
+ * remainder is made of; of one that overflows, 0 is left.
+ */
+export const remainder: HelperRecipe = {
+  name: 'remainder',
+  write: (fn, type) => {
+    const u = like(type, 'u32');
+    return `fn ${fn}(x: ${type}, y: ${type}) -> ${type} {
+  let size = bitcast<${u}>(x) & ${u}(0x7fffffffu);
+  let divisor = bitcast<${u}>(y) & ${u}(0x7fffffffu);
+  let infinite = ${u}(0x7f800000u);
+  let scale = select(${type}(1.0f), ${type}(0.0078125f), divisor > ${u}(0x7d000000u));
+  let quotient = trunc((x * scale) / (y * scale));
+  let cut = x - y * quotient;
+  let left = bitcast<${u}>(cut) & ${u}(0x7fffffffu);
+  let none = (size == divisor) | (left >= infinite) | (left == ${u}(0u));
+  let value = select(cut, bitcast<${type}>(bitcast<${u}>(x) & ${u}(0x80000000u)), none);
+  let unknown = (size >= infinite) | (divisor > infinite) | (divisor == ${u}(0u));
+  let nan = bitcast<${type}>(${u}(0x7fc00000u) | (bitcast<${u}>(x) & ${u}(0x007fffffu)));
+  return select(select(value, x, size < divisor), nan, unknown);
+}`;
+  },
+};
