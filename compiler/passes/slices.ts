@@ -1,7 +1,7 @@
 // Slices pushed down: every tensor is computed only as far as its readers ask, however deep the slice that asks stands.
-import { axisOf, divideSize, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
+import { axisOf, divideSize, printAxes, subtractSizes, type Axis, type Size } from '../../dsl/axis/axis.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
-import { mapGraph, must, order, roots } from '../../dsl/graph/walk.ts';
+import { mapGraph, must, order, readersOf, roots } from '../../dsl/graph/walk.ts';
 import type { Attrs } from '../../dsl/graph/op.ts';
 import { broadcast, rearrange, window } from '../../dsl/ops/view.ts';
 import type { GraphPass } from '../rewrite/pass.ts';
@@ -47,11 +47,13 @@ export const slices: GraphPass = {
 
 function demandsOf(graph: Graph, nodes: readonly Node[]): ReadonlyMap<Node, Demand> {
   const demands = new Map<Node, Demand>();
+  const repeated = repeatedNodes(nodes);
   for (const root of roots(graph)) demands.set(root, everything);
   for (const node of nodes.toReversed()) {
     const asked = demands.get(node);
     if (asked === undefined) continue;
-    const demand = admitted(node, asked);
+    const own = admitted(node, asked);
+    const demand = repeated.has(node) ? withoutLittle(own, node) : own;
     demands.set(node, demand);
     node.inputs.forEach((input, i) => {
       const need = needed(node, demand, i);
@@ -61,6 +63,40 @@ function demandsOf(graph: Graph, nodes: readonly Node[]): ReadonlyMap<Node, Dema
     });
   }
   return demands;
+}
+
+/** Less of an axis than this part of it is worth kernels of its own: 576 of 577 tokens are not. */
+const nearlyAll = 15 / 16;
+
+/**
+ * Products of which another is like them, as a layer's is of the one before, and the maps that end them. Where nearly all of an axis is
+ * asked for they compute all of it: the last layer of a tower then runs the kernels of the others.
+ */
+function repeatedNodes(nodes: readonly Node[]): ReadonlySet<Node> {
+  const readers = readersOf(nodes);
+  const alike = new Map<string, number>();
+  const products = nodes.filter(({ op }) => op.kind === 'contract');
+  for (const node of products) alike.set(likeness(node), (alike.get(likeness(node)) ?? 0) + 1);
+  const repeated = new Set(products.filter((node) => (alike.get(likeness(node)) ?? 0) > 1));
+  for (const node of nodes)
+    if (node.op.kind === 'map' && node.inputs.some((input) => repeated.has(input) && readers.get(input)?.length === 1))
+      repeated.add(node);
+  return repeated;
+}
+
+/** What products share that compute as much of operands of the same types. */
+function likeness({ inputs, type }: Node): string {
+  return [type, ...inputs.map((input) => input.type)].map((t) => `${t.dtype} ${printAxes(t.axes)}`).join();
+}
+
+/** A demand without the ranges that are nearly all of their axis. */
+function withoutLittle(demand: Demand, { type }: Node): Demand {
+  return new Map(
+    [...demand].filter(([name, { size }]) => {
+      const whole = axisOf(type.axes, name)?.size;
+      return typeof whole !== 'number' || typeof size !== 'number' || size < nearlyAll * whole;
+    }),
+  );
 }
 
 /** A range that is the whole axis asks for nothing in particular. */

@@ -176,6 +176,24 @@ describe('slices', () => {
     expect(rows.get('layers.1.mlp.down')).toBe(1);
   });
 
+  test.each([
+    [2, 1, 33],
+    [2, 8, 25],
+    [1, 1, 32],
+  ])('a tower of %i layers without its first %i of 33 tokens ends in products of %i', (layers, dropped, wanted) => {
+    const graph = trace(square(8), (t) => {
+      let x: Tensor<'b n c', Float> = t.input('x', 'b n c', { b: 1, n: 33, c: 8 });
+      for (let i = 0; i < layers; i++) x = block(t.params.at('layers', i), x, 2);
+      return { y: slice(layerNorm(t.params.at('norm'), x), 'n', { start: dropped, size: 33 - dropped }) };
+    });
+    const { graph: after } = optimised(graph, [canonical, slices]);
+    const rows = new Map(products(after).map((node) => [node.origin.path, sizeIn(node, 'n')]));
+    expect(rows.get(`layers.${layers - 1}.mlp.up`)).toBe(wanted);
+    expect(rows.get(`layers.${layers - 1}.mlp.down`)).toBe(wanted);
+    // The norm on top writes what is asked for: nothing is copied.
+    expect(after.outputs.get('y')?.op.kind).toBe('map');
+  });
+
   test('at a symbolic position go as deep', () => {
     const graph = trace(square(8), (t) => {
       const n = t.symbol('n', { upTo: 9 });
