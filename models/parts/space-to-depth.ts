@@ -1,5 +1,5 @@
 // Space to depth: squares of neighbouring tokens become one token of all their channels, then a norm and an MLP. What differs between releases are attributes.
-import { OpabiniaError, pad, pixelUnshuffle, rearrange, type Params } from '../../dsl/index.ts';
+import { OpabiniaError, pad, pixelUnshuffle, rearrange, slice, type Params } from '../../dsl/index.ts';
 import type { ConnectorContext, MapShape } from '../connectors/connector.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { mlp, type MlpOptions } from './mlp.ts';
@@ -32,6 +32,12 @@ export function spaceToDepth(map: FeatureMap, side: number, order: ChannelOrder 
 export function paddedTo(map: FeatureMap, side: number): FeatureMap {
   const missing = (size: number) => (side - (size % side)) % side;
   return pad(pad(map, 'h', { after: missing(map.size('h')) }), 'w', { after: missing(map.size('w')) });
+}
+
+/** The map without what is left beside the last whole square, as a convolution or `unfold` whose stride is its kernel reads it. */
+export function croppedTo(map: FeatureMap, side: number): FeatureMap {
+  const whole = (size: number) => ({ size: size - (size % side) });
+  return slice(slice(map, 'h', whole(map.size('h'))), 'w', whole(map.size('w')));
 }
 
 export interface MergerOptions extends Omit<MlpOptions, 'width' | 'hidden'> {

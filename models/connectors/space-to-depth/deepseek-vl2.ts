@@ -1,12 +1,12 @@
 // DeepSeek-VL2: squares of patches unfolded (channel, row, column) and an MLP, or a pooling map first; rows end with a newline.
 import { linear } from '../../../dsl/index.ts';
 import { mlp } from '../../parts/mlp.ts';
-import { otherMerges, paddedTo, spaceToDepth } from '../../parts/space-to-depth.ts';
+import { croppedTo, otherMerges, paddedTo, spaceToDepth } from '../../parts/space-to-depth.ts';
 import { connector, onlyMap } from '../connector.ts';
 import { mapTokens, rowsEndedBy, toLanguage } from '../visual-tokens.ts';
 
 export interface DeepSeekVl2Config {
-  /** `downsample_ratio`; an odd grid is padded with zeros. */
+  /** `downsample_ratio`; a grid that does not divide is padded with zeros, in the form `pooling` cut off instead. */
   readonly merge: number;
   /** Linear maps of the MLP. */
   readonly depth: number;
@@ -40,7 +40,8 @@ export const deepseekVl2 = connector<DeepSeekVl2Config>({
   variants: otherMerges,
   build: (p, maps, { merge, depth, ratio, form, newline }, { width }) => {
     const map = onlyMap(maps);
-    const squares = spaceToDepth(paddedTo(map, merge), merge, 'channels-rows-columns');
+    const whole = form === 'pooling' ? croppedTo(map, merge) : paddedTo(map, merge);
+    const squares = spaceToDepth(whole, merge, 'channels-rows-columns');
     const x = form === 'pooling' ? linear(p.at('token_pooling_layer'), squares, 'c', { size: map.size('c') }) : squares;
     const linears = Array.from({ length: depth }, (_, i) => `layers.${2 * i}`);
     const y = mlp(p, x, { linears, width, hidden: width === undefined ? undefined : ratio * width });

@@ -14,7 +14,10 @@ export interface Ernie45VlConfig {
   readonly rmsEps: number;
 }
 
-/** The maps are the frames of one video, in order; a picture is one map, and stands for both of its pair. */
+/**
+ * The maps are the frames of one video, in order; a picture is one map, and stands for both of its pair. As in the code, the last of an
+ * odd number of frames is not read.
+ */
 export const ernie45vl = connector<Ernie45VlConfig>({
   name: 'ernie-4.5-vl',
   title: 'Ernie 4.5 VL resampler',
@@ -29,7 +32,8 @@ export const ernie45vl = connector<Ernie45VlConfig>({
   },
   variants: otherMerges,
   build: (p, maps, { merge, eps, rmsEps }, { width }) => {
-    const spatial = maps.map((map) => normedMlp(p.at('spatial_linear'), spaceToDepth(map, merge), undefined, eps));
+    const frames = maps.length > 1 ? maps.slice(0, maps.length - (maps.length % 2)) : maps;
+    const spatial = frames.map((map) => normedMlp(p.at('spatial_linear'), spaceToDepth(map, merge), undefined, eps));
     const pairs = spatial.filter((_, t) => t % 2 === 0).map((first, i) => [first, spatial[2 * i + 1] ?? first]);
     return joinTokens(
       pairs.map((pair, view) => {

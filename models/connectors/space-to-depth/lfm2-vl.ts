@@ -9,6 +9,8 @@ export interface Lfm2VlConfig {
   /** `projector_use_layernorm`. */
   readonly normed: boolean;
   readonly eps: number;
+  /** `projector_bias`: whether the MLP has biases; it has unless told otherwise. */
+  readonly bias?: boolean | undefined;
 }
 
 export const lfm2vl = connector<Lfm2VlConfig>({
@@ -33,8 +35,9 @@ export const lfm2vl = connector<Lfm2VlConfig>({
   },
   variants: otherMerges,
   build: (p, maps, config, context) => {
-    const { merge, hidden, eps, normed } = config;
+    const { merge, hidden, eps, normed, bias } = config;
     const norm = normed ? ({ kind: 'layer', path: 'layer_norm', eps, place: 'after' } as const) : undefined;
-    return mapTokens(merger(p, onlyMap(maps), { merge, hidden, norm, linears: ['linear_1', 'linear_2'] }, context));
+    const linears = ['linear_1', 'linear_2'];
+    return mapTokens(merger(p, onlyMap(maps), { merge, hidden, norm, linears, bias }, context));
   },
 });

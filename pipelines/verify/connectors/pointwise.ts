@@ -62,10 +62,11 @@ export const adapters: Adapters = {
   },
 };
 
-/** LLaVA's `mm_projector_type`: `linear`, `mlpNx_gelu`, `mlpNx_resMx_gelu`. */
+/** LLaVA's `mm_projector_type`: `identity`, `linear`, `mlpNx_gelu`, `mlpNx_resMx_gelu`. */
 function mlpOrBlocks(golden: GoldenBuild): void {
   const type = golden.config.text('mm_projector_type');
   const maps = [golden.rowMap()];
+  if (type === 'identity') return golden.take('tokens', golden.input('features', 'b n c'));
   const [, layers, , blocks] = /^mlp([1-9]\d*)x(_res([1-9]\d*)x)?_gelu$/.exec(type) ?? [];
   if (layers !== undefined && blocks !== undefined)
     return golden.takeTokens(
@@ -74,7 +75,7 @@ function mlpOrBlocks(golden: GoldenBuild): void {
   if (layers === undefined && type !== 'linear')
     throw new OpabiniaError(`there is no projector '${type}'`, {
       op: 'verify',
-      advice: 'linear, mlpNx_gelu or mlpNx_resMx_gelu',
+      advice: 'identity, linear, mlpNx_gelu or mlpNx_resMx_gelu',
     });
   const linears = layers === undefined ? [''] : Array.from({ length: Number(layers) }, (_, i) => 2 * i);
   golden.takeTokens(llava.build(golden.params, maps, { linears }, {}));

@@ -27,7 +27,10 @@ export const adapters: Adapters = {
       golden.take(mode, pooledFrame(golden.gridMap(), { mode, stride }));
   },
   'gemma3-projector': (golden) => {
-    const config = { side: Math.sqrt(golden.config.number('mm_tokens_per_image')), eps: 1e-6 };
+    const config = {
+      side: Math.sqrt(golden.config.number('mm_tokens_per_image')),
+      eps: golden.config.number('rms_eps', golden.config.number('layer_norm_eps', 1e-6)),
+    };
     golden.takeTokens(gemma3.build(golden.params, [golden.gridMap()], config, {}));
   },
   'gemma4-position-pool': raggedGrids,

@@ -8,7 +8,12 @@ import { windowQueries } from '../../../models/connectors/regions/granite-4-visi
 import { llavaUhd2 } from '../../../models/connectors/regions/llava-uhd-v2.ts';
 import { miniCpmV46, windowMerger } from '../../../models/connectors/regions/minicpm-v-4.6.ts';
 import { miniGemini } from '../../../models/connectors/regions/mini-gemini.ts';
-import { molmoPooled, withPadding, type MolmoPadding } from '../../../models/connectors/regions/molmo.ts';
+import {
+  molmoPooled,
+  withPadding,
+  type MolmoConfig,
+  type MolmoPadding,
+} from '../../../models/connectors/regions/molmo.ts';
 import { indexedTokens } from '../../../models/connectors/regions/molmo2.ts';
 import { oryx } from '../../../models/connectors/regions/oryx.ts';
 import { tokenPacker } from '../../../models/connectors/regions/tokenpacker.ts';
@@ -54,7 +59,7 @@ export const adapters: Adapters = {
     const options = {
       ...molmoPooling(config),
       pool: Number(square.split('x')[0]),
-      query: type === 'attention_meanq' ? 'mean' : type === 'stack' ? 'stack' : 'first',
+      query: poolingQuery(config, type),
       hidden: undefined,
     } as const;
     golden.take('tokens', molmoPooled(golden.params, map, options, undefined));
@@ -145,6 +150,13 @@ function padded(golden: GoldenBuild, crops: FeatureMap, kind: string): FeatureMa
     throw new OpabiniaError(`there is no padding '${kind}'`, { op: 'verify', advice: known.join(', ') });
   const real: Tensor<'b t n', Float> = golden.input('image_masks', 'b t n');
   return withPadding(golden.params, crops, rearrange(real, 'b t (h w) -> b=(b t) h w', { h: crops.size('h') }), found);
+}
+
+function poolingQuery(config: ConfigReader, type: string): MolmoConfig['query'] {
+  const known = { attention: 'first', attention_meanq: 'mean', stack: 'stack' } as const;
+  const name = type.replaceAll('-', '_');
+  if (name in known) return known[name as keyof typeof known];
+  throw config.wrong('pooling', `is '${type}'`, `known are ${Object.keys(known).join(', ')}`);
 }
 
 function molmoPooling(config: ConfigReader) {

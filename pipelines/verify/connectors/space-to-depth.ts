@@ -1,5 +1,6 @@
 // Golden files of connectors that make one token of a square of patches.
 import { concat, rearrange, repeat, type Float, type Tensor } from '../../../dsl/index.ts';
+import type { ConfigReader } from '../../../models/configs/config-reader.ts';
 import type { AnyConnector } from '../../../models/connectors/connector.ts';
 import { ayaVision } from '../../../models/connectors/space-to-depth/aya-vision.ts';
 import { commandA } from '../../../models/connectors/space-to-depth/command-a-vision.ts';
@@ -21,6 +22,7 @@ import { qwen25vl } from '../../../models/connectors/space-to-depth/qwen2.5-vl.t
 import { qwen2vl } from '../../../models/connectors/space-to-depth/qwen2-vl.ts';
 import { qwen3vl } from '../../../models/connectors/space-to-depth/qwen3-vl.ts';
 import { vila } from '../../../models/connectors/space-to-depth/vila.ts';
+import { croppedTo } from '../../../models/parts/space-to-depth.ts';
 import type { FeatureMap } from '../../../models/sequence/regions.ts';
 import type { Adapter, Adapters, GoldenBuild } from '../golden-build.ts';
 
@@ -44,10 +46,19 @@ const normed = (key: string, eps: number) => (golden: GoldenBuild) => ({
 });
 
 export const adapters: Adapters = {
-  'internvl-mlp1': onMap(internvl, () => ({ merge: 2, version: 'v2', names: 'transformers', eps: 1e-5 }), withoutClass),
+  'internvl-mlp1': onMap(
+    internvl,
+    ({ config }) => ({ merge: shuffled(config, 'downsample_ratio'), version: 'v2', names: 'transformers', eps: 1e-5 }),
+    withoutClass,
+  ),
   'internvl-official-ps': onMap(
     internvl,
-    (golden) => ({ merge: 2, version: golden.config.text('ps_version'), names: 'mlp1', eps: 1e-5 }),
+    ({ config }) => ({
+      merge: shuffled(config, 'downsample_ratio'),
+      version: config.text('ps_version'),
+      names: 'mlp1',
+      eps: 1e-5,
+    }),
     grid,
   ),
   'idefics3-connector': onMap(idefics3, mergeOf('scale_factor'), grid),
@@ -61,7 +72,7 @@ export const adapters: Adapters = {
   'llama4-projector': onMap(
     llama4,
     ({ config }) => ({
-      merge: Math.round(1 / config.number('pixel_shuffle_ratio')),
+      merge: shuffled(config, 'pixel_shuffle_ratio'),
       hidden: config.number('projector_input_dim'),
     }),
     grid,
@@ -70,7 +81,9 @@ export const adapters: Adapters = {
   'command-a-vision': onMap(commandA, mergeOf('downsample_factor'), grid),
   'mistral3-projector': packedPictures,
   'kimi-k25-projector': (golden) => {
-    const [merge = 2] = golden.config.numbers('merge');
+    const [merge = 2, across = merge] = golden.config.numbers('merge');
+    if (across !== merge)
+      throw golden.config.wrong('merge', 'is not a square', 'the connector merges squares of patches');
     const map = golden.blockMap(rearrange(golden.input('features', 'n s c'), 'n s c -> n=(n s) c'), merge);
     const config = { merge, eps: golden.config.number('ln_eps'), names: 'k2.5' } as const;
     golden.takeTokens(kimi.build(golden.params, [map], config, golden.context));
@@ -81,12 +94,18 @@ export const adapters: Adapters = {
       merge: config.number('downsample_factor'),
       hidden: config.number('projector_hidden_size'),
       normed: config.flag('layernorm', true),
+      bias: config.flag('projector_bias', true),
       eps: 1e-5,
     }),
     (golden) => golden.input('features', 'b h w c'),
   ),
   'glm4v-merger': onMap(glm4v, normed('spatial_merge_size', 1e-5), blocks),
-  'hunyuan-vl-merger': onMap(hunyuanVl, ({ config }) => ({ merge: 2, eps: config.number('rms_eps') }), grid),
+  'hunyuan-vl-merger': onMap(
+    hunyuanVl,
+    ({ config }) => ({ merge: config.number('spatial_merge_size', 2), eps: config.number('rms_eps') }),
+    // The convolution does not read what is left beside the last whole square.
+    (golden) => croppedTo(golden.gridMap(), golden.config.number('spatial_merge_size', 2)),
+  ),
   'minimax-m3-projector': onMap(
     minimaxM3,
     ({ config }) => ({ merge: config.number('spatial_merge_size', 2), hidden: config.number('projector_hidden_size') }),
@@ -102,6 +121,11 @@ export const adapters: Adapters = {
     withoutClass,
   ),
 };
+
+/** How many patches one side of a merged token has, of the ratio that it shrinks by. */
+function shuffled(config: ConfigReader, ratio: string): number {
+  return Math.round(1 / config.number(ratio, 0.5));
+}
 
 function qwen3({ config }: GoldenBuild): object {
   return {
@@ -135,14 +159,18 @@ function frame(tokens: Tensor<'n c', Float>, rows: number): FeatureMap {
 function packedPictures(golden: GoldenBuild): void {
   const { config } = golden;
   const [patch, merge] = [config.number('patch_size'), config.number('spatial_merge_size')];
-  const grids = rowsOf(golden.numbers('image_sizes'), 2).map(([h = 0, w = 0]) => [h / patch, w / patch] as const);
+  const grids = rowsOf(golden.numbers('image_sizes'), 2).map(
+    ([h = 0, w = 0]) => [Math.floor(h / patch), Math.floor(w / patch)] as const,
+  );
   const pieces = golden.pieces(
     golden.input('features', 'n c'),
     grids.map(([h, w]) => h * w),
   );
   const options = { merge, eps: config.number('rms_eps'), bias: config.flag('bias', true) };
   const tokens = pieces.map(
-    (piece, i) => mistral3.build(golden.params, [frame(piece, grids[i]?.[0] ?? 1)], options, {}).tokens,
+    // `unfold` does not read what is left beside the last whole square.
+    (piece, i) =>
+      mistral3.build(golden.params, [croppedTo(frame(piece, grids[i]?.[0] ?? 1), merge)], options, {}).tokens,
   );
   golden.take('tokens', concat(tokens, 'n'));
 }
@@ -165,7 +193,8 @@ function packedFrames(golden: GoldenBuild): void {
 /** Pictures and videos one behind the other, their frames in the order of squares. */
 function framePairs(golden: GoldenBuild): void {
   const { config } = golden;
-  const options = { merge: 2, eps: config.number('ln_eps'), rmsEps: config.number('rms_eps') };
+  const merge = config.number('spatial_merge_size', 2);
+  const options = { merge, eps: config.number('ln_eps'), rmsEps: config.number('rms_eps') };
   const grids = rowsOf(golden.numbers('grid_thw'), 3);
   const pieces = golden.pieces(
     golden.input('features', 'n c'),
