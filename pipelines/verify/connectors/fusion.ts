@@ -36,8 +36,11 @@ export const adapters: Adapters = {
   },
   's2-wrapper': (golden) => {
     const { config } = golden;
-    const [patch, most] = [config.number('patch'), config.number('max_split_size')];
+    if (config.number('num_prefix_token', 0) !== 0)
+      throw config.wrong('num_prefix_token', 'is not 0', 'maps of a tower have no prefix tokens');
     const pixels = picture(golden);
+    const most = config.has('max_split_size') ? config.number('max_split_size') : pixels.size('h');
+    const patch = config.number('patch');
     const maps = config.numbers('scales').map((scale) => {
       const splits = Math.ceil((pixels.size('h') * scale) / most);
       return scaledMap(pixels, { scale, splits }, (seen) => patchTower(golden.params.at('conv'), seen, patch));

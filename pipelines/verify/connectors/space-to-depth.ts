@@ -136,17 +136,26 @@ function qwen3({ config }: GoldenBuild): object {
 }
 
 function deepseek({ config }: GoldenBuild): object {
+  const pooled = config.flag('token_pooling', false);
+  const downsample = 'downsample_mlp_gelu';
+  const type = config.text('projector_type', pooled ? 'mlp_gelu' : downsample);
+  const known = pooled ? ['mlp_gelu'] : ['mlp_gelu', downsample];
+  if (!known.includes(type)) throw config.wrong('projector_type', `is '${type}'`, `known are ${known.join(', ')}`);
   return {
-    merge: config.number('downsample_ratio', 2),
+    // An MLP of every patch is one of squares of one.
+    merge: pooled || type === downsample ? config.number('downsample_ratio', 2) : 1,
     depth: config.number('depth', 2),
     ratio: config.number('mlp_ratio', 1),
-    form: config.flag('token_pooling', false) ? 'pooling' : 'downsample',
+    form: pooled ? 'pooling' : 'downsample',
     newline: false,
   };
 }
 
 function vilaConfig({ config }: GoldenBuild): object {
-  const isThree = config.text('mm_projector_type').includes('3x3');
+  const type = config.text('mm_projector_type');
+  const known = ['mlp_downsample', 'mlp_downsample_2x2_fix', 'mlp_downsample_3x3_fix'];
+  if (!known.includes(type)) throw config.wrong('mm_projector_type', `is '${type}'`, `known are ${known.join(', ')}`);
+  const isThree = type === 'mlp_downsample_3x3_fix';
   return { merge: isThree ? 3 : 2, narrowed: isThree, eps: config.number('ln_eps', 1e-5) };
 }
 
