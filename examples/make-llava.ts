@@ -18,6 +18,8 @@ const side = 56;
 export interface LlavaChoices {
   /** llava: LLaVA-1.5; llava_next: pictures in tiles. */
   readonly type?: 'llava' | 'llava_next' | undefined;
+  /** Whose vision tower: CLIP's by default. */
+  readonly tower?: 'clip' | 'siglip' | undefined;
   /** Which version of transformers names the parameters. */
   readonly names?: LlavaNames | undefined;
   /** Of `tokenizer_config.json`; none by default, as in the oldest checkpoints. */
@@ -28,7 +30,7 @@ export interface LlavaChoices {
 /** Writes the directory, or leaves it when it was made like this before. Throws `OpabiniaError` when something else is there. */
 export function makeLlava(
   directory: string,
-  { type = 'llava', names = 'old', chatTemplate, seed = 1 }: LlavaChoices = {},
+  { type = 'llava', tower = 'clip', names = 'old', chatTemplate, seed = 1 }: LlavaChoices = {},
 ): MadeCheckpoint {
   const write = (place: string): number => {
     const tokenizer = makeTokenizer(vocabulary, {
@@ -45,7 +47,7 @@ export function makeLlava(
       image_token_index: image,
       projector_hidden_act: 'gelu',
       vision_feature_layer: -2,
-      vision_feature_select_strategy: 'default',
+      vision_feature_select_strategy: tower === 'clip' ? 'default' : 'full',
       torch_dtype: 'float32',
       ...(type === 'llava_next'
         ? {
@@ -69,7 +71,7 @@ export function makeLlava(
         eos_token_id: end,
       },
       vision_config: {
-        model_type: 'clip_vision_model',
+        model_type: `${tower}_vision_model`,
         hidden_size: 64,
         intermediate_size: 160,
         num_hidden_layers: 3,
@@ -100,7 +102,8 @@ export function makeLlava(
     writeShards(place, makeTensors(shapes, seed));
     return countParameters(shapes);
   };
-  return makeDirectory(directory, { what: [type, names, chatTemplate ?? ''].join(' '), version, seed, write });
+  const what = [type, ...(tower === 'clip' ? [] : [tower]), names, chatTemplate ?? ''].join(' ');
+  return makeDirectory(directory, { what, version, seed, write });
 }
 
 makeFromCommand(import.meta.url, 'out/llava', (directory, seed) => makeLlava(directory, { seed }));

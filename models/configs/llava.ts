@@ -6,13 +6,15 @@ import type { ClipConfig } from '../towers/clip.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
 import { readInnerDecoder } from './decoders.ts';
 import { asObject, checkConfig, dtypes, name, type ConfigJson } from './fields.ts';
-import { readTowerOf } from './towers.ts';
+import { readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
 
 export interface LlavaConfig {
   readonly type: 'llava' | 'llava_next';
   readonly language: LanguageModel;
+  /** Whose tower it is: CLIP's unless told otherwise. */
+  readonly tower?: 'siglip' | undefined;
   readonly vision: ClipConfig;
-  /** Hidden states of the tower, their channels side by side, and whether the class token goes. */
+  /** Hidden states of the tower, their channels side by side, and whether the class token goes; SigLIP has none. */
   readonly layers: readonly number[];
   readonly dropClass: boolean;
   /** Id that stands for an image in the tokenizer. */
@@ -79,25 +81,40 @@ export function readLlava(json: ConfigJson, type: LlavaConfig['type'], where: st
       op: 'config',
       advice: 'known are projectors with biases',
     });
-  const seen = fields.vision_config['model_type'] ?? 'clip_vision_model';
-  if (seen !== 'clip_vision_model' && seen !== 'clip')
-    throw new OpabiniaError(`${where} has a vision tower of type '${String(seen)}'`, {
-      op: 'config',
-      advice: "known is 'clip_vision_model'",
-    });
-  const tower = readTowerOf({ ...clipLarge, ...fields.vision_config }, 'clip', `${where}, field 'vision_config'`);
-  if (tower.tower !== 'clip')
-    throw new OpabiniaError(`${where} has a vision tower of kind '${tower.tower}'`, {
-      op: 'config',
-      advice: "known is 'clip'",
-    });
+  const isDefault = (fields.vision_feature_select_strategy ?? 'default') === 'default';
   return {
     type,
-    vision: tower.config,
+    ...readTower(fields.vision_config, isDefault, where),
     language: readInnerDecoder(json, text, where),
     layers: [fields.vision_feature_layer ?? -2].flat(),
-    dropClass: (fields.vision_feature_select_strategy ?? 'default') === 'default',
     imageToken: fields.image_token_id ?? fields.image_token_index ?? 32000,
     canvases: type === 'llava_next' ? (fields.image_grid_pinpoints ?? defaultCanvases) : [],
   };
+}
+
+function readTower(
+  vision: ConfigJson,
+  isDefault: boolean,
+  where: string,
+): Pick<LlavaConfig, 'tower' | 'vision' | 'dropClass'> {
+  const seen = vision['model_type'] ?? 'clip_vision_model';
+  const kind = typeof seen === 'string' ? towerTypes[seen] : undefined;
+  const place = `${where}, field 'vision_config'`;
+  if (kind === 'siglip') {
+    // The first token of 'default' would be a patch: what is left of it is no grid.
+    if (isDefault)
+      throw new OpabiniaError(`${where} has a SigLIP tower and vision_feature_select_strategy 'default'`, {
+        op: 'config',
+        advice: "SigLIP has no class token to leave out: such models have 'full'",
+      });
+    const { config } = readTowerOf(vision, 'siglip', place) as Extract<TowerConfig, { tower: 'siglip' }>;
+    return { tower: 'siglip', vision: { ...config, activation: config.activation ?? 'exact' }, dropClass: true };
+  }
+  if (kind !== 'clip')
+    throw new OpabiniaError(`${where} has a vision tower of type '${String(seen)}'`, {
+      op: 'config',
+      advice: "known are 'clip_vision_model' and 'siglip_vision_model'",
+    });
+  const { config } = readTowerOf({ ...clipLarge, ...vision }, 'clip', place) as Extract<TowerConfig, { tower: 'clip' }>;
+  return { vision: config, dropClass: isDefault };
 }

@@ -245,9 +245,17 @@ describe('LLaVA', () => {
       'another tower',
       'config.json',
       (json) => {
+        json['vision_config'] = { model_type: 'pixtral' };
+      },
+      /vision tower of type 'pixtral'[^]*clip_vision_model[^]*siglip_vision_model/,
+    ],
+    [
+      'a tower without a class token, and one to leave out',
+      'config.json',
+      (json) => {
         json['vision_config'] = { model_type: 'siglip_vision_model' };
       },
-      /siglip_vision_model/,
+      /SigLIP tower and vision_feature_select_strategy 'default'[^]*'full'/,
     ],
     [
       "the layout of LLaVA's own repository",

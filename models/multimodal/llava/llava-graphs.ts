@@ -14,10 +14,16 @@ import type { LlavaConfig } from '../../configs/llava.ts';
 import { embedTokens } from '../../decoders/decoder.ts';
 import { newlineSlot } from '../../sequence/collate.ts';
 import { clipUnread } from '../../towers/clip.ts';
+import { siglipUnread } from '../../towers/siglip-names.ts';
 import type { Hidden } from '../cambrian.ts';
 import { insertPictures, openViewTokens } from '../picture-prompts.ts';
 import { llavaTokens, viewTokens } from './llava.ts';
 import { bodyOf, inBody, languageParams, llavaNames, type LlavaNames } from './llava-names.ts';
+
+/** Parts of the tower that no hidden state depends on. */
+function unread({ tower }: LlavaConfig): readonly string[] {
+  return tower === 'siglip' ? [...siglipUnread, 'vision_model.post_layernorm', 'post_layernorm'] : clipUnread;
+}
 
 export interface LlavaViews {
   /** Views of all pictures of all prompts together: one a picture in LLaVA-1.5, with its tiles in LLaVA-NeXT. */
@@ -50,7 +56,7 @@ export function llavaVisionGraph(source: ParamSource, config: LlavaConfig, sizes
     },
     {
       unread: [
-        ...clipUnread.map((name) => inBody(names, `vision_tower.${name}`)),
+        ...unread(config).map((name) => inBody(names, `vision_tower.${name}`)),
         inBody(names, 'language_model'),
         'lm_head',
         inBody(names, 'image_newline'),

@@ -1,4 +1,4 @@
-// LLaVA-1.5 (arXiv 2310.03744) and LLaVA-NeXT: CLIP, a two-layer MLP, and a language model that reads the tokens in place of `<image>`.
+// LLaVA-1.5 (arXiv 2310.03744) and LLaVA-NeXT: CLIP or SigLIP, a two-layer MLP, and a language model that reads the tokens in place of `<image>`.
 import { concat, OpabiniaError, rearrange, slice, type Float, type Params, type Tensor } from '../../../dsl/index.ts';
 import { decoderShapes } from '../../configs/decoder-shapes.ts';
 import type { LlavaConfig } from '../../configs/llava.ts';
@@ -8,6 +8,8 @@ import { llava } from '../../connectors/pointwise/llava.ts';
 import { factsOf, type ConnectorFacts } from '../../connectors/traced.ts';
 import { tokenCount } from '../../connectors/visual-tokens.ts';
 import { clipShapes, clipVision } from '../../towers/clip.ts';
+import { siglipVision } from '../../towers/siglip.ts';
+import { siglipShapes } from '../../towers/siglip-shapes.ts';
 import type { Pixels } from '../../towers/tower.ts';
 import { hiddenState } from '../../towers/vit.ts';
 import { projectorName, type LlavaNames } from './llava-names.ts';
@@ -17,7 +19,7 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
   const { hidden } = config.language.config;
   const newline: readonly ShapeEntry[] = config.type === 'llava_next' ? [['image_newline', [hidden]]] : [];
   const body: readonly ShapeEntry[] = [
-    ...under('vision_tower', clipShapes(config.vision, names === 'old' ? undefined : '')),
+    ...under('vision_tower', towerShapes(config, names)),
     ...under(projectorName, connectorFacts(config).shapes),
     ...newline,
   ];
@@ -27,6 +29,13 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
     ...under('model', body),
     ...language.map(([name, shape]): ShapeEntry => [name.replace(/^model\./, 'model.language_model.'), shape]),
   ]);
+}
+
+/** Without SigLIP's pooling head, which is not read. */
+function towerShapes({ tower, vision }: LlavaConfig, names: LlavaNames): Iterable<ShapeEntry> {
+  if (tower !== 'siglip') return clipShapes(vision, names === 'old' ? undefined : '');
+  const all = [...siglipShapes(vision, 'hub')].filter(([name]) => !name.startsWith('vision_model.head.'));
+  return names === 'old' ? all : all.map(([name, shape]): ShapeEntry => [name.replace(/^vision_model\./, ''), shape]);
 }
 
 const ownProjector = connect(llava, { linears: ['linear_1', 'linear_2'] });
@@ -74,7 +83,8 @@ export function viewTokens(config: LlavaConfig): number {
 
 /** Tokens of pictures as the language model reads them: of the tower's chosen hidden states, without a norm, through the projector. */
 export function llavaTokens(body: Params, pixels: Pixels, config: LlavaConfig): Tensor<'b n e', Float> {
-  const encoded = clipVision(body.at('vision_tower'), pixels, config.vision);
+  const encode = config.tower === 'siglip' ? siglipVision : clipVision;
+  const encoded = encode(body.at('vision_tower'), pixels, config.vision);
   const states = concat(
     config.layers.map((layer) => hiddenState(encoded, layer)),
     'c',

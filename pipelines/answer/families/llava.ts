@@ -50,7 +50,7 @@ export function planLlava(config: LlavaConfig, { files, directory }: Opening): F
     parts: [
       {
         name: 'tower',
-        what: describeTower({ tower: 'clip', config: config.vision }),
+        what: describeTower({ tower: config.tower ?? 'clip', config: config.vision }),
         isTower: true,
         owns: (path) => /(?:^|\.)vision_tower\./.test(path),
       },
@@ -107,8 +107,9 @@ function checkProcessor(
 function wantedOf(config: LlavaConfig, stored: Shapes): Wanted {
   const names = llavaNames({ shape: (path) => stored.get(path) });
   const tower = names === 'old' ? 'vision_tower' : 'model.vision_tower';
+  const witness = config.tower === 'siglip' ? 'position_embedding.weight' : 'class_embedding';
   const inner =
-    [`${tower}.vision_model`, tower].find((root) => stored.has(`${root}.embeddings.class_embedding`)) ??
+    [`${tower}.vision_model`, tower].find((root) => stored.has(`${root}.embeddings.${witness}`)) ??
     `${tower}.vision_model`;
   const placed = (name: string): string =>
     name.startsWith(`${tower}.`) ? `${inner}.${name.slice(tower.length + 1).replace(/^vision_model\./, '')}` : name;
@@ -120,7 +121,12 @@ function wantedOf(config: LlavaConfig, stored: Shapes): Wanted {
   );
   return {
     shapes,
-    ignored: { [`${inner}.embeddings.position_ids`]: 'a buffer that older versions stored' },
+    ignored: {
+      [`${inner}.embeddings.position_ids`]: 'a buffer that older versions stored',
+      ...(config.tower === 'siglip'
+        ? { [`${inner}.head`]: 'connectors read maps, not what the head makes of them' }
+        : {}),
+    },
     layout: `transformers, names of version ${names === 'old' ? 4 : 5}`,
   };
 }

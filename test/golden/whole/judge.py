@@ -3,6 +3,8 @@
     npx node test/support/made-vlm.ts gemma3 /tmp/gemma3
     python test/golden/whole/judge.py gemma3 /tmp/gemma3 > test/golden/whole/gemma3.json
 
+The kinds `llava`, `llava_next` and `llava_siglip` are made by examples/make-llava.ts.
+
 Pictures are ramps that both sides make from the same integers. torch (CPU, f32) and transformers 5.17 with its Pillow image processors.
 """
 import json
@@ -12,6 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer, __version__
+from transformers.image_processing_utils import select_best_resolution
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -76,7 +82,44 @@ class QwenVl:
         return {**ids, "mm_token_type_ids": (ids["input_ids"] == image).int(), **made}
 
 
-if kind == "gemma3":
+class Llava:
+    """`LlavaProcessor` and `LlavaNextProcessor` with the prompt's form of LLaVA-1.5."""
+
+    def __init__(self):
+        self.next = kind == "llava_next"
+        made = LlavaNextImageProcessorPil if self.next else CLIPImageProcessorPil
+        pins = {"image_grid_pinpoints": CONFIG["image_grid_pinpoints"]} if self.next else {}
+        self.images = made.from_pretrained(directory, **pins)
+
+    def apply_chat_template(self, messages, **kwargs):
+        parts = messages[0]["content"]
+        return "USER: " + "".join("<image>\n" if p["type"] == "image" else p["text"] for p in parts) + " ASSISTANT:"
+
+    def __call__(self, text, images=None, **kwargs):
+        made, prompt = {}, text[0]
+        if images is not None:
+            made = dict(self.images(images[0], return_tensors="pt"))
+            pieces = prompt.split("<image>")
+            prompt = pieces[0]
+            for picture, piece in zip(range(len(images[0])), pieces[1:]):
+                prompt += "<image>" * self.tokens(made, picture) + piece
+        return {**tokenizer([prompt], return_tensors=kwargs["return_tensors"]), **made}
+
+    def tokens(self, made, picture):
+        vision = CONFIG["vision_config"]
+        patches = vision["image_size"] // vision["patch_size"]
+        if not self.next:
+            return patches * patches
+        height, width = (int(x) for x in made["image_sizes"][picture])
+        rows, columns = (x // vision["image_size"] for x in select_best_resolution([height, width], CONFIG["image_grid_pinpoints"]))
+        counts = LlavaNextProcessor._get_unpadded_features
+        return patches * patches + sum(counts(None, height, width, patches, patches, rows, columns))
+
+
+CONFIG = json.load(open(f"{directory}/config.json"))
+if kind.startswith("llava"):
+    processor = Llava()
+elif kind == "gemma3":
     images = Gemma3ImageProcessorPil.from_pretrained(directory)
     processor = Gemma3Processor(images, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=4)
 elif kind == "smolvlm":
