@@ -262,16 +262,27 @@ function resizeTo(
 /** Pillow's nearest neighbor: the source pixel under the center of each. */
 function resizeNearest(image: Image, width: number, height: number, window: Window): Image {
   const rgb = new Uint8Array(window.width * window.height * 3);
-  const source = (i: number, from: number, to: number): number =>
-    Math.min(from - 1, Math.floor((i + 0.5) * (from / to)));
+  const rows = centersOf(image.height, height);
+  const columns = centersOf(image.width, width);
   for (let y = 0; y < window.height; y++) {
-    const row = source(window.top + y, image.height, height);
+    const row = rows[window.top + y] ?? 0;
     for (let x = 0; x < window.width; x++) {
-      const from = (row * image.width + source(window.left + x, image.width, width)) * 3;
+      const from = (row * image.width + (columns[window.left + x] ?? 0)) * 3;
       rgb.set(image.rgb.subarray(from, from + 3), (y * window.width + x) * 3);
     }
   }
   return { width: window.width, height: window.height, rgb };
+}
+
+/** The source position under each center, summed step by step as Pillow does: its rounding decides where a center lies between two. */
+function centersOf(from: number, to: number): Int32Array {
+  const step = from / to;
+  let center = step / 2;
+  return Int32Array.from({ length: to }, () => {
+    const at = Math.min(from - 1, Math.floor(center));
+    center += step;
+    return at;
+  });
 }
 
 /** A window of an image on black; the window may reach beyond it. */

@@ -49,6 +49,23 @@ test.each(names.filter((name) => name.startsWith('crop')))('%s: only what the cr
   expect(Uint8Array.from(pixels)).toEqual(bytesOf(`output.${name}`));
 });
 
+test('nearest pixels: centers that lie between two, as Pillow sums them', () => {
+  const rgb = Uint8Array.from({ length: 64 * 3 }, (_, i) => (i % 3 === 0 ? i / 3 : 0));
+  const processor = readProcessor(
+    { size: { height: 1, width: 56 }, resample: 0, do_rescale: false, do_normalize: false },
+    'preprocessor_config.json',
+  );
+  const { pixels } = processPicture({ width: 64, height: 1, rgb }, processor);
+  const columns = Array.from(pixels).filter((_, i) => i % 3 === 0);
+  // Pillow 12.3: 4, 12, 20 and 28 are the centers by the formula, and 3, 11, 19 and 27 what the sums give.
+  expect(columns.slice(0, 28)).toEqual([
+    0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 21, 22, 23, 24, 25, 26, 27, 29, 30, 31,
+  ]);
+  expect(columns.slice(28)).toEqual([
+    32, 33, 34, 36, 37, 38, 39, 40, 41, 42, 44, 45, 46, 47, 48, 49, 50, 52, 53, 54, 55, 56, 57, 58, 60, 61, 62, 63,
+  ]);
+});
+
 test('a line of 1,000 × 1 pixels becomes a picture, not 336,000 columns', () => {
   const line: Image = { width: 1000, height: 1, rgb: new Uint8Array(3000).fill(90) };
   const processor = readProcessor({ size: { shortest_edge: 336 }, crop_size: 336 }, 'preprocessor_config.json');
