@@ -9,6 +9,9 @@ export interface AddedToken {
   readonly apart: boolean;
   /** It is looked for when texts have been changed, and begins with the mark that is put in front of each: it is one only behind a space. */
   readonly behindSpace: boolean;
+  /** Blanks in front of it and behind it belong to it, of a token that is looked for in texts as they are. */
+  readonly takesBefore: boolean;
+  readonly takesBehind: boolean;
 }
 
 interface Checked {
@@ -125,6 +128,8 @@ function readAdded(list: unknown, isMarked: boolean, refuse: Refuse): readonly A
       special: token['special'] === true,
       apart: token['single_word'] === true,
       behindSpace: isMarked && isLate(token),
+      takesBefore: token['lstrip'] === true && !(isMarked && isLate(token)),
+      takesBehind: token['rstrip'] === true && !(isMarked && isLate(token)),
     };
   });
 }
@@ -179,8 +184,8 @@ export function renamed(json: object, names: ReadonlyMap<string, string>): objec
         content: name(String(token['content'])),
         // Where nothing is put in front, a name is the same in a changed text.
         ...(isMarked ? {} : { normalized: false }),
-        // There are no spaces left that one could take along.
-        ...(hasNoSpaces && isLate(token) ? { lstrip: false, rstrip: false } : {}),
+        // In a changed text there are no spaces left that one could take along; in the others they are taken before.
+        ...(hasNoSpaces || !(isMarked && isLate(token)) ? { lstrip: false, rstrip: false } : {}),
       }))
     : [];
   return {

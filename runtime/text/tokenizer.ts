@@ -14,6 +14,7 @@ import {
   type ByteIds,
 } from './tokenizer-json.ts';
 import { tieMerges } from './tied-merges.ts';
+import { decodeBytesExactly, spelledOut } from './tokenizer-steps.ts';
 
 /** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
 export type PromptPart =
@@ -148,9 +149,10 @@ function startOf(full: readonly number[], bare: readonly number[]): number {
 
 function build(json: object, config: object, where: string): HubTokenizer {
   try {
-    const made = new HubTokenizer(json, config);
-    tieMerges(made, json);
-    return made;
+    const tokenizer = new HubTokenizer(spelledOut(json), config);
+    tieMerges(tokenizer, json);
+    decodeBytesExactly(tokenizer.decoder);
+    return tokenizer;
   } catch (cause) {
     throw new OpabiniaError(
       `${where} is not a tokenizer that is known: ${cause instanceof Error ? cause.message : String(cause)}`,
@@ -192,17 +194,26 @@ class Guarded {
     let text = '';
     // Behind a token that is found before texts are changed, one begins anew.
     let anew = 0;
+    let takesBlanks = false;
+    const add = (more: string): void => {
+      const shown = takesBlanks ? more.replace(/^\p{White_Space}+/u, '') : more;
+      text += shown;
+      if (shown !== '') takesBlanks = false;
+    };
     for (const { kind, text: own } of parts) {
       let at = 0;
       for (const { 0: content, index } of own.matchAll(this.#spellings[kind] ?? /$^/g)) {
-        text += own.slice(at, index);
+        add(own.slice(at, index));
         at = index + content.length;
         const isBehindSpace = text.length === anew || /[ ▁]$/.test(text);
-        const behindSpace = this.#tokens.get(content)?.behindSpace === true;
+        const token = this.#tokens.get(content);
+        const behindSpace = token?.behindSpace === true;
+        if (token?.takesBefore === true) text = text.slice(0, anew) + withoutBlanks(text.slice(anew));
         text += behindSpace && !isBehindSpace ? content : (this.#names.get(content) ?? content);
         if (!behindSpace) anew = text.length;
+        takesBlanks = token?.takesBehind === true;
       }
-      text += own.slice(at);
+      add(own.slice(at));
     }
     return text;
   }
@@ -230,13 +241,23 @@ class Guarded {
   }
 }
 
+/** Unicode's blanks at the end of a text; `trimEnd` takes JavaScript's. One by one: a regular expression would begin anew at each. */
+function withoutBlanks(text: string): string {
+  let end = text.length;
+  while (end > 0 && /\p{White_Space}/u.test(text.charAt(end - 1))) end--;
+  return text.slice(0, end);
+}
+
+/** Unicode's `\w`. */
+const wordCharacter = String.raw`[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]`;
+
 /** The longest first: `<|end|>` must not be found inside of `<|end|><|x|>`. */
 function spellingsOf(tokens: readonly AddedToken[]): RegExp | undefined {
   if (tokens.length === 0) return undefined;
   const sorted = [...tokens].sort((a, b) => b.content.length - a.content.length);
   const patterns = sorted.map(({ content, apart }) => {
     const text = RegExp.escape(content);
-    return apart ? `(?<![\\p{L}\\p{N}_])${text}(?![\\p{L}\\p{N}_])` : text;
+    return apart ? `(?<!${wordCharacter})${text}(?!${wordCharacter})` : text;
   });
   return new RegExp(patterns.join('|'), 'gu');
 }
