@@ -1,9 +1,9 @@
 // The process in which programs of strangers run: a template or a regular expression may loop for ever or fill the memory, and only
 // another process can end that. It answers one request after the other.
 import { Worker } from 'node:worker_threads';
-import { Template } from '@huggingface/jinja';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readGgufTokenizer } from '../gguf/gguf-tokenizer.ts';
+import { renderAsPython } from '../text/python-template.ts';
 import { readTokenizer } from '../text/read-tokenizer.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { refusalOf, type Reply, type Request, type RequestOf, type TokenizerFacts } from './protocol.ts';
@@ -61,7 +61,7 @@ async function answer(request: Request): Promise<Extract<Reply, { readonly kind:
 }
 
 function render({ template, context, limit }: RequestOf<'render'>): string {
-  const text = new Template(template).render({ ...context });
+  const text = renderAsPython(template, context);
   if (text.length <= limit) return text;
   throw new OpabiniaError(`the chat template gives ${text.length} characters; at most ${limit} are accepted`, {
     op: 'chatTemplate',

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readJsonFile, readTextFile, type ModelFiles } from '../checkpoint/hub.ts';
 import { sandbox as shared, type Sandbox } from '../sandbox/sandbox.ts';
+import { trimmed } from './python-strip.ts';
 import type { PromptPart } from './tokenizer.ts';
 
 export interface ChatMessage {
@@ -92,16 +93,21 @@ export async function chatParts(
 ): Promise<readonly PromptPart[]> {
   const { image = '<image>' } = options;
   const marks = new Marks(messages);
+  // Templates of models that think leave out of earlier answers what was thought, by its tags.
+  const thinks = template.includes(thoughtEnd);
   const content = (message: ChatMessage): unknown => {
+    const put = (text: string): string =>
+      thinks && message.role === 'assistant' ? marks.putThought(text) : marks.put(text);
     if (options.strings !== true)
-      return message.content.map((part) =>
-        part.type === 'image' ? part : { type: 'text', text: marks.put(part.text) },
-      );
-    return message.content.map((part) => (part.type === 'image' ? `${image}\n` : marks.put(part.text))).join('');
+      return message.content.map((part) => (part.type === 'image' ? part : { type: 'text', text: put(part.text) }));
+    return message.content.map((part) => (part.type === 'image' ? `${image}\n` : put(part.text))).join('');
   };
   const text = await renderTemplate(
     template,
     {
+      // As transformers gives them: templates ask whether they are none, which what is undefined is not.
+      tools: null,
+      documents: null,
       ...options.variables,
       messages: messages.map((message) => ({ role: message.role, content: content(message) })),
       add_generation_prompt: options.answer ?? true,
@@ -132,10 +138,16 @@ function splitImages(text: string, image: string): readonly PromptPart[] {
     ]);
 }
 
+/** What is thought begins and ends with these. */
+const thoughtStart = '<think>';
+const thoughtEnd = '</think>';
+
 /** Marks that stand for users' texts. */
 class Marks {
   readonly #key: string;
   readonly #texts: string[] = [];
+  /** Those that a template may leave out. */
+  readonly #spare = new Set<number>();
 
   constructor(messages: readonly ChatMessage[]) {
     const all = messages
@@ -150,11 +162,26 @@ class Marks {
 
   /** Spaces at the ends stay outside of the mark: templates trim. */
   put(text: string): string {
-    const core = text.trim();
+    const core = trimmed(text);
     if (core === '') return text;
     const start = text.indexOf(core);
     this.#texts.push(core);
     return `${text.slice(0, start)}${this.#key}x${this.#texts.length - 1}y${text.slice(start + core.length)}`;
+  }
+
+  /** An answer that was given before: tags of thoughts are the template's to see, and what was thought may be left out. */
+  putThought(text: string): string {
+    const pieces = text.split(/(<\/?think>)/);
+    const last = pieces.lastIndexOf(thoughtEnd);
+    return pieces
+      .map((piece, i) => {
+        if (piece === thoughtStart || piece === thoughtEnd) return piece;
+        const before = this.#texts.length;
+        const mark = this.put(piece);
+        if (i < last && this.#texts.length > before) this.#spare.add(before);
+        return mark;
+      })
+      .join('');
   }
 
   split(rendered: string): readonly Exclude<PromptPart, { kind: 'image' }>[] {
@@ -166,11 +193,12 @@ class Marks {
         : { kind: 'user' as const, text: this.#texts[Number(piece)] ?? '' },
     );
     const used = new Set(pieces.filter((_, i) => i % 2 === 1).map(Number));
-    if (used.size < this.#texts.length)
-      throw new OpabiniaError(
-        `the chat template leaves out ${this.#texts.length - used.size} of ${this.#texts.length} texts`,
-        { op: 'chatTemplate', advice: 'it may take only some roles, or one message of each; see the model card' },
-      );
+    const lost = this.#texts.filter((_, i) => !used.has(i) && !this.#spare.has(i)).length;
+    if (lost > 0)
+      throw new OpabiniaError(`the chat template leaves out ${lost} of ${this.#texts.length} texts`, {
+        op: 'chatTemplate',
+        advice: 'it may take only some roles, or one message of each; see the model card',
+      });
     return parts.filter((part) => part.text !== '');
   }
 }

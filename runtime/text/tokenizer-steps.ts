@@ -100,7 +100,7 @@ function changing(step: unknown): unknown {
       type: 'Sequence',
       normalizers: [
         ...(step['strip_left'] === true ? [replaced(String.raw`\A\s+`, '')] : []),
-        ...(step['strip_right'] === true ? [replaced(String.raw`\s+\z`, '')] : []),
+        ...(step['strip_right'] === true ? [replaced(String.raw`(?<!\s)\s+\z`, '')] : []),
       ],
     };
   // A dollar is a reference to what was found, in JavaScript.

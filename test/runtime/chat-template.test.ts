@@ -67,6 +67,63 @@ describe('conversations as parts', () => {
   });
 });
 
+describe('as Python renders it', () => {
+  const strings = { strings: true } as const;
+  const answered = (text: string): ChatMessage => ({ role: 'assistant', content: [{ type: 'text', text }] });
+  // Qwen3's and DeepSeek's templates leave out what was thought in earlier answers.
+  const thinking =
+    "{% for message in messages %}{% set content = message.content %}{% if message.role == 'assistant' and '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\\n') %}{% endif %}[{{ content }}]{% endfor %}";
+
+  test('what was thought in an earlier answer is left out, what a user writes about it is not', async () => {
+    const thought = answered('<think>\nhm\n</think>\n\nYes </think> it is');
+    expect(await chatParts(thinking, [say('a</think>b'), thought, say('c')], strings)).toEqual([
+      { kind: 'control', text: '[' },
+      { kind: 'user', text: 'a</think>b' },
+      { kind: 'control', text: '][ ' },
+      { kind: 'user', text: 'it is' },
+      { kind: 'control', text: '][' },
+      { kind: 'user', text: 'c' },
+      { kind: 'control', text: ']' },
+    ]);
+    // An answer itself may not get lost.
+    const lossy = "{% for message in messages %}{{ message.content.split('</think>')[0] }}{% endfor %}";
+    expect(await refusal(chatParts(lossy, [answered('x</think>y')], strings))).toContain('leaves out 1 of 2 texts');
+  });
+
+  test('no tools and no documents are none, not undefined', async () => {
+    expect(
+      await chatParts(
+        '{% if tools is not none or documents is not none %}TOOLS{% endif %}{{ messages[0].content }}',
+        [say('a')],
+        strings,
+      ),
+    ).toEqual([{ kind: 'user', text: 'a' }]);
+  });
+
+  test('escapes that Python leaves as they are, as in the template of LLaVA-NeXT', async () => {
+    const template = String.raw`{# it's #}{{ '<\s> ' + "\d\n\x41\101\U0001F990\a\\s" }}{% if {'a': {'b': '\w'}}.a.b == "\\w" %}\s '\s'{% endif %}`;
+    expect(await renderTemplate(template, {})).toBe("<\\s> \\d\nAA\u{1f990}\u{7}\\s\\s '\\s'");
+  });
+
+  test('what is stripped is what was asked for', async () => {
+    const template =
+      "{{ text.lstrip('\\n') }}|{{ text.rstrip('\\n ') }}|{{ 'xay'.strip('xy') }}|{{ ('-' + text | trim).strip('-') }}|{{ text.strip() }}";
+    expect(await renderTemplate(template, { text: '\n a\u{feff}\u{85} \n' })).toBe(
+      ' a\u{feff}\u{85} \n|\n a\u{feff}\u{85}|a|a\u{feff}|a\u{feff}',
+    );
+    expect(await refusal(renderTemplate('{{ text.strip() }}', {}))).toContain('strips what is no text');
+  });
+
+  test('trimming leaves a byte order mark', async () => {
+    expect(await chatParts(meta, [say(' \u{feff}a ')], { strings: true, variables: { bos_token: '' } })).toContainEqual(
+      {
+        kind: 'user',
+        text: '\u{feff}a',
+      },
+    );
+  });
+});
+
 describe('limits', () => {
   const context = { messages: [] };
   test('a template that loops for ever is stopped after its second', async () => {
