@@ -11,6 +11,7 @@ import {
   type Rgb,
   type Window,
 } from './image.ts';
+import { keptPart, processorClass, type ProcessorClass, type Resize, type Shaping } from './processor-classes.ts';
 
 export type Layout = 'chw' | 'hwc';
 
@@ -69,16 +70,10 @@ const filters: Readonly<Record<number, Filter | 'nearest'>> = {
   3: 'bicubic',
 };
 
-export type Resize =
-  | { readonly kind: 'exact'; readonly height: number; readonly width: number }
-  | { readonly kind: 'shortest'; readonly edge: number };
-
-export interface ImageProcessor {
+export interface ImageProcessor extends Shaping {
   /** Pad to a square first, with the bytes of `mean`. */
   readonly square: boolean;
-  readonly resize: Resize | undefined;
   readonly filter: Filter | 'nearest';
-  readonly crop: { readonly height: number; readonly width: number } | undefined;
   readonly scale: number;
   readonly mean: Rgb;
   readonly std: Rgb;
@@ -106,12 +101,14 @@ const schema = z.looseObject({
   rescale_factor: z.number().positive().max(1).nullish(),
   image_mean: channels.nullish(),
   image_std: channels.nullish(),
+  crop_pct: z.number().positive().max(1).nullish(),
   image_processor_type: z.string().max(80).nullish(),
   feature_extractor_type: z.string().max(80).nullish(),
 });
+type Fields = z.infer<typeof schema>;
 
 /**
- * What is absent has the values of `CLIPImageProcessor`. A picture is padded to a square where `square` says so, or by itself where the
+ * What is absent has the values of the class that the file names; of `CLIPImageProcessor` where it names none that is known. A picture is padded to a square where `square` says so, or by itself where the
  * file is of LLaVA's own processor and has `do_pad`. Throws `OpabiniaError` for what is not understood: a wrong picture would be
  * answered about.
  */
@@ -133,7 +130,8 @@ export function readProcessor(
     );
   }
   const fields = read.data;
-  const filter = filters[fields.resample ?? 3];
+  const otherwise = processorClass(fields.image_processor_type ?? fields.feature_extractor_type);
+  const filter = filters[fields.resample ?? otherwise.resample];
   if (filter === undefined)
     throw refuse(
       `asks for resampling ${String(fields.resample)}`,
@@ -141,34 +139,38 @@ export function readProcessor(
         .map(([code, name]) => `${code} (${name})`)
         .join(', ')}`,
     );
-  const { size, crop_size: crop } = fields;
+  const resize = fields.do_resize === false ? undefined : readSize(fields.size, otherwise, refuse);
   return {
     square:
       options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')),
     filter,
-    resize: fields.do_resize === false ? undefined : readSize(size, refuse),
-    crop:
-      fields.do_center_crop === false || crop === undefined || crop === null
-        ? undefined
-        : typeof crop === 'number'
-          ? { height: crop, width: crop }
-          : crop,
+    ...(resize?.kind === 'shortest' && otherwise.cropPart !== undefined
+      ? keptPart(resize.edge, fields.crop_pct ?? otherwise.cropPart)
+      : { resize, crop: cropOf(fields, otherwise) }),
     canvases: fields.image_grid_pinpoints ?? undefined,
     scale: fields.do_rescale === false ? 1 : (fields.rescale_factor ?? 1 / 255),
     ...(fields.do_normalize === false
       ? { mean: [0, 0, 0], std: [1, 1, 1] }
       : {
-          mean: triple(fields.image_mean, [0.48145466, 0.4578275, 0.40821073]),
-          std: checkedStd(triple(fields.image_std, [0.26862954, 0.26130258, 0.27577711]), refuse),
+          mean: triple(fields.image_mean, otherwise.mean),
+          std: checkedStd(triple(fields.image_std, otherwise.std), refuse),
         }),
   };
 }
 
 type Refuse = (what: string, advice: string) => OpabiniaError;
 
-function readSize(size: z.infer<typeof schema>['size'], refuse: Refuse): Resize {
-  if (size === undefined || size === null) return { kind: 'shortest', edge: 224 };
-  if (typeof size === 'number') return { kind: 'shortest', edge: size };
+function cropOf({ do_center_crop: wanted, crop_size: size }: Fields, otherwise: ProcessorClass): Shaping['crop'] {
+  const side = size ?? otherwise.crop;
+  const cuts = wanted ?? otherwise.cuts ?? (size !== undefined && size !== null);
+  if (!cuts || side === undefined) return undefined;
+  return typeof side === 'number' ? { height: side, width: side } : side;
+}
+
+function readSize(size: Fields['size'], otherwise: ProcessorClass, refuse: Refuse): Resize {
+  if (size === undefined || size === null) return otherwise.size;
+  if (typeof size === 'number')
+    return otherwise.bothSides ? { kind: 'exact', height: size, width: size } : { kind: 'shortest', edge: size };
   const { shortest_edge: edge, height, width } = size;
   if (typeof height === 'number' && typeof width === 'number') return { kind: 'exact', height, width };
   if (typeof edge === 'number' && Object.keys(size).every((key) => key === 'shortest_edge'))

@@ -1,0 +1,81 @@
+// What a preprocessor_config.json leaves out: each class of transformers has values of its own (image_processing_*.py, 5.18).
+import type { Rgb } from './image.ts';
+
+export type Resize =
+  | { readonly kind: 'exact'; readonly height: number; readonly width: number }
+  | { readonly kind: 'shortest'; readonly edge: number };
+
+export interface ProcessorClass {
+  readonly size: Resize;
+  /** A size of one number is that of both sides; else of the shorter one. */
+  readonly bothSides: boolean;
+  /** Side of the part around the centre that is kept; undefined where nothing is cut off. */
+  readonly crop: number | undefined;
+  /** Whether anything is cut off where the file does not say; undefined: where it states a size for that. */
+  readonly cuts: boolean | undefined;
+  /** Pillow's code. */
+  readonly resample: number;
+  readonly mean: Rgb;
+  readonly std: Rgb;
+  /** ConvNeXt's: what is kept of the shorter side. */
+  readonly cropPart?: number;
+}
+
+const shortest = (edge: number): Resize => ({ kind: 'shortest', edge });
+const both = (side: number): Resize => ({ kind: 'exact', height: side, width: side });
+
+const clip: ProcessorClass = {
+  size: shortest(224),
+  bothSides: false,
+  crop: 224,
+  cuts: true,
+  resample: 3,
+  mean: [0.48145466, 0.4578275, 0.40821073],
+  std: [0.26862954, 0.26130258, 0.27577711],
+};
+const whole: ProcessorClass = {
+  size: both(224),
+  bothSides: true,
+  crop: undefined,
+  cuts: false,
+  resample: 3,
+  mean: [0.5, 0.5, 0.5],
+  std: [0.5, 0.5, 0.5],
+};
+/** Of a file that names no class that is known. */
+const nameless: ProcessorClass = { ...clip, cuts: undefined };
+
+const classes: ReadonlyMap<string, ProcessorClass> = new Map<string, ProcessorClass>([
+  ['CLIP', clip],
+  ['ChineseCLIP', clip],
+  ['Bit', clip],
+  ['Llava', clip],
+  ['LlavaNext', clip],
+  ['Siglip', { ...whole, bothSides: false }],
+  ['ViT', { ...whole, resample: 2 }],
+  ['Beit', { ...whole, crop: 224 }],
+  ['DeiT', { ...whole, size: both(256), crop: 224, cuts: true }],
+  ['DPT', { ...whole, size: both(384) }],
+  ['DINOv3ViT', { ...whole, resample: 2, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
+  ['ConvNext', { ...whole, size: shortest(384), bothSides: false, cropPart: 224 / 256 }],
+]);
+
+/** Of `SiglipImageProcessorFast`, `ViTFeatureExtractor`. */
+export function processorClass(name: string | null | undefined): ProcessorClass {
+  return classes.get((name ?? '').replace(/(?:ImageProcessor(?:Fast|Pil)?|FeatureExtractor)$/, '')) ?? nameless;
+}
+
+export interface Shaping {
+  readonly resize: Resize | undefined;
+  readonly crop: { readonly height: number; readonly width: number } | undefined;
+}
+
+/**
+ * `ConvNextImageProcessor`: below 384 the shorter side is made longer, `int(edge / crop_pct)`, and a square of `edge` is kept of that;
+ * larger pictures are brought to a square as they are.
+ */
+export function keptPart(edge: number, part: number): Shaping {
+  return edge < 384
+    ? { resize: shortest(Math.trunc(edge / part)), crop: { height: edge, width: edge } }
+    : { resize: both(edge), crop: undefined };
+}
