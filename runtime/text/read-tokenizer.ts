@@ -5,6 +5,7 @@ import { readJsonFile, readTextFile } from '../checkpoint/hub.ts';
 import { leadsOut } from '../checkpoint/links.ts';
 import { readRegular } from '../files/regular-file.ts';
 import { sentencePieceJson } from './sentencepiece.ts';
+import { withStatedTokens } from './tokenizer-json.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** Bytes of a tokenizer's file. */
@@ -21,9 +22,10 @@ export function readTokenizer(path: string, configPath?: string): Tokenizer {
   };
   const template = ['chat_template.jinja', 'chat_template.json'].map(beside).find((file) => file !== undefined);
   const spelled = template === undefined ? '' : readTextFile(template, templateLimit);
-  if (!path.endsWith('.model')) return new Tokenizer(readJsonFile(path, fileLimit), config, path, spelled);
   const listed = beside('added_tokens.json');
   const added = listed === undefined ? {} : readJsonFile(listed);
+  if (!path.endsWith('.model'))
+    return new Tokenizer(withStatedTokens(readJsonFile(path, fileLimit), config, added), config, path, spelled);
   const json = sentencePieceJson(readRegular(path, fileLimit, 'tokenizer'), config, added, path);
   return new Tokenizer(json, config, path, spelled);
 }

@@ -134,6 +134,46 @@ function readAdded(list: unknown, isMarked: boolean, refuse: Refuse): readonly A
   });
 }
 
+/** What a file beside tokenizer.json can say of an added token that is in both. */
+const manners = ['lstrip', 'rstrip', 'single_word', 'normalized'] as const;
+
+/**
+ * The tokenizer with the added tokens that files beside it state, as transformers adds them: `added_tokens_decoder` of
+ * tokenizer_config.json (`config`) and added_tokens.json (`listed`). Of a token that is in both, the config says what stands around it;
+ * a new one counts where nothing else has its id. What is no such list is left alone: nothing needs it.
+ */
+export function withStatedTokens(json: unknown, config: unknown, listed: unknown): unknown {
+  const model = isObject(json) ? json['model'] : undefined;
+  if (!isObject(json) || !isObject(model)) return json;
+  const own = json['added_tokens'] ?? [];
+  if (!Array.isArray(own) || !own.every(isObject)) return json;
+  const decoder = isObject(config) ? config['added_tokens_decoder'] : undefined;
+  const stated = new Map<string, Fields>();
+  for (const [content, id] of Object.entries(isObject(listed) ? listed : {})) stated.set(content, { id, content });
+  for (const [id, token] of Object.entries(isObject(decoder) ? decoder : {}))
+    if (isObject(token) && typeof token['content'] === 'string')
+      stated.set(token['content'], { ...token, id: Number(id) });
+  const vocabulary = new Map<unknown, unknown>(
+    Array.isArray(model['vocab'])
+      ? model['vocab'].map((piece: unknown, id) => [Array.isArray(piece) ? piece[0] : undefined, id])
+      : Object.entries(isObject(model['vocab']) ? model['vocab'] : {}),
+  );
+  const used = new Set<unknown>([...vocabulary.values(), ...own.map((token) => token['id'])]);
+  const known = new Set(own.map((token) => token['content']));
+  const added = [...stated.values()].filter(({ id, content }) => {
+    if (content === '' || known.has(content) || !isId(id)) return false;
+    return vocabulary.has(content) ? vocabulary.get(content) === id : !used.has(id);
+  });
+  const changed = own.map((token) => {
+    const other = stated.get(String(token['content']));
+    const says = manners.filter((manner) => typeof other?.[manner] === 'boolean');
+    return says.length === 0
+      ? token
+      : { ...token, ...Object.fromEntries(says.map((manner) => [manner, other?.[manner]])) };
+  });
+  return { ...json, added_tokens: [...changed, ...added] };
+}
+
 /** Every merge joins two tokens of the vocabulary to a third. The library would take a merge that does not, and spell something else. */
 function checkMerges(model: Fields, ids: ReadonlyMap<string, number>, refuse: Refuse): void {
   const { merges } = model;

@@ -1,6 +1,10 @@
 // Steps in front of the model, and bytes behind it: as Hugging Face's tokenizers (Rust) take them, whatever the library does with them.
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { readTokenizer } from '../../runtime/text/read-tokenizer.ts';
 import { Tokenizer } from '../../runtime/text/tokenizer.ts';
 
 interface Steps {
@@ -138,6 +142,45 @@ describe('added tokens', () => {
     // A mark on nothing is a character of a word; the number of a footnote is none.
     expect(pieces('\u{345}cat', { added: [alone] }, 'control')).toEqual(['\u{345}', ...letters]);
     expect(pieces('cat²', { added: [alone] }, 'control')).toEqual(['cat', '²']);
+  });
+});
+
+describe('added tokens that stand beside tokenizer.json', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'opabinia-tokens-'));
+  afterAll(() => rmSync(directory, { recursive: true }));
+  const write = (name: string, json: object): string => {
+    writeFileSync(join(directory, name), JSON.stringify(json));
+    return join(directory, name);
+  };
+  const special = { special: true, lstrip: false, rstrip: false, single_word: false, normalized: false };
+  const path = write('tokenizer.json', {
+    added_tokens: [{ ...special, id: 4, content: '<x>' }],
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    model: { type: 'BPE', vocab: { a: 0, ' ': 1, '<': 2, '>': 3, d: 6 }, merges: [] },
+  });
+  const config = write('tokenizer_config.json', {
+    added_tokens_decoder: {
+      // The token's own manner, as transformers takes it from here; one that is new; one whose place is taken; one that is a word already.
+      4: { ...special, content: '<x>', rstrip: true },
+      5: { ...special, content: '<b>' },
+      0: { ...special, content: '<c>' },
+      7: { ...special, content: 'd' },
+    },
+  });
+
+  test('count, and say what stands around them', () => {
+    const ids = readTokenizer(path, config).encode([{ kind: 'control', text: '<x> a<b>a<c>d' }]);
+    expect(ids).toEqual([4, 0, 5, 0, 2, 3, 6]);
+    expect(readTokenizer(path).encode([{ kind: 'control', text: '<x> a<b>' }])).toEqual([4, 1, 0, 2, 3]);
+  });
+  test('in a list of their own too, and never as a user’s', () => {
+    write('added_tokens.json', { '<l>': 8, a: 0 });
+    const tokenizer = readTokenizer(path, config);
+    expect(tokenizer.encode([{ kind: 'control', text: '<l>a' }])).toEqual([8, 0]);
+    expect(tokenizer.encode([{ kind: 'user', text: '<b>' }])).toEqual([2, 3]);
   });
 });
 
