@@ -102,11 +102,24 @@ export async function templatedIds(
 
 const special = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
 
-/** The tokens that a template names as variables, as `tokenizer_config.json` spells them. */
-export function specialTokens(files: ModelFiles): Readonly<Partial<Record<(typeof special)[number], string>>> {
-  const json: unknown =
-    files.stated?.tokens ?? (files.tokenizerConfig === undefined ? undefined : readJsonFile(files.tokenizerConfig));
-  const fields = new Map<string, unknown>(typeof json === 'object' && json !== null ? Object.entries(json) : []);
+type SpecialTokens = Readonly<Partial<Record<(typeof special)[number], string>>>;
+
+/** What classes of transformers call them, where no file says it. */
+const ofClasses: readonly (readonly [RegExp, SpecialTokens])[] = [
+  [/^(?:Code)?LlamaTokenizer(?:Fast)?$/, { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>' }],
+  [/^GemmaTokenizer(?:Fast)?$/, { bos_token: '<bos>', eos_token: '<eos>', unk_token: '<unk>', pad_token: '<pad>' }],
+  [/^Qwen2Tokenizer(?:Fast)?$/, { eos_token: '<|endoftext|>', pad_token: '<|endoftext|>' }],
+];
+
+/** The tokens that a template names as variables, as `tokenizer_config.json` spells them; what it leaves out, as older directories do in `special_tokens_map.json`. */
+export function specialTokens(files: ModelFiles): SpecialTokens {
+  const read = (path: string | undefined): unknown => (path === undefined ? undefined : readJsonFile(path));
+  const fieldsOf = (json: unknown): ReadonlyMap<string, unknown> =>
+    new Map<string, unknown>(typeof json === 'object' && json !== null ? Object.entries(json) : []);
+  const stated = fieldsOf(files.stated?.tokens ?? read(files.tokenizerConfig));
+  const kind = stated.get('tokenizer_class');
+  const otherwise = ofClasses.find(([name]) => typeof kind === 'string' && name.test(kind))?.[1] ?? {};
+  const fields = new Map([...Object.entries(otherwise), ...fieldsOf(read(files.specialTokens)), ...stated]);
   return Object.fromEntries(
     special.flatMap((name) => {
       const value = fields.get(name);

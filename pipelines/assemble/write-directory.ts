@@ -26,8 +26,8 @@ export async function writeDirectory(
   { language, towers, layout, seed, note, signal }: DirectoryParts,
 ): Promise<void> {
   writeJson(join(directory, 'config.json'), layout.json);
-  const { tokenizer, tokenizerConfig, generationConfig } = language.files;
-  for (const path of [tokenizer, tokenizerConfig, generationConfig])
+  const { tokenizer, tokenizerConfig, addedTokens, specialTokens, generationConfig } = language.files;
+  for (const path of [tokenizer, tokenizerConfig, addedTokens, specialTokens, generationConfig])
     if (path !== undefined) await copyFile(path, join(directory, basename(path)), signal);
   note?.('copying the language model');
   const names = await copyWeights(language.weights, directory, signal);

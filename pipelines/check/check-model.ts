@@ -241,6 +241,8 @@ function smallFiles(files: ModelFiles): readonly { readonly file: string; readon
     [files.config, 'sizes and kinds of all parts'],
     [files.tokenizer, 'the tokenizer'],
     [files.tokenizerConfig, 'special tokens, and the chat template where it has one'],
+    [files.addedTokens, 'added tokens'],
+    [files.specialTokens, 'special tokens that the file above does not name'],
     [files.chatTemplate, 'the chat template'],
     [files.generationConfig, 'where an answer ends, and how long it may be'],
     [files.preprocessorConfig, 'how pictures are made'],

@@ -11,7 +11,7 @@ export interface Unread {
 
 const reasons: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/\.py$/, 'code of a model is never run'],
-  [/^(?:special_tokens_map|added_tokens|vocab)\.json$|^(?:merges|vocab)\.txt$/, 'the tokenizer file has all of it'],
+  [/^vocab\.json$|^(?:merges|vocab)\.txt$/, 'the tokenizer file has all of it'],
   [/\.(?:gguf|h5|msgpack|onnx|ot|tflite)$/, 'weights of another format'],
   [/\.(?:md|txt|png|jpe?g|gif|pdf)$|^(?:LICENSE|NOTICE|USE_POLICY)/i, 'for people'],
   [/^\./, 'hidden'],

@@ -100,6 +100,9 @@ export interface ModelFiles {
   readonly preprocessorConfig: string | undefined;
   readonly tokenizer: string | undefined;
   readonly tokenizerConfig: string | undefined;
+  /** Beside it in older directories: tokens that are only there, and what the special ones are called. */
+  readonly addedTokens: string | undefined;
+  readonly specialTokens: string | undefined;
   readonly chatTemplate: string | undefined;
   /** What `openCheckpoint` takes: one file, or the index of its shards. */
   readonly weights: string | undefined;
@@ -145,6 +148,8 @@ export function modelFiles(directory: string): ModelFiles {
     preprocessorConfig: preprocessorOf(first('processor_config.json'), first('preprocessor_config.json')),
     tokenizer: first('tokenizer.json', 'tokenizer.model'),
     tokenizerConfig: first('tokenizer_config.json'),
+    addedTokens: first('added_tokens.json'),
+    specialTokens: first('special_tokens_map.json'),
     chatTemplate: first('chat_template.jinja', 'chat_template.json'),
     weights: first(...weightNames),
   };

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   mkdirSync,
@@ -168,6 +169,13 @@ describe('a directory that every command takes', () => {
     expect(digest(join(other, 'connector.safetensors'))).not.toBe(digest(join(one, 'connector.safetensors')));
     expect(digest(join(one, 'language-00001-of-00002.safetensors'))).toBe(
       digest(join(llama, 'model-00001-of-00002.safetensors')),
+    );
+    // What older directories say of tokens beside their tokenizer comes along.
+    const language = join(root, 'older');
+    cpSync(llama, language, { recursive: true });
+    for (const name of ['added_tokens.json', 'special_tokens_map.json']) writeFileSync(join(language, name), '{}');
+    expect(names(await married({ language }))).toEqual(
+      expect.arrayContaining(['added_tokens.json', 'special_tokens_map.json']),
     );
     const [tower] = readdirSync(join(one, 'towers'));
     expect(digest(join(one, 'towers', tower ?? '', 'model.safetensors'))).toBe(digest(join(clip, 'model.safetensors')));

@@ -95,6 +95,8 @@ export async function openGgufModel(
         preprocessorConfig: projector,
         tokenizer: first,
         tokenizerConfig: undefined,
+        addedTokens: undefined,
+        specialTokens: undefined,
         chatTemplate: undefined,
         weights: first,
         stated: { chatTemplate: tokenizer.chatTemplate, tokens: tokenizer.config, processor: whole.processor },
