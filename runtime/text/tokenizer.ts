@@ -266,6 +266,8 @@ function spellingsOf(tokens: readonly AddedToken[]): RegExp | undefined {
 
 /** Ids held back for the rest of a character; more than this many are not a character any more. */
 const heldLimit = 8;
+/** Ids without text that are kept for the next one. */
+const contextLimit = 32;
 const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]$/u;
 
 /** Ids to texts, one for each list. */
@@ -292,7 +294,8 @@ export class TextStream {
     // A replacement character at the end may be the first bytes of a character.
     if (now.endsWith('\u{fffd}') && this.#held.length < heldLimit) return '';
     this.#word += now.slice(known.length);
-    this.#context = this.#held;
+    // Behind ids without text, as special ones are, the next one's space would be taken for the first of a text.
+    this.#context = now === known ? [...this.#context, ...this.#held].slice(-contextLimit) : this.#held;
     this.#held = [];
     const end = ideograph.test(this.#word)
       ? this.#word.length

@@ -184,6 +184,15 @@ describe('text as it comes', () => {
     expect(await stream(pieces, pieces.encode([user('ab ab 你')], bare))).toEqual(['ab ', 'ab ', '你']);
   });
 
+  test('a special token in an answer takes no space away', async () => {
+    const [word = 0] = pieces.encode([user('ab')], bare);
+    expect(pieces.decode([2, word, 2, 2, word])).toBe('ab ab');
+    expect(await stream(pieces, [2, word, 2, 2, word])).toEqual(['ab ', 'ab']);
+    // A space by itself is one only behind others, and the next word's stays.
+    const space = pieces.idOf('▁') ?? 0;
+    expect((await stream(pieces, [space, 2, word])).join('')).toBe(' ab');
+  });
+
   test('is the same text as at once', async () => {
     await fc.assert(
       fc.asyncProperty(
