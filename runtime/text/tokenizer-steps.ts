@@ -151,3 +151,47 @@ function textOf(run: readonly number[]): string {
     return '\u{fffd}'.repeat(run.length);
   }
 }
+
+/** A Unigram, as the library holds it. */
+interface UnigramModel {
+  readonly trie: { readonly common_prefix_search: (characters: readonly string[], start: number) => Iterable<string> };
+  readonly tokens_to_ids: ReadonlyMap<string, number>;
+  readonly scores: readonly number[];
+  readonly unk_score: number;
+  tokenize?: (text: string) => string[];
+}
+
+/**
+ * Has a Unigram take the best pieces in the original's order (`Unigram::encode_optimized`). The library adds the next piece's score
+ * before it compares, which rounds; where pieces can stand in several orders, as in a run of blanks, another one wins then.
+ */
+export function takeBestPieces(model: object | null): void {
+  if (model !== null && 'trie' in model) {
+    const unigram = model as UnigramModel;
+    unigram.tokenize = (text) => bestPieces(unigram, Array.from(text));
+  }
+}
+
+function bestPieces({ trie, tokens_to_ids: ids, scores, unk_score: unknown }: UnigramModel, characters: string[]) {
+  const size = characters.length;
+  const best = new Float64Array(size + 1);
+  const starts = new Int32Array(size + 1).fill(-1);
+  const offer = (start: number, end: number, score: number): void => {
+    const all = score + (best[start] ?? 0);
+    if (starts[end] !== -1 && !(all > (best[end] ?? 0))) return;
+    best[end] = all;
+    starts[end] = start;
+  };
+  for (let start = 0; start < size; start++) {
+    let isKnown = false;
+    for (const piece of trie.common_prefix_search(characters, start)) {
+      const length = Array.from(piece).length;
+      offer(start, start + length, scores[ids.get(piece) ?? -1] ?? unknown);
+      isKnown ||= length === 1;
+    }
+    if (!isKnown) offer(start, start + 1, unknown);
+  }
+  const pieces: string[] = [];
+  for (let end = size; end > 0; end = starts[end] ?? 0) pieces.push(characters.slice(starts[end], end).join(''));
+  return pieces.toReversed();
+}

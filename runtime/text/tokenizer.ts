@@ -14,7 +14,7 @@ import {
   type ByteIds,
 } from './tokenizer-json.ts';
 import { tieMerges } from './tied-merges.ts';
-import { decodeBytesExactly, spelledOut } from './tokenizer-steps.ts';
+import { decodeBytesExactly, spelledOut, takeBestPieces } from './tokenizer-steps.ts';
 
 /** A prompt in parts. `control` is text of a template, in which control tokens count; `user` is text of anyone else. */
 export type PromptPart =
@@ -152,6 +152,7 @@ function build(json: object, config: object, where: string): HubTokenizer {
     const tokenizer = new HubTokenizer(spelledOut(json), config);
     tieMerges(tokenizer, json);
     decodeBytesExactly(tokenizer.decoder);
+    takeBestPieces(tokenizer.model);
     return tokenizer;
   } catch (cause) {
     throw new OpabiniaError(

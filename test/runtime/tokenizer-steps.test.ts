@@ -145,6 +145,34 @@ describe('added tokens', () => {
   });
 });
 
+test('of pieces that weigh the same in another order, those of the original', () => {
+  const vocab = [
+    ['<unk>', 0],
+    ['a', -2.4],
+    ['aa', -1.9],
+    ['b', -3.2],
+    ['ab', -1.4],
+    ['ba', -5.7],
+    ['aaa', -0.4],
+  ] as const;
+  const tokenizer = new Tokenizer(
+    {
+      added_tokens: [],
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: null,
+      model: { type: 'Unigram', unk_id: 0, vocab },
+    },
+    {},
+    'tokenizer.json',
+  );
+  // As `tokenizers` 0.23.2 of Python has it, with this vocabulary.
+  expect(tokenizer.encode([{ kind: 'user', text: 'abaaaaabaa' }])).toEqual([4, 6, 1, 4, 2]);
+  // What no piece spells is one token, however long.
+  expect(tokenizer.encode([{ kind: 'user', text: 'axyza' }])).toEqual([1, 0, 1]);
+});
+
 describe('added tokens that stand beside tokenizer.json', () => {
   const directory = mkdtempSync(join(tmpdir(), 'opabinia-tokens-'));
   afterAll(() => rmSync(directory, { recursive: true }));
