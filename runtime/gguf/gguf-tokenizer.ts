@@ -134,7 +134,7 @@ function pieces(
       pieces: list,
       type: 'bpe',
       byteFallback: list.some((piece) => piece.kind === 'byte'),
-      hasTable: false,
+      table: new Uint8Array(),
       dummyPrefix: settings.flag('tokenizer.ggml.add_space_prefix', true),
       removeExtraSpaces: false,
     },

@@ -3,7 +3,7 @@
 import { Worker } from 'node:worker_threads';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readGgufTokenizer } from '../gguf/gguf-tokenizer.ts';
-import { renderAsPython } from '../text/python-template.ts';
+import { renderAsPython } from './python-template.ts';
 import { readTokenizer } from '../text/read-tokenizer.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { refusalOf, type Reply, type Request, type RequestOf, type TokenizerFacts } from './protocol.ts';

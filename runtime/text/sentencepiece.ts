@@ -19,8 +19,8 @@ export interface PieceModel {
   readonly pieces: readonly Piece[];
   readonly type: 'unigram' | 'bpe';
   readonly byteFallback: boolean;
-  /** Whether texts are changed by a table of Unicode's compatibility forms. */
-  readonly hasTable: boolean;
+  /** Of Unicode's compatibility forms, by which texts are changed (`precompiled_charsmap`); empty where they are not. */
+  readonly table: Uint8Array;
   readonly dummyPrefix: boolean;
   readonly removeExtraSpaces: boolean;
 }
@@ -48,7 +48,9 @@ export function pieceTokenizer(model: PieceModel, config: unknown, added: unknow
   const settings = isObject(config) ? config : {};
   const tokens = addedTokens(model, settings, added);
   const normalizers = [
-    ...(model.hasTable ? [{ type: 'Precompiled', precompiled_charsmap: '' }] : []),
+    ...(model.table.length > 0
+      ? [{ type: 'Precompiled', precompiled_charsmap: Buffer.from(model.table).toString('base64'), original: true }]
+      : []),
     ...(model.removeExtraSpaces
       ? [
           { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' },
@@ -96,21 +98,22 @@ function readModel(bytes: Uint8Array, where: string): PieceModel {
       advice: 'the file is damaged, or no tokenizer.model of SentencePiece; get it again',
     });
   const pieces: Piece[] = [];
-  const trainer = { type: 1, byteFallback: false };
-  const normalizer = { hasTable: false, dummyPrefix: true, removeExtraSpaces: true };
+  const trainer = { type: 1, byteFallback: false, suffix: false };
+  const normalizer = { table: new Uint8Array(), dummyPrefix: true, removeExtraSpaces: true };
   try {
     fields(bytes, (field, reader) => {
       if (field === 1) pieces.push(readPiece(reader.bytes()));
       else if (field === 2)
         fields(reader.bytes(), (of, own) => {
           if (of === 3) trainer.type = own.int32();
+          else if (of === 24) trainer.suffix = own.bool();
           else if (of === 35) trainer.byteFallback = own.bool();
           else return false;
           return true;
         });
       else if (field === 3)
         fields(reader.bytes(), (of, own) => {
-          if (of === 2) normalizer.hasTable = own.bytes().length > 0;
+          if (of === 2) normalizer.table = own.bytes().slice();
           else if (of === 3) normalizer.dummyPrefix = own.bool();
           else if (of === 4) normalizer.removeExtraSpaces = own.bool();
           else return false;
@@ -128,6 +131,7 @@ function readModel(bytes: Uint8Array, where: string): PieceModel {
     throw refuse(
       `is of ${trainer.type === 3 ? 'words' : trainer.type === 4 ? 'characters' : 'an unknown kind'}, not BPE or Unigram`,
     );
+  if (trainer.suffix) throw refuse('marks the ends of words and not their beginnings (treat_whitespace_as_suffix)');
   const texts = new Set(pieces.map((piece) => piece.text));
   if (texts.size < pieces.length) throw refuse('has a piece twice');
   return { pieces, type: trainer.type === 2 ? 'bpe' : 'unigram', byteFallback: trainer.byteFallback, ...normalizer };

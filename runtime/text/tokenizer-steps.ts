@@ -103,6 +103,9 @@ function changing(step: unknown): unknown {
         ...(step['strip_right'] === true ? [replaced(String.raw`(?<!\s)\s+\z`, '')] : []),
       ],
     };
+  // What is empty stays so.
+  if (step['type'] === 'Prepend' && typeof step['prepend'] === 'string')
+    return replaced(String.raw`\A([\s\S])`, `${step['prepend'].replaceAll('$', '$$$$')}$1`);
   // A dollar is a reference to what was found, in JavaScript.
   return step['type'] === 'Replace' && typeof step['content'] === 'string'
     ? { ...step, content: step['content'].replaceAll('$', '$$$$') }

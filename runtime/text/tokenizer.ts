@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { useTables } from './precompiled.ts';
 import {
   checkTokenizerJson,
   isBlank,
@@ -151,6 +152,7 @@ function build(json: object, config: object, where: string): HubTokenizer {
   try {
     const tokenizer = new HubTokenizer(spelledOut(json), config);
     tieMerges(tokenizer, json);
+    useTables(tokenizer.normalizer);
     decodeBytesExactly(tokenizer.decoder);
     takeBestPieces(tokenizer.model);
     return tokenizer;

@@ -65,12 +65,81 @@ test.each([
     ...[...scored, ...letters].map(([piece, score]) => ({ text: piece, score, kind: 'normal' }) as const),
   ];
   const json = pieceTokenizer(
-    { pieces, type: 'bpe', byteFallback: false, hasTable: false, dummyPrefix: false, removeExtraSpaces: false },
+    { pieces, type: 'bpe', byteFallback: false, table: new Uint8Array(), dummyPrefix: false, removeExtraSpaces: false },
     {},
     {},
   );
   const ids = new Tokenizer(json, {}, 'made').encode([user(text)], bare);
   expect(ids.map((id) => pieces[id]?.text)).toEqual(expected);
+});
+
+describe('a table of forms', () => {
+  const { cases } = JSON.parse(readFileSync(join(golden, 'rules.json'), 'utf8')) as {
+    readonly cases: readonly { readonly text: string; readonly ids: readonly number[]; readonly normalized: string }[];
+  };
+  const model = readFileSync(join(golden, 'rules.model'));
+
+  test('is read as SentencePiece reads it: ids are its own', () => {
+    const tokenizer = readTokenizer(join(golden, 'rules.model'));
+    for (const { text, ids } of cases) expect(tokenizer.encode([user(text)], bare), text).toEqual(ids);
+  });
+
+  test("of a tokenizer.json, as Hugging Face's tokenizers read it", () => {
+    const own = sentencePieceJson(model, {}, {}, 'rules.model') as {
+      readonly normalizer: { readonly normalizers: readonly { readonly type: string }[] };
+    };
+    const [table] = own.normalizer.normalizers;
+    // Every character a token, so that ids spell what became of the text.
+    const characters = [...new Set(cases.flatMap(({ normalized }) => [...normalized]))];
+    const tokenizer = new Tokenizer(
+      {
+        added_tokens: [],
+        normalizer: { ...table, original: undefined },
+        pre_tokenizer: null,
+        post_processor: null,
+        decoder: null,
+        model: { type: 'BPE', vocab: Object.fromEntries(characters.map((text, id) => [text, id])), merges: [] },
+      },
+      {},
+      'tokenizer.json',
+    );
+    for (const { text, normalized } of cases)
+      expect(
+        tokenizer
+          .encode([user(text)])
+          .map((id) => characters[id])
+          .join(''),
+        text,
+      ).toBe(normalized);
+  });
+
+  test('that is damaged is refused', () => {
+    const own = (charsmap: string) => () =>
+      new Tokenizer(
+        {
+          added_tokens: [],
+          normalizer: { type: 'Precompiled', precompiled_charsmap: charsmap },
+          pre_tokenizer: null,
+          post_processor: null,
+          decoder: null,
+          model: { type: 'BPE', vocab: { a: 0 }, merges: [] },
+        },
+        {},
+        'tokenizer.json',
+      );
+    for (const charsmap of ['AA==', '/////w==', 'BQAAAAAAAAA=']) {
+      expect(own(charsmap)).toThrow(OpabiniaError);
+      expect(own(charsmap)).toThrow('precompiled_charsmap is damaged');
+    }
+    // No unit at all: nothing is found.
+    expect(own('AAAAAA==')().encode([user('a')])).toEqual([0]);
+  });
+
+  test('words that end with a space are refused', () => {
+    // trainer_spec, field 2; treat_whitespace_as_suffix, field 24.
+    const suffix = Buffer.concat([model, Buffer.from([0x12, 0x03, 0xc0, 0x01, 0x01])]);
+    expect(() => sentencePieceJson(suffix, {}, {}, 'x.model')).toThrow('treat_whitespace_as_suffix');
+  });
 });
 
 describe('added tokens', () => {
