@@ -82,6 +82,10 @@ export interface ImageProcessor extends Shaping {
 }
 
 const side = z.int().min(1).max(16_384);
+/** Height and width, as `get_size_dict` of transformers takes a list. */
+const sides = z.tuple([side, side]).transform(([height, width]) => ({ height, width, shortest_edge: undefined }));
+/** Known to change pictures, and not made here. */
+const off = z.literal(false).nullish();
 const channels = z.union([z.tuple([z.number(), z.number(), z.number()]), z.number()]);
 const schema = z.looseObject({
   do_resize: z.boolean().nullish(),
@@ -90,9 +94,13 @@ const schema = z.looseObject({
   do_normalize: z.boolean().nullish(),
   do_pad: z.boolean().nullish(),
   size: z
-    .union([side, z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() })])
+    .union([
+      side,
+      sides,
+      z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() }),
+    ])
     .nullish(),
-  crop_size: z.union([side, z.looseObject({ height: side, width: side })]).nullish(),
+  crop_size: z.union([side, sides, z.looseObject({ height: side, width: side })]).nullish(),
   image_grid_pinpoints: z
     .array(z.tuple([side, side]))
     .max(64)
@@ -101,6 +109,13 @@ const schema = z.looseObject({
   rescale_factor: z.number().positive().max(1).nullish(),
   image_mean: channels.nullish(),
   image_std: channels.nullish(),
+  do_flip_channel_order: off,
+  do_crop_margin: off,
+  do_align_long_axis: off,
+  do_thumbnail: off,
+  do_affine_pad: off,
+  rescale_offset: off,
+  crop_to_patches: off,
   crop_pct: z.number().positive().max(1).nullish(),
   image_processor_type: z.string().max(80).nullish(),
   feature_extractor_type: z.string().max(80).nullish(),

@@ -161,7 +161,7 @@ interface UnigramModel {
   readonly tokens_to_ids: ReadonlyMap<string, number>;
   readonly scores: readonly number[];
   readonly unk_score: number;
-  tokenize?: (text: string) => string[];
+  encode?: (texts: readonly string[]) => string[];
 }
 
 /**
@@ -171,7 +171,7 @@ interface UnigramModel {
 export function takeBestPieces(model: object | null): void {
   if (model !== null && 'trie' in model) {
     const unigram = model as UnigramModel;
-    unigram.tokenize = (text) => bestPieces(unigram, Array.from(text));
+    unigram.encode = (texts) => texts.flatMap((text) => bestPieces(unigram, Array.from(text)));
   }
 }
 

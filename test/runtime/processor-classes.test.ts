@@ -54,6 +54,20 @@ describe('what a file leaves out', () => {
   });
 });
 
+test('a size of two numbers is height and width', () => {
+  const { resize, crop } = readProcessor({ size: [20, 30], crop_size: [10, 12] }, 'p.json');
+  expect(resize).toEqual({ kind: 'exact', height: 20, width: 30 });
+  expect(crop).toEqual({ height: 10, width: 12 });
+});
+
+test.each(['do_flip_channel_order', 'rescale_offset', 'do_thumbnail', 'crop_to_patches'])(
+  '%s changes pictures and is refused',
+  (field) => {
+    expect(() => readProcessor({ [field]: true }, 'p.json')).toThrow(`p.json is wrong at '${field}'`);
+    expect(readProcessor({ [field]: false }, 'p.json')).toEqual(readProcessor({}, 'p.json'));
+  },
+);
+
 describe("ConvNeXt's pictures", () => {
   const json = { image_processor_type: 'ConvNextImageProcessor', image_mean: half, image_std: half, crop_pct: 0.875 };
   const image = picture(60, 45);

@@ -171,6 +171,8 @@ test('of pieces that weigh the same in another order, those of the original', ()
   expect(tokenizer.encode([{ kind: 'user', text: 'abaaaaabaa' }])).toEqual([4, 6, 1, 4, 2]);
   // What no piece spells is one token, however long.
   expect(tokenizer.encode([{ kind: 'user', text: 'axyza' }])).toEqual([1, 0, 1]);
+  // More pieces in a word than a call can have arguments.
+  expect(tokenizer.encode([{ kind: 'user', text: 'b'.repeat(300_000) }])).toHaveLength(300_000);
 });
 
 describe('added tokens that stand beside tokenizer.json', () => {
