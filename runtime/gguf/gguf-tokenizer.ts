@@ -8,18 +8,31 @@ import { GgufSettings } from './gguf-settings.ts';
 const words = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const gpt2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`;
 
+/** Words of capitals and small letters apart, and what else belongs to one: of Mistral's tekken and of OpenAI's o200k. */
+const upper = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
+const lower = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
+const cased = (behind: string, numbers: string): string =>
+  [
+    String.raw`[^\r\n\p{L}\p{N}]?${upper}*${lower}+${behind}`,
+    String.raw`[^\r\n\p{L}\p{N}]?${upper}+${lower}*${behind}`,
+    numbers,
+    String.raw` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
+  ].join('|');
+
 interface Splitting {
   /** Each splits what the one before it left. */
   readonly patterns: readonly string[];
   /** A piece that is a token as a whole is not merged. */
   readonly wholePieces?: boolean;
+  /** Letters and their marks are composed first (NFC), as the model's own tokenizer does. */
+  readonly composes?: boolean;
   /** Whether a text begins with the begin-of-text token where the file does not say. */
   readonly begins?: boolean;
 }
 
 const llama3: Splitting = { patterns: [words], wholePieces: true, begins: true };
 const digits: Splitting = { patterns: [String.raw`\p{N}`, gpt2] };
-const qwen2: Splitting = { patterns: [words.replace(String.raw`\p{N}{1,3}`, String.raw`\p{N}`)] };
+const qwen2: Splitting = { patterns: [words.replace(String.raw`\p{N}{1,3}`, String.raw`\p{N}`)], composes: true };
 
 /** By `tokenizer.ggml.pre`. */
 const splittings: Readonly<Record<string, Splitting>> = {
@@ -29,11 +42,17 @@ const splittings: Readonly<Record<string, Splitting>> = {
   qwen2,
   'deepseek-r1-qwen': qwen2,
   qwen35: {
+    composes: true,
     patterns: [
       String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
     ],
   },
+  tekken: { patterns: [cased('', String.raw`\p{N}`)], wholePieces: true, begins: true },
+  // Phi-4 and Phi-4-mini.
+  dbrx: { patterns: [words] },
+  'gpt-4o': { patterns: [cased(`(?i:'s|'t|'re|'ve|'m|'ll|'d)?`, String.raw`\p{N}{1,3}`)] },
   'gpt-2': { patterns: [gpt2] },
+  'phi-2': { patterns: [gpt2] },
   smollm: digits,
   starcoder: digits,
   'command-r': digits,
@@ -147,7 +166,7 @@ function byteBpe(
   settings: GgufSettings,
   tokens: readonly string[],
   types: readonly number[],
-  { patterns, wholePieces = false }: Splitting,
+  { patterns, wholePieces = false, composes = false }: Splitting,
   config: Readonly<Record<string, unknown>>,
 ): object {
   const added = tokens.flatMap((content, id) =>
@@ -160,7 +179,7 @@ function byteBpe(
     truncation: null,
     padding: null,
     added_tokens: added,
-    normalizer: null,
+    normalizer: composes ? { type: 'NFC' } : null,
     pre_tokenizer: {
       type: 'Sequence',
       pretokenizers: [
