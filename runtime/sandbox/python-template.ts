@@ -1,7 +1,7 @@
 // Jinja templates as Python renders them, where the library does otherwise: escapes in strings, of which LLaVA-NeXT's own template has
 // one that is refused (`'<\s>'`), and what is stripped from texts (`.strip('\n')`, as Qwen3's has it, left no space either).
 import { Template } from '@huggingface/jinja';
-import { trimmed } from '../text/python-strip.ts';
+import { trimmed } from './python-strip.ts';
 
 /** What a template makes of its context. Runs a stranger's program: in the sandbox. Throws what the library throws. */
 export function renderAsPython(template: string, context: Readonly<Record<string, unknown>>): string {

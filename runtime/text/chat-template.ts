@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readJsonFile, readTextFile, type ModelFiles } from '../checkpoint/hub.ts';
 import { sandbox as shared, type Sandbox } from '../sandbox/sandbox.ts';
-import { trimmed } from './python-strip.ts';
+import { trimmed } from '../sandbox/python-strip.ts';
 import type { PromptPart } from './tokenizer.ts';
 
 export interface ChatMessage {
