@@ -170,7 +170,11 @@ function addedTokens({ pieces }: PieceModel, settings: Fields, more: unknown): r
   const tokens = new Map<string, Added>();
   pieces.forEach(({ text, kind }, id) => {
     if (kind === 'control' || kind === 'unknown') tokens.set(text, { id, content: text, special: true });
-    else if (kind === 'user') tokens.set(text, { id, content: text, special: false });
+    else if (kind === 'user') {
+      // Looked for where spaces are marks already, such as Gemma's runs of them; here they are found in a text as it is.
+      const content = text.replaceAll('▁', ' ');
+      tokens.set(content, { id, content, special: false });
+    }
   });
   const decoder = settings['added_tokens_decoder'];
   const stated = isObject(decoder)

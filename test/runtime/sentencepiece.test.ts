@@ -151,6 +151,33 @@ describe('added tokens', () => {
     expect(bpe.decode([...bpe.encode([user('a')], bare), 3])).toBe('a<image>');
   });
 
+  test("runs of spaces defined by hand, as Gemma's, are found in anybody's text", () => {
+    const pieces = [
+      { text: '<unk>', score: 0, kind: 'unknown' },
+      { text: '▁▁', score: 0, kind: 'user' },
+      { text: '▁▁▁', score: 0, kind: 'user' },
+      { text: '▁', score: -1, kind: 'normal' },
+      { text: 'a', score: -2, kind: 'normal' },
+    ] as const;
+    const json = pieceTokenizer(
+      {
+        pieces,
+        type: 'bpe',
+        byteFallback: false,
+        table: new Uint8Array(),
+        dummyPrefix: false,
+        removeExtraSpaces: false,
+      },
+      {},
+      {},
+    );
+    const tokenizer = new Tokenizer(json, {}, 'made');
+    // SentencePiece takes the longest symbol at each place.
+    for (const part of [user, control])
+      expect(tokenizer.encode([part('a a  a     a')])).toEqual([4, 3, 4, 1, 4, 2, 1, 4]);
+    expect(tokenizer.decode([4, 3, 4, 1, 4, 2, 1, 4])).toBe('a a  a     a');
+  });
+
   test('those of tokenizer_config.json and added_tokens.json; begin and end as the config says', () => {
     cpSync(join(golden, 'bpe.model'), join(folder, 'tokenizer.model'));
     const config = join(folder, 'tokenizer_config.json');
