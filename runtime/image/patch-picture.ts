@@ -57,6 +57,15 @@ export function readPatchRules(json: unknown, where: string): PatchRules {
   });
 }
 
+/** Of a processor whose pictures are cut, which are not made of nearest pixels. Throws `OpabiniaError` where it asks for them. */
+export function smoothFilter({ filter }: Pick<ImageProcessor, 'filter'>, where: string): Filter {
+  if (filter !== 'nearest') return filter;
+  throw new OpabiniaError(`${where} takes the nearest pixel, which pieces of pictures are not made with`, {
+    op: 'preprocess',
+    advice: 'state resample 1, 2 or 3, as the released model does',
+  });
+}
+
 /** Half goes to the even number, as in Python. */
 function rounded(value: number): number {
   const low = Math.floor(value);

@@ -23,7 +23,8 @@ const schema = z.looseObject({
   pad_token_id: z.int().min(-1).max(4_194_304).nullish(),
   do_sample: z.boolean().nullish(),
   temperature: z.number().min(0).max(100).nullish(),
-  top_k: z.int().min(0).max(4_194_304).nullish(),
+  // 0, and −1 in files that other servers read, keep all.
+  top_k: z.int().min(-1).max(4_194_304).nullish(),
   top_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().positive().max(100).nullish(),
   max_new_tokens: z.int().min(1).max(1_000_000).nullish(),
@@ -48,7 +49,7 @@ export function readGenerationConfig(json: unknown, where: string): GenerationCo
     pad: fields.pad_token_id ?? undefined,
     sample: fields.do_sample ?? false,
     temperature: fields.temperature ?? undefined,
-    topK: fields.top_k === 0 ? undefined : (fields.top_k ?? undefined),
+    topK: (fields.top_k ?? 0) <= 0 ? undefined : (fields.top_k ?? undefined),
     topP: fields.top_p ?? undefined,
     repetitionPenalty: fields.repetition_penalty ?? undefined,
     maxNewTokens: fields.max_new_tokens ?? undefined,

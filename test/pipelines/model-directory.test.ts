@@ -263,6 +263,7 @@ test('generation_config.json: values and ranges', async () => {
     repetitionPenalty: undefined,
     maxNewTokens: 5,
   });
+  for (const all of [0, -1]) expect(readGenerationConfig({ top_k: all }, 'g.json').topK).toBeUndefined();
   expect(readGenerationConfig({ eos_token_id: 7, bos_token_id: 1 }, 'g.json')).toMatchObject({
     ends: [7],
     begin: 1,

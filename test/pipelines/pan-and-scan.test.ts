@@ -43,3 +43,13 @@ test('a long picture is shown whole and in pieces, a square one whole', async ()
     model.close();
   }
 });
+
+test.each(['smolvlm', 'qwen2_5_vl', 'qwen3_vl'] as const)(
+  'nearest pixels are not made in silence otherwise: %s',
+  async (kind) => {
+    const directory = makeVlm(join(root, kind), kind);
+    (await openModel(directory)).close();
+    editJson(directory, 'preprocessor_config.json', (json) => Object.assign(json, { resample: 0 }));
+    await expect(openModel(directory)).rejects.toThrow('takes the nearest pixel');
+  },
+);

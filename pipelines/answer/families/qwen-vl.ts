@@ -15,8 +15,14 @@ import type { FrameGrid } from '../../../models/towers/patch-sequence.ts';
 import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
-import type { Image } from '../../../runtime/image/image.ts';
-import { patchGrid, pictureAsPatches, readPatchRules, type PatchRules } from '../../../runtime/image/patch-picture.ts';
+import type { Filter, Image } from '../../../runtime/image/image.ts';
+import {
+  patchGrid,
+  pictureAsPatches,
+  readPatchRules,
+  smoothFilter,
+  type PatchRules,
+} from '../../../runtime/image/patch-picture.ts';
 import { readProcessor, type ImageProcessor } from '../../../runtime/image/preprocess.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
@@ -46,7 +52,8 @@ export function planQwenVl(model: QwenVl, { files, directory }: Opening): Family
       advice: 'put its chat_template.jinja or chat_template.json there',
     });
   // Its sizes are counts of pixels, which `readPatchRules` has read.
-  const processor = readProcessor({ ...(own as object), size: undefined }, path);
+  const read = readProcessor({ ...(own as object), size: undefined }, path);
+  const processor = { ...read, filter: smoothFilter(read, path) };
   return {
     language: model.language,
     upright: true, // transformers' `load_image`
@@ -79,7 +86,7 @@ export function planQwenVl(model: QwenVl, { files, directory }: Opening): Family
 
 interface Manner {
   readonly rules: PatchRules;
-  readonly processor: ImageProcessor;
+  readonly processor: ImageProcessor & { readonly filter: Filter };
   readonly template: ChatTemplate;
 }
 
@@ -164,10 +171,9 @@ export class QwenVlFamily implements Family {
   #view(image: Image, grid: FrameGrid, first: number): View {
     const { rules, processor } = this.#manner;
     const [, down, across] = grid;
-    const filter = processor.filter === 'nearest' ? 'bicubic' : processor.filter;
     return {
       symbols: { first },
-      inputs: () => ({ patches: pictureAsPatches(image, [down, across], rules, { ...processor, filter }) }),
+      inputs: () => ({ patches: pictureAsPatches(image, [down, across], rules, processor) }),
       graph: {
         key: `${down} × ${across} patches`,
         make: (sizes) => qwenVisionGraph(this.#source, this.model, grid, sizes),

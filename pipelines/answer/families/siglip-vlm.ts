@@ -20,6 +20,7 @@ import {
   type ImageProcessor,
 } from '../../../runtime/image/preprocess.ts';
 import { cropImage, cropsOf, readPanAndScan } from '../../../runtime/image/pan-and-scan.ts';
+import { smoothFilter } from '../../../runtime/image/patch-picture.ts';
 import { readSplit, splitPicture } from '../../../runtime/image/split-picture.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
@@ -84,7 +85,7 @@ export function planGemma3(config: Gemma3Vl, opening: Opening): FamilyPlan {
 export function planSmolVlm(config: SmolVlm, opening: Opening): FamilyPlan {
   const model = sightedSmolVlm(config);
   const { processor, path, json } = processorOf(opening, 1);
-  const rules = readSplit(json, path, processor.filter === 'nearest' ? 'lanczos' : processor.filter);
+  const rules = readSplit(json, path, smoothFilter(processor, path));
   if (rules.tile !== model.side)
     throw new OpabiniaError(`${path} cuts tiles of ${rules.tile}, and the tower reads ${model.side} × ${model.side}`, {
       op: 'openModel',
