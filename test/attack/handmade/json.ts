@@ -158,7 +158,7 @@ const cambrians: readonly Fault[] = [
 ];
 
 const processors: readonly Fault[] = [
-  ...faults('processor', crossed(['size', 'crop_size'], ['large', -1, true, [1, 2]]), (change) =>
+  ...faults('processor', crossed(['size', 'crop_size'], ['large', -1, true, [1, 2, 3], [1, -2]]), (change) =>
     readProcessor(change, 'preprocessor_config.json'),
   ),
   ...faults(
@@ -186,7 +186,7 @@ const generation: readonly Fault[] = faults(
   {
     ...crossed(['temperature', 'repetition_penalty'], [-1, 1e9, 'hot', []]),
     ...crossed(['top_p'], [-0.5, 2, 'most']),
-    ...crossed(['top_k', 'max_new_tokens'], [-1, 1.5, 1e9, 'many']),
+    ...crossed(['top_k', 'max_new_tokens'], [-2, 1.5, 1e9, 'many']),
     ...crossed(['eos_token_id'], [-1, 'end', [1, 'b'], {}]),
   },
   (json) => readGenerationConfig(json, 'generation_config.json'),
