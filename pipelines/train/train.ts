@@ -7,6 +7,7 @@ import type { LlavaFile, LlavaSample } from './data/llava-file.ts';
 import { firstSample, generatedSamples, openDataSet, type OpenData } from './data/open-data.ts';
 import { fileSamples, skipped } from './data/sample-stream.ts';
 import { openRun, type OpenedRun } from './record/open-run.ts';
+import { checkRecipe } from './recipe/open-recipe.ts';
 import { stepsOf, type Recipe, type Stage } from './recipe/recipe.ts';
 import type { OpenedCheckpoint } from './run/checkpoints.ts';
 import { sanity } from './run/sanity.ts';
@@ -44,6 +45,7 @@ export interface TrainReport {
  * @example await train(recipe, await openDevice(), { print: console.log })
  */
 export async function train(recipe: Recipe, device: Device, options: TrainOptions): Promise<TrainReport> {
+  checkRecipe(recipe, `recipe '${recipe.name}'`);
   const { root = 'runs', print, resume = false } = options;
   const isSanity = options.sanity === true;
   const stopped = options.stopped ?? (() => false);

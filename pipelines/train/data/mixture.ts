@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { knownFields } from './known-fields.ts';
 import type { LlavaFile, LlavaSample } from './llava-file.ts';
 import { openLlavaFile } from './llava-file.ts';
 import { permuted } from './sample-order.ts';
@@ -29,7 +30,7 @@ export interface Mixture {
   readonly total?: number | undefined;
 }
 
-const source = z.object({
+const source = knownFields({
   file: z.string().min(1),
   images: z.string(),
   category: z.string().optional(),
@@ -38,7 +39,7 @@ const source = z.object({
 });
 
 /** Of a mixture that comes from a file; whether caps and shares can be met is `takenCounts`' business. */
-export const mixtureSchema = z.object({
+export const mixtureSchema = knownFields({
   mixture: z.array(source),
   cap: z.number().optional(),
   shares: z.record(z.string(), z.number()).optional(),

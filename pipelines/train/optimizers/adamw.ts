@@ -1,6 +1,7 @@
 // AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101): decay beside the gradient, bias correction as in PyTorch.
 import { sqrt } from '../../../dsl/index.ts';
 import { slotOf, type Optimizer } from './optimizer.ts';
+import { checkOptions, epsOf, rateOf } from './options.ts';
 
 export interface AdamWOptions {
   /** Default (0.9, 0.999). */
@@ -11,9 +12,16 @@ export interface AdamWOptions {
 
 /**
  * θ ← θ·(1 − lr·wd) − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε).
+ * Throws `OpabiniaError` for betas that are not from 0 to below 1, and for an eps that f32 does not hold.
  * @example const optimizer = adamW({ betas: [0.9, 0.98] })
  */
-export function adamW({ betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8 }: AdamWOptions = {}): Optimizer {
+export function adamW(options: AdamWOptions = {}): Optimizer {
+  const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8 } = options;
+  checkOptions('adamW', options, ['betas', 'eps'], {
+    'first beta': rateOf(beta1),
+    'second beta': rateOf(beta2),
+    eps: epsOf(eps),
+  });
   return {
     name: 'adamw',
     slots: ['exp_avg', 'exp_avg_sq'],

@@ -1,5 +1,6 @@
 // Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2): the sign of an interpolated momentum.
 import { slotOf, type Optimizer } from './optimizer.ts';
+import { checkOptions, rateOf } from './options.ts';
 
 export interface LionOptions {
   /** Default (0.9, 0.99). */
@@ -8,9 +9,12 @@ export interface LionOptions {
 
 /**
  * c = β₁m + (1−β₁)g; θ ← θ − lr·(sign c + wd·θ); m ← β₂m + (1−β₂)g. The sign of 0 is 0.
+ * Throws `OpabiniaError` for betas that are not from 0 to below 1.
  * @example const optimizer = lion()
  */
-export function lion({ betas: [beta1, beta2] = [0.9, 0.99] }: LionOptions = {}): Optimizer {
+export function lion(options: LionOptions = {}): Optimizer {
+  const { betas: [beta1, beta2] = [0.9, 0.99] } = options;
+  checkOptions('lion', options, ['betas'], { 'first beta': rateOf(beta1), 'second beta': rateOf(beta2) });
   return {
     name: 'lion',
     slots: ['exp_avg'],

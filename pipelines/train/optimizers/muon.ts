@@ -4,6 +4,7 @@ import { OpabiniaError, sqrt, type Tensor } from '../../../dsl/index.ts';
 import { product, reduceAxes } from '../../../dsl/functions/shape.ts';
 import { renamed } from '../../../dsl/tensor.ts';
 import { slotOf, type Optimizer, type Value } from './optimizer.ts';
+import { checkOptions, rateOf } from './options.ts';
 
 export interface MuonOptions {
   /** Default 0.95. */
@@ -20,9 +21,15 @@ const eps = 1e-7;
 
 /**
  * For matrices alone: embeddings, biases and norms belong to another optimizer.
+ * Throws `OpabiniaError` for a momentum that is not from 0 to below 1, and for no iteration.
  * @example const groups = [{ paths: ['*.fc*.weight'], lr: 0.02, optimizer: muon() }]
  */
-export function muon({ momentum = 0.95, nesterov = true, steps = 5 }: MuonOptions = {}): Optimizer {
+export function muon(options: MuonOptions = {}): Optimizer {
+  const { momentum = 0.95, nesterov = true, steps = 5 } = options;
+  checkOptions('muon', options, ['momentum', 'nesterov', 'steps'], {
+    momentum: rateOf(momentum),
+    steps: { value: steps, least: 1, isWhole: true },
+  });
   return {
     name: 'muon',
     slots: ['momentum_buffer'],

@@ -1,6 +1,7 @@
 // Stochastic gradient descent as PyTorch has it: decay in the gradient, momentum, dampening, Nesterov.
 import { OpabiniaError } from '../../../dsl/index.ts';
 import { slotOf, type Optimizer } from './optimizer.ts';
+import { checkOptions } from './options.ts';
 
 export interface SgdOptions {
   /** Default 0: no buffer is kept. */
@@ -12,9 +13,15 @@ export interface SgdOptions {
 
 /**
  * g ← g + wd·θ; b ← μ·b + (1 − d)·g, at the first step b = g; θ ← θ − lr·b, with Nesterov θ − lr·(g + μ·b).
+ * Throws `OpabiniaError` for numbers below 0, and for Nesterov's method without momentum or with dampening.
  * @example const optimizer = sgd({ momentum: 0.9, nesterov: true })
  */
-export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOptions = {}): Optimizer {
+export function sgd(options: SgdOptions = {}): Optimizer {
+  const { momentum = 0, dampening = 0, nesterov = false } = options;
+  checkOptions('sgd', options, ['momentum', 'dampening', 'nesterov'], {
+    momentum: { value: momentum, least: 0 },
+    dampening: { value: dampening, least: 0 },
+  });
   if (nesterov && (momentum <= 0 || dampening !== 0))
     throw new OpabiniaError("Nesterov's method needs momentum and no dampening", {
       op: 'sgd',

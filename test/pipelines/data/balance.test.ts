@@ -12,6 +12,7 @@ import { openIndex } from '../../../pipelines/train/data/mixture-index.ts';
 import { openMixture, type Mixture } from '../../../pipelines/train/data/mixture.ts';
 import { openDataSet } from '../../../pipelines/train/data/open-data.ts';
 import { responseFormats } from '../../../pipelines/train/data/response-formats.ts';
+import { sgd } from '../../../pipelines/train/optimizers/sgd.ts';
 import { checkRecipe } from '../../../pipelines/train/recipe/open-recipe.ts';
 import { everything } from '../../support/share.ts';
 
@@ -100,6 +101,7 @@ describe('an index', () => {
     data.file?.close();
     const stage = {
       name: 's',
+      optimizer: sgd(),
       groups: [{ paths: ['*'], lr: 1 }],
       schedule: { shape: 'constant' },
       batch: 1,
