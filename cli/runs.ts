@@ -6,7 +6,7 @@ import { nameAdvice } from '../dsl/text/near-names.ts';
 import { listRuns, printRuns } from '../pipelines/train/list-runs.ts';
 import { writeTrained } from '../pipelines/train/write-trained.ts';
 import { interruptible } from './interruptible.ts';
-import { say } from './output.ts';
+import { say, tell } from './output.ts';
 
 interface RunsFlags {
   readonly runs: string;
@@ -45,7 +45,7 @@ export function addRuns(program: Command): void {
         if (only === undefined || names.length > 1)
           throw new OpabiniaError(`--out is given with ${names.length} runs`, { op: 'runs', advice: 'name one run' });
         const { tensors, learned, stages } = await interruptible((signal) =>
-          writeTrained(join(flags.runs, only), { out, dtype: flags.dtype, signal }),
+          writeTrained(join(flags.runs, only), { out, dtype: flags.dtype, signal, note: (text) => tell(text) }),
         );
         say(`${out}: ${learned} of ${tensors} tensors learned in ${stages === 1 ? 'one stage' : `${stages} stages`}`);
         return;

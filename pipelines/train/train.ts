@@ -13,7 +13,7 @@ import type { OpenedCheckpoint } from './run/checkpoints.ts';
 import { sanity } from './run/sanity.ts';
 import type { StageResult, StageRun } from './run/loop.ts';
 import { trainStage } from './run/train-stage.ts';
-import { writeStageWeights } from './run/stage-weights.ts';
+import { dropStageWeights, writeStageWeights } from './run/stage-weights.ts';
 import { withLearned } from './learned-model.ts';
 
 export interface TrainOptions {
@@ -167,7 +167,10 @@ async function oneStage(one: OneStage): Promise<StageResult> {
         samples: samples(skip),
         held: held === undefined ? undefined : () => heldSamples(stage, held.file),
         checkpoint,
-        begins: run.begin,
+        begins: () => {
+          run.begin();
+          dropStageWeights(run.folder.path, index);
+        },
         stopped: one.stopped,
         print,
       };

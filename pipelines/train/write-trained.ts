@@ -12,7 +12,7 @@ import { storedPieces, streamSafetensors, type TensorToStream } from '../../runt
 import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { newFolder } from '../../runtime/files/new-folder.ts';
 import { isBesideWeights } from '../model-files.ts';
-import { listCheckpoints } from './run/checkpoints.ts';
+import { listCheckpoints, newestWeights } from './run/checkpoints.ts';
 import { learnedSource, type LearnedSource, type LearnedStage } from './run/learned-source.ts';
 import { stageFile } from './run/stage-weights.ts';
 
@@ -21,11 +21,14 @@ export interface WriteTrained {
   readonly out: string;
   /** Of all weights; by default each stays what it is in the model that the run began with. */
   readonly dtype?: 'f32' | 'f16' | undefined;
+  /** Told of checkpoints that are damaged and passed over. */
+  readonly note?: ((text: string) => void) | undefined;
   /** Stops it between two pieces of a tensor; nothing of it stays. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface TrainedModel {
+  /** In all files, towers among them. */
   readonly tensors: number;
   readonly learned: number;
   readonly stages: number;
@@ -55,16 +58,20 @@ const pieceElements = 2 ** 21;
  * checkpoint, and a model that is not where the recipe says; the reason of the signal once it is aborted.
  * @example await writeTrained(folder, { out: 'trained' })
  */
-export async function writeTrained(run: string, { out: wanted, dtype, signal }: WriteTrained): Promise<TrainedModel> {
+export async function writeTrained(
+  run: string,
+  { out: wanted, dtype, note = () => undefined, signal }: WriteTrained,
+): Promise<TrainedModel> {
   if (existsSync(wanted) && readdirSync(wanted).length > 0)
     throw refuse(`${wanted} is there already`, 'give a new folder');
   const config = join(run, 'config.json');
-  const known = described.safeParse(existsSync(config) ? JSON.parse(readFileSync(config, 'utf8')) : undefined);
+  const known = described.safeParse(existsSync(config) ? parsed(readFileSync(config, 'utf8')) : undefined);
   if (!known.success) throw refuse(`${config} does not say what was trained`, 'give the folder of a run');
   const { recipe } = known.data;
   const stages = stagesOf(
     run,
     recipe.stages.map(({ lora }) => lora),
+    note,
   );
   if (stages.length === 0) throw refuse(`${run} has no checkpoint yet`, 'let it run until it has saved one');
   const directory = resolveModel(recipe.model);
@@ -81,20 +88,23 @@ export async function writeTrained(run: string, { out: wanted, dtype, signal }: 
             if (file === 'towers') cpSync(from, join(out, file), { recursive: true, dereference: true });
           } else if (file === 'config.json' || isBesideWeights(file)) copyFileSync(from, join(out, file));
         }
+        let count = tensors.length;
         let learned = tensors.filter(({ name }) => source.isLearned(name)).length;
         for (const [k, folder] of towerFolders(directory).entries()) {
           const [root, own] = [assembledTowerRoot(k), join('towers', folder)];
-          if (source.learned.some((name) => isBelow(name, root)))
-            learned += await writeTower(root, {
-              from: resolveTower(directory, folder, [], recipe.towers?.[k]),
-              out: join(out, own),
-              stages,
-              dtype,
-              signal,
-            });
+          if (!source.learned.some((name) => isBelow(name, root))) continue;
+          const tower = await writeTower(root, {
+            from: resolveTower(directory, folder, [], recipe.towers?.[k]),
+            out: join(out, own),
+            stages,
+            dtype,
+            signal,
+          });
+          count += tower.tensors;
+          learned += tower.learned;
         }
         await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' }, { signal });
-        return { tensors: tensors.length, learned, stages: stages.length };
+        return { tensors: count, learned, stages: stages.length };
       });
     } finally {
       source.close();
@@ -156,7 +166,7 @@ async function writeTower(
     dtype,
     signal,
   }: WriteTrained & { readonly from: string; readonly stages: readonly LearnedStage[] },
-): Promise<number> {
+): Promise<Pick<TrainedModel, 'tensors' | 'learned'>> {
   const files = modelFiles(from);
   const path = needFile(files.weights, 'model.safetensors', files);
   const base = openCheckpoint(path, { dtype: 'f32' });
@@ -167,7 +177,8 @@ async function writeTower(
       cpSync(from, out, { recursive: true, dereference: true });
       for (const file of readdirSync(out)) if (isWeights(file)) rmSync(join(out, file));
       await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' }, { signal });
-      return tensors.filter(({ name }) => source.isLearned(below(root, name))).length;
+      const learned = tensors.filter(({ name }) => source.isLearned(below(root, name))).length;
+      return { tensors: tensors.length, learned };
     } finally {
       source.close();
     }
@@ -176,15 +187,39 @@ async function writeTower(
   }
 }
 
-/** What every stage wrote that has ended, and the newest checkpoint of the one that has not. */
-function stagesOf(run: string, lora: readonly LearnedStage['lora'][]): readonly LearnedStage[] {
+/**
+ * What every stage wrote that has ended, and the newest checkpoint that is whole of the one that has not. Throws `OpabiniaError` where a
+ * stage is missing behind which another one learned, and where no checkpoint is whole.
+ */
+function stagesOf(
+  run: string,
+  lora: readonly LearnedStage['lora'][],
+  note: (text: string) => void,
+): readonly LearnedStage[] {
   const found: LearnedStage[] = [];
   for (const [stage, own] of lora.entries()) {
     const ended = stageFile(run, stage);
-    const last = listCheckpoints(run).find((checkpoint) => checkpoint.stage === stage);
-    if (existsSync(ended)) found.push({ path: ended, lora: own });
-    else if (last !== undefined) return [...found, { path: join(last.path, 'model.safetensors'), lora: own }];
-    else break;
+    if (existsSync(ended)) {
+      found.push({ path: ended, lora: own });
+      continue;
+    }
+    const checkpoints = listCheckpoints(run);
+    const later = checkpoints.find((checkpoint) => checkpoint.stage > stage);
+    if (later !== undefined)
+      throw refuse(`${ended} is missing, and ${later.path} was trained on it`, 'bring it back from a copy');
+    const path = newestWeights(run, stage, note);
+    if (path !== undefined) return [...found, { path, lora: own }];
+    if (checkpoints.some((checkpoint) => checkpoint.stage === stage))
+      throw refuse(`no checkpoint of stage ${stage + 1} of ${run} is whole`, 'bring one back from a copy');
+    break;
   }
   return found;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

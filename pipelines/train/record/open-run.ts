@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { stepsOf, type Recipe } from '../recipe/recipe.ts';
-import { newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
+import { listCheckpoints, newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
 import { changesOf, printChange, refuseLength, refuseOthers, refuseSamples } from './recipe-changes.ts';
 import { readRecord, recordOf, type RunRecord } from './run-record.ts';
@@ -37,6 +37,13 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
   const record = recordOf(recipe, device);
   const checkpoint = goesOn ? newestCheckpoint(folder.path, (text) => print(`  · ${text}`)) : undefined;
   if (checkpoint === undefined) {
+    const damaged = goesOn ? listCheckpoints(folder.path).length : 0;
+    // Hours were in them: to begin anew is for a person to say.
+    if (damaged > 0)
+      throw new OpabiniaError(`none of the ${damaged} checkpoints of ${folder.path} can be read`, {
+        op: 'train',
+        advice: 'bring one back from a copy; or begin a run of its own, without --resume: --set name=…',
+      });
     if (goesOn) print(`${folder.path} has no checkpoint that can be read: it begins anew`);
     let samples: readonly number[] = [];
     return {

@@ -93,19 +93,29 @@ export interface OpenedCheckpoint extends InitialStates {
   readonly close: () => void;
 }
 
-/** Throws `OpabiniaError` for a checkpoint with a file missing or changed. */
-export function openRunCheckpoint(path: string): OpenedCheckpoint {
+/** Where a checkpoint stands. Throws `OpabiniaError` for one of whose files one is missing or not what was saved. */
+function checkedPosition(path: string, files: readonly string[]): Position {
   const damaged = (what: string, cause?: unknown) =>
-    new OpabiniaError(`${path} ${what}`, { op: 'resume', cause, advice: 'delete it: the one before it is tried next' });
+    new OpabiniaError(`${path} ${what}`, {
+      op: 'checkpoint',
+      cause,
+      advice: 'the one before it is taken, where it is whole',
+    });
   let state: z.infer<typeof stateSchema>;
   try {
     state = stateSchema.parse(JSON.parse(readFileSync(join(path, stateFile), 'utf8')));
   } catch (cause) {
     throw damaged(`has no ${stateFile} that can be read`, cause);
   }
-  for (const file of [weightsFile, optimizerFile])
+  for (const file of files)
     if (!existsSync(join(path, file)) || contentKey([], [join(path, file)]) !== state.sha256[file])
       throw damaged(`is damaged: ${file} is not what was saved`);
+  return state.position;
+}
+
+/** Throws `OpabiniaError` for a checkpoint with a file missing or changed. */
+export function openRunCheckpoint(path: string): OpenedCheckpoint {
+  const position = checkedPosition(path, [weightsFile, optimizerFile]);
   const opened: Checkpoint[] = [];
   try {
     for (const file of [weightsFile, optimizerFile]) opened.push(openCheckpoint(join(path, file)));
@@ -116,7 +126,7 @@ export function openRunCheckpoint(path: string): OpenedCheckpoint {
   const owner = (name: string): Checkpoint | undefined => opened.find((checkpoint) => checkpoint.stored.has(name));
   return {
     path,
-    position: state.position,
+    position,
     names: opened.flatMap((checkpoint) => [...checkpoint.stored.keys()]),
     shape: (name) => owner(name)?.stored.get(name)?.shape,
     has: (name) => owner(name) !== undefined,
@@ -128,15 +138,46 @@ export function openRunCheckpoint(path: string): OpenedCheckpoint {
 
 /** The newest checkpoint that is whole; damaged ones are told of and passed over. */
 export function newestCheckpoint(folder: string, note: (text: string) => void): OpenedCheckpoint | undefined {
-  for (const { path } of listCheckpoints(folder)) {
+  return firstWhole(listCheckpoints(folder), openRunCheckpoint, note);
+}
+
+/** The weights that a stage had at its newest checkpoint that is whole; damaged ones are told of and passed over. */
+export function newestWeights(folder: string, stage: number, note: (text: string) => void): string | undefined {
+  const own = listCheckpoints(folder).filter((checkpoint) => checkpoint.stage === stage);
+  const found = (path: string): string => {
+    checkedPosition(path, [weightsFile]);
+    return join(path, weightsFile);
+  };
+  return firstWhole(own, found, note);
+}
+
+function firstWhole<T>(
+  checkpoints: ReturnType<typeof listCheckpoints>,
+  open: (path: string) => T,
+  note: (text: string) => void,
+): T | undefined {
+  for (const { path } of checkpoints) {
     try {
-      return openRunCheckpoint(path);
+      return open(path);
     } catch (error) {
       if (!(error instanceof OpabiniaError)) throw error;
       note(error.message);
     }
   }
   return undefined;
+}
+
+/**
+ * Deletes the checkpoints behind a position, whose steps are taken again, and what a save that was killed has left. Those that stay are then
+ * the newest, for the next save to keep and for whoever looks for the last.
+ */
+export function dropCheckpointsBehind(folder: string, { stage, step }: Pick<Position, 'stage' | 'step'>): void {
+  for (const later of listCheckpoints(folder))
+    if (later.stage > stage || (later.stage === stage && later.step > step))
+      rmSync(later.path, { recursive: true, force: true });
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder))
+    if (/^\.checkpoint-\d+-\d+\.partial$/.test(name)) rmSync(join(folder, name), { recursive: true, force: true });
 }
 
 /** Throws `OpabiniaError` where a checkpoint is of another model, or its optimizer's state of another optimizer or other groups. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
-import { listCheckpoints } from './checkpoints.ts';
+import { dropCheckpointsBehind, listCheckpoints } from './checkpoints.ts';
 import { EventFile } from './event-file.ts';
 import { stageFile } from './stage-weights.ts';
 
@@ -76,9 +76,10 @@ export class RunFolder {
       });
   }
 
-  /** Forgets the lines behind a checkpoint: their steps are taken again. */
+  /** Forgets the lines and the checkpoints behind a checkpoint: their steps are taken again. */
   rewind(stage: number, step: number): void {
     this.#make();
+    dropCheckpointsBehind(this.path, { stage, step });
     const kept = this.metrics().filter((line) => line.stage < stage || (line.stage === stage && line.step <= step));
     writeFileAtomic(join(this.path, 'metrics.jsonl'), kept.map((line) => `${JSON.stringify(line)}\n`).join(''), {
       op: 'train',

@@ -1,7 +1,8 @@
 // What a stage has learned, kept when its checkpoints go: the next stage begins with it.
-import { copyFileSync, existsSync, renameSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { systemError } from '../../../runtime/files/system-error.ts';
 import { listCheckpoints } from './checkpoints.ts';
 
 /** Where the weights of a stage that has ended are. */
@@ -25,11 +26,25 @@ export function stageWeights(folder: string, before: number): readonly string[] 
   });
 }
 
-/** Copies the weights of the last checkpoint of a stage beside the checkpoints. */
+/**
+ * Copies the weights of the last checkpoint of a stage beside the checkpoints. Throws `OpabiniaError` when the disk is full; nothing of the
+ * copy stays then.
+ */
 export async function writeStageWeights(folder: string, stage: number): Promise<void> {
   const last = listCheckpoints(folder).find((checkpoint) => checkpoint.stage === stage);
   if (last === undefined) return;
   const path = stageFile(folder, stage);
-  copyFileSync(join(last.path, 'model.safetensors'), `${path}.partial`);
-  renameSync(`${path}.partial`, path);
+  const partial = `${path}.partial`;
+  try {
+    copyFileSync(join(last.path, 'model.safetensors'), partial);
+    renameSync(partial, path);
+  } catch (cause) {
+    rmSync(partial, { force: true });
+    throw systemError(cause, 'save') ?? cause;
+  }
+}
+
+/** Deletes what a stage and those behind it had learned when they ended: the stage goes on, and its checkpoints know more. */
+export function dropStageWeights(folder: string, stage: number): void {
+  for (let later = stage; existsSync(stageFile(folder, later)); later++) rmSync(stageFile(folder, later));
 }

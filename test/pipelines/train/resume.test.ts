@@ -1,5 +1,5 @@
 // Runs that go on: what a finished one says, which recipes go on with a run and which do not, and what a training that fails at once leaves.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import sharp from 'sharp';
@@ -179,6 +179,40 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     });
     const listed = listRuns(runs).filter(({ name }) => name === 'grown' || name === 'at once');
     expect(printRuns(listed)).toMatch(/changes\.0 +– +stage 1, step 2/);
+  });
+
+  test('a stage that had ended and goes on is what its last checkpoint knows, not what it was when it ended', async () => {
+    const recipe = (steps: number): Recipe => ({
+      ...recipeOf('longer'),
+      stages: [stage('one', { schedule: { shape: 'constant' }, steps, saveEvery: 1 })],
+    });
+    await go(recipe(2));
+    const { end } = await go(recipe(6), { resume: true, stopAfter: 1 });
+    expect(end).toMatch(/^stopped: step 3 of 6/);
+    await writeTrained(join(runs, 'longer'), { out: join(root, 'longer') });
+    await go({ ...recipe(3), name: 'as long' });
+    await writeTrained(join(runs, 'as long'), { out: join(root, 'as-long') });
+    const weights = (name: string) => readFileSync(join(root, name, 'model.safetensors'));
+    expect(weights('longer').equals(weights('as-long'))).toBe(true);
+  });
+
+  test('checkpoints that are damaged make no room for others, and where all are, nothing begins anew', async () => {
+    const recipe = withSettings(recipeOf('broken'), ['saveEvery=1']);
+    const folder = join(runs, 'broken');
+    const state = (step: number) => join(folder, `checkpoint-0-${step}`, 'run_state.json');
+    await go(recipe, { stopAfter: 3 });
+    writeFileSync(state(3), '');
+    mkdirSync(join(folder, '.checkpoint-0-4.partial'));
+    const { text } = await go(recipe, { resume: true, stopAfter: 1 });
+    expect(text).toMatch(/checkpoint-0-3 has no run_state\.json that can be read[^]*going on from \S+checkpoint-0-2/);
+    expect(readdirSync(folder).filter((name) => name.includes('checkpoint'))).toEqual([
+      'checkpoint-0-2',
+      'checkpoint-0-3',
+    ]);
+    for (const step of [2, 3]) writeFileSync(state(step), '');
+    const log = readFileSync(join(folder, 'metrics.jsonl'), 'utf8');
+    await expect(go(recipe, { resume: true })).rejects.toThrow(/none of the 2 checkpoints of \S+broken can be read/);
+    expect(readFileSync(join(folder, 'metrics.jsonl'), 'utf8')).toBe(log);
   });
 
   test('a run without a checkpoint begins anew, and a name without a run is told', async () => {

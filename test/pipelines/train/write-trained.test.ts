@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { contentKey } from '../../../runtime/files/content-key.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
 import { learnedSource } from '../../../pipelines/train/run/learned-source.ts';
 import { writeTrained } from '../../../pipelines/train/write-trained.ts';
@@ -25,6 +26,13 @@ const tensor = (name: string, values: Matrix, dtype: 'F32' | 'F16' = 'F32') => (
   shape: [values.length, values[0]?.length ?? 0],
   values: values.flat(),
 });
+
+/** What a run writes beside the weights of a checkpoint. */
+function describeCheckpoint(folder: string): void {
+  const sha256 = { 'model.safetensors': contentKey([], [join(folder, 'model.safetensors')]) };
+  const position = { stage: 0, step: 1, samples: 1, tokens: 1 };
+  writeFileSync(join(folder, 'run_state.json'), JSON.stringify({ position, sha256 }));
+}
 
 /** A model, and a run of two stages of it: the first with additions to `a`, the second with `b` anew and more of them. */
 const runs = fc
@@ -80,6 +88,7 @@ describe('what a run has learned', () => {
           tensor('x.a.lora_B.weight', wide[1]),
           tensor('x.b.weight', newB),
         ]);
+        if (!ended) describeCheckpoint(join(run, 'checkpoint-1-4'));
         const scale = given ?? 1;
         const wanted = plus(a, product(wide[0], narrow[0], scale), product(wide[1], narrow[1], scale)).flat();
         expect(await writeTrained(run, { out })).toEqual({ tensors: 2, learned: 2, stages: 2 });
@@ -140,7 +149,7 @@ describe('what a run has learned', () => {
     }
     writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model, stages: [{}] } }));
     writeSafetensors(join(run, 'stage-1.safetensors'), [tensor('vision_tower.1.x.weight', [[3, 4]])]);
-    expect(await writeTrained(run, { out })).toEqual({ tensors: 1, learned: 1, stages: 1 });
+    expect(await writeTrained(run, { out })).toEqual({ tensors: 3, learned: 1, stages: 1 });
     const read = (...path: readonly string[]): number[] => {
       const opened = openCheckpoint(join(...path, 'model.safetensors'));
       const values = [...opened.stored.keys()].flatMap((name) => [...opened.read(name, [1, 2])]);
@@ -172,9 +181,47 @@ describe('what a run has learned', () => {
     await expect(writeTrained(run, { out: join(root, 'other') })).rejects.toThrow(/is learned, and I64/);
   });
 
+  test('a checkpoint that is not what was saved is told of, and the one before it is taken', async () => {
+    const root = join(scratch, 'damaged');
+    const [model, run] = [join(root, 'model'), join(root, 'run')];
+    mkdirSync(model, { recursive: true });
+    writeFileSync(join(model, 'config.json'), '{}');
+    writeSafetensors(join(model, 'model.safetensors'), [tensor('a.weight', [[1, 2]])]);
+    for (const step of [1, 2]) {
+      const folder = join(run, `checkpoint-0-${step}`);
+      mkdirSync(folder, { recursive: true });
+      writeSafetensors(join(folder, 'model.safetensors'), [tensor('a.weight', [[step, 10 * step]])]);
+      describeCheckpoint(folder);
+    }
+    writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model, stages: [{}, {}] } }));
+    const learned = async (out: string): Promise<readonly [number[], string]> => {
+      const notes: string[] = [];
+      await writeTrained(run, { out: join(root, out), note: (text) => notes.push(text) });
+      const written = openCheckpoint(join(root, out, 'model.safetensors'));
+      const values = [...written.read('a.weight', [1, 2])];
+      written.close();
+      return [values, notes.join('\n')];
+    };
+    expect(await learned('whole')).toEqual([[2, 20], '']);
+    // Another number in its place: every header still fits.
+    const damage = (step: number) =>
+      writeSafetensors(join(run, `checkpoint-0-${step}`, 'model.safetensors'), [tensor('a.weight', [[9, 9]])]);
+    damage(2);
+    const [values, notes] = await learned('before');
+    expect(values).toEqual([1, 10]);
+    expect(notes).toMatch(/checkpoint-0-2 is damaged: model\.safetensors is not what was saved/);
+    damage(1);
+    await expect(learned('none')).rejects.toThrow(/no checkpoint of stage 1 of \S+run is whole/);
+    mkdirSync(join(run, 'checkpoint-1-1'));
+    await expect(learned('none')).rejects.toThrow(/stage-1\.safetensors is missing, and \S+checkpoint-1-1 was trained/);
+    expect(readdirSync(root).toSorted()).toEqual(['before', 'model', 'run', 'whole']);
+  });
+
   test('a folder that is not a run, and a run that saved nothing, are refused before anything is written', async () => {
     const run = join(scratch, 'empty');
     mkdirSync(run);
+    await expect(writeTrained(run, { out: join(scratch, 'none') })).rejects.toThrow(/does not say what was trained/);
+    writeFileSync(join(run, 'config.json'), '{"recipe": {');
     await expect(writeTrained(run, { out: join(scratch, 'none') })).rejects.toThrow(/does not say what was trained/);
     writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model: scratch, stages: [{}] } }));
     await expect(writeTrained(run, { out: join(scratch, 'none') })).rejects.toThrow(/has no checkpoint yet/);
