@@ -9,6 +9,7 @@ import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkp
 import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower } from '../../runtime/checkpoint/hub.ts';
 import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
+import type { StoredDType } from '../../runtime/checkpoint/safetensors.ts';
 import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
 import { newFolder } from '../../runtime/files/new-folder.ts';
 import { isBesideWeights } from '../model-files.ts';
@@ -143,11 +144,22 @@ function learnedTensors(
       *pieces() {
         for (let at = 0; at < count; at += pieceElements) {
           const some = Math.min(pieceElements, count - at);
-          yield encodeStored(kept, source.part?.(path, shape, at, some) ?? []);
+          yield encodeStored(kept, held(kept, name, source.part?.(path, shape, at, some) ?? []));
         }
       },
     };
   });
+}
+
+/** Values that a dtype holds. Throws `OpabiniaError` for one that would become ∞ in f16. */
+function held(dtype: StoredDType, name: string, values: ArrayLike<number>): ArrayLike<number> {
+  if (dtype !== 'F16') return values;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] ?? 0;
+    if (Number.isFinite(value) && !Number.isFinite(Math.f16round(value)))
+      throw refuse(`'${name}' holds ${value.toPrecision(6)}, and f16 numbers up to 65504`, 'write it with --dtype f32');
+  }
+  return values;
 }
 
 /** The folders of an assembled model's towers; other models keep none that learn. */

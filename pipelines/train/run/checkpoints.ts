@@ -50,7 +50,7 @@ export function listCheckpoints(
 
 /**
  * Saves under a name that nobody reads, and renames when all is on the disk; then older ones go. Throws `OpabiniaError` when the disk is
- * full: the checkpoints before it are untouched.
+ * full, and for a value that is not finite: the checkpoints before it are untouched.
  */
 export async function saveCheckpoint(
   folder: string,
@@ -66,7 +66,12 @@ export async function saveCheckpoint(
     const tensors = (weight: boolean): readonly TensorToStream[] =>
       states
         .filter((state) => state.weight === weight)
-        .map((state) => ({ name: state.name, dtype: 'F32', shape: state.shape, values: state.values }));
+        .map((state) => ({
+          name: state.name,
+          dtype: 'F32',
+          shape: state.shape,
+          values: async () => finite(state.name, await state.values(), position),
+        }));
     await streamSafetensors(join(partial, weightsFile), tensors(true), { format: 'pt' }, { op: 'save' });
     await streamSafetensors(join(partial, optimizerFile), tensors(false), { format: 'pt' }, { op: 'save' });
     for (const [file, content] of Object.entries(files)) writeFileAtomic(join(partial, file), content, { op: 'save' });
@@ -82,6 +87,18 @@ export async function saveCheckpoint(
   }
   for (const old of listCheckpoints(folder).slice(kept)) rmSync(old.path, { recursive: true, force: true });
   return path;
+}
+
+/** Nothing comes back from ∞ and NaN; the checkpoints before are worth more. */
+function finite(name: string, values: ArrayLike<number>, { step }: Position): ArrayLike<number> {
+  for (let i = 0; i < values.length; i++)
+    if (!Number.isFinite(values[i]))
+      throw new OpabiniaError(`after step ${step} '${name}' holds ${values[i]} at element ${i}, and is not saved`, {
+        op: 'save',
+        path: name,
+        advice: 'lower the learning rate or clip; checkpoints before this one are as they were',
+      });
+  return values;
 }
 
 /** What a program begins with when a run goes on. */

@@ -14,6 +14,9 @@ export interface LossScaling {
 
 export const initialScale = 65_536;
 
+/** As in `gradientNorm`: a compiler may take it that a float is never ∞. */
+const largest = 3e38;
+
 /** States `scale` and `growth`; without scaling the factor is 1 and there are none. */
 export interface LossScale {
   /** What the loss is multiplied by; undefined for 1. */
@@ -33,7 +36,10 @@ export function openLossScale(t: Trace, scaling: LossScaling | undefined): LossS
       const isApplied = applied.gt(0.5);
       const longer = run.add(1);
       const grows = longer.ge(interval);
-      t.update(scale, where(isApplied, where(grows, scale.mul(growth), scale), scale.mul(backoff)));
+      const grown = scale.mul(growth);
+      // From ∞ on every gradient would be skipped for ever, and halves of it are ∞.
+      const larger = where(grown.lt(largest), grown, scale);
+      t.update(scale, where(isApplied, where(grows, larger, scale), scale.mul(backoff)));
       t.update(run, where(isApplied, where(grows, 0, longer), 0));
     },
   };

@@ -28,7 +28,7 @@ export interface StepConfig {
   /** Largest norm of all gradients together; none when absent or 0. */
   readonly clip?: number | undefined;
   readonly scaling?: LossScaling | undefined;
-  /** Keeps a moving average of each parameter, in states `ema.{path}`: e ← d·e + (1 − d)·θ. */
+  /** Keeps a moving average of each parameter, in states `ema.{path}`: e ← d·e + (1 − d)·θ at every step that is applied. */
   readonly ema?: number | undefined;
   /** Micro-batches of one step; 1 by default. */
   readonly accumulate?: number | undefined;
@@ -205,7 +205,13 @@ function finish(
       }
       if (config.ema !== undefined) {
         const average = stateLike(t, `ema.${path}`, value);
-        t.update(average, average.mul(config.ema).add(kept.mul(1 - config.ema)));
+        t.update(
+          average,
+          average
+            .mul(config.ema)
+            .add(kept.mul(1 - config.ema))
+            .where(finite, average),
+        );
       }
     }
   });

@@ -219,6 +219,23 @@ describe('a run', () => {
     },
   );
 
+  test(
+    'weights that are not finite any more are not saved, and what was saved before stays',
+    { timeout: 300_000 },
+    async () => {
+      // No gradient is wrong here: the step itself leaves what f32 holds.
+      const far = mlpStage({
+        optimizer: sgd(),
+        clip: 0,
+        saveEvery: 1,
+        schedule: { shape: 'constant', warmup: { steps: 1 } },
+      });
+      const stage = { ...far, groups: [{ paths: ['*'], lr: 1e20, weightDecay: 1e20 }] };
+      await expect(run({ name: 'far', stage })).rejects.toThrow(/after step 2 '\S+' holds -?Infinity at element/);
+      expect(readdirSync(join(root, 'far')).filter((name) => name.includes('checkpoint'))).toEqual(['checkpoint-0-1']);
+    },
+  );
+
   test('more memory than the device has is refused with the three largest items, before anything is allocated', async () => {
     const small = await openDevice({ budget: 600 });
     try {

@@ -84,10 +84,18 @@ describe('loss scaling', () => {
     expect(await scaled.state('updates')).toEqual([7]);
   });
 
+  test('the scale stays a number where it may not grow any more', async () => {
+    const run = await open({ scaling: { initial: 2 ** 100, growth: 2 ** 20, interval: 1, backoff: 0.5 } });
+    const scales: number[] = [];
+    // Gradients of 0: no scale is too large for them.
+    for (let i = 0; i < 4; i++) scales.push((await run.step(0))['scale'] ?? NaN);
+    expect(scales).toEqual([2 ** 100, 2 ** 120, 2 ** 120, 2 ** 120]);
+  });
+
   test('a skipped step leaves parameters, moments and counters as they were', async () => {
-    const run = await open({ optimizer: adamW() });
+    const run = await open({ optimizer: adamW(), ema: 0.75 });
     await run.step();
-    const names = ['a.weight', 'exp_avg.a.weight', 'exp_avg_sq.a.weight', 'updates', 'correction.0.9'];
+    const names = ['a.weight', 'ema.a.weight', 'exp_avg.a.weight', 'exp_avg_sq.a.weight', 'updates', 'correction.0.9'];
     const before = await Promise.all(names.map(run.state));
     expect((await run.step(1e30))['skippedInARow']).toBe(1);
     expect(await Promise.all(names.map(run.state))).toEqual(before);

@@ -217,6 +217,23 @@ describe('what a run has learned', () => {
     expect(readdirSync(root).toSorted()).toEqual(['before', 'model', 'run', 'whole']);
   });
 
+  test('what f16 does not hold is refused, and not written as ∞', async () => {
+    const root = join(scratch, 'large');
+    const [model, run] = [join(root, 'model'), join(root, 'run')];
+    for (const folder of [model, run]) mkdirSync(folder, { recursive: true });
+    writeFileSync(join(model, 'config.json'), '{}');
+    writeSafetensors(join(model, 'model.safetensors'), [tensor('a.weight', [[1, 70_000]])]);
+    writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model, stages: [{}] } }));
+    writeSafetensors(join(run, 'stage-1.safetensors'), [tensor('b.weight', [[1]])]);
+    await expect(writeTrained(run, { out: join(root, 'out'), dtype: 'f16' })).rejects.toThrow(
+      /'a\.weight' holds 70000\.0, and f16 numbers up to 65504/,
+    );
+    expect(readdirSync(root).toSorted()).toEqual(['model', 'run']);
+    // 65,519 still rounds to what f16 has.
+    writeSafetensors(join(model, 'model.safetensors'), [tensor('a.weight', [[1, 65_519]])]);
+    await writeTrained(run, { out: join(root, 'out'), dtype: 'f16' });
+  });
+
   test('a folder that is not a run, and a run that saved nothing, are refused before anything is written', async () => {
     const run = join(scratch, 'empty');
     mkdirSync(run);
