@@ -11,6 +11,7 @@ import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
 import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
 import type { StoredDType } from '../../runtime/checkpoint/safetensors.ts';
 import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
+import { statOf } from '../../runtime/files/regular-file.ts';
 import { newFolder } from '../../runtime/files/new-folder.ts';
 import { isBesideWeights } from '../model-files.ts';
 import { listCheckpoints, newestWeights } from './run/checkpoints.ts';
@@ -63,7 +64,7 @@ export async function writeTrained(
   run: string,
   { out: wanted, dtype, note = () => undefined, signal }: WriteTrained,
 ): Promise<TrainedModel> {
-  if (existsSync(wanted) && readdirSync(wanted).length > 0)
+  if (statOf(wanted, 'runs')?.isDirectory() === true ? readdirSync(wanted).length > 0 : existsSync(wanted))
     throw refuse(`${wanted} is there already`, 'give a new folder');
   const config = join(run, 'config.json');
   const known = described.safeParse(existsSync(config) ? parsed(readFileSync(config, 'utf8')) : undefined);

@@ -21,6 +21,9 @@ const advice: Readonly<Record<string, string>> = {
 
 /** What to do about an error of the system, by its code. */
 export function systemAdvice(cause: unknown): string {
+  // Node says so, too, where a folder above may not be written: it has tried to make those one by one.
+  if (codeOf(cause) === 'ENOENT' && cause instanceof Error && 'syscall' in cause && cause.syscall === 'mkdir')
+    return 'check the path, and whether the folder above it may be written';
   return advice[codeOf(cause) ?? ''] ?? 'check the path and the disk';
 }
 

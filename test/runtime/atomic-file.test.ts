@@ -16,6 +16,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AtomicFile, writeFileAtomic } from '../../runtime/files/atomic-file.ts';
+import { systemError } from '../../runtime/files/system-error.ts';
 
 let folder = '';
 beforeEach(() => {
@@ -95,4 +96,11 @@ for (let i = 0; ; i++) { file.write(new Uint8Array(1 << 16)); if (i === 8) conso
   child.kill('SIGKILL');
   await once(child, 'exit');
   expect(readFileSync(at('a'), 'utf8')).toBe('old');
+});
+
+test('a folder that could not be made may lie where nothing may be written', () => {
+  // What Node throws of `mkdirSync(path, { recursive: true })` on a file system that is read-only.
+  const refused = (syscall: string): Error => Object.assign(new Error('ENOENT'), { code: 'ENOENT', syscall });
+  expect(systemError(refused('mkdir'))?.advice).toMatch(/folder above it may be written/);
+  expect(systemError(refused('open'))?.advice).toBe('check the path');
 });

@@ -194,7 +194,7 @@ export function dropCheckpointsBehind(folder: string, { stage, step }: Pick<Posi
       rmSync(later.path, { recursive: true, force: true });
   if (!existsSync(folder)) return;
   for (const name of readdirSync(folder))
-    if (/^\.checkpoint-\d+-\d+\.partial$/.test(name)) rmSync(join(folder, name), { recursive: true, force: true });
+    if (name.endsWith('.partial')) rmSync(join(folder, name), { recursive: true, force: true });
 }
 
 /** Throws `OpabiniaError` where a checkpoint is of another model, or its optimizer's state of another optimizer or other groups. */

@@ -203,9 +203,10 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     await go(recipe, { stopAfter: 3 });
     writeFileSync(state(3), '');
     mkdirSync(join(folder, '.checkpoint-0-4.partial'));
+    writeFileSync(join(folder, 'stage-1.safetensors.partial'), '');
     const { text } = await go(recipe, { resume: true, stopAfter: 1 });
     expect(text).toMatch(/checkpoint-0-3 has no run_state\.json that can be read[^]*going on from \S+checkpoint-0-2/);
-    expect(readdirSync(folder).filter((name) => name.includes('checkpoint'))).toEqual([
+    expect(readdirSync(folder).filter((name) => /checkpoint|partial/.test(name))).toEqual([
       'checkpoint-0-2',
       'checkpoint-0-3',
     ]);

@@ -105,7 +105,8 @@ describe('what a run has learned', () => {
           /aborted/,
         );
         expect(readdirSync(dirname(out)).filter((name) => /stopped|partial/.test(name))).toEqual([]);
-        await expect(writeTrained(run, { out })).rejects.toThrow(/is there already/);
+        for (const there of [out, join(out, 'config.json')])
+          await expect(writeTrained(run, { out: there })).rejects.toThrow(/is there already/);
       }),
       { numRuns: 40 },
     );
