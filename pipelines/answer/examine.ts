@@ -9,7 +9,8 @@ import { stopTokens, templateFor } from '../../models/sequence/conversation.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
 import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
-import { checkMatch, matchTensors, type Ignored, type Match } from '../../runtime/checkpoint/match.ts';
+import { checkFloats, checkMatch, matchTensors, type Ignored, type Match } from '../../runtime/checkpoint/match.ts';
+import type { StoredTensor } from '../../runtime/checkpoint/safetensors.ts';
 import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
 import { openTokenizer, type SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import { planAssembled } from './families/assembled.ts';
@@ -205,7 +206,9 @@ async function readWeights(
     if (match !== undefined)
       await attempt(() => {
         // In GGUF, a directory has several models, and a model several files.
-        checkMatch(match, files.stated === undefined ? place.directory : checkpoint.files.slice(0, 3).join(', '));
+        const what = files.stated === undefined ? place.directory : checkpoint.files.slice(0, 3).join(', ');
+        checkMatch(match, what);
+        checkFloats(match, storedTensors(checkpoint), what);
         return true;
       });
     found.push({ root: place.root, path: place.path, checkpoint, match, layout });
@@ -228,9 +231,11 @@ async function readWeights(
 
 /** What a model reads is matched against what is stored, but for frequencies that older files store as buffers. */
 function storedShapes(checkpoint: Checkpoint): Shapes {
-  return new Map(
-    [...checkpoint.stored].filter(([name]) => !isLegacyBuffer(name)).map(([name, tensor]) => [name, tensor.shape]),
-  );
+  return new Map(storedTensors(checkpoint).map(({ name, shape }) => [name, shape]));
+}
+
+function storedTensors(checkpoint: Checkpoint): readonly StoredTensor[] {
+  return [...checkpoint.stored.values()].filter(({ name }) => !isLegacyBuffer(name));
 }
 
 /** The output matrix of a model that has it tied to its embedding, stored all the same by some who saved it. */

@@ -6,7 +6,8 @@ import type { DecoderName } from '../../models/decoders/families.ts';
 import { mapShapeOf, readAnyTower, type AnyTower } from '../../models/towers/any-tower.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { modelFiles, needFile, readJsonFile, resolveModel, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
-import { checkMatch } from '../../runtime/checkpoint/match.ts';
+import { checkFloats, checkMatch } from '../../runtime/checkpoint/match.ts';
+import type { StoredTensor } from '../../runtime/checkpoint/safetensors.ts';
 import { processedSize, readProcessor } from '../../runtime/image/preprocess.ts';
 import { matchAnyTower, pixelMaker } from '../answer/families/assembled.ts';
 import { examine } from '../answer/examine.ts';
@@ -67,8 +68,10 @@ export function readTowerPart(model: string): TowerPart {
   const tower = readAnyTower(readJsonFile(config), config);
   const side = sideOf(files, tower);
   pixelMaker(files, tower, side);
-  const { weights, shapes } = weightsOf(needFile(files.weights, 'model.safetensors', files));
-  checkMatch(matchAnyTower(tower, shapes, side), files.directory);
+  const { weights, shapes, stored } = weightsOf(needFile(files.weights, 'model.safetensors', files));
+  const match = matchAnyTower(tower, shapes, side);
+  checkMatch(match, files.directory);
+  checkFloats(match, stored, files.directory);
   return { files, config, tower, side, map: mapShapeOf(tower, side), weights };
 }
 
@@ -94,6 +97,7 @@ function sideOf(files: ModelFiles, tower: AnyTower): number {
 function weightsOf(path: string): {
   readonly weights: PartWeights;
   readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly stored: readonly StoredTensor[];
 } {
   const checkpoint = openCheckpoint(path);
   checkpoint.close();
@@ -106,6 +110,7 @@ function weightsOf(path: string): {
   const [dtype = 'F32'] = [...counts].toSorted((a, b) => b[1] - a[1]).map(([name]) => name);
   return {
     weights: { path, files: checkpoint.files, tensors: checkpoint.places, bytes, dtype },
+    stored: [...checkpoint.stored.values()],
     shapes: new Map([...checkpoint.stored].map(([name, { shape }]) => [name, shape])),
   };
 }

@@ -3,6 +3,7 @@ import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import { oneLine } from '../../dsl/text/one-line.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import { evaluateFormula } from '../program/formula.ts';
+import type { StoredTensor } from './safetensors.ts';
 
 export type ShapesByName = ReadonlyMap<string, readonly number[]>;
 
@@ -108,6 +109,26 @@ export function checkMatch(match: Match, what: string): void {
     op: 'match',
     advice,
   });
+}
+
+/**
+ * Throws `OpabiniaError` where what a model reads is stored as whole numbers: they are codes of a quantization that nothing here states, and
+ * as weights they would be noise. `stored`: what was matched; `what` names the checkpoint.
+ */
+export function checkFloats(match: Match, stored: Iterable<StoredTensor>, what: string): void {
+  const left = new Set([...match.ignored, ...match.unexpected].map(({ name }) => name));
+  const wrong = [...stored].filter(
+    ({ name, dtype, packed }) => packed === undefined && !/^B?F/.test(dtype) && !left.has(name),
+  );
+  const [first] = wrong;
+  if (first === undefined) return;
+  throw new OpabiniaError(
+    `${what} holds '${oneLine(first.name)}' as ${first.dtype}${wrong.length === 1 ? '' : `, and ${wrong.length - 1} more of what the model reads`}: whole numbers are no weights`,
+    {
+      op: 'match',
+      advice: 'they may be quantized in a way that its config does not state: take the checkpoint in F32, F16 or BF16',
+    },
+  );
 }
 
 /** What a compiled program reads. */

@@ -212,6 +212,27 @@ describe('broken directories', () => {
     expect(checked.missing.map(({ name }) => name)).toEqual(['model.layers.1.mlp.up_proj.weight']);
     expect(checked.ok).toBe(false);
   });
+  test('codes of a quantization that no config states, where weights should be', async () => {
+    const whole = (name: string, dtype: 'U8' | 'I64' | 'BOOL') => (copy: string) =>
+      rewriteWeights(copy, (tensors) =>
+        tensors.map((one) => (one.name === name ? { ...one, dtype, values: Array.from(one.values, () => 1) } : one)),
+      );
+    for (const dtype of ['U8', 'I64', 'BOOL'] as const) {
+      const checked = await broken(language, whole('model.layers.1.mlp.up_proj.weight', dtype));
+      expect([said(checked), checked.ok]).toEqual([
+        expect.stringMatching(`holds 'model\\.layers\\.1\\.mlp\\.up_proj\\.weight' as ${dtype}: whole numbers are no`),
+        false,
+      ]);
+    }
+    // What nobody reads may be anything.
+    const legacy = await broken(language, (copy) =>
+      rewriteWeights(copy, (tensors) => [
+        ...tensors,
+        { name: 'model.layers.0.self_attn.rotary_emb.inv_freq', dtype: 'I64', shape: [1], values: [0] },
+      ]),
+    );
+    expect(legacy.ok).toBe(true);
+  });
   test('a wrong shape', async () => {
     const checked = await broken(llava, (copy) =>
       editJson(copy, 'config.json', (json) => Object.assign(text(json), { intermediate_size: 264 })),
