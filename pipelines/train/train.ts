@@ -83,6 +83,7 @@ export async function train(recipe: Recipe, device: Device, options: TrainOption
     }
   } finally {
     checkpoint?.close();
+    run?.close();
     for (const { data, held } of opened) for (const set of [data, held]) set?.file?.close();
   }
   return { folder: run?.folder.path ?? '', stages: results, finished };

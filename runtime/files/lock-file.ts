@@ -1,6 +1,7 @@
 // A lock between processes: a file that only one of them can make. One whose owner has died is taken over.
 import { closeSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OpabiniaError } from '../../dsl/error.ts';
 
@@ -20,6 +21,40 @@ export async function withLock<T>(path: string, work: () => Promise<T>, signal?:
     return await work();
   } finally {
     rmSync(path, { force: true });
+  }
+}
+
+/** What this process holds by `takeLock`. */
+const held = new Set<string>();
+
+/**
+ * Takes a lock that is not waited for, and gives what releases it. Throws what `busy` makes of the owner's number where a process that lives
+ * holds it, and `OpabiniaError` when it cannot be made.
+ */
+export function takeLock(path: string, busy: (owner: string) => Error): () => void {
+  const whole = resolve(path);
+  if (!take(whole)) {
+    const owner = ownerOf(whole);
+    // A number comes again: one that is our own, of a lock that is not, was that of a process before us.
+    const isOurs = owner.pid === String(process.pid) && owner.host === hostname();
+    if (isOurs ? held.has(whole) : !isLeftBehind(whole)) throw busy(owner.pid);
+    rmSync(whole, { force: true });
+    if (!take(whole)) throw busy(ownerOf(whole).pid);
+  }
+  held.add(whole);
+  return () => {
+    held.delete(whole);
+    rmSync(whole, { force: true });
+  };
+}
+
+function ownerOf(path: string): { readonly pid: string; readonly host: string } {
+  try {
+    const [pid = '', host = ''] = readFileSync(path, 'utf8').split(' ');
+    return { pid, host };
+  } catch {
+    // It went away meanwhile.
+    return { pid: '', host: '' };
   }
 }
 

@@ -24,7 +24,11 @@ test('--resume without a run is refused, with the runs that there are', { timeou
       },
     ],
   };
-  writeFileSync(join(folder, 'recipe.ts'), `export const recipe = ${JSON.stringify(recipe)};\n`);
+  const sgd = join(import.meta.dirname, '../../pipelines/train/optimizers/sgd.ts');
+  writeFileSync(
+    join(folder, 'recipe.ts'),
+    `import { sgd } from ${JSON.stringify(sgd)};\nconst { stages, ...rest } = ${JSON.stringify(recipe)};\nexport const recipe = { ...rest, stages: stages.map((one) => ({ ...one, optimizer: sgd() })) };\n`,
+  );
   mkdirSync(join(folder, 'runs/middle'), { recursive: true });
   writeFileSync(join(folder, 'runs/middle/config.json'), '{}');
   const { status, stderr } = spawnSync(

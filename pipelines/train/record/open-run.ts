@@ -1,8 +1,9 @@
 // The folder of a run that begins or goes on, and whether it may. Nothing is written before its first step.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
+import { takeLock } from '../../../runtime/files/lock-file.ts';
 import { stepsOf, type Recipe } from '../recipe/recipe.ts';
 import { listCheckpoints, newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
@@ -22,6 +23,8 @@ export interface OpenedRun {
   readonly begin: () => void;
   /** Instead of `begin` where nothing is left to train: writes what the recipe now says otherwise. */
   readonly conclude: () => void;
+  /** No other process trains in the folder from its beginning to this. */
+  readonly close: () => void;
 }
 
 export interface OpenRunOptions {
@@ -30,8 +33,49 @@ export interface OpenRunOptions {
   readonly print: (line: string) => void;
 }
 
-/** Throws `OpabiniaError` for a run that is there and is not to go on, and for a recipe that is not the run's. */
-export function openRun(recipe: Recipe, device: Device, { root, resume, print }: OpenRunOptions): OpenedRun {
+/**
+ * Throws `OpabiniaError` for a run that is there and is not to go on, for one that another process trains, and for a recipe that is not the
+ * run's.
+ */
+export function openRun(recipe: Recipe, device: Device, options: OpenRunOptions): OpenedRun {
+  const folder = join(options.root, recipe.name);
+  const lock = runLock(folder);
+  try {
+    // A folder that is not there is made when the first step is about to be taken, and locked then.
+    if (existsSync(folder)) lock.take();
+    return openLocked(recipe, device, options, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+interface RunLock {
+  /** A second call does nothing. */
+  readonly take: () => void;
+  readonly release: () => void;
+}
+
+function runLock(folder: string): RunLock {
+  const path = join(folder, 'run.lock');
+  let release: (() => void) | undefined;
+  return {
+    take: () => {
+      mkdirSync(folder, { recursive: true });
+      release ??= takeLock(
+        path,
+        (owner) =>
+          new OpabiniaError(`${folder} is being trained by process ${owner}`, {
+            op: 'train',
+            advice: `give another name: --set name=…; or wait for it, or delete ${path} where there is no such process`,
+          }),
+      );
+    },
+    release: () => release?.(),
+  };
+}
+
+function openLocked(recipe: Recipe, device: Device, { root, resume, print }: OpenRunOptions, lock: RunLock): OpenedRun {
   const goesOn = resume && heldBy(join(root, recipe.name)) !== 'nothing';
   const folder = new RunFolder(root, recipe.name, goesOn);
   const record = recordOf(recipe, device);
@@ -51,10 +95,13 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
       checkpoint,
       checkData: (counts) => void (samples = counts),
       begin: once(() => {
+        lock.take();
+        folder.refuseRun(goesOn);
         folder.writeConfig({ ...record, samples });
         folder.rewind(0, 0);
       }),
       conclude: () => undefined,
+      close: lock.release,
     };
   }
   const { position } = checkpoint;
@@ -89,6 +136,7 @@ export function openRun(recipe: Recipe, device: Device, { root, resume, print }:
       }),
       // Code and device trained nothing here.
       conclude: () => write({ ...before, recipe: now.recipe, samples: now.samples }),
+      close: lock.release,
     };
   } catch (error) {
     checkpoint.close();

@@ -39,12 +39,17 @@ export class RunFolder {
   /** A new folder is made when something is written. Throws `OpabiniaError` when a run is in it already and is not to go on. */
   constructor(root: string, name: string, resume: boolean) {
     this.path = join(root, name);
+    this.refuseRun(resume);
+    if (resume) this.#make();
+  }
+
+  /** Throws `OpabiniaError` when a run is in it that is not to go on. */
+  refuseRun(resume: boolean): void {
     if (!resume && heldBy(this.path) === 'a run')
       throw new OpabiniaError(`${this.path} holds a run`, {
         op: 'train',
         advice: 'go on with it by --resume, or give another name: --set name=…',
       });
-    if (resume) this.#make();
   }
 
   #make(): void {

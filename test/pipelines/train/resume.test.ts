@@ -1,6 +1,7 @@
 // Runs that go on: what a finished one says, which recipes go on with a run and which do not, and what a training that fails at once leaves.
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawnSync } from 'node:child_process';
+import { hostname, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -214,6 +215,37 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     const log = readFileSync(join(folder, 'metrics.jsonl'), 'utf8');
     await expect(go(recipe, { resume: true })).rejects.toThrow(/none of the 2 checkpoints of \S+broken can be read/);
     expect(readFileSync(join(folder, 'metrics.jsonl'), 'utf8')).toBe(log);
+  });
+
+  test('a folder is trained in by one process at a time; what a dead one has left is none', async () => {
+    const folder = join(runs, 'shared');
+    const lock = join(folder, 'run.lock');
+    let second: Promise<unknown> | undefined;
+    await train(recipeOf('shared'), device, {
+      root: runs,
+      stopped: () => {
+        // In the middle of the first: its folder is there.
+        second ??= Promise.allSettled([go(recipeOf('shared'), { resume: true }), go(recipeOf('shared'))]);
+        return true;
+      },
+      print: () => undefined,
+    });
+    const refused = { status: 'rejected', reason: { what: `${folder} is being trained by process ${process.pid}` } };
+    expect(await second).toMatchObject([refused, refused]);
+    expect(existsSync(lock)).toBe(false);
+    writeFileSync(lock, `${process.ppid} ${hostname()}`);
+    const log = readFileSync(join(folder, 'metrics.jsonl'), 'utf8');
+    await expect(go(recipeOf('shared'), { resume: true })).rejects.toThrow(
+      /is being trained by[^]*delete \S+run\.lock/,
+    );
+    expect(readFileSync(join(folder, 'metrics.jsonl'), 'utf8')).toBe(log);
+    const dead = spawnSync(process.execPath, ['--eval', '']).pid;
+    // The second is a process of our own number, as one has in a container that is started again.
+    for (const owner of [dead, process.pid]) {
+      writeFileSync(lock, `${owner} ${hostname()}`);
+      expect((await go(recipeOf('shared'), { resume: true, stopAfter: 1 })).end).toMatch(/^stopped/);
+      expect(existsSync(lock)).toBe(false);
+    }
   });
 
   test('a run without a checkpoint begins anew, and a name without a run is told', async () => {
