@@ -114,3 +114,42 @@ export class Watch {
     return notes;
   }
 }
+
+/** Reasons for replaced samples that are told one by one. */
+const mostTold = 10;
+
+type Batches = readonly Pick<TrainBatch, 'replaced'>[];
+
+/**
+ * Samples that the first one takes the place of: told as they come, and counted at the end. Else missing pictures would be silence, and the
+ * first sample learned by heart.
+ */
+export class Replaced {
+  readonly #known = new Set<string>();
+  #count = 0;
+
+  /** Counts those of a step that somebody has told of. */
+  note(batches: Batches): void {
+    for (const why of batches.flatMap(({ replaced }) => replaced)) {
+      this.#count++;
+      this.#known.add(why);
+    }
+  }
+
+  /** Counts those of a step, and gives what is to be told: a reason once, and so many of them. `where`: `step 3`. */
+  see(where: string, batches: Batches): readonly string[] {
+    const lines: string[] = [];
+    for (const why of batches.flatMap(({ replaced }) => replaced)) {
+      this.#count++;
+      if (this.#known.size >= mostTold || this.#known.has(why)) continue;
+      this.#known.add(why);
+      lines.push(`  · ${where}: replaced by the first sample: ${why}`);
+    }
+    return lines;
+  }
+
+  /** The last line of a stage; none where nothing was replaced. `samples`: how many were taken. */
+  sum(samples: number): readonly string[] {
+    return this.#count === 0 ? [] : [`  · ${this.#count} of ${samples} samples were replaced by the first one`];
+  }
+}

@@ -8,7 +8,7 @@ import type { ResolvedGroup } from '../step/groups.ts';
 import { rateFactor } from '../step/schedule.ts';
 import { metricNames, type Metrics } from '../step/train-graph.ts';
 import type { TrainBatch, Trainable } from '../trainable.ts';
-import { firstChecks, moduleNorms, printCheck, refuseWrong, Watch } from './checks.ts';
+import { firstChecks, moduleNorms, printCheck, refuseWrong, Replaced, Watch } from './checks.ts';
 import { saveCheckpoint, type OpenedCheckpoint, type Position } from './checkpoints.ts';
 import type { StepPrograms } from './programs.ts';
 import { printProgress } from './progress.ts';
@@ -74,6 +74,8 @@ export class Loop {
   readonly #learned: readonly string[];
   readonly #samples: AsyncIterator<LlavaSample>;
   readonly #watch = new Watch();
+  readonly #replaced = new Replaced();
+  readonly #heldReplaced = new Replaced();
   readonly #history: LogEntry[] = [];
   /** Batches that were made before their step: those of the checks. */
   readonly #ready: (readonly TrainBatch[])[] = [];
@@ -114,15 +116,20 @@ export class Loop {
     this.#readHistory();
     let ended: StageResult['ended'] = 'done';
     let saved = this.#position.step;
+    const begun = this.#position.samples;
     let pending: Submitted | undefined;
     while (this.#position.step < total) {
+      const step = this.#position.step + 1;
+      // Those of the checks are told there.
+      const isTold = this.#ready.length > 0;
       const batches = await this.#nextBatches();
       if (batches === undefined) {
         ended = 'no more samples';
         break;
       }
+      if (isTold) this.#replaced.note(batches);
+      else for (const line of this.#replaced.see(`step ${step}`, batches)) this.#run.print(line);
       const factor = rateFactor(stage.schedule, this.#position.step, total);
-      const step = this.#position.step + 1;
       const isLogged = step % logEvery === 0 || step === total;
       const result = this.#step(batches, factor, isLogged);
       const tokens = this.#position.tokens + batches.reduce((sum, batch) => sum + batch.tokens, 0);
@@ -151,6 +158,7 @@ export class Loop {
       }
     }
     if (pending !== undefined) await this.#settle(pending);
+    for (const line of this.#replaced.sum(this.#position.samples - begun)) this.#run.print(line);
     if (saved !== this.#position.step) await this.#save();
     folder?.endStage();
     return { position: this.#position, ended, total, loss: this.#loss };
@@ -267,6 +275,7 @@ export class Loop {
       samples.push(sample);
       if (samples.length < microBatchOf(stage)) continue;
       const batch = await trainable.batch(samples);
+      for (const line of this.#heldReplaced.see('evaluation', [batch])) this.#run.print(line);
       samples = [];
       const outputs = await program.run(Object.fromEntries(batch.inputs));
       sum += outputs['loss']?.data[0] ?? NaN;

@@ -41,6 +41,8 @@ interface Course {
   readonly stage?: Stage;
   readonly poison?: (sample: number) => boolean;
   readonly label?: (sample: number) => number;
+  /** Why a sample is replaced. */
+  readonly replaced?: (sample: number) => string | undefined;
 }
 
 async function run({
@@ -51,6 +53,7 @@ async function run({
   stage = mlpStage(),
   poison,
   label,
+  replaced,
 }: Course) {
   const folder = new RunFolder(root, name, resume);
   const lines: string[] = [];
@@ -58,11 +61,18 @@ async function run({
   folder.rewind(0, checkpoint?.position.step ?? 0);
   try {
     const rows = stage.microBatch ?? stage.batch;
+    const model = mlp(rows, poison, label);
     let steps = 0;
     const result = await trainStage({
       stage,
       index: 0,
-      trainable: mlp(rows, poison, label),
+      trainable: {
+        ...model,
+        batch: async (samples) => ({
+          ...(await model.batch(samples)),
+          replaced: samples.flatMap(({ length }) => replaced?.(length) ?? []),
+        }),
+      },
       device,
       folder,
       total,
@@ -182,6 +192,23 @@ describe('a run', () => {
       );
       const lines = new RunFolder(root, 'labels', true).metrics();
       expect(lines.map((line) => line.skipped)).toEqual([false, ...Array.from({ length: 9 }, () => true)]);
+    },
+  );
+
+  test(
+    'samples that are replaced are told in every step, a reason once, and counted',
+    { timeout: 300_000 },
+    async () => {
+      // Samples 1 to 12, four a step: the second, that of the checks; then all of the second step for one reason, and one of the third.
+      const why = (sample: number) =>
+        sample === 2 ? 'two' : sample >= 5 && sample <= 8 ? 'many' : sample === 12 ? 'last' : undefined;
+      const { lines } = await run({ name: 'replaced', total: 3, replaced: why });
+      expect(lines.filter((line) => line.includes('replaced') && !line.includes('saved'))).toEqual([
+        '  · replaced by the first sample: two',
+        '  · step 2: replaced by the first sample: many',
+        '  · step 3: replaced by the first sample: last',
+        '  · 6 of 12 samples were replaced by the first one',
+      ]);
     },
   );
 
