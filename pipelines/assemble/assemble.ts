@@ -9,7 +9,8 @@ import { openModel } from '../answer/open-model.ts';
 import { ggufPaths } from '../answer/found/gguf-model.ts';
 import { writeGgufDirectory } from './gguf-directory.ts';
 import { checkMarriage, checkRoom } from './marriage.ts';
-import { ownConnector } from './own-connector.ts';
+import type { Layout } from './layout.ts';
+import { ownConnector, type OwnConnector } from './own-connector.ts';
 import { readLanguage, readTowerPart, type LanguagePart, type TowerPart } from './parts.ts';
 import { svaLayout } from './sva-layout.ts';
 import { writeDirectory } from './write-directory.ts';
@@ -73,11 +74,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
   try {
     const towers = options.towers.map(readTowerPart);
     checkApart(out, language, towers);
-    const layout =
-      connector === 'sva'
-        ? svaLayout(language, towers, tokens)
-        : await zooLayout(own?.connector.name ?? connector, language, towers, tokens, own);
-    const notes = [...layout.notes, ...checkMarriage(language, towers, layout)];
+    const { layout, notes } = await marriedParts({ connector, tokens, own }, language, towers);
     checkRoom(out, language, towers, layout);
     await newFolder(out, 'assemble', async (beside) => {
       await writeDirectory(beside, { language, towers, layout, seed, note, signal });
@@ -98,6 +95,23 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
   } finally {
     language.opened.close();
   }
+}
+
+/** How parts go together, and what a person should know of it; nothing is written. Throws `OpabiniaError` where they do not. */
+export async function marriedParts(
+  {
+    connector,
+    tokens,
+    own,
+  }: Pick<AssembleOptions, 'connector' | 'tokens'> & { readonly own: OwnConnector | undefined },
+  language: LanguagePart,
+  towers: readonly TowerPart[],
+): Promise<{ readonly layout: Layout; readonly notes: readonly string[] }> {
+  const layout =
+    connector === 'sva'
+      ? svaLayout(language, towers, tokens)
+      : await zooLayout(own?.connector.name ?? connector, language, towers, tokens, own);
+  return { layout, notes: [...layout.notes, ...checkMarriage(language, towers, layout)] };
 }
 
 function checkOut(out: string): void {

@@ -7,7 +7,7 @@ import { contentKey } from '../../runtime/files/content-key.ts';
 import { decodeImage } from '../../runtime/image/image.ts';
 import { openModel } from '../answer/open-model.ts';
 import { Session } from '../answer/session.ts';
-import { assemble } from '../assemble/assemble.ts';
+import { assemble, marriedParts } from '../assemble/assemble.ts';
 import { readLanguage } from '../assemble/parts.ts';
 import type { Counts } from '../statistics/intervals.ts';
 import { withLearned } from '../train/learned-model.ts';
@@ -56,8 +56,19 @@ export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbe
   const data = openOwnData(options.data, root);
   const own = options.connector === undefined ? undefined : await ownConnector(options.connector);
   const language = await readLanguage(options.language);
-  const languageKey = contentKey([], language.weights.files).slice(0, 16);
-  language.opened.close();
+  let languageKey: string;
+  try {
+    languageKey = contentKey([], language.weights.files).slice(0, 16);
+    // Every row, before the first of them takes its hour.
+    for (const { towers } of entries)
+      await marriedParts(
+        { connector: options.connector ?? 'mlp2x', tokens: options.tokens, own },
+        language,
+        towers.map(({ part }) => part),
+      );
+  } finally {
+    language.opened.close();
+  }
   mkdirSync(join(root, 'models'), { recursive: true });
   const rows: (ProbedRow & { readonly runs: ProbedRow['runs'][number][] })[] = [];
   let complete = true;

@@ -1,5 +1,5 @@
 // Towers on a person's own data: what is held out and sliced, and (with OPABINIA_ALL=1) the whole of it on made parts.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -196,6 +196,18 @@ test(
     expect(learning.flops).toBeGreaterThan(frozen.flops);
   },
 );
+
+test('a row that cannot be made is told before the first is trained', { timeout: 120_000 }, async () => {
+  const runs = join(root, 'refused');
+  const language = makeLanguage(join(root, 'refused-llama'), 'llama');
+  const device = () => Promise.reject(new Error('trained'));
+  // The first row would do.
+  const entries = readEntries('shapes:0,shapes:0+shapes:1', 'S');
+  await expect(probeOwn(entries, options({ language, root: runs, connector: undefined, device }))).rejects.toThrow(
+    /'mlp2x' reads one tower, and 2 are given/,
+  );
+  expect(existsSync(join(runs, 'models'))).toBe(false);
+});
 
 test.runIf(everything)(
   'two stages and one, towers frozen and not, to the end and again',
