@@ -88,17 +88,21 @@ export class FrozenTowers implements Sight {
   /** Maps of pictures, in order; what stands for undefined, a sample without one, is pixels of zero. */
   async see(pictures: readonly (SeenPicture | undefined)[]): Promise<readonly Features[]> {
     const keys = pictures.map((picture) => picture?.key ?? noPicture);
-    const missing = new Map(
-      pictures.flatMap((picture, i) => (this.#cache.has(keys[i] ?? '') ? [] : [[keys[i] ?? '', picture] as const])),
-    );
-    const made = new Map<string, Features>();
+    const known = new Map<string, Features>();
+    const missing = new Map<string, SeenPicture | undefined>();
+    pictures.forEach((picture, i) => {
+      const key = keys[i] ?? '';
+      const kept = known.get(key) ?? this.#cache.find(key);
+      if (kept === undefined) missing.set(key, picture);
+      else known.set(key, kept);
+    });
     const open = [...missing];
     for (let at = 0; at < open.length; at += this.#atOnce) {
       const some = open.slice(at, at + this.#atOnce);
       const maps = await this.#run(some.map(([, picture]) => picture?.image));
-      some.forEach(([key], i) => made.set(key, maps[i] ?? []));
+      some.forEach(([key], i) => known.set(key, this.#cache.keep(key, maps[i] ?? [])));
     }
-    return keys.map((key) => this.#cache.features(key, made.get(key)));
+    return keys.map((key) => known.get(key) ?? []);
   }
 
   async #run(images: readonly (Image | undefined)[]): Promise<readonly Features[]> {

@@ -26,17 +26,23 @@ export class FeatureCache {
     return { found: this.#found, made: this.#made };
   }
 
-  has(picture: string): boolean {
-    return existsSync(this.#pathOf(picture));
+  /** The maps of a picture by the key of its content; undefined where there are none, or a file that is damaged: they are made again. */
+  find(picture: string): Features | undefined {
+    const path = this.#pathOf(picture);
+    if (!existsSync(path)) return undefined;
+    try {
+      const features = this.#read(path);
+      if (features !== undefined) this.#found++;
+      return features;
+    } catch (error) {
+      if (error instanceof OpabiniaError) return undefined;
+      throw error;
+    }
   }
 
-  /** The maps of a picture by the key of its content; those that were made are kept. Throws `OpabiniaError`. */
-  features(picture: string, made: Features | undefined): Features {
+  /** Keeps maps that were made, for `find`. Throws `OpabiniaError` for values that are not finite, and when the disk is full. */
+  keep(picture: string, made: Features): Features {
     const path = this.#pathOf(picture);
-    if (made === undefined) {
-      this.#found++;
-      return this.#read(path);
-    }
     this.#check(made);
     mkdirSync(dirname(path), { recursive: true });
     writeSafetensors(
@@ -53,19 +59,16 @@ export class FeatureCache {
     return join(this.#folder, picture.slice(0, 2), `${picture}.safetensors`);
   }
 
-  #read(path: string): Features {
+  #read(path: string): Features | undefined {
     const file = openSafetensors(path);
     try {
-      return this.#shapes.map((shape, k) => {
-        const tensor = file.tensors.get(`features_${k}`);
-        if (tensor === undefined || tensor.shape.join() !== shape.join())
-          throw new OpabiniaError(`${path} has no features_${k} of shape [${shape.join(' ')}]`, {
-            op: 'features',
-            advice: 'delete the file: it is computed again',
-          });
+      const tensors = this.#shapes.map((_, k) => file.tensors.get(`features_${k}`));
+      if (tensors.some((tensor, k) => tensor?.shape.join() !== this.#shapes[k]?.join())) return undefined;
+      return tensors.flatMap((tensor) => {
+        if (tensor === undefined) return [];
         const bytes = new Uint8Array(tensor.bytes);
-        file.readInto(`features_${k}`, bytes);
-        return decodeAsF32(tensor.dtype, bytes);
+        file.readInto(tensor.name, bytes);
+        return [decodeAsF32(tensor.dtype, bytes)];
       });
     } finally {
       file.close();

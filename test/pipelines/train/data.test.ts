@@ -1,5 +1,5 @@
 // Samples as the reference reads them: files, roles, label masks, order; and what is wrong with a line is said with file, line and field.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -219,14 +219,31 @@ describe('features of frozen towers', () => {
   test('are kept once, read back to the bit, and refuse NaN', () => {
     const cache = new FeatureCache(folder, 'key', [[2, 2, 3]]);
     const made = [Float32Array.from({ length: 12 }, (_, i) => Math.fround(i / 7))];
-    expect(cache.has('ab12')).toBe(false);
-    expect(cache.features('ab12', made)).toEqual(made);
-    expect(cache.has('ab12')).toBe(true);
-    expect(cache.features('ab12', undefined)).toEqual(made);
+    expect(cache.find('ab12')).toBeUndefined();
+    expect(cache.keep('ab12', made)).toEqual(made);
+    expect(cache.find('ab12')).toEqual(made);
     expect(cache.counts).toEqual({ found: 1, made: 1 });
     const other = new FeatureCache(folder, 'another tower', [[2, 2, 3]]);
-    expect(other.has('ab12')).toBe(false);
-    expect(other.features('ab12', [new Float32Array(12)])).toEqual([new Float32Array(12)]);
-    expect(() => cache.features('cd34', [new Float32Array(12).fill(NaN)])).toThrow(/tower 0 gives NaN/);
+    expect(other.find('ab12')).toBeUndefined();
+    expect(other.keep('ab12', [new Float32Array(12)])).toEqual([new Float32Array(12)]);
+    expect(() => cache.keep('cd34', [new Float32Array(12).fill(NaN)])).toThrow(/tower 0 gives NaN/);
+  });
+
+  test('a file that is damaged, or of other maps, is as none, and is written anew', () => {
+    const made = [new Float32Array(12).fill(1)];
+    const cache = new FeatureCache(folder, 'damaged', [[2, 2, 3]]);
+    const path = join(folder, 'damaged', 'ab', 'ab12.safetensors');
+    for (const damage of [
+      () => truncateSync(path, 100),
+      () => writeFileSync(path, ''),
+      () => writeFileSync(path, new Uint8Array(200)),
+      () => void new FeatureCache(folder, 'damaged', [[12]]).keep('ab12', made),
+    ]) {
+      cache.keep('ab12', made);
+      damage();
+      expect(cache.find('ab12')).toBeUndefined();
+      cache.keep('ab12', made);
+      expect(cache.find('ab12')).toEqual(made);
+    }
   });
 });
