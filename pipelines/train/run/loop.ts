@@ -2,6 +2,7 @@
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import type { Numbers } from '../../../runtime/program/numbers.ts';
+import type { InitialStates } from '../../../runtime/program/upload.ts';
 import type { LlavaSample } from '../data/llava-file.ts';
 import { microBatchOf, type Stage } from '../recipe/recipe.ts';
 import type { ResolvedGroup } from '../step/groups.ts';
@@ -49,6 +50,8 @@ export interface StageResult {
 }
 
 const mostSkipped = 10;
+/** Halves of the loss scale before the first step: from 65,536 to less than 1. */
+const mostLowered = 20;
 
 interface StepValues {
   readonly metrics: Metrics;
@@ -93,8 +96,11 @@ export class Loop {
     this.#since = { time: performance.now(), tokens: this.#position.tokens };
   }
 
-  /** One step at a rate of 0 on the first batch; afterwards everything is as it was. Throws `OpabiniaError` when something is wrong. */
-  async check(first: Parameters<StepPrograms['step']['reset']>[0]): Promise<void> {
+  /**
+   * One step at a rate of 0 on the first batch; afterwards everything is as it was, but that a loss scale which the gradients of this batch do
+   * not bear is lowered. Throws `OpabiniaError` when something is wrong. `first`: the first states, with a loss scale of its own.
+   */
+  async check(first: (scale?: number) => InitialStates): Promise<void> {
     const batches = await this.#nextBatches();
     if (batches === undefined)
       throw new OpabiniaError(`there are fewer samples than the ${this.#run.stage.batch} of a batch`, {
@@ -102,11 +108,24 @@ export class Loop {
         advice: 'take a smaller batch',
       });
     this.#ready.push(batches);
-    const { metrics, squares } = await this.#step(batches, 0, true);
-    await this.#programs.step.reset(first);
+    let given = await this.#step(batches, 0, true);
+    const { scale } = given.metrics;
+    // A step that is skipped halves the scale, as in a run; here it costs none. Without a scale, nothing would be another.
+    for (let tries = 0; this.#isScaled() && tries < mostLowered && isTooLarge(given.metrics); tries++)
+      given = await this.#step(batches, 0, true);
+    const { metrics, squares } = given;
+    const isLower = metrics.applied > 0.5 && metrics.scale !== scale;
+    await this.#programs.step.reset(first(isLower ? metrics.scale : undefined));
+    if (isLower)
+      this.#run.print(`  · a loss scale of ${scale} is too large for the first batch: it begins at ${metrics.scale}`);
     const checks = firstChecks({ batches, groups: this.#groups, learned: this.#learned, squares, loss: metrics.loss });
     for (const check of checks) this.#run.print(printCheck(check));
     refuseWrong(checks);
+  }
+
+  #isScaled(): boolean {
+    const { stage, trainable } = this.#run;
+    return stage.scaling !== undefined || trainable.source.dtype === 'f16';
   }
 
   async go(): Promise<StageResult> {
@@ -349,6 +368,11 @@ export class Loop {
     folder.writeState(state);
     print(`  saved ${path}`);
   }
+}
+
+/** Whether the loss is a number, and its gradients are not. */
+function isTooLarge({ applied, loss }: Metrics): boolean {
+  return applied < 0.5 && Number.isFinite(loss);
 }
 
 function refuseNaN(inputs: ReadonlyMap<string, Numbers>): void {

@@ -38,8 +38,9 @@ async function openStep(run: StepRun) {
     },
     trainable.loss,
   );
-  const first = firstStates(trainable.source, graphs.learned, stage.scaling);
-  const programs = await StepPrograms.open(graphs, device, trainable.source, checkpoint ?? first, {
+  const first = (scale?: number) =>
+    firstStates(trainable.source, graphs.learned, scale === undefined ? stage.scaling : { initial: scale });
+  const programs = await StepPrograms.open(graphs, device, trainable.source, checkpoint ?? first(), {
     evaluates: run.held !== undefined,
     check: checkpoint === undefined ? undefined : (states) => checkStates(checkpoint, states),
   });

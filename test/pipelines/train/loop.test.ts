@@ -43,6 +43,8 @@ interface Course {
   readonly label?: (sample: number) => number;
   /** Why a sample is replaced. */
   readonly replaced?: (sample: number) => string | undefined;
+  /** What the inputs are multiplied by. */
+  readonly loud?: number;
 }
 
 async function run({
@@ -54,6 +56,7 @@ async function run({
   poison,
   label,
   replaced,
+  loud = 1,
 }: Course) {
   const folder = new RunFolder(root, name, resume);
   const lines: string[] = [];
@@ -68,10 +71,15 @@ async function run({
       index: 0,
       trainable: {
         ...model,
-        batch: async (samples) => ({
-          ...(await model.batch(samples)),
-          replaced: samples.flatMap(({ length }) => replaced?.(length) ?? []),
-        }),
+        batch: async (samples) => {
+          const batch = await model.batch(samples);
+          const x = Float32Array.from(batch.inputs.get('x') ?? [], (value) => loud * value);
+          return {
+            ...batch,
+            inputs: new Map([...batch.inputs, ['x', x]]),
+            replaced: samples.flatMap(({ length }) => replaced?.(length) ?? []),
+          };
+        },
       },
       device,
       folder,
@@ -209,6 +217,24 @@ describe('a run', () => {
         '  · step 3: replaced by the first sample: last',
         '  · 6 of 12 samples were replaced by the first one',
       ]);
+    },
+  );
+
+  test(
+    'a loss scale that the first batch does not bear is lowered before the first step, and costs none',
+    { timeout: 300_000 },
+    async () => {
+      const stage = mlpStage({ scaling: { initial: 2 ** 126 } });
+      const scaled = await run({ name: 'scaled', total: 3, stage, loud: 100 });
+      const [first] = scaled.folder.metrics();
+      expect(first?.skipped).toBe(false);
+      const scale = first?.scale ?? NaN;
+      expect(scale).toBeLessThan(2 ** 126);
+      expect(scaled.lines.join('\n')).toMatch(/a loss scale of 8\.5\d+e\+37 is too large[^]*begins at/);
+      // The same steps as those that began there.
+      const begun = await run({ name: 'begun', total: 3, stage: mlpStage({ scaling: { initial: scale } }), loud: 100 });
+      expect(begun.lines.join('\n')).not.toMatch(/too large/);
+      expect(bytes('begun')).toEqual(bytes('scaled'));
     },
   );
 
