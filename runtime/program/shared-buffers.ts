@@ -19,7 +19,7 @@ interface Row {
 export class SharedBuffers {
   readonly #rows = new Map<string, Row>();
   /** By name, what was shared last. */
-  readonly #stateKeys = new Map<string, string>();
+  readonly #stateKeys = new Map<string, readonly string[]>();
   #user: { readonly device: Device; readonly source: ParameterValues } | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -44,21 +44,22 @@ export class SharedBuffers {
   }
 
   /**
-   * Throws `OpabiniaError` when a state of the plan is shared already and lies end to end with other ones than there: each program would
-   * go on with a state of its own.
+   * Throws `OpabiniaError` when a state of the plan is shared already and lies end to end with other ones than there, or is of another
+   * dtype or other axes: each program would go on with a state of its own.
    */
   checkStates(plan: Plan): void {
     const keys = shareKeys(plan);
+    // A state in several bindings has as many buffers.
+    const own = new Map<string, string[]>();
     for (const { name, buffer } of plan.states) {
       const key = keys[buffer];
-      const known = this.#stateKeys.get(name);
-      if (key === undefined || known === key) continue;
-      if (known !== undefined && this.#rows.has(known) && [known, key].some((one) => one.startsWith(packKey)))
-        throw new OpabiniaError(`the state '${name}' lies elsewhere in a plan that is loaded already`, {
-          op: 'load',
-          advice: 'compile the graphs with compileTogether',
-        });
-      this.#stateKeys.set(name, key);
+      if (key !== undefined) own.set(name, [...(own.get(name) ?? []), key]);
+    }
+    for (const [name, now] of own) {
+      const known = this.#stateKeys.get(name) ?? [];
+      if (known.join('\n') === now.join('\n')) continue;
+      if (known.some((key) => this.#rows.has(key))) throw otherState(name, known, now);
+      this.#stateKeys.set(name, now);
     }
   }
 
@@ -89,6 +90,21 @@ export class SharedBuffers {
     this.#rows.delete(key);
     this.#user?.device.free([row.buffer]);
   }
+}
+
+function otherState(name: string, known: readonly string[], now: readonly string[]): OpabiniaError {
+  if ([...known, ...now].some((key) => key.startsWith(packKey)))
+    return new OpabiniaError(`the state '${name}' lies elsewhere in a plan that is loaded already`, {
+      op: 'load',
+      advice: 'compile the graphs with compileTogether',
+    });
+  // `state 120 acc f32 [b:1 n:5 e:6]`
+  const typeOf = (keys: readonly string[]): string =>
+    keys.map((key) => key.replace(/^state \d+ /, '').slice(name.length + 1)).join(', ');
+  return new OpabiniaError(
+    `the state '${name}' is ${typeOf(now)}, and ${typeOf(known)} in a program that shares its buffers`,
+    { op: 'load', advice: 'give both the same axes and dtype, or one of them another name' },
+  );
 }
 
 /** Several states in one buffer. */

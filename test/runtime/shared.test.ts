@@ -156,6 +156,35 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('shared buffers', () => 
     expect(device.memory.now).toBe(0);
   });
 
+  test('a state of one name is one state, or it is refused', async () => {
+    const source = randomParams(3);
+    const holding = (axes: string, sizes: Readonly<Record<string, number>>, dtype: 'f32' | 'i32' = 'f32') =>
+      compile(
+        trace(source, (t) => {
+          const held = t.state<string, 'f32' | 'i32'>('held', axes, sizes, dtype);
+          t.update(held, held.add(1));
+          return { held };
+        }),
+        deviceProfile(device),
+      );
+    const shared = new SharedBuffers();
+    const first = await load(holding('a b', { a: 2, b: 3 }), device, source, { shared });
+    for (const [plan, what] of [
+      [holding('a b', { a: 2, b: 4 }), /the state 'held' is f32 \[a:2 b:4\], and f32 \[a:2 b:3\] in a program/],
+      [holding('a c', { a: 2, c: 3 }), /'held' is f32 \[a:2 c:3\]/],
+      [holding('a b', { a: 2, b: 3 }, 'i32'), /'held' is i32/],
+    ] as const)
+      await expect(load(plan, device, source, { shared })).rejects.toThrow(what);
+    await first.run({});
+    const second = await load(holding('a b', { a: 2, b: 3 }), device, source, { shared });
+    expect((await second.run({}))['held']?.data[0]).toBe(1);
+    first.dispose();
+    second.dispose();
+    // Nobody has it any more.
+    using other = await load(holding('a b', { a: 2, b: 4 }), device, source, { shared });
+    expect((await other.run({}))['held']?.data[7]).toBe(0);
+  });
+
   test('a load that fails leaves nothing and spoils nothing', async () => {
     const source = randomParams(3);
     const plan = compile(chain(source, 4, 3), deviceProfile(device));
