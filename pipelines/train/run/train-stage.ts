@@ -12,11 +12,22 @@ export async function trainStage(run: StageRun): Promise<StageResult> {
   const { groups, graphs, programs, first } = await openStep(run);
   try {
     const loop = new Loop(run, programs, groups, graphs.learned);
+    const packed = packedOf(graphs.learned, run.trainable);
+    if (packed.length > 0)
+      run.print(
+        `  · ${packed.length} matrices that learn are stored quantized, ${packed[0]} first: \`runs --out\` writes no model directory of them; for one, begin with weights in floats`,
+      );
     if (run.checkpoint === undefined) await loop.check(first);
     return await loop.go();
   } finally {
     programs.dispose();
   }
+}
+
+/** Matrices that are stored as blocks, and change: themselves, or by an addition of low rank. */
+function packedOf(learned: readonly string[], { source }: StageRun['trainable']): readonly string[] {
+  const changed = new Set(learned.map((path) => path.replace(/\.lora_[AB]\.weight$/, '.weight')));
+  return [...changed].filter((path) => source.blocks?.(path) !== undefined);
 }
 
 /** What `openStep` needs of a run. */

@@ -13,6 +13,7 @@ import { printEnd } from '../../../pipelines/train/record/print-end.ts';
 import { changesOf, refuseLength } from '../../../pipelines/train/record/recipe-changes.ts';
 import type { Recipe, Stage } from '../../../pipelines/train/recipe/recipe.ts';
 import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
+import { quantizeModel } from '../../../pipelines/quantize/quantize-model.ts';
 import { train } from '../../../pipelines/train/train.ts';
 import { writeTrained } from '../../../pipelines/train/write-trained.ts';
 import { openDevice } from '../../../runtime/device/dawn.ts';
@@ -258,6 +259,24 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     expect(() => needBegun(runs, 'kilt')).toThrow(/there is no run \S+kilt[^]*leave --resume out[^]*killed/);
   });
 });
+
+test('quantized matrices that learn are told before the first step: no directory can be written of them', async () => {
+  const quantized = join(root, 'quantized');
+  await quantizeModel(join(root, 'model'), { format: 'q8', out: quantized, group: 32 });
+  const down = '*down_proj.weight';
+  const lora = [{ paths: [down], rank: 1 }];
+  for (const [name, changes, note] of [
+    ['whole', { groups: [{ paths: [down], lr: 1e-3 }] }, /2 matrices that learn are stored quantized, \S+down_proj/],
+    ['added', { lora, groups: [{ paths: ['*lora_?*'], lr: 1e-3 }] }, /2 matrices that learn are stored quantized/],
+    ['beside', {}, /^(?!.*stored quantized)/s],
+  ] as const) {
+    const recipe = { name: `packed ${name}`, model: quantized, stages: [stage('one', { ...changes, steps: 1 })] };
+    expect((await go(recipe)).text).toMatch(note);
+    const written = writeTrained(join(runs, recipe.name), { out: join(root, recipe.name) });
+    if (name === 'beside') await written;
+    else await expect(written).rejects.toThrow(/is learned, and U32/);
+  }
+}, 300_000);
 
 describe('what fails before the first step', { timeout: 300_000 }, () => {
   test.each([
