@@ -1,6 +1,7 @@
 // A recipe from beginning to end: stage after stage, in a folder that says everything, gone on with where it stopped.
 import { mkdirSync } from 'node:fs';
 import type { Device } from '../../runtime/device/device.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
 import { openModel } from '../answer/open-model.ts';
 import { trainableOf } from './trainable-of.ts';
 import type { LlavaFile, LlavaSample } from './data/llava-file.ts';
@@ -8,7 +9,7 @@ import { firstSample, generatedSamples, openDataSet, type OpenData } from './dat
 import { fileSamples, skipped } from './data/sample-stream.ts';
 import { openRun, type OpenedRun } from './record/open-run.ts';
 import { checkRecipe } from './recipe/open-recipe.ts';
-import { stepsOf, type Recipe, type Stage } from './recipe/recipe.ts';
+import { microBatchOf, stepsOf, type Recipe, type Stage } from './recipe/recipe.ts';
 import type { OpenedCheckpoint } from './run/checkpoints.ts';
 import { sanity } from './run/sanity.ts';
 import type { StageResult, StageRun } from './run/loop.ts';
@@ -102,11 +103,17 @@ interface StageData {
 
 function openStage(stage: Stage, index: number, seed: number): StageData {
   const data = openDataSet(stage.data, seed);
+  let held: OpenData | undefined;
   try {
-    const held = stage.evaluation === undefined ? undefined : openDataSet(stage.evaluation.data, seed);
+    held = stage.evaluation === undefined ? undefined : openDataSet(stage.evaluation.data, seed);
+    if (held !== undefined && held.count < microBatchOf(stage))
+      throw new OpabiniaError(
+        `the evaluation of stage '${stage.name}' has ${held.count} samples, and ${microBatchOf(stage)} are judged at once`,
+        { op: 'train', advice: 'give it more samples, or a smaller microBatch' },
+      );
     return { stage, index, data, held, total: stepsOf(stage, data.count) };
   } catch (error) {
-    data.file?.close();
+    for (const set of [data, held]) set?.file?.close();
     throw error;
   }
 }

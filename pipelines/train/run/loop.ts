@@ -328,7 +328,7 @@ export class Loop {
       skipped: metrics.applied < 0.5,
       scale: metrics.scale,
       memory: device.memory.now,
-      ...(evaluation === undefined ? {} : { evaluation }),
+      ...(evaluation === undefined ? {} : { evaluation: finite(evaluation) }),
     });
     this.#history.push({ step, epoch, loss: metrics.loss, learningRate, gradientNorm: metrics.gradientNorm });
     const tokensLeft = (tokens / Math.max(1, step)) * (total - step);

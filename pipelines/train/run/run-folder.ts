@@ -21,7 +21,7 @@ export const metricSchema = z.object({
   skipped: z.boolean(),
   scale: z.number(),
   memory: z.number(),
-  evaluation: z.number().optional(),
+  evaluation: z.number().nullish(),
 });
 export type MetricLine = z.infer<typeof metricSchema>;
 
@@ -105,7 +105,7 @@ export class RunFolder {
       'train/learning_rate': line.learningRate,
       'train/tokens_per_second': line.tokensPerSecond,
       'train/epoch': line.epoch,
-      ...(line.evaluation === undefined ? {} : { 'eval/loss': line.evaluation }),
+      ...(line.evaluation === undefined ? {} : { 'eval/loss': line.evaluation ?? NaN }),
     };
     this.#events.append(seconds, line.step, scalars);
   }

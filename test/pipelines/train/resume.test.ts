@@ -284,9 +284,12 @@ describe('what fails before the first step', { timeout: 300_000 }, () => {
     ['data of a later stage', { settings: ['stages.1.data.images=nowhere'], message: /no folder of pictures nowhere/ }],
     ['model', { settings: ['model=no where'], message: /no directory no where/ }],
     ['groups', { settings: ['stages.0.groups.0.paths=nothing*'], message: /means none/ }],
+    ['evaluation', { settings: ['stages.1.batch=2'], message: /evaluation of stage 'two' has 1 samples, and 2 are/ }],
     ['length', { settings: ['stages.0.length=10'], message: /try raise `length`[^]*to \d+ or more/ }],
   ])('leaves no run: %s', async (name, { settings, message }) => {
-    await expect(go(withSettings(recipeOf(name), settings))).rejects.toThrow(message);
+    const other = { file: join(root, 'other.jsonl'), images: join(root, 'images') };
+    const recipe = recipeOf(name, { evaluation: { data: other, every: 1, batches: 1 } });
+    await expect(go(withSettings(recipe, settings))).rejects.toThrow(message);
     expect(existsSync(join(runs, name))).toBe(false);
   });
 

@@ -350,6 +350,11 @@ describe('folders of runs', () => {
   test('refuse a second run, go back to a checkpoint, and pass over a line that was cut off', () => {
     expect(() => new RunFolder(join(folder, 'runs'), 'one', false)).toThrow(/holds a run/);
     const run = new RunFolder(join(folder, 'runs'), 'one', true);
+    // JSON has no NaN.
+    run.append({ ...line, step: 2, loss: null, evaluation: null });
+    expect(run.metrics().map(({ step }) => step)).toEqual([1, 2, 2]);
+    run.rewind(0, 1);
+    run.append({ ...line, step: 2, loss: 2 });
     writeFileSync(
       join(run.path, 'metrics.jsonl'),
       `${readFileSync(join(run.path, 'metrics.jsonl'), 'utf8')}{"step": 3, "lo`,
