@@ -1,5 +1,7 @@
 // A data set of a recipe as samples, checked as far as can be before anything is loaded.
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { DataSet } from '../recipe/recipe.ts';
 import { openLlavaFile, type LlavaFile, type LlavaSample } from './llava-file.ts';
@@ -10,22 +12,30 @@ export interface OpenData {
   /** Undefined for a generator. */
   readonly file: LlavaFile | undefined;
   readonly count: number;
+  /** Of what the first 100,000 samples say, wherever their pictures lie; empty for a generator. */
+  readonly key: string;
 }
+
+const mostRead = 100_000;
 
 /** Throws `OpabiniaError` for folders of pictures that are not there, and for a wrong sample among the first 100,000. */
 export function openDataSet(data: DataSet, seed: number): OpenData {
-  if ('samples' in data) return { file: undefined, count: data.count };
+  if ('samples' in data) return { file: undefined, count: data.count, key: '' };
   const file = openFile(data, seed);
   try {
     if (file.count === 0)
       throw new OpabiniaError(`${file.path} has no samples`, { op: 'data', advice: 'give a file with at least one' });
     // A line that does not parse is told before anything is loaded, not in the middle of a run.
-    for (let i = 0; i < Math.min(file.count, 100_000); i++) file.sample(i);
+    const hash = createHash('sha256');
+    for (let i = 0; i < Math.min(file.count, mostRead); i++) {
+      const { image, turns } = file.sample(i);
+      hash.update(JSON.stringify([image === undefined ? '' : basename(image), turns]));
+    }
+    return { file, count: file.count, key: hash.digest('hex').slice(0, 32) };
   } catch (error) {
     file.close();
     throw error;
   }
-  return { file, count: file.count };
 }
 
 function openFile(data: Exclude<DataSet, { readonly samples: unknown }>, seed: number): LlavaFile {

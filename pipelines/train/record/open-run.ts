@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { takeLock } from '../../../runtime/files/lock-file.ts';
+import type { OpenData } from '../data/open-data.ts';
 import { stepsOf, type Recipe } from '../recipe/recipe.ts';
 import { listCheckpoints, newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
-import { changesOf, printChange, refuseLength, refuseOthers, refuseSamples } from './recipe-changes.ts';
+import { changesOf, printChange, refuseContents, refuseLength, refuseOthers, refuseSamples } from './recipe-changes.ts';
 import { readRecord, recordOf, type RunRecord } from './run-record.ts';
 
 export interface OpenedRun {
@@ -15,10 +16,10 @@ export interface OpenedRun {
   /** What it goes on from. The caller closes it. */
   readonly checkpoint: OpenedCheckpoint | undefined;
   /**
-   * How many samples the stages have from the one at hand on. Throws `OpabiniaError` where it had another number of them, or cannot be as
-   * long as the recipe says.
+   * The data of the stages from the one at hand on. Throws `OpabiniaError` where it had another number of samples, or others, or cannot be
+   * as long as the recipe says.
    */
-  readonly checkData: (counts: readonly number[]) => void;
+  readonly checkData: (sets: readonly Pick<OpenData, 'count' | 'key'>[]) => void;
   /** Writes the record and takes the log back to the checkpoint; a second call does nothing. For when all is checked. */
   readonly begin: () => void;
   /** Instead of `begin` where nothing is left to train: writes what the recipe now says otherwise. */
@@ -89,15 +90,15 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
         advice: 'bring one back from a copy; or begin a run of its own, without --resume: --set name=…',
       });
     if (goesOn) print(`${folder.path} has no checkpoint that can be read: it begins anew`);
-    let samples: readonly number[] = [];
+    let sets: readonly Pick<OpenData, 'count' | 'key'>[] = [];
     return {
       folder,
       checkpoint,
-      checkData: (counts) => void (samples = counts),
+      checkData: (all) => void (sets = all),
       begin: once(() => {
         lock.take();
         folder.refuseRun(goesOn);
-        folder.writeConfig({ ...record, samples });
+        folder.writeConfig({ ...record, samples: sets.map(({ count }) => count), data: sets.map(({ key }) => key) });
         folder.rewind(0, 0);
       }),
       conclude: () => undefined,
@@ -109,7 +110,7 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
   try {
     const { changes: earlier = [], ...before } = readRecord(folder.path);
     refuseOthers(folder.path, changesOf(before.recipe, record.recipe), position);
-    let now: RunRecord = { ...record, samples: before.samples };
+    let now: RunRecord = { ...record, samples: before.samples, data: before.data };
     const write = (after: RunRecord): void => {
       const later = changesOf(before, after).map(
         (change) =>
@@ -121,21 +122,25 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
     return {
       folder,
       checkpoint,
-      checkData: (counts) => {
-        const [count = 0] = counts;
+      checkData: (sets) => {
+        const { count, key } = sets[0] ?? { count: 0, key: '' };
         refuseSamples(folder.path, [before.samples?.[stage] ?? count, count], position);
+        refuseContents(folder.path, [before.data?.[stage] ?? key, key], position);
         const [old, young] = [before.recipe.stages[stage], recipe.stages[stage]];
         if (old !== undefined && young !== undefined)
           refuseLength(folder.path, young, [stepsOf(old, count), stepsOf(young, count)], position);
         // A record from before there were counts gets none: nobody knows those of stages that have ended.
-        if (before.samples !== undefined) now = { ...record, samples: [...before.samples.slice(0, stage), ...counts] };
+        if (before.samples !== undefined)
+          now = { ...now, samples: [...before.samples.slice(0, stage), ...sets.map((one) => one.count)] };
+        if (before.data !== undefined)
+          now = { ...now, data: [...before.data.slice(0, stage), ...sets.map((one) => one.key)] };
       },
       begin: once(() => {
         write(now);
         folder.rewind(stage, step);
       }),
       // Code and device trained nothing here.
-      conclude: () => write({ ...before, recipe: now.recipe, samples: now.samples }),
+      conclude: () => write({ ...before, recipe: now.recipe, samples: now.samples, data: now.data }),
       close: lock.release,
     };
   } catch (error) {

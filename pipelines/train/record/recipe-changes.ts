@@ -72,6 +72,15 @@ export function refuseSamples(
   if (before !== now) throw refused(folder, `the data of stage ${stage + 1} has ${now} samples, and had ${before}`);
 }
 
+/** Throws `OpabiniaError` where the data of the stage at hand, of as many samples, says something else than it did. */
+export function refuseContents(
+  folder: string,
+  [before, now]: readonly [before: string, now: string],
+  { stage }: Place,
+): void {
+  if (before !== now) throw refused(folder, `the samples of stage ${stage + 1} are others than they were`);
+}
+
 function refused(folder: string, what: string): OpabiniaError {
   return new OpabiniaError(`this recipe is not the one that ${folder} was trained by: ${what}`, {
     op: 'train',

@@ -14,6 +14,8 @@ const schema = z.looseObject({
   recipe: z.looseObject({ stages: z.array(stageSchema) }),
   /** How many samples the data of each stage has: a file that has grown is in another order. */
   samples: z.array(z.number()).optional(),
+  /** And what they say: a file whose lines were changed is another. */
+  data: z.array(z.string()).optional(),
   /** `stage 2, step 18: stages.1.steps 20 → 60`; the fields above are those since the last of them. */
   changes: z.array(z.string()).optional(),
 });

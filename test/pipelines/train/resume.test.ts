@@ -1,5 +1,14 @@
 // Runs that go on: what a finished one says, which recipes go on with a run and which do not, and what a training that fails at once leaves.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { hostname, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -136,7 +145,7 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
 
   test('a record of an earlier version, with another generator and no counts, holds', async () => {
     await go(recipeOf('old'), { stopAfter: 2 });
-    const { samples: _, ...record } = JSON.parse(recordOf('old')) as Record<string, unknown>;
+    const { samples: _samples, data: _data, ...record } = JSON.parse(recordOf('old')) as Record<string, unknown>;
     const write = (generator: string) =>
       writeFileSync(join(runs, 'old', 'config.json'), JSON.stringify({ ...record, generator }));
     write('older');
@@ -150,7 +159,7 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     expect([text, report.finished, recordOf('old')]).toEqual(['', true, before]);
   });
 
-  test('data that has grown is other data', async () => {
+  test('data that has grown or says something else is other data; pictures may lie elsewhere', async () => {
     const file = join(root, 'growing.jsonl');
     const content = readFileSync(join(root, 'train.jsonl'), 'utf8');
     writeFileSync(file, content);
@@ -158,6 +167,12 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     await go(recipe, { stopAfter: 2 });
     writeFileSync(file, content + readFileSync(join(root, 'other.jsonl'), 'utf8'));
     await expect(go(recipe, { resume: true })).rejects.toThrow(/the data of stage 1 has 4 samples, and had 3/);
+    writeFileSync(file, content.replace('yes', 'yet'));
+    await expect(go(recipe, { resume: true })).rejects.toThrow(/the samples of stage 1 are others than they were/);
+    mkdirSync(join(root, 'images/deeper'), { recursive: true });
+    copyFileSync(join(root, 'images/red.png'), join(root, 'images/deeper/red.png'));
+    writeFileSync(file, content.replaceAll('red.png', 'deeper/red.png'));
+    expect((await go(recipe, { resume: true, stopAfter: 1 })).end).toMatch(/^stopped/);
   });
 
   test('what has not been trained yet may change: the run is then that of the new recipe, and its record says so', async () => {
