@@ -5,7 +5,7 @@ import { renamed } from '../../../dsl/tensor.ts';
 import { matchesAny } from './groups.ts';
 
 export interface LoraGroup {
-  /** Globs over the paths of weights: `*q_proj.weight`. */
+  /** Globs over the paths of weights: `*q_proj.weight`. Of groups that mean one weight the last counts. */
   readonly paths: readonly string[];
   readonly rank: number;
   /** The product is multiplied by alpha / rank; default alpha = rank. */
