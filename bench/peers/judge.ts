@@ -31,14 +31,14 @@ const judge: Served = {
 };
 
 function factsPort({ name, dtype, axes }: TensorFacts): Port {
-  return { name, dtype, state: false, sizes: axes.map(({ size }) => size) };
+  return { name, dtype, state: undefined, sizes: axes.map(({ size }) => size) };
 }
 
-function portOf({ tensor, dtype, kind, axes }: OnnxPort): Port {
+function portOf({ name, tensor, dtype, kind, axes }: OnnxPort): Port {
   return {
     name: tensor,
     dtype,
-    state: kind === 'state',
+    state: kind === 'state' ? name : undefined,
     sizes: axes.map(({ size }) => (typeof size === 'number' ? size : 0)),
   };
 }

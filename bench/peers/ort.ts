@@ -177,12 +177,22 @@ function tensorOf(tensors: Readonly<Record<string, ort.Tensor>>, name: string): 
 function hostInputs(work: Work, ports: readonly Port[]): Tensors {
   return Object.fromEntries(
     ports.map(({ name, dtype, sizes, state }) => {
-      const count = sizeProduct(sizes);
-      const values = state ? (dtype === 'f16' ? new Float16Array(count) : new Float32Array(count)) : work.inputs[name];
+      const values = state === undefined ? work.inputs[name] : stateOf(work, state, dtype, sizeProduct(sizes));
       if (values === undefined) throw new Error(`the model has an input '${name}' that the case does not give`);
       return [name, hostTensor(values, sizes)];
     }),
   );
+}
+
+function stateOf(
+  { source, learned = [] }: Work,
+  name: string,
+  dtype: string,
+  count: number,
+): Float32Array | Float16Array {
+  const own = learned.find(({ path }) => path === name);
+  if (own !== undefined) return source.read(own.path, own.shape);
+  return dtype === 'f16' ? new Float16Array(count) : new Float32Array(count);
 }
 
 function hostTensor(values: Float32Array | Float16Array | Int32Array, sizes: readonly number[]): ort.Tensor {

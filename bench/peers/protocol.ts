@@ -9,8 +9,8 @@ export interface Port {
   readonly name: string;
   readonly dtype: string;
   readonly sizes: readonly number[];
-  /** A state is an input of zeros. */
-  readonly state: boolean;
+  /** Of a state, its name: what learns begins with the source's values, everything else with zeros. */
+  readonly state: string | undefined;
 }
 
 export interface Model {

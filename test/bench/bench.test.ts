@@ -351,4 +351,19 @@ describe('npm run bench', () => {
       expect(out).toContain('measures nothing');
     },
   );
+
+  test.skipIf(process.env['OPABINIA_NO_GPU'] === '1')(
+    'a step of training is right by ONNX Runtime too: what learns begins with its values',
+    async () => {
+      const file = join(folder, 'quick-step.json');
+      const { code, said } = await bench(
+        ...['--quick', '--only', 'train-decoder', '--peer', 'ort-cpu', '--json', file],
+      );
+      expect(code, said).toBe(0);
+      const [only] = parseResults(readFileSync(file, 'utf8'), file).cases;
+      const peer = only?.peers['ort-cpu'];
+      expect(peer?.status === 'measured' ? (peer.error?.relative ?? 1) < 1e-5 : peer).toBe(true);
+    },
+    60_000,
+  );
 });
