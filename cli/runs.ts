@@ -4,7 +4,7 @@ import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import { nameAdvice } from '../dsl/text/near-names.ts';
 import { listRuns, printRuns } from '../pipelines/train/list-runs.ts';
-import { writeTrained } from '../pipelines/train/write-trained.ts';
+import { writeTrained } from '../pipelines/train/learned/write-trained.ts';
 import { interruptible } from './interruptible.ts';
 import { say, tell } from './output.ts';
 
@@ -12,6 +12,7 @@ interface RunsFlags {
   readonly runs: string;
   readonly out?: string;
   readonly dtype?: 'f32' | 'f16';
+  readonly ema?: true;
 }
 
 /** Adds the command to the program. */
@@ -28,6 +29,10 @@ export function addRuns(program: Command): void {
         'f16',
       ]),
     )
+    .option(
+      '--ema',
+      'in --out, the moving averages that the last stage kept (`ema` of its recipe), not its last weights',
+    )
     .action(async (names: readonly string[], flags: RunsFlags) => {
       const all = listRuns(flags.runs);
       const missing = names.find((name) => !all.some((run) => run.name === name));
@@ -40,14 +45,21 @@ export function addRuns(program: Command): void {
           ),
         });
       const [only] = names;
-      const { out } = flags;
+      const { out, dtype, ema } = flags;
+      if (out === undefined && ema === true)
+        throw new OpabiniaError('--ema is of what --out writes', { op: 'runs', advice: 'give --out DIR' });
       if (out !== undefined) {
         if (only === undefined || names.length > 1)
           throw new OpabiniaError(`--out is given with ${names.length} runs`, { op: 'runs', advice: 'name one run' });
-        const { tensors, learned, stages } = await interruptible((signal) =>
-          writeTrained(join(flags.runs, only), { out, dtype: flags.dtype, signal, note: (text) => tell(text) }),
+        const { tensors, learned, stages, averages } = await interruptible((signal) =>
+          writeTrained(join(flags.runs, only), { out, dtype, ema, signal, note: (text) => tell(text) }),
         );
-        say(`${out}: ${learned} of ${tensors} tensors learned in ${stages === 1 ? 'one stage' : `${stages} stages`}`);
+        const kept =
+          averages === undefined
+            ? ''
+            : `; those of stage ${averages.stage} are averages, at a decay of ${averages.decay}`;
+        const count = stages === 1 ? 'one stage' : `${stages} stages`;
+        say(`${out}: ${learned} of ${tensors} tensors learned in ${count}${kept}`);
         return;
       }
       const chosen = names.length === 0 ? all : all.filter((run) => names.includes(run.name));

@@ -38,4 +38,4 @@ export { cambrianCap, cambrianShares, cambrianStage1, cambrianStage2 } from './t
 export { llavaStage1, llavaStage2 } from './train/recipe/llava.ts';
 export type { DataSet, Recipe, Stage } from './train/recipe/recipe.ts';
 export { train } from './train/train.ts';
-export { writeTrained } from './train/write-trained.ts';
+export { writeTrained } from './train/learned/write-trained.ts';

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatTable } from '../../dsl/text/table.ts';
 import { train } from '../../pipelines/train/train.ts';
-import { writeTrained } from '../../pipelines/train/write-trained.ts';
+import { writeTrained } from '../../pipelines/train/learned/write-trained.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import { responseFormats } from '../../pipelines/train/data/response-formats.ts';
 import { judgeModel, type ModelScore } from '../shapes/judge-model.ts';

@@ -22,7 +22,7 @@ import { connectorNamed, connectStored } from '../../pipelines/assemble/connecto
 import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
-import { writeTrained } from '../../pipelines/train/write-trained.ts';
+import { writeTrained } from '../../pipelines/train/learned/write-trained.ts';
 import { planDirectory } from '../../pipelines/plan/plan-model.ts';
 import { planTraining, subjectOf } from '../../pipelines/plan/plan-training.ts';
 import { printPlanned } from '../../pipelines/plan/print-planned.ts';

@@ -14,7 +14,7 @@ import { listed } from '../../pipelines/compare/registry.ts';
 import { sgd } from '../../pipelines/train/optimizers/sgd.ts';
 import type { Recipe } from '../../pipelines/train/recipe/recipe.ts';
 import { train } from '../../pipelines/train/train.ts';
-import { writeTrained } from '../../pipelines/train/write-trained.ts';
+import { writeTrained } from '../../pipelines/train/learned/write-trained.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import type { Image } from '../../runtime/image/image.ts';

@@ -160,10 +160,22 @@ export function newestCheckpoint(folder: string, note: (text: string) => void): 
 
 /** The weights that a stage had at its newest checkpoint that is whole; damaged ones are told of and passed over. */
 export function newestWeights(folder: string, stage: number, note: (text: string) => void): string | undefined {
+  return newestFile(weightsFile, { folder, stage, note });
+}
+
+/** The same of the file in which a stage keeps moments and moving averages. */
+export function newestOptimizer(folder: string, stage: number, note: (text: string) => void): string | undefined {
+  return newestFile(optimizerFile, { folder, stage, note });
+}
+
+function newestFile(
+  file: string,
+  { folder, stage, note }: { readonly folder: string; readonly stage: number; readonly note: (text: string) => void },
+): string | undefined {
   const own = listCheckpoints(folder).filter((checkpoint) => checkpoint.stage === stage);
   const found = (path: string): string => {
-    checkedPosition(path, [weightsFile]);
-    return join(path, weightsFile);
+    checkedPosition(path, [file]);
+    return join(path, file);
   };
   return firstWhole(own, found, note);
 }

@@ -24,7 +24,8 @@ import type { Recipe, Stage } from '../../../pipelines/train/recipe/recipe.ts';
 import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
 import { quantizeModel } from '../../../pipelines/quantize/quantize-model.ts';
 import { train } from '../../../pipelines/train/train.ts';
-import { writeTrained } from '../../../pipelines/train/write-trained.ts';
+import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { writeTrained } from '../../../pipelines/train/learned/write-trained.ts';
 import { openDevice } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { makeLanguage } from '../../support/made-language.ts';
@@ -201,9 +202,11 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
   test('a stage that had ended and goes on is what its last checkpoint knows, not what it was when it ended', async () => {
     const recipe = (steps: number): Recipe => ({
       ...recipeOf('longer'),
-      stages: [stage('one', { schedule: { shape: 'constant' }, steps, saveEvery: 1 })],
+      stages: [stage('one', { schedule: { shape: 'constant' }, steps, saveEvery: 1, ema: 0.5 })],
     });
     await go(recipe(2));
+    await writeTrained(join(runs, 'longer'), { out: join(root, 'averaged'), ema: true });
+    expectAverages([join(root, 'model'), ...[1, 2].map((step) => join(runs, 'longer', `checkpoint-0-${step}`))]);
     const { end } = await go(recipe(6), { resume: true, stopAfter: 1 });
     expect(end).toMatch(/^stopped: step 3 of 6/);
     await writeTrained(join(runs, 'longer'), { out: join(root, 'longer') });
@@ -274,6 +277,25 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     expect(() => needBegun(runs, 'kilt')).toThrow(/there is no run \S+kilt[^]*leave --resume out[^]*killed/);
   });
 });
+
+/** Those of two steps at a decay of one half, whose products are exact: one rounding a step. */
+function expectAverages(folders: readonly string[]): void {
+  const [first, one, two, averaged] = [...folders, join(root, 'averaged')].map((folder) => openCheckpoint(folder));
+  const names = [...(one?.stored.keys() ?? [])];
+  expect(names.length).toBeGreaterThan(0);
+  for (const name of names) {
+    const shape = one?.stored.get(name)?.shape ?? [];
+    const [start, before, after, found] = [first, one, two, averaged].map((checkpoint) =>
+      checkpoint?.read(name, shape),
+    );
+    const wanted = after?.map(
+      (value, i) => Math.fround((start?.[i] ?? 0) / 2 + (before?.[i] ?? 0) / 2) / 2 + value / 2,
+    );
+    expect(after).not.toEqual(before);
+    expect(found, name).toEqual(wanted);
+  }
+  for (const checkpoint of [first, one, two, averaged]) checkpoint?.close();
+}
 
 test('quantized matrices that learn are told before the first step: no directory can be written of them', async () => {
   const quantized = join(root, 'quantized');

@@ -8,7 +8,7 @@ import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import { contentKey } from '../../../runtime/files/content-key.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
 import { learnedSource } from '../../../pipelines/train/run/learned-source.ts';
-import { writeTrained } from '../../../pipelines/train/write-trained.ts';
+import { writeTrained } from '../../../pipelines/train/learned/write-trained.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'opabinia-learned-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -216,6 +216,61 @@ describe('what a run has learned', () => {
     mkdirSync(join(run, 'checkpoint-1-1'));
     await expect(learned('none')).rejects.toThrow(/stage-1\.safetensors is missing, and \S+checkpoint-1-1 was trained/);
     expect(readdirSync(root).toSorted()).toEqual(['before', 'model', 'run', 'whole']);
+  });
+
+  test('averages are those of the last stage, over the weights that it began with, and where there are none they are refused', async () => {
+    const root = join(scratch, 'averages');
+    const [model, run, last] = [join(root, 'model'), join(root, 'run'), join(root, 'run', 'checkpoint-1-4')];
+    for (const folder of [model, last]) mkdirSync(folder, { recursive: true });
+    writeFileSync(join(model, 'config.json'), '{}');
+    writeSafetensors(join(model, 'model.safetensors'), [tensor('a.weight', [[1, 2]]), tensor('b.weight', [[3, 4]])]);
+    const lora = [{ paths: ['a.weight'], rank: 1, alpha: 2 }];
+    const describe = (stages: readonly unknown[]): void =>
+      writeFileSync(join(run, 'config.json'), JSON.stringify({ recipe: { model, stages } }));
+    writeSafetensors(join(run, 'stage-1.safetensors'), [tensor('b.weight', [[5, 6]])]);
+    const weights = [tensor('a.lora_A.weight', [[1, 1]]), tensor('a.lora_B.weight', [[1]])];
+    writeSafetensors(join(last, 'model.safetensors'), weights);
+    const optimizer = (prefix: string): void => {
+      writeSafetensors(join(last, 'optimizer.safetensors'), [
+        tensor('exp_avg.a.lora_A.weight', [[9, 9]]),
+        ...[tensor('a.lora_A.weight', [[3, 5]]), tensor('a.lora_B.weight', [[7]])].map((one) => ({
+          ...one,
+          name: prefix + one.name,
+        })),
+      ]);
+      const sha256 = Object.fromEntries(
+        ['model.safetensors', 'optimizer.safetensors'].map((file) => [file, contentKey([], [join(last, file)])]),
+      );
+      const position = { stage: 1, step: 4, samples: 1, tokens: 1 };
+      writeFileSync(join(last, 'run_state.json'), JSON.stringify({ position, sha256 }));
+    };
+    optimizer('ema.');
+    const learned = async (out: string, ema: boolean): Promise<readonly number[]> => {
+      const { averages } = await writeTrained(run, { out: join(root, out), ema });
+      expect(averages).toEqual(ema ? { stage: 2, decay: 0.9 } : undefined);
+      const written = openCheckpoint(join(root, out, 'model.safetensors'));
+      const values = ['a.weight', 'b.weight'].flatMap((name) => [...written.read(name, [1, 2])]);
+      written.close();
+      return values;
+    };
+    describe([{ ema: 0.5 }, { lora, ema: 0.9 }]);
+    expect(await learned('last', false)).toEqual([3, 4, 5, 6]);
+    expect(await learned('average', true)).toEqual([1 + 2 * 7 * 3, 2 + 2 * 7 * 5, 5, 6]);
+    // A stage that has ended keeps its weights in a file of its own, and averages in its checkpoint still.
+    writeSafetensors(join(run, 'stage-2.safetensors'), weights);
+    expect(await learned('ended', true)).toEqual([43, 72, 5, 6]);
+    describe([{ ema: 0.5 }, { lora }]);
+    await expect(learned('none', true)).rejects.toThrow(/kept no averages of stage 2, the last[^]*recipe has no ema/);
+    describe([{ ema: 0.5 }, { lora, ema: 0.9 }]);
+    optimizer('exp_avg_sq.');
+    await expect(learned('none', true)).rejects.toThrow(
+      /kept no averages of stage 2[^]*optimizer\.safetensors has none/,
+    );
+    writeSafetensors(join(last, 'optimizer.safetensors'), [tensor('ema.a.lora_A.weight', [[3, 5]])]);
+    await expect(learned('none', true)).rejects.toThrow(/averages of stage 2 of \S+ are in its checkpoints, and none/);
+    rmSync(last, { recursive: true });
+    await expect(learned('none', true)).rejects.toThrow(/averages of stage 2 of \S+ are in its checkpoints, and none/);
+    expect(readdirSync(root).toSorted()).toEqual(['average', 'ended', 'last', 'model', 'run']);
   });
 
   test('what f16 does not hold is refused, and not written as ∞', async () => {

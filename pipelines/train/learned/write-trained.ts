@@ -1,32 +1,27 @@
 // What a run has learned, as a model directory like the one it began with: `run`, `eval`, `serve` and the next recipe take it.
-import { copyFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, cpSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { OpabiniaError } from '../../dsl/error.ts';
-import { isBelow } from '../../models/configs/param-shapes.ts';
-import { assembledTowerRoot } from '../../models/multimodal/assembled-model.ts';
-import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower } from '../../runtime/checkpoint/hub.ts';
-import { joinSources } from '../../runtime/checkpoint/joined-source.ts';
-import { storedPieces, streamSafetensors, type TensorToStream } from '../../runtime/checkpoint/safetensors-stream.ts';
-import type { StoredDType } from '../../runtime/checkpoint/safetensors.ts';
-import { encodeStored } from '../../runtime/checkpoint/stored-values.ts';
-import { statOf } from '../../runtime/files/regular-file.ts';
-import { newFolder } from '../../runtime/files/new-folder.ts';
-import { isBesideWeights } from '../model-files.ts';
-import { listCheckpoints, newestWeights } from './run/checkpoints.ts';
-import { learnedSource, type LearnedSource, type LearnedStage } from './run/learned-source.ts';
-import { stageFile } from './run/stage-weights.ts';
+import { isBelow } from '../../../models/configs/param-shapes.ts';
+import { assembledTowerRoot } from '../../../models/multimodal/assembled-model.ts';
+import { openCheckpoint, type Checkpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { modelFiles, needFile, readJsonFile, resolveModel, resolveTower } from '../../../runtime/checkpoint/hub.ts';
+import { joinSources } from '../../../runtime/checkpoint/joined-source.ts';
+import {
+  storedPieces,
+  streamSafetensors,
+  type TensorToStream,
+} from '../../../runtime/checkpoint/safetensors-stream.ts';
+import { encodeStored } from '../../../runtime/checkpoint/stored-values.ts';
+import { newFolder } from '../../../runtime/files/new-folder.ts';
+import { isBesideWeights } from '../../model-files.ts';
+import { learnedSource, type LearnedSource, type LearnedStage } from '../run/learned-source.ts';
+import { held, refuse } from './held-values.ts';
+import { learnedStages, type Averages, type WriteLearned } from './learned-stages.ts';
 
-export interface WriteTrained {
-  /** A folder that is not there yet. */
-  readonly out: string;
+export interface WriteTrained extends WriteLearned {
   /** Of all weights; by default each stays what it is in the model that the run began with. */
   readonly dtype?: 'f32' | 'f16' | undefined;
-  /** Told of checkpoints that are damaged and passed over. */
-  readonly note?: ((text: string) => void) | undefined;
-  /** Stops it between two pieces of a tensor; nothing of it stays. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface TrainedModel {
@@ -34,48 +29,26 @@ export interface TrainedModel {
   readonly tensors: number;
   readonly learned: number;
   readonly stages: number;
+  /** Undefined where the weights are those that the run ended with. */
+  readonly averages?: Averages | undefined;
 }
-
-const described = z.object({
-  recipe: z.object({
-    model: z.string(),
-    towers: z.array(z.string()).optional(),
-    stages: z.array(
-      z.object({
-        lora: z
-          .array(z.object({ paths: z.array(z.string()), rank: z.number(), alpha: z.number().optional() }))
-          .optional(),
-      }),
-    ),
-  }),
-});
 
 const assembledTowers = z.object({ towers: z.array(z.object({ folder: z.string() })) });
 
 const pieceElements = 2 ** 21;
 
 /**
- * Writes the directory, whole or not at all: the files of the recipe's model, and its weights with those of the run's last checkpoint,
- * low-rank additions folded in, towers that learned among them. Throws `OpabiniaError` for a folder that is there already, a run without a
- * checkpoint, and a model that is not where the recipe says; the reason of the signal once it is aborted.
+ * Writes the directory, whole or not at all: the files of the recipe's model, and its weights with those of the run's last checkpoint (or
+ * the moving averages in it), low-rank additions folded in, towers that learned among them. Throws `OpabiniaError` for a folder that is there
+ * already, a run without a checkpoint or without the averages asked for, and a model that is not where the recipe says; the reason of the
+ * signal once it is aborted.
  * @example await writeTrained(folder, { out: 'trained' })
  */
 export async function writeTrained(
   run: string,
-  { out: wanted, dtype, note = () => undefined, signal }: WriteTrained,
+  { out: wanted, dtype, ema, note, signal }: WriteTrained,
 ): Promise<TrainedModel> {
-  if (statOf(wanted, 'runs')?.isDirectory() === true ? readdirSync(wanted).length > 0 : existsSync(wanted))
-    throw refuse(`${wanted} is there already`, 'give a new folder');
-  const config = join(run, 'config.json');
-  const known = described.safeParse(existsSync(config) ? parsed(readFileSync(config, 'utf8')) : undefined);
-  if (!known.success) throw refuse(`${config} does not say what was trained`, 'give the folder of a run');
-  const { recipe } = known.data;
-  const stages = stagesOf(
-    run,
-    recipe.stages.map(({ lora }) => lora),
-    note,
-  );
-  if (stages.length === 0) throw refuse(`${run} has no checkpoint yet`, 'let it run until it has saved one');
+  const { recipe, stages, averages } = learnedStages(run, { out: wanted, ema, note });
   const directory = resolveModel(recipe.model);
   const files = modelFiles(directory);
   const base = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype: 'f32' });
@@ -106,7 +79,7 @@ export async function writeTrained(
           learned += tower.learned;
         }
         await streamSafetensors(join(out, 'model.safetensors'), tensors, { format: 'pt' }, { signal });
-        return { tensors: count, learned, stages: stages.length };
+        return { tensors: count, learned, stages: stages.length, averages };
       });
     } finally {
       source.close();
@@ -116,7 +89,6 @@ export async function writeTrained(
   }
 }
 
-const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'runs', advice });
 const below = (root: string, name: string): string => (root === '' ? name : `${root}.${name}`);
 const isWeights = (file: string): boolean => /\.(?:safetensors|bin|pt|pth)(?:\.index\.json)?$/.test(file);
 
@@ -150,17 +122,6 @@ function learnedTensors(
       },
     };
   });
-}
-
-/** Values that a dtype holds. Throws `OpabiniaError` for one that would become ∞ in f16. */
-function held(dtype: StoredDType, name: string, values: ArrayLike<number>): ArrayLike<number> {
-  if (dtype !== 'F16') return values;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i] ?? 0;
-    if (Number.isFinite(value) && !Number.isFinite(Math.f16round(value)))
-      throw refuse(`'${name}' holds ${value.toPrecision(6)}, and f16 numbers up to 65504`, 'write it with --dtype f32');
-  }
-  return values;
 }
 
 /** The folders of an assembled model's towers; other models keep none that learn. */
@@ -197,42 +158,5 @@ async function writeTower(
     }
   } finally {
     base.close();
-  }
-}
-
-/**
- * What every stage wrote that has ended, and the newest checkpoint that is whole of the one that has not. Throws `OpabiniaError` where a
- * stage is missing behind which another one learned, and where no checkpoint is whole.
- */
-function stagesOf(
-  run: string,
-  lora: readonly LearnedStage['lora'][],
-  note: (text: string) => void,
-): readonly LearnedStage[] {
-  const found: LearnedStage[] = [];
-  for (const [stage, own] of lora.entries()) {
-    const ended = stageFile(run, stage);
-    if (existsSync(ended)) {
-      found.push({ path: ended, lora: own });
-      continue;
-    }
-    const checkpoints = listCheckpoints(run);
-    const later = checkpoints.find((checkpoint) => checkpoint.stage > stage);
-    if (later !== undefined)
-      throw refuse(`${ended} is missing, and ${later.path} was trained on it`, 'bring it back from a copy');
-    const path = newestWeights(run, stage, note);
-    if (path !== undefined) return [...found, { path, lora: own }];
-    if (checkpoints.some((checkpoint) => checkpoint.stage === stage))
-      throw refuse(`no checkpoint of stage ${stage + 1} of ${run} is whole`, 'bring one back from a copy');
-    break;
-  }
-  return found;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }
