@@ -38,4 +38,5 @@ export { cambrianCap, cambrianShares, cambrianStage1, cambrianStage2 } from './t
 export { llavaStage1, llavaStage2 } from './train/recipe/llava.ts';
 export type { DataSet, Recipe, Stage } from './train/recipe/recipe.ts';
 export { train } from './train/train.ts';
+export { writeAdapter } from './train/learned/write-adapter.ts';
 export { writeTrained } from './train/learned/write-trained.ts';

@@ -25,39 +25,24 @@ const described = z.object({
 });
 type Recipe = z.infer<typeof described>['recipe'];
 
-export interface WriteLearned {
-  /** A folder that is not there yet. */
-  readonly out: string;
-  /** Takes the moving averages that the last stage kept (`ema` of a recipe) in place of the weights that it ended with. */
-  readonly ema?: boolean | undefined;
-  /** Told of checkpoints that are damaged and passed over. */
-  readonly note?: ((text: string) => void) | undefined;
-  /** Stops it between two pieces of a tensor; nothing of it stays. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Which averages were written. */
-export interface Averages {
-  /** From 1 on. */
-  readonly stage: number;
-  /** d of e ← d·e + (1 − d)·θ at every step. */
-  readonly decay: number;
-}
-
 export interface LearnedStages {
   readonly recipe: Recipe;
   readonly stages: readonly LearnedStage[];
-  readonly averages: Averages | undefined;
+  /** Of which stage, from 1 on, and the d of e ← d·e + (1 − d)·θ at every step. */
+  readonly averages: { readonly stage: number; readonly decay: number } | undefined;
+}
+
+interface Wanted {
+  readonly out: string;
+  readonly ema?: boolean | undefined;
+  readonly note?: ((text: string) => void) | undefined;
 }
 
 /**
  * What the run in `run` has learned, before anything is written. Throws `OpabiniaError` where `out` is there already, the run does not say
  * what it trained, has no checkpoint or not the ones it needs, and where averages are asked for that its last stage kept none of.
  */
-export function learnedStages(
-  run: string,
-  { out, ema = false, note = () => undefined }: Pick<WriteLearned, 'out' | 'ema' | 'note'>,
-): LearnedStages {
+export function learnedStages(run: string, { out, ema = false, note = () => undefined }: Wanted): LearnedStages {
   if (statOf(out, 'runs')?.isDirectory() === true ? readdirSync(out).length > 0 : existsSync(out))
     throw refuse(`${out} is there already`, 'give a new folder');
   const config = join(run, 'config.json');

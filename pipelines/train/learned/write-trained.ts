@@ -17,11 +17,19 @@ import { newFolder } from '../../../runtime/files/new-folder.ts';
 import { isBesideWeights } from '../../model-files.ts';
 import { learnedSource, type LearnedSource, type LearnedStage } from '../run/learned-source.ts';
 import { held, refuse } from './held-values.ts';
-import { learnedStages, type Averages, type WriteLearned } from './learned-stages.ts';
+import { learnedStages } from './learned-stages.ts';
 
-export interface WriteTrained extends WriteLearned {
+export interface WriteTrained {
+  /** A folder that is not there yet. */
+  readonly out: string;
   /** Of all weights; by default each stays what it is in the model that the run began with. */
   readonly dtype?: 'f32' | 'f16' | undefined;
+  /** Takes the moving averages that the last stage kept, `ema` of its recipe, and not the weights that it ended with. */
+  readonly ema?: boolean | undefined;
+  /** Told of checkpoints that are damaged and passed over. */
+  readonly note?: ((text: string) => void) | undefined;
+  /** Stops it between two pieces of a tensor; nothing of it stays. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface TrainedModel {
@@ -29,8 +37,8 @@ export interface TrainedModel {
   readonly tensors: number;
   readonly learned: number;
   readonly stages: number;
-  /** Undefined where the weights are those that the run ended with. */
-  readonly averages?: Averages | undefined;
+  /** Which averages were taken: of that stage, from 1 on, at that decay. Undefined where none were. */
+  readonly averages?: { readonly stage: number; readonly decay: number } | undefined;
 }
 
 const assembledTowers = z.object({ towers: z.array(z.object({ folder: z.string() })) });

@@ -19,10 +19,12 @@ export interface LearnedStage {
 export interface Addition {
   readonly rank: number;
   readonly alpha: number;
+  /** Of the matrix: out and in. */
+  readonly shape: readonly [out: number, fan: number];
   /** A `[rank, in]`. */
-  readonly narrow: Float32Array;
+  readonly narrow: () => Float32Array;
   /** B `[out, rank]`. */
-  readonly wide: Float32Array;
+  readonly wide: () => Float32Array;
 }
 
 export interface LearnedSource extends Source {
@@ -58,7 +60,7 @@ export function learnedSource(base: Source, stages: readonly LearnedStage[]): Le
     throw error;
   }
   const has = ({ checkpoint, prefix }: OpenStage, path: string): boolean => checkpoint.stored.has(prefix + path);
-  const additionOf = (stage: OpenStage, path: string): (() => Addition) | undefined => {
+  const additionOf = (stage: OpenStage, path: string): Addition | undefined => {
     const { a, b } = loraPaths(path);
     // Of groups that mean the same weight the last one counts, as in training.
     const group = stage.lora.findLast(({ paths }) => matchesAny(path, paths));
@@ -66,18 +68,20 @@ export function learnedSource(base: Source, stages: readonly LearnedStage[]): Le
     const { rank, alpha = rank } = group;
     const { checkpoint, prefix } = stage;
     const sizeOf = (name: string, axis: number): number => checkpoint.stored.get(prefix + name)?.shape[axis] ?? 1;
-    return () => ({
+    const shape = [sizeOf(b, 0), sizeOf(a, 1)] as const;
+    return {
       rank,
       alpha,
-      narrow: checkpoint.read(prefix + a, [rank, sizeOf(a, 1)]),
-      wide: checkpoint.read(prefix + b, [sizeOf(b, 0), rank]),
-    });
+      shape,
+      narrow: () => checkpoint.read(prefix + a, [rank, shape[1]]),
+      wide: () => checkpoint.read(prefix + b, [shape[0], rank]),
+    };
   };
   const isLearned = (path: string): boolean =>
     open.some((stage) => has(stage, path) || additionOf(stage, path) !== undefined);
   const lastWhole = (path: string): number => open.findLastIndex((stage) => has(stage, path));
   const additions = (path: string): readonly Addition[] =>
-    open.slice(Math.max(0, lastWhole(path))).flatMap((stage) => additionOf(stage, path)?.() ?? []);
+    open.slice(Math.max(0, lastWhole(path))).flatMap((stage) => additionOf(stage, path) ?? []);
   /** `count` values from element `start` on. */
   const part = (path: string, shape: readonly number[], start: number, count: number): Float32Array => {
     const whole = open[lastWhole(path)];
@@ -87,8 +91,8 @@ export function learnedSource(base: Source, stages: readonly LearnedStage[]): Le
         base.read(path, shape).subarray(start, start + count),
     );
     const [, columns = 1] = shape;
-    for (const { rank, alpha, narrow, wide } of additions(path)) {
-      const scale = alpha / rank;
+    for (const { rank, alpha, ...own } of additions(path)) {
+      const [scale, narrow, wide] = [alpha / rank, own.narrow(), own.wide()];
       for (let i = 0; i < count; i++) {
         const [row, column] = [Math.floor((start + i) / columns), (start + i) % columns];
         let sum = 0;

@@ -1,0 +1,148 @@
+// The low-rank additions that a run has learned to a language model, as an adapter of Hugging Face's PEFT (read from its 0.21).
+import { join } from 'node:path';
+import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { modelFiles, needFile, resolveModel } from '../../../runtime/checkpoint/hub.ts';
+import { streamSafetensors, type TensorToStream } from '../../../runtime/checkpoint/safetensors-stream.ts';
+import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
+import { newFolder } from '../../../runtime/files/new-folder.ts';
+import { learnedSource, type Addition, type LearnedSource } from '../run/learned-source.ts';
+import { loraPaths } from '../step/lora.ts';
+import { adapterConfig } from './adapter-config.ts';
+import { held, refuse } from './held-values.ts';
+import { learnedStages } from './learned-stages.ts';
+import type { TrainedModel, WriteTrained } from './write-trained.ts';
+
+export interface WriteAdapter extends Omit<WriteTrained, 'dtype'> {
+  /** Of A and B; default f32, as they are trained. */
+  readonly dtype?: 'f32' | 'f16' | undefined;
+  /** The language model alone, as transformers finds it: a name on the hub or a directory. By default the model of the recipe. */
+  readonly base?: string | undefined;
+}
+
+export interface WrittenAdapter extends Pick<TrainedModel, 'stages' | 'averages'> {
+  readonly base: string;
+  /** That have additions. */
+  readonly matrices: number;
+  /** Each once, from the smallest on. */
+  readonly ranks: readonly number[];
+  /** What the run learned besides and an adapter has no place for: of which module, how many tensors. */
+  readonly left: ReadonlyMap<string, number>;
+}
+
+/** Linear maps of a decoder; PEFT keeps what it adds to an embedding in another way. */
+const linear = /^(?:model\.layers\.\d+\.(?:self_attn|mlp)\.\w+|lm_head)\.weight$/;
+
+/**
+ * Writes `adapter_config.json` and `adapter_model.safetensors`, whole or not at all: A `[r, in]` and B `[out, r]` of every linear map of the
+ * language model that has additions. Those of several stages to one matrix are one of their ranks together, with alpha = r. Throws
+ * `OpabiniaError` as `writeTrained`, and for a run that added nothing to the language model.
+ * @example await writeAdapter(folder, { out: 'adapter', base: 'owner/name' })
+ */
+export async function writeAdapter(
+  run: string,
+  { out: wanted, dtype = 'f32', base, ema, note, signal }: WriteAdapter,
+): Promise<WrittenAdapter> {
+  const { recipe, stages, averages } = learnedStages(run, { out: wanted, ema, note });
+  const files = modelFiles(resolveModel(recipe.model));
+  const model = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype: 'f32' });
+  try {
+    const source = learnedSource(model, stages);
+    try {
+      const weights = new Set(source.learned.map(adaptedBy));
+      const found = [...weights].filter((path) => linear.test(path)).flatMap((path) => joined(path, source));
+      if (found.length === 0)
+        throw refuse(
+          `${run} added nothing of low rank to linear maps of the language model`,
+          'leave --adapter out: a model directory has all that it learned',
+        );
+      const modules = [...model.stored.keys()].filter((name) => name.endsWith('.weight')).map(moduleOf);
+      const named = base ?? recipe.model;
+      const config = adapterConfig(named, found, modules);
+      const tensors = found.flatMap((addition) => tensorsOf(addition, dtype));
+      await newFolder(wanted, 'runs', async (out) => {
+        writeFileAtomic(join(out, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`, { op: 'runs' });
+        await streamSafetensors(join(out, 'adapter_model.safetensors'), tensors, { format: 'pt' }, { signal });
+      });
+      const isThere = new Set(found.map(({ weight }) => weight));
+      return {
+        base: named,
+        matrices: found.length,
+        ranks: [...new Set(found.map(({ rank }) => rank))].toSorted((a, b) => a - b),
+        left: counted([...weights].filter((path) => source.isWhole(path) || !isThere.has(path))),
+        stages: stages.length,
+        averages,
+      };
+    } finally {
+      source.close();
+    }
+  } finally {
+    model.close();
+  }
+}
+
+/** The weight that a tensor of a stage is an addition to, or the tensor itself. */
+const adaptedBy = (name: string): string => name.replace(/\.lora_[AB]\.weight$/, '.weight');
+const moduleOf = (weight: string): string => weight.slice(0, -'.weight'.length);
+
+interface Joined extends Addition {
+  readonly weight: string;
+  readonly path: string;
+}
+
+/** What all stages added to a matrix as one product: A below A, B beside B, each B times its own alpha / rank. */
+function joined(weight: string, source: LearnedSource): readonly Joined[] {
+  const all = source.additions(weight);
+  const [first, ...more] = all;
+  if (first === undefined) return [];
+  const path = moduleOf(weight);
+  if (more.length === 0) return [{ ...first, weight, path }];
+  const rank = all.reduce((sum, own) => sum + own.rank, 0);
+  const [rows, columns] = first.shape;
+  return [
+    {
+      weight,
+      path,
+      rank,
+      alpha: rank,
+      shape: first.shape,
+      narrow: () => {
+        const values = new Float32Array(rank * columns);
+        let at = 0;
+        for (const own of all) {
+          values.set(own.narrow(), at);
+          at += own.rank * columns;
+        }
+        return values;
+      },
+      wide: () => {
+        const values = new Float32Array(rows * rank);
+        let before = 0;
+        for (const own of all) {
+          const scale = own.alpha / own.rank;
+          own.wide().forEach((value, i) => {
+            values[Math.floor(i / own.rank) * rank + before + (i % own.rank)] = scale * value;
+          });
+          before += own.rank;
+        }
+        return values;
+      },
+    },
+  ];
+}
+
+function tensorsOf({ weight, rank, shape, narrow, wide }: Joined, dtype: 'f32' | 'f16'): readonly TensorToStream[] {
+  const { a, b } = loraPaths(weight);
+  const stored = dtype === 'f16' ? 'F16' : 'F32';
+  const [rows, columns] = shape;
+  const tensor = (path: string, of: readonly number[], values: () => Float32Array): TensorToStream => {
+    const name = `base_model.model.${path}`;
+    return { name, dtype: stored, shape: of, values: async () => held(stored, name, values()) };
+  };
+  return [tensor(a, [rank, columns], narrow), tensor(b, [rows, rank], wide)];
+}
+
+/** Of a path the part that says where it is: `model.mm_projector`, `vision_tower.0`, `lm_head`. */
+function counted(paths: readonly string[]): ReadonlyMap<string, number> {
+  const groups = Map.groupBy(paths, (path) => path.split('.').slice(0, -1).slice(0, 2).join('.') || path);
+  return new Map([...groups].map(([group, own]) => [group, own.length]));
+}
