@@ -25,6 +25,7 @@ import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
 import { quantizeModel } from '../../../pipelines/quantize/quantize-model.ts';
 import { train } from '../../../pipelines/train/train.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
+import { writeAdapter } from '../../../pipelines/train/learned/write-adapter.ts';
 import { writeTrained } from '../../../pipelines/train/learned/write-trained.ts';
 import { openDevice } from '../../../runtime/device/dawn.ts';
 import type { Device } from '../../../runtime/device/device.ts';
@@ -312,6 +313,13 @@ test('quantized matrices that learn are told before the first step: no directory
     const written = writeTrained(join(runs, recipe.name), { out: join(root, recipe.name) });
     if (name === 'beside') await written;
     else await expect(written).rejects.toThrow(/is learned, and U32/);
+    // What LoRA adds needs nothing of the matrix.
+    if (name === 'added')
+      expect(await writeAdapter(join(runs, recipe.name), { out: join(root, 'adapter') })).toMatchObject({
+        matrices: 2,
+        ranks: [1],
+        left: new Map(),
+      });
   }
 }, 300_000);
 
