@@ -42,3 +42,19 @@ test('--resume without a run is refused, with the runs that there are', { timeou
   expect(status).toBe(1);
   expect(existsSync(join(folder, 'runs/mid'))).toBe(false);
 });
+
+test(
+  'what runs writes is refused before anything is read where options do not go together',
+  { timeout: 120_000 },
+  () => {
+    const runs = (...words: readonly string[]): string => {
+      const command = [join(import.meta.dirname, '../../cli/opabinia.ts'), 'runs', ...words];
+      const { status, stderr } = spawnSync(process.execPath, command, { cwd: folder, encoding: 'utf8' });
+      expect(status).toBe(1);
+      return stderr;
+    };
+    expect(runs('--ema')).toMatch(/--ema is of what --out writes\n +try give --out DIR/);
+    expect(runs('--out', 'learned', '--base', 'name')).toMatch(/--base is the model that an adapter is for/);
+    expect(existsSync(join(folder, 'learned'))).toBe(false);
+  },
+);

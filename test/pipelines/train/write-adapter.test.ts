@@ -235,6 +235,14 @@ describe('a run of several stages', () => {
     expect(configOf(readConfig(out))).toMatchObject({ r: 3, lora_alpha: 3, target_modules: ['q_proj'] });
   });
 
+  test('a matrix that learned whole before something was added to it is told of: its addition alone is not what it learned', async () => {
+    reset();
+    write(1, [matrix(`${q}.weight`, zeros)]);
+    write(2, second);
+    const { matrices, left } = await writeAdapter(run, { out: join(root, 'whole first') });
+    expect([matrices, [...left]]).toEqual([1, [['model.layers', 1]]]);
+  });
+
   test('averages are taken where they are wanted', async () => {
     reset();
     writeRun(run, model, [{ lora }, { lora: later, ema: 0.5 }]);
