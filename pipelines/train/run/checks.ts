@@ -8,9 +8,9 @@ export interface Check {
   readonly verdict: 'ok' | 'note' | 'WRONG';
 }
 
-/** Path up to the first number: `model.layers`, `model.vision_sampler_0`. */
+/** Path up to the first number: `model.layers`, `model.vision_sampler_0`. A and B of an addition belong to the module that they change. */
 export function moduleOf(path: string): string {
-  const names = path.split('.');
+  const names = path.replace(/\.lora_[AB]\.weight$/, '.weight').split('.');
   const number = names.findIndex((name) => /^\d+$/.test(name));
   return names.slice(0, number < 0 ? Math.max(1, names.length - 1) : number).join('.');
 }
@@ -64,7 +64,11 @@ export function firstChecks({ batches, groups, learned, squares, loss }: FirstSt
       what: `gradient of ${module}: ${norm.toExponential(2)}`,
       verdict: Number.isFinite(norm) && norm > 0 ? 'ok' : 'WRONG',
     });
-  const without = learned.filter((_, i) => squares[i] === 0);
+  const isStill = new Set(learned.filter((_, i) => squares[i] === 0));
+  // B begins with zeros, through which nothing reaches A: it learns from the second step on.
+  const waits = (path: string): boolean =>
+    path.endsWith('.lora_A.weight') && !isStill.has(path.replace(/A\.weight$/, 'B.weight'));
+  const without = [...isStill].filter((path) => !waits(path));
   if (without.length > 0)
     checks.push({
       what: `${without.length} parameters get no gradient: ${without.slice(0, 3).join(', ')}${without.length > 3 ? ', …' : ''}`,

@@ -248,6 +248,13 @@ describe('checks before the first step', () => {
     ['a loss that is none', { ...base, loss: NaN }, /loss NaN/],
   ])('%s', (_what, step, message) => expect(() => refuseWrong(firstChecks(step))).toThrow(message));
 
+  test('A of an addition has no gradient while B is zero, as it is at first: with B’s all is well, and without it not', () => {
+    const learned = ['head.lora_A.weight', 'head.lora_B.weight'];
+    const added = { ...base, groups: [{ paths: ['*'], members: learned, lr: 1 }], learned };
+    expect(firstChecks({ ...added, squares: [0, 4] }).filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
+    expect(() => refuseWrong(firstChecks({ ...added, squares: [0, 0] }))).toThrow(/gradient of head: 0/);
+  });
+
   test('spikes and dead modules are noticed once', () => {
     const watch = new Watch();
     for (let i = 0; i < 20; i++) expect(watch.see(2 + 0.01 * Math.sin(i), new Map([['a', 1]]))).toEqual([]);
