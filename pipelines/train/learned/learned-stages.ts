@@ -6,7 +6,7 @@ import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import { statOf } from '../../../runtime/files/regular-file.ts';
 import { listCheckpoints, newestOptimizer, newestWeights } from '../run/checkpoints.ts';
 import { averagePrefix, type LearnedStage } from '../run/learned-source.ts';
-import { stageFile } from '../run/stage-weights.ts';
+import { checkStageWeights, stageFile } from '../run/stage-weights.ts';
 import { refuse } from './held-values.ts';
 
 const described = z.object({
@@ -67,7 +67,7 @@ export function learnedStages(run: string, { out, ema = false, note = () => unde
 
 /**
  * What every stage wrote that has ended, and the newest checkpoint that is whole of the one that has not. Throws `OpabiniaError` where a
- * stage is missing behind which another one learned, and where no checkpoint is whole.
+ * stage is missing behind which another one learned or damaged, and where no checkpoint is whole.
  */
 function stagesOf(
   run: string,
@@ -78,6 +78,7 @@ function stagesOf(
   for (const [stage, own] of lora.entries()) {
     const ended = stageFile(run, stage);
     if (existsSync(ended)) {
+      checkStageWeights(ended);
       found.push({ path: ended, lora: own });
       continue;
     }

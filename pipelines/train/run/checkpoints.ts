@@ -110,23 +110,28 @@ export interface OpenedCheckpoint extends InitialStates {
   readonly close: () => void;
 }
 
+function damaged(path: string, what: string, cause?: unknown): OpabiniaError {
+  return new OpabiniaError(`${path} ${what}`, {
+    op: 'checkpoint',
+    cause,
+    advice: 'the one before it is taken, where it is whole',
+  });
+}
+
+function stateOf(path: string): z.infer<typeof stateSchema> {
+  try {
+    return stateSchema.parse(JSON.parse(readFileSync(join(path, stateFile), 'utf8')));
+  } catch (cause) {
+    throw damaged(path, `has no ${stateFile} that can be read`, cause);
+  }
+}
+
 /** Where a checkpoint stands. Throws `OpabiniaError` for one of whose files one is missing or not what was saved. */
 function checkedPosition(path: string, files: readonly string[]): Position {
-  const damaged = (what: string, cause?: unknown) =>
-    new OpabiniaError(`${path} ${what}`, {
-      op: 'checkpoint',
-      cause,
-      advice: 'the one before it is taken, where it is whole',
-    });
-  let state: z.infer<typeof stateSchema>;
-  try {
-    state = stateSchema.parse(JSON.parse(readFileSync(join(path, stateFile), 'utf8')));
-  } catch (cause) {
-    throw damaged(`has no ${stateFile} that can be read`, cause);
-  }
+  const state = stateOf(path);
   for (const file of files)
     if (!existsSync(join(path, file)) || contentKey([], [join(path, file)]) !== state.sha256[file])
-      throw damaged(`is damaged: ${file} is not what was saved`);
+      throw damaged(path, `is damaged: ${file} is not what was saved`);
   return state.position;
 }
 
@@ -178,6 +183,13 @@ function newestFile(
     return join(path, file);
   };
   return firstWhole(own, found, note);
+}
+
+/** The weights of a checkpoint, and the SHA-256 that they had when they were saved. Throws `OpabiniaError` where nothing says it. */
+export function savedWeights(checkpoint: string): { readonly path: string; readonly sha256: string } {
+  const sha256 = stateOf(checkpoint).sha256[weightsFile];
+  if (sha256 === undefined) throw damaged(checkpoint, `does not say what ${weightsFile} was`);
+  return { path: join(checkpoint, weightsFile), sha256 };
 }
 
 function firstWhole<T>(

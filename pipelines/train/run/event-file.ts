@@ -1,5 +1,6 @@
 // TensorBoard's event files, written by hand: records of three protobuf messages, each with masked CRC-32C.
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
+import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 
 const table = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
@@ -71,6 +72,32 @@ export function scalarEvent(seconds: number, step: number, scalars: Readonly<Rec
     block(1, Buffer.concat([block(1, Buffer.from(tag)), scalar(2, 5, value)])),
   );
   return event(seconds, step, block(5, Buffer.concat(values)));
+}
+
+/**
+ * Takes a file that `EventFile` wrote back to a step: records behind it go, and so does a last one that was cut off. TensorBoard draws all
+ * records of a file, those of a step taken twice as two points.
+ */
+export function rewindEvents(path: string, step: number): void {
+  const data = readFileSync(path);
+  const kept: Uint8Array[] = [];
+  for (let at = 0; at + 12 <= data.length;) {
+    const end = at + 16 + Number(data.readBigUInt64LE(at));
+    if (end > data.length) break;
+    // `event` writes the seconds in nine bytes, then the step behind its tag.
+    if (readVarint(data, at + 12 + 10) <= step) kept.push(data.subarray(at, end));
+    at = end;
+  }
+  writeFileAtomic(path, Buffer.concat(kept), { op: 'train' });
+}
+
+function readVarint(data: Uint8Array, from: number): number {
+  let [value, at] = [0n, from];
+  for (let shift = 0n; ; shift += 7n) {
+    const byte = BigInt(data[at++] ?? 0);
+    value |= (byte & 127n) << shift;
+    if (byte < 128n) return Number(value);
+  }
 }
 
 /** Appends scalars to one file, which TensorBoard reads while it grows. */

@@ -1,11 +1,11 @@
 // The folder of a run: its config, the log that grows, event files, and the state that other programs read.
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 import { dropCheckpointsBehind, listCheckpoints } from './checkpoints.ts';
-import { EventFile } from './event-file.ts';
+import { EventFile, rewindEvents } from './event-file.ts';
 import { stageFile } from './stage-weights.ts';
 
 /** A line of `metrics.jsonl`. */
@@ -81,7 +81,7 @@ export class RunFolder {
       });
   }
 
-  /** Forgets the lines and the checkpoints behind a checkpoint: their steps are taken again. */
+  /** Forgets the lines, the events and the checkpoints behind a checkpoint: their steps are taken again. */
   rewind(stage: number, step: number): void {
     this.#make();
     dropCheckpointsBehind(this.path, { stage, step });
@@ -89,6 +89,12 @@ export class RunFolder {
     writeFileAtomic(join(this.path, 'metrics.jsonl'), kept.map((line) => `${JSON.stringify(line)}\n`).join(''), {
       op: 'train',
     });
+    for (const name of readdirSync(this.path)) {
+      const [, number] = /^events\.out\.tfevents\.\d+\.\d+\.stage(\d+)$/.exec(name) ?? [];
+      const own = Number(number) - 1;
+      if (own > stage || (own === stage && step === 0)) rmSync(join(this.path, name));
+      else if (own === stage) rewindEvents(join(this.path, name), step);
+    }
   }
 
   append(line: MetricLine): void {

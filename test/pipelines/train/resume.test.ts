@@ -1,24 +1,11 @@
 // Runs that go on: what a finished one says, which recipes go on with a run and which do not, and what a training that fails at once leaves.
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
-import { hostname, tmpdir } from 'node:os';
+import { hostname } from 'node:os';
 import { join, relative } from 'node:path';
-import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { assemble } from '../../../pipelines/assemble/assemble.ts';
+import { describe, expect, test } from 'vitest';
 import { listRuns, printRuns } from '../../../pipelines/train/list-runs.ts';
-import { sgd } from '../../../pipelines/train/optimizers/sgd.ts';
 import { needBegun } from '../../../pipelines/train/record/open-run.ts';
-import { printEnd } from '../../../pipelines/train/record/print-end.ts';
 import { changesOf, refuseLength } from '../../../pipelines/train/record/recipe-changes.ts';
 import type { Recipe, Stage } from '../../../pipelines/train/recipe/recipe.ts';
 import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
@@ -27,77 +14,7 @@ import { train } from '../../../pipelines/train/train.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import { writeAdapter } from '../../../pipelines/train/learned/write-adapter.ts';
 import { writeTrained } from '../../../pipelines/train/learned/write-trained.ts';
-import { openDevice } from '../../../runtime/device/dawn.ts';
-import type { Device } from '../../../runtime/device/device.ts';
-import { makeLanguage } from '../../support/made-language.ts';
-
-const root = mkdtempSync(join(tmpdir(), 'opabinia-resume-'));
-const encoder = join(import.meta.dirname, '../../../examples/shapes/encoders/shapes-s-8-64');
-const runs = join(root, 'runs');
-let device: Device;
-
-beforeAll(async () => {
-  mkdirSync(join(root, 'images'));
-  const red = sharp({ create: { width: 12, height: 12, channels: 3, background: '#f00' } });
-  writeFileSync(join(root, 'images/red.png'), await red.png().toBuffer());
-  const sample = (value: string) => ({
-    image: 'red.png',
-    conversations: [
-      { from: 'human', value: '<image>\nWhat is it?' },
-      { from: 'gpt', value },
-    ],
-  });
-  for (const [file, answers] of [
-    ['train', ['yes', 'no', 'it']],
-    ['other', ['no']],
-  ] as const)
-    writeFileSync(join(root, `${file}.jsonl`), answers.map((value) => `${JSON.stringify(sample(value))}\n`).join(''));
-  await assemble({
-    towers: [encoder],
-    connector: 'linear',
-    language: makeLanguage(join(root, 'llama'), 'llama'),
-    out: join(root, 'model'),
-  });
-  device = await openDevice();
-}, 120_000);
-afterAll(() => {
-  device.close();
-  rmSync(root, { recursive: true });
-});
-
-const stage = (name: string, changes: Partial<Stage> = {}): Stage => ({
-  name,
-  data: { file: join(root, 'train.jsonl'), images: join(root, 'images') },
-  groups: [{ paths: ['*mm_projector*'], lr: 1e-3 }],
-  optimizer: sgd({ momentum: 0.9 }),
-  schedule: { shape: 'cosine', warmup: { steps: 1 } },
-  batch: 1,
-  steps: 4,
-  length: 128,
-  saveEvery: 2,
-  logEvery: 1,
-  ...changes,
-});
-const recipeOf = (name: string, last: Partial<Stage> = {}): Recipe => ({
-  name,
-  model: join(root, 'model'),
-  seed: 1,
-  stages: [stage('one'), stage('two', { schedule: { shape: 'constant' }, steps: 2, ...last })],
-});
-
-async function go(recipe: Recipe, { resume = false, stopAfter = Infinity } = {}) {
-  const lines: string[] = [];
-  let steps = 0;
-  const report = await train(recipe, device, {
-    root: runs,
-    resume,
-    stopped: () => ++steps >= stopAfter,
-    print: (line) => lines.push(line),
-  });
-  return { report, text: lines.join('\n'), end: printEnd(report, recipe.stages.length) };
-}
-const recordOf = (name: string) => readFileSync(join(runs, name, 'config.json'), 'utf8');
-const learnedBy = (name: string) => readFileSync(join(runs, name, 'stage-2.safetensors'));
+import { device, go, learnedBy, recipeOf, recordOf, root, runs, stage } from './made-runs.ts';
 
 describe('a run that goes on', { timeout: 300_000 }, () => {
   test('says where it ended; a finished one says that, with its last loss, and trains nothing', async () => {

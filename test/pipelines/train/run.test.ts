@@ -2,7 +2,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { afterAll, describe, expect, test } from 'vitest';
 import { evaluate } from '../../../runtime/reference/reference.ts';
 import { fixedParams, trace } from '../../../dsl/index.ts';
@@ -14,10 +13,11 @@ import { checkRecipe, openRecipe } from '../../../pipelines/train/recipe/open-re
 import type { Recipe } from '../../../pipelines/train/recipe/recipe.ts';
 import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
 import { firstChecks, refuseWrong, Watch } from '../../../pipelines/train/run/checks.ts';
-import { crc32c, EventFile, maskedCrc } from '../../../pipelines/train/run/event-file.ts';
+import { crc32c, EventFile } from '../../../pipelines/train/run/event-file.ts';
 import { RunFolder } from '../../../pipelines/train/run/run-folder.ts';
 import { matchesGlob, resolveGroups } from '../../../pipelines/train/step/groups.ts';
 import { rateFactor, rateForBatch, warmupSteps } from '../../../pipelines/train/step/schedule.ts';
+import { readEvents } from '../../support/read-events.ts';
 import { mlpStage } from './mlp.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-runs-'));
@@ -265,44 +265,6 @@ describe('checks before the first step', () => {
     expect(watch.see(2, new Map([['a', 0]]))).toEqual([]);
   });
 });
-
-/** TensorBoard's records by the wire format's own reader, checksums included. */
-function readEvents(
-  path: string,
-): readonly { readonly step: number; readonly version: string; readonly scalars: Record<string, number> }[] {
-  const data = readFileSync(path);
-  const events = [];
-  for (let at = 0; at < data.length;) {
-    const length = Number(data.readBigUInt64LE(at));
-    expect(data.readUInt32LE(at + 8)).toBe(maskedCrc(data.subarray(at, at + 8)));
-    const body = data.subarray(at + 12, at + 12 + length);
-    expect(data.readUInt32LE(at + 12 + length)).toBe(maskedCrc(body));
-    at += 16 + length;
-    const reader = new BinaryReader(body);
-    const event = { step: 0, version: '', scalars: {} as Record<string, number> };
-    while (reader.pos < reader.len) {
-      const [field, wire] = reader.tag();
-      if (field === 1 && wire === WireType.Bit64) expect(reader.double()).toBeGreaterThan(0);
-      else if (field === 2) event.step = Number(reader.int64());
-      else if (field === 3) event.version = reader.string();
-      else if (field === 5) {
-        const summary = new BinaryReader(reader.bytes());
-        while (summary.pos < summary.len) {
-          expect(summary.tag()[0]).toBe(1);
-          const value = new BinaryReader(summary.bytes());
-          let tag = '';
-          while (value.pos < value.len) {
-            const [inner] = value.tag();
-            if (inner === 1) tag = value.string();
-            else event.scalars[tag] = value.float();
-          }
-        }
-      } else reader.skip(wire);
-    }
-    events.push(event);
-  }
-  return events;
-}
 
 describe('event files', () => {
   test('CRC-32C of RFC 3720', () => {
