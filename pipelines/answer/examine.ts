@@ -282,6 +282,7 @@ function openedModel(
     weights: weights
       .filter(({ root }) => root !== '' || !isPacked(files, config))
       .map(({ root, path }) => ({ root: root === '' ? '' : `${root}.`, path })),
+    read: weights.flatMap(({ root, checkpoint }) => checkpoint.files.map((path) => ({ root, path }))),
   };
 }
 

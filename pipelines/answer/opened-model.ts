@@ -28,7 +28,9 @@ export interface OpenedModel {
   readonly maxNewTokens: number | undefined;
   /** All parameters; those of a tower with a checkpoint of its own below its root. */
   readonly source: Source;
-  /** The files of the weights, each with what stands before its names in `source`. */
+  /** The files of weights that lie there as they are in `source`, each with what stands before its names there. */
   readonly weights: readonly { readonly root: string; readonly path: string }[];
+  /** Every file that weights are read from, shards and packed ones among them, with the root of what it holds. */
+  readonly read: readonly { readonly root: string; readonly path: string }[];
   readonly close: () => void;
 }

@@ -14,7 +14,7 @@ import { PictureDecoder } from './ask/decoder.ts';
 import { benchmarkNamed } from './benchmarks.ts';
 import { NeverInFormError } from './errors.ts';
 import { Journal } from './journal.ts';
-import { modelIdentity } from './model-identity.ts';
+import { modelIdentity } from '../model-identity.ts';
 import { mergeQuestions, readQuestions, type Questions } from './read/questions.ts';
 import { resultOf, type EvaluationResult, type Judged } from './report/results.ts';
 import { writeSamples } from './report/samples.ts';

@@ -46,7 +46,7 @@ export interface TowerSight {
 }
 
 /** Parameters of towers, each below a root of its own, and the files that they are read from. */
-export type TowerWeights = Pick<OpenedModel, 'source' | 'weights'>;
+export type TowerWeights = Pick<OpenedModel, 'source' | 'read'>;
 
 /** Values of the pixels of all towers in one run, and pictures, at most: launches cost as much as small pictures do. */
 const pixelsAtOnce = 3 * 512 ** 2;
@@ -69,7 +69,7 @@ export class FrozenTowers implements Sight {
     this.#device = device;
     const pixels = sight.sides.reduce((sum, side) => sum + 3 * side ** 2, 0);
     this.#atOnce = Math.min(mostAtOnce, Math.max(1, Math.floor(pixelsAtOnce / pixels)));
-    const weights = opened.weights.filter(({ root }) => root !== '').map(({ path }) => path);
+    const weights = opened.read.filter(({ root }) => root !== '').map(({ path }) => path);
     const key = contentKey(
       [JSON.stringify([...sight.about, opened.source.dtype])],
       [...weights, ...(sight.files ?? [])],

@@ -29,9 +29,9 @@ export function withLearned(
     ...opened,
     source,
     isLearned: (path) => source.isLearned(path),
-    weights: [
-      ...opened.weights,
-      ...opened.weights.flatMap(({ root }) => (learnedBelow(root) ? paths.map((path) => ({ root, path })) : [])),
+    read: [
+      ...opened.read,
+      ...opened.read.flatMap(({ root }) => (learnedBelow(root) ? paths.map((path) => ({ root, path })) : [])),
     ],
     close: () => {
       source.close();

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import type { Device } from '../../runtime/device/device.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { openModel } from '../answer/open-model.ts';
+import { modelDigest } from '../model-identity.ts';
 import { trainableOf } from './trainable-of.ts';
 import type { LlavaFile, LlavaSample } from './data/llava-file.ts';
 import { firstSample, generatedSamples, openDataSet, type OpenData } from './data/open-data.ts';
@@ -15,7 +16,7 @@ import { sanity } from './run/sanity.ts';
 import type { StageResult, StageRun } from './run/loop.ts';
 import { trainStage } from './run/train-stage.ts';
 import { dropStageWeights, writeStageWeights } from './run/stage-weights.ts';
-import { withLearned } from './learned-model.ts';
+import { withLearned, type LearnedModel } from './learned-model.ts';
 
 export interface TrainOptions {
   /** Where the folder of the run and the cache of features are; default `runs`. */
@@ -137,12 +138,19 @@ async function oneStage(one: OneStage): Promise<StageResult> {
     return { position: checkpoint.position, ended: 'done', total, loss: last?.loss ?? NaN };
   }
   const seed = recipe.seed ?? 0;
-  const opened = withLearned(
-    await openModel(recipe.model, { dtype: recipe.dtype, towers: recipe.towers, connectors: recipe.connectors }),
-    folder?.path,
-    index,
-    recipe.stages,
-  );
+  const base = await openModel(recipe.model, {
+    dtype: recipe.dtype,
+    towers: recipe.towers,
+    connectors: recipe.connectors,
+  });
+  let opened: LearnedModel;
+  try {
+    run?.checkModel(base.directory, modelDigest(base));
+    opened = withLearned(base, folder?.path, index, recipe.stages);
+  } catch (error) {
+    base.close();
+    throw error;
+  }
   try {
     mkdirSync(one.root, { recursive: true });
     const trainable = trainableOf(opened, {

@@ -1,5 +1,14 @@
 // Models in GGUF: opened, checked and planned like the Hugging Face directories that they were converted from, with a tower, in parts.
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,6 +18,7 @@ import { ConfigReader } from '../../models/configs/config-reader.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { trialPicture } from '../../pipelines/answer/trial-picture.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
+import { modelIdentity } from '../../pipelines/model-identity.ts';
 import { assemble } from '../../pipelines/assemble/assemble.ts';
 import { planDirectory } from '../../pipelines/plan/plan-model.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
@@ -70,6 +80,20 @@ async function refusal(model: string, towers?: readonly string[]): Promise<strin
   await expect.poll(openFiles).toBeLessThanOrEqual(before);
   return error instanceof Error ? error.message : 'nothing was refused';
 }
+
+test.each(['model.gguf', 'mmproj-model.gguf'])('a model is known by every number of its files: %s', async (file) => {
+  const folder = at(`known-${file.replace('.gguf', '')}`);
+  cpSync(at('both'), folder, { recursive: true });
+  const known = async (): Promise<unknown> => {
+    const opened = await openModel(folder);
+    opened.close();
+    return modelIdentity(opened, '')['weights'];
+  };
+  const before = await known();
+  const bytes = readFileSync(join(folder, file));
+  writeFileSync(join(folder, file), bytes.with(-1, (bytes.at(-1) ?? 0) ^ 1));
+  expect(await known()).not.toBe(before);
+});
 
 describe('a LLaVA of two files', () => {
   test.each([

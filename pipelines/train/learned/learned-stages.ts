@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import { statOf } from '../../../runtime/files/regular-file.ts';
+import type { ModelDigest } from '../../model-identity.ts';
+import { modelSchema } from '../record/run-record.ts';
 import { listCheckpoints, newestOptimizer, newestWeights } from '../run/checkpoints.ts';
 import { averagePrefix, type LearnedStage } from '../run/learned-source.ts';
 import { checkStageWeights, stageFile } from '../run/stage-weights.ts';
 import { refuse } from './held-values.ts';
 
 const described = z.object({
+  model: modelSchema,
   recipe: z.object({
     model: z.string(),
     towers: z.array(z.string()).optional(),
@@ -27,6 +30,8 @@ type Recipe = z.infer<typeof described>['recipe'];
 
 export interface LearnedStages {
   readonly recipe: Recipe;
+  /** What the model that the run began with is known by. */
+  readonly model: ModelDigest | undefined;
   readonly stages: readonly LearnedStage[];
   /** Of which stage, from 1 on, and the d of e ← d·e + (1 − d)·θ at every step. */
   readonly averages: { readonly stage: number; readonly decay: number } | undefined;
@@ -48,18 +53,19 @@ export function learnedStages(run: string, { out, ema = false, note = () => unde
   const config = join(run, 'config.json');
   const known = described.safeParse(existsSync(config) ? parsed(readFileSync(config, 'utf8')) : undefined);
   if (!known.success) throw refuse(`${config} does not say what was trained`, 'give the folder of a run');
-  const { recipe } = known.data;
+  const { recipe, model } = known.data;
   const stages = stagesOf(
     run,
     recipe.stages.map(({ lora }) => lora),
     note,
   );
   if (stages.length === 0) throw refuse(`${run} has no checkpoint yet`, 'let it run until it has saved one');
-  if (!ema) return { recipe, stages, averages: undefined };
+  if (!ema) return { recipe, model, stages, averages: undefined };
   const decay = recipe.stages[stages.length - 1]?.ema;
   const { path, lora } = averagesOf(run, { recipe, stage: stages.length - 1, note });
   return {
     recipe,
+    model,
     stages: [...stages.slice(0, -1), { path, lora, averages: true }],
     averages: { stage: stages.length, decay: decay ?? 0 },
   };

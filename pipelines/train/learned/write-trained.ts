@@ -15,6 +15,7 @@ import {
 import { encodeStored } from '../../../runtime/checkpoint/stored-values.ts';
 import { newFolder } from '../../../runtime/files/new-folder.ts';
 import { isBesideWeights } from '../../model-files.ts';
+import { refuseWeights } from '../record/recipe-changes.ts';
 import { learnedSource, type LearnedSource, type LearnedStage } from '../run/learned-source.ts';
 import { held, refuse } from './held-values.ts';
 import { learnedStages } from './learned-stages.ts';
@@ -48,19 +49,24 @@ const pieceElements = 2 ** 21;
 /**
  * Writes the directory, whole or not at all: the files of the recipe's model, and its weights with those of the run's last checkpoint (or
  * the moving averages in it), low-rank additions folded in, towers that learned among them. Throws `OpabiniaError` for a folder that is there
- * already, a run without a checkpoint or without the averages asked for, and a model that is not where the recipe says; the reason of the
- * signal once it is aborted.
+ * already, a run without a checkpoint or without the averages asked for, and a model that is not where the recipe says, or not what
+ * the run began with; the reason of the signal once it is aborted.
  * @example await writeTrained(folder, { out: 'trained' })
  */
 export async function writeTrained(
   run: string,
   { out: wanted, dtype, ema, note, signal }: WriteTrained,
 ): Promise<TrainedModel> {
-  const { recipe, stages, averages } = learnedStages(run, { out: wanted, ema, note });
+  const { recipe, model, stages, averages } = learnedStages(run, { out: wanted, ema, note });
   const directory = resolveModel(recipe.model);
   const files = modelFiles(directory);
   const base = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype: 'f32' });
   try {
+    refuseWeights(run, model, { root: '', directory, files: base.files });
+    for (const [k, folder] of towerFolders(directory).entries()) {
+      const [root, own] = [assembledTowerRoot(k), resolveTower(directory, folder, [], recipe.towers?.[k])];
+      refuseWeights(run, model, { root, directory: own, files: filesIn(own) });
+    }
     const source = learnedSource(base, stages);
     try {
       const tensors = learnedTensors(base, source, { root: '', dtype, directory });
@@ -136,6 +142,17 @@ function learnedTensors(
 function towerFolders(directory: string): readonly string[] {
   const found = assembledTowers.safeParse(readJsonFile(join(directory, 'config.json')));
   return found.success ? found.data.towers.map(({ folder }) => folder) : [];
+}
+
+/** The files of a directory's weights. */
+function filesIn(directory: string): readonly string[] {
+  const files = modelFiles(directory);
+  const checkpoint = openCheckpoint(needFile(files.weights, 'model.safetensors', files));
+  try {
+    return checkpoint.files;
+  } finally {
+    checkpoint.close();
+  }
 }
 
 /** A tower that stages have changed, in place of the copy in `out`. */

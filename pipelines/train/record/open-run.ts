@@ -5,10 +5,19 @@ import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { takeLock } from '../../../runtime/files/lock-file.ts';
 import type { OpenData } from '../data/open-data.ts';
+import type { ModelDigest } from '../../model-identity.ts';
 import { stepsOf, type Recipe } from '../recipe/recipe.ts';
 import { listCheckpoints, newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
-import { changesOf, printChange, refuseContents, refuseLength, refuseOthers, refuseSamples } from './recipe-changes.ts';
+import {
+  changesOf,
+  printChange,
+  refuseContents,
+  refuseLength,
+  refuseModel,
+  refuseOthers,
+  refuseSamples,
+} from './recipe-changes.ts';
 import { readRecord, recordOf, type RunRecord } from './run-record.ts';
 
 export interface OpenedRun {
@@ -20,6 +29,8 @@ export interface OpenedRun {
    * as long as the recipe says.
    */
   readonly checkData: (sets: readonly Pick<OpenData, 'count' | 'key'>[]) => void;
+  /** The model as each stage opens it. Throws `OpabiniaError` where it is another than the run began with. */
+  readonly checkModel: (directory: string, digest: ModelDigest) => void;
   /** Writes the record and takes the log back to the checkpoint; a second call does nothing. For when all is checked. */
   readonly begin: () => void;
   /** Instead of `begin` where nothing is left to train: writes what the recipe now says otherwise. */
@@ -91,14 +102,17 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
       });
     if (goesOn) print(`${folder.path} has no checkpoint that can be read: it begins anew`);
     let sets: readonly Pick<OpenData, 'count' | 'key'>[] = [];
+    const model = sameModel(folder.path, undefined);
     return {
       folder,
       checkpoint,
       checkData: (all) => void (sets = all),
+      checkModel: model.check,
       begin: once(() => {
         lock.take();
         folder.refuseRun(goesOn);
-        folder.writeConfig({ ...record, samples: sets.map(({ count }) => count), data: sets.map(({ key }) => key) });
+        const data = { samples: sets.map(({ count }) => count), data: sets.map(({ key }) => key) };
+        folder.writeConfig({ ...record, ...data, model: model.digest() });
         folder.rewind(0, 0);
       }),
       conclude: () => undefined,
@@ -110,7 +124,8 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
   try {
     const { changes: earlier = [], ...before } = readRecord(folder.path);
     refuseOthers(folder.path, changesOf(before.recipe, record.recipe), position);
-    let now: RunRecord = { ...record, samples: before.samples, data: before.data };
+    let now: RunRecord = { ...record, samples: before.samples, data: before.data, model: before.model };
+    const model = sameModel(folder.path, before.model);
     const write = (after: RunRecord): void => {
       const later = changesOf(before, after).map(
         (change) =>
@@ -135,6 +150,7 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
         if (before.data !== undefined)
           now = { ...now, data: [...before.data.slice(0, stage), ...sets.map((one) => one.key)] };
       },
+      checkModel: model.check,
       begin: once(() => {
         write(now);
         folder.rewind(stage, step);
@@ -147,6 +163,18 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
     checkpoint.close();
     throw error;
   }
+}
+
+/** Holds every model against the first: that of the record, or the one that the first stage opened. */
+function sameModel(folder: string, recorded: ModelDigest | undefined) {
+  let first = recorded;
+  return {
+    check: (directory: string, digest: ModelDigest): void => {
+      refuseModel(folder, directory, [first ?? digest, digest]);
+      first ??= digest;
+    },
+    digest: (): ModelDigest | undefined => first,
+  };
 }
 
 /** Throws `OpabiniaError` where no run of this name has begun below `root`. */

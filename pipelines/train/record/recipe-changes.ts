@@ -1,5 +1,6 @@
 // In which fields a recipe differs from the one that a run was trained by, and which of them would make the run something that no recipe is.
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { rootName, weightsDigest, type ModelDigest } from '../../model-identity.ts';
 import type { Stage } from '../recipe/recipe.ts';
 import type { Position } from '../run/checkpoints.ts';
 import { rateFactor } from '../step/schedule.ts';
@@ -79,6 +80,42 @@ export function refuseContents(
   { stage }: Place,
 ): void {
   if (before !== now) throw refused(folder, `the samples of stage ${stage + 1} are others than they were`);
+}
+
+/**
+ * Throws `OpabiniaError` where the model that a run began with is another now, though its directory has the same name: what was learned is a
+ * difference to it, or stands in front of weights that it never saw.
+ */
+export function refuseModel(
+  folder: string,
+  directory: string,
+  [before, now]: readonly [before: ModelDigest, now: ModelDigest],
+): void {
+  const other = Object.keys({ ...before.weights, ...now.weights }).find(
+    (root) => before.weights[root] !== now.weights[root],
+  );
+  if (other !== undefined) throw otherModel(folder, directory, weightsOf(other));
+  if (before.texts !== now.texts) throw otherModel(folder, directory, 'config, tokenizer or preprocessor');
+}
+
+const weightsOf = (root: string): string => (root === rootName('') ? 'weights' : `weights of ${root}`);
+
+/** Throws `OpabiniaError` where weights below one root are not those that a run began with; what a record does not know of holds. */
+export function refuseWeights(
+  folder: string,
+  model: ModelDigest | undefined,
+  { root, directory, files }: { readonly root: string; readonly directory: string; readonly files: readonly string[] },
+): void {
+  const known = model?.weights[rootName(root)];
+  if (known !== undefined && known !== weightsDigest(files))
+    throw otherModel(folder, directory, weightsOf(rootName(root)));
+}
+
+function otherModel(folder: string, directory: string, what: string): OpabiniaError {
+  return new OpabiniaError(`${directory} is not what ${folder} began with: its ${what} changed`, {
+    op: 'train',
+    advice: 'bring the files back as they were; or train from the model as it is now, without --resume: --set name=…',
+  });
 }
 
 function refused(folder: string, what: string): OpabiniaError {

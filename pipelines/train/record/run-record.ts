@@ -10,12 +10,16 @@ import type { Recipe } from '../recipe/recipe.ts';
 import { withWholePaths } from './whole-paths.ts';
 
 const stageSchema = z.looseObject({ steps: z.number().optional(), epochs: z.number().optional(), batch: z.number() });
+/** `modelDigest`; records of earlier versions have none. */
+export const modelSchema = z.object({ texts: z.string(), weights: z.record(z.string(), z.string()) }).optional();
 const schema = z.looseObject({
   recipe: z.looseObject({ stages: z.array(stageSchema) }),
   /** How many samples the data of each stage has: a file that has grown is in another order. */
   samples: z.array(z.number()).optional(),
   /** And what they say: a file whose lines were changed is another. */
   data: z.array(z.string()).optional(),
+  /** What the model's files are known by: another one under its name is told. */
+  model: modelSchema,
   /** `stage 2, step 18: stages.1.steps 20 → 60`; the fields above are those since the last of them. */
   changes: z.array(z.string()).optional(),
 });

@@ -122,7 +122,7 @@ describe('maps of frozen towers', () => {
         asked.push(pictures);
         return sight.graph(pictures);
       };
-      const towers = new FrozenTowers({ source, weights: [] }, device, root, { ...sight, graph });
+      const towers = new FrozenTowers({ source, read: [] }, device, root, { ...sight, graph });
       try {
         const whole = await seen(towers, [numbers]);
         const [first] = whole.values();
