@@ -30,8 +30,13 @@ export function documentQuestions({ suffix, id, to, ...set }: DocumentSet): Benc
         : undefined,
     submission: (answers) => ({
       file: `${set.name}_submission.json`,
-      content: JSON.stringify(answers.map(({ item, answer }) => ({ [id]: Number(item.id), answer }))),
+      content: JSON.stringify(answers.map(({ item, answer }) => ({ [id]: numberOr(String(item.id)), answer }))),
       to,
     }),
   };
+}
+
+/** Leaderboards number their questions; what is no number stays what it is called. */
+function numberOr(id: string): number | string {
+  return id !== '' && Number.isSafeInteger(Number(id)) ? Number(id) : id;
 }

@@ -5,7 +5,7 @@ import { graded, optionLines } from '../grade.ts';
 import { letterOf, phraseOf } from '../matching/letters.ts';
 import { areNumbers, isNear } from '../matching/numbers.ts';
 import { strip } from '../matching/python-text.ts';
-import { cellOf, neededText, picturesOf, textOf, type Row } from '../read/row.ts';
+import { cellOf, listOf, neededText, picturesOf, textOf, type Row } from '../read/row.ts';
 
 const choice = 'multiple-choice';
 
@@ -52,5 +52,7 @@ function subjectOf(id: string): string | undefined {
 function optionsIn(row: Row): readonly string[] {
   const value = cellOf(row, 'options');
   if (Array.isArray(value)) return value.map(String);
-  return [...String(value ?? '').matchAll(/'([^\n]*?)'/g)].map(([, option]) => option ?? '');
+  const printed = [...String(value ?? '').matchAll(/'([^\n]*?)'/g)].map(([, option]) => option ?? '');
+  // A list in JSON has none, and the question would be asked without its options.
+  return printed.length > 0 ? printed : listOf(row, 'options');
 }

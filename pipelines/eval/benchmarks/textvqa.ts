@@ -24,11 +24,15 @@ export const textvqa: Benchmark = {
       chance: 0,
     };
   },
-  grade: (answer, { answers }) => ({
-    score: vqaAccuracy(
-      answer.toLowerCase(),
-      Array.isArray(answers) ? answers.map((one: string) => one.toLowerCase()) : [],
-    ),
-    parsed: normalizeAnswer(answer),
-  }),
+  // The test split has no answers, or ten empty ones.
+  grade: (answer, { answers }) =>
+    Array.isArray(answers) && answers.some((one) => one !== '')
+      ? {
+          score: vqaAccuracy(
+            answer.toLowerCase(),
+            answers.map((one: string) => one.toLowerCase()),
+          ),
+          parsed: normalizeAnswer(answer),
+        }
+      : undefined,
 };

@@ -5,6 +5,7 @@ import { statOf } from '../../../runtime/files/regular-file.ts';
 import type { Benchmark, Item } from '../benchmark.ts';
 import { groupBy } from '../grade.ts';
 import { BenchmarkColumnsError, BenchmarkFileError } from '../errors.ts';
+import { letterAt } from '../matching/letters.ts';
 import { endings, openTable, type Table, type TableOptions } from './table.ts';
 import { isPicture, textOf, type Picture, type Row } from './row.ts';
 
@@ -64,7 +65,26 @@ export async function readQuestions(
       `${path} has no question of ${benchmark.title}`,
       `its source is ${benchmark.source}; check the split`,
     );
+  refuseAnswers(benchmark, path, asked);
   return { benchmark, files: tables, asked };
+}
+
+/**
+ * Throws `BenchmarkFileError` where none of the questions that ask for a letter, or yes or no, has one for its right answer: every model
+ * would have nothing right.
+ */
+function refuseAnswers({ form, grade, title, source }: Benchmark, path: string, asked: readonly Asked[]): void {
+  if (form !== 'letter' && form !== 'yes or no') return;
+  const answersTo = ({ options = 26 }: Item): readonly string[] =>
+    form === 'letter' ? Array.from({ length: Math.min(26, options) }, (_, place) => letterAt(place)) : ['yes', 'no'];
+  const judged = asked.filter(({ item }) => grade?.('', item.gold) !== undefined);
+  const isAnswerable = ({ item }: Asked): boolean =>
+    answersTo(item).some((answer) => (grade?.(answer, item.gold)?.score ?? 0) > 0);
+  if (judged.length > 0 && !judged.some(isAnswerable))
+    throw new BenchmarkFileError(
+      `none of the ${judged.length} right answers of ${path} is ${form === 'letter' ? 'the letter of an option' : 'yes or no'}: ${JSON.stringify(judged[0]?.item.gold)}`,
+      `${title} is ${source}; check the column of the answers`,
+    );
 }
 
 /** Files of one benchmark that were given one by one are one benchmark. Throws `BenchmarkFileError` for one that was given twice. */

@@ -52,17 +52,30 @@ export function neededText(row: Row, ...columns: readonly string[]): string {
   return text;
 }
 
-/** A list of texts: also one that is written as JSON, or as Python prints it. */
+/**
+ * A list of texts: also one that is written as JSON, or as Python prints it. Throws `OpabiniaError` with the row's place for a list of
+ * records, which are no texts.
+ */
 export function listOf(row: Row, ...columns: readonly string[]): readonly string[] {
   const value = cellOf(row, ...columns);
-  if (Array.isArray(value)) return value.map(String);
+  const texts = (list: readonly unknown[]): readonly string[] => {
+    const other = list.find((one) => typeof one === 'object' && one !== null);
+    if (other !== undefined)
+      throw new OpabiniaError(`${row.place} has ${JSON.stringify(other).slice(0, 60)} among its ${columns[0] ?? ''}`, {
+        op: 'eval',
+        advice: 'texts are read: give each of them as a text',
+      });
+    return list.map(String);
+  };
+  if (Array.isArray(value)) return texts(value);
   if (typeof value !== 'string') return [];
+  let parsed: unknown;
   try {
-    const parsed: unknown = JSON.parse(value);
-    if (Array.isArray(parsed)) return parsed.map(String);
+    parsed = JSON.parse(value);
   } catch {
     // Not JSON: perhaps Python's.
   }
+  if (Array.isArray(parsed)) return texts(parsed);
   return value.startsWith('[') ? [...value.matchAll(/'([^\n]*?)'|"([^\n]*?)"/g)].map(([, a, b]) => a ?? b ?? '') : [];
 }
 

@@ -68,6 +68,7 @@ export function resultOf(
 ): BenchmarkResult {
   const inForm = (answers: readonly Judged[]): number =>
     answers.filter(({ answer, item }) => isInForm(answer, benchmark.form, item.options)).length / answers.length;
+  const judgedOf = (answers: readonly Judged[]): readonly Judged[] => countedOf(benchmark, answers);
   const keys = [...new Set(sighted.flatMap(({ item }) => Object.keys(item.slices)))];
   const slices = keys.flatMap((key) => {
     const blindBy = groupBy(judgedOf(blind?.answers ?? []), ({ item }) => item.slices[key] ?? '');
@@ -104,14 +105,14 @@ export function resultOf(
   };
 }
 
-/** What is counted: answers that have a grade, and those that could not be asked where others have one. */
-function judgedOf(answers: readonly Judged[]): readonly Judged[] {
-  return answers.filter(({ grade, failure }) => grade !== undefined || failure !== '');
+/** What is counted: answers that have a grade, and those that could not be asked and would have had one. */
+function countedOf({ grade }: Benchmark, answers: readonly Judged[]): readonly Judged[] {
+  return answers.filter(({ grade: own, item }) => own !== undefined || grade?.('', item.gold) !== undefined);
 }
 
 function figuresOf(benchmark: Benchmark, answers: readonly Judged[]): readonly Figure[] {
-  if (benchmark.grade === undefined || !answers.some(({ grade }) => grade !== undefined)) return [];
-  const judged = judgedOf(answers);
+  const judged = countedOf(benchmark, answers);
+  if (!judged.some(({ grade }) => grade !== undefined)) return [];
   const scores = benchmark.scores?.(judged) ?? [accuracyScore(judged)];
   return scores.map((score) =>
     score.unit === 'share' && score.of !== undefined
