@@ -32,7 +32,7 @@ export function normalizeAnswer(answer: string): string {
 }
 
 function withoutPunctuation(text: string): string {
-  const hasThousands = /\d,+\d/.test(text);
+  const hasThousands = /\p{Nd},+\p{Nd}/u.test(text);
   let out = text;
   for (const mark of punctuation) {
     const isApart = text.includes(`${mark} `) || text.includes(` ${mark}`) || hasThousands;
@@ -40,7 +40,7 @@ function withoutPunctuation(text: string): string {
   }
   // The original gives the flag re.UNICODE, which is 32, in the place of the count.
   let left = 32;
-  return out.replace(/\.(?!\d)/g, (point) => (left-- > 0 ? '' : point));
+  return out.replace(/\.(?!\p{Nd})/gu, (point) => (left-- > 0 ? '' : point));
 }
 
 function withoutArticles(text: string): string {

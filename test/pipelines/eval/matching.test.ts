@@ -186,6 +186,8 @@ describe('the soft accuracy of VQA', () => {
     ["the man's hat", "man 's hat"],
     ['a/b', 'b'],
     ['3.5 m.', '3.5 m'],
+    // A digit is one of any script.
+    ['5.١٢ m.', '5.١٢ m'],
     ["couldntve couldn'tve", "couldntve couldn't've"],
     ["somebody'd", 'somebodyd'],
     // Only 32 full stops are taken away.
