@@ -9,6 +9,7 @@ import { openModel, type OpenedModel, type OpenModelOptions } from '../answer/op
 import { shorterContext } from '../answer/session-plans.ts';
 import { RowSession } from '../answer/rows/row-session.ts';
 import type { Place } from '../run/engine.ts';
+import { openTasks } from './ask/same-pictures.ts';
 import { askQuestions, tasksOf, type AskProgress, type Blind, type How, type Task } from './ask/ask-questions.ts';
 import { PictureDecoder } from './ask/decoder.ts';
 import { benchmarkNamed } from './benchmarks.ts';
@@ -80,7 +81,7 @@ export async function evaluate(directory: string, options: EvaluateOptions): Pro
     const journal = Journal.open(join(out, 'journal.sqlite'), identity);
     try {
       const tasks = tasksOf(all, { ...options, blind });
-      const open = tasks.filter(({ key }) => journal.find(key) === undefined);
+      const open = await openTasks(tasks, journal);
       note(`${open.length} of ${tasks.length} questions are to be asked`);
       if (open.length > 0) await askAll(model, open, journal, options);
       return written(all, tasks, journal, { out, directory, identity, options, blind, asked: open.length });

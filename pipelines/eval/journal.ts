@@ -38,12 +38,14 @@ export class Journal {
   readonly #database: DatabaseSync;
   readonly #find: StatementSync;
   readonly #keep: StatementSync;
+  readonly #forget: StatementSync;
 
   private constructor(database: DatabaseSync) {
     this.#database = database;
     this.#find = database.prepare(
       'SELECT digest, text, tokens, reason, picture, failure FROM answers WHERE benchmark = ? AND how = ? AND question = ?',
     );
+    this.#forget = database.prepare('DELETE FROM answers WHERE benchmark = ? AND how = ? AND question = ?');
     this.#keep = database.prepare(
       'INSERT INTO answers (benchmark, how, question, digest, text, tokens, reason, picture, failure) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
@@ -95,6 +97,11 @@ export class Journal {
   /** Keeps an answer; it is on the disk when this returns, as far as a killed process is concerned. */
   keep({ benchmark, how, question, digest }: JournalKey, { text, tokens, reason, picture, failure }: Kept): void {
     this.#keep.run(benchmark, how, question, digest, text, tokens, reason, picture, failure);
+  }
+
+  /** For a question that is to be asked again. */
+  forget({ benchmark, how, question }: JournalKey): void {
+    this.#forget.run(benchmark, how, question);
   }
 
   close(): void {

@@ -6,9 +6,9 @@ import type { Answering, RowAnswer } from '../../answer/rows/asking.ts';
 import { ContextOverflowError } from '../../answer/generate.ts';
 import { PictureError } from '../errors.ts';
 import type { Journal, JournalKey, Kept } from '../journal.ts';
-import type { Picture } from '../read/row.ts';
 import type { Asked, Questions } from '../read/questions.ts';
 import type { PictureDecoder } from './decoder.ts';
+import { pictureDigest, readPicture, unread } from './same-pictures.ts';
 
 /** Without the picture: text alone, or a gray picture of the same size. */
 export type Blind = 'text' | 'gray';
@@ -111,51 +111,43 @@ async function answerTo(
   system: string | undefined,
   signal: AbortSignal,
 ): Promise<Kept> {
-  const digest = createHash('sha256');
+  const read: Uint8Array[] = [];
   try {
+    for (const picture of item.pictures) read.push(await readPicture(picture));
     const images: Image[] = [];
-    for (const picture of item.pictures) images.push(await seen(picture, how, decoder, digest));
+    for (const [i, { name }] of item.pictures.entries()) images.push(await seen(read[i], name, how, decoder));
     const question = { text: item.prompt, images: how === 'text' ? [] : images, system };
     const { text, tokens, reason } = await wholeAnswer(answering, question, maxNewTokens, signal);
     return {
       text,
       tokens: tokens.length,
       reason,
-      picture: images.length === 0 ? '' : digest.digest('hex').slice(0, 16),
+      picture: images.length === 0 ? '' : pictureDigest(read),
       failure: '',
     };
   } catch (error) {
     if (error instanceof PictureError || error instanceof ContextOverflowError)
-      return { text: '', tokens: 0, reason: 'failed', picture: '', failure: error.what };
+      return {
+        text: '',
+        tokens: 0,
+        reason: read.length < item.pictures.length ? unread : 'failed',
+        picture: '',
+        failure: error.what,
+      };
     throw error;
   }
 }
 
 async function seen(
-  picture: Picture,
+  bytes: Uint8Array = new Uint8Array(),
+  name: string,
   how: How,
   decoder: PictureDecoder,
-  digest: ReturnType<typeof createHash>,
 ): Promise<Image> {
-  const bytes = await read(picture);
-  digest.update(bytes);
   // Blind without a picture, nothing has to be decoded.
   if (how === 'text') return { width: 1, height: 1, rgb: new Uint8Array(3) };
-  const image = await decoder.decode(bytes, picture.name);
+  const image = await decoder.decode(bytes, name);
   return how === 'gray' ? { ...image, rgb: new Uint8Array(image.rgb.length).fill(128) } : image;
-}
-
-/** Whatever goes wrong with reading one picture is that question's alone. */
-async function read(picture: Picture): Promise<Uint8Array> {
-  try {
-    return await picture.bytes();
-  } catch (cause) {
-    if (cause instanceof PictureError) throw cause;
-    throw new PictureError(
-      `${picture.name} does not read: ${cause instanceof Error ? cause.message : String(cause)}`,
-      cause,
-    );
-  }
 }
 
 async function wholeAnswer(
