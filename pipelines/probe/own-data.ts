@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { randomStream, shuffled } from '../shapes/scene/random.ts';
 import { neededLayout, openSamples, passingSamples, readSample, type LlavaSample } from '../train/data/llava-file.ts';
+import { openDataSet } from '../train/data/open-data.ts';
 import { writeIndex } from '../train/data/mixture-index.ts';
 import type { SampleRange } from '../train/data/sample-ranges.ts';
 import type { DataSet } from '../train/recipe/recipe.ts';
@@ -19,6 +20,8 @@ export interface HeldQuestion {
 
 export interface OwnData {
   readonly train: DataSet;
+  /** Of what the samples to learn from say: a file that was edited is another one. */
+  readonly key: string;
   readonly held: readonly HeldQuestion[];
   readonly slices: readonly string[];
 }
@@ -41,7 +44,7 @@ export function openOwnData(folder: string, root: string): OwnData {
   const [train, held, single] = [find('train'), find('held', 'test', 'val'), find('data')];
   if (train !== undefined && held !== undefined) {
     const asked = [...samplesOf(held)].map((one) => questionOf(one, images, held));
-    return { train: { file: train, images }, ...sorted(asked, held) };
+    return { ...keyed({ file: train, images }), ...sorted(asked, held) };
   }
   if (single === undefined)
     throw new OpabiniaError(`${folder} has neither train.jsonl with held.jsonl nor data.jsonl`, {
@@ -49,6 +52,12 @@ export function openOwnData(folder: string, root: string): OwnData {
       advice: 'put LLaVA samples there, with their pictures in images/',
     });
   return splitFile(single, images, root);
+}
+
+function keyed(train: DataSet): Pick<OwnData, 'train' | 'key'> {
+  const { file, key } = openDataSet(train, 0);
+  file?.close();
+  return { train, key };
 }
 
 interface Passed {
@@ -120,7 +129,7 @@ function splitFile(path: string, images: string, root: string): OwnData {
     0,
   );
   const held = passed.filter(({ picture }) => heldOut.has(picture)).map(({ question }) => question);
-  return { train: { index }, ...sorted(held, path) };
+  return { ...keyed({ index }), ...sorted(held, path) };
 }
 
 /** As short answers are compared: small letters, no blanks or full stop at the ends. */

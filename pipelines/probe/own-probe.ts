@@ -113,7 +113,7 @@ async function oneRun({ entry, setting, seed, data, options, languageKey, own }:
   const parts = [entry.towers.map(({ key }) => key), languageKey, connector, tokens, seed, ...code];
   const name = `${fileName(rowName({ towers, setting }))}-seed-${seed}`;
   const training = [options.batch, options.rate, options.length, options.answerTokens, steps, setting];
-  const about = [parts, training, data.held, data.train];
+  const about = [parts, training, data.held, data.train, data.key];
   return keptRun(join(root, name), about, async () => {
     if (stopped()) return undefined;
     const directory = join(root, 'models', contentKey([JSON.stringify(parts)]).slice(0, 16));

@@ -1,5 +1,5 @@
 // Towers on a person's own data: what is held out and sliced, and (with OPABINIA_ALL=1) the whole of it on made parts.
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -239,3 +239,20 @@ test.runIf(everything)(
     expect(again).toEqual(probed);
   },
 );
+
+test('what was probed with other samples to learn from is probed again', { timeout: 300_000 }, async () => {
+  makeLanguage(join(root, 'llama'), 'llama');
+  const data = join(root, 'edited');
+  cpSync(join(root, 'data/images'), join(data, 'images'), { recursive: true });
+  const [train, held] = [[sample(0), sample(1), sample(2)], [sample(4)]];
+  writeFileSync(join(data, 'held.jsonl'), lines(held));
+  writeFileSync(join(data, 'train.jsonl'), lines(train));
+  const probe = (more: Partial<OwnProbeOptions> = {}) =>
+    probeOwn(readEntries('shapes:0', 'S'), options({ data, root: join(root, 'edited-runs'), ...more }));
+  expect((await probe()).complete).toBe(true);
+  const again = { stopped: () => true };
+  expect((await probe(again)).complete).toBe(true);
+  // As many samples, one of which answers otherwise.
+  writeFileSync(join(data, 'train.jsonl'), lines(train).replace('"yes"', '"no"'));
+  expect((await probe(again)).complete).toBe(false);
+});
