@@ -32,6 +32,9 @@ export function heldBy(path: string): 'nothing' | 'a beginning' | 'a run' {
   return log !== undefined || existsSync(join(path, 'config.json')) ? 'a beginning' : 'nothing';
 }
 
+/** A folder for each stage, since TensorBoard draws all files of one as one curve, and the steps of the next stage begin anew. */
+const eventsFolder = 'events';
+
 export class RunFolder {
   readonly path: string;
   #events: EventFile | undefined;
@@ -89,11 +92,13 @@ export class RunFolder {
     writeFileAtomic(join(this.path, 'metrics.jsonl'), kept.map((line) => `${JSON.stringify(line)}\n`).join(''), {
       op: 'train',
     });
-    for (const name of readdirSync(this.path)) {
-      const [, number] = /^events\.out\.tfevents\.\d+\.\d+\.stage(\d+)$/.exec(name) ?? [];
-      const own = Number(number) - 1;
-      if (own > stage || (own === stage && step === 0)) rmSync(join(this.path, name));
-      else if (own === stage) rewindEvents(join(this.path, name), step);
+    const events = join(this.path, eventsFolder);
+    for (const name of existsSync(events) ? readdirSync(events) : []) {
+      const own = Number(/^stage-(\d+)$/.exec(name)?.[1]) - 1;
+      if (own > stage || (own === stage && step === 0)) rmSync(join(events, name), { recursive: true });
+      else if (own === stage)
+        for (const file of readdirSync(join(events, name)))
+          if (file.startsWith('events.out.tfevents.')) rewindEvents(join(events, name, file), step);
     }
   }
 
@@ -101,10 +106,11 @@ export class RunFolder {
     this.#make();
     appendFileSync(join(this.path, 'metrics.jsonl'), `${JSON.stringify(line)}\n`);
     const seconds = Date.now() / 1000;
-    this.#events ??= new EventFile(
-      join(this.path, `events.out.tfevents.${Math.floor(seconds)}.${process.pid}.stage${line.stage + 1}`),
-      seconds,
-    );
+    if (this.#events === undefined) {
+      const own = join(this.path, eventsFolder, `stage-${line.stage + 1}`);
+      mkdirSync(own, { recursive: true });
+      this.#events = new EventFile(join(own, `events.out.tfevents.${Math.floor(seconds)}.${process.pid}`), seconds);
+    }
     const scalars = {
       'train/loss': line.loss ?? NaN,
       'train/grad_norm': line.gradientNorm ?? NaN,
@@ -116,7 +122,7 @@ export class RunFolder {
     this.#events.append(seconds, line.step, scalars);
   }
 
-  /** The next stage has a file of its own: its steps begin anew. */
+  /** The next stage has a folder of its own. */
   endStage(): void {
     this.#events = undefined;
   }

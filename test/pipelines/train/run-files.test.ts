@@ -93,17 +93,16 @@ describe('the files of a run that goes on', { timeout: 300_000 }, () => {
     await go(recipe, { stopAfter: 3 });
     // As after a kill behind step 3: what was saved last is step 2, and a record is cut off.
     rmSync(join(folder, 'checkpoint-0-3'), { recursive: true });
-    const events = () =>
-      readdirSync(folder)
-        .filter((name) => name.includes('tfevents'))
-        .sort();
-    const [first = ''] = events();
-    appendFileSync(join(folder, first), Buffer.alloc(11, 1));
+    const events = (stage: number): readonly string[] => {
+      const own = join(folder, `events/stage-${stage}`);
+      return existsSync(own) ? readdirSync(own).map((name) => join(own, name)) : [];
+    };
+    const [first = ''] = events(1);
+    appendFileSync(first, Buffer.alloc(11, 1));
     await go(recipe, { resume: true, stopAfter: 2 });
     const steps = (stage: number): readonly number[] =>
-      events()
-        .filter((name) => name.endsWith(`stage${stage}`))
-        .flatMap((name) => readEvents(join(folder, name)))
+      events(stage)
+        .flatMap((path) => readEvents(path))
         .flatMap(({ step, version }) => (version === '' ? [step] : []))
         .sort((a, b) => a - b);
     expect(steps(1)).toEqual([1, 2, 3, 4]);
