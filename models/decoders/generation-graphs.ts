@@ -160,9 +160,13 @@ export function prefillGraph(
   );
 }
 
-/** The token, or `noToken`: what is not a number in the state behind the last layer is none in any score. */
+/**
+ * The token, or `noToken` where no score is the highest one: one that is not a number, or infinite. What is not a number in the state
+ * behind the last layer is none in any score; a damaged row of the output matrix is in its own score alone.
+ */
 export function toldToken(logits: Scores, token: Tensor<'b', 'i32'>): Tensor<'b', 'i32'> {
-  return where(isNaN(logits.at('v', 0)), noToken, token);
+  const highest = reduce(logits, 'b v -> b', 'max').cast('f32');
+  return where(isNaN(highest).or(abs(highest).gt(overflowed)), noToken, token);
 }
 
 function reachOf(x: Tensor<string, DType>): Tensor<'', 'f32'> {

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
 import { randomParams, trace, type Graph } from '../../dsl/index.ts';
+import { noToken, toldToken } from '../../models/decoders/generation-graphs.ts';
 import {
   drawToken,
   isGreedy,
@@ -161,6 +162,37 @@ test('draws follow the softmax', () => {
   expect(distance).toBeLessThan(22.5);
 });
 
+/** Rows of scores: numbers; not a number, infinite and low beyond all at a place in the middle; infinite downwards everywhere. */
+const [told, places] = [5, 211];
+function damaged(): Float32Array {
+  const scores = numbers(told * places, 3);
+  [0, NaN, Infinity, -Infinity].forEach((value, row) => (scores[row * places + 100] = value));
+  return scores.fill(-Infinity, 4 * places);
+}
+
+const toldGraph = (draw: 'greedy' | 'random'): Graph =>
+  trace(randomParams(1), (t) => {
+    const scores = t.input('scores', 'b v', { b: told, v: places });
+    const settings = t.constant([...samplingSettings({ temperature: 1, topK: 9 })], 'n', { n: settingCount });
+    const seed = t.constant([1, 2, 3, 4, 5], 'b', { b: told }, 'u32');
+    const seen = scores.eq(0);
+    const drawn = draw === 'greedy' ? undefined : { settings, seed, counter: t.iota('b', told), seen };
+    return { token: toldToken(scores, drawToken(t, scores, drawn)) };
+  });
+
+/** Which rows have a token. */
+const rowsTold = (tokens: ArrayLike<number> | undefined): readonly boolean[] =>
+  Array.from(tokens ?? [], (token) => token !== noToken);
+
+test.each(['greedy', 'random'] as const)(
+  'one score that is not a number, or infinite, and no token is told: %s',
+  (draw) => {
+    const inputs = new Map([['scores', damaged()]]);
+    const { outputs } = evaluate(toldGraph(draw), { inputs, params: () => [] }, { precision: 'f32' });
+    expect(rowsTold(outputs.get('token')?.data)).toEqual([true, false, false, true, false]);
+  },
+);
+
 test('what needs no random draw', () => {
   expect([{}, { topK: 3 }, { temperature: 0, topP: 0.5 }].every(isGreedy)).toBe(true);
   expect([{ temperature: 1 }, { repetitionPenalty: 1.1 }].some(isGreedy)).toBe(false);
@@ -174,6 +206,17 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('on the device', () => {
   afterAll(() => {
     expect(device.memory.now).toBe(0);
     device.close();
+  });
+
+  test.each(['greedy', 'random'] as const)('one score that is not a number, or infinite: %s', async (draw) => {
+    const plan = compile(toldGraph(draw), deviceProfile(device), { verify: true });
+    const program = await load(plan, device, { read: () => new Float32Array(0) });
+    try {
+      const { token } = await program.run({ scores: damaged() });
+      expect(rowsTold(token?.data)).toEqual([true, false, false, true, false]);
+    } finally {
+      program.dispose();
+    }
   });
 
   test.each([
