@@ -9,7 +9,7 @@ import { openModel } from '../pipelines/answer/open-model.ts';
 import { contextFor, contextOf, shorterContext } from '../pipelines/answer/session-plans.ts';
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
-import { several, whole } from './options.ts';
+import { natural, several, whole } from './options.ts';
 import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { loadProgress } from './load-progress.ts';
 import { say, tell, write } from './output.ts';
@@ -66,8 +66,8 @@ export function addRun(program: Command): void {
     .option('--system <text>', "instead of the template's own words")
     .option('--max-new-tokens <count>', 'tokens of the answer at most')
     .option('--temperature <number>', '0 takes the likeliest token each time', '0')
-    .option('--top-k <count>', 'draw from so many of the likeliest tokens')
-    .option('--top-p <share>', 'draw from the likeliest tokens of this probability together')
+    .option('--top-k <count>', 'with a temperature: draw from so many of the likeliest tokens')
+    .option('--top-p <share>', 'with a temperature: draw from the likeliest tokens of this probability together')
     .option('--repetition-penalty <number>', 'above 1: tokens that stand in the text are less likely')
     .option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
     .option('--seed <number>', 'of the draw')
@@ -206,7 +206,18 @@ function answerOptions(flags: RunFlags, signal: AbortSignal): AnswerOptions {
     throw new OpabiniaError(`${option} is '${text}'`, { op: 'run', advice: `give a number from ${least} to ${most}` });
   };
   const temperature = number('--temperature', flags.temperature, 0, 100) ?? 0;
-  const seed = flags.seed === undefined ? undefined : number('--seed', flags.seed, 0, 2 ** 31);
+  const seed = flags.seed === undefined ? undefined : natural('--seed', flags.seed);
+  const idle = (['topK', 'topP'] as const).find((key) => temperature === 0 && flags[key] !== undefined);
+  if (idle !== undefined)
+    throw new OpabiniaError(`${idle === 'topK' ? '--top-k' : '--top-p'} says nothing without a temperature`, {
+      op: 'run',
+      advice: 'give --temperature 1, or another above 0; without one the likeliest token is taken each time',
+    });
+  if (flags.stop.includes(''))
+    throw new OpabiniaError('--stop is empty', {
+      op: 'run',
+      advice: 'give the text that ends an answer, or leave it out',
+    });
   return {
     signal,
     temperature,

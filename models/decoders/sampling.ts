@@ -3,6 +3,7 @@ import {
   argmax,
   exp,
   log,
+  OpabiniaError,
   reduce,
   repeat,
   shiftRight,
@@ -51,6 +52,20 @@ export function samplingSettings({
 }: SamplingOptions): Float32Array {
   // More than any vocabulary: everything is kept.
   return Float32Array.of(temperature, topK ?? 2 ** 30, topP, repetitionPenalty);
+}
+
+/** Throws `OpabiniaError` for numbers by which nothing can be drawn: each would be taken, and give something else than what was asked for. */
+export function checkSampling({ temperature = 0, topK = 1, topP = 1, repetitionPenalty = 1 }: SamplingOptions): void {
+  const refused = (name: string, value: number, advice: string): OpabiniaError =>
+    new OpabiniaError(`${name} is ${value}`, { op: 'sampling', advice });
+  const within = (name: string, value: number, [least, most]: readonly [number, number], advice: string): void => {
+    if (!(value >= least && value <= most)) throw refused(name, value, advice);
+  };
+  within('temperature', temperature, [0, 100], 'give a number from 0, the likeliest token, to 100');
+  if (!Number.isInteger(topK) || topK < 1)
+    throw refused('topK', topK, 'give a whole number above 0, or leave it out: all');
+  within('topP', topP, [0, 1], 'give a share from 0 to 1');
+  within('repetitionPenalty', repetitionPenalty, [0.01, 100], 'give a number from 0.01 to 100: 1 changes nothing');
 }
 
 /** Whether the token with the highest score is all that is asked for. */

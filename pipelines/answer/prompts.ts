@@ -1,11 +1,21 @@
 // Prompts that are laid out to the inputs of prefill: rows for the whole batch, and what a random draw needs.
 import { OpabiniaError } from '../../dsl/error.ts';
 import { crossesLength } from '../../models/decoders/rope.ts';
-import { samplingSettings } from '../../models/decoders/sampling.ts';
+import { checkSampling, samplingSettings } from '../../models/decoders/sampling.ts';
 import type { Prompts } from './generate.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
 import type { LaidOut, PromptOptions } from './family.ts';
 import type { OpenedModel } from './open-model.ts';
+
+/** Throws `OpabiniaError` for options that say nothing: a number that is none, a seed or a count of tokens that is not whole. */
+export function checkOptions(options: PromptOptions & { readonly maxNewTokens?: number | undefined }): void {
+  checkSampling(options);
+  const { seed = 0, maxNewTokens = 0 } = options;
+  const refused = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'answer', advice });
+  if (!Number.isSafeInteger(seed)) throw refused(`the seed is ${seed}`, 'give a whole number');
+  if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 0)
+    throw refused(`maxNewTokens is ${maxNewTokens}`, 'give a whole number, or leave it out: as many as fit');
+}
 
 /** The inputs of prefill for `rows` rows; those without a question hold one token that nobody reads the answer of. */
 export function toPrompts(

@@ -10,7 +10,7 @@ import { engineOn, type Engine, type Place, type Prepared, type Runnable } from 
 import type { PromptOptions, Question } from './family.ts';
 import { locateOverflow } from './not-finite.ts';
 import type { OpenedModel } from './open-model.ts';
-import { toPrompts } from './prompts.ts';
+import { checkOptions, toPrompts } from './prompts.ts';
 import { Seeing } from './seeing.ts';
 import {
   checkCache,
@@ -162,6 +162,7 @@ export class Session {
     const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'answer', advice });
     if (questions.length < 1 || questions.length > batch)
       throw refuse(`${questions.length} questions are asked at once`, `from 1 to ${batch}, the batch of this session`);
+    checkOptions(options);
     const laid = await this.model.family.layOut(questions, options);
     if (laid.pictures > imageLimit)
       throw refuse(`${laid.pictures} images are given`, `at most ${imageLimit}, as the session was opened`);

@@ -35,6 +35,10 @@ test.each<[string, (made: string) => readonly string[], RegExp]>([
   ['no such image', (dir) => [dir, '--prompt', 'a', '--image', join(folder, 'no.png')], /no\.png/],
   ['a temperature that is none', (dir) => [dir, '--prompt', 'a', '--temperature', 'hot'], /--temperature is 'hot'/],
   ['no prompt', (dir) => [dir], /--prompt/],
+  ['a share of what is not drawn', (dir) => [dir, '--prompt', 'a', '--top-p', '0.9'], /--top-p says nothing without/],
+  ['tokens that are not drawn from', (dir) => [dir, '--prompt', 'a', '--top-k', '9'], /--top-k says nothing without/],
+  ['half a seed', (dir) => [dir, '--prompt', 'a', '--temperature', '1', '--seed', '1.5'], /--seed is '1.5'/],
+  ['an empty end', (dir) => [dir, '--prompt', 'a', '--stop', ''], /--stop is empty/],
 ])('%s: exit code 1, nothing on stdout', (_name, args, message) => {
   const { status, stdout, stderr } = run(...args(made));
   expect([status, stdout]).toEqual([1, '']);

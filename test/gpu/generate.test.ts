@@ -184,6 +184,7 @@ describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('generation', () => {
       );
       await expect(finished(session.answerAll([{ text: 'What?' }]))).rejects.toThrow(/has no image/);
       await expect(finished(session.answerAll([question, question]))).rejects.toThrow(/from 1 to 1/);
+      await expect(finished(session.answerAll([question], { topP: 90 }))).rejects.toThrow(/topP is 90/);
       await expect(
         finished(
           session.answerAll([{ ...question, images: [{ width: 700, height: 7, rgb: new Uint8Array(700 * 7 * 3) }] }]),

@@ -301,6 +301,9 @@ describe.skipIf(withoutGpu)('a session that answers by rows', () => {
         session.ask({ text: 'why '.repeat(200) }, greedy),
         session.ask({ text: 'What?', images: [photo] }, greedy),
         session.ask(second.question, { temperature: 1 }),
+        session.ask(second.question, { topK: 0 }),
+        session.ask(second.question, { maxNewTokens: NaN }),
+        session.ask(second.question, { seed: 0.5 }),
         session.ask({ text: 'What?', history: [{ role: 'assistant', text: 'I begin.' }] }, greedy),
       ].map((asking) => heard(asking).catch((error: unknown) => error));
       const waits = new AbortController();
@@ -308,10 +311,15 @@ describe.skipIf(withoutGpu)('a session that answers by rows', () => {
       const behind = heard(session.ask(first.question, greedy));
       waits.abort(new Error('enough of waiting'));
       await expect(waiting).rejects.toThrow('enough of waiting');
-      const [long, picture, hot] = await Promise.all(refused);
+      const [long, picture, hot, none, uncounted, half] = await Promise.all(refused);
       expect(long).toBeInstanceOf(ContextOverflowError);
       expect(String(picture)).toMatch(/reads text only/);
       expect(String(hot)).toMatch(/a temperature/);
+      expect([none, uncounted, half].map(String)).toEqual([
+        expect.stringMatching(/topK is 0/),
+        expect.stringMatching(/maxNewTokens is NaN/),
+        expect.stringMatching(/the seed is 0.5/),
+      ]);
       const pieces = [(await begun).value];
       for (let next = await running.next(); ; next = await running.next()) {
         if (next.done === true) {

@@ -4,6 +4,7 @@ import { compile } from '../../compiler/compile.ts';
 import { randomParams, trace, type Graph } from '../../dsl/index.ts';
 import { noToken, toldToken } from '../../models/decoders/generation-graphs.ts';
 import {
+  checkSampling,
   drawToken,
   isGreedy,
   samplingSettings,
@@ -160,6 +161,23 @@ test('draws follow the softmax', () => {
   }, 0);
   // Chi-square with 6 degrees of freedom: over 22.5 one time in a thousand.
   expect(distance).toBeLessThan(22.5);
+});
+
+test('what nothing can be drawn by is refused by its name', () => {
+  settings.forEach((options) => expect(() => checkSampling(options)).not.toThrow());
+  const wrong: readonly (readonly [SamplingOptions, RegExp])[] = [
+    [{ temperature: NaN }, /temperature is NaN/],
+    [{ temperature: -1 }, /temperature is -1/],
+    [{ temperature: Infinity }, /temperature is Infinity/],
+    [{ topK: 0 }, /topK is 0/],
+    [{ topK: -1 }, /topK is -1/],
+    [{ topK: 1.5 }, /topK is 1.5/],
+    [{ topP: NaN }, /topP is NaN/],
+    [{ topP: 90 }, /topP is 90/],
+    [{ repetitionPenalty: 0 }, /repetitionPenalty is 0/],
+    [{ repetitionPenalty: -2 }, /repetitionPenalty is -2/],
+  ];
+  for (const [options, message] of wrong) expect(() => checkSampling(options)).toThrow(message);
 });
 
 /** Rows of scores: numbers; not a number, infinite and low beyond all at a place in the middle; infinite downwards everywhere. */

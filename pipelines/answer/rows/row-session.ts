@@ -12,7 +12,7 @@ import { engineOn, type Place } from '../../run/engine.ts';
 import type { Question } from '../family.ts';
 import { roomFor, untilAborted, type Prompts } from '../generate.ts';
 import type { OpenedModel } from '../open-model.ts';
-import { toPrompts } from '../prompts.ts';
+import { checkOptions, toPrompts } from '../prompts.ts';
 import { checkCache, type Draw } from '../session-plans.ts';
 import { Asked, togetherDecoder } from './asked.ts';
 import type { Answering, AskOptions, RowAnswer, RowSessionOptions } from './asking.ts';
@@ -110,6 +110,7 @@ export class RowSession implements Answering {
 
   async #lay(question: Question, options: AskOptions): Promise<Asked> {
     if (this.#closed !== undefined) throw this.#closed;
+    checkOptions(options);
     const { imageLimit, draws } = this.#sizes;
     const draw: Draw = isGreedy(options) ? 'greedy' : 'random';
     if (!draws.includes(draw))
