@@ -65,7 +65,7 @@ export function checkSampling({ temperature = 0, topK = 1, topP = 1, repetitionP
   if (!Number.isInteger(topK) || topK < 1)
     throw refused('topK', topK, 'give a whole number above 0, or leave it out: all');
   within('topP', topP, [0, 1], 'give a share from 0 to 1');
-  within('repetitionPenalty', repetitionPenalty, [0.01, 100], 'give a number from 0.01 to 100: 1 changes nothing');
+  within('repetitionPenalty', repetitionPenalty, [1e-6, 1e6], 'give a number above 0: 1 changes nothing');
 }
 
 /** Whether the token with the highest score is all that is asked for. */

@@ -45,7 +45,12 @@ export class AnswerText {
     if (this.#ended !== undefined) return '';
     if (this.#options.endTokens.has(token)) return this.end('end');
     this.#tokens.push(token);
-    return this.#take(await this.#stream.push(token), false);
+    const more = await this.#stream.push(token);
+    const known = this.#held + more + this.#stream.word;
+    // Not only when the word is complete: without a space behind it, that may be never.
+    if (this.#options.stop?.some((text) => known.includes(text)) !== true) return this.#take(more, false);
+    this.#held += more;
+    return this.end('stop');
   }
 
   /** What is left. The reason stays the first one given. */

@@ -308,6 +308,11 @@ export class TextStream {
     return complete;
   }
 
+  /** What is known of a word that is not complete. */
+  get word(): string {
+    return this.#word;
+  }
+
   /** What is left at the end. */
   async end(): Promise<string> {
     const { known, now } = await this.#texts();

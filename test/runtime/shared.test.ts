@@ -281,4 +281,14 @@ describe('the text of an answer', () => {
     expect([answer.text, answer.ended]).toEqual(['one ', 'stop']);
     expect((await said([1, 2, 6, 7], ['two three'])).answer.text).toBe('one two  four.');
   });
+
+  test('a stop string ends an answer with its last token, also where no space follows', async () => {
+    const { pieces, answer } = await said([1, 3, 5, 7, 7, 7], ['STOP']);
+    expect(pieces.join('')).toBe('one th');
+    expect([answer.text, answer.ended, answer.tokens]).toEqual(['one th', 'stop', [1, 3, 5]]);
+    // Over the border of two tokens, the second of which goes on behind it.
+    const across = await said([1, 3, 4, 2], ['hr']);
+    expect([across.answer.text, across.answer.ended, across.answer.tokens]).toEqual(['one t', 'stop', [1, 3, 4]]);
+    expect((await said([3, 5, 5, 7], ['PS', '.'])).answer).toMatchObject({ text: 'thSTO', tokens: [3, 5, 5] });
+  });
 });
