@@ -6,6 +6,7 @@ import { decodeImage } from '../runtime/image/image.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
 import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
+import { otherwiseAnswered } from '../pipelines/answer/opened-model.ts';
 import { contextFor, contextOf, shorterContext } from '../pipelines/answer/session-plans.ts';
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
@@ -126,6 +127,8 @@ export async function runModel(
         : whole('--context', flags.context);
     const shorter = flags.context === undefined ? undefined : shorterContext(model, context);
     if (shorter !== undefined) note(shorter);
+    const otherwise = otherwiseAnswered(model, flags.repetitionPenalty === undefined ? [] : ['repetition_penalty']);
+    if (otherwise !== undefined) note(otherwise);
     roomFor(width, contextOf(model, context));
     const place = await openPlace(flags.device);
     try {

@@ -279,6 +279,7 @@ function openedModel(
       ...ends,
     ]),
     maxNewTokens: generation?.maxNewTokens,
+    unapplied: generation?.changing ?? [],
     weights: weights
       .filter(({ root }) => root !== '' || !isPacked(files, config))
       .map(({ root, path }) => ({ root: root === '' ? '' : `${root}.`, path })),

@@ -26,6 +26,8 @@ export interface OpenedModel {
   readonly endTokens: ReadonlySet<number>;
   /** `max_new_tokens` of generation_config.json. */
   readonly maxNewTokens: number | undefined;
+  /** What generation_config.json asks for and nothing here does by itself, as `repetition_penalty 1.05`. */
+  readonly unapplied: readonly string[];
   /** All parameters; those of a tower with a checkpoint of its own below its root. */
   readonly source: Source;
   /** The files of weights that lie there as they are in `source`, each with what stands before its names there. */
@@ -33,4 +35,14 @@ export interface OpenedModel {
   /** Every file that weights are read from, shards and packed ones among them, with the root of what it holds. */
   readonly read: readonly { readonly root: string; readonly path: string }[];
   readonly close: () => void;
+}
+
+/** What is said where transformers' `generate` would answer otherwise, by what the directory asks for; undefined where it would not. `given`: fields that were asked for. */
+export function otherwiseAnswered(
+  { unapplied }: Pick<OpenedModel, 'unapplied'>,
+  given: readonly string[] = [],
+): string | undefined {
+  const left = unapplied.filter((field) => !given.some((name) => field.startsWith(`${name} `)));
+  if (left.length === 0) return undefined;
+  return `generation_config.json asks for ${left.join(', ')}: transformers' generate does that by itself, here it is left to whoever asks`;
 }

@@ -6,6 +6,7 @@ import { openDevice } from '../../runtime/device/dawn.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { openModel, type OpenedModel, type OpenModelOptions } from '../answer/open-model.ts';
+import { otherwiseAnswered } from '../answer/opened-model.ts';
 import { shorterContext } from '../answer/session-plans.ts';
 import { RowSession } from '../answer/rows/row-session.ts';
 import type { Place } from '../run/engine.ts';
@@ -180,6 +181,8 @@ async function openRows(
   const wanted = batch === 'auto' ? rowsOf[place.facts.software ? 'software' : 'hardware'] : batch;
   const shorter = shorterContext(model, context);
   if (shorter !== undefined) note?.(shorter);
+  const otherwise = otherwiseAnswered(model);
+  if (otherwise !== undefined) note?.(otherwise);
   const first = batch === 'auto' ? Math.min(wanted, most) : wanted;
   for (let rows = first; ; rows = Math.ceil(rows / 2)) {
     try {

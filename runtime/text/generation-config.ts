@@ -14,6 +14,33 @@ export interface GenerationConfig {
   readonly topP: number | undefined;
   readonly repetitionPenalty: number | undefined;
   readonly maxNewTokens: number | undefined;
+  /** Fields by which transformers' `generate` changes an answer also where it takes the likeliest token, as `repetition_penalty 1.05`. */
+  readonly changing: readonly string[];
+}
+
+/** Such fields, and the value that changes nothing; null and an empty list never do. */
+const neutral: Readonly<Record<string, number>> = {
+  repetition_penalty: 1,
+  no_repeat_ngram_size: 0,
+  min_length: 0,
+  min_new_tokens: 0,
+  num_beams: 1,
+  guidance_scale: 1,
+  suppress_tokens: 0,
+  begin_suppress_tokens: 0,
+  bad_words_ids: 0,
+  sequence_bias: 0,
+  stop_strings: 0,
+};
+/** Characters of a value that are shown. */
+const shown = 40;
+
+function changingFields(fields: Readonly<Record<string, unknown>>): readonly string[] {
+  return Object.entries(neutral).flatMap(([name, without]) => {
+    const value = fields[name] ?? without;
+    if (value === without || (Array.isArray(value) && value.length === 0)) return [];
+    return [`${name} ${JSON.stringify(value).slice(0, shown)}`];
+  });
 }
 
 const id = z.int().min(0).max(4_194_304);
@@ -53,5 +80,6 @@ export function readGenerationConfig(json: unknown, where: string): GenerationCo
     topP: fields.top_p ?? undefined,
     repetitionPenalty: fields.repetition_penalty ?? undefined,
     maxNewTokens: fields.max_new_tokens ?? undefined,
+    changing: changingFields(fields),
   };
 }

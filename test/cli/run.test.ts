@@ -87,6 +87,15 @@ test("a system message that a model's own template refuses: exit code 1 before a
   expect(stderr).not.toMatch(/compiling/);
 });
 
+test('what transformers would do by itself, by generation_config.json, is told before a device is opened', () => {
+  const directory = makeLanguage(join(folder, 'penalised'), 'llama');
+  writeFileSync(join(directory, 'generation_config.json'), '{"repetition_penalty": 1.05, "top_k": 20}');
+  const long = ['--prompt', 'why '.repeat(600)];
+  const told = /asks for repetition_penalty 1\.05: transformers/;
+  expect(run(directory, ...long).stderr).toMatch(told);
+  expect(run(directory, ...long, '--repetition-penalty', '1.05').stderr).not.toMatch(told);
+});
+
 describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
   test('words on stdout, figures in the report, the same words both ways', () => {
     const args = [made, '--image', photo, '--prompt', 'What is this?', '--max-new-tokens', '8'] as const;

@@ -262,7 +262,14 @@ test('generation_config.json: values and ranges', async () => {
     topP: 0.9,
     repetitionPenalty: undefined,
     maxNewTokens: 5,
+    changing: [],
   });
+  expect(
+    readGenerationConfig(
+      { repetition_penalty: 1.05, no_repeat_ngram_size: 0, num_beams: 1, suppress_tokens: [], bad_words_ids: null },
+      'g.json',
+    ).changing,
+  ).toEqual(['repetition_penalty 1.05']);
   for (const all of [0, -1]) expect(readGenerationConfig({ top_k: all }, 'g.json').topK).toBeUndefined();
   expect(readGenerationConfig({ eos_token_id: 7, bos_token_id: 1 }, 'g.json')).toMatchObject({
     ends: [7],
