@@ -161,12 +161,15 @@ export function prefillGraph(
 }
 
 /**
- * The token, or `noToken` where no score is the highest one: one that is not a number, or infinite. What is not a number in the state
- * behind the last layer is none in any score; a damaged row of the output matrix is in its own score alone.
+ * The token, or `noToken` where a score is not a number, one is infinite, or all are −∞. What is not a number in the state behind the last
+ * layer is none in any score; a damaged row of the output matrix is in its own score alone.
  */
 export function toldToken(logits: Scores, token: Tensor<'b', 'i32'>): Tensor<'b', 'i32'> {
-  const highest = reduce(logits, 'b v -> b', 'max').cast('f32');
-  return where(isNaN(highest).or(abs(highest).gt(overflowed)), noToken, token);
+  const wide = logits.cast('f32');
+  // Counted, and not seen in the highest: ONNX Runtime's maximum passes NaN over.
+  const finite = wide.ge(-overflowed).cast('f32');
+  const counted = where(isNaN(wide).or(wide.gt(overflowed)), -(2 ** 24), finite);
+  return where(reduce(counted, 'b v -> b', 'sum').gt(0), token, noToken);
 }
 
 function reachOf(x: Tensor<string, DType>): Tensor<'', 'f32'> {

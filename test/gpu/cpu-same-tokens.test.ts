@@ -1,5 +1,5 @@
 // The same model on a device and on the CPU's ONNX Runtime: the same greedy tokens, one question alone and several at once.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import { pictureOf } from '../../examples/shapes/judge-model.ts';
 import { preset } from '../../examples/shapes/model-config.ts';
 import { learnedSlices } from '../../examples/shapes/samples.ts';
 import type { Question } from '../../pipelines/answer/family.ts';
+import { NotFiniteError } from '../../pipelines/answer/not-finite.ts';
 import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { RowSession } from '../../pipelines/answer/rows/row-session.ts';
 import { Session } from '../../pipelines/answer/session.ts';
@@ -20,6 +21,7 @@ import { makeScene, scenePresets } from '../../pipelines/shapes/scene/scene.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { decodeImage } from '../../runtime/image/image.ts';
+import { editTensors } from '../support/edit-directory.ts';
 import { makeLanguage } from '../support/made-language.ts';
 import { withoutGpu } from './compare.ts';
 
@@ -124,5 +126,23 @@ describe.skipIf(withoutGpu)('the same tokens on a device and on the CPU', () => 
     await expectSame(floats, packed, { questions: [{ text: 'Hi' }, { text: 'Why?' }], tokens: 4, context: 64 });
     packed.close();
     floats.close();
+  });
+
+  test('a damaged row of the output matrix is told on both, and not that its token never comes', async () => {
+    const directory = makeLanguage(join(scratch, 'damaged'), 'llama');
+    for (const shard of readdirSync(directory).filter((file) => file.endsWith('.safetensors')))
+      editTensors(join(directory, shard), (tensors) =>
+        tensors.map((tensor) => {
+          if (tensor.name !== 'lm_head.weight') return tensor;
+          const [, width = 0] = tensor.shape;
+          return { ...tensor, values: Float32Array.from(tensor.values, (x, i) => (i === 300 * width ? NaN : x)) };
+        }),
+      );
+    const model = await openModel(directory);
+    for (const place of [device, cpu])
+      await expect(alone(model, place, { questions: [{ text: 'Hi' }], tokens: 2, context: 64 })).rejects.toBeInstanceOf(
+        NotFiniteError,
+      );
+    model.close();
   });
 });
