@@ -36,7 +36,7 @@ import {
   type Turn,
 } from './decoder.ts';
 import { ropeTables, type Angles, type Rope } from './rope.ts';
-import { drawToken, settingCount, type Scores } from './sampling.ts';
+import { drawToken, noticed, settingCount, type Scores } from './sampling.ts';
 
 /** What must be the same in all graphs that work on the same states. */
 export interface GenerationSizes {
@@ -165,11 +165,8 @@ export function prefillGraph(
  * layer is none in any score; a damaged row of the output matrix is in its own score alone.
  */
 export function toldToken(logits: Scores, token: Tensor<'b', 'i32'>): Tensor<'b', 'i32'> {
-  const wide = logits.cast('f32');
-  // Counted, and not seen in the highest: ONNX Runtime's maximum passes NaN over.
-  const finite = wide.ge(-overflowed).cast('f32');
-  const counted = where(isNaN(wide).or(wide.gt(overflowed)), -(2 ** 24), finite);
-  return where(reduce(counted, 'b v -> b', 'sum').gt(0), token, noToken);
+  const highest = reduce(noticed(logits), 'b v -> b', 'max').cast('f32');
+  return where(abs(highest).gt(overflowed), noToken, token);
 }
 
 function reachOf(x: Tensor<string, DType>): Tensor<'', 'f32'> {

@@ -2,6 +2,7 @@
 import {
   argmax,
   exp,
+  isNaN,
   log,
   OpabiniaError,
   reduce,
@@ -78,7 +79,7 @@ export function isGreedy({ temperature = 0, repetitionPenalty = 1 }: SamplingOpt
  * (argmax of score + noise follows the softmax of the scores; Maddison et al. 2014, arXiv 1411.0030).
  */
 export function drawToken(t: Trace, scores: Scores, draw: Draw | undefined): Tensor<'b', 'i32'> {
-  if (draw === undefined) return argmax(scores, 'v');
+  if (draw === undefined) return argmax(noticed(scores), 'v');
   // Beside scores, an axis of rows is aligned by its name, where it is there.
   const settings = draw.settings as Tensor<'n', 'f32'>;
   const [temperature, topK, topP, penalty] = [0, 1, 2, 3].map((at) => settings.at('n', at));
@@ -95,6 +96,11 @@ export function drawToken(t: Trace, scores: Scores, draw: Draw | undefined): Ten
   const kept = keepHighest(t, below, mass, reduce(mass, 'b v -> b', 'sum').mul(topP)).and(among);
   const noise = gumbel(t, scores, draw);
   return argmax(below.add(noise.where(random, 0)).where(kept, never), 'v');
+}
+
+/** Scores of which the highest shows what is not a number: ONNX Runtime's maximum passes NaN over. */
+export function noticed(scores: Scores): Scores {
+  return where(isNaN(scores), Infinity, scores);
 }
 
 /** Colder is as cold: two scores that f32 tells apart are hundreds of powers of e apart here. */
