@@ -14,7 +14,9 @@ import { train } from '../../../pipelines/train/train.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import { writeAdapter } from '../../../pipelines/train/learned/write-adapter.ts';
 import { writeTrained } from '../../../pipelines/train/learned/write-trained.ts';
-import { device, go, learnedBy, recipeOf, recordOf, root, runs, stage } from './made-runs.ts';
+import { madeRuns } from './made-runs.ts';
+
+const { device, go, learnedBy, recipeOf, recordOf, root, runs, stage } = madeRuns();
 
 describe('a run that goes on', { timeout: 300_000 }, () => {
   test('says where it ended; a finished one says that, with its last loss, and trains nothing', async () => {
@@ -158,7 +160,7 @@ describe('a run that goes on', { timeout: 300_000 }, () => {
     const folder = join(runs, 'shared');
     const lock = join(folder, 'run.lock');
     let second: Promise<unknown> | undefined;
-    await train(recipeOf('shared'), device, {
+    await train(recipeOf('shared'), device(), {
       root: runs,
       stopped: () => {
         // In the middle of the first: its folder is there.

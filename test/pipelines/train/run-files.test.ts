@@ -18,7 +18,9 @@ import { withSettings } from '../../../pipelines/train/recipe/settings.ts';
 import { train } from '../../../pipelines/train/train.ts';
 import { writeTrained } from '../../../pipelines/train/learned/write-trained.ts';
 import { readEvents } from '../../support/read-events.ts';
-import { device, go, recipeOf, root, runs, stage } from './made-runs.ts';
+import { madeRuns } from './made-runs.ts';
+
+const { device, go, recipeOf, root, runs, stage } = madeRuns();
 
 describe('the files of a run that goes on', { timeout: 300_000 }, () => {
   test('a model whose weights or texts changed under its name is not gone on with', async () => {
@@ -59,7 +61,7 @@ describe('the files of a run that goes on', { timeout: 300_000 }, () => {
     await writeTrained(join(runs, 'changing'), { out });
     // Nor with one that changed between two stages.
     await expect(
-      train({ ...recipe, name: 'between' }, device, {
+      train({ ...recipe, name: 'between' }, device(), {
         root: runs,
         ended: async () => writeFileSync(weights, sound.with(-2, (sound.at(-2) ?? 0) ^ 1)),
         print: () => undefined,
@@ -136,7 +138,7 @@ describe('the files of a run that goes on', { timeout: 300_000 }, () => {
     // The same pictures through the tower as it was lie beside the first run, not beside the second.
     await go({ ...recipeOf('still'), stages: [stage('stays', { steps: 1 })] });
     await go(moved);
-    await train(moved, device, { root: join(root, 'elsewhere'), print: () => undefined });
+    await train(moved, device(), { root: join(root, 'elsewhere'), print: () => undefined });
     const learned = (folder: string) => readFileSync(join(folder, 'moved/stage-2.safetensors'));
     expect(learned(runs).equals(learned(join(root, 'elsewhere')))).toBe(true);
   });
