@@ -1,7 +1,8 @@
 // The vectors of a layer in one buffer, one behind the other: scales and shifts of its norms, biases, scales of what it adds to the residual
 // stream. Each by itself takes one of the bindings of a kernel, of which many devices have ten: with one for all, kernels that make their own
-// norm still have room for quantized weights side by side, and for another tower's kernel in the same dispatch. Stored once, at load.
+// norm still have room for quantized weights side by side. Stored once, at load.
 import { bytesOf } from '../cost.ts';
+import { namesOf } from '../../dsl/axis/axes.ts';
 import { roleOf, type Builder, type Node } from '../../dsl/graph/graph.ts';
 import { mapGraph, must, order, roots } from '../../dsl/graph/walk.ts';
 import { nameOf, typeAttrs } from '../../dsl/ops/source.ts';
@@ -17,7 +18,7 @@ const mostBytes = 2 ** 20;
 const together = 4;
 
 /** The layer that a vector of its parameters belongs to; undefined for every other node. */
-export function layerOfVector(node: Node): string | undefined {
+function layerOfVector(node: Node): string | undefined {
   const [axis, ...more] = node.type.axes;
   if (axis === undefined || more.length > 0 || typeof axis.size !== 'number' || axis.size % together !== 0)
     return undefined;
@@ -66,7 +67,7 @@ export function layVectors(split: SplitGraph, builder: Builder, mostBindings: nu
     if (first === undefined || vectors.length < 2) continue;
     const r = new Rewriter(builder, first.origin);
     const whole = r.concat(
-      vectors.map((vector) => r.relabel(fromParameters(vector), axesOf(vector), [along])),
+      vectors.map((vector) => r.relabel(fromParameters(vector), namesOf(vector.type.axes), [along])),
       along,
     );
     const leaf = store(whole, layerOfVector(first) ?? '');
@@ -104,11 +105,7 @@ export function layVectors(split: SplitGraph, builder: Builder, mostBindings: nu
 
 const along = 'vector';
 
-function axesOf(vector: Node): readonly string[] {
-  return vector.type.axes.map(({ name }) => name);
-}
-
 function range(vector: Node, { whole, start }: Place, builder: Builder): Node {
   const r = new Rewriter(builder, vector.origin);
-  return r.relabel(r.slice(whole, along, start, vector.type.axes[0]?.size ?? 0), [along], axesOf(vector));
+  return r.relabel(r.slice(whole, along, start, vector.type.axes[0]?.size ?? 0), [along], namesOf(vector.type.axes));
 }

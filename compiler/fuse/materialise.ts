@@ -1,4 +1,5 @@
 // Which values are stored although no anchor makes them: outputs, values with many operands, values that would be computed too often.
+import { elementsOf } from '../../dsl/axis/axes.ts';
 import { sizeBound } from '../../dsl/axis/axis.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from './group.ts';
@@ -65,7 +66,7 @@ export function materialised(
 }
 
 function loadOf(n: Node): Cost {
-  return { loads: new Map([[String(n.id), elementsOf(n)]]), work: new Set() };
+  return { loads: new Map([[String(n.id), elementsOf(n.type.axes)]]), work: new Set() };
 }
 
 function inPlaceCost(n: Node, cost: ReadonlyMap<Node, Cost>): Cost {
@@ -75,7 +76,7 @@ function inPlaceCost(n: Node, cost: ReadonlyMap<Node, Cost>): Cost {
   // Another view reads other elements of the same value, and computes what is between for them anew.
   if (n.op.kind === 'view')
     return { loads: new Map([...loads].map(([load, size]) => [`${n.id}.${load}`, size])), work };
-  return { loads: n.op.kind === 'gather' ? loads.set(`${n.id}`, elementsOf(n)) : loads, work: work.add(n) };
+  return { loads: n.op.kind === 'gather' ? loads.set(`${n.id}`, elementsOf(n.type.axes)) : loads, work: work.add(n) };
 }
 
 function flopsOf({ work }: Cost): number {
@@ -150,7 +151,7 @@ function largestSide(contract: Node): number {
 function isLittle(node: Node, cost: Cost, reads: readonly Use[], leastWork: number): boolean {
   if (!reads.every(({ owner }) => owner?.template === 'rows')) return false;
   const times = reads.reduce((sum, use) => sum + use.times, 0) - 1;
-  return times * weightOf(cost) * elementsOf(node) < leastWork;
+  return times * weightOf(cost) * elementsOf(node.type.axes) < leastWork;
 }
 
 /** What is this many times smaller stays in the caches. */
@@ -161,17 +162,13 @@ const muchSmaller = 16;
  * as a norm's scale and shift: a tile multiplies each element with all of its columns, so that this is little beside it.
  */
 function isBesideProduct(node: Node, cost: Cost, reads: readonly Use[], most: number): boolean {
-  const size = elementsOf(node);
+  const size = elementsOf(node.type.axes);
   const large = [...cost.loads.values()].filter((own) => muchSmaller * own > size);
   return (
     large.length <= 1 &&
     flopsOf(cost) <= most &&
     reads.every(({ reader, owner }) => owner?.template === 'contract' && reader === owner.contract)
   );
-}
-
-function elementsOf({ type }: Node): number {
-  return type.axes.reduce((count, { size }) => count * sizeBound(size), 1);
 }
 
 /** Operations for one element, a load being two. */

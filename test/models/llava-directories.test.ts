@@ -5,12 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { makeLlava, type LlavaChoices } from '../../examples/make-llava.ts';
-import { openModel } from '../../pipelines/answer/open-model.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
-import { modelTolerance } from '../../pipelines/verify/verdict.ts';
-import { judgeFamily } from '../support/family-judge.ts';
 import { everything } from '../support/share.ts';
-import { ramp, type WholeGolden } from '../support/whole-golden.ts';
+import { expectAsJudged, type WholeGolden } from '../support/whole-golden.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-llava-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -31,29 +28,12 @@ describe.each([
 
   test.each(everything ? cases : cases.slice(2))(
     'pictures $pictures',
-    async ({ pictures, ids, tokens, lead, logits }) => {
-      const model = await openModel(directory);
-      try {
-        const asked = { text: question, images: pictures.map(ramp) };
-        const { rows } = await model.family.layOut([asked], {});
+    (one) =>
+      expectAsJudged(directory, question, one, (ids) => {
         const image = ids.find((id, at) => id === ids[at + 1]);
         // A picture's tokens stand where the prompt has its placeholders.
-        expect([...(rows['ids']?.values ?? [])]).toEqual(ids.map((id) => (id === image ? 0 : id)));
-        const steps = everything ? tokens.length : 2;
-        const judged = await judgeFamily(model, asked, steps);
-        // f32 of torch against f64, as golden files of models are compared.
-        judged.logits.forEach((logit, i) => {
-          const wanted = logits[i] ?? NaN;
-          expect(Math.abs(logit - wanted)).toBeLessThan(
-            modelTolerance.absolute + modelTolerance.relative * Math.abs(wanted),
-          );
-        });
-        expect(lead).toBeGreaterThan(4e-3);
-        expect(judged.tokens).toEqual(tokens.slice(0, steps));
-      } finally {
-        model.close();
-      }
-    },
+        return ids.map((id) => (id === image ? 0 : id));
+      }),
     120_000,
   );
 });

@@ -4,13 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { openModel } from '../../pipelines/answer/open-model.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
-import { modelTolerance } from '../../pipelines/verify/verdict.ts';
-import { judgeFamily } from '../support/family-judge.ts';
 import { makeVlm } from '../support/made-vlm.ts';
 import { everything } from '../support/share.ts';
-import { ramp, type WholeGolden } from '../support/whole-golden.ts';
+import { expectAsJudged, type WholeGolden } from '../support/whole-golden.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-whole-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -27,27 +24,7 @@ describe.each(['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl'] as const)('%s', (k
 
   test.each(everything ? cases : cases.slice(2))(
     'pictures $pictures',
-    async ({ pictures, ids, tokens, lead, logits }) => {
-      const model = await openModel(directory);
-      try {
-        const asked = { text: question, images: pictures.map(ramp) };
-        const laid = await model.family.layOut([asked], {});
-        expect([...(laid.rows['ids']?.values ?? [])]).toEqual(ids);
-        const steps = everything ? tokens.length : 2;
-        const judged = await judgeFamily(model, asked, steps);
-        // f32 of torch against f64, as golden files of models are compared.
-        judged.logits.forEach((logit, i) => {
-          const wanted = logits[i] ?? NaN;
-          expect(Math.abs(logit - wanted)).toBeLessThan(
-            modelTolerance.absolute + modelTolerance.relative * Math.abs(wanted),
-          );
-        });
-        expect(lead).toBeGreaterThan(4e-3);
-        expect(judged.tokens).toEqual(tokens.slice(0, steps));
-      } finally {
-        model.close();
-      }
-    },
+    (one) => expectAsJudged(directory, question, one),
     120_000,
   );
 });
