@@ -6,7 +6,7 @@ import { decodeImage } from '../runtime/image/image.ts';
 import { printBytes } from '../runtime/device/memory-budget.ts';
 import type { BlockPosition, Question } from '../pipelines/answer/family.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
-import { otherwiseAnswered } from '../pipelines/answer/opened-model.ts';
+import { notesOnGeneration } from '../pipelines/answer/opened-model.ts';
 import { contextFor, contextOf, shorterContext } from '../pipelines/answer/session-plans.ts';
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
@@ -67,9 +67,18 @@ export function addRun(program: Command): void {
     .option('--system <text>', "instead of the template's own words")
     .option('--max-new-tokens <count>', 'tokens of the answer at most')
     .option('--temperature <number>', '0 takes the likeliest token each time', '0')
-    .option('--top-k <count>', 'with a temperature: draw from so many of the likeliest tokens')
-    .option('--top-p <share>', 'with a temperature: draw from the likeliest tokens of this probability together')
-    .option('--repetition-penalty <number>', 'above 1: tokens that stand in the text are less likely')
+    .option(
+      '--top-k <count>',
+      'with a temperature: draw from so many of the likeliest tokens; else as generation_config.json says',
+    )
+    .option(
+      '--top-p <share>',
+      'with a temperature: draw from the likeliest tokens of this probability together; else as generation_config.json says',
+    )
+    .option(
+      '--repetition-penalty <number>',
+      'above 1: tokens that stand in the text are less likely; else as generation_config.json says, 1: not at all',
+    )
     .option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
     .option('--seed <number>', 'of the draw')
     .option('--context <tokens>', 'tokens of prompt and answer together; by default 2048, or what a long prompt needs')
@@ -127,8 +136,7 @@ export async function runModel(
         : whole('--context', flags.context);
     const shorter = flags.context === undefined ? undefined : shorterContext(model, context);
     if (shorter !== undefined) note(shorter);
-    const otherwise = otherwiseAnswered(model, flags.repetitionPenalty === undefined ? [] : ['repetition_penalty']);
-    if (otherwise !== undefined) note(otherwise);
+    for (const line of notesOnGeneration(model, options)) note(line);
     roomFor(width, contextOf(model, context));
     const place = await openPlace(flags.device);
     try {

@@ -3,7 +3,7 @@ import { basename, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { OpabiniaError } from '../dsl/index.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
-import { otherwiseAnswered } from '../pipelines/answer/opened-model.ts';
+import { notesOnGeneration } from '../pipelines/answer/opened-model.ts';
 import { shorterContext } from '../pipelines/answer/session-plans.ts';
 import { RowSession } from '../pipelines/answer/rows/row-session.ts';
 import {
@@ -111,8 +111,7 @@ export async function serveModel(directory: string, flags: ServeFlags, { ready, 
   try {
     const shorter = shorterContext(model, context);
     if (shorter !== undefined) note(shorter);
-    const otherwise = otherwiseAnswered(model);
-    if (otherwise !== undefined) note(otherwise);
+    for (const line of notesOnGeneration(model)) note(line);
     const place = await openPlace(flags.device);
     try {
       const session = await RowSession.open(model, place, { rows, context, images, note, progress: loadProgress() });

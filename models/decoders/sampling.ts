@@ -41,6 +41,9 @@ export interface SamplingOptions {
   readonly repetitionPenalty?: number | undefined;
 }
 
+/** A `topK` over any vocabulary: all are kept. */
+export const everyToken = 2 ** 30;
+
 /** Numbers in `samplingSettings`. */
 export const settingCount = 4;
 
@@ -51,8 +54,7 @@ export function samplingSettings({
   topP = 1,
   repetitionPenalty = 1,
 }: SamplingOptions): Float32Array {
-  // More than any vocabulary: everything is kept.
-  return Float32Array.of(temperature, topK ?? 2 ** 30, topP, repetitionPenalty);
+  return Float32Array.of(temperature, topK ?? everyToken, topP, repetitionPenalty);
 }
 
 /** Throws `OpabiniaError` for numbers by which nothing can be drawn: each would be taken, and give something else than what was asked for. */

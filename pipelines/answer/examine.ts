@@ -279,6 +279,11 @@ function openedModel(
       ...ends,
     ]),
     maxNewTokens: generation?.maxNewTokens,
+    recommended: {
+      topK: generation?.topK,
+      topP: generation?.topP,
+      repetitionPenalty: generation?.repetitionPenalty,
+    },
     unapplied: generation?.changing ?? [],
     weights: weights
       .filter(({ root }) => root !== '' || !isPacked(files, config))

@@ -5,6 +5,7 @@ import type { QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
+import type { SamplingOptions } from '../../models/decoders/sampling.ts';
 
 export interface OpenModelOptions {
   readonly dtype?: 'f32' | 'f16' | undefined;
@@ -26,7 +27,9 @@ export interface OpenedModel {
   readonly endTokens: ReadonlySet<number>;
   /** `max_new_tokens` of generation_config.json. */
   readonly maxNewTokens: number | undefined;
-  /** What generation_config.json asks for and nothing here does by itself, as `repetition_penalty 1.05`. */
+  /** What generation_config.json says of drawing a token, which holds where a question says nothing else. */
+  readonly recommended: Recommended;
+  /** What else generation_config.json asks for, and nothing here does: as `num_beams 4`. */
   readonly unapplied: readonly string[];
   /** All parameters; those of a tower with a checkpoint of its own below its root. */
   readonly source: Source;
@@ -37,12 +40,35 @@ export interface OpenedModel {
   readonly close: () => void;
 }
 
-/** What is said where transformers' `generate` would answer otherwise, by what the directory asks for; undefined where it would not. `given`: fields that were asked for. */
-export function otherwiseAnswered(
-  { unapplied }: Pick<OpenedModel, 'unapplied'>,
-  given: readonly string[] = [],
-): string | undefined {
-  const left = unapplied.filter((field) => !given.some((name) => field.startsWith(`${name} `)));
-  if (left.length === 0) return undefined;
-  return `generation_config.json asks for ${left.join(', ')}: transformers' generate does that by itself, here it is left to whoever asks`;
+/** As transformers' `generate` and vLLM take it from generation_config.json. Whether to draw, and how warm, is for whoever asks. */
+export type Recommended = Pick<SamplingOptions, 'topK' | 'topP' | 'repetitionPenalty'>;
+
+/** How tokens are drawn: as was asked for, and else as the model's makers recommend. */
+export function asRecommended<Options extends SamplingOptions>(
+  { recommended }: Pick<OpenedModel, 'recommended'>,
+  options: Options,
+): Options {
+  const { temperature = 0, repetitionPenalty = recommended.repetitionPenalty } = options;
+  if (temperature === 0) return { ...options, repetitionPenalty };
+  const { topK = recommended.topK, topP = recommended.topP } = options;
+  return { ...options, topK, topP, repetitionPenalty };
+}
+
+/** What should be known of generation_config.json, by a line each: what acts though nobody asked for it, and what does not. */
+export function notesOnGeneration(
+  { recommended, unapplied }: Pick<OpenedModel, 'recommended' | 'unapplied'>,
+  asked: SamplingOptions = {},
+): readonly string[] {
+  const { repetitionPenalty = 1 } = recommended;
+  const acts =
+    repetitionPenalty === 1 || asked.repetitionPenalty !== undefined
+      ? []
+      : [
+          `generation_config.json asks for repetition_penalty ${repetitionPenalty}: it acts on every answer, as in transformers`,
+        ];
+  const left =
+    unapplied.length === 0
+      ? []
+      : [`generation_config.json asks for ${unapplied.join(', ')}: transformers' generate does that, and nothing here`];
+  return [...acts, ...left];
 }

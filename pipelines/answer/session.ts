@@ -9,7 +9,7 @@ import type { Progress } from '../../runtime/program/upload.ts';
 import { engineOn, type Engine, type Place, type Prepared, type Runnable } from '../run/engine.ts';
 import type { PromptOptions, Question } from './family.ts';
 import { locateOverflow } from './not-finite.ts';
-import type { OpenedModel } from './open-model.ts';
+import { asRecommended, type OpenedModel } from './opened-model.ts';
 import { checkOptions, toPrompts } from './prompts.ts';
 import { Seeing } from './seeing.ts';
 import {
@@ -104,7 +104,7 @@ export class Session {
     options: SessionOptions = {},
     sampling: SamplingOptions = {},
   ): Promise<Session> {
-    const draw: Draw = isGreedy(sampling) ? 'greedy' : 'random';
+    const draw: Draw = isGreedy(asRecommended(model, sampling)) ? 'greedy' : 'random';
     const engine = engineOn(place, model.source);
     const prepared = prepare(model, engine, options, draw);
     options.compiled?.();
@@ -156,12 +156,13 @@ export class Session {
    */
   async *answerAll(
     questions: readonly Question[],
-    options: AnswerOptions = {},
+    asked: AnswerOptions = {},
   ): AsyncGenerator<AnswerPiece, readonly Answer[], undefined> {
     const { batch, imageLimit } = this.#sizes;
     const refuse = (what: string, advice: string): OpabiniaError => new OpabiniaError(what, { op: 'answer', advice });
     if (questions.length < 1 || questions.length > batch)
       throw refuse(`${questions.length} questions are asked at once`, `from 1 to ${batch}, the batch of this session`);
+    const options = asRecommended(this.model, asked);
     checkOptions(options);
     const laid = await this.model.family.layOut(questions, options);
     if (laid.pictures > imageLimit)

@@ -2,11 +2,12 @@
 import { mkdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { isGreedy } from '../../models/decoders/sampling.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import { OutOfMemoryError } from '../../runtime/device/failure.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { openModel, type OpenedModel, type OpenModelOptions } from '../answer/open-model.ts';
-import { otherwiseAnswered } from '../answer/opened-model.ts';
+import { asRecommended, notesOnGeneration } from '../answer/opened-model.ts';
 import { shorterContext } from '../answer/session-plans.ts';
 import { RowSession } from '../answer/rows/row-session.ts';
 import type { Place } from '../run/engine.ts';
@@ -181,12 +182,12 @@ async function openRows(
   const wanted = batch === 'auto' ? rowsOf[place.facts.software ? 'software' : 'hardware'] : batch;
   const shorter = shorterContext(model, context);
   if (shorter !== undefined) note?.(shorter);
-  const otherwise = otherwiseAnswered(model);
-  if (otherwise !== undefined) note?.(otherwise);
+  for (const line of notesOnGeneration(model)) note?.(line);
+  const draws = isGreedy(asRecommended(model, {})) ? 'greedy' : 'any';
   const first = batch === 'auto' ? Math.min(wanted, most) : wanted;
   for (let rows = first; ; rows = Math.ceil(rows / 2)) {
     try {
-      return await RowSession.open(model, place, { rows, context, images, draws: 'greedy', note, compiled });
+      return await RowSession.open(model, place, { rows, context, images, draws, note, compiled });
     } catch (error) {
       if (batch !== 'auto' || rows === 1 || !(error instanceof OutOfMemoryError)) throw error;
       note?.(`${rows} questions at once do not fit: ${error.what}`);

@@ -1,6 +1,7 @@
 // The routes of the server: OpenAI's chat completions over a session that answers by rows, the model's name, health and figures.
 import { createHash, randomInt, randomUUID, timingSafeEqual } from 'node:crypto';
 import { Hono, type Context } from 'hono';
+import { everyToken } from '../../models/decoders/sampling.ts';
 import type { Decoder } from '../../runtime/text/tokenizer.ts';
 import type { Answering, RowAnswer } from '../answer/rows/asking.ts';
 import { ApiError, apiError } from './api-error.ts';
@@ -201,7 +202,7 @@ async function ask(
       signal,
       temperature,
       topP: request.top_p,
-      topK: request.top_k !== undefined && request.top_k > 0 ? request.top_k : undefined,
+      topK: request.top_k === undefined || request.top_k > 0 ? request.top_k : everyToken,
       repetitionPenalty: request.repetition_penalty,
       seed: request.seed ?? (temperature > 0 ? randomInt(2 ** 31) : undefined),
       stop: typeof request.stop === 'string' ? [request.stop] : request.stop,

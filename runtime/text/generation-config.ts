@@ -14,13 +14,12 @@ export interface GenerationConfig {
   readonly topP: number | undefined;
   readonly repetitionPenalty: number | undefined;
   readonly maxNewTokens: number | undefined;
-  /** Fields by which transformers' `generate` changes an answer also where it takes the likeliest token, as `repetition_penalty 1.05`. */
+  /** Other fields by which transformers' `generate` changes an answer also where it takes the likeliest token, as `num_beams 4`. */
   readonly changing: readonly string[];
 }
 
 /** Such fields, and the value that changes nothing; null and an empty list never do. */
 const neutral: Readonly<Record<string, number>> = {
-  repetition_penalty: 1,
   no_repeat_ngram_size: 0,
   min_length: 0,
   min_new_tokens: 0,

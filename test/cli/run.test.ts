@@ -87,16 +87,37 @@ test("a system message that a model's own template refuses: exit code 1 before a
   expect(stderr).not.toMatch(/compiling/);
 });
 
-test('what transformers would do by itself, by generation_config.json, is told before a device is opened', () => {
+const penalised = (): string => {
   const directory = makeLanguage(join(folder, 'penalised'), 'llama');
-  writeFileSync(join(directory, 'generation_config.json'), '{"repetition_penalty": 1.05, "top_k": 20}');
+  writeFileSync(join(directory, 'generation_config.json'), '{"repetition_penalty": 50, "top_k": 20, "num_beams": 4}');
+  return directory;
+};
+
+test('what generation_config.json asks for, and whether it acts, is told before a device is opened', () => {
+  const directory = penalised();
   const long = ['--prompt', 'why '.repeat(600)];
-  const told = /asks for repetition_penalty 1\.05: transformers/;
-  expect(run(directory, ...long).stderr).toMatch(told);
-  expect(run(directory, ...long, '--repetition-penalty', '1.05').stderr).not.toMatch(told);
+  const acts = /asks for repetition_penalty 50: it acts on every answer/;
+  expect(run(directory, ...long).stderr).toMatch(acts);
+  expect(run(directory, ...long).stderr).toMatch(/asks for num_beams 4: transformers' generate does that, and nothing/);
+  expect(run(directory, ...long, '--repetition-penalty', '1').stderr).not.toMatch(acts);
 });
 
 describe.skipIf(process.env['OPABINIA_NO_GPU'] === '1')('with a device', () => {
+  test("the repetition penalty of generation_config.json acts, and a person's own goes before it", () => {
+    const directory = penalised();
+    const tokens = (...more: readonly string[]): readonly number[] =>
+      (JSON.parse(run(directory, '--prompt', 'why', '--max-new-tokens', '12', '--json', ...more).stdout) as RunReport)
+        .tokens;
+    const [silent, same, without] = [[], ['50'], ['1']].map((penalty) =>
+      tokens(...penalty.flatMap((value) => ['--repetition-penalty', value])),
+    );
+    expect(silent).toEqual(same);
+    expect(new Set(silent).size).toBe(silent?.length);
+    rmSync(join(directory, 'generation_config.json'));
+    expect(without).toEqual(tokens());
+    expect(without).not.toEqual(silent);
+  });
+
   test('words on stdout, figures in the report, the same words both ways', () => {
     const args = [made, '--image', photo, '--prompt', 'What is this?', '--max-new-tokens', '8'] as const;
     const [plain, json] = [run(...args), run(...args, '--json')];

@@ -17,8 +17,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CambrianFamily } from '../../pipelines/answer/families/cambrian.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
+import { asRecommended } from '../../pipelines/answer/opened-model.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeCheckpoint } from '../../examples/make-checkpoint.ts';
+import { isGreedy } from '../../models/decoders/sampling.ts';
 import { readGenerationConfig } from '../../runtime/text/generation-config.ts';
 import { modelFiles, resolveModel, resolveTower } from '../../runtime/checkpoint/hub.ts';
 import { editJson, editTensors } from '../support/edit-directory.ts';
@@ -266,10 +268,10 @@ test('generation_config.json: values and ranges', async () => {
   });
   expect(
     readGenerationConfig(
-      { repetition_penalty: 1.05, no_repeat_ngram_size: 0, num_beams: 1, suppress_tokens: [], bad_words_ids: null },
+      { repetition_penalty: 1.05, no_repeat_ngram_size: 0, num_beams: 4, suppress_tokens: [], bad_words_ids: null },
       'g.json',
-    ).changing,
-  ).toEqual(['repetition_penalty 1.05']);
+    ),
+  ).toMatchObject({ repetitionPenalty: 1.05, changing: ['num_beams 4'] });
   for (const all of [0, -1]) expect(readGenerationConfig({ top_k: all }, 'g.json').topK).toBeUndefined();
   expect(readGenerationConfig({ eos_token_id: 7, bos_token_id: 1 }, 'g.json')).toMatchObject({
     ends: [7],
@@ -284,4 +286,14 @@ test('generation_config.json: values and ranges', async () => {
     { max_new_tokens: 0 },
   ])
     expect(() => readGenerationConfig(wrong, 'some/g.json')).toThrow(/some\/g\.json is wrong at/);
+});
+
+test('how tokens are drawn: as a question asks, else as generation_config.json recommends; top-k and top-p with a temperature alone', () => {
+  const model = { recommended: { topK: 20, topP: 0.8, repetitionPenalty: 1.05 } };
+  expect(asRecommended(model, {})).toEqual({ repetitionPenalty: 1.05 });
+  expect(asRecommended(model, { temperature: 0.7 })).toEqual({ temperature: 0.7, ...model.recommended });
+  const own = { temperature: 0.7, topK: 3, topP: 1, repetitionPenalty: 1 };
+  expect(asRecommended(model, own)).toEqual(own);
+  expect(isGreedy(asRecommended(model, {}))).toBe(false);
+  expect(isGreedy(asRecommended(model, { repetitionPenalty: 1 }))).toBe(true);
 });

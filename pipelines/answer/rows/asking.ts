@@ -11,7 +11,7 @@ export interface RowSessionOptions {
   readonly context?: number | undefined;
   /** Pictures of one question; 1 by default. */
   readonly images?: number | undefined;
-  /** greedy: only questions without a temperature can be asked, and less is compiled. any, the default: both. */
+  /** greedy: only questions without a temperature and a repetition penalty can be asked, and less is compiled. any, the default: both. */
   readonly draws?: 'greedy' | 'any' | undefined;
   /** Told of each parameter that is loaded. */
   readonly progress?: Progress | undefined;

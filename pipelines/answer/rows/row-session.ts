@@ -11,7 +11,7 @@ import type { Decoder } from '../../../runtime/text/tokenizer.ts';
 import { engineOn, type Place } from '../../run/engine.ts';
 import type { Question } from '../family.ts';
 import { roomFor, untilAborted, type Prompts } from '../generate.ts';
-import type { OpenedModel } from '../open-model.ts';
+import { asRecommended, type OpenedModel } from '../opened-model.ts';
 import { checkOptions, toPrompts } from '../prompts.ts';
 import { checkCache, type Draw } from '../session-plans.ts';
 import { Asked, togetherDecoder } from './asked.ts';
@@ -108,13 +108,14 @@ export class RowSession implements Answering {
     this.#programs.dispose();
   }
 
-  async #lay(question: Question, options: AskOptions): Promise<Asked> {
+  async #lay(question: Question, asked: AskOptions): Promise<Asked> {
     if (this.#closed !== undefined) throw this.#closed;
+    const options = asRecommended(this.model, asked);
     checkOptions(options);
     const { imageLimit, draws } = this.#sizes;
     const draw: Draw = isGreedy(options) ? 'greedy' : 'random';
     if (!draws.includes(draw))
-      throw new OpabiniaError('a question is asked with a temperature', {
+      throw new OpabiniaError('a question is asked with a temperature or a repetition penalty', {
         op: 'answer',
         advice: 'open the session with draws: any',
       });
@@ -126,7 +127,7 @@ export class RowSession implements Answering {
       });
     const most = Math.min(options.maxNewTokens ?? Infinity, roomFor(laid.width, this.#sizes));
     const text = new AnswerText(this.#decoder, { endTokens: this.model.endTokens, stop: options.stop });
-    const asked = new Asked({
+    const waiting = new Asked({
       laid,
       prompts: toPrompts(this.model, laid, 1, draw, options),
       draw,
@@ -134,8 +135,8 @@ export class RowSession implements Answering {
       text,
       scores: options.scores,
     });
-    if (most < 1) await asked.stop('length');
-    return asked;
+    if (most < 1) await waiting.stop('length');
+    return waiting;
   }
 
   /** Answers until nobody waits. */

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { everyToken } from '../../../models/decoders/sampling.ts';
 import type { Question } from '../../../pipelines/answer/family.ts';
 import { ContextOverflowError } from '../../../pipelines/answer/generate.ts';
 import type { AskOptions, RowAnswer } from '../../../pipelines/answer/rows/asking.ts';
@@ -188,7 +189,7 @@ describe('what is asked', () => {
     expect((await post(app, { ...base, ...extra, messages })).status).toBe(200);
     expect(asked[0]?.options).toMatchObject({
       maxNewTokens: 9,
-      topK: undefined,
+      topK: everyToken,
       topP: undefined,
       repetitionPenalty: 1.1,
     });
