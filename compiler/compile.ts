@@ -20,7 +20,7 @@ import { areLight, areNarrow, areSame, withSharedDispatches } from './assembly/s
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
 import { choicesOf, type DeviceProfile } from './profile.ts';
-import { isTiled, mergedRows, partsOfSum, reducedRows, segmentOf, splitRows } from './schedule/index.ts';
+import { isTiled, mergedRows, pairedRows, partsOfSum, reducedRows, segmentOf, splitRows } from './schedule/index.ts';
 import { regionsOf } from './schedule/region-attention.ts';
 import { blockOf } from './schedule/matrix-unit-of.ts';
 import { verifyAssembly, verifyPlan } from './verify.ts';
@@ -78,9 +78,10 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     : apart;
   const mostBindings = profile.maxBindings - (symbols.length > 0 ? 1 : 0);
   const laid = packing ? layVectors(packed, builder, mostBindings) : packed;
+  const pairedOf = (node: Node) => pairedRows(node, profile);
   const rowProducts = rewriteRowProducts(laid.main, {
     builder,
-    rowOperand,
+    rowOperand: pairedOf,
     splitRows: (node) => splitRows(node, profile),
     leastColumns: choicesOf(profile).reducedRowsColumns,
     mostBindings,
@@ -103,6 +104,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     const grouping = group(split[which], profile, builder, {
       packStates: states === undefined,
       rowOperand,
+      pairedRows: pairedOf,
       ...(which === 'load'
         ? {}
         : {

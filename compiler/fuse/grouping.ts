@@ -35,6 +35,8 @@ export interface GroupOptions {
   readonly packStates?: boolean | undefined;
   /** The rows and summed axes of a product whose kernel can reduce its rows before; of no product unless told. */
   readonly rowOperand?: ((node: Node) => RowOperand | undefined) | undefined;
+  /** The rows of a product whose kernel can make another one of them; as `rowOperand` unless told. */
+  readonly pairedRows?: ((node: Node) => RowOperand | undefined) | undefined;
   /** Attention of regions that a kernel of its own makes; none unless told. */
   readonly regions?: Regions | undefined;
   /** The same of products whose kernels merge what others have left of their rows. */
@@ -53,6 +55,7 @@ export function group(
   {
     packStates = true,
     rowOperand = () => undefined,
+    pairedRows = rowOperand,
     mergedRows = () => undefined,
     rowParts = new Map(),
     regions,
@@ -175,7 +178,7 @@ export function group(
       claim({ template: 'sort', sort: n, nodes: new Set([n]), roots: [n] });
     }
   }
-  groups.splice(0, groups.length, ...productsTogether(groups, rowOperand, work));
+  groups.splice(0, groups.length, ...productsTogether(groups, pairedRows, work));
 
   const claimAlone = (n: Node): void => {
     if (!work.owner.has(n) && !isStoredSource(n)) claim({ template: 'map', nodes: new Set([n]), roots: [n] });

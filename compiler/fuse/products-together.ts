@@ -1,4 +1,4 @@
-// Two products of the same few rows whose results meet in a map, as gate and up of a gated MLP: one kernel reads the rows once, makes both, and
+// Two products of the same rows whose results meet in a map, as gate and up of a gated MLP: one kernel reads the rows once, makes both, and
 // stores what the map makes of them.
 import { sameAxes } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
@@ -33,7 +33,7 @@ export function productsTogether(
 /** A product whose every result is read by the maps behind another one, and by nothing else. */
 function guestOf(host: Product, rowOperand: (node: Node) => RowOperand | undefined, work: Work): Product | undefined {
   const rows = rowOperand(host.contract)?.rows;
-  if (rows === undefined || host.beside !== undefined || hasViews(host)) return undefined;
+  if (rows === undefined || host.beside !== undefined || host.leaves !== undefined || hasViews(host)) return undefined;
   for (const input of host.chain.flatMap((node) => node.inputs)) {
     const guest = work.owner.get(input);
     if (guest === undefined || guest === host || guest.template !== 'contract' || guest.beside !== undefined) continue;

@@ -11,7 +11,7 @@ import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
-import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { indexOf, inRange, productsOf, storeResult, type Product } from './contract.ts';
 import { hold } from './epilogue.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 import { addTerms, unitOf, type Terms } from './few-rows-terms.ts';
@@ -60,9 +60,8 @@ function endToEnd({ b, columns, width }: Product): readonly Section[] | undefine
 }
 
 export function scheduleContractFewRows(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
-  const products = [group.contract, ...(group.beside ?? [])].map(productOf);
+  const products = productsOf(group);
   const [product] = products;
-  if (product === undefined) throw new TypeError('a group of products without one');
   const { a, m, n, names, width } = product;
   const rows = Math.min(rowsTogether, m.most);
   const across = acrossOf(product, context.profile);

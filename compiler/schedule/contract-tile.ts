@@ -8,7 +8,7 @@ import { add, clamp, constantIndex, divide, remainder, scale, type Index } from 
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
-import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { indexOf, inRange, productsOf, storeResult, type Product } from './contract.ts';
 import { hold } from './epilogue.ts';
 import { reduceTileRows, statisticsBytes } from './tile-statistics.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
@@ -25,10 +25,6 @@ interface Tile {
 }
 
 type ProductGroup = Extract<Group, { template: 'contract' }>;
-
-function productsOf(group: ProductGroup): readonly [Product, ...Product[]] {
-  return [productOf(group.contract), ...(group.beside ?? []).map(productOf)];
-}
 
 /** Rows and columns of a tile. */
 function sidesOf({ across, rows, vectors }: Tile, { width }: Product): readonly [rows: number, columns: number] {

@@ -55,6 +55,11 @@ export function productOf(contract: Node): Product {
   return { node: contract, a, b, batch, rows, columns, sum, m, n, k, names, width };
 }
 
+/** All products that a kernel makes of the same rows, the one that gives its index first. */
+export function productsOf(group: Extract<Group, { template: 'contract' }>): readonly [Product, ...Product[]] {
+  return [productOf(group.contract), ...(group.beside ?? []).map(productOf)];
+}
+
 /** Where a row, a column and a place in the sum lie along every axis; in `body`, where it is given, each axis has a name. */
 export function indexOf(
   product: Product,

@@ -13,16 +13,17 @@ import { scheduleAttentionThread } from './attention-thread.ts';
 import { fitsRows, scheduleAttentionRows, scheduleAttentionWorkgroup } from './attention-workgroup.ts';
 import { scheduleContractFewRows } from './contract-few-rows.ts';
 import { productOf } from './contract.ts';
-import {
-  partsOfSum as partsByMatrices,
-  scheduleContractMatrix,
-  segmentOf as segmentByMatrices,
-  tilesOfMatrices,
-} from './contract-matrix.ts';
+import { scheduleContractMatrix } from './contract-matrix.ts';
 import { scheduleContractSubgroup, tilesBySubgroup } from './contract-subgroup.ts';
 import { scheduleContractTile, tilesInWorkgroup } from './contract-tile.ts';
 import { count, type Context } from './frame.ts';
 import { scheduleMap } from './map.ts';
+import {
+  hasRoomForTwo,
+  partsOfSum as partsByMatrices,
+  segmentOf as segmentByMatrices,
+  tilesOfMatrices,
+} from './matrix-tiles.ts';
 import { matrixUnitOf, withoutMatrixUnits } from './matrix-unit-of.ts';
 import { scheduleRegionSubgroup } from './region-attention-subgroup.ts';
 import { scheduleRegionWorkgroup } from './region-attention-workgroup.ts';
@@ -135,7 +136,7 @@ export const templates: Templates = {
     {
       name: 'contraction by matrix units',
       needsMatrices: true,
-      besides: ['merges', 'leaves'],
+      besides: ['merges', 'leaves', 'beside'],
       when: 'half precision on both sides, and a device with matrix units for it',
       fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
       tiles: (group, profile) => {
@@ -233,6 +234,13 @@ export function mergedRows(contract: Node, profile: DeviceProfile): RowOperand |
     const isElsewhere = isFewRows(node, profile) || withoutMatrixUnits(node, profile) !== undefined;
     return !isElsewhere && productOf(node).n.most >= choicesOf(profile).reducedRowsColumns;
   });
+}
+
+/** The rows of a product whose kernel can make another one of them; undefined for every other. */
+export function pairedRows(contract: Node, profile: DeviceProfile): RowOperand | undefined {
+  return (
+    reducedRows(contract, profile) ?? (hasRoomForTwo(contract, profile) ? mergedRows(contract, profile) : undefined)
+  );
 }
 
 /** Columns of a segment that the kernel of a product leaves statistics of; undefined where it can leave none. */

@@ -1,6 +1,7 @@
 // A decode step at the widths of Cambrian-8B, without a GPU: launches a layer, and weights that prefill has in memory already.
 import { expect, test } from 'vitest';
-import { compileTogether } from '../../compiler/compile.ts';
+import { compile, compileTogether } from '../../compiler/compile.ts';
+import { devices } from '../../compiler/devices.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
 import { randomParams } from '../../dsl/index.ts';
 import { shapedParams } from '../../models/configs/param-shapes.ts';
@@ -55,3 +56,18 @@ test.each(['f16', 'q4'] as const)('%s: six dispatches a layer, and no more weigh
   const prefill = { name: 'prefill', plan: two.prefill };
   expect(weightsOf(prefill, { name: 'decode', plan: two.decode })).toBe(weightsOf(prefill));
 });
+
+test.each(['desktop', 'h200'])(
+  'prefill on %s: six dispatches a layer, gate, up and what joins them in one',
+  (device) => {
+    const source = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: 'f16' }));
+    const { language } = model.config;
+    const labels = (layers: number): readonly string[] => {
+      const graph = prefillGraph(source, { ...language, config: { ...language.config, layers } }, sizes);
+      return compile(graph, devices[device]?.profile ?? desktopGpu).dispatches.map(({ label }) => label);
+    };
+    const [two, three] = [labels(2), labels(3)];
+    expect(three.length - two.length).toBe(6);
+    expect(three.filter((label) => /^contract.*sigmoid.*mul/.test(label))).toHaveLength(3);
+  },
+);

@@ -3,7 +3,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../../compiler/compile.ts';
-import type { PlanKernel } from '../../compiler/plan.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
 import { attention, einsum, gradients, randomParams, rearrange, reduce, trace } from '../../dsl/index.ts';
 import { adapterFacts, openDevice } from '../../runtime/device/dawn.ts';
@@ -13,35 +12,8 @@ import { attentionGraph, rows } from './attention-cases.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 import { contractArbitrary, contractCase, storedFeeds } from './contract-cases.ts';
 import { withNearExponents } from './far-below.ts';
+import { complaints, paperProfiles } from './matrix-profiles.ts';
 import { tunables } from './tunables.ts';
-
-const halves = { from: 'f16', to: 'f32' } as const;
-
-/** As drivers list them. */
-const paperProfiles: readonly DeviceProfile[] = [
-  {
-    ...desktopGpu,
-    name: 'NVIDIA',
-    subgroupSize: 32,
-    matrices: [{ m: 16, n: 16, k: 16, ...halves }],
-  },
-  {
-    ...desktopGpu,
-    name: 'an H200, which has narrow units too',
-    subgroupSize: 32,
-    matrices: [
-      { m: 16, n: 16, k: 16, ...halves },
-      { m: 16, n: 8, k: 16, ...halves },
-    ],
-  },
-  {
-    ...desktopGpu,
-    name: 'a driver with oblong units',
-    subgroupSize: 32,
-    matrices: [{ m: 8, n: 16, k: 16, ...halves }],
-  },
-  { ...desktopGpu, name: 'Apple', subgroupSize: 32, matrices: [{ m: 8, n: 8, k: 8, ...halves }] },
-];
 
 const sizes = {
   m: [8, 15, 16, 17, 64, 100, 128, 129, 256],
@@ -118,10 +90,6 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
     paper = await openDevice({ backend: 'null' });
   });
   afterAll(() => paper.close());
-  /** What Dawn's WGSL compiler says; the null backend's subgroups may have 128 lanes, and workgroups must be whole numbers of them. */
-  const complaints = (kernel: PlanKernel): Promise<readonly string[]> =>
-    paper.diagnose({ ...kernel, wgsl: kernel.wgsl.replace(/@workgroup_size\((32|64)\)/, '@workgroup_size(128)') });
-
   test.each(paperProfiles)(
     'are WGSL for $name',
     async (profile) => {
@@ -133,7 +101,7 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
           const plan = compile(graph, { ...profile, maxWorkgroupBytes }, { verify: true });
           for (const kernel of plan.kernels.filter(({ wgsl }) => wgsl.includes('by matrix units'))) {
             used++;
-            expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+            expect(await complaints(paper, kernel), kernel.wgsl).toEqual([]);
           }
         }),
         { numRuns: share(30, 200), seed },
@@ -149,7 +117,7 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
       const { kernels } = compile(attentionGraph(c).graph, { ...profile, maxWorkgroupBytes }, { verify: true });
       const own = kernels.filter(({ wgsl }) => wgsl.includes('by matrix units'));
       expect(own.length, name).toBeGreaterThan(0);
-      for (const kernel of own) expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+      for (const kernel of own) expect(await complaints(paper, kernel), kernel.wgsl).toEqual([]);
     }
   });
 
@@ -158,7 +126,7 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
     const { kernels } = compile(towers().graph, { ...profile, maxWorkgroupBytes }, { verify: true });
     const shared = kernels.filter(({ wgsl }) => (wgsl.match(/by matrix units/g) ?? []).length > 1);
     expect(shared.length).toBeGreaterThan(0);
-    for (const kernel of shared) expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+    for (const kernel of shared) expect(await complaints(paper, kernel), kernel.wgsl).toEqual([]);
   });
 
   test.each(paperProfiles)('read packed weights where they lie, as WGSL for $name', async (profile) => {
@@ -169,7 +137,7 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
         const plan = compile(graph, { ...profile, maxWorkgroupBytes }, { verify: true });
         for (const kernel of plan.kernels.filter(({ wgsl }) => wgsl.includes(', columns in blocks'))) {
           used++;
-          expect(await complaints(kernel), kernel.wgsl).toEqual([]);
+          expect(await complaints(paper, kernel), kernel.wgsl).toEqual([]);
         }
       }),
       { numRuns: share(20, 120), seed },
