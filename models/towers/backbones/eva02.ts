@@ -1,12 +1,12 @@
 // EVA-02 (arXiv 2303.11331), of CLIP and of masked images, under timm's names: rotations by row and column scaled to the grid of
 // pretraining, gated MLPs, norms inside of attention and MLP where the model has them.
-import { constantLike, layerNorm, reduce, slice } from '../../../dsl/index.ts';
+import { constantLike, layerNorm, reduce } from '../../../dsl/index.ts';
 import { encodeVit, normedBy, type BackboneType } from '../backbone.ts';
-import { behind, patchTokens, tableRows, without } from '../hub-layer.ts';
+import { without } from '../hub-layer.ts';
 import { angleTables } from '../positions.ts';
 import { gridOf, rootOf } from '../tower.ts';
-import { positionsFor } from '../vit.ts';
 import { eva02Block, eva02Options } from './eva02-block.ts';
+import { timmEmbeddings } from './timm-vit.ts';
 
 export const eva02: BackboneType = {
   kind: 'eva02-vit',
@@ -32,7 +32,7 @@ export const eva02: BackboneType = {
   ],
   read: (config) => {
     const options = eva02Options(config);
-    const { width: c, heads, patch, eps, native } = options;
+    const { width: c, heads, patch, eps } = options;
     const pooled = !options.normed;
     return {
       width: c,
@@ -40,19 +40,10 @@ export const eva02: BackboneType = {
         const root = rootOf(p, ['visual.trunk', 'trunk', ''], 'pos_embed');
         const grid = gridOf(pixels, patch);
         const angles = options.anglesOf(grid);
-        const positions = positionsFor(tableRows(root, 'pos_embed', { n: native[0] * native[1] + 1, c }), {
-          classTokens: 1,
-          grid,
-          picture: [pixels.size('h'), pixels.size('w')],
-          by: 'antialias',
-          native,
-        });
-        const first = tableRows(root, 'cls_token', { n: 1, c }).add(slice(positions, 'n', { size: 1 }));
-        const patches = patchTokens(root.at('patch_embed', 'proj'), pixels, { patch, size: c });
         const encoded = encodeVit({
           grid,
           classTokens: 1,
-          embeddings: behind([first], patches.add(slice(positions, 'n', { start: 1 }))),
+          embeddings: timmEmbeddings(root, pixels, options),
           config: options,
           block: (i) => eva02Block(root.at('blocks', i), options, angles),
           norm: pooled ? undefined : normedBy(root.at('norm'), eps),

@@ -5,8 +5,8 @@ import type { ConfigReader } from '../../configs/config-reader.ts';
 import { encodeVit, normedBy, type Backbone, type BackboneType } from '../backbone.ts';
 import { behind, patchTokens, tableRows, without } from '../hub-layer.ts';
 import { sinCosTable } from '../positions.ts';
-import { gridOf, rootOf, type Grid } from '../tower.ts';
-import { geluMlp, positionsFor, type BlockParts, type VitConfig } from '../vit.ts';
+import { gridOf, rootOf, type Grid, type Pixels } from '../tower.ts';
+import { geluMlp, positionsFor, type BlockParts, type Tokens, type VitConfig } from '../vit.ts';
 
 export interface TimmSizes extends VitConfig {
   /** The grid of the table of positions. */
@@ -58,6 +58,20 @@ export function timmBlock(p: Params): Omit<BlockParts, 'mlp'> {
   return { norm1: p.at('norm1'), qkv: p.at('attn', 'qkv'), out: p.at('attn', 'proj'), norm2: p.at('norm2') };
 }
 
+/** A class token and the patches `b n c` in front of the first block, each with its position: the table's grid resized to the picture's. */
+export function timmEmbeddings(root: Params, pixels: Pixels, { width: c, patch, native }: TimmSizes): Tokens {
+  const positions = positionsFor(tableRows(root, 'pos_embed', { n: native[0] * native[1] + 1, c }), {
+    classTokens: 1,
+    grid: gridOf(pixels, patch),
+    picture: [pixels.size('h'), pixels.size('w')],
+    by: 'antialias',
+    native,
+  });
+  const first = tableRows(root, 'cls_token', { n: 1, c }).add(slice(positions, 'n', { size: 1 }));
+  const patches = patchTokens(root.at('patch_embed', 'proj'), pixels, { patch, size: c });
+  return behind([first], patches.add(slice(positions, 'n', { start: 1 })));
+}
+
 function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
   const config = timmSizes(read, 'token', plain);
   const args = read.inner('model_args') ?? read;
@@ -70,20 +84,10 @@ function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
     width: c,
     encode: (p, pixels) => {
       const root = rootOf(p, roots, 'pos_embed');
-      const grid = gridOf(pixels, patch);
-      const positions = positionsFor(tableRows(root, 'pos_embed', { n, c }), {
-        classTokens: 1,
-        grid,
-        picture: [pixels.size('h'), pixels.size('w')],
-        by: 'antialias',
-        native,
-      });
-      const first = tableRows(root, 'cls_token', { n: 1, c }).add(slice(positions, 'n', { size: 1 }));
-      const patches = patchTokens(root.at('patch_embed', 'proj'), pixels, { patch, size: c });
       const encoded = encodeVit({
-        grid,
+        grid: gridOf(pixels, patch),
         classTokens: 1,
-        embeddings: behind([first], patches.add(slice(positions, 'n', { start: 1 }))),
+        embeddings: timmEmbeddings(root, pixels, config),
         config,
         block: (i) => {
           const at = root.at('blocks', i);
