@@ -4,6 +4,7 @@ import { gguf, type MetadataValue } from '@huggingface/gguf';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { oneLine } from '../../dsl/text/one-line.ts';
 import { openRegular } from '../files/regular-file.ts';
+import { headerTexts } from './gguf-texts.ts';
 import { ggufType, ggufTypeName, readableTypes, type GgufType } from './gguf-types.ts';
 
 export interface GgufTensor {
@@ -30,6 +31,8 @@ export interface GgufFile {
   close(): void;
 }
 
+/** Behind magic, version, number of tensors and number of settings. */
+const firstSetting = 24;
 /** Axes of a tensor, and its least description in the header: name, axes, one size, type, offset. */
 const maxRank = 4;
 const leastTensor = 8 + 4 + 8 + 4 + 8;
@@ -57,8 +60,8 @@ export async function openGguf(path: string): Promise<GgufFile> {
   let open = true;
   try {
     const size = fstatSync(descriptor).size;
-    checkStart(path, descriptor, size);
-    const { settings, tensors } = await readHeader(path, size);
+    const count = checkStart(path, descriptor, size);
+    const { settings, tensors } = await readHeader(path, descriptor, size, count);
     return {
       path,
       files: [path],
@@ -67,17 +70,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
       readInto(tensor, target, offset = 0) {
         if (offset < 0 || offset + target.byteLength > tensor.bytes)
           throw new GgufError(path, `has ${tensor.bytes} bytes of '${oneLine(tensor.name)}', and more were asked for`);
-        for (let done = 0; done < target.byteLength;) {
-          const got = readSync(
-            descriptor,
-            target,
-            done,
-            Math.min(target.byteLength - done, 1 << 30),
-            tensor.start + offset + done,
-          );
-          if (got === 0) throw new GgufError(path, 'ended while it was read', 'do not write to a file that is in use');
-          done += got;
-        }
+        readFully(path, descriptor, target, tensor.start + offset);
       },
       close: () => {
         if (open) closeSync(descriptor);
@@ -90,13 +83,21 @@ export async function openGguf(path: string): Promise<GgufFile> {
   }
 }
 
-/** Magic, version and counts, before the library allocates by them. */
-function checkStart(path: string, descriptor: number, size: number): void {
-  const first = Buffer.alloc(24);
-  const got = readSync(descriptor, first, 0, 24, 0);
+function readFully(path: string, descriptor: number, target: Uint8Array, start: number): void {
+  for (let done = 0; done < target.byteLength;) {
+    const got = readSync(descriptor, target, done, Math.min(target.byteLength - done, 1 << 30), start + done);
+    if (got === 0) throw new GgufError(path, 'ended while it was read', 'do not write to a file that is in use');
+    done += got;
+  }
+}
+
+/** The number of settings. Magic, version and counts are checked before the library allocates by them. */
+function checkStart(path: string, descriptor: number, size: number): number {
+  const first = Buffer.alloc(firstSetting);
+  const got = readSync(descriptor, first, 0, firstSetting, 0);
   if (first.toString('latin1', 0, 4) !== 'GGUF')
     throw new GgufError(path, 'is not a GGUF file', 'give a .gguf file, or a model directory');
-  if (got < 24) throw new GgufError(path, `has ${got} bytes, and the header alone has more`);
+  if (got < firstSetting) throw new GgufError(path, `has ${got} bytes, and the header alone has more`);
   const version = first.readUInt32LE(4);
   if (version !== 2 && version !== 3)
     throw new GgufError(
@@ -107,15 +108,21 @@ function checkStart(path: string, descriptor: number, size: number): void {
       'convert it again with a current llama.cpp',
     );
   const [tensors, settings] = [first.readBigUInt64LE(8), first.readBigUInt64LE(16)];
-  const room = BigInt(size - 24);
+  const room = BigInt(size - firstSetting);
   if (tensors > BigInt(maxNames) || tensors * BigInt(leastTensor) + settings * BigInt(leastSetting) > room)
     throw new GgufError(
       path,
       `says that it has ${tensors} tensors and ${settings} settings, which ${size} bytes have no room for`,
     );
+  return Number(settings);
 }
 
-async function readHeader(path: string, size: number): Promise<Pick<GgufFile, 'settings' | 'tensors'>> {
+async function readHeader(
+  path: string,
+  descriptor: number,
+  size: number,
+  count: number,
+): Promise<Pick<GgufFile, 'settings' | 'tensors'>> {
   const parsed = await gguf(path, { allowLocalFile: true }).catch((cause: unknown) => {
     throw new GgufError(
       path,
@@ -126,6 +133,14 @@ async function readHeader(path: string, size: number): Promise<Pick<GgufFile, 's
   if (parsed.tensorInfoByteRange[1] > size)
     throw new GgufError(path, `ends inside of its header, after ${size} bytes`, 'the download may be incomplete');
   const settings = new Map<string, MetadataValue>(Object.entries(parsed.metadata));
+  const seen = new Set<string>();
+  const metadata = Buffer.alloc(parsed.tensorInfoByteRange[0] - firstSetting);
+  readFully(path, descriptor, metadata, firstSetting);
+  for (const [key, text] of headerTexts(metadata, count)) {
+    if (seen.has(key)) throw new GgufError(path, `has the setting '${oneLine(key)}' twice`);
+    seen.add(key);
+    if (text !== undefined) settings.set(key, text);
+  }
   const alignment = settings.get('general.alignment') ?? 32;
   const unit = Number(alignment);
   if (!Number.isInteger(unit) || unit <= 0 || (unit & (unit - 1)) !== 0 || unit > 2 ** 20)

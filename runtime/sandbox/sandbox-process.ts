@@ -36,7 +36,7 @@ async function answer(request: Request): Promise<Extract<Reply, { readonly kind:
     case 'render':
       return render(request);
     case 'open': {
-      const tokenizer = request.path.endsWith('.gguf')
+      const tokenizer = /\.gguf$/i.test(request.path)
         ? await readGgufTokenizer(request.path)
         : readTokenizer(request.path, request.configPath);
       tokenizers.set(request.key, tokenizer);

@@ -95,6 +95,15 @@ test.each(['model.gguf', 'mmproj-model.gguf'])('a model is known by every number
   expect(await known()).not.toBe(before);
 });
 
+test('a file whose name ends in capitals', async () => {
+  copyFileSync(at('bare.gguf'), at('LOUD.GGUF'));
+  const [small, capital] = [await openModel(at('bare.gguf')), await openModel(at('LOUD.GGUF'))];
+  const asked = { text: question.text };
+  expect((await capital.family.layOut([asked], {})).ids).toEqual((await small.family.layOut([asked], {})).ids);
+  small.close();
+  capital.close();
+});
+
 describe('a LLaVA of two files', () => {
   test.each([
     ['the directory that holds them', ['both'], undefined],

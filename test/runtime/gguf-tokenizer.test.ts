@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { readGgufTokenizer } from '../../runtime/gguf/gguf-tokenizer.ts';
-import { ggufBytes } from '../support/write-gguf.ts';
+import type { Tokenizer } from '../../runtime/text/tokenizer.ts';
+import { ggufBytes, type GgufSetting } from '../support/write-gguf.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-gguf-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -48,4 +49,36 @@ test('what stands behind a word, and a slash behind marks', async () => {
 test("Qwen's texts are composed, as its tokenizer.json has it", async () => {
   expect(await pieces('qwen2', 'e\u0301')).toEqual(['Ã', '©']);
   expect(await pieces('llama-bpe', 'e\u0301')).toEqual(['e', 'Ì', 'ģ']);
+});
+
+// ---- SentencePiece ---------------------------------------------------------------------------------------------------
+
+/** `pieces` behind the unknown, the two around a text and the 256 bytes; of a later one the score is worse. */
+async function sentencePiece(
+  pieces: readonly (readonly [text: string, type: number])[],
+  more: Readonly<Record<string, GgufSetting>> = {},
+): Promise<{ readonly tokenizer: Tokenizer; readonly idOf: (text: string) => number }> {
+  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const tokens = ['<unk>', '<s>', '</s>', ...bytes, ...pieces.map(([text]) => text)];
+  const path = join(folder, 'pieces.gguf');
+  const settings = {
+    'general.architecture': 'llama',
+    'tokenizer.ggml.model': 'llama',
+    'tokenizer.ggml.tokens': tokens,
+    'tokenizer.ggml.token_type': [2, 3, 3, ...bytes.map(() => 6), ...pieces.map(([, type]) => type)],
+    'tokenizer.ggml.scores': tokens.map((_, id) => 0.5 - id),
+    'tokenizer.ggml.bos_token_id': 1,
+    'tokenizer.ggml.eos_token_id': 2,
+    ...more,
+  };
+  writeFileSync(path, ggufBytes(settings, []));
+  return { tokenizer: await readGgufTokenizer(path), idOf: (text) => tokens.indexOf(text) };
+}
+
+test('pieces that begin with a byte order mark are others than those without', async () => {
+  const texts = ['▁', '\ufeff', '\ufeffu', 'u', 'a', '▁a'];
+  const { tokenizer, idOf } = await sentencePiece(texts.map((text) => [text, 1] as const));
+  const ids = tokenizer.encode([{ kind: 'user', text: 'a\ufeffua\ufeff' }], { automatic: false });
+  expect(ids).toEqual(['▁a', '\ufeffu', 'a', '\ufeff'].map(idOf));
+  expect(tokenizer.decode(ids)).toBe('a\ufeffua\ufeff');
 });

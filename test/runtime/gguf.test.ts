@@ -192,6 +192,25 @@ describe('as llama.cpp reads it', () => {
   });
 });
 
+// The library that parses headers reads pieces of 2 MB.
+test.each([1, 12, 19])(
+  'the last text of a list that lies across two pieces, %i bytes in the first',
+  async (inFirst) => {
+    const last = 'twenty bytes of text';
+    const before = { 'general.architecture': 'llama' };
+    const list = (length: number): Record<string, GgufSetting> => ({ ...before, list: ['x'.repeat(length), last] });
+    const end = ggufBytes(list(0), []).lastIndexOf(last);
+    const bytes = ggufBytes({ ...list(2_000_000 - inFirst - end), behind: 'y' }, []);
+    expect(bytes.lastIndexOf(last)).toBe(2_000_000 - inFirst);
+    const path = join(scratch, 'pieces.gguf');
+    writeFileSync(path, bytes);
+    const file = await openGguf(path);
+    file.close();
+    expect(file.settings.get('list')).toContain(last);
+    expect(file.settings.get('behind')).toBe('y');
+  },
+);
+
 // ---- what is refused -------------------------------------------------------------------------------------------------
 
 const openFiles = () => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0);
@@ -262,6 +281,15 @@ describe('refused', () => {
       'rows that blocks do not divide',
       () => ggufBytes(settings, [one({ shape: [2, 33], raw: { type: 2, bytes: new Uint8Array(64) } })]),
       /rows of 33 elements/,
+    ],
+    [
+      'a setting twice',
+      () => {
+        const bytes = ggufBytes({ ...settings, first: 1, other: 2 }, []);
+        bytes.write('first', bytes.indexOf('other'));
+        return bytes;
+      },
+      /the setting 'first' twice/,
     ],
     ['a tensor twice', () => ggufBytes(settings, [one(), one()]), /'a' twice/],
     ['a mixture of experts', () => ggufBytes({ ...settings, 'llama.expert_count': 8 }, []), /mixture of experts/],
