@@ -164,12 +164,13 @@ function scalingOf(
     factors(`${name}.weight`),
   );
   const type = settings.text(at('type'), 'linear');
-  if (!['none', 'linear', 'longrope'].includes(type))
+  if (!['none', 'linear', 'longrope', 'yarn'].includes(type))
     throw new GgufError(
       file.path,
       `stretches its positions by '${type.slice(0, 40)}'`,
-      'known are none, linear, longrope, and factors in rope_freqs',
+      'known are none, linear, longrope, yarn, and factors in rope_freqs',
     );
+  if (type === 'yarn') return yarnOf(file, architecture, (one ?? long ?? short) !== undefined);
   if ((long === undefined) !== (short === undefined) || (type === 'longrope' && (long ?? one) === undefined))
     throw new GgufError(
       file.path,
@@ -207,6 +208,44 @@ function scalingOf(
       'it is followed beside rope_freqs and rope_factors; the file may be damaged',
     );
   return factor === 1 ? undefined : { rope_type: 'linear', factor };
+}
+
+/** YaRN, whose cos and sin llama.cpp multiplies by 1 + ln(factor)/10, as its paper has it, and by what the file states besides. */
+function yarnOf(
+  file: GgufFile,
+  architecture: LanguageArchitecture,
+  hasFactors: boolean,
+): Readonly<Record<string, unknown>> {
+  const settings = new GgufSettings(file);
+  const at = (key: string): string => `${architecture}.rope.scaling.${key}`;
+  const odd = (
+    [
+      ['yarn_ext_factor', 1],
+      ['yarn_attn_factor', 1],
+      ['yarn_log_multiplier', 0],
+    ] as const
+  ).find(([key, usual]) => settings.number(at(key), usual) !== usual);
+  if (odd !== undefined || hasFactors)
+    throw new GgufError(
+      file.path,
+      `stretches its positions by 'yarn' with ${odd === undefined ? 'a list of factors' : `'${at(odd[0])}'`}`,
+      'read is YaRN by its factor, its original length, its two betas and attn_factor',
+    );
+  const factor = settings.number(at('factor'));
+  const optional = (key: string, field: string) => (settings.has(at(key)) ? { [field]: settings.number(at(key)) } : {});
+  return {
+    rope_type: 'yarn',
+    factor,
+    original_max_position_embeddings: settings.number(
+      at('original_context_length'),
+      settings.number(`${architecture}.context_length`),
+    ),
+    ...optional('yarn_beta_fast', 'beta_fast'),
+    ...optional('yarn_beta_slow', 'beta_slow'),
+    ...(settings.has(at('attn_factor'))
+      ? { attention_factor: settings.number(at('attn_factor')) * (1 + 0.1 * Math.log(Math.max(1, factor))) }
+      : {}),
+  };
 }
 
 /** Channels of a head that turn, as the part of a head that a config states. Throws `GgufError` where the architecture turns them all. */

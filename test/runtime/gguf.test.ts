@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { ggufDecoder } from '../../models/decoders/gguf-decoder.ts';
+import { frequencies } from '../../models/decoders/rope.ts';
 import { referenceBackend } from '../../pipelines/verify/backends.ts';
 import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
 import { languageGolden } from '../../pipelines/verify/kinds/language-model.ts';
@@ -145,6 +146,45 @@ describe('as llama.cpp reads it', () => {
       factors('rope_freqs.weight', list),
     ]);
     expect(config['rope_scaling']).toMatchObject({ long_factor: list.map((value) => 2 * value) });
+  });
+
+  // ggml_rope_yarn_corr_dims and rope_yarn of ggml-cpu/ops.cpp.
+  test.each([
+    [{}, 32, 1, 1],
+    [{ 'rope.scaling.yarn_beta_fast': 8, 'rope.scaling.yarn_beta_slow': 2 }, 8, 2, 1],
+    [{ 'rope.scaling.attn_factor': 1.5 }, 32, 1, 1.5],
+  ])('YaRN, with %j', async (more, fast, slow, stated) => {
+    const [turned, base, original, factor] = [64, 10_000, 2048, 4];
+    const opened = await described(
+      small('qwen2', {
+        'attention.key_length': turned,
+        'rope.scaling.type': 'yarn',
+        'rope.scaling.factor': factor,
+        'rope.scaling.original_context_length': original,
+        ...more,
+      }),
+      [],
+    );
+    const { rope } = ggufDecoder(opened, opened.path).config;
+    const place = (turns: number): number =>
+      (turned * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+    const [low, high] = [Math.max(0, Math.floor(place(fast))), Math.min(turned - 1, Math.ceil(place(slow)))];
+    expect(high).toBeGreaterThan(low);
+    frequencies(rope, 1).forEach((found, i) => {
+      const plain = base ** ((-2 * i) / turned);
+      const ramp = 1 - Math.min(1, Math.max(0, (i - low) / (high - low)));
+      expect(found).toBeCloseTo((plain / factor) * (1 - ramp) + plain * ramp, 14);
+    });
+    expect(rope.scaling).toHaveProperty('amplitude', expect.closeTo(stated * (1 + 0.1 * Math.log(factor)), 12));
+  });
+
+  test.each([
+    ['rope.scaling.yarn_ext_factor', 0.5],
+    ['rope.scaling.yarn_attn_factor', 2],
+    ['rope.scaling.yarn_log_multiplier', 0.1],
+  ])('YaRN with %s is an error', async (key, value) => {
+    const more = { 'rope.scaling.type': 'yarn', 'rope.scaling.factor': 4, [key]: value };
+    await expect(described(small('qwen2', more), [])).rejects.toThrow(new RegExp(`'yarn' with 'qwen2.${key}'`));
   });
 
   test.each(['long', 'short'])('only the list rope_factors_%s is an error', async (which) => {
