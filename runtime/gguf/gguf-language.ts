@@ -136,12 +136,38 @@ function slidingOf(
   return { ...local, layer_types: slides.map((one) => (one ? 'sliding_attention' : 'full_attention')) };
 }
 
+/**
+ * Tokens that end an answer by what they are called. The converter writes one end, that of tokenizer_config.json, which for Gemma and Phi-3 is
+ * not the one that ends a turn; llama.cpp knows these by name as well (`special_eog_ids` of llama-vocab.cpp).
+ */
+const ends: ReadonlySet<string> = new Set([
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<|im_end|>',
+  '<|end|>',
+  '<end_of_turn>',
+  '<end_of_utterance>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '<EOT>',
+]);
+
+/** Ids of tokens that no text spells, which are called like an end. */
+function endsByName(settings: GgufSettings): readonly number[] {
+  const [tokens, types] = ['tokenizer.ggml.tokens', 'tokenizer.ggml.token_type'] as const;
+  if (!settings.has(tokens) || !settings.has(types)) return [];
+  const kinds = settings.numbers(types);
+  return settings
+    .texts(tokens)
+    .flatMap((text, id) => (ends.has(text) && (kinds[id] === 3 || kinds[id] === 4) ? [id] : []));
+}
+
 function tokenIds(settings: GgufSettings): Readonly<Record<string, unknown>> {
   const id = (name: string): readonly number[] => {
     const key = `tokenizer.ggml.${name}_token_id`;
     return settings.has(key) ? [settings.number(key)] : [];
   };
-  const [begin, end] = [id('bos'), [...new Set([...id('eos'), ...id('eot'), ...id('eom')])]];
+  const [begin, end] = [id('bos'), [...new Set([...id('eos'), ...id('eot'), ...id('eom'), ...endsByName(settings)])]];
   return {
     ...(begin[0] === undefined ? {} : { bos_token_id: begin[0] }),
     ...(end.length === 0 ? {} : { eos_token_id: end }),

@@ -210,6 +210,20 @@ describe('as llama.cpp reads it', () => {
     });
   });
 
+  test('a turn ends by tokens that are called so, of those that no text spells', async () => {
+    const tokens = ['a', '<eos>', '<end_of_turn>', '<|im_end|>', '<|end|>'];
+    const { config } = await described(
+      {
+        ...small('gemma3'),
+        'tokenizer.ggml.tokens': tokens,
+        'tokenizer.ggml.token_type': [1, 3, 3, 1, 4],
+        'tokenizer.ggml.eos_token_id': 1,
+      },
+      [],
+    );
+    expect(config['eos_token_id']).toEqual([1, 2, 4]);
+  });
+
   // 47·(6/47) lies below 6.
   test.each(['qwen2', 'qwen3', 'gemma2', 'phi3'])('%s turns as many channels as the file says', async (name) => {
     const opened = await described(small(name, { 'rope.dimension_count': 6 }), []);
