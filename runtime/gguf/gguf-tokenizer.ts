@@ -148,7 +148,7 @@ function pieces(
     if (kind === undefined) throw new GgufError(file.path, `has a token of the type ${types[id]}`);
     return { text, score: scores[id] ?? 0, kind };
   });
-  return pieceTokenizer(
+  const json = pieceTokenizer(
     {
       pieces: list,
       type: 'bpe',
@@ -160,6 +160,16 @@ function pieces(
     config,
     {},
   );
+  return settings.text('general.architecture') === 'phi3' ? takingBlanks(json) : json;
+}
+
+/**
+ * Phi-3's own tokenizer.json has its control tokens take the blanks behind them, such as the line break of its chat template, but for those
+ * around whole texts. No setting of a GGUF file says so; llama.cpp has the same list.
+ */
+function takingBlanks(json: ReturnType<typeof pieceTokenizer>): object {
+  const taking = ({ content }: { readonly content: string }) => !['<unk>', '<s>', '<|endoftext|>'].includes(content);
+  return { ...json, added_tokens: json.added_tokens.map((token) => ({ ...token, rstrip: taking(token) })) };
 }
 
 function byteBpe(

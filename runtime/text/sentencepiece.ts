@@ -44,7 +44,11 @@ export function sentencePieceJson(bytes: Uint8Array, config: unknown, added: unk
 }
 
 /** The same of a model that was read elsewhere. */
-export function pieceTokenizer(model: PieceModel, config: unknown, added: unknown): object {
+export function pieceTokenizer(
+  model: PieceModel,
+  config: unknown,
+  added: unknown,
+): { readonly added_tokens: readonly Added[]; readonly [field: string]: unknown } {
   const settings = isObject(config) ? config : {};
   const tokens = addedTokens(model, settings, added);
   const normalizers = [

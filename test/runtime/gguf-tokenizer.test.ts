@@ -82,3 +82,24 @@ test('pieces that begin with a byte order mark are others than those without', a
   expect(ids).toEqual(['▁a', '\ufeffu', 'a', '\ufeff'].map(idOf));
   expect(tokenizer.decode(ids)).toBe('a\ufeffua\ufeff');
 });
+
+test.each([
+  ['phi3', ['<|user|>', '▁a', '<|end|>', '▁a', '<|endoftext|>', '▁', '<0x0A>', 'a']],
+  ['llama', ['<|user|>', '▁', '<0x0A>', 'a', '<|end|>', '▁', '▁a', '<|endoftext|>', '▁', '<0x0A>', 'a']],
+])('%s: what stands behind a control token', async (architecture, wanted) => {
+  const { tokenizer, idOf } = await sentencePiece(
+    [
+      ['▁', 1],
+      ['a', 1],
+      ['▁a', 1],
+      ['<|user|>', 3],
+      ['<|end|>', 3],
+      ['<|endoftext|>', 3],
+    ],
+    { 'general.architecture': architecture },
+  );
+  const ids = tokenizer.encode([{ kind: 'control', text: '<|user|>\na<|end|> a<|endoftext|>\na' }], {
+    automatic: false,
+  });
+  expect(ids).toEqual(wanted.map(idOf));
+});
