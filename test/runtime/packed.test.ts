@@ -67,6 +67,46 @@ test('a packed module reads as one weight, in parts as whole', () => {
   expect(() => checkpoint.read('layer.weight', [512, 32])).toThrow(/32×512, and 512×32 was asked for/);
 });
 
+/** `weight_g_idx` in the place of `weight_shape`, which need not be there. */
+const grouped =
+  (groupOf: (column: number) => number) =>
+  (one: TensorToStore): TensorToStore =>
+    one.name === 'layer.weight_shape'
+      ? {
+          name: 'layer.weight_g_idx',
+          dtype: 'I32',
+          shape: [512],
+          values: Array.from({ length: 512 }, (_, k) => groupOf(k)),
+        }
+      : one;
+
+test("compressed-tensors with actorder 'group': a column has the scale and the zero point of its group", () => {
+  const name = 'compressed-tensors-asym-g64-f16.safetensors';
+  const source = openCheckpoint(join(folder, name));
+  const [codes, scales, zeros] = ['weight_packed', 'weight_scale', 'weight_zero_point'].map((part) =>
+    source.tensor(`layer.${part}`),
+  );
+  const [rows = 0] = source.shape('layer.weight_packed') ?? [];
+  const nibble = (words: ArrayLike<number | bigint> | undefined, word: number, place: number): number =>
+    (Number(words?.[word]) >>> (4 * place)) & 15;
+  const expected = Float32Array.from({ length: rows * 512 }, (_, i) => {
+    const [n, k] = [Math.floor(i / 512), i % 512];
+    const group = k % 8;
+    const code = nibble(codes, n * 64 + (k >> 3), k & 7);
+    return (code - nibble(zeros, (n >> 3) * 8 + group, n & 7)) * Number(scales?.[n * 8 + group]);
+  });
+  const weights = { num_bits: 4, type: 'int', symmetric: false, group_size: 64, strategy: 'group', actorder: 'group' };
+  const config = {
+    quantization_config: { quant_method: 'compressed-tensors', config_groups: { group_0: { weights } } },
+  };
+  expect(opened(name, { config, tensor: grouped((k) => k % 8) }).tensor('layer.weight')).toEqual(expected);
+  // As the library leaves it where nothing was sorted.
+  expect(opened(name, { config, tensor: grouped(() => -1) }).tensor('layer.weight')).toEqual(
+    source.tensor('output.dequantised'),
+  );
+  source.close();
+});
+
 const method = (fields: object): object => ({ quantization_config: { bits: 4, group_size: 64, ...fields } });
 
 /** What AwqConfig and GPTQConfig of transformers 5.18 write, whatever they are given. */
@@ -198,15 +238,10 @@ const refusals: readonly Refusal[] = [
     /has no 'weight_zero_point'/,
   ],
   [
-    'columns out of order',
+    'columns of one group alone',
     'compressed-tensors-sym-g32-f16.safetensors',
-    {
-      tensor: (one: TensorToStore): TensorToStore =>
-        one.name === 'layer.weight_shape'
-          ? { name: 'layer.weight_g_idx', dtype: 'I32', shape: [512], values: Array(512).fill(0) }
-          : one,
-    },
-    /has columns out of order/,
+    { tensor: grouped(() => 0) },
+    /has 512 columns in group 0, not 32/,
   ],
   ...['gptq-g128', 'awq-gemm-g64'].map((name): Refusal => [
     `no rows of ${name}`,

@@ -9,6 +9,7 @@ import {
   refusePacked,
   scaleDType,
   scalesOf,
+  sortedColumns,
   wholeBits,
   wordMatrix,
   words,
@@ -16,9 +17,13 @@ import {
   type PackedLayout,
 } from './packed-tensor.ts';
 
+/** −1 as a word. */
+const unset = 0xffff_ffff;
+
 /**
  * compressed-tensors, `pack-quantized`: `weight_packed` i32 [N, K·bits/32] of codes moved up by half their range, `weight_scale` [N, K/g],
- * `weight_zero_point` packed along N where it is not symmetric, `weight_shape` [N, K]; w = (q − z)·s.
+ * `weight_zero_point` packed along N where it is not symmetric, `weight_shape` [N, K], with actorder 'group' `weight_g_idx` i32 [K] the
+ * group of each column; w = (q − z)·s.
  */
 export const compressedTensors: PackedLayout = (module, packing) => {
   if (module.find('weight_packed') === undefined) return undefined;
@@ -35,18 +40,19 @@ export const compressedTensors: PackedLayout = (module, packing) => {
   expectShape(module, 'weight_scale', [rows, groups]);
   const hasZeros = packing.symmetric === false || module.find('weight_zero_point') !== undefined;
   if (hasZeros) expectWords(module, 'weight_zero_point', [Math.ceil(rows / each), groups]);
-  expectOrder(module, columns, group);
+  const order = orderOf(module, columns, group);
   const form = { bits, group, scale, offset: 'zero' } as const;
   const middle = 2 ** (bits - 1);
   return {
     shape: [rows, columns],
     format: affine(form),
+    order,
     blocks() {
       const packed = words(module.bytes('weight_packed'));
       const scales = scalesOf(module, 'weight_scale');
       const zeros = hasZeros ? words(module.bytes('weight_zero_point')) : undefined;
       return affineBlocks(form, rows, columns, {
-        code: (row, column) => codeIn(packed.subarray(row * wide, (row + 1) * wide), bits, column),
+        code: (row, place) => codeIn(packed.subarray(row * wide, (row + 1) * wide), bits, order?.[place] ?? place),
         scale: (row, g) => scales(row * groups + g),
         // Both are stored moved up by `middle`: of a zero point that is there, what is left of the two is one of them.
         offset: (row, g) =>
@@ -71,14 +77,10 @@ function statedShape(module: ModuleTensors): readonly number[] | undefined {
     : [view.getInt32(0, true), view.getInt32(4, true)];
 }
 
-/** Throws `OpabiniaError` where `weight_g_idx` sends a column to another group than the one it lies in. */
-function expectOrder(module: ModuleTensors, columns: number, group: number): void {
-  if (module.find('weight_g_idx') === undefined) return;
-  expectWords(module, 'weight_g_idx', [columns]);
-  if (!words(module.bytes('weight_g_idx')).every((g, column) => g === Math.floor(column / group)))
-    throw refusePacked(
-      module,
-      "has columns out of order, by 'weight_g_idx'",
-      "take a checkpoint that was made with actorder 'weight', or without",
-    );
+/** By `weight_g_idx`, which is −1 throughout where columns were never sorted. */
+function orderOf(module: ModuleTensors, columns: number, group: number): Int32Array | undefined {
+  const name = 'weight_g_idx';
+  if (module.find(name) === undefined) return undefined;
+  expectWords(module, name, [columns]);
+  return words(module.bytes(name)).includes(unset) ? undefined : sortedColumns(module, name, columns, group);
 }

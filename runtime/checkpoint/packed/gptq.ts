@@ -4,13 +4,12 @@ import {
   expectShape,
   expectWords,
   groupOf,
-  refusePacked,
   scaleDType,
   scalesOf,
+  sortedColumns,
   wholeBits,
   wordMatrix,
   words,
-  type ModuleTensors,
   type PackedLayout,
 } from './packed-tensor.ts';
 
@@ -29,7 +28,7 @@ export const gptq: PackedLayout = (module, packing) => {
   const scale = scaleDType(module, 'scales');
   expectShape(module, 'scales', [groups, rows]);
   expectWords(module, 'qzeros', [groups, Math.ceil(rows / each)]);
-  const order = module.find('g_idx') === undefined ? undefined : sortedColumns(module, columns, group);
+  const order = module.find('g_idx') === undefined ? undefined : sortedColumns(module, 'g_idx', columns, group);
   const form = { bits, group, scale, offset: 'zero' } as const;
   const top = 2 ** bits - 1;
   return {
@@ -53,18 +52,3 @@ export const gptq: PackedLayout = (module, packing) => {
     },
   };
 };
-
-/** Columns by group, in order within each; undefined where they are in order already. Throws `OpabiniaError` for groups of unequal size. */
-function sortedColumns(module: ModuleTensors, columns: number, group: number): Int32Array | undefined {
-  expectWords(module, 'g_idx', [columns]);
-  const groupOfColumn = words(module.bytes('g_idx'));
-  const members = Array.from({ length: columns / group }, (): number[] => []);
-  groupOfColumn.forEach((g, column) => {
-    members[g]?.push(column);
-  });
-  const wrong = members.findIndex((list) => list.length !== group);
-  if (wrong >= 0)
-    throw refusePacked(module, `has ${members[wrong]?.length ?? 0} columns in group ${wrong}, not ${group}`);
-  const order = Int32Array.from(members.flat());
-  return order.every((column, place) => column === place) ? undefined : order;
-}

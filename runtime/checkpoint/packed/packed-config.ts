@@ -141,11 +141,12 @@ function groupOfAll(stated: Json, where: string): Packing {
         `has compressed-tensors of ${JSON.stringify(weights['type'])} by ${JSON.stringify(strategy)}`,
         'integers by group or by channel are read',
       );
-    if ((weights['actorder'] ?? null) !== null && weights['actorder'] !== 'weight' && weights['actorder'] !== 'static')
+    const actorder = weights['actorder'] ?? null;
+    if (actorder !== null && !['group', 'dynamic', 'weight', 'static'].includes(String(actorder).toLowerCase()))
       throw refuse(
         where,
-        `has compressed-tensors with actorder ${JSON.stringify(weights['actorder'])}`,
-        'columns in order are read',
+        `has compressed-tensors with actorder ${JSON.stringify(actorder)}`,
+        "'group' and 'weight' are read",
       );
     return {
       bits: whole(weights, 'num_bits', where),

@@ -137,6 +137,29 @@ export function scalesOf(module: ModuleTensors, name: string): (index: number) =
   return (index) => readScale(view, index * width, dtype);
 }
 
+/**
+ * Columns by group, in order within each, of the words `name` that say the group of each column; undefined where they are in order already.
+ * Throws `OpabiniaError` for groups of unequal size.
+ */
+export function sortedColumns(
+  module: ModuleTensors,
+  name: string,
+  columns: number,
+  group: number,
+): Int32Array | undefined {
+  expectWords(module, name, [columns]);
+  const groupOfColumn = words(module.bytes(name));
+  const members = Array.from({ length: columns / group }, (): number[] => []);
+  groupOfColumn.forEach((g, column) => {
+    members[g]?.push(column);
+  });
+  const wrong = members.findIndex((list) => list.length !== group);
+  if (wrong >= 0)
+    throw refusePacked(module, `has ${members[wrong]?.length ?? 0} columns in group ${wrong}, not ${group}`);
+  const order = Int32Array.from(members.flat());
+  return order.every((column, place) => column === place) ? undefined : order;
+}
+
 /** Blocks of an affine format from a code of each element and two numbers of each group. */
 export function affineBlocks(
   form: AffineForm,
