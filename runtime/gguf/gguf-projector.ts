@@ -1,4 +1,4 @@
-// LLaVA's `mmproj`: CLIP's tower without the block that nobody reads, and the projector behind it.
+// LLaVA's `mmproj`: CLIP's tower without the block that nobody reads, the projector behind it, and of LLaVA-NeXT (1.6) how its tiles lie.
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { ggufCheckpoint, type PlacedTensor } from './gguf-checkpoint.ts';
 import { GgufError, openGguf, type GgufFile, type GgufTensor } from './gguf-file.ts';
@@ -10,14 +10,16 @@ export interface OpenedProjector {
   readonly visionConfig: Readonly<Record<string, unknown>>;
   /** Hidden states that the projector reads, their channels side by side: 0 is what enters the first block. */
   readonly featureLayers: readonly number[];
+  /** LLaVA-NeXT: heights and widths of the canvases that a picture may be put on, where the file lists them; undefined for LLaVA 1.5. */
+  readonly next: { readonly canvases: readonly (readonly [height: number, width: number])[] | undefined } | undefined;
   readonly pixels: { readonly side: number; readonly mean: readonly number[]; readonly std: readonly number[] };
   readonly placed: readonly PlacedTensor[];
-  /** Names as in LLaVA's checkpoint: `vision_model.…` and `multi_modal_projector.…`. */
+  /** Names as in LLaVA's checkpoint: `vision_model.…`, `multi_modal_projector.…`, and LLaVA-NeXT's `image_newline`. */
   readonly checkpoint: Checkpoint;
 }
 
 /**
- * Opens an `mmproj` of LLaVA 1.5's kind. Throws `OpabiniaError` for another projector, with what is known; nothing stays open then.
+ * Opens an `mmproj` of LLaVA 1.5's kind, or of 1.6's. Throws `OpabiniaError` for another projector, with what is known; nothing stays open then.
  * @example const { visionConfig, checkpoint } = await openGgufProjector('mmproj.gguf')
  */
 export async function openGgufProjector(
@@ -67,6 +69,7 @@ export async function openGgufProjector(
       file,
       visionConfig,
       featureLayers,
+      next: nextOf(file),
       pixels: {
         side: at('image_size'),
         mean: settings.numbers('clip.vision.image_mean'),
@@ -107,7 +110,23 @@ function featuresOf(file: GgufFile, blocks: number): readonly number[] {
   return listed;
 }
 
+/** What ends the rows of a LLaVA-NeXT's tiles says that it is one. Throws `GgufError` for canvases that are no pairs of whole numbers. */
+function nextOf(file: GgufFile): OpenedProjector['next'] {
+  const [key, merging] = ['clip.vision.image_grid_pinpoints', 'clip.vision.mm_patch_merge_type'];
+  const settings = new GgufSettings(file);
+  const merge = settings.text(merging, 'flat');
+  if (merge !== 'flat' && merge !== 'spatial_unpad')
+    throw new GgufError(file.path, `has '${merging}' '${merge.slice(0, 40)}'`, 'known are flat and spatial_unpad');
+  if (merge === 'flat' && !file.tensors.has('model.image_newline')) return undefined;
+  if (!settings.has(key)) return { canvases: undefined };
+  const sides = settings.numbers(key);
+  if (sides.length % 2 !== 0 || sides.length === 0 || !sides.every((side) => Number.isInteger(side) && side > 0))
+    throw settings.wrong(key, 'pairs of heights and widths');
+  return { canvases: Array.from({ length: sides.length / 2 }, (_, i) => [sides[2 * i] ?? 0, sides[2 * i + 1] ?? 0]) };
+}
+
 const places: Readonly<Record<string, string>> = {
+  'model.image_newline': 'image_newline',
   'v.class_embd': 'vision_model.embeddings.class_embedding',
   'v.patch_embd.weight': 'vision_model.embeddings.patch_embedding.weight',
   'v.position_embd.weight': 'vision_model.embeddings.position_embedding.weight',

@@ -37,14 +37,10 @@ import { writeGguf, type GgufSetting, type TensorToWrite } from '../support/writ
 const root = mkdtempSync(join(tmpdir(), 'opabinia-gguf-model-'));
 const hub = join(root, 'hub');
 const at = (...names: readonly string[]): string => join(root, ...names);
-let source: Checkpoint;
-let tensors: readonly TensorToWrite[] = [];
-let settings: Readonly<Record<string, GgufSetting>> = {};
-let projector: ReturnType<typeof projectorFile>;
-beforeAll(async () => {
-  makeLlava(hub);
-  source = openCheckpoint(hub);
-  const json = JSON.parse(readFileSync(join(hub, 'config.json'), 'utf8')) as { readonly text_config: object };
+/** A made LLaVA as its two files say it; the checkpoint stays open. */
+function converted(directory: string) {
+  const source = openCheckpoint(directory);
+  const json = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as { readonly text_config: object };
   const numbers = (name: string): readonly number[] => Array.from(source.tensor(name), Number);
   const language: HubModel = {
     config: new ConfigReader({ rope_theta: 10_000, ...json.text_config }, 'text_config'),
@@ -52,11 +48,23 @@ beforeAll(async () => {
     numbers,
     root: 'language_model.',
   };
-  tensors = languageTensors(language, 'llama');
-  settings = { ...languageSettings(language, 'llama'), ...tokenizerSettings(hub) };
+  return {
+    source,
+    tensors: languageTensors(language, 'llama'),
+    settings: { ...languageSettings(language, 'llama'), ...tokenizerSettings(directory) },
+    projector: projectorFile({ config: new ConfigReader(json, 'config.json'), checkpoint: source, numbers }),
+  };
+}
+
+let source: Checkpoint;
+let tensors: readonly TensorToWrite[] = [];
+let settings: Readonly<Record<string, GgufSetting>> = {};
+let projector: ReturnType<typeof projectorFile>;
+beforeAll(async () => {
+  makeLlava(hub);
+  ({ source, tensors, settings, projector } = converted(hub));
   mkdirSync(at('both'));
   writeGguf(at('both/model.gguf'), settings, tensors);
-  projector = projectorFile({ config: new ConfigReader(json, 'config.json'), checkpoint: source, numbers });
   writeGguf(at('both/mmproj-model.gguf'), projector.settings, projector.tensors);
   writeGguf(at('bare.gguf'), { ...settings, ...tokenizerSettings(hub, { without: ['<image>'] }) }, tensors);
   // The sandbox keeps its pipe open.
@@ -125,6 +133,30 @@ describe('a LLaVA of two files', () => {
       expected.close();
       opened.close();
     }
+  });
+
+  test('a LLaVA-NeXT, whose pictures come in tiles, answers as its directory does', async () => {
+    makeLlava(at('next-hub'), { type: 'llava_next' });
+    const next = converted(at('next-hub'));
+    mkdirSync(at('next'));
+    writeGguf(at('next/model.gguf'), next.settings, next.tensors);
+    writeGguf(at('next/mmproj.gguf'), next.projector.settings, next.projector.tensors);
+    const odd = { ...next.projector.settings, 'clip.vision.image_grid_pinpoints': [56, 112, 112] };
+    writeGguf(at('odd-mmproj.gguf'), odd, next.projector.tensors);
+    next.source.close();
+    expect(await checkModel(at('next'))).toMatchObject({ ok: true, what: 'a LLaVA-NeXT', problems: [], missing: [] });
+    const [expected, opened] = [await openModel(at('next-hub')), await openModel(at('next'))];
+    try {
+      const [wanted, got] = [await expected.family.layOut([question], {}), await opened.family.layOut([question], {})];
+      expect(got.rows['ids']?.values).toEqual(wanted.rows['ids']?.values);
+      const [first, second] = [await judgeFamily(expected, question, 1), await judgeFamily(opened, question, 1)];
+      const most = Math.max(...first.logits.map(Math.abs));
+      first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+    } finally {
+      expected.close();
+      opened.close();
+    }
+    expect(await refusal(at('next/model.gguf'), [at('odd-mmproj.gguf')])).toMatch(/pairs of heights and widths/);
   });
 
   test.each([[[1]], [[0, 1]]])('the projector reads the feature layers %j that the file lists', async (layers) => {

@@ -160,12 +160,13 @@ const inBlock: Readonly<Record<string, string>> = {
   'mlp.fc2': 'ffn_down',
 };
 
-/** LLaVA's tower and projector, names of version 4: without the tower's last block, as the old converter writes them. */
+/** LLaVA's tower and projector, names of version 4: without the tower's last block, as the old converter writes them; of LLaVA-NeXT with its tiles. */
 export function projectorFile({ config, checkpoint, numbers }: HubModel): {
   readonly settings: Readonly<Record<string, GgufSetting>>;
   readonly tensors: readonly TensorToWrite[];
 } {
   const vision = config.inner('vision_config') ?? config;
+  const canvases = config.raw('image_grid_pinpoints') as readonly (readonly number[])[] | undefined;
   const blocks = vision.count('num_hidden_layers') - 1;
   const root = 'vision_tower.vision_model.';
   const places: Readonly<Record<string, string>> = {
@@ -178,6 +179,7 @@ export function projectorFile({ config, checkpoint, numbers }: HubModel): {
   const tensors = [...checkpoint.stored.values()].flatMap(({ name, shape }): readonly TensorToWrite[] => {
     const [, which, end] = /^multi_modal_projector\.linear_([12])\.(weight|bias)$/.exec(name) ?? [];
     if (which !== undefined) return [{ name: `mm.${which === '1' ? 0 : 2}.${end}`, shape, values: numbers(name) }];
+    if (name === 'image_newline') return [{ name: 'model.image_newline', shape, values: numbers(name) }];
     if (!name.startsWith(root)) return [];
     const own = name.slice(root.length);
     const [, block, part = '', kind] = /^encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(own) ?? [];
@@ -202,6 +204,9 @@ export function projectorFile({ config, checkpoint, numbers }: HubModel): {
       'clip.vision.attention.layer_norm_epsilon': 1e-5,
       'clip.vision.image_mean': [0.481_454_66, 0.457_827_5, 0.408_210_73],
       'clip.vision.image_std': [0.268_629_54, 0.261_302_58, 0.275_777_11],
+      ...(Array.isArray(canvases)
+        ? { 'clip.vision.image_grid_pinpoints': canvases.flat(), 'clip.vision.mm_patch_merge_type': 'spatial_unpad' }
+        : {}),
     },
     tensors,
   };

@@ -127,7 +127,7 @@ function languageAlone(opened: OpenedGguf, path: string): Whole {
 
 /**
  * LLaVA as transformers has it: the blocks up to the last feature layer run, and the projector reads these layers. Pictures are made as in
- * the released directories of LLaVA 1.5: the shortest side resized, the middle cut out.
+ * the released directories: the shortest side resized, the middle cut out, and of LLaVA-NeXT in tiles.
  */
 function sighted(opened: OpenedGguf, tower: OpenedProjector, { json }: GgufTokenizer, path: string): Whole {
   const hidden = Number(opened.config['hidden_size']);
@@ -142,8 +142,10 @@ function sighted(opened: OpenedGguf, tower: OpenedProjector, { json }: GgufToken
   readTower(vision, tower.file.path);
   readConfig(opened.config, path);
   const { side, mean, std } = tower.pixels;
+  const canvases = tower.next?.canvases === undefined ? {} : { image_grid_pinpoints: tower.next.canvases };
   const config = {
-    model_type: 'llava',
+    model_type: tower.next === undefined ? 'llava' : 'llava_next',
+    ...canvases,
     text_config: opened.config,
     vision_config: vision,
     vision_feature_layer: tower.featureLayers,
@@ -163,7 +165,8 @@ function sighted(opened: OpenedGguf, tower: OpenedProjector, { json }: GgufToken
       ),
     ],
     processor: {
-      image_processor_type: 'CLIPImageProcessor',
+      image_processor_type: tower.next === undefined ? 'CLIPImageProcessor' : 'LlavaNextImageProcessor',
+      ...canvases,
       size: { shortest_edge: side },
       crop_size: { height: side, width: side },
       image_mean: mean,

@@ -88,7 +88,7 @@ export const ggufProjector: Kind = async (file) => {
           });
         return { hidden: encoded.last, features: project(), features_tanh: project('gelu-tanh') };
       },
-      { unread: ['vision_model.post_layernorm'] },
+      { unread: ['vision_model.post_layernorm', 'image_newline'] },
     );
     return {
       graph,
