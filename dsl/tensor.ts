@@ -205,6 +205,9 @@ export function apply<S extends string, D extends DType>(
       new Tensor<S, D>(first.builder, first.builder.make(op, nodes, attrs, originOf(nodes))),
     );
   } catch (error) {
+    // What an attribute cannot be says no line: nothing was made that has one.
+    if (error instanceof OpabiniaError && error.place === undefined)
+      throw refusal(name, error.what, operands, error.advice);
     // The user called `name`, and the record that refused may have another.
     const refused =
       error instanceof OpabiniaError && op.name !== name

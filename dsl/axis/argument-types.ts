@@ -50,7 +50,10 @@ type Unlabelled<L extends string, S extends string, A extends string> = [string]
     ? 'right'
     : [string] extends [A]
       ? 'right'
-      : Flag<Exclude<Words<L>, Exclude<Words<S>, A>> | Exclude<Exclude<Words<S>, A>, Words<L>>>;
+      : // An axis of classes that there is none of is an error of its own.
+        [A & Words<S>] extends [never]
+        ? 'right'
+        : Flag<Exclude<Words<L>, Exclude<Words<S>, A>> | Exclude<Exclude<Words<S>, A>, Words<L>>>;
 
 /** `unknown` when T, the axes of a head, has one axis of S and one other, else the error. */
 export type Head<T extends string, S extends string> = [Headless<T, S>] extends ['wrong']

@@ -35,7 +35,9 @@ type Twice<S extends string, Seen extends string = never> = S extends `${infer W
     ? Twice<R, Seen>
     : W extends Seen
       ? AxisError<`axis '${W}' stands twice`>
-      : Twice<R, Seen | W>
+      : W extends '...' | `${number}`
+        ? AxisError<`'${W}' is not a name: an axis has one, of whatever size it is`>
+        : Twice<R, Seen | W>
   : unknown;
 
 /** The list S with axis A renamed to O. */

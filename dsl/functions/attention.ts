@@ -130,6 +130,13 @@ function applyMasks(
   if (causal === undefined || causal === false) return result;
   const keys = requireAxis('attention', key, options.key);
   const own = query.axes.filter((axis) => axis.name !== options.along && axisOf(key.axes, axis.name) === undefined);
+  if (causal === options.along)
+    throw refusal(
+      'attention',
+      `the order of queries goes along '${causal}', the axis of their features`,
+      [query, key],
+      "name the axis of query positions: { causal: 'q' }",
+    );
   const queries = typeof causal === 'string' ? requireAxis('attention', query, causal) : own.at(-1);
   if (queries === undefined)
     throw refusal(

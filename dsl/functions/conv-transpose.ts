@@ -1,5 +1,6 @@
 // Transposed convolution on `b h w c`: what a convolution with the same weight would give back to its input.
 import { addSizes, multiplySizes, type Size } from '../axis/axis.ts';
+import type { Lacks } from '../axis/argument-types.ts';
 import type { DType } from '../graph/op.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
@@ -11,7 +12,7 @@ import { flip, pad, product, rearrange, slice, window } from './shape.ts';
 
 export interface ConvTransposeOptions<O extends string> {
   /** Name of the axis of output channels; it may be `c`. */
-  readonly out: O;
+  readonly out: O & Lacks<'b h w', O>;
   /** Number of output channels: checked against the checkpoint, and needed without one. */
   readonly size?: number | undefined;
   readonly kernel: Pair;

@@ -1,5 +1,6 @@
 // Convolution and pooling on `b h w c`, as functions of windows, products and reductions.
 import { printSize } from '../axis/axis.ts';
+import type { Lacks } from '../axis/argument-types.ts';
 import type { DType } from '../graph/op.ts';
 import { reduceMax } from '../ops/reduce.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
@@ -41,23 +42,8 @@ function windows(name: string, x: Tensor, options: WindowOptions, value: number)
   ];
   return (['h', 'w'] as const).reduce<Tensor>((y, axis, i) => {
     const [k, s, p, d] = [kernel[i] ?? 1, stride[i] ?? 1, padding[i] ?? 0, dilation[i] ?? 1];
-    for (const [word, n, least] of [
-      ['kernel', k, 1],
-      ['stride', s, 1],
-      ['padding', p, 0],
-      ['dilation', d, 1],
-    ] as const) {
-      if (!Number.isInteger(n) || n < least)
-        throw refusal(name, `${word} is ${n}`, [x], `a whole number from ${least} on`);
-    }
     const { size } = requireAxis(name, y, axis);
-    if (typeof size === 'number' && d * (k - 1) + 1 > size + 2 * p)
-      throw refusal(
-        name,
-        `a window of ${d * (k - 1) + 1} does not fit axis '${axis}' of size ${printSize(size)} with padding ${p}`,
-        [x],
-        'more padding, or a smaller kernel',
-      );
+    checkWindow(name, x, axis, { kernel: k, stride: s, padding: p, dilation: d });
     // Patches that neither overlap nor leave gaps are a one-to-one view.
     if (k === s && p === 0 && d === 1 && typeof size === 'number' && size % k === 0)
       return tiles(name, y, axis, `k${axis}`, k);
@@ -68,6 +54,29 @@ function windows(name: string, x: Tensor, options: WindowOptions, value: number)
       dilation: d,
     });
   }, x);
+}
+
+/** Throws where one axis cannot have such windows. */
+function checkWindow(
+  name: string,
+  x: Tensor,
+  axis: string,
+  along: Readonly<Record<'kernel' | 'stride' | 'padding' | 'dilation', number>>,
+): void {
+  for (const [word, n] of Object.entries(along)) {
+    const least = word === 'padding' ? 0 : 1;
+    if (!Number.isSafeInteger(n) || n < least)
+      throw refusal(name, `${word} is ${n}`, [x], `a whole number from ${least} on`);
+  }
+  const { kernel, padding, dilation } = along;
+  const { size } = requireAxis(name, x, axis);
+  if (typeof size === 'number' && dilation * (kernel - 1) + 1 > size + 2 * padding)
+    throw refusal(
+      name,
+      `a window of ${dilation * (kernel - 1) + 1} does not fit axis '${axis}' of size ${printSize(size)} with padding ${padding}`,
+      [x],
+      'more padding, or a smaller kernel',
+    );
 }
 
 /** Splits an axis into positions, which keep its name, and the elements of each. */
@@ -97,7 +106,7 @@ export function requireImage(name: string, x: Tensor): void {
 
 export interface ConvOptions<O extends string> extends WindowOptions {
   /** Name of the axis of output channels; it may be `c`. */
-  readonly out: O;
+  readonly out: O & Lacks<'b h w', O>;
   /** Number of output channels: checked against the checkpoint, and needed without one. */
   readonly size?: number | undefined;
   readonly groups?: number | undefined;
@@ -237,6 +246,15 @@ export function avgPool2d<D extends DType>(
   return (['h', 'w'] as const).reduce((y, axis, i) => {
     const [k, s, p] = [both(shape.kernel)[i] ?? 1, both(shape.stride)[i] ?? 1, padding[i] ?? 0];
     const size = requireNumber('avgPool2d', y, axis);
+    checkWindow('avgPool2d', x, axis, { kernel: k, stride: s, padding: p, dilation: 1 });
+    // A window that sees nothing but padding has no mean.
+    if (2 * p > k)
+      throw refusal(
+        'avgPool2d',
+        `padding ${p} is more than half of a kernel of ${k}`,
+        [x],
+        'less padding, or countPadding',
+      );
     const count = Math.floor((size + 2 * p - k) / s) + 1;
     return contractAxis(
       'avgPool2d',

@@ -84,14 +84,14 @@ export function rmsNorm<S extends string, D extends DType, A extends string = La
  * Parameters `weight` and `bias` at p, one per channel. Throws when the channels do not divide by `groups`.
  * @example groupNorm(p.at('norm'), image, { groups: 2, axis: 'c' })
  */
-export function groupNorm<S extends string, D extends DType, A extends string>(
+export function groupNorm<S extends string, D extends DType, A extends string, const B extends string = string>(
   p: Params,
   x: Tensor<S, D>,
   options: {
     readonly groups: number;
     readonly axis: A & Has<S, A>;
     readonly eps?: number | undefined;
-    readonly batch?: readonly string[] | undefined;
+    readonly batch?: readonly (B & Has<S, B>)[] | undefined;
   },
 ): Tensor<S, D> {
   const channels = requireNumber('groupNorm', x, options.axis);
@@ -103,8 +103,8 @@ export function groupNorm<S extends string, D extends DType, A extends string>(
       [x],
       'the division must come out',
     );
-  const batch =
-    options.batch ??
+  const batch: readonly string[] =
+    options.batch?.map((axis) => requireAxis('groupNorm', x, axis).name) ??
     x.axes
       .slice(0, 1)
       .map((axis) => axis.name)

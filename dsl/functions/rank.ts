@@ -1,9 +1,10 @@
 // Order along an axis: the largest, the k largest, all in order, and positions as rows of zeros and a one.
-import { axisOf, sizeBound, type Axis, type Size } from '../axis/axis.ts';
+import { axisOf, sizeBound, type Size } from '../axis/axis.ts';
 import type { Lacks } from '../axis/argument-types.ts';
 import type { Append, Has, Renamed, Without } from '../axis/pattern-types.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { sort as sortOp } from '../ops/sort.ts';
+import { oneAxis } from '../params.ts';
 import { apply, elementwise, refusal, renamed, requireAxis, widened, type Tensor } from '../tensor.ts';
 import { isNaN, positions } from './math.ts';
 import { gather, reduceAxes } from './shape.ts';
@@ -111,7 +112,7 @@ export function oneHot<S extends string, A extends string, D extends DType = 'f3
 ): Tensor<Append<S, A>, D> {
   if (axisOf(index.axes, axis) !== undefined)
     throw refusal('oneHot', `the tensor has the axis '${axis}' already`, [index], 'give the classes another name');
-  const classes: Axis = { name: axis, size };
+  const classes = oneAxis('oneHot', axis, size);
   const wide = widened<string, 'i32' | 'u32'>('oneHot', index, [...index.axes, classes]);
   const own = positions(index, classes, axis).cast(index.dtype);
   const hit: Tensor<string, 'bool'> = elementwise('eq', wide, own);

@@ -22,12 +22,13 @@ export function attributes<const F extends Readonly<Record<string, Field<unknown
     if (found !== undefined) return found;
     const values = Object.fromEntries(
       Object.entries(fields).map(([key, field]) => {
-        const value = field.read(attrs[key]);
+        const given = attrs[key];
+        const value = field.read(given);
         if (value === undefined)
           throw new OpabiniaError(
-            attrs[key] === undefined
+            given === undefined
               ? `the attribute '${key}' is missing`
-              : `the attribute '${key}' is not ${field.is}`,
+              : `the attribute '${key}' is ${typeof given === 'number' ? `${given}, which is ` : ''}not ${field.is}`,
             { op, advice: `'${key}' is ${field.is}` },
           );
         return [key, value];
@@ -45,12 +46,14 @@ const isList = (attr: Attr | undefined): attr is readonly Attr[] => Array.isArra
 const isRecord = (attr: Attr | undefined): attr is Attrs =>
   typeof attr === 'object' && !isList(attr) && !(attr instanceof Float64Array) && !isSymbolicSize(attr);
 
+const isWhole = (attr: Attr | undefined): attr is number => Number.isSafeInteger(attr);
+
 export const text: Field<string> = { is: 'a word', read: (attr) => (typeof attr === 'string' ? attr : undefined) };
 export const number: Field<number> = { is: 'a number', read: (attr) => (typeof attr === 'number' ? attr : undefined) };
 export const size: Field<Size> = {
-  is: 'a size',
+  is: 'a size: a whole number, or one of symbols',
   read: (attr) =>
-    typeof attr === 'number' || (typeof attr === 'object' && !isList(attr) && isSymbolicSize(attr)) ? attr : undefined,
+    isWhole(attr) || (typeof attr === 'object' && !isList(attr) && isSymbolicSize(attr)) ? attr : undefined,
 };
 export const numbers: Field<Float64Array> = {
   is: 'a list of numbers',

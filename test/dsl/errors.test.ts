@@ -4,6 +4,7 @@ import {
   arange,
   argmax,
   attention,
+  avgPool2d,
   concat,
   conv2d,
   einsum,
@@ -12,6 +13,7 @@ import {
   groupNorm,
   layerNorm,
   linear,
+  oneHot,
   OpabiniaError,
   pad,
   randomParams,
@@ -364,6 +366,48 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
   'a kernel too large': [
     (t) => conv2d(t.params, t.input('i', 'b h w c', { b: 1, h: 4, w: 4, c: 8 }), { out: 'o', kernel: 5 }),
     { op: 'conv2d', says: ['a window of 5 does not fit', "axis 'h' of size 4", '[b:1 h:4 w:4 c:8]'], tries: /padding/ },
+  ],
+  'a range of half an element': [
+    (t) => slice(x(t), 'n', { size: 5 / 2 }),
+    { op: 'slice', says: ["'size' is 2.5", '[b:2 n:6 d:8]'], tries: /whole number/ },
+  ],
+  'a start between two elements': [
+    (t) => slice(x(t), 'n', { start: 0.5, size: 2 }),
+    { op: 'slice', says: ["'start' is 0.5", '[b:2 n:6 d:8]'], tries: /whole number/ },
+  ],
+  'padding of half an element': [
+    (t) => pad(x(t), 'n', { before: 0.5, after: 0.5 }),
+    { op: 'pad', says: ["'before' is 0.5", '[b:2 n:6 d:8]'], tries: /whole number/ },
+  ],
+  'padding that is not a number': [
+    (t) => pad(x(t), 'n', { after: Number.NaN }),
+    { op: 'pad', says: ["'after' is NaN", '[b:2 n:6 d:8]'] },
+  ],
+  'half a class': [(t) => oneHot(t.iota('n', 6), 'v', 2.5), { op: 'oneHot', says: ["axis 'v' is 2.5"] }],
+  'less than no class': [(t) => oneHot(t.iota('n', 6), 'v', -1), { op: 'oneHot', says: ["axis 'v' is -1"] }],
+  'a pool without steps': [
+    (t) => avgPool2d(picture(t), { kernel: 2, stride: 0, padding: 1, countPadding: false }),
+    { op: 'avgPool2d', says: ['stride is 0', '[b:1 h:4 w:5 c:3]'], tries: /from 1 on/ },
+  ],
+  'a pool of half a row': [
+    (t) => avgPool2d(picture(t), { kernel: 2.5, padding: 1, countPadding: false }),
+    { op: 'avgPool2d', says: ['kernel is 2.5'] },
+  ],
+  'a pool larger than its picture': [
+    (t) => avgPool2d(picture(t), { kernel: 9, padding: 1, countPadding: false }),
+    { op: 'avgPool2d', says: ['a window of 9 does not fit', "axis 'h' of size 4"] },
+  ],
+  'a pool of padding alone': [
+    (t) => avgPool2d(picture(t), { kernel: 2, padding: 2, countPadding: false }),
+    { op: 'avgPool2d', says: ['padding 2', 'kernel of 2'], tries: /less padding/ },
+  ],
+  'statistics over a batch that is none': [
+    (t) => groupNorm(t.params, x(t), { groups: 2, axis: 'd', batch: [untyped('q')] }),
+    { op: 'groupNorm', says: ["no axis 'q'", '[b:2 n:6 d:8]'] },
+  ],
+  'an order of queries along their features': [
+    (t) => attention(x(t), others(t), others(t), { key: 't', along: 'd', causal: 'd' }),
+    { op: 'attention', says: ["along 'd'", '[b:2 n:6 d:8]', '[b:2 t:5 d:8]'], tries: /causal: 'q'/ },
   ],
   'too many largest': [(t) => topK(x(t), 'n', 7), { op: 'topK', says: ["axis 'n' of size 6", '7'] }],
   'a symbolic size as a number': [

@@ -1,5 +1,5 @@
 // Mistakes with axis names that an editor must show. The messages stand in axes.txt.
-import { arange, attention, concat, constantLike, crossEntropy, full, gather, gridSample, linear, linearCrossEntropy, multiHeadAttention, oneHot, pad, resize, sampleBilinear, scatterAdd, slice, softmax, stack, standardize, topK, where, window, type Float, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
+import { arange, attention, concat, constantLike, conv2d, convTranspose2d, crossEntropy, full, gather, gridSample, groupNorm, linear, linearCrossEntropy, multiHeadAttention, oneHot, pad, resize, sampleBilinear, scatterAdd, slice, softmax, stack, standardize, topK, where, window, type Float, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
 
 declare const p: Params;
 declare const t: Trace;
@@ -28,7 +28,10 @@ topK(x, 'k', 2);
 concat([x, x], 't');
 x.size('c');
 t.input('x', 'b n n', { b: 1, n: 2 });
+t.input('x', 'b 1 n', { b: 1, n: 2 });
+t.input('x', 'b ... n', { b: 1, n: 2 });
 p.get('weight', 'o o');
+p.get('weight', 'o 1');
 concat([x, bias], 'k');
 concat([x, swapped], 'b');
 stack([x, bias], 'm');
@@ -70,9 +73,13 @@ sampleBilinear(image, channels, rows);
 gridSample(image, rows);
 gridSample(image, channels);
 crossEntropy(x, index, { axis: 'd' });
+crossEntropy(x, places, { axis: 'q' });
 crossEntropy(x, classes, { axis: 'd' });
 linearCrossEntropy(x, head, index);
 linearCrossEntropy(x, wideHead, places);
+groupNorm(p, x, { groups: 2, axis: 'd', batch: ['q'] });
+conv2d(p, image, { out: 'h', kernel: 2 });
+convTranspose2d(p, image, { out: 'w', kernel: 2 });
 standardize(x, { axes: ['n', 'q'], eps: 1e-5 });
 full(x, 0, 'q q', { q: 2 });
 full(x, 0, 'q', { k: 2 });
