@@ -3,6 +3,8 @@ import { OpabiniaError } from './error.ts';
 import { roleOf, type Node, type Origin } from './graph/graph.ts';
 
 const folder = new URL('.', import.meta.url).href;
+/** In a project of somebody's own no line of a package is his, whether it is of ours or not. */
+const isInstalled = folder.includes('/node_modules/');
 const framesKept = 24;
 
 let scope: string | undefined;
@@ -79,16 +81,20 @@ class Lazy implements Origin {
   }
 }
 
-/** The first frame outside this folder, as `models/vit.ts:31`. */
-function placeIn(stack: string): string | undefined {
+/** The first frame outside this folder, as `models/vit.ts:31`; where this is installed, the first outside of packages if there is one. */
+export function placeIn(stack: string): string | undefined {
+  let inPackage: string | undefined;
   for (const line of stack.split('\n').slice(1)) {
     const frame = /(?:\(|at )((?:file:\/\/)?[^()\s][^()]*):(\d+):\d+\)?$/.exec(line.trim());
     const [, file, row] = frame ?? [];
     if (file === undefined || row === undefined || file.startsWith('node:')) continue;
     const url = file.startsWith('/') ? `file://${file}` : file;
-    if (!url.startsWith(folder)) return `${shorten(file.startsWith('/') ? file : decoded(url))}:${row}`;
+    if (url.startsWith(folder)) continue;
+    const place = `${shorten(file.startsWith('/') ? file : decoded(url))}:${row}`;
+    if (!isInstalled || !url.includes('/node_modules/')) return place;
+    inPackage ??= place;
   }
-  return undefined;
+  return inPackage;
 }
 
 /** With what a URL escapes, a space above all, as it is. */

@@ -97,6 +97,11 @@ export function neverAbove(a: Size, b: Size): boolean {
   return sizeLeast(subtractSizes(b, a)) >= 0;
 }
 
+/** The multiples of `by` next to a size that is none, from 1 · `by` on: to pad, cut or resize to. */
+export function nearestMultiples(size: number, by: number): readonly number[] {
+  return [...new Set([Math.floor, Math.ceil].map((round) => by * Math.max(1, round(size / by))))];
+}
+
 /**
  * The exact quotient, or undefined when the division does not come out for every value of the symbols.
  * @example divideSize(x.sizeOf('n'), 2)

@@ -1,5 +1,14 @@
 // A pattern held against a tensor: which sizes it gives, and the one view that it stands for.
-import { divideSize, multiplySizes, printAxes, printSize, sizesEqual, type Axis, type Size } from '../axis/axis.ts';
+import {
+  divideSize,
+  multiplySizes,
+  nearestMultiples,
+  printAxes,
+  printSize,
+  sizesEqual,
+  type Axis,
+  type Size,
+} from '../axis/axis.ts';
 import { parsePattern, patternError, type Item, type Pattern } from '../axis/pattern.ts';
 import type { DType } from '../graph/op.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
@@ -107,7 +116,9 @@ function partSizes(item: Item, axis: Axis, sizes: Sizes, fail: Fail): readonly (
     throw fail(
       item,
       `axis '${axis.name}' of size ${printSize(axis.size)} does not divide by ${product}`,
-      'the division must come out',
+      typeof axis.size === 'number' && typeof given === 'number' && given > 0
+        ? `the division must come out: the nearest sizes that do are ${nearestMultiples(axis.size, given).join(' and ')}`
+        : 'the division must come out',
     );
   return item.parts.map((part) => [part, part === rest ? size : (sizes[part] ?? 0)]);
 }

@@ -1,13 +1,6 @@
 // What a connector is: one value in one file of a folder below this one. Whoever wants all of them reads the folders; there is nothing to register.
-import {
-  OpabiniaError,
-  printAxes,
-  printSize,
-  sizesEqual,
-  type Float,
-  type Params,
-  type Tensor,
-} from '../../dsl/index.ts';
+import { OpabiniaError, printAxes, printSize, sizesEqual, Tensor, type Float, type Params } from '../../dsl/index.ts';
+import { placeIn } from '../../dsl/origin.ts';
 import type { Angles } from '../decoders/rope.ts';
 import type { PictureSize } from '../sequence/masks.ts';
 import type { FeatureMap, Inspect } from '../sequence/regions.ts';
@@ -201,8 +194,7 @@ function told<T>(name: string, trace: () => T): T {
   } catch (cause) {
     if (cause instanceof OpabiniaError) throw cause;
     const what = cause instanceof Error ? cause.message : String(cause);
-    const frames = cause instanceof Error ? (cause.stack ?? '').split('\n') : [];
-    const place = frames.map((frame) => /(?:file:\/\/)?(\/[^()]*\.[jt]s:\d+):\d+\)?$/.exec(frame)?.[1]).find(Boolean);
+    const place = cause instanceof Error ? placeIn(cause.stack ?? '') : undefined;
     throw new OpabiniaError(`it threw while it was traced: ${what}`, { op: name, place, cause });
   }
 }
@@ -303,6 +295,9 @@ function checkTokens(
   context: ConnectorContext,
 ): void {
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op, path: p.path, advice });
+  // What TypeScript was told to believe, or a file of JavaScript.
+  if (!((made as Partial<VisualTokens> | undefined)?.tokens instanceof Tensor) || !Array.isArray(made.layout))
+    throw refuse('it gave no tokens with their layout', 'return what gridTokens, queryTokens or mapTokens make');
   const { tokens, layout } = made;
   const names = tokens.axes.map((axis) => axis.name).join(' ');
   if (names !== 'b n e')

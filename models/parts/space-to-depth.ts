@@ -1,5 +1,6 @@
 // Space to depth: squares of neighbouring tokens become one token of all their channels, then a norm and an MLP. What differs between releases are attributes.
 import { OpabiniaError, pad, pixelUnshuffle, rearrange, slice, type Params } from '../../dsl/index.ts';
+import { nearestMultiples } from '../../dsl/axis/axis.ts';
 import type { ConnectorContext, MapShape } from '../connectors/connector.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { mlp, type MlpOptions } from './mlp.ts';
@@ -12,8 +13,8 @@ export type ChannelOrder = 'rows-columns-channels' | 'channels-rows-columns';
 export function requireSquares(by: string, map: FeatureMap, side: number): void {
   const [rows, columns] = [map.size('h'), map.size('w')];
   if (rows % side === 0 && columns % side === 0) return;
-  const near = (size: number, round: (x: number) => number) => side * Math.max(1, round(size / side));
-  const grids = [Math.floor, Math.ceil].map((round) => `${near(rows, round)}×${near(columns, round)}`);
+  const [high, wide] = [nearestMultiples(rows, side), nearestMultiples(columns, side)];
+  const grids = [0, -1].map((i) => `${high.at(i)}×${wide.at(i)}`);
   throw new OpabiniaError(`a grid of ${rows}×${columns} does not divide into squares of ${side}×${side}`, {
     op: by,
     advice: `the nearest grids that do are ${[...new Set(grids)].join(' and ')}: pad or resize the map`,

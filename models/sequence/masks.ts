@@ -1,4 +1,5 @@
 // Which tokens of a square grid show the picture and which its padding: plain integers, from the size of the original picture.
+import { nearestMultiples } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 
 /** Size of a picture in pixels before it was padded to a square. */
@@ -82,10 +83,14 @@ export function gridMask(picture: PictureSize, side: number): Uint8Array {
 
 /** Side of the region that one query of a `queries × queries` grid sees on a `side × side` grid. Throws when it does not come out. */
 export function regionSide(side: number, queries: number): number {
-  if (queries < 1 || side % queries !== 0) {
+  if (!Number.isInteger(queries) || queries < 1)
+    throw new OpabiniaError(`${queries} × ${queries} queries are no grid`, { op: 'regionSide' });
+  if (side % queries !== 0) {
     throw new OpabiniaError(`a grid of side ${side} does not divide into ${queries} × ${queries} regions`, {
       op: 'regionSide',
-      advice: `the query grid's side must divide ${side}`,
+      advice: `the nearest grids that do are ${nearestMultiples(side, queries)
+        .map((near) => `${near}×${near}`)
+        .join(' and ')}: resize the map, or take a query grid whose side divides ${side}`,
     });
   }
   return side / queries;

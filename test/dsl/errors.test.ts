@@ -272,7 +272,7 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
     {
       op: 'rearrange',
       says: ["axis 'n' of size 6 does not divide by h:4", '\n  b (h w) d -> b h w d\n    ^^^^^'],
-      tries: /come out/,
+      tries: /come out: the nearest sizes that do are 4 and 8$/,
     },
   ],
   'parts that make another size': [

@@ -25,6 +25,7 @@ import {
   tokenCount,
   tokensOfRun,
 } from '../../models/connectors/visual-tokens.ts';
+import { regionsOf } from '../../models/sequence/regions.ts';
 import { importFolder } from '../../pipelines/folder.ts';
 import { languageModelNamed } from '../../pipelines/compare/language-models.ts';
 import { traced } from '../../pipelines/compare/cost/measure.ts';
@@ -385,6 +386,25 @@ describe('what the contract refuses', () => {
         ).tokens,
       })),
     ).toThrow(/27×24 does not divide into squares of 2×2[^]*26×24 and 28×24/));
+
+  test('regions that do not divide, with the nearest that do', () =>
+    expect(() =>
+      built(
+        (_p, [map]) => {
+          if (map === undefined) throw new Error('a map was given');
+          return mapTokens(rearrange(regionsOf(map, 2), 'b q t c -> b h=(q) w=(t) c'));
+        },
+        [[1, 6, 7, 4]],
+      ),
+    ).toThrow(/side 7 does not divide into 2 × 2 regions[^]*6×6 and 8×8/));
+
+  test('what is not tokens with their layout', () => {
+    for (const made of [undefined, {}, { tokens: 3, layout: [] }, mapTokens])
+      expect(() => built(() => made as never)).toThrow(/mine: it gave no tokens with their layout[^]*mapTokens/);
+    expect(() => built((_p, maps) => ({ ...mapTokens(onlyMap(maps)), layout: 3 as never }))).toThrow(
+      /no tokens with their/,
+    );
+  });
 
   test('code that throws while it is traced: where', () =>
     expect(() =>
