@@ -2,6 +2,7 @@
 import { printAxes } from '../dsl/axis/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { Builder, roleOf, type Graph, type Node } from '../dsl/graph/graph.ts';
+import { requireGraph } from '../dsl/graph/required.ts';
 import { order } from '../dsl/graph/walk.ts';
 import { sortedSymbols } from '../dsl/graph/symbols.ts';
 import { assemble, type Assembly } from './assembly/assemble.ts';
@@ -19,7 +20,7 @@ import { passes as standardPasses } from './passes/index.ts';
 import { areLight, areNarrow, areSame, withSharedDispatches } from './assembly/shared-dispatch.ts';
 import { makePlan } from './assembly/make-plan.ts';
 import type { Plan } from './plan.ts';
-import { choicesOf, type DeviceProfile } from './profile.ts';
+import { choicesOf, requireProfile, type DeviceProfile } from './profile.ts';
 import { isTiled, mergedRows, pairedRows, partsOfSum, reducedRows, segmentOf, splitRows } from './schedule/index.ts';
 import { regionsOf } from './schedule/region-attention.ts';
 import { blockOf } from './schedule/matrix-unit-of.ts';
@@ -52,11 +53,14 @@ export type Stage =
   | { readonly name: 'plan'; readonly plan: Plan };
 
 /**
- * A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` where the device's limits do not suffice.
+ * A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` for what is no graph or no profile,
+ * and where the device's limits do not suffice.
  * @example const plan = compile(graph, deviceProfile(await openDevice()))
  */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
   const { passes = standardPasses, packing = true, verify = false, states, shareDispatches = true, report } = options;
+  requireGraph('compile', graph);
+  requireProfile('compile', profile);
   const symbols = sortedSymbols(graph, 'compile');
   refuseUnsupported(graph, profile);
   const builder = new Builder();

@@ -2,6 +2,7 @@
 // path, work and roofline time, and the memory plan.
 import { printAxes } from '../dsl/axis/axis.ts';
 import type { Graph, Node } from '../dsl/graph/graph.ts';
+import { requireGraph } from '../dsl/graph/required.ts';
 import { order } from '../dsl/graph/walk.ts';
 import { print } from '../dsl/text/print.ts';
 import { formatTable, type Column } from '../dsl/text/table.ts';
@@ -10,7 +11,7 @@ import { compile, type Stage } from './compile.ts';
 import type { PartialStatistics } from './products/partial-statistics.ts';
 import type { Cut } from './fuse/group.ts';
 import type { Plan, PlanDispatch } from './plan.ts';
-import type { DeviceProfile } from './profile.ts';
+import { requireProfile, type DeviceProfile } from './profile.ts';
 import { attentionTile } from './schedule/attention-matrix.ts';
 import { withoutMatrixUnits } from './schedule/matrix-unit-of.ts';
 import type { Step } from './assembly/kernel-order.ts';
@@ -23,10 +24,12 @@ export interface ExplainOptions {
 }
 
 /**
- * What the compiler does with a graph on a device of this profile, stage by stage.
+ * What the compiler does with a graph on a device of this profile, stage by stage. Throws `OpabiniaError` for what is no graph or no profile.
  * @example console.log(explain(graph, deviceProfile(await openDevice())))
  */
 export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOptions = {}): string {
+  requireGraph('explain', graph);
+  requireProfile('explain', profile);
   const stages: Stage[] = [];
   const plan = compile(graph, profile, { report: (stage) => stages.push(stage) });
   const lines = [

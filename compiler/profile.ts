@@ -1,4 +1,6 @@
 // What the compiler knows of a device: plain facts, so that a plan can be made without a GPU.
+import { OpabiniaError } from '../dsl/error.ts';
+import { isObject, said } from '../dsl/graph/required.ts';
 import { measuredChoices } from './measured.ts';
 
 /** A product that a subgroup makes as one instruction: m × k and k × n elements of `from`, summed in `to`. */
@@ -203,3 +205,20 @@ export const desktopGpu: DeviceProfile = {
   flopsPerSecond: 10e12,
   bytesPerSecond: 400e9,
 };
+
+/** Throws `OpabiniaError` unless this says of a device what `desktopGpu` says, with numbers where it has numbers. */
+export function requireProfile(op: string, value: unknown): void {
+  const needed = Object.entries(desktopGpu).filter(([key]) => key !== 'subgroupSize');
+  const wrong = isObject(value) ? needed.find(([key, known]) => typeof value[key] !== typeof known) : undefined;
+  if (isObject(value) && wrong === undefined) return;
+  const what = isObject(value) && wrong !== undefined && !('facts' in value) && !(value instanceof Promise);
+  throw new OpabiniaError(
+    what
+      ? `the profile's field '${wrong[0]}' is ${said(value[wrong[0]])}`
+      : `the profile of a device is ${said(value)}`,
+    {
+      op,
+      advice: `give deviceProfile(await openDevice()), or desktopGpu of 'opabinia/compiler': ${op}(graph, profile)`,
+    },
+  );
+}

@@ -16,6 +16,7 @@ import { nearestNames, OpabiniaError } from './error.ts';
 import { withoutStops } from './gradient/stop-gradient.ts';
 import { Builder, roleOf, type Graph, type Node, type Update } from './graph/graph.ts';
 import { isInteger, type DType, type SourceOp } from './graph/op.ts';
+import { said } from './graph/required.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
 import { axisList, oneAxis, ParamReader, sizedAxes, type Params, type ParamSource } from './params.ts';
@@ -88,6 +89,12 @@ export function trace(
   build: (t: Trace) => Readonly<Record<string, Tensor>>,
   options: TraceOptions = {},
 ): Graph {
+  if (typeof build !== 'function')
+    throw new OpabiniaError(`the function that is traced is ${said(build)}`, {
+      op: 'trace',
+      place: here().place,
+      advice: 'give the parameters and a function of them: trace(randomParams(1), (t) => ({ y: … }))',
+    });
   const builder = new Builder();
   const reader = new ParamReader(builder, source);
   const run = new Run(builder, reader);

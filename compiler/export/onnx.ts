@@ -4,6 +4,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { printSize, sizesEqual, symbolSize, type Axis, type SizeSymbol } from '../../dsl/axis/axis.ts';
 import { dtypeBytes } from '../../dsl/graph/elements.ts';
 import { describe, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
+import { requireGraph } from '../../dsl/graph/required.ts';
 import { order, readersOf } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { symbolsOf } from '../../dsl/graph/symbols.ts';
@@ -35,6 +36,7 @@ import type { Fused } from './fused-operator.ts';
  * @example const { bytes } = exportOnnx(graph, { weights: params })
  */
 export function exportOnnx(graph: Graph, options: ExportOptions): OnnxModel {
+  requireGraph('exportOnnx', graph);
   return new Exporter(graph, options).run();
 }
 

@@ -210,10 +210,10 @@ export interface SortOp extends Common {
 export type Op = SourceOp | MapOp | ReduceOp | ViewOp | JoinOp | GatherOp | ScatterOp | SortOp | ContractOp;
 export type Kind = Op['kind'];
 
-const dtypes: readonly unknown[] = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'] satisfies readonly DType[];
+export const dtypes = ['f32', 'f16', 'bf16', 'i32', 'u32', 'bool'] as const satisfies readonly DType[];
 
 export function isDType(text: unknown): text is DType {
-  return dtypes.includes(text);
+  return dtypes.some((dtype) => dtype === text);
 }
 
 export function isFloat(dtype: DType): boolean {

@@ -1,25 +1,16 @@
 // What types say of the arguments of a call, for callers without types: JavaScript, a notebook, a promise that nobody awaited.
+import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { isObject, requireGraph, said } from '../../dsl/graph/required.ts';
 
-/** Throws `OpabiniaError` unless this is a graph, or where `orPlan` a plan. */
-export function requireGraph(op: string, value: unknown, orPlan = false): void {
-  if (isObject(value) && (value['outputs'] instanceof Map || (orPlan && Array.isArray(value['kernels'])))) return;
-  throw new OpabiniaError(`the graph is ${said(value)}`, {
-    op,
-    advice: `give what trace returns${orPlan ? ', or compile' : ''}: ${op}(trace(params, (t) => …), …)`,
-  });
+/** Throws `OpabiniaError` unless this is a graph or, as far as is seen here, a plan. */
+export function requireGraphOrPlan(op: string, value: unknown): void {
+  if (!isPlan(value)) requireGraph(op, value, ', or compile');
 }
 
-/** Throws `OpabiniaError` unless this is a device. */
-export function requireDevice(op: string, value: unknown): void {
-  if (isObject(value) && isObject(value['facts'])) return;
-  throw new OpabiniaError(`the device is ${said(value)}`, {
-    op,
-    advice:
-      value instanceof Promise
-        ? `await it: ${op}(graph, await openDevice(), params)`
-        : `give one that openDevice opened: ${op}(graph, await openDevice(), params)`,
-  });
+/** Whether this is meant to be a plan: its fields are checked by who loads it. */
+export function isPlan(value: unknown): value is Plan {
+  return isObject(value) && !(value['outputs'] instanceof Map) && ['kernels', 'dispatches'].some((key) => key in value);
 }
 
 /** Throws `OpabiniaError` unless parameters can be read from this, or there are none to be read. */
@@ -29,14 +20,4 @@ export function requireParams(op: string, value: unknown, count: number): void {
     op,
     advice: 'give the source that the graph was traced with, such as randomParams(1) or openCheckpoint(…)',
   });
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
-}
-
-function said(value: unknown): string {
-  if (value instanceof Promise) return 'a promise';
-  if (typeof value === 'function') return 'a function';
-  return isObject(value) ? 'another object' : String(value);
 }

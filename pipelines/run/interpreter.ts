@@ -8,7 +8,8 @@ import { sizeFormula } from '../../runtime/program/formula.ts';
 import { checkInputs, chosen, type Inputs, type InputTensor } from '../../runtime/program/inputs.ts';
 import type { Output, RunOptions } from '../../runtime/program/program.ts';
 import { evaluate, type Precision, type Values } from '../../runtime/reference/reference.ts';
-import { requireGraph, requireParams } from './arguments.ts';
+import { requireGraph } from '../../dsl/graph/required.ts';
+import { requireParams } from './arguments.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 
 export interface InterpretOptions {

@@ -3,11 +3,12 @@ import { compile } from '../../compiler/compile.ts';
 import type { Plan } from '../../compiler/plan.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
-import type { Device } from '../../runtime/device/device.ts';
+import { requireDevice, type Device } from '../../runtime/device/device.ts';
+import { checkFields } from '../../runtime/program/plan-fields.ts';
 import type { LoadOptions } from '../../runtime/program/place.ts';
 import { load as loadPlan, type Program } from '../../runtime/program/program.ts';
 import type { ParameterValues } from '../../runtime/program/upload.ts';
-import { requireDevice, requireGraph, requireParams } from './arguments.ts';
+import { isPlan, requireGraphOrPlan, requireParams } from './arguments.ts';
 
 /**
  * Compiles a graph for this device and puts it there; a plan that was compiled before is only put there. Parameters are read from
@@ -21,9 +22,10 @@ export async function load(
   params: ParameterValues,
   options: LoadOptions = {},
 ): Promise<Program> {
-  requireGraph('load', graph, true);
-  requireDevice('load', device);
-  const plan = 'version' in graph ? graph : compile(graph, deviceProfile(device));
+  requireGraphOrPlan('load', graph);
+  requireDevice('load', device, 'load(graph, await openDevice(), params)');
+  if (isPlan(graph)) checkFields(graph);
+  const plan = isPlan(graph) ? graph : compile(graph, deviceProfile(device));
   requireParams('load', params, plan.parameters.length);
   return loadPlan(plan, device, params, options);
 }

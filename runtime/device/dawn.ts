@@ -1,7 +1,7 @@
 // Opens Dawn's devices in Node. The only file that imports the package `webgpu`.
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
 import type { DeviceProfile, MatrixUnit } from '../../compiler/profile.ts';
-import type { Device, DeviceFacts, DeviceLimits } from './device.ts';
+import { requireDevice, type Device, type DeviceFacts, type DeviceLimits } from './device.ts';
 import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
 import { freeMemory } from './memory-budget.ts';
@@ -230,10 +230,11 @@ function matricesOf(about: object): readonly MatrixUnit[] {
 }
 
 /**
- * The facts a compiler needs of this device.
+ * The facts a compiler needs of this device. Throws `OpabiniaError` for what is none.
  * @example const profile = deviceProfile(await openDevice())
  */
 export function deviceProfile(device: Device): DeviceProfile {
+  requireDevice('deviceProfile', device, 'deviceProfile(await openDevice())');
   const { facts, tiles } = device;
   const { limits, subgroups } = facts;
   return {

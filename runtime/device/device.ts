@@ -1,5 +1,7 @@
 // The contract of a device: a few methods over untyped buffers. Programs know only this; who implements it is dawn.ts's affair.
 import type { MatrixUnit } from '../../compiler/profile.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
+import { isObject, said } from '../../dsl/graph/required.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
 /** What is known of an adapter and its driver; plain values, printable as JSON. */
@@ -125,4 +127,13 @@ export interface Device {
   flush(deadline: number): Promise<void>;
   /** Ends the device; pending work is refused with `DeviceLostError`. Safe to call twice. */
   close(): void;
+}
+
+/** Throws `OpabiniaError` unless this is a device. `call`: how it is to be called. */
+export function requireDevice(op: string, value: unknown, call: string): void {
+  if (isObject(value) && isObject(value['facts']) && isObject(value['facts']['limits'])) return;
+  throw new OpabiniaError(`the device is ${said(value)}`, {
+    op,
+    advice: value instanceof Promise ? `await it: ${call}` : `give one that openDevice opened: ${call}`,
+  });
 }

@@ -1,18 +1,18 @@
 // Whether a plan fits a device: every limit is checked on paper, before a byte is allocated.
-import { OpabiniaError } from '../../dsl/error.ts';
-import type { Plan, PlanDispatch } from '../../compiler/plan.ts';
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
+import type { Plan, PlanDispatch, PlanTensor } from '../../compiler/plan.ts';
 import type { DeviceFacts } from '../device/device.ts';
 import { OverLimitError, ValidationError } from '../device/failure.ts';
-import { evaluateFormula, type Symbols } from './formula.ts';
+import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
+import { checkFields } from './plan-fields.ts';
 import { printBytes } from '../device/memory-budget.ts';
 
-/** Throws `OverLimitError` where the plan needs more than the device offers, `ValidationError` where the plan contradicts itself. */
+/**
+ * Throws `OpabiniaError` for a field that no plan has so, `OverLimitError` where the plan needs more than the device offers, `ValidationError`
+ * where the plan contradicts itself.
+ */
 export function checkPlan(plan: Plan, facts: DeviceFacts): void {
-  if (plan.version !== 1)
-    throw new OpabiniaError(`the plan is of version ${String(plan.version)}, and this runtime reads version 1`, {
-      op: 'load',
-      advice: 'compile the graph again',
-    });
+  checkFields(plan);
   const recompile = 'compile the graph for the profile of this device: deviceProfile(device)';
   for (const buffer of plan.buffers) {
     if (buffer.bytes > facts.limits.maxBufferSize) {
@@ -22,14 +22,30 @@ export function checkPlan(plan: Plan, facts: DeviceFacts): void {
       );
     }
   }
-  for (const tensor of [...plan.inputs, ...plan.outputs, ...plan.parameters, ...plan.states]) {
-    if (plan.buffers[tensor.buffer] === undefined)
-      throw new ValidationError(`tensor '${tensor.name}' names buffer ${tensor.buffer}, which the plan does not have`, {
-        op: 'load',
-      });
-  }
   const most: Symbols = new Map(plan.symbols.map((symbol) => [symbol.name, symbol.bound]));
+  const least: Symbols = new Map(plan.symbols.map((symbol) => [symbol.name, symbol.least]));
+  for (const tensor of [...plan.inputs, ...plan.outputs, ...plan.parameters, ...plan.states])
+    checkTensor(plan, tensor, [least, most]);
   for (const dispatch of [...plan.load, ...plan.dispatches]) checkDispatch(plan, dispatch, facts, most, recompile);
+}
+
+/** At both ends of every symbol. */
+function checkTensor(
+  plan: Plan,
+  { name, axes, dtype, buffer: index, offset }: PlanTensor,
+  ends: readonly Symbols[],
+): void {
+  const refuse = (what: string): ValidationError => new ValidationError(`tensor '${name}' ${what}`, { op: 'load' });
+  const buffer = plan.buffers[index];
+  if (buffer === undefined) throw refuse(`names buffer ${index}, which the plan does not have`);
+  for (const symbols of ends) {
+    const sizes = axes.map((axis) => evaluateFormula(axis.size, symbols));
+    const wrong = sizes.findIndex((size) => !Number.isSafeInteger(size) || size < 0);
+    if (wrong >= 0) throw refuse(`has an axis '${axes[wrong]?.name}' of ${sizes[wrong]}`);
+    const bytes = elementCount(axes, symbols) * dtypeBytes(dtype);
+    if (offset + bytes > buffer.bytes)
+      throw refuse(`ends at byte ${offset + bytes} of '${buffer.name}', which has ${buffer.bytes}`);
+  }
 }
 
 function checkDispatch(plan: Plan, dispatch: PlanDispatch, facts: DeviceFacts, most: Symbols, advice: string): void {
@@ -69,7 +85,7 @@ function checkDispatch(plan: Plan, dispatch: PlanDispatch, facts: DeviceFacts, m
   for (const size of dispatch.grid) {
     const workgroups = evaluateFormula(size, most);
     const limit = facts.limits.maxComputeWorkgroupsPerDimension;
-    if (workgroups > limit)
+    if (!(workgroups <= limit))
       throw new OverLimitError(
         `kernel '${kernel.name}' needs ${workgroups} workgroups along one side of its grid, and '${facts.name}' allows ${limit}`,
         where,

@@ -1,9 +1,13 @@
-// What load and interpret are given without types: each mistake has its own error, before anything is compiled.
+// What load, interpret, compile and explain are given without types: each mistake has its own error, before anything is compiled.
 import { expect, test } from 'vitest';
+import { compile } from '../../compiler/compile.ts';
+import { explain } from '../../compiler/explain.ts';
+import { exportOnnx } from '../../compiler/export/onnx.ts';
+import { lavapipe } from '../../compiler/profile.ts';
 import { OpabiniaError, randomParams, trace } from '../../dsl/index.ts';
 import { interpret } from '../../pipelines/run/interpreter.ts';
 import { load } from '../../pipelines/run/load.ts';
-import { openDevice } from '../../runtime/device/dawn.ts';
+import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 
 const params = randomParams(1);
 const graph = trace(params, (t) => ({ y: t.input('x', 'n', { n: 3 }).add(t.params.get('bias', 'n', { n: 3 })) }));
@@ -52,4 +56,31 @@ test('interpret: the same', async () => {
   expect((await interpret(plain, undefined as never).run({ x: [1, 2, 3] }))['y']?.data).toEqual(
     Float32Array.of(2, 3, 4),
   );
+});
+
+test('compile, explain, deviceProfile, exportOnnx, trace: what they are not given', async () => {
+  const { maxGrid: _, ...partial } = lavapipe;
+  const device = await openDevice({ backend: 'null' });
+  try {
+    const cases: readonly (readonly [(...given: readonly never[]) => unknown, readonly unknown[], RegExp, RegExp])[] = [
+      [compile, [], /^compile: the graph is undefined/, /what trace returns/],
+      [explain, [], /^explain: the graph is undefined/, /^give what trace returns: explain\(/],
+      [exportOnnx, [], /^exportOnnx: the graph is undefined/, /what trace returns/],
+      [compile, [graph], /^compile: the profile of a device is undefined/, /deviceProfile\(await openDevice\(\)\)/],
+      [explain, [graph, 'h100'], /^explain: the profile of a device is 'h100'/, /desktopGpu/],
+      [compile, [graph, device], /^compile: the profile of a device is another object/, /deviceProfile\(/],
+      [compile, [graph, Promise.resolve(lavapipe)], /^compile: the profile of a device is a promise/, /await/],
+      [compile, [graph, partial], /^compile: the profile's field 'maxGrid' is undefined/, /deviceProfile\(/],
+      [deviceProfile, [], /^deviceProfile: the device is undefined/, /deviceProfile\(await openDevice\(\)\)/],
+      [deviceProfile, [{}], /^deviceProfile: the device is another object/, /that openDevice opened/],
+      [trace, [() => ({})], /^trace: the function that is traced is undefined/, /trace\(randomParams\(1\), /],
+    ];
+    for (const [call, given, says, tries] of cases) {
+      const error = await failure(() => call(...(given as never[])));
+      expect(error.message).toMatch(says);
+      expect(error.advice).toMatch(tries);
+    }
+  } finally {
+    device.close();
+  }
 });
