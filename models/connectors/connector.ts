@@ -2,6 +2,7 @@
 import { OpabiniaError, printAxes, printSize, sizesEqual, Tensor, type Float, type Params } from '../../dsl/index.ts';
 import { placeIn } from '../../dsl/origin.ts';
 import type { Angles } from '../decoders/rope.ts';
+import { noteSource } from '../own-source.ts';
 import type { PictureSize } from '../sequence/masks.ts';
 import type { FeatureMap, Inspect } from '../sequence/regions.ts';
 import { tokenCount, type VisualTokens } from './visual-tokens.ts';
@@ -172,19 +173,21 @@ export interface Connect {
  */
 export function connector<C>(record: ConnectorRecord<C>): Connector<C> {
   const { inject } = record;
-  return {
+  const made: Connector<C> = {
     ...record,
     [brand]: true,
     build: (p, maps, config, context) => {
       checkMaps(record.name, p, maps);
-      const made = told(record.name, () => record.build(p, maps, config, context));
-      checkTokens(record.name, p, made, maps, context);
-      return made;
+      const tokens = told(record.name, () => record.build(p, maps, config, context));
+      checkTokens(record.name, p, tokens, maps, context);
+      return tokens;
     },
     ...(inject === undefined
       ? {}
       : { inject: { ...inject, apply: (...given) => told(record.name, () => inject.apply(...given)) } }),
   };
+  noteSource(made, connector);
+  return made;
 }
 
 /** What else than our own errors is thrown while a connector is traced is an error of its code: it is told with its line. */

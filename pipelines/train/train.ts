@@ -62,7 +62,7 @@ export async function train(recipe: Recipe, device: Device, options: TrainOption
     for (const [index, stage] of recipe.stages.entries())
       if (index >= from) opened.push(openStage(stage, index, recipe.seed ?? 0));
     const [first] = opened;
-    run?.checkData(opened.map(({ data }) => data));
+    run?.checkData(opened);
     if (checkpoint !== undefined && first !== undefined) {
       finished = opened.length === 1 && checkpoint.position.step >= first.total;
       if (finished) run?.conclude();

@@ -6,7 +6,7 @@ import type { Device } from '../../../runtime/device/device.ts';
 import { takeLock } from '../../../runtime/files/lock-file.ts';
 import type { OpenData } from '../data/open-data.ts';
 import type { ModelDigest } from '../../model-identity.ts';
-import { stepsOf, type Recipe } from '../recipe/recipe.ts';
+import { stepsOf, type Recipe, type Stage } from '../recipe/recipe.ts';
 import { listCheckpoints, newestCheckpoint, type OpenedCheckpoint } from '../run/checkpoints.ts';
 import { heldBy, RunFolder } from '../run/run-folder.ts';
 import {
@@ -16,19 +16,28 @@ import {
   refuseLength,
   refuseModel,
   refuseOthers,
+  refusePictures,
   refuseSamples,
 } from './recipe-changes.ts';
+import { pictureDigest } from './picture-digest.ts';
 import { readRecord, recordOf, type RunRecord } from './run-record.ts';
+
+/** The data of a stage, and that of its evaluation. */
+export interface StageSets {
+  readonly stage: Stage;
+  readonly data: OpenData;
+  readonly held: OpenData | undefined;
+}
 
 export interface OpenedRun {
   readonly folder: RunFolder;
   /** What it goes on from. The caller closes it. */
   readonly checkpoint: OpenedCheckpoint | undefined;
   /**
-   * The data of the stages from the one at hand on. Throws `OpabiniaError` where it had another number of samples, or others, or cannot be
-   * as long as the recipe says.
+   * The data of the stages from the one at hand on. Throws `OpabiniaError` where it had another number of samples, or others, or other
+   * pictures, or cannot be as long as the recipe says.
    */
-  readonly checkData: (sets: readonly Pick<OpenData, 'count' | 'key'>[]) => void;
+  readonly checkData: (sets: readonly StageSets[]) => void;
   /** The model as each stage opens it. Throws `OpabiniaError` where it is another than the run began with. */
   readonly checkModel: (directory: string, digest: ModelDigest) => void;
   /** Writes the record and takes the log back to the checkpoint; a second call does nothing. For when all is checked. */
@@ -101,7 +110,7 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
         advice: 'bring one back from a copy; or begin a run of its own, without --resume: --set name=…',
       });
     if (goesOn) print(`${folder.path} has no checkpoint that can be read: it begins anew`);
-    let sets: readonly Pick<OpenData, 'count' | 'key'>[] = [];
+    let sets: readonly StageSets[] = [];
     const model = sameModel(folder.path, undefined);
     return {
       folder,
@@ -111,8 +120,8 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
       begin: once(() => {
         lock.take();
         folder.refuseRun(goesOn);
-        const data = { samples: sets.map(({ count }) => count), data: sets.map(({ key }) => key) };
-        folder.writeConfig({ ...record, ...data, model: model.digest() });
+        const samples = sets.map(({ data }) => data.count);
+        folder.writeConfig({ ...record, samples, ...contentsOf(sets), model: model.digest() });
         folder.rewind(0, 0);
       }),
       conclude: () => undefined,
@@ -124,7 +133,9 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
   try {
     const { changes: earlier = [], ...before } = readRecord(folder.path);
     refuseOthers(folder.path, changesOf(before.recipe, record.recipe), position);
-    let now: RunRecord = { ...record, samples: before.samples, data: before.data, model: before.model };
+    const { samples, data, pictures, evaluation } = before;
+    const connectors = before.connectors === undefined ? undefined : record.connectors;
+    let now: RunRecord = { ...record, connectors, samples, data, pictures, evaluation, model: before.model };
     const model = sameModel(folder.path, before.model);
     const write = (after: RunRecord): void => {
       const later = changesOf(before, after).map(
@@ -138,17 +149,26 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
       folder,
       checkpoint,
       checkData: (sets) => {
-        const { count, key } = sets[0] ?? { count: 0, key: '' };
-        refuseSamples(folder.path, [before.samples?.[stage] ?? count, count], position);
-        refuseContents(folder.path, [before.data?.[stage] ?? key, key], position);
+        const count = sets[0]?.data.count ?? 0;
+        refuseSamples(folder.path, [samples?.[stage] ?? count, count], position);
+        const contents = contentsOf(sets);
+        const [said = '', shown = ''] = [contents.data[0], contents.pictures[0]];
+        refuseContents(folder.path, [data?.[stage] ?? said, said], position);
+        refusePictures(folder.path, [pictures?.[stage] ?? shown, shown], position);
         const [old, young] = [before.recipe.stages[stage], recipe.stages[stage]];
         if (old !== undefined && young !== undefined)
           refuseLength(folder.path, young, [stepsOf(old, count), stepsOf(young, count)], position);
-        // A record from before there were counts gets none: nobody knows those of stages that have ended.
-        if (before.samples !== undefined)
-          now = { ...now, samples: [...before.samples.slice(0, stage), ...sets.map((one) => one.count)] };
-        if (before.data !== undefined)
-          now = { ...now, data: [...before.data.slice(0, stage), ...sets.map((one) => one.key)] };
+        // A record from before there were these gets none: nobody knows those of stages that have ended.
+        const after = <T>(all: readonly T[] | undefined, later: readonly T[]): T[] | undefined =>
+          all === undefined ? undefined : [...all.slice(0, stage), ...later];
+        const counts = sets.map((set) => set.data.count);
+        now = {
+          ...now,
+          samples: after(samples, counts),
+          data: after(data, contents.data),
+          pictures: after(pictures, contents.pictures),
+          evaluation: after(evaluation, contents.evaluation),
+        };
       },
       checkModel: model.check,
       begin: once(() => {
@@ -156,13 +176,30 @@ function openLocked(recipe: Recipe, device: Device, { root, resume, print }: Ope
         folder.rewind(stage, step);
       }),
       // Code and device trained nothing here.
-      conclude: () => write({ ...before, recipe: now.recipe, samples: now.samples, data: now.data }),
+      conclude: () => {
+        const { recipe: last, ...rest } = now;
+        const sets = { samples: rest.samples, data: rest.data, pictures: rest.pictures, evaluation: rest.evaluation };
+        write({ ...before, recipe: last, ...sets });
+      },
       close: lock.release,
     };
   } catch (error) {
     checkpoint.close();
     throw error;
   }
+}
+
+/** What the data of stages says and shows. */
+function contentsOf(sets: readonly StageSets[]) {
+  return {
+    data: sets.map(({ data }) => data.key),
+    pictures: sets.map(({ stage, data }) => pictureDigest(stage.data, data.file)),
+    evaluation: sets.map(({ stage: { evaluation }, held }) =>
+      evaluation === undefined || held === undefined
+        ? ''
+        : `${held.key} ${pictureDigest(evaluation.data, held.file)}`.trim(),
+    ),
+  };
 }
 
 /** Holds every model against the first: that of the record, or the one that the first stage opened. */

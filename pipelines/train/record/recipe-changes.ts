@@ -82,6 +82,19 @@ export function refuseContents(
   if (before !== now) throw refused(folder, `the samples of stage ${stage + 1} are others than they were`);
 }
 
+/** Throws `OpabiniaError` where the pictures of the stage at hand show something else than they did. */
+export function refusePictures(
+  folder: string,
+  [before, now]: readonly [before: string, now: string],
+  { stage }: Place,
+): void {
+  if (before === now) return;
+  throw new OpabiniaError(`pictures of stage ${stage + 1} are others than when ${folder} was trained`, {
+    op: 'train',
+    advice: 'bring the files back as they were; or train with those that are there now, without --resume: --set name=…',
+  });
+}
+
 /**
  * Throws `OpabiniaError` where the model that a run began with is another now, though its directory has the same name: what was learned is a
  * difference to it, or stands in front of weights that it never saw.

@@ -1,10 +1,12 @@
 // `config.json` of a run: everything that it depends on, and what was changed while it went on.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
+import { sourceOf } from '../../../models/own-source.ts';
 import { contentKey } from '../../../runtime/files/content-key.ts';
 import type { Recipe } from '../recipe/recipe.ts';
 import { withWholePaths } from './whole-paths.ts';
@@ -18,6 +20,12 @@ const schema = z.looseObject({
   samples: z.array(z.number()).optional(),
   /** And what they say: a file whose lines were changed is another. */
   data: z.array(z.string()).optional(),
+  /** And their pictures: `pictureDigest`. */
+  pictures: z.array(z.string()).optional(),
+  /** What the samples of each stage's evaluation say, and their pictures; empty where there is none. */
+  evaluation: z.array(z.string()).optional(),
+  /** The file of each connector that is a person's own: its name, and the SHA-256 of its text. */
+  connectors: z.record(z.string(), z.object({ file: z.string(), sha256: z.string() })).optional(),
   /** What the model's files are known by: another one under its name is told. */
   model: modelSchema,
   /** `stage 2, step 18: stages.1.steps 20 → 60`; the fields above are those since the last of them. */
@@ -32,6 +40,7 @@ export function recordOf(recipe: Recipe, device: Device): RunRecord {
     recipe: withWholePaths(
       JSON.parse(JSON.stringify({ ...recipe, connectors: recipe.connectors?.map(({ name }) => name) })),
     ),
+    connectors: ownFiles(recipe),
     git: gitCommit(),
     generator: generatorHash(),
     device: device.facts.name,
@@ -61,6 +70,18 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Of the connectors that were made in a file of a person's own; undefined where there are none. */
+function ownFiles({ connectors = [] }: Recipe): RunRecord['connectors'] {
+  const found = connectors.flatMap((connector) => {
+    const url = sourceOf(connector);
+    const path = url === undefined ? '' : fileURLToPath(url);
+    return existsSync(path)
+      ? [[connector.name, { file: basename(path), sha256: contentKey([], [path]) }] as const]
+      : [];
+  });
+  return found.length === 0 ? undefined : Object.fromEntries(found);
 }
 
 /** The commit of the code, with a mark when files differ from it; undefined where there is no git. */
