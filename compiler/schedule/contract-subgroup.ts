@@ -77,7 +77,8 @@ export function tilesBySubgroup(contract: Node, profile: DeviceProfile): TileSpa
 /** Codes of a quantized column operand in a word, where a block of as many terms as there are lanes is several words; otherwise those lanes. */
 function codesInWord(b: Node, k: Index, lanes: number): number {
   const words = k.terms.length === 0 ? wordsUnder(b) : undefined;
-  const codes = words === undefined ? lanes : k.constant / words;
+  // Where the last block of a row is filled up, there may be more words than terms.
+  const codes = words === undefined || k.constant % words > 0 ? lanes : k.constant / words;
   return k.constant % lanes === 0 && lanes % codes === 0 ? codes : lanes;
 }
 

@@ -3,6 +3,9 @@ import type { Node } from '../../dsl/graph/graph.ts';
 import { choicesOf, type DeviceProfile, type MatrixUnit } from '../profile.ts';
 import { productOf } from './contract.ts';
 
+/** Of a workgroup, in every tile. */
+const leastSubgroups = 4;
+
 /** The unit for half precision summed in single precision; undefined where there is none, or no number of lanes to count on. */
 export function matrixUnitOf(operands: readonly Node[], profile: DeviceProfile): MatrixUnit | undefined {
   return noMatrixUnit(operands, profile) === undefined ? unitsOf(profile)[0] : undefined;
@@ -23,6 +26,8 @@ export function noMatrixUnit(operands: readonly Node[], profile: DeviceProfile):
   if ((profile.matrices ?? []).length === 0) return 'the device has none';
   if (!profile.f16 || unitsOf(profile).length === 0) return 'the device has none for f16 summed in f32';
   if (profile.subgroupSize === undefined) return 'its subgroups have no fixed number of lanes';
+  if (leastSubgroups * profile.subgroupSize > profile.maxWorkgroupThreads)
+    return 'its workgroups hold too few subgroups';
   const wide = operands.find((x) => x.type.dtype !== 'f16');
   if (wide !== undefined) return `an operand is ${wide.type.dtype}`;
   // Plans that promise a row the same bits beside any other rows have one template for all numbers of rows.

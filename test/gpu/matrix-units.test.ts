@@ -218,6 +218,9 @@ describe(`kernels with matrix units, seed ${seed}`, () => {
     expect(made({ m: 5 })).toBe(false);
     expect(made({}, { ...desktopGpu, subgroupSize: 32 })).toBe(false);
     expect(made({}, { ...(paperProfiles[0] ?? desktopGpu), subgroupSize: undefined })).toBe(false);
+    // Every tile has four subgroups.
+    const few = { ...(paperProfiles[0] ?? desktopGpu), subgroupSize: 64, maxWorkgroupThreads: 128 };
+    expect(made({}, few)).toBe(false);
   });
 });
 

@@ -93,6 +93,12 @@ describe.skipIf(withoutGpu)('products with quantized weights', () => {
     300_000,
   );
 
+  test('a weight with fewer rows than a row has words of codes, multiplied along its rows', async () => {
+    const one: Case = { format: 'q8', dtype: 'f32', m: 5, n: 32, k: 256, use: 'both ways' };
+    const { source, graph } = built(one);
+    await judge(gpu, graph, feedsOf(graph, one, source), { profile: gpu.software });
+  });
+
   const formats = [
     ...blockFormats.map(({ name }) => name),
     'affine4_32_f16_bias',
