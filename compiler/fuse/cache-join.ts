@@ -11,8 +11,40 @@ export interface CacheJoin {
   readonly update: Update;
 }
 
-/** The joins of a graph that can live in their state. Sound because every reader of the state reads only what the update leaves alone. */
+/**
+ * The joins of a graph that can live in their state. Sound because every reader of the state reads only what the update leaves alone, and
+ * the new part, which is written first, waits for none of them.
+ */
 export function findCacheJoins(
+  graph: Graph,
+  nodes: readonly Node[],
+  readers: ReadonlyMap<Node, readonly Node[]>,
+): readonly CacheJoin[] {
+  const parts = new Map<Node, Node>();
+  return candidates(graph, nodes, readers).filter(({ join: { inputs }, part }) => {
+    const [old] = inputs;
+    if (old === undefined || waitsFor(part, old, parts)) return false;
+    parts.set(old, part);
+    return true;
+  });
+}
+
+/** Whether a new part is computed from the old one of its own state, be it through a state whose old part waits for its own new one. */
+function waitsFor(part: Node, old: Node, parts: ReadonlyMap<Node, Node>): boolean {
+  const seen = new Set<Node>();
+  const open = [part];
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (node === old) return true;
+    if (seen.has(node)) continue;
+    seen.add(node);
+    open.push(...node.inputs);
+    const other = parts.get(node);
+    if (other !== undefined) open.push(other);
+  }
+  return false;
+}
+
+function candidates(
   graph: Graph,
   nodes: readonly Node[],
   readers: ReadonlyMap<Node, readonly Node[]>,

@@ -306,6 +306,10 @@ export class Lowering {
   store(block: Block, placement: Placement, index: IndexMap, value: Code, width: Width): void {
     if (placement.row !== undefined) {
       const { axis, position } = placement.row;
+      if (width === 4 && position.type.axes.some(({ name }) => mentions(indexAlong(index, name), quadName))) {
+        this.#storeLanes(block, placement, index, value);
+        return;
+      }
       const size = sizeIndex(axisSize(placement.storage.axes, axis));
       const kept = block.let('kept', value);
       const place = this.value(block, position, index, 1);
@@ -317,6 +321,16 @@ export class Lowering {
       return;
     }
     this.#memory.store(block, placement, index, value, width);
+  }
+
+  /** Four neighbours that each go where their own position says. */
+  #storeLanes(block: Block, placement: Placement, index: IndexMap, value: Code): void {
+    const { dtype } = placement.storage;
+    const wide = block.let('kept', splat(value, typeOf(dtype, 4)));
+    ['x', 'y', 'z', 'w'].forEach((component, lane) => {
+      const own = new Map([...index].map(([name, i]) => [name, onLane(i, lane)]));
+      this.store(block, placement, own, code(`${wide.text}.${component}`, computeType(dtype), wide.needs), 1);
+    });
   }
 }
 

@@ -93,6 +93,33 @@ describe.skipIf(withoutGpu)('an element a row', () => {
     );
   }, 300_000);
 
+  test.each(['f32', 'f16', 'bool'] as const)(
+    'of %s is written where each says, where positions differ along the last axis',
+    async (dtype) => {
+      const [rows, columns] = [5, 8];
+      const graph = trace(fixedParams({}), (t) => {
+        const position = t.state('position', 'j', { j: columns }, 'i32');
+        const state = t.state('cache', 'i j', { i: rows, j: columns }, dtype);
+        const x = t.input('x', 'j', { j: columns });
+        const fresh = dtype === 'bool' ? x.gt(0) : x.mul(2).cast(dtype);
+        const hit = repeat(t.iota('i', rows), 'i -> i j', { j: columns }).eq(position);
+        const all = where(hit, repeat(fresh, 'j -> i j', { i: rows }), state);
+        t.update(state, all);
+        t.update(position, position.add(1));
+        return { y: reduce(all.cast('f32'), 'i j -> j', 'sum') };
+      });
+      const feeds = {
+        params: () => new Float64Array(),
+        inputs: new Map([['x', Float64Array.from({ length: columns }, (_, i) => i - 3)]]),
+        states: new Map([
+          ['position', Float64Array.of(-1, 0, 4, 5, 2, 2, 3, 1)],
+          ['cache', new Float64Array(rows * columns).fill(1)],
+        ]),
+      };
+      for (const profile of gpu.profiles) await judge(gpu, graph, feeds, { profile, runs: 3 });
+    },
+  );
+
   test('takes a kernel as large as what is written, and none as large as the state', () => {
     const shape: Shape = { b: 3, g: 2, t: 19, d: 8, dtype: 'f32', positions: [], from: 'state', old: false, keys: 19 };
     for (const profile of gpu.profiles) {
