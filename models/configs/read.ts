@@ -9,7 +9,7 @@ import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
 import { gemma3Vl, smolVlm, type Gemma3Vl, type SmolVlm } from '../multimodal/siglip-vlm.ts';
 import { qwenVl, type QwenVl } from '../multimodal/qwen-vl-model.ts';
-import { readLlava, type LlavaConfig } from './llava.ts';
+import { isLlavaType, llavaClasses, readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
 
 export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | undefined } & (
@@ -26,8 +26,7 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
 /** Model types of `config.json` that can be read. */
 export const modelTypes: readonly string[] = [
   ...Object.keys(cambrianDecoders),
-  'llava',
-  'llava_next',
+  ...Object.keys(llavaClasses),
   'qwen2_5_vl',
   'qwen3_vl',
   'gemma3',
@@ -51,10 +50,8 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
   if (isDecoderName(type))
     return { ...common, kind: 'language', family: type, language: readDecoder(json, type, where) };
   if (isCambrianType(type)) return { ...common, kind: 'cambrian', cambrian: readCambrian(json, type, where) };
+  if (isLlavaType(type)) return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
   switch (type) {
-    case 'llava':
-    case 'llava_next':
-      return { ...common, kind: 'llava', llava: readLlava(json, type, where) };
     case 'qwen2_5_vl':
     case 'qwen3_vl':
       return { ...common, kind: 'qwen-vl', qwenVl: qwenVl(json, type, where) };

@@ -1,4 +1,4 @@
-// LLaVA-NeXT's pictures of any size (`anyres`): a canvas is chosen, cut into tiles, and the tokens of the tiles are put together again.
+// Pictures of any size (`anyres`) of LLaVA-NeXT and OneVision: a canvas is chosen, cut into tiles, and the tokens of the tiles are put together again.
 import { concat, OpabiniaError, rearrange, repeat, resize, slice, type Float, type Tensor } from '../../dsl/index.ts';
 import { newlineSlot } from './collate.ts';
 import type { Crop, PictureSize } from './masks.ts';
@@ -8,12 +8,27 @@ import type { Grid } from '../towers/tower.ts';
 /** Height and width in pixels of what a picture may be put on: an entry of `image_grid_pinpoints`. */
 export type Canvas = readonly [height: number, width: number];
 
+/** Those of LLaVA-NeXT where a config names none, and of LLaVA-OneVision. */
+export const nextCanvases: readonly Canvas[] = [
+  [336, 672],
+  [672, 336],
+  [672, 672],
+  [1008, 336],
+  [336, 1008],
+];
+export const oneVisionCanvases: readonly Canvas[] = Array.from({ length: 36 }, (_, i) => [
+  384 * (Math.floor(i / 6) + 1),
+  384 * ((i % 6) + 1),
+]);
+
 export interface AnyresOptions {
   readonly canvases: readonly Canvas[];
   /** Side in pixels of a tile, which is the picture that the tower was made for. */
   readonly tile: number;
   /** Side of the grid of tokens that the tower gives of a tile. */
   readonly side: number;
+  /** `anyres_max_N` of LLaVA-OneVision: an area of clearly more than N tiles' tokens is resized to about N. */
+  readonly limit?: number | undefined;
 }
 
 /** How a picture of one size is seen. The views are the whole picture, then the tiles of the canvas row by row. */
@@ -23,6 +38,8 @@ export interface AnyresLayout {
   readonly side: number;
   /** The part of the canvas's tokens that shows the picture and not the margins. */
   readonly area: Crop;
+  /** What the area is resized to. */
+  readonly small: Grid | undefined;
   readonly views: number;
   /** Tokens of the language model: those of the whole picture, then those of the area with a newline after each row. */
   readonly tokens: number;
@@ -33,7 +50,7 @@ export interface AnyresLayout {
  * Throws `OpabiniaError` for a size that is not a picture's, and for a picture so long that the reference would keep no token of its tiles.
  */
 export function anyresLayout(picture: PictureSize, options: AnyresOptions): AnyresLayout {
-  const { tile, side } = options;
+  const { tile, side, limit } = options;
   checkPicture(picture);
   const canvas = bestCanvas(picture, options.canvases);
   const [rows, columns] = [canvas[0] / tile, canvas[1] / tile];
@@ -43,14 +60,17 @@ export function anyresLayout(picture: PictureSize, options: AnyresOptions): Anyr
       advice: 'image_grid_pinpoints are multiples of the picture size of the tower',
     });
   const area = unpadded(picture, [rows * side, columns * side]);
-  if (area.height === 0 || area.width === 0) throw extreme(picture, area.height === 0 ? columns * side : rows * side);
+  const small = limit === undefined ? undefined : shrunk(area, limit * side * side);
+  const [height, width] = small ?? [area.height, area.width];
+  if (height === 0 || width === 0) throw extreme(picture, height === 0 ? columns * side : rows * side);
   return {
     canvas,
     tiles: [rows, columns],
     side,
     area,
+    small,
     views: 1 + rows * columns,
-    tokens: side * side + area.height * (area.width + 1),
+    tokens: side * side + height * (width + 1),
   };
 }
 
@@ -110,30 +130,66 @@ function shown(size: number, scale: number): number {
  * What stands in each of the picture's places in the sequence: token `view · side² + row · side + column` or `newlineSlot`. `first`
  * is the picture's first view among all.
  */
-export function anyresSlots({ tiles: [, columns], side, area }: AnyresLayout, first: number): readonly number[] {
-  const base = Array.from({ length: side * side }, (_, i) => first * side * side + i);
-  const rows = Array.from({ length: area.height }, (_, i) => {
-    const y = area.top + i;
-    const row = Array.from({ length: area.width }, (_column, j) => {
-      const x = area.left + j;
-      const view = first + 1 + Math.floor(y / side) * columns + Math.floor(x / side);
-      return (view * side + (y % side)) * side + (x % side);
-    });
-    return [...row, newlineSlot];
+export function anyresSlots(layout: Omit<AnyresLayout, 'small'>, first: number): readonly number[] {
+  return anyresPlaces({ ...layout, small: undefined }, first).map((place) =>
+    typeof place === 'number' ? place : place.slot,
+  );
+}
+
+/** How much further than a token the ones to the right and below stand, and which part of the way to them a place is, in 2⁻²⁴. */
+export const betweenNames = ['right', 'rightPart', 'below', 'belowPart'] as const;
+export type Between = Readonly<Record<(typeof betweenNames)[number], number>>;
+
+/** What stands in a place of the sequence: a slot, or what lies between the token of one, its right neighbour and those below. */
+export type Place = number | (Between & { readonly slot: number });
+
+/** `anyresSlots` of a picture whose area may be resized, bilinearly as \`interpolate\` does. */
+export function anyresPlaces(layout: AnyresLayout, first: number): readonly Place[] {
+  const { tiles, side, area, small } = layout;
+  const each = side * side;
+  const [height, width] = small ?? [area.height, area.width];
+  const base = Array.from({ length: each }, (_, i): Place => first * each + i);
+  const across = samples(area.width, width, (x) => {
+    const column = area.left + x;
+    return Math.floor(column / side) * each + (column % side);
   });
+  const down = samples(area.height, height, (y) => {
+    const row = area.top + y;
+    return (first + 1 + Math.floor(row / side) * tiles[1]) * each + (row % side) * side;
+  });
+  const rows = down.map(({ at, step: below, part: belowPart }) => [
+    ...across.map(({ at: column, step: right, part: rightPart }): Place =>
+      small === undefined ? at + column : { slot: at + column, right, rightPart, below, belowPart },
+    ),
+    newlineSlot,
+  ]);
   return [...base, ...rows.flat()];
+}
+
+/** Bilinear samples along an axis: where the token before each stands, how far from it the next one, and the part of that way in 2⁻²⁴. */
+function samples(
+  from: number,
+  to: number,
+  placeOf: (i: number) => number,
+): readonly { readonly at: number; readonly step: number; readonly part: number }[] {
+  return Array.from({ length: to }, (_, i) => {
+    const position = Math.max(0, (from / to) * (i + 0.5) - 0.5);
+    const low = Math.floor(position);
+    const at = placeOf(low);
+    return { at, step: placeOf(Math.min(low + 1, from - 1)) - at, part: Math.round((position - low) * 2 ** 24) };
+  });
 }
 
 export interface PackOptions {
   /** Absent for a picture of one view, which has a single newline behind its tokens. */
   readonly layout?: Pick<AnyresLayout, 'tiles' | 'area'> | undefined;
-  /** `anyres_max_N` of LLaVA-OneVision: an area of clearly more than N tiles' tokens is resized to about N. */
+  /** As `AnyresOptions` has it. */
   readonly limit?: number | undefined;
 }
 
 /**
- * The tokens of one picture from those of its views, put together in the graph: for LLaVA-OneVision, whose tokens may be resized, and
- * where all pictures have one size. Otherwise `anyresSlots` serves every size with one graph.
+ * The tokens of one picture from those of its views, put together in the graph, where all pictures have one size. Otherwise
+ * `anyresPlaces` serves every size with one graph.
  */
 export function packViews(
   views: Tensor<'v h w e', Float>,

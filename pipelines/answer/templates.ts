@@ -90,6 +90,16 @@ export function ownTemplate(files: ModelFiles, image?: string): ChatTemplate | u
   };
 }
 
+/** `ownTemplate` of a model that has no form to fall back on. Throws `OpabiniaError` where there is none. */
+export function neededTemplate(files: ModelFiles, image: string): ChatTemplate {
+  const template = ownTemplate(files, image);
+  if (template !== undefined) return template;
+  throw new OpabiniaError(`${files.directory} has no chat template`, {
+    op: 'openModel',
+    advice: 'put its chat_template.jinja or chat_template.json there',
+  });
+}
+
 /** Ids of a rendered template. One may write the begin-of-text token itself; transformers' processors then add none. */
 export async function templatedIds(
   tokenizer: SandboxTokenizer,

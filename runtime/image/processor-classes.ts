@@ -42,6 +42,8 @@ const whole: ProcessorClass = {
   mean: [0.5, 0.5, 0.5],
   std: [0.5, 0.5, 0.5],
 };
+/** Whole pictures with CLIP's mean. */
+const ofClip: ProcessorClass = { ...whole, size: both(384), mean: clip.mean, std: clip.std };
 /** Of a file that names no class that is known. */
 const nameless: ProcessorClass = { ...clip, cuts: undefined };
 
@@ -57,6 +59,8 @@ const classes: ReadonlyMap<string, ProcessorClass> = new Map<string, ProcessorCl
   ['DeiT', { ...whole, size: both(256), crop: 224, cuts: true }],
   ['DPT', { ...whole, size: both(384) }],
   ['DINOv3ViT', { ...whole, resample: 2, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
+  ['LlavaOnevision', ofClip],
+  ['GotOcr2', ofClip],
   ['ConvNext', { ...whole, size: shortest(384), bothSides: false, cropPart: 224 / 256 }],
 ]);
 

@@ -13,7 +13,9 @@ import { ramp, type WholeGolden } from '../support/whole-golden.ts';
 const root = mkdtempSync(join(tmpdir(), 'opabinia-whole-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
-const kinds: readonly VlmKind[] = everything ? ['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl'] : ['qwen3_vl'];
+const kinds: readonly VlmKind[] = everything
+  ? ['gemma3', 'smolvlm', 'qwen2_5_vl', 'qwen3_vl', 'llava_onevision']
+  : ['qwen3_vl'];
 
 test.each(kinds)('%s', { timeout: 300_000 }, async (kind) => {
   const golden = JSON.parse(

@@ -242,6 +242,40 @@ describe('other configs', () => {
     });
   });
 
+  test('LLaVA-OneVision: what is absent is that of its class', () => {
+    const json = {
+      model_type: 'llava_onevision',
+      text_config: {
+        vocab_size: 152_000,
+        hidden_size: 896,
+        num_attention_heads: 14,
+        num_key_value_heads: 2,
+        tie_word_embeddings: true,
+      },
+      vision_config: { hidden_size: 1152, num_attention_heads: 16, image_size: 384, patch_size: 14 },
+    };
+    const config = readConfig(json, where);
+    expect(config.kind === 'llava' && config.llava).toMatchObject({
+      type: 'llava_onevision',
+      tower: 'siglip',
+      layers: [-1],
+      dropClass: true,
+      imageToken: 151_646,
+      limit: 9,
+      vision: { width: 1152, activation: 'tanh' },
+      language: { config: { hidden: 896, attentionBias: true, tied: true } },
+    });
+    expect(config.kind === 'llava' && [config.llava.canvases.length, config.llava.canvases.at(7)]).toEqual([
+      36,
+      [768, 768],
+    ]);
+    const other = readConfig({ ...json, vision_aspect_ratio: 'anyres_max_4' }, where);
+    expect(other.kind === 'llava' && other.llava.limit).toBe(4);
+    expect(refusal(() => readConfig({ ...json, vision_aspect_ratio: 'anyres' }, where))).toMatch(
+      /vision_aspect_ratio 'anyres'[^]*anyres_max_N/,
+    );
+  });
+
   test('names of towers', () => {
     expect(namedTower('clip-convnext-XXL', 24, where)).toMatchObject({
       kind: 'convnext',

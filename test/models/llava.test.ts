@@ -1,4 +1,4 @@
-// LLaVA-1.5 and LLaVA-NeXT: sizes of pictures, both sets of names, prompts with pictures, released sizes.
+// LLaVA-1.5, LLaVA-NeXT and LLaVA-OneVision: sizes of pictures, both sets of names, prompts with pictures, released sizes.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -11,8 +11,10 @@ import { deco } from '../../models/connectors/pooling/deco.ts';
 import { paddedPositions, turnTables } from '../../models/decoders/turn-graph.ts';
 import {
   anyresLayout,
+  anyresPlaces,
   anyresSlots,
   bestCanvas,
+  oneVisionCanvases,
   packViews,
   shrunk,
   unpadded,
@@ -23,6 +25,7 @@ import { languageParams, llavaNames } from '../../models/multimodal/llava/llava-
 import { llavaConfigs } from '../support/llava-configs.ts';
 import { llavaDecodeGraph, llavaPrefillGraph } from '../support/llava-turns.ts';
 import { llavaShapes, viewTokens } from '../../models/multimodal/llava/llava.ts';
+import { mostViews } from '../../models/multimodal/llava/llava-answer.ts';
 import { llavaVisionGraph } from '../../models/multimodal/llava/llava-graphs.ts';
 import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../models/multimodal/llava/llava-prompts.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
@@ -44,10 +47,9 @@ import {
 
 const canvases: readonly Canvas[] = llavaConfigs['llava-v1.6-vicuna-7b-hf'].image_grid_pinpoints;
 const next: AnyresOptions = { canvases, tile: 336, side: 24 };
-const upTo6 = Array.from({ length: 36 }, (_, i): Canvas => [384 * (Math.floor(i / 6) + 1), 384 * ((i % 6) + 1)]);
 const models: ReadonlyMap<string, AnyresOptions> = new Map([
   ['next', next],
-  ['onevision', { canvases: upTo6, tile: 384, side: 27 }],
+  ['onevision', { canvases: oneVisionCanvases, tile: 384, side: 27 }],
 ]);
 
 /**
@@ -213,6 +215,59 @@ describe('any resolution', () => {
       { precision: 'f64' },
     );
     expect([...(outputs.get('y')?.data ?? [])].slice(9)).toEqual([6.5, 8.5, -1, 26.5, 28.5, -1, 46.5, 48.5, -1]);
+  });
+
+  test('places between tokens, mixed, are what the graph resizes', () => {
+    const options = { canvases: tinyNext.canvases, tile: 12, side: 3, limit: 1 };
+    for (const picture of [
+      { height: 24, width: 24 },
+      { height: 23, width: 9 },
+      { height: 10, width: 24 },
+      { height: 17, width: 24 },
+    ]) {
+      const layout = anyresLayout(picture, options);
+      expect(layout.small).toBeDefined();
+      // Each token is a number that neighbours say nothing of.
+      const x = Array.from({ length: layout.views * 9 }, (_, i) => ((i * 37) % 101) - 50);
+      const graph = trace(fixedParams({}), (t) => ({
+        y: packViews(
+          t.input('x', 'v h w e', { v: layout.views, h: 3, w: 3, e: 1 }),
+          t.input('newline', 'e', { e: 1 }),
+          { layout, limit: 1 },
+        ),
+      }));
+      const { outputs } = evaluate(
+        graph,
+        {
+          inputs: new Map([
+            ['x', x],
+            ['newline', [newlineSlot]],
+          ]),
+          params: () => [],
+        },
+        { precision: 'f64' },
+      );
+      const at = (slot: number) => x[slot] ?? NaN;
+      const mixed = anyresPlaces(layout, 0).map((place) => {
+        if (typeof place === 'number') return place < 0 ? place : at(place);
+        const { slot, right, rightPart, below, belowPart } = place;
+        const row = (first: number) => at(first) + (at(first + right) - at(first)) * rightPart * 2 ** -24;
+        return row(slot) + (row(slot + below) - row(slot)) * belowPart * 2 ** -24;
+      });
+      const wanted = [...(outputs.get('y')?.data ?? [])];
+      expect(mixed).toHaveLength(layout.tokens);
+      expect(wanted).toHaveLength(layout.tokens);
+      // Parts are rounded to 2⁻²⁵, and neighbours are up to 100 apart, along both axes.
+      mixed.forEach((value, i) => expect(Math.abs(value - (wanted[i] ?? NaN))).toBeLessThanOrEqual(2 * 100 * 2 ** -25));
+    }
+  });
+
+  test('views of all pictures: OneVision cuts the only one of a prompt alone', () => {
+    const one: LlavaConfig = { ...tinyNext, type: 'llava_onevision', limit: 9 };
+    const of = (config: LlavaConfig, batch: number, imageLimit: number) => mostViews(config, { batch, imageLimit });
+    expect([of(tiny, 1, 3), of(tinyNext, 1, 3), of(one, 1, 1), of(one, 1, 3), of(one, 2, 3)]).toEqual([
+      3, 15, 5, 7, 11,
+    ]);
   });
 
   test('the host cuts a picture into the tiles of its layout', () => {

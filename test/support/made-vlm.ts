@@ -1,9 +1,10 @@
-// Small Gemma 3 and SmolVLM in the layout of transformers, weights from a seed: `npx node test/support/made-vlm.ts gemma3 DIR`.
+// Small models with pictures in the layout of transformers, weights from a seed: `npx node test/support/made-vlm.ts gemma3 DIR`.
 import { makeDirectory, writeJson, writeShards } from '../../examples/made/directory.ts';
 import { makeTokenizer } from '../../examples/made/vocabulary.ts';
 import { makeTensors } from '../../examples/made/weights.ts';
 import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
+import { llavaShapes } from '../../models/multimodal/llava/llava.ts';
 import { qwenVlShapes } from '../../models/multimodal/qwen-vl-answer.ts';
 import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/sighted-model.ts';
 
@@ -53,6 +54,8 @@ interface Making {
   readonly controls: readonly [string, ...string[]];
   readonly template: string;
   readonly end: string;
+  /** Ids; 640 unless told otherwise. */
+  readonly vocabulary?: number;
   /** Spellings that transformers' processors ask the tokenizer for. */
   readonly extra: Readonly<Record<string, string>>;
   readonly config: (idOf: (token: string) => number) => object;
@@ -262,15 +265,72 @@ function qwen(type: 'qwen2_5_vl' | 'qwen3_vl'): Making {
   };
 }
 
-const makings = { gemma3, smolvlm, qwen2_5_vl: qwen('qwen2_5_vl'), qwen3_vl: qwen('qwen3_vl') } as const;
+/** Few, so that vectors are short. */
+const fewIds = 400;
+
+/** As published, but for answers in a training. */
+const oneVisionTemplate = [
+  "{% for message in messages %}{{'<|im_start|>' + message['role'] + ' '}}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>' }}{% endfor %}",
+  "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + content['text'] }}{% endfor %}{{'<|im_end|>'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+].join('');
+
+const thirds = [1, 2, 3].flatMap((rows) => [1, 2, 3].map((columns) => [rows * side, columns * side]));
+
+/** Of two tiles' tokens at most, so that small pictures are shrunk already. */
+const oneVision: Making = {
+  controls: ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<image>', '<video>'],
+  template: oneVisionTemplate,
+  end: '<|im_end|>',
+  vocabulary: fewIds,
+  extra: { image_token: '<image>', video_token: '<video>' },
+  config: (idOf) => ({
+    architectures: ['LlavaOnevisionForConditionalGeneration'],
+    model_type: 'llava_onevision',
+    image_token_index: idOf('<image>'),
+    video_token_index: idOf('<video>'),
+    image_grid_pinpoints: thirds,
+    vision_aspect_ratio: 'anyres_max_2',
+    text_config: {
+      ...text,
+      model_type: 'qwen2',
+      vocab_size: fewIds,
+      rms_norm_eps: 1e-6,
+      eos_token_id: idOf('<|im_end|>'),
+    },
+    vision_config: vision,
+  }),
+  processor: {
+    ...pixels,
+    image_processor_type: 'LlavaOnevisionImageProcessor',
+    processor_class: 'LlavaOnevisionProcessor',
+    do_pad: true,
+    size: { height: side, width: side },
+    image_grid_pinpoints: thirds,
+    resample: 3,
+  },
+  shapes: (config) => {
+    const read = readConfig(config, 'config.json');
+    if (read.kind !== 'llava') throw new TypeError('the config is a LLaVA’s');
+    return llavaShapes(read.llava);
+  },
+};
+
+const makings = {
+  gemma3,
+  smolvlm,
+  qwen2_5_vl: qwen('qwen2_5_vl'),
+  qwen3_vl: qwen('qwen3_vl'),
+  llava_onevision: oneVision,
+} as const;
 
 export type VlmKind = keyof typeof makings;
 
 /** The path of the directory. */
 export function makeVlm(directory: string, kind: VlmKind): string {
-  const { controls, template, end, extra, config: configOf, processor, shapes: shapesOf } = makings[kind];
+  const making: Making = makings[kind];
+  const { controls, template, end, extra, config: configOf, processor, shapes: shapesOf } = making;
   const write = (place: string, seed: number): number => {
-    const tokenizer = makeTokenizer(vocabulary, { controls, end, chatTemplate: template });
+    const tokenizer = makeTokenizer(making.vocabulary ?? vocabulary, { controls, end, chatTemplate: template });
     const config = configOf(tokenizer.idOf);
     writeJson(place, 'tokenizer.json', tokenizer.json);
     writeJson(place, 'tokenizer_config.json', { ...tokenizer.config, extra_special_tokens: extra });

@@ -2,7 +2,7 @@
 import { resize } from '../../../dsl/index.ts';
 import { mlp } from '../../parts/mlp.ts';
 import { squareTiling, stitched, type Tiling } from '../../parts/tiles.ts';
-import { bestCanvas, shrunk, unpadded, type Canvas } from '../../sequence/anyres.ts';
+import { bestCanvas, nextCanvases, oneVisionCanvases, shrunk, unpadded, type Canvas } from '../../sequence/anyres.ts';
 import { cropGrid } from '../../sequence/newline.ts';
 import { connector, onlyMap } from '../connector.ts';
 import { joinTokens, mapTokens, markToken, rowsEndedBy, toLanguage } from '../visual-tokens.ts';
@@ -18,14 +18,6 @@ export interface AnyresConfig {
   readonly linears: readonly string[];
 }
 
-const next: readonly Canvas[] = [
-  [336, 672],
-  [672, 336],
-  [672, 672],
-  [1008, 336],
-  [336, 1008],
-];
-const oneVision = Array.from({ length: 36 }, (_, i): Canvas => [384 * (Math.floor(i / 6) + 1), 384 * ((i % 6) + 1)]);
 const linears = ['linear_1', 'linear_2'];
 
 /** Map 0 is the whole picture's, the others those of its tiles, row by row; `pictures` of the context has its size. */
@@ -42,19 +34,19 @@ export const llavaAnyres = connector<AnyresConfig>({
   towers: 'views',
   presets: {
     'llava-v1.6-7b-672x672': {
-      config: { canvases: next, tile: 336, linears },
+      config: { canvases: nextCanvases, tile: 336, linears },
       maps: Array.from({ length: 5 }, () => [24, 24, 1024] as const),
       width: 4096,
       picture: { width: 672, height: 672 },
     },
     'llava-v1.6-7b-640x480': {
-      config: { canvases: next, tile: 336, linears },
+      config: { canvases: nextCanvases, tile: 336, linears },
       maps: Array.from({ length: 5 }, () => [24, 24, 1024] as const),
       width: 4096,
       picture: { width: 640, height: 480 },
     },
     'llava-onevision-7b-1152x1152': {
-      config: { canvases: oneVision, tile: 384, limit: 9, linears },
+      config: { canvases: oneVisionCanvases, tile: 384, limit: 9, linears },
       maps: Array.from({ length: 10 }, () => [27, 27, 1152] as const),
       width: 3584,
       picture: { width: 1152, height: 1152 },

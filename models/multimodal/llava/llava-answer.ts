@@ -13,32 +13,33 @@ import { languageParams, llavaNames } from './llava-names.ts';
 /** With the limit of `llavaVisionGraph`, whose state this reads. */
 export interface LlavaAnswerSizes extends GenerationSizes, LlavaViews {}
 
-/** Most views that one picture can have: one in LLaVA-1.5, in LLaVA-NeXT the whole and the tiles of the largest canvas. */
-export function mostViews({ type, canvases, vision: { image } }: LlavaConfig): number {
-  return type === 'llava'
-    ? 1
-    : 1 +
-        canvases.reduce(
-          (most, [height, width]) => Math.max(most, Math.ceil(height / image) * Math.ceil(width / image)),
-          1,
-        );
+/**
+ * Most views of all pictures: one each in LLaVA-1.5, in the others the whole and the tiles of the largest canvas. OneVision cuts the only
+ * picture of a prompt alone.
+ */
+export function mostViews(
+  { type, canvases, vision: { image } }: LlavaConfig,
+  { imageLimit, batch }: { readonly imageLimit: number; readonly batch: number },
+): number {
+  const tiles = canvases.map(([height, width]) => Math.ceil(height / image) * Math.ceil(width / image));
+  const each = type === 'llava' ? 1 : 1 + Math.max(1, ...tiles);
+  const cut = type === 'llava_onevision' ? Math.min(batch, imageLimit) : imageLimit;
+  return each * cut + (imageLimit - cut);
 }
 
-/** `prefillGraph` with pictures: one more input, `slots` `b s` (`layOutPrompts`). */
+/** `prefillGraph` with pictures: further inputs `b s`, those of `layOutPrompts`. */
 export function llavaAnswerPrefillGraph(source: ParamSource, config: LlavaConfig, sizes: LlavaAnswerSizes): Graph {
   return prefillGraph(source, config.language, sizes, {
     ...llavaDecodeParts(source),
     look: (t, ids) => {
-      const slots = t.input('slots', 'b s', { b: sizes.batch, s: ids.sizeOf('s') }, 'i32');
+      const row = (name: string) => t.input(name, 'b s', { b: sizes.batch, s: ids.sizeOf('s') }, 'i32');
+      const tokens = openTokens(t, config, sizes, source.dtype);
+      const between =
+        config.limit === undefined
+          ? undefined
+          : { right: row('right'), rightPart: row('rightPart'), below: row('below'), belowPart: row('belowPart') };
       return {
-        start: embedPrompts(
-          t.params,
-          llavaNames(source),
-          config,
-          openTokens(t, config, sizes, source.dtype),
-          ids,
-          slots,
-        ),
+        start: embedPrompts(t.params, llavaNames(source), config, tokens, ids, row('slots'), between),
         vision: undefined,
       };
     },

@@ -1,6 +1,7 @@
 // Prompts of LLaVA with their pictures in place: ids and slots, padded on the right.
 import { OpabiniaError } from '../../../dsl/index.ts';
 import type { LlavaConfig } from '../../configs/llava.ts';
+import { betweenNames, type Between, type Place } from '../../sequence/anyres.ts';
 import { emptySlot, textSlot } from '../../sequence/collate.ts';
 import { viewTokens } from './llava.ts';
 import type { LlavaViews } from './llava-graphs.ts';
@@ -8,8 +9,8 @@ import type { LlavaViews } from './llava-graphs.ts';
 export interface LlavaPrompt {
   /** Token ids, `imageToken` of the config once for each picture. */
   readonly ids: ArrayLike<number>;
-  /** What stands in place of each, in order: `viewSlots`, or `anyresSlots` of LLaVA-NeXT. */
-  readonly images: readonly (readonly number[])[];
+  /** What stands in place of each, in order: `viewSlots`, or `anyresPlaces` of pictures in tiles. */
+  readonly images: readonly (readonly Place[])[];
 }
 
 /** Prompts with their image tokens in place, padded on the right; arrays are `prompts × length`, row-major. */
@@ -18,6 +19,8 @@ export interface LlavaBatch {
   readonly ids: Int32Array;
   /** `textSlot`, `emptySlot`, `newlineSlot`, or an image token. */
   readonly slots: Int32Array;
+  /** 0 but for what lies between tokens. */
+  readonly between: Readonly<Record<keyof Between, Int32Array>>;
   readonly attend: Uint8Array;
   /** The last token of each prompt. */
   readonly last: Int32Array;
@@ -43,34 +46,50 @@ export function layOutPrompts(
     1 +
     prompts
       .flatMap(({ images }) => images)
-      .reduce((most, slots) => slots.reduce((last, slot) => Math.max(last, Math.floor(slot / count)), most), -1);
+      .reduce(
+        (most, places) => places.reduce<number>((last, place) => Math.max(last, lastView(place, count)), most),
+        -1,
+      );
   if (views > viewLimit)
     throw new OpabiniaError(`the pictures have ${views} views, and there is room for ${viewLimit}`, {
       op: 'layOutPrompts',
       advice: 'raise viewLimit, or give fewer pictures',
     });
-  const rows = prompts.map((prompt, index) => slotsOf(prompt, index, config.imageToken));
+  const rows = prompts.map((prompt, index) => placesOf(prompt, index, config.imageToken));
   const length = Math.max(0, ...rows.map((row) => row.length));
+  const zeros = (): Int32Array => new Int32Array(rows.length * length);
   const batch: LlavaBatch = {
     length,
-    ids: new Int32Array(rows.length * length),
-    slots: new Int32Array(rows.length * length).fill(emptySlot),
+    ids: zeros(),
+    slots: zeros().fill(emptySlot),
+    between: { right: zeros(), rightPart: zeros(), below: zeros(), belowPart: zeros() },
     attend: new Uint8Array(rows.length * length),
     last: Int32Array.from(rows, (row) => row.length - 1),
   };
   rows.forEach((row, b) =>
-    row.forEach(([id, slot], i) => {
-      batch.ids[b * length + i] = id;
-      batch.slots[b * length + i] = slot;
-      batch.attend[b * length + i] = 1;
+    row.forEach(([id, place], i) => {
+      const at = b * length + i;
+      batch.ids[at] = id;
+      batch.slots[at] = slotOf(place);
+      batch.attend[at] = 1;
+      if (typeof place !== 'number') for (const name of betweenNames) batch.between[name][at] = place[name];
     }),
   );
   return batch;
 }
 
-type Place = readonly [id: number, slot: number];
+function slotOf(place: Place): number {
+  return typeof place === 'number' ? place : place.slot;
+}
 
-function slotsOf({ ids, images }: LlavaPrompt, index: number, imageToken: number): readonly Place[] {
+/** Of a place between tokens, that of the last one. */
+function lastView(place: Place, count: number): number {
+  return Math.floor((typeof place === 'number' ? place : place.slot + place.right + place.below) / count);
+}
+
+type Token = readonly [id: number, place: Place];
+
+function placesOf({ ids, images }: LlavaPrompt, index: number, imageToken: number): readonly Token[] {
   const tokens = Array.from(ids);
   const refuse = (what: string, advice: string) =>
     new OpabiniaError(`prompt ${index} ${what}`, { op: 'layOutPrompts', advice });
@@ -83,7 +102,7 @@ function slotsOf({ ids, images }: LlavaPrompt, index: number, imageToken: number
     );
   let used = 0;
   // The placeholder's id may lie beyond the table of embeddings.
-  return tokens.flatMap((id): readonly Place[] =>
-    id === imageToken ? (images[used++] ?? []).map((slot) => [0, slot]) : [[id, textSlot]],
+  return tokens.flatMap((id): readonly Token[] =>
+    id === imageToken ? (images[used++] ?? []).map((place) => [0, place]) : [[id, textSlot]],
   );
 }

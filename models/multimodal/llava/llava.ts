@@ -1,7 +1,7 @@
-// LLaVA-1.5 (arXiv 2310.03744) and LLaVA-NeXT: CLIP or SigLIP, a two-layer MLP, and a language model that reads the tokens in place of `<image>`.
+// LLaVA-1.5 (arXiv 2310.03744), LLaVA-NeXT and LLaVA-OneVision (arXiv 2408.03326): CLIP or SigLIP, a two-layer MLP, and a language model that reads the tokens in place of `<image>`.
 import { concat, OpabiniaError, rearrange, slice, type Float, type Params, type Tensor } from '../../../dsl/index.ts';
 import { decoderShapes } from '../../configs/decoder-shapes.ts';
-import type { LlavaConfig } from '../../configs/llava.ts';
+import { llavaClasses, type LlavaConfig } from '../../configs/llava.ts';
 import { under, type ShapeEntry, type Shapes } from '../../configs/param-shapes.ts';
 import { connect, type Connect, type MapShape } from '../../connectors/connector.ts';
 import { llava } from '../../connectors/pointwise/llava.ts';
@@ -17,7 +17,7 @@ import { projectorName, type LlavaNames } from './llava-names.ts';
 /** Names and shapes of all parameters. The new names have the tower's without `vision_model`, as transformers 5 writes them. */
 export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Shapes {
   const { hidden } = config.language.config;
-  const newline: readonly ShapeEntry[] = config.type === 'llava_next' ? [['image_newline', [hidden]]] : [];
+  const newline: readonly ShapeEntry[] = config.type === 'llava' ? [] : [['image_newline', [hidden]]];
   const body: readonly ShapeEntry[] = [
     ...under('vision_tower', towerShapes(config, names)),
     ...under(projectorName, connectorFacts(config).shapes),
@@ -61,21 +61,22 @@ function connectorFacts(config: LlavaConfig): ConnectorFacts {
 }
 
 /**
- * Tokens of one view, as the connector gives them. Throws `OpabiniaError` for LLaVA-NeXT with the class token, or with a connector that
+ * Tokens of one view, as the connector gives them. Throws `OpabiniaError` where pictures have tiles, for class tokens and for a connector that
  * does not keep the tower's grid: the tokens of its tiles would be no grid to put together.
  */
 export function viewTokens(config: LlavaConfig): number {
-  const isNext = config.type === 'llava_next';
-  if (isNext && !config.dropClass)
+  const tiled = config.type !== 'llava';
+  const { title } = llavaClasses[config.type];
+  if (tiled && !config.dropClass)
     throw new OpabiniaError(
       "vision_feature_select_strategy is 'full': tokens with a class token are not a grid to put tiles together on",
-      { op: 'llava', advice: "LLaVA-NeXT has 'default'" },
+      { op: 'llava', advice: `${title} has 'default' with CLIP` },
     );
   const count = tokenCount(connectorFacts(config).layout);
   const [rows, columns] = mapShape(config);
-  if (isNext && count !== rows * columns)
+  if (tiled && count !== rows * columns)
     throw new OpabiniaError(
-      `'${connectorOf(config).name}' gives ${count} tokens of a grid of ${rows}×${columns}, and LLaVA-NeXT puts whole grids together`,
+      `'${connectorOf(config).name}' gives ${count} tokens of a grid of ${rows}×${columns}, and ${title} puts whole grids together`,
       { op: 'llava', advice: 'take a connector that keeps every token, or LLaVA-1.5' },
     );
   return count;

@@ -1,6 +1,7 @@
-// LLaVA-1.5 and LLaVA-NeXT answer: the directory's chat template or Vicuna's form, pictures as its own processor makes them.
+// LLaVA-1.5, LLaVA-NeXT and LLaVA-OneVision answer: the directory's chat template or Vicuna's form, pictures as its own processor makes them.
 import { OpabiniaError } from '../../../dsl/index.ts';
-import type { LlavaConfig } from '../../../models/configs/llava.ts';
+import { llavaClasses, type LlavaConfig } from '../../../models/configs/llava.ts';
+import { newlineSlot } from '../../../models/sequence/collate.ts';
 import { checkUserText } from '../../../models/sequence/conversation.ts';
 import {
   llavaAnswerDecodeGraph,
@@ -8,7 +9,7 @@ import {
   llavaDecodeParts,
   mostViews,
 } from '../../../models/multimodal/llava/llava-answer.ts';
-import { anyresLayout, anyresSlots } from '../../../models/sequence/anyres.ts';
+import { anyresLayout, anyresPlaces, betweenNames, type Place } from '../../../models/sequence/anyres.ts';
 import { llavaNames } from '../../../models/multimodal/llava/llava-names.ts';
 import { llavaShapes, viewTokens } from '../../../models/multimodal/llava/llava.ts';
 import { llavaVisionGraph } from '../../../models/multimodal/llava/llava-graphs.ts';
@@ -30,23 +31,25 @@ import type { PromptPart } from '../../../runtime/text/tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View, Wanted } from '../family.ts';
 import { describeLanguage } from './language.ts';
 import { describeTower } from './tower-match.ts';
-import { messagesOf, ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
+import { messagesOf, neededTemplate, ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 
 const imageText = '<image>';
 
 /** Throws `OpabiniaError` for a processor that makes other pictures than the tower reads. */
 export function planLlava(config: LlavaConfig, { files, directory }: Opening): FamilyPlan {
-  // Refuses LLaVA-NeXT with class tokens, before anything is opened.
+  // Refuses tiles with class tokens, before anything is opened.
   viewTokens(config);
   const path = needFile(files.preprocessorConfig, 'preprocessor_config.json', files);
   const processor = readProcessor(files.stated?.processor ?? readJsonFile(path), path);
   checkProcessor(processor, config, path);
-  const template = ownTemplate(files) ?? vicuna;
+  // OneVision never spoke as Vicuna did.
+  const template =
+    config.type === 'llava_onevision' ? neededTemplate(files, imageText) : (ownTemplate(files) ?? vicuna);
   return {
     language: config.language,
     upright: true, // transformers' `load_image`
     towers: [],
-    title: config.type === 'llava' ? 'a LLaVA-1.5' : 'a LLaVA-NeXT',
+    title: `a ${llavaClasses[config.type].title}`,
     parts: [
       {
         name: 'tower',
@@ -173,7 +176,7 @@ export class LlavaFamily implements Family {
   }
 
   #sizes(sizes: AnswerSizes): AnswerSizes & { readonly viewLimit: number } {
-    return { ...sizes, viewLimit: sizes.imageLimit * mostViews(this.config) };
+    return { ...sizes, viewLimit: mostViews(this.config, sizes) };
   }
 
   /** Throws `OpabiniaError` for `<image>` in a text, a template that loses an image, and a picture of extreme aspect ratio. */
@@ -181,44 +184,56 @@ export class LlavaFamily implements Family {
     const views: View[] = [];
     const prompts: LlavaPrompt[] = [];
     for (const question of questions) {
-      const images = (question.images ?? []).map((image) => this.#see(image, views));
+      const { images: shown = [] } = question;
+      const images = shown.map((image) => this.#see(image, views, shown.length === 1));
       prompts.push({ ids: await this.#ids(question), images });
     }
     // Whether there is room for the pictures is the session's to say.
-    const { length, ids, slots, last } = layOutPrompts(prompts, this.config, { viewLimit: Infinity });
+    const { length, ids, slots, between, last } = layOutPrompts(prompts, this.config, { viewLimit: Infinity });
     return {
       width: length,
       lengths: last.map((at) => at + 1),
       ids: prompts.map((prompt) => Array.from(prompt.ids).filter((id) => id !== this.config.imageToken)),
       pictures: questions.flatMap((question) => question.images ?? []).length,
       views,
-      rows: { ids: { values: ids, otherwise: 0 }, slots: { values: slots, otherwise: -1 } },
+      rows: {
+        ids: { values: ids, otherwise: 0 },
+        slots: { values: slots, otherwise: -1 },
+        ...(this.config.limit === undefined
+          ? {}
+          : Object.fromEntries(betweenNames.map((name) => [name, { values: between[name], otherwise: 0 }]))),
+      },
       inputs: {},
       symbols: {},
     };
   };
 
-  /** Adds the views of a picture to all; gives what stands for it in the prompt. */
-  #see(image: Image, views: View[]): readonly number[] {
+  /** Adds the views of a picture to all; gives what stands for it in the prompt. `alone`: the prompt shows no other. */
+  #see(image: Image, views: View[], alone: boolean): readonly Place[] {
     const {
       type,
       canvases,
+      limit,
       vision: { image: tile, patch },
     } = this.config;
     const first = views.length;
     const { processor } = this.#parts;
-    const put = (pictures: number, picture: (k: number) => Image): void => {
+    const put = (pictures: number, picture: (k: number) => Image, by = processor): void => {
       for (let k = 0; k < pictures; k++)
         views.push({
           symbols: { view: first + k },
-          inputs: () => ({ pixels: processPicture(picture(k), processor).pixels }),
+          inputs: () => ({ pixels: processPicture(picture(k), by).pixels }),
         });
     };
     if (type === 'llava') {
       put(1, () => image);
       return viewSlots(this.config, first);
     }
-    const layout = anyresLayout(image, { canvases, tile, side: Math.floor(tile / patch) });
+    if (type === 'llava_onevision' && !alone) {
+      put(1, () => image, { ...processor, square: true });
+      return [...viewSlots(this.config, first), newlineSlot];
+    }
+    const layout = anyresLayout(image, { canvases, tile, side: Math.floor(tile / patch), limit });
     // `checkProcessor` has seen to it.
     const filter = processor.filter === 'nearest' ? undefined : processor.filter;
     let tiles: readonly Image[] | undefined;
@@ -228,7 +243,7 @@ export class LlavaFamily implements Family {
       if (found === undefined) throw new RangeError(`a picture of ${layout.views} views has no view ${k}`);
       return found;
     });
-    return anyresSlots(layout, first);
+    return anyresPlaces(layout, first);
   }
 
   async #ids(question: Question): Promise<readonly number[]> {

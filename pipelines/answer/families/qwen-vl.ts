@@ -26,7 +26,7 @@ import {
 import { readProcessor, type ImageProcessor } from '../../../runtime/image/preprocess.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
-import { ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
+import { neededTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
 
 const mark = '<|image_pad|>';
@@ -45,12 +45,7 @@ export function planQwenVl(model: QwenVl, { files, directory }: Opening): Family
       `${path} makes patches of ${rules.patch} pixels and ${rules.frames} frames, ${rules.merge} × ${rules.merge} of them a token, and the tower reads ${patch}, ${frames} and ${vision.merge} × ${vision.merge}`,
       { op: 'openModel', advice: 'take both files from one revision of one model' },
     );
-  const template = ownTemplate(files, mark);
-  if (template === undefined)
-    throw new OpabiniaError(`${directory} has no chat template`, {
-      op: 'openModel',
-      advice: 'put its chat_template.jinja or chat_template.json there',
-    });
+  const template = neededTemplate(files, mark);
   // Its sizes are counts of pixels, which `readPatchRules` has read.
   const read = readProcessor({ ...(own as object), size: undefined }, path);
   const processor = { ...read, filter: smoothFilter(read, path) };

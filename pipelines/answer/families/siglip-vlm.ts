@@ -24,7 +24,7 @@ import { smoothFilter } from '../../../runtime/image/patch-picture.ts';
 import { readSplit, splitPicture } from '../../../runtime/image/split-picture.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
-import { ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
+import { neededTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
 import { describeTower } from './tower-match.ts';
 
@@ -137,12 +137,7 @@ function planOf(
   { files, directory }: Opening,
   manner: Manner,
 ): FamilyPlan {
-  const template = ownTemplate(files, manner.mark);
-  if (template === undefined)
-    throw new OpabiniaError(`${directory} has no chat template`, {
-      op: 'openModel',
-      advice: 'put its chat_template.jinja or chat_template.json there',
-    });
+  const template = neededTemplate(files, manner.mark);
   return {
     language: model.language,
     upright: true, // transformers' `load_image`

@@ -15,8 +15,11 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer, __version__
 from transformers.image_processing_utils import select_best_resolution
+from transformers.processing_utils import ProcessorMixin
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
@@ -116,8 +119,22 @@ class Llava:
         return patches * patches + sum(counts(None, height, width, patches, patches, rows, columns))
 
 
+# Their video processors need torchvision.
+proper = ProcessorMixin.check_argument_for_proper_class
+ProcessorMixin.check_argument_for_proper_class = lambda self, name, given: None if name == "video_processor" else proper(self, name, given)
+
 CONFIG = json.load(open(f"{directory}/config.json"))
-if kind.startswith("llava"):
+if kind == "llava_onevision":
+    vision = CONFIG["vision_config"]
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessorPil.from_pretrained(directory),
+        tokenizer,
+        num_image_tokens=(vision["image_size"] // vision["patch_size"]) ** 2,
+        vision_feature_select_strategy="full",
+        chat_template=tokenizer.chat_template,
+        vision_aspect_ratio=CONFIG["vision_aspect_ratio"],
+    )
+elif kind.startswith("llava"):
     processor = Llava()
 elif kind == "gemma3":
     images = Gemma3ImageProcessorPil.from_pretrained(directory)
@@ -131,7 +148,10 @@ print({k: sorted(v) if not isinstance(v, dict) else v for k, v in info.items()},
 model.eval()
 
 cases = []
-for sizes in ([], [(56, 56)], [(100, 40)], [(30, 90), (64, 64)]):
+few = ([], [(56, 56)], [(100, 40)], [(30, 90), (64, 64)])
+# Square, wide, tall, tiny, larger than any canvas, two.
+many = ([], [(56, 56)], [(150, 50)], [(40, 160)], [(9, 7)], [(500, 420)], [(30, 90), (64, 64)])
+for sizes in many if kind in ("llava_onevision", "internvl") else few:
     content = [{"type": "image"} for _ in sizes] + [{"type": "text", "text": "What is in this picture?"}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     begins = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
