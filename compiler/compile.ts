@@ -88,6 +88,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
     rowOperand: pairedOf,
     splitRows: (node) => splitRows(node, profile),
     leastColumns: choicesOf(profile).reducedRowsColumns,
+    partsOf: (node, columns) => partsOfSum(node, profile, columns),
     mostBindings,
   });
   const inParts = splitSums(rowProducts, { builder, partsOf: (contract) => partsOfSum(contract, profile) });

@@ -21,6 +21,8 @@ export interface RowProductsOptions {
   readonly splitRows: (node: Node) => RowOperand | undefined;
   /** Columns that a product of many rows has at least, if its kernel is to make others of its rows. */
   readonly leastColumns: number;
+  /** Parts that the sum of a product of so many columns is made in; of several no map can be in the kernel. */
+  readonly partsOf: (node: Node, columns: number) => number;
   /** Buffers that a kernel may bind. */
   readonly mostBindings: number;
 }
@@ -37,7 +39,8 @@ interface Sliced extends Biased {
   readonly product: Node;
 }
 
-function withSlicesApart(graph: Graph, { builder, rowOperand, splitRows, leastColumns }: RowProductsOptions): Graph {
+function withSlicesApart(graph: Graph, options: RowProductsOptions): Graph {
+  const { builder, rowOperand, splitRows, leastColumns, partsOf } = options;
   const nodes = order(graph);
   const readers = readersOf(nodes);
   const kept = new Set(roots(graph));
@@ -48,8 +51,9 @@ function withSlicesApart(graph: Graph, { builder, rowOperand, splitRows, leastCo
     if (column === undefined) continue;
     const sliced = { product, ...withBias(product, column.name, readers, kept) };
     const least = splitRows(product) === undefined ? leastColumns : 0;
-    for (const taken of meetingSlices(sliced.end, { column: column.name, least }, readers, kept))
-      apart.set(taken, sliced);
+    const slices = meetingSlices(sliced.end, { column: column.name, least }, readers, kept);
+    if (slices.some(({ attrs }) => partsOf(product, sizeBound(slice.read(attrs).size)) > 1)) continue;
+    for (const taken of slices) apart.set(taken, sliced);
   }
   return apart.size === 0
     ? graph

@@ -251,11 +251,11 @@ export function segmentOf(contract: Node, profile: DeviceProfile): number | unde
     : segmentByMatrices(contract, profile);
 }
 
-/** Parts that the sum of a product is made in, side by side; 1 for one that is left whole. */
-export function partsOfSum(contract: Node, profile: DeviceProfile): number {
+/** Parts that the sum of a product, or of a slice of so many columns, is made in, side by side; 1 for one that is left whole. */
+export function partsOfSum(contract: Node, profile: DeviceProfile, columns?: number): number {
   const unit = withoutMatrixUnits(contract, profile) === undefined ? matrixUnitOf(contract.inputs, profile) : undefined;
   const isElsewhere = unit === undefined || !isTiled(contract, profile) || isFewRows(contract, profile);
-  return isElsewhere ? 1 : partsByMatrices(contract, unit, profile);
+  return isElsewhere ? 1 : partsByMatrices(contract, unit, profile, columns);
 }
 
 function reducibleRows(

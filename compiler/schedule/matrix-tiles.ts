@@ -159,14 +159,15 @@ const leastPart = 256;
 
 /**
  * Parts that the sum of a product is made in, where its smallest tiles do not fill the device: as many as make tiles of middle size do so,
- * of equal lengths that vectors and blocks divide. 1 where it is left whole.
+ * of equal lengths that vectors and blocks divide. 1 where it is left whole. `columns`: of the product, or of a slice of it.
  */
-export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProfile): number {
+export function partsOfSum(contract: Node, unit: MatrixUnit, profile: DeviceProfile, columns?: number): number {
   const product = productOf(contract);
+  const n = columns ?? product.n.most;
   const { productWorkgroups } = choicesOf(profile);
   const tilesOf = (tile: Shape): number => {
-    const [rows, columns] = tileSides(tile, unit);
-    return Math.ceil(product.m.most / rows) * Math.ceil(product.n.most / columns) * count(product.batch).most;
+    const [rows, across] = tileSides(tile, unit);
+    return Math.ceil(product.m.most / rows) * Math.ceil(n / across) * count(product.batch).most;
   };
   const [, , middle, , smallest] = tiles;
   if (middle === undefined || smallest === undefined || tilesOf(smallest) >= productWorkgroups) return 1;

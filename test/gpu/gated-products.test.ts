@@ -97,6 +97,16 @@ describe(`kernels of gate and up, seed ${seed}`, () => {
       expect(main[0]?.includes('columns in blocks'), weights).toBe(weights !== 'inputs');
     }
   });
+
+  test('stay one product, and the map a kernel behind it, where either alone would be made in parts of its sum', () => {
+    const [profile = desktopGpu] = paperProfiles;
+    const few = { m: 64, n: 1024, k: 4096, weights: 'parameters', bias: false, batches: 1, isSymbolic: false } as const;
+    const { dispatches, kernels } = compile(gatedGraph(few).graph, profile, { verify: true });
+    const texts = dispatches.map(({ kernel }) => kernels[kernel]?.wgsl ?? '');
+    expect(texts).toHaveLength(2);
+    expect(texts[0]).toContain('by matrix units');
+    expect(texts[0]).not.toContain(ofBoth);
+  });
 });
 
 // Mesa 25 has no matrix units: what it would be given is read above.
