@@ -333,22 +333,30 @@ test('check counts tensors by the types that the file has them in, and its bytes
   expect(weights[0]?.bytes).toBe(119_472);
 });
 
-test('what --weights leaves out stays packed as it is stored', async () => {
-  const golden = join(import.meta.dirname, '../golden/quant/qwen3-q5_0-mix.gguf');
-  const stored = await openModel(golden);
-  const kept = await openModel(golden, { weights: { format: 'q8', except: ['*'] } });
-  const some = await openModel(golden, { weights: { format: 'q8', only: ['*.mlp.*'], least: 1 } });
+test('what --weights leaves out stays packed as it is stored, and nothing is quantized twice', async () => {
+  const golden = (name: string): string => join(import.meta.dirname, `../golden/quant/${name}.gguf`);
+  const mixed = golden('qwen2-q4_0');
+  const [stored, some] = [
+    await openModel(mixed),
+    await openModel(mixed, { weights: { format: 'q8', only: ['*.up_proj.*'], least: 1 } }),
+  ];
   try {
     const packed = [...(stored.source.names() ?? [])].filter((path) => stored.source.packedAs?.(path) !== undefined);
     expect(packed.length).toBeGreaterThan(4);
-    for (const path of packed) {
-      expect(kept.source.packedAs?.(path), path).toBe(stored.source.packedAs?.(path));
-      const own = path.includes('.mlp.') ? q8_0 : stored.source.packedAs?.(path);
-      expect(some.source.packedAs?.(path), path).toBe(own);
-    }
+    for (const path of packed) expect(some.source.packedAs?.(path), path).toBe(stored.source.packedAs?.(path));
+    // It is stored as bf16.
+    const [up] = [...(stored.source.names() ?? [])].filter(
+      (path) => path.includes('up_proj') && !packed.includes(path),
+    );
+    expect(some.source.packedAs?.(up ?? '')).toBe(q8_0);
   } finally {
-    for (const model of [stored, kept, some]) model.close();
+    for (const model of [stored, some]) model.close();
   }
+  const before = openFiles();
+  await expect(openModel(golden('qwen3-q5_0-mix'), { weights: { format: 'q4', least: 1 } })).rejects.toThrow(
+    /is quantized already, as q\d_\d[^]*in {2}model\./,
+  );
+  await expect.poll(openFiles).toBeLessThanOrEqual(before);
 });
 
 describe('assembled with a tower', () => {

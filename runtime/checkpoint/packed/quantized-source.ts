@@ -23,20 +23,42 @@ const fewestElements = 4096;
 
 /**
  * `source` with its matrices quantized. A tensor of another rank, a small one, or one that is left out stays as it is stored. Nothing is
- * read before it is asked for. Throws `OpabiniaError` for a glob that nothing is named like; reading throws `OpabiniaError` for weights that are not finite, or whose scales would not be.
+ * read before it is asked for. Throws `OpabiniaError` for a glob that nothing is named like, and for a wanted matrix that is stored quantized;
+ * reading throws `OpabiniaError` for weights that are not finite, or whose scales would not be.
  * @example const small = quantizedSource(checkpoint, { format: 'q4', except: ['lm_head.*'] })
  */
 export function quantizedSource(source: Source, options: QuantizeOptions): Source {
   const format = weightFormats[options.format];
   const isWanted = quantizedPaths(options);
   const names = source.names();
-  if (names !== undefined) checkGlobs(options, [...names]);
+  if (names !== undefined) {
+    const all = [...names];
+    checkGlobs(options, all);
+    refuseTwice(source, all, isWanted);
+  }
   return planeSource(source, (path) => {
     const shape = source.shape(path);
     return shape !== undefined && isWanted(path, shape)
       ? encodedRows(source, path, shape, format)
       : source.blocks?.(path);
   });
+}
+
+/** Rounding codes once more would lose what the first rounding has left, unseen. */
+function refuseTwice(
+  source: Source,
+  names: readonly string[],
+  isWanted: (path: string, shape: readonly number[]) => boolean,
+): void {
+  for (const path of names) {
+    const [shape, stored] = [source.shape(path), source.blocks?.(path)];
+    if (shape !== undefined && stored !== undefined && isWanted(path, shape))
+      throw new OpabiniaError(`the matrix is quantized already, as ${stored.format.name}`, {
+        op: 'quantize',
+        path,
+        advice: 'leave out --weights, keep such matrices by --keep, or take the checkpoint that they were made from',
+      });
+  }
 }
 
 /** Throws `OpabiniaError` for a glob that none of these paths has: what it was meant for would be treated like the rest, unseen. */
