@@ -38,6 +38,11 @@ export interface Quantized {
  * the signal once it is aborted.
  */
 export async function quantizeModel(model: string, command: QuantizeCommand): Promise<Quantized> {
+  if (/\.gguf$/i.test(model))
+    throw new OpabiniaError(`${model} is a GGUF file, and a model directory is quantized`, {
+      op: 'quantize',
+      advice: 'take the checkpoint that it was made from; what the file has as floats, --weights of run quantizes',
+    });
   const directory = resolveModel(model);
   const files = modelFiles(directory);
   const configPath = needFile(files.config, 'config.json', files);

@@ -148,6 +148,12 @@ function withinBound(before: ArrayLike<number>, read: ArrayLike<number>, form: A
   }
 }
 
+test('a GGUF file is refused for what it is', async () => {
+  const path = join(import.meta.dirname, '../golden/quant/qwen2-q4_0.gguf');
+  const out = join(scratch, 'of-gguf');
+  await expect(quantizeModel(path, { format: 'q4', out, group: 32 })).rejects.toThrow(/is a GGUF file[^]*--weights/);
+});
+
 test('a group that does not fit is refused before anything is written', async () => {
   const out = join(scratch, 'wrong');
   await expect(quantizeModel(made, { format: 'q4', out, group: 12 })).rejects.toThrow(/multiple of 8/);
