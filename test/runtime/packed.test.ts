@@ -59,6 +59,19 @@ function opened(name: string, change: Change = {}) {
   return packedCheckpoint(openCheckpoint(path), config);
 }
 
+test.each([
+  ['dense', undefined],
+  ['sparse-24-bitmask', /'sparsity_config'[^]*not known/],
+])("compressed-tensors' sparsity of the format %s", (format, refusal) => {
+  const sparsity_config = { format, global_sparsity: 0.1, ignore: [], sparsity_structure: 'unstructured' };
+  const weights = { num_bits: 4, group_size: 32 };
+  const json = {
+    quantization_config: { quant_method: 'compressed-tensors', config_groups: { all: { weights } }, sparsity_config },
+  };
+  if (refusal === undefined) expect(packedConfig(json, 'config.json')).toMatchObject({ method: 'compressed-tensors' });
+  else expect(() => packedConfig(json, 'config.json')).toThrow(refusal);
+});
+
 test('a packed module reads as one weight, in parts as whole', () => {
   const checkpoint = opened('gptq-g128-actorder.safetensors');
   expect([...(checkpoint.names() ?? [])]).toEqual(['layer.weight']);

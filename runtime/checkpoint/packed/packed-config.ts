@@ -38,7 +38,12 @@ export function packedConfig(json: Json, where: string): PackedConfig | undefine
     zeroOffset,
   });
   const kind = method as keyof typeof layouts;
-  checkPackedKeys(kind, stated, where, (value) => kind === 'mlx' && (value === true || object(value) !== undefined));
+  checkPackedKeys(
+    kind,
+    withoutDense(stated),
+    where,
+    (value) => kind === 'mlx' && (value === true || object(value) !== undefined),
+  );
   const layout = layouts[kind];
   switch (kind) {
     case 'mlx': {
@@ -78,6 +83,11 @@ export function packedConfig(json: Json, where: string): PackedConfig | undefine
     default:
       return kind satisfies never;
   }
+}
+
+/** compressed-tensors may say of weights that are not sparse that they are not. */
+function withoutDense({ sparsity_config: sparsity, ...others }: Json): Json {
+  return object(sparsity)?.['format'] === 'dense' ? others : { ...others, sparsity_config: sparsity ?? null };
 }
 
 /** The format by its key of today or its key of old, in lower case. Throws `OpabiniaError` where the two differ. */
