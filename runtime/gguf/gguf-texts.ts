@@ -17,7 +17,6 @@ const widths: Readonly<Record<number, number>> = {
   11: 8,
   12: 8,
 };
-const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /**
  * Settings that are a text or a list of texts, in the order of the file and however often; `bytes` are those of `count` settings, which the
@@ -29,11 +28,11 @@ export function headerTexts(
 ): readonly (readonly [string, string | string[] | undefined])[] {
   let at = 0;
   const u32 = (): number => bytes.readUInt32LE((at += 4) - 4);
-  const u64 = (): number => Number(bytes.readBigUInt64LE((at += 8) - 8));
+  const u64 = (): number => u32() + u32() * 2 ** 32;
   const text = (): string => {
     const length = u64();
     if (length > bytes.length - at) throw new RangeError(`a text of ${length} bytes at ${at}`);
-    return utf8.decode(bytes.subarray(at, (at += length)));
+    return bytes.toString('utf8', at, (at += length));
   };
   const value = (type: number): string | string[] | undefined => {
     if (type === textType) return text();
