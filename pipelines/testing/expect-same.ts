@@ -40,7 +40,7 @@ export interface Sameness {
 /**
  * Runs a graph on the device and on the reference interpreter, and throws `OpabiniaError` at the first element that is further apart than
  * the dtypes and the lengths of the sums in this graph allow: at worst, and sixteen times what moving every rounded value at random does
- * to the output. Inputs that are not given are drawn.
+ * to the output, or if no element can be compared at all. Inputs that are not given are drawn.
  *
  * @example await expectSame((t) => ({ y: gelu(t.input('x', 'b c', { b: 2, c: 3 })) }));
  */
@@ -116,5 +116,13 @@ export function compareAll(
         worst = Math.max(worst, Math.abs(value - wanted) / bound);
     }
   }
+  if (elements === 0 && unbounded > 0)
+    throw new OpabiniaError(
+      `none of the ${unbounded} elements can be compared: each may overflow, or hangs on a choice among rounded numbers`,
+      {
+        op: 'expectSame',
+        advice: 'give outputs that come before the choice too, or inputs that lie further apart',
+      },
+    );
   return { elements, unbounded, worst };
 }

@@ -14,6 +14,7 @@ import { evaluateView } from '../../runtime/reference/view.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 import type { Bounded } from './bounded.ts';
+import { errorOfRanks } from './near-ranks.ts';
 import { errorOfTies, tiny } from './near-ties.ts';
 
 export interface BoundedResult {
@@ -115,8 +116,7 @@ function errorOf(node: Node, y: Values, of: (node: Node) => Bounded, feeds: Boun
     case 'scatter':
       return rounded(scatterError(a ?? missing(node), b ?? missing(node), op.read(attrs).axis, y), y, node);
     case 'sort':
-      // An element that may be another has another rank.
-      return new Float64Array(y.data.length).fill(isExact(a ?? missing(node)) ? 0 : Infinity);
+      return errorOfRanks(a ?? missing(node), y, op.read(attrs));
     case 'contract':
       return rounded(contractError(node, a ?? missing(node), b ?? missing(node), y), y, node);
     default:

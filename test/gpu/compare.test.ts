@@ -113,17 +113,17 @@ return largest=%2 total=%3 whole=%4 sum=%5 root=%6
 `);
   const { outputs } = evaluateWithError(graph, {
     inputs: new Map([
-      ['x', [0.5, 1, -2]],
-      ['z', [0.25, 1, 2]],
+      ['x', [0.5, 2 ** -24, -2.5]],
+      ['z', [0.25, 1 - 2 ** -24, 2.5]],
     ]),
     params: () => [],
   });
   const error = (name: string): readonly number[] => Array.from(outputs.get(name)?.error ?? []);
   expect(error('largest')).toEqual([0, 0, 0]);
   expect(error('total').map((e) => e < 2 ** -21)).toEqual([true, true, true]);
-  // 0.75 stays below 1 whatever the rounding; 2 and 0 may come out just below.
+  // 0.75 stays below 1 whatever the rounding; 1 and 0 may come out just below.
   expect(error('whole')).toEqual([0, 1, 1]);
-  expect(error('sum')).toEqual([2 * 3 * 2 ** -24 * 3.5 + 3 * 2 ** -126]);
+  expect(error('sum')).toEqual([2 * 3 * 2 ** -24 * (3 + 2 ** -24) + 3 * 2 ** -126]);
   expect(error('root')[2]).toBe(Infinity);
   expect([
     isWithin(NaN, NaN, 0),

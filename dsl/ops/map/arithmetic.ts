@@ -1,7 +1,7 @@
 // Sums, products and remainders; bits of whole numbers.
 import { isInteger, type MapOp } from '../../graph/op.ts';
 import { call, code, like, literal, scalarType, splat, wgsl } from '../../wgsl.ts';
-import { ulp, within } from './accuracy.ts';
+import { correctlyRounded, ulp, within } from './accuracy.ts';
 import { integers, numbers } from './dtype-rules.ts';
 import { binary, unary } from './row.ts';
 import { remainder } from './wgsl-functions.ts';
@@ -49,6 +49,7 @@ export const arithmetic: readonly MapOp[] = [
     commutes: true,
     f: (x, y) => x + y,
     w: (x, y) => wgsl`(${x} + ${y})`,
+    accuracy: correctlyRounded,
     grad: (_m, dy) => [dy, dy],
   }),
   binary({
@@ -56,6 +57,7 @@ export const arithmetic: readonly MapOp[] = [
     doc: 'x - y',
     f: (x, y) => x - y,
     w: (x, y) => wgsl`(${x} - ${y})`,
+    accuracy: correctlyRounded,
     grad: (m, dy) => [dy, m.op('neg', dy)],
   }),
   binary({
@@ -64,6 +66,7 @@ export const arithmetic: readonly MapOp[] = [
     commutes: true,
     f: (x, y, dtype) => (isInteger(dtype) ? Math.imul(x, y) : x * y),
     w: (x, y) => wgsl`(${x} * ${y})`,
+    accuracy: correctlyRounded,
     grad: (m, dy, _y, [a, b]) => [m.op('mul', dy, b), m.op('mul', dy, a)],
   }),
   binary({
