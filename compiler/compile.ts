@@ -50,7 +50,8 @@ export type Stage =
   | { readonly name: 'statistics'; readonly statistics: PartialStatistics }
   | { readonly name: 'group'; readonly which: 'load' | 'main'; readonly grouping: Grouping }
   | { readonly name: 'schedule'; readonly which: 'load' | 'main'; readonly assembly: Assembly }
-  | { readonly name: 'plan'; readonly plan: Plan };
+  /** `steps` has one for each dispatch of a run. */
+  | { readonly name: 'plan'; readonly plan: Plan; readonly steps: Assembly['steps'] };
 
 /**
  * A graph as a plan for a device of this profile. Pure: no GPU, no files. Throws `OpabiniaError` for what is no graph or no profile,
@@ -149,7 +150,7 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
   if (load === undefined || main === undefined) throw new TypeError('two graphs make two assemblies');
   const plan = makePlan(split, load, main, symbols, inputsOf(graph), profile, { states });
   if (verify) verifyPlan(plan, profile);
-  report?.({ name: 'plan', plan });
+  report?.({ name: 'plan', plan, steps: main.steps });
   return plan;
 }
 

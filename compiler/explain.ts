@@ -37,7 +37,6 @@ export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOp
   ];
   if (options.graphs === true) lines.push(print(graph));
   let nodes = order(graph).length;
-  let steps: readonly Step[] = [];
   for (const stage of stages) {
     switch (stage.name) {
       case 'pass': {
@@ -68,10 +67,9 @@ export function explain(graph: Graph, profile: DeviceProfile, options: ExplainOp
         if (stage.which === 'main') lines.push(...cutLines(stage.grouping.groups.length, stage.grouping.cuts));
         break;
       case 'schedule':
-        if (stage.which === 'main') steps = stage.assembly.steps;
         break;
       case 'plan':
-        lines.push(...planLines(stage.plan, steps, profile));
+        lines.push(...planLines(stage.plan, stage.steps, profile));
         break;
       default:
         stage satisfies never;
@@ -133,21 +131,29 @@ function workOf({ group, flops }: Step, stored: ReadonlySet<Node>): number {
   return flops + inPlace;
 }
 
+/** The kernels of a dispatch. */
+const apart = (step: Step): readonly Step[] => step.together ?? [step];
+
 function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): readonly string[] {
   const total = plan.dispatches.reduce((sum, d) => sum + roofline(d, profile), 0);
-  const stored = new Set(steps.flatMap((step) => [...step.group.nodes]));
+  const single = steps.flatMap(apart);
+  const stored = new Set(single.flatMap((step) => [...step.group.nodes]));
   const rows = plan.dispatches.map((d, i) => {
     const step = steps[i];
+    const own = step === undefined ? [] : apart(step);
     const slots = step?.kernel.slots ?? [];
     const written = slots.filter((slot) => slot.write).length;
     return [
       String(i),
       d.label,
-      step?.kernel.template ?? '',
+      [...new Set(own.map(({ kernel }) => kernel.template))].join(' | '),
       String(slots.length - written),
       String(written),
       quantity(d.bytes, 'B'),
-      quantity(step === undefined ? d.flops : workOf(step, stored), 'FLOP'),
+      quantity(
+        own.reduce((sum, one) => sum + workOf(one, stored), 0),
+        'FLOP',
+      ),
       (1000 * roofline(d, profile)).toFixed(3),
       d.path,
     ];
@@ -156,7 +162,7 @@ function planLines(plan: Plan, steps: readonly Step[], profile: DeviceProfile): 
   return [
     `== plan       ${plan.dispatches.length} dispatches a run, ${plan.load.length} at load, ${plan.kernels.length} different kernels; roofline of ${profile.name}: ${(1000 * total).toFixed(2)} ms`,
     formatTable(kernelColumns, rows),
-    ...matrixLines(steps, profile),
+    ...matrixLines(single, profile),
     `== memory     activations ${quantity(memory.activations, 'B')} (${quantity(memory.liveBound, 'B')} live at once), parameters ${quantity(memory.parameters, 'B')}, computed at load ${quantity(memory.loaded, 'B')}, states ${quantity(memory.states, 'B')}, inputs and outputs ${quantity(memory.inputsAndOutputs, 'B')}`,
   ];
 }

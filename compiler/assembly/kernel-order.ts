@@ -18,6 +18,8 @@ export interface Step {
   readonly flops: number;
   /** Of each kernel of a dispatch that several share. */
   readonly shares?: readonly DispatchShare[];
+  /** The kernels that share it, as they were by themselves. */
+  readonly together?: readonly Step[];
   /** It writes into a state after all that read it. */
   readonly last: boolean;
 }

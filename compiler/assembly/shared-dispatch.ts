@@ -317,5 +317,6 @@ function joined({ steps, parts }: Dispatch, widest: number): Step {
     label: steps.map((step) => step.label).join(' | '),
     flops: steps.reduce((sum, step) => sum + step.flops, 0),
     shares: steps.map(({ path, flops }) => ({ path, flops })),
+    together: steps,
   };
 }

@@ -4,7 +4,18 @@ import { expect, test } from 'vitest';
 import { deviceNamed } from '../../compiler/devices.ts';
 import { explain } from '../../compiler/explain.ts';
 import { desktopGpu, type DeviceProfile } from '../../compiler/profile.ts';
-import { attention, order, randomParams, trace, type Graph, type Node, type Tensor } from '../../dsl/index.ts';
+import { compile } from '../../compiler/compile.ts';
+import {
+  attention,
+  gradients,
+  order,
+  randomParams,
+  reduce,
+  trace,
+  type Graph,
+  type Node,
+  type Tensor,
+} from '../../dsl/index.ts';
 import { gelu, linear } from '../../dsl/index.ts';
 
 const { profile } = deviceNamed('lavapipe');
@@ -31,6 +42,48 @@ test('a value that is stored rather than computed again is named with its axes',
   expect(explain(graph, profile)).toMatch(
     /mul \[b:1 n:600 d:512\] → contract \[b:1 n:600 e:2048\] in fc: would be computed ×\d+/,
   );
+});
+
+test('a row of kernels that share a dispatch has what all of them read, write and compute', () => {
+  // Sums and products that do not wait for one another: on the desktop profile they share.
+  const graph = trace(randomParams(1), (t) => {
+    const x = t.input('x', 'n d', { n: 64, d: 32 });
+    const y = linear(t.params.at('fc'), x, 'e', { size: 48 });
+    const loss = reduce(y.mul(y), 'n e ->', 'sum');
+    const paths = ['weight', 'bias'].map((name) => t.params.at('fc').get(name, name === 'weight' ? 'o i' : 'o'));
+    const states = [t.state('a', 'n d', { n: 64, d: 32 }), t.state('b', 'n d', { n: 64, d: 32 })];
+    for (const [k, state] of states.entries()) t.update(state, state.add(x.mul(k + 2)));
+    const found = gradients(loss, [...paths, x]);
+    return { loss, ...Object.fromEntries(found.map((d, i) => [`d${i}`, d])) };
+  });
+  const plan = compile(graph, desktopGpu);
+  expect(plan.dispatches.filter(({ shares }) => (shares?.length ?? 0) > 1).length).toBeGreaterThan(0);
+  const last = plan.dispatches.findIndex(({ shares }) => shares !== undefined);
+  expect(last).toBeLessThan(plan.dispatches.length - 1);
+  const text = explain(graph, desktopGpu);
+  const column = (title: string): number =>
+    text
+      .split('\n')
+      .find((line) => line.startsWith('kernel '))
+      ?.indexOf(title) ?? -1;
+  for (const [i, { bindings, label }] of plan.dispatches.entries()) {
+    const row = text.split('\n').find((line) => line.startsWith(`${i} `.padStart(7)));
+    const [reads, writes] = [' reads', ' writes'].map((title) =>
+      Number(
+        row
+          ?.slice(0, column(title) + title.length)
+          .trim()
+          .split(/\s+/)
+          .at(-1),
+      ),
+    );
+    expect([i, (reads ?? 0) + (writes ?? 0)]).toEqual([i, bindings.length]);
+    const template = row?.slice(column('template')) ?? '';
+    expect([label, /^(?:\S+ )*contraction|streaming|few rows/.test(template)]).toEqual([
+      label,
+      label.includes('contract'),
+    ]);
+  }
 });
 
 test('which products matrix units make is said, and why not the others', () => {
