@@ -5,21 +5,18 @@ import {
   gelu,
   layerNorm,
   linear,
+  load,
+  openDevice,
   randomParams,
   rearrange,
   reduce,
   softmax,
   stack,
   trace,
-  type Float,
-  type Params,
-  type Tensor,
-  load,
-  openDevice,
 } from '../index.ts';
+import type { Float, Params, Tensor } from '../index.ts';
 
-/** One encoder's tokens, on that encoder's own grid. */
-type FeatureMap = Tensor<'b h w c', Float>;
+type FeatureMap = Tensor<'b h w c', Float>; // one encoder's tokens, on that encoder's own grid
 
 /** Feature maps of any grids and widths to `side` × `side` tokens `width` wide. */
 function gatedPool(
@@ -38,29 +35,24 @@ function gatedPool(
 }
 
 export const params = randomParams(2);
-export const graph = trace(params, (t) => ({
-  tokens: gatedPool(
-    t.params,
-    [
-      t.input('coarse', 'b h w c', { b: 1, h: 4, w: 4, c: 24 }),
-      t.input('fine', 'b h w c', { b: 1, h: 16, w: 16, c: 12 }),
-    ],
-    { side: 4, width: 16 },
-  ),
-}));
+export const graph = trace(params, (t) => {
+  const coarse = t.input('coarse', 'b h w c', { b: 1, h: 4, w: 4, c: 24 });
+  const fine = t.input('fine', 'b h w c', { b: 1, h: 16, w: 16, c: 12 });
+  return { tokens: gatedPool(t.params, [coarse, fine], { side: 4, width: 16 }) };
+});
 export const inputs = {
   coarse: Float32Array.from({ length: 4 * 4 * 24 }, (_, i) => Math.sin(i)),
   fine: Float32Array.from({ length: 16 * 16 * 12 }, (_, i) => Math.cos(i / 3)),
 };
-
 const device = await openDevice();
 const program = await load(graph, device, params);
 export const outputs = await program.run(inputs);
 
+const labels = program.plan.dispatches.map(({ label }) => `  ${label}`);
 console.log(
-  `two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in ${program.plan.dispatches.length} kernels on ${device.facts.name}:`,
+  `two encoders, 4 × 4 and 16 × 16 tokens, to 16 tokens in ${labels.length} kernels on ${device.facts.name}:`,
 );
-for (const { label } of program.plan.dispatches) console.log(`  ${label}`);
+console.log(labels.join('\n'));
 for (const [name, { data }] of Object.entries(outputs))
   console.log(`${name}[0] = ${Array.from(data.slice(0, 6), (v) => Number(v).toFixed(4)).join(' ')} …`);
 program.dispose();

@@ -189,6 +189,12 @@ describe('figures', () => {
     expect(rows[0]?.cost.peakInference).toBeLessThanOrEqual(rows[0]?.cost.peakTraining ?? 0);
   });
 
+  test('training holds at least what a forward run does', async () => {
+    const { rows } = await of(['deepseek-ocr', 'deepseek-vl-hybrid'], { encoders: cambrianEncoders });
+    expect(rows).toHaveLength(2);
+    for (const { cost } of rows) expect(cost.peakTraining).toBeGreaterThanOrEqual(cost.peakInference);
+  });
+
   test('prefill: two FLOP for each parameter and token, and causal attention', () => {
     // Llama 3 8B's layers: 32 · (2 · 4096² + 2 · 4096 · 1024 + 3 · 4096 · 14336 + 2 · 4096)
     const layers = 32 * (2 * 4096 ** 2 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096);

@@ -44,7 +44,10 @@ export interface Cost {
   readonly backward: number;
   /** Read and written by the kernels of a forward run. */
   readonly bytes: number;
-  /** Largest sum of activations that live at the same time; in training, what every layer inside the language model keeps comes to it. */
+  /**
+   * Largest sum of activations that live at the same time. In training it is an estimate, of kernels as they are without passes; what every
+   * layer inside the language model keeps comes to it.
+   */
   readonly peakInference: number;
   readonly peakTraining: number;
   readonly kernels: number;
@@ -140,6 +143,7 @@ export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting
   );
   const frozen = trained.flatMap((part) => own(part.graph).filter((node) => !part.reached.has(nameOf(node))));
   const elements = (of: readonly Node[]) => sum(of.map((node) => elementsOf(node.type.axes)));
+  const peakInference = Math.max(...parts.map(({ plan }) => plan.memory.liveBound));
   return {
     layout,
     tokensIn: positionsRead(order(graph)),
@@ -149,8 +153,9 @@ export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting
     forward: over(flopsOf),
     backward: sum(trained.map(({ backward, count }) => count * backward)),
     bytes: over((plan) => sum(plan.dispatches.map((dispatch) => dispatch.bytes))),
-    peakInference: Math.max(...parts.map(({ plan }) => plan.memory.liveBound)),
-    peakTraining: sum(trained.map(({ peak, count }) => count * peak)),
+    peakInference,
+    // A step begins with a forward run, whose kernels may hold more than the graph before any pass.
+    peakTraining: Math.max(peakInference, sum(trained.map(({ peak, count }) => count * peak))),
     kernels: sum(parts.map(({ plan }) => plan.kernels.length)),
     dispatches: over((plan) => plan.dispatches.length),
     prefill: prefillFlops(setting.model, inside.positions),
