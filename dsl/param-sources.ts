@@ -1,9 +1,10 @@
 // Parameters without a checkpoint: from a seed, for prototypes and tests, or from numbers in memory.
 import { sizeProduct } from './axis/axes.ts';
-import { OpabiniaError } from './error.ts';
+import { nearestNames, OpabiniaError } from './error.ts';
 import { here } from './origin.ts';
 import type { FloatSource } from './params.ts';
 import type { Float } from './tensor.ts';
+import { plural } from './text/plural.ts';
 
 /**
  * Any path exists; its values depend on seed and path alone, so two models that share a path share its values.
@@ -48,13 +49,17 @@ export function fixedParams(
     names: () => known.keys(),
     read: (path, shape) => {
       const tensor = known.get(path);
-      const count = sizeProduct(shape);
-      if (tensor?.values.length !== count) {
-        throw new OpabiniaError(
-          `${tensor === undefined ? 'no tensor' : `${tensor.values.length} numbers`} for shape [${shape.join(' ')}]`,
-          { op: 'read', path, place: here().place },
+      const refuse = (what: string, advice?: string) =>
+        new OpabiniaError(what, { op: 'read', path, place: here().place, advice });
+      if (tensor === undefined)
+        throw refuse(
+          `there is no tensor of shape [${shape.join(' ')}]`,
+          `the nearest are ${nearestNames(path, known.keys()).join(', ')}`,
         );
-      }
+      if (tensor.shape.join() !== shape.join())
+        throw refuse(`the tensor has shape [${tensor.shape.join(' ')}], and [${shape.join(' ')}] is read`);
+      if (tensor.values.length !== sizeProduct(shape))
+        throw refuse(`${plural(tensor.values.length, 'number')} given for shape [${shape.join(' ')}]`);
       return options.dtype === 'f16'
         ? Float32Array.from(tensor.values, (value) => Math.f16round(value))
         : Float32Array.from(tensor.values);

@@ -30,6 +30,19 @@ describe('params', () => {
     });
   });
 
+  test('a graph that was traced with others reads only what has its shape', () => {
+    const source = fixedParams({
+      weight: { shape: [3, 2], values: [1, 2, 3, 4, 5, 6] },
+      short: { shape: [2], values: [1] },
+    });
+    expect(Array.from(source.read('weight', [3, 2]))).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(() => source.read('weight', [2, 3])).toThrow(
+      /read: the tensor has shape \[3 2\], and \[2 3\] is read\n.*weight/,
+    );
+    expect(() => source.read('short', [2])).toThrow(/1 number given for shape \[2\]/);
+    expect(() => source.read('wieght', [3, 2])).toThrow(/no tensor of shape \[3 2\][^]*nearest are weight/);
+  });
+
   test('one path is one node, under whatever names', () => {
     const source = fixedParams({ embed: { shape: [5, 4], values: new Float32Array(20) } });
     const graph = trace(source, (t) => ({
