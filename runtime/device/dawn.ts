@@ -5,7 +5,7 @@ import { requireDevice, type Device, type DeviceFacts, type DeviceLimits } from 
 import { NoAdapterError, OverLimitError } from './failure.ts';
 import { GpuDevice } from './gpu-device.ts';
 import { freeMemory } from './memory-budget.ts';
-import { quietly } from './quiet.ts';
+import { quietly, whenAlone } from './quiet.ts';
 import { wait } from './wait.ts';
 
 export interface OpenOptions {
@@ -100,6 +100,7 @@ function checkOptions({ backend, budget, limits = {} }: OpenOptions): void {
 async function findAdapter(options: OpenOptions): Promise<GPUAdapter | undefined> {
   checkOptions(options);
   const gpu = await instance(options);
+  await whenAlone();
   const adapter = await wait(
     quietly(() => gpu.requestAdapter({ powerPreference: options.power ?? 'high-performance' })),
   );

@@ -6,13 +6,19 @@ import { isMainThread } from 'node:worker_threads';
 /** What may open a file of its own at the same time, and would then get the number that stderr has. */
 const busy = /^(?:FSReq|Worker|MessagePort|GetAddrInfo)/;
 
+const isBusy = (): boolean => process.getActiveResourcesInfo().some((name) => busy.test(name));
+
+/** Until nothing else of the process opens files, which module loading does a moment longer; not for longer than that. */
+export async function whenAlone(): Promise<void> {
+  for (let turn = 0; turn < 20 && isBusy(); turn++) await new Promise((resolve) => setTimeout(resolve, turn));
+}
+
 /**
  * Calls `look` while nothing reaches stderr. Only on POSIX, on the main thread, and while nothing else of the process opens files: in all
  * other cases the warnings are the lesser evil.
  */
 export function quietly<T>(look: () => T): T {
-  const safe =
-    process.platform !== 'win32' && isMainThread && !process.getActiveResourcesInfo().some((name) => busy.test(name));
+  const safe = process.platform !== 'win32' && isMainThread && !isBusy();
   const kept = safe ? reopened('/dev/fd/2', 'a') : undefined;
   if (kept === undefined) return look();
   // The lowest free number is the one that was just given back.

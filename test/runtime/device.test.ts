@@ -1,4 +1,8 @@
 // Devices fail in typed ways: lost, out of memory, over a limit, refused, hung. Never a crash, never a hang.
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Plan } from '../../compiler/plan.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
@@ -292,6 +296,30 @@ gpu('in a child process', () => {
     sound.dispose();
     device.close();
   });
+
+  test.skipIf(process.platform === 'win32')(
+    "while a file is read too, nothing of Dawn's own limits is said, and the file and stderr are whole",
+    () => {
+      const said = join(mkdtempSync(join(tmpdir(), 'opabinia-stderr-')), 'said.txt');
+      const script = `
+      import { readFile } from 'node:fs/promises';
+      import { openDevice } from './runtime/device/dawn.ts';
+      const reading = readFile('package.json', 'utf8');
+      const device = await openDevice();
+      device.close();
+      console.error(JSON.parse(await reading).name);`;
+      // A file, as a terminal: what a process cannot open again, such as a pipe of Node's, cannot be silenced.
+      const out = openSync(said, 'w');
+      const { status } = spawnSync(process.execPath, ['--input-type=module-typescript', '--eval', script], {
+        cwd: join(import.meta.dirname, '../..'),
+        stdio: ['ignore', 'ignore', out],
+        timeout: 40_000,
+      });
+      closeSync(out);
+      expect([status, readFileSync(said, 'utf8')]).toEqual([0, 'opabinia\n']);
+      rmSync(dirname(said), { recursive: true });
+    },
+  );
 
   test('a Float16Array and a DataView can be written: Dawn itself dies of the one and refuses the other', async () => {
     const ended = await inChild(
