@@ -10,7 +10,7 @@ import { comparisonCsv, comparisonJson, printComparison } from '../pipelines/com
 import { listed } from '../pipelines/compare/registry.ts';
 import { writeDrawing } from '../pipelines/plot/write-drawing.ts';
 import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
-import { whole } from './options.ts';
+import { refuseIdle, whole } from './options.ts';
 import { checkOutput } from './output-file.ts';
 import { say } from './output.ts';
 import { checkMeant, compareByTraining, trainFlags, type TrainFlags } from './compare-train.ts';
@@ -50,6 +50,11 @@ export function addCompare(program: Command): void {
     );
   trainFlags(command).action(async (names: readonly string[], flags: Flags) => {
     checkMeant(command);
+    if (flags.document !== undefined)
+      refuseIdle(command, ['encoders', 'llm', 'tokens', 'device', 'dtype'], {
+        where: 'on the page that --document writes',
+        advice: 'its figures are those of the released configurations; compare without --document',
+      });
     // What a connector's file imports is an input too, which nobody lists: the endings keep results away from sources.
     const written = { op: 'compare', inputs: names };
     checkOutput('--plot', flags.plot, { ...written, endings: ['.svg', '.png'] });

@@ -9,7 +9,8 @@ import { checkPrompts, printPrompts } from '../pipelines/data/prompts.ts';
 import { readMix, readShares } from '../pipelines/data/read-mix.ts';
 import { openModel } from '../pipelines/answer/open-model.ts';
 import { labelRulesOf } from '../pipelines/train/trainable-of.ts';
-import { natural, whole } from './options.ts';
+import { natural, refuseIdle, whole } from './options.ts';
+import { checkOutput } from './output-file.ts';
 import { rewrite, say, tell } from './output.ts';
 
 interface BalanceFlags {
@@ -68,6 +69,7 @@ export function addData(program: Command): void {
     .option('--out <file.safetensors>', 'write what is taken as an index: samples are not copied')
     .option('--json', 'print one JSON object')
     .action((mix: string, flags: BalanceFlags) => {
+      checkOutput('--out', flags.out, { op: 'data', endings: ['.safetensors'], inputs: [mix] });
       const balanced = balance(readMix(mix), {
         cap: flags.cap === undefined ? undefined : whole('--cap', flags.cap),
         shares: flags.ratios === undefined ? undefined : readShares(flags.ratios),
@@ -86,7 +88,9 @@ export function addData(program: Command): void {
     .option('--length <count>', 'tokens of a sequence, as the recipe has it', '2048')
     .option('--limit <count>', 'samples of each source at most, drawn by seed')
     .option('--json', 'print one JSON object')
-    .action(async (path: string, flags: CheckFlags) => {
+    .action(async (path: string, flags: CheckFlags, command: Command) => {
+      if (flags.model === undefined)
+        refuseIdle(command, ['length'], { where: 'without --model', advice: 'give --model DIR' });
       const length = whole('--length', flags.length);
       const limit = flags.limit === undefined ? undefined : whole('--limit', flags.limit);
       const opened = flags.model === undefined ? undefined : await openModel(flags.model);

@@ -31,11 +31,12 @@ export async function openPlace(device: DeviceChoice): Promise<Place> {
 export function storageOn(
   flags: Parameters<typeof storageOf>[0] & { readonly device: DeviceChoice },
 ): ReturnType<typeof storageOf> {
-  if (flags.device === 'gpu') return storageOf(flags);
+  const asked = storageOf(flags);
+  if (flags.device === 'gpu') return asked;
   const refused = flags.weights === undefined || flags.weights === 'f32' ? undefined : `--weights ${flags.weights}`;
-  const asked = refused ?? (flags.dtype === 'f16' ? '--dtype f16' : undefined);
-  if (asked !== undefined)
-    throw new OpabiniaError(`${asked} is asked for with --device cpu, where ONNX Runtime computes in f32`, {
+  const other = refused ?? (flags.dtype === 'f16' ? '--dtype f16' : undefined);
+  if (other !== undefined)
+    throw new OpabiniaError(`${other} is asked for with --device cpu, where ONNX Runtime computes in f32`, {
       advice: 'leave it out: weights of any format are read as f32 there',
     });
   return { dtype: 'f32', weights: 'floats' };

@@ -3,17 +3,18 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { plotsOf } from '../pipelines/eval/study/plots.ts';
-import { printStudy } from '../pipelines/eval/study/print-study.ts';
+import { printStudy, studyJson } from '../pipelines/eval/study/print-study.ts';
 import { sightOf } from '../pipelines/eval/study/sight.ts';
 import { structureOf } from '../pipelines/eval/study/structure.ts';
 import { readStudy } from '../pipelines/eval/study/study-table.ts';
 import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
-import { whole } from './options.ts';
+import { refuseAll, whole } from './options.ts';
 import { say, tell } from './output.ts';
 
 interface StudyFlags {
   readonly out?: string | undefined;
   readonly clusters?: string | undefined;
+  readonly json?: true | undefined;
 }
 
 /** Adds the subcommand. */
@@ -25,12 +26,13 @@ export function addStudy(command: Command): void {
     .option('--out <folder>', 'where sight.svg and structure.svg are written; by default nowhere')
     .option('--clusters <count>', 'by default as many as there are groups')
     .action((results: readonly string[], _: StudyFlags, self: Command) => {
-      // `--out` is also an option of the command above, which takes it wherever it stands.
+      refuseAll(command, ['out', 'json']);
+      // `--out` and `--json` are also options of the command above, which takes them wherever they stand.
       const flags = self.optsWithGlobals<StudyFlags>();
       const clusters = flags.clusters === undefined ? undefined : whole('--clusters', flags.clusters);
       const table = readStudy(results);
       const [sights, structure] = [sightOf(table), structureOf(table, { clusters })];
-      say(printStudy(sights, structure));
+      say(flags.json === true ? JSON.stringify(studyJson(sights, structure)) : printStudy(sights, structure));
       if (flags.out === undefined) return;
       mkdirSync(flags.out, { recursive: true });
       for (const { name, svg } of plotsOf(sights, structure)) {

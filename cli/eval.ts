@@ -12,7 +12,7 @@ import { printResults } from '../pipelines/eval/report/print-results.ts';
 import { evalProgress } from './eval-progress.ts';
 import { addStudy } from './eval-study.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
-import { several, whole } from './options.ts';
+import { refuseAll, several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
@@ -83,6 +83,7 @@ export function addEval(program: Command): void {
     .argument('<first>', 'a folder that eval wrote, or a file of samples')
     .argument('<second>', 'another')
     .action((first: string, second: string) => {
+      refuseAll(command, ['json']);
       const found = compareRuns(readRun(first), readRun(second));
       // `--json` is the command's own, wherever it stands.
       say(command.opts()['json'] === true ? JSON.stringify(found) : printRunComparison(found));

@@ -1,18 +1,14 @@
 // `opabinia export MODEL --onnx OUT`: graphs as ONNX models.
 import type { Command } from 'commander';
-import { OpabiniaError } from '../dsl/error.ts';
 import { exportModels, type ExportCommand } from '../pipelines/export/export-models.ts';
 import { printExported } from '../pipelines/export/print-exported.ts';
+import { refuseIdle, whole } from './options.ts';
 import { say } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 
 /** Adds the command to the program. */
 export function addExport(program: Command): void {
-  const whole = (text: string): number => {
-    const value = Number(text);
-    if (Number.isInteger(value) && value > 0) return value;
-    throw new OpabiniaError(`'${text}' is not a whole number above 0`, { op: 'export' });
-  };
+  const number = (option: string) => (text: string) => whole(option, text);
   program
     .command('export')
     .description('write graphs as ONNX models')
@@ -28,10 +24,10 @@ export function addExport(program: Command): void {
       'of parameters and activations: f32 or f16; stored weights of another dtype are cast in the graph',
       'f32',
     )
-    .option('--batch <n>', 'prompts at once', whole)
-    .option('--context <n>', 'tokens that the cache holds', whole)
-    .option('--prompt <n>', 'tokens of the longest prompt', whole)
-    .option('--images <n>', 'pictures in all prompts together', whole)
+    .option('--batch <n>', 'prompts at once', number('--batch'))
+    .option('--context <n>', 'tokens that the cache holds', number('--context'))
+    .option('--prompt <n>', 'tokens of the longest prompt', number('--prompt'))
+    .option('--images <n>', 'pictures in all prompts together', number('--images'))
     .addOption(connectorsOption())
     .addHelpText(
       'after',
@@ -41,7 +37,12 @@ their parameters (default: randomParams(0)): export const params = randomParams(
 States are inputs of their own name and outputs NAME.next. A symbol that no input's shape shows is an input (int64, no axes).
 Weights of a directory stay in its safetensors files; where OUT lies outside of it, they get a second name (a hard link) beside OUT.`,
     )
-    .action(async (model: string, options: Omit<ExportCommand, 'connectors'> & ConnectorsFlags) => {
+    .action(async (model: string, options: Omit<ExportCommand, 'connectors'> & ConnectorsFlags, command: Command) => {
+      if (/\.[cm]?[jt]s$/.test(model))
+        refuseIdle(command, ['dtype', 'batch', 'context', 'prompt', 'images', 'connectors'], {
+          where: 'of a file of graphs, which says all of that itself',
+          advice: 'change the file',
+        });
       say(printExported(await exportModels(model, { ...options, connectors: await ownConnectors(options) })));
     });
 }

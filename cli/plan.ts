@@ -11,7 +11,8 @@ import {
   type TrainingPlanOptions,
 } from '../pipelines/plan/plan-training.ts';
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
-import { several, whole } from './options.ts';
+import { refuseIdle, several, whole } from './options.ts';
+import { ofDirectories, ofReleased } from './released-options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 import { say, tell } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
@@ -32,6 +33,10 @@ interface Flags extends ConnectorsFlags {
   readonly quantize?: readonly string[];
   readonly keep?: readonly string[];
 }
+
+/** Options that one way of planning reads and the other does not. */
+const ofTraining = ['length', 'batch', 'unfreezeTowers'];
+const ofAnswering = ['weights', 'quantize', 'keep', 'tower', 'context', 'prompt', 'images'];
 
 export function addPlan(program: Command): void {
   program
@@ -65,7 +70,11 @@ export function addPlan(program: Command): void {
     .option('--batch <count>', 'sequences at once, with --train', '1')
     .option('--unfreeze-towers', 'the towers of an assembled model learn too, with --train')
     .option('--json', 'print the figures as JSON')
-    .action(async (model: string, flags: Flags) => {
+    .action(async (model: string, flags: Flags, command: Command) => {
+      if (flags.train === undefined)
+        refuseIdle(command, ofTraining, { where: 'without --train', advice: 'give --train 1 or 2' });
+      else refuseIdle(command, ofAnswering, { where: 'with --train', advice: 'plan answers without --train' });
+      if (isReleased(model)) refuseIdle(command, ofDirectories, ofReleased);
       const connectors = await ownConnectors(flags);
       if (flags.train !== undefined) {
         const training: TrainingPlanOptions = {

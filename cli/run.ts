@@ -129,7 +129,13 @@ export async function runModel(
     const images = await Promise.all(flags.image.map((file) => decodeImage(file, { note, upright: model.upright })));
     const question: Question = { text: flags.prompt, images, system: flags.system };
     // What cannot be asked is refused before the device is opened, not after a model was loaded.
-    const { width } = await model.family.layOut([question], options);
+    const { width, rows } = await model.family.layOut([question], options);
+    // Layers that look for the image are told where each token's query is.
+    if (flags.imagePosition !== undefined && !Object.hasOwn(rows, 'query_slot'))
+      throw new OpabiniaError('--image-position says nothing of a model without SVA layers in its language model', {
+        op: 'run',
+        advice: 'leave it out',
+      });
     const context =
       flags.context === undefined
         ? contextFor(width, options.maxNewTokens ?? model.maxNewTokens)

@@ -54,7 +54,9 @@ export function addRuns(program: Command): void {
         });
       const [only] = names;
       const { out, dtype, ema, adapter, base } = flags;
-      const idle = Object.entries({ ema, adapter }).find(([, given]) => out === undefined && given === true);
+      const idle = Object.entries({ ema, adapter, dtype }).find(
+        ([, given]) => out === undefined && given !== undefined,
+      );
       if (idle !== undefined)
         throw new OpabiniaError(`--${idle[0]} is of what --out writes`, { op: 'runs', advice: 'give --out DIR' });
       if (base !== undefined && adapter !== true)

@@ -1,5 +1,5 @@
 // `opabinia train RECIPE.ts`: trains what a recipe says, in a folder of its own, and goes on where it stopped.
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { openDevice } from '../runtime/device/dawn.ts';
 import { needBegun } from '../pipelines/train/record/open-run.ts';
 import { printEnd } from '../pipelines/train/record/print-end.ts';
@@ -28,12 +28,12 @@ export function addTrain(program: Command): void {
       [],
     )
     .option('--resume', 'go on from the last checkpoint, by the same recipe')
-    .option('--sanity', 'overfit one batch to a loss under 0.05, and write nothing')
+    .addOption(new Option('--sanity', 'overfit one batch to a loss under 0.05, and write nothing').conflicts('resume'))
     .option('--runs <folder>', 'where folders of runs and cached features are', 'runs')
     .action(async (file: string, flags: TrainFlags) => {
       const recipe = withSettings(await openRecipe(file), flags.set);
       checkRecipe(recipe, file);
-      if (flags.resume === true && flags.sanity !== true) needBegun(flags.runs, recipe.name);
+      if (flags.resume === true) needBegun(flags.runs, recipe.name);
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);

@@ -1,11 +1,15 @@
 // `opabinia tune [MODEL]`: the fastest tiles for the heaviest kernels of a model on this device, kept for the next time that it is opened.
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { formatTable } from '../dsl/text/table.ts';
 import { tuneModel, type TunedModel } from '../pipelines/tune/tune-model.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
-import { several, whole } from './options.ts';
+import { refuseIdle, several, whole } from './options.ts';
+import { checkOutput } from './output-file.ts';
 import { say, tell } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
+import { ofDirectories, ofReleased } from './released-options.ts';
 import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
 
 interface TuneFlags extends ConnectorsFlags {
@@ -50,11 +54,14 @@ export function addTune(program: Command): void {
     .option('--tries <count>', 'tiles to measure of each, besides the usual one', '4')
     .option('--out <file>', 'where to keep them instead of the cache; OPABINIA_TUNING=FILE reads it')
     .option('--json', 'print all measurements as JSON')
-    .action(async (model: string, flags: TuneFlags) => {
+    .action(async (model: string, flags: TuneFlags, command: Command) => {
+      const { isReleased } = await import('../pipelines/plan/plan-model.ts');
+      if (isReleased(model)) refuseIdle(command, ofDirectories, ofReleased);
+      const inputs = [model, ...flags.tower].flatMap(textsOf);
+      checkOutput('--out', flags.out, { op: 'tune', endings: ['.json'], inputs });
       const device = await openDevice({ tuning: 'off' });
       try {
         const f16 = device.facts.features.includes('shader-f16');
-        const { isReleased } = await import('../pipelines/plan/plan-model.ts');
         const dtype = flags.dtype ?? (f16 && isReleased(model) ? 'f16' : 'f32');
         const tuned = await tuneModel(model, device, {
           ...storageOf({ ...flags, dtype }),
@@ -73,6 +80,13 @@ export function addTune(program: Command): void {
         device.close();
       }
     });
+}
+
+/** What of a model directory could be taken for a file of tiles. */
+function textsOf(directory: string): readonly string[] {
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) return [];
+  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' });
+  return names.filter((name) => name.endsWith('.json')).map((name) => join(directory, name));
 }
 
 /** What was found, the heaviest kernel first. */

@@ -72,7 +72,7 @@ export function balance(mix: Mix, options: BalanceOptions = {}): Balanced {
     shares: options.shares ?? mix.shares,
     total: options.total ?? mix.total,
   });
-  if (out !== undefined) indexOf(parts, takes, seed, out);
+  if (out !== undefined) indexOf(parts, takes, seed, { out, mix: mix.path });
   return {
     out,
     sources: parts.map(({ from, name, count }, i) => ({
@@ -115,7 +115,12 @@ export function valueOf(json: unknown, by: string, path: string, where: string):
   });
 }
 
-function indexOf(parts: readonly Part[], takes: readonly number[], seed: number, out: string): void {
+function indexOf(
+  parts: readonly Part[],
+  takes: readonly number[],
+  seed: number,
+  { out, mix }: { readonly out: string; readonly mix: string },
+): void {
   const total = takes.reduce((sum, take) => sum + take, 0);
   if (total === 0)
     throw new OpabiniaError('the mixture takes no sample', { op: 'data', advice: 'raise the caps or the total' });
@@ -154,7 +159,7 @@ function indexOf(parts: readonly Part[], takes: readonly number[], seed: number,
       sources.push({ name, file, images, category, format, layout, size, taken: take });
     }
   }
-  writeIndex(out, sources, ranges, seed);
+  writeIndex(out, sources, ranges, { seed, inputs: [mix] });
 }
 
 function changed(file: string): OpabiniaError {

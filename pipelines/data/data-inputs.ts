@@ -43,7 +43,8 @@ export function openInputs(path: string, images: string | undefined): readonly D
   return opened;
 }
 
-function refuseImages(path: string, images: string | undefined): void {
+/** Throws `OpabiniaError` where a folder of pictures is given for what says where they are. */
+export function refuseImages(path: string, images: string | undefined): void {
   if (images !== undefined)
     throw new OpabiniaError(`${path} says where its pictures are, and so does --images ${images}`, {
       op: 'data',

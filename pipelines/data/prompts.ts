@@ -9,6 +9,7 @@ import { passingSamples, readSample } from '../train/data/llava-file.ts';
 import type { ResponseFormat } from '../train/data/response-formats.ts';
 import { answerKind, asksHow, formatsOf, missingSentence, type AnswerKind } from './answer-machine.ts';
 import { valueOf } from './balance.ts';
+import { refuseImages } from './data-inputs.ts';
 import { isMix, readMix, type Mix } from './read-mix.ts';
 
 export interface PromptsOptions {
@@ -48,6 +49,7 @@ const tolerated = 0.05;
  * @example const { sources } = checkPrompts('mix.json')
  */
 export function checkPrompts(path: string, options: PromptsOptions = {}): PromptsReport {
+  if (isMix(path)) refuseImages(path, options.images);
   const mix = isMix(path) ? readMix(path) : singleFile(path, options);
   if (options.out !== undefined) checkOut(options.out);
   const sources: SourcePrompts[] = [];

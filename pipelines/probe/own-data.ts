@@ -126,7 +126,7 @@ function splitFile(path: string, images: string, root: string): OwnData {
       bytes: Uint32Array.from(learned, ({ start, end }) => end - start),
       numbers: Uint32Array.from(learned, ({ number }) => number),
     },
-    0,
+    { seed: 0 },
   );
   const held = passed.filter(({ picture }) => heldOut.has(picture)).map(({ question }) => question);
   return { ...keyed({ index }), ...sorted(held, path) };

@@ -1,11 +1,12 @@
 // The towers of a probe: those of the shapes by number, any other by its directory; several behind one another with a plus.
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { contentKey } from '../../runtime/files/content-key.ts';
 import { pixelMaker, type MakePixels } from '../answer/families/assembled.ts';
 import { readTowerPart, type TowerPart } from '../assemble/parts.ts';
-import { directoryOf, shippedEncoders } from '../shapes/encoders/open-encoders.ts';
+import { directoryOf, noEncoders, shippedEncoders } from '../shapes/encoders/open-encoders.ts';
 import { encoderPair } from '../shapes/encoders/pair.ts';
 import type { PresetName } from '../shapes/scene/scene.ts';
 
@@ -76,7 +77,9 @@ function directoryNamed(name: string, preset: PresetName, encoders: string): str
       op: 'probe',
       advice: 'shapes:0 is the vision transformer, shapes:1 the ConvNeXt',
     });
-  return join(encoders, directoryOf(encoder));
+  const directory = join(encoders, directoryOf(encoder));
+  if (!existsSync(join(directory, 'model.safetensors'))) throw noEncoders('probe', preset, encoders, directory);
+  return directory;
 }
 
 /** Its weights, to be closed by the caller. */

@@ -132,7 +132,8 @@ function readBytes(path: string): Uint8Array {
     return readRegular(path, fileLimit, 'decodeImage');
   } catch (cause) {
     const why = cause instanceof OpabiniaError ? cause.what : cause instanceof Error ? cause.message : String(cause);
-    throw new OpabiniaError(`${path} could not be read: ${why}`, { op: 'decodeImage', cause });
+    const advice = cause instanceof OpabiniaError ? cause.advice : undefined;
+    throw new OpabiniaError(`${path} could not be read: ${why}`, { op: 'decodeImage', cause, advice });
   }
 }
 

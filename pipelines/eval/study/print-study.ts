@@ -13,6 +13,16 @@ export function printStudy(sights: readonly Sight[], structure: Structure | unde
   ].join('\n\n');
 }
 
+/** The same for programs. */
+export function studyJson(sights: readonly Sight[], structure: Structure | undefined): object {
+  const groups = structure?.groups;
+  const means = groups?.means.map((one) => ({ ...one, means: Object.fromEntries(one.means) }));
+  return {
+    sights,
+    structure: groups === undefined ? (structure ?? null) : { ...structure, groups: { ...groups, means } },
+  };
+}
+
 const figure = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(1).replace('-', '−'));
 const signed = (value: number): string => `${value < 0 ? '−' : ' '}${Math.abs(value).toFixed(2)}`;
 

@@ -39,16 +39,20 @@ export interface OpenEncoders {
   readonly close: () => void;
 }
 
+/** What is said of encoders that are not there, with the command that makes them. */
+export function noEncoders(op: string, preset: PresetName, folder: string, missing: string): OpabiniaError {
+  return new OpabiniaError(`there are no encoders for preset ${preset}: ${missing} is missing`, {
+    op,
+    advice: `train them once: opabinia shapes encoders --preset ${preset} --out ${folder}`,
+  });
+}
+
 /** Throws `OpabiniaError` where the directories are not there, with the command that makes them. */
 export function openEncoders(preset: PresetName, folder: string = shippedEncoders()): OpenEncoders {
   const pair = encoderPair(preset);
   const files = pair.map((encoder) => join(folder, directoryOf(encoder), 'model.safetensors'));
   const missing = files.find((path) => !existsSync(path));
-  if (missing !== undefined)
-    throw new OpabiniaError(`there are no encoders for preset ${preset}: ${missing} is missing`, {
-      op: 'shapes',
-      advice: `train them once: opabinia shapes encoders --preset ${preset} --out ${folder}`,
-    });
+  if (missing !== undefined) throw noEncoders('shapes', preset, folder, missing);
   const opened = files.map((path) => openCheckpoint(path, { dtype: 'f32' }));
   const [first, ...rest] = opened.map((source, k) => ({ root: encoderRoot(k), source }));
   if (first === undefined) throw new RangeError('there is no encoder');

@@ -35,9 +35,14 @@ export interface IndexRanges {
 
 /**
  * A safetensors file: `starts`, `bytes` and `numbers` (lines) of the samples, the sources as JSON among the metadata with paths relative to the index.
- * Throws `OpabiniaError`; it replaces none of its sources.
+ * Throws `OpabiniaError`; it replaces none of its sources, and none of `inputs`.
  */
-export function writeIndex(path: string, sources: readonly IndexedSource[], ranges: IndexRanges, seed: number): void {
+export function writeIndex(
+  path: string,
+  sources: readonly IndexedSource[],
+  ranges: IndexRanges,
+  { seed, inputs = [] }: { readonly seed: number; readonly inputs?: readonly string[] },
+): void {
   const base = dirname(resolve(path));
   const from = (place: string): string => relative(base, resolve(place)) || '.';
   const { starts, bytes, numbers } = ranges;
@@ -55,7 +60,7 @@ export function writeIndex(path: string, sources: readonly IndexedSource[], rang
         sources.map((source) => ({ ...source, file: from(source.file), images: from(source.images) })),
       ),
     },
-    { op: 'data', inputs: sources.map(({ file }) => file) },
+    { op: 'data', inputs: [...inputs, ...sources.map(({ file }) => file)] },
   );
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { plotsOf } from '../../../pipelines/eval/study/plots.ts';
-import { printStudy } from '../../../pipelines/eval/study/print-study.ts';
+import { printStudy, studyJson } from '../../../pipelines/eval/study/print-study.ts';
 import { sightOf } from '../../../pipelines/eval/study/sight.ts';
 import { structureOf } from '../../../pipelines/eval/study/structure.ts';
 import { readStudy } from '../../../pipelines/eval/study/study-table.ts';
@@ -173,4 +173,23 @@ describe('made tables', () => {
     expect(() => readStudy([join(folder, 'none')])).toThrow(/there is no/);
     expect(() => readStudy([csv('results.json', '{"version":2}')])).toThrow(/is not a result of `eval`/);
   });
+});
+
+test('for programs: all that is printed, the means of groups by their names', () => {
+  const table = example('encoders');
+  const [sights, structure] = [sightOf(table), structureOf(table)];
+  const json: unknown = JSON.parse(JSON.stringify(studyJson(sights, structure)));
+  const first = structure?.groups?.means[0];
+  expect(json).toMatchObject({
+    sights: sights.map(({ benchmark }) => ({ benchmark })),
+    structure: {
+      benchmarks: structure?.benchmarks,
+      groups: {
+        means: expect.arrayContaining([
+          { model: first?.model, means: Object.fromEntries(first?.means ?? []) },
+        ]) as unknown,
+      },
+    },
+  });
+  expect(Object.keys(Object.fromEntries(first?.means ?? [])).length).toBeGreaterThan(2);
 });
