@@ -28,7 +28,11 @@ export function addTrain(program: Command): void {
       [],
     )
     .option('--resume', 'go on from the last checkpoint, by the same recipe')
-    .addOption(new Option('--sanity', 'overfit one batch to a loss under 0.05, and write nothing').conflicts('resume'))
+    .addOption(
+      new Option('--sanity', 'overfit one batch to a loss under 0.05, and keep nothing but what towers saw').conflicts(
+        'resume',
+      ),
+    )
     .option('--runs <folder>', 'where folders of runs and cached features are', 'runs')
     .action(async (file: string, flags: TrainFlags) => {
       const recipe = withSettings(await openRecipe(file), flags.set);

@@ -26,7 +26,7 @@ export interface TrainOptions {
    * already is refused; other changes are written into the record.
    */
   readonly resume?: boolean | undefined;
-  /** Overfit one batch instead, and write nothing. */
+  /** Overfit one batch instead, and keep nothing but the features of its pictures. */
   readonly sanity?: boolean | undefined;
   readonly stopped?: (() => boolean) | undefined;
   /** Called when a stage has ended and its weights are kept; the next one waits. `writeTrained(folder, …)` writes the model as it is then. */

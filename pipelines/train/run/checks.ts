@@ -1,5 +1,6 @@
 // What is looked at before the first step, as a list that a person reads, and what is noticed while a run goes.
 import { OpabiniaError } from '../../../dsl/error.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 import type { ResolvedGroup } from '../step/groups.ts';
 import type { TrainBatch } from '../trainable.ts';
 
@@ -71,7 +72,7 @@ export function firstChecks({ batches, groups, learned, squares, loss }: FirstSt
   const without = [...isStill].filter((path) => !waits(path));
   if (without.length > 0)
     checks.push({
-      what: `${without.length} parameters get no gradient: ${without.slice(0, 3).join(', ')}${without.length > 3 ? ', …' : ''}`,
+      what: `${plural(without.length, 'parameter gets', 'parameters get')} no gradient: ${without.slice(0, 3).join(', ')}${without.length > 3 ? ', …' : ''}`,
       verdict: 'note',
     });
   return checks;
@@ -87,9 +88,12 @@ export function printCheck({ what, verdict }: Check): string {
 export function refuseWrong(checks: readonly Check[]): void {
   const wrong = checks.filter((check) => check.verdict === 'WRONG');
   if (wrong.length === 0) return;
+  const still = wrong.every(({ what }) => what.startsWith('gradient of ') && what.endsWith(': 0.00e+0'));
   throw new OpabiniaError(`before the first step: ${wrong.map((check) => check.what).join('; ')}`, {
     op: 'train',
-    advice: 'no step was taken: look at the list above',
+    advice: still
+      ? 'no step was taken: what gets no gradient learns nothing; name it in `frozen` of the stage, or see why the loss does not depend on it'
+      : 'no step was taken: look at the list above',
   });
 }
 
