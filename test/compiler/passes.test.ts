@@ -34,6 +34,7 @@ import { slices } from '../../compiler/passes/slices.ts';
 import type { Rule } from '../../compiler/rewrite/rules.ts';
 import { verifyGraph } from '../../compiler/rewrite/verify-graph.ts';
 import { graphArbitrary } from '../support/generate.ts';
+import { layerSteps } from '../support/layer-steps.ts';
 import { expectSameGraph, feedsFor, graphOf } from './judge.ts';
 import { block, sampler, sourceOf, square } from './models.ts';
 import { Sketch } from './rule-cases.ts';
@@ -72,6 +73,17 @@ test('random graphs keep their values through any passes in any order', () => {
       expectSameGraph(graph, after, { ...feeds, params: (path) => feeds.params(path) });
     }),
     { numRuns: 400, seed: 20260102 },
+  );
+});
+
+test('layers of quantized weights, with caches, keep their values through any passes in any order', () => {
+  const layers = graphArbitrary({ steps: layerSteps, dtypes: ['f32', 'f16'], maxElements: 3000 });
+  fc.assert(
+    fc.property(layers, fc.shuffledSubarray([...passes]), ({ graph, feeds }, some) => {
+      const after = runPasses(graph, some, undefined, { verify: true });
+      expectSameGraph(graph, after, { ...feeds, params: (path) => feeds.params(path) });
+    }),
+    { numRuns: 30, seed: 20260103 },
   );
 });
 

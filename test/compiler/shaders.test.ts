@@ -13,6 +13,7 @@ import { print } from '../../dsl/text/print.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { graphArbitrary } from '../support/generate.ts';
+import { layerSteps } from '../support/layer-steps.ts';
 import { planWithAxes, unreadable } from '../support/kernel-names.ts';
 import { seed, withoutGpu } from '../gpu/compare.ts';
 import { attentionOf, fullSize, norm, softmaxOver } from './full-size.ts';
@@ -128,4 +129,6 @@ describe('golden files', () => {
 
 test(`random graphs, seed ${seed}`, async () => {
   for (const { graph } of fc.sample(graphArbitrary(), { numRuns: 100, seed: seed + 7 })) await expectClean(graph);
+  const layers = graphArbitrary({ steps: layerSteps, dtypes: ['f32', 'f16'] });
+  for (const { graph } of fc.sample(layers, { numRuns: 20, seed: seed + 8 })) await expectClean(graph);
 });

@@ -6,15 +6,20 @@ import { order } from '../../dsl/graph/walk.ts';
 import { parse } from '../../dsl/text/parse.ts';
 import { print } from '../../dsl/text/print.ts';
 import { passes } from '../../compiler/passes/index.ts';
-import type { DeviceProfile } from '../../compiler/profile.ts';
+import type { Choices, DeviceProfile } from '../../compiler/profile.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
 import { graphArbitrary, type Generated, type GraphOptions } from '../support/generate.ts';
 import { attentionSteps, movingSteps, productSteps } from '../support/generate-steps.ts';
+import { layerSteps } from '../support/layer-steps.ts';
+import { numbersAt } from '../support/parameter-numbers.ts';
 import { wideSteps } from '../support/wide-steps.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 
 export type Limits = Partial<
-  Pick<DeviceProfile, 'maxBindings' | 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads'>
+  Pick<
+    DeviceProfile,
+    'maxBindings' | 'maxBindingBytes' | 'maxGrid' | 'maxWorkgroupThreads' | 'maxWorkgroupBytes' | 'choices'
+  >
 >;
 
 export interface Setting {
@@ -47,12 +52,13 @@ export interface Wire extends Setting {
   readonly feeds: CaseFeeds;
 }
 
-/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions and norms. attention: that, of up to 33 keys. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. bindings: more operands and results than a kernel may bind. nan: some inputs are NaN. wide: over 65,535 workgroups. */
+/** plain: 1, primes, 2^k ± 1. quads: multiples of four, which kernels read as vectors. products: mostly contractions and norms. attention: that, of up to 33 keys. layers: what language models are made of, of quantized weights, with caches. moves: mostly views, joins, gathers. empty: sizes of 0. limits: of the device. bindings: more operands and results than a kernel may bind. nan: some inputs are NaN. wide: over 65,535 workgroups. */
 export type Kind =
   | 'plain'
   | 'quads'
   | 'products'
   | 'attention'
+  | 'layers'
   | 'moves'
   | 'limits'
   | 'bindings'
@@ -81,6 +87,14 @@ const classes: Record<Kind, Class> = {
     steps: attentionSteps,
     maxElements: 8192,
     maxNodes: 20,
+  },
+  layers: {
+    weight: 16,
+    sizes: [8, 17, 32, 5, 64, 12, 40, 33],
+    dtypes: ['f32', 'f16'],
+    steps: layerSteps,
+    maxElements: 8192,
+    maxNodes: 12,
   },
   moves: { weight: 12, sizes: [3, 4, 8, 5, 12, 7, 16, 1], steps: movingSteps },
   limits: { weight: 15, sizes: [3, 4, 8, 17, 33, 5, 64, 1, 12, 127, 257] },
@@ -118,13 +132,20 @@ function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
       : kind === 'bindings'
         ? fc.record({ maxBindings: number(8, 10, 16) })
         : fc.constant({});
+  const chosen = fc.option(choices, { nil: undefined, freq: 1 });
   const some = fc.option(fc.shuffledSubarray(passes.map((pass) => pass.name)), { nil: undefined, freq: 3 });
   const graph = graphArbitrary(shape);
   return fc
     .record({
       generated: graph,
       profile: number<0 | 1 | 2>(0, 1, 2),
-      limits,
+      limits: fc
+        .tuple(limits, kind === 'layers' ? layerLimits : fc.constant({}), chosen)
+        .map(([own, more, choice]): Limits => ({
+          ...own,
+          ...more,
+          ...(choice === undefined ? {} : { choices: choice }),
+        })),
       passes: some,
       packing: number(true, true, false),
       nan: fc.nat({ max: 999 }),
@@ -141,11 +162,45 @@ function ofKind(kind: Kind, shape: GraphOptions): fc.Arbitrary<FuzzCase> {
     });
 }
 
+const layerLimits: fc.Arbitrary<Limits> = fc.record({
+  maxBindings: fc.constantFrom(16, 10, 8),
+  maxWorkgroupBytes: fc.constantFrom(32768, 16384),
+});
+
+/** Where choices start to pay, from never to always: what is measured on one device is not all that may be chosen. */
+const choices: fc.Arbitrary<Partial<Choices>> = fc.record(
+  {
+    fusedTensors: fc.constantFrom(8, 2, 30),
+    loadsInPlace: fc.constantFrom(16, 1, 4, 100),
+    leastStoredWork: fc.constantFrom(2 ** 24, 0),
+    workBeforeProduct: fc.constantFrom(4, 0, 100),
+    joinsQuantized: fc.boolean(),
+    neighbours: fc.constantFrom(8, 1, 2),
+    leastWork: fc.constantFrom(0, 4e6, 1e12),
+    absorptionGain: fc.constantFrom(2, 1, 0.01),
+    rewrittenBytes: fc.constantFrom(2 ** 30, 100),
+    kernelsInDispatch: fc.constantFrom(8, 1, 2),
+    narrowWorkgroups: fc.constantFrom(4000, 0),
+    loadsUnrolled: fc.constantFrom(2 ** 30, 1, 4, 16),
+    storedScores: fc.constantFrom(0, 2 ** 26),
+    panelRows: fc.constantFrom(2 ** 30, 1, 4, 128),
+    splitProductRows: fc.constantFrom(4, 0, 1, 100),
+    splitAttentionRows: fc.constantFrom(1024, 0, 4),
+    wideAttentionRows: fc.constantFrom(128, 0, 4),
+    rowWorkgroups: fc.constantFrom(512, 1, 16, 5000),
+    matrixBlocks: fc.constantFrom(4, 1, 2),
+    productWorkgroups: fc.constantFrom(96, 1, 4, 1000),
+  },
+  { requiredKeys: [] },
+);
+
 /** The feeds by name; with `nan`, up to three elements of each f32 input are not numbers. */
 function feedsOf({ graph, feeds }: Generated, nan: number | undefined): CaseFeeds {
   const nodes = order(graph);
   const params = new Map(
-    nodes.filter((node) => roleOf(node) === 'param').map((node) => [nameOf(node), feeds.params(nameOf(node))]),
+    nodes
+      .filter((node) => roleOf(node) === 'param')
+      .map((node) => [nameOf(node), Float64Array.from(feeds.params(nameOf(node)))]),
   );
   // Drivers may take x − x for 0 and x / x for 1 (WGSL lets them assume that NaN does not occur), and Mesa does.
   const cancels = nodes.some(
@@ -178,7 +233,7 @@ export function fromWire({ text, ...rest }: Wire): FuzzCase {
 
 /** The feeds as the interpreter wants them. */
 export function asFeeds({ inputs, params, states, symbols }: CaseFeeds): Feeds {
-  return { inputs, states, symbols, params: (path) => params.get(path) ?? new Float64Array(0) };
+  return { inputs, states, symbols, params: (path) => numbersAt(params, path) };
 }
 
 /** The case as a text file: comments that say what was found, the setting and the feeds as JSON in comments, the printed graph. */

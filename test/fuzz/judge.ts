@@ -47,7 +47,11 @@ export function profileOf(
   const lanes = { ...desktop, subgroupSize: device.subgroupSize, matrices: device.matrices };
   const own = [device, desktop, lanes][profile] ?? device;
   // A software driver computes nothing again; here the pass is tried on its templates too, and products make norms of however few columns.
-  return { ...own, ...limits, choices: { ...own.choices, recomputes: true, reducedRowsColumns: 1 } };
+  return {
+    ...own,
+    ...limits,
+    choices: { ...own.choices, recomputes: true, reducedRowsColumns: 1, ...limits.choices },
+  };
 }
 
 /** The standard passes, and values are computed again in graphs that train nothing too. */

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { passes } from '../../compiler/passes/index.ts';
 import { graphArbitrary } from '../support/generate.ts';
+import { layerSteps } from '../support/layer-steps.ts';
 import { share } from '../support/share.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
 
@@ -26,6 +27,18 @@ describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {
     );
     // A bound as large as the values themselves would let anything pass.
     expect(vacuous).toBeLessThan(0.02 * compared);
+  }, 900_000);
+
+  test('layers of quantized weights, with caches', async () => {
+    const layers = graphArbitrary({ steps: layerSteps, dtypes: ['f32', 'f16'], maxElements: 4096 });
+    const limits = fc.constantFrom(8, 10, 16);
+    await fc.assert(
+      fc.asyncProperty(layers, which, limits, async ({ graph, feeds }, profile, most) => {
+        const own = gpu.profiles[profile] ?? gpu.profiles[0];
+        await judge(gpu, graph, feeds, { profile: { ...own, maxBindings: Math.min(most, own.maxBindings) } });
+      }),
+      { numRuns: share(12, 120), seed: seed + 2 },
+    );
   }, 900_000);
 
   test('with any passes in any order, weights packed or not', async () => {

@@ -11,6 +11,7 @@ import {
   type SizeSymbol,
 } from '../../dsl/axis/axis.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
+import { withoutStops } from '../../dsl/gradient/stop-gradient.ts';
 import { Builder, type Graph, type Node, type Update } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { isFloat, type Attrs, type DType, type Op } from '../../dsl/graph/op.ts';
@@ -18,6 +19,7 @@ import { opByName } from '../../dsl/ops/index.ts';
 import { typeAttrs } from '../../dsl/ops/source.ts';
 import { print } from '../../dsl/text/print.ts';
 import { evaluateNodes, type Values } from '../../runtime/reference/reference.ts';
+import { numbersAt } from './parameter-numbers.ts';
 import { steps as allSteps, type Step } from './generate-steps.ts';
 
 export interface GraphOptions {
@@ -42,7 +44,7 @@ export interface GraphOptions {
 
 export interface GeneratedFeeds {
   readonly inputs: ReadonlyMap<string, Float64Array>;
-  readonly params: (path: string) => Float64Array;
+  readonly params: (path: string) => Float64Array | Uint32Array;
   readonly states: ReadonlyMap<string, Float64Array>;
   readonly symbols: ReadonlyMap<string, number>;
 }
@@ -128,14 +130,16 @@ export class Making {
   readonly #params = new Map<string, Float64Array>();
   readonly #states = new Map<string, Float64Array>();
   readonly #updates: Update[] = [];
-  readonly #random: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
   readonly #setting: Draw;
   #count = 0;
+  #names = 0;
 
   constructor(setting: Draw, options: GraphOptions) {
     this.options = options;
     this.#setting = setting;
-    this.#random = randomNumbers(setting.below(1e6));
+    this.random = randomNumbers(setting.below(1e6));
     const symbolic =
       options.symbols !== false && setting.chance(3) ? [this.#symbol('n', setting), this.#symbol('m', setting)] : [];
     this.pool = ['a', 'b', 'c', 'd', 'e'].map((name, i): Axis => ({
@@ -187,7 +191,7 @@ export class Making {
           : `y${i}`,
         value.node,
       );
-    const graph: Graph = { outputs, updates: this.#updates };
+    const graph = withoutStops({ outputs, updates: this.#updates }, this.builder);
     // What an undone step has read stays out of the feeds.
     const kept = new Set(
       order(graph).flatMap((node) =>
@@ -201,7 +205,7 @@ export class Making {
       graph,
       feeds: {
         inputs: only('input', this.#inputs),
-        params: (path) => params.get(path) ?? new Float64Array(0),
+        params: (path) => numbersAt(params, path),
         states: only('state', this.#states),
         symbols: this.symbols,
       },
@@ -244,7 +248,7 @@ export class Making {
       return undefined;
     const feeds = {
       inputs: this.#inputs,
-      params: (path: string) => this.#params.get(path) ?? new Float64Array(0),
+      params: (path: string) => numbersAt(this.#params, path),
       states: this.#states,
       symbols: this.symbols,
     };
@@ -309,13 +313,36 @@ export class Making {
     this.#updates.push(update);
   }
 
-  isUpdated(state: Node): boolean {
-    return this.#updates.some((update) => update.state === state);
+  /** A node that functions of the DSL made with this builder; undefined as for `make`. */
+  adopt(node: Node): Made | undefined {
+    const made = this.#add(node, []);
+    if (made === undefined) return undefined;
+    const inexact = { ...made, exact: !isFloat(node.type.dtype) && made.exact };
+    this.made[this.made.indexOf(made)] = inexact;
+    return inexact;
   }
+
+  /** The numbers of a parameter. */
+  give(path: string, numbers: Float64Array): void {
+    this.#params.set(path, numbers);
+  }
+
+  /** A number that no other name has. */
+  unique(): number {
+    return ++this.#names;
+  }
+
+  /** Elements in this run, or at the bounds. */
+  elements(axes: readonly Axis[], atBounds = false): number {
+    const size = (axis: Axis): number => (atBounds ? sizeBound(axis.size) : evaluateSize(axis.size, this.symbols));
+    return axes.reduce((product, axis) => product * size(axis), 1);
+  }
+
+  readonly isUpdated = (state: Node): boolean => this.#updates.some((update) => update.state === state);
 
   numbers(count: number, dtype: DType): Float64Array {
     return Float64Array.from({ length: count }, () => {
-      const x = this.#random();
+      const x = this.random();
       if (dtype === 'bool') return Number(x < 0.5);
       if (dtype === 'u32') return Math.floor(x * 10);
       if (dtype === 'i32') return Math.floor(x * 19) - 9;
