@@ -55,6 +55,8 @@ function weightedSum(node: Node, r: Rewriter): Node | undefined {
     });
   const { times, by, negative } = factorsOf(x, (n) => n === product || summed(n) !== undefined);
   const rest = times.filter((factor) => factor !== product);
+  // It is one factor: not two, and not a part of the weights.
+  if (rest.length !== times.length - 1) return undefined;
   const weights = rest.filter((factor) => hasAxis(factor, axis));
   const result = weights[0] === undefined ? undefined : summed(weights[0]);
   if (weights.length !== 1 || result === undefined || by.some((factor) => hasAxis(factor, axis))) return undefined;

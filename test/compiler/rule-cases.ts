@@ -12,6 +12,7 @@ import { broadcast, flip, pad, rearrange, slice, window } from '../../dsl/ops/vi
 import { absorbedAttention } from './absorption-cases.ts';
 import { outerProduct, readTwice } from './association-cases.ts';
 import { resampledProduct } from './resampling-cases.ts';
+import { weightedSum } from './weighted-sum-cases.ts';
 import { numbersFor } from './judge.ts';
 
 /** Makes small nodes with random sizes; the same axis name has the same size throughout. */
@@ -416,6 +417,7 @@ export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>>
       () => s.product(s.rearrange(x, 'm a k -> m kin=(k) a'), weights('kin'), 'm a n'),
     )();
   },
+  'weighted sum of products': weightedSum,
   'scale into the weights': (s) => affine(s, 'mul'),
   'shift through the weights': (s) => affine(s, 'add'),
   'product of weights': (s) => {

@@ -13,6 +13,8 @@ import { resamplingRules } from '../../compiler/passes/resampling.ts';
 import { broadcastRules } from '../../compiler/passes/broadcasts.ts';
 import { constantRules } from '../../compiler/passes/constants.ts';
 import { joinRules } from '../../compiler/passes/joins.ts';
+import { weightedSumRules } from '../../compiler/passes/weighted-sums.ts';
+import { passes } from '../../compiler/passes/index.ts';
 import { viewRules } from '../../compiler/passes/views.ts';
 import { expectSameGraph, feedsFor, graphOf } from './judge.ts';
 import { ruleCases, Sketch, type RuleCase } from './rule-cases.ts';
@@ -26,6 +28,7 @@ const rules: readonly Rule[] = [
   ...absorptionRules,
   ...associationRules,
   ...joinRules,
+  ...weightedSumRules,
 ];
 
 function rewriterFor(sketch: Sketch, left: Node, others: readonly Node[]): Rewriter {
@@ -72,6 +75,12 @@ describe.each(rules)('$name', (row) => {
     // A generator may hit shapes where nothing is to be done (a range that is the whole axis), not mostly.
     expect(fired).toBeGreaterThan(20);
   });
+});
+
+test('rules of every pass are among them', () => {
+  const known = new Set(rules.map((row) => row.name));
+  const all = passes.flatMap((pass) => ('rules' in pass ? pass.rules.map((row) => row.name) : []));
+  expect(all.filter((name) => !known.has(name))).toEqual([]);
 });
 
 test('every generator belongs to a rule', () => {

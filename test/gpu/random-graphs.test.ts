@@ -37,7 +37,7 @@ describe.skipIf(withoutGpu)(`random graphs on the GPU, seed ${seed}`, () => {
         const own = gpu.profiles[profile] ?? gpu.profiles[0];
         await judge(gpu, graph, feeds, { profile: { ...own, maxBindings: Math.min(most, own.maxBindings) } });
       }),
-      { numRuns: share(12, 120), seed: seed + 2 },
+      { numRuns: share(6, 120), seed: seed + 2 },
     );
   }, 900_000);
 
