@@ -47,9 +47,12 @@ export function profileOf(
   const lanes = { ...desktop, subgroupSize: device.subgroupSize, matrices: device.matrices };
   const own = [device, desktop, lanes][profile] ?? device;
   // A software driver computes nothing again; here the pass is tried on its templates too, and products make norms of however few columns.
+  const { maxBindings = Infinity, maxWorkgroupBytes = Infinity } = limits;
   return {
     ...own,
     ...limits,
+    maxBindings: Math.min(own.maxBindings, maxBindings),
+    maxWorkgroupBytes: Math.min(own.maxWorkgroupBytes, maxWorkgroupBytes),
     choices: { ...own.choices, recomputes: true, reducedRowsColumns: 1, ...limits.choices },
   };
 }
