@@ -234,10 +234,10 @@ function rotated(m: Making, x: Floats, along: string): Floats {
       .cast('f32')
       .add(1),
   );
-  const halves = rearrange(x.cast('f32'), pattern(`${list(x.axes)} -> ${rest} d`)).named(`${rest} d`) as Tensor;
-  const split = rearrange(halves, pattern(`${rest} (half f) -> ${rest} half f`), { half: 2 }) as Tensor<string, 'f32'>;
+  const wide: Tensor = x.cast('f32');
+  const split = rearrange(wide, pattern(`${rest} (half f) -> ${rest} half f`), { half: 2 }) as Tensor<string, 'f32'>;
   const turned = split.mul(cos(angle)).add(flip(split, 'half').mul(sin(angle)));
-  return rearrange(turned, pattern(`${rest} half f -> ${rest} d=(half f)`)).cast(x.dtype) as Floats;
+  return rearrange(turned, pattern(`${rest} half f -> ${rest} u=(half f)`)).cast(x.dtype) as Floats;
 }
 
 /** Attention of grouped heads with every kind of mask, all false among them. */
@@ -248,7 +248,7 @@ const masked: Step = (m, draw) => {
   const [g, r, d]: readonly Axis[] = [
     { name: 'g', size: draw.of([1, 2]) },
     { name: 'r', size: draw.of([1, 3]) },
-    { name: 'd', size: draw.of([8, 4, 16, 5]) },
+    { name: 'u', size: draw.of([8, 4, 16, 5]) },
   ];
   if (g === undefined || r === undefined || d === undefined) return undefined;
   const keys: Axis = { name: 't', size: t.size };
@@ -270,12 +270,12 @@ const masked: Step = (m, draw) => {
   const mask = masks[draw.below(masks.length + 1)];
   const made = attention(q, k, value, {
     key: 't',
-    along: 'd',
+    along: 'u',
     ...(mask === undefined ? {} : { mask }),
     ...(draw.chance(3) ? { causal: n.name } : {}),
     ...(draw.chance(4) ? { cap: 5 } : {}),
   });
-  return m.adopt((draw.chance(2) ? made : rearrange(made, pattern(`g r ${n.name} d -> ${n.name} z=(g r d)`))).node);
+  return m.adopt((draw.chance(2) ? made : rearrange(made, pattern(`g r ${n.name} u -> ${n.name} z=(g r u)`))).node);
 };
 
 /** A cache that grows by what was made of some rows, now and then of what it held. */
