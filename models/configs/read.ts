@@ -8,6 +8,7 @@ import { readDecoder } from './decoders.ts';
 import { readAssembled, type AssembledConfig } from './assembled.ts';
 import { asObject, statedDtype, type ConfigJson } from './fields.ts';
 import { gemma3Vl, smolVlm, type Gemma3Vl, type SmolVlm } from '../multimodal/siglip-vlm.ts';
+import { internVl, type InternVl } from '../multimodal/internvl.ts';
 import { qwenVl, type QwenVl } from '../multimodal/qwen-vl-model.ts';
 import { isLlavaType, llavaClasses, readLlava, type LlavaConfig } from './llava.ts';
 import { readArchitecture, readTowerOf, towerTypes, type TowerConfig } from './towers.ts';
@@ -20,6 +21,7 @@ export type ModelConfig = { readonly json: ConfigJson; readonly dtype: string | 
   | { readonly kind: 'qwen-vl'; readonly qwenVl: QwenVl }
   | { readonly kind: 'gemma3'; readonly gemma3: Gemma3Vl }
   | { readonly kind: 'smolvlm'; readonly smolvlm: SmolVlm }
+  | { readonly kind: 'internvl'; readonly internVl: InternVl }
   | { readonly kind: 'assembled'; readonly assembled: AssembledConfig }
 );
 
@@ -32,6 +34,7 @@ export const modelTypes: readonly string[] = [
   'gemma3',
   'smolvlm',
   'idefics3',
+  'internvl',
   'opabinia',
   ...Object.keys(decoderTypes),
   ...Object.keys(towerTypes),
@@ -60,6 +63,13 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
     case 'smolvlm':
     case 'idefics3':
       return { ...common, kind: 'smolvlm', smolvlm: smolVlm(json, where) };
+    case 'internvl':
+      return { ...common, kind: 'internvl', internVl: internVl(json, where) };
+    case 'internvl_chat':
+      throw new OpabiniaError(`${where} is of an InternVL in the layout of its authors, with code of its own`, {
+        op: 'config',
+        advice: "take the checkpoint in the layout of transformers, such as OpenGVLab/InternVL3-1B-hf: 'internvl'",
+      });
     case 'opabinia':
       return { ...common, kind: 'assembled', assembled: readAssembled(json, where) };
     default:

@@ -35,7 +35,8 @@ export type TowerConfig =
 
 export type TowerKind = TowerConfig['tower'];
 
-const vit = z.looseObject({
+/** Of vision transformers; what is absent has the default of its class. */
+export const vitFields = z.looseObject({
   hidden_size: width.nullish(),
   num_hidden_layers: layers.nullish(),
   num_attention_heads: heads.nullish(),
@@ -97,7 +98,7 @@ export function readTowerOf(json: ConfigJson, kind: TowerKind, where: string): T
     json['vision_config'] === undefined || json['vision_config'] === null
       ? json
       : asObject(json['vision_config'], `${where}, field 'vision_config'`);
-  checkConfig(vit, own, where);
+  checkConfig(vitFields, own, where);
   const read = new ConfigReader(own, where);
   switch (kind) {
     case 'clip':

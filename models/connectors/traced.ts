@@ -1,5 +1,6 @@
 // What a connector is without weights: its layout, and the names and shapes of its parameters, from one trace.
 import { randomParams, roleOf, trace, type Float, type Graph } from '../../dsl/index.ts';
+import type { Shapes } from '../configs/param-shapes.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { Connect, MapShape } from './connector.ts';
 import type { Layout } from './visual-tokens.ts';
@@ -8,7 +9,7 @@ import { nameOf } from '../../dsl/ops/source.ts';
 export interface ConnectorFacts {
   readonly layout: Layout;
   /** Paths below its own place, and sizes. */
-  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly shapes: Shapes;
   /** What it computes. */
   readonly graph: Graph;
 }
@@ -25,9 +26,13 @@ export function factsOf(used: Connect, maps: readonly MapShape[], width: number)
     ({ layout } = made);
     return { tokens: made.tokens };
   });
+  return { layout, shapes: paramShapes(graph), graph };
+}
+
+/** Names and sizes of all that a graph reads of a checkpoint. */
+export function paramShapes(graph: Graph): Shapes {
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
-  const sizes = parameters.map(
-    (node) => [nameOf(node), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 0))] as const,
+  return new Map(
+    parameters.map((node) => [nameOf(node), node.type.axes.map(({ size }) => (typeof size === 'number' ? size : 0))]),
   );
-  return { layout, shapes: new Map(sizes), graph };
 }

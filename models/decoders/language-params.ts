@@ -18,3 +18,14 @@ export function withModelAt(root: Params, own: Params): Params {
     },
   };
 }
+
+/** The embedding where a checkpoint has no head: whoever saves a model leaves out what is tied, and its config may say otherwise. */
+export function withHead(p: Params): Params {
+  if (p.has('lm_head.weight')) return p;
+  return {
+    path: p.path,
+    at: (...path) => (path[0] === 'lm_head' ? p.at('model', 'embed_tokens', ...path.slice(1)) : p.at(...path)),
+    has: (name, otherwise) => p.has(name, otherwise),
+    get: (name, axes, sizes) => p.get(name, axes, sizes),
+  };
+}

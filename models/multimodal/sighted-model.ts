@@ -1,4 +1,4 @@
-// SmolVLM and Gemma 3 in one form: what differs between them, from configs to names of parameters.
+// Models whose pictures are views of one size, in one form: what differs between them, from configs to names of parameters.
 import type { Params } from '../../dsl/index.ts';
 import { decoderShapes } from '../configs/decoder-shapes.ts';
 import { under, type ShapeEntry, type Shapes } from '../configs/param-shapes.ts';
@@ -15,7 +15,7 @@ import {
   type SmolVlm,
 } from './siglip-vlm.ts';
 
-/** What differs between the two. */
+/** What differs between SmolVLM, Gemma 3 and InternVL. */
 export interface SightedModel {
   readonly language: LanguageModel;
   /** Id that stands for a token of a picture. */

@@ -1,4 +1,4 @@
-// SmolVLM and Gemma 3 that answer token by token on the device: one view of a picture a run, its tokens in place of placeholders.
+// SmolVLM, Gemma 3 and InternVL that answer token by token on the device: one view of a picture a run, its tokens in place of placeholders.
 import {
   rearrange,
   trace,

@@ -17,7 +17,7 @@ import { planAssembled } from './families/assembled.ts';
 import { planCambrian } from './families/cambrian.ts';
 import { planLanguage } from './families/language.ts';
 import { planQwenVl } from './families/qwen-vl.ts';
-import { planGemma3, planSmolVlm } from './families/siglip-vlm.ts';
+import { planGemma3, planInternVl, planSmolVlm } from './families/siglip-vlm.ts';
 import { planLlava } from './families/llava.ts';
 import { matchTower } from './families/tower-match.ts';
 import { ggufPaths, openGgufModel } from './found/gguf-model.ts';
@@ -67,6 +67,8 @@ function planOf(config: ModelConfig, opening: Opening, path: string): FamilyPlan
       return planGemma3(config.gemma3, opening);
     case 'smolvlm':
       return planSmolVlm(config.smolvlm, opening);
+    case 'internvl':
+      return planInternVl(config.internVl, opening);
     case 'assembled':
       return planAssembled(config.assembled, opening);
     case 'tower':

@@ -13,7 +13,7 @@ export const visionName = 'towers and connector';
 
 const defaultContext = 2048;
 
-/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures of LLaVA-NeXT alone outgrow it. */
+/** The context to open a session with for one prompt and its answer: the usual one, or more where pictures in tiles alone outgrow it. */
 export function contextFor(prompt: number, answer = 512): number {
   return Math.max(defaultContext, prompt + answer);
 }

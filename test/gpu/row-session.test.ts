@@ -236,7 +236,9 @@ describe.skipIf(withoutGpu)('a session that answers by rows', () => {
     600_000,
   );
 
-  test.runIf(everything).each<Kind>(['llava', 'assembled', 'gemma3', 'smolvlm', 'qwen3_vl', 'qwen2_5_vl'])(
+  test
+    .runIf(everything)
+    .each<Kind>(['llava', 'assembled', 'gemma3', 'smolvlm', 'qwen3_vl', 'qwen2_5_vl', 'llava_onevision', 'internvl'])(
     '%s: pictures and positions of its own',
     async (kind) => {
       const model = await modelOf(kind);

@@ -315,12 +315,75 @@ const oneVision: Making = {
   },
 };
 
+/** As published, but for videos. */
+const internVlTemplate = [
+  "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}{% elif content['type'] == 'text' %}{{ content['text'] }}{% endif %}{% endfor %}{% endif %}",
+  "{{'<|im_end|>\n'}}{% endfor %}{% if add_generation_prompt %}{{'<|im_start|>assistant\n' }}{% endif %}",
+].join('');
+
+/** `large`: with the norms of InternViT-6B and one behind its last layer, and a Llama. */
+function internVlMaking(large: boolean): Making {
+  return {
+    controls: ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<img>', '</img>', '<IMG_CONTEXT>', '<video>'],
+    template: internVlTemplate,
+    end: '<|im_end|>',
+    vocabulary: fewIds,
+    extra: {
+      start_image_token: '<img>',
+      end_image_token: '</img>',
+      context_image_token: '<IMG_CONTEXT>',
+      video_token: '<video>',
+    },
+    config: (idOf) => ({
+      architectures: ['InternVLForConditionalGeneration'],
+      model_type: 'internvl',
+      image_token_id: idOf('<IMG_CONTEXT>'),
+      image_seq_length: 4,
+      downsample_ratio: 0.5,
+      tie_word_embeddings: false,
+      text_config: {
+        ...text,
+        model_type: large ? 'llama' : 'qwen2',
+        vocab_size: fewIds,
+        rms_norm_eps: 1e-6,
+        eos_token_id: idOf('<|im_end|>'),
+      },
+      vision_config: {
+        ...vision,
+        model_type: 'internvl_vision',
+        image_size: [side, side],
+        patch_size: [14, 14],
+        norm_type: large ? 'rms_norm' : 'layer_norm',
+        use_qk_norm: large,
+        attention_bias: !large,
+        use_mean_pooling: !large,
+      },
+    }),
+    processor: {
+      ...pixels,
+      image_processor_type: 'GotOcr2ImageProcessor',
+      processor_class: 'InternVLProcessor',
+      crop_to_patches: false,
+      max_patches: 6,
+      size: { height: side, width: side },
+      resample: 3,
+    },
+    shapes: (config) => {
+      const read = readConfig(config, 'config.json');
+      if (read.kind !== 'internvl') throw new TypeError('the config is InternVL’s');
+      return read.internVl.shapes(new Map([['language_model.lm_head.weight', []]]));
+    },
+  };
+}
+
 const makings = {
   gemma3,
   smolvlm,
   qwen2_5_vl: qwen('qwen2_5_vl'),
   qwen3_vl: qwen('qwen3_vl'),
   llava_onevision: oneVision,
+  internvl: internVlMaking(false),
+  internvl_6b: internVlMaking(true),
 } as const;
 
 export type VlmKind = keyof typeof makings;

@@ -1,5 +1,6 @@
-// The two sets of names under which a LLaVA's parameters stand.
+// The two sets of names under which the parameters of a LLaVA or an InternVL stand.
 import type { Params, ParamSource } from '../../../dsl/index.ts';
+import { under, type ShapeEntry, type Shapes } from '../../configs/param-shapes.ts';
 import { withModelAt } from '../../decoders/language-params.ts';
 
 /**
@@ -13,6 +14,15 @@ export const projectorName = 'multi_modal_projector';
 /** Which names a checkpoint has; old ones where it has neither, so that errors name those. */
 export function llavaNames(source: Pick<ParamSource, 'shape'>): LlavaNames {
   return source.shape(`model.${projectorName}.linear_1.weight`) === undefined ? 'old' : 'new';
+}
+
+/** All names and shapes, of those in the body and those of the language model by itself. */
+export function placedShapes(names: LlavaNames, body: readonly ShapeEntry[], language: Iterable<ShapeEntry>): Shapes {
+  if (names === 'old') return new Map([...body, ...under('language_model', language)]);
+  return new Map([
+    ...under('model', body),
+    ...[...language].map(([name, shape]): ShapeEntry => [name.replace(/^model\./, 'model.language_model.'), shape]),
+  ]);
 }
 
 /** What holds tower, projector and newline. */

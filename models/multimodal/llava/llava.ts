@@ -12,7 +12,7 @@ import { siglipVision } from '../../towers/siglip.ts';
 import { siglipShapes } from '../../towers/siglip-shapes.ts';
 import type { Pixels } from '../../towers/tower.ts';
 import { hiddenState } from '../../towers/vit.ts';
-import { projectorName, type LlavaNames } from './llava-names.ts';
+import { placedShapes, projectorName, type LlavaNames } from './llava-names.ts';
 
 /** Names and shapes of all parameters. The new names have the tower's without `vision_model`, as transformers 5 writes them. */
 export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Shapes {
@@ -23,12 +23,7 @@ export function llavaShapes(config: LlavaConfig, names: LlavaNames = 'old'): Sha
     ...under(projectorName, connectorFacts(config).shapes),
     ...newline,
   ];
-  const language = [...decoderShapes(config.language)];
-  if (names === 'old') return new Map([...body, ...under('language_model', language)]);
-  return new Map([
-    ...under('model', body),
-    ...language.map(([name, shape]): ShapeEntry => [name.replace(/^model\./, 'model.language_model.'), shape]),
-  ]);
+  return placedShapes(names, body, decoderShapes(config.language));
 }
 
 /** Without SigLIP's pooling head, which is not read. */

@@ -1,4 +1,4 @@
-// SmolVLM and Gemma 3 answer: the directory's chat template, each picture as the text that its own processor puts there.
+// SmolVLM, Gemma 3 and InternVL answer: the directory's chat template, each picture as the text that its own processor puts there.
 import { OpabiniaError } from '../../../dsl/index.ts';
 import {
   sightedDecodeGraph,
@@ -8,6 +8,7 @@ import {
 } from '../../../models/multimodal/siglip-answer.ts';
 import { sightedGemma3, sightedSmolVlm, type SightedModel } from '../../../models/multimodal/sighted-model.ts';
 import { pictureBlocks } from '../../../models/multimodal/picture-prompts.ts';
+import type { InternVl } from '../../../models/multimodal/internvl.ts';
 import type { Gemma3Vl, SmolVlm } from '../../../models/multimodal/siglip-vlm.ts';
 import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
@@ -22,6 +23,7 @@ import {
 import { cropImage, cropsOf, readPanAndScan } from '../../../runtime/image/pan-and-scan.ts';
 import { smoothFilter } from '../../../runtime/image/patch-picture.ts';
 import { readSplit, splitPicture } from '../../../runtime/image/split-picture.ts';
+import { readTileRules, tilePicture } from '../../../runtime/image/tile-picture.ts';
 import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
 import { neededTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
@@ -38,6 +40,7 @@ interface Shown {
 /** What differs between families besides the graphs. */
 interface Manner {
   readonly title: string;
+  readonly tower: string;
   /** What the chat template writes for a picture, and the token of one of its tokens. */
   readonly mark: string;
   readonly token: string;
@@ -54,18 +57,14 @@ const followed = ' and here are some crops to help you see better ';
 /** Throws `OpabiniaError` for a processor that makes other pictures than the tower reads, and for a directory without a chat template. */
 export function planGemma3(config: Gemma3Vl, opening: Opening): FamilyPlan {
   const model = sightedGemma3(config);
-  const { processor, path, json } = processorOf(opening, 2);
+  const { processor, path, json } = processorOf(opening, siglipPictures(2));
   const pieces = readPanAndScan(json, path);
-  const size = processedSize(processor);
-  if (size?.height !== model.side || size.width !== model.side)
-    throw new OpabiniaError(
-      `${path} makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}, and the tower reads ${model.side} × ${model.side}`,
-      { op: 'openModel', advice: 'take both files from one revision of one model' },
-    );
+  checkSide(processor, model, path);
   const token = '<image_soft_token>';
   const text = `\n\n<start_of_image>${token.repeat(model.tokens)}<end_of_image>\n\n`;
-  return planOf(config, model, opening, {
+  return planOf(model, opening, {
     title: 'a Gemma 3 with pictures',
+    tower: describeTower({ tower: 'siglip', config: config.vision }),
     mark: '<start_of_image>',
     token,
     processor,
@@ -84,7 +83,7 @@ export function planGemma3(config: Gemma3Vl, opening: Opening): FamilyPlan {
 /** Throws `OpabiniaError` as `planGemma3`. */
 export function planSmolVlm(config: SmolVlm, opening: Opening): FamilyPlan {
   const model = sightedSmolVlm(config);
-  const { processor, path, json } = processorOf(opening, 1);
+  const { processor, path, json } = processorOf(opening, siglipPictures(1));
   const rules = readSplit(json, path, smoothFilter(processor, path));
   if (rules.tile !== model.side)
     throw new OpabiniaError(`${path} cuts tiles of ${rules.tile}, and the tower reads ${model.side} × ${model.side}`, {
@@ -94,8 +93,9 @@ export function planSmolVlm(config: SmolVlm, opening: Opening): FamilyPlan {
   const [token, fake] = ['<image>', '<fake_token_around_image>'];
   const tokens = token.repeat(model.tokens);
   const most = Math.ceil(rules.longest / rules.tile);
-  return planOf(config, model, opening, {
+  return planOf(model, opening, {
     title: 'a SmolVLM',
+    tower: describeTower({ tower: 'siglip', config: config.vision }),
     mark: token,
     token,
     // Tiles have their size already.
@@ -112,15 +112,55 @@ export function planSmolVlm(config: SmolVlm, opening: Opening): FamilyPlan {
   });
 }
 
-/** `resample`: the code of Pillow that the processor's class has where the file has none. */
+/** Throws `OpabiniaError` as `planGemma3`. */
+export function planInternVl(model: InternVl, opening: Opening): FamilyPlan {
+  // Its processor cuts pictures whatever the file says of `crop_to_patches`.
+  const { processor, path, json } = processorOf(
+    opening,
+    { image_processor_type: 'GotOcr2ImageProcessor' },
+    { crop_to_patches: undefined },
+  );
+  checkSide(processor, model, path);
+  const rules = { ...readTileRules(json, path), tile: model.side, filter: smoothFilter(processor, path) };
+  const token = '<IMG_CONTEXT>';
+  return planOf(model, opening, {
+    title: 'an InternVL',
+    tower: model.tower,
+    mark: token,
+    token,
+    // Tiles have their size already.
+    processor: { ...processor, resize: undefined, crop: undefined },
+    mostViews: rules.most === 1 ? 1 : rules.most + 1,
+    show: (image) => {
+      const { views, images } = tilePicture(image, rules);
+      return { text: `<img>${token.repeat(model.tokens * views)}</img>`, views, images };
+    },
+  });
+}
+
+function checkSide(processor: ImageProcessor, { side }: SightedModel, path: string): void {
+  const size = processedSize(processor);
+  if (size?.height === side && size.width === side) return;
+  throw new OpabiniaError(
+    `${path} makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}, and the tower reads ${side} × ${side}`,
+    { op: 'openModel', advice: 'take both files from one revision of one model' },
+  );
+}
+
+/** What SigLIP's processors leave out; `resample`: the code of Pillow that the class has. */
+function siglipPictures(resample: number): object {
+  const half = [0.5, 0.5, 0.5];
+  return { resample, image_mean: half, image_std: half, do_center_crop: false };
+}
+
+/** `otherwise` where the file has nothing, `instead` whatever it has. */
 function processorOf(
   { files }: Opening,
-  resample: number,
+  otherwise: object,
+  instead: object = {},
 ): { readonly processor: ImageProcessor; readonly path: string; readonly json: unknown } {
   const path = needFile(files.preprocessorConfig, 'preprocessor_config.json', files);
   const json = readJsonFile(path);
-  const half = [0.5, 0.5, 0.5];
-  const defaults = { resample, image_mean: half, image_std: half, do_center_crop: false };
   const own: unknown =
     typeof json === 'object' && json !== null && 'image_processor' in json ? json.image_processor : json;
   if (typeof own !== 'object' || own === null)
@@ -128,15 +168,10 @@ function processorOf(
   const stated = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null));
   // The longest edge of SmolVLM is read by `readSplit`.
   const size = 'size' in stated && JSON.stringify(stated['size']).includes('longest_edge') ? { size: undefined } : {};
-  return { processor: readProcessor({ ...defaults, ...stated, ...size }, path), path, json };
+  return { processor: readProcessor({ ...otherwise, ...stated, ...size, ...instead }, path), path, json: stated };
 }
 
-function planOf(
-  config: Gemma3Vl | SmolVlm,
-  model: SightedModel,
-  { files, directory }: Opening,
-  manner: Manner,
-): FamilyPlan {
+function planOf(model: SightedModel, { files, directory }: Opening, manner: Manner): FamilyPlan {
   const template = neededTemplate(files, manner.mark);
   return {
     language: model.language,
@@ -146,7 +181,7 @@ function planOf(
     parts: [
       {
         name: 'tower',
-        what: describeTower({ tower: 'siglip', config: config.vision }),
+        what: manner.tower,
         isTower: true,
         owns: (path) => /(?:^|\.)vision_(?:tower|model)\./.test(path),
       },
@@ -162,7 +197,7 @@ function planOf(
       ignored: Object.fromEntries(
         [...stored.keys()]
           .filter((name) =>
-            /vision_(?:tower|model)\.(?:vision_model\.)?(?:head\.|embeddings\.position_ids$)/.test(name),
+            /vision_(?:tower|model)\.(?:vision_model\.)?(?:head\.|embeddings\.(?:position_ids|mask_token)$)/.test(name),
           )
           .map((name) => [name, 'the tower’s own pooling is not read']),
       ),
