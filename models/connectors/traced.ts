@@ -29,7 +29,10 @@ export function factsOf(used: Connect, maps: readonly MapShape[], width: number)
   return { layout, shapes: paramShapes(graph), graph };
 }
 
-/** Names and sizes of all that a graph reads of a checkpoint. */
+/**
+ * Names and sizes of all that a graph reads of a checkpoint.
+ * @example paramShapes(trace(randomParams(0), make)) // Map { 'proj.weight' => [4096, 1024] }
+ */
 export function paramShapes(graph: Graph): Shapes {
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
   return new Map(

@@ -8,64 +8,45 @@ import { behind, patchTokens, tableRows, without } from '../hub-layer.ts';
 import { gridOf, rootOf } from '../tower.ts';
 import { geluMlp, positionRows, positionsFor, type BlockParts } from '../vit.ts';
 
-type Places = Pick<BlockParts, 'norm1' | 'norm2' | 'qkv' | 'out'> & { readonly own: Params };
-
 /** Who wrote the config and named the parameters. */
 interface Layout {
   readonly defaults: readonly [width: number, layers: number, heads: number, hidden: number, image: number];
   readonly norm: 'rms_norm' | 'layer_norm';
-  readonly qkvBias: string;
-  readonly headNorms: readonly [field: string, otherwise: boolean];
+  /** Fields: biases of queries, keys and values, and whether queries and keys are normed. */
+  readonly flags: readonly [qkvBias: string, headNorms: string];
+  readonly headNorms: boolean;
   /** Of the norms of queries and keys, where it is not that of the others. */
   readonly headEps?: number;
   readonly roots: readonly string[];
-  readonly classToken: string;
-  readonly positions: string;
-  readonly patches: readonly string[];
-  readonly blocks: string;
+  readonly embeddings: readonly [classToken: string, positions: string, ...patches: string[]];
+  readonly block: readonly [blocks: string, norm1: string, attention: string, out: string, norm2: string];
   readonly scales: readonly [string, string];
-  readonly places: (layer: Params) => Places;
+  readonly qkv: (attention: Params) => BlockParts['qkv'];
 }
 
 const authors: Layout = {
   defaults: [3200, 48, 25, 12_800, 224],
   norm: 'rms_norm',
-  qkvBias: 'qkv_bias',
-  headNorms: ['qk_normalization', true],
+  flags: ['qkv_bias', 'qk_normalization'],
+  headNorms: true,
   roots: ['vision_model', ''],
-  classToken: 'class_embedding',
-  positions: 'position_embedding',
-  patches: ['patch_embedding'],
-  blocks: 'layers',
+  embeddings: ['class_embedding', 'position_embedding', 'patch_embedding'],
+  block: ['layers', 'norm1', 'attn', 'proj', 'norm2'],
   scales: ['ls1', 'ls2'],
-  places: (layer) => {
-    const own = layer.at('attn');
-    return { own, norm1: layer.at('norm1'), qkv: own.at('qkv'), out: own.at('proj'), norm2: layer.at('norm2') };
-  },
+  qkv: (p) => p.at('qkv'),
 };
 
 const hub: Layout = {
   defaults: [1024, 24, 16, 4096, 448],
   norm: 'layer_norm',
-  qkvBias: 'attention_bias',
-  headNorms: ['use_qk_norm', false],
+  flags: ['attention_bias', 'use_qk_norm'],
+  headNorms: false,
   headEps: 1e-6,
   roots: [''],
-  classToken: 'cls_token',
-  positions: 'position_embeddings',
-  patches: ['patch_embeddings', 'projection'],
-  blocks: 'layer',
+  embeddings: ['cls_token', 'position_embeddings', 'patch_embeddings', 'projection'],
+  block: ['layer', 'layernorm_before', 'attention', 'projection_layer', 'layernorm_after'],
   scales: ['lambda_1', 'lambda_2'],
-  places: (layer) => {
-    const own = layer.at('attention');
-    return {
-      own,
-      norm1: layer.at('layernorm_before'),
-      qkv: { query: own.at('q_proj'), key: own.at('k_proj'), value: own.at('v_proj') },
-      out: own.at('projection_layer'),
-      norm2: layer.at('layernorm_after'),
-    };
-  },
+  qkv: (p) => ({ query: p.at('q_proj'), key: p.at('k_proj'), value: p.at('v_proj') }),
 };
 
 const hubType = 'internvl_vision';
@@ -100,42 +81,47 @@ export const internVit: BackboneType = {
     };
     const { width: c, patch, eps, hidden } = config;
     const activation = geluOf(read, 'gelu');
-    const [qkvBias, headNorms] = [read.flag(layout.qkvBias, false), read.flag(...layout.headNorms)];
+    const [qkvBias, headNorms] = [read.flag(layout.flags[0], false), read.flag(layout.flags[1], layout.headNorms)];
     const headEps = layout.headEps ?? eps;
     // What pools the class token norms all tokens first.
     const lastNorm = !read.flag('use_mean_pooling', true);
     return {
       width: c,
       encode: (p, pixels) => {
-        const root = rootOf(p, layout.roots, `embeddings.${layout.classToken}`);
+        const [classToken, table, ...projection] = layout.embeddings;
+        const root = rootOf(p, layout.roots, `embeddings.${classToken}`);
         const at = root.at('embeddings');
         const grid = gridOf(pixels, patch);
-        const positions = positionsFor(tableRows(at, layout.positions, { n: positionRows(config, 1), c }), {
+        const positions = positionsFor(tableRows(at, table, { n: positionRows(config, 1), c }), {
           classTokens: 1,
           grid,
           picture: [pixels.size('h'), pixels.size('w')],
         });
-        const first = tableRows(at, layout.classToken, { n: 1, c }).add(slice(positions, 'n', { size: 1 }));
-        const patches = patchTokens(at.at(...layout.patches), pixels, { patch, size: c });
+        const first = tableRows(at, classToken, { n: 1, c }).add(slice(positions, 'n', { size: 1 }));
+        const patches = patchTokens(at.at(...projection), pixels, { patch, size: c });
         const encoded = encodeVit({
           grid,
           classTokens: 1,
           embeddings: behind([first], patches.add(slice(positions, 'n', { start: 1 }))),
           config,
           block: (i) => {
-            const layer = root.at('encoder', layout.blocks, i);
-            const { own, ...places } = layout.places(layer);
+            const [blocks, norm1, attention, out, norm2] = layout.block;
+            const layer = root.at('encoder', blocks, i);
+            const own = layer.at(attention);
             const mlp = { up: layer.at('mlp', 'fc1'), down: layer.at('mlp', 'fc2') };
-            const [first, second] = layout.scales;
+            const scale = (name: string) => layer.get(name, 'c', { c });
             return {
-              ...places,
+              norm1: layer.at(norm1),
+              qkv: layout.qkv(own),
+              out: own.at(out),
+              norm2: layer.at(norm2),
               norm: kind === 'rms_norm' ? 'rms' : 'layer',
               qkvBias,
               queryKeyNorm: headNorms
                 ? (of, x) => rmsNorm(own.at(of === 'query' ? 'q_norm' : 'k_norm'), x, { eps: headEps })
                 : undefined,
               mlp: (x) => geluMlp(mlp, x, hidden, activation),
-              scales: [layer.get(first, 'c', { c }), layer.get(second, 'c', { c })],
+              scales: [scale(layout.scales[0]), scale(layout.scales[1])],
             };
           },
           norm: lastNorm ? normedBy(root.at('layernorm'), eps) : undefined,
