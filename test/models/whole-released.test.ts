@@ -1,7 +1,8 @@
-// Configs of released whole models, sparse as the hub has them: their parameters are counted as published.
+// Configs of released whole models, sparse as the hub has them: their parameters are counted as published, or as transformers has them.
 import { expect, test } from 'vitest';
 import { countParameters, type Shapes } from '../../models/configs/param-shapes.ts';
 import { readConfig } from '../../models/configs/read.ts';
+import { llavaShapes } from '../../models/multimodal/llava/llava.ts';
 import { qwenVlShapes } from '../../models/multimodal/qwen-vl-answer.ts';
 import { sightedGemma3, sightedSmolVlm } from '../../models/multimodal/sighted-model.ts';
 
@@ -12,6 +13,10 @@ function shapesOf(json: object): Shapes {
       return sightedGemma3(config.gemma3).shapes(new Map());
     case 'smolvlm':
       return sightedSmolVlm(config.smolvlm).shapes(new Map());
+    case 'internvl':
+      return config.internVl.shapes(new Map());
+    case 'llava':
+      return llavaShapes(config.llava);
     case 'qwen-vl':
       return qwenVlShapes(config.qwenVl);
     default:
@@ -19,7 +24,47 @@ function shapesOf(json: object): Shapes {
   }
 }
 
+const qwen05 = {
+  model_type: 'qwen2',
+  hidden_size: 896,
+  intermediate_size: 4864,
+  num_hidden_layers: 24,
+  num_attention_heads: 14,
+  num_key_value_heads: 2,
+  max_position_embeddings: 32_768,
+  rope_theta: 1e6,
+};
+
 test.each<[string, number, object]>([
+  [
+    'llava-hf/llava-onevision-qwen2-0.5b-ov-hf',
+    893_675_552,
+    {
+      model_type: 'llava_onevision',
+      image_token_index: 151_646,
+      text_config: { ...qwen05, vocab_size: 152_000, tie_word_embeddings: true },
+      vision_config: {
+        hidden_size: 1152,
+        image_size: 384,
+        intermediate_size: 4304,
+        model_type: 'siglip_vision_model',
+        num_attention_heads: 16,
+        num_hidden_layers: 26,
+        patch_size: 14,
+        vision_use_head: false,
+      },
+    },
+  ],
+  [
+    'OpenGVLab/InternVL3-1B-hf',
+    938_193_024,
+    {
+      model_type: 'internvl',
+      tie_word_embeddings: false,
+      text_config: { ...qwen05, vocab_size: 151_674 },
+      vision_config: { attention_bias: true },
+    },
+  ],
   [
     'google/gemma-3-4b-it',
     4_300_079_472,
