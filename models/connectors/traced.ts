@@ -31,7 +31,7 @@ export function factsOf(used: Connect, maps: readonly MapShape[], width: number)
 
 /**
  * Names and sizes of all that a graph reads of a checkpoint.
- * @example paramShapes(trace(randomParams(0), make)) // Map { 'proj.weight' => [4096, 1024] }
+ * @example const shapes = paramShapes(factsOf(connect(mine, { side: 12 }), [[24, 24, 1024]], 4096).graph)
  */
 export function paramShapes(graph: Graph): Shapes {
   const parameters = order(graph).filter((node) => roleOf(node) === 'param');
