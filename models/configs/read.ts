@@ -78,7 +78,7 @@ export function readConfig(parsed: unknown, where: string): ModelConfig {
 }
 
 /** Packed so, weights are read: MLX names no method. */
-const readable: readonly unknown[] = ['mlx', 'compressed-tensors', 'awq', 'gptq'];
+const readable: readonly unknown[] = ['mlx', 'metal', 'compressed-tensors', 'awq', 'gptq'];
 
 /** What is stored as blocks of integers in another way would be read as numbers, or as tensors of another model. */
 function refuseQuantized(json: ConfigJson, where: string): void {

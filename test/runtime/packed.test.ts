@@ -72,6 +72,19 @@ test.each([
   else expect(() => packedConfig(json, 'config.json')).toThrow(refusal);
 });
 
+test("what transformers' Metal quantizer writes is MLX's by other names", () => {
+  const name = 'mlx-q4-g64-f16.safetensors';
+  const golden = openCheckpoint(join(folder, name));
+  const config = {
+    quantization_config: { quant_method: 'metal', bits: 4, group_size: 64, modules_to_not_convert: ['a'] },
+  };
+  const tensor = (one: TensorToStore): TensorToStore => ({ ...one, name: one.name.replace('biases', 'qbiases') });
+  const checkpoint = opened(name, { config, tensor });
+  expect([...(checkpoint.names() ?? [])]).toEqual(['layer.weight']);
+  expect(checkpoint.tensor('layer.weight')).toEqual(golden.tensor('output.dequantised'));
+  golden.close();
+});
+
 test('a packed module reads as one weight, in parts as whole', () => {
   const checkpoint = opened('gptq-g128-actorder.safetensors');
   expect([...(checkpoint.names() ?? [])]).toEqual(['layer.weight']);
@@ -168,7 +181,7 @@ test.each([
   [
     'an unknown method',
     { quant_method: 'bitsandbytes' },
-    /quantized by "bitsandbytes"[\s\S]*one of mlx, compressed-tensors, awq, gptq/,
+    /quantized by "bitsandbytes"[\s\S]*one of mlx, metal, compressed-tensors, awq, gptq/,
   ],
   ['another order of AWQ', { quant_method: 'awq', version: 'gemv' }, /AWQ of version "gemv"/],
   ['Marlin', { quant_method: 'gptq', checkpoint_format: 'marlin' }, /GPTQ in the format "marlin"/],

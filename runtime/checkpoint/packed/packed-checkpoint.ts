@@ -11,6 +11,7 @@ const partNames = [
   'weight',
   'scales',
   'biases',
+  'qbiases',
   'weight_packed',
   'weight_scale',
   'weight_zero_point',

@@ -16,7 +16,7 @@ export interface PackedConfig {
 
 type Json = Readonly<Record<string, unknown>>;
 
-const layouts = { mlx, 'compressed-tensors': compressedTensors, awq, gptq } as const satisfies Record<
+const layouts = { mlx, metal: mlx, 'compressed-tensors': compressedTensors, awq, gptq } as const satisfies Record<
   string,
   PackedLayout
 >;
@@ -51,6 +51,10 @@ export function packedConfig(json: Json, where: string): PackedConfig | undefine
         throw refuse(where, `has MLX's mode ${JSON.stringify(stated['mode'])}`, "mode 'affine' is read");
       const all = plain(stated, 0);
       return { method, layout, packing: (module) => override(stated[module], all, where) };
+    }
+    case 'metal': {
+      const all = plain(stated, 0);
+      return { method, layout, packing: () => all };
     }
     case 'compressed-tensors': {
       const all = groupOfAll(stated, where);

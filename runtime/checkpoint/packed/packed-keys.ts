@@ -6,6 +6,8 @@ const words = (text: string): ReadonlySet<string> => new Set(text.split(' '));
 
 const keys = {
   mlx: words('group_size bits mode quant_method linear_class'),
+  // Of transformers; which modules it has not converted, their tensors say.
+  metal: words('quant_method bits group_size modules_to_not_convert'),
   'compressed-tensors': words(
     'quant_method format config_groups ignore quantization_status global_compression_ratio version run_compressed',
   ),
