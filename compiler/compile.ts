@@ -15,6 +15,7 @@ import { splitSums } from './products/split-sums.ts';
 import { layVectors } from './assembly/vector-layout.ts';
 import { packWeights } from './assembly/weight-layout.ts';
 import { splitLoadTime, type SplitGraph } from './rewrite/load-time.ts';
+import { withWideParameters } from './rewrite/wide-parameters.ts';
 import { runPasses, type Pass, type PassReport } from './rewrite/pass.ts';
 import { passes as standardPasses } from './passes/index.ts';
 import { areLight, areNarrow, areSame, withSharedDispatches } from './assembly/shared-dispatch.ts';
@@ -63,9 +64,10 @@ export function compile(graph: Graph, profile: DeviceProfile, options: CompileOp
   requireGraph('compile', graph);
   requireProfile('compile', profile);
   const symbols = sortedSymbols(graph, 'compile');
-  refuseUnsupported(graph, profile);
+  const readable = profile.f16 ? graph : withWideParameters(graph);
+  refuseUnsupported(readable, profile);
   const builder = new Builder();
-  const ideal = runPasses(graph, passes, (done) => report?.({ name: 'pass', report: done }), {
+  const ideal = runPasses(readable, passes, (done) => report?.({ name: 'pass', report: done }), {
     verify,
     builder,
     profile,
