@@ -54,6 +54,11 @@ export function resolveGroups(
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'train', advice });
   if (groups.length === 0)
     throw refuse('the recipe trains nothing: it has no groups', "give one: { paths: ['*'], lr: 1e-4 }");
+  if (groups.every((group) => group.lr === 0))
+    throw refuse(
+      'the recipe trains nothing: the learning rate of every group is 0',
+      'what no group means is frozen, and needs none',
+    );
   for (const glob of [...groups.flatMap((group) => group.paths), ...frozen]) {
     const plain = glob.replace(/^!/, '');
     const pattern = globPattern(plain);

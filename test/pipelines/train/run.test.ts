@@ -60,6 +60,16 @@ describe('groups', () => {
 
   test('what trains nothing is refused, with the nearest paths', () => {
     expect(() => resolveGroups([], paths)).toThrow(/trains nothing/);
+    expect(() => resolveGroups([{ paths: ['*'], lr: 0 }], paths)).toThrow(/trains nothing: the learning rate of every/);
+    expect(
+      resolveGroups(
+        [
+          { paths: ['*bias'], lr: 0 },
+          { paths: ['*'], lr: 1 },
+        ],
+        paths,
+      ),
+    ).toHaveLength(2);
     expect(() => resolveGroups([{ paths: ['vision_samplr*'], lr: 1 }], paths)).toThrow(
       /means none[^]*vision_sampler_0/,
     );
