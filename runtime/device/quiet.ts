@@ -5,12 +5,18 @@ import { isMainThread } from 'node:worker_threads';
 
 /** What may open a file of its own at the same time, and would then get the number that stderr has. */
 const busy = /^(?:FSReq|Worker|MessagePort|GetAddrInfo)/;
+/** Of these, what is over in a moment. */
+const brief = /^(?:FSReq|GetAddrInfo)/;
 
-const isBusy = (): boolean => process.getActiveResourcesInfo().some((name) => busy.test(name));
+const othersAtWork = (): readonly string[] => process.getActiveResourcesInfo().filter((name) => busy.test(name));
 
 /** Until nothing else of the process opens files, which module loading does a moment longer; not for longer than that. */
 export async function whenAlone(): Promise<void> {
-  for (let turn = 0; turn < 20 && isBusy(); turn++) await new Promise((resolve) => setTimeout(resolve, turn));
+  for (let turn = 0; turn < 20; turn++) {
+    const others = othersAtWork();
+    if (!isMainThread || others.length === 0 || !others.every((name) => brief.test(name))) return;
+    await new Promise((resolve) => setTimeout(resolve, turn));
+  }
 }
 
 /**
@@ -18,7 +24,7 @@ export async function whenAlone(): Promise<void> {
  * other cases the warnings are the lesser evil.
  */
 export function quietly<T>(look: () => T): T {
-  const safe = process.platform !== 'win32' && isMainThread && !isBusy();
+  const safe = process.platform !== 'win32' && isMainThread && othersAtWork().length === 0;
   const kept = safe ? reopened('/dev/fd/2', 'a') : undefined;
   if (kept === undefined) return look();
   // The lowest free number is the one that was just given back.
