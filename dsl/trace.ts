@@ -269,7 +269,10 @@ class Run implements Trace {
   }
 
   extent(size: Size): Tensor<'', 'i32'> {
-    if (typeof size === 'number') return this.#constant<'', 'i32'>([], 'i32', Float64Array.of(size));
+    if (typeof size === 'number') {
+      checkValues([size], 'i32');
+      return this.#constant<'', 'i32'>([], 'i32', Float64Array.of(size));
+    }
     return new Tensor<'', 'i32'>(
       this.#builder,
       this.#builder.make(extent, [], { ...typeAttrs([], 'i32'), size }, here()),
@@ -310,7 +313,8 @@ class Run implements Trace {
   #checkRange(axis: Axis, size: Size, start: Size | undefined, pair: readonly Tensor[]): void {
     if (start === undefined && sizesEqual(axis.size, size)) return;
     const end = addSizes(start ?? 0, size);
-    if (sizeLeast(start ?? 0) >= 0 && sizeLeast(subtractSizes(axis.size, end)) >= 0) return;
+    const isWhole = typeof start !== 'number' || Number.isInteger(start);
+    if (isWhole && sizeLeast(start ?? 0) >= 0 && sizeLeast(subtractSizes(axis.size, end)) >= 0) return;
     throw refusal(
       'update',
       `${printSize(size)} elements from ${printSize(start ?? 0)} do not fit axis '${axis.name}' of size ${printSize(axis.size)}`,

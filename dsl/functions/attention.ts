@@ -86,6 +86,8 @@ export function attention<
   const rows = query.axes.map((axis) => axis.name).filter((name) => name !== along);
   const raw = product<string, DType>('attention', query, key, [...rows, over]);
   const { cap } = options;
+  if (cap !== undefined && !(cap > 0))
+    throw refusal('attention', `scores cannot be capped at ${cap}`, [query, key], 'a number above 0, or none');
   const scaled = raw.cast('f32').mul(scale);
   const capped = cap === undefined ? scaled : tanh(scaled.div(cap)).mul(cap);
   const scores = applyMasks(capped, query, key, { ...options, key: over, along });

@@ -75,7 +75,9 @@ export function linearCrossEntropy<S extends string, T extends string, D extends
   const rows = hidden.axes.filter((axis) => axisOf(head.axes, axis.name) === undefined);
   checkLabels(name, hidden, labels, head.axes.find((axis) => axis !== along)?.name ?? '');
   const count = requireNumber(name, head, along.name);
-  const each = partSize(rows, count, options.partBytes ?? 64 * 2 ** 20);
+  const { partBytes = 64 * 2 ** 20 } = options;
+  if (!(partBytes > 0)) throw refusal(name, `partBytes is ${partBytes}`, [hidden, head], 'a number above 0');
+  const each = partSize(rows, count, partBytes);
   const names = rows.map((axis) => axis.name);
   const parts = Array.from({ length: Math.ceil(count / each) }, (_, i): RowTerms => {
     const start = i * each;

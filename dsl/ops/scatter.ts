@@ -1,5 +1,5 @@
 // Sums of rows by position: the adjoint of a gather.
-import { axisOf, printAxes, sizesEqual, type Axis } from '../axis/axis.ts';
+import { axisOf, printAxes, printSize, sizeLeast, sizesEqual, type Axis } from '../axis/axis.ts';
 import { attributes, names, size, text } from '../graph/attributes.ts';
 import { isInteger, Refusal, type ScatterOp } from '../graph/op.ts';
 
@@ -29,6 +29,7 @@ export const scatter: ScatterOp = {
         'every position belongs to an element: repeat the updates along it',
       );
     if (!out.includes(axis)) return new Refusal(`the result has no axis '${axis}'`);
+    if (sizeLeast(rows) < 0) return new Refusal(`the size of axis '${axis}' is ${printSize(rows)}`);
     const stray = updates.axes.find((a) => !out.includes(a.name) && axisOf(index.axes, a.name) === undefined);
     if (stray !== undefined)
       return new Refusal(`axis '${stray.name}' is neither kept nor an axis of the positions`, 'reduce it first');

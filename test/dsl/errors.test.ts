@@ -13,6 +13,7 @@ import {
   groupNorm,
   layerNorm,
   linear,
+  linearCrossEntropy,
   oneHot,
   OpabiniaError,
   pad,
@@ -22,6 +23,7 @@ import {
   repeat,
   resize,
   sampleBilinear,
+  scatterAdd,
   slice,
   softmax,
   stack,
@@ -408,6 +410,26 @@ const cases: Readonly<Record<string, readonly [(t: Trace) => unknown, Expected]>
   'an order of queries along their features': [
     (t) => attention(x(t), others(t), others(t), { key: 't', along: 'd', causal: 'd' }),
     { op: 'attention', says: ["along 'd'", '[b:2 n:6 d:8]', '[b:2 t:5 d:8]'], tries: /causal: 'q'/ },
+  ],
+  'sums at less than no place': [
+    (t) => scatterAdd(x(t), t.constant(0, 'b n', { b: 2, n: 6 }, 'i32'), 'b v d', { v: -1 }),
+    { op: 'scatterAdd', says: ["the size of axis 'v' is -1", '[b:2 n:6 d:8]'] },
+  ],
+  'a part of no bytes': [
+    (t) => {
+      const labels = t.constant(0, 'b n', { b: 2, n: 6 }, 'i32');
+      return linearCrossEntropy(x(t), t.input('head', 'v d', { v: 7, d: 8 }), labels, { partBytes: Number.NaN });
+    },
+    { op: 'linearCrossEntropy', says: ['partBytes is NaN', '[v:7 d:8]'], tries: /above 0/ },
+  ],
+  'scores capped at nothing': [
+    (t) => attention(x(t), others(t), others(t), { key: 't', along: 'd', cap: 0 }),
+    { op: 'attention', says: ['cannot be capped at 0', '[b:2 n:6 d:8]'], tries: /above 0/ },
+  ],
+  'the value of half a size': [(t) => t.extent(1.5), { op: 'constant', says: ['1.5', 'i32'] }],
+  'a state written between two elements': [
+    (t) => t.update(t.state('cache', 't d', { t: 4, d: 2 }), t.input('k', 't d', { t: 3, d: 2 }), { t: 0.5 }),
+    { op: 'update', says: ['3 elements from 0.5', "axis 't' of size 4"] },
   ],
   'too many largest': [(t) => topK(x(t), 'n', 7), { op: 'topK', says: ["axis 'n' of size 6", '7'] }],
   'a symbolic size as a number': [
