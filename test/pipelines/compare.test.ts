@@ -318,6 +318,14 @@ describe('what is printed', () => {
           );
   });
 
+  test('what acts in the language model alone, and gives no tokens, is said to', async () => {
+    const svg = comparisonSvg(await of(['llava', 'idefics']));
+    expect([...svg.matchAll(/fill="[^"]*">((?:llava|idefics)[^<]*)</g)].map(([, text]) => text).toSorted()).toEqual([
+      'idefics (no tokens)',
+      'llava',
+    ]);
+  });
+
   test('one of a thing is one', async () => {
     const page = connectorsPage(await listed(['siglip-map-head']));
     expect(page).toContain('1 connector between');

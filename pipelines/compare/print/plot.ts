@@ -16,7 +16,8 @@ const margin = { left: 90, right: 30, top: 92, bottom: 64 };
 export function comparisonSvg({ options, rows }: Comparison): string {
   const families = [...new Set(rows.map((row) => row.listed.family))];
   const points = rows.map(({ listed, cost }) => ({
-    name: listed.connector.name,
+    // A logarithmic scale has no 0: what gives no tokens of its own stands at 1, and says so.
+    name: `${listed.connector.name}${cost.tokensOut === 0 ? ' (no tokens)' : ''}`,
     family: listed.family,
     tokens: Math.max(1, cost.tokensOut),
     flops: Math.max(1, cost.forward + cost.prefill),
