@@ -162,7 +162,8 @@ function mapFirst(node: Node, r: Rewriter): Node | undefined {
   const then =
     pieces.reduce((total, piece) => total + 2 * rowsOf(piece) * depthOf(piece) * width, 0) +
     work.reduce((total, [, other]) => total + other, 0);
-  if (now < leastGain * then) return undefined;
+  // Of nothing there is nothing to gain, and what is made anew would be looked at again without end.
+  if (now === 0 || now < leastGain * then) return undefined;
   // A name that nothing below has.
   const taken = new Set(
     [x, weights, whole.base, ...pieces.map(({ base }) => base)].flatMap(({ type }) => namesOf(type.axes)),

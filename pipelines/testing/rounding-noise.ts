@@ -10,6 +10,7 @@ import { sum } from '../../dsl/ops/reduce.ts';
 import { input, nameOf, typeAttrs } from '../../dsl/ops/source.ts';
 import { evaluateContract } from '../../runtime/reference/contract.ts';
 import { evaluateMap, evaluateReduce } from '../../runtime/reference/element.ts';
+import { evaluateScatter } from '../../runtime/reference/scatter-sort.ts';
 import { evaluate, evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
 
 /** Unit roundoff of f32. */
@@ -95,6 +96,11 @@ function movedBy(node: Node, exact: ReadonlyMap<Node, Values>): Float64Array | u
   if (op.kind === 'reduce' && op.rounding !== 0 && a !== undefined) {
     const terms = y.data.length === 0 ? 0 : a.data.length / y.data.length;
     return finite(evaluateReduce(sum, absolute(a), y.axes).map((size) => Math.sqrt(terms) * u * size));
+  }
+  if (op.kind === 'scatter' && a !== undefined && b !== undefined) {
+    const add = (data: Float64Array) => evaluateScatter({ ...a, data }, b, op.read(attrs).axis, y.axes);
+    const terms = add(a.data.map(() => 1));
+    return finite(add(a.data.map(Math.abs)).map((size, i) => Math.sqrt(terms[i] ?? 0) * u * size));
   }
   const [left, right] = node.inputs;
   if (op.kind === 'contract' && a !== undefined && b !== undefined && left !== undefined && right !== undefined) {

@@ -9,6 +9,8 @@ import {
   gelu,
   linear,
   layerNorm,
+  printAxes,
+  randomParams,
   rearrange,
   silu,
   slice,
@@ -65,6 +67,19 @@ function optimised(
 }
 
 // ---- any graph ---------------------------------------------------------------------------------------------------
+
+test('of nothing no rule makes something new without end', () => {
+  for (const sizes of [
+    { b: 0, n: 3, d: 4 },
+    { b: 2, n: 3, d: 0 },
+  ]) {
+    const graph = trace(randomParams(1), (t) => ({
+      y: linear(t.params.at('fc'), t.input('x', 'b n d', sizes), 'e', { size: 5 }),
+    }));
+    const after = runPasses(graph, passes, undefined, { verify: true });
+    expect(printAxes(after.outputs.get('y')?.type.axes ?? [])).toBe(`[b:${sizes.b} n:3 e:5]`);
+  }
+});
 
 test('random graphs keep their values through any passes in any order', () => {
   fc.assert(

@@ -10,6 +10,7 @@ import {
   randomParams,
   rearrange,
   reduce,
+  scatterAdd,
   softmax,
   trace,
   type Float,
@@ -19,7 +20,7 @@ import {
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { checkGolden, expectSame } from '../../pipelines/testing/index.ts';
-import { exactly } from '../../pipelines/testing/expect-same.ts';
+import { compareAll, exactly } from '../../pipelines/testing/expect-same.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
@@ -118,6 +119,19 @@ describe.skipIf(withoutGpu)('a deep graph', () => {
       (value, i) => Math.abs(value - (wrong?.data[i] ?? NaN)) > (right?.error[i] ?? NaN),
     );
     expect(outside.length).toBeGreaterThan(64);
+  });
+
+  test('that adds up by position may be added up one after the other', () => {
+    const count = 40_000;
+    const graph = trace(randomParams(1), (t) => ({
+      y: scatterAdd(t.input('x', 'n', { n: count }), t.input('at', 'n', { n: count }, 'i32'), 'v', { v: 1 }),
+    }));
+    const x = Float32Array.from({ length: count }, (_, i) => 1 + Math.sin(i * 1.7));
+    const exact = exactly(graph, randomParams(1), { x, at: new Int32Array(count) }, undefined);
+    const oneByOne = x.reduce((total, value) => Math.fround(total + value), 0);
+    expect(oneByOne).not.toBe(exact.get('y')?.data[0]);
+    expect(compareAll(exact, () => [oneByOne], 1).worst).toBeLessThan(1);
+    expect(() => compareAll(exact, () => [oneByOne * 1.001], 1)).toThrow(/is exact/);
   });
 
   test('of half precision too', async () => {
