@@ -244,7 +244,7 @@ export function checkImagePosition(ids: ArrayLike<number>, position: number | un
   if (at < 0)
     throw new OpabiniaError('the prompt has no image, and the model answers about images', {
       op: 'conversation',
-      advice: 'give one with --image',
+      advice: 'give one: --image FILE, or an image_url part of what a server is asked',
     });
   if (position !== undefined && at !== position) {
     throw new OpabiniaError(`the image begins at token ${at}, and the model's config says image_position ${position}`, {

@@ -74,7 +74,7 @@ class LanguageFamily implements Family {
       throw new OpabiniaError(`${images} images are given, and the model reads text only`, {
         op: 'prompt',
         advice:
-          'leave out --image, or give a model that sees; one in GGUF sees by its mmproj, which is given as --tower',
+          'leave the picture (--image) out, or give a model that sees; one in GGUF sees by its mmproj, which is given as --tower',
       });
     const ids: (readonly number[])[] = [];
     // One after the other: templates and tokenizers run in one process.

@@ -9,7 +9,10 @@ export interface GridPoint {
   readonly value: string;
 }
 
-/** `D=1,2,3` or `D=1,2 G=1,2`: all combinations, each a list of settings. Throws `OpabiniaError` for a text that is not one. */
+/**
+ * `D=1,2,3` or `D=1,2 G=1,2`: all combinations, each a list of settings. Throws `OpabiniaError` for a text that is not one, and for
+ * a value that no connector can have: nobody trains for minutes to be told of it.
+ */
 export function readGrid(texts: readonly string[]): readonly (readonly GridPoint[])[] {
   const axes = texts
     .flatMap((text) => text.split(/[\s;]+/))
@@ -22,6 +25,7 @@ export function readGrid(texts: readonly string[]): readonly (readonly GridPoint
           op: 'shapes',
           advice: 'a setting and its values: --grid D=1,2,3',
         });
+      for (const value of list) checkValue(key, value);
       return list.map((value) => ({ key, value }));
     });
   return axes.reduce<readonly (readonly GridPoint[])[]>(
@@ -59,8 +63,6 @@ export function variantAt(
   for (const { key, value } of points)
     switch (key) {
       case 'encoders':
-        if (value !== '1' && value !== '2')
-          throw new OpabiniaError(`--grid encoders=${value}`, { op: 'shapes', advice: 'there are two: 1 or 2' });
         if (value === '1') reads = 'coarse';
         break;
       case 'frozen':
@@ -101,6 +103,14 @@ function fieldOf(connector: AnyConnector, names: readonly string[], key: string)
     op: 'shapes',
     advice: fields.length === 0 ? 'it has none' : `it has ${fields.join(', ')}`,
   });
+}
+
+function checkValue(key: string, value: string): void {
+  const refuse = (advice: string): OpabiniaError =>
+    new OpabiniaError(`--grid ${key}=${value}`, { op: 'shapes', advice });
+  if (key === 'D' || key === 'G') numberOf(key, value);
+  if (key === 'encoders' && value !== '1' && value !== '2') throw refuse('there are two: 1 or 2');
+  if (key === 'inside' && value !== '0' && value !== '1') throw refuse('0 or 1');
 }
 
 function numberOf(key: string, value: string): number {

@@ -114,6 +114,16 @@ describe('a grid', () => {
   ])('refuses %j', (texts, message) => {
     expect(() => readGrid(texts).map((point) => variantAt(any(sva), point, around))).toThrow(message);
   });
+
+  test('a value that no connector can have is refused before there are variants', () => {
+    for (const [text, message] of [
+      ['D=1,x', /--grid D=x\n[^]*whole numbers from 1 to 16/],
+      ['G=17', /--grid G=17/],
+      ['inside=no', /--grid inside=no\n[^]*0 or 1/],
+      ['encoders=1,3', /--grid encoders=3/],
+    ] as const)
+      expect(() => readGrid([text])).toThrow(message);
+  });
 });
 
 test('the row of a question names its parts, and no two questions of a scene have the same', () => {
