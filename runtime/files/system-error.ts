@@ -32,8 +32,15 @@ export function codeOf(cause: unknown): string | undefined {
   return cause instanceof Error && 'code' in cause && 'syscall' in cause ? String(cause.code) : undefined;
 }
 
+/** What people run into every day is said in words; the rest as the system has it. */
+function inWords(cause: Error): string {
+  if (!('path' in cause) || typeof cause.path !== 'string') return cause.message;
+  if (codeOf(cause) === 'ENOENT') return `there is no ${cause.path}`;
+  return codeOf(cause) === 'EEXIST' ? `${cause.path} is there already` : cause.message;
+}
+
 /** A refusal of the system as a typed error; undefined for every other error. */
 export function systemError(cause: unknown, op?: string): OpabiniaError | undefined {
   if (codeOf(cause) === undefined || !(cause instanceof Error)) return undefined;
-  return new OpabiniaError(cause.message, { op, cause, advice: systemAdvice(cause) });
+  return new OpabiniaError(inWords(cause), { op, cause, advice: systemAdvice(cause) });
 }

@@ -473,7 +473,7 @@ describe('language models', () => {
     expect(await refusal(() => ask(with_('{% if %}'), { text: 'Hi' }))).toMatch(/the chat template fails/);
     expect(await refusal(() => ask(with_('{# nothing #}'), { text: ' ' }))).toMatch(/without tokens/);
     expect(await refusal(() => ask(strict, { text: 'Hi', images: [picture] }))).toMatch(
-      /1 images are given, and the model reads text only/,
+      /1 image is given, and the model reads text only/,
     );
   });
 });

@@ -98,6 +98,18 @@ for (let i = 0; ; i++) { file.write(new Uint8Array(1 << 16)); if (i === 8) conso
   expect(readFileSync(at('a'), 'utf8')).toBe('old');
 });
 
+test('what is not there, and what is there already, is said in words', () => {
+  let missing: unknown;
+  try {
+    readFileSync(at('no.json'));
+  } catch (cause) {
+    missing = systemError(cause, 'data')?.message;
+  }
+  expect(missing).toBe(`data: there is no ${at('no.json')}\n  try check the path`);
+  const there = Object.assign(new Error('EEXIST'), { code: 'EEXIST', syscall: 'mkdir', path: 'out' });
+  expect(systemError(there)?.what).toBe('out is there already');
+});
+
 test('a folder that could not be made may lie where nothing may be written', () => {
   // What Node throws of `mkdirSync(path, { recursive: true })` on a file system that is read-only.
   const refused = (syscall: string): Error => Object.assign(new Error('ENOENT'), { code: 'ENOENT', syscall });

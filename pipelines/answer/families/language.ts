@@ -1,4 +1,5 @@
 // A language model by itself answers: the directory's own chat template, or a conversation template where it has none.
+import { plural } from '../../../dsl/text/plural.ts';
 import { OpabiniaError } from '../../../dsl/index.ts';
 import { decoderShapes } from '../../../models/configs/decoder-shapes.ts';
 import { templateFor } from '../../../models/sequence/conversation.ts';
@@ -71,7 +72,7 @@ class LanguageFamily implements Family {
   layOut = async (questions: readonly Question[]): Promise<LaidOut> => {
     const images = questions.flatMap((question) => question.images ?? []).length;
     if (images > 0)
-      throw new OpabiniaError(`${images} images are given, and the model reads text only`, {
+      throw new OpabiniaError(`${plural(images, 'image is', 'images are')} given, and the model reads text only`, {
         op: 'prompt',
         advice:
           'leave the picture (--image) out, or give a model that sees; one in GGUF sees by its mmproj, which is given as --tower',
