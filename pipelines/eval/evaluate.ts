@@ -19,6 +19,7 @@ import { NeverInFormError } from './errors.ts';
 import { Journal } from './journal.ts';
 import { modelIdentity } from '../model-identity.ts';
 import { mergeQuestions, readQuestions, type Questions } from './read/questions.ts';
+import { leftOut } from './report/earlier-results.ts';
 import { resultOf, type EvaluationResult, type Judged } from './report/results.ts';
 import { writeSamples } from './report/samples.ts';
 
@@ -150,7 +151,7 @@ async function askAll(
     try {
       const rows = session.rows.all;
       note?.(
-        `${rows} ${rows === 1 ? 'question' : 'questions'} at once on ${place.facts.name}; first the driver compiles`,
+        `${rows} ${rows === 1 ? 'question' : 'questions'} at once on ${place.facts.name}${'engine' in place ? '' : '; first the driver compiles'}`,
       );
       await askQuestions(tasks, session, journal, decoder, { rows, system, signal, progress });
     } finally {
@@ -240,6 +241,14 @@ function written(
     },
     benchmarks,
   };
+  const lost = leftOut(
+    join(out, 'results.json'),
+    benchmarks.map((one) => one.name),
+  );
+  if (lost.length > 0)
+    options.note?.(
+      `results.json had ${lost.join(', ')} too, and has what this command names alone now: with a --bench for each all are there, and none is asked twice`,
+    );
   writeFileAtomic(join(out, 'results.json'), `${JSON.stringify(result, null, 2)}\n`, { op: 'eval' });
   return { result, out, submissions, warnings, asked };
 }

@@ -88,6 +88,13 @@ function fromCsv(path: string): StudyTable {
   return { benchmarks, groups, rows };
 }
 
+/** As far as a study reads it. */
+function isJudged(one: unknown): boolean {
+  if (typeof one !== 'object' || one === null || !('figures' in one) || !Array.isArray(one.figures)) return false;
+  const figures: readonly unknown[] = one.figures;
+  return figures.every((figure) => typeof figure === 'object' && figure !== null && 'value' in figure);
+}
+
 function fromResults(path: string): StudyTable {
   const folder = statOf(path, 'eval study');
   const file = folder?.isDirectory() === true ? join(path, 'results.json') : path;
@@ -99,7 +106,7 @@ function fromResults(path: string): StudyTable {
   } catch (cause) {
     throw new BenchmarkFileError(`${file} is not JSON`, 'give the results.json that `eval` wrote', cause);
   }
-  if (result.version !== 1 || !Array.isArray(result.benchmarks))
+  if (result.version !== 1 || !Array.isArray(result.benchmarks) || !result.benchmarks.every(isJudged))
     throw new BenchmarkFileError(`${file} is not a result of \`eval\``, 'give the results.json that it wrote');
   const judged = result.benchmarks.filter(({ figures }) => figures.length > 0);
   const name = basename(resolve(folder?.isDirectory() === true ? path : join(path, '..')));

@@ -172,6 +172,8 @@ describe('made tables', () => {
     expect(() => readStudy([join(folder, 'none.csv')])).toThrow(/is not there/);
     expect(() => readStudy([join(folder, 'none')])).toThrow(/there is no/);
     expect(() => readStudy([csv('results.json', '{"version":2}')])).toThrow(/is not a result of `eval`/);
+    const damaged = '{"version":1,"benchmarks":[{"title":"a"}]}';
+    expect(() => readStudy([csv('results.json', damaged)])).toThrow(/is not a result of `eval`/);
   });
 });
 
