@@ -10,6 +10,12 @@ export function requireGraph(op: string, value: unknown, or = ''): void {
   });
 }
 
+/** Throws `OpabiniaError` unless this is a path: `what` says of what, `call` how it is to be called. */
+export function requirePath(op: string, value: unknown, what: string, call: string): void {
+  if (typeof value === 'string') return;
+  throw new OpabiniaError(`${what} is ${said(value)}`, { op, advice: `give its path: ${call}` });
+}
+
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }

@@ -2,6 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import { toArray } from '../../dsl/graph/elements.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
+import { requireGraph } from '../../dsl/graph/required.ts';
 import { sortedSymbols } from '../../dsl/graph/symbols.ts';
 import { randomParams, trace, type ParamSource, type Trace } from '../../dsl/index.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
@@ -47,6 +48,7 @@ export interface Sameness {
 export async function expectSame(subject: Subject, inputs: Inputs = {}, options: SameOptions = {}): Promise<Sameness> {
   const params = options.params ?? randomParams(1);
   const graph = typeof subject === 'function' ? trace(params, subject) : subject;
+  requireGraph('expectSame', graph);
   const all = randomInputs(graph, inputs, options.seed);
   const exact = exactly(graph, params, all, options.symbols);
   const device = options.device ?? (await openDevice());

@@ -47,7 +47,9 @@ export interface TrainReport {
  * @example await train(recipe, await openDevice(), { print: console.log })
  */
 export async function train(recipe: Recipe, device: Device, options: TrainOptions): Promise<TrainReport> {
-  checkRecipe(recipe, `recipe '${recipe.name}'`);
+  // Untyped code may give nothing at all.
+  const named = recipe as Recipe | undefined;
+  checkRecipe(recipe, named === undefined ? 'the recipe' : `recipe '${named.name}'`);
   const { root = 'runs', print, resume = false } = options;
   const isSanity = options.sanity === true;
   const stopped = options.stopped ?? (() => false);

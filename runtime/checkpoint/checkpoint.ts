@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../dsl/error.ts';
+import { requirePath } from '../../dsl/graph/required.ts';
 import type { DType, FloatSource } from '../../dsl/index.ts';
 import { parseStrict, type Json } from './json.ts';
 import { readRegular, statOf } from '../files/regular-file.ts';
@@ -75,6 +76,7 @@ const weightNames = [
  * @example const params = openCheckpoint('connector.safetensors')
  */
 export function openCheckpoint(path: string, options: CheckpointOptions = {}): Checkpoint {
+  requirePath('openCheckpoint', path, 'the checkpoint', "openCheckpoint('model.safetensors')");
   const file = resolveFile(path);
   if (file.endsWith('.json')) return openSharded(file, options);
   const single = openTensors(file, options);

@@ -5,8 +5,12 @@ import { explain } from '../../compiler/explain.ts';
 import { exportOnnx } from '../../compiler/export/onnx.ts';
 import { lavapipe } from '../../compiler/profile.ts';
 import { OpabiniaError, randomParams, trace } from '../../dsl/index.ts';
+import { openModel } from '../../pipelines/answer/open-model.ts';
 import { interpret } from '../../pipelines/run/interpreter.ts';
 import { load } from '../../pipelines/run/load.ts';
+import { expectSame } from '../../pipelines/testing/expect-same.ts';
+import { train } from '../../pipelines/train/train.ts';
+import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { deviceProfile, openDevice } from '../../runtime/device/dawn.ts';
 
 const params = randomParams(1);
@@ -58,7 +62,7 @@ test('interpret: the same', async () => {
   );
 });
 
-test('compile, explain, deviceProfile, exportOnnx, trace: what they are not given', async () => {
+test('compile, explain, deviceProfile, exportOnnx, openModel, openCheckpoint, expectSame, train, trace: what they are not given', async () => {
   const { maxGrid: _, ...partial } = lavapipe;
   const device = await openDevice({ backend: 'null' });
   try {
@@ -73,6 +77,10 @@ test('compile, explain, deviceProfile, exportOnnx, trace: what they are not give
       [compile, [graph, partial], /^compile: the profile's field 'maxGrid' is undefined/, /deviceProfile\(/],
       [deviceProfile, [], /^deviceProfile: the device is undefined/, /deviceProfile\(await openDevice\(\)\)/],
       [deviceProfile, [{}], /^deviceProfile: the device is another object/, /that openDevice opened/],
+      [openModel, [], /^openModel: the model is undefined/, /give its path: openModel\(/],
+      [openCheckpoint, [{}], /^openCheckpoint: the checkpoint is another object/, /give its path/],
+      [expectSame, [], /^expectSame: the graph is undefined/, /what trace returns/],
+      [train, [], /^train: the recipe: .*received undefined/, /api\.md/],
       [trace, [() => ({})], /^trace: the function that is traced is undefined/, /trace\(randomParams\(1\), /],
     ];
     for (const [call, given, says, tries] of cases) {
