@@ -4,11 +4,11 @@ import { stopGradient } from '../gradient/stop-gradient.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { erf, exp, log, sigmoid, tanh, where } from './math.ts';
 import { reduceAxes } from './shape.ts';
-import { elementwise, requireAxis, type Tensor } from '../tensor.ts';
+import { elementwise, refusal, requireAxis, type Tensor } from '../tensor.ts';
 import { inF32 } from './in-f32.ts';
 
 /**
- * x·Φ(x): by erf, by tanh (Hendrycks and Gimpel 2016, §2), or by the sigmoid of 1.702x (OpenAI's CLIP).
+ * x·Φ(x): by erf, by tanh (Hendrycks and Gimpel 2016, §2), or by the sigmoid of 1.702x (OpenAI's CLIP). Throws `OpabiniaError` for another form.
  * @example gelu(x, 'tanh')
  */
 export function gelu<S extends string, D extends DType>(
@@ -27,7 +27,7 @@ export function gelu<S extends string, D extends DType>(
     case 'quick':
       return y.mul(sigmoid(y.mul(1.702))) as Tensor<S, D>;
     default:
-      return form satisfies never;
+      throw refusal('gelu', `there is no form '${String(form satisfies never)}'`, [x], "'exact', 'tanh' or 'quick'");
   }
 }
 

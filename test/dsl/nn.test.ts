@@ -65,6 +65,9 @@ describe('activations', () => {
       ),
     ).toBeLessThan(1e-12);
   });
+  test('a form of gelu that there is not, as PyTorch calls the exact one', () => {
+    expect(() => of((x) => gelu(x, 'none' as 'exact'))).toThrow(/no form 'none'[^]*nn\.test\.ts:\d+[^]*'exact'/);
+  });
   test('silu and relu', () => {
     expect(
       distance(
