@@ -4,7 +4,6 @@ import type { Plan } from '../../compiler/plan.ts';
 import type { Graph } from '../../dsl/graph/graph.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import { requireDevice, type Device } from '../../runtime/device/device.ts';
-import { checkFields } from '../../runtime/program/plan-fields.ts';
 import type { LoadOptions } from '../../runtime/program/place.ts';
 import { load as loadPlan, type Program } from '../../runtime/program/program.ts';
 import type { ParameterValues } from '../../runtime/program/upload.ts';
@@ -24,8 +23,14 @@ export async function load(
 ): Promise<Program> {
   requireGraphOrPlan('load', graph);
   requireDevice('load', device, 'load(graph, await openDevice(), params)');
-  if (isPlan(graph)) checkFields(graph);
+  if (isPlan(graph)) await checkPlanFields(graph);
   const plan = isPlan(graph) ? graph : compile(graph, deviceProfile(device));
   requireParams('load', params, plan.parameters.length);
   return loadPlan(plan, device, params, options);
+}
+
+/** Where a plan is given, the fields that are read below are those of one. */
+async function checkPlanFields(plan: Plan): Promise<void> {
+  const { checkFields } = await import('../../runtime/program/plan-fields.ts');
+  checkFields(plan);
 }

@@ -4,15 +4,10 @@ import type { Plan, PlanDispatch, PlanTensor } from '../../compiler/plan.ts';
 import type { DeviceFacts } from '../device/device.ts';
 import { OverLimitError, ValidationError } from '../device/failure.ts';
 import { elementCount, evaluateFormula, type Symbols } from './formula.ts';
-import { checkFields } from './plan-fields.ts';
 import { printBytes } from '../device/memory-budget.ts';
 
-/**
- * Throws `OpabiniaError` for a field that no plan has so, `OverLimitError` where the plan needs more than the device offers, `ValidationError`
- * where the plan contradicts itself.
- */
+/** Throws `OverLimitError` where the plan needs more than the device offers, `ValidationError` where the plan contradicts itself. */
 export function checkPlan(plan: Plan, facts: DeviceFacts): void {
-  checkFields(plan);
   const recompile = 'compile the graph for the profile of this device: deviceProfile(device)';
   for (const buffer of plan.buffers) {
     if (buffer.bytes > facts.limits.maxBufferSize) {

@@ -54,6 +54,9 @@ export async function place(
   source: ParameterValues,
   options: LoadOptions,
 ): Promise<Placed> {
+  // Not before there is a plan: whoever only traces has no use for what reads its fields.
+  const { checkFields } = await import('./plan-fields.ts');
+  checkFields(plan);
   checkPlan(plan, device.facts);
   const { shared = new SharedBuffers() } = options;
   return shared.exclusive(device, source, () => placeNow(plan, device, source, shared, options));
