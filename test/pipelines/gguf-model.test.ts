@@ -15,7 +15,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { q8_0 } from '../../dsl/storage/q8-0.ts';
 import { ConfigReader } from '../../models/configs/config-reader.ts';
-import { openModel } from '../../pipelines/answer/open-model.ts';
+import { openModel, type OpenedModel } from '../../pipelines/answer/open-model.ts';
 import { trialPicture } from '../../pipelines/answer/trial-picture.ts';
 import { checkModel } from '../../pipelines/check/check-model.ts';
 import { modelIdentity } from '../../pipelines/model-identity.ts';
@@ -78,6 +78,14 @@ afterAll(() => {
 const question = { text: 'What is on the left?', images: [trialPicture] };
 const openFiles = (): number => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0);
 
+/** Tokens, and logits of the first: means, deviations and ε are f32 in a GGUF file. */
+async function expectAlike(expected: OpenedModel, opened: OpenedModel, steps: number): Promise<void> {
+  const [first, second] = [await judgeFamily(expected, question, steps), await judgeFamily(opened, question, steps)];
+  expect(second.tokens).toEqual(first.tokens);
+  const most = Math.max(...first.logits.map(Math.abs));
+  first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+}
+
 async function refusal(model: string, towers?: readonly string[]): Promise<string> {
   const before = openFiles();
   const error: unknown = await openModel(model, { towers }).then(
@@ -124,11 +132,7 @@ describe('a LLaVA of two files', () => {
       const [wanted, got] = [await expected.family.layOut([question], {}), await opened.family.layOut([question], {})];
       expect(got.rows['ids']?.values).toEqual(wanted.rows['ids']?.values);
       expect(got.rows['slots']?.values).toEqual(wanted.rows['slots']?.values);
-      const [first, second] = [await judgeFamily(expected, question, 2), await judgeFamily(opened, question, 2)];
-      expect(second.tokens).toEqual(first.tokens);
-      // Means, deviations and ε are f32 in a GGUF file.
-      const most = Math.max(...first.logits.map(Math.abs));
-      first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+      await expectAlike(expected, opened, 2);
     } finally {
       expected.close();
       opened.close();
@@ -149,9 +153,7 @@ describe('a LLaVA of two files', () => {
     try {
       const [wanted, got] = [await expected.family.layOut([question], {}), await opened.family.layOut([question], {})];
       expect(got.rows['ids']?.values).toEqual(wanted.rows['ids']?.values);
-      const [first, second] = [await judgeFamily(expected, question, 1), await judgeFamily(opened, question, 1)];
-      const most = Math.max(...first.logits.map(Math.abs));
-      first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+      await expectAlike(expected, opened, 1);
     } finally {
       expected.close();
       opened.close();
@@ -188,9 +190,7 @@ describe('a LLaVA of two files', () => {
     );
     const [expected, opened] = [await openModel(at(`${name}-hub`)), await openModel(at(name))];
     try {
-      const [first, second] = [await judgeFamily(expected, question, 1), await judgeFamily(opened, question, 1)];
-      const most = Math.max(...first.logits.map(Math.abs));
-      first.logits.forEach((logit, i) => expect(Math.abs((second.logits[i] ?? NaN) - logit)).toBeLessThan(1e-5 * most));
+      await expectAlike(expected, opened, 1);
     } finally {
       expected.close();
       opened.close();

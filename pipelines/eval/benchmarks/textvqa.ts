@@ -1,7 +1,7 @@
 // TextVQA (Singh et al. 2019): the validation split, with the OCR tokens of the data set in the question.
 import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
-import { normalizeAnswer, vqaAccuracy } from '../matching/vqa-accuracy.ts';
+import { gradeVqa } from '../matching/vqa-accuracy.ts';
 import { listOf, neededText, picturesOf } from '../read/row.ts';
 
 export const textvqa: Benchmark = {
@@ -26,13 +26,5 @@ export const textvqa: Benchmark = {
   },
   // The test split has no answers, or ten empty ones.
   grade: (answer, { answers }) =>
-    Array.isArray(answers) && answers.some((one) => one !== '')
-      ? {
-          score: vqaAccuracy(
-            answer.toLowerCase(),
-            answers.map((one: string) => one.toLowerCase()),
-          ),
-          parsed: normalizeAnswer(answer),
-        }
-      : undefined,
+    Array.isArray(answers) && answers.some((one) => one !== '') ? gradeVqa(answer, answers) : undefined,
 };

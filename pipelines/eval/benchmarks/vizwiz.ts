@@ -1,7 +1,7 @@
 // VizWiz-VQA (Gurari et al. 2018): soft accuracy on the validation split, a submission file for the test split.
 import { responseFormats } from '../../train/data/response-formats.ts';
 import type { Benchmark } from '../benchmark.ts';
-import { vqaAccuracy, normalizeAnswer } from '../matching/vqa-accuracy.ts';
+import { gradeVqa } from '../matching/vqa-accuracy.ts';
 import { listOf, neededText, picturesOf, textOf } from '../read/row.ts';
 
 const unanswerable = "When the provided information is insufficient, respond with 'Unanswerable'.";
@@ -27,16 +27,7 @@ export const vizwiz: Benchmark = {
       id,
     };
   },
-  grade: (answer, { answers }) =>
-    Array.isArray(answers)
-      ? {
-          score: vqaAccuracy(
-            answer.toLowerCase(),
-            answers.map((one: string) => one.toLowerCase()),
-          ),
-          parsed: normalizeAnswer(answer),
-        }
-      : undefined,
+  grade: (answer, { answers }) => gradeVqa(answer, answers),
   submission: (answers) => {
     const test = answers.filter(({ item }) => item.slices['split'] === 'test');
     return test.length === 0

@@ -1,4 +1,5 @@
 // The soft accuracy of VQA against ten human answers, with the normalization of EvalAI (as in MMF's `m4c_evaluator`).
+import type { Grade } from '../benchmark.ts';
 import { strip, words } from './python-text.ts';
 
 const numerals = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
@@ -60,4 +61,11 @@ export function vqaAccuracy(answer: string, people: readonly string[]): number {
   if (all === 0) return 0;
   const scores = same.map((isSame) => Math.min(1, (all - (isSame ? 1 : 0)) / 3));
   return scores.reduce((sum, score) => sum + score, 0) / people.length;
+}
+
+/** The same without regard to capitals, as benchmarks grade it; undefined where people's answers are not there. */
+export function gradeVqa(answer: string, people: unknown): Grade | undefined {
+  if (!Array.isArray(people)) return undefined;
+  const others = people.map((one: string) => one.toLowerCase());
+  return { score: vqaAccuracy(answer.toLowerCase(), others), parsed: normalizeAnswer(answer) };
 }
