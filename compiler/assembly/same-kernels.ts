@@ -63,7 +63,7 @@ class Signature {
     this.#lines.push(`${template} ${list([...nodes].sort((a, b) => a.id - b.id))} > ${list(roots)}`);
     if (group.template === 'contract')
       this.#lines.push(
-        `${this.#node(group.contract)} ${list(group.beside ?? [])} ${list(group.chain)} ${list(group.leaves === undefined ? [] : [group.leaves.of, ...group.leaves.results])}`,
+        `${this.#node(group.contract)} ${list(group.beside ?? [])} ${list(group.chain)} ${list(group.leaves === undefined ? [] : [group.leaves.of, ...group.leaves.results])} ${group.ranges?.half ?? ''} ${(group.ranges?.each ?? []).map(({ slice, path }) => list([slice, ...path])).join('; ')}`,
       );
     if (group.template === 'rows') this.#lines.push(list(group.reductions));
     if (group.template === 'region')

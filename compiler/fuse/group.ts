@@ -2,6 +2,7 @@
 import type { Node, Update } from '../../dsl/graph/graph.ts';
 import type { Attention } from '../match/attention/attention.ts';
 import type { RegionAttention } from '../match/attention/region-attention.ts';
+import type { ColumnRanges } from '../match/column-ranges.ts';
 import type { RowWrite } from '../match/row-write.ts';
 import { valuesOf } from '../../dsl/ops/source.ts';
 
@@ -38,6 +39,8 @@ export type Group =
       readonly merges?: true;
       /** What the kernel leaves of the rows of its result besides: reductions of segments of them, which are among the roots. */
       readonly leaves?: LeftParts;
+      /** Its columns are stored range by range, each where it belongs; no map is behind all of them that no range has. */
+      readonly ranges?: ColumnRanges;
       readonly chain: readonly Node[];
       readonly nodes: ReadonlySet<Node>;
       readonly roots: readonly Node[];
@@ -130,8 +133,11 @@ export function rowReductions({ nodes, leaves }: Extract<Group, { template: 'con
   return [...nodes].filter(isOfRows).sort((a, b) => a.id - b.id);
 }
 
-/** What the kernel of a product may have to do besides: reduce rows, merge what is left of them, make several products of them, leave statistics. */
-export type Besides = 'rows' | 'merges' | 'beside' | 'leaves';
+/**
+ * What the kernel of a product may have to do besides: reduce rows, merge what is left of them, make several products of them, leave
+ * statistics, store ranges of columns apart.
+ */
+export type Besides = 'rows' | 'merges' | 'beside' | 'leaves' | 'ranges';
 
 export function besidesOf(group: Group): readonly Besides[] {
   if (group.template !== 'contract') return [];
@@ -139,6 +145,7 @@ export function besidesOf(group: Group): readonly Besides[] {
     ...(rowReductions(group).length === 0 ? [] : group.merges === true ? (['merges'] as const) : (['rows'] as const)),
     ...(group.beside === undefined ? [] : (['beside'] as const)),
     ...(group.leaves === undefined ? [] : (['leaves'] as const)),
+    ...(group.ranges === undefined ? [] : (['ranges'] as const)),
   ];
 }
 

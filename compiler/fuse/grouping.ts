@@ -1,31 +1,23 @@
 // The order of decisions: anchors (attention, contraction, reduction) take in the nodes around them that cost no memory traffic, updates and
 // concatenations are written where they belong, what is left and must be stored becomes a map kernel, and what is too much for the device
 // is stored too.
-import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Builder, Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { findAttention, isClosed, type Attention } from '../match/attention/attention.ts';
 import { findRegionAttention, type RegionAttention } from '../match/attention/region-attention.ts';
+import { findColumnRanges } from '../match/column-ranges.ts';
 import { findRowWrites } from '../match/row-write.ts';
 import { findRowStatistics, type RowOperand } from '../match/row-statistics.ts';
 import { scoreRegion, storesScores } from '../match/attention/score-region.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { bindingBudget, leastBindings } from './bindings.ts';
-import { findCacheJoins, findDirectUpdates, type CacheJoin } from './cache-join.ts';
+import { findCacheJoins, findDirectUpdates } from '../match/cache-join.ts';
 import { fitBindings } from './fit-bindings.ts';
 import { findInPlaceUpdates } from './in-place-updates.ts';
-import {
-  isStoredSource,
-  Owners,
-  type Group,
-  type Grouping,
-  type PlacedJoin,
-  type Regions,
-  type RowParts,
-} from './group.ts';
+import { isStoredSource, Owners, type Group, type Grouping, type Regions, type RowParts } from './group.ts';
 import { computedInPlace, dependsOn, epilogue, leftParts, rows, type Epilogue, type Work } from './fusion.ts';
 import { packUpdates } from './packed-updates.ts';
-import { isBindable, rangeUnder, type Range } from './ranges.ts';
+import { placeJoins, rangesIn } from './placed-joins.ts';
 import { materialised } from './materialise.ts';
 import { fuseHorizontally } from './horizontal-fusion.ts';
 import { productsTogether } from './products-together.ts';
@@ -151,18 +143,48 @@ export function group(
     for (const n of statistics) inPlace.add(n);
     for (const n of products) reducing.add(n);
   }
+  const placed = new Set([
+    ...caches.map((c) => c.part),
+    ...updates.map((u) => u.value),
+    ...rowWrites.map((w) => w.part),
+  ]);
+  const rangesOf = (n: Node, computed: readonly Node[]) => {
+    const ranges = findColumnRanges(n, {
+      readersOf,
+      isKept: (x) => kept.has(x),
+      isPlaced: (x) => placed.has(x),
+      isTaken: (x) => work.owner.has(x) || inPlace.has(x),
+      waits: (x) => dependsOn(x, new Set([n]), n.id, work.owner),
+    });
+    if (ranges === undefined) return undefined;
+    const own = new Set([n, ...computed, ...ranges.nodes]);
+    const roots = ranges.each.map(({ root }) => root);
+    // Where each row says is read where a value is written.
+    const positions = new Set(rowWrites.flatMap(({ part, position }) => (roots.includes(part) ? [position] : [])));
+    if (leastBindings(own, [...roots, ...positions], budget) > budget.most) return undefined;
+    for (const from of roots)
+      for (const to of readersOf(from)) work.cuts.push({ from, to, reason: `${to.op.kind} after ${n.op.kind}` });
+    const chain = [...ranges.nodes].filter(({ op }) => op.kind === 'map').sort((a, b) => a.id - b.id);
+    return { ranges, chain, nodes: own, roots };
+  };
   for (const n of nodes) {
     if (work.owner.has(n) || inPlace.has(n)) continue;
     if (n.op.kind === 'contract') {
       const computed = computedInPlace(n.inputs, work);
-      const { chain, roots } = epilogue(n, new Set([n, ...computed]), work);
       const side = reducing.has(n) ? -1 : n.inputs.findIndex((x) => inPlace.has(x));
+      const merges = reducing.has(n) && rowOperand(n) === undefined ? ({ merges: true } as const) : {};
+      const apart = side < 0 && pairedRows(n) !== undefined ? rangesOf(n, computed) : undefined;
+      if (apart !== undefined) {
+        claim({ template: 'contract', contract: n, ...merges, ...apart });
+        continue;
+      }
+      const { chain, roots } = epilogue(n, new Set([n, ...computed]), work);
       const own = new Set([n, ...chain, ...computed]);
       const leaves = side < 0 ? leftParts([n, ...chain], own, roots, rowParts, work) : undefined;
       claim({
         template: 'contract',
         contract: n,
-        ...(reducing.has(n) && rowOperand(n) === undefined ? { merges: true } : {}),
+        ...merges,
         ...(leaves === undefined ? {} : { leaves }),
         chain,
         nodes: new Set([...own, ...(leaves?.nodes ?? [])]),
@@ -271,125 +293,4 @@ function storedStatistics(
   const isReadBehind = chain.some((x) => x.inputs.some((input) => statistics.includes(input)));
   const fits = leastBindings(members, [...roots, ...statistics], work.budget) <= work.budget.most;
   return isFree && !waits && !isReadBehind && fits ? statistics : [];
-}
-
-/** A concatenation is stored when at least one part is the result of an anchor: that kernel writes into its range. */
-function placeJoins(nodes: readonly Node[], work: Work, caches: readonly CacheJoin[]): readonly PlacedJoin[] {
-  const placed: PlacedJoin[] = [];
-  const taken = new Set<Node>();
-  const cacheOf = new Map(caches.map((c) => [c.join, c]));
-  for (const n of nodes) {
-    if (n.op.kind !== 'join') continue;
-    const makes = (x: Node) => {
-      const o = work.owner.get(x);
-      return o !== undefined && o.roots.includes(x) && !work.copied.has(x) && !taken.has(x);
-    };
-    const cache = cacheOf.get(n);
-    if (cache !== undefined) {
-      const made = makes(cache.part) ? [cache.part] : [];
-      made.forEach((p) => taken.add(p));
-      placed.push({ join: n, parts: new Set(made), sections: n.inputs, ranges: new Map(), cache: cache.update });
-      continue;
-    }
-    const ranges = withoutCopied(n, rangesOf(n, makes), work);
-    if (ranges.size > 0) {
-      for (const { node } of ranges.values()) taken.add(node);
-      placed.push({
-        join: n,
-        parts: new Set(ranges.keys()),
-        sections: n.inputs,
-        ranges: new Map([...ranges.values()].map(({ node, start }) => [node, start])),
-      });
-      continue;
-    }
-    if (!n.inputs.some(makes) || new Set(n.inputs).size !== n.inputs.length) continue;
-    // A part that another part is computed from, or a kernel that makes another one, stays apart: no kernel may read the buffer it writes, and
-    // none may wait for all that is written to a buffer before something that it makes itself is.
-    const parts = new Set(
-      n.inputs.filter((x) => {
-        if (!makes(x)) return false;
-        const later = reachedFrom(x, work);
-        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id, new Owners())));
-      }),
-    );
-    if (parts.size === 0) continue;
-    parts.forEach((p) => taken.add(p));
-    placed.push({ join: n, parts, sections: n.inputs, ranges: new Map() });
-  }
-  return placed;
-}
-
-interface JoinRange {
-  readonly node: Node;
-  readonly start: number;
-}
-
-/**
- * The operands of a concatenation along its only axis that show results of kernels in their order, and where these begin: each is bound as a
- * range of its own, so that kernels of equal layers stay one text, and none waits for another's.
- */
-function rangesOf(join: Node, makes: (x: Node) => boolean): ReadonlyMap<Node, JoinRange> {
-  const found = new Map<Node, JoinRange>();
-  if (join.type.axes.length !== 1) return found;
-  let start = 0;
-  const seen = new Set<Node>();
-  for (const operand of join.inputs) {
-    const size = operand.type.axes[0]?.size;
-    if (typeof size !== 'number') return new Map();
-    const { of: node, start: offset } = rangeUnder(operand, makes);
-    const isWhole = offset === 0 && elementsOf(node.type.axes) === size;
-    if (operand !== node && isWhole && makes(node) && !seen.has(node) && isBindable(start, join.type.dtype))
-      found.set(operand, { node, start });
-    seen.add(node);
-    start += size;
-  }
-  return found;
-}
-
-/**
- * Without the ranges that a part is computed from which has to be copied: whoever reads a range waits for all that is written to the whole.
- */
-function withoutCopied(join: Node, found: ReadonlyMap<Node, JoinRange>, work: Work): ReadonlyMap<Node, JoinRange> {
-  const ranges = new Map(found);
-  const copied = join.inputs.filter((operand) => !ranges.has(operand));
-  for (let part = copied.pop(); part !== undefined; part = copied.pop())
-    for (const [operand, { node }] of ranges)
-      if (dependsOn(part, new Set([node]), node.id, work.owner)) {
-        ranges.delete(operand);
-        copied.push(operand);
-      }
-  return ranges;
-}
-
-/** Where values lie in concatenations: those that are ranges of one, and what shows a range of it. */
-function rangesIn(joins: readonly PlacedJoin[], isStored: (n: Node) => boolean): (n: Node) => Range | undefined {
-  const known = new Map(
-    joins.flatMap(({ join, ranges }) => [...ranges].map(([node, start]) => [node, { of: join, start }])),
-  );
-  const whole = new Set(joins.map(({ join }) => join));
-  return (n) => {
-    const range = rangeUnder(n, (x) => known.has(x) || whole.has(x) || isStored(x));
-    const outer = known.get(range.of);
-    if (outer !== undefined) return { of: outer.of, start: outer.start + range.start };
-    return whole.has(range.of) && range.of.type.axes.length === 1 ? range : undefined;
-  };
-}
-
-/** Everything that waits for a stored value: its readers in other kernels, with all that those make besides. */
-function reachedFrom(x: Node, work: Work): ReadonlySet<Node> {
-  const reached = new Set<Node>();
-  const own = work.owner.get(x);
-  const open = [x];
-  for (let node = open.pop(); node !== undefined; node = open.pop()) {
-    for (const reader of work.readers.get(node) ?? []) {
-      const group = work.owner.get(reader);
-      if (reached.has(reader) || (group !== undefined && group === own)) continue;
-      for (const next of group?.nodes ?? [reader]) {
-        if (reached.has(next)) continue;
-        reached.add(next);
-        open.push(next);
-      }
-    }
-  }
-  return reached;
 }

@@ -33,10 +33,13 @@ export function productsTogether(
 /** A product whose every result is read by the maps behind another one, and by nothing else. */
 function guestOf(host: Product, rowOperand: (node: Node) => RowOperand | undefined, work: Work): Product | undefined {
   const rows = rowOperand(host.contract)?.rows;
-  if (rows === undefined || host.beside !== undefined || host.leaves !== undefined || hasViews(host)) return undefined;
+  if (rows === undefined || host.beside !== undefined || host.leaves !== undefined || host.ranges !== undefined)
+    return undefined;
+  if (hasViews(host)) return undefined;
   for (const input of host.chain.flatMap((node) => node.inputs)) {
     const guest = work.owner.get(input);
-    if (guest === undefined || guest === host || guest.template !== 'contract' || guest.beside !== undefined) continue;
+    if (guest === undefined || guest === host || guest.template !== 'contract') continue;
+    if (guest.beside !== undefined || guest.ranges !== undefined) continue;
     const isAlike =
       rowOperand(guest.contract)?.rows === rows &&
       sameAxes(guest.contract.type.axes, host.contract.type.axes) &&

@@ -11,10 +11,9 @@ import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import { isUnpacked } from '../rewrite/fixed.ts';
-import { indexOf, inRange, productsOf, storeResult, type Product } from './contract.ts';
-import { hold } from './epilogue.ts';
+import { indexOf, inRange, productsOf, rangesText, storeProducts, type Product } from './contract.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
-import { addTerms, unitOf, type Terms } from './few-rows-terms.ts';
+import { addTerms, unitOf, type Terms, type Weight } from './few-rows-terms.ts';
 import { reduceRows } from './row-statistics.ts';
 import { lanesOf } from './workgroup-reduction.ts';
 
@@ -28,10 +27,13 @@ const leastBytes = 64;
 /** Rows that a workgroup computes together. */
 const rowsTogether = 4;
 
-/** Columns side by side, as many as leave enough workgroups: all of them wait for memory, and what is on its way is what keeps it busy. */
-function acrossOf({ b, n, width }: Product, profile: DeviceProfile): number {
+/**
+ * Columns side by side, as many as leave enough workgroups: all of them wait for memory, and what is on its way is what keeps it busy. Of two
+ * halves of one product there are half as many, and as many workgroups as of the whole.
+ */
+function acrossOf({ b, n, width, ofHalves }: Product, profile: DeviceProfile): number {
   const bytes = width * (isUnpacked(b) || b.type.dtype === 'f32' ? 4 : 2);
-  const least = Math.min(mostAcross, Math.ceil(leastBytes / bytes));
+  const least = Math.min(mostAcross, Math.ceil(leastBytes / bytes)) / (ofHalves === undefined ? 1 : 2);
   const { rowWorkgroups } = choicesOf(profile);
   let across = mostAcross;
   while (across > least && n.most / width / across < rowWorkgroups) across /= 2;
@@ -44,19 +46,25 @@ interface Section {
   readonly size: number;
 }
 
-/** Quantized weights one after the other, where a product reads several along its only axis of columns, and vectors are of one of them. */
-function endToEnd({ b, columns, width }: Product): readonly Section[] | undefined {
+/**
+ * Quantized weights one after the other, where a product reads several along its only axis of columns, and vectors are of one of them; counted as
+ * its own columns are. Of two products, only halves of one have them in common.
+ */
+function endToEnd([product, ...others]: readonly [Product, ...Product[]]): readonly Section[] | undefined {
+  const { b, columns, width, ofHalves } = product;
+  if (others.length > 0 && ofHalves === undefined) return undefined;
   const [column, ...more] = columns;
   if (b.op.kind !== 'join' || !isUnpacked(b) || column === undefined || more.length > 0) return undefined;
   if (alongAxis(b) !== column.name) return undefined;
   let start = 0;
   const sections = b.inputs.map((node): Section => {
     const size = axisOf(node.type.axes, column.name)?.size;
-    const own = { node, start, size: typeof size === 'number' ? size : NaN };
+    const own = { node, start, size: typeof size === 'number' ? size / (1 + others.length) : NaN };
     start += own.size;
     return own;
   });
-  return sections.every(({ size }) => size > 0 && size % width === 0) ? sections : undefined;
+  const together = ofHalves?.length ?? width;
+  return sections.every(({ size }) => size > 0 && size % together === 0) ? sections : undefined;
 }
 
 export function scheduleContractFewRows(group: Extract<Group, { template: 'contract' }>, context: Context): Kernel {
@@ -103,15 +111,18 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
       ofRow(row);
       return lowering.value(block, a, indexOf(product, batch, rowOf(row), undefined, term), factorWidth);
     },
-    weight: (column, term) => indexOf(product, batch, constantIndex(0), column, term),
     part,
     parts,
     unit: unitOf(products),
     width,
   };
-  const ends = products.length === 1 ? endToEnd(product) : undefined;
+  const weightOf = (own: Product, node: Node): Weight => ({
+    node,
+    at: (column, term) => indexOf(own, batch, constantIndex(0), column, term),
+  });
+  const ends = endToEnd(products);
   if (ends === undefined) {
-    const weights = products.map((own) => own.b);
+    const weights = products.map((own) => weightOf(own, own.b));
     addTerms(terms, body, weights, inRange(columnOf(ownColumns), n, width), sums);
   }
   // Weights that lie end to end: which ones these columns are of is asked once, not at every term.
@@ -120,7 +131,8 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
     const [from, text] = [`${indexText(ownColumns)} >= ${first}u`, `${indexText(ownColumns)} < ${first + most}u`];
     body.when(first === 0 ? text : `${from} && ${text}`, (inside) => {
       const column = inside.index(names.column, `${indexText(ownColumns)} - ${first}u`, constantIndex(most));
-      addTerms(terms, inside, [node], elementAt(column, width), sums);
+      const weights = products.map((own) => weightOf(own, node));
+      addTerms(terms, inside, weights, elementAt(column, width), sums);
     });
   }
 
@@ -143,17 +155,12 @@ export function scheduleContractFewRows(group: Extract<Group, { template: 'contr
     for (let i = 0; i < rows; i++) {
       const row = inside.index(names.row, indexText(add(firstRow, constantIndex(i))), m);
       inside.when(rows === 1 ? 'true' : `${indexText(row)} < ${indexText(m)}`, (store) => {
-        const index = indexOf(product, batch, row, columnOf(own), undefined, store);
-        const [main, ...others] = totals.map((total) => store.let('total', total[i] ?? literal(0, 'f32')));
-        products.slice(1).forEach(({ node }, p) => {
-          const value = others[p];
-          if (value !== undefined) hold(frame, { anchor: node, value, width, vector: product.columns.at(-1)?.name });
-        });
-        if (main !== undefined) storeResult(frame, store, group, product, index, main);
+        const values = totals.map((total) => store.let('total', total[i] ?? literal(0, 'f32')));
+        storeProducts(frame, store, group, { batch, row, unit: own }, values);
       });
     }
   });
-  return frame.finish(`contraction of ${rows} rows`, threads, [columnTiles, rowTiles, batches], {
+  return frame.finish(`contraction of ${rows} rows${rangesText(group)}`, threads, [columnTiles, rowTiles, batches], {
     subgroups: lanes !== undefined,
   });
 }

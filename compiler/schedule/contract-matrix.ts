@@ -9,9 +9,8 @@ import { add, clamp, constantIndex, divide, remainder, scale, type Index } from 
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
-import { indexOf, productsOf, storeResult } from './contract.ts';
-import { hold } from './epilogue.ts';
-import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
+import { indexOf, productsOf, rangesText, storeProducts } from './contract.ts';
+import { count, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 import { matrixUnitOf } from './matrix-unit-of.ts';
 import { blocksOf, blocksOfEach, spreadBlocks, steps, tilesOfMatrices, tileSides } from './matrix-tiles.ts';
 import { stripOf } from './left-statistics.ts';
@@ -194,15 +193,11 @@ export function scheduleContractMatrix(group: ProductGroup, context: Context): K
         each.when(
           `${indexText(rowOfResult)} < ${indexText(m)} && ${indexText(columnOfResult)} < ${indexText(units)}`,
           (store) => {
-            const index = indexOf(product, batch, rowOfResult, elementAt(columnOfResult, width), undefined, store);
-            const [value, ...guests] = spreads.map((spread) =>
+            const values = spreads.map((spread) =>
               store.let('total', code(`${spread}[${indexText(add(own, at))}]`, type)),
             );
-            products.slice(1).forEach(({ node, columns: ofGuest }, p) => {
-              const guest = guests[p];
-              if (guest !== undefined) hold(frame, { anchor: node, value: guest, width, vector: ofGuest.at(-1)?.name });
-            });
-            if (value !== undefined) storeResult(frame, store, group, product, index, value);
+            const place = { batch, row: rowOfResult, unit: columnOfResult };
+            const index = storeProducts(frame, store, group, place, values);
             strip?.keep(store, add(scale(down, unit.m), rowInBlock), unitInTile, index);
           },
         );
@@ -222,7 +217,7 @@ export function scheduleContractMatrix(group: ProductGroup, context: Context): K
     );
   });
   return frame.finish(
-    `contraction ${tileRows}×${tileColumns}${products.length === 1 ? '' : ` of ${products.length} products`} by matrix units ${unit.m}×${unit.n}×${unit.k}${tile.inBlocks ? ', columns in blocks' : ''}${group.merges === true ? ', statistics of rows merged' : ''}${strip === undefined ? '' : ', statistics left'}`,
+    `contraction ${tileRows}×${tileColumns}${group.beside === undefined ? '' : ` of ${products.length} products`} by matrix units ${unit.m}×${unit.n}×${unit.k}${tile.inBlocks ? ', columns in blocks' : ''}${group.merges === true ? ', statistics of rows merged' : ''}${strip === undefined ? '' : ', statistics left'}${rangesText(group)}`,
     threads,
     [rowTiles, columnTiles, batches],
     { subgroups: true, matrices: true },

@@ -10,7 +10,7 @@ import { ceilDivide, type Block, type Kernel } from '../kernel/kernel.ts';
 import { unknownZero } from '../kernel/names.ts';
 import { typeOf } from '../kernel/element-format.ts';
 import { wordsUnder } from '../rewrite/fixed.ts';
-import { indexOf, inRange, productOf, storeResult, type Product } from './contract.ts';
+import { indexOf, inRange, productOf, storeProducts, type Product } from './contract.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
 
@@ -210,8 +210,7 @@ export function scheduleContractSubgroup(group: Extract<Group, { template: 'cont
           const full = n.terms.length === 0 && n.constant % columnsPerTile === 0;
           inside.when(full ? 'true' : `${indexText(unit)} < ${indexText(units)}`, (store) => {
             const value = code(`${kept}[${indexText(add(scale(i, tile.vectors), v))}]`, type);
-            const index = indexOf(product, batch, row, elementAt(unit, width), undefined, store);
-            storeResult(frame, store, group, product, index, store.let('total', value));
+            storeProducts(frame, store, group, { batch, row, unit }, [store.let('total', value)]);
           });
         },
         { endText: vectorsLeft.text },

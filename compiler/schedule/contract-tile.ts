@@ -8,8 +8,7 @@ import { add, clamp, constantIndex, divide, remainder, scale, type Index } from 
 import { indexText } from '../index/index-text.ts';
 import { ceilDivide, type Kernel } from '../kernel/kernel.ts';
 import { typeOf } from '../kernel/element-format.ts';
-import { indexOf, inRange, productsOf, storeResult, type Product } from './contract.ts';
-import { hold } from './epilogue.ts';
+import { indexOf, inRange, productsOf, rangesText, storeProducts, type Product } from './contract.ts';
 import { reduceTileRows, statisticsBytes } from './tile-statistics.ts';
 import { productKey, tileCost, tileOf, type TileSpace } from './tiles.ts';
 import { count, elementAt, Frame, indexVariable, namedAxes, type Context } from './frame.ts';
@@ -175,10 +174,10 @@ export function scheduleContractTile(group: ProductGroup, context: Context): Ker
           const within = inside.named(inBlock, divide(staged, constantIndex(units)));
           const unit = inside.named('column_in_tile', remainder(staged, constantIndex(units)));
           const column = inRange(columnOf(add(firstUnit, unit)), n, width);
-          const index = indexOf(product, batch, constantIndex(0), column, clamp(add(start, within), k));
           const zero = splat(literal(0, 'f32'), type);
-          products.forEach(({ b }, p) => {
-            const value = splat(lowering.value(inside, b, index, width), type);
+          products.forEach((own, p) => {
+            const index = indexOf(own, batch, constantIndex(0), column, clamp(add(start, within), k));
+            const value = splat(lowering.value(inside, own.b, index, width), type);
             inside.assign(
               `${stagedColumns[p] ?? ''}[${indexText(staged)}]`,
               code(
@@ -243,19 +242,15 @@ export function scheduleContractTile(group: ProductGroup, context: Context): Ker
               ? 'true'
               : `${indexText(unit)} < ${indexText(end)}`,
             (store) => {
-              const index = indexOf(product, batch, at, columnOf(unit), undefined, store);
-              products.slice(1).forEach(({ node, columns }, p) => {
-                const value = others[p]?.[i]?.[v];
-                if (value !== undefined) hold(frame, { anchor: node, value, width, vector: columns.at(-1)?.name });
-              });
-              storeResult(frame, store, group, product, index, c);
+              const values = [c, ...others.flatMap((other) => other[i]?.[v] ?? [])];
+              storeProducts(frame, store, group, { batch, row: at, unit }, values);
             },
           );
         });
       },
     );
   });
-  return frame.finish(`contraction ${tileRows}×${units * width} in workgroup memory`, threads, [
+  return frame.finish(`contraction ${tileRows}×${units * width} in workgroup memory${rangesText(group)}`, threads, [
     rowTiles,
     columnTiles,
     batches,

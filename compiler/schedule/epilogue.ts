@@ -2,11 +2,15 @@
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { Group } from '../fuse/group.ts';
 import type { Code } from '../../dsl/wgsl.ts';
-import { constantIndex } from '../index/index-math.ts';
+import { add, constantIndex, isConstant, scale, type Index } from '../index/index-math.ts';
+import { indexText } from '../index/index-text.ts';
 import type { Block } from '../kernel/kernel.ts';
 import type { Width } from '../kernel/element-format.ts';
-import type { IndexMap } from '../kernel/storage.ts';
-import { component, throughChain, type Frame } from './frame.ts';
+import { onLane } from '../kernel/quad.ts';
+import { indexAlong, type IndexMap } from '../kernel/storage.ts';
+import { columnsAt, type ColumnRanges } from '../match/column-ranges.ts';
+import { indexAfter } from '../match/index-after.ts';
+import { component, type Frame } from './frame.ts';
 
 export interface Made {
   /** The node that the template computes. */
@@ -47,10 +51,53 @@ export function storeRoots(
 ): void {
   const { lowering, context } = frame;
   hold(frame, made);
-  const target = throughChain(group.chain, index);
+  const target = indexAfter(group.chain, index);
   for (const root of group.roots)
     if (!isStatistic(root, group))
       lowering.store(body, context.target(root), target, lowering.value(body, root, target, made.width), made.width);
+}
+
+/** A product whose ranges of columns go to places of their own. */
+interface Ranged {
+  readonly contract: Node;
+  readonly ranges: ColumnRanges;
+  readonly width: Width;
+  /** What columns are called in the kernel. */
+  readonly stem: string;
+}
+
+/** Writes what becomes of the columns that a thread has made, where their range belongs. `unit` counts what a thread makes at once. */
+export function storeRanges(
+  { lowering, context }: Frame,
+  body: Block,
+  { contract, ranges: { column, each, half }, width, stem }: Ranged,
+  { index, unit }: { readonly index: IndexMap; readonly unit: Index },
+  values: readonly Code[],
+): void {
+  for (const { start, size, path, root } of each) {
+    const [first, count] = [start, size].map((n) => n / width / values.length);
+    if (first === undefined || count === undefined) continue;
+    const [from, end] = [`${indexText(unit)} >= ${first}u`, `${indexText(unit)} < ${first + count}u`];
+    body.when(first === 0 ? end : `${from} && ${end}`, (inside) => {
+      const own = inside.index(stem, `${indexText(unit)} - ${first}u`, constantIndex(count));
+      const columns = columnsAt(own, width, half);
+      lowering.held.set(contract, (_block, at, wanted) => {
+        const wantedColumn = add(indexAlong(at, column), constantIndex(-start));
+        for (const [i, made] of columns.entries()) {
+          const value = values[i];
+          const lane = add(wantedColumn, scale(wanted === width ? made : onLane(made, 0), -1));
+          if (value === undefined || !isConstant(lane) || lane.constant < 0 || lane.constant >= width / wanted)
+            continue;
+          return wanted === width ? value : component(value, lane);
+        }
+        throw new TypeError('a column that this thread does not make');
+      });
+      for (const at of columns) {
+        const target = indexAfter(path, new Map(index).set(column, at));
+        lowering.store(inside, context.target(root), target, lowering.value(inside, root, target, width), width);
+      }
+    });
+  }
 }
 
 function isStatistic(root: Node, group: Group): boolean {

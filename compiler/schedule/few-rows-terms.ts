@@ -29,13 +29,18 @@ export function unitOf(products: readonly Product[]): number {
   return isCoded ? codesTogether : 1;
 }
 
+/** What is multiplied with the rows, and where its elements are. */
+export interface Weight {
+  readonly node: Node;
+  readonly at: (column: Index, term: Index) => IndexMap;
+}
+
 export interface Terms {
   readonly lowering: Lowering;
   readonly product: Product;
   readonly rows: number;
   /** A row operand at a term, or at four of them. */
   readonly factor: (block: Block, row: number, term: Index, width: Width) => Code;
-  readonly weight: (column: Index, term: Index) => IndexMap;
   /** The thread's part, of so many. */
   readonly part: Index;
   readonly parts: number;
@@ -47,14 +52,14 @@ export interface Terms {
 export function addTerms(
   walk: Terms,
   block: Block,
-  weights: readonly Node[],
+  weights: readonly Weight[],
   column: Index,
   sums: readonly (readonly Code[])[],
 ): void {
   const { product, part, parts, unit } = walk;
   const { k, names } = product;
   const turns = divide(k, constantIndex(unit));
-  const isCoded = unit > 1 && weights.every((node) => liesInWords(walk, node, column));
+  const isCoded = unit > 1 && weights.every((weight) => liesInWords(walk, weight, column));
   const together = turnsTogether(turns, parts, unit === 1 ? loadsTogether : isCoded ? wordsTogether : 1);
   // The last of the turns that one turn of the loop takes together is below the end where the first is.
   const end = together === 1 ? turns : constantIndex(turns.constant - (together - 1) * parts);
@@ -76,11 +81,11 @@ export function addTerms(
 }
 
 /** Whether terms that follow one another are codes that do, of one scale: not where a sum runs over the columns that share none. */
-function liesInWords({ weight, unit }: Terms, node: Node, column: Index): boolean {
+function liesInWords({ unit }: Terms, { node, at }: Weight, column: Index): boolean {
   const coded = codedWeight(node);
   if (coded === undefined) return false;
   const first = scale(indexVariable('word', constantIndex(2 ** 16)), unit);
-  const ofTerm = (e: number): IndexMap => indexBelow(node, coded.scaled, weight(column, add(first, constantIndex(e))));
+  const ofTerm = (e: number): IndexMap => indexBelow(node, coded.scaled, at(column, add(first, constantIndex(e))));
   const start = ofTerm(0);
   const member = indexAlong(start, memberAxis);
   const shared = coded.scaled.type.axes.filter(({ name }) => name !== memberAxis);
@@ -115,16 +120,16 @@ function turnsTogether(turns: Index, parts: number, most: number): number {
 }
 
 function addTogether(
-  { lowering, factor, weight, rows, width }: Terms,
+  { lowering, factor, rows, width }: Terms,
   block: Block,
-  weights: readonly Node[],
+  weights: readonly Weight[],
   column: Index,
   terms: readonly Index[],
   sums: readonly (readonly Code[])[],
 ): void {
   const type = typeOf('f32', width);
   const loaded = terms.map((term) =>
-    weights.map((b) => splat(lowering.value(block, b, weight(column, term), width), type)),
+    weights.map(({ node, at }) => splat(lowering.value(block, node, at(column, term), width), type)),
   );
   terms.forEach((term, t) => {
     for (let row = 0; row < rows; row++) {
@@ -148,7 +153,7 @@ interface Word {
 function addWords(
   walk: Terms,
   block: Block,
-  weights: readonly Node[],
+  weights: readonly Weight[],
   column: Index,
   places: readonly Index[],
   sums: readonly (readonly Code[])[],
@@ -156,7 +161,7 @@ function addWords(
   const { rows, unit, width, product } = walk;
   const type = typeOf('f32', width);
   const isByFour = isQuartered(product.sum.at(-1));
-  const words = places.map((place) => weights.map((node) => wordOf(walk, block, node, column, place)));
+  const words = places.map((place) => weights.map((weight) => wordOf(walk, block, weight, column, place)));
   places.forEach((place, turn) => {
     for (let row = 0; row < rows; row++) {
       const factors = Array.from({ length: unit / 4 }, (_, q): readonly Code[] => {
@@ -165,7 +170,7 @@ function addWords(
         const four = block.let('four', walk.factor(block, row, add(first, quad), 4));
         return ['x', 'y', 'z', 'w'].map((lane) => code(`${four.text}.${lane}`, 'f32', four.needs));
       }).flat();
-      weights.forEach((node, p) => {
+      weights.forEach(({ node }, p) => {
         const [sum, word] = [sums[p]?.[row], words[turn]?.[p]];
         if (sum === undefined || word === undefined) return;
         const total = block.var('of_word', splat(literal(0, 'f32'), type));
@@ -208,7 +213,13 @@ function upperHalf(block: Block, word: Code, type: WgslType): Code {
   return block.known(key) ?? block.let('upper', wgsl`(${word} >> ${splat(literal(halfWord, 'u32'), type)})`, key);
 }
 
-function wordOf({ lowering, weight, unit, width }: Terms, block: Block, node: Node, column: Index, place: Index): Word {
+function wordOf(
+  { lowering, unit, width }: Terms,
+  block: Block,
+  { node, at: weightAt }: Weight,
+  column: Index,
+  place: Index,
+): Word {
   const coded = codedWeight(node);
   if (coded === undefined) throw new TypeError('a weight without codes');
   const { scaled, scales, centered, offset, whole, zero } = coded;
@@ -246,7 +257,7 @@ function wordOf({ lowering, weight, unit, width }: Terms, block: Block, node: No
       return lowering.value(inside, rest, index, w);
     });
   const codes = Array.from({ length: unit }, (_, e) => {
-    const at = weight(column, add(scale(place, unit), constantIndex(e)));
+    const at = weightAt(column, add(scale(place, unit), constantIndex(e)));
     const value = splat(lowering.value(block, node, at, width), type);
     if (bits === undefined) return value;
     // 2^23 and the code, and its zero, each times their power of two, are exact, and so is the difference.

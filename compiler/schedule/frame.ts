@@ -9,7 +9,6 @@ import {
   atomIndex,
   constantIndex,
   divide,
-  indexMath,
   multiply,
   remainder,
   scale,
@@ -185,15 +184,6 @@ export function threadItems(
 /** The vector axis: its index runs over quarters, `quad` within. */
 export function isQuartered(axis: Axis | undefined): boolean {
   return axis !== undefined && typeof axis.size === 'number' && axis.size % 4 === 0 && axis.size > 0;
-}
-
-/** The index of the last node of an epilogue, from the index of its anchor. */
-export function throughChain(chain: readonly Node[], index: IndexMap): IndexMap {
-  return chain.reduce<IndexMap>((current, node) => {
-    const [x] = node.inputs;
-    if (node.op.kind !== 'view' || node.op.target === undefined || x === undefined) return current;
-    return node.op.target(indexMath, current, node.attrs, x.type);
-  }, index);
 }
 
 /** One component of a vector that the template holds, by the position along the vector axis. */

@@ -128,7 +128,7 @@ export const templates: Templates = {
     },
     {
       name: 'contraction of few rows',
-      besides: ['rows', 'beside'],
+      besides: ['rows', 'beside', 'ranges'],
       when: 'the weights are read once, and that is all',
       fits: (group, profile) => isFewRows(group.contract, profile),
       schedule: scheduleContractFewRows,
@@ -136,7 +136,7 @@ export const templates: Templates = {
     {
       name: 'contraction by matrix units',
       needsMatrices: true,
-      besides: ['merges', 'leaves', 'beside'],
+      besides: ['merges', 'leaves', 'beside', 'ranges'],
       when: 'half precision on both sides, and a device with matrix units for it',
       fits: ({ contract }, profile) => withoutMatrixUnits(contract, profile) === undefined,
       tiles: (group, profile) => {
@@ -147,7 +147,7 @@ export const templates: Templates = {
     },
     {
       name: 'contraction in workgroup memory',
-      besides: ['rows', 'beside'],
+      besides: ['rows', 'beside', 'ranges'],
       when: 'otherwise',
       fits: () => true,
       tiles: (group, profile) => tunable(tilesInWorkgroup(group, profile)),

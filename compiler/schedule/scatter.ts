@@ -26,6 +26,7 @@ import { axisStem, unknownZero } from '../kernel/names.ts';
 import { typeOf, type Width } from '../kernel/element-format.ts';
 import { canStoreVector, quad } from '../kernel/quad.ts';
 import type { IndexMap } from '../kernel/storage.ts';
+import { indexAfter } from '../match/index-after.ts';
 import {
   count,
   elementAt,
@@ -37,7 +38,6 @@ import {
   namedAxes,
   takeApart,
   threadItems,
-  throughChain,
   walkAxes,
   type Context,
 } from './frame.ts';
@@ -94,7 +94,7 @@ export function scheduleScatter(group: ScatterGroup, context: Context): Kernel {
   const [root] = group.roots;
   const wide =
     isQuartered(axes.at(-1)) &&
-    (root === undefined || canStoreVector(context.target(root), throughChain(group.chain, takeApart(quad, axes))));
+    (root === undefined || canStoreVector(context.target(root), indexAfter(group.chain, takeApart(quad, axes))));
   const width: Width = wide ? 4 : 1;
   const items = wide ? divide(count(axes), constantIndex(4)) : count(axes);
   const { grid, item, test } = threadItems(frame.body, flatStem(axes, width), items, threads, context.profile.maxGrid);
@@ -153,7 +153,7 @@ export function scheduleScatterBlocks(group: ScatterGroup, context: Context): Ke
   const [root] = group.roots;
   const wide =
     isQuartered(axes.at(-1)) &&
-    (root === undefined || canStoreVector(context.target(root), throughChain(group.chain, takeApart(quad, axes))));
+    (root === undefined || canStoreVector(context.target(root), indexAfter(group.chain, takeApart(quad, axes))));
   const width: Width = wide ? 4 : 1;
   const units = divide(count(rest), constantIndex(width));
   const rows = sizeIndex(axis.size);

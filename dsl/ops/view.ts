@@ -209,6 +209,17 @@ export const pad: ViewOp<Read<typeof readPad>> = view({
   },
 });
 
+/** Counted from the other end of one axis. */
+function turned<I, C>(
+  math: IndexMath<I, C>,
+  index: ReadonlyMap<string, I>,
+  name: string,
+  x: TensorType,
+): ReadonlyMap<string, I> {
+  const last = subtractSizes(axisOf(x.axes, name)?.size ?? 1, 1);
+  return only(x, index, name, math.add(math.of(last), math.multiply(indexOf(index, name), -1)));
+}
+
 const readFlip = attributes('flip', { axis: text });
 
 export const flip: ViewOp<Read<typeof readFlip>> = view({
@@ -220,14 +231,8 @@ export const flip: ViewOp<Read<typeof readFlip>> = view({
     const axis = along(x, name);
     return axis instanceof Refusal ? axis : x;
   },
-  source(math, out, { axis: name }, x) {
-    const last = subtractSizes(axisOf(x.axes, name)?.size ?? 1, 1);
-    return {
-      index: only(x, out, name, math.add(math.of(last), math.multiply(indexOf(out, name), -1))),
-      guards: [],
-      otherwise: 0,
-    };
-  },
+  source: (math, out, { axis }, x) => ({ index: turned(math, out, axis, x), guards: [], otherwise: 0 }),
+  target: (math, index, { axis }, x) => turned(math, index, axis, x),
   transpose: (math, dy, { axis }) => math.view(flip, dy, { axis }),
 });
 

@@ -43,22 +43,26 @@ test('nothing is computed again: states that are positions and tokens do not lea
   expect(again).toEqual([]);
 });
 
-test.each(['f16', 'q4'] as const)('%s: six dispatches a layer, and no more weights than prefill has', (weights) => {
-  const [two, three] = [plans(2, weights), plans(3, weights)];
-  expect(three.decode.dispatches.length - two.decode.dispatches.length).toBe(6);
+// Codes and scales of three weights leave too few of ten bindings for rotated keys and the caches.
+test.each([
+  ['f16', 5],
+  ['q4', 6],
+] as const)('%s: %i dispatches a layer, and no more weights than prefill has', (weights, perLayer) => {
+  const [fewer, more] = [plans(3, weights), plans(4, weights)];
+  expect(more.decode.dispatches.length - fewer.decode.dispatches.length).toBe(perLayer);
   // As many for 32 layers as the whole model may have.
-  expect(two.decode.dispatches.length + 30 * 6).toBeLessThanOrEqual(200);
-  expect(two.decode.dispatches.filter(({ label }) => label.startsWith('sum+'))).toEqual([]);
-  const weightsOf = (...programs: readonly { readonly name: string; readonly plan: typeof two.decode }[]): number =>
+  expect(fewer.decode.dispatches.length + 29 * perLayer).toBeLessThanOrEqual(200);
+  expect(fewer.decode.dispatches.filter(({ label }) => label.startsWith('sum+'))).toEqual([]);
+  const weightsOf = (...programs: readonly { readonly name: string; readonly plan: typeof fewer.decode }[]): number =>
     memoryPlan(programs)
       .items.filter(({ kind }) => kind === 'weights')
       .reduce((sum, { bytes }) => sum + bytes, 0);
-  const prefill = { name: 'prefill', plan: two.prefill };
-  expect(weightsOf(prefill, { name: 'decode', plan: two.decode })).toBe(weightsOf(prefill));
+  const prefill = { name: 'prefill', plan: fewer.prefill };
+  expect(weightsOf(prefill, { name: 'decode', plan: fewer.decode })).toBe(weightsOf(prefill));
 });
 
 test.each(['desktop', 'h200'])(
-  'prefill on %s: six dispatches a layer, gate, up and what joins them in one',
+  'prefill on %s: five dispatches a layer, keys rotated into their cache, gate, up and what joins them in one',
   (device) => {
     const source = shapedParams(cambrianModelShapes(model), randomParams(0, { dtype: 'f16' }));
     const { language } = model.config;
@@ -66,8 +70,8 @@ test.each(['desktop', 'h200'])(
       const graph = prefillGraph(source, { ...language, config: { ...language.config, layers } }, sizes);
       return compile(graph, devices[device]?.profile ?? desktopGpu).dispatches.map(({ label }) => label);
     };
-    const [two, three] = [labels(2), labels(3)];
-    expect(three.length - two.length).toBe(6);
-    expect(three.filter((label) => /^contract.*sigmoid.*mul/.test(label))).toHaveLength(3);
+    const [three, four] = [labels(3), labels(4)];
+    expect(four.length - three.length).toBe(5);
+    expect(four.filter((label) => /^contract.*sigmoid.*mul/.test(label))).toHaveLength(4);
   },
 );
