@@ -229,6 +229,9 @@ export function labelOf(group: Group): string {
     group.template === 'attention' || group.template === 'contract'
       ? group.chain.filter((n) => n.op.kind === 'map').map((n) => n.op.name)
       : [...group.nodes].sort((a, b) => a.id - b.id).map((n) => n.op.name);
+  // Ranges of columns go through like maps, each through its own.
+  const ranges = group.template === 'contract' ? group.ranges?.each.length : undefined;
+  if (ranges !== undefined) return `${[...new Set([...anchor, ...names])].join('+')} in ${ranges} ranges`;
   const all = [...anchor, ...names];
   if (all.length === 0) return 'copy';
   return all.length <= 8 ? all.join('+') : `${all.slice(0, 7).join('+')}+…${all.length - 7}`;
