@@ -1,5 +1,5 @@
 // `opabinia check DIR`: what a model directory is, what would be read from where, what is wrong. Exit code 1 where `run` would fail.
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { deviceNamed, devices } from '../compiler/devices.ts';
 import { checkModel } from '../pipelines/check/check-model.ts';
 import { deviceAtHand } from '../pipelines/check/device-at-hand.ts';
@@ -7,17 +7,20 @@ import { printChecked } from '../pipelines/check/print-checked.ts';
 import { several, whole } from './options.ts';
 import { say, tell } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
-import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+import {
+  dtypeOption,
+  keepOption,
+  quantizeOption,
+  storageOf,
+  weightsOption,
+  type StorageFlags,
+} from './weights-options.ts';
 
-interface CheckFlags extends ConnectorsFlags {
-  readonly dtype: 'f32' | 'f16';
+interface CheckFlags extends ConnectorsFlags, StorageFlags {
   readonly tower: readonly string[];
   readonly context?: string;
   readonly images?: string;
   readonly device?: string;
-  readonly weights?: WeightsChoice;
-  readonly quantize?: readonly string[];
-  readonly keep?: readonly string[];
   readonly json?: true;
 }
 
@@ -27,9 +30,7 @@ export function addCheck(program: Command): void {
     .command('check')
     .description('say what a model directory is, and what is wrong with it, before anything is loaded')
     .argument('<model>', 'a model directory, a .gguf file, or owner/name in the cache')
-    .addOption(
-      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
-    )
+    .addOption(dtypeOption('f32'))
     .option(
       '--tower <directory>',
       'where the vision towers are, in the order of the config; of a model in GGUF its mmproj',
@@ -50,7 +51,7 @@ export function addCheck(program: Command): void {
     .action(async (model: string, flags: CheckFlags) => {
       const here = flags.device === undefined ? await deviceAtHand() : undefined;
       const checked = await checkModel(model, {
-        ...storageOf(flags),
+        ...storageOf(flags, 'f32'),
         towers: flags.tower.length === 0 ? undefined : flags.tower,
         connectors: await ownConnectors(flags),
         context: flags.context === undefined ? undefined : whole('--context', flags.context),

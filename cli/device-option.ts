@@ -3,7 +3,7 @@ import { Option } from 'commander';
 import { OpabiniaError } from '../dsl/error.ts';
 import type { Place } from '../pipelines/run/engine.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
-import { storageOf } from './weights-options.ts';
+import { storageOf, type StorageFlags } from './weights-options.ts';
 
 export type DeviceChoice = 'gpu' | 'cpu';
 
@@ -28,10 +28,8 @@ export async function openPlace(device: DeviceChoice): Promise<Place> {
  * As `storageOf`; on the CPU everything is f32, and weights that are stored quantized are decoded. Throws `OpabiniaError` for a storage
  * that was asked for and is not to be had there.
  */
-export function storageOn(
-  flags: Parameters<typeof storageOf>[0] & { readonly device: DeviceChoice },
-): ReturnType<typeof storageOf> {
-  const asked = storageOf(flags);
+export function storageOn(flags: StorageFlags & { readonly device: DeviceChoice }): ReturnType<typeof storageOf> {
+  const asked = storageOf(flags, 'f32');
   if (flags.device === 'gpu') return asked;
   const refused = flags.weights === undefined || flags.weights === 'f32' ? undefined : `--weights ${flags.weights}`;
   const other = refused ?? (flags.dtype === 'f16' ? '--dtype f16' : undefined);

@@ -12,12 +12,12 @@ import { printResults } from '../pipelines/eval/report/print-results.ts';
 import { evalProgress } from './eval-progress.ts';
 import { addStudy } from './eval-study.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
-import { refuseAll, several, whole } from './options.ts';
+import { refuseAll, refuseOthers, several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
-import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
+import { dtypeOption, keepOption, quantizeOption, weightsOption, type StorageFlags } from './weights-options.ts';
 
-interface EvalFlags extends ConnectorsFlags {
+interface EvalFlags extends ConnectorsFlags, StorageFlags {
   readonly bench: readonly string[];
   readonly out?: string | undefined;
   readonly limit?: string | undefined;
@@ -28,11 +28,7 @@ interface EvalFlags extends ConnectorsFlags {
   readonly system?: string | undefined;
   readonly images: readonly string[];
   readonly tower: readonly string[];
-  readonly dtype: 'f32' | 'f16';
   readonly device: DeviceChoice;
-  readonly weights?: WeightsChoice | undefined;
-  readonly quantize?: readonly string[] | undefined;
-  readonly keep?: readonly string[] | undefined;
   readonly json?: true | undefined;
   readonly list?: true | undefined;
 }
@@ -64,9 +60,7 @@ export function addEval(program: Command): void {
       several,
       [],
     )
-    .addOption(
-      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
-    )
+    .addOption(dtypeOption('f32'))
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
@@ -74,8 +68,9 @@ export function addEval(program: Command): void {
     .addOption(deviceOption())
     .option('--json', 'print results as JSON instead of tables')
     .action(async (model: string | undefined, flags: EvalFlags) => {
-      if (flags.list === true) return say(await listed());
-      return judge(model, flags);
+      if (flags.list !== true) return judge(model, flags);
+      refuseOthers(command, ['list'], { where: 'with --list', advice: 'judge without --list' });
+      return say(await listed());
     });
   command
     .command('compare')

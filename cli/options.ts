@@ -17,12 +17,13 @@ export function natural(option: string, text: string): number {
   return text === '0' ? 0 : whole(option, text, 'from 0');
 }
 
+interface Idle {
+  readonly where: string;
+  readonly advice: string;
+}
+
 /** Throws `OpabiniaError` where one of the options was typed, which would be taken and do nothing. Options by their attributes. */
-export function refuseIdle(
-  command: Command,
-  options: readonly string[],
-  { where, advice }: { readonly where: string; readonly advice: string },
-): void {
+export function refuseIdle(command: Command, options: readonly string[], { where, advice }: Idle): void {
   const idle = options.find((key) => command.getOptionValueSource(key) === 'cli');
   if (idle === undefined) return;
   const flag = command.options.find((option) => option.attributeName() === idle)?.long ?? idle;
@@ -34,6 +35,11 @@ export function refuseIdle(
 
 /** Throws `OpabiniaError` where an option of a command was typed that its subcommand, which is what runs, does not read. */
 export function refuseAll(command: Command, but: readonly string[]): void {
+  refuseOthers(command, but, { where: 'to this subcommand', advice: `see \`${command.name()} --help\`` });
+}
+
+/** As `refuseIdle`, of all options but some. */
+export function refuseOthers(command: Command, but: readonly string[], idle: Idle): void {
   const options = command.options.map((option) => option.attributeName()).filter((key) => !but.includes(key));
-  refuseIdle(command, options, { where: 'to this subcommand', advice: `see \`${command.name()} --help\`` });
+  refuseIdle(command, options, idle);
 }

@@ -1,5 +1,6 @@
 // `opabinia plan cambrian-8b`: a released model at full size, or a model directory, compiled without weights and without a GPU.
 import { Option, type Command } from 'commander';
+import { OpabiniaError } from '../dsl/error.ts';
 import { deviceNamed, devices } from '../compiler/devices.ts';
 import { releasedCambrian } from '../models/configs/released.ts';
 import { isReleased, planDirectory, planModel, releasedModel, type PlanOptions } from '../pipelines/plan/plan-model.ts';
@@ -13,15 +14,21 @@ import {
 import { plannedJson, printPlanned } from '../pipelines/plan/print-planned.ts';
 import { refuseIdle, several, whole } from './options.ts';
 import { ofDirectories, ofReleased } from './released-options.ts';
-import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+import {
+  dtypeOption,
+  keepOption,
+  quantizeOption,
+  storageOf,
+  weightsOption,
+  type StorageFlags,
+} from './weights-options.ts';
 import { say, tell } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 
-interface Flags extends ConnectorsFlags {
-  readonly dtype: 'f32' | 'f16';
+interface Flags extends ConnectorsFlags, StorageFlags {
   readonly tower: readonly string[];
   readonly context: string;
-  readonly prompt: string;
+  readonly prompt?: string;
   readonly images: string;
   readonly json?: true;
   readonly device: string;
@@ -29,9 +36,6 @@ interface Flags extends ConnectorsFlags {
   readonly length: string;
   readonly batch: string;
   readonly unfreezeTowers?: true;
-  readonly weights?: WeightsChoice;
-  readonly quantize?: readonly string[];
-  readonly keep?: readonly string[];
 }
 
 /** Options that one way of planning reads and the other does not. */
@@ -43,9 +47,7 @@ export function addPlan(program: Command): void {
     .command('plan')
     .description('compile a model at full size, without a GPU and without reading weights, and print what it costs')
     .argument('<model>', `${Object.keys(releasedCambrian).join(', ')}, a model directory, or a .gguf file`)
-    .addOption(
-      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f16'),
-    )
+    .addOption(dtypeOption('f16'))
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
@@ -57,7 +59,10 @@ export function addPlan(program: Command): void {
       [],
     )
     .option('--context <tokens>', 'tokens that the cache holds', '2048')
-    .option('--prompt <tokens>', 'tokens of the prompt, image tokens included', '700')
+    .option(
+      '--prompt <tokens>',
+      'tokens of the prompt, image tokens included; by default 700, or what the context has room for',
+    )
     .option('--images <count>', 'images in the prompt', '1')
     .option('--device <name>', `${Object.keys(devices).join(', ')}`, 'desktop')
     .addOption(
@@ -79,7 +84,7 @@ export function addPlan(program: Command): void {
       if (flags.train !== undefined) {
         const training: TrainingPlanOptions = {
           stage: flags.train === '1' ? 1 : 2,
-          dtype: flags.dtype,
+          dtype: flags.dtype ?? 'f16',
           length: whole('--length', flags.length),
           batch: whole('--batch', flags.batch),
           unfreezeTowers: flags.unfreezeTowers,
@@ -102,11 +107,12 @@ export function addPlan(program: Command): void {
         );
         return;
       }
+      const context = whole('--context', flags.context);
       const options: PlanOptions = {
-        context: whole('--context', flags.context),
-        prompt: whole('--prompt', flags.prompt),
+        context,
+        prompt: promptOf(flags, context),
         images: whole('--images', flags.images),
-        ...storageOf(flags),
+        ...storageOf(flags, 'f16'),
         towers: flags.tower.length === 0 ? undefined : flags.tower,
         connectors,
         profile: deviceNamed(flags.device).profile,
@@ -114,4 +120,15 @@ export function addPlan(program: Command): void {
       const planned = isReleased(model) ? planModel(model, options, tell) : await planDirectory(model, options, tell);
       say(flags.json === true ? JSON.stringify(plannedJson(planned), null, 2) : printPlanned(planned, options));
     });
+}
+
+/** Tokens of the prompt. Throws `OpabiniaError` where the context has no room behind it. */
+function promptOf({ prompt }: Flags, context: number): number {
+  if (prompt === undefined) return Math.max(1, Math.min(700, context - 1));
+  const tokens = whole('--prompt', prompt);
+  if (tokens < context) return tokens;
+  throw new OpabiniaError(`--prompt ${tokens} leaves no room for an answer in --context ${context}`, {
+    op: 'plan',
+    advice: 'give a longer context or a shorter prompt',
+  });
 }

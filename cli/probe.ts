@@ -63,6 +63,11 @@ export function addProbe(program: Command): void {
           where: 'without --data',
           advice: 'give --data',
         });
+      else if (!/(?:^|[,+])\s*shapes:/.test(flags.towers))
+        refuseIdle(command, ['preset', 'shapesEncoders'], {
+          where: 'where neither scenes nor their encoders are used',
+          advice: 'name shapes:0 among the towers',
+        });
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);

@@ -11,12 +11,12 @@ import { contextFor, contextOf, shorterContext } from '../pipelines/answer/sessi
 import { Session, type Answer, type AnswerOptions } from '../pipelines/answer/session.ts';
 import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-option.ts';
 import { natural, several, whole } from './options.ts';
-import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
+import { dtypeOption, keepOption, quantizeOption, weightsOption, type StorageFlags } from './weights-options.ts';
 import { loadProgress } from './load-progress.ts';
 import { say, tell, write } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 
-export interface RunFlags extends ConnectorsFlags {
+export interface RunFlags extends ConnectorsFlags, StorageFlags {
   readonly image: readonly string[];
   readonly prompt: string;
   readonly system?: string | undefined;
@@ -30,11 +30,7 @@ export interface RunFlags extends ConnectorsFlags {
   readonly context?: string | undefined;
   readonly tower: readonly string[];
   readonly imagePosition?: BlockPosition | undefined;
-  readonly dtype: 'f32' | 'f16';
   readonly device: DeviceChoice;
-  readonly weights?: WeightsChoice | undefined;
-  readonly quantize?: readonly string[] | undefined;
-  readonly keep?: readonly string[] | undefined;
   readonly json?: true | undefined;
 }
 
@@ -80,7 +76,7 @@ export function addRun(program: Command): void {
       'above 1: tokens that stand in the text are less likely; else as generation_config.json says, 1: not at all',
     )
     .option('--stop <text>', 'end where the answer has this text; may be given several times', several, [])
-    .option('--seed <number>', 'of the draw')
+    .option('--seed <number>', 'with a temperature: of the draw')
     .option('--context <tokens>', 'tokens of prompt and answer together; by default 2048, or what a long prompt needs')
     .option(
       '--tower <directory>',
@@ -91,9 +87,7 @@ export function addRun(program: Command): void {
     .addOption(
       new Option('--image-position <where>', 'where SVA layers look for the image').choices(['reference', 'true']),
     )
-    .addOption(
-      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
-    )
+    .addOption(dtypeOption('f32'))
     .addOption(deviceOption())
     .option('--json', 'print one JSON object at the end instead of words')
     .action(async (model: string, flags: RunFlags) => {
@@ -224,9 +218,10 @@ function answerOptions(flags: RunFlags, signal: AbortSignal): AnswerOptions {
   };
   const temperature = number('--temperature', flags.temperature, 0, 100) ?? 0;
   const seed = flags.seed === undefined ? undefined : natural('--seed', flags.seed);
-  const idle = (['topK', 'topP'] as const).find((key) => temperature === 0 && flags[key] !== undefined);
+  const ofDrawing = { topK: '--top-k', topP: '--top-p', seed: '--seed' } as const;
+  const idle = (['topK', 'topP', 'seed'] as const).find((key) => temperature === 0 && flags[key] !== undefined);
   if (idle !== undefined)
-    throw new OpabiniaError(`${idle === 'topK' ? '--top-k' : '--top-p'} says nothing without a temperature`, {
+    throw new OpabiniaError(`${ofDrawing[idle]} says nothing without a temperature`, {
       op: 'run',
       advice: 'give --temperature 1, or another above 0; without one the likeliest token is taken each time',
     });

@@ -20,9 +20,9 @@ import { deviceOption, openPlace, storageOn, type DeviceChoice } from './device-
 import { several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
-import { keepOption, quantizeOption, weightsOption, type WeightsChoice } from './weights-options.ts';
+import { dtypeOption, keepOption, quantizeOption, weightsOption, type StorageFlags } from './weights-options.ts';
 
-export interface ServeFlags extends ConnectorsFlags {
+export interface ServeFlags extends ConnectorsFlags, StorageFlags {
   readonly host: string;
   readonly port: string;
   readonly apiKey?: string | undefined;
@@ -33,11 +33,7 @@ export interface ServeFlags extends ConnectorsFlags {
   readonly queue: string;
   readonly maxBody: string;
   readonly tower: readonly string[];
-  readonly dtype: 'f32' | 'f16';
   readonly device: DeviceChoice;
-  readonly weights?: WeightsChoice | undefined;
-  readonly quantize?: readonly string[] | undefined;
-  readonly keep?: readonly string[] | undefined;
 }
 
 const mebi = 2 ** 20;
@@ -70,9 +66,7 @@ export function addServe(program: Command): void {
       several,
       [],
     )
-    .addOption(
-      new Option('--dtype <dtype>', 'storage of weights and activations').choices(['f32', 'f16']).default('f32'),
-    )
+    .addOption(dtypeOption('f32'))
     .addOption(deviceOption())
     .action(async (model: string, flags: ServeFlags) => {
       await serveModel(model, flags, { ready: ({ url }) => say(url), stopped: untilStopped });

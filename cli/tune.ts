@@ -1,7 +1,7 @@
 // `opabinia tune [MODEL]`: the fastest tiles for the heaviest kernels of a model on this device, kept for the next time that it is opened.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { formatTable } from '../dsl/text/table.ts';
 import { tuneModel, type TunedModel } from '../pipelines/tune/tune-model.ts';
 import { openDevice } from '../runtime/device/dawn.ts';
@@ -10,13 +10,16 @@ import { checkOutput } from './output-file.ts';
 import { say, tell } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { ofDirectories, ofReleased } from './released-options.ts';
-import { keepOption, quantizeOption, storageOf, weightsOption, type WeightsChoice } from './weights-options.ts';
+import {
+  dtypeOption,
+  keepOption,
+  quantizeOption,
+  storageOf,
+  weightsOption,
+  type StorageFlags,
+} from './weights-options.ts';
 
-interface TuneFlags extends ConnectorsFlags {
-  readonly dtype?: 'f32' | 'f16' | undefined;
-  readonly weights?: WeightsChoice | undefined;
-  readonly quantize?: readonly string[] | undefined;
-  readonly keep?: readonly string[] | undefined;
+interface TuneFlags extends ConnectorsFlags, StorageFlags {
   readonly tower: readonly string[];
   readonly context?: string | undefined;
   readonly images: string;
@@ -37,12 +40,7 @@ export function addTune(program: Command): void {
       'a model directory, a .gguf file, owner/name in the cache, or a released Cambrian',
       'cambrian-8b',
     )
-    .addOption(
-      new Option(
-        '--dtype <dtype>',
-        'storage of weights and activations; by default f32, of a released model f16',
-      ).choices(['f32', 'f16']),
-    )
+    .addOption(dtypeOption('f32, of a released model f16'))
     .addOption(weightsOption())
     .addOption(quantizeOption())
     .addOption(keepOption())
@@ -59,12 +57,12 @@ export function addTune(program: Command): void {
       if (isReleased(model)) refuseIdle(command, ofDirectories, ofReleased);
       const inputs = [model, ...flags.tower].flatMap(textsOf);
       checkOutput('--out', flags.out, { op: 'tune', endings: ['.json'], inputs });
+      storageOf(flags, 'f32');
       const device = await openDevice({ tuning: 'off' });
       try {
         const f16 = device.facts.features.includes('shader-f16');
-        const dtype = flags.dtype ?? (f16 && isReleased(model) ? 'f16' : 'f32');
         const tuned = await tuneModel(model, device, {
-          ...storageOf({ ...flags, dtype }),
+          ...storageOf(flags, f16 && isReleased(model) ? 'f16' : 'f32'),
           towers: flags.tower.length === 0 ? undefined : flags.tower,
           connectors: await ownConnectors(flags),
           context: flags.context === undefined ? undefined : whole('--context', flags.context),

@@ -49,7 +49,14 @@ const tolerated = 0.05;
  * @example const { sources } = checkPrompts('mix.json')
  */
 export function checkPrompts(path: string, options: PromptsOptions = {}): PromptsReport {
-  if (isMix(path)) refuseImages(path, options.images);
+  if (isMix(path)) {
+    refuseImages(path, options.images);
+    if (options.by !== undefined)
+      throw new OpabiniaError(`${path} says what its sources are, and so does --by ${options.by}`, {
+        op: 'data',
+        advice: 'leave --by away, or say `by` in the mixture',
+      });
+  }
   const mix = isMix(path) ? readMix(path) : singleFile(path, options);
   if (options.out !== undefined) checkOut(options.out);
   const sources: SourcePrompts[] = [];

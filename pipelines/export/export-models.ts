@@ -182,8 +182,10 @@ async function openDirectory(what: string, command: ExportCommand): Promise<Expo
   const files = modelFiles(directory);
   const path = needFile(files.config ?? files.openClipConfig, 'config.json', files);
   const config = readConfig(readJsonFile(path), path);
-  if (config.kind === 'tower')
+  if (config.kind === 'tower') {
+    refuseAnswerSizes(what, command);
     return openTower(needFile(files.weights, 'model.safetensors', files), config.tower, dtype);
+  }
   const model = await openModel(what, { dtype, weights: 'floats', connectors: command.connectors });
   const { language, family, source } = model;
   const capacity = command.context ?? Math.min(2048, language.config.maxPositions);
@@ -198,6 +200,16 @@ async function openDirectory(what: string, command: ExportCommand): Promise<Expo
   const graphs = new Map<string, () => Graph>(vision === undefined ? [] : [['vision', () => vision(sizes)]]);
   graphs.set('prefill', () => family.prefill(sizes)).set('decode', () => family.decode(sizes));
   return { graphs, source, files: model.weights, close: model.close };
+}
+
+/** A tower has one graph, of one picture. Throws `OpabiniaError` for a size of answers, which would do nothing. */
+function refuseAnswerSizes(what: string, command: ExportCommand): void {
+  const idle = (['batch', 'context', 'prompt', 'images'] as const).find((key) => command[key] !== undefined);
+  if (idle !== undefined)
+    throw new OpabiniaError(`--${idle} says nothing of a tower, and ${what} is one`, {
+      op: 'export',
+      advice: 'leave it out',
+    });
 }
 
 function openTower(weights: string, tower: TowerConfig, dtype: 'f32' | 'f16'): Exportable {

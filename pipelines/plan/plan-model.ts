@@ -85,6 +85,9 @@ export interface PlanOptions {
 
 export interface PlannedModel {
   readonly name: string;
+  /** Those of the options, or what the model has positions for. */
+  readonly context: number;
+  readonly prompt: number;
   readonly parts: readonly string[];
   /** How many of them are towers: the first ones. */
   readonly towers: number;
@@ -114,7 +117,9 @@ export function planModel(
   note: (what: string) => void = () => undefined,
 ): PlannedModel {
   const { name, model, graphs } = releasedGraphs(text, options);
-  return planGraphs({ name, graphs, parts: partsOf(model), parameters: parameterCounts(model) }, options, note);
+  const { context, prompt } = options;
+  const parameters = parameterCounts(model);
+  return planGraphs({ name, context, prompt, graphs, parts: partsOf(model), parameters }, options, note);
 }
 
 /** The graphs of a released model over weights of its shapes. Throws `OpabiniaError` for a name that is none. */
@@ -182,7 +187,8 @@ export async function planDirectory(
     };
     const shapes = new Map([...(source.names() ?? [])].map((path) => [path, source.shape(path) ?? []] as const));
     const parameters = countsOf(plan.parts, shapes);
-    return planGraphs({ name: basename(resolve(directory)), graphs, parts: plan.parts, parameters }, options, note);
+    const held = { name: basename(resolve(directory)), context: capacity, prompt: sizes.promptLimit };
+    return planGraphs({ ...held, graphs, parts: plan.parts, parameters }, options, note);
   } finally {
     close();
   }
@@ -193,13 +199,13 @@ function graphOf(graph: View['graph'], sizes: AnswerSizes): Graph {
   return graph.make(sizes);
 }
 
-interface Planning extends Pick<PlannedModel, 'name' | 'parameters'> {
+interface Planning extends Pick<PlannedModel, 'name' | 'context' | 'prompt' | 'parameters'> {
   readonly graphs: Readonly<Record<string, () => Graph>>;
   readonly parts: readonly ModelPart[];
 }
 
 function planGraphs(
-  { name, graphs, parts, parameters }: Planning,
+  { name, context, prompt, graphs, parts, parameters }: Planning,
   options: PlanOptions,
   note: (what: string) => void = () => undefined,
 ): PlannedModel {
@@ -219,6 +225,8 @@ function planGraphs(
   const partName = (path: string): string => parts.find((part) => part.owns(path))?.name ?? '';
   return {
     name,
+    context,
+    prompt,
     programs,
     parts: parts.map((part) => part.name),
     towers: parts.filter((part) => part.isTower === true).length,

@@ -2,6 +2,7 @@
 import { desktopGpu } from '../../compiler/profile.ts';
 import { formatCount, formatTable, type Column } from '../../dsl/text/table.ts';
 import { printBytes } from '../../runtime/device/memory-budget.ts';
+import { plural } from '../../dsl/text/plural.ts';
 import type { PlannedModel, PlanOptions } from './plan-model.ts';
 
 /** Everything as text. */
@@ -13,7 +14,7 @@ export function printPlanned(planned: PlannedModel, options: PlanOptions): strin
   const flops = (part: string): readonly string[] =>
     programs.map((program) => formatCount(program.flops.get(part) ?? 0));
   return [
-    `${planned.name}, ${options.dtype}, a context of ${options.context} tokens, a prompt of ${options.prompt}, ${options.images} image${options.images === 1 ? '' : 's'}; compiled for ${options.profile?.name ?? `a ${desktopGpu.name}`}, batch 1; FLOP are those of its kernels, after all passes`,
+    `${planned.name}, ${options.dtype}, a context of ${plural(planned.context, 'token')}, a prompt of ${planned.prompt}, ${plural(options.images, 'image')}; compiled for ${options.profile?.name ?? `a ${desktopGpu.name}`}, batch 1; FLOP are those of its kernels, after all passes`,
     '',
     formatTable(
       [{ title: 'part' }, right('parameters'), ...programs.map((program) => right(`FLOP, ${program.name}`))],

@@ -1,6 +1,6 @@
 // Options that one use of a command reads and another does not: typed for the other, they are refused by name, before anything is opened. And
 // what a command reads it does not write over.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -17,10 +17,12 @@ import { addRuns } from '../../cli/runs.ts';
 import { addServe } from '../../cli/serve.ts';
 import { addTrain } from '../../cli/train.ts';
 import { addTune } from '../../cli/tune.ts';
+import { storageOf } from '../../cli/weights-options.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { balance } from '../../pipelines/data/balance.ts';
 import { readMix } from '../../pipelines/data/read-mix.ts';
+import { shippedEncoders } from '../../pipelines/shapes/encoders/open-encoders.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-idle-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -59,6 +61,20 @@ test.each<[string, RegExp]>([
   ],
   ['runs --dtype f16', /^runs: --dtype is of what --out writes/],
   ['data check lines.jsonl --length 64', /^check: --length says nothing without --model/],
+  ['run made --prompt a --dtype f16 --weights f32', /^--dtype f16 and --weights f32 are both the storage/],
+  ['run made --prompt a --dtype f16 --weights f32 --device cpu', /^--dtype f16 and --weights f32 are both the storage/],
+  ['serve made --dtype f32 --weights f16', /^--dtype f32 and --weights f16 are both the storage/],
+  ['eval made --bench a:b --dtype f32 --weights f16', /^--dtype f32 and --weights f16 are both the storage/],
+  ['check made --dtype f32 --weights f16', /^--dtype f32 and --weights f16 are both the storage/],
+  ['plan made --dtype f16 --weights f32', /^--dtype f16 and --weights f32 are both the storage/],
+  ['tune cambrian-8b --dtype f16 --weights f32', /^--dtype f16 and --weights f32 are both the storage/],
+  ['run made --prompt a --seed 3', /^run: --seed says nothing without a temperature/],
+  ['plan cambrian-8b --context 512 --prompt 512', /^plan: --prompt 512 leaves no room for an answer in --context 512/],
+  ['eval --list --bench a:b', /^eval: --bench says nothing with --list/],
+  [
+    'probe --towers clip --data d --llm m --preset M',
+    /^probe: --preset says nothing where neither scenes nor their encoders are used/,
+  ],
   ['train recipe.ts --sanity --resume', /'--sanity' cannot be used with option '--resume'/],
   ['eval compare a b --limit 5', /^eval: --limit says nothing to this subcommand/],
   ['eval study a --bench x:y', /^eval: --bench says nothing to this subcommand/],
@@ -79,7 +95,19 @@ test('--image-position of a model without layers that look for the image', async
   );
 });
 
-test('--images where a mixture says where its pictures are', async () => {
+test('--context of a tower, which answers nothing', async () => {
+  const [tower = ''] = readdirSync(shippedEncoders());
+  expect(
+    await failure(['export', join(shippedEncoders(), tower), '--onnx', at('tower.onnx'), '--context', '64']),
+  ).toMatch(/^export: --context says nothing of a tower/);
+});
+
+test('what is the same said twice is said once', () => {
+  expect(storageOf({ dtype: 'f16', weights: 'f16' }, 'f32')).toEqual({ dtype: 'f16', weights: 'floats' });
+  expect(storageOf({ dtype: 'f32', weights: 'q4' }, 'f16')).toMatchObject({ dtype: 'f32', weights: { format: 'q4' } });
+});
+
+test('--images and --by where a mixture says where its pictures are and what its sources', async () => {
   const sample = {
     conversations: [
       { from: 'human', value: 'a' },
@@ -91,6 +119,7 @@ test('--images where a mixture says where its pictures are', async () => {
   expect(await failure(['data', 'prompts', at('mix.json'), '--images', 'elsewhere'])).toMatch(
     /so does --images elsewhere/,
   );
+  expect(await failure(['data', 'prompts', at('mix.json'), '--by', 'origin'])).toMatch(/so does --by origin/);
 });
 
 test('an index is not written over the mixture, nor tiles over what says what a model is', async () => {

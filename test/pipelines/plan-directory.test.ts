@@ -7,6 +7,7 @@ import { desktopGpu } from '../../compiler/profile.ts';
 import { openModel } from '../../pipelines/answer/open-model.ts';
 import { sessionPlans, sessionSizes } from '../../pipelines/answer/session-plans.ts';
 import { isReleased, planDirectory } from '../../pipelines/plan/plan-model.ts';
+import { printPlanned } from '../../pipelines/plan/print-planned.ts';
 import { makeLanguage } from '../support/made-language.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opabinia-plan-'));
@@ -34,6 +35,12 @@ test.each([undefined, 'floats', { format: 'q8' }, { format: 'q4', except: ['*emb
   },
   60_000,
 );
+
+test('what is printed is what was planned: the model has 512 positions', async () => {
+  const options = { dtype: 'f16', context: 4000, prompt: 3000, images: 1 } as const;
+  const planned = await planDirectory(join(import.meta.dirname, '../../examples/shapes/model'), options);
+  expect(printPlanned(planned, options)).toMatch(/, a context of 512 tokens, a prompt of 511, 1 image;/);
+}, 60_000);
 
 test('what is on the disk, or should be, is not a released model', async () => {
   const file = join(import.meta.dirname, '../golden/quant/qwen2-q4_0.gguf');
