@@ -2,7 +2,7 @@
 import { printAxes } from '../dsl/axis/axis.ts';
 import { OpabiniaError } from '../dsl/error.ts';
 import { Builder, roleOf, type Graph, type Node } from '../dsl/graph/graph.ts';
-import { requireGraph } from '../dsl/graph/required.ts';
+import { requireGraph, requireOptions } from '../dsl/graph/required.ts';
 import { order } from '../dsl/graph/walk.ts';
 import { sortedSymbols } from '../dsl/graph/symbols.ts';
 import { assemble, type Assembly } from './assembly/assemble.ts';
@@ -60,6 +60,7 @@ export type Stage =
  * @example const plan = compile(graph, deviceProfile(await openDevice()))
  */
 export function compile(graph: Graph, profile: DeviceProfile, options: CompileOptions = {}): Plan {
+  requireOptions('compile', options, '{ verify: true }');
   const { passes = standardPasses, packing = true, verify = false, states, shareDispatches = true, report } = options;
   requireGraph('compile', graph);
   requireProfile('compile', profile);

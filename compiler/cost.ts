@@ -2,9 +2,10 @@
 import { elementsOf } from '../dsl/axis/axes.ts';
 import { dtypeBytes } from '../dsl/graph/elements.ts';
 import type { Graph, Node } from '../dsl/graph/graph.ts';
-import { order } from '../dsl/graph/walk.ts';
+import { order, nodeFields } from '../dsl/graph/walk.ts';
 import type { TensorType } from '../dsl/graph/op.ts';
 import { roles } from '../dsl/ops/contract.ts';
+import { requireFields } from '../dsl/graph/required.ts';
 
 export interface Cost {
   /** Floating-point operations; a multiply-add counts two. */
@@ -22,6 +23,7 @@ export function bytesOf(type: TensorType): number {
  * @example order(graph).reduce((sum, node) => sum + flopsOf(node), 0)
  */
 export function flopsOf(node: Node): number {
+  requireFields('flopsOf', node, nodeFields, 'flopsOf(x.node)', 'the node');
   const [a, b] = node.inputs;
   switch (node.op.kind) {
     case 'map':

@@ -42,6 +42,8 @@ export class OpabiniaError extends Error {
  * @example nearestNames('sofmax', ['softmax', 'sigmoid'], 1)
  */
 export function nearestNames(wanted: string, known: Iterable<string>, count = 3): readonly string[] {
+  // What is no name, or no list of them, has nothing near it: an error is being made of it.
+  if (typeof wanted !== 'string' || typeof Object(known)[Symbol.iterator] !== 'function') return [];
   // A name that begins the other is near, however long the rest is.
   const near = (name: string): number =>
     name !== '' && (name.startsWith(wanted) || wanted.startsWith(name)) ? 2 : Infinity;

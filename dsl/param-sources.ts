@@ -5,6 +5,7 @@ import { here } from './origin.ts';
 import type { FloatSource } from './params.ts';
 import type { Float } from './tensor.ts';
 import { plural } from './text/plural.ts';
+import { requireFields, requireOptions, said } from './graph/required.ts';
 
 /**
  * Any path exists; its values depend on seed and path alone, so two models that share a path share its values.
@@ -13,6 +14,9 @@ import { plural } from './text/plural.ts';
  * @example randomParams(1)
  */
 export function randomParams(seed: number, options: { readonly dtype?: Float } = {}): FloatSource {
+  if (typeof seed !== 'number')
+    throw new OpabiniaError(`the seed is ${said(seed)}`, { op: 'randomParams', advice: 'randomParams(1)' });
+  requireOptions('randomParams', options, "{ dtype: 'f16' }");
   const dtype = options.dtype ?? 'f32';
   return {
     dtype,
@@ -42,6 +46,15 @@ export function fixedParams(
   tensors: Readonly<Record<string, { readonly shape: readonly number[]; readonly values: ArrayLike<number> }>>,
   options: { readonly dtype?: Float } = {},
 ): FloatSource {
+  requireOptions('fixedParams', tensors, "{ 'fc.weight': { shape: [2], values: [1, 2] } }", 'the tensors');
+  for (const [path, tensor] of Object.entries(tensors))
+    requireFields(
+      'fixedParams',
+      tensor,
+      { shape: 'object', values: 'object' },
+      '{ shape: [2], values: [1, 2] }',
+      `tensor '${path}'`,
+    );
   const known = new Map(Object.entries(tensors));
   return {
     dtype: options.dtype ?? 'f32',

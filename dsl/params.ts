@@ -1,9 +1,10 @@
 // Parameters as paths: `p.at('layers', 3).get('weight', 'o i')` is the tensor `layers.3.weight` of the checkpoint.
 import { isAxisName } from './axis/axes.ts';
-import { printAxes, printSize, sizesEqual, type Axis, type Size } from './axis/axis.ts';
+import { isSymbolicSize, printAxes, printSize, sizesEqual, type Axis, type Size } from './axis/axis.ts';
 import { nearestNames, OpabiniaError, type Where } from './error.ts';
 import type { Builder, Node } from './graph/graph.ts';
 import type { DType } from './graph/op.ts';
+import { isObject, requireOptions, requireText, said } from './graph/required.ts';
 import { mapOp } from './ops/map/index.ts';
 import { param, typeAttrs } from './ops/source.ts';
 import { here } from './origin.ts';
@@ -55,6 +56,16 @@ export interface Params {
    */
   has(name: string, otherwise?: boolean): boolean;
   readonly path: string;
+}
+
+/** Throws `OpabiniaError` for what is no place in a tree of parameters: callers may be without types. */
+export function requireParams(op: string, p: unknown): void {
+  if (isObject(p) && typeof p['path'] === 'string' && typeof p['get'] === 'function') return;
+  throw new OpabiniaError(`the parameters are ${said(p)}`, {
+    op,
+    place: here().place,
+    advice: "give the place of the module's: t.params.at('fc')",
+  });
 }
 
 /** The parameters that a trace has read. */
@@ -149,6 +160,7 @@ function nearest(path: string, names: readonly string[]): readonly string[] {
 
 /** Names in a list such as `'o i'`. Throws for a name that stands twice or is not a name. */
 export function axisList(op: string, text: string, path = ''): readonly string[] {
+  requireText(op, text, 'the axes', "'b n d'");
   const names = text.split(' ').filter((name) => name !== '');
   const refuse = (what: string, advice?: string) =>
     new OpabiniaError(`${what} in '${text}'`, { op, path, place: here().place, advice });
@@ -192,6 +204,7 @@ export function sizedAxes(
   sizes: Readonly<Record<string, Size>>,
   path = '',
 ): readonly Axis[] {
+  requireOptions(op, sizes, `{ ${names.map((name) => `${name}: 2`).join(', ')} }`, 'the sizes');
   const refuse = (what: string, advice?: string) => new OpabiniaError(what, { op, path, place: here().place, advice });
   const stray = Object.keys(sizes).find((name) => !names.includes(name));
   if (stray !== undefined) throw refuse(`a size is given for '${stray}', and the axes are '${names.join(' ')}'`);
@@ -204,6 +217,8 @@ export function sizedAxes(
         place: here().place,
         advice: `give it: { ${name}: 2 }`,
       });
+    if (typeof size !== 'number' && !(isObject(size) && isSymbolicSize(size)))
+      throw refuse(`the size of axis '${name}' is ${said(size)}`, 'give a number, or a symbol: n of t.symbol');
     if (typeof size === 'number' && !(Number.isInteger(size) && size >= 0))
       throw refuse(`the size of axis '${name}' is ${size}, no whole number`);
     return { name, size };

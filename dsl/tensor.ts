@@ -7,6 +7,7 @@ import { isInteger, Refusal, type Attrs, type DType, type Op } from './graph/op.
 import { mapOp } from './ops/map/index.ts';
 import { constant, extent, typeAttrs } from './ops/source.ts';
 import { broadcast, rearrange, slice } from './ops/view.ts';
+import { said, requireFields } from './graph/required.ts';
 import { here, originOf } from './origin.ts';
 import type { AxisError, Has, Without } from './axis/pattern-types.ts';
 
@@ -37,6 +38,7 @@ export class Tensor<out S extends string = string, out D extends DType = DType> 
   readonly dtype: D;
 
   constructor(builder: Builder, node: Node) {
+    requireFields('Tensor', node, { type: 'object' }, 'tensors come from a trace: t.input', 'the node');
     this.builder = builder;
     this.node = node;
     this.dtype = node.type.dtype as D;
@@ -187,6 +189,7 @@ export function apply<S extends string, D extends DType>(
   operands: readonly Tensor[],
   attrs: Attrs = {},
 ): Tensor<S, D> {
+  for (const x of operands) requireTensor(name, x);
   const [first] = operands;
   if (first === undefined) throw new OpabiniaError('needs at least one tensor', { op: name, place: here().place });
   const stranger = operands.find((x) => x.builder !== first.builder);
@@ -231,17 +234,30 @@ function named<T extends Tensor>(name: string, operands: readonly Tensor[], made
 
 /** An error of the function `name` that lists its operands with their axes, paths and lines. */
 export function refusal(name: string, what: string, operands: readonly Tensor[], advice?: string): OpabiniaError {
-  const nodes = operands.map((x) => x.node);
+  // An operand that is none has its own error, where it was to be used.
+  const nodes = operands.flatMap((x) => (x instanceof Tensor ? [x.node] : []));
   const origin = originOf(nodes);
   const labels = nodes.length === 1 ? ['operand'] : ['first  ', 'second ', 'third  '];
   const list = nodes.map((node, i) => `\n  ${labels[i] ?? 'next   '} ${describe(node)}`).join('');
   return new OpabiniaError(`${what}${list}`, { op: name, path: origin.path, place: origin.place, advice });
 }
 
+/** Throws `OpabiniaError` for what is no tensor: callers may be without types. */
+export function requireTensor(name: string, x: unknown): void {
+  if (x instanceof Tensor) return;
+  throw new OpabiniaError(`the tensor is ${said(x)}`, {
+    op: name,
+    place: here().place,
+    advice: 'give a tensor of the trace, as t.input makes it',
+  });
+}
+
 /** The axis of this name. Throws `OpabiniaError` with the nearest names. */
 export function requireAxis(name: string, x: Tensor, axis: string): Axis {
+  requireTensor(name, x);
   const found = axisOf(x.axes, axis);
   if (found !== undefined) return found;
+  if (typeof axis !== 'string') throw refusal(name, `the axis is ${said(axis)}`, [x], 'give its name');
   const near = nearestNames(
     axis,
     x.axes.map((a) => a.name),
@@ -278,6 +294,7 @@ export function elementwise<S extends string, D extends DType>(
   left: Tensor,
   right: Tensor | number,
 ): Tensor<S, D> {
+  requireTensor(name, left);
   const y = typeof right === 'number' ? scalar(name, left, right) : right;
   if (!(y instanceof Tensor))
     throw refusal(name, `the right operand is ${String(y)}`, [left], 'give a number or a tensor');
@@ -287,6 +304,7 @@ export function elementwise<S extends string, D extends DType>(
 
 /** A constant without axes, of the dtype of `like`. Interned, it serves many modules, so it has the path of none of them. */
 export function scalar<D extends DType>(name: string, like: Tensor<string, D>, value: number): Tensor<'', D> {
+  requireTensor(name, like);
   checkNumber(name, value, like.dtype, [like]);
   return new Tensor(
     like.builder,
@@ -296,6 +314,8 @@ export function scalar<D extends DType>(name: string, like: Tensor<string, D>, v
 
 /** Throws `OpabiniaError` when a constant is NaN, or not a number of this dtype. */
 export function checkNumber(name: string, value: number, dtype: DType, operands: readonly Tensor[], place = ''): void {
+  if (typeof value !== 'number')
+    throw refusal(name, `the constant is ${said(value)}${place}`, operands, 'give a number');
   if (Number.isNaN(value))
     throw refusal(
       name,

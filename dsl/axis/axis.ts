@@ -1,5 +1,6 @@
 // Axes and their sizes. A size is a number, or a polynomial of bounded symbols such as `2n+1` with n ≤ 4096, or `h*w`.
 import { OpabiniaError } from '../error.ts';
+import { isObject, requireList, said } from '../graph/required.ts';
 
 /** A size that changes from run to run; memory is planned for `bound`. */
 export interface SizeSymbol {
@@ -35,11 +36,17 @@ export function symbolSize(symbol: SizeSymbol): SymbolicSize {
 }
 
 function terms(size: Size): readonly SizeTerm[] {
-  return typeof size === 'number' ? [] : size.terms;
+  return typeof size === 'number' ? [] : symbolic(size).terms;
 }
 
 function constant(size: Size): number {
-  return typeof size === 'number' ? size : size.constant;
+  return typeof size === 'number' ? size : symbolic(size).constant;
+}
+
+/** Throws `OpabiniaError` for what is no size: callers may be without types. */
+function symbolic(size: SymbolicSize): SymbolicSize {
+  if (isObject(size) && Array.isArray(size['terms'])) return size;
+  throw new OpabiniaError(`the size is ${said(size)}`, { advice: 'give a number, or a symbol: n of t.symbol' });
 }
 
 /** The name of a product of symbols; empty for none. */
@@ -247,7 +254,7 @@ export function sizeSymbols(size: Size): readonly SizeSymbol[] {
  */
 export function printSize(size: Size): string {
   if (typeof size === 'number') return String(size);
-  const parts = size.terms.map(({ symbols, times }) => {
+  const parts = symbolic(size).terms.map(({ symbols, times }) => {
     const name = productName(symbols);
     return times === 1 ? name : times === -1 ? `-${name}` : `${times}${name}`;
   });
@@ -260,6 +267,7 @@ export function printSize(size: Size): string {
  * @example printAxes(x.axes) // [b:1 n:6 d:8]
  */
 export function printAxes(axes: readonly Axis[]): string {
+  requireList('printAxes', axes, 'the axes', 'printAxes(x.axes)');
   return `[${axes.map((a) => `${a.name}:${printSize(a.size)}`).join(' ')}]`;
 }
 
@@ -268,5 +276,6 @@ export function printAxes(axes: readonly Axis[]): string {
  * @example axisOf(x.axes, 'n')?.size
  */
 export function axisOf(axes: readonly Axis[], name: string): Axis | undefined {
+  requireList('axisOf', axes, 'the axes', "axisOf(x.axes, 'n')");
   return axes.find((a) => a.name === name);
 }

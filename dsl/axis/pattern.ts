@@ -11,6 +11,7 @@ import {
 } from 'chevrotain';
 import { OpabiniaError } from '../error.ts';
 import { here } from '../origin.ts';
+import { requireText } from '../graph/required.ts';
 
 /** One axis in a pattern: `h`, `(h w)` on the left, or `q=(h w)`. */
 export interface Item {
@@ -106,6 +107,7 @@ const cache = new Map<string, Pattern>();
  * `op` is the function that was called and `axes` are those of its tensors, for the message.
  */
 export function parsePattern(text: string, op: string, axes: readonly string[] = []): Pattern {
+  requireText(op, text, 'the pattern', `'b n d -> b d'`);
   const known = cache.get(text);
   if (known !== undefined) return known;
   // Building the grammar takes some 10 ms, so only a program that uses a pattern pays for it.

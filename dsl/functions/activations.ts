@@ -4,7 +4,7 @@ import { stopGradient } from '../gradient/stop-gradient.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { erf, exp, log, sigmoid, tanh, where } from './math.ts';
 import { reduceAxes } from './shape.ts';
-import { elementwise, refusal, requireAxis, type Tensor } from '../tensor.ts';
+import { elementwise, refusal, requireAxis, type Tensor, requireTensor } from '../tensor.ts';
 import { inF32 } from './in-f32.ts';
 
 /**
@@ -15,6 +15,7 @@ export function gelu<S extends string, D extends DType>(
   x: Tensor<S, D>,
   form: 'exact' | 'tanh' | 'quick' = 'exact',
 ): Tensor<S, D> {
+  requireTensor('gelu', x);
   const y: Tensor = x;
   switch (form) {
     case 'exact':

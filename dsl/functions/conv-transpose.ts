@@ -9,6 +9,8 @@ import { apply, elementwise, refusal, renamed, requireAxis, type Float, type Ten
 import { both, requireImage, type Pair } from './conv.ts';
 import { checkDType } from './linear.ts';
 import { flip, pad, product, rearrange, slice, window } from './shape.ts';
+import { requireFields } from '../graph/required.ts';
+import { requireParams } from '../params.ts';
 
 export interface ConvTransposeOptions<O extends string> {
   /** Name of the axis of output channels; it may be `c`. */
@@ -37,7 +39,9 @@ export function convTranspose2d<D extends DType, const O extends string>(
   options: ConvTransposeOptions<O>,
 ): Tensor<`b h w ${O}`, D> {
   const name = 'convTranspose2d';
+  requireParams(name, p);
   requireImage(name, x);
+  requireFields(name, options, { out: 'string' }, "convTranspose2d(p.at('up'), x, { out: 'c', kernel: 2 })");
   if (['b', 'h', 'w'].includes(options.out))
     throw refusal(name, `the tensor has another axis '${options.out}' already`, [x], 'give the result another name');
   const channels = x.size('c');

@@ -5,7 +5,7 @@ import type { DType } from '../graph/op.ts';
 import { reduceMax } from '../ops/reduce.ts';
 import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
-import { withOption, type Params } from '../params.ts';
+import { withOption, type Params, requireParams } from '../params.ts';
 import { checkDType } from './linear.ts';
 import { average, contractAxis } from './resample.ts';
 import { reduceAxes, pad, product, rearrange, window } from './shape.ts';
@@ -18,12 +18,17 @@ import {
   requireNumber,
   type Float,
   type Tensor,
+  requireTensor,
 } from '../tensor.ts';
+import { requireFields, requireOptions } from '../graph/required.ts';
 
 /** One number for both axes, or height and width. */
 export type Pair = number | readonly [number, number];
 
-export const both = (pair: Pair): readonly [number, number] => (typeof pair === 'number' ? [pair, pair] : pair);
+export function both(pair: Pair): readonly [number, number] {
+  // What is neither is no number, which is refused where it is looked at.
+  return typeof pair === 'number' ? [pair, pair] : Array.isArray(pair) ? pair : [NaN, NaN];
+}
 
 interface WindowOptions {
   readonly kernel: Pair;
@@ -100,6 +105,7 @@ function tiles(name: string, x: Tensor, axis: string, inner: string, size: numbe
 }
 
 export function requireImage(name: string, x: Tensor): void {
+  requireTensor(name, x);
   const names = x.axes.map((axis) => axis.name).join(' ');
   if (names !== 'b h w c') throw refusal(name, `takes axes 'b h w c', not '${names}'`, [x], 'rearrange it');
 }
@@ -123,7 +129,9 @@ export function conv2d<D extends DType, const O extends string>(
   x: Tensor<'b h w c', D>,
   options: ConvOptions<O>,
 ): Tensor<`b h w ${O}`, D> {
+  requireParams('conv2d', p);
   requireImage('conv2d', x);
+  requireFields('conv2d', options, { out: 'string' }, "conv2d(p.at('conv'), x, { out: 'c', kernel: 3 })");
   if (['b', 'h', 'w'].includes(options.out))
     throw refusal(
       'conv2d',
@@ -225,6 +233,7 @@ function grouped(
  */
 export function maxPool2d<D extends DType>(x: Tensor<'b h w c', D>, options: WindowOptions): Tensor<'b h w c', D> {
   requireImage('maxPool2d', x);
+  requireOptions('maxPool2d', options, 'maxPool2d(x, { kernel: 2 })');
   const lowest = reduceMax.identityOf(x.dtype);
   const seen = windows('maxPool2d', x, { ...options, stride: options.stride ?? options.kernel }, lowest);
   return apply('maxPool2d', reduceMax, [seen], { axes: ['kh', 'kw'], ties: 'first' });
@@ -239,6 +248,7 @@ export function avgPool2d<D extends DType>(
   options: Omit<WindowOptions, 'dilation'> & { readonly countPadding?: boolean | undefined },
 ): Tensor<'b h w c', D> {
   requireImage('avgPool2d', x);
+  requireOptions('avgPool2d', options, 'avgPool2d(x, { kernel: 2 })');
   const [padding, shape] = [both(options.padding ?? 0), { ...options, stride: options.stride ?? options.kernel }];
   if (options.countPadding !== false || (padding[0] === 0 && padding[1] === 0))
     return reduceAxes('mean', windows('avgPool2d', x, shape, 0), ['kh', 'kw']) as Tensor<'b h w c', D>;
@@ -277,6 +287,7 @@ export function adaptiveAvgPool2d<D extends DType>(
   options: { readonly height: number; readonly width: number },
 ): Tensor<'b h w c', D> {
   requireImage('adaptiveAvgPool2d', x);
+  requireOptions('adaptiveAvgPool2d', options, 'adaptiveAvgPool2d(x, { height: 3, width: 3 })');
   const [rows, columns] = [requireNumber('adaptiveAvgPool2d', x, 'h'), requireNumber('adaptiveAvgPool2d', x, 'w')];
   for (const n of [options.height, options.width])
     if (!Number.isInteger(n) || n < 1)

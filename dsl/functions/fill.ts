@@ -7,9 +7,10 @@ import type { DType } from '../graph/op.ts';
 import { constant, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
 import { axisList, oneAxis, sizedAxes } from '../params.ts';
-import { checkNumber, refusal, scalar, Tensor, widened } from '../tensor.ts';
+import { checkNumber, refusal, scalar, Tensor, widened, requireTensor } from '../tensor.ts';
 import { positions } from './math.ts';
 import type { Sizes } from './pattern-view.ts';
+import { requireOptions } from '../graph/required.ts';
 
 /**
  * One number for all elements, in the dtype and the graph of `like`: `torch.full`. Costs nothing: it is a view of the number.
@@ -30,6 +31,7 @@ export function full<S extends string, D extends DType, Z extends Sizes = Sizes>
  * @example fullLike(x, 1) // Tensor<'b n d', 'f32'>
  */
 export function fullLike<S extends string, D extends DType>(x: Tensor<S, D>, value: number): Tensor<S, D> {
+  requireTensor('fullLike', x);
   return widened<S, D>('fullLike', scalar('fullLike', x, value), x.axes);
 }
 
@@ -38,6 +40,7 @@ export function fullLike<S extends string, D extends DType>(x: Tensor<S, D>, val
  * @example arange(x, 'q', 6) // Tensor<'q', 'i32'>
  */
 export function arange<A extends string>(like: Tensor, axis: A & One<A>, size: Size): Tensor<A, 'i32'> {
+  requireTensor('arange', like);
   return positions(like, oneAxis('arange', axis, size), axis);
 }
 
@@ -53,6 +56,8 @@ export function constantLike<S extends string, D extends DType, Z extends Sizes 
   sizes: Z & Sized<S, Keys<Z>>,
   dtype: D,
 ): Tensor<S, D> {
+  requireTensor('constantLike', like);
+  requireOptions('constantLike', values, "constantLike(x, [1, 2], 'q', { q: 2 }, 'f32')", 'the numbers');
   const stated = sizedAxes('constantLike', axisList('constantLike', axes), sizes);
   const count = fixedElements(stated);
   if (count !== values.length)

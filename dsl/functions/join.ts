@@ -7,7 +7,8 @@ import { OpabiniaError } from '../error.ts';
 import type { DType } from '../graph/op.ts';
 import { concat as concatOp } from '../ops/join.ts';
 import { here } from '../origin.ts';
-import { apply, refusal, requireAxis, widened, type Tensor } from '../tensor.ts';
+import { apply, refusal, requireAxis, widened, type Tensor, requireTensor } from '../tensor.ts';
+import { requireList } from '../graph/required.ts';
 
 /**
  * Tensors laid end to end along an axis that each of them has; all other axes agree in name, order and size.
@@ -28,6 +29,8 @@ export function stack<S extends string, D extends DType, A extends string>(
   xs: readonly Tensor<S, D>[] & Equal<S>,
   axis: A & Lacks<S, A>,
 ): Tensor<Types.Append<S, A>, D> {
+  requireList('stack', xs, 'the tensors', "stack([x, y], 'k')");
+  for (const x of xs) requireTensor('stack', x);
   const twice = xs.find((x) => axisOf(x.axes, axis) !== undefined);
   if (twice !== undefined)
     throw refusal('stack', `the tensor has the axis '${axis}' already`, [twice], 'use concat, or another name');
@@ -41,6 +44,7 @@ function laidEndToEnd<S extends string, D extends DType>(
   xs: readonly Tensor<S, D>[],
   axis: string,
 ): Tensor<S, D> {
+  requireList(name, xs, 'the tensors', `${name}([x, y], 'n')`);
   const [first] = xs;
   if (first === undefined)
     throw new OpabiniaError('needs at least one tensor', {

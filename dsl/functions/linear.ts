@@ -2,11 +2,21 @@
 import { axisOf, type Axis } from '../axis/axis.ts';
 import type { DType } from '../graph/op.ts';
 import { at } from '../origin.ts';
-import { withOption, type Params } from '../params.ts';
+import { withOption, type Params, requireParams } from '../params.ts';
 import type { Lacks } from '../axis/argument-types.ts';
 import type { Has, Last, Renamed, Without } from '../axis/pattern-types.ts';
 import { product } from './shape.ts';
-import { elementwise, refusal, renamed, requireAxis, requireNumber, type Float, type Tensor } from '../tensor.ts';
+import {
+  elementwise,
+  refusal,
+  renamed,
+  requireAxis,
+  requireNumber,
+  type Float,
+  type Tensor,
+  requireTensor,
+} from '../tensor.ts';
+import { requireText, requireOptions } from '../graph/required.ts';
 
 /**
  * x·Wᵀ + b along an axis (the last): `weight` is `o i` and `bias` is `o` at p, as PyTorch stores them.
@@ -23,7 +33,10 @@ export function linear<S extends string, D extends DType, O extends string, A ex
     readonly axis?: (A & Has<S, A>) | undefined;
   } = {},
 ): Tensor<Renamed<S, A, O>, D> {
+  requireParams('linear', p);
+  requireOptions('linear', options, '{ size: 32 }');
   const axis = axisOrLast('linear', x, options.axis);
+  requireText('linear', out, 'the axis of the result', "linear(p.at('fc'), x, 'f', { size: 32 })");
   if (out !== axis.name && axisOf(x.axes, out) !== undefined)
     throw refusal('linear', `the tensor has another axis '${out}' already`, [x], 'give the result another name');
   const sizes = {
@@ -68,6 +81,7 @@ export function checkDType(name: string, x: Tensor, weight: Tensor): void {
 
 /** The axis named, or the last. Throws `OpabiniaError`. */
 export function axisOrLast(name: string, x: Tensor, axis: string | undefined): Axis {
+  requireTensor(name, x);
   const last = x.axes.at(-1);
   if (axis !== undefined) return requireAxis(name, x, axis);
   if (last === undefined) throw refusal(name, 'the tensor has no axes', [x]);

@@ -5,12 +5,22 @@ import { recompute } from '../gradient/recompute.ts';
 import { stopGradient } from '../gradient/stop-gradient.ts';
 import { constant, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
-import { elementwise, refusal, requireAxis, requireNumber, sizeValue, Tensor, widened } from '../tensor.ts';
+import {
+  elementwise,
+  refusal,
+  requireAxis,
+  requireNumber,
+  sizeValue,
+  Tensor,
+  widened,
+  requireTensor,
+} from '../tensor.ts';
 import type { Head, Labels } from '../axis/argument-types.ts';
 import type { Has, Words } from '../axis/pattern-types.ts';
 import { exp, log, positions, where } from './math.ts';
 import { concat } from './join.ts';
 import { product, reduceAxes, slice } from './shape.ts';
+import { requireOptions } from '../graph/required.ts';
 
 export interface CrossEntropyOptions {
   /** The label of a row that counts for nothing. Default −100. */
@@ -39,6 +49,8 @@ export function crossEntropy<S extends string, D extends DType, L extends string
   labels: Tensor<L, 'i32'> & Labels<L, S, A>,
   options: CrossEntropyOptions & { readonly axis: A & Has<S, A> },
 ): Tensor<'', 'f32'> {
+  requireTensor('crossEntropy', logits);
+  requireOptions('crossEntropy', options, "crossEntropy(logits, labels, { axis: 'v' })");
   const { size } = requireAxis('crossEntropy', logits, options.axis);
   checkLabels('crossEntropy', logits, labels, options.axis);
   const wide = logits.cast('f32') as Tensor<string, 'f32'>;
@@ -63,6 +75,7 @@ export function linearCrossEntropy<S extends string, T extends string, D extends
   options: LinearCrossEntropyOptions = {},
 ): Tensor<'', 'f32'> {
   const name = 'linearCrossEntropy';
+  for (const x of [hidden, head, labels]) requireTensor(name, x);
   const classes = head.axes.filter((axis) => axisOf(hidden.axes, axis.name) === undefined);
   const [along] = classes;
   if (along === undefined || classes.length !== 1 || head.axes.length !== 2)

@@ -6,7 +6,7 @@ import { iota, typeAttrs } from '../ops/source.ts';
 import { originOf } from '../origin.ts';
 import type { Together } from '../axis/argument-types.ts';
 import type { Wider } from '../axis/pattern-types.ts';
-import { apply, elementwise, refusal, scalar, Tensor, type Agree, type Operand } from '../tensor.ts';
+import { apply, elementwise, refusal, scalar, Tensor, type Agree, type Operand, requireTensor } from '../tensor.ts';
 
 function unary<S extends string, D extends DType>(name: string, x: Tensor<S, D>): Tensor<S, D> {
   return apply(name, mapOp(name), [x]);
@@ -153,6 +153,8 @@ export function where<M extends string, D extends DType, E extends DType, S exte
   no: Tensor<T, E> & Agree<D, E> & Together<M, S, T>,
 ): Tensor<Wider<Wider<M, S>, T>, D>;
 export function where(mask: Tensor<string, 'bool'>, yes: Tensor | number, no: Tensor | number): Tensor {
+  requireTensor('where', mask);
+  for (const x of [yes, no]) if (typeof x !== 'number') requireTensor('where', x);
   const like = typeof yes !== 'number' ? yes : typeof no !== 'number' ? no : undefined;
   if (like === undefined)
     throw refusal('where', 'both values are numbers', [mask], "use mask.cast('f32') and arithmetic, or t.constant");

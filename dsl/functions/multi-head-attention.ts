@@ -17,6 +17,8 @@ import {
 import { attention, type AttentionOptions } from './attention.ts';
 import { checkDType, linear } from './linear.ts';
 import { product, slice } from './shape.ts';
+import { requireOptions } from '../graph/required.ts';
+import { requireParams } from '../params.ts';
 
 /** As those of `attention`, whose queries and keys have the axis `head` besides; so may the mask. */
 export interface MultiHeadAttentionOptions<
@@ -59,6 +61,12 @@ export function multiHeadAttention<
   value: Tensor<V, D>,
   options: MultiHeadAttentionOptions<S, K, V, Key, Along, Causal>,
 ): Tensor<S, D> {
+  requireParams('multiHeadAttention', p);
+  requireOptions(
+    'multiHeadAttention',
+    options,
+    "multiHeadAttention(p, x, keys, keys, { heads: 2, key: 't', along: 'd' })",
+  );
   const { heads, key: over, along, mask, causal, bias } = options as MultiHeadAttentionOptions;
   const width = requireNumber('multiHeadAttention', query, along);
   return at(p.path, () => {
@@ -91,13 +99,12 @@ export function multiHeadProjections<D extends Float>(
   query: Tensor<string, D>,
   key: Tensor<string, D>,
   value: Tensor<string, D>,
-  {
-    heads,
-    along,
-    bias = true,
-  }: { readonly heads: number; readonly along: string; readonly bias?: boolean | undefined },
+  options: { readonly heads: number; readonly along: string; readonly bias?: boolean | undefined },
 ): MultiHeadProjections<D> {
   const name = 'multiHeadAttention';
+  requireParams(name, p);
+  requireOptions(name, options, "multiHeadProjections(p, x, keys, keys, { heads: 2, along: 'd' })");
+  const { heads, along, bias = true } = options;
   const all = [query, key, value];
   for (const x of all) {
     requireAxis(name, x, along);

@@ -7,9 +7,11 @@ import type { Params } from '../params.ts';
 import type { Has, Last } from '../axis/pattern-types.ts';
 import { rsqrt } from './math.ts';
 import { reduceAxes } from './shape.ts';
-import { apply, elementwise, refusal, requireAxis, requireNumber, type Tensor } from '../tensor.ts';
+import { apply, elementwise, refusal, requireAxis, requireNumber, type Tensor, requireTensor } from '../tensor.ts';
 import { inF32 } from './in-f32.ts';
 import { axisOrLast } from './linear.ts';
+import { requireFields, requireOptions } from '../graph/required.ts';
+import { requireParams } from '../params.ts';
 
 /**
  * (x − mean) / √(variance + eps) over axes; the variance is the biased one.
@@ -19,6 +21,13 @@ export function standardize<S extends string, D extends DType, A extends string>
   x: Tensor<S, D>,
   options: { readonly axes: readonly (A & Has<S, A>)[]; readonly eps: number },
 ): Tensor<S, D> {
+  requireTensor('standardize', x);
+  requireFields(
+    'standardize',
+    options,
+    { axes: 'object', eps: 'number' },
+    "standardize(x, { axes: ['d'], eps: 1e-5 })",
+  );
   for (const axis of options.axes) requireAxis('standardize', x, axis);
   return inF32('standardize', x, (wide) => standardized('standardize', wide, options.axes, options.eps));
 }
@@ -42,6 +51,8 @@ export function layerNorm<S extends string, D extends DType, A extends string = 
     readonly bias?: boolean | undefined;
   } = {},
 ): Tensor<S, D> {
+  requireParams('layerNorm', p);
+  requireOptions('layerNorm', options, '{ axis: … }');
   const axis = axisOrLast('layerNorm', x, options.axis);
   return at(p.path, () =>
     inF32('layerNorm', x, (wide) => {
@@ -64,6 +75,8 @@ export function rmsNorm<S extends string, D extends DType, A extends string = La
     readonly unitOffset?: boolean | undefined;
   } = {},
 ): Tensor<S, D> {
+  requireParams('rmsNorm', p);
+  requireOptions('rmsNorm', options, '{ axis: … }');
   const axis = axisOrLast('rmsNorm', x, options.axis);
   return at(p.path, () =>
     inF32('rmsNorm', x, (wide) => {
@@ -94,6 +107,9 @@ export function groupNorm<S extends string, D extends DType, A extends string, c
     readonly batch?: readonly (B & Has<S, B>)[] | undefined;
   },
 ): Tensor<S, D> {
+  requireParams('groupNorm', p);
+  requireTensor('groupNorm', x);
+  requireOptions('groupNorm', options, "groupNorm(p.at('norm'), x, { groups: 2, axis: 'c' })");
   const channels = requireNumber('groupNorm', x, options.axis);
   const { groups } = options;
   if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0)

@@ -5,7 +5,7 @@ import type { Append, Has, Renamed, Without } from '../axis/pattern-types.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { sort as sortOp } from '../ops/sort.ts';
 import { oneAxis } from '../params.ts';
-import { apply, elementwise, refusal, renamed, requireAxis, widened, type Tensor } from '../tensor.ts';
+import { apply, elementwise, refusal, renamed, requireAxis, widened, type Tensor, requireTensor } from '../tensor.ts';
 import { isNaN, positions } from './math.ts';
 import { gather, reduceAxes } from './shape.ts';
 
@@ -110,6 +110,7 @@ export function oneHot<S extends string, A extends string, D extends DType = 'f3
   size: Size,
   dtype?: D,
 ): Tensor<Append<S, A>, D> {
+  requireTensor('oneHot', index);
   if (axisOf(index.axes, axis) !== undefined)
     throw refusal('oneHot', `the tensor has the axis '${axis}' already`, [index], 'give the classes another name');
   const classes = oneAxis('oneHot', axis, size);

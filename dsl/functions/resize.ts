@@ -6,6 +6,7 @@ import type { Has } from '../axis/pattern-types.ts';
 import { contractAxis, type Weights } from './resample.ts';
 import { resizeInRun } from './resize-in-run.ts';
 import { refusal, requireAxis, type Tensor } from '../tensor.ts';
+import { requireOptions } from '../graph/required.ts';
 
 export interface ResizeOptions {
   /** A number, or the size of a run such as `x.sizeOf('h')`. */
@@ -31,6 +32,7 @@ export function resize<S extends string, D extends DType>(
   options: ResizeOptions,
 ): Tensor<S, D> {
   const [rows, columns] = [requireAxis('resize', x, 'h').size, requireAxis('resize', x, 'w').size];
+  requireOptions('resize', options, "resize(x, { height: 12, width: 12, mode: 'bilinear' })");
   const { height, width, mode, antialias = false, alignCorners = false, factors } = options;
   if (![height, width].every((n) => (typeof n !== 'number' || Number.isInteger(n)) && sizeLeast(n) >= 1))
     throw refusal(

@@ -4,9 +4,20 @@ import type { Points } from '../axis/argument-types.ts';
 import type { First, Gathered, Has, Without } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { rearrange } from '../ops/view.ts';
-import { apply, elementwise, refusal, renamed, requireAxis, sizeValue, type Float, type Tensor } from '../tensor.ts';
+import {
+  apply,
+  elementwise,
+  refusal,
+  renamed,
+  requireAxis,
+  sizeValue,
+  type Float,
+  type Tensor,
+  requireTensor,
+} from '../tensor.ts';
 import { floor, where } from './math.ts';
 import { gather } from './shape.ts';
+import { requireOptions } from '../graph/required.ts';
 
 export interface SampleOptions {
   /** What lies outside: nothing (the default), or the nearest pixel of the border. */
@@ -63,8 +74,11 @@ function sampled(
   x: Tensor,
   rows: Tensor<string, 'f32'>,
   columns: Tensor<string, 'f32'>,
-  { padding = 'zeros' }: SampleOptions,
+  options: SampleOptions,
 ): Tensor {
+  requireOptions(name, options, "{ padding: 'zeros' }");
+  const { padding = 'zeros' } = options;
+  for (const one of [x, rows, columns]) requireTensor(name, one);
   const names = x.axes.map((axis) => axis.name).join(' ');
   if (names !== 'b h w c') throw refusal(name, `takes axes 'b h w c', not '${names}'`, [x], 'rearrange it');
   const stray = columns.axes.find((axis) => axisOf(rows.axes, axis.name) === undefined);

@@ -5,8 +5,9 @@ import type { Has, Words } from '../axis/pattern-types.ts';
 import type { DType } from '../graph/op.ts';
 import { scatter } from '../ops/scatter.ts';
 import { axisList } from '../params.ts';
-import { apply, refusal, type Tensor } from '../tensor.ts';
+import { apply, refusal, type Tensor, requireTensor } from '../tensor.ts';
 import type { Sizes } from './pattern-view.ts';
+import { requireOptions } from '../graph/required.ts';
 
 /**
  * The sums of elements by position: element x of `updates` is added to the row that its position names, and rows that no position names
@@ -27,8 +28,11 @@ export function scatterAdd<
   axes: O & Scattered<S, I, O>,
   sizes: Z & Sized<string extends S ? string : Exclude<Words<O>, Words<S>>, Keys<Z>>,
 ): Tensor<O, D> {
+  requireTensor('scatterAdd', updates);
+  requireTensor('scatterAdd', index);
   const names = axisList('scatterAdd', axes);
   const added = names.filter((name) => axisOf(updates.axes, name) === undefined);
+  requireOptions('scatterAdd', sizes, "scatterAdd(x, labels, 'b v d', { v: 10 })", 'the sizes');
   const [axis] = added;
   const size = axis === undefined ? undefined : (sizes as Sizes)[axis];
   if (axis === undefined || added.length > 1)

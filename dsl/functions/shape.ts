@@ -32,6 +32,7 @@ import {
   widened,
   type Agree,
   Tensor,
+  requireTensor,
 } from '../tensor.ts';
 
 import {
@@ -48,6 +49,7 @@ import {
   type Sizes,
 } from './pattern-view.ts';
 import { roleOf, type Node } from '../graph/graph.ts';
+import { requireOptions, requireFields, requireList } from '../graph/required.ts';
 
 /**
  * Splits, permutes, renames and merges axes: `rearrange(x, 'b (h w) c -> b h w c', { h: 24 })`.
@@ -60,6 +62,7 @@ export function rearrange<const P extends string, S extends string, D extends DT
   pattern: P & Types.Rearrange<P, S, Keys<Z>>,
   sizes?: Z,
 ): Tensor<Types.Right<P>, D> {
+  requireTensor('rearrange', x);
   return atOperands([x.node], () => {
     const parsed = oneSided('rearrange', pattern, x);
     const known = bind('rearrange', parsed, x, sizes ?? {});
@@ -77,6 +80,7 @@ export function repeat<const P extends string, S extends string, D extends DType
   pattern: P & Types.Repeat<P, S, Keys<Z>>,
   sizes?: Z,
 ): Tensor<Types.Right<P>, D> {
+  requireTensor('repeat', x);
   return atOperands([x.node], () => {
     const parsed = oneSided('repeat', pattern, x);
     const known = bind('repeat', parsed, x, sizes ?? {});
@@ -121,6 +125,7 @@ export function reduce<const P extends string, S extends string, D extends DType
   by: 'sum' | 'mean' | 'max' | 'min',
   sizes?: Z,
 ): Tensor<Types.Right<P>, D> {
+  requireTensor('reduce', x);
   return atOperands([x.node], () => {
     const parsed = oneSided('reduce', pattern, x);
     const known = bind('reduce', parsed, x, sizes ?? {});
@@ -180,6 +185,8 @@ export function einsum<const P extends string, A extends string, B extends strin
   b: Tensor<B, E> & Agree<D, E>,
   pattern: P & Types.Einsum<P, A, B>,
 ): Tensor<Types.Right<P>, D> {
+  requireTensor('einsum', a);
+  requireTensor('einsum', b);
   return atOperands([a.node, b.node], () => {
     const parsed = parsePattern(pattern, 'einsum', [printAxes(a.axes), printAxes(b.axes)]);
     const name = `einsum '${pattern}'`;
@@ -265,6 +272,7 @@ export function slice<S extends string, D extends DType, A extends string>(
   range: { readonly start?: Size; readonly size?: Size; readonly step?: number },
 ): Tensor<S, D> {
   const whole = requireAxis('slice', x, axis).size;
+  requireOptions('slice', range, "slice(x, 'n', { start: -2 })");
   const step = range.step ?? 1;
   const start = typeof range.start === 'number' && range.start < 0 ? addSizes(whole, range.start) : (range.start ?? 0);
   const taken = range.size ?? steps(x, axis, subtractSizes(whole, start), step);
@@ -295,6 +303,7 @@ export function pad<S extends string, D extends DType, A extends string>(
   by: { readonly before?: Size; readonly after?: Size; readonly value?: number },
 ): Tensor<S, D> {
   requireAxis('pad', x, axis);
+  requireOptions('pad', by, "pad(x, 'n', { before: 1 })");
   const [before, after, value] = [by.before ?? 0, by.after ?? 0, by.value ?? 0];
   checkNumber('pad', value, x.dtype, [x]);
   return before === 0 && after === 0 ? x : apply('pad', padOp, [x], { axis, before, after, value });
@@ -333,6 +342,9 @@ export function window<
   },
 ): Tensor<Types.Renamed<S, A, `${O} ${I}`>, D> {
   requireAxis('window', x, axis);
+  const example = "window(x, 'n', { into: ['n', 'k'], size: 3 })";
+  requireFields('window', options, { into: 'object', size: 'number' }, example);
+  requireList('window', options.into, 'the two names', example);
   return apply('window', windowOp, [x], {
     axis,
     into: [...options.into],
@@ -352,6 +364,7 @@ export function gather<S extends string, D extends DType, I extends string, A ex
   index: Tensor<I, 'i32' | 'u32'>,
   axis: A & Has<S, A>,
 ): Tensor<Gathered<S, I, A>, D> {
+  requireTensor('gather', index);
   requireAxis('gather', x, axis);
   return apply('gather', gatherOp, [x, index], { axis });
 }

@@ -5,10 +5,11 @@ import { describe, type Builder, type Node } from '../graph/graph.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { orderFrom } from '../graph/walk.ts';
 import { at, here } from '../origin.ts';
-import { refusal, Tensor } from '../tensor.ts';
+import { refusal, Tensor, requireTensor } from '../tensor.ts';
 import { BackwardMath } from './backward-math.ts';
 import { Replays } from './recompute.ts';
 import { noRule, vjp } from './vjp.ts';
+import { requireList } from '../graph/required.ts';
 
 export interface GradientOptions {
   /** What a tensor gets that the loss does not depend on: an error that names it (the default), or zeros. */
@@ -27,6 +28,9 @@ export function gradients<const W extends readonly Tensor[]>(
   wrt: W,
   options: GradientOptions = {},
 ): { readonly [I in keyof W]: W[I] } {
+  requireTensor('gradients', loss);
+  requireList('gradients', wrt, 'the tensors', 'gradients(loss, [x])');
+  for (const x of wrt) requireTensor('gradients', x);
   if (loss.axes.length > 0 || !isFloat(loss.dtype))
     throw refusal('gradients', 'the loss is not one float', [loss], 'reduce it over all its axes');
   const stranger = wrt.find((x) => x.builder !== loss.builder);

@@ -3,6 +3,9 @@ import type { Builder, Node } from '../graph/graph.ts';
 import { orderFrom } from '../graph/walk.ts';
 import { mapOp } from '../ops/map/index.ts';
 import type { Tensor } from '../tensor.ts';
+import { OpabiniaError } from '../error.ts';
+import { requireTensor } from '../tensor.ts';
+import { said } from '../graph/required.ts';
 
 interface Block {
   readonly inputs: readonly Node[];
@@ -17,7 +20,11 @@ const blocks = new WeakMap<Node, Block>();
  * @example recompute((h) => gelu(linear(p.at('fc'), h, 'f', { size: 32 })), x)
  */
 export function recompute<const X extends readonly Tensor[], Y extends Tensor>(f: (...xs: X) => Y, ...xs: X): Y {
+  if (typeof f !== 'function')
+    throw new OpabiniaError(`the function is ${said(f)}`, { op: 'recompute', advice: 'recompute((h) => gelu(h), x)' });
+  for (const x of xs) requireTensor('recompute', x);
   const y = f(...xs);
+  requireTensor('recompute', y);
   const inputs = xs.map((x) => x.node);
   if (!inputs.includes(y.node)) blocks.set(y.node, { inputs });
   return y;

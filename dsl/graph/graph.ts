@@ -12,6 +12,7 @@ import {
 } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
 import { Refusal, type Attr, type Attrs, type ReduceOp, type Op, type SourceRole, type TensorType } from './op.ts';
+import { isObject, said } from './required.ts';
 
 /** Where a node comes from: the model path of its parameters, and the user's file and line. */
 export interface Origin {
@@ -104,11 +105,17 @@ function ordinal(i: number, count: number): string {
   return count === 1 ? 'operand' : `operand ${i + 1}`;
 }
 
+/** For callers without types. */
+function noNode(op: string, value: unknown): OpabiniaError {
+  return new OpabiniaError(`the node is ${said(value)}`, { op, advice: `give that of a tensor: ${op}(x.node)` });
+}
+
 /**
  * What a leaf stands for; undefined for what is computed.
  * @example roleOf(x.node) // 'input'
  */
 export function roleOf(node: Node): SourceRole | undefined {
+  if (!isObject(node) || !isObject(node.op)) throw noNode('roleOf', node);
   return node.op.kind === 'source' ? node.op.role : undefined;
 }
 
@@ -122,6 +129,7 @@ export function reducedAxes(node: Node | undefined): readonly string[] {
  * @example describe(x.node)
  */
 export function describe(node: Node): string {
+  if (!isObject(node) || !isObject(node.origin)) throw noNode('describe', node);
   const name = node.op.kind === 'source' && typeof node.attrs['name'] === 'string' ? node.attrs['name'] : node.op.name;
   const path = node.origin.path === '' || node.origin.path === name ? '' : ` (${node.origin.path})`;
   const place = node.origin.place === undefined ? '' : `  ${node.origin.place}`;

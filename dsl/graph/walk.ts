@@ -1,5 +1,9 @@
 // Walks over a graph: its nodes in order, who reads them, and the graph with some of them replaced.
 import type { Graph, Node } from './graph.ts';
+import { requireFields, requireGraph, requireList } from './required.ts';
+
+/** What tells a node from what is none. */
+export const nodeFields = { op: 'object', inputs: 'object', origin: 'object' } as const;
 
 /**
  * Every node that the outputs and updates need, operands before users.
@@ -14,6 +18,7 @@ export function order(graph: Graph): readonly Node[] {
  * @example roots(graph)
  */
 export function roots(graph: Graph): readonly Node[] {
+  requireGraph('roots', graph);
   return [...graph.outputs.values(), ...graph.updates.flatMap((u) => [u.state, u.value])];
 }
 
@@ -22,6 +27,8 @@ export function roots(graph: Graph): readonly Node[] {
  * @example orderFrom([gelu(x).node]).length
  */
 export function orderFrom(starts: readonly Node[]): readonly Node[] {
+  requireList('orderFrom', starts, 'the nodes', 'orderFrom([x.node])');
+  for (const start of starts) requireFields('orderFrom', start, nodeFields, 'x.node', 'a node');
   const done = new Set<Node>();
   // An explicit stack: a decoder of 80 layers is deeper than the call stack likes.
   const stack: { readonly node: Node; next: number }[] = [];

@@ -24,6 +24,7 @@ import {
   type SizeSyntax,
   type ValueSyntax,
 } from './graph-syntax.ts';
+import { requireText } from '../graph/required.ts';
 
 /**
  * The graph of a text that `print` wrote or a person did. `#` starts a comment.
@@ -32,6 +33,7 @@ import {
  * @example parse(print(graph))
  */
 export function parse(text: string, builder: Builder = new Builder()): Graph {
+  requireText('parse', text, 'the graph', 'parse(print(graph))');
   const fail = (what: string, at: IToken | Mistake, advice?: string, cause?: unknown): never => {
     const [line, column] = 'image' in at ? [at.startLine ?? 1, at.startColumn ?? 1] : [at.line, at.column];
     const shown = text.split('\n')[line - 1]?.replaceAll('\t', ' ') ?? '';

@@ -9,7 +9,10 @@ export class ConfigReader {
   /** `name` says in errors which config it is. Throws `OpabiniaError` when `json` is not an object. */
   constructor(json: unknown, name: string) {
     if (typeof json !== 'object' || json === null || Array.isArray(json))
-      throw new OpabiniaError(`the config of ${name} is not a JSON object`, { op: 'config' });
+      throw new OpabiniaError(`the config of ${name} is not a JSON object`, {
+        op: 'config',
+        advice: 'give what config.json has, parsed',
+      });
     this.#fields = new Map(Object.entries(json));
     this.#name = name;
   }

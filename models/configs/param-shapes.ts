@@ -2,6 +2,7 @@
 
 import { sizeProduct } from '../../dsl/axis/axes.ts';
 import type { FloatSource } from '../../dsl/index.ts';
+import { requireFields } from '../../dsl/graph/required.ts';
 
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 export type ShapeEntry = readonly [path: string, shape: readonly number[]];
@@ -48,6 +49,7 @@ export function under(path: string, entries: Iterable<ShapeEntry>): readonly Sha
  * @example countParameters(new Map([['weight', [4, 8]]])) // 32
  */
 export function countParameters(shapes: Shapes): number {
+  requireFields('countParameters', shapes, { values: 'function' }, "new Map([['weight', [4, 8]]])", 'the shapes');
   return [...shapes.values()].reduce((sum, shape) => sum + sizeProduct(shape), 0);
 }
 
@@ -56,6 +58,9 @@ export function countParameters(shapes: Shapes): number {
  * @example shapedParams(new Map([['weight', [4, 8]]]), randomParams(1))
  */
 export function shapedParams(shapes: Shapes, values: FloatSource): FloatSource {
+  const call = "shapedParams(new Map([['weight', [4, 8]]]), randomParams(1))";
+  requireFields('shapedParams', shapes, { get: 'function' }, call, 'the shapes');
+  requireFields('shapedParams', values, { read: 'function' }, call, 'the source');
   return {
     dtype: values.dtype,
     shape: (path) => shapes.get(path),

@@ -37,6 +37,7 @@ import {
 } from './decoder.ts';
 import { ropeTables, type Angles, type Rope } from './rope.ts';
 import { drawToken, noticed, settingCount, type Scores } from './sampling.ts';
+import { requireLanguage } from './turn-graph.ts';
 
 /** What must be the same in all graphs that work on the same states. */
 export interface GenerationSizes {
@@ -93,6 +94,7 @@ export function prefillGraph(
   sizes: GenerationSizes,
   parts: GenerationParts = {},
 ): Graph {
+  requireLanguage('prefillGraph', model, sizes);
   checkSizes(model.config, sizes);
   const { config } = model;
   const { batch: b } = sizes;
@@ -185,6 +187,7 @@ export function decodeGraph(
   sizes: GenerationSizes,
   parts: Pick<GenerationParts, 'root' | 'shifted'> = {},
 ): Graph {
+  requireLanguage('decodeGraph', model, sizes);
   checkSizes(model.config, sizes);
   const { config } = model;
   return trace(

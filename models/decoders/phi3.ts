@@ -4,6 +4,7 @@ import { linear, slice } from '../../dsl/index.ts';
 import type { DecoderFamily, LanguageModel } from './decoder.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
 import { decoderSizes } from './llama.ts';
+import { requireOptions } from '../../dsl/graph/required.ts';
 
 const family: DecoderFamily = {
   fused: true,
@@ -37,6 +38,7 @@ export interface Phi3Options {
  * @example const model = phi3(JSON.parse(text))
  */
 export function phi3(json: unknown, options: Phi3Options = {}): LanguageModel {
+  requireOptions('phi3', options, "{ name: 'a Phi-3' }");
   const config = new ConfigReader(json, options.name ?? 'a Phi-3 model');
   const activation = config.text('hidden_act', 'silu');
   if (activation !== 'silu') throw config.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");

@@ -24,6 +24,7 @@ import {
   type Turn,
 } from './decoder.ts';
 import { ropeTables } from './rope.ts';
+import { requireFields, requireOptions } from '../../dsl/graph/required.ts';
 
 /** What must be the same in all graphs that share a cache. */
 export interface TurnSizes {
@@ -47,6 +48,12 @@ export interface TurnOptions extends TurnSizes {
   readonly root?: ((checkpoint: Params) => Params) | undefined;
 }
 
+/** Throws `OpabiniaError` for what is no language model, and for what are no sizes: callers may be without types. */
+export function requireLanguage(op: string, model: unknown, sizes: unknown): void {
+  requireFields(op, model, { config: 'object' }, `${op}(params, llama(config), sizes)`, 'the model');
+  requireOptions(op, sizes, '{ batch: 1, capacity: 64, promptLimit: 32 }', 'the sizes');
+}
+
 /** Tensors of the checkpoint that no graph reads: frequencies that older files store as buffers. */
 export function isLegacyBuffer(path: string): boolean {
   return path.endsWith('.rotary_emb.inv_freq');
@@ -58,6 +65,7 @@ export function isLegacyBuffer(path: string): boolean {
  * @example const turn = turnGraph(params, llama(config), options)
  */
 export function turnGraph(source: ParamSource, model: LanguageModel, options: TurnOptions): Graph {
+  requireLanguage('turnGraph', model, options);
   return trace(
     source,
     (t) => {

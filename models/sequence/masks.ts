@@ -84,7 +84,10 @@ export function gridMask(picture: PictureSize, side: number): Uint8Array {
 /** Side of the region that one query of a `queries × queries` grid sees on a `side × side` grid. Throws when it does not come out. */
 export function regionSide(side: number, queries: number): number {
   if (!Number.isInteger(queries) || queries < 1)
-    throw new OpabiniaError(`${queries} × ${queries} queries are no grid`, { op: 'regionSide' });
+    throw new OpabiniaError(`${queries} × ${queries} queries are no grid`, {
+      op: 'regionSide',
+      advice: 'give how many there are along a side',
+    });
   if (side % queries !== 0) {
     throw new OpabiniaError(`a grid of side ${side} does not divide into ${queries} × ${queries} regions`, {
       op: 'regionSide',

@@ -1,6 +1,7 @@
 // Feature maps and the regions of them that the queries of a grid see.
 import { rearrange, reduce, repeat, type Float, type Tensor } from '../../dsl/index.ts';
 import { regionSide } from './masks.ts';
+import { requireTensor } from '../../dsl/tensor.ts';
 
 /** One encoder's tokens on that encoder's own grid. */
 export type FeatureMap = Tensor<'b h w c', Float>;
@@ -25,6 +26,7 @@ export function sized(size: number | undefined): { readonly size?: number } {
  * @example const regions = regionsOf(map, 8) // Tensor<'b q t c'>
  */
 export function regionsOf(map: FeatureMap, queries: number): Regions {
+  requireTensor('regionsOf', map);
   regionSide(map.size('h'), queries);
   regionSide(map.size('w'), queries);
   return rearrange(map, 'b (qh rh) (qw rw) c -> b q=(qh qw) t=(rh rw) c', { qh: queries, qw: queries });

@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from '../../dsl/index.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
+import { requireParams } from '../../dsl/params.ts';
 
 /** Normalised pictures, channels last. */
 export type Pixels = Tensor<'b h w c', Float>;
@@ -70,6 +71,7 @@ export function onGrid(map: FeatureMap, grid: Grid | undefined): FeatureMap {
 
 /** The first of `roots` under which the checkpoint has `witness`; the first of all when none has, so that the error names a path of it. */
 export function rootOf(p: Params, roots: readonly string[], witness: string): Params {
+  requireParams('tower', p);
   const below = (root: string) => (root === '' ? p : p.at(root));
   const found = roots.find((root) => below(root).has(witness));
   return below(found ?? roots[0] ?? '');

@@ -6,6 +6,7 @@ import type { Source } from '../../runtime/checkpoint/joined-source.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import type { LanguageModel } from '../../models/decoders/decoder.ts';
 import type { SamplingOptions } from '../../models/decoders/sampling.ts';
+import { requireFields } from '../../dsl/graph/required.ts';
 
 export interface OpenModelOptions {
   readonly dtype?: 'f32' | 'f16' | undefined;
@@ -71,4 +72,11 @@ export function notesOnGeneration(
       ? []
       : [`generation_config.json asks for ${unapplied.join(', ')}: transformers' generate does that, and nothing here`];
   return [...acts, ...left];
+}
+
+/** Throws `OpabiniaError` for what is no opened model, and for no place to run it: callers may be without types. */
+export function requireOpened(op: string, model: unknown, place: unknown): void {
+  const call = `${op}(await openModel('owner/name'), await openDevice())`;
+  requireFields(op, model, { source: 'object', family: 'object', language: 'object' }, call, 'the model');
+  requireFields(op, place, { facts: 'object', memory: 'object' }, call, 'the device');
 }

@@ -9,7 +9,7 @@ import type { Progress } from '../../runtime/program/upload.ts';
 import { engineOn, type Engine, type Place, type Prepared, type Runnable } from '../run/engine.ts';
 import type { PromptOptions, Question } from './family.ts';
 import { locateOverflow } from './not-finite.ts';
-import { asRecommended, type OpenedModel } from './opened-model.ts';
+import { asRecommended, type OpenedModel, requireOpened } from './opened-model.ts';
 import { checkOptions, toPrompts } from './prompts.ts';
 import { Seeing } from './seeing.ts';
 import {
@@ -104,6 +104,7 @@ export class Session {
     options: SessionOptions = {},
     sampling: SamplingOptions = {},
   ): Promise<Session> {
+    requireOpened('Session.open', model, place);
     const draw: Draw = isGreedy(asRecommended(model, sampling)) ? 'greedy' : 'random';
     const engine = engineOn(place, model.source);
     const prepared = prepare(model, engine, options, draw);

@@ -15,6 +15,7 @@ import { readLanguage, readTowerPart, type LanguagePart, type TowerPart } from '
 import { svaLayout } from './sva-layout.ts';
 import { writeDirectory } from './write-directory.ts';
 import { zooLayout } from './zoo-layout.ts';
+import { requireFields } from '../../dsl/graph/required.ts';
 
 export interface AssembleOptions {
   /** Directories or repositories, in the order in which the connector reads them. */
@@ -51,6 +52,12 @@ export interface Assembled {
  * @example await assemble({ towers: ['clip'], connector: 'mlp2x', language: 'llama', out: 'married' })
  */
 export async function assemble(options: AssembleOptions): Promise<Assembled> {
+  requireFields(
+    'assemble',
+    options,
+    { towers: 'object', connector: 'string', language: 'string', out: 'string' },
+    "assemble({ towers: ['clip'], connector: 'mlp2x', language: 'llama', out: 'married' })",
+  );
   const { connector, tokens, seed = 1, note, signal } = options;
   const own = await ownConnector(connector);
   if (options.towers.length === 0)

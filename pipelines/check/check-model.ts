@@ -12,6 +12,7 @@ import { trialPicture } from '../answer/trial-picture.ts';
 import type { OpenedModel, OpenModelOptions } from '../answer/open-model.ts';
 import { checkCache, contextFor, sessionPlans, sessionSizes } from '../answer/session-plans.ts';
 import { unreadFiles, type Unread } from './unread-files.ts';
+import { requireOptions, requirePath } from '../../dsl/graph/required.ts';
 
 export interface CheckOptions extends OpenModelOptions {
   /** Tokens of prompt and answer together; by default what `run` takes. */
@@ -97,6 +98,8 @@ export interface Checked {
  * @example const { ok, problems } = await checkModel('out/made')
  */
 export async function checkModel(model: string, options: CheckOptions = {}): Promise<Checked> {
+  requirePath('checkModel', model, 'the model', "checkModel('path/to/model')");
+  requireOptions('checkModel', options, '{ context: 2048 }');
   const problems: Problem[] = [];
   const attempt: Attempt = async (step) => {
     try {

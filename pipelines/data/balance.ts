@@ -8,6 +8,7 @@ import { checkMixture, chosenSamples, takenCounts } from '../train/data/mixture.
 import { writeIndex, type IndexedSource } from '../train/data/mixture-index.ts';
 import type { Mix, MixSource } from './read-mix.ts';
 import { sum } from '../statistics/sum.ts';
+import { requireFields, requireOptions } from '../../dsl/graph/required.ts';
 
 export interface BalanceOptions {
   /** Samples of each source at most, instead of the mixture's. */
@@ -52,6 +53,8 @@ interface Part {
  * @example balance(readMix('mix.json'), { cap: 350_000, out: 'balanced.safetensors' })
  */
 export function balance(mix: Mix, options: BalanceOptions = {}): Balanced {
+  requireFields('balance', mix, { sources: 'object' }, "balance(readMix('mix.json'))", 'the mixture');
+  requireOptions('balance', options, '{ cap: 350_000 }');
   const { seed = 0, out } = options;
   checkMixture({ mixture: mix.sources, cap: options.cap ?? mix.cap });
   const paper = mix.sources.find(({ file }) => file === undefined);

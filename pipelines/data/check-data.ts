@@ -8,6 +8,7 @@ import { labelCounts, sampleLabels, type LabelRules } from '../train/label-rules
 import type { LlavaSample } from '../train/data/llava-file.ts';
 import { chosenSamples } from '../train/data/mixture.ts';
 import type { DataInput } from './data-inputs.ts';
+import { requireFields, requireList, requireOptions } from '../../dsl/graph/required.ts';
 
 /** What may be wrong with a sample; training replaces it by the first one, or learns what nobody meant. */
 export const problems = {
@@ -67,6 +68,10 @@ interface Verdict {
  * @example const { wrong } = await checkData(openInputs('train.jsonl', 'pictures'))
  */
 export async function checkData(inputs: readonly DataInput[], options: CheckOptions = {}): Promise<DataReport> {
+  const call = "checkData(openInputs('train.jsonl', 'pictures'))";
+  requireList('checkData', inputs, 'the inputs', call);
+  for (const input of inputs) requireFields('checkData', input, { file: 'object' }, call, 'an input');
+  requireOptions('checkData', options, '{ limit: 100 }');
   const found = new Map<Problem | Remark, { count: number; first: string[] }>();
   const checker = new Checker(options);
   let [wrong, done] = [0, 0];

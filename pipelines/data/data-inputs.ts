@@ -5,6 +5,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { openLlavaFile, type LlavaFile } from '../train/data/llava-file.ts';
 import { openIndex } from '../train/data/mixture-index.ts';
 import { isMix, readMix } from './read-mix.ts';
+import { requirePath } from '../../dsl/graph/required.ts';
 
 export interface DataInput {
   readonly name: string;
@@ -18,6 +19,9 @@ export interface DataInput {
  * @example openInputs('train.jsonl', 'pictures')
  */
 export function openInputs(path: string, images: string | undefined): readonly DataInput[] {
+  requirePath('openInputs', path, 'the data', "openInputs('train.jsonl', 'pictures')");
+  if (images !== undefined)
+    requirePath('openInputs', images, 'the folder of pictures', "openInputs('train.jsonl', 'pictures')");
   if (path.endsWith('.safetensors')) {
     refuseImages(path, images);
     return [{ name: path, file: openIndex(path), images: '' }];

@@ -11,6 +11,7 @@ import { answerKind, asksHow, formatsOf, missingSentence, type AnswerKind } from
 import { valueOf } from './balance.ts';
 import { refuseImages } from './data-inputs.ts';
 import { isMix, readMix, type Mix } from './read-mix.ts';
+import { requireOptions, requirePath } from '../../dsl/graph/required.ts';
 
 export interface PromptsOptions {
   /** Folder of the pictures of a single file; by default the file's. */
@@ -49,6 +50,8 @@ const tolerated = 0.05;
  * @example const { sources } = checkPrompts('mix.json')
  */
 export function checkPrompts(path: string, options: PromptsOptions = {}): PromptsReport {
+  requirePath('checkPrompts', path, 'the data', "checkPrompts('mix.json')");
+  requireOptions('checkPrompts', options, "{ out: 'fixed' }");
   if (isMix(path)) {
     refuseImages(path, options.images);
     if (options.by !== undefined)

@@ -5,6 +5,7 @@ import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import { readRegular } from '../../runtime/files/regular-file.ts';
 import { responseFormats } from '../train/data/response-formats.ts';
 import { cambrianShares } from '../train/recipe/cambrian.ts';
+import { requirePath } from '../../dsl/graph/required.ts';
 
 const source = z
   .strictObject({
@@ -59,6 +60,7 @@ const sizeLimit = 16 * 2 ** 20;
  * @example readMix('mix.json')
  */
 export function readMix(path: string): Mix {
+  requirePath('readMix', path, 'the mixture', "readMix('mix.json')");
   const found = schema.safeParse(parsed(path));
   if (!found.success) {
     const [issue] = found.error.issues;

@@ -22,6 +22,7 @@ import { mergeQuestions, readQuestions, type Questions } from './read/questions.
 import { leftOut } from './report/earlier-results.ts';
 import { resultOf, type EvaluationResult, type Judged } from './report/results.ts';
 import { writeSamples } from './report/samples.ts';
+import { requireFields, requireList, requirePath } from '../../dsl/graph/required.ts';
 
 export interface BenchPath {
   readonly benchmark: string;
@@ -72,6 +73,10 @@ export interface Evaluated {
  * @example const { result } = await evaluate('out/model', { benches: [{ benchmark: 'cv-bench', path: 'data/cv-bench' }] })
  */
 export async function evaluate(directory: string, options: EvaluateOptions): Promise<Evaluated> {
+  const call = "evaluate('out/model', { benches: [{ benchmark: 'cv-bench', path: 'data/cv-bench' }] })";
+  requirePath('evaluate', directory, 'the model', call);
+  requireFields('evaluate', options, { benches: 'object' }, call);
+  requireList('evaluate', options.benches, 'the benches', call);
   const { note = () => undefined } = options;
   const all = await questionsOf(options);
   for (const { benchmark, asked } of all) note(`${benchmark.title}: ${asked.length} questions`);

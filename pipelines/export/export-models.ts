@@ -17,6 +17,7 @@ import { openSafetensors } from '../../runtime/checkpoint/safetensors.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
 import { importOwn } from '../own-module.ts';
+import { requireFields, requirePath } from '../../dsl/graph/required.ts';
 
 export interface ExportCommand {
   readonly onnx: string;
@@ -56,6 +57,9 @@ const embedded = 16 * 2 ** 20;
  * @example await exportModels('connector.onnx-source', { onnx: 'out.onnx' })
  */
 export async function exportModels(what: string, command: ExportCommand): Promise<readonly Exported[]> {
+  const call = "exportModels('mine.ts', { onnx: 'out.onnx' })";
+  requirePath('exportModels', what, 'what is exported', call);
+  requireFields('exportModels', command, { onnx: 'string' }, call);
   const out = resolve(command.onnx);
   // A source file imports others, which nobody lists: the ending keeps models away from sources.
   if (extname(out).toLowerCase() !== '.onnx')

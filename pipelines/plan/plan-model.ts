@@ -26,6 +26,7 @@ import { parseRepo } from '../../runtime/checkpoint/hub.ts';
 import { statOf } from '../../runtime/files/regular-file.ts';
 import { quantizedSource, type QuantizeOptions } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { memoryPlan, type MemoryPlan } from '../../runtime/program/memory-check.ts';
+import { requireFields, requirePath, requireText } from '../../dsl/graph/required.ts';
 
 const shortNames: Readonly<Record<string, ReleasedName>> = {
   '3b': 'cambrian-phi3-3b',
@@ -107,6 +108,9 @@ export interface PlannedProgram {
   readonly flops: ReadonlyMap<string, number>;
 }
 
+const planCall = "planModel('cambrian-8b', { dtype: 'f16', context: 2048, prompt: 1024, images: 1 })";
+const planFields = { dtype: 'string', context: 'number', prompt: 'number', images: 'number' } as const;
+
 /**
  * Traces and compiles all graphs of a released model.
  * @example const { memory } = planModel('cambrian-8b', { dtype: 'f16', context: 2048, prompt: 1024, images: 1 })
@@ -116,6 +120,8 @@ export function planModel(
   options: PlanOptions,
   note: (what: string) => void = () => undefined,
 ): PlannedModel {
+  requireText('planModel', text, 'the name', planCall);
+  requireFields('planModel', options, planFields, planCall);
   const { name, model, graphs } = releasedGraphs(text, options);
   const { context, prompt } = options;
   const parameters = parameterCounts(model);
@@ -159,6 +165,8 @@ export async function planDirectory(
   options: PlanOptions,
   note?: (what: string) => void,
 ): Promise<PlannedModel> {
+  requirePath('planDirectory', directory, 'the model', planCall);
+  requireFields('planDirectory', options, planFields, planCall);
   const { dtype, weights, towers, connectors } = options;
   const { plan, opened, close } = await examine(directory, { dtype, weights, towers, connectors }, async (step) =>
     step(),

@@ -20,6 +20,7 @@ import { fileName, keptRun, type KeptRun } from './keep-run.ts';
 import { openOwnData, plainAnswer, type HeldQuestion, type OwnData } from './own-data.ts';
 import { rowName, towerRate, type Probed, type ProbedRow, type Setting } from './probed.ts';
 import type { ProbeEntry } from './towers.ts';
+import { requireFields, requireList } from '../../dsl/graph/required.ts';
 
 export interface OwnProbeOptions {
   /** Folder of the samples. */
@@ -50,6 +51,13 @@ export interface OwnProbeOptions {
  * @example await probeOwn(readEntries('clip,dino,clip+dino', 'S'), options)
  */
 export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbeOptions): Promise<Probed> {
+  requireList('probeOwn', entries, 'the entries', "readEntries('clip,dino', 'S')");
+  requireFields(
+    'probeOwn',
+    options,
+    { settings: 'object', data: 'string', language: 'string', root: 'string', steps: 'number', device: 'function' },
+    "probeOwn(readEntries('clip,dino', 'S'), { data: 'samples', language: 'llama', settings, … })",
+  );
   const { settings, root, seeds, steps } = options;
   if (steps < 2 && settings.some(({ stages }) => stages === 2))
     throw new OpabiniaError('two stages share at least 2 steps', { op: 'probe', advice: 'give more --steps' });

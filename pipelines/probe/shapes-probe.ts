@@ -36,6 +36,7 @@ import {
 } from './shapes-model.ts';
 import { openTowerWeights, type ProbeEntry, type ProbeTower } from './towers.ts';
 import { sum } from '../statistics/sum.ts';
+import { requireFields, requireList } from '../../dsl/graph/required.ts';
 
 export interface ShapesProbeOptions {
   readonly preset: PresetName;
@@ -61,6 +62,13 @@ export interface ShapesProbeOptions {
  * @example await probeShapes(readEntries('shapes:0,shapes:0+shapes:1', 'S'), options)
  */
 export async function probeShapes(entries: readonly ProbeEntry[], options: ShapesProbeOptions): Promise<Probed> {
+  requireList('probeShapes', entries, 'the entries', "readEntries('shapes:0', 'S')");
+  requireFields(
+    'probeShapes',
+    options,
+    { preset: 'string', settings: 'object', tokens: 'number', seeds: 'number', root: 'string', device: 'function' },
+    "probeShapes(readEntries('shapes:0', 'S'), { preset: 'S', settings, tokens: 16, … })",
+  );
   const { preset: name, settings, seeds, root, print } = options;
   const preset = { ...trainPresets[name], ...options.sizes };
   const steps = options.steps ?? preset.steps;

@@ -9,6 +9,7 @@ import { readTowerPart, type TowerPart } from '../assemble/parts.ts';
 import { directoryOf, noEncoders, shippedEncoders } from '../shapes/encoders/open-encoders.ts';
 import { encoderPair } from '../shapes/encoders/pair.ts';
 import type { PresetName } from '../shapes/scene/scene.ts';
+import { requireText } from '../../dsl/graph/required.ts';
 
 export interface ProbeTower {
   /** As it was asked for. */
@@ -34,6 +35,7 @@ export function readEntries(
   preset: PresetName,
   encoders: string = shippedEncoders(),
 ): readonly ProbeEntry[] {
+  requireText('readEntries', text, 'the towers', "readEntries('shapes:0,shapes:0+shapes:1', 'S')");
   const known = new Map<string, ProbeTower>();
   const entries = text
     .split(',')

@@ -7,6 +7,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { Input } from '../../runtime/program/program.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 import { uniform } from '../statistics/uniform.ts';
+import { requireGraph, requireOptions } from '../../dsl/graph/required.ts';
 
 /**
  * Values for every input of a graph that is not in `given`: floats from a normal distribution, whole numbers from 0 to 7, true and
@@ -18,6 +19,8 @@ export function randomInputs(
   given: Readonly<Record<string, Input>> = {},
   seed = 1,
 ): Readonly<Record<string, Input>> {
+  requireGraph('randomInputs', graph);
+  requireOptions('randomInputs', given, '{ mask }', 'the given inputs');
   const draw = uniform(seed);
   const drawn = order(graph)
     .filter((node) => roleOf(node) === 'input' && given[nameOf(node)] === undefined)

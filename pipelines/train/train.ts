@@ -17,6 +17,7 @@ import type { StageResult, StageRun } from './run/loop.ts';
 import { trainStage } from './run/train-stage.ts';
 import { dropStageWeights, writeStageWeights } from './run/stage-weights.ts';
 import { withLearned, type LearnedModel } from './learned-model.ts';
+import { requireFields } from '../../dsl/graph/required.ts';
 
 export interface TrainOptions {
   /** Where the folder of the run and the cache of features are; default `runs`. */
@@ -48,8 +49,16 @@ export interface TrainReport {
  */
 export async function train(recipe: Recipe, device: Device, options: TrainOptions): Promise<TrainReport> {
   // Untyped code may give nothing at all.
-  const named = recipe as Recipe | undefined;
-  checkRecipe(recipe, named === undefined ? 'the recipe' : `recipe '${named.name}'`);
+  const named = recipe as Recipe | undefined | null;
+  checkRecipe(recipe, named === undefined || named === null ? 'the recipe' : `recipe '${named.name}'`);
+  requireFields(
+    'train',
+    device,
+    { facts: 'object' },
+    'train(recipe, await openDevice(), { print: console.log })',
+    'the device',
+  );
+  requireFields('train', options, { print: 'function' }, 'train(recipe, await openDevice(), { print: console.log })');
   const { root = 'runs', print, resume = false } = options;
   const isSanity = options.sanity === true;
   const stopped = options.stopped ?? (() => false);

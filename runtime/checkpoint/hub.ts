@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readRegular, statOf } from '../files/regular-file.ts';
 import { leadsOut } from './links.ts';
+import { requirePath } from '../../dsl/graph/required.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -63,6 +64,7 @@ export function cachedSnapshot({ repo, revision }: RepoName, env: Environment = 
  * @example const directory = resolveModel('owner/name')
  */
 export function resolveModel(model: string, env: Environment = process.env): string {
+  requirePath('resolveModel', model, 'the model', "resolveModel('owner/name')");
   const found = statOf(model, 'resolveModel');
   if (found?.isDirectory() === true) return model;
   if (found !== undefined)
@@ -134,6 +136,7 @@ export const weightNames: readonly string[] = [
  * @example const { config } = modelFiles(resolveModel('owner/name'))
  */
 export function modelFiles(directory: string): ModelFiles {
+  requirePath('modelFiles', directory, 'the directory', "modelFiles('path/to/model')");
   if (statOf(directory, 'modelFiles')?.isDirectory() !== true)
     throw new OpabiniaError(`there is no directory ${directory}`, { op: 'modelFiles', advice: 'check the path' });
   const first = (...names: readonly string[]): string | undefined => {

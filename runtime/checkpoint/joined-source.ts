@@ -3,6 +3,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import type { DType, ParamSource } from '../../dsl/index.ts';
 import type { ParameterValues } from '../program/upload.ts';
 import type { BlockRows } from './packed/block-rows.ts';
+import { requireFields, requireList } from '../../dsl/graph/required.ts';
 
 export type Source = ParamSource &
   ParameterValues & {
@@ -21,6 +22,10 @@ export interface PlacedSource {
  * @example const params = joinSources([{ root: 'vision', source: tower }, { root: '', source: language }])
  */
 export function joinSources(parts: readonly [PlacedSource, ...PlacedSource[]]): Source {
+  const call = "joinSources([{ root: 'vision', source: tower }, { root: '', source: language }])";
+  requireList('joinSources', parts, 'the sources', call);
+  for (const part of parts) requireFields('joinSources', part, { root: 'string', source: 'object' }, call, 'a part');
+  requireFields('joinSources', parts[0], {}, call, 'the first part');
   const { dtype } = parts[0].source;
   const other = parts.find((part) => part.source.dtype !== dtype);
   if (other !== undefined)

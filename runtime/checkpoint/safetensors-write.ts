@@ -4,6 +4,7 @@ import { OpabiniaError } from '../../dsl/error.ts';
 import { AtomicFile, type AtomicOptions } from '../files/atomic-file.ts';
 import type { StoredDType } from './safetensors.ts';
 import { encodeStored } from './stored-values.ts';
+import { requireFields, requireList, requireOptions } from '../../dsl/graph/required.ts';
 
 export interface TensorToStore {
   readonly name: string;
@@ -23,6 +24,11 @@ export function encodeSafetensors(
 
 /** The header, and the bytes of every tensor. */
 function partsOf(tensors: readonly TensorToStore[], metadata: Readonly<Record<string, string>>): readonly Uint8Array[] {
+  const call = "[{ name: 'y', dtype: 'F32', shape: [2], values: [1, 2] }]";
+  requireList('writeSafetensors', tensors, 'the tensors', call);
+  const fields = { name: 'string', dtype: 'string', shape: 'object', values: 'object' } as const;
+  for (const tensor of tensors) requireFields('writeSafetensors', tensor, fields, call, 'a tensor');
+  requireOptions('writeSafetensors', metadata, "{ format: 'pt' }", 'the metadata');
   const header = new Map<string, unknown>(Object.keys(metadata).length === 0 ? [] : [['__metadata__', metadata]]);
   const parts: Uint8Array[] = [];
   let end = 0;

@@ -7,6 +7,7 @@ import { GpuDevice } from './gpu-device.ts';
 import { freeMemory } from './memory-budget.ts';
 import { quietly, whenAlone } from './quiet.ts';
 import { wait } from './wait.ts';
+import { requireOptions } from '../../dsl/graph/required.ts';
 
 export interface OpenOptions {
   /** `null` compiles every shader and runs nothing: checks without a GPU. */
@@ -77,7 +78,9 @@ const systems: ReadonlyMap<string | undefined, readonly [platform: string, name:
 ]);
 
 /** From JavaScript anything gets here, and NaN as a budget would be none. */
-function checkOptions({ backend, budget, limits = {} }: OpenOptions): void {
+function checkOptions(options: OpenOptions): void {
+  requireOptions('openDevice', options, "openDevice({ backend: 'vulkan' })");
+  const { backend, budget, limits = {} } = options;
   const refuse = (what: string, advice: string) => new OpabiniaError(what, { op: 'openDevice', advice });
   if (backend !== undefined && !backends.includes(backend))
     throw refuse(`there is no backend '${String(backend)}'`, `one of ${backends.join(', ')}, or leave it out`);

@@ -1,4 +1,5 @@
 // The profile of a program: how long each dispatch took, as a table by model path.
+import { requireFields, requireList } from '../../dsl/graph/required.ts';
 
 export interface ProfileRow {
   /** Model path, e.g. `layers.3.attn`. */
@@ -17,6 +18,9 @@ export interface ProfileRow {
  * @example console.log(profileTable(rows))
  */
 export function profileTable(rows: readonly ProfileRow[], most = 40): string {
+  requireList('profileTable', rows, 'the rows', 'profileTable(await program.profile(inputs))');
+  for (const row of rows)
+    requireFields('profileTable', row, { milliseconds: 'number' }, 'a row as profile gives it', 'a row');
   const total = rows.reduce((sum, row) => sum + row.milliseconds, 0);
   const sorted = [...rows].sort((a, b) => b.milliseconds - a.milliseconds);
   const shown = sorted.slice(0, most).map((row) => cells(row, total));

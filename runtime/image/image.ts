@@ -3,6 +3,7 @@ import sharp, { type Metadata, type Sharp } from 'sharp';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { readRegular } from '../files/regular-file.ts';
 import { resample, type Filter, type Window } from './resample.ts';
+import { requireOptions, said } from '../../dsl/graph/required.ts';
 
 export type { Filter, Window } from './resample.ts';
 
@@ -62,6 +63,12 @@ export interface DecodeOptions {
  * @example const { width, height, rgb } = await decodeImage('photo.jpg')
  */
 export async function decodeImage(source: string | Uint8Array, options: DecodeOptions = {}): Promise<Image> {
+  if (typeof source !== 'string' && !(source instanceof Uint8Array))
+    throw new OpabiniaError(`the image is ${said(source)}`, {
+      op: 'decodeImage',
+      advice: "give a path or the bytes of a file: decodeImage('photo.jpg')",
+    });
+  requireOptions('decodeImage', options, '{ upright: true }');
   const name = options.name ?? (typeof source === 'string' ? source : 'the image');
   const bytes = typeof source === 'string' ? readBytes(source) : source;
   if (!Object.values(formats).some((format) => format.matches(bytes))) {

@@ -5,6 +5,7 @@ import { OutOfMemoryError } from '../device/failure.ts';
 import { printBytes } from '../device/memory-budget.ts';
 import { loadStages, stagePeak } from './load-stages.ts';
 import { withArenas } from './shared-buffers.ts';
+import { requireFields, requireList, requireOptions } from '../../dsl/graph/required.ts';
 
 export interface MemoryItem {
   /** E.g. `weights of model.layers`, `activations of prefill`. */
@@ -46,6 +47,10 @@ function partByPath(parameter: string): string {
  * @example const { peak } = memoryPlan([{ name: 'connector', plan }])
  */
 export function memoryPlan(programs: readonly NamedPlan[], options: MemoryOptions = {}): MemoryPlan {
+  const call = "memoryPlan([{ name: 'connector', plan }])";
+  requireList('memoryPlan', programs, 'the programs', call);
+  for (const program of programs) requireFields('memoryPlan', program, { plan: 'object' }, call, 'a program');
+  requireOptions('memoryPlan', options, '{ shared: false }');
   const { partOf = partByPath, shared = true } = options;
   const seen = new Set<string>();
   const arenas = new Map<string, number>();

@@ -5,6 +5,7 @@ import { needFile, type ModelFiles } from '../checkpoint/hub.ts';
 import { sandbox as shared, type AskOptions, type Sandbox } from '../sandbox/sandbox.ts';
 import type { TokenizerFacts } from '../sandbox/protocol.ts';
 import type { EncodeOptions, TextPart } from './tokenizer.ts';
+import { requireFields } from '../../dsl/graph/required.ts';
 
 /** Milliseconds of opening, and of one text or answer. A file, or a text, of many megabytes is given more. */
 const limits = { open: 5_000, openByte: 1 / 4_000, text: 5_000, character: 1 / 100 } as const;
@@ -134,6 +135,13 @@ function openIn(sandbox: Sandbox, key: number, place: Place): Promise<TokenizerF
  * @example const tokenizer = await openTokenizer(modelFiles(resolveModel('owner/name')))
  */
 export async function openTokenizer(files: ModelFiles): Promise<SandboxTokenizer> {
+  requireFields(
+    'openTokenizer',
+    files,
+    { directory: 'string' },
+    "openTokenizer(modelFiles('path/to/model'))",
+    'what a model holds',
+  );
   const path = needFile(files.tokenizer, 'tokenizer.json', files);
   return SandboxTokenizer.open({ path, configPath: files.tokenizerConfig });
 }

@@ -11,13 +11,14 @@ import type { Decoder } from '../../../runtime/text/tokenizer.ts';
 import { engineOn, type Place } from '../../run/engine.ts';
 import type { Question } from '../family.ts';
 import { roomFor, untilAborted, type Prompts } from '../generate.ts';
-import { asRecommended, type OpenedModel } from '../opened-model.ts';
+import { asRecommended, type OpenedModel, requireOpened } from '../opened-model.ts';
 import { checkOptions, toPrompts } from '../prompts.ts';
 import { checkCache, type Draw } from '../session-plans.ts';
 import { Asked, togetherDecoder } from './asked.ts';
 import type { Answering, AskOptions, RowAnswer, RowSessionOptions } from './asking.ts';
 import { rowPlans, rowSessionSizes, type RowSessionSizes } from './row-plans.ts';
 import { RowPrograms, type Reading } from './row-programs.ts';
+import { requireOptions } from '../../../dsl/graph/required.ts';
 
 /** Prompts that are read between two decode steps: those whose answers run wait for them. */
 const readAtOnce = 4;
@@ -55,6 +56,8 @@ export class RowSession implements Answering {
 
   /** Compiles for the place, checks memory on paper, loads. Throws `OpabiniaError`, `DeviceError`; nothing stays loaded then. */
   static async open(model: OpenedModel, place: Place, options: RowSessionOptions = {}): Promise<RowSession> {
+    requireOpened('RowSession.open', model, place);
+    requireOptions('RowSession.open', options, 'RowSession.open(model, device, { rows: 8 })');
     const sizes = rowSessionSizes(model, options);
     const engine = engineOn(place, model.source);
     // One more, in which prompts are read.

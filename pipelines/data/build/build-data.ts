@@ -21,6 +21,7 @@ import {
   type QuestionAnswer,
 } from './question.ts';
 import { readTopics, type Topic } from './topics.ts';
+import { requireFields } from '../../../dsl/graph/required.ts';
 
 export interface BuildOptions {
   /** A file of topics. */
@@ -81,6 +82,12 @@ interface Item extends Figure {
  * @example await buildData({ ...options, topics: 'topics.txt', pages: 'dump.xml', out: 'set.jsonl' })
  */
 export async function buildData(options: BuildOptions): Promise<Built> {
+  requireFields(
+    'buildData',
+    options,
+    { topics: 'string', pages: 'string', images: 'string', endpoint: 'object', out: 'string', print: 'function' },
+    "buildData({ topics: 'topics.txt', pages: 'dump.xml', images: 'figures', endpoint, out: 'set', print: console.log })",
+  );
   const { print, out, images } = options;
   const { topics, open } = readTopics(options.topics);
   checkPages(options.pages);

@@ -4,6 +4,7 @@ import { mcNemar, type McNemar } from '../../statistics/mcnemar.ts';
 import { groupBy } from '../grade.ts';
 import { BenchmarkFileError } from '../errors.ts';
 import type { ComparedSample, Run } from './read-samples.ts';
+import { requireFields } from '../../../dsl/graph/required.ts';
 
 export interface ComparedSlice {
   readonly benchmark: string;
@@ -34,6 +35,14 @@ type Pair = readonly [first: ComparedSample, second: ComparedSample];
  * @example compareRuns(readRun('evals/a'), readRun('evals/b')).slices[0]?.verdict
  */
 export function compareRuns(first: Run, second: Run): RunComparison {
+  for (const run of [first, second])
+    requireFields(
+      'compareRuns',
+      run,
+      { benchmarks: 'object' },
+      "compareRuns(readRun('evals/a'), readRun('evals/b'))",
+      'a run',
+    );
   const shared = [...first.benchmarks.keys()].filter((name) => second.benchmarks.has(name));
   if (shared.length === 0)
     throw new BenchmarkFileError(

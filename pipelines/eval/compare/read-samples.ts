@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { readRegular, statOf } from '../../../runtime/files/regular-file.ts';
 import { BenchmarkFileError } from '../errors.ts';
+import { requirePath } from '../../../dsl/graph/required.ts';
 
 /** One answer of a run. */
 export interface ComparedSample {
@@ -30,6 +31,7 @@ const known = new Set(['doc_id', 'score']);
  * @example const { benchmarks } = readRun('evals/a')
  */
 export function readRun(path: string): Run {
+  requirePath('readRun', path, 'the run', "readRun('evals/a')");
   const place = resolve(path);
   const there = statOf(place, 'eval compare');
   if (there === undefined) throw new BenchmarkFileError(`there is no ${path}`, 'give a folder that `eval` wrote');

@@ -11,6 +11,7 @@ import { adapterConfig } from './adapter-config.ts';
 import { held, refuse } from './held-values.ts';
 import { learnedStages } from './learned-stages.ts';
 import type { TrainedModel, WriteTrained } from './write-trained.ts';
+import { requireFields, requirePath } from '../../../dsl/graph/required.ts';
 
 export interface WriteAdapter extends Omit<WriteTrained, 'dtype'> {
   /** Of A and B; default f32, as they are trained. */
@@ -38,10 +39,10 @@ const linear = /^(?:model\.layers\.\d+\.(?:self_attn|mlp)\.\w+|lm_head)\.weight$
  * `OpabiniaError` as `writeTrained`, and for a run that added nothing to the language model.
  * @example await writeAdapter(folder, { out: 'adapter', base: 'owner/name' })
  */
-export async function writeAdapter(
-  run: string,
-  { out: wanted, dtype = 'f32', base, ema, note, signal }: WriteAdapter,
-): Promise<WrittenAdapter> {
+export async function writeAdapter(run: string, options: WriteAdapter): Promise<WrittenAdapter> {
+  requirePath('writeAdapter', run, 'the run', "writeAdapter('runs/mine', { out: 'adapter' })");
+  requireFields('writeAdapter', options, { out: 'string' }, "writeAdapter('runs/mine', { out: 'adapter' })");
+  const { out: wanted, dtype = 'f32', base, ema, note, signal } = options;
   const { recipe, stages, averages } = learnedStages(run, { out: wanted, ema, note });
   const files = modelFiles(resolveModel(recipe.model));
   const model = openCheckpoint(needFile(files.weights, 'model.safetensors', files), { dtype: 'f32' });

@@ -19,6 +19,7 @@ import { refuseWeights } from '../record/recipe-changes.ts';
 import { learnedSource, type LearnedSource, type LearnedStage } from '../run/learned-source.ts';
 import { held, refuse } from './held-values.ts';
 import { learnedStages } from './learned-stages.ts';
+import { requireFields, requirePath } from '../../../dsl/graph/required.ts';
 
 export interface WriteTrained {
   /** A folder that is not there yet. */
@@ -53,10 +54,10 @@ const pieceElements = 2 ** 21;
  * the run began with; the reason of the signal once it is aborted.
  * @example await writeTrained(folder, { out: 'trained' })
  */
-export async function writeTrained(
-  run: string,
-  { out: wanted, dtype, ema, note, signal }: WriteTrained,
-): Promise<TrainedModel> {
+export async function writeTrained(run: string, options: WriteTrained): Promise<TrainedModel> {
+  requirePath('writeTrained', run, 'the run', "writeTrained('runs/mine', { out: 'trained' })");
+  requireFields('writeTrained', options, { out: 'string' }, "writeTrained('runs/mine', { out: 'trained' })");
+  const { out: wanted, dtype, ema, note, signal } = options;
   const { recipe, model, stages, averages } = learnedStages(run, { out: wanted, ema, note });
   const directory = resolveModel(recipe.model);
   const files = modelFiles(directory);

@@ -2,6 +2,7 @@
 import { sqrt } from '../../../dsl/index.ts';
 import { slotOf, type Optimizer } from './optimizer.ts';
 import { checkOptions, epsOf, rateOf } from './options.ts';
+import { requireOptions } from '../../../dsl/graph/required.ts';
 
 export interface AdamWOptions {
   /** Default (0.9, 0.999). */
@@ -16,6 +17,7 @@ export interface AdamWOptions {
  * @example const optimizer = adamW({ betas: [0.9, 0.98] })
  */
 export function adamW(options: AdamWOptions = {}): Optimizer {
+  requireOptions('adamW', options, 'adamW({ … })');
   const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8 } = options;
   checkOptions('adamW', options, ['betas', 'eps'], {
     'first beta': rateOf(beta1),

@@ -1,6 +1,7 @@
 // Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2): the sign of an interpolated momentum.
 import { slotOf, type Optimizer } from './optimizer.ts';
 import { checkOptions, rateOf } from './options.ts';
+import { requireOptions } from '../../../dsl/graph/required.ts';
 
 export interface LionOptions {
   /** Default (0.9, 0.99). */
@@ -13,6 +14,7 @@ export interface LionOptions {
  * @example const optimizer = lion()
  */
 export function lion(options: LionOptions = {}): Optimizer {
+  requireOptions('lion', options, 'lion({ … })');
   const { betas: [beta1, beta2] = [0.9, 0.99] } = options;
   checkOptions('lion', options, ['betas'], { 'first beta': rateOf(beta1), 'second beta': rateOf(beta2) });
   return {

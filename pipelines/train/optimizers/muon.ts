@@ -5,6 +5,7 @@ import { product, reduceAxes } from '../../../dsl/functions/shape.ts';
 import { renamed } from '../../../dsl/tensor.ts';
 import { slotOf, type Optimizer, type Value } from './optimizer.ts';
 import { checkOptions, rateOf } from './options.ts';
+import { requireOptions } from '../../../dsl/graph/required.ts';
 
 export interface MuonOptions {
   /** Default 0.95. */
@@ -25,6 +26,7 @@ const eps = 1e-7;
  * @example const groups = [{ paths: ['*.fc*.weight'], lr: 0.02, optimizer: muon() }]
  */
 export function muon(options: MuonOptions = {}): Optimizer {
+  requireOptions('muon', options, 'muon({ … })');
   const { momentum = 0.95, nesterov = true, steps = 5 } = options;
   checkOptions('muon', options, ['momentum', 'nesterov', 'steps'], {
     momentum: rateOf(momentum),

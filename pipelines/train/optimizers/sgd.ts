@@ -2,6 +2,7 @@
 import { OpabiniaError } from '../../../dsl/index.ts';
 import { slotOf, type Optimizer } from './optimizer.ts';
 import { checkOptions } from './options.ts';
+import { requireOptions } from '../../../dsl/graph/required.ts';
 
 export interface SgdOptions {
   /** Default 0: no buffer is kept. */
@@ -17,6 +18,7 @@ export interface SgdOptions {
  * @example const optimizer = sgd({ momentum: 0.9, nesterov: true })
  */
 export function sgd(options: SgdOptions = {}): Optimizer {
+  requireOptions('sgd', options, 'sgd({ … })');
   const { momentum = 0, dampening = 0, nesterov = false } = options;
   checkOptions('sgd', options, ['momentum', 'dampening', 'nesterov'], {
     momentum: { value: momentum, least: 0 },

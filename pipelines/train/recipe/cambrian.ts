@@ -4,6 +4,7 @@ import type { ParameterGroup } from '../step/groups.ts';
 import { rateForBatch } from '../step/schedule.ts';
 import { publishedStage, type PublishedStage } from './published-stage.ts';
 import type { Stage } from './recipe.ts';
+import { requireFields } from '../../../dsl/graph/required.ts';
 
 /** `published`: appendix table of the paper. `scripts`: `scripts/cambrian/*.sh` and the README. */
 export type CambrianSource = 'published' | 'scripts';
@@ -43,6 +44,12 @@ export interface CambrianStage extends PublishedStage {
  * @example const stage = cambrianStage1({ data: { file: 'align.jsonl', images: 'pictures' }, batch: 8 })
  */
 export function cambrianStage1(options: CambrianStage): Stage {
+  requireFields(
+    'cambrianStage1',
+    options,
+    { data: 'object' },
+    "cambrianStage1({ data: { file: 'align.jsonl', images: 'pictures' } })",
+  );
   const { connector, aggregator, batch } = rates[options.source ?? 'scripts'](options.size ?? '8b');
   const chosen = options.batch ?? batch.first;
   const lr = (rate: number): number => rateForBatch(rate, chosen, batch.first);
@@ -68,6 +75,12 @@ export function cambrianStage1(options: CambrianStage): Stage {
  * @example const stage = cambrianStage2({ data: { mixture: [{ file: 'vqa.jsonl', images: 'pictures' }], cap: 350_000 }, batch: 8 })
  */
 export function cambrianStage2(options: CambrianStage): Stage {
+  requireFields(
+    'cambrianStage2',
+    options,
+    { data: 'object' },
+    "cambrianStage2({ data: { file: 'vqa.jsonl', images: 'pictures' } })",
+  );
   const { tuning, batch } = rates[options.source ?? 'scripts'](options.size ?? '8b');
   const chosen = options.batch ?? batch.second;
   const group: ParameterGroup = { paths: ['*'], lr: rateForBatch(tuning, chosen, batch.second) };

@@ -3,6 +3,7 @@ import type { ParameterGroup } from '../step/groups.ts';
 import { rateForBatch } from '../step/schedule.ts';
 import { publishedStage, type PublishedStage } from './published-stage.ts';
 import type { Stage } from './recipe.ts';
+import { requireFields } from '../../../dsl/graph/required.ts';
 
 /**
  * Stage 1: the connector alone, rate 1e-3 at 256 samples; 3 % warm-up, cosine to 0, no decay, one epoch.
@@ -28,6 +29,12 @@ interface Learning {
 }
 
 function stage(options: PublishedStage, { published, rate, paths }: Learning): Omit<Stage, 'name'> {
+  requireFields(
+    'llavaStage',
+    options,
+    { data: 'object' },
+    "llavaStage1({ data: { file: 'captions.jsonl', images: 'pictures' } })",
+  );
   const batch = options.batch ?? published;
   return {
     ...publishedStage(options, batch),
