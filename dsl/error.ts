@@ -23,11 +23,7 @@ export class OpabiniaError extends Error {
   readonly advice: string | undefined;
 
   constructor(what: string, where: Where = {}) {
-    const lines = [where.op === undefined ? what : `${where.op}: ${what}`];
-    if (where.path) lines.push(`  in  ${where.path}`);
-    if (where.place) lines.push(`  at  ${where.place}`);
-    if (where.advice) lines.push(`  try ${where.advice}`);
-    super(lines.join('\n'), where.cause === undefined ? undefined : { cause: where.cause });
+    super(messageOf(what, where), where.cause === undefined ? undefined : { cause: where.cause });
     this.name = 'OpabiniaError';
     this.what = what;
     this.op = where.op;
@@ -35,6 +31,23 @@ export class OpabiniaError extends Error {
     this.place = where.place;
     this.advice = where.advice;
   }
+}
+
+function messageOf(what: string, where: Where): string {
+  const lines = [where.op === undefined ? what : `${where.op}: ${what}`];
+  if (where.path) lines.push(`  in  ${where.path}`);
+  if (where.place) lines.push(`  at  ${where.place}`);
+  if (where.advice) lines.push(`  try ${where.advice}`);
+  return lines.join('\n');
+}
+
+/** Gives an error that was thrown without one its place: its message and its stack say it from now on. */
+export function sayPlace(error: OpabiniaError, place: string): void {
+  const { what, op, path, advice, message, stack = '' } = error;
+  // An error with a message of its own making keeps it.
+  if (message !== messageOf(what, { op, path, advice })) return;
+  const placed = messageOf(what, { op, path, place, advice });
+  Object.assign(error, { place, message: placed, stack: stack.replace(message, () => placed) });
 }
 
 /**

@@ -1,11 +1,14 @@
 // Where a node comes from: the model path of its parameters, and the line of the user's code that asked for it.
-import { OpabiniaError } from './error.ts';
+import { OpabiniaError, sayPlace } from './error.ts';
 import { roleOf, type Node, type Origin } from './graph/graph.ts';
 
 const folder = new URL('.', import.meta.url).href;
 /** In a project of somebody's own no line of a package is his, whether it is of ours or not. */
 const isInstalled = folder.includes('/node_modules/');
 const framesKept = 24;
+/** An error is rare, and what a model is made of may be many calls deep. */
+const framesOfErrors = 64;
+const models = new URL('../models/', import.meta.url).href;
 
 let scope: string | undefined;
 let keepsFrames = true;
@@ -81,20 +84,64 @@ class Lazy implements Origin {
   }
 }
 
-/** The first frame outside this folder, as `models/vit.ts:31`; where this is installed, the first outside of packages if there is one. */
-export function placeIn(stack: string): string | undefined {
+/**
+ * Runs the function that a user traces: what refuses within it says his line, though who refused did not know it. Code of `models` that refuses
+ * by itself is not his line, who calls it is.
+ */
+export function withPlaces<T>(build: () => T): T {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = Math.max(limit, framesOfErrors);
+  try {
+    return build();
+  } catch (error) {
+    if (keepsFrames && error instanceof OpabiniaError && error.place === undefined) {
+      const stack = error.stack ?? '';
+      const place = placeIn(stack, isThrownBy(models, stack) ? [folder, models] : [folder]) ?? placeIn(stack);
+      if (place !== undefined) sayPlace(error, place);
+    }
+    throw error;
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
+}
+
+function isThrownBy(of: string, stack: string): boolean {
+  return framesOf(stack)[0]?.url.startsWith(of) === true;
+}
+
+/**
+ * The first frame outside this folder, as `models/vit.ts:31`; where this is installed, the first outside of packages if there is one.
+ * `passed`: the folders to look outside of.
+ */
+export function placeIn(stack: string, passed: readonly string[] = [folder]): string | undefined {
   let inPackage: string | undefined;
-  for (const line of stack.split('\n').slice(1)) {
-    const frame = /(?:\(|at )((?:file:\/\/)?[^()\s][^()]*):(\d+):\d+\)?$/.exec(line.trim());
-    const [, file, row] = frame ?? [];
-    if (file === undefined || row === undefined || file.startsWith('node:')) continue;
-    const url = file.startsWith('/') ? `file://${file}` : file;
-    if (url.startsWith(folder)) continue;
+  for (const { file, url, row } of framesOf(stack)) {
+    if (passed.some((of) => url.startsWith(of))) continue;
     const place = `${shorten(file.startsWith('/') ? file : decoded(url))}:${row}`;
     if (!isInstalled || !url.includes('/node_modules/')) return place;
     inPackage ??= place;
   }
   return inPackage;
+}
+
+interface Frame {
+  /** As V8 has it: a URL or a path. */
+  readonly file: string;
+  readonly url: string;
+  readonly row: string;
+}
+
+/** The frames of a stack that are of files, the innermost first. */
+function framesOf(stack: string): readonly Frame[] {
+  return stack
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => {
+      const frame = /(?:\(|at )((?:file:\/\/)?[^()\s][^()]*):(\d+):\d+\)?$/.exec(line.trim());
+      const [, file, row] = frame ?? [];
+      if (file === undefined || row === undefined || file.startsWith('node:')) return [];
+      return [{ file, row, url: file.startsWith('/') ? `file://${file}` : file }];
+    });
 }
 
 /** With what a URL escapes, a space above all, as it is. */

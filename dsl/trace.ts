@@ -18,7 +18,7 @@ import { Builder, roleOf, type Graph, type Node, type Update } from './graph/gra
 import { isInteger, type DType, type SourceOp } from './graph/op.ts';
 import { said } from './graph/required.ts';
 import { constant, extent, input, iota, state, typeAttrs } from './ops/source.ts';
-import { here } from './origin.ts';
+import { here, withPlaces } from './origin.ts';
 import { axisList, oneAxis, ParamReader, sizedAxes, type Params, type ParamSource } from './params.ts';
 import type { Keys, Known, One, Sized } from './axis/argument-types.ts';
 import type { Distinct } from './axis/pattern-types.ts';
@@ -99,7 +99,7 @@ export function trace(
   const reader = new ParamReader(builder, source);
   const run = new Run(builder, reader);
   try {
-    const outputs = build(run);
+    const outputs = withPlaces(() => build(run));
     const graph: Graph = { outputs: outputNodes(builder, outputs, run.updates), updates: run.updates };
     checkUnread(reader, options.unread ?? 'error');
     return withoutStops(graph, builder);

@@ -173,13 +173,15 @@ export interface Connect {
  */
 export function connector<C>(record: ConnectorRecord<C>): Connector<C> {
   const { inject } = record;
+  // Whoever is given a connector calls it from elsewhere: what it gives wrongly is said of where it is.
+  const asked = new Error();
   const made: Connector<C> = {
     ...record,
     [brand]: true,
     build: (p, maps, config, context) => {
       checkMaps(record.name, p, maps);
       const tokens = told(record.name, () => record.build(p, maps, config, context));
-      checkTokens(record.name, p, tokens, maps, context);
+      checkTokens({ op: record.name, path: p.path, asked }, tokens, maps, context);
       return tokens;
     },
     ...(inject === undefined
@@ -291,15 +293,23 @@ function checkMaps(op: string, p: Params, maps: readonly FeatureMap[]): void {
 }
 
 function checkTokens(
-  op: string,
-  p: Params,
+  { op, path, asked }: { readonly op: string; readonly path: string; readonly asked: Error },
   made: VisualTokens,
   maps: readonly FeatureMap[],
   context: ConnectorContext,
 ): void {
-  const refuse = (what: string, advice: string) => new OpabiniaError(what, { op, path: p.path, advice });
+  const of = (made as Partial<VisualTokens> | undefined)?.tokens;
+  const refuse = (what: string, advice: string) => {
+    // The line that made the tokens, where it is one of the connector's own file.
+    const [own, last] = [
+      placeIn(asked.stack ?? '', [import.meta.url]),
+      of instanceof Tensor ? of.node.origin.place : undefined,
+    ];
+    const fileOf = (place?: string): string | undefined => place?.replace(/:\d+$/, '');
+    return new OpabiniaError(what, { op, path, place: fileOf(last) === fileOf(own) ? last : own, advice });
+  };
   // What TypeScript was told to believe, or a file of JavaScript.
-  if (!((made as Partial<VisualTokens> | undefined)?.tokens instanceof Tensor) || !Array.isArray(made.layout))
+  if (!(of instanceof Tensor) || !Array.isArray(made.layout))
     throw refuse('it gave no tokens with their layout', 'return what gridTokens, queryTokens or mapTokens make');
   const { tokens, layout } = made;
   const names = tokens.axes.map((axis) => axis.name).join(' ');

@@ -21,7 +21,7 @@ import {
 } from './values.ts';
 import { evaluateView, forEachOuter, type View } from './view.ts';
 import { nameOf, extentOf, valuesOf } from '../../dsl/ops/source.ts';
-import { requireFields, requireGraph, requireOptions } from '../../dsl/graph/required.ts';
+import { requireGraph, requireOptions } from '../../dsl/graph/required.ts';
 
 export type { KnownAxis, Precision, Values } from './values.ts';
 
@@ -53,7 +53,7 @@ export function evaluate(graph: Graph, feeds: Feeds, options: Options): Result {
   requireGraph('evaluate', graph);
   const call = "evaluate(graph, { inputs, params: params.read }, { precision: 'f64' })";
   requireOptions('evaluate', feeds, call, 'the feeds');
-  requireFields('evaluate', options, { precision: 'string' }, call);
+  requireOptions('evaluate', options, call);
   const symbols = feeds.symbols ?? new Map<string, number>();
   const nodes = order(graph);
   for (const update of graph.updates) checkUpdate(update, symbols);

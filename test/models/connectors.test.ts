@@ -8,7 +8,16 @@ import { desktopGpu } from '../../compiler/profile.ts';
 import { gradientGraph } from '../../dsl/gradient/gradient-graph.ts';
 import { roleOf, type Graph } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
-import { randomParams, rearrange, reduce, trace, type Float, type Tensor, type Trace } from '../../dsl/index.ts';
+import {
+  OpabiniaError,
+  randomParams,
+  rearrange,
+  reduce,
+  trace,
+  type Float,
+  type Tensor,
+  type Trace,
+} from '../../dsl/index.ts';
 import { connect, connector, isConnector, onlyMap, type ConnectorRecord } from '../../models/connectors/connector.ts';
 import { cambrianConv } from '../../models/connectors/convolutional/cambrian-conv.ts';
 import { llava } from '../../models/connectors/pointwise/llava.ts';
@@ -400,10 +409,41 @@ describe('what the contract refuses', () => {
 
   test('what is not tokens with their layout', () => {
     for (const made of [undefined, {}, { tokens: 3, layout: [] }, mapTokens])
-      expect(() => built(() => made as never)).toThrow(/mine: it gave no tokens with their layout[^]*mapTokens/);
+      expect(() => built(() => made as never)).toThrow(
+        /mine: it gave no tokens with their layout[^]*at {2}.*connectors\.test\.ts:\d+[^]*mapTokens/,
+      );
     expect(() => built((_p, maps) => ({ ...mapTokens(onlyMap(maps)), layout: 3 as never }))).toThrow(
       /no tokens with their/,
     );
+  });
+
+  test('a map that does not fit is refused at the line that asked: of all connectors', async () => {
+    const refused: string[] = [];
+    for (const { connector: one } of await zoo())
+      for (const [h, w] of [
+        [1, 1],
+        [5, 7],
+        [13, 13],
+      ] as const) {
+        const [preset] = Object.values(one.presets);
+        if (preset === undefined) throw new Error(`${one.name} has no preset`);
+        try {
+          trace(randomParams(1), (t) => {
+            const maps = preset.maps.map(([, , c], i) => t.input(`m${i}`, 'b h w c', { b: 1, h, w, c }));
+            return { y: one.build(t.params, maps, preset.config, { width: 64 }).tokens };
+          });
+        } catch (error) {
+          if (!(error instanceof OpabiniaError)) throw error;
+          // A function of tensors that refuses within a connector of ours says its line there.
+          if (
+            error.place?.startsWith('models/connectors/') !== true &&
+            error.place?.startsWith('models/parts/') !== true
+          )
+            refused.push(`${error.place?.replace(/:\d+$/, '') ?? 'nowhere'}`);
+        }
+      }
+    expect(refused.length).toBeGreaterThan(50);
+    expect([...new Set(refused)]).toEqual(['test/models/connectors.test.ts']);
   });
 
   test('code that throws while it is traced: where', () =>
