@@ -41,7 +41,7 @@ function underCasts(node: Node): Node {
 }
 
 /** `x = max x` or `x = min x`. */
-function isTie({ op, inputs: [x, extreme] }: Node): boolean {
+export function isTie({ op, inputs: [x, extreme] }: Node): boolean {
   return op === equal && (extreme?.op === reduceMax || extreme?.op === reduceMin) && extreme.inputs[0] === x;
 }
 
