@@ -16,10 +16,17 @@ declare const axesOfType: unique symbol;
 /** Dtypes that parameters may have in a graph. */
 export type Float = 'f16' | 'f32';
 
-/** `unknown` when two dtypes may be the same, else the error. */
-export type Agree<D extends DType, E extends DType> = [D & E] extends [never]
+/** `unknown` when two dtypes may be the same, else the error; a type parameter may be any dtype. */
+export type Agree<D extends DType, E extends DType> = [Differ<D, E>] extends ['wrong']
   ? AxisError<`dtypes differ: ${D} and ${E}; cast one of them`>
   : unknown;
+type Differ<D extends DType, E extends DType> = [DType] extends [D]
+  ? 'right'
+  : [DType] extends [E]
+    ? 'right'
+    : [D & E] extends [never]
+      ? 'wrong'
+      : 'right';
 
 /** The right operand of an elementwise function on axes S: a number, or a tensor whose axes are among S. */
 export type Operand<S extends string, D extends DType, T extends string, E extends DType> =

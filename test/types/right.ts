@@ -1,5 +1,5 @@
 // What must type-check: connectors written from the outside, generic modules, and tensors whose axes tsc does not know.
-import { arange, attention, concat, crossEntropy, einsum, full, gelu, gridSample, layerNorm, linear, linearCrossEntropy, oneHot, rearrange, reduce, repeat, sampleBilinear, scatterAdd, softmax, stack, standardize, where, window, type Float, type Has, type Params, type SetLast, type Tensor } from '../../dsl/index.ts';
+import { abs, arange, attention, concat, crossEntropy, einsum, full, gelu, gridSample, layerNorm, linear, linearCrossEntropy, oneHot, rearrange, reduce, repeat, sampleBilinear, scatterAdd, softmax, stack, standardize, where, window, type Float, type Has, type Params, type SetLast, type Tensor } from '../../dsl/index.ts';
 
 export type FeatureMap = Tensor<'b h w c', Float>;
 
@@ -56,6 +56,12 @@ export const rows: Tensor<'c b', 'f32'> = reduce(concat([x, x], 'd'), 'b n=(m) d
 export const repeated: Tensor<'q b n d', 'f32'> = repeat(x, 'b n d -> q b n d', { q: 2 });
 
 /** Checks of labels, masks, windows and sums by position know nothing inside a module over any axes, and pass. */
+/** Helpers of any axes and any float: `y.add(y)` of the two type parameters agrees. */
+export const softsign = <S extends string, D extends Float>(y: Tensor<S, D>): Tensor<S, D> => y.div(abs(y).add(1));
+export const around = <S extends string, D extends Float>(y: Tensor<S, D>, f: (y: Tensor<S, D>) => Tensor<S, D>): Tensor<S, D> => y.add(f(y));
+export const widest = <S extends string, D extends Float, T extends string>(y: Tensor<S, D>, z: Tensor<T, D> & Has<S, T>): Tensor<S, D> => y.max(z).min(3);
+softsign(around(x, softsign)).named('b n d');
+
 export function generic<S extends string, A extends string>(x: Tensor<S, 'f32'>, axis: A & Has<S, A>, ids: Tensor<S, 'i32'>, labels: Tensor<string, 'i32'>) {
   window(x, axis, { into: ['position', 'tap'], size: 2 });
   scatterAdd(x, ids, 'v', { v: 3 });
