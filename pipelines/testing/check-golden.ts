@@ -5,7 +5,7 @@ import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkp
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { load } from '../run/load.ts';
-import { compareAll, exactly, type Sameness } from './expect-same.ts';
+import { compareAll, exactly, onDevice, type Sameness } from './expect-same.ts';
 import type { Bounded } from './bounded.ts';
 
 /** The file, as a module sees it. */
@@ -60,15 +60,21 @@ export async function checkGolden(module: GoldenModule, file: string, options: G
     const exact = exactly(graph, checkpoint, Object.fromEntries(inputs), undefined);
     const expected = expectedOf(checkpoint, file, exact);
     // PyTorch rounds too: it may be as far from the exact value as a device may be, and no further.
-    const interpreted = compareAll(withTolerance(exact, options.tolerance), (name) => expected.get(name) ?? [], 1);
+    const interpreted = compareAll(withTolerance(exact, options.tolerance), (name) => expected.get(name) ?? [], 1, {
+      op: 'checkGolden',
+      where: `in ${file}`,
+      other: 'is what the module gives',
+      advice:
+        'the module computes something else than what made the file: return what comes before as outputs too, and the first that differs says where',
+    });
     if (options.device === 'interpreter') return interpreted;
     const device = options.device ?? (await openDevice());
     try {
       const program = await load(graph, device, checkpoint);
       try {
         const got = await program.run(Object.fromEntries(inputs));
-        const onDevice = compareAll(exact, (name) => got[name]?.data ?? [], 1);
-        return { ...interpreted, worst: Math.max(interpreted.worst, onDevice.worst) };
+        const { worst } = compareAll(exact, (name) => got[name]?.data ?? [], 1, { ...onDevice, op: 'checkGolden' });
+        return { ...interpreted, worst: Math.max(interpreted.worst, worst) };
       } finally {
         program.dispose();
       }

@@ -10,6 +10,7 @@ import type { Device } from '../../runtime/device/device.ts';
 import { checkInputs } from '../../runtime/program/inputs.ts';
 import type { Inputs } from '../../runtime/program/program.ts';
 import { load } from '../run/load.ts';
+import type { KnownAxis } from '../../runtime/reference/values.ts';
 import { inputTensors } from '../run/interpreter.ts';
 import type { Bounded } from './bounded.ts';
 import { evaluateWithError, isWithin } from './forward-error.ts';
@@ -89,42 +90,77 @@ export function exactly(
   );
 }
 
+/** Whose numbers are compared, for the error. */
+export interface Compared {
+  readonly op: string;
+  /** Where a number is that does not fit, and what the other is. */
+  readonly where: string;
+  readonly other: string;
+  readonly advice: string;
+}
+
+export const onDevice: Compared = {
+  op: 'expectSame',
+  where: 'on the device',
+  other: 'is exact',
+  advice: 'if the model is right, this is a fault of the compiler: please report the graph (print(graph))',
+};
+
 /** Throws `OpabiniaError` at the first element outside of `factor` times its bound. */
 export function compareAll(
   exact: ReadonlyMap<string, Bounded>,
   got: (name: string) => ArrayLike<number>,
   factor: number,
+  compared: Compared = onDevice,
 ): Sameness {
+  const { op } = compared;
   let [elements, unbounded, worst] = [0, 0, 0];
-  for (const [name, { data, error }] of exact) {
+  for (const [name, { axes, data, error }] of exact) {
     const values = got(name);
     if (values.length !== data.length)
       throw new OpabiniaError(`output '${name}' has ${values.length} elements, and ${data.length} are expected`, {
-        op: 'expectSame',
+        op,
       });
+    const outside: number[] = [];
     for (let i = 0; i < data.length; i++) {
       const [value, wanted, bound] = [values[i] ?? NaN, data[i] ?? NaN, factor * (error[i] ?? 0)];
-      if (!isWithin(value, wanted, bound))
-        throw new OpabiniaError(
-          `element ${i} of output '${name}' is ${value}, and ${wanted} is exact: ${Math.abs(value - wanted)} apart, where ${bound} is allowed`,
-          {
-            op: 'expectSame',
-            advice: 'if the model is right, this is a fault of the compiler: please report the graph (print(graph))',
-          },
-        );
+      if (!isWithin(value, wanted, bound)) outside.push(i);
       if (bound === Infinity) unbounded++;
       else elements++;
       if (bound > 0 && Number.isFinite(bound) && Number.isFinite(wanted))
         worst = Math.max(worst, Math.abs(value - wanted) / bound);
     }
+    const [first] = outside;
+    if (first === undefined) continue;
+    const [value, wanted, bound] = [values[first] ?? NaN, data[first] ?? NaN, factor * (error[first] ?? 0)];
+    const place = data.length === 1 ? '' : ` (${placeOf(axes, first)})`;
+    const all = data.length === 1 ? '' : `; so it is with ${outside.length} of ${data.length} elements`;
+    throw new OpabiniaError(
+      `element ${first} of output '${name}'${place} is ${value} ${compared.where}, and ${wanted} ${compared.other}: ${Math.abs(value - wanted)} apart, where ${bound} is allowed${all}`,
+      { op, advice: compared.advice },
+    );
   }
   if (elements === 0 && unbounded > 0)
     throw new OpabiniaError(
       `none of the ${unbounded} elements can be compared: each may overflow, or hangs on a choice among rounded numbers`,
       {
-        op: 'expectSame',
+        op,
         advice: 'give outputs that come before the choice too, or inputs that lie further apart',
       },
     );
   return { elements, unbounded, worst };
+}
+
+/** The position of an element along each axis. */
+function placeOf(axes: readonly KnownAxis[], element: number): string {
+  let rest = element;
+  return axes
+    .toReversed()
+    .map(({ name, size }) => {
+      const at = rest % size;
+      rest = Math.floor(rest / size);
+      return `${name} ${at}`;
+    })
+    .toReversed()
+    .join(', ');
 }
