@@ -2,15 +2,16 @@
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 import { clipConfig, clipPixels, clipShapes, type ClipConfig } from '../towers/clip.ts';
-import { convNextConfig, convNextPixels, convNextXxl, type ConvNextConfig } from '../towers/convnext.ts';
+import { convNextConfig, convNextPixels, type ConvNextConfig } from '../towers/convnext.ts';
 import { dinov2Config, dinov2Pixels, type Dinov2Config } from '../towers/dinov2.ts';
 import { dinov2Shapes } from '../towers/dinov2-shapes.ts';
 import { convNextShapes } from '../towers/convnext-shapes.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Shapes } from './param-shapes.ts';
-import { siglipConfig, siglipPixels, siglipSo400m384, type SiglipConfig } from '../towers/siglip.ts';
+import { siglipConfig, siglipPixels, timmSiglip, type SiglipConfig } from '../towers/siglip.ts';
 import { siglipShapes } from '../towers/siglip-shapes.ts';
 import type { PixelNorm } from '../towers/tower.ts';
+import { plainConvNext, statedTower, timmTower } from './timm.ts';
 import {
   asObject,
   checkConfig,
@@ -58,20 +59,10 @@ const stages = z.looseObject({
   mlp_ratio: ratio.nullish(),
   kernel_size: z.int().min(1).max(63).nullish(),
   stem_patch_size: patch.nullish(),
+  patch_size: patch.nullish(),
   hidden_act: name.nullish(),
   ...dtypes,
 });
-const openClip = z.looseObject({
-  model_cfg: z.looseObject({ vision_cfg: z.looseObject({ timm_model_name: name, image_size: pixels.nullish() }) }),
-});
-const timm = z.looseObject({ architecture: name });
-
-/** Architectures that timm and open_clip name without stating their sizes. */
-const architectures: Readonly<Record<string, TowerConfig>> = {
-  vit_so400m_patch14_siglip_384: { tower: 'siglip', config: siglipSo400m384 },
-  convnext_xxlarge: { tower: 'convnext', config: convNextXxl },
-};
-
 /** Model types of `config.json` that are towers. */
 export const towerTypes: Readonly<Record<string, TowerKind>> = {
   clip: 'clip',
@@ -120,27 +111,27 @@ function readConvNext(json: ConfigJson, where: string): TowerConfig {
     });
   }
   checkConfig(stages, json, where);
-  return { tower: 'convnext', config: convNextConfig(new ConfigReader(json, where)) };
+  const read = new ConfigReader(json, where);
+  read.fixed(plainConvNext);
+  return { tower: 'convnext', config: convNextConfig(read) };
 }
 
-/** `open_clip_config.json`, or timm's `config.json`, which name an architecture; undefined for another file. Throws for one that is not known. */
+/**
+ * `open_clip_config.json`, or timm's `config.json`, which name a SigLIP or a ConvNeXt; undefined for another file. Throws for a name that
+ * is not known.
+ */
 export function readArchitecture(json: ConfigJson, where: string): TowerConfig | undefined {
-  const [clip, own] = [openClip.safeParse(json), timm.safeParse(json)];
-  const stated = clip.success
-    ? clip.data.model_cfg.vision_cfg.timm_model_name
-    : own.success
-      ? own.data.architecture
-      : undefined;
+  const stated = statedTower(json);
   if (stated === undefined) return undefined;
-  // timm puts the name of the training data after a dot.
-  const key = stated.split('.')[0] ?? '';
-  const found = Object.hasOwn(architectures, key) ? architectures[key] : undefined;
-  // Sizes that a file states count.
-  if (found?.tower === 'convnext' && json['depths'] !== undefined) return readConvNext(json, where);
-  if (found !== undefined) return found;
-  throw new OpabiniaError(`${where} names the architecture '${stated}', which is not known`, {
+  const { name: named, args } = stated;
+  const family = timmTower(named)?.family;
+  // Sizes that a file states beside the name count.
+  if (family === 'convnext') return readConvNext(json['depths'] === undefined ? args : { ...args, ...json }, where);
+  if (family === 'siglip')
+    return { tower: 'siglip', config: checkedHeads(timmSiglip(new ConfigReader(args, where)), where) };
+  throw new OpabiniaError(`${where} names the architecture '${named}', which is not known`, {
     op: 'config',
-    advice: `known are ${nearestNames(stated, Object.keys(architectures), 8).join(', ')}`,
+    advice: `known are ${nearestNames(named, ['vit_so400m_patch14_siglip_384', 'convnext_xxlarge', 'convnext_large'], 3).join(', ')} and others of their kinds`,
   });
 }
 

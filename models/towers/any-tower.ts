@@ -2,6 +2,7 @@
 import { OpabiniaError, randomParams, trace, type Params } from '../../dsl/index.ts';
 import { nameAdvice } from '../../dsl/text/near-names.ts';
 import { ConfigReader } from '../configs/config-reader.ts';
+import { statedTower, type StatedTower } from '../configs/timm.ts';
 import { asObject } from '../configs/fields.ts';
 import { readTower } from '../configs/read.ts';
 import { nativeSide, towerPixels, towerTypes, type TowerConfig } from '../configs/towers.ts';
@@ -28,16 +29,22 @@ export interface AnyTower {
 
 /** A `config.json` of a tower, of transformers, timm or open_clip; `where` names it in errors. Throws `OpabiniaError`. */
 export function readAnyTower(parsed: unknown, where: string): AnyTower {
-  const json = asObject(parsed, where);
-  const stated = json['model_type'] ?? json['architecture'];
-  const type = typeof stated === 'string' ? (innerBackbone(json) ?? backboneOf(stated)) : undefined;
+  const given = asObject(parsed, where);
+  const stated = statedTower(given);
+  const json = stated?.json ?? given;
+  const named = json['model_type'] ?? stated?.name;
+  const type = typeof named === 'string' ? (innerBackbone(json) ?? backboneOf(named)) : undefined;
   if (type !== undefined) {
     const backbone = type.read(new ConfigReader(json, where));
+    const inner = [json, json['model_args'], json['vision_config'], json['backbone_config']];
+    const side = stated?.side ?? inner.map(sideOf).find((each) => each !== undefined);
+    const { mean, std } = stated ?? {};
     return {
       kind: type.kind,
       config: undefined,
-      side: sideOf(json) ?? sideOf(json['vision_config']),
-      pixels: undefined,
+      side,
+      pixels:
+        mean === undefined || std === undefined || side === undefined ? undefined : { side, mean, std, padding: mean },
       unread: type.unread ?? [],
       map: (p, pixels) => backboneMap(backbone.encode(p, pixels)),
     };
@@ -52,15 +59,24 @@ export function readAnyTower(parsed: unknown, where: string): AnyTower {
       },
     );
   }
-  const config = readTower(json, where);
+  const config = readTower(given, where);
   return {
     kind: config.tower,
     config,
     side: nativeSide(config),
-    pixels: towerPixels[config.tower],
+    pixels: statedPixels(config, stated),
     unread: [],
     map: (p, pixels) => towerMap(p, pixels, config),
   };
+}
+
+/** What a file says of pictures counts; margins of SigLIP's are those that Cambrian-1 gives it. */
+function statedPixels(config: TowerConfig, { mean, std }: Pick<Partial<StatedTower>, 'mean' | 'std'> = {}): PixelNorm {
+  const own = towerPixels[config.tower];
+  const side = nativeSide(config) ?? own.side;
+  return mean === undefined || std === undefined
+    ? { ...own, side }
+    : { side, mean, std, padding: config.tower === 'siglip' ? own.padding : mean };
 }
 
 /** What a DPT is made of, where it says so: that of MiDaS 3.1 is a BEiT. */
@@ -75,7 +91,13 @@ function innerBackbone(json: Readonly<Record<string, unknown>>): ReturnType<type
 
 function sideOf(json: unknown): number | undefined {
   const stated: unknown =
-    typeof json === 'object' && json !== null && 'image_size' in json ? json.image_size : undefined;
+    typeof json !== 'object' || json === null
+      ? undefined
+      : 'image_size' in json
+        ? json.image_size
+        : 'img_size' in json
+          ? json.img_size
+          : undefined;
   const side: unknown = Array.isArray(stated) ? stated[0] : stated;
   return typeof side === 'number' && Number.isInteger(side) && side >= 1 && side <= 8_192 ? side : undefined;
 }

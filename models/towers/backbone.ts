@@ -22,7 +22,7 @@ export interface Backbone {
 export interface BackboneType {
   /** Of golden files. */
   readonly kind: string;
-  /** `model_type` of a config, or names that timm and open_clip have for the architecture, up to a dot. */
+  /** `model_type` of a config, or names that timm has for architectures of the kind, up to a dot; not all of these. */
   readonly types: readonly string[];
   /** Throws `OpabiniaError`. */
   readonly read: (config: ConfigReader) => Backbone;

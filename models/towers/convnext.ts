@@ -33,11 +33,12 @@ export function convNextConfig(read: ConfigReader): ConvNextConfig {
   return {
     depths,
     widths,
-    stem: read.number('stem_patch_size', convNextXxl.stem),
-    kernel: read.number('kernel_size', convNextXxl.kernel),
+    // The second of each are the names of timm's constructor.
+    stem: read.count('stem_patch_size', read.count('patch_size', convNextXxl.stem)),
+    kernel: read.count('kernel_size', read.count('kernel_sizes', convNextXxl.kernel)),
     ratio: read.number('mlp_ratio', convNextXxl.ratio),
     eps: read.number('norm_eps', convNextXxl.eps),
-    activation: geluOf(read, 'gelu'),
+    activation: geluOf(read, 'gelu', read.has('act_layer') ? 'act_layer' : 'hidden_act'),
   };
 }
 

@@ -10,14 +10,14 @@ export interface HubVitConfig extends VitConfig {
   readonly qkvBias: boolean;
 }
 
-/** A config with the fields of `ViTConfig`; `eps` is the class's own default. */
-export function hubVitConfig(read: ConfigReader, eps: number): HubVitConfig {
+/** A config with the fields of `ViTConfig`; `eps` and `image` are the class's own defaults. */
+export function hubVitConfig(read: ConfigReader, eps: number, image = 224): HubVitConfig {
   return {
     width: read.count('hidden_size', 768),
     layers: read.count('num_hidden_layers', 12),
     heads: read.count('num_attention_heads', 12),
     hidden: read.count('intermediate_size', 3072),
-    image: read.count('image_size', 224),
+    image: read.count('image_size', image),
     patch: read.count('patch_size', 16),
     eps: read.number('layer_norm_eps', eps),
     activation: geluOf(read, 'gelu'),

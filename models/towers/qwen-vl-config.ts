@@ -42,7 +42,7 @@ export function qwenTowerConfig(read: ConfigReader, kind: QwenTowerConfig['kind'
     );
   return {
     kind,
-    width: read.count('hidden_size', kind === 'qwen3' ? 1152 : 1280),
+    width: read.count('hidden_size', kind === 'qwen3' ? 1152 : 3584),
     layers,
     heads: read.count('num_heads', 16),
     hidden: read.count('intermediate_size', kind === 'qwen3' ? 4304 : 3420),

@@ -2,6 +2,7 @@
 import { layerNorm, type Float, type Params, type Tensor } from '../../dsl/index.ts';
 import { geluOf, type Gelu } from '../configs/activation.ts';
 import type { ConfigReader } from '../configs/config-reader.ts';
+import { plainTransformer } from '../configs/timm.ts';
 import type { FeatureMap } from '../sequence/regions.ts';
 import { poolingHead } from './siglip-head.ts';
 import { siglipNames } from './siglip-names.ts';
@@ -49,6 +50,35 @@ export function siglipConfig(read: ConfigReader): SiglipConfig {
     patch: read.number('patch_size', 16),
     eps: read.number('layer_norm_eps', 1e-6),
     activation: geluOf(read, 'gelu_pytorch_tanh'),
+  };
+}
+
+/** The arguments of timm's constructor. Throws `OpabiniaError` for what would be another transformer. */
+export function timmSiglip(read: ConfigReader): SiglipConfig {
+  read.fixed({
+    ...plainTransformer,
+    class_token: false,
+    pos_embed: 'learn',
+    reg_tokens: 0,
+    pre_norm: false,
+    final_norm: true,
+    fc_norm: false,
+    qk_norm: false,
+    qkv_bias: true,
+  });
+  if (read.has('init_values'))
+    throw read.wrong('init_values', 'is given', 'factors of what blocks add are not known of SigLIP');
+  const [width, [image, across]] = [read.count('embed_dim', 768), read.sides('img_size', 224)];
+  if (image !== across) throw read.wrong('img_size', `is ${image} × ${across}`, 'known are squares');
+  return {
+    width,
+    layers: read.count('depth', 12),
+    heads: read.count('num_heads', 12),
+    hidden: Math.trunc(width * read.positive('mlp_ratio', 4)),
+    image,
+    patch: read.count('patch_size', 16),
+    eps: 1e-6,
+    activation: geluOf(read, 'gelu', 'act_layer'),
   };
 }
 

@@ -32,8 +32,6 @@ export function gemma3(json: unknown, name = 'a Gemma 3 model'): LanguageModel {
   const logitCap = capOf(config, json, 'final_logit_softcapping');
   const pattern = config.count('sliding_window_pattern', 6);
   const nested = config.inner('rope_parameters')?.has('sliding_attention') === true;
-  if (config.flag('use_bidirectional_attention', false))
-    throw config.wrong('use_bidirectional_attention', 'is true', 'that makes it a model of embeddings, not of answers');
   const local = config.number('rope_local_base_freq', 10_000);
   return apart({
     ...sizes,
@@ -49,6 +47,8 @@ export function gemma3(json: unknown, name = 'a Gemma 3 model'): LanguageModel {
 }
 
 function gemmaSizes(config: ConfigReader, json: unknown, maxPositions: number): DecoderConfig {
+  if (config.flag('use_bidirectional_attention', false))
+    throw config.wrong('use_bidirectional_attention', 'is true', 'that makes it a model of embeddings, not of answers');
   const activation = config.text('hidden_activation', config.text('hidden_act', 'gelu_pytorch_tanh'));
   if (activation !== 'gelu_pytorch_tanh')
     throw config.wrong('hidden_activation', `is '${activation}'`, "the family's gate is 'gelu_pytorch_tanh'");

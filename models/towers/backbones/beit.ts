@@ -39,14 +39,19 @@ function relativeBias(p: Params, side: number, grid: Grid, heads: number): Tenso
 export const beit: BackboneType = {
   kind: 'dpt-beit',
   types: ['beit'],
-  unread: ['neck', 'head', 'auxiliary_head', 'layernorm', 'backbone.layernorm', 'pooler'],
+  unread: [
+    ...['neck', 'head', 'auxiliary_head', 'decode_head', 'classifier', 'lm_head'],
+    ...['', 'backbone.', 'beit.'].flatMap((root) =>
+      ['layernorm', 'pooler', 'embeddings.mask_token'].map((name) => root + name),
+    ),
+  ],
   read: (outer) => {
     const read = outer.inner('backbone_config') ?? outer;
     for (const key of ['use_absolute_position_embeddings', 'use_shared_relative_position_bias'])
       if (read.flag(key, false)) throw read.wrong(key, 'is true', 'known is the BEiT of MiDaS 3.1');
     const config = { ...hubVitConfig(read, 1e-12), qkvBias: true };
     const { width: c, patch, heads } = config;
-    const relative = read.flag('use_relative_position_bias', true);
+    const relative = read.flag('use_relative_position_bias', false);
     const scaled = read.number('layer_scale_init_value', 0.1) > 0;
     const side = Math.floor(config.image / patch);
     return {

@@ -12,7 +12,7 @@ export const dinov2Registers: BackboneType = {
   types: ['dinov2_with_registers'],
   unread: ['embeddings.mask_token', 'dinov2_with_registers.embeddings.mask_token', 'classifier'],
   read: (read) => {
-    const config = dinov2Config(read, 'antialias');
+    const config = dinov2Config(read, 'antialias', 16);
     const registers = read.count('num_register_tokens', 4);
     const { width: c, patch, eps } = config;
     return {

@@ -40,6 +40,10 @@ export function eva02Options(config: ConfigReader): Eva02Options {
   const [mlpNorm, align] = [args.flag('scale_mlp', false), args.number('swiglu_align_to', 0)];
   return {
     ...sizes,
+    normed: args.flag(
+      'use_post_transformer_norm',
+      !args.flag('use_fc_norm', args.text('global_pool', 'avg') === 'avg'),
+    ),
     hidden: align > 0 ? Math.ceil(sizes.hidden / align) * align : sizes.hidden,
     fused: args.flag('qkv_fused', true),
     packed: !mlpNorm && align === 0,

@@ -10,19 +10,7 @@ import { timmEmbeddings } from './timm-vit.ts';
 
 export const eva02: BackboneType = {
   kind: 'eva02-vit',
-  types: [
-    'eva02_tiny_patch14_224',
-    'eva02_tiny_patch14_336',
-    'eva02_small_patch14_224',
-    'eva02_small_patch14_336',
-    'eva02_base_patch14_224',
-    'eva02_base_patch14_448',
-    'eva02_large_patch14_224',
-    'eva02_large_patch14_448',
-    'eva02_base_patch16_clip_224',
-    'eva02_large_patch14_clip_224',
-    'eva02_large_patch14_clip_336',
-  ],
+  types: ['eva02_large_patch14_clip_336', 'eva02_large_patch14_448'],
   unread: [
     ...['head', 'fc_norm'].flatMap((name) => [name, `trunk.${name}`, `visual.trunk.${name}`]),
     'visual.head',

@@ -29,8 +29,9 @@ const unknown = {
 
 function block(
   p: Params,
-  { hidden, activation, scaled }: { readonly hidden: number; readonly activation: Gelu; readonly scaled: boolean },
+  inside: { readonly c: number; readonly hidden: number; readonly activation: Gelu; readonly scaled: boolean },
 ): BlockParts {
+  const { c, hidden, activation, scaled } = inside;
   const packed = (x: Tokens): readonly [Tokens, Tokens, Tokens] => {
     const { q, k, v } = multiHeadProjections(p.at('attn'), x, x, x, { heads: 1, along: 'c' });
     const whole = (y: Tensor<string, Float>): Tokens => (y as Tensor<'b n head c', Float>).at('head', 0);
@@ -42,7 +43,7 @@ function block(
     out: p.at('attn', 'out_proj'),
     norm2: p.at('ln_2'),
     mlp: (x) => geluMlp({ up: p.at('mlp', 'c_fc'), down: p.at('mlp', 'c_proj') }, x, hidden, activation),
-    scales: scaled ? [p.at('ls_1').get('gamma', 'c'), p.at('ls_2').get('gamma', 'c')] : undefined,
+    scales: scaled ? [p.at('ls_1').get('gamma', 'c', { c }), p.at('ls_2').get('gamma', 'c', { c })] : undefined,
   };
 }
 
@@ -80,7 +81,7 @@ export const openClip: BackboneType = {
       eps: vision.inner('norm_kwargs')?.number('eps', 1e-5) ?? 1e-5,
     };
     const activation: Gelu = config.flag('quick_gelu', false) ? 'quick' : form?.has('approximate') ? 'tanh' : 'exact';
-    const inside = { hidden, activation, scaled: vision.has('ls_init_value') };
+    const inside = { c, hidden, activation, scaled: vision.has('ls_init_value') };
     const before = !vision.flag('no_ln_pre', false);
     const embedded = config.count('embed_dim', c);
     return {

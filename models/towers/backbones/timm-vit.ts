@@ -1,6 +1,7 @@
 // Vision transformers under timm's names: AugReg and ImageNet-21k (arXiv 2106.10270), MAE's weights there, MoCo v3 (arXiv 2104.02057).
 import { constantLike, slice, type Params } from '../../../dsl/index.ts';
 import { geluOf } from '../../configs/activation.ts';
+import { plainTransformer } from '../../configs/timm.ts';
 import type { ConfigReader } from '../../configs/config-reader.ts';
 import { encodeVit, normedBy, type Backbone, type BackboneType } from '../backbone.ts';
 import { behind, patchTokens, tableRows, without } from '../hub-layer.ts';
@@ -16,17 +17,8 @@ export interface TimmSizes extends VitConfig {
   readonly normed: boolean;
 }
 
-/** What timm's constructors can build otherwise, and this code cannot. */
-const common = {
-  in_chans: 3,
-  class_token: true,
-  no_embed_class: false,
-  dynamic_img_pad: false,
-  scale_attn_norm: false,
-  scale_mlp_norm: false,
-  proj_bias: true,
-};
-const plain = { ...common, pos_embed: 'learn', reg_tokens: 0, pre_norm: false, final_norm: true, qk_norm: false };
+const common = { ...plainTransformer, class_token: true };
+const plain = { pos_embed: 'learn', reg_tokens: 0, pre_norm: false, final_norm: true, qk_norm: false };
 
 /** Fields of timm's constructor, in `model_args`. Throws `OpabiniaError`. */
 export function timmSizes(
@@ -75,7 +67,7 @@ export function timmEmbeddings(root: Params, pixels: Pixels, { width: c, patch, 
 function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
   const config = timmSizes(read, 'token', plain);
   const args = read.inner('model_args') ?? read;
-  const activation = geluOf(read, 'gelu');
+  const activation = args.has('act_layer') ? geluOf(args, 'gelu', 'act_layer') : geluOf(read, 'gelu');
   const { width: c, patch, eps, native, qkvBias } = config;
   const n = native[0] * native[1] + 1;
   const normed = !args.flag('fc_norm', !config.normed);

@@ -5,7 +5,13 @@ import { matchTensors, type Ignored, type Match, type ShapesByName } from '../..
 /** Parts of whole models that no tower needs. */
 const beside: Ignored = {
   text_model: 'the text tower is not used',
-  text: 'the text tower is not used',
+  ...Object.fromEntries(
+    // open_clip's text tower stands beside the vision tower, where it has no place of its own.
+    ['text', 'transformer', 'token_embedding', 'positional_embedding', 'ln_final', 'attn_mask'].map((name) => [
+      name,
+      'the text tower is not used',
+    ]),
+  ),
   visual_projection: 'connectors read maps, not the joint space',
   text_projection: 'connectors read maps, not the joint space',
   logit_scale: 'of the contrastive loss',
