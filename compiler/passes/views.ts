@@ -81,10 +81,14 @@ function sliceOfConcat(node: Node, r: Rewriter): Node | undefined {
   return undefined;
 }
 
-/** Two ranges among zeros, the second behind the first. */
 function sumOfPads(node: Node, r: Rewriter): Node | undefined {
   const [a, b] = node.inputs;
-  if (a?.op !== pad || b?.op !== pad || namesOf(a.type.axes).join() !== namesOf(b.type.axes).join()) return undefined;
+  return a?.op === pad && b?.op === pad ? padsTogether(a, b, r) : undefined;
+}
+
+/** Two ranges among zeros that touch, as one. */
+function padsTogether(a: Node, b: Node, r: Rewriter): Node | undefined {
+  if (namesOf(a.type.axes).join() !== namesOf(b.type.axes).join()) return undefined;
   const [one, two] = [pad.read(a.attrs), pad.read(b.attrs)];
   const [x, y] = [a.inputs[0], b.inputs[0]];
   if (x === undefined || y === undefined || one.axis !== two.axis || one.value !== 0 || two.value !== 0)
@@ -96,6 +100,15 @@ function sumOfPads(node: Node, r: Rewriter): Node | undefined {
   if (sizesEqual(endOf(two.before, y), one.before))
     return r.make(pad, [r.concat([y, x], axis)], { axis, before: two.before, after: one.after, value: 0 });
   return undefined;
+}
+
+/** The same of two casts: gradients of parts are summed in f32, and kept as narrow as they are. */
+function sumOfCastPads(node: Node, r: Rewriter): Node | undefined {
+  const [a, b] = node.inputs;
+  const [x, y] = [a?.inputs[0], b?.inputs[0]];
+  if (a?.op.name !== 'cast' || b?.op.name !== 'cast' || x?.type.dtype !== y?.type.dtype) return undefined;
+  const joined = x?.op === pad && y?.op === pad ? padsTogether(x, y, r) : undefined;
+  return joined === undefined ? undefined : r.makeTyped(node.type, a.op, [joined], a.attrs);
 }
 
 /** The operands of a concat under one and the same rearrange that leaves the joined axis whole: the rearrange can come after. */
@@ -227,6 +240,12 @@ export const viewRules: readonly Rule[] = [
     why: 'where one is not 0 the other is, and their ranges touch: they are laid end to end. The gradients of the parts of a tensor',
     heads: ['add'],
     apply: sumOfPads,
+  },
+  {
+    name: 'sum of casts of pads',
+    why: 'a cast of 0 is 0, and elements are cast one by one',
+    heads: ['add'],
+    apply: sumOfCastPads,
   },
   rule({
     name: 'flip of flip',

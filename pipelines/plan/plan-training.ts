@@ -119,10 +119,10 @@ export async function subjectOf(directory: string, options: TrainingPlanOptions)
 /** One step. Throws `OpabiniaError` where the device does not suffice. */
 export function planTraining({ shapes, loss, stage }: TrainingSubject, options: TrainingPlanOptions): PlannedTraining {
   const { dtype, profile = desktopGpu } = options;
-  const { optimizer, clip } = stage;
+  const { optimizer, clip = 1, ema, scaling = dtype === 'f16' ? {} : undefined } = stage;
   const graphs = trainGraphs(
     shapedParams(shapes, randomParams(0, { dtype })),
-    { groups: resolveGroups(stage.groups, [...shapes.keys()]), optimizer, clip },
+    { groups: resolveGroups(stage.groups, [...shapes.keys()]), optimizer, clip, ema, scaling },
     loss,
   );
   const plan = compile(graphs.step, profile);

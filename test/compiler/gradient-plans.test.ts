@@ -19,9 +19,13 @@ import {
   recompute,
   reduce,
   trace,
+  type Float,
   type Tensor,
   type Trace,
 } from '../../dsl/index.ts';
+import { dtypeBytes } from '../../dsl/graph/elements.ts';
+import { adamW } from '../../pipelines/train/optimizers/adamw.ts';
+import { trainGraphs } from '../../pipelines/train/step/train-graph.ts';
 
 interface Compiled {
   readonly plan: Plan;
@@ -140,6 +144,27 @@ test('cross-entropy with a head of 128,256 classes: at most 256 MiB beside the w
   expect(plan.memory.activations).toBeLessThanOrEqual(256 * 2 ** 20);
   expect(Math.max(...stored.map((node) => bytesOf(node.type)))).toBeLessThanOrEqual(64 * 2 ** 20);
 });
+
+test.each(['f16', 'f32'] as const)(
+  'a head of 128,256 classes that learns, %s: beside its gradient, as wide as the model is, at most 256 MiB',
+  (dtype) => {
+    const [s, e, v] = [2048, 4096, 128256];
+    const { step } = trainGraphs(
+      randomParams(0, { dtype }),
+      { groups: [{ paths: ['head'], members: ['head'], lr: 1e-3 }], optimizer: adamW(), clip: 1, scaling: {} },
+      (t, p) => {
+        const hidden = t.input('hidden', 's e', { s, e }).cast(dtype);
+        const labels = t.input('labels', 's', { s }, 'i32');
+        return linearCrossEntropy<'s e', 'v e', Float, 's'>(hidden, p.get('head', 'v e', { v, e }), labels);
+      },
+    );
+    const { plan } = compiled(step, desktopGpu, false);
+    // The norm of all gradients is known when the last of them is, so the head's waits for it, once.
+    const gradient = v * e * dtypeBytes(dtype);
+    expect(plan.memory.liveBound).toBeGreaterThanOrEqual(gradient);
+    expect(plan.memory.liveBound).toBeLessThanOrEqual(gradient + 256 * 2 ** 20);
+  },
+);
 
 /** A tower, a connector and a language model of one block each, as wide as is quick to compile. */
 function model(t: Trace, trained: readonly string[], again = false): Record<string, Tensor> {

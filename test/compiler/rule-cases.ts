@@ -328,6 +328,12 @@ export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>>
     const second = s.pad(part(n), 'a', before + m, after, 0);
     return s.below(2) === 0 ? s.map('add', first, second) : s.map('add', second, first);
   },
+  'sum of casts of pads': (s) => {
+    const [m, n, before, after] = [1 + s.below(4), 1 + s.below(4), s.below(3), s.below(3)];
+    const part = (size: number, from: number, to: number) =>
+      s.cast(s.pad(s.cast(s.sized([...s.axes('b'), { name: 'a', size }]), 'f16'), 'a', from, to, 0), 'f32');
+    return s.map('add', part(m, before, n + after), part(n, before + m, after));
+  },
   'flip of flip': (s) => s.flip(s.flip(s.input('a b'), 'b'), 'b'),
   'concat of one': (s) => s.concat([s.input('a b')], 'b'),
   'concat of concat': (s) => {

@@ -5,6 +5,7 @@ import {
   stack,
   trace,
   where,
+  type Float,
   type Graph,
   type Params,
   type ParamSource,
@@ -12,8 +13,10 @@ import {
   type Tensor,
   type Trace,
 } from '../../../dsl/index.ts';
+import { mapOp } from '../../../dsl/ops/map/index.ts';
+import { apply } from '../../../dsl/tensor.ts';
 import type { Optimizer, Scalar, Value } from '../optimizers/optimizer.ts';
-import { flattened } from './flat-gradients.ts';
+import { flattened, type Gradient } from './flat-gradients.ts';
 import { clipFactor, gradientNorm } from './gradient-norm.ts';
 import type { ResolvedGroup } from './groups.ts';
 import { openLossScale, type LossScaling } from './loss-scale.ts';
@@ -62,12 +65,12 @@ export function trainGraphs(source: ParamSource, config: StepConfig, loss: LossS
     trace(
       source,
       (t) => {
-        const { params, values } = trainedParams(t, (path) => known.has(path));
+        const { params, values, read } = trainedParams(t, (path) => known.has(path));
         if (part === 'evaluate') return { loss: loss(t, params) };
         const openings = openStep(t, config, loss, params, micro > 1);
         learned = [...values.keys()];
         checkRead(known, values);
-        return part === 'step' ? finish(t, config, openings, values) : collect(t, openings, values);
+        return part === 'step' ? finish(t, config, openings, values, read) : collect(t, openings, read);
       },
       { unread: 'ignore' },
     );
@@ -114,30 +117,30 @@ function openStep(t: Trace, config: StepConfig, loss: LossSum, params: Params, a
   };
 }
 
-function gradientsOf({ scaled }: Opening, values: ReadonlyMap<string, Value>): readonly Value[] {
-  return gradients(scaled, [...values.values()], { unused: 'zeros' });
+function gradientsOf({ scaled }: Opening, read: ReadonlyMap<string, Gradient>): readonly Gradient[] {
+  return gradients(scaled, [...read.values()], { unused: 'zeros' });
 }
 
 /** Gradients wait, scaled, in states of their own. */
-function collect(t: Trace, opening: Opening, values: ReadonlyMap<string, Value>): Readonly<Record<string, Tensor>> {
-  const paths = [...values.keys()];
-  gradientsOf(opening, values).forEach((gradient, i) => {
+function collect(t: Trace, opening: Opening, read: ReadonlyMap<string, Gradient>): Readonly<Record<string, Tensor>> {
+  const paths = [...read.keys()];
+  gradientsOf(opening, read).forEach((gradient, i) => {
     const held = gradientState(t, paths[i] ?? '', gradient);
-    t.update(held, held.add(gradient));
+    t.update(held, held.add(gradient.cast('f32') as Value));
   });
   if (opening.earlier !== undefined) t.update(opening.earlier, opening.earlier.add(opening.share));
   return {};
 }
 
-function gradientState(t: Trace, path: string, like: Value): Value {
+function gradientState(t: Trace, path: string, like: Gradient): Value {
   return stateLike(t, `gradient.${path}`, like);
 }
 
-function stateLike(t: Trace, name: string, like: Value): Value {
+function stateLike(t: Trace, name: string, like: Gradient): Value {
   return t.state<string, 'f32'>(name, ...shapeOf(like));
 }
 
-function shapeOf(like: Value): readonly [axes: string, sizes: Readonly<Record<string, Size>>] {
+function shapeOf(like: Gradient): readonly [axes: string, sizes: Readonly<Record<string, Size>>] {
   return [
     like.axes.map((axis) => axis.name).join(' '),
     Object.fromEntries(like.axes.map((axis) => [axis.name, axis.size])),
@@ -149,18 +152,22 @@ function finish(
   config: StepConfig,
   opening: Opening,
   values: ReadonlyMap<string, Value>,
+  read: ReadonlyMap<string, Gradient>,
 ): Readonly<Record<string, Tensor>> {
   const { share, scale, earlier } = opening;
-  const paths = [...values.keys()];
-  const own = gradientsOf(opening, values);
-  const summed = own.map((gradient, i) => {
+  const paths = [...read.keys()];
+  const own = gradientsOf(opening, read);
+  const summed = own.map((gradient, i): Gradient => {
     if (earlier === undefined) return gradient;
     const held = gradientState(t, paths[i] ?? '', gradient);
     t.update(held, t.constant(0, ...shapeOf(gradient)));
-    return held.add(gradient);
+    return held.add(gradient.cast('f32') as Value);
   });
-  const unscaled = scale.scale === undefined ? summed : summed.map((gradient) => gradient.div(scale.scale ?? 1));
-  const { gradients: flat, squares } = flattened(unscaled, (i) => groupOf(config, paths[i] ?? ''));
+  const unscaled = (gradient: Gradient): Value => {
+    const wide = gradient.cast('f32') as Value;
+    return scale.scale === undefined ? wide : wide.div(scale.scale);
+  };
+  const { gradients: flat, squares } = flattened(summed, (i) => groupOf(config, paths[i] ?? ''), unscaled);
   const { norm, finite } = gradientNorm(squares);
   const applied = finite.cast('f32');
   scale.settle(applied);
@@ -176,7 +183,11 @@ function finish(
   const clip = config.clip === undefined || config.clip === 0 ? undefined : clipFactor(t, norm, config.clip);
   const gradientOf = new Map(
     // Where nothing is clipped, updates wait for the norm all the same: none is begun by the kernel of a gradient.
-    flat.map((gradient, i) => [paths[i] ?? '', clip === undefined ? where(finite, gradient, 0) : gradient.mul(clip)]),
+    flat.map((gradient, i): [string, Value] => {
+      // Until then a gradient lies as it was made: behind `again`, its own kernel does not widen it.
+      const own = unscaled(apply<string, Float>('again', mapOp('again'), [gradient]));
+      return [paths[i] ?? '', clip === undefined ? (where(finite, own, 0) as Value) : own.mul(clip)];
+    }),
   );
   const corrections = new Map<number, Scalar>();
   const correction = (beta: number): Scalar => {

@@ -8,6 +8,8 @@ import type { Value } from '../optimizers/optimizer.ts';
 export interface TrainedParams {
   readonly params: Params;
   readonly values: ReadonlyMap<string, Value>;
+  /** The same as the model reads them: of these gradients are taken, which are then no wider than the model's arithmetic. */
+  readonly read: ReadonlyMap<string, Tensor<string, Float>>;
 }
 
 /**
@@ -16,6 +18,7 @@ export interface TrainedParams {
  */
 export function trainedParams(t: Trace, learns: (path: string) => boolean): TrainedParams {
   const values = new Map<string, Value>();
+  const read = new Map<string, Tensor<string, Float>>();
   const wrap = (inner: Params): Params => ({
     path: inner.path,
     at: (...path) => wrap(inner.at(...path)),
@@ -24,25 +27,26 @@ export function trainedParams(t: Trace, learns: (path: string) => boolean): Trai
       const like = inner.get<string>(name, axes, sizes) as Tensor<S, Float>;
       const path = inner.path === '' ? name : `${inner.path}.${name}`;
       if (!learns(path)) return like;
-      const known = values.get(path);
       const names = like.axes.map((axis) => axis.name);
-      const own =
-        known === undefined
-          ? t.state<string, 'f32'>(
-              path,
-              names.join(' '),
-              Object.fromEntries(like.axes.map((a) => [a.name, fixed(a.size, path)])),
-            )
-          : renamed<string, 'f32'>(
-              'get',
-              known,
-              new Map(known.axes.map((axis, i) => [axis.name, names[i] ?? axis.name])),
-            );
-      if (known === undefined) values.set(path, own);
-      return own.cast(like.dtype) as Tensor<string, Float> as Tensor<S, Float>;
+      const known = read.get(path);
+      if (known !== undefined)
+        return renamed<string, Float>(
+          'get',
+          known,
+          new Map(known.axes.map((axis, i) => [axis.name, names[i] ?? axis.name])),
+        ) as Tensor<S, Float>;
+      const value = t.state<string, 'f32'>(
+        path,
+        names.join(' '),
+        Object.fromEntries(like.axes.map((a) => [a.name, fixed(a.size, path)])),
+      );
+      const own = value.cast(like.dtype) as Tensor<string, Float>;
+      values.set(path, value);
+      read.set(path, own);
+      return own as Tensor<S, Float>;
     },
   });
-  return { params: wrap(t.params), values };
+  return { params: wrap(t.params), values, read };
 }
 
 function fixed(size: unknown, path: string): number {
