@@ -17,6 +17,7 @@ import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
 import { commandLine } from './command-line.ts';
 import { refuseIdle, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { checkFolder } from '../runtime/files/make-folder.ts';
 
 export interface TrainFlags {
   readonly train?: 'shapes';
@@ -75,6 +76,7 @@ export function trainFlags(command: Command): Command {
 export async function compareByTraining(names: readonly string[], flags: TrainFlags): Promise<void> {
   if (flags.steps !== undefined && flags.minutes !== undefined)
     throw new OpabiniaError('--steps and --minutes are both a budget', { op: 'compare', advice: 'give one of them' });
+  checkFolder(flags.runs, 'compare');
   const controls = new Set(['blind', 'oracle', averagePooling.name, plainResampler.name]);
   const asked = names.filter((name) => !controls.has(name));
   const wanted = asked.length === 0 && names.length > 0 ? [] : await listed(asked.length === 0 ? ['sva'] : asked);

@@ -1,5 +1,4 @@
 // `opabinia eval study RESULTS…`: benchmarks about benchmarks, from our own results or from CSV.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { plotsOf } from '../pipelines/eval/study/plots.ts';
@@ -10,6 +9,7 @@ import { readStudy } from '../pipelines/eval/study/study-table.ts';
 import { writeFileAtomic } from '../runtime/files/atomic-file.ts';
 import { refuseAll, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { makeFolder, checkFolder } from '../runtime/files/make-folder.ts';
 
 interface StudyFlags {
   readonly out?: string | undefined;
@@ -30,11 +30,12 @@ export function addStudy(command: Command): void {
       // `--out` and `--json` are also options of the command above, which takes them wherever they stand.
       const flags = self.optsWithGlobals<StudyFlags>();
       const clusters = flags.clusters === undefined ? undefined : whole('--clusters', flags.clusters);
+      if (flags.out !== undefined) checkFolder(flags.out, 'eval study');
       const table = readStudy(results);
       const [sights, structure] = [sightOf(table), structureOf(table, { clusters })];
       say(flags.json === true ? JSON.stringify(studyJson(sights, structure)) : printStudy(sights, structure));
       if (flags.out === undefined) return;
-      mkdirSync(flags.out, { recursive: true });
+      makeFolder(flags.out);
       for (const { name, svg } of plotsOf(sights, structure)) {
         writeFileAtomic(join(flags.out, name), svg, { op: 'eval study' });
         tell(`${join(flags.out, name)} is written`);

@@ -11,6 +11,7 @@ import { openDevice } from '../runtime/device/dawn.ts';
 import type { Device } from '../runtime/device/device.ts';
 import { refuseIdle, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { checkFolder } from '../runtime/files/make-folder.ts';
 
 interface ProbeFlags {
   readonly towers: string;
@@ -68,6 +69,7 @@ export function addProbe(program: Command): void {
           where: 'where neither scenes nor their encoders are used',
           advice: 'name shapes:0 among the towers',
         });
+      checkFolder(flags.runs, 'probe');
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);

@@ -7,6 +7,7 @@ import { dataCard } from '../pipelines/shapes/scene/card.ts';
 import { presetNames, type PresetName } from '../pipelines/shapes/scene/scene.ts';
 import { whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { checkFolder } from '../runtime/files/make-folder.ts';
 
 interface EncoderFlags {
   readonly preset: PresetName;
@@ -36,6 +37,8 @@ export function addShapes(program: Command): void {
     .option('--batch <count>', 'pictures of a step', '32')
     .option('--seed <number>', 'of the first weights', '1')
     .action(async (flags: EncoderFlags) => {
+      checkFolder(flags.out, 'shapes');
+      checkFolder(flags.runs, 'shapes');
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);

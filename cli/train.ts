@@ -7,6 +7,7 @@ import { checkRecipe, openRecipe } from '../pipelines/train/recipe/open-recipe.t
 import { withSettings } from '../pipelines/train/recipe/settings.ts';
 import { train } from '../pipelines/train/train.ts';
 import { say, tell } from './output.ts';
+import { checkFolder } from '../runtime/files/make-folder.ts';
 
 interface TrainFlags {
   readonly set: readonly string[];
@@ -38,6 +39,7 @@ export function addTrain(program: Command): void {
       const recipe = withSettings(await openRecipe(file), flags.set);
       checkRecipe(recipe, file);
       if (flags.resume === true) needBegun(flags.runs, recipe.name);
+      checkFolder(flags.runs, 'train');
       let stops = false;
       process.on('SIGINT', () => {
         if (stops) process.exit(130);

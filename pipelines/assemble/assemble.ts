@@ -16,6 +16,7 @@ import { svaLayout } from './sva-layout.ts';
 import { writeDirectory } from './write-directory.ts';
 import { zooLayout } from './zoo-layout.ts';
 import { requireFields } from '../../dsl/graph/required.ts';
+import { checkFolder } from '../../runtime/files/make-folder.ts';
 
 export interface AssembleOptions {
   /** Directories or repositories, in the order in which the connector reads them. */
@@ -126,6 +127,7 @@ function checkOut(out: string): void {
     throw new OpabiniaError(`${out} exists`, { op: 'assemble', advice: 'give a directory that does not exist yet' });
   if (!existsSync(dirname(out)))
     throw new OpabiniaError(`there is no directory ${dirname(out)}`, { op: 'assemble', advice: 'make it first' });
+  checkFolder(out, 'assemble');
 }
 
 /** Nothing is written into what is read. */

@@ -1,5 +1,5 @@
 // The files of an assembled directory: weights as they are, file by file; the connector in a file of its own; one index over all.
-import { closeSync, mkdirSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { fromScratch } from '../shapes/from-scratch.ts';
 import { AtomicFile, writeFileAtomic } from '../../runtime/files/atomic-file.ts';
@@ -8,6 +8,7 @@ import { openRegular } from '../../runtime/files/regular-file.ts';
 import { writeSafetensors } from '../../runtime/checkpoint/safetensors-write.ts';
 import type { Layout } from './layout.ts';
 import type { LanguagePart, PartWeights, TowerPart } from './parts.ts';
+import { makeFolder } from '../../runtime/files/make-folder.ts';
 
 export interface DirectoryParts {
   readonly language: LanguagePart;
@@ -50,7 +51,7 @@ export async function writeDirectory(
   });
   for (const [k, tower] of towers.entries()) {
     const place = join(directory, 'towers', layout.folders[k] ?? String(k));
-    mkdirSync(place, { recursive: true });
+    makeFolder(place);
     note?.(`copying tower ${k}`);
     for (const path of [tower.config, tower.files.preprocessorConfig])
       if (path !== undefined) await copyFile(path, join(place, basename(path)), signal);

@@ -12,6 +12,7 @@ import { valueOf } from './balance.ts';
 import { refuseImages } from './data-inputs.ts';
 import { isMix, readMix, type Mix } from './read-mix.ts';
 import { requireOptions, requirePath } from '../../dsl/graph/required.ts';
+import { checkFolder } from '../../runtime/files/make-folder.ts';
 
 export interface PromptsOptions {
   /** Folder of the pictures of a single file; by default the file's. */
@@ -60,8 +61,8 @@ export function checkPrompts(path: string, options: PromptsOptions = {}): Prompt
         advice: 'leave --by away, or say `by` in the mixture',
       });
   }
-  const mix = isMix(path) ? readMix(path) : singleFile(path, options);
   if (options.out !== undefined) checkOut(options.out);
+  const mix = isMix(path) ? readMix(path) : singleFile(path, options);
   const sources: SourcePrompts[] = [];
   const formats = new Map<string, readonly ResponseFormat[]>();
   for (const [k, source] of mix.sources.entries()) {
@@ -162,6 +163,7 @@ function checkOut(out: string): void {
     throw new OpabiniaError(`${out} exists`, { op: 'data', advice: 'give a folder that does not exist yet' });
   if (!existsSync(dirname(resolve(out))))
     throw new OpabiniaError(`there is no directory ${dirname(resolve(out))}`, { op: 'data', advice: 'make it first' });
+  checkFolder(out, 'data');
 }
 
 /** The folder is there whole, or not at all. */

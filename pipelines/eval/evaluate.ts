@@ -1,5 +1,4 @@
 // A model judged: questions read, what the journal lacks asked, everything counted and written.
-import { mkdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { isGreedy } from '../../models/decoders/sampling.ts';
@@ -23,6 +22,7 @@ import { leftOut } from './report/earlier-results.ts';
 import { resultOf, type EvaluationResult, type Judged } from './report/results.ts';
 import { writeSamples } from './report/samples.ts';
 import { requireFields, requireList, requirePath } from '../../dsl/graph/required.ts';
+import { makeFolder, checkFolder } from '../../runtime/files/make-folder.ts';
 
 export interface BenchPath {
   readonly benchmark: string;
@@ -78,9 +78,10 @@ export async function evaluate(directory: string, options: EvaluateOptions): Pro
   requireFields('evaluate', options, { benches: 'object' }, call);
   requireList('evaluate', options.benches, 'the benches', call);
   const { note = () => undefined } = options;
+  const out = resolve(options.out ?? join('evals', basename(resolve(directory))));
+  checkFolder(out, 'eval');
   const all = await questionsOf(options);
   for (const { benchmark, asked } of all) note(`${benchmark.title}: ${asked.length} questions`);
-  const out = resolve(options.out ?? join('evals', basename(resolve(directory))));
   const model = await openModel(directory, options);
   try {
     checkSight(model, all);
@@ -216,7 +217,7 @@ function written(
   journal: Journal,
   { out, directory, identity, options, blind: how, asked }: Writing,
 ): Evaluated {
-  mkdirSync(out, { recursive: true });
+  makeFolder(out);
   const name = basename(resolve(directory));
   const submissions: { readonly file: string; readonly to: string }[] = [];
   const warnings: OpabiniaError[] = [];

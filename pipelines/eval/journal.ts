@@ -1,8 +1,8 @@
 // Which questions a model has answered, and what: written as each answer comes, so that a run that was killed goes on.
-import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { JournalError } from './errors.ts';
+import { makeFolder } from '../../runtime/files/make-folder.ts';
 
 /** An answer as it is kept. */
 export interface Kept {
@@ -56,7 +56,7 @@ export class Journal {
    * file is the journal of another model, is not a journal, or is being written by another process.
    */
   static open(path: string, model: Readonly<Record<string, string>>): Journal {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     let database: DatabaseSync | undefined;
     try {
       database = new DatabaseSync(path);

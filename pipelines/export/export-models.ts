@@ -18,6 +18,7 @@ import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
 import { importOwn } from '../own-module.ts';
 import { requireFields, requirePath } from '../../dsl/graph/required.ts';
+import { checkFolder } from '../../runtime/files/make-folder.ts';
 
 export interface ExportCommand {
   readonly onnx: string;
@@ -66,6 +67,7 @@ export async function exportModels(what: string, command: ExportCommand): Promis
     throw new OpabiniaError(`--onnx is '${command.onnx}'`, { op: 'export', advice: 'a file that ends in .onnx' });
   if (statSync(dirname(out), { throwIfNoEntry: false })?.isDirectory() !== true)
     throw new OpabiniaError(`there is no directory ${dirname(out)}`, { op: 'export', advice: 'make it first' });
+  checkFolder(dirname(out), 'export');
   const opened =
     statSync(what, { throwIfNoEntry: false })?.isFile() === true
       ? await openSource(what)

@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { packageFolder, packageVersion } from '../../runtime/files/package-files.ts';
+import { makeFolder, checkFolder } from '../../runtime/files/make-folder.ts';
 
 export const projectFiles = [
   'package.json',
@@ -34,9 +35,10 @@ export function newProject(directory: string, options: NewOptions = {}): string 
   const there = statSync(target, { throwIfNoEntry: false });
   if (there !== undefined && (!there.isDirectory() || readdirSync(target).length > 0))
     refuse(`${target} exists, and is not an empty folder`, 'give the name of a folder that is not there yet');
+  checkFolder(target, 'new');
   const template = join(packageFolder(), 'examples', 'new');
   const beside = `${target}.${randomBytes(4).toString('hex')}.partial`;
-  mkdirSync(dirname(target), { recursive: true });
+  makeFolder(dirname(target));
   try {
     mkdirSync(beside);
     for (const file of projectFiles)

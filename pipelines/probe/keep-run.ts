@@ -1,9 +1,10 @@
 // A run that is done is kept with what it depends on: the same command does not repeat it, another one does.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import type { ProbedRow, ProbedRun } from './probed.ts';
+import { makeFolder } from '../../runtime/files/make-folder.ts';
 
 /** One run, with what is the same for all of its row. */
 export interface KeptRun extends Pick<ProbedRow, 'tokens' | 'parameters'> {
@@ -27,7 +28,7 @@ export async function keptRun(
   if (before?.key === key) return before.kept;
   const made = await make(key);
   if (made === undefined) return undefined;
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   writeFileAtomic(path, JSON.stringify({ key, kept: made }), { op: 'probe' });
   return made;
 }

@@ -1,5 +1,5 @@
 // A person's own data for a probe: a folder of LLaVA samples, what is held out of it, and the slice of each held-out question.
-import { existsSync, fstatSync, closeSync, mkdirSync } from 'node:fs';
+import { existsSync, fstatSync, closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { randomStream, shuffled } from '../shapes/scene/random.ts';
@@ -8,6 +8,7 @@ import { openDataSet } from '../train/data/open-data.ts';
 import { writeIndex } from '../train/data/mixture-index.ts';
 import type { SampleRange } from '../train/data/sample-ranges.ts';
 import type { DataSet } from '../train/recipe/recipe.ts';
+import { makeFolder } from '../../runtime/files/make-folder.ts';
 
 /** A held-out question with its answer. */
 export interface HeldQuestion {
@@ -113,7 +114,7 @@ function splitFile(path: string, images: string, root: string): OwnData {
     throw new OpabiniaError(`${path} has ${pictures.length} pictures, too few to hold some out`, { op: 'probe' });
   const heldOut = new Set(shuffled(randomStream('held out', 0), pictures).slice(0, count));
   const learned = passed.filter(({ picture }) => !heldOut.has(picture)).map(({ range }) => range);
-  mkdirSync(root, { recursive: true });
+  makeFolder(root);
   const index = join(root, 'train.safetensors');
   const descriptor = openSamples(path);
   const [layout, size] = [neededLayout(descriptor, path), fstatSync(descriptor).size];

@@ -1,5 +1,5 @@
 // Towers probed on a person's own data: each assembled with one connector and one language model, trained by one recipe, asked what was held out.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Device } from '../../runtime/device/device.ts';
@@ -21,6 +21,7 @@ import { openOwnData, plainAnswer, type HeldQuestion, type OwnData } from './own
 import { rowName, towerRate, type Probed, type ProbedRow, type Setting } from './probed.ts';
 import type { ProbeEntry } from './towers.ts';
 import { requireFields, requireList } from '../../dsl/graph/required.ts';
+import { makeFolder } from '../../runtime/files/make-folder.ts';
 
 export interface OwnProbeOptions {
   /** Folder of the samples. */
@@ -77,7 +78,7 @@ export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbe
   } finally {
     language.opened.close();
   }
-  mkdirSync(join(root, 'models'), { recursive: true });
+  makeFolder(join(root, 'models'));
   const rows: (ProbedRow & { readonly runs: ProbedRow['runs'][number][] })[] = [];
   let complete = true;
   for (let seed = 1; seed <= seeds && complete; seed++)

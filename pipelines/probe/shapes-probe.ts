@@ -1,5 +1,4 @@
 // Towers probed on drawn scenes: each entry, frozen or not, in one stage or two, under one budget with the same seeds and pictures.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import { OpabiniaError, randomParams, trace, type Trace } from '../../dsl/index.ts';
@@ -37,6 +36,7 @@ import {
 import { openTowerWeights, type ProbeEntry, type ProbeTower } from './towers.ts';
 import { sum } from '../statistics/sum.ts';
 import { requireFields, requireList } from '../../dsl/graph/required.ts';
+import { makeFolder } from '../../runtime/files/make-folder.ts';
 
 export interface ShapesProbeOptions {
   readonly preset: PresetName;
@@ -74,7 +74,7 @@ export async function probeShapes(entries: readonly ProbeEntry[], options: Shape
   const steps = options.steps ?? preset.steps;
   if (steps < 2 && settings.some(({ stages }) => stages === 2))
     throw new OpabiniaError('two stages share at least 2 steps', { op: 'probe', advice: 'give more --steps' });
-  mkdirSync(root, { recursive: true });
+  makeFolder(root);
   const failed: { name: string; reason: string }[] = [];
   const rows = rowsOf(entries, settings);
   const models = new Map<Row, ShapesModel>();

@@ -15,6 +15,7 @@ import { isBesideWeights } from '../model-files.ts';
 import { breathe } from '../../runtime/files/breathe.ts';
 import { newFolder } from '../../runtime/files/new-folder.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
+import { checkFolder } from '../../runtime/files/make-folder.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {
   readonly out: string;
@@ -43,6 +44,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
       op: 'quantize',
       advice: 'take the checkpoint that it was made from; what the file has as floats, --weights of run quantizes',
     });
+  checkFolder(command.out, 'quantize');
   const directory = resolveModel(model);
   const files = modelFiles(directory);
   const configPath = needFile(files.config, 'config.json', files);

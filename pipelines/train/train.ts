@@ -1,5 +1,4 @@
 // A recipe from beginning to end: stage after stage, in a folder that says everything, gone on with where it stopped.
-import { mkdirSync } from 'node:fs';
 import type { Device } from '../../runtime/device/device.ts';
 import { OpabiniaError } from '../../dsl/error.ts';
 import { openModel } from '../answer/open-model.ts';
@@ -18,6 +17,7 @@ import { trainStage } from './run/train-stage.ts';
 import { dropStageWeights, writeStageWeights } from './run/stage-weights.ts';
 import { withLearned, type LearnedModel } from './learned-model.ts';
 import { requireFields } from '../../dsl/graph/required.ts';
+import { makeFolder, checkFolder } from '../../runtime/files/make-folder.ts';
 
 export interface TrainOptions {
   /** Where the folder of the run and the cache of features are; default `runs`. */
@@ -60,6 +60,7 @@ export async function train(recipe: Recipe, device: Device, options: TrainOption
   );
   requireFields('train', options, { print: 'function' }, 'train(recipe, await openDevice(), { print: console.log })');
   const { root = 'runs', print, resume = false } = options;
+  checkFolder(root, 'train');
   const isSanity = options.sanity === true;
   const stopped = options.stopped ?? (() => false);
   const run = isSanity ? undefined : openRun(recipe, device, { root, resume, print });
@@ -163,7 +164,7 @@ async function oneStage(one: OneStage): Promise<StageResult> {
     throw error;
   }
   try {
-    mkdirSync(one.root, { recursive: true });
+    makeFolder(one.root);
     const trainable = trainableOf(opened, {
       device,
       stage,

@@ -4,7 +4,6 @@ import {
   createReadStream,
   createWriteStream,
   existsSync,
-  mkdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -21,6 +20,7 @@ import { writeFileAtomic } from '../files/atomic-file.ts';
 import { withLock } from '../files/lock-file.ts';
 import { guardedFetch } from './guarded-fetch.ts';
 import { hubCache, isOffline, parseRepo, repoFolder, type Environment } from './hub.ts';
+import { makeFolder } from '../files/make-folder.ts';
 
 export interface FetchProgress {
   readonly file: string;
@@ -122,7 +122,7 @@ export async function fetchModel(text: string, options: FetchOptions = {}): Prom
   // The branch points at the commit when all of it is there.
   if (name.revision !== commit) {
     const ref = join(folder, 'refs', name.revision);
-    mkdirSync(dirname(ref), { recursive: true });
+    makeFolder(dirname(ref));
     writeFileAtomic(ref, commit, { op: 'fetch' });
   }
   return join(folder, 'snapshots', commit);
@@ -202,8 +202,8 @@ async function fetchFile(file: ListFileEntry, download: Download): Promise<void>
   if (!/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/.test(hash))
     throw new OpabiniaError(`the hub gives no hash for ${file.path}`, { op: 'fetch', advice: 'check HF_ENDPOINT' });
   const [blob, link] = [join(folder, 'blobs', hash), join(folder, 'snapshots', commit, file.path)];
-  mkdirSync(dirname(blob), { recursive: true });
-  mkdirSync(dirname(link), { recursive: true });
+  makeFolder(dirname(blob));
+  makeFolder(dirname(link));
   const isThere = (): boolean => statSync(blob, { throwIfNoEntry: false })?.size === file.size;
   // One process a blob: two that append to the same partial file spoil it for both.
   if (!isThere())

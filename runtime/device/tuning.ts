@@ -1,6 +1,5 @@
 // What `tune` has measured of a device: tiles by what a kernel computes. Kept in a file for each adapter, driver and version of Dawn; it makes
 // kernels faster and never decides what they compute.
-import { mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -10,6 +9,7 @@ import { contentKey } from '../files/content-key.ts';
 import { packageVersion } from '../files/package-files.ts';
 import { readRegular, statOf } from '../files/regular-file.ts';
 import type { DeviceFacts } from './device.ts';
+import { makeFolder } from '../files/make-folder.ts';
 
 /** By what a kernel computes, the name of the tile that was the fastest. */
 export type Tiles = Readonly<Record<string, string>>;
@@ -106,7 +106,7 @@ export function keepTiles(facts: DeviceFacts, tiles: Tiles, path = tuningPath(fa
     // What cannot be read is written anew.
     if (!(error instanceof TuningError)) throw error;
   }
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   const all = Object.fromEntries(Object.entries({ ...known, ...tiles }).toSorted(([a], [b]) => (a < b ? -1 : 1)));
   const content = { version: 1, ...tunedFor(facts), tiles: all } satisfies z.infer<typeof schema>;
   writeFileAtomic(path, `${JSON.stringify(content, undefined, 2)}\n`, { op: 'tune' });

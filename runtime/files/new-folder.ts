@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { systemError } from './system-error.ts';
+import { makeFolder } from './make-folder.ts';
 
 /** A name beside another one, for what has not got it yet. */
 export function partialBeside(path: string): string {
@@ -18,7 +19,7 @@ export function partialBeside(path: string): string {
 export async function newFolder<T>(path: string, op: string, make: (beside: string) => Promise<T>): Promise<T> {
   const beside = partialBeside(path);
   try {
-    mkdirSync(dirname(beside), { recursive: true });
+    makeFolder(dirname(beside));
     mkdirSync(beside);
     const made = await make(beside);
     renameSync(beside, resolve(path));

@@ -3,46 +3,17 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command } from 'commander';
 import { afterAll, expect, test } from 'vitest';
-import { addCheck } from '../../cli/check.ts';
-import { addCompare } from '../../cli/compare.ts';
-import { addData } from '../../cli/data.ts';
-import { addEval } from '../../cli/eval.ts';
-import { addExport } from '../../cli/export.ts';
-import { addPlan } from '../../cli/plan.ts';
-import { addProbe } from '../../cli/probe.ts';
-import { addRun } from '../../cli/run.ts';
-import { addRuns } from '../../cli/runs.ts';
-import { addServe } from '../../cli/serve.ts';
-import { addTrain } from '../../cli/train.ts';
-import { addTune } from '../../cli/tune.ts';
 import { storageOf } from '../../cli/weights-options.ts';
-import { OpabiniaError } from '../../dsl/error.ts';
 import { makeLlava } from '../../examples/make-llava.ts';
 import { balance } from '../../pipelines/data/balance.ts';
 import { readMix } from '../../pipelines/data/read-mix.ts';
+import { failure } from '../support/command-failure.ts';
 import { shippedEncoders } from '../../pipelines/shapes/encoders/open-encoders.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'opabinia-idle-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
-
-/** What a command line ends in. */
-async function failure(words: readonly string[]): Promise<string> {
-  const program = new Command();
-  const commands = [addCheck, addCompare, addData, addEval, addExport, addPlan, addProbe, addRun, addRuns, addServe];
-  for (const add of [...commands, addTrain, addTune]) add(program);
-  for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => undefined });
-  try {
-    await program.parseAsync(words, { from: 'user' });
-  } catch (error) {
-    if (error instanceof OpabiniaError) return error.message;
-    if (error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')) return error.message;
-    throw error;
-  }
-  return 'done';
-}
 
 test.each<[string, RegExp]>([
   ['plan made --length 64', /^plan: --length says nothing without --train/],

@@ -1,5 +1,5 @@
 // The targeted data engine (Cambrian-1, §5.1, appendix): topics → pages → figures → questions and answers → a LLaVA file with its pictures.
-import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { contentKey } from '../../../runtime/files/content-key.ts';
@@ -22,6 +22,7 @@ import {
 } from './question.ts';
 import { readTopics, type Topic } from './topics.ts';
 import { requireFields } from '../../../dsl/graph/required.ts';
+import { makeFolder, checkFolder } from '../../../runtime/files/make-folder.ts';
 
 export interface BuildOptions {
   /** A file of topics. */
@@ -89,6 +90,7 @@ export async function buildData(options: BuildOptions): Promise<Built> {
     "buildData({ topics: 'topics.txt', pages: 'dump.xml', images: 'figures', endpoint, out: 'set', print: console.log })",
   );
   const { print, out, images } = options;
+  checkFolder(out, 'data');
   const { topics, open } = readTopics(options.topics);
   checkPages(options.pages);
   if (!existsSync(images))
@@ -288,7 +290,7 @@ async function writeSet(
     string,
   ];
   rmSync(beside, { recursive: true, force: true });
-  mkdirSync(join(beside, 'images'), { recursive: true });
+  makeFolder(join(beside, 'images'));
   const lines: string[] = [];
   for (const [i, item] of items.entries()) {
     const pair = pairs[i];

@@ -1,9 +1,10 @@
 // What a build has done so far, in a database beside its output: pages that were found, replies that were given. Nothing is asked twice.
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { Match } from './find-pages.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 export interface Reply {
   /** What was made of it as JSON, or undefined where it was of no use. */
@@ -25,7 +26,7 @@ export class Journal {
         op: 'data',
         advice: 'make it first',
       });
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     try {
       this.#database = new DatabaseSync(path);
       this.#database.exec(`

@@ -1,5 +1,4 @@
 // Both encoders of a preset learn their attributes in one run of our own trainer: a stage, a folder, checkpoints, and two checkpoints in the layout of Hugging Face at the end.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
@@ -22,6 +21,7 @@ import { sceneOf, sceneSamples } from '../scene-samples.ts';
 import { directoryOf, encoderRoot } from './open-encoders.ts';
 import { encode, encoderPair, encoderShapes, normalized, type ShapeEncoder } from './pair.ts';
 import { attributes, pretextLabels, pretextLoss } from './pretext.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 export interface TrainEncodersOptions {
   readonly preset: PresetName;
@@ -58,7 +58,7 @@ export async function trainEncoders(options: TrainEncodersOptions): Promise<void
     saveEvery: 200,
     logEvery: 20,
   };
-  mkdirSync(root, { recursive: true });
+  makeFolder(root);
   const folder = new RunFolder(root, `encoders-${preset}`, true);
   const checkpoint = newestCheckpoint(folder.path, (text) => print(`  · ${text}`));
   folder.rewind(0, checkpoint?.position.step ?? 0);
@@ -167,7 +167,7 @@ export function writeEncoder(
   encoder: ShapeEncoder,
   read: (path: string, shape: readonly number[]) => Float32Array,
 ): void {
-  mkdirSync(directory, { recursive: true });
+  makeFolder(directory);
   const json = (name: string, value: unknown) =>
     writeFileAtomic(join(directory, name), `${JSON.stringify(value, null, 2)}\n`, { op: 'encoders' });
   json('config.json', { ...encoder.config, torch_dtype: 'float16' });

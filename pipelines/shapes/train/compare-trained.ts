@@ -1,6 +1,6 @@
 // Connectors compared by training: every variant and every control under one budget and the same seeds, each kept when it is done.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import type { AnyConnector } from '../../../models/connectors/connector.ts';
@@ -18,6 +18,7 @@ import { sceneFeatures } from './scene-features.ts';
 import { firstTrained, openSplit, taskOf, type Task } from './task.ts';
 import { folderName, openTrained, textOfVariant, trainVariant, type Trained } from './train-variant.ts';
 import { mapsRead, type Variant } from '../variants/variant.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 export interface CompareTrainedOptions {
   readonly preset: PresetName;
@@ -86,7 +87,7 @@ export async function compareTrained(
   try {
     const maps = encoders.pair.map(({ map }) => map);
     const variants = variantsOf(connectors, options, maps, failed);
-    mkdirSync(root, { recursive: true });
+    makeFolder(root);
     const { train, held } = options.scenes ?? trainPresets[preset];
     const cache = { folder: join(root, 'features'), print };
     const split = async (from: number, count: number) =>

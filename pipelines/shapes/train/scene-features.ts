@@ -1,11 +1,12 @@
 // Maps of the scenes that a comparison trains and judges on: computed once, kept in one file for the encoders and scenes that it is of.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors } from '../../../runtime/checkpoint/safetensors.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
 import type { MapShape } from '../../../models/connectors/connector.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { encodeScenes, type OpenEncoders, type SceneMaps } from '../encoders/open-encoders.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 export interface SceneRange {
   /** Seed of the first scene. */
@@ -44,7 +45,7 @@ export async function keptMaps(
   if (existsSync(path)) return readMaps(path, shapes, range.count);
   print(`encoding ${range.count} pictures, once`);
   const made = await make();
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   writeSafetensors(
     path,
     made.maps.map((map, k) => ({

@@ -1,10 +1,11 @@
 // What frozen towers see is computed once: a file for each picture, named by what the towers, the picture and its preprocessing are.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { openSafetensors } from '../../../runtime/checkpoint/safetensors.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
 import { decodeAsF32 } from '../../../runtime/checkpoint/stored-values.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 /** Of one picture, by tower. */
 export type Features = readonly Float32Array[];
@@ -44,7 +45,7 @@ export class FeatureCache {
   keep(picture: string, made: Features): Features {
     const path = this.#pathOf(picture);
     this.#check(made);
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     writeSafetensors(
       path,
       made.map((values, k) => ({ name: `features_${k}`, dtype: 'F32', shape: this.#shapes[k] ?? [], values })),

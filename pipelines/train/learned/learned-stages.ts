@@ -10,6 +10,7 @@ import { listCheckpoints, newestOptimizer, newestWeights } from '../run/checkpoi
 import { averagePrefix, type LearnedStage } from '../run/learned-source.ts';
 import { checkStageWeights, stageFile } from '../run/stage-weights.ts';
 import { refuse } from './held-values.ts';
+import { checkFolder } from '../../../runtime/files/make-folder.ts';
 
 const described = z.object({
   model: modelSchema,
@@ -50,6 +51,7 @@ interface Wanted {
 export function learnedStages(run: string, { out, ema = false, note = () => undefined }: Wanted): LearnedStages {
   if (statOf(out, 'runs')?.isDirectory() === true ? readdirSync(out).length > 0 : existsSync(out))
     throw refuse(`${out} is there already`, 'give a new folder');
+  checkFolder(out, 'runs');
   const config = join(run, 'config.json');
   const known = described.safeParse(existsSync(config) ? parsed(readFileSync(config, 'utf8')) : undefined);
   if (!known.success) throw refuse(`${config} does not say what was trained`, 'give the folder of a run');

@@ -1,5 +1,5 @@
 // The folder of a run that begins or goes on, and whether it may. Nothing is written before its first step.
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
 import type { Device } from '../../../runtime/device/device.ts';
@@ -21,6 +21,7 @@ import {
 } from './recipe-changes.ts';
 import { pictureDigest } from './picture-digest.ts';
 import { readRecord, recordOf, type RunRecord } from './run-record.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 /** The data of a stage, and that of its evaluation. */
 export interface StageSets {
@@ -82,7 +83,7 @@ function runLock(folder: string): RunLock {
   let release: (() => void) | undefined;
   return {
     take: () => {
-      mkdirSync(folder, { recursive: true });
+      makeFolder(folder);
       release ??= takeLock(
         path,
         (owner) =>

@@ -1,5 +1,5 @@
 // Checkpoints of a run: a folder each, whole or not there, the last two kept, every file verified before it is read again.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { nearestNames, OpabiniaError } from '../../../dsl/error.ts';
@@ -8,6 +8,7 @@ import { streamSafetensors, type TensorToStream } from '../../../runtime/checkpo
 import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 import { contentKey } from '../../../runtime/files/content-key.ts';
 import type { InitialStates } from '../../../runtime/program/upload.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 /** A state of the program: what is saved. */
 export interface SavedState {
@@ -62,7 +63,7 @@ export async function saveCheckpoint(
   const [path, partial] = [join(folder, name), join(folder, `.${name}.partial`)];
   rmSync(partial, { recursive: true, force: true });
   try {
-    mkdirSync(partial, { recursive: true });
+    makeFolder(partial);
     const tensors = (weight: boolean): readonly TensorToStream[] =>
       states
         .filter((state) => state.weight === weight)

@@ -1,5 +1,5 @@
 // The folder of a run: its config, the log that grows, event files, and the state that other programs read.
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../../../runtime/files/atomic-file.ts';
 import { dropCheckpointsBehind, listCheckpoints } from './checkpoints.ts';
 import { EventFile, rewindEvents } from './event-file.ts';
 import { stageFile } from './stage-weights.ts';
+import { makeFolder } from '../../../runtime/files/make-folder.ts';
 
 /** A line of `metrics.jsonl`. */
 export const metricSchema = z.object({
@@ -56,7 +57,7 @@ export class RunFolder {
   }
 
   #make(): void {
-    mkdirSync(this.path, { recursive: true });
+    makeFolder(this.path);
   }
 
   writeConfig(config: unknown): void {
@@ -108,7 +109,7 @@ export class RunFolder {
     const seconds = Date.now() / 1000;
     if (this.#events === undefined) {
       const own = join(this.path, eventsFolder, `stage-${line.stage + 1}`);
-      mkdirSync(own, { recursive: true });
+      makeFolder(own);
       this.#events = new EventFile(join(own, `events.out.tfevents.${Math.floor(seconds)}.${process.pid}`), seconds);
     }
     const scalars = {
