@@ -4,6 +4,7 @@ import { assemble } from '../pipelines/assemble/assemble.ts';
 import { interruptible } from './interruptible.ts';
 import { several, whole } from './options.ts';
 import { say, tell } from './output.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 interface AssembleFlags {
   readonly tower: readonly string[];
@@ -52,7 +53,7 @@ export function addAssemble(program: Command): void {
         say(JSON.stringify(made, null, 2));
         return;
       }
-      say(`${made.directory}: ${made.modelType} with ${made.connector}, ${made.tokens} tokens a picture`);
+      say(`${made.directory}: ${made.modelType} with ${made.connector}, ${plural(made.tokens, 'token')} a picture`);
       for (const note of made.notes) say(`  · ${note}`);
     });
 }

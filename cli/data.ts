@@ -12,6 +12,7 @@ import { labelRulesOf } from '../pipelines/train/trainable-of.ts';
 import { natural, refuseIdle, whole } from './options.ts';
 import { checkOutput } from './output-file.ts';
 import { rewrite, say, tell } from './output.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 interface BalanceFlags {
   readonly cap?: string;
@@ -102,7 +103,7 @@ export function addData(program: Command): void {
             rules,
             upright: opened?.upright,
             limit,
-            progress: process.stderr.isTTY ? (done, of) => rewrite(`${done} of ${of} samples`) : undefined,
+            progress: process.stderr.isTTY ? (done, of) => rewrite(`${done} of ${plural(of, 'sample')}`) : undefined,
           });
           if (process.stderr.isTTY) rewrite('');
           say(flags.json === true ? JSON.stringify(report, null, 2) : printDataReport(report));

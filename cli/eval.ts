@@ -16,6 +16,7 @@ import { refuseAll, refuseOthers, several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { dtypeOption, keepOption, quantizeOption, weightsOption, type StorageFlags } from './weights-options.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 interface EvalFlags extends ConnectorsFlags, StorageFlags {
   readonly bench: readonly string[];
@@ -125,7 +126,7 @@ async function judge(directory: string | undefined, flags: EvalFlags): Promise<v
   say(flags.json === true ? JSON.stringify(result) : printResults(result));
   for (const warning of warnings) tellError(warning);
   for (const { file, to } of submissions) tell(`${file} is for ${to}`);
-  tell(`${asked} questions asked; results and samples are in ${out}`);
+  tell(`${plural(asked, 'question')} asked; results and samples are in ${out}`);
 }
 
 /** `cv-bench:PATH`; the path may have colons. */

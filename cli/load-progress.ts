@@ -1,6 +1,7 @@
 // How far weights are loaded.
 import type { Progress } from '../runtime/program/upload.ts';
 import { rewrite, tell } from './output.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 /** One line that is written over on a terminal; elsewhere a line for each tenth. */
 export function loadProgress(): Progress {
@@ -14,7 +15,7 @@ export function loadProgress(): Progress {
           : `${'█'.repeat(2 * tenths)}${'░'.repeat(20 - 2 * tenths)} ${done}/${total} ${path.slice(0, 60)}`,
       );
     } else if (tenths !== said && tenths % 5 === 0) {
-      tell(`  ${done} of ${total} tensors`);
+      tell(`  ${done} of ${plural(total, 'tensor')}`);
       said = tenths;
     }
   };

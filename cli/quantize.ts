@@ -38,7 +38,7 @@ export function addQuantize(program: Command): void {
       const { matrices, tensors, bytes, towers } = await interruptible((signal) =>
         quantizeModel(model, { ...command, signal }),
       );
-      say(`${matrices} of ${tensors} tensors quantized; ${printBytes(bytes)} of weights in ${flags.out}`);
+      say(`${matrices} of ${plural(tensors, 'tensor')} quantized; ${printBytes(bytes)} of weights in ${flags.out}`);
       if (towers > 0) say(`${plural(towers, 'tower')} copied as ${towers === 1 ? 'it is' : 'they are'}`);
     });
 }

@@ -8,6 +8,7 @@ import { writeAdapter, type WrittenAdapter } from '../pipelines/train/learned/wr
 import { writeTrained, type TrainedModel } from '../pipelines/train/learned/write-trained.ts';
 import { interruptible } from './interruptible.ts';
 import { say, tell } from './output.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 interface RunsFlags {
   readonly runs: string;
@@ -80,7 +81,7 @@ export function addRuns(program: Command): void {
 }
 
 function modelLine(out: string, { tensors, learned, ...of }: TrainedModel): string {
-  return `${out}: ${learned} of ${tensors} tensors learned in ${stagesOf(of)}`;
+  return `${out}: ${learned} of ${plural(tensors, 'tensor')} learned in ${stagesOf(of)}`;
 }
 
 function stagesOf({ stages, averages }: Pick<TrainedModel, 'stages' | 'averages'>): string {
@@ -93,7 +94,9 @@ function stagesOf({ stages, averages }: Pick<TrainedModel, 'stages' | 'averages'
 function adapterLines(out: string, written: WrittenAdapter, given: string | undefined): readonly string[] {
   const { matrices, ranks, left } = written;
   const rank = `${ranks.length === 1 ? 'rank' : 'ranks'} ${ranks.join(', ')}`;
-  const lines = [`${out}: an adapter of ${matrices} matrices, ${rank}, for ${written.base}, of ${stagesOf(written)}`];
+  const lines = [
+    `${out}: an adapter of ${plural(matrices, 'matrix', 'matrices')}, ${rank}, for ${written.base}, of ${stagesOf(written)}`,
+  ];
   if (given === undefined)
     lines.push('  transformers opens the language model alone: with --base NAME the adapter says which that is');
   if (left.size > 0)

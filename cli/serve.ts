@@ -21,6 +21,7 @@ import { several, whole } from './options.ts';
 import { say, tell, tellError } from './output.ts';
 import { connectorsOption, ownConnectors, type ConnectorsFlags } from './own-connectors.ts';
 import { dtypeOption, keepOption, quantizeOption, weightsOption, type StorageFlags } from './weights-options.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 export interface ServeFlags extends ConnectorsFlags, StorageFlags {
   readonly host: string;
@@ -125,7 +126,7 @@ export async function serveModel(directory: string, flags: ServeFlags, { ready, 
         );
         const later = flags.device === 'gpu' ? '; the driver compiles each kernel when it is first used' : '';
         note(
-          `${session.rows.all} rows of ${session.context} tokens; ${printBytes(place.memory.now)} on ${place.facts.name}${later}`,
+          `${plural(session.rows.all, 'row')} of ${plural(session.context, 'token')}; ${printBytes(place.memory.now)} on ${place.facts.name}${later}`,
         );
         ready(serving);
         note(`${await stopped()}: answering what was asked`);

@@ -18,6 +18,7 @@ import {
   weightsOption,
   type StorageFlags,
 } from './weights-options.ts';
+import { plural } from '../dsl/text/plural.ts';
 
 interface TuneFlags extends ConnectorsFlags, StorageFlags {
   readonly tower: readonly string[];
@@ -111,5 +112,5 @@ export function printTuned({ kernels }: TunedModel): string {
       chosen.tile === usual.tile ? 'the same' : chosen.tile,
       milliseconds(chosen.milliseconds),
     ]),
-  )}\n\nanother tile than usual in ${better} of ${kernels.length} kernels`;
+  )}\n\nanother tile than usual in ${better} of ${plural(kernels.length, 'kernel')}`;
 }

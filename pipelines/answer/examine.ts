@@ -25,6 +25,7 @@ import { isPacked, refuseTwice, storedAs, unpackedModules } from './found/stored
 import type { FamilyPlan, Opening } from './family.ts';
 import { specialTokens } from './templates.ts';
 import type { OpenedModel, OpenModelOptions } from './opened-model.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** What becomes of a step that fails: whoever opens lets it throw; whoever checks notes it, and what needs its result is not done. */
 export type Attempt = <T>(step: () => T | Promise<T>) => Promise<T | undefined>;
@@ -172,10 +173,13 @@ async function readSmallFiles(
 
 function checkTowerCount(given: number, { towers }: FamilyPlan): true {
   if (given <= towers.length) return true;
-  throw new OpabiniaError(`${given} towers are given, and the model has ${towers.length} with files of their own`, {
-    op: 'openModel',
-    advice: towers.length === 0 ? 'leave out --tower' : 'give them in the order of the config',
-  });
+  throw new OpabiniaError(
+    `${plural(given, 'tower is', 'towers are')} given, and the model has ${towers.length} with files of their own`,
+    {
+      op: 'openModel',
+      advice: towers.length === 0 ? 'leave out --tower' : 'give them in the order of the config',
+    },
+  );
 }
 
 function checkVocabulary(tokenizer: SandboxTokenizer, { config }: LanguageModel, files: ModelFiles): true {

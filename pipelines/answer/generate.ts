@@ -2,6 +2,7 @@
 import { OpabiniaError } from '../../dsl/error.ts';
 import type { Inputs, RunOptions } from '../../runtime/program/program.ts';
 import type { Runnable } from '../run/engine.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** Prompts that do not fit the context, found before anything runs. */
 export class ContextOverflowError extends OpabiniaError {
@@ -9,7 +10,7 @@ export class ContextOverflowError extends OpabiniaError {
   readonly tokens: number;
   readonly limit: number;
   constructor(tokens: number, limit: number, advice: string) {
-    super(`the prompt has ${tokens} tokens, those of its images included, and at most ${limit} fit`, {
+    super(`the prompt has ${plural(tokens, 'token')}, those of its images included, and at most ${limit} fit`, {
       op: 'generate',
       advice,
     });

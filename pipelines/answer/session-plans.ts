@@ -7,6 +7,7 @@ import { printBytes } from '../../runtime/device/memory-budget.ts';
 import { memoryPlan, type MemoryLimit, type MemoryPlan, type NamedPlan } from '../../runtime/program/memory-check.ts';
 import type { AnswerSizes, View } from './family.ts';
 import type { OpenedModel } from './open-model.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export type Draw = AnswerSizes['draw'];
 export const visionName = 'towers and connector';
@@ -34,7 +35,7 @@ export function shorterContext(
 ): string | undefined {
   const { maxPositions } = language.config;
   if (asked === undefined || asked <= maxPositions) return undefined;
-  return `a context of ${asked} tokens is asked for, and the model has ${maxPositions} positions: it is ${maxPositions}`;
+  return `a context of ${plural(asked, 'token')} is asked for, and the model has ${plural(maxPositions, 'position')}: it is ${maxPositions}`;
 }
 
 export type SessionSizes = Omit<AnswerSizes, 'draw' | 'locate'>;
@@ -120,7 +121,10 @@ export function checkCache(
   const needed = batch * capacity * perToken;
   if (needed <= budget) return;
   throw new OutOfMemoryError(
-    `the cache of ${capacity} tokens alone takes ${printBytes(needed)}, and ${device} has ${printBytes(budget)} free`,
-    { op: 'session', advice: `open it with a context of at most ${Math.floor(budget / (batch * perToken))} tokens` },
+    `the cache of ${plural(capacity, 'token')} alone takes ${printBytes(needed)}, and ${device} has ${printBytes(budget)} free`,
+    {
+      op: 'session',
+      advice: `open it with a context of at most ${plural(Math.floor(budget / (batch * perToken)), 'token')}`,
+    },
   );
 }

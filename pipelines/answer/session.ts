@@ -20,6 +20,7 @@ import {
   type NamedGraph,
   type SessionSizes,
 } from './session-plans.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface SessionOptions {
   /** Questions answered at once; 1 by default. */
@@ -167,7 +168,10 @@ export class Session {
     checkOptions(options);
     const laid = await this.model.family.layOut(questions, options);
     if (laid.pictures > imageLimit)
-      throw refuse(`${laid.pictures} images are given`, `at most ${imageLimit}, as the session was opened`);
+      throw refuse(
+        `${plural(laid.pictures, 'image is', 'images are')} given`,
+        `at most ${imageLimit}, as the session was opened`,
+      );
     roomFor(laid.width, this.#sizes);
     if (this.#busy) throw refuse('another question is being answered', 'await its answer: a session has one cache');
     this.#busy = true;

@@ -14,6 +14,7 @@ import { readJsonFile, type ModelFiles } from '../../runtime/checkpoint/hub.ts';
 import type { SandboxTokenizer } from '../../runtime/text/open-tokenizer.ts';
 import type { PromptPart } from '../../runtime/text/tokenizer.ts';
 import type { Question } from './family.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** The begin-of-text token of a config. */
 export function beginToken(json: ConfigJson): number | undefined {
@@ -24,7 +25,7 @@ export function beginToken(json: ConfigJson): number | undefined {
 function turnsOf({ text, images = [], history = [] }: Question): readonly Turn[] {
   const before = history.reduce((sum, turn) => sum + (turn.images ?? 0), 0);
   if (before > images.length)
-    throw new OpabiniaError(`earlier turns show ${before} images, and ${images.length} are given`, {
+    throw new OpabiniaError(`earlier turns show ${plural(before, 'image')}, and ${images.length} are given`, {
       op: 'prompt',
       advice: 'give the images of all turns, those of the first turn first',
     });

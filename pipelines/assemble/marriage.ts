@@ -8,6 +8,7 @@ import { printBytes } from '../../runtime/device/memory-budget.ts';
 import { readChatTemplate } from '../../runtime/text/chat-template.ts';
 import type { Layout } from './layout.ts';
 import type { LanguagePart, TowerPart } from './parts.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** Tokens of a short question and its template. */
 const words = 64;
@@ -20,18 +21,18 @@ export function checkMarriage(language: LanguagePart, towers: readonly TowerPart
   const notes: string[] = [];
   if (layout.tokens + words > config.maxPositions)
     throw new OpabiniaError(
-      `a picture has ${layout.tokens} tokens, and the language model knows ${config.maxPositions} positions: there is no room for words`,
+      `a picture has ${plural(layout.tokens, 'token')}, and the language model knows ${plural(config.maxPositions, 'position')}: there is no room for words`,
       { op: 'assemble', advice: 'ask for fewer with --tokens, or take a connector that pools' },
     );
   if (layout.tokens * 2 > config.maxPositions)
-    notes.push(`a picture takes ${layout.tokens} of the ${config.maxPositions} positions`);
+    notes.push(`a picture takes ${layout.tokens} of the ${plural(config.maxPositions, 'position')}`);
   if (tokenizer.size > config.vocabulary)
     notes.push(
-      `${tokenizer.size - config.vocabulary} tokens of the tokenizer have no embedding: texts that have one are refused`,
+      `${plural(tokenizer.size - config.vocabulary, 'token of the tokenizer has', 'tokens of the tokenizer have')} no embedding: texts that have one are refused`,
     );
   else if (tokenizer.size < config.vocabulary)
     notes.push(
-      `the embedding has ${config.vocabulary} rows, ${config.vocabulary - tokenizer.size} of them for no token`,
+      `the embedding has ${plural(config.vocabulary, 'row')}, ${config.vocabulary - tokenizer.size} of them for no token`,
     );
   if (tokenizer.idOf('<image>') !== undefined)
     notes.push(

@@ -2,6 +2,7 @@
 import { formatTable } from '../../dsl/text/table.ts';
 import { printBytes } from '../../runtime/device/memory-budget.ts';
 import type { Checked, CheckedMemory } from './check-model.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** Lines of one kind that are printed; `--json` has all. */
 const most = 12;
@@ -26,7 +27,7 @@ export function printChecked(checked: Checked): string {
       'weights',
       weights.map(({ of, tensors, bytes, dtypes }) => [
         of,
-        `${tensors} tensors, ${printBytes(bytes)}: ${Object.entries(dtypes)
+        `${plural(tensors, 'tensor')}, ${printBytes(bytes)}: ${Object.entries(dtypes)
           .map(([dtype, count]) => `${count} ${dtype}`)
           .join(', ')}`,
       ]),
@@ -76,7 +77,7 @@ function printMemory(memory: CheckedMemory): readonly string[] {
   const shown = items.length - large > 1 ? large : items.length;
   const rest = items.slice(shown).reduce((sum, { bytes }) => sum + bytes, 0);
   return [
-    `memory of ${device}, ${dtype}, a context of ${context} tokens${pictures}; a short question has ${prompt} tokens`,
+    `memory of ${device}, ${dtype}, a context of ${plural(context, 'token')}${pictures}; a short question has ${plural(prompt, 'token')}`,
     formatTable(
       [{ title: 'what' }, { title: 'bytes', align: 'right' }],
       [

@@ -9,6 +9,7 @@ import type { LlavaSample } from '../train/data/llava-file.ts';
 import { chosenSamples } from '../train/data/mixture.ts';
 import type { DataInput } from './data-inputs.ts';
 import { requireFields, requireList, requireOptions } from '../../dsl/graph/required.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** What may be wrong with a sample; training replaces it by the first one, or learns what nobody meant. */
 export const problems = {
@@ -134,7 +135,7 @@ class Checker {
     const verdicts: Verdict[] = [];
     const isShown = sample.turns.some((turn) => (turn.images ?? 0) > 0);
     if (!sample.turns.some(({ role }) => role === 'assistant'))
-      verdicts.push({ problem: 'no answer', what: `${sample.turns.length} turns, none of gpt` });
+      verdicts.push({ problem: 'no answer', what: `${plural(sample.turns.length, 'turn')}, none of gpt` });
     if (sample.image !== undefined && !isShown)
       verdicts.push({ problem: 'image not shown', what: `'${sample.image}' is in no turn` });
     if (sample.image === undefined && isShown)
@@ -180,7 +181,7 @@ class Checker {
     }
     const { all, left } = labelCounts(labelled, rules);
     this.labels += left;
-    if (all === 0) return [{ problem: 'labels masked', what: `no label in ${labelled.ids.length} tokens` }];
+    if (all === 0) return [{ problem: 'labels masked', what: `no label in ${plural(labelled.ids.length, 'token')}` }];
     const wrong = await difference(
       labelled.labels,
       answers.map(({ text }) => text),
@@ -190,12 +191,12 @@ class Checker {
     if (left === 0)
       verdicts.push({
         problem: 'labels cut',
-        what: `all ${all} labels lie behind the ${rules.length} tokens of a sequence`,
+        what: `${all === 1 ? 'the label lies' : `all ${all} labels lie`} behind the ${plural(rules.length, 'token')} of a sequence`,
       });
     else if (left < all)
       verdicts.push({
         problem: 'answers cut',
-        what: `${all - left} of ${all} labels lie behind the ${rules.length} tokens`,
+        what: `${all - left} of ${all} labels ${all - left === 1 ? 'lies' : 'lie'} behind the ${plural(rules.length, 'token')}`,
       });
     return verdicts;
   }
@@ -213,7 +214,8 @@ async function difference(
     if (at === 0 || labels[at - 1] === ignoredLabel) runs.push([]);
     runs.at(-1)?.push(label);
   });
-  if (runs.length !== answers.length) return `${runs.length} runs of labels for ${answers.length} answers`;
+  if (runs.length !== answers.length)
+    return `${plural(runs.length, 'run')} of labels for ${plural(answers.length, 'answer')}`;
   const texts = await tokenizer.decodeAll(runs.flatMap((run) => [run, run.slice(0, -1)]));
   for (const [i, answer] of answers.entries()) {
     const read = [texts[2 * i], texts[2 * i + 1]].map(plain);
@@ -257,9 +259,12 @@ export function printDataReport(report: DataReport): string {
       ...found.first.map((one) => `    ${one}`),
     );
   }
-  const looked = labels === undefined ? 'labels not looked at: give --model' : `${labels.toLocaleString('en')} labels`;
+  const looked =
+    labels === undefined
+      ? 'labels not looked at: give --model'
+      : `${labels.toLocaleString('en')} ${labels === 1 ? 'label' : 'labels'}`;
   lines.push(
-    `${wrong === 0 ? '✓' : '✗'} ${wrong.toLocaleString('en')} of ${checked.toLocaleString('en')} samples wrong; ${pictures.toLocaleString('en')} pictures decoded; ${looked}`,
+    `${wrong === 0 ? '✓' : '✗'} ${wrong.toLocaleString('en')} of ${checked.toLocaleString('en')} ${checked === 1 ? 'sample' : 'samples'} wrong; ${pictures.toLocaleString('en')} ${pictures === 1 ? 'picture' : 'pictures'} decoded; ${looked}`,
   );
   return lines.join('\n');
 }

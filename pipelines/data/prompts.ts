@@ -252,7 +252,7 @@ export function printPrompts({ sources, out }: PromptsReport): string {
   const machines = sources.filter(({ isMachine }) => isMachine);
   const lines = machines.map(
     ({ name, unasked, questions }) =>
-      `✗ ${name}: ${unasked.toLocaleString('en')} of ${questions.toLocaleString('en')} questions have a short answer and do not ask for it`,
+      `✗ ${name}: ${unasked.toLocaleString('en')} of ${questions.toLocaleString('en')} questions ${unasked === 1 ? 'has' : 'have'} a short answer and ${unasked === 1 ? 'does' : 'do'} not ask for it`,
   );
   if (machines.length === 0) lines.push('✓ short answers are asked for');
   if (out !== undefined)

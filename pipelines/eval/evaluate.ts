@@ -23,6 +23,7 @@ import { resultOf, type EvaluationResult, type Judged } from './report/results.t
 import { writeSamples } from './report/samples.ts';
 import { requireFields, requireList, requirePath } from '../../dsl/graph/required.ts';
 import { makeFolder, checkFolder } from '../../runtime/files/make-folder.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface BenchPath {
   readonly benchmark: string;
@@ -81,7 +82,7 @@ export async function evaluate(directory: string, options: EvaluateOptions): Pro
   const out = resolve(options.out ?? join('evals', basename(resolve(directory))));
   checkFolder(out, 'eval');
   const all = await questionsOf(options);
-  for (const { benchmark, asked } of all) note(`${benchmark.title}: ${asked.length} questions`);
+  for (const { benchmark, asked } of all) note(`${benchmark.title}: ${plural(asked.length, 'question')}`);
   const model = await openModel(directory, options);
   try {
     checkSight(model, all);
@@ -91,7 +92,7 @@ export async function evaluate(directory: string, options: EvaluateOptions): Pro
     try {
       const tasks = tasksOf(all, { ...options, blind });
       const open = await openTasks(tasks, journal);
-      note(`${open.length} of ${tasks.length} questions are to be asked`);
+      note(`${open.length} of ${plural(tasks.length, 'question')} ${open.length === 1 ? 'is' : 'are'} to be asked`);
       if (open.length > 0) await askAll(model, open, journal, options);
       return written(all, tasks, journal, { out, directory, identity, options, blind, asked: open.length });
     } finally {
@@ -197,7 +198,7 @@ async function openRows(
       return await RowSession.open(model, place, { rows, context, images, draws, note, compiled });
     } catch (error) {
       if (batch !== 'auto' || rows === 1 || !(error instanceof OutOfMemoryError)) throw error;
-      note?.(`${rows} questions at once do not fit: ${error.what}`);
+      note?.(`${rows} at once do not fit: ${error.what}`);
     }
   }
 }

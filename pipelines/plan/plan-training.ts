@@ -23,6 +23,7 @@ import type { AnyConnector } from '../../models/connectors/connector.ts';
 import { openModel } from '../answer/open-model.ts';
 import { assembledShapes, type AssembledModel } from '../../models/multimodal/assembled-model.ts';
 import { assembledLoss } from '../../models/multimodal/assembled-training.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface TrainingPlanOptions {
   readonly stage: 1 | 2;
@@ -135,7 +136,7 @@ export function printTraining({ plan, flops, learned, frozen }: PlannedTraining,
   const { memory } = plan;
   const total = frozen + memory.states + memory.inputsAndOutputs + memory.activations;
   return [
-    `a step of stage ${options.stage}, ${options.dtype}, ${options.batch} × ${options.length} tokens: ${learned.length} tensors learn, ${formatCount(flops)}FLOP in ${plan.dispatches.length} dispatches`,
+    `a step of stage ${options.stage}, ${options.dtype}, ${options.batch} × ${plural(options.length, 'token')}: ${plural(learned.length, 'tensor learns', 'tensors learn')}, ${formatCount(flops)}FLOP in ${plural(plan.dispatches.length, 'dispatch', 'dispatches')}`,
     '',
     formatTable(
       [{ title: 'memory' }, { title: 'bytes', align: 'right' }],

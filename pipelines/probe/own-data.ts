@@ -9,6 +9,7 @@ import { writeIndex } from '../train/data/mixture-index.ts';
 import type { SampleRange } from '../train/data/sample-ranges.ts';
 import type { DataSet } from '../train/recipe/recipe.ts';
 import { makeFolder } from '../../runtime/files/make-folder.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** A held-out question with its answer. */
 export interface HeldQuestion {
@@ -111,7 +112,9 @@ function splitFile(path: string, images: string, root: string): OwnData {
   const pictures = [...new Set(passed.map(({ picture }) => picture))];
   const count = Math.max(1, Math.round(heldShare * pictures.length));
   if (count >= pictures.length)
-    throw new OpabiniaError(`${path} has ${pictures.length} pictures, too few to hold some out`, { op: 'probe' });
+    throw new OpabiniaError(`${path} has ${plural(pictures.length, 'picture')}, too few to hold some out`, {
+      op: 'probe',
+    });
   const heldOut = new Set(shuffled(randomStream('held out', 0), pictures).slice(0, count));
   const learned = passed.filter(({ picture }) => !heldOut.has(picture)).map(({ range }) => range);
   makeFolder(root);

@@ -22,6 +22,7 @@ import { rowName, towerRate, type Probed, type ProbedRow, type Setting } from '.
 import type { ProbeEntry } from './towers.ts';
 import { requireFields, requireList } from '../../dsl/graph/required.ts';
 import { makeFolder } from '../../runtime/files/make-folder.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface OwnProbeOptions {
   /** Folder of the samples. */
@@ -96,7 +97,7 @@ export async function probeOwn(entries: readonly ProbeEntry[], options: OwnProbe
         else before.runs.push(run);
       }
   return {
-    about: `${options.data}: ${data.held.length} questions held out; ${options.language} behind ${options.connector ?? 'mlp2x'}`,
+    about: `${options.data}: ${plural(data.held.length, 'question')} held out; ${options.language} behind ${options.connector ?? 'mlp2x'}`,
     slices: data.slices,
     rows,
     failed: [],

@@ -37,6 +37,7 @@ import { openTowerWeights, type ProbeEntry, type ProbeTower } from './towers.ts'
 import { sum } from '../statistics/sum.ts';
 import { requireFields, requireList } from '../../dsl/graph/required.ts';
 import { makeFolder } from '../../runtime/files/make-folder.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface ShapesProbeOptions {
   readonly preset: PresetName;
@@ -106,7 +107,7 @@ export async function probeShapes(entries: readonly ProbeEntry[], options: Shape
       print(`${rowName(row)}, seed ${seed}: ${share.toFixed(3)} of all questions, ${one.run.seconds.toFixed(0)} s`);
     }
   return {
-    about: `shapes, preset ${name}, about ${options.tokens} visual tokens, ${preset.train} pictures to learn from, ${preset.held} held out`,
+    about: `shapes, preset ${name}, about ${options.tokens} visual tokens, ${plural(preset.train, 'picture')} to learn from, ${preset.held} held out`,
     slices,
     failed,
     complete,

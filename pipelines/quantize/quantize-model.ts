@@ -16,6 +16,7 @@ import { breathe } from '../../runtime/files/breathe.ts';
 import { newFolder } from '../../runtime/files/new-folder.ts';
 import { writeFileAtomic } from '../../runtime/files/atomic-file.ts';
 import { checkFolder } from '../../runtime/files/make-folder.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface QuantizeCommand extends QuantizeOptions {
   readonly out: string;
@@ -72,7 +73,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     const all = [...checkpoint.stored.values()];
     const matrices = all.filter(({ name, shape }) => packs(name, shape)).length;
     if (matrices === 0)
-      throw new OpabiniaError(`none of the ${all.length} tensors of ${directory} would be quantized`, {
+      throw new OpabiniaError(`none of the ${plural(all.length, 'tensor')} of ${directory} would be quantized`, {
         op: 'quantize',
         advice: `matrices of 4096 elements or more are, in rows that groups of ${command.group} divide: give another --group, or other globs`,
       });
@@ -130,7 +131,7 @@ function formatOf({ format, group }: QuantizeCommand, dtype: StoredDType): Stora
 
 function checkGroup({ group }: QuantizeCommand): void {
   if (Number.isInteger(group) && group > 0 && group % 8 === 0) return;
-  throw new OpabiniaError(`a group of ${group} elements is not a multiple of 8`, {
+  throw new OpabiniaError(`a group of ${plural(group, 'element')} is not a multiple of 8`, {
     op: 'quantize',
     advice: '32, 64 and 128 are usual',
   });

@@ -18,6 +18,7 @@ import {
 import { load, type Inputs, type Output, type RunOptions } from '../../runtime/program/program.ts';
 import { SharedBuffers } from '../../runtime/program/shared-buffers.ts';
 import type { Progress } from '../../runtime/program/upload.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** A loaded program, wherever it runs: `Program` is one. */
 export interface Runnable {
@@ -101,7 +102,7 @@ class DeviceEngine implements Engine {
     const plan = compile(graph(), steady ? steadySums(profile) : profile);
     const prepared: Prepared = {
       name,
-      contents: `${plan.kernels.length} kernels`,
+      contents: `${plural(plan.kernels.length, 'kernel')}`,
       load: async (progress) => load(plan, this.#device, this.#source, { shared: this.#shared, progress, atOnce }),
     };
     this.#plans.set(prepared, plan);

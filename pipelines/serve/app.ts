@@ -12,6 +12,7 @@ import { House, type Guest } from './house.ts';
 import { Metrics } from './metrics.ts';
 import { decodePicture, questionOf } from './questions.ts';
 import { TokenLogprobs } from './token-logprobs.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** What is served: one model, under one name. */
 export interface Served {
@@ -183,10 +184,14 @@ async function ask(
   checkModel(request.model, served);
   const { question, pictures } = questionOf(request.messages);
   if (pictures.length > served.images)
-    throw new ApiError(400, `messages: ${pictures.length} pictures are sent, and at most ${served.images} are read`, {
-      param: 'messages',
-      code: 'too_many_images',
-    });
+    throw new ApiError(
+      400,
+      `messages: ${plural(pictures.length, 'picture is', 'pictures are')} sent, and at most ${served.images} are read`,
+      {
+        param: 'messages',
+        code: 'too_many_images',
+      },
+    );
   const images = [];
   for (const picture of pictures) {
     // oxlint-disable-next-line no-await-in-loop -- one by one, so that what does not fit is not decoded

@@ -16,6 +16,7 @@ import type { Bounded } from './bounded.ts';
 import { evaluateWithError, isWithin } from './forward-error.ts';
 import { randomInputs } from './random-inputs.ts';
 import { roundingNoise } from './rounding-noise.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** A graph, or what makes one: a function as `trace` takes it. */
 export type Subject = Graph | ((t: Trace) => ReturnType<Parameters<typeof trace>[1]>);
@@ -118,9 +119,10 @@ export function compareAll(
   for (const [name, { axes, data, error }] of exact) {
     const values = got(name);
     if (values.length !== data.length)
-      throw new OpabiniaError(`output '${name}' has ${values.length} elements, and ${data.length} are expected`, {
-        op,
-      });
+      throw new OpabiniaError(
+        `output '${name}' has ${plural(values.length, 'element')}, and ${data.length} are expected`,
+        { op },
+      );
     const outside: number[] = [];
     for (let i = 0; i < data.length; i++) {
       const [value, wanted, bound] = [values[i] ?? NaN, data[i] ?? NaN, factor * (error[i] ?? 0)];
@@ -142,7 +144,7 @@ export function compareAll(
   }
   if (elements === 0 && unbounded > 0)
     throw new OpabiniaError(
-      `none of the ${unbounded} elements can be compared: each may overflow, or hangs on a choice among rounded numbers`,
+      `none of the ${plural(unbounded, 'element')} can be compared: each may overflow, or hangs on a choice among rounded numbers`,
       {
         op,
         advice: 'give outputs that come before the choice too, or inputs that lie further apart',

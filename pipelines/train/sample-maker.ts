@@ -10,6 +10,7 @@ import type { Features } from './data/feature-cache.ts';
 import type { LlavaSample } from './data/llava-file.ts';
 import { labelCounts, sampleLabels, type LabelRules } from './label-rules.ts';
 import type { SeenPicture, Sight } from './data/seen-pictures.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 /** A sample that can be learned from. */
 export interface PreparedSample extends LabelledIds {
@@ -84,12 +85,12 @@ export class SampleMaker {
     const { all, left, needed } = labelCounts(labelled, this.#rules);
     if (all === 0)
       return {
-        why: `none of the ${labelled.ids.length} tokens of its ${sample.turns.length} turns is learned`,
+        why: `none of the ${plural(labelled.ids.length, 'token')} of its ${plural(sample.turns.length, 'turn')} is learned`,
         advice: 'put a sample with an answer at the beginning of the data',
       };
     if (left === 0)
       return {
-        why: `no label is left within a length of ${length}: with its answers it has ${needed} tokens`,
+        why: `no label is left within a length of ${length}: with its answers it has ${plural(needed, 'token')}`,
         advice: `raise \`length\` of the stage to ${needed} or more`,
       };
     if (sample.image === undefined) return { ...labelled, seen: undefined };

@@ -18,6 +18,7 @@ import { dropStageWeights, writeStageWeights } from './run/stage-weights.ts';
 import { withLearned, type LearnedModel } from './learned-model.ts';
 import { requireFields } from '../../dsl/graph/required.ts';
 import { makeFolder, checkFolder } from '../../runtime/files/make-folder.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface TrainOptions {
   /** Where the folder of the run and the cache of features are; default `runs`. */
@@ -121,7 +122,7 @@ function openStage(stage: Stage, index: number, seed: number): StageData {
     held = stage.evaluation === undefined ? undefined : openDataSet(stage.evaluation.data, seed);
     if (held !== undefined && held.count < microBatchOf(stage))
       throw new OpabiniaError(
-        `the evaluation of stage '${stage.name}' has ${held.count} samples, and ${microBatchOf(stage)} are judged at once`,
+        `the evaluation of stage '${stage.name}' has ${plural(held.count, 'sample')}, and ${microBatchOf(stage)} are judged at once`,
         { op: 'train', advice: 'give it more samples, or a smaller microBatch' },
       );
     return { stage, index, data, held, total: stepsOf(stage, data.count) };
@@ -182,7 +183,7 @@ async function oneStage(one: OneStage): Promise<StageResult> {
               skip: from,
               groupedBy: stage.groupByLength === true ? stage.batch : undefined,
             });
-      print(`${stage.name}: ${total} steps of ${stage.batch} samples, ${data.count} in the data`);
+      print(`${stage.name}: ${plural(total, 'step')} of ${plural(stage.batch, 'sample')}, ${data.count} in the data`);
       if (run === undefined) return await sanity({ stage, index, trainable, device, samples: samples(0), print });
       const stageRun: StageRun = {
         stage,

@@ -9,6 +9,7 @@ import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import { load } from '../../runtime/program/program.ts';
 import { trialPlan } from './trial-plan.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface TunedGraph {
   readonly name: string;
@@ -84,7 +85,7 @@ export async function tune(
       return tile === undefined ? [] : [{ one, tile }];
     });
     if (tried.length === 0) continue;
-    if (rank > 0) note?.(`tile ${rank} of ${tries} by the cost model, in ${tried.length} kernels`);
+    if (rank > 0) note?.(`tile ${rank} of ${tries} by the cost model, in ${plural(tried.length, 'kernel')}`);
     const tiles = Object.fromEntries(tried.map(({ one, tile }) => [one.tunable.key, tile]));
     const plans = rank === 0 ? plain : traced.map((graph) => compileWith(graph, { ...profile, tiles }));
     for (const { one, tile } of tried) {

@@ -9,6 +9,7 @@ import { GoldenFile, type ComputeDType } from './golden-file.ts';
 import { halfBounds, halfBoundsOfRuns } from './half-bounds.ts';
 import type { GoldenModel } from './kind.ts';
 import { kinds } from './kinds.ts';
+import { plural } from '../../dsl/text/plural.ts';
 
 export interface VerifyOptions {
   readonly backend?: string;
@@ -174,8 +175,8 @@ async function verifyOne(
     const wrong = rows.filter((row) => row.verdict !== 'ok').length;
     print(
       wrong === 0
-        ? `${rows.length} outputs within their bounds\n`
-        : `${wrong} of ${rows.length} outputs miss their bounds\n`,
+        ? `${plural(rows.length, 'output')} within ${rows.length === 1 ? 'its bound' : 'their bounds'}\n`
+        : `${wrong} of ${plural(rows.length, 'output')} ${wrong === 1 ? 'misses its bound' : 'miss their bounds'}\n`,
     );
     if (rows.length === 0) print('the file expects no outputs: nothing was verified\n');
     return wrong === 0 && rows.length > 0;

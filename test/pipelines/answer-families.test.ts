@@ -317,7 +317,7 @@ describe('LLaVA', () => {
 
   test('towers of its own, which it has not', async () => {
     expect(await refusal(() => openModel(plain, { towers: [plain] }))).toMatch(
-      /1 towers are given, and the model has 0[^]*leave out --tower/,
+      /1 tower is given, and the model has 0[^]*leave out --tower/,
     );
   });
 

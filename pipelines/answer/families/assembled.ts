@@ -32,6 +32,7 @@ import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question } from
 import { beginToken, templateIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
 import { describeTower, matchTower } from './tower-match.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** How a tower's pictures are made: square, of this side. */
 export type MakePixels = (image: Image) => Float32Array;
@@ -92,7 +93,7 @@ export async function planAssembled(
       {
         name: 'connector',
         owns: (path) => isBelow(path, connectorRoot),
-        what: `${from.title}, ${pictureTokenCount(model)} tokens a picture: ${describeLayout(layout)}`,
+        what: `${from.title}, ${plural(pictureTokenCount(model), 'token')} a picture: ${describeLayout(layout)}`,
       },
       { name: 'language model', what: describeLanguage(config.language), owns: () => true },
     ],

@@ -38,6 +38,7 @@ import type {
 import { partsOf } from '../../plan/cambrian-parts.ts';
 import { describeLanguage } from './language.ts';
 import { beginToken, templateIds } from '../templates.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Throws `OpabiniaError` for a tower that is not there, or whose config is none. */
 export function planCambrian(config: CambrianConfig, { directory, json, towers: given }: Opening): FamilyPlan {
@@ -80,7 +81,7 @@ function cambrianParts(model: CambrianModel): readonly DescribedPart[] {
     schedule === undefined
       ? 'none'
       : `${schedule.count} SVA layers, the first after layer ${schedule.start}, then every ${schedule.stride}`;
-  const sva = `SVA: ${connector.depth} layers of ${connector.width}, queries of ${connector.groups.map(grid).join(' and ')}, ${connector.side ** 2} tokens a picture`;
+  const sva = `SVA: ${plural(connector.depth, 'layer')} of ${connector.width}, queries of ${connector.groups.map(grid).join(' and ')}, ${plural(connector.side ** 2, 'token')} a picture`;
   const words = [...towers, sva, inside, describeLanguage(language)];
   return partsOf(model).map((part, i) => ({ ...part, what: words[i] ?? '' }));
 }

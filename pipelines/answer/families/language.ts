@@ -34,7 +34,7 @@ const noPictures = 'the model reads text only';
 export function describeLanguage({ config }: LanguageModel): string {
   const { layers, hidden, heads, keyValueHeads, vocabulary, maxPositions, tied } = config;
   const keys = keyValueHeads === heads ? '' : ` over ${keyValueHeads} of keys`;
-  return `${layers} layers of ${hidden}, ${heads} heads${keys}, a vocabulary of ${vocabulary}${tied ? ', head tied to it' : ''}, ${maxPositions} positions`;
+  return `${plural(layers, 'layer')} of ${hidden}, ${plural(heads, 'head')}${keys}, a vocabulary of ${vocabulary}${tied ? ', head tied to it' : ''}, ${plural(maxPositions, 'position')}`;
 }
 
 function questionIds({ files, json }: Opening): (tokenizer: SandboxTokenizer) => QuestionIds {

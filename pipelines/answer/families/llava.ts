@@ -32,6 +32,7 @@ import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View,
 import { describeLanguage } from './language.ts';
 import { describeTower } from './tower-match.ts';
 import { messagesOf, neededTemplate, ownTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 const imageText = '<image>';
 
@@ -60,7 +61,7 @@ export function planLlava(config: LlavaConfig, { files, directory }: Opening): F
       {
         name: 'connector',
         owns: (path) => /(?:^|\.)(?:multi_modal_projector\.|image_newline$)/.test(path),
-        what: `mlp2x_gelu, ${viewTokens(config)} tokens a ${config.type === 'llava' ? 'picture' : 'tile'}`,
+        what: `mlp2x_gelu, ${plural(viewTokens(config), 'token')} a ${config.type === 'llava' ? 'picture' : 'tile'}`,
       },
       { name: 'language model', what: describeLanguage(config.language), owns: () => true },
     ],

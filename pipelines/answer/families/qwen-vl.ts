@@ -28,6 +28,7 @@ import type { SandboxTokenizer } from '../../../runtime/text/open-tokenizer.ts';
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View } from '../family.ts';
 import { neededTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 const mark = '<|image_pad|>';
 
@@ -57,7 +58,7 @@ export function planQwenVl(model: QwenVl, { files, directory }: Opening): Family
     parts: [
       {
         name: 'tower',
-        what: `${vision.layers} layers of ${vision.width}, patches of ${patch} × ${patch}, ${vision.merge ** 2} of them a token`,
+        what: `${plural(vision.layers, 'layer')} of ${vision.width}, patches of ${patch} × ${patch}, ${vision.merge ** 2} of them a token`,
         isTower: true,
         owns: (name) => isBelow(name, 'visual') || isBelow(name, 'model.visual'),
       },

@@ -29,6 +29,7 @@ import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question, View 
 import { neededTemplate, type ChatTemplate, templatedIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
 import { describeTower } from './tower-match.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** A picture in the prompt: what is written for it, and its views. */
 interface Shown {
@@ -187,7 +188,7 @@ function planOf(model: SightedModel, { files, directory }: Opening, manner: Mann
       },
       {
         name: 'connector',
-        what: `${model.tokens} tokens a ${manner.mostViews === 1 ? 'picture' : 'tile'}`,
+        what: `${plural(model.tokens, 'token')} a ${manner.mostViews === 1 ? 'picture' : 'tile'}`,
         owns: (path) => /(?:^|\.)(?:connector|multi_modal_projector)\./.test(path),
       },
       { name: 'language model', what: describeLanguage(model.language), owns: () => true },

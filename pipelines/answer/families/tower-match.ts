@@ -1,6 +1,7 @@
 // A vision tower's weights against its config, under whichever of its names the checkpoint has.
 import { nativeSide, towerShapes, type TowerConfig, type TowerKind } from '../../../models/configs/towers.ts';
 import { matchTensors, type Ignored, type Match, type ShapesByName } from '../../../runtime/checkpoint/match.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Parts of whole models that no tower needs. */
 const beside: Ignored = {
@@ -62,6 +63,6 @@ export function describeTower(tower: TowerConfig, side = nativeSide(tower)): str
   const size =
     tower.tower === 'convnext'
       ? `stages of ${tower.config.depths.join(', ')} blocks, ${tower.config.widths.join(', ')} wide`
-      : `${tower.config.layers} layers of ${tower.config.width}`;
+      : `${plural(tower.config.layers, 'layer')} of ${tower.config.width}`;
   return `${tower.tower}: ${size}${side === undefined ? '' : `, pictures of ${side} × ${side}`}`;
 }

@@ -13,6 +13,7 @@ import { openGgufProjector, type OpenedProjector } from '../../../runtime/gguf/g
 import { ggufTokenizer, type GgufTokenizer } from '../../../runtime/gguf/gguf-tokenizer.ts';
 import { openGgufLanguage, type OpenedGguf } from '../../../runtime/gguf/open-language.ts';
 import type { OpenModelOptions } from '../opened-model.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** The files of a model in GGUF. */
 export interface GgufPaths {
@@ -54,10 +55,13 @@ export function ggufPaths(model: string, towers: readonly string[] = []): GgufPa
   if (language === undefined) return undefined;
   const given = projector !== undefined && isGguf(projector) && others.length === 0 ? projector : undefined;
   if (languages.length > 1 || (given === undefined && projectors.length > 1))
-    throw new OpabiniaError(`${directory} has ${languages.length} models and ${projectors.length} projectors in GGUF`, {
-      op: 'openModel',
-      advice: `give one file: ${names.slice(0, 8).join(', ')}${projectors.length > 1 ? ', and an mmproj by --tower' : ''}`,
-    });
+    throw new OpabiniaError(
+      `${directory} has ${plural(languages.length, 'model')} and ${projectors.length} projectors in GGUF`,
+      {
+        op: 'openModel',
+        advice: `give one file: ${names.slice(0, 8).join(', ')}${projectors.length > 1 ? ', and an mmproj by --tower' : ''}`,
+      },
+    );
   const own = [language, ...projectors].map((name) => join(directory, name));
   const stray = own.find((path) => leadsOut(directory, path));
   if (stray !== undefined)

@@ -19,6 +19,7 @@ import type { Answering, AskOptions, RowAnswer, RowSessionOptions } from './aski
 import { rowPlans, rowSessionSizes, type RowSessionSizes } from './row-plans.ts';
 import { RowPrograms, type Reading } from './row-programs.ts';
 import { requireOptions } from '../../../dsl/graph/required.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Prompts that are read between two decode steps: those whose answers run wait for them. */
 const readAtOnce = 4;
@@ -124,7 +125,7 @@ export class RowSession implements Answering {
       });
     const laid = await this.model.family.layOut([question], options);
     if (laid.pictures > imageLimit)
-      throw new OpabiniaError(`${laid.pictures} images are given`, {
+      throw new OpabiniaError(`${plural(laid.pictures, 'image is', 'images are')} given`, {
         op: 'answer',
         advice: `at most ${imageLimit}, as the session was opened`,
       });

@@ -4,6 +4,7 @@ import { describeLayout } from '../../../models/connectors/visual-tokens.ts';
 import { printBytes } from '../../../runtime/device/memory-budget.ts';
 import type { Comparison, Row } from '../compare.ts';
 import type { Keeps } from '../sight/sight.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export function printComparison({ options, rows, refused }: Comparison): string {
   const right = (title: string): Column => ({ title, align: 'right' });
@@ -66,7 +67,7 @@ function shortened(text: string, most: number): string {
 
 function insideOf({ cost, listed }: Row): string {
   const { inject } = listed.connector;
-  return inject === undefined ? '' : `acts after ${cost.injected.length} layers of the language model`;
+  return inject === undefined ? '' : `acts after ${plural(cost.injected.length, 'layer')} of the language model`;
 }
 
 export function printKeeps(keeps: Keeps | undefined): string {

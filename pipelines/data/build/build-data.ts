@@ -23,6 +23,7 @@ import {
 import { readTopics, type Topic } from './topics.ts';
 import { requireFields } from '../../../dsl/graph/required.ts';
 import { makeFolder, checkFolder } from '../../../runtime/files/make-folder.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface BuildOptions {
   /** A file of topics. */
@@ -111,7 +112,9 @@ export async function buildData(options: BuildOptions): Promise<Built> {
     counts.topics = all.length;
     await findPages(journal, all, options);
     const items = itemsOf(journal, figures, all, options, counts);
-    print(`${counts.topics} topics, ${counts.pages} pages, ${items.length} figures with files`);
+    print(
+      `${plural(counts.topics, 'topic')}, ${plural(counts.pages, 'page')}, ${plural(items.length, 'figure')} with files`,
+    );
     const pairs = await askAll(journal, endpoint, items, options, tally);
     if (pairs === undefined) return { set: undefined, samples: 0, ...tally };
     const samples = await writeSet(out, items, pairs, counts);
@@ -247,7 +250,7 @@ async function askAll(
       pairs[at] = await asked<QuestionAnswer>(journal, tally, ['question', item.file, prompt], async () =>
         readReply(await endpoint.ask(questionSystem, prompt, show === true ? await shownPng(item.path) : undefined)),
       );
-      if (++done % 100 === 0) print(`${done} of ${items.length} figures asked about`);
+      if (++done % 100 === 0) print(`${done} of ${plural(items.length, 'figure')} asked about`);
     }
   };
   try {
@@ -331,16 +334,24 @@ async function writeSet(
   return lines.length;
 }
 
+/** `figures without a file` of one. */
+function singular(name: string): string {
+  return name
+    .replace('replies', 'reply')
+    .replace(/^(\w+)s\b/, '$1')
+    .replace('that do ', 'that does ');
+}
+
 /** What was made of what, and what fell out on the way. */
 export function printBuilt({ set, samples, counts, reason }: Built): string {
   const told = Object.entries(counts).flatMap(([name, count]) =>
-    count === 0 ? [] : [`${count.toLocaleString('en')} ${name}`],
+    count === 0 ? [] : [`${count.toLocaleString('en')} ${count === 1 ? singular(name) : name}`],
   );
   return [
     told.join(', '),
     ...(reason === undefined ? [] : [`of no use: ${reason}`]),
     set === undefined
       ? 'stopped: the same command goes on'
-      : `${samples.toLocaleString('en')} samples in ${join(set, 'data.jsonl')}, pictures in ${join(set, 'images')}`,
+      : `${samples.toLocaleString('en')} ${samples === 1 ? 'sample' : 'samples'} in ${join(set, 'data.jsonl')}, pictures in ${join(set, 'images')}`,
   ].join('\n');
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { readRegular } from '../../../runtime/files/regular-file.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface Topic {
   readonly topic: string;
@@ -45,7 +46,9 @@ export function readTopics(path: string): { readonly topics: readonly Topic[]; r
   if (unique.length === 0 && open.length === 0)
     throw new OpabiniaError(`${path} has no topic`, { op: 'data', advice: 'write one a line' });
   if (unique.length > countLimit)
-    throw new OpabiniaError(`${path} has ${unique.length} topics; at most ${countLimit} are taken`, { op: 'data' });
+    throw new OpabiniaError(`${path} has ${plural(unique.length, 'topic')}; at most ${countLimit} are taken`, {
+      op: 'data',
+    });
   return { topics: unique, open };
 }
 

@@ -2,6 +2,7 @@
 import { formatTable } from '../../../dsl/text/table.ts';
 import { percent } from '../report/print-results.ts';
 import type { RunComparison } from './compare-runs.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Everything as text. */
 export function printRunComparison({ first, second, slices, unpaired }: RunComparison): string {
@@ -33,7 +34,7 @@ export function printRunComparison({ first, second, slices, unpaired }: RunCompa
     ),
     ...unpaired.map(
       (some) =>
-        `${some.benchmark}: ${some.first} questions only the first was asked and ${some.second} only the second are left out`,
+        `${some.benchmark}: ${plural(some.first, 'question')} only the first was asked and ${some.second} only the second, left out`,
     ),
     'Intervals are 95 %, of pictures drawn again with replacement (1,000 times, seeded). Of twenty slices without a difference one will look like one.',
   ].join('\n\n');

@@ -1,6 +1,7 @@
 // What a run found, as tables for people.
 import { formatTable } from '../../../dsl/text/table.ts';
 import type { BenchmarkResult, EvaluationResult, Figure } from './results.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Failures that are printed; results.json has all. */
 const mostFailures = 10;
@@ -19,7 +20,7 @@ function printBenchmark(result: BenchmarkResult): string {
     return found === undefined ? '–' : value(found, found.value);
   };
   const lines = [
-    `${title}: ${count} questions; ${percent(1 - inForm)} of the answers are not in the form asked (${form})`,
+    `${title}: ${plural(count, 'question')}; ${percent(1 - inForm)} of the answers are not in the form asked (${form})`,
     figures.length === 0
       ? 'there are no gold answers here: a submission file is written'
       : formatTable(

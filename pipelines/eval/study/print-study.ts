@@ -2,6 +2,7 @@
 import { formatTable } from '../../../dsl/text/table.ts';
 import type { Sight } from './sight.ts';
 import type { Structure } from './structure.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** `undefined` structure: too few models have all benchmarks. */
 export function printStudy(sights: readonly Sight[], structure: Structure | undefined): string {
@@ -63,7 +64,7 @@ function printStructure(structure: Structure): string {
       ),
     ].join('\n');
   const lines = [
-    `${models.length} models have all ${benchmarks.length} benchmarks${leftOut.length === 0 ? '' : `; left out: ${leftOut.join(', ')}`}${constant.length === 0 ? '' : `; benchmarks left out: ${constant.join(', ')}`}.`,
+    `${plural(models.length, 'model has', 'models have')} all ${plural(benchmarks.length, 'benchmark')}${leftOut.length === 0 ? '' : `; left out: ${leftOut.join(', ')}`}${constant.length === 0 ? '' : `; benchmarks left out: ${constant.join(', ')}`}.`,
     matrix('Correlation over models:', correlation),
     `${(100 * shared).toFixed(0)} % of the variance is shared: a model that is good in one is good in all. What follows is what is left when each model's mean over the benchmarks is taken off.`,
     matrix('Correlation of what is left:', own),
@@ -90,7 +91,7 @@ function printStructure(structure: Structure): string {
     const names = [...new Set(of)];
     const right = nearest.filter((name, i) => name === of[i]).length;
     lines.push(
-      `The groups given: mean correlation ${signed(test.within).trim()} within a group and ${signed(test.between).trim()} between groups; groups dealt by lot are as far apart with p ${test.p < 0.001 ? '< 0.001' : `= ${test.p.toFixed(3)}`}. ${right} of ${of.length} benchmarks correlate most with their own group. Agreement of clusters with groups (adjusted Rand index): ${agreement.toFixed(2)}.`,
+      `The groups given: mean correlation ${signed(test.within).trim()} within a group and ${signed(test.between).trim()} between groups; groups dealt by lot are as far apart with p ${test.p < 0.001 ? '< 0.001' : `= ${test.p.toFixed(3)}`}. ${right} of ${plural(of.length, 'benchmark')} correlate most with their own group. Agreement of clusters with groups (adjusted Rand index): ${agreement.toFixed(2)}.`,
       formatTable(
         [{ title: 'model' }, ...names.map((name) => ({ title: name, align: 'right' as const }))],
         means.map(({ model, means: own2 }) => [model, ...names.map((name) => figure(own2.get(name)))]),

@@ -22,6 +22,7 @@ import type { Progress } from '../../../runtime/program/upload.ts';
 import type { Engine, PrepareOptions, Prepared, Runnable } from '../engine.ts';
 import { CpuProgram } from './cpu-program.ts';
 import { WeightsFile } from './weights-file.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface CpuEngineParts {
   readonly runtime: OnnxRuntime;
@@ -81,7 +82,7 @@ export class CpuEngine implements Engine {
       );
     const prepared: Prepared = {
       name,
-      contents: `${nodes.length} nodes`,
+      contents: `${plural(nodes.length, 'node')}`,
       load: async (progress) => this.#load(name, graph, progress),
     };
     this.#graphs.set(prepared, graph);

@@ -4,6 +4,7 @@ import type { StoredWeight } from '../../../compiler/export/onnx-model.ts';
 import { OpabiniaError } from '../../../dsl/error.ts';
 import { AtomicFile } from '../../../runtime/files/atomic-file.ts';
 import type { ParameterValues } from '../../../runtime/program/upload.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Where memory pages begin: files are mapped from there. */
 const alignment = 4096;
@@ -52,7 +53,7 @@ export class WeightsFile {
     }
     const length = this.#file.bytes - offset;
     if (length !== 4 * count)
-      throw new OpabiniaError(`a parameter has ${count} values, and its source gave ${length / 4}`, {
+      throw new OpabiniaError(`a parameter has ${plural(count, 'value')}, and its source gave ${length / 4}`, {
         op: 'load',
         path,
       });

@@ -14,6 +14,7 @@ import { packageFolder } from '../../../runtime/files/package-files.ts';
 import { drawScene } from '../scene/draw.ts';
 import { makeScene, scenePresets, type PresetName } from '../scene/scene.ts';
 import { encode, encoderPair, normalized, type ShapeEncoder } from './pair.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** The last part of its name, as Cambrian's directories have it. */
 export function directoryOf({ name }: ShapeEncoder): string {
@@ -112,7 +113,7 @@ export async function encodeScenes(
         if (!(data instanceof Float32Array)) throw new OpabiniaError(`encoder ${k} gave no map`, { op: 'shapes' });
         maps[k]?.set(data.subarray(0, kept * size), start * size);
       });
-      if ((start / atOnce) % 16 === 15) print(`  ${start + kept} of ${count} pictures encoded`);
+      if ((start / atOnce) % 16 === 15) print(`  ${start + kept} of ${plural(count, 'picture')} encoded`);
     }
   } finally {
     program.dispose();

@@ -7,6 +7,7 @@ import type { TrainedComparison, VariantResult } from '../train/compare-trained.
 import { escapeMarkup } from '../../plot/svg.ts';
 import { trainedSvg } from './plot-trained.ts';
 import { columns, summaryOf } from './summary.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Pictures that are shown. */
 const pictures = 4;
@@ -65,7 +66,7 @@ export async function trainedHtml(comparison: TrainedComparison, command: string
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Connectors compared by training</title>',
     '<style>body{font:15px/1.45 sans-serif;max-width:1260px;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:3px 8px;text-align:right;white-space:nowrap}td:first-child,th:first-child{text-align:left}.scroll{overflow-x:auto}.right{color:#1a7f37}.wrong{color:#b3261e}.pictures{display:flex;flex-wrap:wrap;gap:18px}.pictures>div{width:280px}img{image-rendering:pixelated}li{margin:.1em 0}</style>',
     `<h1>Connectors compared by training: shapes ${preset}, about ${tokens} visual tokens</h1><p><code>${escapeMarkup(command)}</code></p>`,
-    `<p>${comparison.task.train.scenes.length} pictures to learn from, ${comparison.task.held.scenes.length} held out, ${questionsPerPicture} questions each. Intervals are of 95 %, over seeds and pictures. <b>blind</b> sees no visual tokens, <b>oracle</b> is given the labels, <b>shuffled</b> is the accuracy with another picture's maps.</p>`,
+    `<p>${plural(comparison.task.train.scenes.length, 'picture')} to learn from, ${comparison.task.held.scenes.length} held out, ${plural(questionsPerPicture, 'question')} each. Intervals are of 95 %, over seeds and pictures. <b>blind</b> sees no visual tokens, <b>oracle</b> is given the labels, <b>shuffled</b> is the accuracy with another picture's maps.</p>`,
     trainedSvg(comparison),
     `<h2>Accuracy</h2><div class="scroll">${figures}</div><h2>Cost</h2><div class="scroll">${costs}</div>`,
     `<h2>What moves the answers</h2><p>Share of each encoder in Σ |gradient of the answer · feature|.</p><div class="scroll">${shares}</div>`,

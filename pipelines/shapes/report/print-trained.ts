@@ -3,6 +3,7 @@ import { formatCount, formatTable } from '../../../dsl/text/table.ts';
 import type { TrainedComparison } from '../train/compare-trained.ts';
 import type { Interval } from '../../statistics/intervals.ts';
 import { columns, summaryOf, type SummaryRow } from './summary.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 const short = ({ mean, low, high }: Interval): string => {
   if (!Number.isFinite(mean)) return '–';
@@ -14,7 +15,7 @@ export function printTrained(comparison: TrainedComparison): string {
   const rows = summaryOf(comparison);
   const { preset, tokens } = comparison.options;
   const parts = [
-    `preset ${preset}, about ${tokens} visual tokens, ${comparison.task.train.scenes.length} pictures to learn from, ${comparison.task.held.scenes.length} held out; accuracy with half of its 95 % interval`,
+    `preset ${preset}, about ${tokens} visual tokens, ${plural(comparison.task.train.scenes.length, 'picture')} to learn from, ${comparison.task.held.scenes.length} held out; accuracy with half of its 95 % interval`,
     '',
     formatTable(
       [

@@ -4,6 +4,7 @@ import { formatTable } from '../../../dsl/text/table.ts';
 import { drawScene } from './draw.ts';
 import { questionsOf, slices, type Slice } from './questions.ts';
 import { makeScene, scenePresets, unit, type PresetName } from './scene.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 const counted = 200;
 const perPicture = 8;
@@ -59,7 +60,7 @@ export function dataCard(name: PresetName): string {
     '',
     'Seeded and without end: scene n is the same on every machine, by whole-number arithmetic alone. Training begins at scene 1,000,000, what is held out at scene 0.',
     '',
-    `Questions of ${counted} scenes, ${perPicture} each, and the share of the most frequent answer:`,
+    `Questions of ${plural(counted, 'scene')}, ${perPicture} each, and the share of the most frequent answer:`,
     '',
     formatTable(
       [

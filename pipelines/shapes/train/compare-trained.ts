@@ -19,6 +19,7 @@ import { firstTrained, openSplit, taskOf, type Task } from './task.ts';
 import { folderName, openTrained, textOfVariant, trainVariant, type Trained } from './train-variant.ts';
 import { mapsRead, type Variant } from '../variants/variant.ts';
 import { makeFolder } from '../../../runtime/files/make-folder.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface CompareTrainedOptions {
   readonly preset: PresetName;
@@ -147,7 +148,7 @@ function variantsOf(
         const variant = variantAt(connector, points, { width: decoder.width, layers: decoder.layers, tokens, maps });
         if (variant.tokens > decoder.context)
           throw new OpabiniaError(
-            `${name} gives ${variant.tokens} tokens, and the decoder's context holds ${decoder.context}`,
+            `${name} gives ${plural(variant.tokens, 'token')}, and the decoder's context holds ${decoder.context}`,
             {
               op: 'shapes',
               advice: 'ask for fewer with --tokens, or take a larger preset',
@@ -231,7 +232,7 @@ async function oneRun(
     (options.minutes === undefined
       ? trainPresets[task.preset].steps
       : await stepsWithin(options.minutes, variant, task, sizes, folder));
-  print(`${variant.name}, seed ${seed}: ${steps} steps`);
+  print(`${variant.name}, seed ${seed}: ${plural(steps, 'step')}`);
   const trained = await trainVariant(variant, task, { ...sizes, steps });
   if (trained === undefined) return undefined;
   const source = openTrained(trained);

@@ -18,6 +18,7 @@ import {
 import type { Connect, InjectionState } from '../../../models/connectors/connector.ts';
 import type { VisualTokens } from '../../../models/connectors/visual-tokens.ts';
 import { answers } from '../scene/questions.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface DecoderSize {
   readonly width: number;
@@ -58,7 +59,7 @@ export function answerLogits(
   const count = visual?.tokens.size('n') ?? 0;
   if (count > size.context)
     throw new OpabiniaError(
-      `${connect?.name ?? 'the connector'} gives ${count} tokens, and the decoder's context holds ${size.context}`,
+      `${connect?.name ?? 'the connector'} gives ${plural(count, 'token')}, and the decoder's context holds ${size.context}`,
       {
         op: 'shapes',
         advice: 'ask for fewer with --tokens, or take a larger preset',

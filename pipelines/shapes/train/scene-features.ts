@@ -7,6 +7,7 @@ import type { MapShape } from '../../../models/connectors/connector.ts';
 import type { Device } from '../../../runtime/device/device.ts';
 import { encodeScenes, type OpenEncoders, type SceneMaps } from '../encoders/open-encoders.ts';
 import { makeFolder } from '../../../runtime/files/make-folder.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface SceneRange {
   /** Seed of the first scene. */
@@ -43,7 +44,7 @@ export async function keptMaps(
   const path = join(folder, `${key}-${range.from}-${range.count}.safetensors`);
   const shapes = maps.map((map) => [range.count, ...map]);
   if (existsSync(path)) return readMaps(path, shapes, range.count);
-  print(`encoding ${range.count} pictures, once`);
+  print(`encoding ${plural(range.count, 'picture')}, once`);
   const made = await make();
   makeFolder(folder);
   writeSafetensors(

@@ -8,6 +8,7 @@ import { connect, type Connect } from '../../../models/connectors/connector.ts';
 import type { Shapes } from '../../../models/configs/param-shapes.ts';
 import { questionsPerPicture } from '../train/presets.ts';
 import { tokenCount } from '../../../models/connectors/visual-tokens.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Numbers from here on are taken for widths. */
 const leastWidth = 256;
@@ -74,7 +75,7 @@ export function fit(
   }
   if (best === undefined) throw failure;
   if (best.tokens > 2 * tokens || best.tokens < tokens / 2)
-    throw new OpabiniaError(`${connector.name} has no variant near ${tokens} tokens`, {
+    throw new OpabiniaError(`${connector.name} has no variant near ${plural(tokens, 'token')}`, {
       op: 'shapes',
       advice: `the nearest has ${best.tokens}`,
     });

@@ -7,6 +7,7 @@ import { openSafetensors } from '../../../runtime/checkpoint/safetensors.ts';
 import { writeSafetensors } from '../../../runtime/checkpoint/safetensors-write.ts';
 import { openSamples, readRange, readSample, type LlavaFile } from './llava-file.ts';
 import { placed, placeIn } from './mixture.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** A source as an index has it. */
 const sourceSchema = z.object({
@@ -141,7 +142,7 @@ function readIndex(path: string): { readonly sources: readonly IndexedSource[]; 
     const into = <T extends Float64Array | Uint32Array>(name: string, dtype: string, values: T): T => {
       const tensor = file.tensors.get(name);
       if (tensor?.dtype !== dtype || tensor.shape.join() !== String(count))
-        throw wrong(`has no ${name} of its ${count} samples`);
+        throw wrong(`has no ${name} of its ${plural(count, 'sample')}`);
       file.readInto(name, new Uint8Array(values.buffer));
       return values;
     };

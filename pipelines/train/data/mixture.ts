@@ -7,6 +7,7 @@ import { knownFields } from './known-fields.ts';
 import type { LlavaFile, LlavaSample } from './llava-file.ts';
 import { openLlavaFile } from './llava-file.ts';
 import { permuted } from './sample-order.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** A file of a mixture, with the folder of its pictures. */
 export interface MixtureSource {
@@ -153,7 +154,7 @@ export function takenCounts(
   if (wanted > most) {
     const [scarce] = [...parts].sort(([a, p], [b, q]) => (available.get(a) ?? 0) / p - (available.get(b) ?? 0) / q);
     throw wrong(
-      `${wanted} samples want more of category '${scarce?.[0] ?? ''}' than the ${available.get(scarce?.[0] ?? '') ?? 0} it has`,
+      `${plural(wanted, 'sample wants', 'samples want')} more of category '${scarce?.[0] ?? ''}' than the ${available.get(scarce?.[0] ?? '') ?? 0} it has`,
       `these shares and caps allow ${most} in all`,
     );
   }

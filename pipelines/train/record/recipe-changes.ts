@@ -4,6 +4,7 @@ import { rootName, weightsDigest, type ModelDigest } from '../../model-identity.
 import type { Stage } from '../recipe/recipe.ts';
 import type { Position } from '../run/checkpoints.ts';
 import { rateFactor } from '../step/schedule.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 export interface Change {
   /** From the recipe on, as `--set` has it: `stages.0.groups.1.lr`. */
@@ -54,7 +55,7 @@ export function refuseLength(
   { stage, step }: Place,
 ): void {
   if (before === now) return;
-  const what = `stage ${stage + 1} is of ${now} steps, and was of ${before}`;
+  const what = `stage ${stage + 1} is of ${plural(now, 'step')}, and was of ${before}`;
   if (now < step) throw refused(folder, `${what}, of which ${step} are taken`);
   for (let taken = 0; taken < step; taken++)
     if (rateFactor(schedule, taken, now) !== rateFactor(schedule, taken, before))
@@ -70,7 +71,8 @@ export function refuseSamples(
   [before, now]: readonly [before: number, now: number],
   { stage }: Place,
 ): void {
-  if (before !== now) throw refused(folder, `the data of stage ${stage + 1} has ${now} samples, and had ${before}`);
+  if (before !== now)
+    throw refused(folder, `the data of stage ${stage + 1} has ${plural(now, 'sample')}, and had ${before}`);
 }
 
 /** Throws `OpabiniaError` where the data of the stage at hand, of as many samples, says something else than it did. */

@@ -36,11 +36,11 @@ export function firstChecks({ batches, groups, learned, squares, loss }: FirstSt
   const [targets, tokens] = [sum((batch) => batch.targets), sum((batch) => batch.tokens)];
   const checks: Check[] = [
     {
-      what: `${targets} of ${tokens} tokens are learned`,
+      what: `${targets} of ${plural(tokens, 'token')} ${targets === 1 ? 'is' : 'are'} learned`,
       verdict: targets > 0 ? 'ok' : 'WRONG',
     },
     ...groups.map((group, g): Check => ({
-      what: `group ${g + 1} (${group.paths.slice(0, 3).join(' ')}) has ${group.members.length} parameters, rate ${group.lr}`,
+      what: `group ${g + 1} (${group.paths.slice(0, 3).join(' ')}) has ${plural(group.members.length, 'parameter')}, rate ${group.lr}`,
       verdict: group.members.length > 0 ? 'ok' : 'WRONG',
     })),
   ];
@@ -49,11 +49,11 @@ export function firstChecks({ batches, groups, learned, squares, loss }: FirstSt
   checks.push(
     wrong === undefined
       ? {
-          what: `${visual.length} pictures stand with all their tokens${visual[0] === undefined ? '' : `, ${visual[0].found} the first`}`,
+          what: `${plural(visual.length, 'picture stands with all its', 'pictures stand with all their')} tokens${visual[0] === undefined ? '' : `, ${visual[0].found} the first`}`,
           verdict: 'ok',
         }
       : {
-          what: `a picture stands with ${wrong.found} tokens, and the layout asks for ${wrong.wanted}: it may be cut off, and then the stage wants a larger \`length\``,
+          what: `a picture stands with ${plural(wrong.found, 'token')}, and the layout asks for ${wrong.wanted}: it may be cut off, and then the stage wants a larger \`length\``,
           verdict: 'WRONG',
         },
   );
@@ -158,6 +158,10 @@ export class Replaced {
 
   /** The last line of a stage; none where nothing was replaced. `samples`: how many were taken. */
   sum(samples: number): readonly string[] {
-    return this.#count === 0 ? [] : [`  · ${this.#count} of ${samples} samples were replaced by the first one`];
+    return this.#count === 0
+      ? []
+      : [
+          `  · ${this.#count} of ${plural(samples, 'sample')} ${this.#count === 1 ? 'was' : 'were'} replaced by the first one`,
+        ];
   }
 }

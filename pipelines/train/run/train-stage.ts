@@ -6,6 +6,7 @@ import { trainGraphs } from '../step/train-graph.ts';
 import { checkStates } from './checkpoints.ts';
 import { Loop, type StageResult, type StageRun } from './loop.ts';
 import { firstStates, StepPrograms } from './programs.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** Throws `OpabiniaError` for whatever must be mended first, and after ten steps in a row that were not finite. */
 export async function trainStage(run: StageRun): Promise<StageResult> {
@@ -15,7 +16,7 @@ export async function trainStage(run: StageRun): Promise<StageResult> {
     const packed = packedOf(graphs.learned, run.trainable);
     if (packed.length > 0)
       run.print(
-        `  · ${packed.length} matrices that learn are stored quantized, ${packed[0]} first: \`runs --out\` writes no model directory of them; for one, begin with weights in floats`,
+        `  · ${plural(packed.length, 'matrix that learns is', 'matrices that learn are')} stored quantized, ${packed[0]} first: \`runs --out\` writes no model directory of them; for one, begin with weights in floats`,
       );
     if (run.checkpoint === undefined) await loop.check(first);
     return await loop.go();

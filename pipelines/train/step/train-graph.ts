@@ -21,6 +21,7 @@ import { clipFactor, gradientNorm } from './gradient-norm.ts';
 import type { ResolvedGroup } from './groups.ts';
 import { openLossScale, type LossScaling } from './loss-scale.ts';
 import { trainedParams } from './trained-params.ts';
+import { plural } from '../../../dsl/text/plural.ts';
 
 /** The sum of what the targets of a batch cost: it is divided by the input `targets`, the number of all targets of a step. */
 export type LossSum = (t: Trace, p: Params) => Scalar;
@@ -91,7 +92,7 @@ function checkRead(known: ReadonlySet<string>, values: ReadonlyMap<string, Value
   const unread = [...known].filter((path) => !values.has(path));
   if (unread.length === 0) return;
   throw new OpabiniaError(
-    `${unread.length} parameters should learn and are not read by the loss: ${unread.slice(0, 3).join(', ')}`,
+    `${plural(unread.length, 'parameter')} should learn and ${unread.length === 1 ? 'is' : 'are'} not read by the loss: ${unread.slice(0, 3).join(', ')}`,
     { op: 'train', advice: "take them out of the groups with '!glob', or freeze them" },
   );
 }
