@@ -1,7 +1,7 @@
 // Reverse mode, graph to graph: from the loss backwards, each node hands the gradient of its value on to its operands.
 import { printAxes } from '../axis/axis.ts';
 import { OpabiniaError } from '../error.ts';
-import { describe, type Builder, type Node } from '../graph/graph.ts';
+import { describe, roleOf, type Builder, type Node } from '../graph/graph.ts';
 import { isFloat, type DType } from '../graph/op.ts';
 import { orderFrom } from '../graph/walk.ts';
 import { at, here } from '../origin.ts';
@@ -131,19 +131,23 @@ function dependents(nodes: readonly Node[], targets: ReadonlySet<Node | undefine
 }
 
 /**
- * The node that the loss reads where `node` is another view of it: a parameter asked for under other axis names is a view of the tensor
- * that the model reads.
+ * The node that the loss reads where `node` is another view of it. A parameter is one tensor under whatever names it is asked for: a module
+ * may have read it under the same names in one place, and under others elsewhere.
  */
 function parameterOf(node: Node, reached: ReadonlySet<Node>): Node {
   let target = node;
-  while (
-    !reached.has(target) &&
-    target.op.kind === 'view' &&
-    target.op.shows === 'each' &&
-    target.inputs[0] !== undefined
-  )
+  let found = reached.has(node) ? node : undefined;
+  while (target.op.kind === 'view' && target.op.shows === 'each' && target.inputs[0] !== undefined) {
     target = target.inputs[0];
-  return target;
+    if (found === undefined && reached.has(target)) found = target;
+  }
+  return found === undefined || isParameter(target) ? target : found;
+}
+
+/** True for a tensor of the checkpoint as it is read: in its own dtype, or widened. */
+function isParameter(node: Node): boolean {
+  const [read = node] = node.op.kind === 'map' && node.op.converts ? node.inputs : [];
+  return roleOf(read) === 'param';
 }
 
 /** The gradient of `target` as `node`, a one-to-one view of it, shows it. */

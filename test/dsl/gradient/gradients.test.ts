@@ -179,6 +179,25 @@ describe('what goes through', () => {
     );
     expect(data).toEqual([4, 6, 4, 6]);
   });
+
+  test.each(['o i', 'f i', 'g i', 'rows columns'])(
+    'a parameter that two places read has the gradient of both, asked for as %s',
+    (names) => {
+      const { data } = run(
+        (t) => {
+          const x = t.input('x', 'n i', { n: 1, i: 2 });
+          const [y, z] = [
+            linear(t.params, x, 'f', { size: 2, bias: false }),
+            linear(t.params, x, 'g', { bias: false }),
+          ];
+          const loss = reduce(y, 'n f ->', 'sum').add(reduce(z, 'n g ->', 'sum'));
+          return gradients(loss, [t.params.get('weight', names)])[0];
+        },
+        { inputs: { x: [1, 10] }, params: randomParams(1) },
+      );
+      expect(data).toEqual([2, 20, 2, 20]);
+    },
+  );
 });
 
 test('second derivatives: the Hessian times a vector, against differences of gradients', () => {
