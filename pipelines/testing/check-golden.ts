@@ -1,6 +1,6 @@
 // A user's own module against numbers that PyTorch made: one safetensors file with its weights, `input.NAME` and `output.NAME`.
 import { OpabiniaError } from '../../dsl/error.ts';
-import { trace, type DType, type Params, type Tensor } from '../../dsl/index.ts';
+import { gradients, trace, type DType, type Params, type Tensor } from '../../dsl/index.ts';
 import { openCheckpoint, type Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { openDevice } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
@@ -18,7 +18,7 @@ export interface GoldenInputs {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
-/** Outputs by name, each compared with `output.NAME`. */
+/** Outputs by name, each compared with `output.NAME`; `loss` is what gradients are of. */
 export type GoldenModule = (golden: GoldenInputs) => Readonly<Record<string, Tensor>>;
 
 export interface GoldenOptions {
@@ -31,9 +31,11 @@ export interface GoldenOptions {
 /**
  * Builds a module from a file made in PyTorch and holds the interpreter and the device against the outputs in it. Throws
  * `OpabiniaError` at the first element out of bounds, for an output that the file has and the module does not, and for weights that the
- * module does not read.
+ * module does not read. Gradients are compared where the file has them: `grad.PATH` of a parameter and `grad.input.NAME` of an input, by
+ * the output `loss`.
  *
- * In PyTorch: `save_file({**module.state_dict(), 'input.x': x, 'output.y': module(x)}, 'golden.safetensors')`.
+ * In PyTorch: `save_file({**module.state_dict(), 'input.x': x, 'output.y': module(x)}, 'golden.safetensors')`; after `loss.backward()` also
+ * `'output.loss': loss` and `**{f'grad.{name}': p.grad for name, p in module.named_parameters()}`.
  *
  * @example await checkGolden(({ params, input }) => ({ y: linear(params, input('x', 'b i'), 'o') }), 'golden.safetensors');
  */
@@ -43,8 +45,9 @@ export async function checkGolden(module: GoldenModule, file: string, options: G
     const inputs = new Map<string, number[]>();
     const graph = trace(
       checkpoint,
-      (t) =>
-        module({
+      (t) => {
+        const given = new Map<string, Tensor>();
+        const outputs = module({
           params: t.params,
           config: configOf(checkpoint, file),
           input<S extends string, D extends DType = 'f32'>(name: string, axes: S, dtype?: D): Tensor<S, D> {
@@ -52,9 +55,13 @@ export async function checkGolden(module: GoldenModule, file: string, options: G
             const names = axes.split(/\s+/).filter((axis) => axis !== '');
             inputs.set(name, Array.from(checkpoint.tensor(`input.${name}`), Number));
             const sizes = Object.fromEntries(names.map((axis, i) => [axis, shape[i] ?? 1]));
-            return t.input<string, DType>(name, axes, sizes, dtype) as Tensor<S, D>;
+            const made: Tensor = t.input<string, DType>(name, axes, sizes, dtype);
+            given.set(`input.${name}`, made);
+            return made as Tensor<S, D>;
           },
-        }),
+        });
+        return { ...outputs, ...gradientsOf(checkpoint, file, outputs['loss'], t.params, given) };
+      },
       { unread: ['input.', 'output.', 'grad.'] },
     );
     const exact = exactly(graph, checkpoint, Object.fromEntries(inputs), undefined);
@@ -120,26 +127,52 @@ function shapeOf(checkpoint: Checkpoint, file: string, name: string, axes: strin
   );
 }
 
-/** `output.NAME` of every output of the module, and nothing left over. */
+/** `grad.PATH` and `grad.input.NAME` of the file, as the graph has them. */
+function gradientsOf(
+  checkpoint: Checkpoint,
+  file: string,
+  loss: Tensor | undefined,
+  params: Params,
+  inputs: ReadonlyMap<string, Tensor>,
+): Readonly<Record<string, Tensor>> {
+  const names = [...checkpoint.stored.keys()].filter((name) => name.startsWith('grad.'));
+  if (names.length === 0) return {};
+  if (loss === undefined)
+    throw refuse(file, `has '${names[0]}', and the module gives no output 'loss'`, 'return the loss as { loss }');
+  const wrt = names.map((name) => {
+    const path = name.slice('grad.'.length);
+    const axes = checkpoint.stored.get(name)?.shape.map((_, i) => `axis${i}`) ?? [];
+    return inputs.get(path) ?? params.get<string>(path, axes.join(' '));
+  });
+  const found: readonly Tensor[] = gradients(loss, wrt, { unused: 'zeros' });
+  return Object.fromEntries(found.map((gradient, i) => [names[i] ?? '', gradient]));
+}
+
+/** `output.NAME` of every output of the module, `grad.…` of every gradient, and nothing left over. */
 function expectedOf(
   checkpoint: Checkpoint,
   file: string,
   made: ReadonlyMap<string, Bounded>,
 ): ReadonlyMap<string, readonly number[]> {
-  const stored = [...checkpoint.stored.keys()]
-    .filter((name) => name.startsWith('output.'))
-    .map((name) => name.slice(7));
-  if (stored.length === 0) throw refuse(file, 'has no outputs', 'save them as output.NAME');
-  const missing = stored.find((name) => !made.has(name));
+  const names = [...checkpoint.stored.keys()];
+  const stored = new Map(
+    names.flatMap((name): readonly (readonly [string, string])[] =>
+      name.startsWith('output.') ? [[name.slice(7), name]] : name.startsWith('grad.') ? [[name, name]] : [],
+    ),
+  );
+  if (![...stored.values()].some((name) => name.startsWith('output.')))
+    throw refuse(file, 'has no outputs', 'save them as output.NAME');
+  const missing = [...stored.keys()].find((name) => !made.has(name));
   if (missing !== undefined)
     throw refuse(
       file,
       `has the output '${missing}', and the module gives ${[...made.keys()].join(', ')}`,
       'return every output of the file',
     );
-  const unknown = [...made.keys()].find((name) => !stored.includes(name));
-  if (unknown !== undefined) throw refuse(file, `has no output '${unknown}'`, `it has ${stored.join(', ')}`);
-  return new Map(stored.map((name) => [name, Array.from(checkpoint.tensor(`output.${name}`), Number)]));
+  const unknown = [...made.keys()].find((name) => !stored.has(name));
+  if (unknown !== undefined)
+    throw refuse(file, `has no output '${unknown}'`, `it has ${[...stored.keys()].join(', ')}`);
+  return new Map([...stored].map(([name, path]) => [name, Array.from(checkpoint.tensor(path), Number)]));
 }
 
 function withTolerance(
