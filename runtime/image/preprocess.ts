@@ -11,6 +11,9 @@ import {
   type Rgb,
   type Window,
 } from './image.ts';
+import { centreCrop, shownOf, windowOf } from './crop.ts';
+import { floatPicture } from './float-picture.ts';
+import { resizeNearest } from './nearest.ts';
 import { keptPart, processorClass, type ProcessorClass, type Resize, type Shaping } from './processor-classes.ts';
 
 export type Layout = 'chw' | 'hwc';
@@ -74,6 +77,8 @@ export interface ImageProcessor extends Shaping {
   /** Pad to a square first, with the bytes of `mean`. */
   readonly square: boolean;
   readonly filter: Filter | 'nearest';
+  /** Scaled first, and not rounded to bytes when it is resized. */
+  readonly inFloat: boolean;
   readonly scale: number;
   readonly mean: Rgb;
   readonly std: Rgb;
@@ -116,6 +121,10 @@ const schema = z.looseObject({
   do_affine_pad: off,
   rescale_offset: off,
   crop_to_patches: off,
+  keep_aspect_ratio: off,
+  ensure_multiple_of: side.nullish(),
+  size_divisor: side.nullish(),
+  pad_size: z.null().optional(),
   crop_pct: z.number().positive().max(1).nullish(),
   image_processor_type: z.string().max(80).nullish(),
   feature_extractor_type: z.string().max(80).nullish(),
@@ -147,18 +156,33 @@ export function readProcessor(
   const fields = read.data;
   const otherwise = processorClass(fields.image_processor_type ?? fields.feature_extractor_type);
   const filter = filters[fields.resample ?? otherwise.resample];
-  if (filter === undefined)
+  // Bytes that nobody scales are resized as bytes.
+  const inFloat = otherwise.inFloat === true && fields.do_rescale !== false;
+  if (filter === undefined || (inFloat && filter === 'nearest'))
     throw refuse(
       `asks for resampling ${String(fields.resample)}`,
       `known are ${Object.entries(filters)
+        .filter(([, name]) => !inFloat || name !== 'nearest')
         .map(([code, name]) => `${code} (${name})`)
         .join(', ')}`,
     );
+  if (fields.do_pad === true && typeof fields.size_divisor === 'number')
+    throw refuse(
+      `pads pictures to multiples of ${fields.size_divisor}`,
+      'known are pictures of one size: set do_pad to false',
+    );
   const resize = fields.do_resize === false ? undefined : readSize(fields.size, otherwise, refuse);
+  const { ensure_multiple_of: step } = fields;
+  if (typeof step === 'number' && resize?.kind === 'exact' && (resize.height % step) + (resize.width % step) > 0)
+    throw refuse(
+      `asks for multiples of ${step}`,
+      `make the size that it states, ${resize.height} × ${resize.width}, one`,
+    );
   return {
     square:
       options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')),
     filter,
+    inFloat,
     ...(resize?.kind === 'shortest' && otherwise.cropPart !== undefined
       ? keptPart(resize.edge, fields.crop_pct ?? otherwise.cropPart)
       : { resize, crop: cropOf(fields, otherwise) }),
@@ -225,7 +249,30 @@ export interface Picture {
 export function processPicture(image: Image, processor: ImageProcessor, layout: Layout = 'hwc'): Picture {
   const { square, resize, filter, crop, scale, mean, std } = processor;
   const padded = square ? expandToSquare(image, backgroundOf(mean)) : image;
-  const cropped = resizeAndCrop(padded, resize === undefined ? undefined : target(padded, resize), crop, filter);
+  const to = resize === undefined ? undefined : target(padded, resize);
+  if (processor.inFloat && filter !== 'nearest' && to !== undefined) {
+    const [width, height] = to;
+    const whole = crop ?? { width, height };
+    const shown = shownOf(to, whole);
+    // torchvision rounds down here as well.
+    const at = {
+      left: Math.floor((whole.width - shown.width) / 2),
+      top: Math.floor((whole.height - shown.height) / 2),
+    };
+    const pixels = floatPicture(padded, {
+      to: { width, height },
+      shown,
+      crop: whole,
+      at,
+      filter,
+      scale,
+      mean,
+      std,
+      layout,
+    });
+    return { height: whole.height, width: whole.width, pixels };
+  }
+  const cropped = resizeAndCrop(padded, to, crop, filter);
   // `normalize` divides by 255: another scale goes into mean and deviation, (b·s − m)/d = (b/255 − m/(255·s)) / (d/(255·s)).
   const by = 255 * scale;
   const pixels =
@@ -254,13 +301,7 @@ function resizeAndCrop(
 ): Image {
   const [width, height] = to ?? [image.width, image.height];
   if (crop === undefined) return resizeTo(image, width, height, filter);
-  const [shownWidth, shownHeight] = [Math.min(width, crop.width), Math.min(height, crop.height)];
-  const shown = resizeTo(image, width, height, filter, {
-    left: cropOffset(width, shownWidth),
-    top: cropOffset(height, shownHeight),
-    width: shownWidth,
-    height: shownHeight,
-  });
+  const shown = resizeTo(image, width, height, filter, shownOf([width, height], crop));
   return centreCrop(shown, crop.height, crop.width);
 }
 
@@ -274,56 +315,6 @@ function resizeTo(
   return filter === 'nearest'
     ? resizeNearest(image, width, height, window)
     : resizePillow(image, width, height, filter, window);
-}
-
-/** Pillow's nearest neighbor: the source pixel under the center of each. */
-function resizeNearest(image: Image, width: number, height: number, window: Window): Image {
-  const rgb = new Uint8Array(window.width * window.height * 3);
-  const rows = centersOf(image.height, height);
-  const columns = centersOf(image.width, width);
-  for (let y = 0; y < window.height; y++) {
-    const row = rows[window.top + y] ?? 0;
-    for (let x = 0; x < window.width; x++) {
-      const from = (row * image.width + (columns[window.left + x] ?? 0)) * 3;
-      rgb.set(image.rgb.subarray(from, from + 3), (y * window.width + x) * 3);
-    }
-  }
-  return { width: window.width, height: window.height, rgb };
-}
-
-/** The source position under each center, summed step by step as Pillow does: its rounding decides where a center lies between two. */
-function centersOf(from: number, to: number): Int32Array {
-  const step = from / to;
-  let center = step / 2;
-  return Int32Array.from({ length: to }, () => {
-    const at = Math.min(from - 1, Math.floor(center));
-    center += step;
-    return at;
-  });
-}
-
-/** A window of an image on black; the window may reach beyond it. */
-function windowOf(image: Image, left: number, top: number, width: number, height: number): Image {
-  const rgb = new Uint8Array(width * height * 3);
-  const [from, to] = [Math.max(0, left), Math.min(image.width, left + width)];
-  for (let y = 0; y < height && to > from; y++) {
-    const row = top + y;
-    if (row < 0 || row >= image.height) continue;
-    rgb.set(
-      image.rgb.subarray((row * image.width + from) * 3, (row * image.width + to) * 3),
-      (y * width + from - left) * 3,
-    );
-  }
-  return { width, height, rgb };
-}
-
-/** transformers' `center_crop`: offsets rounded down inside of an image, and up where it is padded with black. */
-export function centreCrop(image: Image, height: number, width: number): Image {
-  return windowOf(image, cropOffset(image.width, width), cropOffset(image.height, height), width, height);
-}
-
-function cropOffset(size: number, wanted: number): number {
-  return wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2);
 }
 
 // ---- LLaVA-NeXT --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ export interface ProcessorClass {
   readonly resample: number;
   readonly mean: Rgb;
   readonly std: Rgb;
+  /** Scaled before they are resized, so that nothing is rounded to bytes. */
+  readonly inFloat?: true;
   /** ConvNeXt's: what is kept of the shorter side. */
   readonly cropPart?: number;
 }
@@ -58,7 +60,7 @@ const classes: ReadonlyMap<string, ProcessorClass> = new Map<string, ProcessorCl
   ['Beit', { ...whole, crop: 224 }],
   ['DeiT', { ...whole, size: both(256), crop: 224, cuts: true }],
   ['DPT', { ...whole, size: both(384) }],
-  ['DINOv3ViT', { ...whole, resample: 2, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
+  ['DINOv3ViT', { ...whole, resample: 2, inFloat: true, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
   ['LlavaOnevision', ofClip],
   ['GotOcr2', ofClip],
   ['ConvNext', { ...whole, size: shortest(384), bothSides: false, cropPart: 224 / 256 }],

@@ -53,8 +53,8 @@ interface Taps {
   readonly first: Int32Array;
   /** How many source elements it reads. */
   readonly count: Int32Array;
-  /** `stride` fixed-point weights an output element. */
-  readonly weights: Int32Array;
+  /** `stride` weights an output element, of sum 1. */
+  readonly weights: Float64Array;
   readonly stride: number;
 }
 
@@ -73,11 +73,10 @@ function tapsOf(from: number, to: number, { start, length }: Stretch, kernel: Ke
   const taps: Taps = {
     first: new Int32Array(length),
     count: new Int32Array(length),
-    weights: new Int32Array(length * stride),
+    weights: new Float64Array(length * stride),
     stride,
   };
   const shrink = 1 / stretch;
-  const exact = new Float64Array(stride);
   for (let i = 0; i < length; i++) {
     const center = (start + i + 0.5) * scale;
     const first = Math.max(0, Math.trunc(center - support + 0.5));
@@ -85,18 +84,18 @@ function tapsOf(from: number, to: number, { start, length }: Stretch, kernel: Ke
     let total = 0;
     for (let j = 0; j < count; j++) {
       const weight = kernel.weight((j + first - center + 0.5) * shrink);
-      exact[j] = weight;
+      taps.weights[i * stride + j] = weight;
       total += weight;
     }
     taps.first[i] = first;
     taps.count[i] = count;
-    for (let j = 0; j < count; j++) {
-      const weight = total === 0 ? (exact[j] ?? 0) : (exact[j] ?? 0) / total;
-      taps.weights[i * stride + j] = Math.trunc(weight * 2 ** fractionBits + (weight < 0 ? -0.5 : 0.5));
-    }
+    if (total === 0) continue;
+    for (let j = 0; j < count; j++) taps.weights[i * stride + j] = (taps.weights[i * stride + j] ?? 0) / total;
   }
   return taps;
 }
+
+const fixedPoint = (weight: number): number => Math.trunc(weight * 2 ** fractionBits + (weight < 0 ? -0.5 : 0.5));
 
 /**
  * One pass along one axis of a dense byte array seen as [outer, from, inner] → [outer, stretch, inner].
@@ -110,7 +109,8 @@ function pass(
   inner: number,
   kernel: Kernel,
 ): Uint8Array {
-  const { first, count, weights, stride } = tapsOf(from, to, stretch, kernel);
+  const { first, count, weights: exact, stride } = tapsOf(from, to, stretch, kernel);
+  const weights = Int32Array.from(exact, fixedPoint);
   const { length } = stretch;
   const out = new Uint8ClampedArray(outer * length * inner);
   for (let o = 0; o < outer; o++) {
@@ -175,4 +175,41 @@ export function resample(
   const tall = size.height > size.width * 100 && to.height < size.height;
   const out = tall ? across(down(bytes, size.width), window.height) : down(across(bytes, size.height), window.width);
   return out === bytes ? bytes.slice() : out;
+}
+
+/**
+ * The same without a rounding to bytes, as torch's `interpolate` with antialiasing has it: the window `[height, width, channels]`, whose
+ * values may lie beyond those of bytes.
+ */
+export function resampleExactly(
+  bytes: Uint8Array,
+  size: Size,
+  to: Size,
+  channels: number,
+  filter: Filter,
+  window: Window,
+): Float64Array {
+  const along = (
+    source: ArrayLike<number>,
+    outer: number,
+    [from, wanted]: readonly [number, number],
+    stretch: Stretch,
+    inner: number,
+  ): Float64Array => {
+    const { first, count, weights, stride } = tapsOf(from, wanted, stretch, kernels[filter]);
+    const out = new Float64Array(outer * stretch.length * inner);
+    for (let o = 0; o < outer; o++)
+      for (let i = 0; i < stretch.length; i++)
+        for (let j = 0; j < (count[i] ?? 0); j++)
+          for (let e = 0; e < inner; e++) {
+            const at = (o * stretch.length + i) * inner + e;
+            const read = source[(o * from + (first[i] ?? 0) + j) * inner + e] ?? 0;
+            out[at] = (out[at] ?? 0) + read * (weights[i * stride + j] ?? 0);
+          }
+    return out;
+  };
+  const columns = { start: window.left, length: window.width };
+  const wide = along(bytes, size.height, [size.width, to.width], columns, channels);
+  const rows = { start: window.top, length: window.height };
+  return along(wide, 1, [size.height, to.height], rows, window.width * channels);
 }

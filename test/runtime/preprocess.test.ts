@@ -8,10 +8,10 @@ import { crop } from '../../models/sequence/masks.ts';
 import { towerPixels, type TowerKind } from '../../models/configs/towers.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { decodeImage, normalize, resizePillow, type Image } from '../../runtime/image/image.ts';
+import { centreCrop } from '../../runtime/image/crop.ts';
 import {
   anyresTiles,
   bestCanvas,
-  centreCrop,
   checkAspectRatio,
   processPicture,
   readProcessor,

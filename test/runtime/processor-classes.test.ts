@@ -1,7 +1,8 @@
 // What the class of a preprocessor_config.json says where the file does not, as transformers 5.18 has it; and the nearest pixel as Pillow's.
 import { describe, expect, test } from 'vitest';
 import { normalize, resizePillow, type Image } from '../../runtime/image/image.ts';
-import { centreCrop, processedSize, processPicture, readProcessor } from '../../runtime/image/preprocess.ts';
+import { centreCrop } from '../../runtime/image/crop.ts';
+import { processedSize, processPicture, readProcessor } from '../../runtime/image/preprocess.ts';
 
 const half = [0.5, 0.5, 0.5] as const;
 const clipMean = [0.48145466, 0.4578275, 0.40821073];
@@ -109,4 +110,62 @@ test.each([
   const at = (i: number): number => Math.round(pixels[i] ?? NaN);
   expect(wanted.map((_, i) => at(i))).toEqual(wanted);
   expect(wanted.map((_, i) => at(to * to + i * to))).toEqual(wanted);
+});
+
+// DINOv3ViTImageProcessor of transformers 5.18, channels last.
+test.each([
+  [
+    'made smaller',
+    [9, 7],
+    { size: { height: 3, width: 4 } },
+    [
+      -0.601385, -0.532113, 0.307227, 0.083104, -0.205806, -0.03523, -0.207927, 0.243826, -0.394896, -0.565667,
+      0.143908, 0.377691, -0.118769, -0.266095, -0.130392, -0.241822, -0.027206, 0.072982, -0.286243, -0.073674,
+      0.162204, -0.199097, -0.1923, 0.08781, -0.561997, 0.271459, 0.727449, 0.168072, -0.468715, 0.345359, 0.250026,
+      0.480628, -0.261778, -0.430137, 0.307223, -0.174103,
+    ],
+  ],
+  [
+    'made larger, beyond the range of bytes, and cut or put on black',
+    [3, 4],
+    { size: { height: 5, width: 4 }, resample: 3, do_center_crop: true, crop_size: { height: 3, width: 5 } },
+    [
+      -1.169217, -0.040418, 1.408552, 1.010674, -0.439786, 0.000222, 0.833074, -0.789107, -0.48852, -1.590676,
+      -0.869388, 0.248726, -2.117904, -2.035714, -1.804444, 0.73356, 1.940083, 0.388805, 0.318712, -0.455413, -0.863326,
+      -0.181016, -0.842093, -0.098235, -0.452338, 1.022459, 2.204433, -2.117904, -2.035714, -1.804444, 0.765051,
+      1.337143, -1.326787, -1.074553, 0.040859, -0.124069, -0.870685, -0.140704, 1.092292, 1.248848, 0.906277, 1.559743,
+      -2.117904, -2.035714, -1.804444,
+    ],
+  ],
+] as const)("DINOv3's pictures are scaled before they are resized: %s", (_what, [width, height], fields, wanted) => {
+  const processor = readProcessor({ image_processor_type: 'DINOv3ViTImageProcessorFast', ...fields }, 'p.json');
+  const image = picture(width, height);
+  const made = processPicture(image, processor, 'hwc');
+  expect(made.pixels).toHaveLength(wanted.length);
+  wanted.forEach((value, i) => expect(made.pixels[i]).toBeCloseTo(value, 5));
+  const planes = processPicture(image, processor, 'chw').pixels;
+  const pixels = made.width * made.height;
+  expect(Array.from(made.pixels, (_, i) => planes[(i % 3) * pixels + Math.floor(i / 3)])).toEqual([...made.pixels]);
+});
+
+test.each([
+  ['keep_aspect_ratio', { keep_aspect_ratio: true }],
+  ['pad_size', { do_pad: true, pad_size: { height: 8, width: 8 } }],
+  ['multiples of 32', { ensure_multiple_of: 32, size: { height: 40, width: 32 } }],
+  ['multiples of 8', { do_pad: true, size_divisor: 8 }],
+  ['resampling 0', { image_processor_type: 'DINOv3ViTImageProcessor', resample: 0 }],
+])('%s is refused', (said, fields) => {
+  expect(() => readProcessor({ image_processor_type: 'DPTImageProcessor', ...fields }, 'p.json')).toThrow(said);
+});
+
+test('what changes no picture is not', () => {
+  const plain = readProcessor({ image_processor_type: 'DPTImageProcessor' }, 'p.json');
+  const fields = {
+    keep_aspect_ratio: false,
+    ensure_multiple_of: 32,
+    do_pad: false,
+    size_divisor: null,
+    pad_size: null,
+  };
+  expect(readProcessor({ image_processor_type: 'DPTImageProcessor', ...fields }, 'p.json')).toEqual(plain);
 });
