@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { interpret, randomParams, roleOf, trace } from '../../index.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
+import { OpabiniaError } from '../../dsl/error.ts';
 import { ConfigReader } from '../../models/configs/config-reader.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
 import { readTower } from '../../models/configs/read.ts';
@@ -17,7 +18,7 @@ import { channelsLast } from '../../models/towers/tower.ts';
 import { matchAnyTower } from '../../pipelines/answer/families/assembled.ts';
 import { matchTower } from '../../pipelines/answer/families/tower-match.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
-import { matches } from '../../runtime/checkpoint/match.ts';
+import { checkFloats, matches } from '../../runtime/checkpoint/match.ts';
 
 const where = 'config.json';
 const trained = { mean: [0.1, 0.2, 0.3], std: [0.4, 0.5, 0.6] };
@@ -222,6 +223,28 @@ test.each([
 
 test("the width of Qwen2.5-VL's tower", () => {
   expect(qwenTowerConfig(new ConfigReader({}, where), 'qwen2.5').width).toBe(3584);
+});
+
+// Buffers that transformers kept among the weights at a time: positions of CLIP, indices into BEiT's biases.
+test.each([
+  [{ model_type: 'clip_vision_model', hidden_size: 8, num_attention_heads: 2 }, 'vision_model.embeddings.position_ids'],
+  [{ model_type: 'dinov2', hidden_size: 8, num_attention_heads: 2 }, 'embeddings.position_ids'],
+  [
+    { model_type: 'beit', hidden_size: 8, num_attention_heads: 2, use_relative_position_bias: true },
+    'beit.encoder.layer.0.attention.attention.relative_position_bias.relative_position_index',
+  ],
+])('whole numbers that older versions stored beside the weights: %j', (json, buffer) => {
+  const tower = readAnyTower(json, where);
+  const stored = new Map([
+    ...(tower.config === undefined ? shapesRead(tower, 224) : towerShapes(tower.config)),
+    [buffer, [1, 50]] as const,
+  ]);
+  const match = matchAnyTower(tower, stored, 224);
+  expect(matches(match)).toBe(true);
+  expect(match.ignored.map(({ name }) => name)).toEqual([buffer]);
+  const tensor = { name: buffer, dtype: 'I64', shape: [1, 50], start: 0, bytes: 400 } as const;
+  checkFloats(match, [tensor], 'a checkpoint');
+  expect(() => checkFloats(match, [{ ...tensor, name: 'pre_layrnorm.weight' }], 'a checkpoint')).toThrow(OpabiniaError);
 });
 
 test("open_clip's text tower beside a ConvNeXt is left alone", () => {

@@ -31,8 +31,8 @@ import { connectorNamed, connectStored, hashOf } from '../../assemble/connector-
 import type { AnswerSizes, Family, FamilyPlan, LaidOut, Opening, Question } from '../family.ts';
 import { beginToken, templateIds } from '../templates.ts';
 import { describeLanguage } from './language.ts';
-import { describeTower, matchTower } from './tower-match.ts';
 import { plural } from '../../../dsl/text/plural.ts';
+import { describeTower, matchTower, storedBuffers } from './tower-match.ts';
 
 /** How a tower's pictures are made: square, of this side. */
 export type MakePixels = (image: Image) => Float32Array;
@@ -156,6 +156,7 @@ export function matchAnyTower(tower: AnyTower, stored: Shapes, side: number): Ma
   );
   return matchTensors(wanted, stored, {
     ...beside,
+    ...storedBuffers(stored),
     ...Object.fromEntries(norms.map((name) => [name, 'behind what is read'])),
   });
 }

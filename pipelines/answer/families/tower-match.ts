@@ -26,8 +26,11 @@ const beside: Ignored = {
 };
 /** Parts of a tower that Cambrian never reads: a checkpoint may come without. */
 const unread = /(?:^|\.)(?:attn_pool|head|mask_token|post_layernorm)(?:\.|$)/;
-/** Buffers that older versions stored among the weights. */
-const buffers = /(?:^|\.)position_ids$/;
+/** Buffers that older versions stored among the weights: they are there, and whole numbers, and not read. */
+export function storedBuffers(stored: ShapesByName): Ignored {
+  const names = [...stored.keys()].filter((name) => /(?:^|\.)(?:position_ids|relative_position_index)$/.test(name));
+  return Object.fromEntries(names.map((name) => [name, 'a buffer that older versions stored']));
+}
 
 /** Where the names of a tower may begin, and a tensor that every tower of the kind has there. */
 const places: Readonly<
@@ -43,8 +46,7 @@ const places: Readonly<
 };
 
 /** What is missing, unexpected, transposed or misshapen. */
-export function matchTower(config: TowerConfig, all: ShapesByName): Match {
-  const stored = new Map([...all].filter(([name]) => !buffers.test(name)));
+export function matchTower(config: TowerConfig, stored: ShapesByName): Match {
   const { prefixes, witnesses } = places[config.tower];
   const prefix = prefixes.find((candidate) => witnesses.some((name) => stored.has(candidate + name))) ?? '';
   // SigLIP comes with timm's names or with those of transformers.
@@ -55,7 +57,7 @@ export function matchTower(config: TowerConfig, all: ShapesByName): Match {
       .map(([name, shape]) => [prefix + bare(name), shape] as const)
       .filter(([name]) => stored.has(name) || !unread.test(name)),
   );
-  return matchTensors(wanted, stored, beside);
+  return matchTensors(wanted, stored, { ...beside, ...storedBuffers(stored) });
 }
 
 /** `clip: 24 layers of 1024, pictures of 336 × 336`. */
