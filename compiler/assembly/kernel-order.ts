@@ -39,6 +39,10 @@ export interface OrderOptions {
  */
 export function ordersOf(steps: readonly Step[], { graph, first, kept }: OrderOptions): readonly (readonly Step[])[] {
   const before = waitsOf(steps);
+  const traffic = new Traffic(
+    steps.map((step) => step.kernel.slots),
+    kept,
+  );
   const nodes = order(graph);
   const again = computedAgain(nodes);
   const position = positionsIn(nodes, again);
@@ -54,8 +58,8 @@ export function ordersOf(steps: readonly Step[], { graph, first, kept }: OrderOp
   if (first.size === 0) {
     for (const most of [-1, Infinity]) {
       const life = new Life(
-        steps.map((step) => step.kernel.slots),
-        kept,
+        traffic,
+        steps.map((_, i) => [i]),
       );
       candidates.push(
         arrange(byGraph, before, (ready, freed) => {
@@ -65,18 +69,13 @@ export function ordersOf(steps: readonly Step[], { graph, first, kept }: OrderOp
             return life.growth(i) + (isAgain ? Math.min(...freed(i).map((next) => life.growth(next))) : 0);
           };
           const chosen = leastOf(ready, growth, most) ?? ready[0];
-          if (chosen !== undefined) life.run(chosen);
+          if (chosen !== undefined) life.run([chosen]);
           return chosen;
         }),
       );
     }
   }
-  const peaks = candidates.map((order) =>
-    peakOf(
-      order.flatMap((i) => (steps[i] === undefined ? [] : [steps[i].kernel.slots])),
-      kept,
-    ),
-  );
+  const peaks = candidates.map((one) => traffic.peak(one.map((i) => [i])));
   // A tie, or nearly one, keeps the order of the graph.
   const best = peaks.reduce((least, peak, i) => (peak < 0.98 * (peaks[least] ?? 0) ? i : least), 0);
   const most = 1.02 * (peaks[best] ?? 0);
@@ -175,61 +174,100 @@ function leastOf(items: readonly number[], value: (item: number) => number, most
   return best?.item;
 }
 
-/** What is alive while kernels run. */
-class Life {
-  readonly #reads: readonly (readonly Storage[])[];
-  readonly #writes: readonly (readonly Storage[])[];
-  readonly #left = new Map<Storage, number>();
-  readonly #live = new Set<Storage>();
-  bytes = 0;
+/** What kernels read and write of what lives in a run alone, by numbers: orders of them are tried many times over. */
+export class Traffic {
+  /** Of each kernel, each value once. */
+  readonly reads: readonly (readonly number[])[];
+  readonly writes: readonly (readonly number[])[];
+  readonly bytes: readonly number[];
 
+  /** `kernels`: the slots of each. `kept` lives outside of the run. */
   constructor(kernels: readonly (readonly Slot[])[], kept: ReadonlySet<Storage>) {
+    const numbers = new Map<Storage, number>();
+    const numberOf = (storage: Storage): number => {
+      const known = numbers.get(storage) ?? numbers.size;
+      numbers.set(storage, known);
+      return known;
+    };
     const own = (write: boolean) =>
       kernels.map((slots) => [
         ...new Set(
           slots
             .filter((s) => s.write === write && !kept.has(wholeOf(s.storage)) && !kept.has(s.storage))
-            .map((s) => wholeOf(s.storage)),
+            .map((s) => numberOf(wholeOf(s.storage))),
         ),
       ]);
-    this.#reads = own(false);
-    this.#writes = own(true);
-    for (const storages of this.#reads)
-      for (const storage of storages) this.#left.set(storage, (this.#left.get(storage) ?? 0) + 1);
+    this.reads = own(false);
+    this.writes = own(true);
+    this.bytes = [...numbers.keys()].map(storageBytes);
+  }
+
+  /** Bytes alive at the fullest moment, where dispatches of these kernels run one after the other. */
+  peak(dispatches: readonly (readonly number[])[]): number {
+    const life = new Life(this, dispatches);
+    return dispatches.reduce((peak, kernels) => Math.max(peak, life.run(kernels)), 0);
+  }
+}
+
+/** What is alive while kernels run. */
+class Life {
+  readonly #traffic: Traffic;
+  /** Dispatches that have yet to read a value. */
+  readonly #left: Int32Array;
+  readonly #live: Uint8Array;
+  /** The dispatch that was the last to count a value among its reads: several of its kernels may read it. */
+  readonly #counted: Int32Array;
+  #turn = 0;
+  bytes = 0;
+
+  constructor(traffic: Traffic, dispatches: readonly (readonly number[])[]) {
+    const { length } = traffic.bytes;
+    this.#traffic = traffic;
+    this.#left = new Int32Array(length);
+    this.#live = new Uint8Array(length);
+    this.#counted = new Int32Array(length);
+    for (const kernels of dispatches)
+      this.#eachRead(kernels, (value) => (this.#left[value] = (this.#left[value] ?? 0) + 1));
+  }
+
+  #eachRead(kernels: readonly number[], visit: (value: number) => void): void {
+    this.#turn++;
+    for (const kernel of kernels)
+      for (const value of this.#traffic.reads[kernel] ?? []) {
+        if (this.#counted[value] === this.#turn) continue;
+        this.#counted[value] = this.#turn;
+        visit(value);
+      }
   }
 
   /** Bytes that are alive after a kernel and were not before it. */
-  growth(step: number): number {
-    const made = (this.#writes[step] ?? []).filter((storage) => !this.#live.has(storage));
-    const freed = (this.#reads[step] ?? []).filter((storage) => this.#left.get(storage) === 1);
-    return total(made) - total(freed);
+  growth(kernel: number): number {
+    const { reads, writes, bytes } = this.#traffic;
+    let grown = 0;
+    for (const value of writes[kernel] ?? []) if (this.#live[value] === 0) grown += bytes[value] ?? 0;
+    for (const value of reads[kernel] ?? []) if (this.#left[value] === 1) grown -= bytes[value] ?? 0;
+    return grown;
   }
 
-  /** Runs a kernel; bytes alive while it runs. */
-  run(step: number): number {
-    for (const storage of this.#writes[step] ?? []) {
-      if (this.#live.has(storage)) continue;
-      this.#live.add(storage);
-      this.bytes += storageBytes(storage);
-    }
+  /** Runs the kernels of a dispatch; bytes alive while it runs. */
+  run(kernels: readonly number[]): number {
+    const { writes, bytes } = this.#traffic;
+    for (const kernel of kernels)
+      for (const value of writes[kernel] ?? []) {
+        if (this.#live[value] === 1) continue;
+        this.#live[value] = 1;
+        this.bytes += bytes[value] ?? 0;
+      }
     const during = this.bytes;
-    for (const storage of this.#reads[step] ?? []) {
-      const left = (this.#left.get(storage) ?? 0) - 1;
-      this.#left.set(storage, left);
-      if (left === 0 && this.#live.delete(storage)) this.bytes -= storageBytes(storage);
-    }
+    this.#eachRead(kernels, (value) => {
+      const left = (this.#left[value] ?? 0) - 1;
+      this.#left[value] = left;
+      if (left !== 0 || this.#live[value] === 0) return;
+      this.#live[value] = 0;
+      this.bytes -= bytes[value] ?? 0;
+    });
     return during;
   }
-}
-
-/** Bytes alive at the fullest moment, where kernels with these slots run one after the other. `kept` lives outside of the run. */
-export function peakOf(kernels: readonly (readonly Slot[])[], kept: ReadonlySet<Storage>): number {
-  const life = new Life(kernels, kept);
-  return kernels.reduce((peak, _, i) => Math.max(peak, life.run(i)), 0);
-}
-
-function total(storages: readonly Storage[]): number {
-  return storages.reduce((sum, storage) => sum + storageBytes(storage), 0);
 }
 
 export function storageBytes({ elements, dtype }: Storage): number {

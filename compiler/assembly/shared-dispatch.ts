@@ -5,7 +5,7 @@ import { readsSizes } from '../kernel/emit.ts';
 import { sharedBytes, type Kernel, type KernelPart, type Shared, type Slot, type Stmt } from '../kernel/kernel.ts';
 import { choicesOf, type DeviceProfile } from '../profile.ts';
 import type { Assembly } from './assemble.ts';
-import { storageBytes, peakOf, waitsOf, type Step } from './kernel-order.ts';
+import { storageBytes, Traffic, waitsOf, type Step } from './kernel-order.ts';
 
 /** What memory at the fullest moment may grow by. */
 const slack = 1.02;
@@ -69,11 +69,16 @@ export function withSharedDispatches(
     return has;
   };
   const kept = new Set([...assembly.sources.values(), ...assembly.outputs.values()]);
-  const most = slack * peakOf(steps.map(slotsOf), kept);
-  const isWithin: Sharing['isWithin'] = (held) => peakOf(held(), kept) <= most;
+  const traffic = new Traffic(
+    steps.map((step) => step.kernel.slots),
+    kept,
+  );
+  const most = slack * traffic.peak(steps.map((_, i) => [i]));
+  const isWithin: Sharing['isWithin'] = (held) => traffic.peak(held()) <= most;
   // Counting what all of it holds for every choice is most of the work: first without, which often does.
   const free = shared(steps, { may, early, reach, profile, hasSizes, isWithin: () => true });
-  const dispatches = isWithin(() => free.map((one) => one.steps.flatMap(slotsOf)))
+  const number = new Map(steps.map((step, i) => [step, i]));
+  const dispatches = isWithin(() => free.map((one) => one.steps.flatMap((step) => number.get(step) ?? [])))
     ? free
     : shared(steps, { may, early, reach, profile, hasSizes, isWithin });
   return { ...assembly, steps: dispatches.map((dispatch) => joined(dispatch, profile.maxGrid)) };
@@ -84,25 +89,26 @@ interface Sharing extends Required<Pick<SharedDispatchOptions, 'early'>> {
   readonly profile: DeviceProfile;
   readonly may: (step: Step, others: readonly Step[]) => boolean;
   readonly hasSizes: (kernel: Kernel) => boolean;
-  /** Whether what dispatches hold, one after the other, is not too much at the fullest moment. */
-  readonly isWithin: (held: () => readonly (readonly Slot[])[]) => boolean;
+  /** Whether what dispatches of these kernels hold, one after the other, is not too much at the fullest moment. */
+  readonly isWithin: (dispatches: () => readonly (readonly number[])[]) => boolean;
 }
 
 function shared(steps: readonly Step[], sharing: Sharing): readonly Dispatch[] {
   const { may, early, isWithin } = sharing;
   const waits = waitsOf(steps);
   const dispatches: Dispatch[] = [];
+  /** The kernels of each. */
+  const numbers: number[][] = [];
   const at = new Map<number, number>();
   steps.forEach((step, i) => {
     const earliest = Math.max(-1, ...[...(waits[i] ?? [])].map((other) => at.get(other) ?? -1)) + 1;
-    /** What is held when this kernel stands in a dispatch, or in front of it. */
-    const heldWith = (d: number, isOwn: boolean) => (): readonly (readonly Slot[])[] => [
-      ...dispatches.flatMap(({ steps: own }, other) => {
-        const slots = own.flatMap(slotsOf);
-        if (other !== d) return [slots];
-        return isOwn ? [slotsOf(step), slots] : [[...slots, ...slotsOf(step)]];
+    /** The kernels when this one stands in a dispatch, or in front of it. */
+    const heldWith = (d: number, isOwn: boolean) => (): readonly (readonly number[])[] => [
+      ...numbers.flatMap((own, other) => {
+        if (other !== d) return [own];
+        return isOwn ? [[i], own] : [[...own, i]];
       }),
-      ...steps.slice(i + 1).map(slotsOf),
+      ...steps.slice(i + 1).map((_, later) => [i + 1 + later]),
     ];
     const hosts = may(step, []) ? hostsOf(step, dispatches, earliest, sharing) : [];
     const host = hosts.slice(0, tries).find((d) => isWithin(heldWith(d, false)));
@@ -111,7 +117,9 @@ function shared(steps: readonly Step[], sharing: Sharing): readonly Dispatch[] {
       if (early && earliest < dispatches.length && isWithin(heldWith(earliest, true))) chosen = earliest;
       for (const [other, d] of at) if (d >= chosen) at.set(other, d + 1);
       dispatches.splice(chosen, 0, { steps: [], parts: [] });
+      numbers.splice(chosen, 0, []);
     }
+    numbers[chosen]?.push(i);
     dispatches[chosen]?.steps.push(step);
     dispatches[chosen]?.parts.push(step.kernel);
     at.set(i, chosen);
@@ -140,16 +148,12 @@ function withLateGuests(
       if (!may(step, host.steps) || !fits(host, step.kernel, sharing)) continue;
       const joined = { steps: [...host.steps, step], parts: [...host.parts, step.kernel] };
       const next = all.map((one, i) => (i === e ? joined : one)).filter((_, i) => i !== d);
-      if (!isWithin(() => next.map((one) => one.steps.flatMap(slotsOf)))) continue;
+      if (!isWithin(() => next.map((one) => one.steps.flatMap((other) => number.get(other) ?? [])))) continue;
       all.splice(0, all.length, ...next);
       break;
     }
   }
   return all;
-}
-
-function slotsOf({ kernel }: Step): readonly Slot[] {
-  return kernel.slots;
 }
 
 /** Dispatches that a kernel may join, from `earliest` on: first those that read most of what it reads, then the first or the last. */
