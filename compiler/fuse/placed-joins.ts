@@ -41,8 +41,8 @@ export function placeJoins(nodes: readonly Node[], work: Work, caches: readonly 
     const parts = new Set(
       n.inputs.filter((x) => {
         if (!makes(x)) return false;
-        const later = reachedFrom(x, work);
-        return !n.inputs.some((y) => y !== x && (later.has(y) || dependsOn(y, new Set([x]), x.id, new Owners())));
+        const later = [reachedFrom(x, work), reachedFrom(x, { ...work, owner: new Owners() }, n)];
+        return !n.inputs.some((y) => y !== x && later.some((reached) => reached.has(y)));
       }),
     );
     if (parts.size === 0) continue;
@@ -108,15 +108,15 @@ export function rangesIn(joins: readonly PlacedJoin[], isStored: (n: Node) => bo
   };
 }
 
-/** Everything that waits for a stored value: its readers in other kernels, with all that those make besides. */
-function reachedFrom(x: Node, work: Work): ReadonlySet<Node> {
+/** Everything that waits for a stored value: its readers in other kernels, with all that those make besides. `but`: not by way of this one. */
+function reachedFrom(x: Node, { readers, owner }: Work, but?: Node): ReadonlySet<Node> {
   const reached = new Set<Node>();
-  const own = work.owner.get(x);
+  const own = owner.get(x);
   const open = [x];
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
-    for (const reader of work.readers.get(node) ?? []) {
-      const group = work.owner.get(reader);
-      if (reached.has(reader) || (group !== undefined && group === own)) continue;
+    for (const reader of readers.get(node) ?? []) {
+      const group = owner.get(reader);
+      if (reader === but || reached.has(reader) || (group !== undefined && group === own)) continue;
       for (const next of group?.nodes ?? [reader]) {
         if (reached.has(next)) continue;
         reached.add(next);
