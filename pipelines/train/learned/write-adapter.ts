@@ -30,12 +30,15 @@ export interface WrittenAdapter extends Pick<TrainedModel, 'stages' | 'averages'
   readonly left: ReadonlyMap<string, number>;
 }
 
-/** Linear maps of a decoder; PEFT keeps what it adds to an embedding in another way. */
+/** Linear maps of a decoder. */
 const linear = /^(?:model\.layers\.\d+\.(?:self_attn|mlp)\.\w+|lm_head)\.weight$/;
+/** Its embedding: PEFT keeps what it adds to one in another way. */
+const embedding = 'model.embed_tokens.weight';
+const head = 'lm_head.weight';
 
 /**
  * Writes `adapter_config.json` and `adapter_model.safetensors`, whole or not at all: A `[r, in]` and B `[out, r]` of every linear map of the
- * language model that has additions. Those of several stages to one matrix are one of their ranks together, with alpha = r. Throws
+ * language model that has additions, and of its embedding, which are those of the head too where one matrix is both. Those of several stages to one matrix are one of their ranks together, with alpha = r. Throws
  * `OpabiniaError` as `writeTrained`, and for a run that added nothing to the language model.
  * @example await writeAdapter(folder, { out: 'adapter', base: 'owner/name' })
  */
@@ -50,16 +53,25 @@ export async function writeAdapter(run: string, options: WriteAdapter): Promise<
     const source = learnedSource(model, stages);
     try {
       const weights = new Set(source.learned.map(adaptedBy));
-      const found = [...weights].filter((path) => linear.test(path)).flatMap((path) => joined(path, source));
+      const found = [...weights]
+        .filter((path) => linear.test(path) || path === embedding)
+        .flatMap((path) => joined(path, source));
       if (found.length === 0)
         throw refuse(
-          `${run} added nothing of low rank to linear maps of the language model`,
+          `${run} added nothing of low rank to the language model's linear maps and embedding`,
           'leave --adapter out: a model directory has all that it learned',
         );
       const modules = [...model.stored.keys()].filter((name) => name.endsWith('.weight')).map(moduleOf);
       const named = base ?? recipe.model;
-      const config = adapterConfig(named, found, modules);
-      const tensors = found.flatMap((addition) => tensorsOf(addition, dtype));
+      // PEFT adds to modules, not to matrices: where one matrix is both ends of a model, both have what it learned.
+      const isTied = !model.stored.has(head);
+      const adapted = found.flatMap((addition) =>
+        isTied && addition.weight === embedding
+          ? [addition, { ...addition, weight: head, path: moduleOf(head) }]
+          : [addition],
+      );
+      const config = adapterConfig(named, adapted, modules);
+      const tensors = adapted.flatMap((addition) => tensorsOf(addition, dtype));
       await newFolder(wanted, 'runs', async (out) => {
         writeFileAtomic(join(out, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`, { op: 'runs' });
         await streamSafetensors(join(out, 'adapter_model.safetensors'), tensors, { format: 'pt' }, { signal });
@@ -139,7 +151,17 @@ function tensorsOf({ weight, rank, shape, narrow, wide }: Joined, dtype: 'f32' |
     const name = `base_model.model.${path}`;
     return { name, dtype: stored, shape: of, values: async () => held(stored, name, values()) };
   };
-  return [tensor(a, [rank, columns], narrow), tensor(b, [rows, rank], wide)];
+  if (weight !== embedding) return [tensor(a, [rank, columns], narrow), tensor(b, [rows, rank], wide)];
+  // PEFT looks up columns of its A and multiplies them by its B: W is W + (B·A)ᵀ, so that its A is our B the other way round.
+  const root = moduleOf(weight);
+  return [
+    tensor(`${root}.lora_embedding_A`, [rank, rows], () => transposed(wide(), rows, rank)),
+    tensor(`${root}.lora_embedding_B`, [columns, rank], () => transposed(narrow(), rank, columns)),
+  ];
+}
+
+function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
+  return Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)] ?? 0);
 }
 
 /** Of a path the part that says where it is: `model.mm_projector`, `vision_tower.0`, `lm_head`. */

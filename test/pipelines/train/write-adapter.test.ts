@@ -61,8 +61,49 @@ const writeRun = (run: string, model: string, stages: readonly unknown[]): void 
 };
 const readConfig = (folder: string): unknown => JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'));
 
-describe('against PEFT', () => {
-  const golden = join(import.meta.dirname, '../../golden/adapter/peft-llama.safetensors');
+/** What is meant by a recipe so that PEFT's modules, ranks and alphas come of it, and how many matrices it adds to. */
+const cases = [
+  {
+    name: 'peft-llama',
+    matrices: 10,
+    ranks: [2, 3, 4],
+    lora: [
+      { paths: ['*q_proj.weight', '*v_proj.weight'], rank: 4, alpha: 6 },
+      { paths: ['*o_proj.weight'], rank: 2, alpha: 5 },
+      { paths: ['*layers.1.mlp.down_proj.weight'], rank: 3 },
+    ],
+  },
+  ...['peft-embedding', 'peft-tied'].map((name) => ({
+    name,
+    matrices: 4,
+    ranks: [2, 3],
+    lora: [
+      { paths: ['*q_proj.weight', '*k_proj.weight', '*v_proj.weight'], rank: 2, alpha: 3 },
+      { paths: ['*embed_tokens.weight'], rank: 3 },
+    ],
+  })),
+];
+
+/** What we learn of it: additions to a matrix of rows, as to any other. Those of a tied head are the embedding's. */
+function learnedOf(tensor: TensorToStore): readonly TensorToStore[] {
+  const name = tensor.name.replace('base_model.model.', '');
+  const [rows = 0, columns = 0] = tensor.shape;
+  const turned = {
+    ...tensor,
+    shape: [columns, rows],
+    values: Array.from(
+      { length: rows * columns },
+      (_, i) => tensor.values[(i % rows) * columns + Math.floor(i / rows)] ?? NaN,
+    ),
+  };
+  if (name.startsWith('lm_head.')) return [];
+  if (name.endsWith('.lora_embedding_A')) return [{ ...turned, name: name.replace('embedding_A', 'B.weight') }];
+  if (name.endsWith('.lora_embedding_B')) return [{ ...turned, name: name.replace('embedding_B', 'A.weight') }];
+  return [{ ...tensor, name }];
+}
+
+describe.each(cases)('against PEFT: $name', ({ name: file, matrices, ranks, lora }) => {
+  const golden = join(import.meta.dirname, `../../golden/adapter/${file}.safetensors`);
   const opened = openCheckpoint(golden);
   const { metadata } = opened;
   opened.close();
@@ -73,26 +114,18 @@ describe('against PEFT', () => {
   );
   const weights = [...all.values()].filter(({ name }) => !/^(?:adapter|input|output)\./.test(name));
   const asked = [...all.values()].filter(({ name }) => /^(?:input|output)\./.test(name));
-  const root = join(scratch, 'peft');
+  const root = join(scratch, file);
   const [model, run] = [join(root, 'model'), join(root, 'run')];
   mkdirSync(model, { recursive: true });
   writeFileSync(join(model, 'config.json'), metadata.get('config') ?? '');
   writeSafetensors(join(model, 'model.safetensors'), weights);
-  const lora = [
-    { paths: ['*q_proj.weight', '*v_proj.weight'], rank: 4, alpha: 6 },
-    { paths: ['*o_proj.weight'], rank: 2, alpha: 5 },
-    { paths: ['*layers.1.mlp.down_proj.weight'], rank: 3 },
-  ];
   writeRun(run, model, [{ lora }]);
-  writeSafetensors(
-    join(run, 'stage-1.safetensors'),
-    adapters.map((tensor) => ({ ...tensor, name: tensor.name.replace('base_model.model.', '') })),
-  );
+  writeSafetensors(join(run, 'stage-1.safetensors'), adapters.flatMap(learnedOf));
 
   test('its tensors are PEFT’s, and PEFT makes of its config the same modules, ranks and alphas', async () => {
     const out = join(root, 'adapter');
     const written = await writeAdapter(run, { out, base: 'owner/name' });
-    expect(written).toMatchObject({ base: 'owner/name', matrices: 10, ranks: [2, 3, 4], left: new Map(), stages: 1 });
+    expect(written).toMatchObject({ base: 'owner/name', matrices, ranks, left: new Map(), stages: 1 });
     expect(readdirSync(out).toSorted()).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
     expect(readTensors(join(out, 'adapter_model.safetensors'))).toEqual(
       new Map(adapters.map((tensor) => [tensor.name, tensor])),
@@ -101,7 +134,7 @@ describe('against PEFT', () => {
       configOf(readConfig(out)),
       z.record(z.string(), z.unknown()).parse(json('adapter_config')),
     ];
-    const modules = weights.map(({ name }) => name.replace(/\.weight$/, ''));
+    const modules = [...new Set([...weights.map(({ name }) => name.replace(/\.weight$/, '')), 'lm_head'])];
     expect(peftModules(config, modules)).toEqual(
       new Map(Object.entries(z.record(z.string(), z.array(z.number())).parse(json('modules')))),
     );
