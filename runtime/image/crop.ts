@@ -1,4 +1,5 @@
-// Parts of pictures around their centre, on black where they reach beyond.
+// Parts of pictures around their centre, on black where they reach beyond; pictures above and on the left of nothing.
+import { OpabiniaError } from '../../dsl/error.ts';
 import type { Image, Window } from './image.ts';
 
 /** What a crop around the centre keeps. */
@@ -33,4 +34,26 @@ export function centreCrop(image: Image, height: number, width: number): Image {
 /** Where a crop of `wanted` pixels begins in `size`; negative where it is larger. */
 function cropOffset(size: number, wanted: number): number {
   return wanted <= size ? Math.floor((size - wanted) / 2) : -Math.ceil((wanted - size) / 2);
+}
+
+/** Numbers of a picture of `size` in one of `to`, in its upper left corner, the others zero. Throws `OpabiniaError` for a smaller one. */
+export function padPixels(
+  pixels: Float32Array,
+  size: { readonly height: number; readonly width: number },
+  to: { readonly height: number; readonly width: number },
+  layout: 'chw' | 'hwc',
+): Float32Array {
+  if (size.height > to.height || size.width > to.width)
+    throw new OpabiniaError(
+      `a picture of ${size.height} × ${size.width} does not go into the ${to.height} × ${to.width} that pad_size states`,
+      { op: 'preprocess', advice: 'pad_size is at least as large as what the size makes of pictures' },
+    );
+  const out = new Float32Array(to.height * to.width * 3);
+  const [planes, inner] = layout === 'chw' ? [3, 1] : [1, 3];
+  for (let c = 0; c < planes; c++)
+    for (let y = 0; y < size.height; y++) {
+      const from = (c * size.height + y) * size.width * inner;
+      out.set(pixels.subarray(from, from + size.width * inner), (c * to.height + y) * to.width * inner);
+    }
+  return out;
 }

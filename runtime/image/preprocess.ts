@@ -1,19 +1,11 @@
 // From a decoded picture to the numbers a tower reads: Cambrian's own way per tower, and what a `preprocessor_config.json` asks for.
 import { z } from 'zod';
 import { OpabiniaError } from '../../dsl/error.ts';
-import {
-  backgroundOf,
-  expandToSquare,
-  normalize,
-  resizePillow,
-  type Filter,
-  type Image,
-  type Rgb,
-  type Window,
-} from './image.ts';
-import { centreCrop, shownOf, windowOf } from './crop.ts';
+import { backgroundOf, expandToSquare, normalize, resizePillow, type Filter, type Image, type Rgb } from './image.ts';
+import type { Canvas } from './anyres-tiles.ts';
+import { centreCrop, padPixels, shownOf } from './crop.ts';
 import { floatPicture } from './float-picture.ts';
-import { resizeNearest } from './nearest.ts';
+import { resizeTo } from './resize-to.ts';
 import { keptPart, processorClass, type ProcessorClass, type Resize, type Shaping } from './processor-classes.ts';
 
 export type Layout = 'chw' | 'hwc';
@@ -82,13 +74,17 @@ export interface ImageProcessor extends Shaping {
   readonly scale: number;
   readonly mean: Rgb;
   readonly std: Rgb;
+  /** Zeros below the normalised picture and on its right, up to this size. */
+  readonly pad: { readonly height: number; readonly width: number } | undefined;
   /** LLaVA-NeXT's `image_grid_pinpoints`, where the file states them. */
   readonly canvases: readonly Canvas[] | undefined;
 }
 
 const side = z.int().min(1).max(16_384);
 /** Height and width, as `get_size_dict` of transformers takes a list. */
-const sides = z.tuple([side, side]).transform(([height, width]) => ({ height, width, shortest_edge: undefined }));
+const sides = z
+  .tuple([side, side])
+  .transform(([height, width]) => ({ height, width, shortest_edge: undefined, longest_edge: undefined }));
 /** Known to change pictures, and not made here. */
 const off = z.literal(false).nullish();
 const channels = z.union([z.tuple([z.number(), z.number(), z.number()]), z.number()]);
@@ -102,7 +98,12 @@ const schema = z.looseObject({
     .union([
       side,
       sides,
-      z.looseObject({ shortest_edge: side.nullish(), height: side.nullish(), width: side.nullish() }),
+      z.looseObject({
+        shortest_edge: side.nullish(),
+        longest_edge: side.nullish(),
+        height: side.nullish(),
+        width: side.nullish(),
+      }),
     ])
     .nullish(),
   crop_size: z.union([side, sides, z.looseObject({ height: side, width: side })]).nullish(),
@@ -124,7 +125,7 @@ const schema = z.looseObject({
   keep_aspect_ratio: off,
   ensure_multiple_of: side.nullish(),
   size_divisor: side.nullish(),
-  pad_size: z.null().optional(),
+  pad_size: z.union([sides, z.looseObject({ height: side, width: side })]).nullish(),
   crop_pct: z.number().positive().max(1).nullish(),
   image_processor_type: z.string().max(80).nullish(),
   feature_extractor_type: z.string().max(80).nullish(),
@@ -186,6 +187,7 @@ export function readProcessor(
     ...(resize?.kind === 'shortest' && otherwise.cropPart !== undefined
       ? keptPart(resize.edge, fields.crop_pct ?? otherwise.cropPart)
       : { resize, crop: cropOf(fields, otherwise) }),
+    pad: padOf(fields, otherwise),
     canvases: fields.image_grid_pinpoints ?? undefined,
     scale: fields.do_rescale === false ? 1 : (fields.rescale_factor ?? 1 / 255),
     ...(fields.do_normalize === false
@@ -206,11 +208,18 @@ function cropOf({ do_center_crop: wanted, crop_size: size }: Fields, otherwise: 
   return typeof side === 'number' ? { height: side, width: side } : side;
 }
 
+function padOf({ do_pad: wanted, pad_size: size }: Fields, { padTo }: ProcessorClass): ImageProcessor['pad'] {
+  if (!(wanted ?? padTo !== undefined)) return undefined;
+  if (size !== undefined && size !== null) return { height: size.height, width: size.width };
+  return padTo === undefined ? undefined : { height: padTo, width: padTo };
+}
+
 function readSize(size: Fields['size'], otherwise: ProcessorClass, refuse: Refuse): Resize {
   if (size === undefined || size === null) return otherwise.size;
   if (typeof size === 'number')
     return otherwise.bothSides ? { kind: 'exact', height: size, width: size } : { kind: 'shortest', edge: size };
-  const { shortest_edge: edge, height, width } = size;
+  const { shortest_edge: edge, longest_edge: longest, height, width } = size;
+  if (otherwise.padTo !== undefined && typeof longest === 'number') return { kind: 'longest', edge: longest };
   if (typeof height === 'number' && typeof width === 'number') return { kind: 'exact', height, width };
   if (typeof edge === 'number' && Object.keys(size).every((key) => key === 'shortest_edge'))
     return { kind: 'shortest', edge };
@@ -233,10 +242,11 @@ export function processedSize({
   square,
   resize,
   crop,
+  pad,
 }: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
-  if (crop !== undefined) return crop;
+  if (pad !== undefined || crop !== undefined) return pad ?? crop;
   if (resize?.kind === 'exact') return { height: resize.height, width: resize.width };
-  return square && resize !== undefined ? { height: resize.edge, width: resize.edge } : undefined;
+  return square && resize?.kind === 'shortest' ? { height: resize.edge, width: resize.edge } : undefined;
 }
 
 export interface Picture {
@@ -245,8 +255,14 @@ export interface Picture {
   readonly pixels: Float32Array;
 }
 
-/** One picture through a processor: pad, resize, crop around the centre, scale, normalise. */
+/** One picture through a processor: pad, resize, crop around the centre, scale, normalise. Throws `OpabiniaError` for one that outgrows its padding. */
 export function processPicture(image: Image, processor: ImageProcessor, layout: Layout = 'hwc'): Picture {
+  const { pad } = processor;
+  const made = withoutPadding(image, processor, layout);
+  return pad === undefined ? made : { ...pad, pixels: padPixels(made.pixels, made, pad, layout) };
+}
+
+function withoutPadding(image: Image, processor: ImageProcessor, layout: Layout): Picture {
   const { square, resize, filter, crop, scale, mean, std } = processor;
   const padded = square ? expandToSquare(image, backgroundOf(mean)) : image;
   const to = resize === undefined ? undefined : target(padded, resize);
@@ -285,6 +301,10 @@ export function processPicture(image: Image, processor: ImageProcessor, layout: 
 function target(image: Image, resize: Resize): readonly [width: number, height: number] {
   if (resize.kind === 'exact') return [resize.width, resize.height];
   const { width, height } = image;
+  if (resize.kind === 'longest') {
+    const by = resize.edge / Math.max(width, height);
+    return [Math.max(1, Math.trunc(width * by + 0.5)), Math.max(1, Math.trunc(height * by + 0.5))];
+  }
   const long = Math.trunc((resize.edge * Math.max(width, height)) / Math.min(width, height));
   return width <= height ? [resize.edge, long] : [long, resize.edge];
 }
@@ -303,84 +323,4 @@ function resizeAndCrop(
   if (crop === undefined) return resizeTo(image, width, height, filter);
   const shown = resizeTo(image, width, height, filter, shownOf([width, height], crop));
   return centreCrop(shown, crop.height, crop.width);
-}
-
-function resizeTo(
-  image: Image,
-  width: number,
-  height: number,
-  filter: Filter | 'nearest',
-  window: Window = { left: 0, top: 0, width, height },
-): Image {
-  return filter === 'nearest'
-    ? resizeNearest(image, width, height, window)
-    : resizePillow(image, width, height, filter, window);
-}
-
-// ---- LLaVA-NeXT --------------------------------------------------------------------------------------------------------
-
-export type Canvas = readonly [height: number, width: number];
-
-/** The canvas that keeps the most of a picture, and of equals the one that wastes the least. Throws `OpabiniaError` when there is none. */
-export function bestCanvas(
-  picture: { readonly width: number; readonly height: number },
-  canvases: readonly Canvas[],
-): Canvas {
-  const scored = canvases.map((canvas) => {
-    const [height, width] = canvas;
-    const scale = Math.min(width / picture.width, height / picture.height);
-    const kept = Math.min(
-      Math.trunc(picture.width * scale) * Math.trunc(picture.height * scale),
-      picture.width * picture.height,
-    );
-    return { canvas, kept, wasted: width * height - kept };
-  });
-  const [best] = scored.sort((a, b) => b.kept - a.kept || a.wasted - b.wasted);
-  if (best === undefined)
-    throw new OpabiniaError('there is no canvas to put a picture on', {
-      op: 'anyres',
-      advice: 'give image_grid_pinpoints',
-    });
-  return best.canvas;
-}
-
-export interface Tiles {
-  /** The whole picture as one tile, then the tiles of the canvas, row by row. */
-  readonly tiles: readonly Image[];
-  readonly rows: number;
-  readonly columns: number;
-  readonly canvas: Canvas;
-}
-
-/** LLaVA-NeXT's `anyres`: the picture, its sides kept in proportion, centred on black on the best canvas, cut into square tiles. Throws `OpabiniaError`. */
-export function anyresTiles(
-  image: Image,
-  canvases: readonly Canvas[],
-  tile: number,
-  filter: Filter = 'bicubic',
-): Tiles {
-  const canvas = bestCanvas(image, canvases);
-  const [height, width] = canvas;
-  if (height % tile !== 0 || width % tile !== 0)
-    throw new OpabiniaError(`a canvas of ${height} × ${width} does not divide into tiles of ${tile}`, {
-      op: 'anyres',
-      advice: 'image_grid_pinpoints are multiples of the tower’s picture',
-    });
-  const [byWidth, byHeight] = [width / image.width, height / image.height];
-  const fitted =
-    byWidth < byHeight
-      ? resizeTo(image, width, Math.max(1, Math.min(Math.ceil(image.height * byWidth), height)), filter)
-      : resizeTo(image, Math.max(1, Math.min(Math.ceil(image.width * byHeight), width)), height, filter);
-  const placed = windowOf(
-    fitted,
-    -Math.floor((width - fitted.width) / 2),
-    -Math.floor((height - fitted.height) / 2),
-    width,
-    height,
-  );
-  const [rows, columns] = [height / tile, width / tile];
-  const cut = Array.from({ length: rows * columns }, (_, i) =>
-    windowOf(placed, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile),
-  );
-  return { tiles: [resizeTo(image, tile, tile, filter), ...cut], rows, columns, canvas };
 }

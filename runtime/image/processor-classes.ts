@@ -3,7 +3,7 @@ import type { Rgb } from './image.ts';
 
 export type Resize =
   | { readonly kind: 'exact'; readonly height: number; readonly width: number }
-  | { readonly kind: 'shortest'; readonly edge: number };
+  | { readonly kind: 'shortest' | 'longest'; readonly edge: number };
 
 export interface ProcessorClass {
   readonly size: Resize;
@@ -19,6 +19,8 @@ export interface ProcessorClass {
   readonly std: Rgb;
   /** Scaled before they are resized, so that nothing is rounded to bytes. */
   readonly inFloat?: true;
+  /** SAM's: zeros stand below the normalised picture and on its right, up to a square of this side; a size is that of the longer side. */
+  readonly padTo?: number;
   /** ConvNeXt's: what is kept of the shorter side. */
   readonly cropPart?: number;
 }
@@ -44,6 +46,7 @@ const whole: ProcessorClass = {
   mean: [0.5, 0.5, 0.5],
   std: [0.5, 0.5, 0.5],
 };
+const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
 /** Whole pictures with CLIP's mean. */
 const ofClip: ProcessorClass = { ...whole, size: both(384), mean: clip.mean, std: clip.std };
 /** Of a file that names no class that is known. */
@@ -60,7 +63,8 @@ const classes: ReadonlyMap<string, ProcessorClass> = new Map<string, ProcessorCl
   ['Beit', { ...whole, crop: 224 }],
   ['DeiT', { ...whole, size: both(256), crop: 224, cuts: true }],
   ['DPT', { ...whole, size: both(384) }],
-  ['DINOv3ViT', { ...whole, resample: 2, inFloat: true, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
+  ['DINOv3ViT', { ...whole, ...imageNet, resample: 2, inFloat: true }],
+  ['Sam', { ...whole, ...imageNet, size: { kind: 'longest', edge: 1024 }, resample: 2, padTo: 1024 }],
   ['LlavaOnevision', ofClip],
   ['GotOcr2', ofClip],
   ['ConvNext', { ...whole, size: shortest(384), bothSides: false, cropPart: 224 / 256 }],

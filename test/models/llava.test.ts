@@ -29,7 +29,7 @@ import { mostViews } from '../../models/multimodal/llava/llava-answer.ts';
 import { llavaVisionGraph } from '../../models/multimodal/llava/llava-graphs.ts';
 import { layOutPrompts, viewSlots, type LlavaPrompt } from '../../models/multimodal/llava/llava-prompts.ts';
 import { countParameters } from '../../models/configs/param-shapes.ts';
-import { anyresTiles } from '../../runtime/image/preprocess.ts';
+import { anyresTiles } from '../../runtime/image/anyres-tiles.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 import {
   answer,

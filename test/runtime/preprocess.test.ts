@@ -8,15 +8,9 @@ import { crop } from '../../models/sequence/masks.ts';
 import { towerPixels, type TowerKind } from '../../models/configs/towers.ts';
 import { openCheckpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import { decodeImage, normalize, resizePillow, type Image } from '../../runtime/image/image.ts';
+import { anyresTiles, bestCanvas } from '../../runtime/image/anyres-tiles.ts';
 import { centreCrop } from '../../runtime/image/crop.ts';
-import {
-  anyresTiles,
-  bestCanvas,
-  checkAspectRatio,
-  processPicture,
-  readProcessor,
-  towerPicture,
-} from '../../runtime/image/preprocess.ts';
+import { checkAspectRatio, processPicture, readProcessor, towerPicture } from '../../runtime/image/preprocess.ts';
 
 const path = new URL('../golden/models/preprocess.safetensors', import.meta.url).pathname;
 const golden = openCheckpoint(path);

@@ -148,9 +148,37 @@ test.each([
   expect(Array.from(made.pixels, (_, i) => planes[(i % 3) * pixels + Math.floor(i / 3)])).toEqual([...made.pixels]);
 });
 
+// SamImageProcessorPil of transformers 5.18, channels last.
+test("SAM's pictures: the longer side, then zeros below and on the right", () => {
+  const json = {
+    image_processor_type: 'SamImageProcessor',
+    size: { longest_edge: 5 },
+    pad_size: { height: 5, width: 6 },
+  };
+  const processor = readProcessor(json, 'p.json');
+  expect(processedSize(processor)).toEqual({ height: 5, width: 6 });
+  expect(processedSize(readProcessor({ image_processor_type: 'SamImageProcessor' }, 'p.json'))?.height).toBe(1024);
+  const { pixels } = processPicture(picture(9, 7), processor, 'hwc');
+  const rows = [
+    -0.884922, -0.42507, 0.565926, -0.131433, -0.582633, 0.182484, 0.399435, 0.117647, -0.322963, -0.285555, 0.555322,
+    -0.532113, -0.559551, 0.152661, 0.879652, 0, 0, 0, -0.713674, -0.757703, -0.148671, 0.176813, -0.582633, -0.288104,
+    -0.234181, 0.467787, -0.270675, -0.576676, -0.127451, 0.234771, -0.696549, -0.390056, 0.304488, 0, 0, 0, 0.142564,
+    0.187675, -0.131242, -0.217056, 0.222689, 0.391634, -0.148557, -0.022409, 0.565926, 0.074065, -0.057423, 0.008192,
+    0.02269, 0.082633, -0.37525, 0, 0, 0, -0.6623, 0.257703, 0.966798, -0.080058, -0.460084, 0.47878, 0.313811,
+    -0.127451, -0.078954, 0.005565, 0.607843, -0.410109, -0.679425, 0.205182, 0.008192, 0, 0, 0,
+  ];
+  const wanted = [...rows, ...Array.from({ length: 18 }, () => 0)];
+  expect(pixels).toHaveLength(wanted.length);
+  wanted.forEach((value, i) => expect(pixels[i]).toBeCloseTo(value, 5));
+  const planes = processPicture(picture(9, 7), processor, 'chw').pixels;
+  expect(Array.from(pixels, (_, i) => planes[(i % 3) * 30 + Math.floor(i / 3)])).toEqual([...pixels]);
+  const smaller = readProcessor({ ...json, pad_size: { height: 4, width: 4 } }, 'p.json');
+  expect(() => processPicture(picture(9, 7), smaller)).toThrow(/4 × 5 does not go into the 4 × 4/);
+  expect(() => readProcessor({ ...json, image_processor_type: 'ViTImageProcessor' }, 'p.json')).toThrow(/longest_edge/);
+});
+
 test.each([
   ['keep_aspect_ratio', { keep_aspect_ratio: true }],
-  ['pad_size', { do_pad: true, pad_size: { height: 8, width: 8 } }],
   ['multiples of 32', { ensure_multiple_of: 32, size: { height: 40, width: 32 } }],
   ['multiples of 8', { do_pad: true, size_divisor: 8 }],
   ['resampling 0', { image_processor_type: 'DINOv3ViTImageProcessor', resample: 0 }],

@@ -10,7 +10,8 @@ import { llavaVisionGraph } from '../../models/multimodal/llava/llava-graphs.ts'
 import { layOutPrompts, viewSlots } from '../../models/multimodal/llava/llava-prompts.ts';
 import { modelFiles, readJsonFile } from '../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../runtime/image/image.ts';
-import { anyresTiles, processPicture, readProcessor } from '../../runtime/image/preprocess.ts';
+import { anyresTiles } from '../../runtime/image/anyres-tiles.ts';
+import { processPicture, readProcessor } from '../../runtime/image/preprocess.ts';
 import { readTokenizer } from '../../runtime/text/read-tokenizer.ts';
 import { evaluate } from '../../runtime/reference/reference.ts';
 

@@ -19,8 +19,8 @@ import type { DecodeParts } from '../../../models/decoders/row-graphs.ts';
 import { needFile, readJsonFile } from '../../../runtime/checkpoint/hub.ts';
 import type { Image } from '../../../runtime/image/image.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
+import { anyresTiles } from '../../../runtime/image/anyres-tiles.ts';
 import {
-  anyresTiles,
   processedSize,
   processPicture,
   readProcessor,

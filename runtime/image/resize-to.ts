@@ -1,8 +1,21 @@
-// Pictures resized to their nearest pixels, as Pillow does.
-import type { Image, Window } from './image.ts';
+// Pictures resized by any of Pillow's filters that configs name, or to their nearest pixels, as Pillow does.
+import { resizePillow, type Filter, type Image, type Window } from './image.ts';
+
+/** The picture, or the window of it. */
+export function resizeTo(
+  image: Image,
+  width: number,
+  height: number,
+  filter: Filter | 'nearest',
+  window: Window = { left: 0, top: 0, width, height },
+): Image {
+  return filter === 'nearest'
+    ? resizeNearest(image, width, height, window)
+    : resizePillow(image, width, height, filter, window);
+}
 
 /** Pillow's nearest neighbor: the source pixel under the center of each. */
-export function resizeNearest(image: Image, width: number, height: number, window: Window): Image {
+function resizeNearest(image: Image, width: number, height: number, window: Window): Image {
   const rgb = new Uint8Array(window.width * window.height * 3);
   const rows = centersOf(image.height, height);
   const columns = centersOf(image.width, width);
