@@ -85,10 +85,11 @@ function checkedHeads<T extends { readonly width: number; readonly heads: number
 /** A `config.json` of one of `towerTypes`, a whole model's `vision_config` included. Throws `OpabiniaError`. */
 export function readTowerOf(json: ConfigJson, kind: TowerKind, where: string): TowerConfig {
   if (kind === 'convnext') return readConvNext(json, where);
-  const own =
-    json['vision_config'] === undefined || json['vision_config'] === null
-      ? json
-      : asObject(json['vision_config'], `${where}, field 'vision_config'`);
+  // CLIP's oldest configs have both, and transformers takes all of the second, its defaults among it.
+  const place =
+    kind === 'clip' && (json['vision_config_dict'] ?? null) !== null ? 'vision_config_dict' : 'vision_config';
+  const inner = json[place] ?? undefined;
+  const own = inner === undefined ? json : asObject(inner, `${where}, field '${place}'`);
   checkConfig(vitFields, own, where);
   const read = new ConfigReader(own, where);
   switch (kind) {

@@ -221,6 +221,15 @@ test.each([
   expect(matches(matchAnyTower(tower, new Map([...stored, ['another.weight', [2]]]), 384))).toBe(false);
 });
 
+// CLIPConfig of transformers 5.18.
+test.each([
+  [{ vision_config_dict: { hidden_size: 48 } }, { width: 48, activation: 'quick', eps: 1e-5 }],
+  [{ vision_config_dict: null }, { width: 96, activation: 'exact', eps: 1e-3 }],
+])('of two vision configs of a CLIP, %j', (more, wanted) => {
+  const vision_config = { hidden_size: 96, hidden_act: 'gelu', layer_norm_eps: 1e-3 };
+  expect(readTower({ model_type: 'clip', vision_config, ...more }, where).config).toMatchObject(wanted);
+});
+
 test("the width of Qwen2.5-VL's tower", () => {
   expect(qwenTowerConfig(new ConfigReader({}, where), 'qwen2.5').width).toBe(3584);
 });
