@@ -144,8 +144,8 @@ function readScaling(
   turns: { readonly rotated: number; readonly theta: number },
 ): RopeScaling {
   const stated = scaling.text('rope_type', scaling.text('type', 'default'));
-  // "su" is the older spelling.
-  const type = stated === 'su' ? 'longrope' : stated;
+  // Older spellings: "su", and of Phi-3 "yarn".
+  const type = stated === 'su' || (stated === 'yarn' && scaling.has('short_factor')) ? 'longrope' : stated;
   const own = Object.hasOwn(scalings, type) ? scalings[type] : undefined;
   if (own === undefined)
     throw scaling.wrong(

@@ -52,6 +52,16 @@ describe('rotations are stretched as transformers does', () => {
   });
 });
 
+// Phi3RotaryEmbedding of transformers 5.18.
+test.each(['longrope', 'su', 'yarn'])("Phi-3's rotations by the name of '%s'", (type) => {
+  const rope_scaling = { type, short_factor: [1, 1.1, 1.2, 1.3], long_factor: [2, 2.1, 2.2, 2.3] };
+  const config = { max_position_embeddings: 64, original_max_position_embeddings: 16, rope_theta: 500, rope_scaling };
+  const rope = readRope(new ConfigReader(config, 'a config'), 8);
+  const short = [1, 0.19224931299686432, 0.03726779669523239, 0.007274935487657785];
+  short.forEach((frequency, j) => expect((frequencies(rope, 16)[j] ?? 0) / frequency).toBeCloseTo(1, 5));
+  expect(ropeTables(rope, [0]).cos[0]).toBeCloseTo(1.224744871391589, 6);
+});
+
 describe('what the original code does not read changes nothing', () => {
   const text = (config: Config, values: Config): Config => ({
     ...config,
