@@ -264,7 +264,9 @@ export function requireAxis(name: string, x: Tensor, axis: string): Axis {
   requireTensor(name, x);
   const found = axisOf(x.axes, axis);
   if (found !== undefined) return found;
-  if (typeof axis !== 'string') throw refusal(name, `the axis is ${said(axis)}`, [x], 'give its name');
+  const names = x.axes.map((a) => `'${a.name}'`).join(', ');
+  if (typeof axis !== 'string')
+    throw refusal(name, `the axis is ${said(axis)}`, [x], `an axis is asked for by its name: ${names}`);
   const near = nearestNames(
     axis,
     x.axes.map((a) => a.name),

@@ -11,7 +11,6 @@ import {
 } from 'chevrotain';
 import { OpabiniaError } from '../error.ts';
 import { here } from '../origin.ts';
-import { requireText } from '../graph/required.ts';
 
 /** One axis in a pattern: `h`, `(h w)` on the left, or `q=(h w)`. */
 export interface Item {
@@ -107,7 +106,12 @@ const cache = new Map<string, Pattern>();
  * `op` is the function that was called and `axes` are those of its tensors, for the message.
  */
 export function parsePattern(text: string, op: string, axes: readonly string[] = []): Pattern {
-  requireText(op, text, 'the pattern', `'b n d -> b d'`);
+  if (typeof text !== 'string')
+    throw new OpabiniaError(`the pattern is ${String(text)}`, {
+      op,
+      place: here().place,
+      advice: `a pattern is text: '${axes.map((of) => of.replaceAll(/[[\]]|:\S+/g, '')).join(', ')} -> …'`,
+    });
   const known = cache.get(text);
   if (known !== undefined) return known;
   // Building the grammar takes some 10 ms, so only a program that uses a pattern pays for it.

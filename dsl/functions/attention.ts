@@ -4,10 +4,10 @@ import type { DType } from '../graph/op.ts';
 import type { EachHas, Lacks } from '../axis/argument-types.ts';
 import type { Append, First, Has } from '../axis/pattern-types.ts';
 import { positions, tanh } from './math.ts';
+import { checkOptions } from './options.ts';
 import { product } from './shape.ts';
 import { elementwise, refusal, requireAxis, requireNumber, sizeValue, widened, type Tensor } from '../tensor.ts';
 import { softmax } from './activations.ts';
-import { requireOptions } from '../graph/required.ts';
 
 /** The options of an attention of a query over axes S, keys over K and values over V; without them, any names. */
 export interface AttentionOptions<
@@ -56,7 +56,7 @@ export function attention<
   value: Tensor<V, D>,
   options: AttentionOptions<S, K, V, Key, Along, M, Causal>,
 ): Tensor<S, D> {
-  requireOptions('attention', options, "attention(q, k, v, { key: 't', along: 'd' })");
+  checkOptions('attention', query, options, ['key', 'along', 'scale', 'cap', 'mask', 'causal']);
   const over: string = options.key;
   const along: string = options.along;
   for (const [x, axis] of [

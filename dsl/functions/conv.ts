@@ -7,6 +7,7 @@ import { rearrange as rearrangeOp } from '../ops/view.ts';
 import { at } from '../origin.ts';
 import { withOption, type Params, requireParams } from '../params.ts';
 import { checkDType } from './linear.ts';
+import { checkOptions } from './options.ts';
 import { average, contractAxis } from './resample.ts';
 import { reduceAxes, pad, product, rearrange, window } from './shape.ts';
 import {
@@ -131,6 +132,7 @@ export function conv2d<D extends DType, const O extends string>(
 ): Tensor<`b h w ${O}`, D> {
   requireParams('conv2d', p);
   requireImage('conv2d', x);
+  checkOptions('conv2d', x, options, ['out', 'kernel', 'stride', 'padding', 'dilation', 'groups', 'size', 'bias']);
   requireFields('conv2d', options, { out: 'string' }, "conv2d(p.at('conv'), x, { out: 'c', kernel: 3 })");
   if (['b', 'h', 'w'].includes(options.out))
     throw refusal(
@@ -233,7 +235,7 @@ function grouped(
  */
 export function maxPool2d<D extends DType>(x: Tensor<'b h w c', D>, options: WindowOptions): Tensor<'b h w c', D> {
   requireImage('maxPool2d', x);
-  requireOptions('maxPool2d', options, 'maxPool2d(x, { kernel: 2 })');
+  checkOptions('maxPool2d', x, options, ['kernel', 'stride', 'padding', 'dilation']);
   const lowest = reduceMax.identityOf(x.dtype);
   const seen = windows('maxPool2d', x, { ...options, stride: options.stride ?? options.kernel }, lowest);
   return apply('maxPool2d', reduceMax, [seen], { axes: ['kh', 'kw'], ties: 'first' });
@@ -248,7 +250,7 @@ export function avgPool2d<D extends DType>(
   options: Omit<WindowOptions, 'dilation'> & { readonly countPadding?: boolean | undefined },
 ): Tensor<'b h w c', D> {
   requireImage('avgPool2d', x);
-  requireOptions('avgPool2d', options, 'avgPool2d(x, { kernel: 2 })');
+  checkOptions('avgPool2d', x, options, ['kernel', 'stride', 'padding', 'countPadding']);
   const [padding, shape] = [both(options.padding ?? 0), { ...options, stride: options.stride ?? options.kernel }];
   if (options.countPadding !== false || (padding[0] === 0 && padding[1] === 0))
     return reduceAxes('mean', windows('avgPool2d', x, shape, 0), ['kh', 'kw']) as Tensor<'b h w c', D>;

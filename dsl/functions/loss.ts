@@ -19,6 +19,7 @@ import type { Head, Labels } from '../axis/argument-types.ts';
 import type { Has, Words } from '../axis/pattern-types.ts';
 import { exp, log, positions, where } from './math.ts';
 import { concat } from './join.ts';
+import { checkChoice } from './options.ts';
 import { product, reduceAxes, slice } from './shape.ts';
 import { requireOptions } from '../graph/required.ts';
 
@@ -219,6 +220,7 @@ function reduced(
   classes: Size,
   { ignore = -100, smoothing = 0, reduction = 'mean' }: CrossEntropyOptions,
 ): Tensor<'', 'f32'> {
+  checkChoice(name, labels, 'the reduction', reduction, ['mean', 'sum']);
   const counts = labels.ne(ignore);
   const loss =
     mean === undefined

@@ -7,6 +7,7 @@ import { sort as sortOp } from '../ops/sort.ts';
 import { oneAxis } from '../params.ts';
 import { apply, elementwise, refusal, renamed, requireAxis, widened, type Tensor, requireTensor } from '../tensor.ts';
 import { isNaN, positions } from './math.ts';
+import { checkOptions } from './options.ts';
 import { gather, reduceAxes } from './shape.ts';
 
 /**
@@ -59,6 +60,7 @@ export function sort<S extends string, D extends DType, A extends string>(
   options: { readonly descending?: boolean } = {},
 ): Ranked<S, D> {
   const { size } = requireAxis('sort', x, axis);
+  checkOptions('sort', x, options, ['descending']);
   return ranked<S, D>('sort', x, axis, size, options.descending === true);
 }
 
@@ -72,6 +74,7 @@ export function argsort<S extends string, D extends DType, A extends string>(
   options: { readonly descending?: boolean } = {},
 ): Tensor<S, 'i32'> {
   const { size } = requireAxis('argsort', x, axis);
+  checkOptions('argsort', x, options, ['descending']);
   return apply('argsort', sortOp, [x], { axis, size, descending: options.descending === true });
 }
 

@@ -4,9 +4,9 @@ import { printSize, sizeBound, sizeLeast, sizesEqual, type Size } from '../axis/
 import type { DType } from '../graph/op.ts';
 import type { Has } from '../axis/pattern-types.ts';
 import { contractAxis, type Weights } from './resample.ts';
+import { checkChoice, checkOptions } from './options.ts';
 import { resizeInRun } from './resize-in-run.ts';
 import { refusal, requireAxis, type Tensor } from '../tensor.ts';
-import { requireOptions } from '../graph/required.ts';
 
 export interface ResizeOptions {
   /** A number, or the size of a run such as `x.sizeOf('h')`. */
@@ -32,8 +32,9 @@ export function resize<S extends string, D extends DType>(
   options: ResizeOptions,
 ): Tensor<S, D> {
   const [rows, columns] = [requireAxis('resize', x, 'h').size, requireAxis('resize', x, 'w').size];
-  requireOptions('resize', options, "resize(x, { height: 12, width: 12, mode: 'bilinear' })");
+  checkOptions('resize', x, options, ['height', 'width', 'mode', 'antialias', 'alignCorners', 'factors']);
   const { height, width, mode, antialias = false, alignCorners = false, factors } = options;
+  checkChoice('resize', x, 'the mode', mode, ['bilinear', 'bicubic']);
   if (![height, width].every((n) => (typeof n !== 'number' || Number.isInteger(n)) && sizeLeast(n) >= 1))
     throw refusal(
       'resize',

@@ -16,6 +16,7 @@ import {
   requireTensor,
 } from '../tensor.ts';
 import { floor, where } from './math.ts';
+import { checkChoice, checkOptions } from './options.ts';
 import { gather } from './shape.ts';
 import { requireOptions } from '../graph/required.ts';
 
@@ -39,6 +40,7 @@ export function gridSample<D extends Float, G extends string>(
   grid: Tensor<G, Float> & First<Has<G, 'xy'>, Points<G>>,
   options: GridSampleOptions = {},
 ): Tensor<Gathered<'b n c', Without<G, 'xy'>, 'n'>, D> {
+  checkOptions('gridSample', x, options, ['padding', 'alignCorners']);
   const two = requireAxis('gridSample', grid, 'xy').size;
   if (two !== 2) throw refusal('gridSample', `axis 'xy' has ${String(two)} elements`, [grid], 'a column and a row');
   const wide = grid.cast('f32') as Tensor as Tensor<'xy', 'f32'>;
@@ -66,6 +68,7 @@ export function sampleBilinear<D extends Float, P extends string, Q extends stri
   columns: Tensor<Q, 'f32'> & Has<P, Q>,
   options: SampleOptions = {},
 ): Tensor<Gathered<'b n c', P, 'n'>, D> {
+  checkOptions('sampleBilinear', x, options, ['padding']);
   return sampled('sampleBilinear', x, rows, columns, options) as Tensor as Tensor<Gathered<'b n c', P, 'n'>, D>;
 }
 
@@ -79,6 +82,7 @@ function sampled(
   requireOptions(name, options, "{ padding: 'zeros' }");
   const { padding = 'zeros' } = options;
   for (const one of [x, rows, columns]) requireTensor(name, one);
+  checkChoice(name, x, 'the padding', padding, ['zeros', 'border']);
   const names = x.axes.map((axis) => axis.name).join(' ');
   if (names !== 'b h w c') throw refusal(name, `takes axes 'b h w c', not '${names}'`, [x], 'rearrange it');
   const stray = columns.axes.find((axis) => axisOf(rows.axes, axis.name) === undefined);

@@ -49,7 +49,8 @@ import {
   type Sizes,
 } from './pattern-view.ts';
 import { roleOf, type Node } from '../graph/graph.ts';
-import { requireOptions, requireFields, requireList } from '../graph/required.ts';
+import { requireFields, requireList } from '../graph/required.ts';
+import { checkChoice, checkOptions } from './options.ts';
 
 /**
  * Splits, permutes, renames and merges axes: `rearrange(x, 'b (h w) c -> b h w c', { h: 24 })`.
@@ -115,7 +116,7 @@ export function repeat<const P extends string, S extends string, D extends DType
 }
 
 /**
- * Reductions away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
+ * Reduces away the axes that the right side leaves out: `reduce(x, 'b h w c -> b c', 'mean')`.
  * `max` and `min` let NaN win. `mean` of f16 accumulates in f32.
  * @example reduce(x, 'b n d -> b d', 'mean')
  */
@@ -127,6 +128,7 @@ export function reduce<const P extends string, S extends string, D extends DType
 ): Tensor<Types.Right<P>, D> {
   requireTensor('reduce', x);
   return atOperands([x.node], () => {
+    checkChoice('reduce', x, 'the reduction', by, ['sum', 'mean', 'max', 'min']);
     const parsed = oneSided('reduce', pattern, x);
     const known = bind('reduce', parsed, x, sizes ?? {});
     checkNew('reduce', parsed);
@@ -141,7 +143,7 @@ export function reduce<const P extends string, S extends string, D extends DType
   });
 }
 
-/** Reductions the named axes away, for the function `name`. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
+/** Reduces the named axes away, for the function `name`. Throws `OpabiniaError` for a mean of whole numbers or over nothing. */
 export function reduceAxes<S extends string, D extends DType>(
   by: 'sum' | 'mean' | 'max' | 'min',
   x: Tensor<string, D>,
@@ -187,6 +189,8 @@ export function einsum<const P extends string, A extends string, B extends strin
 ): Tensor<Types.Right<P>, D> {
   requireTensor('einsum', a);
   requireTensor('einsum', b);
+  if (typeof pattern !== 'string')
+    throw refusal('einsum', 'what is given third is not a pattern', [a], 'multiply two tensors at a time');
   return atOperands([a.node, b.node], () => {
     const parsed = parsePattern(pattern, 'einsum', [printAxes(a.axes), printAxes(b.axes)]);
     const name = `einsum '${pattern}'`;
@@ -272,7 +276,7 @@ export function slice<S extends string, D extends DType, A extends string>(
   range: { readonly start?: Size; readonly size?: Size; readonly step?: number },
 ): Tensor<S, D> {
   const whole = requireAxis('slice', x, axis).size;
-  requireOptions('slice', range, "slice(x, 'n', { start: -2 })");
+  checkOptions('slice', x, range, ['start', 'size', 'step']);
   const step = range.step ?? 1;
   const start = typeof range.start === 'number' && range.start < 0 ? addSizes(whole, range.start) : (range.start ?? 0);
   const taken = range.size ?? steps(x, axis, subtractSizes(whole, start), step);
@@ -303,7 +307,7 @@ export function pad<S extends string, D extends DType, A extends string>(
   by: { readonly before?: Size; readonly after?: Size; readonly value?: number },
 ): Tensor<S, D> {
   requireAxis('pad', x, axis);
-  requireOptions('pad', by, "pad(x, 'n', { before: 1 })");
+  checkOptions('pad', x, by, ['before', 'after', 'value']);
   const [before, after, value] = [by.before ?? 0, by.after ?? 0, by.value ?? 0];
   checkNumber('pad', value, x.dtype, [x]);
   return before === 0 && after === 0 ? x : apply('pad', padOp, [x], { axis, before, after, value });
@@ -342,6 +346,7 @@ export function window<
   },
 ): Tensor<Types.Renamed<S, A, `${O} ${I}`>, D> {
   requireAxis('window', x, axis);
+  checkOptions('window', x, options, ['into', 'size', 'stride', 'dilation']);
   const example = "window(x, 'n', { into: ['n', 'k'], size: 3 })";
   requireFields('window', options, { into: 'object', size: 'number' }, example);
   requireList('window', options.into, 'the two names', example);

@@ -201,7 +201,7 @@ function reducedType(op: ReduceOp, x: TensorType, attrs: Attrs): TensorType | Re
   const names = op.read(attrs).axes;
   const unknown = names.find((name) => axisOf(x.axes, name) === undefined);
   if (unknown !== undefined) return new Refusal(`${printAxes(x.axes)} has no axis '${unknown}'`);
-  if (x.dtype === 'bool') return new Refusal('reductions numbers, not bool', 'cast it first');
+  if (x.dtype === 'bool') return new Refusal('takes numbers, not bool', "cast it: cast('f32'), or cast('i32')");
   const empty = x.axes.find((axis) => names.includes(axis.name) && sizeLeast(axis.size) < 1);
   if (empty !== undefined && op.rounding === 0)
     return new Refusal(`axis '${empty.name}' may be empty, and an empty ${op.name} has no value`);

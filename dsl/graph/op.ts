@@ -119,7 +119,7 @@ export interface MapOp extends Common {
   accuracy(y: number, x: readonly number[]): number;
 }
 
-/** Reductions axes away with an associative operation. */
+/** Reduces axes away with an associative operation. */
 export interface ReduceOp extends Common {
   readonly kind: 'reduce';
   /** The axes that are reduced away. */

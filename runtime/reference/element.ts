@@ -100,7 +100,7 @@ const tableOf = (size: number, stride: number): AxisTable => ({
   inside: undefined,
 });
 
-/** Reductions the axes that `out` lacks; elements are combined in row-major order, in doubles. */
+/** Reduces away the axes that `out` lacks; elements are combined in row-major order, in doubles. */
 export function evaluateReduce(op: ReduceOp, x: Values, out: readonly KnownAxis[]): Float64Array {
   const data = new Float64Array(elementCount(out)).fill(op.identity);
   const strides = stridesOf(out);
