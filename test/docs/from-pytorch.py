@@ -9,8 +9,10 @@ def waves(shape, a, b):
 
 shapes = {'fc.weight': (12, 8), 'fc.bias': (12,), 'back.weight': (8, 12), 'back.bias': (8,), 'norm.weight': (8,), 'norm.bias': (8,),
           'group.weight': (4,), 'group.bias': (4,), 'conv.weight': (5, 4, 3, 3), 'conv.bias': (5,), 'table': (10, 8),
-          'attn.in_proj_weight': (24, 8), 'attn.in_proj_bias': (24,), 'attn.out_proj.weight': (8, 8), 'attn.out_proj.bias': (8,)}
+          'attn.in_proj_weight': (24, 8), 'attn.in_proj_bias': (24,), 'attn.out_proj.weight': (8, 8), 'attn.out_proj.bias': (8,),
+          'bn.weight': (4,), 'bn.bias': (4,), 'bn.running_mean': (4,), 'bn.running_var': (4,)}
 sd = {name: waves(shape, 0.7, k) for k, (name, shape) in enumerate(shapes.items())}
+sd['bn.running_var'] += 2
 page = open(os.path.join(root, 'docs/from-pytorch.md')).read()
 out = {}
 for title, body in re.findall(r'^## (.*)\n([\s\S]*?)(?=^## |\Z)', page, re.M):

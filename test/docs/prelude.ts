@@ -25,13 +25,20 @@ const shapes: Readonly<Record<string, readonly number[]>> = {
   'attn.in_proj_bias': [24],
   'attn.out_proj.weight': [8, 8],
   'attn.out_proj.bias': [8],
+  'bn.weight': [4],
+  'bn.bias': [4],
+  'bn.running_mean': [4],
+  'bn.running_var': [4],
 };
 
 export const checkpoint = fixedParams(
   Object.fromEntries(
     Object.entries(shapes).map(([name, shape], k) => [
       name,
-      { shape, values: waves(shape.reduce((n, size) => n * size, 1), 0.7, k) },
+      {
+        shape,
+        values: waves(shape.reduce((n, size) => n * size, 1), 0.7, k).map((v) => (name === 'bn.running_var' ? v + 2 : v)),
+      },
     ]),
   ),
 );
