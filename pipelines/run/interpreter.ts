@@ -3,10 +3,11 @@ import { roleOf, type Graph } from '../../dsl/graph/graph.ts';
 import { toArray } from '../../dsl/graph/elements.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import { sortedSymbols } from '../../dsl/graph/symbols.ts';
-import type { ParamSource } from '../../dsl/index.ts';
+import { sizeBound, type ParamSource } from '../../dsl/index.ts';
 import { sizeFormula } from '../../runtime/program/formula.ts';
 import { checkInputs, chosen, type Inputs, type InputTensor } from '../../runtime/program/inputs.ts';
 import type { Output, RunOptions } from '../../runtime/program/program.ts';
+import type { InitialStates } from '../../runtime/program/upload.ts';
 import { evaluate, type Precision, type Values } from '../../runtime/reference/reference.ts';
 import { requireGraph } from '../../dsl/graph/required.ts';
 import { requireParams } from './arguments.ts';
@@ -15,6 +16,8 @@ import { nameOf } from '../../dsl/ops/source.ts';
 export interface InterpretOptions {
   /** f32: each op's result is rounded to its dtype, as on a device; f64: nothing is rounded. */
   readonly precision?: Precision | undefined;
+  /** What states hold at first, as `load` takes them; those that it does not know begin as zeros. */
+  readonly states?: InitialStates | undefined;
 }
 
 /**
@@ -35,13 +38,14 @@ export class Interpreter {
   readonly #params: ParamSource;
   readonly #precision: Precision;
   readonly #inputs: readonly InputTensor[];
-  #states: ReadonlyMap<string, Float64Array> = new Map();
+  #states: ReadonlyMap<string, ArrayLike<number>>;
 
-  constructor(graph: Graph, params: ParamSource, { precision = 'f32' }: InterpretOptions) {
+  constructor(graph: Graph, params: ParamSource, { precision = 'f32', states }: InterpretOptions) {
     this.graph = graph;
     this.#params = params;
     this.#precision = precision;
     this.#inputs = inputTensors(graph);
+    this.#states = statesOf(graph, states);
   }
 
   /** One run: inputs by name to outputs by name. Throws `OpabiniaError` before anything is computed. */
@@ -64,15 +68,27 @@ export class Interpreter {
     );
   }
 
-  /** Sets every state back to zeros. */
-  async reset(): Promise<void> {
-    this.#states = new Map();
+  /** Sets every state back to zeros, or to what `states` has for it. */
+  async reset(states?: InitialStates): Promise<void> {
+    this.#states = statesOf(this.graph, states);
   }
 
   /** There is nothing to give back; so that a program can be put in its place. */
   dispose(): void {
     this.#states = new Map();
   }
+}
+
+/** The states that begin with other numbers than zeros. */
+function statesOf(graph: Graph, states: InitialStates | undefined): ReadonlyMap<string, ArrayLike<number>> {
+  const known = order(graph).filter((node) => roleOf(node) === 'state' && states?.has(nameOf(node)) === true);
+  return new Map(
+    known.flatMap((node): readonly (readonly [string, ArrayLike<number>])[] => {
+      const shape = node.type.axes.map(({ size }) => sizeBound(size));
+      const values = states?.read(nameOf(node), shape);
+      return values === undefined ? [] : [[nameOf(node), values]];
+    }),
+  );
 }
 
 /** The inputs of a graph as a plan lists them. */
