@@ -22,6 +22,7 @@ import {
   type Surroundings,
 } from './surroundings.ts';
 import { trainingCost } from './training-cost.ts';
+import { trainingStep } from './training-step.ts';
 import { sum } from '../../statistics/sum.ts';
 
 export interface Setting extends Surroundings {
@@ -44,10 +45,7 @@ export interface Cost {
   readonly backward: number;
   /** Read and written by the kernels of a forward run. */
   readonly bytes: number;
-  /**
-   * Largest sum of activations that live at the same time. In training it is an estimate, of kernels as they are without passes; what every
-   * layer inside the language model keeps comes to it.
-   */
+  /** Largest sum of activations that live at the same time, by the plans; in training of a step with AdamW, its gradients among them. */
   readonly peakInference: number;
   readonly peakTraining: number;
   readonly kernels: number;
@@ -67,6 +65,8 @@ export interface Traced {
   readonly loss: Graph;
   readonly layout: Layout;
   readonly inside: Inside;
+  /** A step of its training; undefined where nothing learns. */
+  readonly step: () => Graph | undefined;
 }
 
 /** As `traced`, and quicker: the graphs are for counting, and do not know the lines of code that they come from. */
@@ -96,7 +96,12 @@ export function traced(connector: AnyConnector, config: unknown, setting: Settin
     },
     { unread: 'ignore' },
   );
-  return { ...apart(both), layout, inside: injectionsOf(connector, config, carried, tokenCount(layout), setting) };
+  return {
+    ...apart(both),
+    layout,
+    inside: injectionsOf(connector, config, carried, tokenCount(layout), setting),
+    step: () => trainingStep(connector, config, setting),
+  };
 }
 
 /** Graphs that differ in the names of their parameters alone, and how often each stands there. */
@@ -127,7 +132,7 @@ function formOf(graph: Graph): string {
 }
 
 /** What the graphs cost that `setting` was traced into. */
-export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting): Cost {
+export function costOf({ graph, loss, layout, inside, step }: Traced, setting: Setting): Cost {
   const parts = [{ graph, count: 1 }, ...distinct(inside.layers.map((layer) => layer.graph))].map((part) => ({
     ...part,
     plan: compile(part.graph, setting.profile),
@@ -135,7 +140,7 @@ export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting
   const over = (figure: (plan: Plan) => number) => sum(parts.map(({ plan, count }) => count * figure(plan)));
   const trained = [{ graph: loss, count: 1 }, ...distinct(inside.layers.map((layer) => layer.loss))].map((part) => ({
     ...part,
-    ...trainingCost(part.graph, differentiable(part.graph), setting.profile),
+    ...trainingCost(part.graph, differentiable(part.graph)),
   }));
   const own = (of: Graph) => order(of).filter((node) => roleOf(node) === 'param');
   const parameters = new Map(
@@ -144,6 +149,7 @@ export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting
   const frozen = trained.flatMap((part) => own(part.graph).filter((node) => !part.reached.has(nameOf(node))));
   const elements = (of: readonly Node[]) => sum(of.map((node) => elementsOf(node.type.axes)));
   const peakInference = Math.max(...parts.map(({ plan }) => plan.memory.liveBound));
+  const training = withoutPlaces(step);
   return {
     layout,
     tokensIn: positionsRead(order(graph)),
@@ -154,8 +160,7 @@ export function costOf({ graph, loss, layout, inside }: Traced, setting: Setting
     backward: sum(trained.map(({ backward, count }) => count * backward)),
     bytes: over((plan) => sum(plan.dispatches.map((dispatch) => dispatch.bytes))),
     peakInference,
-    // A step begins with a forward run, whose kernels may hold more than the graph before any pass.
-    peakTraining: Math.max(peakInference, sum(trained.map(({ peak, count }) => count * peak))),
+    peakTraining: training === undefined ? peakInference : compile(training, setting.profile).memory.liveBound,
     kernels: sum(parts.map(({ plan }) => plan.kernels.length)),
     dispatches: over((plan) => plan.dispatches.length),
     prefill: prefillFlops(setting.model, inside.positions),

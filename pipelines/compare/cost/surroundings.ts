@@ -7,6 +7,7 @@ import {
   type DType,
   type Float,
   type Graph,
+  type Params,
   type Size,
   type Tensor,
   type Trace,
@@ -14,6 +15,7 @@ import {
 import type {
   AnyConnector,
   ConnectorContext,
+  Injection,
   InjectionState,
   MapShape,
   TowerReadings,
@@ -42,18 +44,22 @@ export interface Surroundings {
 /** An input for each thing that is asked for, the same one when it is asked for again. */
 class Asked {
   readonly #trace: Trace;
+  readonly #behind: string;
   readonly #made = new Map<string, Tensor>();
 
-  constructor(trace: Trace) {
+  /** `behind`: what its names end with. */
+  constructor(trace: Trace, behind = '') {
     this.#trace = trace;
+    this.#behind = behind;
   }
 
   input<S extends string, D extends 'f16' | 'f32' | 'i32' | 'bool'>(
-    name: string,
+    asked: string,
     axes: S,
     sizes: Readonly<Record<string, Size>>,
     dtype: D,
   ): Tensor<S, D> {
+    const name = `${asked}${this.#behind}`;
     const known = this.#made.get(name) ?? this.#trace.input<string, D>(name, axes, sizes, dtype);
     this.#made.set(name, known);
     return known as Tensor as Tensor<S, D>;
@@ -143,18 +149,8 @@ export function injectionsOf(
           name,
           t.input<string, DType>(`carried_${name}`, axes.map((axis) => axis.name).join(' '), sizesOf(axes), own),
         ]);
-        const state: InjectionState = {
-          hidden: asked.input('hidden', 'b s e', { b, s, e: model.width }, dtype),
-          carried: Object.fromEntries(given),
-          slots: asked.input('slots', 'b s', { b, s }, 'i32'),
-          pictures: () => asked.input('pictures', 'b s', { b, s }, 'i32'),
-          lastAttention: () => asked.input('attention', 'b s', { b, s }, dtype),
-          angles: () => ({
-            cos: asked.input('cos', 'b s f', { b, s, f: headSize / 2 }, 'f32'),
-            sin: asked.input('sin', 'b s half f', { b, s, half: 2, f: headSize / 2 }, 'f32'),
-          }),
-          nextAttention: () => asked.input('next_attention', 'b s', { b, s }, dtype),
-        };
+        const stream = asked.input('hidden', 'b s e', { b, s, e: model.width }, dtype);
+        const state = stateOf(asked, stream, Object.fromEntries(given), dtype);
         const { hidden } = inject.apply(t.params, state, config, { layer, index });
         visual = Math.max(0, hidden.size('s') - question);
         return { hidden, loss: weighed(t, [hidden], dtype) };
@@ -165,6 +161,47 @@ export function injectionsOf(
   });
   positions.push(...all(model.layers - positions.length));
   return { layers, positions };
+}
+
+/** What an injection sees of these hidden states, the rest made when it asks. */
+function stateOf(
+  asked: Asked,
+  hidden: Tensor<'b s e', Float>,
+  carried: Readonly<Record<string, Tensor>>,
+  dtype: Float,
+): InjectionState {
+  const sizes = { b: 1, s: hidden.size('s') };
+  return {
+    hidden,
+    carried,
+    slots: asked.input('slots', 'b s', sizes, 'i32'),
+    pictures: () => asked.input('pictures', 'b s', sizes, 'i32'),
+    lastAttention: () => asked.input('attention', 'b s', sizes, dtype),
+    angles: () => ({
+      cos: asked.input('cos', 'b s f', { ...sizes, f: headSize / 2 }, 'f32'),
+      sin: asked.input('sin', 'b s half f', { ...sizes, half: 2, f: headSize / 2 }, 'f32'),
+    }),
+    nextAttention: () => asked.input('next_attention', 'b s', sizes, dtype),
+  };
+}
+
+/** All that the connector does inside the language model, one behind the other: the last hidden states. */
+export function layersInside(
+  t: Trace,
+  p: Params,
+  inject: Injection<unknown>,
+  config: unknown,
+  start: Tensor<'b s e', Float>,
+  carried: Readonly<Record<string, Tensor>>,
+  { model, dtype }: Surroundings,
+): Tensor<'b s e', Float> {
+  const byLength = new Map<number, Asked>();
+  return inject.after(config, model.layers).reduce((hidden, layer, index) => {
+    const length = hidden.size('s');
+    const asked = byLength.get(length) ?? new Asked(t, `_of_${length}`);
+    byLength.set(length, asked);
+    return inject.apply(p, stateOf(asked, hidden, carried, dtype), config, { layer, index }).hidden;
+  }, start);
 }
 
 /** A graph without its output `loss`, and that output alone: traced once, and counted twice. */

@@ -50,7 +50,7 @@ function introduction(count: number): string {
     '',
     `${plural(count, 'connector')} between vision encoders and a language model, each one file below \`models/connectors/\`. This page is generated from them (\`npx opabinia compare --document docs/connectors.md\`); nothing in it is typed by hand.`,
     '',
-    'Of each: what one of its tokens sees (left: the cells of a small map, darker where a change of the cell changes the token more; right: its tokens, the one that looks marked), what it computes, and what it costs at its reference setting, the first of its presets: one picture, f16, in kernels after all passes. `x` is a patch, `y` a token, `s2d` puts the channels of a square of patches side by side; biases are not written out.',
+    'Of each: what one of its tokens sees (left: the cells of a small map, darker where a change of the cell changes the token more; right: its tokens, the one that looks marked), what it computes, and what it costs at its reference setting, the first of its presets: one picture, f16, in kernels after all passes. What a step of training holds is what the plan of one with AdamW holds beside weights and moments: its gradients, two bytes a parameter, among it. `x` is a patch, `y` a token, `s2d` puts the channels of a square of patches side by side; biases are not written out.',
     '',
     '`npx opabinia compare` puts them side by side on other encoders, another language model, another number of tokens.',
   ].join('\n');
@@ -98,7 +98,7 @@ function section(connector: AnyConnector): string {
 
 function costLine(name: string, maps: readonly (readonly number[])[], cost: Cost): string {
   const grids = [...new Set(maps.map((map) => map.join('×')))].join(', ');
-  return `**${name}**: ${maps.length > 1 ? `${maps.length} maps of ` : ''}${grids} → ${plural(cost.tokensOut, 'token')} (${describeLayout(cost.layout)}), ${formatCount(cost.parameters)} parameters, ${formatCount(cost.forward)} FLOP forward and ${formatCount(cost.backward)} backward, ${printBytes(cost.peakInference)} of activations at most (${printBytes(cost.peakTraining)} in training), ${plural(cost.dispatches, 'dispatch', 'dispatches')} of ${plural(cost.kernels, 'kernel')}.`;
+  return `**${name}**: ${maps.length > 1 ? `${maps.length} maps of ` : ''}${grids} → ${plural(cost.tokensOut, 'token')} (${describeLayout(cost.layout)}), ${formatCount(cost.parameters)} parameters, ${formatCount(cost.forward)} FLOP forward and ${formatCount(cost.backward)} backward, ${printBytes(cost.peakInference)} of activations at most (${printBytes(cost.peakTraining)} in a step of training), ${plural(cost.dispatches, 'dispatch', 'dispatches')} of ${plural(cost.kernels, 'kernel')}.`;
 }
 
 function keptWords(sight: Sight): string {
