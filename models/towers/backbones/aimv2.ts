@@ -3,6 +3,7 @@
 import {
   attention,
   constantLike,
+  gelu,
   linear,
   rearrange,
   reduce,
@@ -12,6 +13,7 @@ import {
   type Params,
   type Tensor,
 } from '../../../dsl/index.ts';
+import { geluOf } from '../../configs/activation.ts';
 import type { ConfigReader } from '../../configs/config-reader.ts';
 import { encodeVit, type BackboneType } from '../backbone.ts';
 import { patchTokens } from '../hub-layer.ts';
@@ -37,9 +39,11 @@ function pooled(p: Params, x: Tokens, options: { readonly heads: number; readonl
   return reduce(out, 'b q c -> b c', 'mean');
 }
 
-function checkActivation(read: ConfigReader): void {
-  const activation = read.text('hidden_act', 'silu');
-  if (activation !== 'silu') throw read.wrong('hidden_act', `is '${activation}'`, "the family's gate is 'silu'");
+/** Of the gate. Throws `OpabiniaError` for one that is neither silu nor a GELU. */
+function gateOf(read: ConfigReader): (x: Tokens) => Tokens {
+  if (read.text('hidden_act', 'silu') === 'silu') return silu;
+  const form = geluOf(read, 'gelu');
+  return (x) => gelu(x, form);
 }
 
 export const aimv2: BackboneType = {
@@ -48,7 +52,7 @@ export const aimv2: BackboneType = {
   unread: ['head', 'vision_model.head', 'text_model', 'visual_projection', 'text_projection', 'logit_scale'],
   read: (outer) => {
     const read = outer.inner('vision_config') ?? outer;
-    checkActivation(read);
+    const activation = gateOf(read);
     const c = read.count('hidden_size', 1024);
     const eps = read.number('rms_norm_eps', 1e-5);
     const config = { layers: read.count('num_hidden_layers', 24), heads: read.count('num_attention_heads', 8), eps };
@@ -89,7 +93,7 @@ export const aimv2: BackboneType = {
               out: own.at('out_proj'),
               outBias: qkvBias,
               norm2: layer.at('rms_norm2'),
-              mlp: (x) => gatedTokens(parts, x, { hidden, bias, activation: silu }),
+              mlp: (x) => gatedTokens(parts, x, { hidden, bias, activation }),
             };
           },
           norm: (x) => rmsNorm(root.at('rms_norm'), x, { eps }),
