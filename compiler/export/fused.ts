@@ -87,11 +87,10 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
       const offset = bias === undefined ? [] : [exporter.value(bias).tensor];
       if (sum === undefined || exporter.has(sum)) {
         const value = last(exporter.value(x));
-        const attrs = { axis: -1n, epsilon: norm.eps };
         const tensor =
           norm.kind === 'layer'
-            ? writer.emit('LayerNormalization', [value.tensor, scale, ...offset], attrs)
-            : writer.emit('SimplifiedLayerNormalization', [value.tensor, scale, ...offset], attrs);
+            ? writer.emit('LayerNormalization', [value.tensor, scale, ...offset], { axis: -1n, epsilon: norm.eps })
+            : rmsNormed(exporter, value.tensor, scale, { eps: norm.eps, isNarrow: x.type.dtype === 'f16' });
         exporter.set(node, { tensor, axes: value.axes });
         return;
       }
@@ -112,6 +111,26 @@ function fusedNorm(norm: Norm, nodes: readonly Node[]): Fused {
       exporter.set(node, { tensor: normed, axes: left.axes });
     },
   };
+}
+
+/**
+ * Over the last axis, as ONNX Runtime knows it again and has one kernel for it. ONNX itself has no operator for it below opset 23, and ONNX
+ * Runtime's own name for it, in ONNX's domain, no other program knows.
+ */
+function rmsNormed(
+  { writer }: NodeExporter,
+  x: string,
+  scale: string,
+  { eps, isNarrow }: { readonly eps: number; readonly isNarrow: boolean },
+): string {
+  const wide = (value: string): string =>
+    isNarrow ? writer.emit('Cast', [value], { to: BigInt(elementOf.f32) }) : value;
+  const number = (value: number): string => writer.constant(elementOf.f32, [], [value]);
+  const long = wide(x);
+  const mean = writer.emit('ReduceMean', [writer.emit('Pow', [long, number(2)]), writer.ints([-1])], { keepdims: 1n });
+  const root = writer.emit('Sqrt', [writer.emit('Add', [mean, number(eps)])]);
+  const y = writer.emit('Mul', [writer.emit('Div', [long, root]), wide(scale)]);
+  return isNarrow ? writer.emit('Cast', [y], { to: BigInt(elementOf.f16) }) : y;
 }
 
 /** The sum in front of a norm, when the operator for both takes it: three axes, two operands of the same shape. */

@@ -17,6 +17,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exportModels } from '../../pipelines/export/export-models.ts';
 import { onnxBackend, runExported } from '../../pipelines/verify/onnx-runtime.ts';
 import { OnnxRuntime } from '../../runtime/onnx/onnx-runtime.ts';
+import { GoldenFile } from '../../pipelines/verify/golden-file.ts';
+import { kinds } from '../../pipelines/verify/kinds.ts';
 import { verifyFile } from '../../pipelines/verify/verify.ts';
 import { exportOnnx } from '../../compiler/export/onnx.ts';
 import { type OnnxModel } from '../../compiler/export/onnx-model.ts';
@@ -28,6 +30,7 @@ import {
   maxPool2d,
   randomParams,
   rearrange,
+  rmsNorm,
   softmax,
   trace,
   type Graph,
@@ -121,6 +124,15 @@ describe(`random graphs, seed ${seed}`, () => {
   }, 900_000);
 });
 
+/** Those of ONNX's opset 20 that an export has any use for. A program that knows ONNX knows no other name in its domain. */
+const operators = new Set(
+  'Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Clip Concat Conv ConstantOfShape Cos Div Equal Erf Exp Expand Floor Gather GatherElements GatherND Gelu Greater GreaterOrEqual Identity IsInf IsNaN LayerNormalization Less LessOrEqual Log MatMul Max Min Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape ScatterElements ScatterND Shape Sigmoid Sign Sin Slice Softmax Sqrt Squeeze Sub Tanh TopK Transpose Unsqueeze Where Xor'.split(
+    ' ',
+  ),
+);
+const foreign = (model: OnnxModel): readonly string[] =>
+  protoOf(model).node.flatMap(({ domain, opType }) => (domain === '' && !operators.has(opType) ? [opType] : []));
+
 /** One block on 1 to 40 positions. */
 const blockGraph = (dtype: 'f32' | 'f16' = 'f32'): Graph =>
   trace(
@@ -157,6 +169,49 @@ describe('the model', () => {
     const plain = exportOnnx(blockGraph(), { ...embed(square(32)), plain: true });
     expect(count(plain, ...fused, 'Erf')).toEqual([0, 0, 0, 0, 0, 1]);
     expect(fromBinary(ModelProtoSchema, plain.bytes).opsetImport.map(({ domain }) => domain)).toEqual(['']);
+  });
+
+  test.each([
+    ['f32', false],
+    ['f32', true],
+    ['f16', false],
+    ['f16', true],
+  ] as const)(
+    'of rmsNorm in %s, unit offset %o: operators of ONNX, and the numbers of the interpreter',
+    async (dtype, unitOffset) => {
+      const source = randomParams(5, { dtype });
+      const graph = trace(source, (t) => {
+        const x = t.input('x', 'b n c', { b: 2, n: 7, c: 48 }, dtype);
+        const y = rmsNorm(t.params.at('a'), x, { unitOffset });
+        // Along an axis that is not the last, and behind a sum, which has an operator with it.
+        const across = rmsNorm(t.params.at('b'), rearrange(y, 'b n c -> c b n'), { axis: 'c' });
+        return { across, sum: rmsNorm(t.params.at('c'), x.add(y), { eps: 1e-6 }) };
+      });
+      const round = dtype === 'f16' ? Math.f16round : Math.fround;
+      const feeds = {
+        inputs: new Map([['x', Float64Array.from({ length: 2 * 7 * 48 }, (_, i) => round(3 * Math.sin(i * i)))]]),
+        params: (path: string) => Float64Array.from(source.read(path, [48])),
+        states: new Map(),
+        symbols: new Map(),
+      };
+      await judgeOnnx(runtime, graph, feeds, { plain: false });
+      const model = exportOnnx(graph, embed(source));
+      expect(foreign(model)).toEqual([]);
+      expect(model.operators.get('ReduceMean')).toBeGreaterThanOrEqual(2);
+    },
+  );
+
+  test.each(
+    share(
+      filesIn('connectors').filter((_, i) => i % 8 === 0),
+      filesIn('connectors'),
+    ),
+  )('of %s: every operator in the name of ONNX is one of opset 20', async (path) => {
+    const file = new GoldenFile(path, 'f32');
+    const { graph, source, close } = (await kinds.get(file.kind)?.(file)) ?? expect.fail('an unknown kind');
+    if (graph !== undefined) expect(foreign(exportOnnx(graph, embed(source ?? file.checkpoint)))).toEqual([]);
+    close?.();
+    file.checkpoint.close();
   });
 
   test('holds no number that no node reads', () => {

@@ -181,7 +181,7 @@ function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): SpawnSyncRet
 test.each([
   ['--dtype f16', { dtype: 'f16' }],
   ['--weights q8', { dtype: 'f32', weights: 'q8' }],
-  ['--weights f16', { dtype: 'f32', weights: 'f16' }],
+  ['--weights f16', { weights: 'f16' }],
 ] as const)('--device cpu %s is refused', (asked, flags) => {
   expect(() => storageOn({ ...flags, device: 'cpu' })).toThrow(`${asked} is asked for with --device cpu`);
   expect(storageOn({ ...flags, device: 'gpu' })).not.toEqual({ dtype: 'f32', weights: 'floats' });
