@@ -1,6 +1,5 @@
 // What an evaluation refuses before anything is loaded on a device: one class for each reason.
 import { OpabiniaError } from '../../dsl/error.ts';
-import { plural } from '../../dsl/text/plural.ts';
 
 /** A file of a benchmark that has not the columns that its adapter reads. */
 export class BenchmarkColumnsError extends OpabiniaError {
@@ -55,7 +54,7 @@ export class PictureError extends OpabiniaError {
 /** No answer had the form that was asked for: what is measured then is obedience. Told, not thrown, when everything is written. */
 export class NeverInFormError extends OpabiniaError {
   constructor(benchmark: string, form: string, count: number) {
-    super(`none of the ${plural(count, 'answer')} to ${benchmark} is a ${form}, as was asked`, {
+    super(`none of the ${count} answers to ${benchmark} is a ${form}, as was asked`, {
       op: 'eval',
       advice: 'read the samples: the chat template may be wrong, or the model was not taught short answers',
     });

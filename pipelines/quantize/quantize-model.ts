@@ -73,7 +73,7 @@ export async function quantizeModel(model: string, command: QuantizeCommand): Pr
     const all = [...checkpoint.stored.values()];
     const matrices = all.filter(({ name, shape }) => packs(name, shape)).length;
     if (matrices === 0)
-      throw new OpabiniaError(`none of the ${plural(all.length, 'tensor')} of ${directory} would be quantized`, {
+      throw new OpabiniaError(`no tensor of the ${all.length} of ${directory} would be quantized`, {
         op: 'quantize',
         advice: `matrices of 4096 elements or more are, in rows that groups of ${command.group} divide: give another --group, or other globs`,
       });

@@ -144,7 +144,7 @@ export function compareAll(
   }
   if (elements === 0 && unbounded > 0)
     throw new OpabiniaError(
-      `none of the ${plural(unbounded, 'element')} can be compared: each may overflow, or hangs on a choice among rounded numbers`,
+      `no element of ${unbounded} can be compared: each may overflow, or hangs on a choice among rounded numbers`,
       {
         op,
         advice: 'give outputs that come before the choice too, or inputs that lie further apart',
