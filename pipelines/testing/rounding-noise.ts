@@ -12,7 +12,7 @@ import { evaluateContract } from '../../runtime/reference/contract.ts';
 import { evaluateMap, evaluateReduce } from '../../runtime/reference/element.ts';
 import { evaluateScatter } from '../../runtime/reference/scatter-sort.ts';
 import { evaluateNodes, type Feeds, type Values } from '../../runtime/reference/reference.ts';
-import { choicesOf, openChoices } from './open-choices.ts';
+import { choicesOf, exactIn, openChoices, roundedAmong, type Open } from './open-choices.ts';
 
 /** Unit roundoff of f32. */
 const u = 2 ** -24;
@@ -33,9 +33,10 @@ export function roundingNoise(graph: Graph, feeds: Feeds): ReadonlyMap<string, n
     }),
   );
   const found = new Map([...graph.outputs.keys()].map((name) => [name, 0]));
-  const choices = choicesOf(nodes);
+  const rounded = roundedAmong(nodes);
+  const choices = choicesOf(nodes, rounded);
   const away = new Map<Node, Float64Array>(
-    choices.flatMap(({ rounded }) => [...rounded].map((x) => [x, new Float64Array(0)])),
+    choices.flatMap((choice) => [...choice.rounded].map((x) => [x, new Float64Array(0)])),
   );
   const moved = withNoise(nodes, sizes, new Map());
   for (let draw = 0; draw < draws; draw++) {
@@ -43,10 +44,11 @@ export function roundingNoise(graph: Graph, feeds: Feeds): ReadonlyMap<string, n
     widen(found, graph, exact, values);
     for (const [node, most] of away) away.set(node, furthest(must(exact, node), must(values, node), most));
   }
-  const open = openChoices(choices, (node) => ({
-    ...must(exact, node),
-    error: reach(must(exact, node), away.get(node)),
-  }));
+  const open = openChoices(choices, (node) => {
+    const [values, most] = [must(exact, node), away.get(node)];
+    const error = most === undefined ? values.data.map(() => 0) : reach(values, most, exactIn(node, rounded, exact));
+    return { ...values, error };
+  });
   if (open === undefined || open.size === 0) return open === undefined ? undefined : found;
   // What may be chosen otherwise is: all of it at once, then here and there. Where both ways lead to the same, as in a ReLU, the results say so.
   const turned = withNoise(nodes, sizes, open);
@@ -72,25 +74,24 @@ function apart(value: number, exact: number): number {
 }
 
 /** From how far an element was moved, how far it may be: no element that moved is nearer than its tensor's are on average. */
-function reach({ data }: Values, away: Float64Array | undefined): Float64Array {
-  if (away === undefined) return new Float64Array(data.length);
+function reach({ data }: Values, away: Float64Array, isExact: Float64Array | undefined): Float64Array {
   const moved = away.filter((size) => size > 0 && Number.isFinite(size));
   const mean = moved.reduce((total, size) => total + size / moved.length, 0);
   return away.map((size, i) => {
-    const least = Number.isFinite(data[i]) ? 2 * u * Math.abs(data[i] ?? NaN) : 0;
+    const least = isExact?.[i] !== 1 && Number.isFinite(data[i]) ? 2 * u * Math.abs(data[i] ?? NaN) : 0;
     return Math.max(least, size === 0 ? 0 : margin * Math.max(size, mean));
   });
 }
 
 /** Values of these nodes where each addend is drawn, and of open choices this share is turned. */
 function valuesIn(
-  { made, noise, flips }: Moved,
+  { made, noise, flips, others }: Moved,
   feeds: Feeds,
   nodes: readonly Node[],
   random: () => number,
   share = 0,
 ): ReadonlyMap<Node, Values> {
-  const inputs = new Map(feeds.inputs);
+  const inputs = new Map([...feeds.inputs, ...others]);
   for (const [name, size] of noise)
     inputs.set(
       name,
@@ -167,21 +168,23 @@ function movedBy(node: Node, exact: ReadonlyMap<Node, Values>): Float64Array | u
   return undefined;
 }
 
-/** A graph in which values are moved: what each node became, and the inputs that say by how much at most, and where a choice may turn. */
+/** A graph in which values are moved: what each node became, and the inputs that say by how much at most, where a choice may turn, and to what. */
 interface Moved {
   readonly made: ReadonlyMap<Node, Node>;
   readonly noise: ReadonlyMap<string, Float64Array>;
   readonly flips: ReadonlyMap<string, Float64Array>;
+  readonly others: ReadonlyMap<string, Float64Array>;
 }
 
 /** The graph with an input added to each node of `sizes`, and each of `open` turned where an input is true. */
 function withNoise(
   nodes: readonly Node[],
   sizes: ReadonlyMap<Node, Float64Array>,
-  open: ReadonlyMap<Node, Float64Array>,
+  open: ReadonlyMap<Node, Open>,
 ): Moved {
   const builder = new Builder();
-  const [noise, flips] = [new Map<string, Float64Array>(), new Map<string, Float64Array>()];
+  const noise = new Map<string, Float64Array>();
+  const [flips, others] = [new Map<string, Float64Array>(), new Map<string, Float64Array>()];
   const taken = new Set(nodes.filter((node) => node.op === input).map(nameOf));
   const made = new Map<Node, Node>();
   for (const node of nodes) {
@@ -194,15 +197,21 @@ function withNoise(
       node.origin,
     );
     const added = (dtype: DType): readonly [string, Node] => {
-      let name = `noise ${noise.size + flips.size}`;
+      let name = `noise ${noise.size + flips.size + others.size}`;
       while (taken.has(name)) name += "'";
       return [name, builder.make(input, [], { name, ...typeAttrs(node.type.axes, dtype) }, node.origin)];
     };
-    const [size, isOpen] = [sizes.get(node), open.get(node)];
-    if (isOpen !== undefined) {
+    const [size, turns] = [sizes.get(node), open.get(node)];
+    if (turns !== undefined) {
       const [name, flip] = added('bool');
-      flips.set(name, isOpen);
-      made.set(node, apply('and', [apply('or', [own, flip]), apply('not', [apply('and', [own, flip])])]));
+      flips.set(name, turns.isOpen);
+      if (turns.other === undefined)
+        made.set(node, apply('and', [apply('or', [own, flip]), apply('not', [apply('and', [own, flip])])]));
+      else {
+        const [otherwise, other] = added(node.type.dtype);
+        others.set(otherwise, turns.other);
+        made.set(node, apply('where', [flip, other, own]));
+      }
     } else if (size === undefined) made.set(node, own);
     else {
       const [name, addend] = added('f32');
@@ -212,7 +221,7 @@ function withNoise(
       made.set(node, dtype === 'f32' ? moved : apply('cast', [moved], { to: dtype }));
     }
   }
-  return { made, noise, flips };
+  return { made, noise, flips, others };
 }
 
 /** Numbers from −1 to 1, the same ones every time (a linear congruential generator: Numerical Recipes). */

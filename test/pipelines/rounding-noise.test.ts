@@ -12,6 +12,7 @@ import {
   rearrange,
   reduce,
   relu,
+  sampleBilinear,
   scatterAdd,
   softmax,
   trace,
@@ -192,6 +193,17 @@ describe.skipIf(withoutGpu)('a deep graph', () => {
     });
     expect(open?.[0]).toBeGreaterThan(10);
     expect(sure?.[1]).toBeLessThan(1e-3);
+  });
+
+  test('that samples between pixels is bounded on a pixel, beside it, and outside', () => {
+    const graph = trace(randomParams(1), (t) => {
+      const at = reduce(t.input('at', 'q n', { q: 4, n: 3 }), 'q n -> q', 'sum');
+      return { y: sampleBilinear(t.input('image', 'b h w c', { b: 1, h: 3, w: 3, c: 2 }), at, at) };
+    });
+    const at = [0.1, 0.2, 0.7, 0.1, 0.2, 0.5, 0.1, 0.2, 9, -0.1, -0.2, -9];
+    const image = Array.from({ length: 18 }, (_, i) => Math.cos(i));
+    const y = exactly(graph, randomParams(1), { at, image }, undefined).get('y');
+    expect(Math.max(...(y?.error ?? [Infinity]))).toBeLessThan(1e-4);
   });
 
   test('and a file whose outputs are a million is refused', async () => {
