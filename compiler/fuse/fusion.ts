@@ -266,6 +266,24 @@ export function dependsOn(node: Node, members: ReadonlySet<Node>, oldest: number
   return visit(node);
 }
 
+/** Those of the members that any of the nodes needs, as `dependsOn` has it, be it by way of one of them. */
+export function neededBy(nodes: readonly Node[], members: ReadonlySet<Node>, owner: Owners): ReadonlySet<Node> {
+  const needed = new Set<Node>();
+  if (members.size === 0) return needed;
+  const earliest = owner.earliest([...members].reduce((least, { id }) => Math.min(least, id), Infinity));
+  const seen = new Set(nodes);
+  const open = [...nodes];
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    if (members.has(at)) needed.add(at);
+    for (const next of [...(owner.get(at)?.nodes ?? []), ...(at.id >= earliest ? at.inputs : [])]) {
+      if (seen.has(next)) continue;
+      seen.add(next);
+      open.push(next);
+    }
+  }
+  return needed;
+}
+
 /** What the kernel of a product leaves of the rows that it makes, if it has the bindings, and the value is of as many columns as its results. */
 export function leftParts(
   made: readonly Node[],

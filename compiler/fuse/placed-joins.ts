@@ -2,7 +2,7 @@
 import { elementsOf } from '../../dsl/axis/axes.ts';
 import type { Node } from '../../dsl/graph/graph.ts';
 import type { CacheJoin } from '../match/cache-join.ts';
-import { dependsOn, type Work } from './fusion.ts';
+import { neededBy, type Work } from './fusion.ts';
 import { Owners, type PlacedJoin } from './group.ts';
 import { isBindable, rangeUnder, type Range } from './ranges.ts';
 
@@ -83,15 +83,9 @@ function rangesOf(join: Node, makes: (x: Node) => boolean): ReadonlyMap<Node, Jo
  * Without the ranges that a part is computed from which has to be copied: whoever reads a range waits for all that is written to the whole.
  */
 function withoutCopied(join: Node, found: ReadonlyMap<Node, JoinRange>, work: Work): ReadonlyMap<Node, JoinRange> {
-  const ranges = new Map(found);
-  const copied = join.inputs.filter((operand) => !ranges.has(operand));
-  for (let part = copied.pop(); part !== undefined; part = copied.pop())
-    for (const [operand, { node }] of ranges)
-      if (dependsOn(part, new Set([node]), node.id, work.owner)) {
-        ranges.delete(operand);
-        copied.push(operand);
-      }
-  return ranges;
+  const copied = join.inputs.filter((operand) => !found.has(operand));
+  const needed = neededBy(copied, new Set([...found.values()].map(({ node }) => node)), work.owner);
+  return new Map([...found].filter(([, { node }]) => !needed.has(node)));
 }
 
 /** Where values lie in concatenations: those that are ranges of one, and what shows a range of it. */

@@ -64,10 +64,14 @@ export function findColumnRanges(contract: Node, query: ColumnRangesQuery): Colu
   const column = columnOf(contract);
   if (column === undefined) return undefined;
   const before = mapsBefore(contract, query);
-  const each = query.readersOf(before.at(-1) ?? contract).map((node) => rangeOf(node, column, query));
-  const found = each.flatMap((range) => range ?? []);
   const last = before.at(-1) ?? contract;
-  if (found.length < 2 || found.length < each.length || query.isKept(last)) return undefined;
+  const slices = query.readersOf(last);
+  // What waits for what is asked last: it takes a walk through the graph.
+  if (slices.length < 2 || query.isKept(last) || slices.some(({ op }) => op !== slice)) return undefined;
+  if (before.some((map, i) => map.inputs.some((x) => x !== (before[i - 1] ?? contract) && query.waits(x))))
+    return undefined;
+  const found = slices.flatMap((node) => rangeOf(node, column, query) ?? []);
+  if (found.length < slices.length) return undefined;
   if (!found.some(({ range }) => query.isPlaced(range.root))) return undefined;
   const nodes = new Set([...before, ...found.flatMap(({ nodes: own }) => [...own])]);
   const halves = new Set([...nodes].flatMap(halfOf));
@@ -105,7 +109,7 @@ function columnOf({ inputs: [a, b], type }: Node): string | undefined {
 }
 
 /** Maps of all columns, as a bias, before these are taken apart. */
-function mapsBefore(contract: Node, { readersOf, isKept, isTaken, waits }: ColumnRangesQuery): readonly Node[] {
+function mapsBefore(contract: Node, { readersOf, isKept, isTaken }: ColumnRangesQuery): readonly Node[] {
   const maps: Node[] = [];
   for (let at = contract; !isKept(at);) {
     const [next, ...more] = readersOf(at);
@@ -113,7 +117,7 @@ function mapsBefore(contract: Node, { readersOf, isKept, isTaken, waits }: Colum
     const isOver =
       next.type.axes.length === contract.type.axes.length &&
       next.type.axes.every(({ name }) => axisOf(contract.type.axes, name) !== undefined);
-    if (!isOver || next.inputs.some((x) => x !== at && waits(x))) break;
+    if (!isOver) break;
     maps.push(next);
     at = next;
   }
