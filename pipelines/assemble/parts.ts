@@ -82,7 +82,10 @@ function sideOf(files: ModelFiles, tower: AnyTower): number {
     if (size === undefined || size.height !== size.width)
       throw new OpabiniaError(
         `${path} makes pictures of ${size === undefined ? 'no fixed size' : `${size.height} × ${size.width}`}`,
-        { op: 'assemble', advice: 'towers are given square pictures: state crop_size, or height and width' },
+        {
+          op: 'assemble',
+          advice: 'towers are given square pictures: state crop_size, or height and width, without keep_aspect_ratio',
+        },
       );
     return size.height;
   }

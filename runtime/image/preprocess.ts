@@ -6,7 +6,15 @@ import type { Canvas } from './anyres-tiles.ts';
 import { centreCrop, padPixels, shownOf } from './crop.ts';
 import { floatPicture } from './float-picture.ts';
 import { resizeTo } from './resize-to.ts';
-import { keptPart, processorClass, type ProcessorClass, type Resize, type Shaping } from './processor-classes.ts';
+import {
+  inMultiples,
+  keptPart,
+  processorClass,
+  proportionate,
+  type ProcessorClass,
+  type Resize,
+  type Shaping,
+} from './processor-classes.ts';
 
 export type Layout = 'chw' | 'hwc';
 
@@ -122,7 +130,7 @@ const schema = z.looseObject({
   do_affine_pad: off,
   rescale_offset: off,
   crop_to_patches: off,
-  keep_aspect_ratio: off,
+  keep_aspect_ratio: z.boolean().nullish(),
   ensure_multiple_of: side.nullish(),
   size_divisor: side.nullish(),
   pad_size: z.union([sides, z.looseObject({ height: side, width: side })]).nullish(),
@@ -172,13 +180,7 @@ export function readProcessor(
       `pads pictures to multiples of ${fields.size_divisor}`,
       'known are pictures of one size: set do_pad to false',
     );
-  const resize = fields.do_resize === false ? undefined : readSize(fields.size, otherwise, refuse);
-  const { ensure_multiple_of: step } = fields;
-  if (typeof step === 'number' && resize?.kind === 'exact' && (resize.height % step) + (resize.width % step) > 0)
-    throw refuse(
-      `asks for multiples of ${step}`,
-      `make the size that it states, ${resize.height} × ${resize.width}, one`,
-    );
+  const resize = fields.do_resize === false ? undefined : shapedSize(fields, otherwise, refuse);
   return {
     square:
       options.square ?? (fields.do_pad === true && /^LlavaImageProcessor/.test(fields.image_processor_type ?? '')),
@@ -226,6 +228,22 @@ function readSize(size: Fields['size'], otherwise: ProcessorClass, refuse: Refus
   throw refuse(`asks for the size ${JSON.stringify(size)}`, 'known are shortest_edge, and height with width');
 }
 
+/** `readSize`, and what DPT makes of it; of another class nobody knows what it does with proportions and multiples. */
+function shapedSize(fields: Fields, otherwise: ProcessorClass, refuse: Refuse): Resize {
+  const size = readSize(fields.size, otherwise, refuse);
+  const { keep_aspect_ratio: keeps, ensure_multiple_of: step } = fields;
+  const multiple = step ?? 1;
+  const isKnown = otherwise.inMultiples === true && size.kind === 'exact';
+  if (isKnown) return keeps === true ? { ...size, kind: 'nearest', multiple } : inMultiples(size, multiple);
+  if (keeps === true) throw refuse('asks for keep_aspect_ratio', 'known is that of DPT, with a height and a width');
+  if (size.kind === 'exact' && (size.height % multiple) + (size.width % multiple) > 0)
+    throw refuse(
+      `asks for multiples of ${multiple}`,
+      `make the size that it states, ${size.height} × ${size.width}, one`,
+    );
+  return size;
+}
+
 function triple(value: readonly [number, number, number] | number | null | undefined, otherwise: Rgb): Rgb {
   if (typeof value === 'number') return [value, value, value];
   return value ?? otherwise;
@@ -246,6 +264,9 @@ export function processedSize({
 }: ImageProcessor): { readonly height: number; readonly width: number } | undefined {
   if (pad !== undefined || crop !== undefined) return pad ?? crop;
   if (resize?.kind === 'exact') return { height: resize.height, width: resize.width };
+  // The scale that is nearer to 1 is that of either side only where both are the same.
+  if (square && resize?.kind === 'nearest')
+    return resize.height === resize.width ? proportionate(resize, resize) : undefined;
   return square && resize?.kind === 'shortest' ? { height: resize.edge, width: resize.edge } : undefined;
 }
 
@@ -301,6 +322,14 @@ function withoutPadding(image: Image, processor: ImageProcessor, layout: Layout)
 function target(image: Image, resize: Resize): readonly [width: number, height: number] {
   if (resize.kind === 'exact') return [resize.width, resize.height];
   const { width, height } = image;
+  if (resize.kind === 'nearest') {
+    const { height, width } = proportionate(image, resize);
+    if (height > 0 && width > 0) return [width, height];
+    throw new OpabiniaError(
+      `a picture of ${image.width} × ${image.height} is nothing in multiples of ${resize.multiple}`,
+      { op: 'preprocess', advice: 'crop it: it is too long for its processor' },
+    );
+  }
   if (resize.kind === 'longest') {
     const by = resize.edge / Math.max(width, height);
     return [Math.max(1, Math.trunc(width * by + 0.5)), Math.max(1, Math.trunc(height * by + 0.5))];

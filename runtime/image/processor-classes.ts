@@ -3,7 +3,9 @@ import type { Rgb } from './image.ts';
 
 export type Resize =
   | { readonly kind: 'exact'; readonly height: number; readonly width: number }
-  | { readonly kind: 'shortest' | 'longest'; readonly edge: number };
+  | { readonly kind: 'shortest' | 'longest'; readonly edge: number }
+  /** DPT's: sides in proportion, by the scale nearer to 1 of those that fit height and width; then the nearest multiples. */
+  | { readonly kind: 'nearest'; readonly height: number; readonly width: number; readonly multiple: number };
 
 export interface ProcessorClass {
   readonly size: Resize;
@@ -21,6 +23,8 @@ export interface ProcessorClass {
   readonly inFloat?: true;
   /** SAM's: zeros stand below the normalised picture and on its right, up to a square of this side; a size is that of the longer side. */
   readonly padTo?: number;
+  /** DPT's: `keep_aspect_ratio` and `ensure_multiple_of` are read. */
+  readonly inMultiples?: true;
   /** ConvNeXt's: what is kept of the shorter side. */
   readonly cropPart?: number;
 }
@@ -62,7 +66,7 @@ const classes: ReadonlyMap<string, ProcessorClass> = new Map<string, ProcessorCl
   ['ViT', { ...whole, resample: 2 }],
   ['Beit', { ...whole, crop: 224 }],
   ['DeiT', { ...whole, size: both(256), crop: 224, cuts: true }],
-  ['DPT', { ...whole, size: both(384) }],
+  ['DPT', { ...whole, size: both(384), inMultiples: true }],
   ['DINOv3ViT', { ...whole, ...imageNet, resample: 2, inFloat: true }],
   ['Sam', { ...whole, ...imageNet, size: { kind: 'longest', edge: 1024 }, resample: 2, padTo: 1024 }],
   ['LlavaOnevision', ofClip],
@@ -78,6 +82,33 @@ export function processorClass(name: string | null | undefined): ProcessorClass 
 export interface Shaping {
   readonly resize: Resize | undefined;
   readonly crop: { readonly height: number; readonly width: number } | undefined;
+}
+
+/** The multiple that is nearest, and of two as near the even one, as Python rounds. */
+function nearestMultiple(size: number, multiple: number): number {
+  const [below, rest] = [Math.floor(size / multiple), (size / multiple) % 1];
+  return multiple * (rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below);
+}
+
+/** `DPTImageProcessor`'s size of a picture (`get_resize_output_image_size`). */
+export function proportionate(
+  picture: { readonly height: number; readonly width: number },
+  { height, width, multiple }: { readonly height: number; readonly width: number; readonly multiple: number },
+): { readonly height: number; readonly width: number } {
+  const [byHeight, byWidth] = [height / picture.height, width / picture.width];
+  const scale = Math.abs(1 - byWidth) < Math.abs(1 - byHeight) ? byWidth : byHeight;
+  return {
+    height: nearestMultiple(scale * picture.height, multiple),
+    width: nearestMultiple(scale * picture.width, multiple),
+  };
+}
+
+/** The same where proportions are not kept: one size for all pictures. */
+export function inMultiples(
+  { height, width }: { readonly height: number; readonly width: number },
+  multiple: number,
+): Resize {
+  return { kind: 'exact', height: nearestMultiple(height, multiple), width: nearestMultiple(width, multiple) };
 }
 
 /**

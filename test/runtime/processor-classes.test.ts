@@ -88,6 +88,56 @@ describe("ConvNeXt's pictures", () => {
   });
 });
 
+// transformers 5.18: DPTImageProcessorPil(keep_aspect_ratio=…, ensure_multiple_of=…, size=…)(a picture of width × height).
+describe("DPT's sizes", () => {
+  const ways = [
+    { keep_aspect_ratio: true, ensure_multiple_of: 32, size: { height: 48, width: 48 } },
+    { keep_aspect_ratio: true, ensure_multiple_of: 1, size: { height: 40, width: 56 } },
+    { keep_aspect_ratio: false, ensure_multiple_of: 32, size: { height: 48, width: 80 } },
+    { keep_aspect_ratio: true, ensure_multiple_of: 16, size: { height: 24, width: 40 } },
+  ];
+  test.each([
+    [640, 480, ['64×64', '56×42', '64×64', '32×32']],
+    [480, 640, ['64×64', '56×75', '64×64', '32×48']],
+    [500, 333, ['64×64', '60×40', '64×64', '32×32']],
+    [100, 37, ['128×64', '108×40', '64×64', '64×32']],
+    [1000, 800, ['64×64', '56×45', '64×64', '32×32']],
+    [12, 12, ['64×64', '40×40', '64×64', '32×32']],
+    [3, 100, ['nothing', '1×40', '64×64', 'nothing']],
+  ])('of %d × %d', (width, height, wanted) => {
+    const image = picture(width, height);
+    const json = { image_processor_type: 'DPTImageProcessor', do_rescale: false, do_normalize: false };
+    const made = ways.map((way) => {
+      try {
+        const found = processPicture(image, readProcessor({ ...json, ...way }, 'p.json'), 'hwc');
+        const same = resizePillow(image, found.width, found.height);
+        expect(found.pixels.every((value, i) => Math.abs(value - (same.rgb[i] ?? NaN)) < 1e-3)).toBe(true);
+        return `${found.width}×${found.height}`;
+      } catch (error) {
+        expect(String(error)).toMatch(/a picture of 3 × 100 is nothing in multiples of/);
+        return 'nothing';
+      }
+    });
+    expect(made).toEqual(wanted);
+  });
+
+  test('are fixed where proportions are not kept, or the picture is a square; of other classes they are refused', () => {
+    const [kept = {}, , whole = {}] = ways;
+    const dpt = { image_processor_type: 'DPTImageProcessor' };
+    const size = (json: object, square = false) => processedSize(readProcessor(json, 'p.json', { square }));
+    expect(size({ ...dpt, ...kept })).toBeUndefined();
+    expect(size({ ...dpt, ...kept }, true)).toEqual({ height: 64, width: 64 });
+    expect(size({ ...dpt, ...whole })).toEqual({ height: 64, width: 64 });
+    expect(() => size({ ...kept, image_processor_type: 'ViTImageProcessor' })).toThrow(/asks for keep_aspect_ratio/);
+    expect(() => readProcessor({ ...dpt, do_pad: true, size_divisor: 14 }, 'p.json')).toThrow(
+      /pads pictures to multiples of 14/,
+    );
+    expect(() => readProcessor({ ...dpt, ...kept, size: { shortest_edge: 20 } }, 'p.json')).toThrow(
+      /asks for keep_aspect_ratio/,
+    );
+  });
+});
+
 // Pillow 12.3: Image.fromarray(numpy.arange(from)).resize(to, NEAREST).
 test.each([
   [2, 7, [0, 0, 0, 0, 1, 1, 1]],
@@ -178,8 +228,11 @@ test("SAM's pictures: the longer side, then zeros below and on the right", () =>
 });
 
 test.each([
-  ['keep_aspect_ratio', { keep_aspect_ratio: true }],
-  ['multiples of 32', { ensure_multiple_of: 32, size: { height: 40, width: 32 } }],
+  ['keep_aspect_ratio', { image_processor_type: 'ViTImageProcessor', keep_aspect_ratio: true }],
+  [
+    'multiples of 32',
+    { image_processor_type: 'ViTImageProcessor', ensure_multiple_of: 32, size: { height: 40, width: 32 } },
+  ],
   ['multiples of 8', { do_pad: true, size_divisor: 8 }],
   ['resampling 0', { image_processor_type: 'DINOv3ViTImageProcessor', resample: 0 }],
 ])('%s is refused', (said, fields) => {
