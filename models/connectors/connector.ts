@@ -329,6 +329,9 @@ function checkTokens(
       `the tokens are ${tokens.size('e')} wide, and the language model ${context.width}`,
       'the last map of a connector gives context.width channels',
     );
+  for (const [name, loss] of Object.entries(made.losses ?? {}))
+    if (!(loss instanceof Tensor) || loss.axes.length > 0 || (loss.dtype !== 'f32' && loss.dtype !== 'f16'))
+      throw refuse(`its loss '${name}' is not one float`, 'reduce it over all its axes, over the pictures by the mean');
   if (tokenCount(layout) !== tokens.size('n'))
     throw refuse(
       `the layout has ${tokenCount(layout)} tokens, and there are ${tokens.size('n')}`,

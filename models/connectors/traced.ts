@@ -4,13 +4,14 @@ import type { Shapes } from '../configs/param-shapes.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { Connect, MapShape } from './connector.ts';
 import type { Layout } from './visual-tokens.ts';
+import { lossesOf } from '../sequence/added-losses.ts';
 import { nameOf } from '../../dsl/ops/source.ts';
 
 export interface ConnectorFacts {
   readonly layout: Layout;
   /** Paths below its own place, and sizes. */
   readonly shapes: Shapes;
-  /** What it computes. */
+  /** What it computes: its tokens, and the losses that it adds. */
   readonly graph: Graph;
 }
 
@@ -24,7 +25,7 @@ export function factsOf(used: Connect, maps: readonly MapShape[], width: number)
     const inputs = maps.map(([h, w, c], k) => t.input<'b h w c', Float>(`map_${k}`, 'b h w c', { b: 1, h, w, c }));
     const made = used.build(t.params, inputs, { width });
     ({ layout } = made);
-    return { tokens: made.tokens };
+    return { tokens: made.tokens, ...lossesOf(made) };
   });
   return { layout, shapes: paramShapes(graph), graph };
 }

@@ -33,6 +33,8 @@ export interface VisualTokens {
   readonly layout: Layout;
   /** Tensors that `inject` reads inside the language model, by name. */
   readonly carries?: Readonly<Record<string, Tensor>> | undefined;
+  /** What a training adds to its loss, by name and each as it is, such as a balance of experts; nothing else computes them. */
+  readonly losses?: Readonly<Record<string, Tensor<'', Float>>> | undefined;
 }
 
 /**
@@ -123,11 +125,12 @@ export function markToken(mark: Tensor<'e', Float>, role: TokenRole, like: Visua
 }
 
 /**
- * One behind the other; what they carry goes on together.
+ * One behind the other; what they carry, and their losses, go on together.
  * @example joinTokens([gridTokens(whole), markToken(mark, 'separator', gridTokens(whole)), gridTokens(tile, 1)])
  */
 export function joinTokens(parts: readonly VisualTokens[]): VisualTokens {
   const carries = Object.assign({}, ...parts.map((part) => part.carries ?? {})) as Record<string, Tensor>;
+  const losses = Object.assign({}, ...parts.map((part) => part.losses ?? {})) as Record<string, Tensor<'', Float>>;
   return {
     tokens: concat(
       parts.map((part) => part.tokens),
@@ -135,6 +138,7 @@ export function joinTokens(parts: readonly VisualTokens[]): VisualTokens {
     ),
     layout: parts.flatMap((part) => part.layout),
     ...(Object.keys(carries).length === 0 ? {} : { carries }),
+    ...(Object.keys(losses).length === 0 ? {} : { losses }),
   };
 }
 

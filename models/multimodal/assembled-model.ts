@@ -13,7 +13,7 @@ import { decoderShapes } from '../configs/decoder-shapes.ts';
 import { under, type Shapes } from '../configs/param-shapes.ts';
 import type { Connect, MapShape } from '../connectors/connector.ts';
 import { factsOf } from '../connectors/traced.ts';
-import { tokenCount } from '../connectors/visual-tokens.ts';
+import { tokenCount, type VisualTokens } from '../connectors/visual-tokens.ts';
 import type { LanguageModel } from '../decoders/decoder.ts';
 import { embedTokens } from '../decoders/decoder.ts';
 import { prefillGraph, type GenerationSizes } from '../decoders/generation-graphs.ts';
@@ -60,13 +60,9 @@ export function pictureTokenCount(model: AssembledModel): number {
 }
 
 /** What the connector makes of the towers' maps. */
-export function tokensOf(
-  root: Params,
-  maps: readonly Tensor<'b h w c', Float>[],
-  model: AssembledModel,
-): Tensor<'b n e', Float> {
+export function visualOf(root: Params, maps: readonly Tensor<'b h w c', Float>[], model: AssembledModel): VisualTokens {
   const context = { width: model.language.config.hidden };
-  return model.connector.build(root.at(...connectorRoot.split('.')), maps, context).tokens;
+  return model.connector.build(root.at(...connectorRoot.split('.')), maps, context);
 }
 
 function mapsOf(
@@ -112,7 +108,7 @@ export function assembledVisionGraph(source: ParamSource, model: AssembledModel,
   return trace(
     source,
     (t) => {
-      const tokens = tokensOf(t.params, mapsOf(t, model, source.dtype), model);
+      const { tokens } = visualOf(t.params, mapsOf(t, model, source.dtype), model);
       const image = t.symbol('image', { atLeast: 0, upTo: sizes.imageLimit - 1 });
       t.update(openTokens(t, model, sizes.imageLimit, source.dtype), rearrange(tokens, 'b n e -> i=(b) n e'), {
         i: image,

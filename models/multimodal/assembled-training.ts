@@ -1,6 +1,6 @@
 // The loss of an assembled model over a batch.
 import { rearrange, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
-import { embedded, mapsOfPixels, tokensOf, type AssembledModel } from './assembled-model.ts';
+import { embedded, mapsOfPixels, visualOf, type AssembledModel } from './assembled-model.ts';
 import { sequenceLoss, type SequenceSizes } from './cambrian-training.ts';
 
 /**
@@ -15,6 +15,8 @@ export function assembledLoss(
     readonly pictures: number;
     readonly dtype: 'f32' | 'f16';
     readonly towersLearn?: boolean | undefined;
+    /** Whether the losses that the connector adds are in it. Default true. */
+    readonly learns?: boolean | undefined;
   },
 ): Tensor<'', 'f32'> {
   const { batch: b, length: s, pictures, dtype } = sizes;
@@ -25,7 +27,8 @@ export function assembledLoss(
   });
   const maps = sizes.towersLearn === true ? mapsOfPixels(root, model, seen) : seen;
   const integers = (name: string): Tensor<'b s', 'i32'> => t.input(name, 'b s', { b, s }, 'i32');
-  const rows = rearrange(tokensOf(root, maps, model), 'b n e -> r=(b n) e');
+  const visual = visualOf(root, maps, model);
+  const rows = rearrange(visual.tokens, 'b n e -> r=(b n) e');
   const start = embedded(root, model, integers('ids'), rows, integers('slots'));
-  return sequenceLoss(t, root, model.language, sizes, start);
+  return sequenceLoss(t, root, model.language, sizes, start, undefined, sizes.learns === false ? undefined : visual);
 }

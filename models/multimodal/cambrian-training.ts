@@ -1,8 +1,10 @@
 // Cambrian-1 as it learns: from the maps of frozen towers to the loss of the next token, as one function of parameters.
 import { linearCrossEntropy, OpabiniaError, slice, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
+import type { VisualTokens } from '../connectors/visual-tokens.ts';
 import { decoderLayers, finalNorm, openTurn, type LanguageModel } from '../decoders/decoder.ts';
 import { turnTables } from '../decoders/turn-graph.ts';
 import { spatialVisionAggregator } from '../parts/sva/aggregator.ts';
+import { withAddedLosses } from '../sequence/added-losses.ts';
 import { placeBranches, type Branched } from '../sequence/branches.ts';
 import { emptySlot, ignoredLabel, queryPlaces, type SequenceBatch } from '../sequence/collate.ts';
 import { batchMasks, maskGrids, regionSide, type PictureSize } from '../sequence/masks.ts';
@@ -105,6 +107,7 @@ export function sequenceLoss(
   { batch: b, length: s, branched }: SequenceSizes,
   start: Hidden,
   vision?: LlmVision,
+  visual?: VisualTokens,
 ): Tensor<'', 'f32'> {
   const p = root.at('model');
   const turn = openTurn(t, language.config, { batch: b, length: s, padded: true, branched });
@@ -116,10 +119,12 @@ export function sequenceLoss(
   });
   // The state at a position predicts the token behind it.
   const labels = t.input<'b s', 'i32'>('labels', 'b s', { b, s }, 'i32');
-  return linearCrossEntropy(slice(normed, 's', { size: s - 1 }), head, slice(labels, 's', { start: 1 }), {
+  const targets = slice(labels, 's', { start: 1 });
+  const sum = linearCrossEntropy(slice(normed, 's', { size: s - 1 }), head, targets, {
     ignore: ignoredLabel,
     reduction: 'sum',
   });
+  return withAddedLosses(sum, targets, visual);
 }
 
 export interface CambrianInputs {

@@ -92,7 +92,7 @@ export function assembledSubject(
       ...(options.stage === 1 ? llavaStage1 : llavaStage2)({ data: noData, batch, length }),
       unfreezeTowers: towersLearn,
     },
-    loss: (t, p) => assembledLoss(t, p, model, { batch, length, pictures: batch, dtype, towersLearn }),
+    loss: (t, p, learns) => assembledLoss(t, p, model, { batch, length, pictures: batch, dtype, towersLearn, learns }),
   };
 }
 

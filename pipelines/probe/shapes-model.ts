@@ -11,6 +11,8 @@ import {
   type Trace,
 } from '../../dsl/index.ts';
 import type { Connect } from '../../models/connectors/connector.ts';
+import type { VisualTokens } from '../../models/connectors/visual-tokens.ts';
+import { withAddedLosses } from '../../models/sequence/added-losses.ts';
 import type { FeatureMap } from '../../models/sequence/regions.ts';
 import type { Checkpoint } from '../../runtime/checkpoint/checkpoint.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
@@ -41,8 +43,12 @@ export interface ShapesModel {
 
 export const towerRoot = (k: number | '*'): string => `tower_${k}`;
 
-/** Inputs `map_{k}`, or `pixels_{k}` where towers learn, and `questions`; to `b q a`. */
-export function probeLogits(t: Trace, p: Params, model: ShapesModel): Tensor<'b q a', Float> {
+/** Inputs `map_{k}`, or `pixels_{k}` where towers learn, and `questions`; to `b q a`, and what the connector made on the way. */
+export function probeLogits(
+  t: Trace,
+  p: Params,
+  model: ShapesModel,
+): { readonly logits: Tensor<'b q a', Float>; readonly visual: VisualTokens | undefined } {
   const { entry, used, frozen, decoder, batch: b } = model;
   const maps = entry.towers.map(({ part }, k): FeatureMap => {
     if (!frozen) {
@@ -59,7 +65,7 @@ export function probeLogits(t: Trace, p: Params, model: ShapesModel): Tensor<'b 
     pictures: Array.from({ length: b }, () => ({ width: 64, height: 64 })),
     question: () => rearrange(asked, 'b q e -> b t=(q) e'),
   });
-  return answerLogits(t, p.at('decoder'), visual, asked, decoder, used);
+  return { logits: answerLogits(t, p.at('decoder'), visual, asked, decoder, used), visual };
 }
 
 /** Inputs of the graph for pictures `indices` of a split. */
@@ -93,9 +99,11 @@ export function probeTrainable(
     towers,
   }: { readonly seed: number; readonly beginnings: readonly Beginning[]; readonly towers: readonly Checkpoint[] },
 ): Trainable {
-  const loss = (t: Trace, p: Params) => {
+  const loss = (t: Trace, p: Params, learns = true) => {
     const labels = t.input('labels', 'b q', { b: model.batch, q: questionsPerPicture }, 'i32');
-    return crossEntropy(probeLogits(t, p, model), labels, { axis: 'a', reduction: 'sum' });
+    const { logits, visual } = probeLogits(t, p, model);
+    const sum = crossEntropy(logits, labels, { axis: 'a', reduction: 'sum' });
+    return learns ? withAddedLosses(sum, labels, visual) : sum;
   };
   // A tower's parameters have the sizes of its checkpoint.
   const sizes = {

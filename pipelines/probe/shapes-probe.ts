@@ -5,6 +5,7 @@ import { OpabiniaError, randomParams, trace, type Trace } from '../../dsl/index.
 import { withPlacesOfErrors } from '../../dsl/origin.ts';
 import { print } from '../../dsl/text/print.ts';
 import type { AnyConnector } from '../../models/connectors/connector.ts';
+import { lossesOf } from '../../models/sequence/added-losses.ts';
 import { deviceProfile } from '../../runtime/device/dawn.ts';
 import type { Device } from '../../runtime/device/device.ts';
 import type { Source } from '../../runtime/checkpoint/joined-source.ts';
@@ -241,8 +242,11 @@ interface RunOptions {
 
 /** What is learned, as text: a connector that was edited is another one, though its name and its config are the same. */
 function textOfModel(model: ShapesModel): string {
-  const logits = (t: Trace) => ({ logits: probeLogits(t, t.params, model) });
-  return print(withPlacesOfErrors(() => trace(randomParams(0), logits, { unread: 'ignore' })));
+  const outputs = (t: Trace) => {
+    const { logits, visual } = probeLogits(t, t.params, model);
+    return { logits, ...(visual === undefined ? {} : lossesOf(visual)) };
+  };
+  return print(withPlacesOfErrors(() => trace(randomParams(0), outputs, { unread: 'ignore' })));
 }
 
 async function oneRun(row: Row, model: ShapesModel, scenes: Scenes, run: RunOptions): Promise<KeptRun | undefined> {
@@ -328,7 +332,7 @@ async function learnedDecoder(
 /** Whether each question is answered rightly, picture by picture. */
 async function judged(model: ShapesModel, held: Split, source: Source, device: Device): Promise<readonly (0 | 1)[]> {
   const count = held.scenes.length;
-  const graph = trace(source, (t) => ({ logits: probeLogits(t, t.params, model) }), { unread: 'ignore' });
+  const graph = trace(source, (t) => ({ logits: probeLogits(t, t.params, model).logits }), { unread: 'ignore' });
   const program = await load(compile(graph, deviceProfile(device)), device, source);
   const right: (0 | 1)[] = [];
   try {

@@ -70,7 +70,7 @@ export function assembledTrainable(
   const learned = learnable(opened, names, stage, seed);
   return {
     ...learned.parameters,
-    loss: (t, p) => assembledLoss(t, learned.wrap(p), model, sizes),
+    loss: (t, p, learns) => assembledLoss(t, learned.wrap(p), model, { ...sizes, learns }),
     batch: async (given) => {
       const { prepared, replaced } = await samples.prepare(given);
       return {

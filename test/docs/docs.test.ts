@@ -107,7 +107,7 @@ describe('from-pytorch.md', () => {
 describe('connector.md and recipe.md', () => {
   test('every connector is one that `compare` takes', async () => {
     const found = await listed(files.filter(({ page }) => page === 'docs/connector.md').map(({ name }) => join(folder, name)));
-    expect(found).toHaveLength(4);
+    expect(found).toHaveLength(5);
     const { rows, refused } = await compareConnectors(found, {
       encoders: encodersNamed(['clip-l-336', 'siglip-so400m-384']),
       model: languageModelNamed('llama-3-8b'),
@@ -120,6 +120,7 @@ describe('connector.md and recipe.md', () => {
     expect(rows.map(({ cost }) => describeLayout(cost.layout))).toEqual([
       '64 queries',
       'start + 12×12 with newlines',
+      '24×24',
       '24×24',
       '24×24',
     ]);

@@ -1,9 +1,18 @@
 // One variant learns, with the loop of our trainer: a folder of its own, checkpoints, gone on with where it stopped.
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { crossEntropy, OpabiniaError, randomParams, trace, type Trace, type Params } from '../../../dsl/index.ts';
+import {
+  crossEntropy,
+  OpabiniaError,
+  randomParams,
+  trace,
+  type Tensor,
+  type Trace,
+  type Params,
+} from '../../../dsl/index.ts';
 import { withPlacesOfErrors } from '../../../dsl/origin.ts';
 import { print } from '../../../dsl/text/print.ts';
+import { lossesOf, withAddedLosses } from '../../../models/sequence/added-losses.ts';
 import { openCheckpoint } from '../../../runtime/checkpoint/checkpoint.ts';
 import type { Source } from '../../../runtime/checkpoint/joined-source.ts';
 import type { Device } from '../../../runtime/device/device.ts';
@@ -21,7 +30,7 @@ import { shapesRead } from '../variants/narrow.ts';
 import { labelsShape } from '../variants/labels-map.ts';
 import { questionsPerPicture, trainPresets, type TrainPreset } from './presets.ts';
 import { answersOf, inputsOf, type Task } from './task.ts';
-import { variantLogits, type GraphSizes, type Variant } from '../variants/variant.ts';
+import { variantLogits, type GraphSizes, type Made, type Variant } from '../variants/variant.ts';
 
 export interface TrainVariantOptions {
   readonly device: Device;
@@ -75,11 +84,14 @@ export function textOfVariant(
 ): string {
   const sizes = graphSizes(task, batch);
   const graph = withPlacesOfErrors(() =>
-    trace(randomParams(0), (t) => ({ logits: variantLogits(t, t.params, variant, sizes).logits }), {
-      unread: 'ignore',
-    }),
+    trace(randomParams(0), (t) => outputsOf(variantLogits(t, t.params, variant, sizes)), { unread: 'ignore' }),
   );
   return print(graph);
+}
+
+/** All that learning depends on. */
+function outputsOf({ logits, visual }: Pick<Made, 'logits' | 'visual'>): Readonly<Record<string, Tensor>> {
+  return { logits, ...(visual === undefined ? {} : lossesOf(visual)) };
 }
 
 /** One stage on scenes in a folder of its own, gone on with where it stopped; begun anew where its steps or its key are others. */
@@ -168,10 +180,11 @@ export function shapesStage({ batch, rate }: Pick<TrainPreset, 'batch' | 'rate'>
 
 function trainableOf(variant: Variant, task: Task, { batch }: TrainPreset, seed: number): Trainable {
   const sizes = graphSizes(task, batch);
-  const loss = (t: Trace, p: Params) => {
-    const { logits } = variantLogits(t, p, variant, sizes);
+  const loss = (t: Trace, p: Params, learns = true) => {
+    const { logits, visual } = variantLogits(t, p, variant, sizes);
     const labels = t.input('labels', 'b q', { b: batch, q: questionsPerPicture }, 'i32');
-    return crossEntropy(logits, labels, { axis: 'a', reduction: 'sum' });
+    const sum = crossEntropy(logits, labels, { axis: 'a', reduction: 'sum' });
+    return learns ? withAddedLosses(sum, labels, visual) : sum;
   };
   const shapes = shapesRead(trace(randomParams(0), (t) => ({ loss: loss(t, t.params) }), { unread: 'ignore' }));
   const order = pictureOrder(task.train.scenes.length, seed);

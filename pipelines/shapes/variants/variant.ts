@@ -60,6 +60,8 @@ export interface Made {
   readonly logits: Tensor<'b q a', Float>;
   /** The inputs that the connector's maps are made of. */
   readonly inputs: readonly FeatureMap[];
+  /** What the connector made. */
+  readonly visual: VisualTokens | undefined;
 }
 
 /** Inputs `map_{k}` (or `labels_map`) and `questions`, `b q v`; to logits. `p` is the root. */
@@ -82,7 +84,7 @@ export function variantLogits(t: Trace, p: Params, { used, reads }: Variant, siz
       question: () => rearrange(asked, 'b q e -> b t=(q) e'),
     });
   }
-  return { logits: answerLogits(t, p.at('decoder'), visual, asked, decoder, used), inputs: given };
+  return { logits: answerLogits(t, p.at('decoder'), visual, asked, decoder, used), inputs: given, visual };
 }
 
 function wants(reads: Variant['reads'], k: number): boolean {

@@ -23,8 +23,11 @@ import { openLossScale, type LossScaling } from './loss-scale.ts';
 import { trainedParams } from './trained-params.ts';
 import { plural } from '../../../dsl/text/plural.ts';
 
-/** The sum of what the targets of a batch cost: it is divided by the input `targets`, the number of all targets of a step. */
-export type LossSum = (t: Trace, p: Params) => Scalar;
+/**
+ * The sum of what the targets of a batch cost: it is divided by the input `targets`, the number of all targets of a step. `learns` is false
+ * where it is only looked at (default true): what a connector adds to the loss is left out then.
+ */
+export type LossSum = (t: Trace, p: Params, learns?: boolean) => Scalar;
 
 export interface StepConfig {
   readonly groups: readonly ResolvedGroup[];
@@ -67,7 +70,7 @@ export function trainGraphs(source: ParamSource, config: StepConfig, loss: LossS
       source,
       (t) => {
         const { params, values, read } = trainedParams(t, (path) => known.has(path));
-        if (part === 'evaluate') return { loss: loss(t, params) };
+        if (part === 'evaluate') return { loss: loss(t, params, false) };
         const openings = openStep(t, config, loss, params, micro > 1);
         learned = [...values.keys()];
         checkRead(known, values);
@@ -107,7 +110,7 @@ interface Opening {
 }
 
 function openStep(t: Trace, config: StepConfig, loss: LossSum, params: Params, accumulates: boolean): Opening {
-  const sum = loss(t, params);
+  const sum = loss(t, params, true);
   const share = sum.cast('f32').div(t.input('targets', '', {}));
   const scale = openLossScale(t, config.scaling);
   return {
