@@ -1,6 +1,16 @@
 // The one reader of configs: a JSON object, by key and type, each field with the default of the class that wrote the file.
 import { nearestNames, OpabiniaError } from '../../dsl/index.ts';
 
+/** The largest that make sense, by name: a config is a claim, and what it claims is looped over before weights are looked at. */
+const largest: Readonly<Record<string, number>> = {
+  ...Object.fromEntries(['hidden_size', 'hidden_sizes', 'embed_dim', 'width', 'dims'].map((key) => [key, 65_536])),
+  ...Object.fromEntries(['num_hidden_layers', 'depth', 'depths', 'layers'].map((key) => [key, 1_000])),
+  ...Object.fromEntries(['image_size', 'img_size'].map((key) => [key, 8_192])),
+  ...Object.fromEntries(['num_attention_heads', 'num_heads', 'num_register_tokens'].map((key) => [key, 1_024])),
+  patch_size: 512,
+};
+const otherwiseLargest = 16_777_216;
+
 /** Fields of a config. A field that is absent or null takes the default of the read; one of another type is an error that names it. */
 export class ConfigReader {
   readonly #fields: ReadonlyMap<string, unknown>;
@@ -54,9 +64,19 @@ export class ConfigReader {
 
   /** A whole number of at least one: a size or a count. */
   count(key: string, otherwise?: number): number {
-    const value = this.number(key, otherwise);
-    if (Number.isInteger(value) && value >= 1) return value;
-    throw this.wrong(key, `is ${value}, not a whole number above 0`);
+    return this.#checked(key, this.number(key, otherwise));
+  }
+
+  /** Sizes or counts, one after the other. */
+  counts(key: string): readonly number[] {
+    return this.numbers(key).map((value) => this.#checked(key, value));
+  }
+
+  #checked(key: string, value: number): number {
+    if (!Number.isInteger(value) || value < 1) throw this.wrong(key, `is ${value}, not a whole number above 0`);
+    const most = largest[key] ?? otherwiseLargest;
+    if (value <= most) return value;
+    throw this.wrong(key, `is ${value}`, `at most ${most} makes sense`);
   }
 
   flag(key: string, otherwise: boolean): boolean {
@@ -87,9 +107,8 @@ export class ConfigReader {
       const side = this.count(key, otherwise);
       return [side, side];
     }
-    const [height = 0, width = 0, ...rest] = this.numbers(key);
-    if (rest.length === 0 && [height, width].every((side) => Number.isInteger(side) && side >= 1))
-      return [height, width];
+    const [height, width, ...rest] = this.counts(key);
+    if (rest.length === 0 && height !== undefined && width !== undefined) return [height, width];
     throw this.wrong(key, 'is not a side, or a height and a width');
   }
 

@@ -40,12 +40,12 @@ export const clipPixels: PixelNorm = { side: 336, mean: clipMean, std: clipStd, 
 /** A `vision_config`, or the config of a vision model by itself; what is absent has the default of `CLIPVisionConfig`. */
 export function clipConfig(read: ConfigReader): ClipConfig {
   return {
-    width: read.number('hidden_size', 768),
-    layers: read.number('num_hidden_layers', 12),
-    heads: read.number('num_attention_heads', 12),
-    hidden: read.number('intermediate_size', 3072),
-    image: read.number('image_size', 224),
-    patch: read.number('patch_size', 32),
+    width: read.count('hidden_size', 768),
+    layers: read.count('num_hidden_layers', 12),
+    heads: read.count('num_attention_heads', 12),
+    hidden: read.count('intermediate_size', 3072),
+    image: read.count('image_size', 224),
+    patch: read.count('patch_size', 32),
     eps: read.number('layer_norm_eps', 1e-5),
     activation: geluOf(read, 'quick_gelu'),
   };

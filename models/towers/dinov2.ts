@@ -51,17 +51,17 @@ export const dinov2Pixels: PixelNorm = { side: 378, mean, std: [0.229, 0.224, 0.
 
 /** What is absent has the default of `Dinov2Config`; `patch` is that of the class. The config does not say how positions are resized. */
 export function dinov2Config(read: ConfigReader, positions?: PositionResize, patch = 14): Dinov2Config {
-  const width = read.number('hidden_size', 768);
+  const width = read.count('hidden_size', 768);
   const wide = Math.trunc(width * read.number('mlp_ratio', 4));
   const swiglu = read.flag('use_swiglu_ffn', false);
   return {
     width,
-    layers: read.number('num_hidden_layers', 12),
-    heads: read.number('num_attention_heads', 12),
+    layers: read.count('num_hidden_layers', 12),
+    heads: read.count('num_attention_heads', 12),
     // Two thirds, so that three matrices cost what two did, rounded up to a multiple of 8.
     hidden: swiglu ? Math.floor((Math.trunc((wide * 2) / 3) + 7) / 8) * 8 : wide,
-    image: read.number('image_size', 224),
-    patch: read.number('patch_size', patch),
+    image: read.count('image_size', 224),
+    patch: read.count('patch_size', patch),
     eps: read.number('layer_norm_eps', 1e-6),
     activation: swiglu ? 'swiglu' : geluOf(read, 'gelu'),
     qkvBias: read.flag('qkv_bias', true),

@@ -42,12 +42,12 @@ export const siglipPixels: PixelNorm = { side: 384, mean: [0.5, 0.5, 0.5], std: 
 /** A `vision_config`, or the config of a vision model by itself; what is absent has the default of `SiglipVisionConfig`. */
 export function siglipConfig(read: ConfigReader): SiglipConfig {
   return {
-    width: read.number('hidden_size', 768),
-    layers: read.number('num_hidden_layers', 12),
-    heads: read.number('num_attention_heads', 12),
-    hidden: read.number('intermediate_size', 3072),
-    image: read.number('image_size', 224),
-    patch: read.number('patch_size', 16),
+    width: read.count('hidden_size', 768),
+    layers: read.count('num_hidden_layers', 12),
+    heads: read.count('num_attention_heads', 12),
+    hidden: read.count('intermediate_size', 3072),
+    image: read.count('image_size', 224),
+    patch: read.count('patch_size', 16),
     eps: read.number('layer_norm_eps', 1e-6),
     activation: geluOf(read, 'gelu_pytorch_tanh'),
   };

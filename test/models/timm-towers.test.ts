@@ -188,6 +188,31 @@ describe('what would be computed otherwise is refused', () => {
   ])('%s', (_what, read, message) => expect(read).toThrow(message));
 });
 
+describe('what is claimed is looked at before it is looped over', () => {
+  const types = ['aimv2', 'beit', 'deit', 'dinov2', 'dinov2_with_registers', 'dinov3_vit', 'dpt', 'ijepa', 'vit'];
+  const hubs = [...types, 'vit_mae', 'intern_vit_6b', 'internvl_vision', 'sam', 'clip_vision_model', 'siglip'];
+  test.each<[object, string]>([
+    ...hubs.map((model_type): [object, string] => [{ model_type, num_hidden_layers: 1e9 }, 'num_hidden_layers']),
+    [{ model_type: 'dinov3_vit', hidden_size: 1e9 }, 'hidden_size'],
+    [{ model_type: 'dinov3_vit', num_register_tokens: 1e9 }, 'num_register_tokens'],
+    [{ model_type: 'dinov3_vit', num_register_tokens: -1 }, 'num_register_tokens'],
+    [{ model_type: 'dinov3_convnext', depths: [1e9, 1], hidden_sizes: [8, 8] }, 'depths'],
+    [{ architecture: 'vit_tiny_patch16_224', pretrained_cfg: {}, model_args: { depth: 1e9 } }, 'depth'],
+    [{ architecture: 'vit_tiny_patch16_224', pretrained_cfg: {}, model_args: { img_size: [32, 1e9] } }, 'img_size'],
+    [{ architecture: 'eva02_tiny_patch14_224', pretrained_cfg: {}, model_args: { embed_dim: 1e9 } }, 'embed_dim'],
+    [{ model_cfg: { vision_cfg: { layers: 1e9 } } }, 'layers'],
+  ])('%j', (json, field) => {
+    expect(() => readAnyTower(json, where)).toThrow(OpabiniaError);
+    expect(() => readAnyTower(json, where)).toThrow(`'${field}'`);
+  });
+
+  test("and of Qwen-VL's towers", () => {
+    const read = (json: object) => () => qwenTowerConfig(new ConfigReader(json, where), 'qwen2.5');
+    expect(read({ depth: 1e9 })).toThrow(/'depth'[^]*at most 1000/);
+    expect(read({ hidden_size: 1e9 })).toThrow(/'hidden_size'/);
+  });
+});
+
 // transformers 5.18: DPTConfig, Dinov2WithRegistersConfig, BeitConfig.
 describe('what is absent has the value of its class', () => {
   const sizes = { hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16 };

@@ -12,8 +12,8 @@ export const dinov3ConvNext: BackboneType = {
   kind: 'dinov3-convnext',
   types: ['dinov3_convnext'],
   read: (read) => {
-    const widths = read.has('hidden_sizes') ? read.numbers('hidden_sizes') : [96, 192, 384, 768];
-    const depths = read.has('depths') ? read.numbers('depths') : [3, 3, 9, 3];
+    const widths = read.has('hidden_sizes') ? read.counts('hidden_sizes') : [96, 192, 384, 768];
+    const depths = read.has('depths') ? read.counts('depths') : [3, 3, 9, 3];
     if (widths.length !== depths.length)
       throw read.wrong('depths', `has ${depths.length} entries for ${widths.length} widths`);
     const eps = read.number('layer_norm_eps', 1e-6);

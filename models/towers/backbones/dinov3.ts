@@ -21,7 +21,7 @@ export const dinov3: BackboneType = {
       eps: read.number('layer_norm_eps', 1e-5),
     };
     const [patch, hidden] = [read.count('patch_size', 16), read.count('intermediate_size', 1536)];
-    const registers = read.number('num_register_tokens', 0);
+    const registers = read.number('num_register_tokens', 0) === 0 ? 0 : read.count('num_register_tokens');
     const gated = read.flag('use_gated_mlp', false);
     const [mlpBias, outBias] = [read.flag('mlp_bias', true), read.flag('proj_bias', true)];
     const qkvBias = {
