@@ -175,6 +175,11 @@ export function readProcessor(
         .map(([code, name]) => `${code} (${name})`)
         .join(', ')}`,
     );
+  if (fields.keep_aspect_ratio === true)
+    throw refuse(
+      'keeps the proportions of pictures (keep_aspect_ratio)',
+      'known are pictures of one size: set it to false, and a picture is made as wide and as high as the size says',
+    );
   if (fields.do_pad === true && typeof fields.size_divisor === 'number')
     throw refuse(
       `pads pictures to multiples of ${fields.size_divisor}`,
