@@ -45,7 +45,8 @@ describe('a name of timm says all that its constructor is given', () => {
   ])('%s', (architecture, side, parameters) => {
     const tower = readAnyTower({ architecture, pretrained_cfg: trained }, where);
     expect(tower.side).toBe(side);
-    expect(countParameters(shapesRead(tower, side))).toBe(parameters);
+    // Of a small picture: what is read is the same.
+    expect(countParameters(shapesRead(tower, 56))).toBe(parameters);
   });
 
   test.each([
@@ -99,7 +100,7 @@ describe('a name of timm says all that its constructor is given', () => {
           { model_cfg: { vision_cfg: { timm_model_name: 'eva02_tiny_patch14_224', timm_pool, timm_proj } } },
           where,
         ),
-        224,
+        28,
       ).has('visual.trunk.norm.weight');
     expect([normed('token', null), normed('avg', null), normed('token', 'linear')]).toEqual([true, false, false]);
   });
@@ -114,7 +115,7 @@ test.each<[object, boolean]>([
   [{ global_pool: 'token', use_fc_norm: true }, false],
 ])('EVA-02 with %j: a norm behind the last block is %j', (model_args, normed) => {
   const tower = readAnyTower({ architecture: 'eva02_tiny_patch14_224', model_args, pretrained_cfg: trained }, where);
-  expect(shapesRead(tower, 224).has('visual.trunk.norm.weight')).toBe(normed);
+  expect(shapesRead(tower, 28).has('visual.trunk.norm.weight')).toBe(normed);
 });
 
 test('LayerScale of open_clip is as wide as its tokens', () => {
@@ -241,9 +242,9 @@ test.each([
   ['vit', ['classifier.bias', 'vit.pooler.dense.weight']],
 ])('%s: heads are left alone', (model_type, heads) => {
   const tower = readAnyTower({ hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, model_type }, where);
-  const stored = new Map([...shapesRead(tower, 384), ...heads.map((name) => [name, [8]] as const)]);
-  expect(matches(matchAnyTower(tower, stored, 384))).toBe(true);
-  expect(matches(matchAnyTower(tower, new Map([...stored, ['another.weight', [2]]]), 384))).toBe(false);
+  const stored = new Map([...shapesRead(tower, 32), ...heads.map((name) => [name, [8]] as const)]);
+  expect(matches(matchAnyTower(tower, stored, 32))).toBe(true);
+  expect(matches(matchAnyTower(tower, new Map([...stored, ['another.weight', [2]]]), 32))).toBe(false);
 });
 
 // CLIPConfig of transformers 5.18.
@@ -270,10 +271,10 @@ test.each([
 ])('whole numbers that older versions stored beside the weights: %j', (json, buffer) => {
   const tower = readAnyTower(json, where);
   const stored = new Map([
-    ...(tower.config === undefined ? shapesRead(tower, 224) : towerShapes(tower.config)),
+    ...(tower.config === undefined ? shapesRead(tower, 32) : towerShapes(tower.config)),
     [buffer, [1, 50]] as const,
   ]);
-  const match = matchAnyTower(tower, stored, 224);
+  const match = matchAnyTower(tower, stored, 32);
   expect(matches(match)).toBe(true);
   expect(match.ignored.map(({ name }) => name)).toEqual([buffer]);
   const tensor = { name: buffer, dtype: 'I64', shape: [1, 50], start: 0, bytes: 400 } as const;
