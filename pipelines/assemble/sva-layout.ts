@@ -26,7 +26,7 @@ export function svaLayout(language: LanguagePart, towers: readonly TowerPart[], 
   const known = towers.map(({ tower, files }): TowerConfig => {
     if (tower.config !== undefined) return tower.config;
     throw refuse(
-      `Cambrian's layout has towers of CLIP, SigLIP, DINOv2 and ConvNeXt, and ${files.directory} is a ${tower.kind}`,
+      `Cambrian's layout has towers of CLIP, SigLIP, DINOv2 and ConvNeXt, and ${files.directory} is of the kind ${tower.kind}`,
       'take a connector of the zoo for it, such as mlp2x',
     );
   });
