@@ -92,6 +92,7 @@ export const plainTransformer = {
   block_fn: 'Block',
   mlp_layer: 'Mlp',
   attn_layer: 'Attention',
+  use_naflex: false,
 };
 
 /** The same of its ConvNeXts. */
@@ -121,6 +122,7 @@ const named = z.looseObject({
         timm_model_name: z.string().min(1).max(200).nullish(),
         timm_pool: z.string().max(40).nullish(),
         timm_proj: z.string().max(40).nullish(),
+        timm_model_kwargs: z.looseObject({}).nullish(),
         image_size: sides.nullish(),
       }),
     })
@@ -169,6 +171,7 @@ export function statedTower(json: ConfigJson): StatedTower | undefined {
     ...args,
     ...(size === undefined || timmTower(name)?.family !== 'vit' ? {} : { img_size: size }),
     ...(pooled ? { global_pool: pool ?? 'avg' } : {}),
+    ...vision?.timm_model_kwargs,
     ...own,
   };
   const complete = own !== undefined && own !== null && (trained === undefined || trained === null);

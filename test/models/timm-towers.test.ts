@@ -93,6 +93,22 @@ describe('a name of timm says all that its constructor is given', () => {
     expect(pixels({ architecture: 'vit_large_patch16_384' })).toBeUndefined();
   });
 
+  test("a plain transformer of timm's inside a model of open_clip's", () => {
+    const open = (vision: object) =>
+      readAnyTower({ model_cfg: { vision_cfg: { timm_model_name: 'vit_tiny_patch16_224', ...vision } } }, where);
+    const stored = new Map(
+      [...shapesRead(open({ timm_pool: '', timm_proj: 'linear' }), 32)].map(
+        ([name, shape]) => [`visual.trunk.${name}`, shape] as const,
+      ),
+    );
+    const head = ['visual.head.proj.weight', 'text.transformer.embeddings.weight', 'logit_scale'];
+    const all = new Map([...stored, ...head.map((name) => [name, [8]] as const)]);
+    const match = matchAnyTower(open({ timm_pool: '', timm_proj: 'linear' }), all, 32);
+    expect(matches(match)).toBe(true);
+    expect(match.wanted).toBe(150);
+    expect(() => open({ timm_model_kwargs: { use_naflex: true } })).toThrow(/use_naflex/);
+  });
+
   test("open_clip's pooling decides where the last norm of EVA-02 stands", () => {
     const normed = (timm_pool: string, timm_proj: string | null) =>
       shapesRead(

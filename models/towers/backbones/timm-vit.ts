@@ -107,8 +107,11 @@ function backbone(read: ConfigReader, roots: readonly string[]): Backbone {
 export const timmVit: BackboneType = {
   kind: 'timm-vit',
   types: ['vit_base_patch16_224', 'vit_large_patch16_224', 'vit_huge_patch14_224'],
-  unread: ['head', 'fc_norm'],
-  read: (config) => backbone(config, ['']),
+  unread: [
+    ...['', 'trunk.', 'visual.trunk.'].flatMap((root) => [`${root}head`, `${root}fc_norm`]),
+    ...['visual.head', 'text', 'logit_scale', 'logit_bias'],
+  ],
+  read: (config) => backbone(config, ['', 'trunk', 'visual.trunk']),
 };
 
 export const moco: BackboneType = {
