@@ -167,9 +167,12 @@ export function statedTower(json: ConfigJson): StatedTower | undefined {
   const size = trained?.input_size?.slice(1);
   // open_clip gives its pooling to the constructor unless it puts a projection of its own behind.
   const pooled = vision !== undefined && projection !== 'linear' && projection !== 'mlp';
+  // Some authors state arguments beside the name; the pooling that timm writes there is no argument.
+  const { global_pool: _pool, model_args: _args, ...beside } = json;
   const whole = {
     ...args,
     ...(size === undefined || timmTower(name)?.family !== 'vit' ? {} : { img_size: size }),
+    ...(architecture === undefined ? {} : beside),
     ...(pooled ? { global_pool: pool ?? 'avg' } : {}),
     ...vision?.timm_model_kwargs,
     ...own,

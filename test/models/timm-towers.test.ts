@@ -93,6 +93,21 @@ describe('a name of timm says all that its constructor is given', () => {
     expect(pixels({ architecture: 'vit_large_patch16_384' })).toBeUndefined();
   });
 
+  test('arguments that stand beside the name, as in MahmoodLab/UNI', () => {
+    const uni = {
+      architecture: 'vit_large_patch16_224',
+      img_size: 32,
+      init_values: 1,
+      num_classes: 0,
+      global_pool: 'avg',
+    };
+    const read = shapesRead(readAnyTower({ ...uni, pretrained_cfg: trained }, where), 32);
+    expect(read.get('pos_embed')).toEqual([1, 5, 1024]);
+    expect(read.get('blocks.23.ls1.gamma')).toEqual([1024]);
+    expect(read.has('norm.weight')).toBe(true);
+    expect(() => readAnyTower({ ...uni, reg_tokens: 4, pretrained_cfg: trained }, where)).toThrow(/reg_tokens/);
+  });
+
   test("a plain transformer of timm's inside a model of open_clip's", () => {
     const open = (vision: object) =>
       readAnyTower({ model_cfg: { vision_cfg: { timm_model_name: 'vit_tiny_patch16_224', ...vision } } }, where);
