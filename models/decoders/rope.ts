@@ -75,6 +75,8 @@ const scalings: Readonly<Record<string, readonly string[]>> = {
     'mscale',
     'mscale_all_dim',
     'truncate',
+    // Says how YaRN's own models were made; nothing reads it.
+    'finetuned',
   ],
   dynamic: ['factor'],
 };

@@ -52,6 +52,19 @@ describe('rotations are stretched as transformers does', () => {
   });
 });
 
+test("what YaRN's own models say besides", () => {
+  const rope = (more: object) =>
+    readRope(
+      new ConfigReader(
+        { rope_scaling: { type: 'yarn', factor: 4, original_max_position_embeddings: 16, ...more } },
+        'a config',
+      ),
+      8,
+    );
+  expect(rope({ finetuned: true })).toEqual(rope({}));
+  expect(() => rope({ finetunes: true })).toThrow(/finetunes/);
+});
+
 // Phi3RotaryEmbedding of transformers 5.18.
 test.each(['longrope', 'su', 'yarn'])("Phi-3's rotations by the name of '%s'", (type) => {
   const rope_scaling = { type, short_factor: [1, 1.1, 1.2, 1.3], long_factor: [2, 2.1, 2.2, 2.3] };
