@@ -36,10 +36,11 @@ interface Flags extends ConnectorsFlags, StorageFlags {
   readonly length: string;
   readonly batch: string;
   readonly unfreezeTowers?: true;
+  readonly gradientCheckpointing?: true;
 }
 
 /** Options that one way of planning reads and the other does not. */
-const ofTraining = ['length', 'batch', 'unfreezeTowers'];
+const ofTraining = ['length', 'batch', 'unfreezeTowers', 'gradientCheckpointing'];
 const ofAnswering = ['weights', 'quantize', 'keep', 'tower', 'context', 'prompt', 'images'];
 
 export function addPlan(program: Command): void {
@@ -74,6 +75,7 @@ export function addPlan(program: Command): void {
     .option('--length <tokens>', 'of a sequence, with --train', '2048')
     .option('--batch <count>', 'sequences at once, with --train', '1')
     .option('--unfreeze-towers', 'the towers of an assembled model learn too, with --train')
+    .option('--gradient-checkpointing', 'layers of the language model are computed again backwards, with --train')
     .option('--json', 'print the figures as JSON')
     .action(async (model: string, flags: Flags, command: Command) => {
       if (flags.train === undefined)
@@ -88,6 +90,7 @@ export function addPlan(program: Command): void {
           length: whole('--length', flags.length),
           batch: whole('--batch', flags.batch),
           unfreezeTowers: flags.unfreezeTowers,
+          gradientCheckpointing: flags.gradientCheckpointing,
           connectors,
           profile: deviceNamed(flags.device).profile,
         };

@@ -75,12 +75,18 @@ export class Replays {
   }
 }
 
-/** What a block computes from its inputs, operands first. */
+/** What a block computes from its inputs, operands first. One of them may be computed from another: that is not inside. */
 function insideOf(result: Node, { inputs }: Block): readonly Node[] {
-  const inside = new Set<Node>();
+  const [inside, behind] = [new Set<Node>(), new Set<Node>()];
   const depends = new Set<Node>(inputs);
+  const open = [result];
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if (behind.has(node) || depends.has(node)) continue;
+    behind.add(node);
+    open.push(...node.inputs);
+  }
   for (const node of orderFrom([result])) {
-    if (depends.has(node) || !node.inputs.some((input) => depends.has(input))) continue;
+    if (!behind.has(node) || !node.inputs.some((input) => depends.has(input))) continue;
     depends.add(node);
     inside.add(node);
   }

@@ -32,6 +32,8 @@ export interface CambrianTraining {
   readonly pictures: number;
   /** Sequences have questions that do not see one another (`placeBranches`): an input `branch`, `b s`. */
   readonly branched?: boolean | undefined;
+  /** Of each layer of the language model, and of the SVA layer behind it, what enters it is kept alone; the rest is computed again. */
+  readonly recomputes?: boolean | undefined;
   /** Padding masks of query groups as the reference's training code has them; by default spatially correct. */
   readonly maskQuirk?: boolean | undefined;
 }
@@ -94,6 +96,8 @@ export interface SequenceSizes {
   readonly batch: number;
   readonly length: number;
   readonly branched?: boolean | undefined;
+  /** Of each layer of the language model what enters it is kept alone; the rest is computed again. */
+  readonly recomputes?: boolean | undefined;
 }
 
 /**
@@ -104,14 +108,14 @@ export function sequenceLoss(
   t: Trace,
   root: Params,
   language: LanguageModel,
-  { batch: b, length: s, branched }: SequenceSizes,
+  { batch: b, length: s, branched, recomputes }: SequenceSizes,
   start: Hidden,
   vision?: LlmVision,
   visual?: VisualTokens,
 ): Tensor<'', 'f32'> {
   const p = root.at('model');
   const turn = openTurn(t, language.config, { batch: b, length: s, padded: true, branched });
-  const last = decodeWithVision(p, start, decoderLayers(p, language, turn), vision);
+  const last = decodeWithVision(p, start, { ...decoderLayers(p, language, turn), recomputes }, vision);
   const normed = finalNorm(root, language.config, last);
   const head = root.at(language.config.tied ? 'model.embed_tokens' : 'lm_head').get('weight', 'v e', {
     v: language.config.vocabulary,

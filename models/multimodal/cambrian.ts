@@ -1,5 +1,5 @@
 // Around the LLM of Cambrian-1: image tokens put into the text's embeddings, and SVA layers between the decoder's layers.
-import { gather, rearrange, where, type Float, type Params, type Tensor } from '../../dsl/index.ts';
+import { gather, rearrange, recompute, where, type Float, type Params, type Tensor } from '../../dsl/index.ts';
 import { emptySlot, newlineSlot } from '../sequence/collate.ts';
 import type { Inspect } from '../sequence/regions.ts';
 import type { Sight } from '../parts/sva/layer.ts';
@@ -50,6 +50,8 @@ export type DecoderLayer = (hidden: Hidden, index: number) => Hidden;
 export interface Decoder {
   readonly layers: number;
   readonly layer: DecoderLayer;
+  /** A backward pass keeps of each layer, and of the SVA layer behind it, what enters it alone. */
+  readonly recomputes?: boolean | undefined;
 }
 
 /**
@@ -65,16 +67,26 @@ export function decodeWithVision(
   inspect?: Inspect,
 ): Hidden {
   const named = (index: number) => `hidden_${String(index).padStart(2, '0')}`;
+  const again = decoder.recomputes === true ? recompute : plainly;
   let stream = hidden;
   inspect?.(named(0), stream);
   for (let i = 0; i < decoder.layers; i++) {
-    stream = decoder.layer(stream, i);
+    stream = again((x) => decoder.layer(x, i), stream);
     const j = vision === undefined ? undefined : samplerAfter(vision.schedule, i);
-    if (vision !== undefined && j !== undefined)
-      stream = updateImageTokens(p.at('vision_sampler_layers', j), stream, vision, inspect);
+    if (vision !== undefined && j !== undefined) {
+      const update = (x: Hidden, context: Sight['context'], ...regions: Sight['regions']): Hidden => {
+        const sight = { ...vision.sight, context, regions };
+        return updateImageTokens(p.at('vision_sampler_layers', j), x, { ...vision, sight }, inspect);
+      };
+      stream = again(update, stream, vision.sight.context, ...vision.sight.regions);
+    }
     inspect?.(named(i + 1), stream);
   }
   return stream;
+}
+
+function plainly<X extends readonly Tensor[]>(f: (...xs: X) => Hidden, ...xs: X): Hidden {
+  return f(...xs);
 }
 
 /** The sampler that follows decoder layer `index`, if one does. */

@@ -33,6 +33,8 @@ export interface TrainingPlanOptions {
   readonly batch: number;
   /** The towers of an assembled model are run at every step, and learn where the stage's groups mean them. */
   readonly unfreezeTowers?: boolean | undefined;
+  /** As in a recipe: layers of the language model are computed again for the backward pass. */
+  readonly gradientCheckpointing?: boolean | undefined;
   /** Of a model that was assembled with a connector of your own. */
   readonly connectors?: readonly AnyConnector[] | undefined;
   /** Default: a desktop GPU. */
@@ -73,6 +75,7 @@ export function cambrianSubject(model: CambrianModel, options: TrainingPlanOptio
         batch,
         length,
         pictures: batch,
+        recomputes: options.gradientCheckpointing,
       }),
   };
 }
@@ -86,13 +89,15 @@ export function assembledSubject(
   checkLearns(model);
   const { length, batch, dtype } = options;
   const towersLearn = options.unfreezeTowers === true;
+  const recomputes = options.gradientCheckpointing;
   return {
     shapes: new Map([...assembledShapes(model), ...towers]),
     stage: {
       ...(options.stage === 1 ? llavaStage1 : llavaStage2)({ data: noData, batch, length }),
       unfreezeTowers: towersLearn,
     },
-    loss: (t, p, learns) => assembledLoss(t, p, model, { batch, length, pictures: batch, dtype, towersLearn, learns }),
+    loss: (t, p, learns) =>
+      assembledLoss(t, p, model, { batch, length, pictures: batch, dtype, towersLearn, learns, recomputes }),
   };
 }
 

@@ -64,6 +64,7 @@ export function assembledTrainable(
     pictures: batch,
     dtype: opened.source.dtype,
     branched: stage.turns === 'independent',
+    recomputes: stage.gradientCheckpointing,
     towersLearn,
   };
   const names = [...assembledShapes(model).keys(), ...(towersLearn ? towerShapesOf(opened, model).keys() : [])];

@@ -50,6 +50,7 @@ export function cambrianTrainable(opened: OpenedModel, family: CambrianFamily, o
     length: stage.length,
     pictures: batch,
     branched: stage.turns === 'independent',
+    recomputes: stage.gradientCheckpointing,
   };
   const learned = learnable(opened, [...cambrianShapes(config, model.towers).keys()], stage, seed);
   const maker = new Batches(opened, family, towers, training, options);

@@ -10,6 +10,7 @@ export interface PublishedStage {
   readonly steps?: number | undefined;
   readonly length?: number | undefined;
   readonly saveEvery?: number | undefined;
+  readonly gradientCheckpointing?: boolean | undefined;
 }
 
 /** All of a stage but its name, what learns, and how rates rise and fall. */
@@ -25,5 +26,6 @@ export function publishedStage(options: PublishedStage, batch: number): Omit<Sta
     layout: 'train',
     clip: 1,
     saveEvery: options.saveEvery,
+    gradientCheckpointing: options.gradientCheckpointing,
   };
 }

@@ -54,6 +54,7 @@ const stage = knownFields({
   ),
   frozen: z.array(z.string().min(1)).optional(),
   unfreezeTowers: z.boolean().optional(),
+  gradientCheckpointing: z.boolean().optional(),
   lora: z.array(knownFields({ paths, rank: whole, alpha: positive.optional() })).optional(),
   optimizer,
   schedule: knownFields({ shape: z.enum(['cosine', 'linear', 'constant']), warmup: warmup.optional() }),

@@ -36,6 +36,11 @@ export interface Stage {
   readonly length: number;
   /** Pictures whole with their padding masked (`train`, as the released models learned), or without it (`unpad`). Default `train`. */
   readonly layout?: 'train' | 'unpad' | undefined;
+  /**
+   * Of each layer of the language model a step keeps what enters it alone, and computes the rest again for the backward pass: far fewer
+   * activations for the arithmetic of one more forward pass. Default false.
+   */
+  readonly gradientCheckpointing?: boolean | undefined;
   /** Questions of a sample one after the other (`conversation`), or each as if it were asked alone (`independent`). Default `conversation`. */
   readonly turns?: 'conversation' | 'independent' | undefined;
   /** Largest norm of all gradients; default 1, 0 for none. */

@@ -49,6 +49,7 @@ const stage: Fields = {
     length: 'number',
     layout: 'text',
     turns: 'text',
+    gradientCheckpointing: 'flag',
     clip: 'number',
     scaling: {
       fields: { initial: 'number', growth: 'number', interval: 'number', backoff: 'number' },

@@ -185,6 +185,6 @@ function checkMemory(plans: readonly Plan[], learned: readonly string[], device:
   }
   device.memory.check(
     [...sums].map(([label, bytes]) => ({ label, bytes })),
-    'take a smaller microBatch or length, freeze more, or train with lora',
+    'take a smaller microBatch or length, gradientCheckpointing: true, freeze more, or train with lora',
   );
 }

@@ -248,6 +248,18 @@ test('recompute gives the same gradients, from values that are computed again', 
   expect(order(graph).filter((node) => node.op.name === 'tanh')).toHaveLength(4);
 });
 
+test('what makes one input of a block from another is not computed again', () => {
+  const graph = trace(randomParams(2), (t) => {
+    const x = t.input('x', 'n d', { n: 2, d: 3 });
+    const y = exp(tanh(x));
+    const z = recompute((a, b) => exp(a.mul(b)), y, x);
+    return { dx: gradients(reduce(z, 'n d ->', 'sum'), [x])[0] };
+  });
+  const count = (name: string) => order(graph).filter((node) => node.op.name === name).length;
+  // The forward one alone: its gradient reads its result. Of the block the exponential, again for its gradient.
+  expect([count('tanh'), count('exp')]).toEqual([1, 2]);
+});
+
 describe('errors', () => {
   const refused = (build: (t: Trace) => Tensor) => () => trace(randomParams(1), (t) => ({ y: build(t) }));
 

@@ -23,7 +23,7 @@ describe('the fields of a recipe', () => {
   test.each([
     [{}],
     [{ frozen: ['*tower*'], unfreezeTowers: false, groupByLength: true, scaling: { initial: 8 }, ema: 0.9, clip: 0 }],
-    [{ lora: [{ paths: ['*q_proj.weight'], rank: 4, alpha: 8 }], microBatch: 2 }],
+    [{ lora: [{ paths: ['*q_proj.weight'], rank: 4, alpha: 8 }], microBatch: 2, gradientCheckpointing: true }],
     [{ groups: [{ ...group, optimizer: muon() }], evaluation: { data: { index: 'i.json' }, every: 1, batches: 2 } }],
     [{ data: { mixture: [{ ...files, cap: 3 }], shares: { a: 1 } }, steps: undefined, epochs: 0.5 }],
     [{ data: { samples: () => undefined, count: 3, images: '' }, schedule: { shape: 'linear', warmup: { ratio: 0 } } }],
