@@ -6,6 +6,7 @@ import { association } from './association.ts';
 import { broadcastRules } from './broadcasts.ts';
 import { constantRules } from './constants.ts';
 import { joins } from './joins.ts';
+import { lowRank } from './low-rank.ts';
 import { recomputation } from './recomputation.ts';
 import { resampling } from './resampling.ts';
 import { siblings } from './siblings.ts';
@@ -26,6 +27,7 @@ export const canonical: RulePass = {
  */
 export const passes: readonly Pass[] = [
   canonical,
+  lowRank,
   weightedSums,
   slices,
   algebra,

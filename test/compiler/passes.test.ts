@@ -524,6 +524,7 @@ describe('the engine', () => {
     );
     expect(seen).toEqual([
       'canonical: x*1 ×1',
+      'low rank: ',
       'weighted sums: ',
       'slices: ',
       'algebra: ',

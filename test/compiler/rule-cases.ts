@@ -157,6 +157,15 @@ export interface RuleCase {
   readonly others?: readonly Node[];
 }
 
+/** A matrix that is worth it, and a rank. */
+function lowRank(s: Sketch): readonly [o: Axis, i: Axis, r: Axis] {
+  const rank = 1 + s.below(2);
+  const side = (name: string): Axis => ({ name, size: 8 * rank + s.below(4) });
+  return [side('o'), side('i'), { name: 'r', size: rank }];
+}
+
+const namesOf = (x: Node): string => x.type.axes.map(({ name }) => name).join(' ');
+
 const axes3 = (s: Sketch): string => s.of('', 'a', 'a b', 'a b c');
 
 /** Rule name → left side. */
@@ -167,6 +176,34 @@ export const ruleCases: Readonly<Record<string, (s: Sketch) => Node | RuleCase>>
   // ---- association
   'projection of a gradient': readTwice,
   'product of three factors': outerProduct,
+
+  // ---- low rank
+  'product of a matrix and its addition of low rank': (s) => {
+    const [o, i, r] = lowRank(s);
+    const additions = s.product(s.sized([o, r]), s.sized([i, r]), s.shuffled('o i'));
+    const scaled = s.of(additions, s.map('mul', additions, s.scalar(0.5)));
+    const frozen = s.make(param, [], { ...typeAttrs(scaled.type.axes, 'f32'), name: 'frozen' });
+    const whole = s.of(s.map('add', frozen, scaled), s.map('add', scaled, frozen));
+    // Forward, and towards the rows.
+    const [along, left] = s.of([i, 'o'] as const, [o, 'i'] as const);
+    const x = s.sized([...s.axes('n'), along, ...s.axes('m')]);
+    const seen = s.of(
+      whole,
+      s.rearrange(whole, `${namesOf(whole)} -> ${namesOf(whole).split(' ').reverse().join(' ')}`),
+    );
+    return s.of(s.product(x, seen, s.shuffled(`n m ${left}`)), s.product(seen, x, s.shuffled(`m n ${left}`)));
+  },
+  'gradient of a factor of low rank': (s) => {
+    const [o, i, r] = lowRank(s);
+    const [y, x] = [s.sized([...s.axes('n m'), o]), s.sized([i, ...s.axes('m n')])];
+    const matrix = s.product(...s.of<[Node, Node]>([y, x], [x, y]), s.shuffled('o i'));
+    const [along, left] = s.of([i, 'o'] as const, [o, 'i'] as const);
+    const factor = s.make(param, [], { ...typeAttrs(s.of([along, r], [r, along]), 'f32'), name: 'factor' });
+    const other = s.rearrange(matrix, `${namesOf(matrix)} -> ${namesOf(matrix).split(' ').reverse().join(' ')}`);
+    const shown = s.of(matrix, other);
+    const seen = s.of(shown, s.map('mul', shown, s.scalar(0.5)));
+    return s.of(s.product(seen, factor, s.shuffled(`${left} r`)), s.product(factor, seen, s.shuffled(`${left} r`)));
+  },
 
   // ---- constants
   'map of constants': (s) =>

@@ -12,6 +12,7 @@ import { algebraRules } from '../../compiler/passes/algebra.ts';
 import { resamplingRules } from '../../compiler/passes/resampling.ts';
 import { broadcastRules } from '../../compiler/passes/broadcasts.ts';
 import { constantRules } from '../../compiler/passes/constants.ts';
+import { lowRankRules } from '../../compiler/passes/low-rank.ts';
 import { joinRules } from '../../compiler/passes/joins.ts';
 import { weightedSumRules } from '../../compiler/passes/weighted-sums.ts';
 import { passes } from '../../compiler/passes/index.ts';
@@ -29,6 +30,7 @@ const rules: readonly Rule[] = [
   ...associationRules,
   ...joinRules,
   ...weightedSumRules,
+  ...lowRankRules,
 ];
 
 function rewriterFor(sketch: Sketch, left: Node, others: readonly Node[]): Rewriter {

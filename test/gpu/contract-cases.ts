@@ -5,7 +5,7 @@ import type { Graph, Node } from '../../dsl/graph/graph.ts';
 import { order } from '../../dsl/graph/walk.ts';
 import type { DType } from '../../dsl/graph/op.ts';
 import { contract } from '../../dsl/ops/contract.ts';
-import { param, typeAttrs } from '../../dsl/ops/source.ts';
+import { nameOf, param, typeAttrs } from '../../dsl/ops/source.ts';
 import { rearrange } from '../../dsl/ops/view.ts';
 import { print } from '../../dsl/text/print.ts';
 import type { Feeds } from '../../runtime/reference/reference.ts';
@@ -276,6 +276,17 @@ function permuted(s: Sketch, x: Node, axes: readonly Axis[]): Node {
     merge: axes.map(({ name }) => ({ name, parts: [name] })),
     sizes,
   });
+}
+
+/** `storedFeeds` for a step of training, whose parameters are states: they begin with numbers too. */
+export function trainingFeeds(graph: Graph): Feeds {
+  const feeds = storedFeeds(graph);
+  const states = order(graph).filter((node) => node.op.name === 'state' && node.type.axes.length > 0);
+  const shape = (node: Node) => node.type.axes.map(({ size }) => Number(size));
+  return {
+    ...feeds,
+    states: new Map(states.map((node) => [nameOf(node), Array.from(feeds.params(nameOf(node), shape(node)))])),
+  };
 }
 
 /** Random feeds that the dtypes hold as they are. */

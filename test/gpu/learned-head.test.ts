@@ -6,7 +6,7 @@ import { sgd } from '../../pipelines/train/optimizers/sgd.ts';
 import { trainGraphs } from '../../pipelines/train/step/train-graph.ts';
 import { share } from '../support/share.ts';
 import { judge, openGpu, seed, withoutGpu, type Gpu } from './compare.ts';
-import { storedFeeds } from './contract-cases.ts';
+import { trainingFeeds } from './contract-cases.ts';
 
 describe.skipIf(withoutGpu)(`a head that learns, seed ${seed}`, () => {
   let gpu: Gpu;
@@ -50,7 +50,7 @@ describe.skipIf(withoutGpu)(`a head that learns, seed ${seed}`, () => {
             });
           },
         );
-        await judge(gpu, step, storedFeeds(step), { profile: gpu.desktop });
+        await judge(gpu, step, trainingFeeds(step), { profile: gpu.desktop });
       }),
       { numRuns: share(3, 40), seed },
     );

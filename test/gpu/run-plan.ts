@@ -52,7 +52,7 @@ export async function runPlan(
       const elements = state.axes.reduce((count, axis) => count * (typeof axis.size === 'number' ? axis.size : NaN), 1);
       device.write(
         bufferOf(state.buffer),
-        0,
+        state.offset,
         toBytes(feeds.states?.get(state.name) ?? new Float64Array(elements), state.dtype),
       );
     }
