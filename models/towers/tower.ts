@@ -59,9 +59,17 @@ export function patchConv(
   return conv2d(p, whole, { out: 'c', size, kernel: patch, stride: patch, bias });
 }
 
-/** Whole patches in a picture. */
+/** Tables are made of every patch, and sizes of pictures and patches are claims of configs. */
+const mostPatches = 2 ** 20;
+
+/** Whole patches in a picture. Throws `OpabiniaError` for more than a million. */
 export function gridOf(x: Pixels, patch: number): Grid {
-  return [Math.floor(x.size('h') / patch), Math.floor(x.size('w') / patch)];
+  const grid: Grid = [Math.floor(x.size('h') / patch), Math.floor(x.size('w') / patch)];
+  if (grid[0] * grid[1] <= mostPatches) return grid;
+  throw new OpabiniaError(
+    `a picture of ${x.size('h')} × ${x.size('w')} has ${grid[0]} × ${grid[1]} patches of ${patch} × ${patch}`,
+    { op: 'patches', advice: `at most ${mostPatches} are known to make sense: give smaller pictures` },
+  );
 }
 
 /** A map on another grid, by sampling without antialiasing, as Cambrian-1 does for every tower; untouched when the grid is that already. */

@@ -12,7 +12,7 @@ import { readTower } from '../../models/configs/read.ts';
 import { towerShapes } from '../../models/configs/towers.ts';
 import { releasedDecoders } from '../../models/decoders/families/released.ts';
 import { gemma2 } from '../../models/decoders/families/gemma.ts';
-import { readAnyTower, type AnyTower } from '../../models/towers/any-tower.ts';
+import { mapShapeOf, readAnyTower, type AnyTower } from '../../models/towers/any-tower.ts';
 import { qwenTowerConfig } from '../../models/towers/qwen-vl-config.ts';
 import { channelsLast } from '../../models/towers/tower.ts';
 import { matchAnyTower } from '../../pipelines/answer/families/assembled.ts';
@@ -236,6 +236,21 @@ describe('what is claimed is looked at before it is looped over', () => {
   ])('%j', (json, field) => {
     expect(() => readAnyTower(json, where)).toThrow(OpabiniaError);
     expect(() => readAnyTower(json, where)).toThrow(`'${field}'`);
+  });
+
+  test.each([
+    [{ model_type: 'dinov3_vit', patch_size: 1 }, 8192, /8192 × 8192 patches/],
+    [{ architecture: 'eva02_tiny_patch14_224', pretrained_cfg: {}, model_args: { patch_size: 1 } }, 8192, /patches/],
+    [{ model_type: 'beit', patch_size: 1, use_relative_position_bias: true }, 512, /each two of 262145 tokens/],
+    [
+      { model_type: 'sam', image_size: 64, patch_size: 1, num_hidden_layers: 1, window_size: 5000 },
+      64,
+      /each two of 5000 places/,
+    ],
+  ])('%j of a picture of %i pixels', (json, side, message) => {
+    const tower = readAnyTower(json, where);
+    expect(() => mapShapeOf(tower, side)).toThrow(OpabiniaError);
+    expect(() => mapShapeOf(tower, side)).toThrow(message);
   });
 
   test("and of Qwen-VL's towers", () => {
