@@ -1,5 +1,5 @@
 // Positions on a grid that no checkpoint holds: tables of sines and cosines, and rotations by row and column.
-import { constantLike, flip, rearrange } from '../../dsl/index.ts';
+import { constantLike, flip, OpabiniaError, rearrange } from '../../dsl/index.ts';
 import type { Grid } from './tower.ts';
 import type { Heads } from './vit.ts';
 
@@ -101,4 +101,13 @@ export function angleTables(
     return values[n * pairs + (layout === 'half' ? d % pairs : Math.floor(d / 2))] ?? 0;
   });
   return { cos: all.map(Math.cos), sin: all.map(Math.sin) };
+}
+
+/** Throws `OpabiniaError` for more than `most` places: a table has one for each two of them, and sizes are claims of configs. */
+export function checkPairs(count: number, most: number, op: string): void {
+  if (count <= most) return;
+  throw new OpabiniaError(`a bias for each two of ${count} places`, {
+    op,
+    advice: `at most ${most} are known to make sense: give smaller pictures`,
+  });
 }

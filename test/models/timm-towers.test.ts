@@ -241,7 +241,7 @@ describe('what is claimed is looked at before it is looped over', () => {
   test.each([
     [{ model_type: 'dinov3_vit', patch_size: 1 }, 8192, /8192 × 8192 patches/],
     [{ architecture: 'eva02_tiny_patch14_224', pretrained_cfg: {}, model_args: { patch_size: 1 } }, 8192, /patches/],
-    [{ model_type: 'beit', patch_size: 1, use_relative_position_bias: true }, 512, /each two of 262145 tokens/],
+    [{ model_type: 'beit', patch_size: 1, use_relative_position_bias: true }, 512, /each two of 262145 places/],
     [
       { model_type: 'sam', image_size: 64, patch_size: 1, num_hidden_layers: 1, window_size: 5000 },
       64,

@@ -3,7 +3,6 @@ import {
   concat,
   constantLike,
   gather,
-  OpabiniaError,
   rearrange,
   slice,
   type Float,
@@ -12,11 +11,9 @@ import {
 } from '../../../dsl/index.ts';
 import { encodeVit, type BackboneType } from '../backbone.ts';
 import { behind, hubLayer, hubVitConfig, patchTokens, tableRows, without } from '../hub-layer.ts';
+import { checkPairs } from '../positions.ts';
 import { gridOf, rootOf, type Grid } from '../tower.ts';
 import { resizedTable } from '../vit.ts';
-
-/** A table has a place for each two of them. */
-const mostTokens = 16_385;
 
 /** What is added to the scores of query n and key t: a table's row by their distance, and three rows of the class token's own. */
 function relativeBias(p: Params, side: number, grid: Grid, heads: number): Tensor<'n t h', Float> {
@@ -29,11 +26,7 @@ function relativeBias(p: Params, side: number, grid: Grid, heads: number): Tenso
   const patches = rearrange(resizedTable(near, [rows, columns], 'bilinear'), 'h w c -> k=(h w) h=(c)');
   const all = concat([patches, slice(table, 'k', { start: own, size: 3 })], 'k');
   const [count, last] = [grid[0] * grid[1] + 1, rows * columns + 3];
-  if (count > mostTokens)
-    throw new OpabiniaError(`a bias for each two of ${count} tokens`, {
-      op: 'beit',
-      advice: `at most ${mostTokens} are known to make sense: give smaller pictures`,
-    });
+  checkPairs(count, 16_385, 'beit');
   const index = Float64Array.from({ length: count * count }, (_, i) => {
     const [n, t] = [Math.floor(i / count) - 1, (i % count) - 1];
     if (n < 0) return t < 0 ? last - 1 : last - 3;

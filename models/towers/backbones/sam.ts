@@ -6,7 +6,6 @@ import {
   einsum,
   gather,
   layerNorm,
-  OpabiniaError,
   pad,
   rearrange,
   repeat,
@@ -18,22 +17,17 @@ import {
 } from '../../../dsl/index.ts';
 import { geluOf } from '../../configs/activation.ts';
 import type { BackboneType } from '../backbone.ts';
+import { checkPairs } from '../positions.ts';
 import { gridOf, onGrid, patchConv, rootOf } from '../tower.ts';
 import { geluMlp, selfAttention, type Heads, type Tokens } from '../vit.ts';
 import type { FeatureMap } from '../../sequence/regions.ts';
-
-const mostPlaces = 4_096;
 
 /** Rows of a table by the distance of query and key along one axis of `size`; one that was made for `native` of them is resized. */
 function distances(p: Params, name: string, size: number, native: number, d: number): Tensor<'i k d', Float> {
   const stored = p.get(name, 'm d', p.has(name) ? { d } : { m: 2 * native - 1, d });
   const map = rearrange(stored, '(h w) d -> h w c=(d)', { w: 1 });
   const wanted = 2 * size - 1;
-  if (size > mostPlaces)
-    throw new OpabiniaError(`a bias for each two of ${size} places`, {
-      op: 'sam',
-      advice: `at most ${mostPlaces} along one axis are known to make sense: give smaller pictures, or windows`,
-    });
+  checkPairs(size, 4_096, 'sam');
   const resized = stored.size('m') === wanted ? map : resize(map, { height: wanted, width: 1, mode: 'bilinear' });
   const index = Float64Array.from({ length: size * size }, (_, i) => Math.floor(i / size) - (i % size) + size - 1);
   const rows = rearrange(resized, 'h w c -> m=(h w) d=(c)');
