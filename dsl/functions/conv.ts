@@ -40,6 +40,14 @@ interface WindowOptions {
 
 /** Windows over h and w: `b h w c` becomes `b h kh w kw c`. */
 function windows(name: string, x: Tensor, options: WindowOptions, value: number): Tensor {
+  const word: unknown = options.padding;
+  if (typeof word === 'string')
+    throw refusal(
+      name,
+      `padding is '${word}'`,
+      [x],
+      'give numbers: (kernel − 1) / 2 keeps the size of an odd kernel, 0 pads nothing',
+    );
   const [kernel, stride, padding, dilation] = [
     both(options.kernel),
     both(options.stride ?? 1),

@@ -100,6 +100,11 @@ const habits: Readonly<Record<string, readonly [string, (call: Untyped, t: Trace
     (call, t) => call(conv2d, t.params, image(t), { out: 'c', kernel: 3, paddingMode: 'reflect' }),
     /no option 'paddingMode'/,
   ],
+  'padding by a word': [
+    'conv2d',
+    (call, t) => call(conv2d, t.params, image(t), { out: 'c', kernel: 3, padding: 'same' }),
+    /padding is 'same'[^]*\(kernel − 1\) \/ 2/,
+  ],
   'a kernel by position': [
     'maxPool2d',
     (call, t) => call(maxPool2d, image(t), 2),
