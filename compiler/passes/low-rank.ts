@@ -7,7 +7,7 @@ import { roles } from '../../dsl/ops/contract.ts';
 import { mapOp } from '../../dsl/ops/map/index.ts';
 import { peel } from '../match/linear-map.ts';
 import { renaming } from '../match/renaming.ts';
-import { isFixed } from '../rewrite/fixed.ts';
+import { isFixed, isUnpacked } from '../rewrite/fixed.ts';
 import type { RulePass } from '../rewrite/pass.ts';
 import type { Rewriter } from '../rewrite/rewriter.ts';
 import { scalarValue, type Rule } from '../rewrite/rules.ts';
@@ -49,13 +49,16 @@ const has = (axes: readonly Axis[], names: readonly Axis[]): boolean =>
 const without = (axes: readonly Axis[], other: readonly Axis[]): readonly Axis[] =>
   axes.filter(({ name }) => axisOf(other, name) === undefined);
 
+/** Quantized weights too. */
+const isFrozen = (node: Node): boolean => isFixed(node) || isUnpacked(node);
+
 /** x (W + s B A) = x W + s (x A) B. */
 function throughFactors(node: Node, r: Rewriter): Node | undefined {
   for (const [x, whole] of both(node)) {
     const { inner, again } = peel(whole, r, true);
     if (inner.op.name !== 'add') continue;
-    const frozen = inner.inputs.find(isFixed);
-    const learned = inner.inputs.find((input) => !isFixed(input));
+    const frozen = inner.inputs.find(isFrozen);
+    const learned = inner.inputs.find((input) => !isFrozen(input));
     if (frozen === undefined || learned === undefined || !sameAxes(frozen.type.axes, inner.type.axes)) continue;
     const { inner: matrix, times } = unscaled(learned, r);
     const [one, other] = matrix.inputs;

@@ -4,6 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { linear, randomParams, reduce, type Float, type Params, type Tensor, type Trace } from '../../dsl/index.ts';
 import { compile } from '../../compiler/compile.ts';
 import { desktopGpu } from '../../compiler/profile.ts';
+import { shapedParams } from '../../models/configs/param-shapes.ts';
+import { quantizedSource } from '../../runtime/checkpoint/packed/quantized-source.ts';
 import { sgd } from '../../pipelines/train/optimizers/sgd.ts';
 import { withLora } from '../../pipelines/train/step/lora.ts';
 import { trainGraphs } from '../../pipelines/train/step/train-graph.ts';
@@ -18,16 +20,17 @@ interface Case {
   readonly rank: number;
   readonly alpha?: number | undefined;
   readonly dtype: Float & ('f16' | 'f32');
+  readonly stored?: 'q4' | undefined;
 }
 
 /** Two linear maps, one behind the other. */
-function stepOf({ rows: n, from, to, rank, alpha, dtype }: Case) {
+function stepOf({ rows: n, from, to, rank, alpha, dtype, stored }: Case) {
   const shapes = new Map([
     ['first.weight', [to, from]],
     ['second.weight', [from, to]],
   ]);
-  const plain = randomParams(3, { dtype });
-  const source = { ...plain, names: () => shapes.keys(), shape: (path: string) => shapes.get(path) };
+  const plain = shapedParams(shapes, randomParams(3, { dtype }));
+  const source = stored === undefined ? plain : quantizedSource(plain, { format: stored });
   const lora = withLora(source, [{ paths: ['*'], rank, alpha }], [...shapes.keys()], 1);
   const loss = (t: Trace, params: Params): Tensor<'', 'f32'> => {
     const p = lora.wrap(params);
@@ -67,10 +70,17 @@ describe.skipIf(withoutGpu)(`additions of low rank, seed ${seed}`, () => {
   }, 300_000);
 });
 
-test.each([undefined, 16])('a step holds rows and factors, and no matrix; alpha %s', (alpha) => {
+test.each([
+  [undefined, undefined],
+  [16, undefined],
+  [16, 'q4'],
+] as const)('a step holds rows and factors, and no matrix; alpha %s, stored %s', (alpha, stored) => {
   const [rows, side, rank] = [64, 2048, 8];
-  const plan = compile(stepOf({ rows, from: side, to: side, rank, alpha, dtype: 'f16' }), desktopGpu, { verify: true });
+  const plan = compile(stepOf({ rows, from: side, to: side, rank, alpha, dtype: 'f16', stored }), desktopGpu, {
+    verify: true,
+  });
   expect(plan.memory.liveBound).toBeLessThan(2 * side * side);
+  if (stored === 'q4') expect(plan.memory.parameters + plan.memory.loaded).toBeLessThan(2 * side * side);
   // Forward and towards the rows, of the second map alone; the factors add an eighth at most.
   const flops = plan.dispatches.reduce((sum, dispatch) => sum + dispatch.flops, 0);
   expect(flops).toBeLessThan(1.2 * 3 * 2 * rows * side * side);
