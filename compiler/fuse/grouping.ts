@@ -109,7 +109,7 @@ export function group(
     const isAlone = isClosed(attention, readersOf);
     if (!isAlone && storesScores(attention, choices)) continue;
     const region = isAlone ? undefined : scoreRegion(attention, readersOf, (x) => kept.has(x) || work.owner.has(x));
-    if (!isAlone && region === undefined) continue;
+    if (!isAlone && (region === undefined || !isReadWithin(region, work))) continue;
     region?.forEach((x) => inPlace.add(x));
     // A map behind the attention loads the statistics of its softmax where others read them.
     const inner = isAlone ? attention.nodes : new Set([...attention.nodes].filter((x) => x.op.kind !== 'reduce'));
@@ -271,6 +271,16 @@ export function group(
     cuts: work.cuts,
     stored,
   };
+}
+
+/** Whether everyone who would compute these values for itself has buffers for what they are made of. */
+function isReadWithin(region: ReadonlySet<Node>, work: Work): boolean {
+  const inPlace = new Set([...work.inPlace, ...region]);
+  const outside = new Set([...region].flatMap((x) => work.readers.get(x) ?? []).filter((x) => !inPlace.has(x)));
+  return [...outside].every((x) => {
+    const members = new Set([x, ...computedInPlace(x.inputs, { inPlace })]);
+    return leastBindings(members, [x], work.budget) <= work.budget.most;
+  });
 }
 
 /**

@@ -9,10 +9,16 @@ import type { Plan } from '../../compiler/plan.ts';
 import { desktopGpu, lavapipe, type DeviceProfile } from '../../compiler/profile.ts';
 import { verifyPlan } from '../../compiler/verify.ts';
 import {
+  arange,
   concat,
+  einsum,
+  gradients,
   layerNorm,
   linear,
+  oneHot,
   randomParams,
+  rearrange,
+  reduce,
   silu,
   slice,
   softmax,
@@ -151,6 +157,27 @@ test('a plan with two writable bindings that overlap is refused', () => {
   };
   expect(() => verifyPlan(plan, lavapipe)).not.toThrow();
   expect(() => verifyPlan(twice, lavapipe)).toThrow(/two writable bindings overlap/);
+});
+
+// Nyströmformer's iteration: what its gradient computes on the scores, each of their readers would compute for itself.
+test.each([2, 4])('gradients of an attention whose weights are inverted in %i steps', (steps) => {
+  const graph = trace(randomParams(1), (t) => {
+    const [q, k] = [t.input('q', 'b l d', { b: 2, l: 4, d: 6 }), t.input('k', 'b m d', { b: 2, m: 4, d: 6 })];
+    const weights = softmax(einsum(q, k, 'b l d, b m d -> b l m'), 'm');
+    const eye = oneHot(arange(q, 'l', 4), 'k', 4);
+    const less = (whole: number, x: Tensor<'b l k', 'f32'>) => x.neg().add(eye.mul(whole));
+    const times = (x: Tensor<'b l k', 'f32'>, y: Tensor<'b l k', 'f32'>) =>
+      einsum(rearrange(x, 'b l k -> b l j=(k)'), rearrange(y, 'b l k -> b j=(l) k'), 'b l j, b j k -> b l k');
+    let z = rearrange(weights, 'b l m -> b m l');
+    for (let step = 0; step < steps; step++) {
+      const near = einsum(weights, rearrange(z, 'b m l -> b m k=(l)'), 'b l m, b m k -> b l k');
+      const next = less(13, times(near, less(15, times(near, less(7, near)))));
+      z = rearrange(einsum(z, next, 'b m l, b l k -> b m k').mul(0.25), 'b m k -> b m l=(k)');
+    }
+    const [slope] = gradients(reduce(z.mul(z), 'b m l -> ', 'sum'), [q]);
+    return { slope };
+  });
+  plansOf(graph);
 });
 
 describe('connectors and models', () => {
