@@ -145,13 +145,23 @@ test('cross-entropy with a head of 128,256 classes: at most 256 MiB beside the w
   expect(Math.max(...stored.map((node) => bytesOf(node.type)))).toBeLessThanOrEqual(64 * 2 ** 20);
 });
 
-test.each(['f16', 'f32'] as const)(
-  'a head of 128,256 classes that learns, %s: beside its gradient, as wide as the model is, at most 256 MiB',
-  (dtype) => {
+test.each([
+  ['f16', 1],
+  ['f16', 2],
+  ['f32', 1],
+] as const)(
+  'a head of 128,256 classes that learns, %s, the last of %i micro-batches: beside its gradient, as wide as the model is, at most 256 MiB',
+  (dtype, accumulate) => {
     const [s, e, v] = [2048, 4096, 128256];
     const { step } = trainGraphs(
       randomParams(0, { dtype }),
-      { groups: [{ paths: ['head'], members: ['head'], lr: 1e-3 }], optimizer: adamW(), clip: 1, scaling: {} },
+      {
+        groups: [{ paths: ['head'], members: ['head'], lr: 1e-3 }],
+        optimizer: adamW(),
+        clip: 1,
+        scaling: {},
+        accumulate,
+      },
       (t, p) => {
         const hidden = t.input('hidden', 's e', { s, e }).cast(dtype);
         const labels = t.input('labels', 's', { s }, 'i32');

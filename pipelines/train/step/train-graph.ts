@@ -161,10 +161,12 @@ function finish(
   const { share, scale, earlier } = opening;
   const paths = [...read.keys()];
   const own = gradientsOf(opening, read);
+  const updates = t.state('updates', '', {});
   const summed = own.map((gradient, i): Gradient => {
     if (earlier === undefined) return gradient;
     const held = gradientState(t, paths[i] ?? '', gradient);
-    t.update(held, t.constant(0, ...shapeOf(gradient)));
+    // Always 0, as a map of the state: that is written where the state lies. A constant would be stored first, as large as the gradient.
+    t.update(held, where(updates.lt(0), held, 0) as Value);
     return held.add(gradient.cast('f32') as Value);
   });
   const unscaled = (gradient: Gradient): Value => {
@@ -178,7 +180,6 @@ function finish(
   const total = earlier === undefined ? share : earlier.add(share);
   if (earlier !== undefined) t.update(earlier, t.constant(0, '', {}));
 
-  const updates = t.state('updates', '', {});
   t.update(updates, updates.add(applied));
   const skipped = t.state('skipped_in_a_row', '', {});
   const skippedNow = where(finite, 0, skipped.add(1));
