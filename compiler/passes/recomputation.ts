@@ -19,8 +19,8 @@ import { leastCut } from './least-cut.ts';
 /** Of the bytes that are kept, this part must be saved, or the graph stays as it is. */
 const leastGain = 0.02;
 
-/** A value smaller than this part of all that is kept is not worth a second computation. */
-const leastPart = 1 / 512;
+/** A value smaller than this part of the largest that is kept is not worth a second computation, however many layers there are. */
+const leastPart = 1 / 32;
 
 type Readers = (node: Node) => readonly Node[];
 
@@ -135,7 +135,7 @@ function recomputed(
   const wanted = read.filter((node) => !inside.has(node) && !isFree(underViews(node)));
   const kept = new Set(wanted.map(underViews));
   const before = [...kept].reduce((sum, node) => sum + bytesOf(node.type), 0);
-  const least = before * leastPart;
+  const least = [...kept].reduce((most, node) => Math.max(most, bytesOf(node.type)), 0) * leastPart;
   // A value that is shown many times over is small beside what reads it, and what a comparison compares must be the same to the last bit.
   const isPinned = (node: Node): boolean =>
     bytesOf(node.type) < least ||

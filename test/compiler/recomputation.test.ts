@@ -73,10 +73,10 @@ const sizes = { n: 64, d: 32, w: 128 };
 const blocks = 4;
 
 /** A step of blocks of a norm and an MLP. */
-function step(n: number = sizes.n): Graph {
+function step(n: number = sizes.n, depth = blocks): Graph {
   const source = randomParams(3);
-  const paths = Array.from({ length: blocks }, (_, i) => `blocks.${i}.*`);
-  const members = Array.from({ length: blocks }, (_, i) =>
+  const paths = Array.from({ length: depth }, (_, i) => `blocks.${i}.*`);
+  const members = Array.from({ length: depth }, (_, i) =>
     ['norm.weight', 'norm.bias', 'up.weight', 'up.bias', 'down.weight', 'down.bias'].map(
       (name) => `blocks.${i}.${name}`,
     ),
@@ -84,7 +84,7 @@ function step(n: number = sizes.n): Graph {
   const options = { groups: [{ paths, members, lr: 1e-3, weightDecay: 0 }], optimizer: adamW() };
   return trainGraphs(source, options, (t, p) => {
     let x: Tensor<'n d', 'f32'> = t.input('x', 'n d', { n, d: sizes.d });
-    for (let i = 0; i < blocks; i++) {
+    for (let i = 0; i < depth; i++) {
       const block = p.at('blocks', i);
       const wide = gelu(linear(block.at('up'), layerNorm(block.at('norm'), x), 'w', { size: sizes.w }));
       x = x.add(linear(block.at('down'), wide, 'd', { size: sizes.d }));
@@ -114,6 +114,24 @@ describe.each([desktopGpu, willing])('a step of norms and MLPs, for the $name', 
   test('and explain says so', () => {
     expect(explain(graph, profile)).toMatch(/== recompute .* nodes: value computed again ×\d+/);
   });
+});
+
+test('a block of a deep model is computed again as one of a shallow model is', () => {
+  const [shallow, deep] = [blocks, 24 * blocks].map((depth) => {
+    let values = 0;
+    runPasses(
+      step(sizes.n, depth),
+      [recomputation],
+      (report) => (values = [...report.fired.values()].reduce((a, b) => a + b, 0)),
+      {
+        profile: desktopGpu,
+      },
+    );
+    return values / depth;
+  });
+  expect(shallow).toBeGreaterThan(1);
+  // The first and the last block may be others than those between.
+  expect(deep).toBeGreaterThan(0.9 * (shallow ?? Infinity));
 });
 
 test('a software device, whose memory is cheap beside its time, keeps what it made', () => {
