@@ -175,11 +175,6 @@ export function readProcessor(
         .map(([code, name]) => `${code} (${name})`)
         .join(', ')}`,
     );
-  if (fields.keep_aspect_ratio === true)
-    throw refuse(
-      'keeps the proportions of pictures (keep_aspect_ratio)',
-      'known are pictures of one size: set it to false, and a picture is made as wide and as high as the size says',
-    );
   if (fields.do_pad === true && typeof fields.size_divisor === 'number')
     throw refuse(
       `pads pictures to multiples of ${fields.size_divisor}`,
@@ -240,7 +235,11 @@ function shapedSize(fields: Fields, otherwise: ProcessorClass, refuse: Refuse): 
   const multiple = step ?? 1;
   const isKnown = otherwise.inMultiples === true && size.kind === 'exact';
   if (isKnown) return keeps === true ? { ...size, kind: 'nearest', multiple } : inMultiples(size, multiple);
-  if (keeps === true) throw refuse('asks for keep_aspect_ratio', 'known is that of DPT, with a height and a width');
+  if (keeps === true)
+    throw refuse(
+      'asks for keep_aspect_ratio',
+      'known is that of DPT, with a height and a width: set it to false, and a picture is made as wide and as high as the size says',
+    );
   if (size.kind === 'exact' && (size.height % multiple) + (size.width % multiple) > 0)
     throw refuse(
       `asks for multiples of ${multiple}`,
