@@ -39,7 +39,7 @@ export type Group =
       readonly merges?: true;
       /** What the kernel leaves of the rows of its result besides: reductions of segments of them, which are among the roots. */
       readonly leaves?: LeftParts;
-      /** Its columns are stored range by range, each where it belongs; no map is behind all of them that no range has. */
+      /** Its columns are stored range by range, each where it belongs, through maps of its own; `chain` has those of all ranges. */
       readonly ranges?: ColumnRanges;
       readonly chain: readonly Node[];
       readonly nodes: ReadonlySet<Node>;

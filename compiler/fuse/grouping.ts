@@ -205,8 +205,7 @@ export function group(
   const claimAlone = (n: Node): void => {
     if (!work.owner.has(n) && !isStoredSource(n)) claim({ template: 'map', nodes: new Set([n]), roots: [n] });
   };
-  for (const n of [...caches.map((c) => c.part), ...updates.map((u) => u.value), ...rowWrites.map((w) => w.part)])
-    if (n.op.kind !== 'join') claimAlone(n);
+  for (const n of placed) if (n.op.kind !== 'join') claimAlone(n);
   const joins = [...placeJoins(nodes, work, caches)];
   // A concatenation that several kernels write has a place of its own, and is copied into the state.
   const whole = (n: Node): boolean =>

@@ -124,13 +124,28 @@ export function markToken(mark: Tensor<'e', Float>, role: TokenRole, like: Visua
   };
 }
 
+/** Losses of one name, as of the same module on every tile, are added up; the same one in several parts is one. */
+function lossesOfAll(parts: readonly VisualTokens[]): Readonly<Record<string, Tensor<'', Float>>> {
+  const named = new Map<string, Set<Tensor<'', Float>>>();
+  for (const { losses = {} } of parts)
+    for (const [name, loss] of Object.entries(losses)) named.set(name, (named.get(name) ?? new Set()).add(loss));
+  return Object.fromEntries(
+    [...named].flatMap(([name, all]) => {
+      const [first, ...others] = all;
+      if (first === undefined) return [];
+      const sum = others.reduce((total, loss) => total.add(loss.cast('f32')), first.cast('f32'));
+      return [[name, others.length === 0 ? first : sum] as const];
+    }),
+  );
+}
+
 /**
- * One behind the other; what they carry, and their losses, go on together.
+ * One behind the other; what they carry goes on together, and their losses, those of one name added up.
  * @example joinTokens([gridTokens(whole), markToken(mark, 'separator', gridTokens(whole)), gridTokens(tile, 1)])
  */
 export function joinTokens(parts: readonly VisualTokens[]): VisualTokens {
   const carries = Object.assign({}, ...parts.map((part) => part.carries ?? {})) as Record<string, Tensor>;
-  const losses = Object.assign({}, ...parts.map((part) => part.losses ?? {})) as Record<string, Tensor<'', Float>>;
+  const losses = lossesOfAll(parts);
   return {
     tokens: concat(
       parts.map((part) => part.tokens),

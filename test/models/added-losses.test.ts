@@ -53,6 +53,34 @@ test('a loss that is not one float is refused', () => {
   expect(() => factsOf(wrong, [shape], 8)).toThrow(/mine: its loss 'balance' is not one float[^]*reduce it/);
 });
 
+test('losses of one name are added up where tokens are joined, and the same one is once', () => {
+  const values = (build: (map: FeatureMap) => readonly VisualTokens[]): number => {
+    const graph = trace(randomParams(1), (t) => {
+      const map = t.input('map', 'b h w c', { b: 1, h: 1, w: 2, c: 1 });
+      return { loss: joinTokens(build(map)).losses?.['balance'] ?? reduce(map, 'b h w c -> ', 'min') };
+    });
+    const { outputs } = evaluate(
+      graph,
+      { inputs: new Map([['map', Float64Array.of(3, 5)]]), params: () => [] },
+      { precision: 'f64' },
+    );
+    return outputs.get('loss')?.data[0] ?? NaN;
+  };
+  const balance = (map: FeatureMap, by: 'sum' | 'max') => ({ balance: reduce(map, 'b h w c -> ', by) });
+  expect(
+    values((map) => [
+      { ...mapTokens(map), losses: balance(map, 'sum') },
+      { ...mapTokens(map), losses: balance(map, 'max') },
+    ]),
+  ).toBe(13);
+  expect(
+    values((map) => {
+      const whole = { ...mapTokens(map), losses: balance(map, 'sum') };
+      return [whole, whole];
+    }),
+  ).toBe(8);
+});
+
 test('tokens that are joined keep their losses', () => {
   trace(randomParams(1), (t) => {
     const map = t.input('map', 'b h w c', { b: 1, h: 2, w: 2, c: 4 });
